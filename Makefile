@@ -1,0 +1,78 @@
+# tracer: build, test and show. "make" alone lists the targets.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+ARCHES := amd64 arm64
+GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent
+PURE := record hist journey aggregate diagnose
+
+BUILD_FLAGS := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+TOOL := go tool -modfile=tools/go.mod
+
+# The version comes from git describe; stamping by go as well would fail where git distrusts the checkout's owner.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+# tc, nft and iptables are in sbin, which not every root shell has.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-kernel vm-shell build generate check-generated lint bench fmt image clean packages cross
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## show a slow overlay found, on this machine alone (as root; needs no clang)
+	build/tracer demo
+
+test: packages check-generated lint cross ## check everything and run all tests (as root; installs what is missing)
+	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips -- -race -count=1 -timeout 20m ./...
+
+test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12 or 7.2 (emulated; some minutes)
+	hack/install-packages guest
+	go run ./test/vm -kernel '$(KERNEL)' $(GUEST_TESTS)
+
+vm-shell: ## get a shell on another kernel, with tracer in it: KERNEL=5.10, 6.1, 6.12 or 7.2
+	hack/install-packages guest
+	go run ./test/vm -kernel '$(KERNEL)' -shell
+
+build: ## build build/tracer, static
+	CGO_ENABLED=0 go build $(BUILD_FLAGS) -o build/tracer ./cmd/tracer
+
+generate: packages ## compile bpf/ and make its Go bindings again
+	hack/pinned-clang
+	go generate ./internal/bpfobj ./test/bench
+
+check-generated: packages ## check that what is committed comes from bpf/ and the pinned clang
+	hack/check-generated
+
+lint: ## go mod tidy, golangci-lint and the import direction
+	go mod tidy -diff
+	go -C tools mod tidy -diff
+	go -C tools vet ./...
+	$(TOOL) golangci-lint run
+
+bench: ## ns per hook and per record, and memory, against their limits (as root; three minutes)
+	go test -run '^$$' -bench . -benchmem $(PURE:%=./internal/%)
+	go run ./test/bench -check
+
+fmt: ## format Go, and C where clang-format-14 is installed
+	gofmt -w .
+	! command -v clang-format-14 >/dev/null || clang-format-14 -i bpf/*.c bpf/*.h
+
+image: ## the shipped image: by docker, or without it as an OCI archive build/tracer-image.tar
+	VERSION='$(VERSION)' hack/image $(ARCHES)
+
+clean: ## remove what the targets above made
+	rm -rf build
+
+# What generating and testing need from Debian; nothing is asked of apt when all of it is there.
+packages:
+	@hack/install-packages
+
+# Every supported machine compiles, tests included, and the shipped binary has no fault injection in it.
+cross:
+	@set -e; for arch in $(ARCHES); do \
+		echo "build and vet linux/$$arch"; \
+		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go build ./...; \
+		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go build -tags nolab -o /dev/null ./cmd/tracer; \
+		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./...; \
+	done
+	@! go list -tags nolab -deps ./cmd/tracer | grep -x tracer/internal/lab

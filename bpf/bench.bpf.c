@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * What `make bench` measures: the functions of hooks.bpf.h, each under a tc program that BPF_PROG_TEST_RUN can
+ * repeat, and what they are compared with. Attached nowhere. It needs bpf_cast_to_kern_ctx (6.2), by which a tc
+ * program gets at the sk_buff as a tracepoint does.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "kernel.h"
+#include "record.h"
+
+volatile struct config settings;
+
+#include "compat.bpf.h"
+#include "parse.bpf.h"
+#include "table.bpf.h"
+#include "hooks.bpf.h"
+
+/* Types that only the benchmark needs by name: BTF keeps what a variable refers to. */
+const enum hook *kept_hook __attribute__((unused));
+const enum flag *kept_flag __attribute__((unused));
+const enum counter *kept_counter __attribute__((unused));
+
+char LICENSE[] SEC("license") = "GPL";
+
+void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
+
+/* What a run finds in its packet's slot. */
+struct scene {
+	__u64 key; /* whose slot it was put into; 0: none yet */
+	struct mark mark;
+	struct journey journey;
+};
+
+struct scene planted;
+
+/*
+ * The packet's bucket with the scene in way 0, whatever the repeat before did to it. In full only the first time:
+ * each repeat changes back no more than the hooks changed.
+ */
+static __always_inline struct bucket *restore(struct __sk_buff *ctx, enum hook last)
+{
+	__u64 key = key_of(ctx);
+	struct bucket *b = bucket_of(key);
+
+	if (!b)
+		return NULL;
+	if (planted.key != key) {
+		planted.key = key;
+		b->tag[1] = b->tag[2] = b->tag[3] = 0;
+		b->mark[0] = planted.mark;
+		b->journey[0] = planted.journey;
+		b->journey[0].time_ns[0] = bpf_ktime_get_ns();
+	}
+	b->tag[0] = last == HOOK_NONE ? 0 : key;
+	b->mark[0].hook = last;
+	b->journey[0].hops = 1;
+	return b;
+}
+
+SEC("tc")
+int empty(struct __sk_buff *ctx)
+{
+	return NEXT;
+}
+
+SEC("tc")
+int clock(struct __sk_buff *ctx)
+{
+	bpf_ktime_get_ns();
+	return NEXT;
+}
+
+/* The share of the wrapping in all that follow. */
+SEC("tc")
+int wrapper(struct __sk_buff *ctx)
+{
+	restore(ctx, HOOK_INGRESS);
+	return NEXT;
+}
+
+/* The first hook also writes the first way after this CPU's number: it is emptied here, and not by restore(). */
+SEC("tc")
+int first(struct __sk_buff *ctx)
+{
+	struct bucket *b = restore(ctx, HOOK_NONE);
+
+	if (b)
+		b->tag[bpf_get_smp_processor_id() & (WAYS - 1)] = 0;
+	return ingress(ctx, true);
+}
+
+SEC("tc")
+int later(struct __sk_buff *ctx)
+{
+	restore(ctx, HOOK_INGRESS);
+	return egress(ctx, true, FLAG_LAST);
+}
+
+SEC("tc")
+int dequeue(struct __sk_buff *ctx)
+{
+	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+
+	restore(ctx, HOOK_EGRESS);
+	dequeued(skb, skb->dev);
+	return NEXT;
+}
+
+/* At the last device if the scene's mark says so: then with its record. */
+SEC("tc")
+int start_xmit(struct __sk_buff *ctx)
+{
+	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+
+	restore(ctx, HOOK_EGRESS);
+	transmitted(skb, skb->dev);
+	return NEXT;
+}
+
+SEC("tc")
+int miss(struct __sk_buff *ctx)
+{
+	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+
+	restore(ctx, HOOK_NONE);
+	transmitted(skb, skb->dev);
+	return NEXT;
+}
+
+SEC("tc")
+int free_skb(struct __sk_buff *ctx)
+{
+	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+
+	restore(ctx, HOOK_EGRESS);
+	dropped(skb, 0, SKB_DROP_REASON_UNKNOWN_HERE);
+	return NEXT;
+}

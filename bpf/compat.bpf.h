@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* What differs between kernels, and nowhere else. */
+#ifndef TRACER_COMPAT_BPF_H
+#define TRACER_COMPAT_BPF_H
+
+enum skb_drop_reason {
+	SKB_DROP_REASON_UNKNOWN_HERE,
+};
+
+/*
+ * The reason of a kfree_skb: third argument of the tracepoint since c504e5c2f964 ("net: skb: introduce
+ * kfree_skb_reason()", 5.17). Before, reading it is refused by the verifier, so the branch has to be dead there.
+ */
+static __always_inline __u32 drop_reason(const unsigned long long *args)
+{
+	if (bpf_core_type_exists(enum skb_drop_reason))
+		return args[2];
+	return 0;
+}
+
+/*
+ * Whether a packet at the tc ingress of a device without a link layer (tunl0) begins with what it was received in:
+ * before 5.14 the outer Ethernet and IP headers stay in front, from the MAC header on. Else it begins with its own IP
+ * header, which is at the network header on all kernels.
+ */
+static __always_inline bool outer_header_left(struct __sk_buff *ctx)
+{
+	const __u32 *data = (const void *)(long)ctx->data, *end = (const void *)(long)ctx->data_end;
+	__u32 ip[2];
+
+	if (data + 2 > end || bpf_skb_load_bytes_relative(ctx, 0, ip, sizeof(ip), BPF_HDR_START_NET))
+		return false;
+	return ip[0] != data[0] || ip[1] != data[1];
+}
+
+void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
+
+/*
+ * The first eight bytes at an address in the kernel. The helper's call takes as long as reading the clock. Since
+ * a35b9af4ec2c ("bpf: Add a kfunc for generic type cast", 6.2) a load can do: of a type that has enough bytes and is
+ * in every kernel.
+ */
+static __always_inline bool read_word(const void *address, __u64 *word)
+{
+	if (bpf_rdonly_cast) {
+		const struct in6_addr *words = bpf_rdonly_cast(address, bpf_core_type_id_kernel(struct in6_addr));
+		*word = (__u64)words->s6_addr32[1] << 32 | words->s6_addr32[0];
+		return true;
+	}
+	return !bpf_probe_read_kernel(word, sizeof(*word), address);
+}
+
+/*
+ * Where the IP header begins in what a tc program of a device without Ethernet header sees. Before 5.14 ("ipip: allow
+ * redirecting ipip and mplsip packets to eth devices", and the same for other tunnels) the headers that a tunnel has
+ * taken off at ingress are back in front of it, from the uplink's Ethernet header on.
+ */
+static __always_inline __u32 bare_ip_offset(struct __sk_buff *ctx)
+{
+	struct sk_buff *skb = (struct sk_buff *)ctx;
+	const unsigned char *network = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
+	__u64 taken_off = network - BPF_CORE_READ(skb, data);
+
+	return taken_off == BPF_CORE_READ(skb, mac_len) ? taken_off : 0;
+}
+
+#endif

@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* What happens to a journey at each hook. */
+#ifndef TRACER_HOOKS_BPF_H
+#define TRACER_HOOKS_BPF_H
+
+/* Packets of one bulk dequeue that are looked at; a driver with byte queue limits takes up to nine at once. */
+#define BULK_MAX 32
+
+/* Always on to the next program: on a TCX chain TCX_NEXT, behind clsact with direct-action TC_ACT_UNSPEC. */
+#define NEXT (-1)
+
+/* Addresses of the traced namespace itself: packets to them end in its own sockets. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u8[16]);
+	__type(value, __u8);
+} local_addresses SEC(".maps");
+
+/*
+ * Decides, once and at a packet's first hook, whether it is followed: the inverse of the probability with which
+ * it was, or 0.
+ */
+static __always_inline __u32 sample(void)
+{
+	__u32 n = settings.sample_n;
+
+	if (n <= 1)
+		return 1;
+	return bpf_get_prandom_u32() % n ? 0 : n;
+}
+
+static __always_inline bool same_packet(const struct bucket *b, __u32 way, const struct packet *p)
+{
+	if (b->mark[way].fingerprint != (__u16)p->fingerprint)
+		return false;
+	return b->mark[way].flags & FLAG_LIGHT || b->journey[way].fingerprint == p->fingerprint;
+}
+
+/*
+ * Clears a slot in which another packet is than was expected. After an ingress that is nothing strange: a packet to a
+ * socket of the node's own ends without a hook, and its address is used again.
+ */
+static __always_inline void give_up(struct bucket *b, __u32 way)
+{
+	struct mark m = b->mark[way];
+
+	if (m.hook == HOOK_INGRESS || m.flags & (FLAG_LIGHT | FLAG_DELIVERED)) {
+		vanish(b, way);
+		return;
+	}
+	count((__u16)b->journey[way].fingerprint == m.fingerprint ? COUNT_MISMATCH : COUNT_TORN);
+	clear(b, way);
+}
+
+/* A way whose journey is this packet's; WAYS if there is none, and what was there in its stead is cleared. */
+static __always_inline __u32 find_packet(struct bucket *b, __u64 key, const struct packet *p)
+{
+	__u32 way = find(b, key);
+
+	if (way == WAYS)
+		return WAYS;
+	if (!same_packet(b, way, p)) {
+		give_up(b, way);
+		return WAYS;
+	}
+	return way;
+}
+
+/*
+ * The kernel may go on with a clone: skb_expand_head() does where a forwarded IPv6 packet lacks room for another
+ * header, and frees the original by consume_skb(). Then the very next packet on this CPU is the clone. So a journey
+ * whose packet is consumed between two devices stays for that long, and the clone's first hook takes it over.
+ */
+struct handover {
+	__u64 key; /* 0: none */
+	__u64 fingerprint;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct handover);
+} handovers SEC(".maps");
+
+/* The journey in a way lost its packet. The one left before that is nobody's. */
+static __always_inline void hand_over(struct bucket *b, __u32 way, __u64 key)
+{
+	__u32 zero = 0;
+	struct handover *o = bpf_map_lookup_elem(&handovers, &zero);
+
+	if (!o)
+		return;
+	if (o->key) {
+		struct bucket *before = bucket_of(o->key);
+		__u32 old = before ? find(before, o->key) : WAYS;
+		/* Unless its address was used again since. */
+		if (old < WAYS && before->journey[old].fingerprint == o->fingerprint)
+			vanish(before, old);
+	}
+	o->fingerprint = b->journey[way].fingerprint;
+	o->key = key;
+}
+
+/* Moves a journey that lost its packet to the clone that the packet goes on as; its way, WAYS if there is none. */
+static __always_inline __u32 take_over(struct bucket *b, __u64 key, const struct packet *p)
+{
+	__u32 zero = 0;
+	struct handover *o = bpf_map_lookup_elem(&handovers, &zero);
+
+	if (!o || !o->key || o->fingerprint != p->fingerprint)
+		return WAYS;
+	struct bucket *from = bucket_of(o->key);
+	__u32 old = from ? find(from, o->key) : WAYS;
+	o->key = 0;
+	if (old >= WAYS || from->journey[old & (WAYS - 1)].fingerprint != p->fingerprint)
+		return WAYS;
+	__u32 way = claim(b, key, 0);
+	if (way < WAYS) {
+		b->tag[way] = 0;
+		barrier();
+		__builtin_memcpy(&b->journey[way], &from->journey[old & (WAYS - 1)], sizeof(struct journey));
+		b->mark[way] = from->mark[old & (WAYS - 1)];
+		barrier();
+		b->tag[way] = key;
+	} else {
+		count(COUNT_COLLISION);
+	}
+	clear(from, old & (WAYS - 1));
+	return way;
+}
+
+static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64 key, const struct packet *p,
+				  enum hook hook, __u8 flags)
+{
+	__u32 weight = sample();
+	__u64 now = weight ? bpf_ktime_get_ns() : 0;
+	__u32 way = claim(b, key, now);
+
+	if (way >= WAYS) {
+		count(weight ? COUNT_COLLISION : COUNT_UNSAMPLED);
+		return;
+	}
+	struct journey *j = &b->journey[way];
+	struct mark m = { .ifindex = ctx->ifindex, .hook = hook, .fingerprint = p->fingerprint };
+	flags |= p->flags;
+	b->tag[way] = 0;
+	barrier();
+	if (weight) {
+		__u32 segments = ctx->gso_segs;
+		m.flags = flags;
+		j->fingerprint = p->fingerprint;
+		j->outer = p->outer;
+		j->first = p->flow;
+		j->last = p->flow;
+		j->time_ns[0] = now;
+		j->ifindex[0] = ctx->ifindex;
+		j->hook[0] = hook;
+		j->skb_bytes = ctx->len;
+		j->ip_bytes = p->ip_bytes;
+		j->wire_bytes = ctx->wire_len;
+		j->weight = weight;
+		j->segments = segments ? segments : 1;
+		j->hops = 1;
+		j->flags = flags;
+		count(COUNT_STARTED);
+	} else {
+		m.flags = flags | FLAG_LIGHT;
+		count(COUNT_UNSAMPLED);
+	}
+	b->mark[way] = m;
+	barrier();
+	b->tag[way] = key;
+}
+
+/* Another tc hook of a packet that is followed. */
+static __always_inline void go_on(struct __sk_buff *ctx, struct bucket *b, __u64 key, __u32 way, const struct packet *p,
+				  enum hook hook, __u8 flags, __u64 now)
+{
+	struct journey *j = &b->journey[way];
+
+	flags |= p->flags | (b->mark[way].flags & (FLAG_ENCAP | FLAG_LIGHT));
+	if (flags & FLAG_LIGHT) {
+		b->mark[way].ifindex = ctx->ifindex;
+		b->mark[way].hook = hook;
+		b->mark[way].flags = flags;
+		return;
+	}
+	j->outer = p->outer;
+	j->last = p->flow;
+	j->wire_bytes = ctx->wire_len;
+	pass(b, way, hook, ctx->ifindex, now, flags);
+	if (b->tag[way] != key) {
+		/* Taken over while it was written: whoever did has our hook in his journey. */
+		count(COUNT_TORN);
+		clear(b, way);
+	}
+}
+
+/*
+ * Whether a tc hook continues the journey in its slot. A packet does not come twice to the same hook: then it is
+ * a new one with its predecessor's address and contents (a retransmission). For a packet that is sampled the clock
+ * is read, into now.
+ */
+static __always_inline bool continues(const struct bucket *b, __u32 way, __u32 ifindex, enum hook hook, __u64 *now)
+{
+	struct mark m = b->mark[way];
+
+	if (m.flags & FLAG_DELIVERED || (m.ifindex == ifindex && m.hook == hook))
+		return false;
+	if (m.flags & FLAG_LIGHT)
+		return true;
+	*now = bpf_ktime_get_ns();
+	return !stale(b, way, *now);
+}
+
+static __always_inline bool parsed_ip(struct __sk_buff *ctx, bool ethernet, struct packet *p)
+{
+	switch (parse_tc(ctx, ethernet, p)) {
+	case PARSED:
+		return true;
+	case MALFORMED:
+		count(COUNT_MALFORMED);
+		return false;
+	case TOO_DEEP:
+		count(COUNT_TOO_DEEP);
+		return false;
+	default:
+		return false;
+	}
+}
+
+static __always_inline void finish(struct bucket *b, __u32 way)
+{
+	struct journey *j = &b->journey[way];
+
+	count(COUNT_FINISHED);
+	send(j, RECORD_JOURNEY, 0, 0, j->time_ns[last_index(j->hops)]);
+}
+
+static __always_inline int ingress(struct __sk_buff *ctx, bool ethernet)
+{
+	struct packet p;
+
+	if (!parsed_ip(ctx, ethernet, &p))
+		return NEXT;
+	__u64 key = key_of(ctx);
+	struct bucket *b = bucket_of(key);
+	if (!b)
+		return NEXT;
+	__u32 way = find_packet(b, key, &p);
+	__u64 now = 0;
+	if (way >= WAYS || !continues(b, way, ctx->ifindex, HOOK_INGRESS, &now)) {
+		begin(ctx, b, key, &p, HOOK_INGRESS, 0);
+		return NEXT;
+	}
+	go_on(ctx, b, key, way, &p, HOOK_INGRESS, 0, now);
+	/* Out of a tunnel and to this node itself: no further hook will see it. */
+	if (!bpf_map_lookup_elem(&local_addresses, p.flow.destination))
+		return NEXT;
+	if (!(b->mark[way].flags & FLAG_LIGHT))
+		finish(b, way);
+	clear(b, way);
+	return NEXT;
+}
+
+static __always_inline int egress(struct __sk_buff *ctx, bool ethernet, __u8 flags)
+{
+	struct packet p;
+
+	if (!parsed_ip(ctx, ethernet, &p))
+		return NEXT;
+	__u64 key = key_of(ctx);
+	struct bucket *b = bucket_of(key);
+	if (!b)
+		return NEXT;
+	__u32 way = find_packet(b, key, &p);
+	__u64 now = 0;
+	if (way >= WAYS)
+		way = take_over(b, key, &p);
+	if (way < WAYS && continues(b, way, ctx->ifindex, HOOK_EGRESS, &now))
+		go_on(ctx, b, key, way, &p, HOOK_EGRESS, flags, now);
+	else if (!ctx->ingress_ifindex && !(p.flags & FLAG_ENCAP))
+		begin(ctx, b, key, &p, HOOK_EGRESS, flags);
+	else
+		count(COUNT_ORPHAN); /* forwarded, or the outside of a tunnel of ours: its begin was not seen */
+	return NEXT;
+}
+
+static __always_inline bool traced(const struct net_device *dev)
+{
+	return dev->nd_net.net->ns.inum == settings.netns;
+}
+
+/*
+ * Whether the packet is still the one whose word was read at the last tc hook. What lies behind an encrypting
+ * device has no word to compare.
+ */
+static __always_inline bool same_word(const struct journey *j, struct sk_buff *skb)
+{
+	__u64 word;
+
+	if (!read_word(skb->head + skb->network_header, &word))
+		return false;
+	return outer_word(word) == j->outer;
+}
+
+/* A packet waiting on this device; WAYS if the slot is another's. */
+static __always_inline __u32 find_waiting(struct bucket *b, __u64 key, struct sk_buff *skb, struct net_device *dev)
+{
+	__u32 way = find(b, key);
+
+	if (way == WAYS)
+		return WAYS;
+	struct mark m = b->mark[way];
+	if (m.flags & FLAG_DELIVERED || !queued(m.hook) || m.ifindex != dev->ifindex || !traced(dev))
+		return WAYS;
+	if (!(m.flags & FLAG_LIGHT) && !same_word(&b->journey[way], skb)) {
+		give_up(b, way);
+		return WAYS;
+	}
+	return way;
+}
+
+static __always_inline void dequeued(struct sk_buff *skb, struct net_device *dev)
+{
+	__u64 key = key_of(skb);
+	struct bucket *b = bucket_of(key);
+
+	if (!b)
+		return;
+	__u32 way = find_waiting(b, key, skb, dev);
+	if (way >= WAYS)
+		return;
+	struct mark m = b->mark[way];
+	if (m.flags & FLAG_LIGHT) {
+		b->mark[way].hook = HOOK_DEQUEUE;
+		return;
+	}
+	if (m.hook == HOOK_DEQUEUE) {
+		/* The driver had sent it back: the last time counts. */
+		struct journey *j = &b->journey[way];
+		j->time_ns[last_index(j->hops)] = bpf_ktime_get_ns();
+		count(COUNT_REQUEUED);
+		return;
+	}
+	pass(b, way, HOOK_DEQUEUE, m.ifindex, bpf_ktime_get_ns(), m.flags);
+}
+
+static __always_inline void transmitted(struct sk_buff *skb, struct net_device *dev)
+{
+	__u64 key = key_of(skb);
+	struct bucket *b = bucket_of(key);
+
+	if (!b)
+		return;
+	__u32 way = find_waiting(b, key, skb, dev);
+	if (way >= WAYS)
+		return;
+	struct mark m = b->mark[way];
+	if (m.flags & FLAG_LIGHT)
+		b->mark[way].hook = HOOK_XMIT;
+	else
+		pass(b, way, HOOK_XMIT, m.ifindex, bpf_ktime_get_ns(), m.flags);
+	if (!(m.flags & FLAG_LAST))
+		return;
+	if (!(m.flags & FLAG_LIGHT))
+		finish(b, way);
+	if (m.flags & FLAG_POD)
+		b->mark[way].flags |= FLAG_DELIVERED;
+	else
+		clear(b, way);
+}
+
+static __always_inline bool quiet(__u32 reason)
+{
+	return reason < 256 && settings.quiet_reasons[reason >> 6 & 3] >> (reason & 63) & 1;
+}
+
+static __always_inline void gso_of(struct sk_buff *skb, __u16 *size, __u16 *segments)
+{
+	struct skb_shared_info *info = (void *)(skb->head + skb->end);
+
+	*size = BPF_CORE_READ(info, gso_size);
+	*segments = BPF_CORE_READ(info, gso_segs);
+}
+
+/* Makes a journey of one hook for a drop of which only the packet and its last place are known. */
+static __always_inline void lone_drop(struct journey *j, struct sk_buff *skb, const struct packet *p, __u8 hook,
+				      __u32 ifindex, __u64 now)
+{
+	__u16 size, segments;
+
+	gso_of(skb, &size, &segments);
+	j->fingerprint = p->fingerprint;
+	j->outer = p->outer;
+	j->first = p->flow;
+	j->last = p->flow;
+	j->skb_bytes = skb->len;
+	j->ip_bytes = p->ip_bytes;
+	j->wire_bytes = skb->len;
+	j->weight = 1;
+	j->segments = segments ? segments : 1;
+	j->time_ns[0] = now;
+	j->ifindex[0] = ifindex;
+	j->hook[0] = hook;
+	j->hops = 1;
+}
+
+/* A loss without a slot: the packet was at no hook before. */
+static __always_inline void dropped_unplaced(struct sk_buff *skb, struct packet *p, __u64 location, __u32 reason)
+{
+	struct net_device *dev = skb->dev;
+	struct journey j = { .flags = p->flags | FLAG_UNPLACED };
+
+	/* Sockets and some qdiscs keep other things in skb->dev; then this reads nothing that matches. */
+	if (!dev || !traced(dev))
+		return;
+	lone_drop(&j, skb, p, HOOK_FREE, dev->ifindex, bpf_ktime_get_ns());
+	count(COUNT_DROPPED);
+	send(&j, RECORD_DROP, reason, location, j.time_ns[0]);
+}
+
+static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 reason)
+{
+	__u64 key = key_of(skb);
+	struct bucket *b = bucket_of(key);
+	struct packet p;
+
+	if (!b)
+		return;
+	__u32 way = find(b, key);
+	if (quiet(reason)) {
+		if (way < WAYS)
+			vanish(b, way);
+		return;
+	}
+	if (parse_skb(skb, &p) != PARSED)
+		return;
+	if (way < WAYS)
+		way = find_packet(b, key, &p);
+	if (way >= WAYS) {
+		dropped_unplaced(skb, &p, location, reason);
+		return;
+	}
+	struct journey *j = &b->journey[way];
+	struct mark m = b->mark[way];
+	__u64 now = bpf_ktime_get_ns();
+	/* Drops are never sampled: the mark tells where, the packet itself the rest. */
+	if (m.flags & FLAG_LIGHT)
+		lone_drop(j, skb, &p, m.hook, m.ifindex, now);
+	pass(b, way, HOOK_FREE, m.ifindex, now, m.flags);
+	count(COUNT_DROPPED);
+	send(j, RECORD_DROP, reason, location, now);
+	clear(b, way);
+}
+
+static __always_inline void consumed(struct sk_buff *skb)
+{
+	__u64 key = key_of(skb);
+	struct bucket *b = bucket_of(key);
+	__u16 size, segments;
+
+	if (!b)
+		return;
+	__u32 way = find(b, key);
+	if (way == WAYS)
+		return;
+	struct mark m = b->mark[way];
+	if (m.flags & (FLAG_LIGHT | FLAG_DELIVERED)) {
+		clear(b, way);
+		return;
+	}
+	if (!queued(m.hook)) {
+		hand_over(b, way, key);
+		return;
+	}
+	if (!same_word(&b->journey[way], skb)) {
+		give_up(b, way);
+		return;
+	}
+	gso_of(skb, &size, &segments);
+	if (!size) {
+		vanish(b, way);
+		return;
+	}
+	__u64 now = bpf_ktime_get_ns();
+	pass(b, way, HOOK_FREE, m.ifindex, now, m.flags);
+	count(COUNT_SPLIT);
+	send(&b->journey[way], RECORD_SPLIT, 0, 0, now);
+	clear(b, way);
+}
+
+#endif

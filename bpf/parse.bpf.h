@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * From bytes to the innermost flow, and to a fingerprint that forwarding, NAT and encapsulation leave alone.
+ * Nothing here writes to a packet or pulls its data.
+ */
+#ifndef TRACER_PARSE_BPF_H
+#define TRACER_PARSE_BPF_H
+
+/* Tunnels around a pod's packet that are followed, by the thorough parser and by the quick one. */
+#define TUNNELS_MAX 2
+#define QUICK_LAYERS 2 /* the packet by itself, and in one tunnel */
+/* Headers that are followed: Ethernet type, IP and transport of three layers, and three tags or extensions. */
+#define HEADERS_MAX 12
+
+#define IP_OFFSET 0x1fff
+#define IP_MF 0x2000
+#define VXLAN_FLAG_VNI 0x08
+#define VXLAN_HEADER 8
+
+enum parsed { PARSED, NOT_IP, MALFORMED, TOO_DEEP };
+
+struct packet {
+	struct flow flow;
+	__u64 fingerprint;
+	__u64 outer; /* see outer_word */
+	__u32 ip_bytes;
+	__u8 flags; /* FLAG_ENCAP, FLAG_FRAGMENT */
+};
+
+/*
+ * The first eight bytes of an IP header less what routers and AQMs rewrite (TOS, traffic class, hop limit): length
+ * and id, by which a tracepoint tells a packet from another at the same address, without parsing.
+ */
+static __always_inline __u64 outer_word(__u64 word)
+{
+	if ((word & 0xf0) == 0x60)
+		return word & bpf_cpu_to_be64(0xf00fffffffffff00);
+	return word & bpf_cpu_to_be64(0xff00ffffffffffff);
+}
+
+static __always_inline __u64 mix(__u64 a, __u64 b)
+{
+	a = (a ^ b) * 0x9e3779b97f4a7c15ull;
+	return a ^ a >> 29;
+}
+
+static __always_inline void map_ipv4(__u8 *to, __be32 address)
+{
+	__u32 *word = (__u32 *)to;
+
+	word[0] = 0;
+	word[1] = 0;
+	word[2] = bpf_htonl(0xffff);
+	word[3] = address;
+}
+
+/* What an IP header says of the layer above it. */
+struct layer {
+	__u32 offset; /* of the layer's first byte */
+	__u32 id; /* IPv4 id; IPv6 flow label, or the fragment's id */
+	__u16 fragment; /* fragment offset in eight bytes */
+	__u8 protocol;
+};
+
+/* The first words of the layer above IP: ports and sequence, or type, checksum and id; then UDP's payload. */
+struct transport {
+	__be16 source, destination;
+	__be32 word;
+	__be32 payload[2];
+};
+
+static __always_inline bool is_vxlan(const struct transport *t, const struct layer *layer)
+{
+	if (layer->protocol != IPPROTO_UDP || !((__u8)t->payload[0] & VXLAN_FLAG_VNI))
+		return false;
+	for (int i = 0; i < VXLAN_PORTS_MAX; i++) {
+		if (!settings.vxlan_port[i])
+			return false;
+		if (settings.vxlan_port[i] == t->destination)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool has_transport(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_ICMP ||
+	       protocol == IPPROTO_ICMPV6;
+}
+
+static __always_inline bool decode_ipv4(const struct iphdr *ip, __u32 length, struct packet *p,
+					struct layer *next)
+{
+	__u32 header = ip->ihl * 4, total = bpf_ntohs(ip->tot_len);
+
+	/* A GSO packet beyond 64 KiB has total length 0. */
+	if (header < sizeof(*ip) || (total && total < header) || next->offset + total > length)
+		return false;
+	map_ipv4(p->flow.source, ip->saddr);
+	map_ipv4(p->flow.destination, ip->daddr);
+	p->ip_bytes = total ? total : length - next->offset;
+	p->flags &= ~FLAG_FRAGMENT;
+	if (ip->frag_off & bpf_htons(IP_OFFSET | IP_MF))
+		p->flags |= FLAG_FRAGMENT;
+	next->offset += header;
+	next->id = ip->id;
+	next->fragment = bpf_ntohs(ip->frag_off) & IP_OFFSET;
+	next->protocol = ip->protocol;
+	return true;
+}
+
+static __always_inline bool decode_ipv6(const struct ipv6hdr *ip, __u32 length, struct packet *p,
+					struct layer *next)
+{
+	__u32 payload = bpf_ntohs(ip->payload_len);
+
+	if (next->offset + sizeof(*ip) + payload > length)
+		return false;
+	__builtin_memcpy(p->flow.source, &ip->saddr, 16);
+	__builtin_memcpy(p->flow.destination, &ip->daddr, 16);
+	p->ip_bytes = payload ? sizeof(*ip) + payload : length - next->offset;
+	p->flags &= ~FLAG_FRAGMENT;
+	next->offset += sizeof(*ip);
+	next->id = (__u32)(ip->flow_lbl[0] & 0xf) << 16 | ip->flow_lbl[1] << 8 | ip->flow_lbl[2];
+	next->fragment = 0;
+	next->protocol = ip->nexthdr;
+	return true;
+}
+
+static __always_inline void decode_transport(const struct transport *t, const struct layer *layer, struct packet *p)
+{
+	__u64 print = mix(0, (__u64)layer->id << 24 | layer->fragment << 8 | layer->protocol);
+	__u64 payload = (__u64)t->payload[1] << 32 | t->payload[0];
+
+	p->flow.protocol = layer->protocol;
+	p->flow.source_port = 0;
+	p->flow.destination_port = 0;
+	if (layer->fragment) {
+		p->fingerprint = print;
+		return;
+	}
+	switch (layer->protocol) {
+	case IPPROTO_TCP:
+		p->flow.source_port = t->source;
+		p->flow.destination_port = t->destination;
+		print = mix(print, t->word); /* seq */
+		break;
+	case IPPROTO_UDP:
+		p->flow.source_port = t->source;
+		p->flow.destination_port = t->destination;
+		/* NAT rewrites the checksum, UDP segmentation the length. */
+		print = mix(print, payload);
+		break;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		/* Type, code and sequence; NAT rewrites checksum and id. */
+		print = mix(print, (__u64)t->source << 16 | (bpf_ntohl(t->word) & 0xffff));
+		print = mix(print, payload);
+		break;
+	default:
+		/* The second word: ESP's sequence, SCTP's verification tag. */
+		print = mix(print, t->word);
+	}
+	p->fingerprint = print;
+}
+
+/*
+ * The thorough parser: options, extension headers, fragments, VLANs, nested tunnels, data outside the linear part.
+ * It copies each header through a helper, from the tc context or, in tracepoints, from kernel memory.
+ */
+struct source {
+	struct __sk_buff *ctx;
+	__u64 start, end; /* without ctx: addresses of the first byte and behind the last that may be read */
+	__u32 length; /* of the packet from its first byte, whether linear or not */
+};
+
+static __always_inline bool load(const struct source *from, __u32 offset, void *to, __u32 size)
+{
+	if (from->ctx)
+		return !bpf_skb_load_bytes(from->ctx, offset, to, size);
+	/* Addresses, because the verifier can foretell nothing of them: lengths would give it a case for each. */
+	return from->start + offset + size <= from->end &&
+	       !bpf_probe_read_kernel(to, size, (const void *)(from->start + offset));
+}
+
+/*
+ * Makes the verifier forget what it knows of a number: settings.pad is always 0, but that it cannot know. Else it
+ * follows a loop once for each combination of values, and comes to its limit: 5.10 and 6.1 in the tc programs, 7.2 in
+ * free_skb.
+ */
+static __always_inline __u32 forget(__u32 number)
+{
+	return number ^ settings.pad;
+}
+
+static __always_inline void forget_layer(struct layer *layer)
+{
+	layer->offset = forget(layer->offset);
+	layer->id = forget(layer->id);
+	layer->fragment = forget(layer->fragment);
+	layer->protocol = forget(layer->protocol);
+}
+
+/* The header that comes next. */
+enum header { ETHERTYPE, IP, EXTENSION, TRANSPORT };
+
+/*
+ * One header a turn and not a function for each kind within another: so the verifier meets all ways through here
+ * again at the head of the loop, and its work grows with their number and not with its power.
+ */
+static __always_inline enum parsed parse_headers(const struct source *from, enum header header, __u32 offset,
+						 struct packet *p)
+{
+	struct layer layer = { .offset = offset };
+	__u32 tunnels = 0;
+
+	*p = (struct packet){};
+	/* Forgetting at the head instead would make clang fall through into the loop's head, which 5.10 and 6.1 refuse. */
+	for (int i = 0; i < HEADERS_MAX; i++, header = forget(header), tunnels = forget(tunnels),
+		 p->flags = forget(p->flags), forget_layer(&layer)) {
+		union {
+			__u64 word;
+			__be16 ethertype;
+			struct iphdr ipv4;
+			struct ipv6hdr ipv6;
+			struct {
+				__u8 protocol, length;
+				__be16 fragment;
+				__be32 id;
+			} extension;
+			struct udphdr udp;
+			struct transport transport;
+		} u = {};
+		switch (header) {
+		case ETHERTYPE:
+			if (!load(from, layer.offset, &u, sizeof(u.ethertype)))
+				return MALFORMED;
+			if (u.ethertype == bpf_htons(ETH_P_8021Q) || u.ethertype == bpf_htons(ETH_P_8021AD)) {
+				layer.offset += 4;
+				continue;
+			}
+			if (u.ethertype != bpf_htons(ETH_P_IP) && u.ethertype != bpf_htons(ETH_P_IPV6))
+				return NOT_IP;
+			layer.offset += sizeof(u.ethertype);
+			header = IP;
+			continue;
+		case IP:
+			if (!load(from, layer.offset, &u, sizeof(u.ipv4)))
+				return MALFORMED;
+			if (!tunnels)
+				p->outer = outer_word(u.word);
+			header = TRANSPORT;
+			if (u.ipv4.version == 4) {
+				if (!decode_ipv4(&u.ipv4, from->length, p, &layer))
+					return MALFORMED;
+			} else if (u.ipv4.version == 6) {
+				if (!load(from, layer.offset, &u, sizeof(u.ipv6)) ||
+				    !decode_ipv6(&u.ipv6, from->length, p, &layer))
+					return MALFORMED;
+				header = EXTENSION;
+			} else {
+				return MALFORMED;
+			}
+			continue;
+		case EXTENSION:
+			if (layer.protocol != IPPROTO_HOPOPTS && layer.protocol != IPPROTO_ROUTING &&
+			    layer.protocol != IPPROTO_DSTOPTS && layer.protocol != IPPROTO_FRAGMENT) {
+				header = TRANSPORT;
+				continue;
+			}
+			if (!load(from, layer.offset, &u, sizeof(u.extension)))
+				return MALFORMED;
+			layer.offset += 8;
+			if (layer.protocol == IPPROTO_FRAGMENT) {
+				p->flags |= FLAG_FRAGMENT;
+				layer.id = u.extension.id;
+				layer.fragment = bpf_ntohs(u.extension.fragment) >> 3;
+				if (layer.fragment)
+					header = TRANSPORT;
+			} else {
+				layer.offset += u.extension.length * 8;
+			}
+			layer.protocol = u.extension.protocol;
+			continue;
+		case TRANSPORT:
+			if (layer.fragment) {
+				decode_transport(&u.transport, &layer, p);
+				return PARSED;
+			}
+			if (layer.protocol == IPPROTO_IPIP) {
+				header = IP;
+			} else {
+				if (!load(from, layer.offset, &u, sizeof(u.udp)) && has_transport(layer.protocol))
+					return MALFORMED;
+				/* Shorter ones have no payload to tell them apart by. */
+				load(from, layer.offset + sizeof(u.udp), &u.transport.payload,
+				     sizeof(u.transport.payload));
+				if (!is_vxlan(&u.transport, &layer)) {
+					decode_transport(&u.transport, &layer, p);
+					return PARSED;
+				}
+				header = ETHERTYPE;
+				layer.offset += sizeof(u.udp) + VXLAN_HEADER + offsetof(struct ethhdr, h_proto);
+			}
+			p->flags |= FLAG_ENCAP;
+			if (++tunnels > TUNNELS_MAX)
+				return TOO_DEEP;
+		}
+	}
+	return TOO_DEEP;
+}
+
+static __noinline enum parsed parse_thoroughly(struct __sk_buff *ctx, bool ethernet, struct packet *p)
+{
+	struct source from = { .ctx = ctx, .length = ctx->len };
+
+	if (ethernet)
+		return parse_headers(&from, ETHERTYPE, offsetof(struct ethhdr, h_proto), p);
+	return parse_headers(&from, IP, bare_ip_offset(ctx), p);
+}
+
+/*
+ * The quick parser: what nearly all packets look like, with or without one tunnel around, by direct access at
+ * offsets that the verifier can follow. False if the packet is otherwise: the thorough parser decides then.
+ */
+static __always_inline bool parse_quickly(struct __sk_buff *ctx, bool ethernet, struct packet *p)
+{
+	const void *data = (const void *)(long)ctx->data, *end = (const void *)(long)ctx->data_end;
+	__u32 offset = 0, length = ctx->len;
+
+	p->flags = 0;
+	if (ethernet) {
+		const struct ethhdr *eth = data;
+		if (data + sizeof(*eth) > end)
+			return false;
+		if (eth->h_proto != bpf_htons(ETH_P_IP) && eth->h_proto != bpf_htons(ETH_P_IPV6))
+			return false;
+		offset = sizeof(*eth);
+	}
+	struct layer next = { .offset = offset };
+#pragma clang loop unroll(full)
+	for (int depth = 0; depth < QUICK_LAYERS; depth++) {
+		const void *ip = data + next.offset;
+		const struct transport *t = ip + sizeof(struct iphdr);
+		if ((const void *)(t + 1) > end)
+			return false;
+		if (!depth)
+			p->outer = outer_word((__u64)((const __u32 *)ip)[1] << 32 | *(const __u32 *)ip);
+		switch (*(const __u8 *)ip) {
+		case 0x45:
+			if (!decode_ipv4(ip, length, p, &next) || p->flags & FLAG_FRAGMENT)
+				return false;
+			break;
+		case 0x60:
+			/* Not the first byte of an Ethernet address: see bare_ip_offset. 0x45 is none of a receiver. */
+			if (!ethernet && !depth && ctx->protocol != bpf_htons(ETH_P_IPV6))
+				return false;
+			t = ip + sizeof(struct ipv6hdr);
+			if ((const void *)(t + 1) > end || !decode_ipv6(ip, length, p, &next))
+				return false;
+			break;
+		default:
+			return false;
+		}
+		if (is_vxlan(t, &next)) {
+			const struct ethhdr *inner = (const void *)(t + 1) - sizeof(t->payload) + VXLAN_HEADER;
+			if ((const void *)(inner + 1) > end)
+				return false;
+			if (inner->h_proto != bpf_htons(ETH_P_IP) && inner->h_proto != bpf_htons(ETH_P_IPV6))
+				return false;
+			next.offset += sizeof(struct udphdr) + VXLAN_HEADER + sizeof(*inner);
+		} else if (next.protocol != IPPROTO_IPIP) {
+			decode_transport(t, &next, p);
+			return has_transport(next.protocol);
+		}
+		p->flags |= FLAG_ENCAP;
+	}
+	return false;
+}
+
+/* Parses what a tc program sees; ethernet: whether the device has a link-layer header. */
+static __always_inline enum parsed parse_tc(struct __sk_buff *ctx, bool ethernet, struct packet *p)
+{
+	/* Cheap, and keeps ARP and its like from the thorough parser; VLAN tags may still stand in the frame. */
+	switch (ctx->protocol) {
+	case bpf_htons(ETH_P_IP):
+	case bpf_htons(ETH_P_IPV6):
+		if (parse_quickly(ctx, ethernet, p))
+			return PARSED;
+		return parse_thoroughly(ctx, ethernet, p);
+	case bpf_htons(ETH_P_8021Q):
+	case bpf_htons(ETH_P_8021AD):
+		return parse_thoroughly(ctx, ethernet, p);
+	default:
+		return NOT_IP;
+	}
+}
+
+static __always_inline bool is_ip(struct sk_buff *skb)
+{
+	return skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
+}
+
+/* Parses what a tracepoint sees, from the network header that the stack has set. */
+static __always_inline enum parsed parse_skb(struct sk_buff *skb, struct packet *p)
+{
+	struct source from = {
+		.start = (__u64)skb->head + skb->network_header,
+		.end = (__u64)skb->data + skb->len - skb->data_len,
+	};
+
+	if (!is_ip(skb))
+		return NOT_IP;
+	from.length = from.end + skb->data_len - from.start;
+	return parse_headers(&from, IP, 0, p);
+}
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * The contract between the BPF programs and the loader: what one packet's journey looks like in the in-flight
+ * table and in the ring buffer, what user space configures, and what the programs count. bpf2go makes the Go types
+ * from it; internal/loader proves the layout with a decode test on annotated bytes.
+ *
+ * Times are CLOCK_MONOTONIC nanoseconds (bpf_ktime_get_ns). Addresses, ports and other network fields stay in
+ * network byte order; everything else is in the machine's.
+ */
+#ifndef TRACER_RECORD_H
+#define TRACER_RECORD_H
+
+/* Hooks that a journey keeps: the first six and the last two. */
+enum hops {
+	HOPS_FIRST = 6,
+	HOPS_MAX = 8,
+};
+
+/* The in-flight table: 65,536 slots in 16 MiB. */
+enum table {
+	WAYS = 4, /* slots of a bucket */
+	BUCKETS = 16384,
+	/* Age at which a slot is stale: behind an egress a packet may rightly wait in a long queue. */
+	AGE_QUEUED_SECONDS = 300,
+	AGE_ELSEWHERE_SECONDS = 1,
+	VXLAN_PORTS_MAX = 8, /* UDP destination ports of VXLAN devices that the programs look into */
+};
+
+enum hook {
+	HOOK_NONE = 0,
+	HOOK_INGRESS, /* tc ingress */
+	HOOK_EGRESS, /* tc egress, in front of the qdisc */
+	HOOK_DEQUEUE, /* taken from the qdisc; GSO not yet split */
+	HOOK_XMIT, /* handed to the driver */
+	HOOK_FREE, /* the sk_buff was freed: dropped, or its original consumed by a GSO split */
+};
+
+enum record_kind {
+	RECORD_JOURNEY = 1, /* ended as it should: at the lowest uplink, at a pod, in the node itself */
+	RECORD_DROP, /* kfree_skb */
+	RECORD_SPLIT, /* the original of a software GSO split, freed by consume_skb behind an egress */
+};
+
+/* Bits of struct mark.flags and struct journey.flags. */
+enum flag {
+	FLAG_LIGHT = 1, /* not sampled: the mark is all there is */
+	FLAG_LAST = 2, /* the last egress is on a device where the packet leaves this node's namespace */
+	FLAG_POD = 4, /* ... and that device is a pod's */
+	FLAG_DELIVERED = 8, /* sent to user space; kept for a drop inside the pod */
+	FLAG_ENCAP = 16, /* seen inside a tunnel header at some hook */
+	FLAG_FRAGMENT = 32, /* an IP fragment */
+	FLAG_UNPLACED = 64, /* a drop of a packet without a slot: no hook is known */
+};
+
+/* The innermost IP packet's tuple. IPv4 addresses are IPv4-mapped (::ffff:a.b.c.d). ICMP has no ports. */
+struct flow {
+	__u8 source[16];
+	__u8 destination[16];
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 protocol; /* IPPROTO_* of the layer above IP and its extension headers */
+	__u8 pad[3];
+};
+
+/* One packet's way through this node. */
+struct journey {
+	__u64 fingerprint; /* what forwarding, NAT and encapsulation leave alone; see parse.bpf.c */
+	__u64 outer; /* the outermost IP header's first word at the last tc hook, for the tracepoints */
+	struct flow first; /* as the first hook saw it: before NAT */
+	struct flow last; /* as the last tc hook saw it: after NAT */
+	__u64 time_ns[HOPS_MAX];
+	__u32 ifindex[HOPS_MAX];
+	__u8 hook[HOPS_MAX]; /* enum hook */
+	__u32 skb_bytes; /* sk_buff length at the first hook, link header included */
+	__u32 ip_bytes; /* the innermost IP packet at the first hook, one header however many segments */
+	__u32 wire_bytes; /* at the last tc hook, with the headers that segmentation will add */
+	__u32 weight; /* packets this one stands for: the inverse of its sampling probability */
+	__u16 segments; /* max(1, gso_segs) at the first hook */
+	__u8 hops; /* hooks passed; above HOPS_MAX, entries 6 and 7 hold the last two, in turn */
+	__u8 flags; /* enum flag */
+	__u32 pad;
+};
+
+/* What the hot path needs of a slot, kept with the tags in the bucket's first cache line. */
+struct mark {
+	__u32 ifindex; /* of the last hook */
+	__u8 hook; /* last hook */
+	__u8 flags; /* enum flag */
+	__u16 fingerprint; /* low bits of the journey's; a difference between the two is a torn slot */
+};
+
+/* The tag is the sk_buff's address; 0 is an empty way. It is cleared first and written last. */
+struct bucket {
+	__u64 tag[WAYS];
+	struct mark mark[WAYS];
+	struct journey journey[WAYS];
+	__u64 pad[WAYS * 2];
+};
+
+struct record {
+	__u32 kind; /* enum record_kind */
+	__u32 reason; /* RECORD_DROP: enum skb_drop_reason of the running kernel; 0 where it has none */
+	__u64 location; /* RECORD_DROP: instruction address of the caller of kfree_skb */
+	__u64 time_ns; /* when the record was made */
+	struct journey journey;
+};
+
+/* Written by user space while the programs run. */
+struct config {
+	__u32 netns; /* inode of the network namespace that is traced */
+	__u32 sample_n; /* one packet in so many, at random, starts a journey; 0 and 1: every packet */
+	__u32 wakeup_bytes; /* wake the reader when the ring holds at least so much */
+	__u32 pad; /* always 0; see forget() in parse.bpf.h */
+	__be16 vxlan_port[VXLAN_PORTS_MAX]; /* 0: none */
+	__u64 quiet_reasons[4]; /* bit r: a kfree_skb with core reason r (< 256) is no loss and not reported */
+};
+
+/* Per-CPU event counts. The order is the index into struct counters. */
+enum counter {
+	COUNT_STARTED, /* journeys begun */
+	COUNT_UNSAMPLED, /* packets given a light mark */
+	COUNT_FINISHED, /* journeys that reached their last hook */
+	COUNT_SPLIT, /* journeys that ended in a software GSO split */
+	COUNT_DROPPED, /* drops seen */
+	COUNT_COLLISION, /* packets not followed: all ways of the bucket were live */
+	COUNT_EXPIRED, /* slots found too old */
+	COUNT_MISMATCH, /* slots found with another packet's fingerprint */
+	COUNT_TORN, /* slots written by two at once */
+	COUNT_ORPHAN, /* forwarded packets at an egress without a slot */
+	COUNT_VANISHED_INGRESS, /* journeys without an end, by their last hook: here the node's own sockets */
+	COUNT_VANISHED_EGRESS,
+	COUNT_VANISHED_DEQUEUE,
+	COUNT_VANISHED_XMIT,
+	COUNT_MALFORMED, /* truncated or absurd headers */
+	COUNT_TOO_DEEP, /* more tunnels in tunnels than are followed */
+	COUNT_REQUEUED, /* packets that a qdisc handed out more than once */
+	COUNT_LOST_JOURNEY, /* no room in the ring */
+	COUNT_LOST_DROP,
+	COUNT_LOST_SPLIT,
+	COUNT_MAX,
+};
+
+struct counters {
+	__u64 count[COUNT_MAX];
+};
+
+_Static_assert(sizeof(struct flow) == 40, "flow");
+_Static_assert(sizeof(struct journey) == 224, "journey");
+_Static_assert(sizeof(struct mark) == 8, "mark");
+_Static_assert(sizeof(struct bucket) == 1024, "bucket");
+_Static_assert(sizeof(struct record) == 248, "record");
+_Static_assert(sizeof(struct config) == 64, "config");
+
+#endif

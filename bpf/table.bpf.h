@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * The in-flight table: one slot for each packet that is inside this node, found by the address of its sk_buff in
+ * a bucket of four. An array and not a hash map, which costs forty times as much.
+ *
+ * One CPU owns an sk_buff at a time, so a slot has one writer, except that a newcomer may take over a slot that
+ * looks stale, and two newcomers may take the same empty way. No atomics here return a result (5.10 refuses
+ * them): the tag is cleared before the payload is written and set after it, and every later hook compares the
+ * fingerprint in the mark with the one in the journey.
+ */
+#ifndef TRACER_TABLE_BPF_H
+#define TRACER_TABLE_BPF_H
+
+#define SECOND 1000000000ull
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BUCKETS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} inflight SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} records SEC(".maps");
+
+#define barrier() asm volatile("" ::: "memory")
+
+static __always_inline void count(enum counter what)
+{
+	__u32 zero = 0;
+	struct counters *c = bpf_map_lookup_elem(&counts, &zero);
+
+	/* Programs on one CPU may interrupt each other between load and store. */
+	if (c)
+		__sync_fetch_and_add(&c->count[what], 1);
+}
+
+/*
+ * An sk_buff's address as a number. The verifier refuses arithmetic on a kernel pointer except the difference of
+ * two, which it takes for an arbitrary number; so the table's keys are distances from one fixed address.
+ */
+static __always_inline __u64 key_of(const void *skb)
+{
+	__u64 key = (__u64)skb;
+
+	asm volatile("%0 -= %1" : "+r"(key) : "r"(&settings));
+	return key;
+}
+
+static __always_inline struct bucket *bucket_of(__u64 key)
+{
+	/* sk_buffs are at least 64 bytes apart; the multiplier is 2^64 over the golden ratio (Knuth, 6.4). */
+	__u32 i = (key >> 6) * 0x9e3779b97f4a7c15ull >> 50;
+
+	_Static_assert(BUCKETS == 1 << 14, "the shift above");
+	return bpf_map_lookup_elem(&inflight, &i);
+}
+
+/* The way that holds key; WAYS if none does. */
+static __always_inline __u32 find(const struct bucket *b, __u64 key)
+{
+	if (b->tag[0] == key)
+		return 0;
+	if (b->tag[1] == key)
+		return 1;
+	if (b->tag[2] == key)
+		return 2;
+	if (b->tag[3] == key)
+		return 3;
+	return WAYS;
+}
+
+static __always_inline bool queued(__u8 hook)
+{
+	return hook == HOOK_EGRESS || hook == HOOK_DEQUEUE;
+}
+
+static __always_inline __u32 last_index(__u8 hops)
+{
+	__u32 i = hops - 1;
+
+	return (i < HOPS_FIRST ? i : HOPS_FIRST + (i & 1)) & (HOPS_MAX - 1);
+}
+
+static __always_inline bool stale(const struct bucket *b, __u32 way, __u64 now)
+{
+	const struct journey *j = &b->journey[way];
+	__u64 age = now - j->time_ns[last_index(j->hops)];
+
+	return age > (queued(b->mark[way].hook) ? AGE_QUEUED_SECONDS : AGE_ELSEWHERE_SECONDS) * SECOND;
+}
+
+/* Empties a way. A journey that was under way in it vanished: where is told by the hook that saw it last. */
+static __always_inline void clear(struct bucket *b, __u32 way)
+{
+	b->tag[way] = 0;
+}
+
+static __always_inline void vanish(struct bucket *b, __u32 way)
+{
+	struct mark m = b->mark[way];
+	__u64 hook = m.hook - HOOK_INGRESS;
+
+	_Static_assert(HOOK_XMIT - HOOK_INGRESS == 3, "the mask below");
+	clear(b, way);
+	if (m.flags & (FLAG_LIGHT | FLAG_DELIVERED) || hook > 3)
+		return;
+	/* clang may compare one register and count by another, of which older verifiers know no bound: hence a mask. */
+	asm volatile("" : "+r"(hook));
+	count(COUNT_VANISHED_INGRESS + (hook & 3));
+}
+
+/*
+ * A way for a newcomer: its own from before, an empty one, one that nothing is lost with, a stale one. A live
+ * packet's slot is never taken: those are the slow packets, and without them the tail would look good. Marks say
+ * nothing of their age, so a light one may go. CPUs begin at different ways to keep out of each other's.
+ */
+static __always_inline __u32 claim(struct bucket *b, __u64 key, __u64 now)
+{
+	__u32 way = find(b, key), start = bpf_get_smp_processor_id();
+
+	if (way < WAYS) {
+		vanish(b, way);
+		return way;
+	}
+	for (__u32 i = 0; i < WAYS; i++) {
+		way = (start + i) & (WAYS - 1);
+		if (!b->tag[way])
+			return way;
+	}
+	for (__u32 i = 0; i < WAYS; i++) {
+		way = (start + i) & (WAYS - 1);
+		if (b->mark[way].flags & (FLAG_LIGHT | FLAG_DELIVERED)) {
+			clear(b, way);
+			return way;
+		}
+	}
+	if (!now)
+		return WAYS;
+	for (__u32 i = 0; i < WAYS; i++) {
+		way = (start + i) & (WAYS - 1);
+		if (stale(b, way, now)) {
+			count(COUNT_EXPIRED);
+			vanish(b, way);
+			return way;
+		}
+	}
+	return WAYS;
+}
+
+/* Adds a hook to a journey, and to its mark with the flags that it now has. */
+static __always_inline void pass(struct bucket *b, __u32 way, enum hook hook, __u32 ifindex, __u64 now, __u8 flags)
+{
+	struct journey *j = &b->journey[way];
+	struct mark m = { .ifindex = ifindex, .hook = hook, .flags = flags, .fingerprint = b->mark[way].fingerprint };
+
+	/* The hook before the count, the mark last: a scan that comes between the two sees the journey as it was. */
+	__u8 hops = j->hops < 255 ? j->hops + 1 : j->hops;
+	__u32 i = last_index(hops);
+	j->time_ns[i] = now;
+	j->ifindex[i] = ifindex;
+	j->hook[i] = hook;
+	barrier();
+	j->hops = hops;
+	j->flags = flags;
+	b->mark[way] = m;
+}
+
+/* Sends a record and counts what could not be sent. */
+static __always_inline void send(const struct journey *j, enum record_kind kind, __u32 reason, __u64 location, __u64 now)
+{
+	struct record *r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
+
+	if (!r) {
+		count(COUNT_LOST_JOURNEY + kind - RECORD_JOURNEY);
+		return;
+	}
+	r->kind = kind;
+	r->reason = reason;
+	r->location = location;
+	r->time_ns = now;
+	__builtin_memcpy(&r->journey, j, sizeof(*j));
+	/* The reader also looks by a timer; a wake-up for each record would cost four times the record. */
+	bool full = bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= settings.wakeup_bytes;
+	bpf_ringbuf_submit(r, full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
+#endif

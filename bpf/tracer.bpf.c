@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * The hooks. Each says which kernel function calls it and in which context; what they do with the packet stands
+ * in hooks.bpf.h.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "kernel.h"
+#include "record.h"
+
+volatile struct config settings;
+
+#include "compat.bpf.h"
+#include "parse.bpf.h"
+#include "table.bpf.h"
+#include "hooks.bpf.h"
+
+/* Types that only the loader needs by name: BTF keeps what a variable refers to. */
+const enum hook *kept_hook __attribute__((unused));
+const enum hops *kept_hops __attribute__((unused));
+const enum table *kept_table __attribute__((unused));
+const enum record_kind *kept_record_kind __attribute__((unused));
+const enum flag *kept_flag __attribute__((unused));
+const enum counter *kept_counter __attribute__((unused));
+const struct record *kept_record __attribute__((unused));
+
+char LICENSE[] SEC("license") = "GPL";
+
+/*
+ * tc ingress: sch_handle_ingress(), in softirq. tc egress: sch_handle_egress() from __dev_queue_xmit(), with
+ * bottom halves off. Each for devices with (l2) and without (l3) an Ethernet header; egress also by whether the
+ * packet leaves this namespace from there (wire, pod) or goes on to another device (through).
+ */
+SEC("tc")
+int ingress_l2(struct __sk_buff *ctx)
+{
+	return ingress(ctx, true);
+}
+
+SEC("tc")
+int ingress_l3(struct __sk_buff *ctx)
+{
+	return ingress(ctx, outer_header_left(ctx));
+}
+
+SEC("tc")
+int through_l2(struct __sk_buff *ctx)
+{
+	return egress(ctx, true, 0);
+}
+
+SEC("tc")
+int through_l3(struct __sk_buff *ctx)
+{
+	return egress(ctx, false, 0);
+}
+
+SEC("tc")
+int wire_l2(struct __sk_buff *ctx)
+{
+	return egress(ctx, true, FLAG_LAST);
+}
+
+SEC("tc")
+int wire_l3(struct __sk_buff *ctx)
+{
+	return egress(ctx, false, FLAG_LAST);
+}
+
+SEC("tc")
+int pod_l2(struct __sk_buff *ctx)
+{
+	return egress(ctx, true, FLAG_LAST | FLAG_POD);
+}
+
+SEC("tc")
+int pod_l3(struct __sk_buff *ctx)
+{
+	return egress(ctx, false, FLAG_LAST | FLAG_POD);
+}
+
+/*
+ * dequeue_skb() in net/sched/sch_generic.c, bottom halves off. The skb may be NULL, or the head of a list that
+ * the qdisc hands out in bulk. It fires again for what the driver had sent back.
+ */
+SEC("tp_btf/qdisc_dequeue")
+int BPF_PROG(dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets, struct sk_buff *skb)
+{
+	for (int i = 0; i < BULK_MAX && skb; i++) {
+		dequeued(skb, txq->dev);
+		skb = skb->next;
+	}
+	return 0;
+}
+
+/* xmit_one() in net/core/dev.c, under the device's TX lock unless it is lockless, bottom halves off. */
+SEC("tp_btf/net_dev_start_xmit")
+int BPF_PROG(start_xmit, struct sk_buff *skb, struct net_device *dev)
+{
+	transmitted(skb, dev);
+	return 0;
+}
+
+/* kfree_skb_reason() and its like, in any context, for a packet that was not delivered. */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(free_skb, struct sk_buff *skb, void *location)
+{
+	dropped(skb, (__u64)location, drop_reason(ctx));
+	return 0;
+}
+
+/* consume_skb(), in any context, for a packet that has been dealt with; among them what software GSO has split. */
+SEC("tp_btf/consume_skb")
+int BPF_PROG(consume, struct sk_buff *skb)
+{
+	consumed(skb);
+	return 0;
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"tracer/internal/export"
+)
+
+// agentFlags are those of the agent alone.
+type agentFlags struct {
+	watchFlags
+	metrics   export.MetricsOptions
+	collector export.CollectorOptions
+	health    string
+}
+
+func newAgentCommand() *cobra.Command {
+	var flags agentFlags
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Trace this node for good, and serve metrics, health and flow data",
+		Long: `Trace this node for good, and serve metrics, health and flow data: the process of the
+DaemonSet. Metrics are served to the network, health to this host alone, and flow data
+on a unix socket that only root can open; diagnose and trace ask there.`,
+		Example: `  tracer agent
+  tracer agent --listen 172.18.0.2:9435 --web.config.file web.yml
+  ip netns exec node1 tracer agent --identity-file names.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd.Context()) },
+	}
+	f := cmd.Flags()
+	flags.add(cmd)
+	f.StringVar(&flags.metrics.Address, "listen", export.DefaultMetricsAddress, "address of /metrics, as host:port")
+	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")
+	f.StringVar(&flags.health, "health-listen", export.DefaultHealthAddress, "address of /healthz and /readyz, as host:port")
+	f.IntVar(&flags.collector.MaxSeries, "max-series", export.DefaultMaxSeries, "most series by pair of workloads; the least busy share one")
+	f.BoolVar(&flags.collector.ClassicPairs, "classic-histograms", false, "give histograms by pair classic buckets too, for a Prometheus without native ones")
+	return cmd
+}
+
+// run takes all that can be refused (the namespace, the addresses, the socket) before it says that it is ready.
+func (f *agentFlags) run(ctx context.Context) (err error) {
+	if f.collector.MaxSeries < 1 {
+		return fmt.Errorf("--max-series %d: give at least 1", f.collector.MaxSeries)
+	}
+	n, err := f.start()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	f.collector.Source = n
+	f.metrics.Collector, f.metrics.Version = export.NewCollector(f.collector), version
+	files := n.Loader().Files()
+	group, ctx := errgroup.WithContext(ctx)
+	var servers []*export.Server
+	for _, listen := range []func() (*export.Server, error){
+		func() (*export.Server, error) { return export.NewMetricsServer(f.metrics) },
+		func() (*export.Server, error) {
+			return export.NewHealthServer(export.HealthOptions{Address: f.health, Status: n.Status})
+		},
+		func() (*export.Server, error) {
+			return export.NewSocketServer(export.SocketOptions{Path: files.Socket(), Source: n, Names: n.names})
+		},
+	} {
+		server, err := listen()
+		if err != nil {
+			return err
+		}
+		defer server.Close()
+		servers = append(servers, server)
+		slog.Info("serving", "address", server.Addr())
+	}
+	if err := files.NameFirst(); err != nil {
+		return err
+	}
+	status := n.Status()
+	for _, h := range status.Hooks {
+		if !h.Up {
+			slog.Warn("a hook is missing", "hook", h.Hook, "device", h.Device, "err", h.Error)
+		}
+	}
+	slog.Info("tracing", "node", n.name, "kernel", status.Kernel, "hooks", len(status.Hooks), "version", version)
+	group.Go(func() error { return n.Run(ctx) })
+	for _, s := range servers {
+		group.Go(func() error { return s.Serve(ctx) })
+	}
+	return group.Wait()
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/device"
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+// checkReport is what `tracer check -o json` prints.
+type checkReport struct {
+	SchemaVersion int               `json:"schema_version"`
+	OK            bool              `json:"ok"` // an agent would run here
+	Problems      []string          `json:"problems"`
+	Kernel        string            `json:"kernel"`
+	BTF           bool              `json:"btf"`
+	TCX           bool              `json:"tcx"`
+	DropReasons   bool              `json:"drop_reasons"`
+	Capabilities  map[string]bool   `json:"capabilities"`
+	Running       bool              `json:"running"` // a tracer holds this namespace
+	Hooks         []loader.Hook     `json:"hooks"`
+	Omitted       []loader.Omission `json:"omitted"`
+	Devices       []record.Device   `json:"devices"`
+}
+
+func newCheckCommand() *cobra.Command {
+	var output, runDir string
+	var patterns []string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Show what this kernel and this node let tracer see, and what not",
+		Long: `Show what this kernel and this node let tracer see: the hooks that would be used, those
+left out and why, the devices with their roles and qdiscs. Nothing is attached.
+It exits 1 if an agent could not run here.`,
+		Example: "  tracer check\n  tracer check -o json | jq .omitted",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("output", output, "table", "json"); err != nil {
+				return err
+			}
+			report, err := check(runDir, patterns)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				err = writeJSON(cmd.OutOrStdout(), report)
+			} else {
+				err = report.write(cmd.OutOrStdout())
+			}
+			if err == nil && !report.OK {
+				return exitCode(1)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "how to print: table or json")
+	addDevices(cmd, &patterns)
+	addRunDir(cmd, &runDir)
+	return cmd
+}
+
+func check(runDir string, patterns []string) (checkReport, error) {
+	r := checkReport{SchemaVersion: 1, Problems: []string{}, Kernel: kernelRelease(), Capabilities: map[string]bool{}}
+	features, err := loader.ProbeFeatures()
+	if err != nil {
+		r.Problems = append(r.Problems, err.Error())
+	}
+	r.BTF, r.TCX, r.DropReasons = err == nil, features.TCX, features.DropReasons
+	if r.Capabilities, err = capabilities(); err != nil {
+		return r, err
+	}
+	for _, c := range needed {
+		if !r.Capabilities[c.name] {
+			r.Problems = append(r.Problems, fmt.Sprintf("capability %s is missing: it is needed to %s; run as root", c.name, c.use))
+		}
+	}
+	state, err := device.List()
+	if err != nil {
+		return r, err
+	}
+	if r.Devices, err = device.Match(patterns, state.Devices); err != nil {
+		return r, err
+	}
+	if r.BTF {
+		plan, err := loader.PlanHooks(features, r.Devices, func(int) time.Duration { return math.MaxInt64 })
+		if err != nil {
+			r.Problems = append(r.Problems, err.Error())
+		}
+		r.Hooks, r.Omitted = plan.Hooks, plan.Omitted
+		if !planned(plan, r.Devices, record.RoleOverlay, record.RoleUplink) {
+			r.Problems = append(r.Problems, "no overlay or uplink device found here: name them with --devices, such as --devices 'uplink=ens*'")
+		}
+	}
+	files, err := loader.CurrentFiles(runDir)
+	if err != nil {
+		return r, err
+	}
+	r.Running = files.Locked()
+	r.OK = len(r.Problems) == 0
+	return r, nil
+}
+
+// planned tells whether a device of one of these roles has a hook in the plan.
+func planned(plan loader.Plan, devices []record.Device, roles ...record.Role) bool {
+	for _, h := range plan.Hooks {
+		for _, d := range devices {
+			for _, role := range roles {
+				if d.Index == h.Ifindex && d.Role == role {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func (r *checkReport) write(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	yes := func(b bool) string {
+		if b {
+			return "yes"
+		}
+		return "no"
+	}
+	fmt.Fprintf(t, "kernel\t%s\n", r.Kernel)
+	fmt.Fprintf(t, "type information (BTF)\t%s\n", yes(r.BTF))
+	fmt.Fprintf(t, "TCX (else clsact)\t%s\n", yes(r.TCX))
+	fmt.Fprintf(t, "reasons of drops\t%s\n", yes(r.DropReasons))
+	fmt.Fprintf(t, "a tracer runs here\t%s\n", yes(r.Running))
+	fmt.Fprintf(t, "\nDEVICE\tROLE\tKIND\tSTATE\tROOT QDISC\n")
+	for _, d := range r.Devices {
+		state := "down"
+		if d.Up {
+			state = "up"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", d.Name, d.Role, d.Kind, state, d.Root.String())
+	}
+	fmt.Fprintf(t, "\nHOOK\tAT\tPROGRAM\n")
+	for _, h := range r.Hooks {
+		at := "kernel"
+		if h.Device != "" {
+			at = h.Device
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", h.Name, at, h.Program)
+	}
+	if len(r.Omitted) > 0 {
+		fmt.Fprintf(t, "\nLEFT OUT\tAT\tWHY\n")
+	}
+	for _, o := range r.Omitted {
+		at := "kernel"
+		if o.Device != "" {
+			at = o.Device
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", o.Hook, at, o.Reason)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if r.OK {
+		_, err := fmt.Fprintln(w, "\nok: tracer can run here")
+		return err
+	}
+	_, err := fmt.Fprintln(w, "\ntracer cannot run here:\n  "+strings.Join(r.Problems, "\n  "))
+	return err
+}
+
+type capability struct {
+	name string
+	bit  int
+	use  string
+}
+
+// needed are the capabilities that nothing works without. CAP_SYS_ADMIN stands for the first two, which kernels
+// have had by themselves since 5.8.
+var needed = [...]capability{
+	{"CAP_BPF", unix.CAP_BPF, "load BPF programs"},
+	{"CAP_PERFMON", unix.CAP_PERFMON, "attach them to tracepoints"},
+	{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, "attach them to devices"},
+}
+
+// capabilities are those of needed that this process has.
+func capabilities() (map[string]bool, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return nil, fmt.Errorf("read this process's capabilities: %w", err)
+	}
+	has := func(bit int) bool { return data[bit/32].Effective>>(bit%32)&1 != 0 }
+	found := map[string]bool{}
+	for _, c := range needed {
+		found[c.name] = has(c.bit) || c.bit != unix.CAP_NET_ADMIN && has(unix.CAP_SYS_ADMIN)
+	}
+	return found, nil
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// oneOf checks a flag that takes one of some words.
+func oneOf(flag, value string, choices ...string) error {
+	for _, c := range choices {
+		if value == c {
+			return nil
+		}
+	}
+	return fmt.Errorf("--%s %q: choose %s", flag, value, strings.Join(choices, " or "))
+}

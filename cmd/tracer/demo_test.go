@@ -1,0 +1,96 @@
+//go:build !nolab
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"tracer/internal/diagnose"
+	"tracer/internal/journey"
+)
+
+// TestByHand goes through the story as the README has it done by hand, without an agent.
+func TestByHand(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	lab := func(args ...string) {
+		t.Helper()
+		cmd := tracer(append(append([]string{"lab"}, args...), "--name", "byhand", "--run-dir", dir)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("lab %v: %v: %s", args, err, out)
+		}
+	}
+	lab("up")
+	t.Cleanup(func() { lab("down") })
+	in := func(args ...string) *exec.Cmd {
+		exe, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("ip", append([]string{"netns", "exec", "byhand-node1", exe}, append(args, "--run-dir", dir)...)...)
+		cmd.Env = append(os.Environ(), "TRACER_TEST_RUN=1")
+		return cmd
+	}
+	diagnosis := func(code int) (r diagnose.Report) {
+		t.Helper()
+		cmd := in("diagnose", "--duration", "4s", "-o", "json")
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, _ := cmd.Output() // the exit code is looked at
+		if got := cmd.ProcessState.ExitCode(); got != code {
+			t.Fatalf("diagnose exits with %d, want %d: %s%s", got, code, out, stderr.Bytes())
+		}
+		if err := json.Unmarshal(out, &r); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return r
+	}
+	if r := diagnosis(0); r.Verdict != diagnose.Healthy || r.Node != "node1" {
+		t.Errorf("%s of %s: %s", r.Verdict, r.Node, r.Summary)
+	}
+	out, err := in("trace", "--once", "5", "-o", "json", "--pod", "default/web", "--peer", "default/api").Output()
+	if lines := bytes.Count(out, []byte("\n")); err != nil || lines != 5 {
+		t.Errorf("trace --once 5: %d lines, %v: %s", lines, err, out)
+	}
+	lab("fault", "--delay", "200ms")
+	if r := diagnosis(2); r.Verdict != diagnose.Fault || r.Findings[0].Stage != journey.Queue {
+		t.Errorf("%s: %s", r.Verdict, r.Summary)
+	}
+}
+
+// TestDemo tells the story as a visitor has it told, and checks it against the application's own clock.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	cmd := tracer("demo", "-o", "json")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r demoReport
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if r.Healthy.Verdict != diagnose.Healthy {
+		t.Errorf("before the fault: %s: %s", r.Healthy.Verdict, r.Healthy.Summary)
+	}
+	if r.Faulted.Verdict != diagnose.Fault || len(r.Faulted.Findings) == 0 {
+		t.Fatalf("with the fault: %s: %s", r.Faulted.Verdict, r.Faulted.Summary)
+	}
+	f := r.Faulted.Findings[0]
+	if f.Device != r.Injected.Device || f.Stage != journey.Queue || f.Delay == nil || f.Delay.P50 == nil {
+		t.Fatalf("found %+v, injected %+v", f, r.Injected)
+	}
+	if got, want := *f.Delay.P50, r.Injected.DelaySeconds; math.Abs(got-want) > 0.1*want {
+		t.Errorf("measured a delay of %v s, by the application's clock it is %v s", got, want)
+	}
+	if left, err := filepath.Glob("/run/netns/" + demoLab + "-*"); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"tracer/internal/agent"
+	"tracer/internal/diagnose"
+	"tracer/internal/export"
+	"tracer/internal/identity"
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+// node is an agent with its names: what is shown to the outside.
+type node struct {
+	*agent.Agent
+	name  string
+	names *identity.Table
+}
+
+// Diagnose judges the last window.
+func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Report, error) {
+	now, err := n.Now()
+	if err != nil {
+		return diagnose.Report{}, err
+	}
+	return agent.Judge(n.name, n.Ago(window), now), nil
+}
+
+// Status is how the agent stands.
+func (n *node) Status() export.Status {
+	l := n.Loader()
+	s := export.Status{
+		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
+		SampleRatio: 1, IdentityMisses: n.names.Misses(), LastRead: n.LastRead(),
+	}
+	roles := map[int]record.Role{}
+	for _, d := range n.Known() {
+		roles[d.Index] = d.Role
+	}
+	hooks, omitted := l.Hooks()
+	for _, h := range hooks {
+		role := roles[h.Ifindex]
+		s.Hooks = append(s.Hooks, export.HookStatus{
+			Program: h.Program, Hook: h.Name, Device: h.Device, Role: role, Up: h.Up, Error: h.Error,
+		})
+		s.Hooked = s.Hooked || h.Up && (role == record.RoleOverlay || role == record.RoleUplink)
+	}
+	for _, o := range omitted {
+		s.Omitted = append(s.Omitted, export.OmittedHook{Hook: o.Hook, Device: o.Device, Reason: o.Reason})
+	}
+	counters, err := l.Counters()
+	if err != nil {
+		slog.Error("the programs' counts are missing from the status", "err", err)
+	}
+	s.Journeys, s.Lost = outcomes(counters), counters.Lost
+	if began := counters.Started + counters.Unsampled; began > 0 {
+		s.SampleRatio = float64(counters.Started) / float64(began)
+	}
+	programs, err := l.Programs()
+	if err != nil {
+		slog.Error("the programs' run times are missing from the status", "err", err)
+	}
+	for _, p := range programs {
+		s.Programs = append(s.Programs, export.ProgramStatus(p))
+	}
+	return s
+}
+
+// outcomes are what became of journeys, for tracer_journeys_total.
+func outcomes(c loader.Counters) map[string]uint64 {
+	m := map[string]uint64{
+		"finished": c.Finished, "split": c.Split, "dropped": c.Dropped, "unsampled": c.Unsampled,
+		"collision": c.Collisions, "expired": c.Expired, "mismatch": c.Mismatches, "torn": c.Torn + c.TornScans,
+		"orphan": c.Orphans, "malformed": c.Malformed, "too_deep": c.TooDeep, "undecoded": c.Undecoded,
+		"requeued": c.Requeued,
+	}
+	for hook, count := range c.Vanished {
+		m["vanished_"+hook] = count
+	}
+	return m
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tracer/internal/export"
+	"tracer/internal/loader"
+)
+
+func newTraceCommand() *cobra.Command {
+	var flags watchFlags
+	var filter export.TraceFilter
+	var output string
+	var once int
+	var duration time.Duration
+	cmd := &cobra.Command{
+		Use:   "trace",
+		Short: "Show journeys of packets as they end, each with its stages",
+		Long: `Show journeys of packets as they end, each with its stages.
+
+Where an agent runs in this network namespace the journeys are its; elsewhere the
+command traces by itself. It goes on until interrupted, or as --once or --duration
+say. What is too fast for the reader is counted and left out.`,
+		Example: `  tracer trace --once 5
+  tracer trace --pod default/web --slower-than 10ms
+  tracer trace --drops -o json | jq .drop`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("output", output, "text", "json"); err != nil {
+				return err
+			}
+			if once < 0 || duration < 0 || filter.SlowerThan < 0 {
+				return errors.New("--once, --duration and --slower-than take no negative value")
+			}
+			ctx := cmd.Context()
+			if duration > 0 {
+				var stop context.CancelFunc
+				ctx, stop = context.WithTimeout(ctx, duration)
+				defer stop()
+			}
+			return flags.trace(ctx, filter, func(traces iter.Seq2[export.Trace, error]) error {
+				return print(cmd.OutOrStdout(), traces, once, output == "json")
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&filter.Pod, "pod", "", "only packets from or to this pod, workload or service (name or namespace/name) or address")
+	f.StringVar(&filter.Peer, "peer", "", "only packets whose other end is this one")
+	f.Uint16Var(&filter.Port, "port", 0, "only packets from or to this port, before or after NAT")
+	f.StringVar(&filter.Device, "device", "", "only packets that passed this device; 'pod' for any pod's")
+	f.DurationVar(&filter.SlowerThan, "slower-than", 0, "only packets that took longer on this node")
+	f.BoolVar(&filter.DropsOnly, "drops", false, "only packets that were lost")
+	f.IntVar(&once, "once", 0, "stop after so many journeys (default: go on)")
+	f.DurationVar(&duration, "duration", 0, "stop after this time (default: go on)")
+	f.StringVarP(&output, "output", "o", "text", "how to print: text, or json for one object a line")
+	flags.add(cmd)
+	return cmd
+}
+
+// trace hands a stream of journeys to show: the agent's of this namespace, or our own where there is none.
+func (f *watchFlags) trace(ctx context.Context, filter export.TraceFilter, show func(iter.Seq2[export.Trace, error]) error) (err error) {
+	files, err := loader.CurrentFiles(f.runDir)
+	if err != nil {
+		return err
+	}
+	client := export.Dial(files.Socket())
+	defer client.Close()
+	if _, err := client.Status(ctx); err == nil {
+		return show(client.Trace(ctx, filter))
+	} else if !errors.Is(err, export.ErrNoAgent) {
+		return err
+	}
+	n, err := f.start()
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(running) }()
+	err = show(export.Follow(running, n, n.names, filter))
+	stop()
+	return errors.Join(err, <-ended, n.Close())
+}
+
+// print writes journeys until there are no more, or enough.
+func print(w io.Writer, traces iter.Seq2[export.Trace, error], enough int, asJSON bool) error {
+	color, printed := colorful(os.Stdout), 0
+	for t, err := range traces {
+		if err != nil {
+			return fmt.Errorf("read journeys: %w", err)
+		}
+		if asJSON {
+			err = writeJSON(w, t)
+		} else {
+			err = writeTrace(w, &t, color)
+		}
+		if err != nil {
+			return err
+		}
+		if printed++; printed == enough {
+			return nil
+		}
+	}
+	return nil
+}

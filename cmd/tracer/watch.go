@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tracer/internal/agent"
+	"tracer/internal/identity"
+	"tracer/internal/loader"
+)
+
+// watchFlags are those of every command that traces by itself.
+type watchFlags struct {
+	devices      []string
+	identityFile string
+	node         string
+	runDir       string
+}
+
+func (f *watchFlags) add(cmd *cobra.Command) {
+	addDevices(cmd, &f.devices)
+	addRunDir(cmd, &f.runDir)
+	cmd.Flags().StringVar(&f.identityFile, "identity-file", "",
+		"YAML file that names addresses (default: what a lab wrote for this namespace, if there is one)")
+	cmd.Flags().StringVar(&f.node, "node-name", "", "this node's name (default: $NODE_NAME, the identity file's, the host's)")
+}
+
+func addDevices(cmd *cobra.Command, patterns *[]string) {
+	cmd.Flags().StringSliceVar(patterns, "devices", nil,
+		"trace only devices that match, such as 'cali*,tunl0'; 'uplink=ens*' also says what they are for (default: by role)")
+}
+
+// names reads the identity file: the one given, or the lab's for this namespace.
+func (f *watchFlags) names(files loader.Files) (*identity.Table, error) {
+	if f.identityFile != "" {
+		return identity.LoadFile(f.identityFile)
+	}
+	table, err := identity.LoadFile(files.Identity())
+	if errors.Is(err, os.ErrNotExist) {
+		return new(identity.Table), nil
+	}
+	return table, err
+}
+
+// start begins to trace the current namespace.
+func (f *watchFlags) start() (*node, error) {
+	files, err := loader.CurrentFiles(f.runDir)
+	if err != nil {
+		return nil, err
+	}
+	table, err := f.names(files)
+	if err != nil {
+		return nil, err
+	}
+	a, err := agent.Start(agent.Options{Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: table})
+	if err != nil {
+		return nil, err
+	}
+	return &node{Agent: a, name: f.nodeName(table, a), names: table}, nil
+}
+
+func (f *watchFlags) nodeName(table *identity.Table, a *agent.Agent) string {
+	if f.node != "" {
+		return f.node
+	}
+	if name := os.Getenv("NODE_NAME"); name != "" {
+		return name
+	}
+	for _, address := range a.Addresses() {
+		if id := table.Lookup(address); id.Node != "" {
+			return id.Node
+		}
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
+
+// watch traces for a while and then, still tracing, calls judge.
+func (n *node) watch(ctx context.Context, duration time.Duration, judge func() error) error {
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(running) }()
+	var err error
+	select {
+	case <-time.After(duration):
+		err = judge()
+		stop()
+		err = errors.Join(err, <-ended)
+	case err = <-ended:
+		if ctx.Err() != nil {
+			err = errors.Join(errors.New("interrupted"), err)
+		}
+	}
+	return errors.Join(err, n.Close())
+}

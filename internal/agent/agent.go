@@ -1,0 +1,221 @@
+// Package agent traces one network namespace: it joins the programs in the kernel, the devices, the names and the
+// counts, for the DaemonSet's process as well as for a command that watches for some seconds by itself.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/device"
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+const (
+	// tick is how often open journeys and lost records are looked at.
+	tick = time.Second
+	// retry is how often hooks that failed, or were put off, are tried again.
+	retry = 5 * time.Second
+)
+
+// Options of an Agent. Namer is required.
+type Options struct {
+	Loader  loader.Options
+	Devices []string // patterns as device.Match takes them; none: all devices with a role
+	Namer   aggregate.Namer
+	Log     *slog.Logger
+}
+
+// Agent traces until it is closed.
+type Agent struct {
+	options     Options
+	loader      *loader.Loader
+	watcher     *device.Watcher
+	counts      *aggregate.Aggregator
+	history     history
+	subscribers subscribers
+	started     time.Time
+	read        atomic.Int64 // when the reader last came round, in Unix nanoseconds
+}
+
+// Start begins to trace the calling thread's network namespace. Patterns that match no device, a kernel that
+// cannot, a namespace that is taken are errors here. The caller runs and closes the Agent.
+func Start(options Options) (_ *Agent, err error) {
+	a := &Agent{options: options, started: time.Now()}
+	if options.Log == nil {
+		a.options.Log = slog.Default()
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if a.watcher, err = device.NewWatcher(device.Options{Log: a.options.Log}); err != nil {
+		return nil, err
+	}
+	// Before anything is attached, so that a wrong pattern costs nothing.
+	if _, err = device.Match(options.Devices, a.watcher.State().Devices); err != nil {
+		return nil, err
+	}
+	a.counts = aggregate.New(aggregate.Options{Namer: options.Namer})
+	if a.loader, err = loader.New(options.Loader); err != nil {
+		return nil, err
+	}
+	if err = a.setDevices(a.watcher.State()); err != nil {
+		return nil, err
+	}
+	a.read.Store(time.Now().UnixNano())
+	now, err := a.Now()
+	if err != nil {
+		return nil, err
+	}
+	a.history.add(now)
+	return a, nil
+}
+
+// Run traces until ctx ends.
+func (a *Agent) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, task := range []func(context.Context) error{a.watch, a.count, a.look} {
+		group.Go(func() error { return task(ctx) })
+	}
+	return group.Wait()
+}
+
+// Close ends tracing and takes everything out of the kernel.
+func (a *Agent) Close() error {
+	a.subscribers.removeAll()
+	if a.watcher != nil {
+		a.watcher.Close()
+	}
+	if a.loader != nil {
+		return a.loader.Close()
+	}
+	return nil
+}
+
+// watch follows the devices.
+func (a *Agent) watch(ctx context.Context) error {
+	return a.watcher.Run(ctx, func(s device.State) {
+		if err := a.setDevices(s); err != nil {
+			a.options.Log.Error("cannot trace the devices as they are now", "err", err)
+		}
+	})
+}
+
+func (a *Agent) setDevices(s device.State) error {
+	traced := a.traced(s)
+	a.counts.SetDevices(traced)
+	return a.loader.SetDevices(traced, s.Addresses)
+}
+
+// count takes what the kernel sends.
+func (a *Agent) count(ctx context.Context) error {
+	return a.loader.Run(ctx, func(batch []record.Record) {
+		a.read.Store(time.Now().UnixNano())
+		for i := range batch {
+			a.counts.Add(&batch[i])
+		}
+		a.subscribers.publish(batch)
+	})
+}
+
+// look reads, each second, what the kernel does not send.
+func (a *Agent) look(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	var before loader.Counters
+	lastTry := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			if err := a.lookOnce(&before, now); err != nil {
+				a.options.Log.Error("cannot read the programs' state", "err", err)
+			}
+			if now.Sub(lastTry) >= retry {
+				lastTry = now
+				if err := a.setDevices(a.watcher.State()); err != nil {
+					a.options.Log.Error("cannot trace the devices as they are now", "err", err)
+				}
+			}
+		}
+	}
+}
+
+func (a *Agent) lookOnce(before *loader.Counters, now time.Time) error {
+	if err := a.scan(); err != nil {
+		return err
+	}
+	after, err := a.loader.Counters()
+	if err != nil {
+		return err
+	}
+	// Packets that were not followed for want of a slot are as lost as records that did not fit into the ring: those
+	// that were read stand for them too.
+	lost := func(c *loader.Counters) uint64 { return c.Lost["journey"] + c.Collisions + c.Torn }
+	a.counts.AddLost(record.Finished, lost(&after)-lost(before))
+	a.counts.AddLost(record.Dropped, after.Lost["drop"]-before.Lost["drop"])
+	a.counts.AddLost(record.Split, after.Lost["split"]-before.Lost["split"])
+	*before = after
+	if a.history.due(now) {
+		moment, err := a.Now()
+		if err != nil {
+			return err
+		}
+		a.history.add(moment)
+	}
+	return nil
+}
+
+// scan tells the aggregator of the journeys that have not ended.
+func (a *Agent) scan() error {
+	open, _, err := a.loader.Open()
+	if err != nil {
+		return err
+	}
+	a.counts.SetHeld(open)
+	return nil
+}
+
+// Addresses are this namespace's own.
+func (a *Agent) Addresses() []netip.Addr { return a.watcher.State().Addresses }
+
+// Snapshot is what was counted since the start.
+func (a *Agent) Snapshot() *aggregate.Snapshot { return a.counts.Snapshot() }
+
+// Devices are those traced, with their qdiscs' counters as read now; as known last, where that fails.
+func (a *Agent) Devices() []record.Device {
+	state, err := a.watcher.Refresh()
+	if err != nil {
+		state = a.watcher.State()
+	}
+	return a.traced(state)
+}
+
+// traced are the devices of a state that are to be traced.
+func (a *Agent) traced(s device.State) []record.Device {
+	// That a pattern matches nothing is an error at the start alone: its device may be away.
+	devices, _ := device.Match(a.options.Devices, s.Devices)
+	return devices
+}
+
+// Started is when the agent began to trace.
+func (a *Agent) Started() time.Time { return a.started }
+
+// LastRead is when the reader of records last came round, with or without any.
+func (a *Agent) LastRead() time.Time { return time.Unix(0, a.read.Load()) }
+
+// Loader is the agent's hold on the kernel, for what it says of itself.
+func (a *Agent) Loader() *loader.Loader { return a.loader }
+
+// Known are the devices traced as read last, their counters included.
+func (a *Agent) Known() []record.Device { return a.traced(a.watcher.State()) }

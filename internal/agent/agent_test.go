@@ -1,0 +1,400 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
+	"tracer/internal/journey"
+	"tracer/internal/lab"
+	"tracer/internal/lab/load"
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+// cluster is a lab with an agent on each node.
+type cluster struct {
+	*testing.T
+	lab    *lab.Lab
+	agents []*Agent
+}
+
+// names tells pods by their addresses.
+type names map[netip.Addr]aggregate.Identity
+
+func (n names) Lookup(a netip.Addr) aggregate.Identity { return n[a] }
+
+func newCluster(t *testing.T, l load.Config) *cluster {
+	t.Helper()
+	h := fnv.New32a()
+	fmt.Fprint(h, t.Name(), os.Getpid())
+	dir := t.TempDir()
+	c := &cluster{T: t}
+	var err error
+	c.lab, err = lab.Up(t.Context(), lab.Options{
+		Name: "a" + strconv.FormatUint(uint64(h.Sum32()), 36), RunDir: filepath.Join(dir, "lab"), Load: l,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.lab.Down(); err != nil {
+			t.Error(err)
+		}
+	})
+	known := names{}
+	for _, p := range c.lab.Pods() {
+		id := aggregate.Identity{Namespace: "default", Workload: p.Name, Pod: p.PodName}
+		known[p.Address], known[p.Address6] = id, id
+	}
+	service := c.lab.Service()
+	known[service.Address] = aggregate.Identity{Namespace: "default", Service: service.Name}
+	for _, n := range c.lab.Nodes() {
+		var a *Agent
+		err := n.Do(func() (err error) {
+			a, err = Start(Options{Loader: loader.Options{Dir: filepath.Join(dir, "agent")}, Namer: known})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Run(ctx) }()
+		t.Cleanup(func() {
+			stop()
+			if err := errors.Join(<-ended, a.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+		c.agents = append(c.agents, a)
+	}
+	return c
+}
+
+// eventually waits until done is true, and fails with what it said last.
+func (c *cluster) eventually(limit time.Duration, what string, done func() (bool, string)) {
+	c.Helper()
+	var last string
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		ok, text := done()
+		if ok {
+			return
+		}
+		last = text
+	}
+	c.Fatalf("%s: not within %v: %s", what, limit, last)
+}
+
+func (c *cluster) now(node int) Moment {
+	c.Helper()
+	m, err := c.agents[node].Now()
+	if err != nil {
+		c.Fatal(err)
+	}
+	return m
+}
+
+// watch lets time pass on all nodes and returns what each counted in it, and what the application saw.
+func (c *cluster) watch(d time.Duration) (windows []*aggregate.Snapshot, seen lab.Report) {
+	c.Helper()
+	begin := Monotonic()
+	var from []Moment
+	for i := range c.agents {
+		from = append(from, c.now(i))
+	}
+	time.Sleep(d)
+	for i := range c.agents {
+		windows = append(windows, c.now(i).Snapshot.Since(from[i].Snapshot))
+	}
+	end := Monotonic()
+	seen, err := c.lab.Recent(end-begin, end)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return windows, seen
+}
+
+// stages are those that packets between two workloads met.
+func stages(s *aggregate.Snapshot, src, dst string) map[journey.Stage]aggregate.StageDelay {
+	found := map[journey.Stage]aggregate.StageDelay{}
+	for _, p := range s.Pairs {
+		if p.SrcWorkload == src && p.DstWorkload == dst {
+			for _, d := range p.Stages {
+				found[d.Stage] = d
+			}
+		}
+	}
+	return found
+}
+
+// TestHealthy follows the Service's packets through both nodes, of whom each sees its own alone.
+func TestHealthy(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, lab.DefaultLoad())
+	windows, seen := c.watch(3 * time.Second)
+	if seen.Request.Delay.Count == 0 {
+		t.Fatal("the application is silent")
+	}
+	overlay := c.lab.OverlayDevice()
+	for i, want := range []map[journey.Stage]string{
+		{journey.Forward: overlay, journey.Encap: overlay},
+		{journey.Decap: overlay, journey.Forward: "pod"},
+	} {
+		got := stages(windows[i], lab.Web, lab.API)
+		var sum float64
+		for stage, device := range want {
+			d, ok := got[stage]
+			if !ok || d.Device != device || d.Delay.Count() < 50 {
+				t.Errorf("node %d: stage %s is %+v, want at %s with at least 50 packets", i+1, stage, d.StageKey, device)
+			}
+			sum += d.Delay.Quantile(0.5)
+		}
+		if _, ok := got[journey.Queue]; ok {
+			t.Errorf("node %d: a queue was measured where there is none", i+1)
+		}
+		if sum >= seen.Request.Delay.P50 {
+			t.Errorf("node %d: stages add up to %v s, the whole way takes %v s", i+1, sum, seen.Request.Delay.P50)
+		}
+	}
+	for i, a := range c.agents {
+		counters, err := a.loader.Counters()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if counters.Mismatches+counters.Torn+counters.Undecoded+counters.Malformed != 0 || counters.Lost["journey"] != 0 {
+			t.Errorf("node %d: %+v", i+1, counters)
+		}
+		if report := Judge("node", Moment{Snapshot: &aggregate.Snapshot{}}, c.now(i)); report.Verdict != diagnose.Healthy {
+			t.Errorf("node %d: verdict %s: %s", i+1, report.Verdict, report.Summary)
+		}
+	}
+}
+
+// send sends ten datagrams from a pod to an address where nobody listens.
+func send(t *testing.T, from lab.Pod, to netip.Addr) {
+	t.Helper()
+	err := from.Do(func() error {
+		conn, err := net.Dial("udp", netip.AddrPortFrom(to, 9).String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		for sent := 0; sent < 10; {
+			// A write may report the answer to the one before, and send nothing.
+			if _, err := conn.Write([]byte("a datagram to a neighbour")); err == nil {
+				sent++
+			} else if !errors.Is(err, unix.ECONNREFUSED) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestIPv6 sends IPv6 through the overlay. Where the packets lack room for another header the kernel goes on with
+// clones of them, which are the same packets to us.
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, lab.DefaultLoad())
+	web, _ := c.lab.Pod(lab.Web)
+	api, _ := c.lab.Pod(lab.API)
+	before, err := c.agents[0].loader.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, web, api.Address6)
+	for node, direction := range []journey.Direction{journey.Out, journey.In} {
+		c.eventually(10*time.Second, "datagrams over IPv6", func() (bool, string) {
+			var n float64
+			for _, f := range c.now(node).Snapshot.Flows {
+				if f.First.Destination.Addr() == api.Address6 && f.First.Protocol == unix.IPPROTO_UDP && f.Direction == direction {
+					n += f.Packets
+				}
+			}
+			return n == 10, fmt.Sprintf("node %d counted %v of 10", node+1, n)
+		})
+	}
+	after, err := c.agents[0].loader.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Orphans != before.Orphans {
+		t.Errorf("%d packets came to an egress without a begin", after.Orphans-before.Orphans)
+	}
+}
+
+// TestLocal sends between two pods of one node: the node sees that, the other one does not.
+func TestLocal(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, lab.DefaultLoad())
+	web, _ := c.lab.Pod(lab.Web)
+	cache, ok := c.lab.Pod("cache")
+	if !ok {
+		t.Fatal("the lab has no second pod on the first node")
+	}
+	for _, to := range []netip.Addr{web.Address, web.Address6} {
+		send(t, cache, to)
+	}
+	count := func(node int) (n float64) {
+		for _, p := range c.now(node).Snapshot.Pairs {
+			if p.SrcWorkload == "cache" && p.DstWorkload == lab.Web && p.Direction == journey.Local {
+				n += p.Packets
+			}
+		}
+		return n
+	}
+	c.eventually(10*time.Second, "datagrams over IPv4 and IPv6", func() (bool, string) {
+		n := count(0)
+		return n == 20, fmt.Sprintf("%v of 20 counted", n)
+	})
+	if n := count(1); n != 0 {
+		t.Errorf("the other node counted %v of them", n)
+	}
+}
+
+// TestService shows that a journey has the Service's address and the backend's.
+func TestService(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, load.Config{Rate: 400, Size: 90})
+	api, _ := c.lab.Pod(lab.API)
+	service := c.lab.Service()
+	records, lost := c.agents[0].Subscribe(t.Context(), func(r *record.Record) bool {
+		return r.First.Destination.Addr() == service.Address
+	})
+	select {
+	case r := <-records:
+		if r.Last.Destination != netip.AddrPortFrom(api.Address, service.TargetPort) || r.First.Destination.Port() != service.Port {
+			t.Errorf("sent to %v, then to %v; want %v:%d, then %v:%d", r.First.Destination, r.Last.Destination,
+				service.Address, service.Port, api.Address, service.TargetPort)
+		}
+		if r.First.Source != r.Last.Source {
+			t.Errorf("the source was rewritten from %v to %v", r.First.Source, r.Last.Source)
+		}
+		var hooks []string
+		for _, h := range r.Path() {
+			hooks = append(hooks, h.Hook.String())
+		}
+		want := []string{"ingress", "egress", "xmit", "egress", "xmit"}
+		if fmt.Sprint(hooks) != fmt.Sprint(want) {
+			t.Errorf("hooks %v, want %v", hooks, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("no call to the Service was seen")
+	}
+	// A subscriber that reads no more costs itself records, and nobody else.
+	c.eventually(30*time.Second, "a slow subscriber loses records", func() (bool, string) {
+		return lost() > 0, fmt.Sprintf("%d wait", len(records))
+	})
+}
+
+// TestQueueDelay compares what a queue is measured to hold with what the application's clock says, and the drops
+// with the qdisc's own count.
+func TestQueueDelay(t *testing.T) {
+	t.Parallel()
+	for _, delay := range []time.Duration{100 * time.Millisecond, 500 * time.Millisecond} {
+		t.Run(delay.String(), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, lab.DefaultLoad())
+			_, usual := c.watch(2 * time.Second)
+			injected, err := c.lab.Fault(lab.Fault{Delay: delay, Loss: 0.1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Duration(injected.Expected.Settle*float64(time.Second)) + time.Second)
+			from := c.now(0)
+			windows, seen := c.watch(6 * time.Second)
+			queue := stages(windows[0], lab.Web, lab.API)[journey.Queue]
+			// The rest of the way takes its usual time, give or take what it usually varies by: on an emulated machine
+			// that is milliseconds, here nothing.
+			noise := usual.Request.Delay.P99 - usual.Request.Delay.P50
+			got, want := queue.Delay.Quantile(0.5), seen.Request.Delay.P50-usual.Request.Delay.P50
+			t.Logf("queue held %.4f s (p50), one way took %.4f s more than usual", got, want)
+			if math.Abs(got-want) > 0.1*want+noise {
+				t.Errorf("the queue is measured to hold %v s, by the application's clock it is %v s", got, want)
+			}
+			if want < 0.5*delay.Seconds() {
+				t.Fatalf("the fault is not what it should be: %v s", want)
+			}
+			for stage, d := range stages(windows[0], lab.Web, lab.API) {
+				if stage != journey.Queue && d.Delay.Quantile(0.5) > 0.05*want {
+					t.Errorf("stage %s took %v s, though the queue alone is slow", stage, d.Delay.Quantile(0.5))
+				}
+			}
+			// Both count on while they are read, a few times a second: at some moment they agree, or one is wrong.
+			c.eventually(10*time.Second, "drops as the qdisc counts them", func() (bool, string) {
+				m := c.now(0)
+				var counted uint64
+				for _, d := range m.Snapshot.Drops {
+					if d.Device == c.lab.OverlayDevice() && d.Stage == journey.Queue {
+						counted += d.Packets
+					}
+				}
+				qdisc := dropsOf(m.Devices, c.lab.OverlayDevice())
+				return counted == qdisc && counted > 0, fmt.Sprintf("%d counted, the qdisc says %d", counted, qdisc)
+			})
+			report := Judge("node1", from, c.now(0))
+			if report.Verdict != diagnose.Fault || report.Findings[0].Device != c.lab.OverlayDevice() || report.Findings[0].Stage != journey.Queue {
+				t.Errorf("verdict %s: %s", report.Verdict, report.Summary)
+			}
+			if report := Judge("node2", Moment{Snapshot: &aggregate.Snapshot{}}, c.now(1)); report.Verdict != diagnose.Healthy {
+				t.Errorf("the other node's verdict is %s: %s", report.Verdict, report.Summary)
+			}
+		})
+	}
+}
+
+// dropsOf are the packets that a device's root qdisc says it has dropped.
+func dropsOf(devices []record.Device, name string) uint64 {
+	for _, d := range devices {
+		if d.Name == name {
+			return d.Root.Drops
+		}
+	}
+	return 0
+}
+
+// TestNothingComesOut has a queue that holds packets longer than anybody watches.
+func TestNothingComesOut(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, load.Config{Rate: 100, Size: 90})
+	if _, err := c.lab.Fault(lab.Fault{Delay: 20 * time.Second, Rate: 50_000}); err != nil {
+		t.Fatal(err)
+	}
+	oldest := func() float64 {
+		var oldest float64
+		for _, h := range c.now(0).Snapshot.Held {
+			if h.Device == c.lab.OverlayDevice() && h.Stage == journey.Queue {
+				oldest = max(oldest, h.Oldest)
+			}
+		}
+		return oldest
+	}
+	for _, age := range []float64{1, 2, 4} {
+		c.eventually(30*time.Second, fmt.Sprintf("packets held for %v s", age), func() (bool, string) {
+			now := oldest()
+			return now > age, fmt.Sprintf("the oldest is held for %v s", now)
+		})
+	}
+	from := c.agents[0].Ago(2 * time.Second)
+	report := Judge("node1", from, c.now(0))
+	if report.Verdict != diagnose.Fault || report.Findings[0].Cause != "qdisc-delay" || report.Findings[0].Device != c.lab.OverlayDevice() {
+		t.Errorf("verdict %s: %s", report.Verdict, report.Summary)
+	}
+}

@@ -1,0 +1,40 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"tracer/internal/diagnose"
+	"tracer/internal/loader"
+)
+
+// Now is this moment, with the open journeys and the qdiscs' counters as they are.
+func (a *Agent) Now() (Moment, error) {
+	if err := a.scan(); err != nil {
+		return Moment{}, err
+	}
+	state, err := a.watcher.Refresh()
+	if err != nil {
+		return Moment{}, fmt.Errorf("read the devices' counters: %w", err)
+	}
+	return Moment{Taken: time.Now(), Snapshot: a.counts.Snapshot(), Devices: a.traced(state)}, nil
+}
+
+// Ago is the latest moment kept that is at least so long ago, or the earliest.
+func (a *Agent) Ago(window time.Duration) Moment { return a.history.before(time.Now().Add(-window)) }
+
+// Judge diagnoses what happened between two moments. node is what the report calls this node.
+func Judge(node string, from, to Moment) diagnose.Report {
+	return diagnose.Diagnose(diagnose.Input{
+		Node:       node,
+		Started:    from.Taken,
+		Window:     to.Taken.Sub(from.Taken),
+		Snapshot:   to.Snapshot.Since(from.Snapshot),
+		HeldBefore: from.Snapshot.Held,
+		Devices:    to.Devices,
+		Before:     from.Devices,
+	})
+}
+
+// Monotonic is the clock of all times in records (CLOCK_MONOTONIC).
+func Monotonic() time.Duration { return loader.Monotonic() }

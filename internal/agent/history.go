@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"sync"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/record"
+)
+
+const (
+	// keepEvery is the distance of the moments that are kept, and so how exactly a window can begin.
+	keepEvery = 5 * time.Second
+	// keepFor bounds the window that can be looked back at.
+	keepFor = time.Minute
+)
+
+// Moment is what is known at one time. Counts grow since the start; two moments make a window.
+type Moment struct {
+	Taken    time.Time
+	Snapshot *aggregate.Snapshot
+	Devices  []record.Device // those traced
+}
+
+// history keeps the moments of the last minutes. It holds at least one.
+type history struct {
+	mu      sync.Mutex
+	moments []Moment
+}
+
+func (h *history) due(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return now.Sub(h.moments[len(h.moments)-1].Taken) >= keepEvery
+}
+
+// add keeps a moment, without its flows: a window is judged by pairs, and thousands of flows each time would be most of
+// our memory.
+func (h *history) add(m Moment) {
+	lean := *m.Snapshot
+	lean.Flows = nil
+	m.Snapshot = &lean
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.moments) > 0 && m.Taken.Sub(h.moments[0].Taken) > keepFor {
+		h.moments = h.moments[1:]
+	}
+	h.moments = append(h.moments, m)
+}
+
+// before is the latest moment not after t, or the earliest there is.
+func (h *history) before(t time.Time) Moment {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	best := h.moments[0]
+	for _, m := range h.moments {
+		if !m.Taken.After(t) {
+			best = m
+		}
+	}
+	return best
+}

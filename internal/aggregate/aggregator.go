@@ -1,0 +1,228 @@
+// Package aggregate counts journeys by stage and device, by pair of workloads and by flow, in bounded memory, and
+// hands out immutable snapshots of that.
+package aggregate
+
+import (
+	"sync"
+	"time"
+
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// Defaults of Options.
+const (
+	DefaultMaxPairs = 2000
+	DefaultMaxFlows = 4096
+	DefaultPairIdle = 10 * time.Minute
+)
+
+// Options are an Aggregator's. The zero value of a number means its default.
+type Options struct {
+	// Namer tells who is behind an address. It is required, and may be called by two goroutines at once.
+	Namer Namer
+	// Now is the clock that snapshots are stamped with; time.Now if nil.
+	Now func() time.Time
+	// MaxPairs bounds the pairs kept, beside one "_other" for each direction that takes what does not fit.
+	MaxPairs int
+	// MaxFlows bounds the flows kept. The least recently seen one makes room for a new one.
+	MaxFlows int
+	// PairIdle is how long a pair must have been silent before it makes room for a new one. It is to be longer
+	// than any window that is looked at, since a pair that comes back starts from zero.
+	PairIdle time.Duration
+}
+
+// Aggregator counts what records say. One goroutine adds records; all methods may be called by any.
+type Aggregator struct {
+	namer    Namer
+	now      func() time.Time
+	maxPairs int
+	maxFlows int
+	pairIdle time.Duration
+	started  time.Time
+
+	mu      sync.Mutex // guards all below; held for the time of one record, or of copying what changed
+	devices *journey.Devices
+	stages  map[StageKey]*stage
+	drops   map[DropKey]*DropCount
+	pairs   map[PairKey]*pair
+	others  int // pairs that are "_other"
+	swept   time.Duration
+	flows   map[flowKey]*flow
+	recent  flowList
+	held    []Held
+	debts   [record.Open + 1]debt
+
+	records, lost, mismatches  uint64
+	pairOverflow, flowOverflow uint64
+}
+
+// stage is a StageDelay that grows, at a device or at a pair.
+type stage struct {
+	StageDelay
+	all *stage // the same stage of all pairs; nil in that one itself
+}
+
+func (s *stage) observe(step *journey.Step, weight uint64) {
+	for ; s != nil; s = s.all {
+		if step.Untimed {
+			s.Untimed += weight
+		} else {
+			s.Delay.ObserveDuration(step.Delay, weight)
+		}
+	}
+}
+
+// New returns an Aggregator that knows no device yet.
+func New(o Options) *Aggregator {
+	a := &Aggregator{
+		namer:    o.Namer,
+		now:      o.Now,
+		maxPairs: o.MaxPairs,
+		maxFlows: o.MaxFlows,
+		pairIdle: o.PairIdle,
+		devices:  journey.NewDevices(nil),
+		stages:   make(map[StageKey]*stage),
+		drops:    make(map[DropKey]*DropCount),
+		pairs:    make(map[PairKey]*pair),
+		flows:    make(map[flowKey]*flow),
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.maxPairs == 0 {
+		a.maxPairs = DefaultMaxPairs
+	}
+	if a.maxFlows == 0 {
+		a.maxFlows = DefaultMaxFlows
+	}
+	if a.pairIdle == 0 {
+		a.pairIdle = DefaultPairIdle
+	}
+	a.started = a.now()
+	return a
+}
+
+// SetDevices says which devices there are from now on.
+func (a *Aggregator) SetDevices(list []record.Device) {
+	devices := journey.NewDevices(list)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.devices = devices
+}
+
+// Add counts a record that is not Open. Once its flow and its delays have been seen, it does not allocate.
+func (a *Aggregator) Add(rec *record.Record) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.records++
+	if rec.Kind < record.Finished || rec.Kind > record.Split {
+		a.mismatches++
+		return
+	}
+	path, err := journey.Stages(rec, a.devices)
+	if err != nil {
+		a.mismatches++
+		return
+	}
+	share := 1 + a.debts[rec.Kind].pay()
+	if rec.Kind == record.Dropped && !path.Class.Loss() {
+		// Of what is no loss only the count by reason is of interest.
+		a.drop(dropKey(rec, &path)).add(rec, share)
+		return
+	}
+
+	f := a.flow(rec, path.Direction)
+	p := f.pair
+	p.dirty, p.seen = true, rec.Time
+	f.dirty, f.LastSeen = true, rec.Time
+	if p.other {
+		a.pairOverflow++
+	}
+	weight := uint64(max(1, rec.Weight)) * share
+	steps := path.Steps()
+	for i := range steps {
+		step := &steps[i]
+		if step.Stage == journey.Unknown || step.NoQueue {
+			continue
+		}
+		a.pairStage(p, StageKey{step.Stage, step.Device.Label, path.Direction}).observe(step, weight)
+	}
+	if rec.Kind == record.Dropped {
+		// Drops are never sampled: each record is one, whatever the journey stood for.
+		a.pairDrop(p, dropKey(rec, &path)).add(rec, share)
+		f.Drops += share
+		return
+	}
+	packets := float64(weight) * float64(max(1, rec.Segments))
+	bytes := float64(weight) * float64(rec.IPBytes)
+	p.Packets += packets
+	p.Bytes += bytes
+	f.Packets += packets
+	f.Bytes += bytes
+	if whole(rec.Kind, steps) {
+		p.Path.ObserveDuration(path.Total, weight)
+		f.Path.ObserveDuration(path.Total, weight)
+	}
+}
+
+// whole tells whether a journey's total is its residence on this node: not if the packet was split when it was
+// enqueued, since then only its segments waited.
+func whole(kind record.Kind, steps []journey.Step) bool {
+	if kind != record.Split {
+		return true
+	}
+	last := &steps[len(steps)-1]
+	return !(last.Stage == journey.Queue && last.Untimed)
+}
+
+// deviceStage returns the stage of all pairs together.
+func (a *Aggregator) deviceStage(key StageKey) *stage {
+	s := a.stages[key]
+	if s == nil {
+		s = &stage{StageDelay: StageDelay{StageKey: key}}
+		a.stages[key] = s
+	}
+	return s
+}
+
+// Snapshot returns all that is known now. Add waits only while what changed since the last one is copied.
+func (a *Aggregator) Snapshot() *Snapshot {
+	a.mu.Lock()
+	taken := a.now()
+	s := &Snapshot{
+		Taken:        taken,
+		Window:       taken.Sub(a.started),
+		Stages:       make([]StageDelay, 0, len(a.stages)),
+		Drops:        make([]DropCount, 0, len(a.drops)),
+		Pairs:        make([]Pair, 0, len(a.pairs)),
+		Flows:        make([]Flow, 0, len(a.flows)),
+		Held:         a.held,
+		Records:      a.records,
+		Lost:         a.lost,
+		Mismatches:   a.mismatches,
+		PairOverflow: a.pairOverflow,
+		FlowOverflow: a.flowOverflow,
+	}
+	for _, st := range a.stages {
+		s.Stages = append(s.Stages, st.frozen())
+	}
+	for _, d := range a.drops {
+		s.Drops = append(s.Drops, *d)
+	}
+	for _, p := range a.pairs {
+		s.Pairs = append(s.Pairs, p.frozen())
+	}
+	for f := a.recent.newest; f != nil; f = f.older {
+		s.Flows = append(s.Flows, f.frozen())
+	}
+	a.mu.Unlock()
+	s.sort()
+	return s
+}
+
+func (s *stage) frozen() StageDelay {
+	d := s.StageDelay
+	d.Delay = s.Delay.Clone()
+	return d
+}

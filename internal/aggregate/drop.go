@@ -1,0 +1,73 @@
+package aggregate
+
+import (
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// maxDropKeys bounds the kinds of drops told apart. What is beyond has the reason "_other" and no location.
+const maxDropKeys = 1024
+
+// dropKey says where and why a packet was lost.
+func dropKey(rec *record.Record, path *journey.Path) DropKey {
+	key := DropKey{
+		StageKey: StageKey{Stage: path.At.Stage, Direction: path.Direction},
+		Reason:   rec.Reason,
+		Location: rec.Location,
+		Loss:     path.Class.Loss(),
+	}
+	if path.At.Device != nil {
+		key.Device = path.At.Device.Label
+	}
+	if key.Reason == "" {
+		key.Reason = journey.NotSpecified
+	}
+	return key
+}
+
+// add counts one dropped sk_buff that stands for n.
+func (d *DropCount) add(rec *record.Record, n uint64) {
+	d.Packets += n
+	d.Segments += n * uint64(max(1, rec.Segments))
+}
+
+// drop returns the count of all pairs together.
+func (a *Aggregator) drop(key DropKey) *DropCount {
+	d := a.drops[key]
+	if d == nil {
+		if len(a.drops) >= maxDropKeys && key.Reason != other {
+			key.Reason, key.Location = other, ""
+			return a.drop(key)
+		}
+		d = &DropCount{DropKey: key}
+		a.drops[key] = d
+	}
+	return d
+}
+
+// pairDrop is a pair's count and that of all pairs.
+type pairDrop struct {
+	DropCount
+	all *DropCount
+}
+
+func (d *pairDrop) add(rec *record.Record, n uint64) {
+	d.DropCount.add(rec, n)
+	d.all.add(rec, n)
+}
+
+// pairDrop returns a pair's count of drops.
+func (a *Aggregator) pairDrop(p *pair, key DropKey) *pairDrop {
+	for _, d := range p.drops {
+		if d.DropKey == key {
+			return d
+		}
+	}
+	all := a.drop(key)
+	if all.DropKey != key { // one too many kinds
+		return a.pairDrop(p, all.DropKey)
+	}
+	d := &pairDrop{DropCount: DropCount{DropKey: key}, all: all}
+	p.drops = append(p.drops, d)
+	return d
+}

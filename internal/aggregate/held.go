@@ -1,0 +1,73 @@
+package aggregate
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// maxHeldPairs is how many pairs a Held names.
+const maxHeldPairs = 10
+
+// staleAfter is how long a packet can be on its way between two hooks without a queue between them. What is older
+// has left where no hook sees it: a socket of the node, a GRO merge, an eBPF redirect.
+const staleAfter = time.Second
+
+// SetHeld replaces the open journeys by those that a scan of the in-flight table has found.
+func (a *Aggregator) SetHeld(open []record.Record) {
+	a.mu.Lock()
+	devices := a.devices
+	a.mu.Unlock()
+
+	type place struct {
+		Held
+		pairs map[PairKey]float64
+	}
+	places := make(map[StageKey]*place)
+	for i := range open {
+		rec := &open[i]
+		if rec.Kind != record.Open {
+			continue
+		}
+		path, err := journey.Stages(rec, devices)
+		if err != nil || path.At.Stage == journey.Deliver { // delivered: sent before, as a finished one
+			continue
+		}
+		age := path.At.Delay
+		if path.At.Stage != journey.Queue && age > staleAfter {
+			continue
+		}
+		key := StageKey{path.At.Stage, path.At.Device.Label, path.Direction}
+		p := places[key]
+		if p == nil {
+			p = &place{Held: Held{StageKey: key}, pairs: make(map[PairKey]float64)}
+			places[key] = p
+		}
+		weight := max(1, rec.Weight)
+		p.Packets += float64(weight)
+		p.Oldest = max(p.Oldest, age.Seconds())
+		p.Ages.ObserveDuration(age, uint64(weight))
+		src, dst := a.namer.Lookup(rec.First.Source.Addr()), a.namer.Lookup(rec.Last.Destination.Addr())
+		p.pairs[keyOf(src, dst, path.Direction)] += float64(weight)
+	}
+
+	held := make([]Held, 0, len(places))
+	for _, p := range places {
+		for key := range p.pairs {
+			p.Pairs = append(p.Pairs, key)
+		}
+		slices.SortFunc(p.Pairs, func(x, y PairKey) int {
+			return cmp.Or(cmp.Compare(p.pairs[y], p.pairs[x]), comparePairs(x, y))
+		})
+		p.Pairs = slices.Clip(p.Pairs[:min(len(p.Pairs), maxHeldPairs)])
+		held = append(held, p.Held)
+	}
+	slices.SortFunc(held, func(x, y Held) int { return compareStages(x.StageKey, y.StageKey) })
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held = held
+}

@@ -1,0 +1,44 @@
+package aggregate
+
+import (
+	"cmp"
+	"slices"
+)
+
+// sort brings a snapshot in an order that does not depend on maps. Flows are ordered already: by last sight.
+func (s *Snapshot) sort() {
+	slices.SortFunc(s.Stages, func(x, y StageDelay) int { return compareStages(x.StageKey, y.StageKey) })
+	slices.SortFunc(s.Drops, func(x, y DropCount) int { return compareDrops(x.DropKey, y.DropKey) })
+	slices.SortFunc(s.Pairs, func(x, y Pair) int { return comparePairs(x.PairKey, y.PairKey) })
+}
+
+func (p *Pair) sort() {
+	slices.SortFunc(p.Stages, func(x, y StageDelay) int { return compareStages(x.StageKey, y.StageKey) })
+	slices.SortFunc(p.Drops, func(x, y DropCount) int { return compareDrops(x.DropKey, y.DropKey) })
+}
+
+func compareStages(x, y StageKey) int {
+	return cmp.Or(
+		cmp.Compare(x.Device, y.Device),
+		cmp.Compare(x.Stage, y.Stage),
+		cmp.Compare(x.Direction, y.Direction),
+	)
+}
+
+func compareDrops(x, y DropKey) int {
+	return cmp.Or(
+		compareStages(x.StageKey, y.StageKey),
+		cmp.Compare(x.Reason, y.Reason),
+		cmp.Compare(x.Location, y.Location),
+	)
+}
+
+func comparePairs(x, y PairKey) int {
+	return cmp.Or(
+		cmp.Compare(x.SrcNamespace, y.SrcNamespace),
+		cmp.Compare(x.SrcWorkload, y.SrcWorkload),
+		cmp.Compare(x.DstNamespace, y.DstNamespace),
+		cmp.Compare(x.DstWorkload, y.DstWorkload),
+		cmp.Compare(x.Direction, y.Direction),
+	)
+}

@@ -1,0 +1,113 @@
+package aggregate
+
+import (
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// Since returns the window between old, an earlier snapshot of the same aggregator, and s: counts and histograms of
+// what happened in it, without the entries to which nothing did. Held is as s has it. An entry that has less than
+// before was evicted and came back: all of it is new. Without an old one the window is s itself.
+func (s *Snapshot) Since(old *Snapshot) *Snapshot {
+	if old == nil {
+		return s
+	}
+	w := &Snapshot{
+		Taken:        s.Taken,
+		Window:       s.Taken.Sub(old.Taken),
+		Stages:       stagesSince(s.Stages, old.Stages),
+		Drops:        dropsSince(s.Drops, old.Drops),
+		Held:         s.Held,
+		Records:      s.Records - min(s.Records, old.Records),
+		Lost:         s.Lost - min(s.Lost, old.Lost),
+		Mismatches:   s.Mismatches - min(s.Mismatches, old.Mismatches),
+		PairOverflow: s.PairOverflow - min(s.PairOverflow, old.PairOverflow),
+		FlowOverflow: s.FlowOverflow - min(s.FlowOverflow, old.FlowOverflow),
+	}
+	pairs := byKey(old.Pairs, func(p *Pair) PairKey { return p.PairKey })
+	for i := range s.Pairs {
+		if p := s.Pairs[i].since(pairs[s.Pairs[i].PairKey]); p.Packets > 0 || len(p.Drops) > 0 || len(p.Stages) > 0 {
+			w.Pairs = append(w.Pairs, p)
+		}
+	}
+	flows := byKey(old.Flows, (*Flow).tuple)
+	for i := range s.Flows {
+		if f := s.Flows[i].since(flows[s.Flows[i].tuple()]); f.Packets > 0 || f.Drops > 0 {
+			w.Flows = append(w.Flows, f)
+		}
+	}
+	return w
+}
+
+func (p Pair) since(old *Pair) Pair {
+	if old == nil || p.Packets < old.Packets {
+		return p
+	}
+	p.Packets -= old.Packets
+	p.Bytes = max(0, p.Bytes-old.Bytes)
+	p.Path = p.Path.Clone()
+	p.Path.Sub(&old.Path)
+	p.Stages = stagesSince(p.Stages, old.Stages)
+	p.Drops = dropsSince(p.Drops, old.Drops)
+	return p
+}
+
+func (f Flow) since(old *Flow) Flow {
+	if old == nil || f.Packets < old.Packets || f.Drops < old.Drops {
+		return f
+	}
+	f.Packets -= old.Packets
+	f.Bytes = max(0, f.Bytes-old.Bytes)
+	f.Drops -= old.Drops
+	f.Path = f.Path.Clone()
+	f.Path.Sub(&old.Path)
+	return f
+}
+
+func stagesSince(now, old []StageDelay) []StageDelay {
+	var out []StageDelay
+	before := byKey(old, func(s *StageDelay) StageKey { return s.StageKey })
+	for _, s := range now {
+		if o := before[s.StageKey]; o != nil && s.Passed() >= o.Passed() {
+			s.Delay = s.Delay.Clone()
+			s.Delay.Sub(&o.Delay)
+			s.Untimed -= min(s.Untimed, o.Untimed)
+		}
+		if s.Passed() > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func dropsSince(now, old []DropCount) []DropCount {
+	var out []DropCount
+	before := byKey(old, func(d *DropCount) DropKey { return d.DropKey })
+	for _, d := range now {
+		if o := before[d.DropKey]; o != nil && d.Packets >= o.Packets {
+			d.Packets -= o.Packets
+			d.Segments -= min(d.Segments, o.Segments)
+		}
+		if d.Packets > 0 {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// tuple is what tells flows apart.
+type tuple struct {
+	first, last record.Flow
+	direction   journey.Direction
+}
+
+func (f *Flow) tuple() tuple { return tuple{f.First, f.Last, f.Direction} }
+
+// byKey indexes a list by its entries' keys.
+func byKey[K comparable, V any](list []V, key func(*V) K) map[K]*V {
+	m := make(map[K]*V, len(list))
+	for i := range list {
+		m[key(&list[i])] = &list[i]
+	}
+	return m
+}

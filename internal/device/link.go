@@ -1,0 +1,144 @@
+package device
+
+import (
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// link is what netlink says about a network device, as far as its role and place depend on it.
+type link struct {
+	index    int
+	name     string
+	kind     string // rtnetlink's; "" for hardware
+	encap    uint16 // ARPHRD_*: the link-layer header
+	up       bool
+	loopback bool
+	mtu      int
+	// parent is what it stands on (a VLAN's device), or a veth's other end; foreign tells that this lies in
+	// another namespace, where the index says nothing here.
+	parent  int
+	foreign bool
+	master  int // bond, bridge … that it is a slave of
+	// underlay is the device that a vxlan is bound to, and vxlanPort its UDP port; both 0 for others.
+	underlay  int
+	vxlanPort uint16
+	addresses []netip.Prefix // global ones
+	// defaultRoute tells that the main table has a default route through it.
+	defaultRoute bool
+}
+
+// ethernet tells whether packets have an Ethernet header at tc. A netkit has one in both its modes: in L3 mode the
+// addresses in it are zero (drivers/net/netkit.c: ether_setup, eth_skb_pull_mac).
+func (l *link) ethernet() bool {
+	return l.encap == unix.ARPHRD_ETHER || l.encap == unix.ARPHRD_LOOPBACK
+}
+
+// parseLink reads an RTM_NEWLINK message: struct ifinfomsg is family, padding, type, index, flags, change. It is
+// read here and not by package netlink, which gives gre without a local address the kind ip6gre, and asks /sys about
+// a tap by its name in whatever namespace is mounted there.
+func parseLink(message []byte) (link, bool) {
+	if len(message) < unix.SizeofIfInfomsg {
+		return link{}, false
+	}
+	flags := u32(message, 8)
+	l := link{
+		index:    int(u32(message, 4)),
+		encap:    u16(message, 2),
+		up:       flags&unix.IFF_UP != 0,
+		loopback: flags&unix.IFF_LOOPBACK != 0,
+	}
+	for kind, value := range attributes(message[unix.SizeofIfInfomsg:]) {
+		switch kind {
+		case unix.IFLA_IFNAME:
+			l.name = text(value)
+		case unix.IFLA_MTU:
+			l.mtu = int(u32(value, 0))
+		case unix.IFLA_LINK:
+			l.parent = int(u32(value, 0))
+		case unix.IFLA_LINK_NETNSID: // only there if that namespace is another
+			l.foreign = true
+		case unix.IFLA_MASTER:
+			l.master = int(u32(value, 0))
+		case unix.IFLA_LINKINFO:
+			parseLinkInfo(&l, value)
+		}
+	}
+	return l, l.name != ""
+}
+
+func parseLinkInfo(l *link, info []byte) {
+	var data []byte
+	for kind, value := range attributes(info) {
+		switch kind {
+		case nl.IFLA_INFO_KIND:
+			l.kind = text(value)
+		case nl.IFLA_INFO_DATA:
+			data = value
+		}
+	}
+	if l.kind != "vxlan" {
+		return
+	}
+	for kind, value := range attributes(data) {
+		switch kind {
+		case nl.IFLA_VXLAN_LINK:
+			l.underlay = int(u32(value, 0))
+		case nl.IFLA_VXLAN_PORT:
+			l.vxlanPort = be16(value)
+		}
+	}
+}
+
+// parseAddress reads an RTM_NEWADDR message: struct ifaddrmsg is family, prefix length, flags, scope, index. Only
+// addresses that are valid beyond a link or this machine count.
+func parseAddress(message []byte) (index int, prefix netip.Prefix, ok bool) {
+	if len(message) < unix.SizeofIfAddrmsg || message[3] >= unix.RT_SCOPE_LINK {
+		return 0, netip.Prefix{}, false
+	}
+	var address []byte
+	for kind, value := range attributes(message[unix.SizeofIfAddrmsg:]) {
+		// On a point-to-point link IFA_ADDRESS is the other end; IPv6 has no IFA_LOCAL elsewhere.
+		if kind == unix.IFA_LOCAL || kind == unix.IFA_ADDRESS && address == nil {
+			address = value
+		}
+	}
+	addr, ok := netip.AddrFromSlice(address)
+	if !ok || addr.IsLoopback() {
+		return 0, netip.Prefix{}, false
+	}
+	prefix = netip.PrefixFrom(addr, int(message[1]))
+	return int(u32(message, 4)), prefix, prefix.IsValid()
+}
+
+// parseDefaultRoute lists the devices of an RTM_NEWROUTE message's default route in the main table; none if it is
+// another route. Other tables are policy routing's: what goes there is not the node's traffic at large.
+func parseDefaultRoute(message []byte) []int {
+	if !isDefaultRoute(message) || message[4] != unix.RT_TABLE_MAIN || message[7] != unix.RTN_UNICAST {
+		return nil
+	}
+	var devices []int
+	for kind, value := range attributes(message[unix.SizeofRtMsg:]) {
+		switch kind {
+		case unix.RTA_OIF:
+			devices = append(devices, int(u32(value, 0)))
+		case unix.RTA_MULTIPATH: // struct rtnexthop: length, flags, hops, ifindex; then attributes
+			for len(value) >= unix.SizeofRtNexthop {
+				devices = append(devices, int(u32(value, 4)))
+				size := (int(u16(value, 0)) + 3) &^ 3
+				if size < unix.SizeofRtNexthop || size > len(value) {
+					break
+				}
+				value = value[size:]
+			}
+		}
+	}
+	return devices
+}
+
+// isDefaultRoute tells whether the destination is everything: struct rtmsg is family, destination's and source's
+// length, TOS, table, protocol, scope, type, flags.
+func isDefaultRoute(message []byte) bool {
+	return len(message) >= unix.SizeofRtMsg && message[1] == 0
+}

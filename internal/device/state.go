@@ -1,0 +1,128 @@
+// Package device finds the network devices of one network namespace, gives each its role, reads its qdisc tree, and
+// keeps all of it current. The namespace is that of the thread which calls List or NewWatcher.
+package device
+
+import (
+	"cmp"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"tracer/internal/record"
+)
+
+// State is what a network namespace looked like at one moment. It is immutable.
+type State struct {
+	Devices []record.Device // in the order of their index
+	// Addresses are those of the namespace itself, loopback's and link-local ones not among them, in order. The
+	// addresses of Services that kube-proxy puts on kube-ipvs0 are not: what is sent there goes on to a pod.
+	Addresses []netip.Addr
+}
+
+// List reads the state of the calling thread's network namespace once.
+func List() (State, error) {
+	s, err := openSource()
+	if err != nil {
+		return State{}, err
+	}
+	defer s.close()
+	return s.read()
+}
+
+// newState puts together what the kernel said.
+func newState(links []link, qdiscs, classes []node) State {
+	found := classify(links)
+	byDevice := group(qdiscs)
+	classesOf := group(classes)
+
+	var s State
+	for _, l := range links {
+		s.Devices = append(s.Devices, record.Device{
+			Index:     l.index,
+			Name:      l.name,
+			Kind:      l.kind,
+			Role:      found.role[l.index],
+			Up:        l.up,
+			MTU:       l.mtu,
+			Lower:     found.lower[l.index],
+			Ethernet:  l.ethernet(),
+			VXLANPort: l.vxlanPort,
+			Root:      tree(byDevice[l.index], classesOf[l.index]),
+		})
+		if l.name == "kube-ipvs0" {
+			continue
+		}
+		for _, prefix := range l.addresses {
+			s.Addresses = append(s.Addresses, prefix.Addr())
+		}
+	}
+	slices.SortFunc(s.Devices, func(a, b record.Device) int { return cmp.Compare(a.Index, b.Index) })
+	slices.SortFunc(s.Addresses, netip.Addr.Compare)
+	s.Addresses = slices.Compact(s.Addresses)
+	setLowest(s.Devices)
+	return s
+}
+
+func group(nodes []node) map[int][]node {
+	groups := make(map[int][]node)
+	for _, n := range nodes {
+		groups[n.ifindex] = append(groups[n.ifindex], n)
+	}
+	return groups
+}
+
+// setLowest marks where packets leave the namespace: pods' devices, and uplinks that hand their packets to no other
+// uplink of the list.
+func setLowest(devices []record.Device) {
+	uplink := make(map[int]bool)
+	for _, d := range devices {
+		uplink[d.Index] = d.Role == record.RoleUplink
+	}
+	for i := range devices {
+		d := &devices[i]
+		d.Lowest = d.Role == record.RolePod ||
+			d.Role == record.RoleUplink && !slices.ContainsFunc(d.Lower, func(index int) bool { return uplink[index] })
+	}
+}
+
+// carryChanged sets in next when each device's root tree changed: now, if it differs from the one in previous. The
+// kernel's own qdisc in place of none is no change: a device gets it when it comes up for the first time.
+func carryChanged(previous, next State, now time.Time) {
+	before := make(map[int]record.Device)
+	for _, d := range previous.Devices {
+		before[d.Index] = d
+	}
+	for i := range next.Devices {
+		d := &next.Devices[i]
+		old, known := before[d.Index]
+		if !known {
+			continue
+		}
+		d.Changed = old.Changed
+		first := old.Root.Handle == "" && d.Root.Handle == "0:"
+		if !first && !reflect.DeepEqual(configuration(old.Root), configuration(d.Root)) {
+			d.Changed = now
+		}
+	}
+}
+
+// sameConfiguration tells whether two states differ in nothing but counters.
+func sameConfiguration(a, b State) bool {
+	return slices.Equal(a.Addresses, b.Addresses) &&
+		slices.EqualFunc(a.Devices, b.Devices, func(x, y record.Device) bool {
+			x.Root, y.Root = configuration(x.Root), configuration(y.Root)
+			return reflect.DeepEqual(x, y)
+		})
+}
+
+// configuration is the tree without its counters.
+func configuration(q record.Qdisc) record.Qdisc {
+	q.Packets, q.Bytes, q.Drops, q.Overlimits, q.Requeues = 0, 0, 0, 0, 0
+	q.BacklogBytes, q.BacklogPackets = 0, 0
+	q.Children = slices.Clone(q.Children)
+	for i, child := range q.Children {
+		q.Children[i] = configuration(child)
+	}
+	return q
+}

@@ -1,0 +1,60 @@
+package device
+
+import (
+	"testing"
+	"time"
+
+	"tracer/internal/record"
+)
+
+func TestCarryChanged(t *testing.T) {
+	t.Parallel()
+	start, now := time.Unix(100, 0), time.Unix(200, 0)
+	none := record.Qdisc{Kind: "noqueue"}
+	noqueue := record.Qdisc{Kind: "noqueue", Handle: "0:"}
+	fifo := record.Qdisc{Kind: "pfifo_fast", Handle: "0:"}
+	htb := record.Qdisc{Kind: "htb", Handle: "10:", Children: []record.Qdisc{{Kind: "netem", Handle: "100:", Loss: 0.1}}}
+	busy := record.Qdisc{Kind: "htb", Handle: "10:", Packets: 9, BacklogBytes: 3,
+		Children: []record.Qdisc{{Kind: "netem", Handle: "100:", Loss: 0.1, Drops: 7, BacklogPackets: 2}}}
+	worse := record.Qdisc{Kind: "htb", Handle: "10:", Children: []record.Qdisc{{Kind: "netem", Handle: "100:", Loss: 0.2}}}
+
+	for _, test := range []struct {
+		name     string
+		old, new record.Qdisc
+		changed  bool
+	}{
+		{"the same", htb, htb, false},
+		{"counters", htb, busy, false},
+		{"a parameter below the root", htb, worse, true},
+		{"a fault injected", noqueue, htb, true},
+		{"a fault healed", htb, noqueue, true},
+		{"up for the first time", none, fifo, false},
+		{"set while the device was down", none, htb, true},
+		{"another default", noqueue, fifo, true},
+	} {
+		state := func(q record.Qdisc, changed time.Time) State {
+			return State{Devices: []record.Device{{Index: 3, Root: q, Changed: changed}}}
+		}
+		next := state(test.new, time.Time{})
+		carryChanged(state(test.old, start), next, now)
+		want := start
+		if test.changed {
+			want = now
+		}
+		if got := next.Devices[0].Changed; got != want {
+			t.Errorf("%s: changed at %v, want %v", test.name, got, want)
+		}
+		if same := sameConfiguration(state(test.old, start), next); same != (test.name == "the same" || test.name == "counters") {
+			t.Errorf("%s: sameConfiguration = %v", test.name, same)
+		}
+	}
+	if busy.Children[0].Drops != 7 {
+		t.Error("comparing took the counters away")
+	}
+
+	fresh := State{Devices: []record.Device{{Index: 4, Root: htb}}}
+	carryChanged(State{}, fresh, now)
+	if !fresh.Devices[0].Changed.IsZero() {
+		t.Error("a new device counts as changed")
+	}
+}

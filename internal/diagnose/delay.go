@@ -1,0 +1,153 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+)
+
+const (
+	// minSamples is how many packets a finding needs at least, and minCritical one that is critical.
+	minSamples, minCritical = 3, 5
+	// minClassShare is the least share of a queue's packets that counts as a class of its own.
+	minClassShare = 0.01
+	// minHeldAge is the least age in seconds at which packets that have not come out say that a queue is slow.
+	minHeldAge = 0.1
+	// minHeldShare is the least share of them in what came to the queue while they were in it, so that a few
+	// forgotten ones in a queue that moves are no finding.
+	minHeldShare = 0.1
+)
+
+// delayed tells whether the queue holds packets longer than it should.
+func (q *queue) delayed(in *Input) *Finding {
+	e := q.expected
+	slow, pairs := q.slow()
+	var heldLong uint64
+	if q.held > 0 {
+		heldLong = q.heldAges.Above(max(e.delayCritical, minHeldAge))
+		// How many came out while the oldest one was held, at the window's rate.
+		span := 1.0
+		if w := in.Window.Seconds(); w > 0 {
+			span = min(1, q.oldest/w)
+		}
+		if float64(heldLong) < minHeldShare*(float64(heldLong)+float64(q.passed)*span) {
+			heldLong = 0
+		}
+	}
+	samples := slow.Above(e.delayWarning) + heldLong
+	if samples < minSamples {
+		return nil
+	}
+	f := &Finding{
+		Kind: KindDelay, Cause: QdiscDelay, Severity: Warning,
+		Stage: journey.Queue, Device: q.device, Direction: q.direction,
+		Delay: &Delay{Held: q.held},
+		Next:  q.next(),
+	}
+	hurt := slow.Clone()
+	if heldLong > 0 {
+		hurt.Merge(&q.heldAges)
+	}
+	if hurt.Above(e.delayCritical) >= minCritical && hurt.Quantile(0.5) >= e.delayCritical {
+		f.Severity = Critical
+	}
+	if slow.Count() > 0 {
+		f.Delay.P50, f.Delay.P99 = new(slow.Quantile(0.5)), new(slow.Quantile(0.99))
+	}
+	if q.held > 0 {
+		f.Delay.Oldest = &q.oldest
+	}
+	excess := slow.Sum()
+	if usual, ok := in.Baseline[aggregate.StageKey{Stage: journey.Queue, Device: q.device, Direction: q.direction}]; ok {
+		f.Delay.Baseline = &usual
+		excess = max(0, excess-usual*float64(slow.Count()))
+	}
+	if heldLong > 0 {
+		excess += q.heldAges.Sum()
+	}
+	f.pain = excess / max(in.Window.Seconds(), 1e-3)
+	f.Delay.Share = share(pairs)
+	f.Pairs, f.PairsTotal = names(pairs, q.heldPairs, in.Snapshot.Pairs)
+	f.Confidence = confidence(float64(samples), float64(hurt.Above(e.delayWarning))/float64(hurt.Count()), in.Snapshot)
+	f.Evidence = append(q.describe(), q.delayEvidence(&slow, f.Delay.Share)...)
+	limit := e.delayWarning
+	if f.Severity == Critical {
+		limit = e.delayCritical
+	}
+	f.Evidence = append(f.Evidence, fmt.Sprintf("%s from a p50 of %s: %s", f.Severity, seconds(limit), e.reason))
+	f.Evidence = append(f.Evidence, lostEvidence(in.Snapshot)...)
+	return f
+}
+
+// slow returns the delays of the pairs that the queue slows down, those with the longest sum first. If it is slow as a
+// whole these are all pairs that it slows; if not it may still be slow for one class of packets, which shows in pairs
+// with a fair number of packets that are together a fair part of all: single bursts are not.
+func (q *queue) slow() (hist.Histogram, []pairQueue) {
+	limit := q.expected.delayWarning
+	whole := q.delay.Quantile(0.5) >= limit
+	least := uint64(minFine)
+	if whole {
+		least = 1
+	}
+	var slow hist.Histogram
+	var pairs []pairQueue
+	for _, p := range q.pairs {
+		if p.delay != nil && p.delay.Count() >= least && p.delay.Quantile(0.5) >= limit {
+			slow.Merge(p.delay)
+			pairs = append(pairs, p)
+		}
+	}
+	slices.SortStableFunc(pairs, func(x, y pairQueue) int { return cmp.Compare(y.delay.Sum(), x.delay.Sum()) })
+	switch {
+	case whole && len(pairs) == 0: // the pairs that make it slow are not kept apart
+		return q.delay.Clone(), nil
+	case !whole && float64(slow.Count()) < minClassShare*float64(q.delay.Count()):
+		return hist.Histogram{}, nil
+	}
+	return slow, pairs
+}
+
+// share is how much of the time that the pairs' packets spend on this node they spend in the queue; nil if unknown.
+func share(pairs []pairQueue) *float64 {
+	var in, all float64
+	for _, p := range pairs {
+		if p.Path.Count() > 0 {
+			in += p.delay.Sum()
+			all += p.Path.Sum()
+		}
+	}
+	if all == 0 {
+		return nil
+	}
+	return new(min(1, in/all))
+}
+
+// delayEvidence says what was measured.
+func (q *queue) delayEvidence(slow *hist.Histogram, share *float64) []string {
+	var out []string
+	if slow.Count() > 0 {
+		line := fmt.Sprintf("%s came out after %s (p50), %s (p99)", packets(slow.Count()),
+			seconds(slow.Quantile(0.5)), seconds(slow.Quantile(0.99)))
+		if rest := q.delay.Count() - min(q.delay.Count(), slow.Count()); rest > 0 {
+			line += fmt.Sprintf("; %s of other pairs were faster", packets(rest))
+		}
+		if share != nil {
+			line += fmt.Sprintf("; that is %s of their time on this node", percent(*share))
+		}
+		out = append(out, line)
+	} else if q.passed == 0 {
+		out = append(out, "no packet came out in the window")
+	}
+	if q.held > 0 {
+		line := fmt.Sprintf("%s wait in it, the oldest for %s", packets(q.held), seconds(q.oldest))
+		if b := q.backlog(); b > 0 {
+			line += fmt.Sprintf(" (its own backlog: %s)", packets(b))
+		}
+		out = append(out, line)
+	}
+	return out
+}

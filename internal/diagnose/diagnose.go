@@ -1,0 +1,80 @@
+package diagnose
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/record"
+)
+
+// Input is all that a diagnosis looks at.
+type Input struct {
+	Node    string
+	Started time.Time     // of the window
+	Window  time.Duration // its length
+	// Snapshot is the window's: what happened in it, and what is held at its end.
+	Snapshot *aggregate.Snapshot
+	// HeldBefore is what was held at the window's start; nil if tracing began with it.
+	HeldBefore []aggregate.Held
+	// Devices are those at the window's end with their qdiscs' counters as read then: the backlog tells which
+	// open journeys really wait there. Before are those at its start; nil if unknown.
+	Devices, Before []record.Device
+	// Baseline is the usual p50 delay of a stage in seconds, where it is known.
+	Baseline map[aggregate.StageKey]float64
+}
+
+// Diagnose judges a window.
+func Diagnose(in Input) Report {
+	if in.Snapshot == nil {
+		in.Snapshot = &aggregate.Snapshot{}
+	}
+	r := Report{
+		SchemaVersion: SchemaVersion,
+		Node:          in.Node,
+		Started:       in.Started,
+		WindowSeconds: in.Window.Seconds(),
+		Verdict:       Healthy,
+		Findings:      []Finding{},
+	}
+	queues := queuesOf(&in)
+	for _, q := range queues {
+		if f := q.delayed(&in); f != nil {
+			r.Findings = append(r.Findings, *f)
+		}
+		if f := q.dropping(&in); f != nil {
+			r.Findings = append(r.Findings, *f)
+		}
+	}
+	// What is critical comes first even where a warning adds up to more time: it is what the verdict is about.
+	slices.SortStableFunc(r.Findings, func(x, y Finding) int {
+		return cmp.Or(cmp.Compare(rank(x.Severity), rank(y.Severity)), cmp.Compare(y.pain, x.pain))
+	})
+	switch {
+	case len(r.Findings) > 0 && r.Findings[0].Severity == Critical:
+		r.Verdict = Fault
+	case len(r.Findings) == 0 && !traffic(in.Snapshot):
+		r.Verdict = NoTraffic
+	}
+	r.Summary = summarize(&r, &in, queues)
+	return r
+}
+
+func rank(s Severity) int { return slices.Index([]Severity{Critical, Warning, Info}, s) }
+
+// traffic tells whether anything was on its way in the window.
+func traffic(s *aggregate.Snapshot) bool {
+	return len(s.Pairs) > 0 || len(s.Held) > 0 ||
+		slices.ContainsFunc(s.Drops, func(d aggregate.DropCount) bool { return d.Loss })
+}
+
+// confidence is how sure a finding is: samples/(samples+2), so that 3 make 0.6 and 100 make 0.98, times how far the
+// evidence agrees (0 to 1, where none at all still leaves half), times the share of records that was not lost.
+func confidence(samples, agreement float64, s *aggregate.Snapshot) float64 {
+	c := samples / (samples + 2) * (0.5 + 0.5*agreement)
+	if s.Lost > 0 {
+		c *= 1 - float64(s.Lost)/float64(s.Lost+s.Records)
+	}
+	return max(0.01, c)
+}

@@ -1,0 +1,167 @@
+package diagnose
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+func TestExitCode(t *testing.T) {
+	t.Parallel()
+	for verdict, want := range map[Verdict]int{Healthy: 0, Fault: 2, NoTraffic: 3} {
+		if got := (&Report{Verdict: verdict}).ExitCode(); got != want {
+			t.Errorf("%s exits with %d, want %d", verdict, got, want)
+		}
+	}
+}
+
+// TestAbsentIsNull checks the part of the contract that a struct does not show: lists are never null, what was not
+// measured always is.
+func TestAbsentIsNull(t *testing.T) {
+	t.Parallel()
+	data, err := json.Marshal(Diagnose(Input{}))
+	if err != nil || !strings.Contains(string(data), `"verdict":"no-traffic"`) || !strings.Contains(string(data), `"findings":[]`) {
+		t.Errorf("%s, %v", data, err)
+	}
+	data, err = json.Marshal(Diagnose(load(t, "testdata/overlay-nothing-comes-out.json").input()).Findings[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"p50_seconds":null`, `"p99_seconds":null`, `"baseline_p50_seconds":null`,
+		`"share_of_path":null`, `"drops":null`, `"service":null`, `"oldest_seconds":18.2`} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("no %s in %s", want, data)
+		}
+	}
+}
+
+// TestBelieve checks which open journeys count as waiting.
+func TestBelieve(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		backlog uint64
+		passed  uint64
+		want    uint64
+		oldest  float64
+	}{
+		{"backlog bears them out", 50, 10, 40, 40},
+		{"only the youngest wait", 10, 10, 10, 10},
+		{"none wait", 0, 10, 0, 0},
+		{"the qdisc does not say", 0, 0, 40, 40},
+	} {
+		q := queue{held: 40, oldest: 40, passed: test.passed, devices: []record.Device{{
+			Root: record.Qdisc{Kind: "htb", Children: []record.Qdisc{
+				{Kind: "htb", Class: true, Children: []record.Qdisc{{Kind: "netem", BacklogPackets: test.backlog}}}}},
+		}}}
+		for i := range 40 {
+			q.heldAges.Observe(float64(i+1), 1)
+		}
+		q.believe()
+		if q.held != test.want || q.heldAges.Count() != test.want ||
+			q.oldest < test.oldest || q.oldest > test.oldest*(1+hist.MaxError) {
+			t.Errorf("%s: %d held, the oldest for %v s; want %d, %v s", test.name, q.held, q.oldest, test.want, test.oldest)
+		}
+	}
+}
+
+// TestHeldBefore checks that the loss is set against what arrived in the window, not against what waited before.
+func TestHeldBefore(t *testing.T) {
+	t.Parallel()
+	in := load(t, "testdata/overlay-tbf-growing.json").input()
+	in.HeldBefore = []aggregate.Held{{
+		StageKey: aggregate.StageKey{Stage: journey.Queue, Device: "vxlan.calico", Direction: journey.Out},
+		Packets:  830,
+	}}
+	r := Diagnose(in)
+	f := r.Findings[slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Cause == QdiscDrop })]
+	if want := 100.0 / (100 + 30 + 70); *f.Drops.Ratio != want {
+		t.Errorf("ratio %v, want %v", *f.Drops.Ratio, want)
+	}
+}
+
+// TestExpectOf checks what each kind of queue is judged as.
+func TestExpectOf(t *testing.T) {
+	t.Parallel()
+	class := func(children ...record.Qdisc) []record.Qdisc {
+		return []record.Qdisc{{Kind: "htb", Class: true, Children: children}}
+	}
+	for _, test := range []struct {
+		role record.Role
+		root record.Qdisc
+		want expectation
+	}{
+		{record.RoleOverlay, record.Qdisc{Kind: "noqueue"}, ofNoqueue},
+		{record.RoleOverlay, record.Qdisc{Kind: "htb", Children: class(record.Qdisc{Kind: "netem"})}, ofNetem},
+		{record.RoleOverlay, record.Qdisc{Kind: "htb", Children: class(record.Qdisc{Kind: "fq_codel"})}, ofNoqueue},
+		{record.RoleOverlay, record.Qdisc{Kind: "fq_codel"}, ofAQM("fq_codel", 5*time.Millisecond)},
+		{record.RolePod, record.Qdisc{Kind: "tbf"}, ofBandwidth},
+		{record.RolePod, record.Qdisc{Kind: "tbf", Children: []record.Qdisc{{Kind: "netem"}}}, ofNetem},
+		{record.RoleUplink, record.Qdisc{Kind: "tbf"}, ofFIFO},
+		{record.RoleUplink, record.Qdisc{Kind: "pfifo_fast"}, ofFIFO},
+		{record.RoleUplink, record.Qdisc{Kind: "mq", Children: []record.Qdisc{{Kind: "fq"}, {Kind: "fq"}}}, ofFQ},
+		{record.RoleUplink, record.Qdisc{Kind: "fq_codel", Target: 10 * time.Millisecond}, ofAQM("fq_codel", 10*time.Millisecond)},
+	} {
+		got := expectOf(&record.Device{Role: test.role, Root: test.root})
+		if got != test.want {
+			t.Errorf("%s with %s: %+v, want %+v", test.role, test.root, got, test.want)
+		}
+		if got.delayWarning >= got.delayCritical || got.lossWarning >= got.lossCritical {
+			t.Errorf("%s: a warning comes after the alarm: %+v", test.root.Kind, got)
+		}
+	}
+}
+
+func TestConfidence(t *testing.T) {
+	t.Parallel()
+	few, many := confidence(3, 1, &aggregate.Snapshot{}), confidence(1000, 1, &aggregate.Snapshot{})
+	torn := confidence(1000, 0.2, &aggregate.Snapshot{})
+	lossy := confidence(1000, 1, &aggregate.Snapshot{Records: 300, Lost: 100})
+	if !(few < many && torn < many && lossy < many) || many > 1 || few != 0.6 {
+		t.Errorf("few %v, many %v, torn %v, lossy %v", few, many, torn, lossy)
+	}
+}
+
+func TestFormat(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[float64]string{
+		0.00002: "0.02 ms", 0.0000213: "0.021 ms", 0.00094: "0.94 ms", 0.0021: "2.1 ms", 0.5014: "501 ms",
+		0.9999: "1000 ms", 1.52: "1.52 s", 18.23: "18.2 s", 250.4: "250 s", 0: "0 ms",
+	} {
+		if got := seconds(s); got != want {
+			t.Errorf("seconds(%v) = %q, want %q", s, got, want)
+		}
+	}
+	for share, want := range map[float64]string{0.1: "10 %", 0.0764: "7.6 %", 0.9999: ">99 %", 1: "100 %", 0.0002: "0.02 %"} {
+		if got := percent(share); got != want {
+			t.Errorf("percent(%v) = %q, want %q", share, got, want)
+		}
+	}
+	if got := group(1234567); got != "1,234,567" {
+		t.Error(got)
+	}
+	want := []string{"one two", "threefour", "five"}
+	if got := wrap("one two threefour five", 7); !slices.Equal(got, want) {
+		t.Errorf("wrap: %q", got)
+	}
+}
+
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("pipe closed") }
+
+func TestWriteTextFails(t *testing.T) {
+	t.Parallel()
+	r := Diagnose(Input{})
+	if err := r.WriteText(broken{}, false); err == nil || !strings.Contains(err.Error(), "write report: pipe closed") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,88 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+)
+
+// minRTO is the least time-out after which TCP sends a lost packet again, in seconds (TCP_RTO_MIN in
+// include/net/tcp.h); the round trip comes on top.
+const minRTO = 0.2
+
+// dropping tells whether the queue loses more packets than it should.
+func (q *queue) dropping(in *Input) *Finding {
+	if q.dropped < minSamples {
+		return nil
+	}
+	ratio := q.lossRatio()
+	if ratio < q.expected.lossWarning {
+		return nil
+	}
+	f := &Finding{
+		Kind: KindDrop, Cause: QdiscDrop, Severity: Warning,
+		Stage: journey.Queue, Device: q.device, Direction: q.direction,
+		Drops: &Drops{Packets: q.dropped, Ratio: &ratio},
+		Next:  q.next(),
+	}
+	if ratio >= q.expected.lossCritical && q.dropped >= minCritical {
+		f.Severity = Critical
+	}
+	var reasons []string
+	f.Drops.Reason, reasons = q.reasons()
+
+	f.pain = float64(q.dropped) * (minRTO + q.delay.Quantile(0.5)) / max(in.Window.Seconds(), 1e-3)
+	agreement := 1.0
+	line := fmt.Sprintf("%s of %s were dropped here (%s)", group(q.dropped), packets(q.arrived()), strings.Join(reasons, ", "))
+	if n, ok := q.counted(); ok {
+		line += fmt.Sprintf("; the qdisc's own count rose by %s", group(n))
+		agreement = float64(min(n, q.dropped)) / float64(max(n, q.dropped))
+	}
+	f.Confidence = confidence(float64(q.dropped), agreement, in.Snapshot)
+
+	var hit []pairQueue
+	for _, p := range q.pairs {
+		if p.dropped > 0 {
+			hit = append(hit, p)
+		}
+	}
+	slices.SortStableFunc(hit, func(x, y pairQueue) int { return cmp.Compare(y.dropped, x.dropped) })
+	f.Pairs, f.PairsTotal = names(hit, nil, nil)
+
+	limit := q.expected.lossCritical
+	if f.Severity == Warning {
+		limit = q.expected.lossWarning
+	}
+	f.Evidence = append(q.describe(), line,
+		fmt.Sprintf("%s from a loss of %s: %s", f.Severity, percent(limit), q.expected.reason))
+	f.Evidence = append(f.Evidence, lostEvidence(in.Snapshot)...)
+	return f
+}
+
+// arrived is how many packets came to the queue in the window: those that came out, those lost, and by how many it has
+// grown.
+func (q *queue) arrived() uint64 {
+	return q.dropped + q.passed + q.held - min(q.held, q.heldBefore)
+}
+
+// lossRatio is the share of what arrived that was lost.
+func (q *queue) lossRatio() float64 { return float64(q.dropped) / float64(max(1, q.arrived())) }
+
+// reasons returns the most frequent reason and what the drops were counted under, the most frequent first.
+func (q *queue) reasons() (string, []string) {
+	drops := slices.Clone(q.drops)
+	slices.SortStableFunc(drops, func(x, y aggregate.DropCount) int { return cmp.Compare(y.Packets, x.Packets) })
+	var all []string
+	for _, d := range drops[:min(3, len(drops))] {
+		text := d.Reason
+		if d.Location != "" {
+			text += " at " + d.Location
+		}
+		all = append(all, text)
+	}
+	return drops[0].Reason, all
+}

@@ -1,0 +1,130 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"tracer/internal/record"
+)
+
+// expectation is what a healthy queue of a kind may do. Delays are a p50 in seconds, losses a share of its packets.
+type expectation struct {
+	delayWarning, delayCritical float64
+	lossWarning, lossCritical   float64
+	reason                      string // why so
+}
+
+// What queues do on a healthy and busy node. The figures leave room above what each does by design, since an alarm on
+// a healthy node costs more trust than a fault named as a warning.
+var (
+	// netem delays and loses what it is told to, and has no place on a node that works.
+	ofNetem = expectation{0.001, 0.005, 0.001, 0.005, "netem has no place on a healthy node"}
+
+	// Pods' and overlay's devices and bridges have no queue unless someone gives them one.
+	ofNoqueue = expectation{0.001, 0.005, 0.001, 0.01, "the device has no queue by default"}
+
+	// The CNI bandwidth plugin's tbf holds up to 25 ms (plugins/meta/bandwidth, latencyInMillis) and drops what
+	// exceeds that: TCP finds its rate by losing a few percent there, as the pod's annotation wants it.
+	ofBandwidth = expectation{0.05, 0.1, 0.05, 0.2, "a pod's bandwidth limit holds up to 25 ms"}
+
+	// fq paces flows: what is slow there was sent slowly on purpose, at tens of ms between two packets of a slow
+	// flow. It drops only beyond 100 packets of a flow.
+	ofFQ = expectation{0.05, 0.2, 0.005, 0.02, "fq paces flows on purpose"}
+
+	// A FIFO of 1000 packets of 1500 bytes at 1 Gbit/s is full at 12 ms. TCP's small queues keep it far below.
+	ofFIFO = expectation{0.015, 0.02, 0.005, 0.01, "1,000 packets take 12 ms at 1 Gbit/s"}
+)
+
+// ofAQM is what CoDel and its kin do: hold the standing queue at their target, by drops that TCP answers. Unless
+// overloaded they lose less than 2 %, each of which is meant.
+func ofAQM(kind string, target time.Duration) expectation {
+	return expectation{
+		delayWarning:  max(2*target.Seconds(), 0.01),
+		delayCritical: max(4*target.Seconds(), 0.02),
+		lossWarning:   0.02,
+		lossCritical:  0.05,
+		reason:        fmt.Sprintf("%s aims at %v", kind, target),
+	}
+}
+
+// expect returns what the devices of one label may do: of several, the one whose qdisc should do the least.
+func expect(devices []record.Device) expectation {
+	e := ofFIFO
+	for i, d := range devices {
+		if of := expectOf(&d); i == 0 || of.delayCritical < e.delayCritical {
+			e = of
+		}
+	}
+	return e
+}
+
+func expectOf(d *record.Device) expectation {
+	leaves := leavesOf(d.Root, nil)
+	all := func(kinds ...string) bool {
+		return len(leaves) > 0 && !slices.ContainsFunc(leaves, func(q record.Qdisc) bool { return !slices.Contains(kinds, q.Kind) })
+	}
+	noqueue := defaultOf(d) == "noqueue"
+	switch {
+	case has(d.Root, "netem"):
+		return ofNetem
+	case (d.Role == record.RolePod || d.Role == record.RoleIFB) && d.Root.Kind == "tbf":
+		return ofBandwidth
+	case noqueue && has(d.Root, "htb", "tbf", "hfsc", "cbq"):
+		return ofNoqueue
+	case all("fq_codel", "codel", "cake", "pie", "fq_pie", "dualpi2"):
+		target := 5 * time.Millisecond // CoDel's default
+		for _, q := range leaves {
+			target = max(target, q.Target)
+		}
+		return ofAQM(leaves[0].Kind, target)
+	case noqueue:
+		return ofNoqueue
+	case all("fq"):
+		return ofFQ
+	}
+	return ofFIFO
+}
+
+// defaultOf is the root qdisc that a device has unless someone sets another one; "" where that depends on hardware
+// and sysctl. Tunnels, veths and bridges are IFF_NO_QUEUE.
+func defaultOf(d *record.Device) string {
+	switch d.Role {
+	case record.RoleOverlay, record.RolePod, record.RoleBridge:
+		return "noqueue"
+	}
+	return ""
+}
+
+// has tells whether one of the kinds is somewhere in the tree.
+func has(q record.Qdisc, kinds ...string) bool {
+	return !q.Class && slices.Contains(kinds, q.Kind) ||
+		slices.ContainsFunc(q.Children, func(child record.Qdisc) bool { return has(child, kinds...) })
+}
+
+// classful tells whether the tree has classes to show.
+func classful(q record.Qdisc) bool {
+	return q.Class || slices.ContainsFunc(q.Children, classful)
+}
+
+// leavesOf appends the qdiscs of the tree that have no other under them: those in which packets wait.
+func leavesOf(q record.Qdisc, leaves []record.Qdisc) []record.Qdisc {
+	n := len(leaves)
+	for _, child := range q.Children {
+		leaves = leavesOf(child, leaves)
+	}
+	if len(leaves) == n && !q.Class {
+		leaves = append(leaves, q)
+	}
+	return leaves
+}
+
+// treeSum adds up a counter over the tree without counting twice. Parents often count what their leaves count, but
+// some count what these do not see, so the larger of both is true.
+func treeSum(q record.Qdisc, counter func(record.Qdisc) uint64) uint64 {
+	var sum uint64
+	for _, leaf := range leavesOf(q, nil) {
+		sum += counter(leaf)
+	}
+	return max(sum, counter(q))
+}

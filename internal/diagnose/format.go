@@ -1,0 +1,72 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tracer/internal/record"
+)
+
+// seconds formats a time as people read it in an incident: in ms below a second, three digits at most.
+func seconds(s float64) string {
+	switch ms := s * 1000; {
+	case s >= 100:
+		return fmt.Sprintf("%.0f s", s)
+	case s >= 1:
+		return trim(s, 3) + " s"
+	case ms >= 1:
+		return trim(ms, 3) + " ms"
+	default:
+		return trim(ms, 2) + " ms"
+	}
+}
+
+// trim formats with so many significant digits, without an exponent.
+func trim(v float64, digits int) string {
+	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', digits, 64), 64)
+	return strconv.FormatFloat(rounded, 'f', -1, 64)
+}
+
+// percent formats a share. What is nearly all is not said to be all.
+func percent(share float64) string {
+	text := trim(share*100, 2)
+	if text == "100" && share < 1 {
+		return ">99 %"
+	}
+	return text + " %"
+}
+
+func packets(n uint64) string { return plural(n, "packet") }
+
+func plural(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return group(n) + " " + noun + "s"
+}
+
+// group puts a comma between thousands.
+func group(n uint64) string {
+	digits := strconv.FormatUint(n, 10)
+	var b strings.Builder
+	for i, d := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
+}
+
+// belowKinds appends the kinds of the qdiscs under others, each once.
+func belowKinds(children []record.Qdisc, kinds []string) []string {
+	for _, child := range children {
+		if !child.Class && !slices.Contains(kinds, child.Kind) {
+			kinds = append(kinds, child.Kind)
+		}
+		kinds = belowKinds(child.Children, kinds)
+	}
+	return kinds
+}

@@ -1,0 +1,116 @@
+// Package diagnose says from a window of counts which hop delays or loses the packets, and why.
+package diagnose
+
+import (
+	"time"
+
+	"tracer/internal/journey"
+)
+
+// SchemaVersion is that of Report as JSON.
+const SchemaVersion = 1
+
+// Verdict is what a Report comes to.
+type Verdict string
+
+// The verdicts.
+const (
+	Healthy   Verdict = "healthy" // nothing, or warnings only
+	Fault     Verdict = "fault"   // at least one finding is critical
+	NoTraffic Verdict = "no-traffic"
+)
+
+// Severity is how much a finding hurts.
+type Severity string
+
+// The severities.
+const (
+	Critical Severity = "critical" // it hurts the pairs it names
+	Warning  Severity = "warning"  // it is not as it should be
+	Info     Severity = "info"
+)
+
+// Kind is what packets suffer.
+type Kind string
+
+// The kinds of findings.
+const (
+	KindDelay Kind = "delay"
+	KindDrop  Kind = "drop"
+)
+
+// Cause is why they do.
+type Cause string
+
+// The causes.
+const (
+	QdiscDelay Cause = "qdisc-delay"
+	QdiscDrop  Cause = "qdisc-drop"
+)
+
+// Report is a diagnosis. As JSON, what is absent is null.
+type Report struct {
+	SchemaVersion int       `json:"schema_version"`
+	Node          string    `json:"node"`
+	Started       time.Time `json:"started"` // of the window
+	WindowSeconds float64   `json:"window_seconds"`
+	Verdict       Verdict   `json:"verdict"`
+	Summary       string    `json:"summary"`  // one sentence
+	Findings      []Finding `json:"findings"` // the principal one first
+}
+
+// Finding is one cause at one place.
+type Finding struct {
+	Kind       Kind              `json:"kind"`
+	Cause      Cause             `json:"cause"`
+	Severity   Severity          `json:"severity"`
+	Stage      journey.Stage     `json:"stage"`
+	Device     string            `json:"device"`
+	Direction  journey.Direction `json:"direction"`
+	Confidence float64           `json:"confidence"` // in (0, 1]; see confidence
+	Delay      *Delay            `json:"delay"`
+	Drops      *Drops            `json:"drops"`
+	Pairs      []Pair            `json:"pairs"` // at most 10, those hurt most first
+	PairsTotal int               `json:"pairs_total"`
+	Evidence   []string          `json:"evidence"`
+	Next       []string          `json:"next"` // commands that show more
+
+	// pain is the extra time that pairs spend for it, in seconds each second: packets times excess delay, a lost
+	// packet counting as its retransmission time-out.
+	pain float64
+}
+
+// Delay is how long packets stay in the stage, those of the pairs that it hurts.
+type Delay struct {
+	P50      *float64 `json:"p50_seconds"` // null if none came out
+	P99      *float64 `json:"p99_seconds"`
+	Held     uint64   `json:"held"`           // in there now
+	Oldest   *float64 `json:"oldest_seconds"` // age of the oldest of them; null if there is none
+	Baseline *float64 `json:"baseline_p50_seconds"`
+	Share    *float64 `json:"share_of_path"` // of the time that the pairs' packets spend on this node
+}
+
+// Drops is how much is lost in the stage.
+type Drops struct {
+	Packets uint64   `json:"packets"` // sk_buffs
+	Ratio   *float64 `json:"ratio"`   // of the packets that came to the stage
+	Reason  string   `json:"reason"`  // the kernel's, the most frequent one
+}
+
+// Pair is two workloads, as namespace/name.
+type Pair struct {
+	Src     string  `json:"src"`
+	Dst     string  `json:"dst"`
+	Service *string `json:"service"` // null if they talk without one
+}
+
+// ExitCode is what `tracer diagnose` exits with: 0 healthy or warnings only, 2 fault, 3 no traffic seen.
+func (r *Report) ExitCode() int {
+	switch r.Verdict {
+	case Fault:
+		return 2
+	case NoTraffic:
+		return 3
+	}
+	return 0
+}

@@ -1,0 +1,270 @@
+package diagnose
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+var update = flag.Bool("update", false, "write the golden texts anew")
+
+// scenario is a file of testdata: what a node's window looked like, and what is to be found in it.
+type scenario struct {
+	Why     string          `json:"why"`
+	Devices []record.Device `json:"devices"`
+	Before  []record.Device `json:"before"`
+	Pairs   []struct {
+		Src, Dst, Service string
+		Direction         journey.Direction
+		Stages            []struct {
+			Stage   journey.Stage
+			Device  string
+			Packets int
+			Delay   float64 `json:"delay_seconds"` // the median; the others lie within 3 %
+		}
+		Drops []struct {
+			Stage                    journey.Stage
+			Device, Reason, Location string
+			Packets                  uint64
+			Noise                    bool
+		}
+	}
+	Held []struct {
+		Stage     journey.Stage
+		Device    string
+		Direction journey.Direction
+		Packets   int
+		Oldest    float64 `json:"oldest_seconds"` // the others are spread evenly down to 0
+		Pairs     [][2]string
+	}
+	Records, Lost uint64
+	Want          struct {
+		Verdict  Verdict
+		Findings []struct {
+			Cause      Cause
+			Stage      journey.Stage
+			Device     string
+			Severity   Severity
+			Direction  journey.Direction
+			P50        *float64 `json:"p50_seconds"`
+			Held       *uint64
+			Packets    *uint64
+			Ratio      *float64
+			Reason     *string
+			Confidence *float64
+			Pairs      []string
+		}
+	}
+	Summary string
+}
+
+func load(t *testing.T, path string) *scenario {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s scenario
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		t.Fatal(err)
+	}
+	return &s
+}
+
+// split reads a pair's end: "namespace/workload" or "_external".
+func split(s string) (namespace, workload string) {
+	if namespace, workload, ok := strings.Cut(s, "/"); ok {
+		return namespace, workload
+	}
+	return "", s
+}
+
+func key(src, dst string, direction journey.Direction) aggregate.PairKey {
+	k := aggregate.PairKey{Direction: direction}
+	k.SrcNamespace, k.SrcWorkload = split(src)
+	k.DstNamespace, k.DstWorkload = split(dst)
+	return k
+}
+
+// input builds what the aggregator would have made of the scenario.
+func (s *scenario) input() Input {
+	window := &aggregate.Snapshot{Window: 15 * time.Second, Records: s.Records, Lost: s.Lost}
+	stages := map[aggregate.StageKey]*hist.Histogram{}
+	for _, p := range s.Pairs {
+		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service}
+		total, most := 0.0, 0
+		for _, st := range p.Stages {
+			k := aggregate.StageKey{Stage: st.Stage, Device: st.Device, Direction: p.Direction}
+			var h hist.Histogram
+			for i := range st.Packets {
+				h.Observe(st.Delay*(0.97+0.06*(float64(i)+0.5)/float64(st.Packets)), 1)
+			}
+			pair.Stages = append(pair.Stages, aggregate.StageDelay{StageKey: k, Delay: h})
+			if stages[k] == nil {
+				stages[k] = &hist.Histogram{}
+			}
+			stages[k].Merge(&h)
+			total += st.Delay
+			most = max(most, st.Packets)
+		}
+		pair.Packets = float64(most)
+		if n := len(p.Stages); n > 0 {
+			pair.Path.Observe(total, uint64(p.Stages[n-1].Packets))
+		}
+		for _, d := range p.Drops {
+			count := aggregate.DropCount{Packets: d.Packets, Segments: d.Packets, DropKey: aggregate.DropKey{
+				StageKey: aggregate.StageKey{Stage: d.Stage, Device: d.Device, Direction: p.Direction},
+				Reason:   d.Reason, Location: d.Location, Loss: !d.Noise,
+			}}
+			pair.Drops = append(pair.Drops, count)
+			window.Drops = append(window.Drops, count)
+		}
+		window.Pairs = append(window.Pairs, pair)
+	}
+	for k, h := range stages {
+		window.Stages = append(window.Stages, aggregate.StageDelay{StageKey: k, Delay: *h})
+	}
+	for _, h := range s.Held {
+		held := aggregate.Held{
+			StageKey: aggregate.StageKey{Stage: h.Stage, Device: h.Device, Direction: h.Direction},
+			Packets:  float64(h.Packets), Oldest: h.Oldest,
+		}
+		for i := range h.Packets {
+			held.Ages.Observe(h.Oldest*float64(i+1)/float64(h.Packets), 1)
+		}
+		for _, p := range h.Pairs {
+			held.Pairs = append(held.Pairs, key(p[0], p[1], h.Direction))
+		}
+		window.Held = append(window.Held, held)
+	}
+	return Input{
+		Node: "node-1", Started: time.Date(2026, 3, 4, 14, 2, 30, 0, time.UTC), Window: window.Window,
+		Snapshot: window, Devices: s.Devices, Before: s.Before,
+	}
+}
+
+func within(got, want, share float64) bool { return math.Abs(got-want) <= share*want }
+
+func TestScenarios(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d scenarios, %v", len(files), err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := load(t, file)
+			r := Diagnose(s.input())
+			if r.Verdict != s.Want.Verdict {
+				t.Errorf("verdict %s, want %s", r.Verdict, s.Want.Verdict)
+			}
+			if s.Summary != "" && r.Summary != s.Summary {
+				t.Errorf("summary\n got %s\nwant %s", r.Summary, s.Summary)
+			}
+			if len(r.Findings) != len(s.Want.Findings) {
+				t.Fatalf("findings %+v, want %d", r.Findings, len(s.Want.Findings))
+			}
+			for i, w := range s.Want.Findings {
+				f := &r.Findings[i]
+				if f.Cause != w.Cause || f.Stage != w.Stage || f.Device != w.Device || f.Severity != w.Severity {
+					t.Errorf("%s at %s %s, %s; want %+v", f.Cause, f.Stage, f.Device, f.Severity, w)
+				}
+				if w.Direction != "" && f.Direction != w.Direction {
+					t.Errorf("direction %s, want %s", f.Direction, w.Direction)
+				}
+				if w.P50 != nil && (f.Delay.P50 == nil || !within(*f.Delay.P50, *w.P50, hist.MaxError)) {
+					t.Errorf("p50 %v, want %v", f.Delay.P50, *w.P50)
+				}
+				if w.Held != nil && f.Delay.Held != *w.Held {
+					t.Errorf("held %d, want %d", f.Delay.Held, *w.Held)
+				}
+				if w.Packets != nil && f.Drops.Packets != *w.Packets {
+					t.Errorf("dropped %d, want %d", f.Drops.Packets, *w.Packets)
+				}
+				if w.Ratio != nil && !within(*f.Drops.Ratio, *w.Ratio, 0.001) {
+					t.Errorf("ratio %v, want %v", *f.Drops.Ratio, *w.Ratio)
+				}
+				if w.Reason != nil && f.Drops.Reason != *w.Reason {
+					t.Errorf("reason %s, want %s", f.Drops.Reason, *w.Reason)
+				}
+				if w.Confidence != nil && math.Abs(f.Confidence-*w.Confidence) > 0.01 {
+					t.Errorf("confidence %v, want %v", f.Confidence, *w.Confidence)
+				}
+				if f.Confidence <= 0 || f.Confidence > 1 || len(f.Evidence) == 0 || len(f.Next) == 0 {
+					t.Errorf("incomplete: %+v", f)
+				}
+				if w.Pairs != nil {
+					var got []string
+					for _, p := range f.Pairs {
+						got = append(got, p.Src+" "+p.Dst)
+					}
+					if !reflect.DeepEqual(got, w.Pairs) {
+						t.Errorf("pairs %q, want %q", got, w.Pairs)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestGolden compares what people and programs read with the files of testdata.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic"} {
+		in := load(t, "testdata/"+name+".json").input()
+		if name == "overlay-delay-and-loss" {
+			in.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 0.00002}
+		}
+		r := Diagnose(in)
+		var text, colored bytes.Buffer
+		if err := r.WriteText(&text, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.WriteText(&colored, true); err != nil {
+			t.Fatal(err)
+		}
+		if lines := bytes.Count(text.Bytes(), []byte("\n")); lines > 40 {
+			t.Errorf("%s: %d lines do not fit on a screen", name, lines)
+		}
+		data, err := json.MarshalIndent(&r, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name+".txt", text.Bytes())
+		golden(t, name+".ansi", colored.Bytes())
+		golden(t, name+".report", append(data, '\n'))
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", "golden", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
+	}
+}

@@ -1,0 +1,146 @@
+package diagnose
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	textWidth = 100 // columns
+	// A screen holds so many findings and pairs of each; the rest is counted.
+	textFindings, textPairs = 3, 3
+)
+
+// SGR sequences (ECMA-48) of the text's few colours.
+const (
+	reset = "\x1b[0m"
+	bold  = "\x1b[1m"
+	red   = "\x1b[1;31m"
+	green = "\x1b[1;32m"
+	amber = "\x1b[1;33m"
+	faint = "\x1b[2m"
+)
+
+// WriteText writes the report for people: one screen, plain enough for a chat, with colours on a terminal.
+func (r *Report) WriteText(w io.Writer, color bool) error {
+	out := bufio.NewWriter(w)
+	paint := func(code, text string) string {
+		if !color {
+			return text
+		}
+		return code + text + reset
+	}
+	verdicts := map[Verdict]string{Healthy: green, Fault: red, NoTraffic: amber}
+	head := fmt.Sprintf("%s from %s", seconds(r.WindowSeconds), r.Started.Format("15:04:05"))
+	if r.Node != "" {
+		head = r.Node + ", " + head
+	}
+	fmt.Fprintf(out, "%s  %s\n", paint(verdicts[r.Verdict], strings.ToUpper(strings.ReplaceAll(string(r.Verdict), "-", " "))), paint(faint, head))
+	for _, line := range wrap(r.Summary, textWidth) {
+		fmt.Fprintln(out, paint(bold, line))
+	}
+	for i := range r.Findings[:min(textFindings, len(r.Findings))] {
+		f := &r.Findings[i]
+		code := amber
+		if f.Severity == Critical {
+			code = red
+		}
+		fmt.Fprintf(out, "\n%s  %s: %s at %s, %s  %s\n", paint(code, string(f.Severity)), paint(bold, string(f.Cause)),
+			f.Stage, f.Device, f.Direction, paint(faint, "confidence "+percent(f.Confidence)))
+		for _, row := range f.rows() {
+			lines := wrap(row.text, textWidth-11)
+			for j, line := range lines {
+				label := ""
+				if j == 0 {
+					label = row.label
+				}
+				fmt.Fprintf(out, "  %s %s\n", paint(faint, fmt.Sprintf("%-8s", label)), line)
+			}
+		}
+	}
+	if more := len(r.Findings) - textFindings; more > 0 {
+		fmt.Fprintf(out, "\n%s more: see -o json\n", plural(uint64(more), "finding"))
+	}
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+type row struct{ label, text string }
+
+// rows are the lines of a finding.
+func (f *Finding) rows() []row {
+	var rows []row
+	if d := f.Delay; d != nil {
+		var parts []string
+		if d.P50 != nil {
+			parts = append(parts, "p50 "+seconds(*d.P50), "p99 "+seconds(*d.P99))
+		}
+		if d.Baseline != nil {
+			parts = append(parts, "usual p50 "+seconds(*d.Baseline))
+		}
+		if d.Held > 0 {
+			parts = append(parts, fmt.Sprintf("%s held, the oldest for %s", packets(d.Held), seconds(*d.Oldest)))
+		}
+		if d.Share != nil {
+			parts = append(parts, percent(*d.Share)+" of the path")
+		}
+		rows = append(rows, row{"delay", strings.Join(parts, " · ")})
+	}
+	if d := f.Drops; d != nil {
+		rows = append(rows, row{"drops", fmt.Sprintf("%s · %s · %s", packets(d.Packets), percent(*d.Ratio), d.Reason)})
+	}
+	for i, p := range f.Pairs[:min(textPairs, len(f.Pairs))] {
+		text := p.Src + " → " + p.Dst
+		if p.Service != nil {
+			text += " through service " + *p.Service
+		}
+		label := ""
+		if i == 0 {
+			label = "pairs"
+		}
+		if more := f.PairsTotal - textPairs; i == textPairs-1 && more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
+		rows = append(rows, row{label, text})
+	}
+	for i, e := range f.Evidence {
+		label := ""
+		if i == 0 {
+			label = "evidence"
+		}
+		rows = append(rows, row{label, e})
+	}
+	for i, n := range f.Next {
+		label := ""
+		if i == 0 {
+			label = "next"
+		}
+		rows = append(rows, row{label, n})
+	}
+	return rows
+}
+
+// wrap breaks a text between words into lines of at most width columns; a longer word has a line of its own.
+func wrap(text string, width int) []string {
+	var lines []string
+	line, n := "", 0
+	for word := range strings.FieldsSeq(text) {
+		w := utf8.RuneCountInString(word)
+		if n > 0 && n+1+w > width {
+			lines = append(lines, line)
+			line, n = "", 0
+		}
+		if n > 0 {
+			line += " "
+			n++
+		}
+		line += word
+		n += w
+	}
+	return append(lines, line)
+}

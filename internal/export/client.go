@@ -1,0 +1,147 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
+	"tracer/internal/record"
+)
+
+// ErrNoAgent says that no agent serves a socket: there is none, or it was left behind.
+var ErrNoAgent = errors.New("no agent runs here")
+
+// Client asks a running agent. It may be used by many goroutines at once.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// Dial returns a client for the agent's socket. Whether there is an agent shows with the first request, whose error
+// is ErrNoAgent if not.
+func Dial(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	return &Client{path: path, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
+}
+
+// Close gives up idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status is what the agent says about itself.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return ask[Status](ctx, c, pathStatus, nil)
+}
+
+// Snapshot is what the agent has counted since its start.
+func (c *Client) Snapshot(ctx context.Context) (*aggregate.Snapshot, error) {
+	return ask[*aggregate.Snapshot](ctx, c, pathSnapshot, nil)
+}
+
+// Devices are those traced, with their qdiscs' counters.
+func (c *Client) Devices(ctx context.Context) ([]record.Device, error) {
+	return ask[[]record.Device](ctx, c, pathDevices, nil)
+}
+
+// Diagnose judges the last window of time.
+func (c *Client) Diagnose(ctx context.Context, window time.Duration) (diagnose.Report, error) {
+	return ask[diagnose.Report](ctx, c, pathDiagnosis, url.Values{queryWindow: {window.String()}})
+}
+
+// Trace yields the journeys that the filter takes, as they end, until ctx does. An error is the last that it yields.
+func (c *Client) Trace(ctx context.Context, filter TraceFilter) iter.Seq2[Trace, error] {
+	return func(yield func(Trace, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		body, err := c.get(ctx, pathTrace, filter.Values())
+		if err != nil {
+			if ctx.Err() == nil {
+				yield(Trace{}, err)
+			}
+			return
+		}
+		defer body.Close()
+		decoder := json.NewDecoder(body)
+		for {
+			var line struct {
+				Trace
+				apiError
+			}
+			err := decoder.Decode(&line)
+			switch {
+			case err == nil && line.Error != "":
+				err = fmt.Errorf("the agent at %s: %s", c.path, line.Error)
+			case err == nil:
+			case ctx.Err() != nil:
+				return
+			case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+				err = fmt.Errorf("the agent at %s has stopped: %w", c.path, err)
+			default:
+				err = fmt.Errorf("read from the agent at %s: %w", c.path, err)
+			}
+			if !yield(line.Trace, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// ask makes a request that has one answer.
+func ask[T any](ctx context.Context, c *Client, path string, query url.Values) (v T, err error) {
+	body, err := c.get(ctx, path, query)
+	if err != nil {
+		return v, err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(&v); err != nil {
+		return v, fmt.Errorf("read the answer of the agent at %s: %w", c.path, err)
+	}
+	return v, nil
+}
+
+func (c *Client) get(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
+	u := url.URL{Scheme: "http", Host: "agent", Path: path, RawQuery: query.Encode()}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask the agent: %w", err)
+	}
+	response, err := c.http.Do(request)
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("%w (%s): %w; start one with tracer agent", ErrNoAgent, c.path, cause(err))
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("ask the agent at %s: %w; run this as root", c.path, cause(err))
+	default:
+		return nil, fmt.Errorf("ask the agent at %s: %w", c.path, cause(err))
+	}
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	var refusal apiError
+	if err := json.NewDecoder(response.Body).Decode(&refusal); err != nil || refusal.Error == "" {
+		return nil, fmt.Errorf("ask the agent at %s: %s", c.path, response.Status)
+	}
+	return nil, fmt.Errorf("the agent at %s: %s", c.path, refusal.Error)
+}
+
+// cause takes off the URL, which means nothing here.
+func cause(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
+}

@@ -1,0 +1,244 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"tracer/internal/record"
+)
+
+// agent serves a source on a socket and returns a client for it.
+func agent(t testing.TB, source *fakeSource) *Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "agent.sock")
+	server, err := newSocketServer(source, path)
+	start(t, server, err)
+	client := Dial(path)
+	t.Cleanup(client.Close)
+	return client
+}
+
+func TestClient(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	source.devices[0].Changed = noon
+	client := agent(t, source)
+	ctx := t.Context()
+
+	if got, err := client.Status(ctx); err != nil || !reflect.DeepEqual(got, source.status) {
+		t.Errorf("status %+v, %v", got, err)
+	}
+	if got, err := client.Devices(ctx); err != nil || !reflect.DeepEqual(got, source.devices) {
+		t.Errorf("devices %+v, %v", got, err)
+	}
+	if got, err := client.Diagnose(ctx, 1500*time.Millisecond); err != nil || !reflect.DeepEqual(got, source.report) {
+		t.Errorf("report %+v, %v", got, err)
+	}
+	if !reflect.DeepEqual(source.windows, []time.Duration{1500 * time.Millisecond}) {
+		t.Errorf("windows %v", source.windows)
+	}
+	got, err := client.Snapshot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := source.snapshot
+	if !got.Taken.Equal(want.Taken) || len(got.Pairs) != len(want.Pairs) || got.Pairs[0].PairKey != want.Pairs[0].PairKey ||
+		got.Pairs[0].Path.Quantile(0.5) != want.Pairs[0].Path.Quantile(0.5) || !reflect.DeepEqual(got.Drops, want.Drops) ||
+		got.Held[0].Oldest != want.Held[0].Oldest || got.Stages[1].Delay.Count() != 3 || got.Stages[1].Device != "tunl0" {
+		t.Errorf("snapshot %+v", got)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	client := agent(t, source)
+	ctx := t.Context()
+	if _, err := client.Diagnose(ctx, -time.Second); err == nil || !strings.Contains(err.Error(), "parse window: -1s is not longer than nothing") {
+		t.Errorf("window: %v", err)
+	}
+	source.set(func(s *fakeSource) { s.failing = errBroken })
+	if _, err := client.Diagnose(ctx, time.Second); err == nil || !strings.HasSuffix(err.Error(), "agent.sock: broken") {
+		t.Errorf("failure: %v", err)
+	}
+	for path, want := range map[string]string{
+		pathDiagnosis + "?window=soon": `invalid duration "soon"`,
+		pathTrace + "?pods=web":        `unknown key "pods"`,
+		"/v2/status":                   "404 Not Found",
+	} {
+		path, query, _ := strings.Cut(path, "?")
+		values := map[string][]string{}
+		if key, value, ok := strings.Cut(query, "="); ok {
+			values[key] = []string{value}
+		}
+		if _, err := client.get(ctx, path, values); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	response, err := client.http.Post("http://agent"+pathStatus, "text/plain", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %s", response.Status)
+	}
+}
+
+func TestNoAgent(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	stale := filepath.Join(dir, "stale.sock")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	dead.Close()
+	for _, path := range []string{filepath.Join(dir, "none.sock"), stale} {
+		client := Dial(path)
+		_, err := client.Status(t.Context())
+		if !errors.Is(err, ErrNoAgent) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "tracer agent") {
+			t.Errorf("%v", err)
+		}
+		for _, err := range client.Trace(t.Context(), TraceFilter{}) {
+			if !errors.Is(err, ErrNoAgent) {
+				t.Errorf("trace: %v", err)
+			}
+		}
+	}
+}
+
+func TestTraceStream(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	client := agent(t, source)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	traces := make(chan Trace)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for trace, err := range client.Trace(ctx, TraceFilter{Pod: "web", Port: 80}) {
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			traces <- trace
+		}
+	}()
+	waitFor(t, "the subscription", func() bool { return source.subscribers() == 1 })
+	other := request(record.Finished)
+	other.First.Source, other.Last.Source = other.Last.Destination, other.Last.Destination // not from web
+	source.publish(other)
+	source.publish(request(record.Finished))
+	got := <-traces
+	if got.Kind != "finished" || got.Src.Workload != "web" || got.Service != "default/api" || got.Missed != 0 {
+		t.Errorf("%+v", got)
+	}
+	// The record's time is that of the monotonic clock: an hour after the machine's start.
+	if up := time.Since(got.Time); up < -2*time.Hour || got.Time.Location() != time.UTC {
+		t.Errorf("time %v", got.Time)
+	}
+	source.publish(request(record.Dropped))
+	if got := <-traces; got.Drop == nil || got.Drop.Reason != "QDISC_DROP" {
+		t.Errorf("%+v", got)
+	}
+	cancel()
+	<-ended
+	waitFor(t, "the end of the subscription", func() bool { return source.subscribers() == 0 })
+}
+
+func TestTraceStreamBreak(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	client := agent(t, source)
+	go func() {
+		waitFor(t, "the subscription", func() bool { return source.subscribers() == 1 })
+		source.publish(request(record.Finished))
+		source.publish(request(record.Finished))
+	}()
+	n := 0
+	for _, err := range client.Trace(t.Context(), TraceFilter{}) {
+		if err != nil {
+			t.Error(err)
+		}
+		n++
+		break
+	}
+	if n != 1 {
+		t.Errorf("%d traces", n)
+	}
+	waitFor(t, "the end of the subscription", func() bool { return source.subscribers() == 0 })
+}
+
+func TestAgentStops(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	client := agent(t, source)
+	go func() {
+		waitFor(t, "the subscription", func() bool { return source.subscribers() == 1 })
+		source.end()
+	}()
+	var last error
+	for _, err := range client.Trace(t.Context(), TraceFilter{}) {
+		last = err
+	}
+	if !errors.Is(last, io.EOF) || !strings.Contains(last.Error(), "has stopped") {
+		t.Errorf("end of the stream: %v", last)
+	}
+}
+
+// A stream whose reader does not read holds up neither the source nor the server's end.
+func TestStalledReader(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	path := filepath.Join(t.TempDir(), "agent.sock")
+	server, err := newSocketServer(source, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx) }()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET "+pathTrace+" HTTP/1.1\r\nHost: agent\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the subscription", func() bool { return source.subscribers() == 1 })
+	lost := func() (n uint64) {
+		source.set(func(s *fakeSource) {
+			for tap := range s.taps {
+				n = tap.lost
+			}
+		})
+		return n
+	}
+	waitFor(t, "the socket to be full", func() bool {
+		for range 100 {
+			source.publish(request(record.Finished))
+		}
+		return lost() > 1000
+	})
+	began := time.Now()
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > grace {
+		t.Errorf("the end took %v", took)
+	}
+}

@@ -1,0 +1,71 @@
+package export
+
+import (
+	"context"
+	"testing"
+
+	"tracer/internal/record"
+)
+
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		waitFor(t, "the subscription", func() bool { return source.subscribers() == 1 })
+		broken := request(record.Finished)
+		broken.Hops[0].Ifindex = 99
+		source.publish(broken) // makes no path
+		source.publish(request(record.Finished))
+	}()
+	var got []Trace
+	for trace, err := range Follow(ctx, source, cluster, TraceFilter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, trace)
+		switch len(got) {
+		case 1:
+			for range 10 { // 4 fit
+				source.publish(request(record.Dropped))
+			}
+		case 3:
+			source.end()
+		}
+	}
+	// What had been sent when the source ended still comes.
+	if len(got) != 5 || got[1].Missed != 6 || got[2].Missed != 0 {
+		t.Errorf("%d traces: %+v", len(got), got)
+	}
+}
+
+func TestFollowNewDevice(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	late := source.devices[0]
+	late.Index, late.Name = 50, "cali9"
+	go func() {
+		waitFor(t, "the subscription", func() bool { return source.subscribers() == 1 })
+		source.publish(request(record.Finished))
+	}()
+	var last Trace
+	n := 0
+	for trace, err := range Follow(t.Context(), source, cluster, TraceFilter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = trace
+		if n++; n == 2 {
+			break
+		}
+		source.set(func(s *fakeSource) { s.devices = append(s.devices[:len(s.devices):len(s.devices)], late) })
+		rec := request(record.Finished)
+		rec.Hops[0].Ifindex = late.Index
+		rec.Time += 1 << 50 // after the devices were read
+		source.publish(rec)
+	}
+	if last.Hooks[0].Device != "cali9" {
+		t.Errorf("hooks %+v", last.Hooks)
+	}
+}

@@ -1,0 +1,77 @@
+package export
+
+import (
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tracer/internal/diagnose"
+)
+
+// The verdict, and the metrics about tracer itself.
+var (
+	finding = newFamily(prometheus.GaugeValue, "tracer_finding",
+		"1 while a diagnosis of the last seconds has this finding.", "cause", "stage", "device", "direction", "severity")
+	recordsLost = newFamily(prometheus.CounterValue, "tracer_records_lost_total",
+		"Records that the kernel made and that were not read, for want of room in the ring buffer.", "kind")
+	journeys = newFamily(prometheus.CounterValue, "tracer_journeys_total",
+		"Journeys of packets by what became of them.", "outcome")
+	sampleRatio = newFamily(prometheus.GaugeValue, "tracer_sample_ratio",
+		"Share of packets that are followed.")
+	hookUp = newFamily(prometheus.GaugeValue, "tracer_hook_up",
+		"1 if a hook is attached; of all pods' devices together, if it is at each.", "hook", "device")
+	bpfRunSeconds = newFamily(prometheus.CounterValue, "tracer_bpf_run_seconds_total",
+		"Run time of a BPF program; 0 unless kernel.bpf_stats_enabled is set.", "program")
+	bpfRecursionMisses = newFamily(prometheus.CounterValue, "tracer_bpf_recursion_misses_total",
+		"Runs of a BPF program that the kernel left out since it was already running on that CPU.", "program")
+	identityMisses = newFamily(prometheus.CounterValue, "tracer_identity_misses_total",
+		"Look-ups of addresses that nobody is known to have.")
+	seriesOverflow = newFamily(prometheus.CounterValue, "tracer_series_overflow_total",
+		"Times that a pair was merged into _other for want of series.")
+	buildInfo = newFamily(prometheus.GaugeValue, "tracer_build_info",
+		"1, with the version of this program.", "version", "goversion")
+)
+
+// selfMetrics appends the metrics about tracer itself.
+func selfMetrics(to []prometheus.Metric, s Status, overflow uint64) []prometheus.Metric {
+	lost, outcomes, up := recordsLost.empty(), journeys.empty(), hookUp.empty()
+	run, misses := bpfRunSeconds.empty(), bpfRecursionMisses.empty()
+	ratio, unknown := sampleRatio.empty(), identityMisses.empty()
+	merged, build := seriesOverflow.empty(), buildInfo.empty()
+
+	for kind, n := range s.Lost {
+		lost.add(float64(n), kind)
+	}
+	for outcome, n := range s.Journeys {
+		outcomes.add(float64(n), outcome)
+	}
+	for _, h := range s.Hooks {
+		v := 0.0
+		if h.Up {
+			v = 1
+		}
+		up.min(v, h.Hook, deviceLabel(h.Device, h.Role))
+	}
+	for _, p := range s.Programs {
+		run.add(p.Seconds, p.Program)
+		misses.add(float64(p.RecursionMisses), p.Program)
+	}
+	ratio.add(s.SampleRatio)
+	unknown.add(float64(s.IdentityMisses))
+	merged.add(float64(overflow))
+	build.add(1, s.Version, runtime.Version())
+	for _, f := range []family{lost, outcomes, up, run, misses, ratio, unknown, merged, build} {
+		to = f.metrics(to)
+	}
+	return to
+}
+
+// findingMetrics appends one for each finding of a diagnosis.
+func findingMetrics(to []prometheus.Metric, r *diagnose.Report) []prometheus.Metric {
+	found := finding.empty()
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		found.max(1, string(f.Cause), string(f.Stage), f.Device, string(f.Direction), string(f.Severity))
+	}
+	return found.metrics(to)
+}

@@ -1,0 +1,92 @@
+package export
+
+import (
+	"iter"
+	"maps"
+	"slices"
+
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// qdiscLedger makes counters that never go down of those of qdiscs, which vanish with their device and start again
+// when a qdisc is replaced.
+type qdiscLedger struct {
+	last map[leafKey]leafCount     // as last read
+	gone map[deviceQdisc]leafCount // of what has been there
+}
+
+// leafKey is all leaf qdiscs of one kind at one device.
+type leafKey struct {
+	ifindex int
+	deviceQdisc
+}
+
+// deviceQdisc is a kind of qdisc at a device as it is labelled.
+type deviceQdisc struct{ device, kind string }
+
+type leafCount struct{ drops, overlimits uint64 }
+
+func (c leafCount) plus(d leafCount) leafCount {
+	return leafCount{c.drops + d.drops, c.overlimits + d.overlimits}
+}
+
+// update takes the qdiscs' counters as read now.
+func (l *qdiscLedger) update(devices []record.Device) {
+	now := make(map[leafKey]leafCount)
+	names := map[string]bool{journey.PodLabel: true} // the totals of departed pods stay
+	for i := range devices {
+		d := &devices[i]
+		label := deviceLabel(d.Name, d.Role)
+		names[label] = true
+		for q := range leaves(&d.Root) {
+			if q.Queues() {
+				k := leafKey{d.Index, deviceQdisc{label, q.Kind}}
+				now[k] = now[k].plus(leafCount{q.Drops, q.Overlimits})
+			}
+		}
+	}
+	if l.gone == nil {
+		l.gone = make(map[deviceQdisc]leafCount)
+	}
+	for k, before := range l.last {
+		if n, ok := now[k]; !ok || n.drops < before.drops || n.overlimits < before.overlimits {
+			l.gone[k.deviceQdisc] = l.gone[k.deviceQdisc].plus(before)
+		}
+	}
+	maps.DeleteFunc(l.gone, func(k deviceQdisc, _ leafCount) bool { return !names[k.device] })
+	l.last = now
+}
+
+// totals are the counts since each device came, or since the start for those of pods.
+func (l *qdiscLedger) totals() map[deviceQdisc]leafCount {
+	sum := maps.Clone(l.gone)
+	for k, n := range l.last {
+		sum[k.deviceQdisc] = sum[k.deviceQdisc].plus(n)
+	}
+	return sum
+}
+
+// leaves yields the qdiscs of a tree that hold packets themselves. A class without a qdisc of its own is one where
+// others have theirs: it has a hidden fifo. The classes that fq_codel and the like list are their flows, and counted
+// by the qdisc.
+func leaves(q *record.Qdisc) iter.Seq[*record.Qdisc] {
+	return func(yield func(*record.Qdisc) bool) { yieldLeaves(q, yield) }
+}
+
+func yieldLeaves(q *record.Qdisc, yield func(*record.Qdisc) bool) bool {
+	if !hasQdisc(q.Children) {
+		return yield(q)
+	}
+	for i := range q.Children {
+		if !yieldLeaves(&q.Children[i], yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasQdisc tells whether there is a qdisc among nodes or below them.
+func hasQdisc(nodes []record.Qdisc) bool {
+	return slices.ContainsFunc(nodes, func(q record.Qdisc) bool { return !q.Class || hasQdisc(q.Children) })
+}

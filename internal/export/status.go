@@ -1,0 +1,80 @@
+// Package export shows what was traced to others: as Prometheus metrics, as health for probes, and in full on a unix
+// socket, with the client for it.
+package export
+
+import (
+	"context"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
+	"tracer/internal/record"
+)
+
+// Source is where all that is shown comes from. Its methods may be called by many goroutines at once.
+type Source interface {
+	TraceSource
+	Snapshot() *aggregate.Snapshot
+	Status() Status
+	// Diagnose judges the last window of time.
+	Diagnose(ctx context.Context, window time.Duration) (diagnose.Report, error)
+}
+
+// TraceSource is what a stream of traces is made of.
+type TraceSource interface {
+	// Devices are those traced, with their qdiscs' counters as of now.
+	Devices() []record.Device
+	// Subscribe sends the records that want accepts, until ctx ends; then the channel is closed. want runs where
+	// records are read: it must be quick. A receiver that is too slow loses records, which lost counts; it never
+	// holds up the source.
+	Subscribe(ctx context.Context, want func(*record.Record) bool) (records <-chan record.Record, lost func() uint64)
+}
+
+// Status is what an agent says about itself.
+type Status struct {
+	Version string        `json:"version"`
+	Node    string        `json:"node"`
+	Kernel  string        `json:"kernel"` // uname -r
+	Netns   uint64        `json:"netns"`  // inode of the network namespace that is traced
+	Started time.Time     `json:"started"`
+	Hooks   []HookStatus  `json:"hooks"`
+	Omitted []OmittedHook `json:"omitted"`
+	// Journeys counts journeys by outcome since the start: finished, split, dropped; and what became of the others:
+	// unsampled, collision, expired, mismatch, torn, orphan, vanished_ingress …, malformed, too_deep.
+	Journeys map[string]uint64 `json:"journeys"`
+	// Lost counts the records that were made and not read, by kind: journey, drop, split.
+	Lost map[string]uint64 `json:"lost"`
+	// SampleRatio is the share of packets that are followed, 0 to 1.
+	SampleRatio    float64         `json:"sample_ratio"`
+	Programs       []ProgramStatus `json:"programs"`
+	IdentityMisses uint64          `json:"identity_misses"`
+	// LastRead is when the loop that reads records last came round, with or without any.
+	LastRead time.Time `json:"last_read"`
+	// Hooked tells whether a device that leads to other nodes, an overlay or uplink, has its hooks.
+	Hooked bool `json:"hooked"`
+}
+
+// HookStatus is a hook that is to be attached.
+type HookStatus struct {
+	Program string      `json:"program"`
+	Hook    string      `json:"hook"`             // "ingress", "egress", or a tracepoint's name
+	Device  string      `json:"device,omitempty"` // "" for a tracepoint
+	Role    record.Role `json:"role"`
+	Up      bool        `json:"up"`
+	Error   string      `json:"error,omitempty"` // why not
+}
+
+// OmittedHook is a hook that is left out by plan.
+type OmittedHook struct {
+	Hook   string `json:"hook"`
+	Device string `json:"device,omitempty"`
+	Reason string `json:"reason"`
+}
+
+// ProgramStatus is what the kernel says of a BPF program.
+type ProgramStatus struct {
+	Program         string  `json:"program"`
+	Runs            uint64  `json:"runs"`    // as Seconds, 0 unless the kernel's BPF statistics are on
+	Seconds         float64 `json:"seconds"` // of run time
+	RecursionMisses uint64  `json:"recursion_misses"`
+}

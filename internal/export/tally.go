@@ -1,0 +1,124 @@
+package export
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+)
+
+// The metrics by pair of workloads.
+var (
+	pairLabels = []string{"src_namespace", "src_workload", "dst_namespace", "dst_workload"}
+
+	stageDelay = prometheus.NewDesc("tracer_stage_delay_seconds",
+		"Time that a pair's packets spent in a stage of their way through this node.",
+		append([]string{"stage", "device", "direction"}, pairLabels...), nil)
+	pathDelay = prometheus.NewDesc("tracer_path_delay_seconds",
+		"Time that a pair's packets spent on this node, from the first hook to the last.",
+		append([]string{"direction"}, pairLabels...), nil)
+	pairPackets = newFamily(prometheus.CounterValue, "tracer_packets_total",
+		"Packets (segments) of a pair that passed this node.", pairLabels...)
+	pairBytes = newFamily(prometheus.CounterValue, "tracer_bytes_total",
+		"Bytes of a pair's inner IP packets that passed this node.", pairLabels...)
+	pairDrops = newFamily(prometheus.CounterValue, "tracer_pair_drops_total",
+		"Packets (sk_buffs) of a pair that were lost on this node, by the kernel's reason.",
+		append([]string{"reason"}, pairLabels...)...)
+)
+
+// pairName is what a pair's series are labelled with.
+type pairName struct{ srcNamespace, srcWorkload, dstNamespace, dstWorkload string }
+
+func nameOf(k *aggregate.PairKey) pairName {
+	return pairName{clean(k.SrcNamespace), clean(k.SrcWorkload), clean(k.DstNamespace), clean(k.DstWorkload)}
+}
+
+func (n pairName) labels(before ...string) []string {
+	return append(before, n.srcNamespace, n.srcWorkload, n.dstNamespace, n.dstWorkload)
+}
+
+// tally is what the series of one name have counted.
+type tally struct {
+	packets, bytes float64
+	paths          map[journey.Direction]*hist.Histogram
+	stages         map[aggregate.StageKey]*hist.Histogram
+	drops          map[string]uint64 // by reason
+}
+
+func newTally() *tally {
+	return &tally{
+		paths:  make(map[journey.Direction]*hist.Histogram),
+		stages: make(map[aggregate.StageKey]*hist.Histogram),
+		drops:  make(map[string]uint64),
+	}
+}
+
+// add counts what a pair has, which may be the growth of one.
+func (t *tally) add(p *aggregate.Pair) {
+	t.packets += p.Packets
+	t.bytes += p.Bytes
+	merge(t.paths, p.Direction, &p.Path)
+	for i := range p.Stages {
+		merge(t.stages, cleanStage(p.Stages[i].StageKey), &p.Stages[i].Delay)
+	}
+	for i := range p.Drops {
+		if d := &p.Drops[i]; d.Loss {
+			t.drops[clean(d.Reason)] += d.Packets
+		}
+	}
+}
+
+func merge[K comparable](into map[K]*hist.Histogram, key K, h *hist.Histogram) {
+	if h.Count() == 0 {
+		return
+	}
+	if into[key] == nil {
+		into[key] = new(hist.Histogram)
+	}
+	into[key].Merge(h)
+}
+
+func (t *tally) empty() bool { return t.packets == 0 && len(t.drops) == 0 && len(t.stages) == 0 }
+
+// samples is how many the tally makes in the text format, where a histogram makes so many.
+func (t *tally) samples(histogram int) int {
+	return brief + len(t.drops) + histogram*(len(t.paths)+len(t.stages))
+}
+
+// brief is how many samples remain of a tally for which there is no room: packets and bytes.
+const brief = 2
+
+// pairSeries are the metrics by pair, in the making.
+type pairSeries struct {
+	packets, bytes, drops family
+	histograms            []prometheus.Metric
+	classic               bool
+}
+
+func (s *pairSeries) add(name pairName, t *tally) {
+	s.addBrief(name, t)
+	for reason, n := range t.drops {
+		s.drops.add(float64(n), name.labels(reason)...)
+	}
+	for direction, h := range t.paths {
+		s.histograms = append(s.histograms, newHistogram(pathDelay, h, s.classic, name.labels(string(direction))...))
+	}
+	for k, h := range t.stages {
+		s.histograms = append(s.histograms,
+			newHistogram(stageDelay, h, s.classic, name.labels(string(k.Stage), k.Device, string(k.Direction))...))
+	}
+}
+
+func (s *pairSeries) addBrief(name pairName, t *tally) {
+	s.packets.add(t.packets, name.labels()...)
+	s.bytes.add(t.bytes, name.labels()...)
+}
+
+func (s *pairSeries) metrics(to []prometheus.Metric) []prometheus.Metric {
+	to = append(to, s.histograms...)
+	for _, f := range []family{s.packets, s.bytes, s.drops} {
+		to = f.metrics(to)
+	}
+	return to
+}

@@ -1,0 +1,207 @@
+package export
+
+import (
+	"cmp"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// Trace is one packet's journey as people read it. As JSON it is one line.
+type Trace struct {
+	Time      time.Time          `json:"time"` // at the first hook
+	Kind      string             `json:"kind"` // "finished", "dropped", "split" or "open"
+	Direction journey.Direction  `json:"direction"`
+	Src       aggregate.Identity `json:"src"`
+	Dst       aggregate.Identity `json:"dst"`
+	Service   string             `json:"service,omitempty"` // namespace/name, where sent to a virtual address
+	First     TraceFlow          `json:"first"`             // at the first hook, before NAT
+	Last      TraceFlow          `json:"last"`              // at the last one, after it
+	Hooks     []TraceHook        `json:"hooks"`
+	Skipped   int                `json:"skipped,omitempty"` // hooks between the sixth and the last two that were not kept
+	Stages    []TraceStage       `json:"stages"`            // those passed
+	// At is the stage that the packet is in, or in which it was lost; null if the journey is over. The times of
+	// Stages and At add up to the total.
+	At           *TraceStage `json:"at"`
+	TotalSeconds float64     `json:"total_seconds"`
+	Bytes        TraceBytes  `json:"bytes"`
+	Segments     uint32      `json:"segments"`
+	Weight       uint32      `json:"weight"` // packets that this one stands for
+	Drop         *TraceDrop  `json:"drop"`
+	// Missed counts journeys before this one that did not reach the reader since it was too slow.
+	Missed uint64 `json:"missed,omitempty"`
+}
+
+// TraceFlow is a packet's tuple. Addresses carry their port, if the protocol has any.
+type TraceFlow struct {
+	Source      string `json:"source"`
+	Destination string `json:"destination"`
+	Protocol    string `json:"protocol"` // "tcp", "udp" …, or the number
+}
+
+// TraceHook is a hook passed.
+type TraceHook struct {
+	Hook    string      `json:"hook"`
+	Device  string      `json:"device"`
+	Role    record.Role `json:"role"`
+	Ifindex int         `json:"ifindex"`
+	At      int64       `json:"at_ns"` // since the first hook
+}
+
+// TraceStage is a stage of one packet, at the device by its own name.
+type TraceStage struct {
+	Stage   journey.Stage `json:"stage"`
+	Device  string        `json:"device"`
+	Seconds float64       `json:"seconds"`
+	NoQueue bool          `json:"no_queue"` // a queue stage without a queue
+	Untimed bool          `json:"untimed"`  // the time is not the stage's own
+}
+
+// TraceBytes are a packet's sizes.
+type TraceBytes struct {
+	SKB  uint32 `json:"skb"`  // sk_buff length at the first hook
+	IP   uint32 `json:"ip"`   // innermost IP packet there
+	Wire uint32 `json:"wire"` // at the last hook, with the headers that segmentation adds
+}
+
+// TraceDrop is where and why a packet was lost.
+type TraceDrop struct {
+	Stage    journey.Stage `json:"stage"`
+	Device   string        `json:"device"`
+	Reason   string        `json:"reason"`
+	Location string        `json:"location"`
+	Loss     bool          `json:"loss"` // false for what the kernel frees without it being a loss
+}
+
+// NewTrace describes a record. zero is the time of day at which CLOCK_MONOTONIC was zero. A record that makes no path
+// is an error of package journey.
+func NewTrace(rec *record.Record, devices *journey.Devices, names aggregate.Namer, zero time.Time) (Trace, error) {
+	path, err := journey.Stages(rec, devices)
+	if err != nil {
+		return Trace{}, err
+	}
+	start := rec.Time
+	if rec.Len > 0 {
+		start = rec.Hops[0].Time
+	}
+	t := Trace{
+		Time:         zero.Add(start).UTC(),
+		Kind:         rec.Kind.String(),
+		Direction:    path.Direction,
+		Src:          names.Lookup(rec.First.Source.Addr()),
+		Dst:          names.Lookup(rec.Last.Destination.Addr()),
+		First:        newTraceFlow(&rec.First),
+		Last:         newTraceFlow(&rec.Last),
+		Hooks:        make([]TraceHook, 0, rec.Len),
+		Skipped:      rec.Skipped,
+		Stages:       make([]TraceStage, 0, rec.Len),
+		TotalSeconds: path.Total.Seconds(),
+		Bytes:        TraceBytes{SKB: rec.SKBBytes, IP: rec.IPBytes, Wire: rec.WireBytes},
+		Segments:     max(1, rec.Segments),
+		Weight:       max(1, rec.Weight),
+	}
+	virtual := t.Dst // nothing has translated it, or not yet
+	if rec.First.Destination != rec.Last.Destination {
+		virtual = names.Lookup(rec.First.Destination.Addr())
+	}
+	if virtual.Service != "" {
+		t.Service = qualified(virtual.Namespace, virtual.Service)
+	}
+	t.Src.Workload = cmp.Or(t.Src.Workload, unknownWorkload)
+	t.Dst.Workload = cmp.Or(t.Dst.Workload, unknownWorkload)
+
+	for _, hop := range rec.Path() {
+		h := TraceHook{Hook: hop.Hook.String(), Ifindex: hop.Ifindex, At: int64(hop.Time - start)}
+		if device := devices.Find(hop.Ifindex); device != nil {
+			h.Device, h.Role = device.Name, device.Role
+		}
+		t.Hooks = append(t.Hooks, h)
+	}
+	for _, step := range path.Steps() {
+		t.Stages = append(t.Stages, newTraceStage(&step))
+	}
+	if path.At.Stage != "" {
+		at := newTraceStage(&path.At)
+		t.At = &at
+		if rec.Kind == record.Dropped {
+			t.Drop = &TraceDrop{
+				Stage: at.Stage, Device: at.Device, Location: rec.Location, Loss: path.Class.Loss(),
+				Reason: cmp.Or(rec.Reason, journey.NotSpecified),
+			}
+		}
+	}
+	return t, nil
+}
+
+// unknownWorkload is the workload of addresses that nobody knows.
+const unknownWorkload = "_unknown"
+
+// qualified is a name within its namespace, if it has one.
+func qualified(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+func newTraceStage(step *journey.Step) TraceStage {
+	s := TraceStage{Stage: step.Stage, Seconds: step.Delay.Seconds(), NoQueue: step.NoQueue, Untimed: step.Untimed}
+	if step.Device != nil {
+		s.Device = step.Device.Name
+	}
+	return s
+}
+
+func newTraceFlow(f *record.Flow) TraceFlow {
+	return TraceFlow{
+		Source:      endpoint(f.Source, f.Protocol),
+		Destination: endpoint(f.Destination, f.Protocol),
+		Protocol:    protocolName(f.Protocol),
+	}
+}
+
+// The protocols that are known by name (IANA's numbers, as in netinet/in.h).
+const (
+	icmp    = 1
+	tcp     = 6
+	udp     = 17
+	gre     = 47
+	icmpv6  = 58
+	sctp    = 132
+	udplite = 136
+)
+
+func protocolName(p uint8) string {
+	switch p {
+	case icmp:
+		return "icmp"
+	case tcp:
+		return "tcp"
+	case udp:
+		return "udp"
+	case gre:
+		return "gre"
+	case icmpv6:
+		return "icmpv6"
+	case sctp:
+		return "sctp"
+	case udplite:
+		return "udplite"
+	}
+	return strconv.Itoa(int(p))
+}
+
+func endpoint(a netip.AddrPort, protocol uint8) string {
+	if !a.Addr().IsValid() {
+		return ""
+	}
+	switch protocol {
+	case tcp, udp, sctp, udplite:
+		return a.String()
+	}
+	return a.Addr().String()
+}

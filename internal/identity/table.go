@@ -1,0 +1,89 @@
+// Package identity tells who is behind an address.
+package identity
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"tracer/internal/aggregate"
+)
+
+// Table names addresses from a file. All methods may be called by many goroutines at once.
+type Table struct {
+	path   string
+	index  atomic.Pointer[index]
+	misses atomic.Uint64
+}
+
+var _ aggregate.Namer = (*Table)(nil)
+
+// LoadFile reads a table from a YAML file: a list of entries with the keys ip (an address or a CIDR), namespace, pod,
+// workload, service and node. The longest prefix that holds an address names it. The workload "_node" stands for a
+// node's own addresses, "_external" for those outside of the cluster; a Service's virtual address has a service in
+// place of a workload.
+func LoadFile(path string) (*Table, error) {
+	t := &Table{path: path}
+	if err := t.Reload(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Reload reads the file again. If that fails the table stays as it is.
+func (t *Table) Reload() error {
+	x, err := readFile(t.path)
+	if err != nil {
+		return err
+	}
+	t.index.Store(x)
+	return nil
+}
+
+// Lookup returns the zero Identity, and counts a miss, where nothing names the address. It neither blocks nor
+// allocates. IPv4-mapped addresses are IPv4, and zones are left aside. An empty Table knows nobody.
+func (t *Table) Lookup(addr netip.Addr) aggregate.Identity {
+	if x := t.index.Load(); x != nil {
+		if id := x.lookup(addr.Unmap().WithZone("")); id != nil {
+			return *id
+		}
+	}
+	t.misses.Add(1)
+	return aggregate.Identity{}
+}
+
+// Misses is how many lookups found nobody.
+func (t *Table) Misses() uint64 { return t.misses.Load() }
+
+// Len is how many entries the table has.
+func (t *Table) Len() int {
+	if x := t.index.Load(); x != nil {
+		return len(x.hosts) + len(x.networks)
+	}
+	return 0
+}
+
+// index does not change once it is in a Table.
+type index struct {
+	hosts    map[netip.Addr]*aggregate.Identity // single addresses, as most are
+	networks map[netip.Prefix]*aggregate.Identity
+	bits     []netip.Prefix // one of each family and length that networks has, the longest first
+}
+
+func (x *index) lookup(addr netip.Addr) *aggregate.Identity {
+	if id := x.hosts[addr]; id != nil {
+		return id
+	}
+	for _, p := range x.bits {
+		if p.Addr().Is4() != addr.Is4() {
+			continue
+		}
+		network, err := addr.Prefix(p.Bits())
+		if err != nil {
+			continue
+		}
+		if id := x.networks[network]; id != nil {
+			return id
+		}
+	}
+	return nil
+}

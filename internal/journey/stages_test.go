@@ -1,0 +1,346 @@
+package journey
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"tracer/internal/record"
+)
+
+// node is a node's devices: two pods, overlays, a bond over eth0, a bridge.
+var node = []record.Device{
+	{Index: 1, Name: "cali1", Role: record.RolePod, Lowest: true, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
+	{Index: 2, Name: "cali2", Role: record.RolePod, Lowest: true, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
+	{Index: 3, Name: "tunl0", Role: record.RoleOverlay, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
+	{Index: 4, Name: "slow0", Role: record.RoleOverlay, Up: true, Root: record.Qdisc{
+		Kind: "htb", Children: []record.Qdisc{{Kind: "htb", Class: true, Children: []record.Qdisc{{Kind: "netem"}}}}}},
+	{Index: 5, Name: "tbf0", Role: record.RoleOverlay, Up: true, Root: record.Qdisc{Kind: "tbf"}},
+	{Index: 6, Name: "eth0", Role: record.RoleUplink, Lowest: true, Up: true, Root: record.Qdisc{Kind: "fq_codel"}},
+	{Index: 7, Name: "bond0", Role: record.RoleUplink, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
+	{Index: 8, Name: "cni0", Role: record.RoleBridge, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
+	{Index: 9, Name: "down0", Role: record.RoleUplink, Lowest: true, Root: record.Qdisc{Kind: "fq_codel"}},
+}
+
+var hooks = map[string]record.Hook{
+	"I": record.Ingress, "E": record.Egress, "D": record.Dequeue, "X": record.Xmit, "F": record.Free,
+}
+
+// rec makes a record of hops as "I cali1 0" (hook, device, microseconds since the first).
+func rec(t testing.TB, kind record.Kind, hops string) *record.Record {
+	t.Helper()
+	r := &record.Record{Kind: kind, Placed: true, Weight: 1, Segments: 1}
+	for hop := range strings.SplitSeq(hops, ",") {
+		var hook, name string
+		var micros int
+		if _, err := fmt.Sscan(hop, &hook, &name, &micros); err != nil {
+			t.Fatalf("%q: %v", hop, err)
+		}
+		index := 99
+		for _, d := range node {
+			if d.Name == name {
+				index = d.Index
+			}
+		}
+		r.Time = time.Hour + time.Duration(micros)*time.Microsecond
+		r.Hops[r.Len] = record.Hop{Hook: hooks[hook], Ifindex: index, Time: r.Time}
+		r.Len++
+	}
+	return r
+}
+
+// String is a path as the tests write it: "forward tunl0 10, queue eth0 4 noqueue | queue eth0 3".
+func (p *Path) String() string {
+	one := func(s Step) string {
+		name := "-"
+		if s.Device != nil {
+			name = s.Device.Name
+		}
+		text := fmt.Sprintf("%s %s %d", s.Stage, name, s.Delay.Microseconds())
+		if s.NoQueue {
+			text += " noqueue"
+		}
+		if s.Untimed {
+			text += " untimed"
+		}
+		return text
+	}
+	var steps []string
+	for _, s := range p.Steps() {
+		steps = append(steps, one(s))
+	}
+	text := fmt.Sprintf("%s %d: %s", p.Direction, p.Total.Microseconds(), strings.Join(steps, ", "))
+	if p.At.Stage != "" {
+		text += " | " + one(p.At)
+	}
+	return text
+}
+
+func TestStages(t *testing.T) {
+	t.Parallel()
+	devices := NewDevices(node)
+	for _, test := range []struct {
+		name string
+		kind record.Kind
+		hops string
+		want string
+	}{
+		{"out through a tunnel", record.Finished,
+			"I cali1 0, E tunl0 10, X tunl0 12, E eth0 20, X eth0 24",
+			"out 24: forward tunl0 10, queue tunl0 2 noqueue, encap tunl0 8, queue eth0 4"},
+		{"out through a slow tunnel", record.Finished,
+			"I cali1 0, E slow0 10, D slow0 501010, X slow0 501012, E eth0 501020, D eth0 501021, D eth0 501022, X eth0 501024",
+			"out 501024: forward slow0 10, queue slow0 501002, encap slow0 8, queue eth0 4"},
+		{"in through a tunnel", record.Finished,
+			"I eth0 0, I tunl0 5, E cali2 12, X cali2 13",
+			"in 13: decap tunl0 5, forward cali2 7, queue cali2 1 noqueue"},
+		{"to the node itself", record.Finished, "I eth0 0, I tunl0 5", "in 5: decap tunl0 5"},
+		{"pod to pod", record.Finished, "I cali1 0, E cali2 9, X cali2 10", "local 10: forward cali2 9, queue cali2 1 noqueue"},
+		{"of the node itself", record.Finished, "E eth0 0, X eth0 3", "out 3: queue eth0 3"},
+		{"through a bond", record.Finished,
+			"I cali1 0, E bond0 10, X bond0 11, E eth0 13, X eth0 15",
+			"out 15: forward bond0 10, queue bond0 1 noqueue, encap bond0 2, queue eth0 2"},
+		{"through a bridge, in", record.Finished,
+			"I eth0 0, I tunl0 3, E cni0 5, X cni0 6, E cali1 8, X cali1 9",
+			"in 9: decap tunl0 3, forward cni0 2, queue cni0 1 noqueue, forward cali1 2, queue cali1 1 noqueue"},
+		{"through a bridge, out", record.Finished,
+			"I cali1 0, I cni0 2, E tunl0 5, X tunl0 6, E eth0 8, X eth0 9",
+			"out 9: forward cni0 2, forward tunl0 3, queue tunl0 1 noqueue, encap tunl0 2, queue eth0 1"},
+		{"xmit not seen", record.Finished, "I cali1 0, E slow0 5, E eth0 9, X eth0 10",
+			"out 10: forward slow0 5, unknown eth0 4 untimed, queue eth0 1"},
+		{"driver busy", record.Finished, "E eth0 0, X eth0 2, D eth0 5, X eth0 6", "out 6: queue eth0 6"},
+
+		{"split after a dequeue", record.Split, "I cali1 0, E eth0 5, D eth0 9, F eth0 11",
+			"out 11: forward eth0 5, queue eth0 4, unknown eth0 2 untimed"},
+		{"split past an empty qdisc", record.Split, "I cali1 0, E eth0 5, F eth0 9", "out 9: forward eth0 5, queue eth0 4"},
+		{"split without a qdisc", record.Split, "I cali1 0, E tunl0 5, F tunl0 9",
+			"out 9: forward tunl0 5, queue tunl0 4 noqueue"},
+		{"split at enqueue", record.Split, "I cali1 0, E tbf0 5, F tbf0 9", "out 9: forward tbf0 5, queue tbf0 4 untimed"},
+
+		{"open in a queue", record.Open, "I cali1 0, E slow0 5", "out 5: forward slow0 5 | queue slow0 0"},
+		{"open behind a dequeue", record.Open, "I cali1 0, E slow0 5, D slow0 25",
+			"out 25: forward slow0 5 | queue slow0 20"},
+		{"open without a queue", record.Open, "I cali1 0, E tunl0 5", "out 5: forward tunl0 5 | unknown tunl0 0"},
+		{"open in the tunnel", record.Open, "I cali1 0, E tunl0 5, X tunl0 6",
+			"out 6: forward tunl0 5, queue tunl0 1 noqueue | encap tunl0 0"},
+		{"open behind an ingress", record.Open, "I eth0 0", "in 0:  | forward eth0 0"},
+		{"open and delivered", record.Open, "I eth0 0, I tunl0 1, E cali1 2, X cali1 3",
+			"in 3: decap tunl0 1, forward cali1 1, queue cali1 1 noqueue | deliver cali1 0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p, err := Stages(rec(t, test.kind, test.hops), devices)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := p.String(); got != test.want {
+				t.Errorf("\n got %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestDrops(t *testing.T) {
+	t.Parallel()
+	devices := NewDevices(node)
+	for _, test := range []struct {
+		hops, reason, location string
+		want                   string
+		class                  Class
+	}{
+		{"I cali1 0, E slow0 5, F slow0 9", "QDISC_DROP", "__dev_queue_xmit", "out 9: forward slow0 5 | queue slow0 4", QueueLoss},
+		{"I cali1 0, E slow0 5, F slow0 9", "FQ_HORIZON_LIMIT", "", "out 9: forward slow0 5 | queue slow0 4", QueueLoss},
+		{"I cali1 0, E slow0 5", "QDISC_OVERLIMIT", "", "out 5: forward slow0 5 | queue slow0 0", QueueLoss},
+		{"E eth0 0, D eth0 6, F eth0 9", "NOT_SPECIFIED", "drop_func", "out 9:  | queue eth0 9", QueueLocation},
+		{"E eth0 0, F eth0 9", "", "kfree_skb_list", "out 9:  | queue eth0 9", QueueLocation},
+		{"E eth0 0, F eth0 9", "", "fq_codel_dequeue.constprop.0", "out 9:  | queue eth0 9", QueueLocation},
+		{"E eth0 0, F eth0 9", "262151", "__tcf_kfree_skb_list", "out 9:  | queue eth0 9", QueueLocation},
+		{"E eth0 0, F eth0 9", "QUEUE_PURGE", "qdisc_reset", "out 9:  | queue eth0 9", QueueLoss},
+		// The same function frees what is sent to a device that is down, or by one without a queue.
+		{"E down0 0, F down0 9", "", "kfree_skb_list", "out 9:  | unknown down0 9", QueueLocation},
+		{"E tunl0 0, F tunl0 9", "NOT_SPECIFIED", "__dev_queue_xmit", "out 9:  | unknown tunl0 9", QueueLocation},
+		// Even where the queue has gone meanwhile, the reason is certain.
+		{"E tunl0 0, F tunl0 9", "QDISC_DROP", "", "out 9:  | queue tunl0 9", QueueLoss},
+		{"E eth0 0, F eth0 9", "NOT_SPECIFIED", "e1000_xmit_frame", "out 9:  | unknown eth0 9", OtherLoss},
+		{"E eth0 0, F eth0 9", "TC_EGRESS", "__dev_queue_xmit", "out 9:  | forward eth0 9", PolicyLoss},
+		{"I cali1 0, F cali1 3", "NETFILTER_DROP", "nf_hook_slow", "out 3:  | forward cali1 3", PolicyLoss},
+		{"I eth0 0, I tunl0 2, F tunl0 3", "IP_RPFILTER", "ip_route_input_slow", "in 3: decap tunl0 2 | forward tunl0 1", OtherLoss},
+		{"E tunl0 0, X tunl0 2, F tunl0 3", "NEIGH_FAILED", "", "out 3: queue tunl0 2 noqueue | encap tunl0 1", OtherLoss},
+		{"E tunl0 0, X tunl0 2, F tunl0 3", "QDISC_DROP", "", "out 3: queue tunl0 2 noqueue | unknown tunl0 1", QueueLoss},
+		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "SOCKET_RCVBUFF", "", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", OtherLoss},
+		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "NO_SOCKET", "", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", Noise},
+		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "", "tcp_rcv_state_process", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", Noise},
+	} {
+		r := rec(t, record.Dropped, test.hops)
+		r.Reason, r.Location = test.reason, test.location
+		p, err := Stages(r, devices)
+		if err != nil {
+			t.Fatalf("%s: %v", test.hops, err)
+		}
+		if got := p.String(); got != test.want || p.Class != test.class {
+			t.Errorf("%s, %s at %s:\n got %s, class %d\nwant %s, class %d",
+				test.hops, test.reason, test.location, got, p.Class, test.want, test.class)
+		}
+	}
+}
+
+func TestUnplacedDrop(t *testing.T) {
+	t.Parallel()
+	devices := NewDevices(node)
+	r := &record.Record{Kind: record.Dropped, Reason: "QDISC_DROP", Time: time.Hour}
+	p, err := Stages(r, devices)
+	if err != nil || p.String() != " 0:  | unknown - 0" || !p.Class.Loss() {
+		t.Errorf("got %s, class %d, %v", p.String(), p.Class, err)
+	}
+	r = rec(t, record.Dropped, "E eth0 0")
+	r.Placed, r.Reason = false, "NOT_SPECIFIED"
+	p, err = Stages(r, devices)
+	if err != nil || p.String() != " 0:  | unknown eth0 0" || p.Class.Loss() {
+		t.Errorf("got %s, class %d, %v", p.String(), p.Class, err)
+	}
+	// A segment of a packet that the qdisc split is at no hook, but in the qdisc.
+	for device, want := range map[string]string{"tbf0": "out 0:  | queue tbf0 0", "tunl0": " 0:  | unknown tunl0 0"} {
+		r = rec(t, record.Dropped, "F "+device+" 0")
+		r.Placed, r.Reason = false, "QDISC_DROP"
+		p, err = Stages(r, devices)
+		if err != nil || p.String() != want || !p.Class.Loss() {
+			t.Errorf("got %s, class %d, %v, want %s", p.String(), p.Class, err, want)
+		}
+	}
+}
+
+// TestDefragmentationIsNoLoss frees the fragments of a packet that is whole.
+func TestDefragmentationIsNoLoss(t *testing.T) {
+	t.Parallel()
+	r := rec(t, record.Dropped, "I cali1 0, F cali1 3")
+	r.Reason, r.Location = NotSpecified, "skb_release_data"
+	if p, err := Stages(r, NewDevices(node)); err != nil || p.Class.Loss() {
+		t.Errorf("class %d, %v", p.Class, err)
+	}
+}
+
+func TestMulticastIsNoLoss(t *testing.T) {
+	t.Parallel()
+	r := rec(t, record.Dropped, "I eth0 0, F eth0 3")
+	r.Reason = NotSpecified
+	r.Last.Destination = netip.MustParseAddrPort("[ff02::fb]:5353")
+	if p, err := Stages(r, NewDevices(node)); err != nil || p.Class.Loss() {
+		t.Errorf("class %d, %v", p.Class, err)
+	}
+}
+
+func TestSkippedHooks(t *testing.T) {
+	t.Parallel()
+	r := rec(t, record.Finished,
+		"I cali1 0, I cni0 1, E slow0 2, D slow0 3, X slow0 4, E bond0 5, E eth0 50, X eth0 52")
+	r.Skipped = 3
+	p, err := Stages(r, NewDevices(node))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "out 52: forward cni0 1, forward slow0 1, queue slow0 2, encap slow0 1, unknown - 45 untimed, queue eth0 2"
+	if got := p.String(); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		kind record.Kind
+		hops string
+		want error
+	}{
+		{record.Finished, "I cali1 5, E eth0 3, X eth0 6", ErrOrder},
+		{record.Finished, "I cali1 0, E slow0 3, X eth0 6", ErrOrder},
+		{record.Finished, "I cali1 0, E slow0 3, D eth0 6", ErrOrder},
+		{record.Finished, "E eth0 0, X eth0 3, E eth0 6", ErrOrder},
+		{record.Finished, "I cali1 0, F cali1 3, E eth0 6", ErrOrder},
+		{record.Finished, "I cali1 0, E gone0 3, X gone0 6", ErrDevice},
+		{record.Finished, "I gone0 0, E eth0 3, X eth0 6", ErrDevice},
+		{record.Split, "I cali1 0, E eth0 5, F eth0 4", ErrOrder},
+		{record.Dropped, "F eth0 4", ErrNoHops},
+	} {
+		if p, err := Stages(rec(t, test.kind, test.hops), NewDevices(node)); !errors.Is(err, test.want) {
+			t.Errorf("%s: %s, %v; want %v", test.hops, p.String(), err, test.want)
+		}
+	}
+	if _, err := Stages(&record.Record{Kind: record.Finished}, NewDevices(node)); !errors.Is(err, ErrNoHops) {
+		t.Errorf("no hops: %v", err)
+	}
+}
+
+// TestOpenWhileScanned checks that a hook that runs while the table is read does no harm.
+func TestOpenWhileScanned(t *testing.T) {
+	t.Parallel()
+	r := rec(t, record.Open, "I cali1 0, E slow0 5")
+	r.Time -= 2 * time.Microsecond
+	if p, err := Stages(r, NewDevices(node)); err != nil || p.At.Delay != 0 || p.Total != 5*time.Microsecond {
+		t.Errorf("%s, %v", p.String(), err)
+	}
+}
+
+// TestSum checks of random records, sane or not, that the stages' sum is the total wherever there is a path.
+func TestSum(t *testing.T) {
+	t.Parallel()
+	devices := NewDevices(node)
+	r := rand.New(rand.NewPCG(7, 8))
+	paths := 0
+	for range 200_000 {
+		rec := &record.Record{Kind: record.Kind(1 + r.IntN(4)), Len: r.IntN(record.MaxHops + 1), Placed: true}
+		now := time.Hour
+		for i := range rec.Len {
+			now += time.Duration(r.IntN(1000))
+			rec.Hops[i] = record.Hop{Hook: record.Hook(1 + r.IntN(4)), Ifindex: 1 + r.IntN(len(node)), Time: now}
+			if i > 0 && r.IntN(2) == 0 {
+				rec.Hops[i].Ifindex = rec.Hops[i-1].Ifindex
+			}
+		}
+		if rec.Len == record.MaxHops {
+			rec.Skipped = r.IntN(3)
+		}
+		rec.Time = now + time.Duration(r.IntN(1000))
+		p, err := Stages(rec, devices)
+		if err != nil {
+			continue
+		}
+		paths++
+		sum := p.At.Delay
+		for _, s := range p.Steps() {
+			sum += s.Delay
+		}
+		if sum != p.Total || sum < 0 {
+			t.Fatalf("%+v: the sum is %v, the total %v", rec, sum, p.Total)
+		}
+	}
+	if paths < 1000 {
+		t.Errorf("only %d of the records made a path", paths)
+	}
+}
+
+func TestStagesAllocates(t *testing.T) {
+	devices := NewDevices(node)
+	r := rec(t, record.Finished, "I cali1 0, E slow0 10, D slow0 11, X slow0 12, E eth0 20, D eth0 22, X eth0 24")
+	if n := testing.AllocsPerRun(1000, func() {
+		if _, err := Stages(r, devices); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkStages(b *testing.B) {
+	devices := NewDevices(node)
+	r := rec(b, record.Finished, "I cali1 0, E tunl0 10, X tunl0 12, E eth0 20, X eth0 24")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Stages(r, devices); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+)
+
+// Dialer opens a connection to the server. The lab's dials from inside the client's network namespace.
+type Dialer func(ctx context.Context, network string) (net.Conn, error)
+
+// Config is how much load the client offers.
+type Config struct {
+	Rate float64       `json:"rate"`            // UDP calls per second; the next is sent whether or not one was answered
+	Size int           `json:"size_bytes"`      // UDP payload of a call, and of its answer
+	TCP  time.Duration `json:"tcp_interval_ns"` // between two TCP calls of which one waits for the other; 0 for none
+}
+
+// Validate says what is wrong with the configuration.
+func (c Config) Validate() error {
+	switch {
+	case !(c.Rate >= 0 && c.Rate <= 100_000):
+		return fmt.Errorf("rate of %v calls a second: choose 0 to 100000", c.Rate)
+	case c.Rate == 0 && c.TCP == 0:
+		return errors.New("no load at all: give a rate, or an interval for calls over TCP")
+	case c.Size < MinSize || c.Size > MaxSize:
+		return fmt.Errorf("size of %d bytes: choose %d (the time stamps) to %d (the overlay's MTU)", c.Size, MinSize, MaxSize)
+	case c.TCP < 0 || c.TCP != 0 && c.TCP < time.Millisecond:
+		return fmt.Errorf("interval of %v between TCP calls: choose 1ms or more, or 0 for none", c.TCP)
+	}
+	return nil
+}
+
+// Client calls a Server until its context ends.
+type Client struct {
+	Config
+	Dial  Dialer
+	Dir   string // where logs go
+	Clock Clock
+}
+
+// Run calls and logs until ctx ends, and then returns nil.
+func (c *Client) Run(ctx context.Context) error {
+	var logs [3]*Log
+	for i, name := range []string{RequestsSent, Responses, Calls} {
+		l, err := CreateLog(filepath.Join(c.Dir, name), LogBytes)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		logs[i] = l
+	}
+	conn, err := c.Dial(ctx, "udp")
+	if err != nil {
+		return fmt.Errorf("open udp socket: %w", err)
+	}
+	parts := []func(context.Context) error{
+		func(context.Context) error { return c.receive(conn, logs[1]) },
+	}
+	if c.Rate > 0 {
+		parts = append(parts, func(ctx context.Context) error { return c.send(ctx, conn, logs[0]) })
+	}
+	if c.TCP > 0 {
+		parts = append(parts, func(ctx context.Context) error { return c.callTCP(ctx, logs[2]) })
+	}
+	return runUntil(ctx, func() { conn.Close() }, logs[:], parts...)
+}
+
+// send is an open loop: call n leaves at its own time, however late the answers are. After a pause of the whole
+// machine it does not make up for more than a tenth of a second.
+func (c *Client) send(ctx context.Context, conn net.Conn, log *Log) error {
+	interval := time.Duration(float64(time.Second) / c.Rate)
+	b := make([]byte, c.Size)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	next := c.Clock()
+	for seq := uint64(1); ; seq++ {
+		if wait := next - c.Clock(); wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-timer.C:
+			}
+		} else if ctx.Err() != nil {
+			return nil
+		}
+		p := packet{kind: request, seq: seq, sent: c.Clock()}
+		p.put(b)
+		// Logged in front of the sending: a reader never sees a packet received that was not sent.
+		log.Append(Entry{Seq: seq, Sent: p.sent})
+		if _, err := conn.Write(b); errors.Is(err, net.ErrClosed) {
+			return nil
+		} // any other error is a call that nobody will answer: it counts as sent and lost
+		next = max(next+interval, c.Clock()-100*time.Millisecond)
+	}
+}
+
+func (c *Client) receive(conn net.Conn, log *Log) error {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := conn.Read(b)
+		received := c.Clock()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		} else if err != nil {
+			continue // an ICMP error that came back: the server is not there yet, or no longer
+		}
+		p, err := parsePacket(b[:n])
+		if err != nil || p.kind != response {
+			continue
+		}
+		log.Append(Entry{
+			Seq: p.seq, Sent: p.sent, Received: received, Delay: received - p.sent, RoundTrip: received - p.call,
+		})
+	}
+}
+
+// CallTimeout is how long a TCP call may take before its connection is given up. Queues of a minute must not
+// look like a dead server.
+const CallTimeout = 2 * time.Minute
+
+// callTCP makes one call after the other over one connection, as a web server with a pool of one would, and
+// connects anew when it breaks.
+func (c *Client) callTCP(ctx context.Context, log *Log) error {
+	b := make([]byte, max(TCPRequestBytes, TCPResponseBytes))
+	tick := time.NewTicker(c.TCP)
+	defer tick.Stop()
+	var seq uint64
+	for ctx.Err() == nil {
+		if conn, err := c.Dial(ctx, "tcp"); err == nil {
+			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			for err == nil {
+				select {
+				case <-ctx.Done():
+					err = ctx.Err()
+					continue
+				case <-tick.C:
+				}
+				seq++
+				err = c.callOnce(conn, b, seq, log)
+			}
+			stop()
+			conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func (c *Client) callOnce(conn net.Conn, b []byte, seq uint64, log *Log) error {
+	if err := conn.SetDeadline(time.Now().Add(CallTimeout)); err != nil {
+		return err
+	}
+	sent := c.Clock()
+	if _, err := conn.Write(putMessage(b, TCPRequestBytes)); err != nil {
+		return err
+	}
+	if _, err := readMessage(conn, b); err != nil {
+		return err
+	}
+	received := c.Clock()
+	log.Append(Entry{Seq: seq, Sent: sent, Received: received, Delay: received - sent})
+	return nil
+}

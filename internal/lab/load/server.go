@@ -1,0 +1,161 @@
+package load
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Names of the logs in a lab's directory. "Sent" logs have every packet that left, the others those that came.
+const (
+	RequestsSent  = "requests-sent.jsonl"
+	Requests      = "requests.jsonl"
+	ResponsesSent = "responses-sent.jsonl"
+	Responses     = "responses.jsonl"
+	Calls         = "tcp-calls.jsonl" // whole calls over TCP: sent, and answered at Received
+)
+
+// TCP calls have sizes like a small HTTP request and its answer; the first four bytes hold the body's length.
+const (
+	TCPRequestBytes  = 120
+	TCPResponseBytes = 600
+)
+
+// flushInterval bounds how old a log's newest line may be.
+const flushInterval = 100 * time.Millisecond
+
+// Server answers calls over UDP and TCP until its context ends. The sockets stay in the network namespace that
+// they were opened in; Serve may run in any.
+type Server struct {
+	UDP   *net.UDPConn
+	TCP   net.Listener
+	Dir   string // where logs go
+	Clock Clock
+}
+
+// Serve answers and logs, closes the sockets when ctx ends, and then returns nil.
+func (s *Server) Serve(ctx context.Context) error {
+	requests, err := CreateLog(filepath.Join(s.Dir, Requests), LogBytes)
+	if err != nil {
+		return err
+	}
+	defer requests.Close()
+	answers, err := CreateLog(filepath.Join(s.Dir, ResponsesSent), LogBytes)
+	if err != nil {
+		return err
+	}
+	defer answers.Close()
+	return runUntil(ctx, func() { s.UDP.Close(); s.TCP.Close() }, []*Log{requests, answers},
+		func(context.Context) error { return s.serveUDP(requests, answers) },
+		s.serveTCP)
+}
+
+func (s *Server) serveUDP(requests, answers *Log) error {
+	b := make([]byte, 64<<10)
+	for {
+		n, peer, err := s.UDP.ReadFromUDPAddrPort(b)
+		received := s.Clock()
+		if err != nil {
+			return fmt.Errorf("serve udp: %w", err)
+		}
+		p, err := parsePacket(b[:n])
+		if err != nil || p.kind != request {
+			continue // somebody else's packet is none of our load
+		}
+		requests.Append(Entry{Seq: p.seq, Sent: p.sent, Received: received, Delay: received - p.sent})
+		answer := packet{kind: response, seq: p.seq, call: p.sent, sent: s.Clock()}
+		answer.put(b)
+		if _, err := s.UDP.WriteToUDPAddrPort(b[:n], peer); err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return fmt.Errorf("serve udp: %w", err)
+			}
+			continue // a route that is gone for now: the request stays unanswered
+		}
+		answers.Append(Entry{Seq: p.seq, Sent: answer.sent})
+	}
+}
+
+func (s *Server) serveTCP(ctx context.Context) error {
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	for {
+		conn, err := s.TCP.Accept()
+		if err != nil {
+			return fmt.Errorf("serve tcp: %w", err)
+		}
+		conns.Go(func() {
+			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			defer stop()
+			defer conn.Close()
+			b := make([]byte, max(TCPRequestBytes, TCPResponseBytes))
+			for {
+				if _, err := readMessage(conn, b); err != nil {
+					return // the client went away, or speaks something else
+				}
+				if _, err := conn.Write(putMessage(b, TCPResponseBytes)); err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+// putMessage makes a message of size bytes, its length in front.
+func putMessage(b []byte, size int) []byte {
+	binary.BigEndian.PutUint32(b, uint32(size-4))
+	return b[:size]
+}
+
+func readMessage(r io.Reader, b []byte) (int, error) {
+	if _, err := io.ReadFull(r, b[:4]); err != nil {
+		return 0, err
+	}
+	n := binary.BigEndian.Uint32(b)
+	if int64(n) > int64(len(b)-4) {
+		return 0, fmt.Errorf("message of %d bytes: %w", n, errNotOurs)
+	}
+	return io.ReadFull(r, b[4:4+n])
+}
+
+// runUntil runs parts until ctx ends or one fails, flushes logs meanwhile, and calls stop to end the rest. The
+// end of ctx is no error.
+func runUntil(parent context.Context, stop func(), logs []*Log, parts ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	end := context.AfterFunc(ctx, stop)
+	defer end()
+	var group sync.WaitGroup
+	for _, part := range append(parts, func(ctx context.Context) error { return flush(ctx, logs) }) {
+		group.Go(func() {
+			cancel(part(ctx))
+		})
+	}
+	group.Wait()
+	if err := context.Cause(ctx); parent.Err() == nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func flush(ctx context.Context, logs []*Log) error {
+	tick := time.NewTicker(flushInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		for _, l := range logs {
+			if err := l.Flush(); err != nil {
+				return fmt.Errorf("write log: %w", err)
+			}
+		}
+	}
+}

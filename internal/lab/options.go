@@ -1,0 +1,150 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tracer/internal/lab/load"
+)
+
+// The kinds of overlay.
+const (
+	Auto  = "auto" // ipip where the kernel has it, else vxlan
+	IPIP  = "ipip"
+	VXLAN = "vxlan"
+)
+
+// The two tiers of the application, each a pod.
+const (
+	Web = "web" // calls
+	API = "api" // answers, behind the Service
+)
+
+// DefaultName is the lab that commands speak of when they name none.
+const DefaultName = "tracer"
+
+// DefaultRunDir is where labs leave their state, and where an agent looks for identities.
+const DefaultRunDir = "/run/tracer"
+
+// PodSpec asks for a pod.
+type PodSpec struct {
+	Name string // its workload's name too
+	Node string // "node1"
+}
+
+// Options say what lab to build. The zero Options, made whole by Defaults, are the lab of the story.
+type Options struct {
+	Name    string
+	Nodes   int
+	Overlay string    // Auto, IPIP or VXLAN
+	Pods    []PodSpec // beside web on node1 and api on node2
+	Load    load.Config
+	RunDir  string
+	// App is the command that runs a part of the application, to which "client" or "server" and its flags are
+	// added (see AppOptions). Its processes outlive the caller. Without it the application runs inside the
+	// calling process, until Down or the end of that process.
+	App []string
+}
+
+// Defaults returns o with what was left out.
+func (o Options) Defaults() Options {
+	if o.Name == "" {
+		o.Name = DefaultName
+	}
+	if o.Nodes == 0 {
+		o.Nodes = 2
+	}
+	if o.Overlay == "" {
+		o.Overlay = Auto
+	}
+	if o.Pods == nil {
+		o.Pods = []PodSpec{{Name: "cache", Node: "node1"}}
+	}
+	if o.RunDir == "" {
+		o.RunDir = DefaultRunDir
+	}
+	if o.Load == (load.Config{}) {
+		o.Load = DefaultLoad()
+	}
+	return o
+}
+
+// DefaultLoad is small enough for the story's 50 kbit/s to hurt without stopping it: a tbf of that rate drops
+// about a tenth of it.
+func DefaultLoad() load.Config {
+	return load.Config{Rate: 50, Size: 90, TCP: 100 * time.Millisecond}
+}
+
+// Names hold no dash: what follows the first one in a namespace's name is the node's or pod's, and so no lab's
+// prefix is part of another's. 15 characters suffice, and "node1" must stay a node's.
+var nameSyntax = regexp.MustCompile(`^[a-z][a-z0-9]{0,14}$`)
+
+var nodeSyntax = regexp.MustCompile(`^node[0-9]+$`)
+
+// maxNodes keeps every node's number inside one byte of its pods' addresses.
+const maxNodes = 64
+
+// maxPods on one node keeps them inside the node's block of addresses.
+const maxPods = 100
+
+func checkName(name string) error {
+	if !nameSyntax.MatchString(name) {
+		return fmt.Errorf("lab name %q: use up to 15 lower-case letters and digits, a letter first", name)
+	}
+	return nil
+}
+
+// validate checks options that Defaults made whole.
+func (o Options) validate() error {
+	if err := checkName(o.Name); err != nil {
+		return err
+	}
+	if o.Nodes < 2 || o.Nodes > maxNodes {
+		return fmt.Errorf("%d nodes: choose 2 to %d", o.Nodes, maxNodes)
+	}
+	if !slices.Contains([]string{Auto, IPIP, VXLAN}, o.Overlay) {
+		return fmt.Errorf("overlay %q: choose %s, %s or %s", o.Overlay, Auto, IPIP, VXLAN)
+	}
+	taken := map[string]bool{Web: true, API: true, wireName: true}
+	count := make(map[string]int)
+	for _, pod := range o.Pods {
+		switch {
+		case !nameSyntax.MatchString(pod.Name) || nodeSyntax.MatchString(pod.Name):
+			return fmt.Errorf("pod name %q: use up to 15 lower-case letters and digits, a letter first, not a node's name", pod.Name)
+		case taken[pod.Name]:
+			return fmt.Errorf("pod name %q is taken: choose another", pod.Name)
+		case !o.hasNode(pod.Node):
+			return fmt.Errorf("pod %s: no node %q: choose node1 to node%d", pod.Name, pod.Node, o.Nodes)
+		}
+		taken[pod.Name] = true
+		if count[pod.Node]++; count[pod.Node] > maxPods {
+			return fmt.Errorf("more than %d pods on %s: spread them over more nodes", maxPods, pod.Node)
+		}
+	}
+	if err := o.Load.Validate(); err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	if o.RunDir == "" {
+		return errors.New("no run directory")
+	}
+	return nil
+}
+
+func (o Options) hasNode(name string) bool {
+	n, err := strconv.Atoi(strings.TrimPrefix(name, "node"))
+	return err == nil && name == nodeName(n) && n >= 1 && n <= o.Nodes
+}
+
+// ParsePod reads "name@node".
+func ParsePod(s string) (PodSpec, error) {
+	name, node, ok := strings.Cut(s, "@")
+	if !ok || name == "" || node == "" {
+		return PodSpec{}, fmt.Errorf("pod %q: write it as name@node, for example cache@node1", s)
+	}
+	return PodSpec{Name: name, Node: node}, nil
+}

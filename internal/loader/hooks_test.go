@@ -1,0 +1,270 @@
+package loader
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/record"
+)
+
+const (
+	pod1, pod2   = "10.244.1.2", "10.244.2.3"
+	node1, node2 = "172.18.0.2", "172.18.0.3"
+)
+
+func flow(src, dst string, srcPort, dstPort uint16, protocol uint8) record.Flow {
+	return record.Flow{
+		Source:      netip.AddrPortFrom(netip.MustParseAddr(src), srcPort),
+		Destination: netip.AddrPortFrom(netip.MustParseAddr(dst), dstPort),
+		Protocol:    protocol,
+	}
+}
+
+// TestBegin parses one packet of each kind at a first hook.
+func TestBegin(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, bpfobj.TracerConfig{VxlanPort: [8]uint16{hostOrder(4789), hostOrder(8472)}})
+	segment := tcp(4000, 80, 1000, "hello")
+	inner := ipv4{src: pod1, dst: pod2, protocol: 6, id: 7}.over(segment)
+	innerFlow := flow(pod1, pod2, 4000, 80, 6)
+	inner6 := ipv6("fd00::1", "fd00::2", 17, udp(5, 53, []byte("question")))
+	datagram := func(dst uint16, payload []byte) []byte {
+		return ipv4{src: node1, dst: node2, protocol: 17}.over(udp(555, dst, payload))
+	}
+	ipip := func(b []byte) []byte { return ipv4{src: node1, dst: node2, protocol: 4}.over(b) }
+	for _, test := range []struct {
+		name         string
+		packet       []byte
+		program      *ebpf.Program // IngressL2 if nil
+		want         record.Flow
+		ipBytes      int
+		encapsulated bool
+		fragment     bool
+	}{
+		{name: "tcp", packet: join(ethernet(unix.ETH_P_IP), inner), want: innerFlow, ipBytes: len(inner)},
+		// TEST_RUN takes the protocol from where an Ethernet header has it, in this the sender's 8.0.
+		{name: "no ethernet", packet: ipv4{src: "8.0.0.1", dst: pod2, protocol: 6}.over(segment), program: k.objects.WireL3,
+			want: flow("8.0.0.1", pod2, 4000, 80, 6), ipBytes: len(inner)},
+		{name: "ethernet padding", packet: join(ethernet(unix.ETH_P_IP), inner, make([]byte, 9)), want: innerFlow, ipBytes: len(inner)},
+		{name: "udp over ipv6", packet: join(ethernet(unix.ETH_P_IPV6), inner6), want: flow("fd00::1", "fd00::2", 5, 53, 17), ipBytes: len(inner6)},
+		{name: "icmp", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 1}.over([]byte{8, 0, 1, 2, 0, 9, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8})),
+			want: flow(pod1, pod2, 0, 0, 1), ipBytes: 36},
+		{name: "sctp", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 132}.over(make([]byte, 12))),
+			want: flow(pod1, pod2, 0, 0, 132), ipBytes: 32},
+		{name: "vlan", packet: join(ethernet(unix.ETH_P_8021Q), vlan(7, unix.ETH_P_IP), inner), want: innerFlow, ipBytes: len(inner)},
+		{name: "two vlans", packet: join(ethernet(unix.ETH_P_8021AD), vlan(7, unix.ETH_P_8021Q), vlan(8, unix.ETH_P_IP), inner), want: innerFlow, ipBytes: len(inner)},
+		{name: "ip options", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 6, options: []byte{1, 1, 1, 0}}.over(segment)),
+			want: innerFlow, ipBytes: 24 + len(segment)},
+		{name: "first fragment", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 17, fragment: 0x2000}.over(udp(9, 10, []byte("12345678")))),
+			want: flow(pod1, pod2, 9, 10, 17), ipBytes: 36, fragment: true},
+		{name: "later fragment", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 17, fragment: 185}.over([]byte("12345678"))),
+			want: flow(pod1, pod2, 0, 0, 17), ipBytes: 28, fragment: true},
+		{name: "ipv6 extensions", packet: join(ethernet(unix.ETH_P_IPV6), ipv6("fd00::1", "fd00::2", 0,
+			join([]byte{60, 0, 1, 4, 0, 0, 0, 0}, []byte{6, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, segment))),
+			want: flow("fd00::1", "fd00::2", 4000, 80, 6), ipBytes: 64 + len(segment)},
+		{name: "ipv6 fragment", packet: join(ethernet(unix.ETH_P_IPV6), ipv6("fd00::1", "fd00::2", 44,
+			join([]byte{17, 0, 0, 9, 0, 0, 0, 1}, []byte("12345678")))),
+			want: flow("fd00::1", "fd00::2", 0, 0, 17), ipBytes: 56, fragment: true},
+		{name: "ipip", packet: join(ethernet(unix.ETH_P_IP), ipip(inner)), want: innerFlow, ipBytes: len(inner), encapsulated: true},
+		{name: "ipip in ipip", packet: join(ethernet(unix.ETH_P_IP), ipip(ipip(inner))), want: innerFlow, ipBytes: len(inner), encapsulated: true},
+		{name: "outer headers left at tunl0", packet: join(ethernet(unix.ETH_P_IP), ipip(inner)), program: k.objects.IngressL3, want: innerFlow, ipBytes: len(inner), encapsulated: true},
+		{name: "vxlan", packet: join(ethernet(unix.ETH_P_IP), datagram(4789, vxlan(join(ethernet(unix.ETH_P_IP), inner)))),
+			want: innerFlow, ipBytes: len(inner), encapsulated: true},
+		{name: "vxlan on flannel's port", packet: join(ethernet(unix.ETH_P_IP), datagram(8472, vxlan(join(ethernet(unix.ETH_P_IPV6), inner6)))),
+			want: flow("fd00::1", "fd00::2", 5, 53, 17), ipBytes: len(inner6), encapsulated: true},
+		{name: "vxlan over ipv6 with a vlan inside", packet: join(ethernet(unix.ETH_P_IPV6), ipv6("fd01::1", "fd01::2", 17,
+			udp(555, 4789, vxlan(join(ethernet(unix.ETH_P_8021Q), vlan(3, unix.ETH_P_IP), inner))))),
+			want: innerFlow, ipBytes: len(inner), encapsulated: true},
+		{name: "no vxlan on another port", packet: join(ethernet(unix.ETH_P_IP), datagram(4790, vxlan(join(ethernet(unix.ETH_P_IP), inner)))),
+			want: flow(node1, node2, 555, 4790, 17), ipBytes: 20 + 8 + 8 + 14 + len(inner)},
+		{name: "short udp", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 17}.over(udp(1, 2, []byte("abc")))),
+			want: flow(pod1, pod2, 1, 2, 17), ipBytes: 31},
+	} {
+		k.each(test.name, func(k *kernel) {
+			program := cmp.Or(test.program, k.objects.IngressL2)
+			hook := record.Ingress
+			if program == k.objects.WireL3 {
+				hook = record.Egress
+			}
+			k.pass(program, test.packet, 0)
+			open := k.open()
+			if len(open) != 1 {
+				k.Fatalf("%d open journeys, want 1; counters %+v", len(open), k.counters())
+			}
+			r := open[0]
+			if r.First != test.want || r.Last != test.want {
+				k.Errorf("flow %v, then %v, want %v", r.First, r.Last, test.want)
+			}
+			if r.Encapsulated != test.encapsulated || r.Fragment != test.fragment {
+				k.Errorf("encapsulated %v, fragment %v, want %v, %v", r.Encapsulated, r.Fragment, test.encapsulated, test.fragment)
+			}
+			if int(r.IPBytes) != test.ipBytes || int(r.SKBBytes) != len(test.packet) || r.Segments != 1 || r.Weight != 1 {
+				k.Errorf("%d IP bytes, %d skb bytes, %d segments, weight %d, want %d, %d, 1, 1",
+					r.IPBytes, r.SKBBytes, r.Segments, r.Weight, test.ipBytes, len(test.packet))
+			}
+			if r.Len != 1 || r.Hops[0].Hook != hook || r.Hops[0].Ifindex == 0 || r.Hops[0].Time == 0 {
+				k.Errorf("path %v, want one hook with device and time", r.Path())
+			}
+		})
+	}
+}
+
+// TestMalformed gives headers that lie; they are counted and nothing is timed.
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, bpfobj.TracerConfig{})
+	inner := ipv4{src: pod1, dst: pod2, protocol: 6}.over(tcp(1, 2, 3, ""))
+	ipip := func(b []byte) []byte { return ipv4{src: node1, dst: node2, protocol: 4}.over(b) }
+	shortHeader := slices.Clone(inner)
+	shortHeader[0] = 0x44
+	noVersion := slices.Clone(inner)
+	noVersion[0] = 0x55
+	for _, test := range []struct {
+		name    string
+		packet  []byte
+		tooDeep bool
+	}{
+		{"inner ip header cut", ipip(inner[:15]), false},
+		{"tcp header cut", ipv4{src: pod1, dst: pod2, protocol: 6}.over([]byte{1, 2, 3}), false},
+		{"header length below 20", shortHeader, false},
+		{"no such version", noVersion, false},
+		{"total length beyond the packet", ipv4{src: pod1, dst: pod2, protocol: 6, total: 1400}.over(tcp(1, 2, 3, "")), false},
+		{"total length below the header", ipv4{src: pod1, dst: pod2, protocol: 6, total: 12}.over(tcp(1, 2, 3, "")), false},
+		{"options beyond the packet", append([]byte{0x4f}, inner[1:]...), false},
+		{"three tunnels", ipip(ipip(ipip(inner))), true},
+	} {
+		k.each(test.name, func(k *kernel) {
+			k.pass(k.objects.IngressL2, join(ethernet(unix.ETH_P_IP), test.packet), 0)
+			if open := k.open(); len(open) != 0 {
+				k.Errorf("%d journeys begun", len(open))
+			}
+			c := k.counters()
+			if malformed, deep := c.Malformed == 1, c.TooDeep == 1; malformed == test.tooDeep || deep != test.tooDeep {
+				k.Errorf("malformed %d, too deep %d", c.Malformed, c.TooDeep)
+			}
+		})
+	}
+}
+
+func TestNotIP(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, bpfobj.TracerConfig{})
+	k.pass(k.objects.IngressL2, join(ethernet(unix.ETH_P_ARP), make([]byte, 46)), 0)
+	if c := k.counters(); len(k.open()) != 0 || c.Malformed != 0 {
+		t.Errorf("an ARP packet was followed or called malformed: %+v", c)
+	}
+}
+
+// TestEgress tells what begins at an egress from what was forwarded there.
+func TestEgress(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, bpfobj.TracerConfig{})
+	inner := ipv4{src: node1, dst: pod2, protocol: 6}.over(tcp(1, 2, 3, ""))
+	tunnelled := ipv4{src: node1, dst: node2, protocol: 4}.over(inner)
+	for _, test := range []struct {
+		name    string
+		packet  []byte
+		ingress uint32
+		begins  bool
+	}{
+		{"the node's own", inner, 0, true},
+		{"forwarded, begin not seen", inner, 1, false},
+		{"the outside of a tunnel of ours, inside not followed", tunnelled, 0, false},
+	} {
+		if test.ingress != 0 && !k.takesIngress() {
+			continue
+		}
+		k.each(test.name, func(k *kernel) {
+			k.pass(k.objects.WireL2, join(ethernet(unix.ETH_P_IP), test.packet), test.ingress)
+			if begun := len(k.open()) == 1; begun != test.begins {
+				k.Errorf("begun: %v, want %v", begun, test.begins)
+			}
+			if orphan := k.counters().Orphans == 1; orphan == test.begins {
+				k.Errorf("orphan: %v, want %v", orphan, !test.begins)
+			}
+		})
+	}
+}
+
+// TestSampling checks that one in N is followed with weight N, and that the others leave no journey.
+func TestSampling(t *testing.T) {
+	t.Parallel()
+	const n, packets = 8, 4096
+	k := newKernel(t, bpfobj.TracerConfig{SampleN: n})
+	packet := join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 6}.over(tcp(1, 2, 3, "")))
+	if _, err := k.objects.IngressL2.Run(&ebpf.RunOptions{Data: packet, Repeat: packets}); err != nil {
+		t.Fatal(err)
+	}
+	c := k.counters()
+	if c.Started+c.Unsampled != packets {
+		t.Errorf("%d followed and %d not, of %d", c.Started, c.Unsampled, packets)
+	}
+	// Binomial: mean 512, standard deviation 21; five of them.
+	if c.Started < 512-106 || c.Started > 512+106 {
+		t.Errorf("%d of %d followed, want about one in %d", c.Started, packets, n)
+	}
+	for _, r := range k.open() {
+		if r.Weight != n {
+			t.Errorf("weight %d, want %d", r.Weight, n)
+		}
+	}
+}
+
+// TestFingerprint changes one field at a time between two hooks, and checks which of them make it another packet.
+func TestFingerprint(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, bpfobj.TracerConfig{})
+	base := func() []byte {
+		return join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 6, id: 5}.over(tcp(1000, 80, 77, "data")))
+	}
+	for _, test := range []struct {
+		name   string
+		change func([]byte)
+		same   bool
+	}{
+		{"source address (SNAT)", func(b []byte) { copy(b[26:], []byte{1, 2, 3, 4}) }, true},
+		{"destination address and port (DNAT)", func(b []byte) { copy(b[30:], []byte{1, 2, 3, 4}); b[36] = 9 }, true},
+		{"TTL, TOS, checksums", func(b []byte) { b[22], b[15], b[24], b[50] = 1, 3, 9, 9 }, true},
+		{"TCP acknowledgement", func(b []byte) { binary.BigEndian.PutUint32(b[42:], 99) }, true},
+		{"IP id", func(b []byte) { b[19]++ }, false},
+		{"TCP sequence", func(b []byte) { b[41]++ }, false},
+	} {
+		k.each(test.name, func(k *kernel) {
+			fingerprint := func(packet []byte) uint64 {
+				k.reset()
+				k.pass(k.objects.IngressL2, packet, 0)
+				return k.fingerprints()[0]
+			}
+			changed := base()
+			test.change(changed)
+			if same := fingerprint(base()) == fingerprint(changed); same != test.same {
+				k.Errorf("same packet: %v, want %v", same, test.same)
+			}
+		})
+	}
+}
+
+// fingerprints are those of all slots in use.
+func (k *kernel) fingerprints() (found []uint64) {
+	k.Helper()
+	var index uint32
+	var b bpfobj.TracerBucket
+	for it := k.objects.Inflight.Iterate(); it.Next(&index, &b); {
+		for way, tag := range b.Tag {
+			if tag != 0 {
+				found = append(found, b.Journey[way].Fingerprint)
+			}
+		}
+	}
+	if len(found) == 0 {
+		k.Fatal("no slot is in use")
+	}
+	return found
+}

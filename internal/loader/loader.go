@@ -1,0 +1,353 @@
+// Package loader brings the BPF programs into the kernel, attaches them to the devices and tracepoints of the
+// network namespace that it is called in, and reads what they send.
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/record"
+)
+
+// wakeupBytes wakes the reader when the ring is a quarter full; before that it looks by its timer.
+const wakeupBytes = 1 << 20
+
+// Options of a Loader.
+type Options struct {
+	// Dir holds lock and notes; RunDir if empty.
+	Dir string
+	// SampleN starts a journey for one packet in so many, at random; 0 and 1 for every packet.
+	SampleN uint32
+}
+
+// Loader holds the programs, what they are attached to, and the namespace's lock. SetDevices, Run and the others
+// may be called at the same time.
+type Loader struct {
+	features Features
+	files    Files
+	space    *namespace
+	lock     *Lock
+	objects  bpfobj.TracerObjects
+	programs map[string]*ebpf.Program
+	symbols  *kernelSymbols
+	reader   *ringbuf.Reader
+
+	undecoded, tornScans atomic.Uint64
+
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	attached  map[Hook]io.Closer
+	failed    map[Hook]error
+	omitted   []Omission
+	seen      map[int]time.Duration // when a device was first given to SetDevices
+	made      map[int]string        // devices with a clsact qdisc of ours
+	addresses map[netip.Addr]bool
+}
+
+// New locks the calling thread's network namespace, sweeps what a tracer before us left there, loads the programs
+// and attaches those that belong to no device. An error wraps ErrLocked where a tracer runs, ErrUnsupported where
+// the kernel cannot, os.ErrPermission where the caller may not.
+func New(opts Options) (_ *Loader, err error) {
+	if opts.Dir == "" {
+		opts.Dir = RunDir
+	}
+	l := &Loader{
+		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
+		made: map[int]string{}, addresses: map[netip.Addr]bool{},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close())
+			if isPermission(err) {
+				err = fmt.Errorf("%w; run it as root, in Kubernetes in a privileged container", err)
+			}
+		}
+	}()
+	if l.features, err = ProbeFeatures(); err != nil {
+		return nil, err
+	}
+	if l.files, err = CurrentFiles(opts.Dir); err != nil {
+		return nil, err
+	}
+	if l.lock, err = l.files.Lock(); err != nil {
+		return nil, err
+	}
+	if l.space, err = currentNamespace(); err != nil {
+		return nil, err
+	}
+	if _, err = Sweep(l.files); err != nil {
+		return nil, fmt.Errorf("sweep what an earlier tracer left behind: %w", err)
+	}
+	if err = l.load(opts); err != nil {
+		return nil, err
+	}
+	// Devices come with SetDevices; a kernel that lacks what everything needs is refused here.
+	plan, err := PlanHooks(l.features, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err = l.apply(plan); err != nil {
+		return nil, err
+	}
+	return l, errors.Join(slices.Collect(maps.Values(l.failed))...)
+}
+
+func (l *Loader) load(opts Options) error {
+	// Before 5.11 maps count as locked memory.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return fmt.Errorf("raise the limit of locked memory: %w", err)
+	}
+	spec, err := bpfobj.LoadTracer()
+	if err != nil {
+		return fmt.Errorf("read the programs: %w", err)
+	}
+	for _, t := range tracepoints {
+		if !l.features.Tracepoints[t.tracepoint] {
+			// It would not load; what stands in its place is never attached.
+			spec.Programs[t.program] = &ebpf.ProgramSpec{Name: t.program, Type: ebpf.SocketFilter, License: "GPL",
+				Instructions: returnZero}
+		}
+	}
+	if err := spec.LoadAndAssign(&l.objects, nil); err != nil {
+		return fmt.Errorf("load the programs: %w", err)
+	}
+	l.programs = map[string]*ebpf.Program{
+		bpfobj.TracerProgIngressL2: l.objects.IngressL2, bpfobj.TracerProgIngressL3: l.objects.IngressL3,
+		bpfobj.TracerProgThroughL2: l.objects.ThroughL2, bpfobj.TracerProgThroughL3: l.objects.ThroughL3,
+		bpfobj.TracerProgWireL2: l.objects.WireL2, bpfobj.TracerProgWireL3: l.objects.WireL3,
+		bpfobj.TracerProgPodL2: l.objects.PodL2, bpfobj.TracerProgPodL3: l.objects.PodL3,
+		bpfobj.TracerProgDequeue: l.objects.Dequeue, bpfobj.TracerProgStartXmit: l.objects.StartXmit,
+		bpfobj.TracerProgFreeSkb: l.objects.FreeSkb, bpfobj.TracerProgConsume: l.objects.Consume,
+	}
+	l.symbols = newKernelSymbols()
+	if l.reader, err = ringbuf.NewReader(l.objects.Records); err != nil {
+		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	err = l.objects.Settings.Set(bpfobj.TracerConfig{
+		Netns: uint32(l.files.Netns), SampleN: opts.SampleN, WakeupBytes: wakeupBytes, QuietReasons: l.symbols.quiet(),
+	})
+	if err != nil {
+		return fmt.Errorf("configure the programs: %w", err)
+	}
+	return nil
+}
+
+// Features are those of the running kernel.
+func (l *Loader) Features() Features { return l.features }
+
+// Files are the namespace's.
+func (l *Loader) Files() Files { return l.files }
+
+// SetDevices makes the attachments those that PlanHooks wants for these devices, and tells the programs the VXLAN
+// ports and the namespace's own addresses. Devices come and go while this runs: a hook that fails is reported by
+// Hooks and tried again the next time.
+func (l *Loader) SetDevices(devices []record.Device, addresses []netip.Addr) error {
+	now := Monotonic()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errors.New("the loader is closed")
+	}
+	first := len(l.seen) == 0
+	present := make(map[int]bool, len(devices))
+	for _, d := range devices {
+		present[d.Index] = true
+		if _, ok := l.seen[d.Index]; !ok {
+			l.seen[d.Index] = now
+			if first {
+				// Here before us: its set-up is long over.
+				l.seen[d.Index] = now - Settle
+			}
+		}
+	}
+	maps.DeleteFunc(l.seen, func(ifindex int, _ time.Duration) bool { return !present[ifindex] })
+	plan, err := PlanHooks(l.features, devices, func(ifindex int) time.Duration { return now - l.seen[ifindex] })
+	if err != nil {
+		return err
+	}
+	if err := l.configure(devices, addresses); err != nil {
+		return err
+	}
+	return l.apply(plan)
+}
+
+// configure tells the programs what they cannot see for themselves.
+func (l *Loader) configure(devices []record.Device, addresses []netip.Addr) error {
+	var settings bpfobj.TracerConfig
+	if err := l.objects.Settings.Get(&settings); err != nil {
+		return fmt.Errorf("read the programs' configuration: %w", err)
+	}
+	before := settings.VxlanPort
+	clear(settings.VxlanPort[:])
+	ports := settings.VxlanPort[:0]
+	for _, d := range devices {
+		port := hostOrder(d.VXLANPort)
+		if port != 0 && !slices.Contains(ports, port) && len(ports) < cap(ports) {
+			ports = append(ports, port)
+		}
+	}
+	if settings.VxlanPort != before {
+		if err := l.objects.Settings.Set(settings); err != nil {
+			return fmt.Errorf("configure the programs: %w", err)
+		}
+	}
+	want := make(map[netip.Addr]bool, len(addresses))
+	for _, a := range addresses {
+		want[a] = true
+		if l.addresses[a] {
+			continue
+		}
+		if err := l.objects.LocalAddresses.Put(a.As16(), uint8(1)); err != nil {
+			// A full map leaves journeys to that address without an end; they are counted as vanished.
+			break
+		}
+		l.addresses[a] = true
+	}
+	for a := range l.addresses {
+		if !want[a] {
+			if err := l.objects.LocalAddresses.Delete(a.As16()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return fmt.Errorf("forget address %v: %w", a, err)
+			}
+			delete(l.addresses, a)
+		}
+	}
+	return nil
+}
+
+// apply attaches what the plan has and we have not, and detaches what we have and it has not.
+func (l *Loader) apply(plan Plan) error {
+	return l.space.do(func() error {
+		l.omitted = plan.Omitted
+		clear(l.failed)
+		want := make(map[Hook]bool, len(plan.Hooks))
+		for _, h := range plan.Hooks {
+			want[h] = true
+		}
+		var errs []error
+		for h, closer := range l.attached {
+			if !want[h] {
+				errs = append(errs, closer.Close())
+				delete(l.attached, h)
+			}
+		}
+		for _, h := range plan.Hooks {
+			if l.attached[h] != nil {
+				continue
+			}
+			closer, err := l.attach(h)
+			if err != nil {
+				l.failed[h] = err
+				continue
+			}
+			l.attached[h] = closer
+		}
+		return errors.Join(errs...)
+	})
+}
+
+func (l *Loader) attach(h Hook) (io.Closer, error) {
+	program := l.programs[h.Program]
+	if h.Ifindex == 0 {
+		return attachTracepoint(h, program)
+	}
+	if l.features.TCX {
+		return attachTCX(h, program)
+	}
+	return attachFilter(h, program, func() error {
+		l.made[h.Ifindex] = h.Device
+		return l.files.setQdiscs(l.made)
+	})
+}
+
+// HookStatus is a hook of the plan and how it stands.
+type HookStatus struct {
+	Hook
+	Up    bool   `json:"up"`
+	Error string `json:"error,omitempty"`
+}
+
+// Hooks are those of the last plan, and what it leaves out.
+func (l *Loader) Hooks() ([]HookStatus, []Omission) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var hooks []HookStatus
+	for h := range l.attached {
+		hooks = append(hooks, HookStatus{Hook: h, Up: true})
+	}
+	for h, err := range l.failed {
+		hooks = append(hooks, HookStatus{Hook: h, Error: err.Error()})
+	}
+	slices.SortFunc(hooks, func(a, b HookStatus) int {
+		if a.Ifindex != b.Ifindex {
+			return a.Ifindex - b.Ifindex
+		}
+		return slices.Compare([]string{a.Name, a.Program}, []string{b.Name, b.Program})
+	})
+	return hooks, slices.Clone(l.omitted)
+}
+
+func (l *Loader) attachedPrograms() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	names := map[string]bool{}
+	for h := range l.attached {
+		names[h.Program] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// Open reads the journeys that have not ended yet. now is the time of the read, as for all times in records.
+func (l *Loader) Open() (open []record.Record, now time.Duration, err error) {
+	now = Monotonic()
+	open, torn, err := scanInflight(l.objects.Inflight, now)
+	l.tornScans.Add(uint64(torn))
+	return open, now, err
+}
+
+// Close detaches everything and ends Run. First the hooks, device by device, so that nothing begins; then the
+// qdiscs that we made, now that no filter of ours is on them; then programs and maps; the lock last, so that the
+// next tracer meets a clean namespace.
+func (l *Loader) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	var errs []error
+	for _, closer := range l.attached {
+		errs = append(errs, closer.Close())
+	}
+	clear(l.attached)
+	if l.programs != nil {
+		errs = append(errs, l.space.do(func() error {
+			_, err := Sweep(l.files)
+			return err
+		}))
+	}
+	if l.reader != nil {
+		errs = append(errs, l.reader.Close())
+	}
+	if l.programs != nil {
+		errs = append(errs, l.objects.Close())
+	}
+	if l.space != nil {
+		errs = append(errs, l.space.Close())
+	}
+	if l.lock != nil {
+		errs = append(errs, l.lock.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,221 @@
+package loader
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/record"
+)
+
+// skb is the context that BPF_PROG_TEST_RUN takes: struct __sk_buff of linux/bpf.h.
+type skb struct {
+	Len, PktType, Mark, QueueMapping, Protocol, VlanPresent, VlanTCI, VlanProto, Priority uint32
+	IngressIfindex, Ifindex, TCIndex                                                      uint32
+	CB                                                                                    [5]uint32
+	Hash, TCClassid, Data, DataEnd, NapiID, Family, RemoteIP4, LocalIP4                   uint32
+	RemoteIP6, LocalIP6                                                                   [4]uint32
+	RemotePort, LocalPort, DataMeta                                                       uint32
+	FlowKeys, Tstamp                                                                      uint64
+	WireLen, GSOSegs                                                                      uint32
+	SK                                                                                    uint64
+	GSOSize                                                                               uint32
+	_                                                                                     uint32
+	Hwtstamp                                                                              uint64
+}
+
+// kernel is a loaded set of programs that are attached nowhere.
+type kernel struct {
+	*testing.T
+	objects objects
+}
+
+// objects are those of the programs that tests run: to verify all of them takes an emulated machine a while.
+type objects struct {
+	bpfobj.TracerMaps
+	bpfobj.TracerVariables
+	IngressL2 *ebpf.Program `ebpf:"ingress_l2"`
+	IngressL3 *ebpf.Program `ebpf:"ingress_l3"`
+	WireL2    *ebpf.Program `ebpf:"wire_l2"`
+	WireL3    *ebpf.Program `ebpf:"wire_l3"`
+}
+
+func (o *objects) Close() {
+	for _, p := range []*ebpf.Program{o.IngressL2, o.IngressL3, o.WireL2, o.WireL3} {
+		p.Close()
+	}
+	o.TracerMaps.Close()
+}
+
+func newKernel(t *testing.T, config bpfobj.TracerConfig) *kernel {
+	t.Helper()
+	if err := rlimit.RemoveMemlock(); err != nil {
+		t.Fatal(err)
+	}
+	k := &kernel{T: t}
+	if err := bpfobj.LoadTracerObjects(&k.objects, nil); err != nil {
+		var v *ebpf.VerifierError
+		if errors.As(err, &v) {
+			t.Fatalf("%+v", v)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.objects.Close() })
+	config.WakeupBytes = 1 << 20
+	if err := k.objects.Settings.Set(config); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// each runs f for a case, on an empty table.
+func (k *kernel) each(name string, f func(k *kernel)) {
+	k.Run(name, func(t *testing.T) {
+		sub := *k
+		sub.T = t
+		f(&sub)
+		sub.reset()
+	})
+}
+
+// reset empties table and counters.
+func (k *kernel) reset() {
+	k.Helper()
+	var index uint32
+	var b bpfobj.TracerBucket
+	for it := k.objects.Inflight.Iterate(); it.Next(&index, &b); {
+		if b.Tag != [4]uint64{} {
+			if err := k.objects.Inflight.Put(index, bpfobj.TracerBucket{}); err != nil {
+				k.Fatal(err)
+			}
+		}
+	}
+	var cpus []bpfobj.TracerCounters
+	if err := k.objects.Counts.Lookup(uint32(0), &cpus); err != nil {
+		k.Fatal(err)
+	}
+	clear(cpus)
+	if err := k.objects.Counts.Put(uint32(0), cpus); err != nil {
+		k.Fatal(err)
+	}
+}
+
+// pass runs a tc program over a packet and checks that it lets the packet go on as it is.
+func (k *kernel) pass(p *ebpf.Program, packet []byte, ingressIfindex uint32) {
+	k.Helper()
+	context := skb{IngressIfindex: ingressIfindex, WireLen: uint32(len(packet))}
+	opts := ebpf.RunOptions{Data: packet, DataOut: make([]byte, len(packet)+64), Context: context}
+	verdict, err := p.Run(&opts)
+	if err != nil {
+		k.Fatal(err)
+	}
+	if int32(verdict) != -1 {
+		k.Fatalf("verdict %d, want -1 (next program)", int32(verdict))
+	}
+	if string(opts.DataOut) != string(packet) {
+		k.Fatal("the packet was changed")
+	}
+}
+
+// takesIngress tells whether a test run can say where a packet came in (5.11).
+func (k *kernel) takesIngress() bool {
+	_, err := k.objects.WireL2.Run(&ebpf.RunOptions{Data: make([]byte, 60), Context: skb{IngressIfindex: 1}})
+	return !errors.Is(err, unix.EINVAL)
+}
+
+// open are the journeys in the table.
+func (k *kernel) open() []record.Record {
+	k.Helper()
+	open, torn, err := scanInflight(k.objects.Inflight, Monotonic())
+	if err != nil || torn != 0 {
+		k.Fatalf("scan: %d torn, %v", torn, err)
+	}
+	return open
+}
+
+func (k *kernel) counters() Counters {
+	k.Helper()
+	c, err := (&Loader{objects: bpfobj.TracerObjects{TracerMaps: k.objects.TracerMaps}}).Counters()
+	if err != nil {
+		k.Fatal(err)
+	}
+	return c
+}
+
+// Headers of crafted packets.
+
+func ethernet(ethertype uint16) []byte {
+	return binary.BigEndian.AppendUint16([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}, ethertype)
+}
+
+func vlan(tci, ethertype uint16) []byte {
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, tci), ethertype)
+}
+
+type ipv4 struct {
+	src, dst string
+	protocol uint8
+	id       uint16
+	fragment uint16 // flags and offset
+	options  []byte
+	total    uint16 // 0: what is right
+}
+
+func (h ipv4) over(payload []byte) []byte {
+	length := 20 + len(h.options)
+	b := make([]byte, length, length+len(payload))
+	b[0] = 0x40 | byte(length/4)
+	total := uint16(length + len(payload))
+	if h.total != 0 {
+		total = h.total
+	}
+	binary.BigEndian.PutUint16(b[2:], total)
+	binary.BigEndian.PutUint16(b[4:], h.id)
+	binary.BigEndian.PutUint16(b[6:], h.fragment)
+	b[8], b[9] = 64, h.protocol
+	copy(b[12:], netip.MustParseAddr(h.src).AsSlice())
+	copy(b[16:], netip.MustParseAddr(h.dst).AsSlice())
+	copy(b[20:], h.options)
+	return append(b, payload...)
+}
+
+func ipv6(src, dst string, next uint8, payload []byte) []byte {
+	b := make([]byte, 40, 40+len(payload))
+	b[0], b[6], b[7] = 0x60, next, 64
+	binary.BigEndian.PutUint16(b[4:], uint16(len(payload)))
+	copy(b[8:], netip.MustParseAddr(src).AsSlice())
+	copy(b[24:], netip.MustParseAddr(dst).AsSlice())
+	return append(b, payload...)
+}
+
+func tcp(src, dst uint16, seq uint32, payload string) []byte {
+	b := make([]byte, 20, 20+len(payload))
+	binary.BigEndian.PutUint16(b[0:], src)
+	binary.BigEndian.PutUint16(b[2:], dst)
+	binary.BigEndian.PutUint32(b[4:], seq)
+	b[12] = 5 << 4
+	return append(b, payload...)
+}
+
+func udp(src, dst uint16, payload []byte) []byte {
+	b := make([]byte, 8, 8+len(payload))
+	binary.BigEndian.PutUint16(b[0:], src)
+	binary.BigEndian.PutUint16(b[2:], dst)
+	binary.BigEndian.PutUint16(b[4:], uint16(8+len(payload)))
+	return append(b, payload...)
+}
+
+func vxlan(inner []byte) []byte { return append([]byte{8, 0, 0, 0, 0, 0, 1, 0}, inner...) }
+
+func join(parts ...[]byte) (b []byte) {
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return b
+}

@@ -1,0 +1,140 @@
+package loader
+
+import (
+	"fmt"
+	"time"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/record"
+)
+
+// Hook is a place where a program of ours is to be: a tracepoint of the kernel, or tc of a device.
+type Hook struct {
+	Program string `json:"program"`
+	// Name is the tracepoint's, or "ingress" or "egress".
+	Name string `json:"hook"`
+	// Device and Ifindex are those of a tc hook; "" and 0 for a tracepoint.
+	Device  string `json:"device,omitempty"`
+	Ifindex int    `json:"ifindex,omitempty"`
+}
+
+// Omission is a hook that is left out, and why.
+type Omission struct {
+	Hook   string `json:"hook"`
+	Device string `json:"device,omitempty"`
+	Reason string `json:"reason"` // what is missing, and what is not seen without it
+}
+
+// Plan is what to attach.
+type Plan struct {
+	Hooks   []Hook     `json:"hooks"`
+	Omitted []Omission `json:"omitted"`
+}
+
+type tracepoint struct {
+	tracepoint, program string
+	// without is what is not seen where the kernel lacks it.
+	without string
+	// required: there is nothing to trace without it.
+	required bool
+}
+
+var tracepoints = [...]tracepoint{
+	{"net_dev_start_xmit", bpfobj.TracerProgStartXmit, "the end of every stage", true},
+	{"qdisc_dequeue", bpfobj.TracerProgDequeue, "how long the qdisc held a packet that GSO splits after it", false},
+	{"kfree_skb", bpfobj.TracerProgFreeSkb, "drops", false},
+	{"consume_skb", bpfobj.TracerProgConsume, "the queue delay of packets that software GSO splits", false},
+}
+
+// Settle is how long a pod's new device is left alone on kernels without TCX: there our clsact qdisc would stand
+// in the way of a CNI plugin that adds an ingress qdisc while it sets the pod up, and fail the pod with it.
+const Settle = 5 * time.Second
+
+// PlanHooks decides what to attach. age tells how long a device has been known.
+func PlanHooks(f Features, devices []record.Device, age func(ifindex int) time.Duration) (Plan, error) {
+	var p Plan
+	for _, t := range tracepoints {
+		switch {
+		case f.Tracepoints[t.tracepoint]:
+			p.Hooks = append(p.Hooks, Hook{Program: t.program, Name: t.tracepoint})
+		case t.required:
+			return Plan{}, fmt.Errorf("tracepoint %s: %w: it gives %s", t.tracepoint, ErrUnsupported, t.without)
+		default:
+			p.Omitted = append(p.Omitted, Omission{Hook: t.tracepoint,
+				Reason: "the kernel has no such tracepoint; not seen: " + t.without})
+		}
+	}
+	if f.Tracepoints["kfree_skb"] && !f.DropReasons {
+		p.Omitted = append(p.Omitted, Omission{Hook: "kfree_skb",
+			Reason: "the kernel gives drops no reason; the place in the kernel is told instead"})
+	}
+	for _, d := range devices {
+		p.Omitted = append(p.Omitted, blindSpots(d)...)
+		if reason := leaveOut(d); reason != "" {
+			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name, Reason: reason})
+			continue
+		}
+		if !f.TCX && d.Role == record.RolePod && age(d.Index) < Settle {
+			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name,
+				Reason: fmt.Sprintf("new: left alone for %v while the pod is set up", Settle)})
+			continue
+		}
+		in, out := programs(d)
+		p.Hooks = append(p.Hooks,
+			Hook{Program: in, Name: "ingress", Device: d.Name, Ifindex: d.Index},
+			Hook{Program: out, Name: "egress", Device: d.Name, Ifindex: d.Index})
+	}
+	return p, nil
+}
+
+// leaveOut says why a device has no tc hooks, "" if it has.
+func leaveOut(d record.Device) string {
+	switch d.Role {
+	case record.RolePod, record.RoleOverlay, record.RoleUplink:
+		return ""
+	case record.RoleBridge:
+		return "a bridge: its packets are seen at its ports"
+	case record.RoleIFB:
+		return "an ifb: its delay counts as the redirecting device's"
+	default:
+		return "neither a pod's device nor overlay nor uplink"
+	}
+}
+
+// blindSpots are what the hooks at a device do not show.
+func blindSpots(d record.Device) (spots []Omission) {
+	if d.Role == record.RoleOverlay && d.Kind != "ipip" && d.Kind != "vxlan" {
+		spots = append(spots, Omission{Hook: "encap", Device: d.Name,
+			Reason: "a tunnel of kind " + d.Kind + " is not looked into: packets are followed up to this device, not beyond"})
+	}
+	if d.Root.Splits() {
+		spots = append(spots, Omission{Hook: "queue", Device: d.Name,
+			Reason: "its qdisc splits large TCP packets when it takes them in: the time of those is not measured"})
+	}
+	return spots
+}
+
+// programs are the tc programs for a device, by its link layer and by whether packets leave the namespace there.
+func programs(d record.Device) (in, out string) {
+	type kind struct{ ethernet, last, pod bool }
+	in = bpfobj.TracerProgIngressL3
+	if d.Ethernet {
+		in = bpfobj.TracerProgIngressL2
+	}
+	switch (kind{d.Ethernet, d.Lowest, d.Role == record.RolePod}) {
+	case kind{true, true, true}:
+		out = bpfobj.TracerProgPodL2
+	case kind{false, true, true}:
+		out = bpfobj.TracerProgPodL3
+	case kind{true, true, false}:
+		out = bpfobj.TracerProgWireL2
+	case kind{false, true, false}:
+		out = bpfobj.TracerProgWireL3
+	default:
+		out = bpfobj.TracerProgThroughL3
+		if d.Ethernet {
+			out = bpfobj.TracerProgThroughL2
+		}
+	}
+	return in, out
+}

@@ -1,0 +1,120 @@
+package loader
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tracer/internal/record"
+)
+
+func allTracepoints() map[string]bool {
+	all := map[string]bool{}
+	for _, t := range tracepoints {
+		all[t.tracepoint] = true
+	}
+	return all
+}
+
+func TestPlanHooks(t *testing.T) {
+	t.Parallel()
+	old := func(int) time.Duration { return time.Hour }
+	fresh := func(int) time.Duration { return time.Second }
+	device := func(name string, role record.Role, ethernet, lowest bool) record.Device {
+		return record.Device{Index: 7, Name: name, Kind: "vxlan", Role: role, Ethernet: ethernet, Lowest: lowest}
+	}
+	modern := Features{Tracepoints: allTracepoints(), TCX: true, DropReasons: true}
+	legacy := Features{Tracepoints: allTracepoints()}
+	for _, test := range []struct {
+		name     string
+		features Features
+		device   record.Device
+		age      func(int) time.Duration
+		programs []string // of the device: ingress, egress
+		omitted  string   // part of the reason
+	}{
+		{"pod", modern, device("cali1", record.RolePod, true, true), fresh, []string{"ingress_l2", "pod_l2"}, ""},
+		{"pod without ethernet", modern, device("tun1", record.RolePod, false, true), old, []string{"ingress_l3", "pod_l3"}, ""},
+		{"ipip", modern, device("tunl0", record.RoleOverlay, false, false), old, []string{"ingress_l3", "through_l3"}, ""},
+		{"vxlan", modern, device("flannel.1", record.RoleOverlay, true, false), old, []string{"ingress_l2", "through_l2"}, ""},
+		{"uplink", modern, device("eth0", record.RoleUplink, true, true), old, []string{"ingress_l2", "wire_l2"}, ""},
+		{"bond", modern, device("bond0", record.RoleUplink, true, false), old, []string{"ingress_l2", "through_l2"}, ""},
+		{"wwan", modern, device("wwan0", record.RoleUplink, false, true), old, []string{"ingress_l3", "wire_l3"}, ""},
+		{"bridge", modern, device("cni0", record.RoleBridge, true, false), old, nil, "seen at its ports"},
+		{"other", modern, device("lo", record.RoleOther, true, false), old, nil, "neither"},
+		{"fresh pod without TCX", legacy, device("cali1", record.RolePod, true, true), fresh, nil, "left alone"},
+		{"old pod without TCX", legacy, device("cali1", record.RolePod, true, true), old, []string{"ingress_l2", "pod_l2"}, ""},
+		{"fresh uplink without TCX", legacy, device("eth0", record.RoleUplink, true, true), fresh, []string{"ingress_l2", "wire_l2"}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			plan, err := PlanHooks(test.features, []record.Device{test.device}, test.age)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var programs []string
+			for _, h := range plan.Hooks {
+				if h.Ifindex == 7 {
+					programs = append(programs, h.Program)
+				}
+			}
+			if !slices.Equal(programs, test.programs) {
+				t.Errorf("programs %v, want %v", programs, test.programs)
+			}
+			var reason string
+			for _, o := range plan.Omitted {
+				if o.Device == test.device.Name {
+					reason = o.Reason
+				}
+			}
+			if (reason == "") != (test.omitted == "") || !strings.Contains(reason, test.omitted) {
+				t.Errorf("omitted for %q, want %q", reason, test.omitted)
+			}
+		})
+	}
+}
+
+func TestBlindSpots(t *testing.T) {
+	t.Parallel()
+	f := Features{Tracepoints: allTracepoints(), TCX: true, DropReasons: true}
+	for _, test := range []struct {
+		device record.Device
+		hook   string // left out
+	}{
+		{record.Device{Index: 1, Name: "tunl0", Kind: "ipip", Role: record.RoleOverlay}, ""},
+		{record.Device{Index: 1, Name: "wg0", Kind: "wireguard", Role: record.RoleOverlay}, "encap"},
+		{record.Device{Index: 1, Name: "eth0", Role: record.RoleUplink, Root: record.Qdisc{Kind: "tbf"}}, "queue"},
+		{record.Device{Index: 1, Name: "eth0", Role: record.RoleUplink, Root: record.Qdisc{Kind: "fq_codel"}}, ""},
+	} {
+		plan, err := PlanHooks(f, []record.Device{test.device}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		for _, o := range plan.Omitted {
+			got += o.Hook
+		}
+		if got != test.hook {
+			t.Errorf("%s: left out %q, want %q", test.device.Name, got, test.hook)
+		}
+	}
+}
+
+func TestPlanWithoutTracepoints(t *testing.T) {
+	t.Parallel()
+	f := Features{Tracepoints: allTracepoints(), DropReasons: true}
+	f.Tracepoints["qdisc_dequeue"] = false
+	plan, err := PlanHooks(f, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Omitted) != 1 || plan.Omitted[0].Hook != "qdisc_dequeue" {
+		t.Errorf("omitted %+v, want qdisc_dequeue alone", plan.Omitted)
+	}
+	f.Tracepoints["net_dev_start_xmit"] = false
+	if _, err := PlanHooks(f, nil, nil); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("without net_dev_start_xmit: %v, want ErrUnsupported", err)
+	}
+}

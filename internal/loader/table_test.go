@@ -1,0 +1,100 @@
+package loader
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/record"
+)
+
+// TestClaim gives a newcomer a table that is full of one kind of slot, and sees whose place it takes.
+func TestClaim(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, bpfobj.TracerConfig{})
+	packet := join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 6}.over(tcp(1, 2, 3, "")))
+	for _, test := range []struct {
+		name     string
+		hook     record.Hook
+		flags    bpfobj.TracerFlag
+		age      time.Duration
+		taken    bool
+		expired  uint64
+		vanished string // the hook that saw last the journey whose place was taken
+	}{
+		{name: "live, after an ingress", hook: record.Ingress},
+		{name: "live, in a long queue", hook: record.Egress, age: 299 * time.Second},
+		{name: "stale, after an ingress", hook: record.Ingress, age: 2 * time.Second, taken: true, expired: 1, vanished: "ingress"},
+		{name: "stale, after an egress", hook: record.Egress, age: 301 * time.Second, taken: true, expired: 1, vanished: "egress"},
+		{name: "stale, in a tunnel", hook: record.Xmit, age: 2 * time.Second, taken: true, expired: 1, vanished: "xmit"},
+		{name: "not sampled", hook: record.Ingress, flags: bpfobj.TracerFlagFLAG_LIGHT, taken: true},
+		{name: "delivered", hook: record.Xmit, flags: bpfobj.TracerFlagFLAG_DELIVERED, taken: true},
+	} {
+		k.each(test.name, func(k *kernel) {
+			var full bpfobj.TracerBucket
+			for way := range full.Tag {
+				full.Tag[way] = uint64(way) + 1 // no sk_buff's
+				full.Mark[way] = bpfobj.TracerMark{Hook: uint8(test.hook), Flags: uint8(test.flags)}
+				full.Journey[way].Hops = 1
+				full.Journey[way].TimeNs[0] = uint64(Monotonic() - test.age)
+			}
+			indexes := make([]uint32, bpfobj.TracerTableBUCKETS)
+			buckets := make([]bpfobj.TracerBucket, len(indexes))
+			for i := range indexes {
+				indexes[i], buckets[i] = uint32(i), full
+			}
+			if _, err := k.objects.Inflight.BatchUpdate(indexes, buckets, nil); err != nil {
+				k.Fatal(err)
+			}
+			k.pass(k.objects.IngressL2, packet, 0)
+			c := k.counters()
+			if taken := c.Started == 1; taken != test.taken || c.Collisions == 1 == test.taken || c.Expired != test.expired {
+				k.Errorf("started %d, collisions %d, expired %d", c.Started, c.Collisions, c.Expired)
+			}
+			for hook, n := range c.Vanished {
+				if (hook == test.vanished) != (n == 1) {
+					k.Errorf("%d vanished after %s", n, hook)
+				}
+			}
+		})
+	}
+}
+
+// TestScan reads from the table what is alive and whole.
+func TestScan(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, bpfobj.TracerConfig{})
+	slot := func(hook record.Hook, flags bpfobj.TracerFlag, age time.Duration) (b bpfobj.TracerBucket) {
+		b.Tag[1] = 7
+		b.Mark[1] = bpfobj.TracerMark{Hook: uint8(hook), Flags: uint8(flags), Fingerprint: 0x1234}
+		j := &b.Journey[1]
+		j.Fingerprint, j.Hops, j.Hook[0], j.TimeNs[0] = 0xabcd1234, 1, uint8(hook), uint64(Monotonic()-age)
+		return b
+	}
+	torn := slot(record.Egress, 0, 0)
+	torn.Journey[1].Fingerprint++
+	for i, b := range []bpfobj.TracerBucket{
+		slot(record.Egress, 0, 100*time.Second),                       // waits
+		slot(record.Egress, 0, 301*time.Second),                       // gone unseen
+		slot(record.Ingress, 0, 2*time.Second),                        // gone unseen
+		slot(record.Egress, bpfobj.TracerFlagFLAG_LIGHT, time.Second), // has no journey
+		slot(record.Xmit, bpfobj.TracerFlagFLAG_DELIVERED, 0),         // sent already
+		torn,
+	} {
+		if err := k.objects.Inflight.Put(uint32(i*1000), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open, tornSlots, err := scanInflight(k.objects.Inflight, Monotonic())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(open) != 1 || open[0].Kind != record.Open || open[0].Len != 1 || open[0].Hops[0].Hook != record.Egress {
+		t.Errorf("open: %+v, want the one that waits", open)
+	}
+	if tornSlots != 1 {
+		t.Errorf("%d torn slots, want 1", tornSlots)
+	}
+}

@@ -1,0 +1,175 @@
+package record
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Queues tells whether packets can be held there: not so only where there is no queue at all.
+func (q Qdisc) Queues() bool { return q.Kind != "" && q.Kind != "noqueue" }
+
+// Splits tells whether somewhere in the tree a GSO packet may be split when it is enqueued, so that the sk_buffs
+// that come out are not those that went in: tbf_segment, cake_enqueue, and netem_segment before it corrupts.
+func (q Qdisc) Splits() bool {
+	return q.Kind == "tbf" || q.Kind == "cake" || q.Kind == "netem" && q.Corrupt > 0 ||
+		slices.ContainsFunc(q.Children, Qdisc.Splits)
+}
+
+// String is the whole tree on one line, in the words and units of tc: "htb 10: default 1 / class 10:10 rate 50Kbit
+// / netem 100: delay 500ms loss 10%". Several children stand in parentheses; equal ones are counted.
+func (q Qdisc) String() string {
+	line := q.label()
+	if q.Default != 0 {
+		line += fmt.Sprintf(" default %x", q.Default)
+	}
+	var children []string
+	for _, child := range q.Children {
+		children = append(children, child.String())
+	}
+	children = countEqual(children)
+	switch len(children) {
+	case 0:
+		return line
+	case 1:
+		return line + " / " + children[0]
+	}
+	return line + " / (" + strings.Join(children, ", ") + ")"
+}
+
+// Brief is the tree without its classes: "htb 10: with netem 100: delay 500ms loss 10%".
+func (q Qdisc) Brief() string {
+	below := countEqual(q.below(nil))
+	if len(below) == 0 {
+		return q.label()
+	}
+	return q.label() + " with " + strings.Join(below, ", ")
+}
+
+// below appends the labels of the qdiscs under q.
+func (q Qdisc) below(labels []string) []string {
+	for _, child := range q.Children {
+		if !child.Class {
+			labels = append(labels, child.label())
+		}
+		labels = child.below(labels)
+	}
+	return labels
+}
+
+// label is one node of the tree with its parameters.
+func (q Qdisc) label() string {
+	words := []string{q.Kind}
+	if q.Class {
+		words[0] = "class"
+	}
+	add := func(format string, args ...any) { words = append(words, fmt.Sprintf(format, args...)) }
+
+	if q.Handle != "" && q.Handle != "0:" { // 0: is what the kernel put there itself
+		add("%s", q.Handle)
+	}
+	if q.Delay != 0 || q.Jitter != 0 {
+		add("delay %s", tcTime(q.Delay))
+	}
+	if q.Jitter != 0 {
+		add("%s", tcTime(q.Jitter))
+	}
+	for _, p := range []struct {
+		name     string
+		fraction float64
+	}{{"loss", q.Loss}, {"duplicate", q.Duplicate}, {"corrupt", q.Corrupt}} {
+		if p.fraction != 0 {
+			add("%s %s%%", p.name, strconv.FormatFloat(p.fraction*100, 'g', 4, 64))
+		}
+	}
+	if q.RateBits != 0 {
+		add("rate %s", tcRate(q.RateBits))
+	}
+	if q.CeilBits != 0 && q.CeilBits != q.RateBits {
+		add("ceil %s", tcRate(q.CeilBits))
+	}
+	if q.Burst != 0 && !q.Class {
+		add("burst %s", tcSize(q.Burst))
+	}
+	if q.Limit != 0 && !(q.Kind == "netem" && q.Limit == netemLimit) {
+		if q.LimitUnit == "bytes" {
+			add("limit %s", tcSize(q.Limit))
+		} else {
+			add("limit %dp", q.Limit)
+		}
+	}
+	if q.Flows != 0 {
+		add("flows %d", q.Flows)
+	}
+	if q.Target != 0 {
+		add("target %s", tcTime(q.Target))
+	}
+	if q.Interval != 0 {
+		add("interval %s", tcTime(q.Interval))
+	}
+	return strings.Join(words, " ")
+}
+
+// netemLimit is what tc sets where nothing is said (iproute2 tc/q_netem.c); it says nothing about a fault.
+const netemLimit = 1000
+
+// countEqual joins equal neighbours: the queues of an mq differ in nothing but their number.
+func countEqual(labels []string) []string {
+	var counted []string
+	for len(labels) > 0 {
+		n := 1
+		for n < len(labels) && labels[n] == labels[0] {
+			n++
+		}
+		if n == 1 {
+			counted = append(counted, labels[0])
+		} else {
+			counted = append(counted, fmt.Sprintf("%dx %s", n, labels[0]))
+		}
+		labels = labels[n:]
+	}
+	return counted
+}
+
+// tcRate formats bits/s as iproute2's print_rate: a larger unit only where nothing of a small rate is lost.
+func tcRate(bits uint64) string {
+	units := []string{"", "K", "M", "G", "T"}
+	i := 0
+	for ; i < len(units)-1 && bits >= 1000; i++ {
+		if bits%1000 != 0 && bits < 1000*1000 {
+			break
+		}
+		bits /= 1000
+	}
+	return fmt.Sprintf("%d%sbit", bits, units[i])
+}
+
+// tcSize formats bytes as iproute2's print_size.
+func tcSize(bytes uint64) string {
+	for _, unit := range []struct {
+		name  string
+		bytes float64
+		slack float64 // what rounding may hide
+	}{{"Mb", 1 << 20, 1024}, {"Kb", 1 << 10, 16}} {
+		n := math.Round(float64(bytes) / unit.bytes)
+		if n >= 1 && math.Abs(n*unit.bytes-float64(bytes)) < unit.slack {
+			return fmt.Sprintf("%.0f%s", n, unit.name)
+		}
+	}
+	return fmt.Sprintf("%db", bytes)
+}
+
+// tcTime formats a time in the one unit that tc would choose.
+func tcTime(d time.Duration) string {
+	unit, name := time.Microsecond, "us"
+	switch {
+	case d >= time.Second:
+		unit, name = time.Second, "s"
+	case d >= time.Millisecond:
+		unit, name = time.Millisecond, "ms"
+	}
+	return strconv.FormatFloat(float64(d)/float64(unit), 'g', 6, 64) + name
+}

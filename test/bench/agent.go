@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+
+	"tracer/internal/agent"
+	"tracer/internal/aggregate"
+	"tracer/internal/loader"
+)
+
+// beAgent traces the network namespace of its process, which is empty, while pods there send over the node's uplink
+// for the time given; then it says on standard output what memory that took. dir is for the agent's files.
+func beAgent(ctx context.Context, dir string, watch time.Duration) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	t, err := newTraffic()
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	a, err := agent.Start(agent.Options{Loader: loader.Options{Dir: dir}, Namer: t.names()})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, watch)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	sent, err := t.send(ctx)
+	if err := errors.Join(err, <-ended); err != nil {
+		return errors.Join(err, a.Close())
+	}
+	resident, peak, err := resident()
+	var m memory
+	if err == nil {
+		m, err = kernelMemory()
+	}
+	seen := a.Snapshot()
+	if lost := sent - int(seen.Records); lost > sent/100 {
+		err = errors.Join(err, fmt.Errorf("the agent saw %d of %d packets", seen.Records, sent))
+	}
+	if err := errors.Join(err, a.Close()); err != nil {
+		return err
+	}
+	m.Agent = agentMemory{Flows: flows, Records: seen.Records, ResidentBytes: resident, PeakBytes: peak}
+	return json.NewEncoder(os.Stdout).Encode(m)
+}
+
+// measureMemory runs a process as beAgent, in a network namespace of its own that ends with it.
+func measureMemory(ctx context.Context, watch time.Duration) (m memory, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return m, fmt.Errorf("find the benchmark's own program: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "tracer-bench-")
+	if err != nil {
+		return m, fmt.Errorf("make a directory for the agent: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	// The child is to die with this thread, not with one that Go happens to end.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.CommandContext(ctx, self, "-agent", dir, "-watch", watch.String())
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.Output()
+	if err != nil {
+		return m, fmt.Errorf("run an agent: %w", err)
+	}
+	if err := json.Unmarshal(out, &m); err != nil {
+		return m, fmt.Errorf("read what the agent says of its memory: %w", err)
+	}
+	return m, nil
+}
+
+// names tells pods by their addresses.
+type names map[netip.Addr]aggregate.Identity
+
+func (n names) Lookup(a netip.Addr) aggregate.Identity { return n[a] }

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// ringRecords is what fits into the ring: 4 MiB, less a byte, of records of 248 bytes with a header of 8.
+const ringRecords = 4<<20/256 - 1
+
+// runner repeats programs in the kernel, which are attached nowhere.
+type runner struct {
+	objects hooksObjects
+	reader  *ringbuf.Reader
+	config  hooksConfig
+}
+
+func newRunner() (*runner, error) {
+	// Before 5.11 maps count as locked memory.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise the limit of locked memory: %w", err)
+	}
+	r := &runner{}
+	if err := loadHooksObjects(&r.objects, nil); err != nil {
+		return nil, fmt.Errorf("load the programs (they need Linux 6.2 or newer): %w", err)
+	}
+	var st unix.Stat_t
+	err := unix.Stat("/proc/thread-self/ns/net", &st)
+	if err == nil {
+		r.reader, err = ringbuf.NewReader(r.objects.Records)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare the programs: %w", err), r.objects.Close())
+	}
+	// As in the agent, except that nobody is woken: one record in 4,096 does that there.
+	r.config = hooksConfig{Netns: uint32(st.Ino), WakeupBytes: 1 << 30, VxlanPort: [8]uint16{hostOrder(vxlanPort)}}
+	return r, nil
+}
+
+func (r *runner) Close() error { return errors.Join(r.reader.Close(), r.objects.Close()) }
+
+// hostOrder turns a port as the packet has it into the number that the programs compare, on little-endian machines.
+func hostOrder(port uint16) uint16 { return port<<8 | port>>8 }
+
+// scene is the slot that a scenario's programs find: as the packet's first hook leaves it, with the flags wanted.
+func (r *runner) scene(s *scenario) (hooksScene, error) {
+	first := *s
+	first.program, first.sampleN = r.objects.First, 0
+	if err := r.run(&first, hooksScene{}, 1); err != nil {
+		return hooksScene{}, err
+	}
+	b, err := r.bucket()
+	if err != nil {
+		return hooksScene{}, err
+	}
+	for way, tag := range b.Tag {
+		if tag != 0 {
+			scene := hooksScene{Mark: b.Mark[way], Journey: b.Journey[way]}
+			scene.Mark.Flags = uint8(s.flags)
+			return scene, nil
+		}
+	}
+	return hooksScene{}, fmt.Errorf("%s: the packet began no journey", s.name)
+}
+
+// bucket is that of the packet of the last run.
+func (r *runner) bucket() (b hooksBucket, err error) {
+	var planted hooksScene
+	if err := r.objects.Planted.Get(&planted); err != nil {
+		return b, fmt.Errorf("read the scene: %w", err)
+	}
+	// As bucket_of() in bpf/table.bpf.h.
+	index := uint32((planted.Key >> 6) * 0x9e3779b97f4a7c15 >> 50)
+	if err := r.objects.Inflight.Lookup(index, &b); err != nil {
+		return b, fmt.Errorf("read the in-flight table: %w", err)
+	}
+	return b, nil
+}
+
+// run repeats a scenario on the slot of scene.
+func (r *runner) run(s *scenario, scene hooksScene, repeat int) error {
+	r.config.SampleN = s.sampleN
+	if err := r.objects.Settings.Set(r.config); err != nil {
+		return fmt.Errorf("configure the programs: %w", err)
+	}
+	if err := r.objects.Planted.Set(scene); err != nil {
+		return fmt.Errorf("set the scene: %w", err)
+	}
+	if _, err := s.program.Run(&ebpf.RunOptions{Data: s.packet, Repeat: uint32(repeat)}); err != nil {
+		return fmt.Errorf("run %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// drain empties the ring, and returns how many records were in it.
+func (r *runner) drain() (records int, err error) {
+	var raw ringbuf.Record
+	for r.reader.SetDeadline(time.Now()); ; records++ {
+		if err := r.reader.ReadInto(&raw); errors.Is(err, os.ErrDeadlineExceeded) {
+			return records, nil
+		} else if err != nil {
+			return records, fmt.Errorf("read the ring buffer: %w", err)
+		}
+	}
+}
+
+// counters are the sums of all CPUs.
+func (r *runner) counters() (sum [hooksCounterCOUNT_MAX]uint64, err error) {
+	var cpus []hooksCounters
+	if err := r.objects.Counts.Lookup(uint32(0), &cpus); err != nil {
+		return sum, fmt.Errorf("read the programs' counters: %w", err)
+	}
+	for _, c := range cpus {
+		for i, n := range c.Count {
+			sum[i] += n
+		}
+	}
+	return sum, nil
+}
+
+// verify checks that a scenario goes the way it is named after: that its repeats count what they should and no more,
+// and leave the slot as they should.
+func (r *runner) verify(s *scenario, scene hooksScene) error {
+	const repeat = 100
+	if _, err := r.drain(); err != nil {
+		return err
+	}
+	before, err := r.counters()
+	if err != nil {
+		return err
+	}
+	if err := r.run(s, scene, repeat); err != nil {
+		return err
+	}
+	after, err := r.counters()
+	if err != nil {
+		return err
+	}
+	var want [hooksCounterCOUNT_MAX]uint64
+	for _, c := range s.counts {
+		want[c] = repeat
+	}
+	for c := range after {
+		if got := after[c] - before[c]; got != want[c] {
+			return fmt.Errorf("%s: counter %d grew by %d in %d runs, want %d", s.name, c, got, repeat, want[c])
+		}
+	}
+	if s.leaves == hooksHookHOOK_NONE {
+		return nil
+	}
+	b, err := r.bucket()
+	if err != nil {
+		return err
+	}
+	if b.Tag[0] == 0 || hooksHook(b.Mark[0].Hook) != s.leaves {
+		return fmt.Errorf("%s: it leaves tag %#x and hook %d, want hook %d", s.name, b.Tag[0], b.Mark[0].Hook, s.leaves)
+	}
+	return nil
+}
+
+// measure times all scenarios, one after another in each round, so that whatever slows the machine for a while slows
+// all of them. It returns nanoseconds for each scenario and round.
+func (r *runner) measure(list []scenario, rounds, repeat int) ([][]float64, error) {
+	if repeat > ringRecords {
+		return nil, fmt.Errorf("%d repeats: at most %d, or the ring would be full", repeat, ringRecords)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	release, err := stayOnOneCPU()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+
+	scenes := make([]hooksScene, len(list))
+	for i := range list {
+		if scenes[i], err = r.scene(&list[i]); err != nil {
+			return nil, err
+		}
+		if err := r.verify(&list[i], scenes[i]); err != nil {
+			return nil, err
+		}
+	}
+	times := make([][]float64, len(list))
+	for round := range rounds + 1 {
+		for i := range list {
+			if _, err := r.drain(); err != nil {
+				return nil, err
+			}
+			before := threadTime()
+			if err := r.run(&list[i], scenes[i], repeat); err != nil {
+				return nil, err
+			}
+			// The first round warms up.
+			if round > 0 {
+				times[i] = append(times[i], float64(threadTime()-before)/float64(repeat))
+			}
+		}
+	}
+	return times, r.lostNothing()
+}
+
+// lostNothing checks that no record met a full ring, which costs less than one that finds room.
+func (r *runner) lostNothing() error {
+	sum, err := r.counters()
+	if err != nil {
+		return err
+	}
+	for c := hooksCounterCOUNT_LOST_JOURNEY; c < hooksCounterCOUNT_MAX; c++ {
+		if sum[c] != 0 {
+			return fmt.Errorf("%d records were lost while their cost was measured", sum[c])
+		}
+	}
+	return nil
+}
+
+// threadTime is the CPU time of the calling thread: it stands still while another one runs.
+func threadTime() time.Duration {
+	var t unix.Timespec
+	// It fails only for a clock that does not exist.
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
+	return time.Duration(t.Nano())
+}
+
+// stayOnOneCPU keeps the calling thread on the last CPU that it may use; the first has more interrupts.
+func stayOnOneCPU() (release func(), err error) {
+	var allowed, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		return nil, fmt.Errorf("read the CPUs that may be used: %w", err)
+	}
+	for cpu := range len(allowed) * 64 {
+		if allowed.IsSet(cpu) {
+			one.Zero()
+			one.Set(cpu)
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return nil, fmt.Errorf("stay on one CPU: %w", err)
+	}
+	return func() { _ = unix.SchedSetaffinity(0, &allowed) }, nil
+}

@@ -1,0 +1,63 @@
+package main
+
+import "github.com/cilium/ebpf"
+
+// never is a sampling ratio that no packet of a run meets.
+const never = 1<<32 - 1
+
+// Limits, as multiples of a program that does nothing but read the clock.
+const (
+	hookLimit = 2.0
+	lastLimit = 3.5
+)
+
+// scenario is a program that is repeated on one packet.
+type scenario struct {
+	name    string
+	program *ebpf.Program
+	packet  []byte
+	sampleN uint32
+	flags   hooksFlag // of the mark that the program finds
+	// Each repeat counts these, and nothing else; or it leaves the slot in use, with this hook as its last.
+	counts []hooksCounter
+	leaves hooksHook
+	limit  float64 // times a clock read; 0: none
+}
+
+// The scenarios that the others are set against.
+const (
+	emptyName = "empty program"
+	clockName = "bpf_ktime_get_ns"
+)
+
+func scenarios(o *hooksObjects, p packets) []scenario {
+	const (
+		started   = hooksCounterCOUNT_STARTED
+		unsampled = hooksCounterCOUNT_UNSAMPLED
+		finished  = hooksCounterCOUNT_FINISHED
+		drop      = hooksCounterCOUNT_DROPPED
+		light     = hooksFlagFLAG_LIGHT
+		last      = hooksFlagFLAG_LAST
+	)
+	count := func(c hooksCounter) []hooksCounter { return []hooksCounter{c} }
+	return []scenario{
+		{name: emptyName, program: o.Empty, packet: p.tcp4},
+		{name: clockName, program: o.Clock, packet: p.tcp4},
+		{name: "wrapper alone", program: o.Wrapper, packet: p.tcp4, leaves: hooksHookHOOK_INGRESS},
+		{name: "first hook, TCP over IPv4", program: o.First, packet: p.tcp4, counts: count(started), limit: hookLimit},
+		{name: "first hook, TCP over IPv6", program: o.First, packet: p.tcp6, counts: count(started), limit: hookLimit},
+		{name: "first hook, UDP over IPv4", program: o.First, packet: p.udp4, counts: count(started), limit: hookLimit},
+		{name: "first hook, IP options", program: o.First, packet: p.options, counts: count(started)},
+		{name: "later hook, TCP over IPv4", program: o.Later, packet: p.tcp4, leaves: hooksHookHOOK_EGRESS, limit: hookLimit},
+		{name: "later hook, in IPIP", program: o.Later, packet: p.ipip, leaves: hooksHookHOOK_EGRESS, limit: hookLimit},
+		{name: "later hook, in VXLAN", program: o.Later, packet: p.vxlan, leaves: hooksHookHOOK_EGRESS, limit: hookLimit},
+		{name: "dequeue", program: o.Dequeue, packet: p.tcp4, leaves: hooksHookHOOK_DEQUEUE, limit: hookLimit},
+		{name: "xmit", program: o.StartXmit, packet: p.tcp4, leaves: hooksHookHOOK_XMIT, limit: hookLimit},
+		{name: "last xmit, with its record", program: o.StartXmit, packet: p.tcp4, flags: last, counts: count(finished), limit: lastLimit},
+		{name: "drop, with its record", program: o.FreeSkb, packet: p.tcp4, flags: last, counts: count(drop)},
+		{name: "not sampled, first hook", program: o.First, packet: p.tcp4, sampleN: never, counts: count(unsampled)},
+		{name: "not sampled, later hook", program: o.Later, packet: p.tcp4, flags: light, leaves: hooksHookHOOK_EGRESS},
+		{name: "not sampled, xmit", program: o.StartXmit, packet: p.tcp4, flags: light, leaves: hooksHookHOOK_XMIT},
+		{name: "tracepoint, no slot", program: o.Miss, packet: p.tcp4},
+	}
+}

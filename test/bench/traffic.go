@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/aggregate"
+)
+
+// The traffic that the agent is shown: every flow sends a packet every two seconds.
+const (
+	flows            = 10_000
+	workloads        = 500 // with a pod each, which has flows/workloads flows
+	packetsPerSecond = 5_000
+)
+
+// traffic is a node with a pod's device and an uplink, and what enters at the one to leave by the other. The other
+// ends of both are in one namespace, where nobody answers.
+type traffic struct {
+	outside netns.NsHandle
+	socket  int // in outside, of the pod's end
+	pod     int // the index of that end
+	packet  []byte
+	target  netip.Addr
+}
+
+const (
+	podDevice = "cali0123456789a" // as Calico names them
+	uplink    = "eth0"
+	farPod    = "pod"
+	farUplink = "wire"
+)
+
+// newTraffic makes the node of the calling thread's network namespace, which is to be empty. The thread must be
+// locked.
+func newTraffic() (_ *traffic, err error) {
+	t := &traffic{outside: netns.None(), socket: -1, target: netip.MustParseAddr(pod2)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("make a node with traffic: %w", err), t.Close())
+		}
+	}()
+	here, err := netns.Get()
+	if err != nil {
+		return nil, err
+	}
+	defer here.Close()
+	// It enters what it makes.
+	if t.outside, err = netns.New(); err != nil {
+		return nil, err
+	}
+	if err := netns.Set(here); err != nil {
+		return nil, err
+	}
+	outside, err := netlink.NewHandleAt(t.outside)
+	if err != nil {
+		return nil, err
+	}
+	defer outside.Close()
+	inside, err := netlink.NewHandleAt(here)
+	if err != nil {
+		return nil, err
+	}
+	defer inside.Close()
+
+	// Packets of many pods come in by one device, which has a route to none of them.
+	for name, value := range map[string]string{"ip_forward": "1", "conf/all/rp_filter": "0", "conf/default/rp_filter": "0"} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil {
+			return nil, err
+		}
+	}
+	pod, farPod, err := t.join(inside, outside, podDevice, farPod)
+	if err != nil {
+		return nil, err
+	}
+	wire, farWire, err := t.join(inside, outside, uplink, farUplink)
+	if err != nil {
+		return nil, err
+	}
+	if err := addUplink(inside, wire, farWire); err != nil {
+		return nil, err
+	}
+	t.pod = farPod.Attrs().Index
+	t.packet = newFlowPacket(pod.Attrs().HardwareAddr, t.target)
+	if err := netns.Set(t.outside); err != nil {
+		return nil, err
+	}
+	t.socket, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	return t, errors.Join(err, netns.Set(here))
+}
+
+// join makes two ends of a wire, up, the far one outside.
+func (t *traffic) join(inside, outside *netlink.Handle, near, far string) (nearLink, farLink netlink.Link, err error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = near
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: far, PeerNamespace: netlink.NsFd(t.outside)}
+	if err := inside.LinkAdd(veth); err != nil {
+		return nil, nil, fmt.Errorf("add %s: %w", near, err)
+	}
+	if nearLink, err = inside.LinkByName(near); err != nil {
+		return nil, nil, fmt.Errorf("find %s: %w", near, err)
+	}
+	if farLink, err = outside.LinkByName(far); err != nil {
+		return nil, nil, fmt.Errorf("find %s: %w", far, err)
+	}
+	return nearLink, farLink, errors.Join(inside.LinkSetUp(nearLink), outside.LinkSetUp(farLink))
+}
+
+// addUplink gives the node an address and a way out, to a neighbour that never answers.
+func addUplink(inside *netlink.Handle, device, far netlink.Link) error {
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(node1).To4(), Mask: net.CIDRMask(24, 32)}}
+	if err := inside.AddrAdd(device, address); err != nil {
+		return fmt.Errorf("add an address: %w", err)
+	}
+	gateway, index := net.ParseIP(node2).To4(), device.Attrs().Index
+	err := inside.NeighAdd(&netlink.Neigh{LinkIndex: index, IP: gateway, HardwareAddr: far.Attrs().HardwareAddr,
+		State: netlink.NUD_PERMANENT})
+	if err != nil {
+		return fmt.Errorf("add a neighbour: %w", err)
+	}
+	if err := inside.RouteAdd(&netlink.Route{LinkIndex: index, Gw: gateway}); err != nil {
+		return fmt.Errorf("add the default route: %w", err)
+	}
+	return nil
+}
+
+// Close gives the outside up; what is in it goes with the processes.
+func (t *traffic) Close() error {
+	var errs []error
+	if t.socket >= 0 {
+		errs = append(errs, unix.Close(t.socket))
+	}
+	if t.outside.IsOpen() {
+		errs = append(errs, t.outside.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// sender is the pod of a workload.
+func sender(workload int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 244, byte(3 + workload/250), byte(1 + workload%250)})
+}
+
+// names are those of all pods.
+func (t *traffic) names() names {
+	n := names{t.target: {Namespace: "default", Workload: "api", Pod: "api-0", Service: "default/api"}}
+	for i := range workloads {
+		workload := "web-" + strconv.Itoa(i)
+		n[sender(i)] = aggregate.Identity{Namespace: "default", Workload: workload, Pod: workload + "-0", Node: "node1"}
+	}
+	return n
+}
+
+// newFlowPacket is a datagram without a sender.
+func newFlowPacket(to net.HardwareAddr, target netip.Addr) []byte {
+	packet := ethernet(unix.ETH_P_IP, ipv4(netip.IPv4Unspecified(), target, unix.IPPROTO_UDP, nil, udp(0, 53, payload[:])))
+	copy(packet, to)
+	return packet
+}
+
+// setFlow makes packet one of flow number i; sequence tells it from the flow's others.
+func setFlow(packet []byte, i int, sequence uint64) {
+	const ip, transport, data = 14, 14 + 20, 14 + 20 + 8
+	copy(packet[ip+12:], sender(i%workloads).AsSlice())
+	binary.BigEndian.PutUint16(packet[ip+10:], 0)
+	binary.BigEndian.PutUint16(packet[ip+10:], checksum(packet[ip:transport]))
+	binary.BigEndian.PutUint16(packet[transport:], uint16(10_000+i/workloads))
+	binary.BigEndian.PutUint64(packet[data:], sequence)
+}
+
+// send sends packets of all flows in turn until ctx ends, and returns how many.
+func (t *traffic) send(ctx context.Context) (sent int, err error) {
+	const every = 10 * time.Millisecond
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	to := &unix.SockaddrLinklayer{Ifindex: t.pod}
+	for {
+		select {
+		case <-ctx.Done():
+			return sent, nil
+		case <-ticker.C:
+		}
+		for range packetsPerSecond * every / time.Second {
+			setFlow(t.packet, sent%flows, uint64(sent))
+			if err := unix.Sendto(t.socket, t.packet, 0, to); err != nil {
+				return sent, fmt.Errorf("send a packet: %w", err)
+			}
+			sent++
+		}
+	}
+}

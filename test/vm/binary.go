@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// binary is the compiled test of a package.
+type binary struct {
+	file     string // on this machine
+	pkg      string // import path
+	dir      string // of the sources, on this machine
+	guestDir string // where it runs, as tests run in their package's directory
+}
+
+// buildTests compiles the tests of packages, static, into a directory. Packages without tests are left out.
+func buildTests(ctx context.Context, to string, patterns []string) ([]binary, error) {
+	list, err := goTool(ctx, append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module"}, patterns...)...)
+	if err != nil {
+		return nil, fmt.Errorf("list packages: %w", err)
+	}
+	var tests []binary
+	for decoder := json.NewDecoder(strings.NewReader(list)); ; {
+		var p struct {
+			ImportPath, Dir           string
+			TestGoFiles, XTestGoFiles []string
+			Module                    struct{ Dir string }
+		}
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, fmt.Errorf("list packages: %w", err)
+		}
+		if len(p.TestGoFiles)+len(p.XTestGoFiles) == 0 {
+			continue
+		}
+		relative, err := filepath.Rel(p.Module.Dir, p.Dir)
+		if err != nil {
+			return nil, err
+		}
+		tests = append(tests, binary{
+			file: filepath.Join(to, strings.ReplaceAll(relative, "/", "-")+".test"),
+			pkg:  p.ImportPath, dir: p.Dir, guestDir: path.Join("/src", relative),
+		})
+	}
+	if len(tests) == 0 {
+		return nil, fmt.Errorf("no tests in %s", strings.Join(patterns, " "))
+	}
+	for _, b := range tests {
+		if _, err := goTool(ctx, "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", b.file, b.pkg); err != nil {
+			return nil, fmt.Errorf("compile the tests of %s: %w", b.pkg, err)
+		}
+	}
+	return tests, nil
+}
+
+// buildProgram compiles a command, static.
+func buildProgram(ctx context.Context, to, pkg string) (string, error) {
+	file := filepath.Join(to, path.Base(pkg))
+	if _, err := goTool(ctx, "build", "-trimpath", "-ldflags=-s -w", "-o", file, pkg); err != nil {
+		return "", fmt.Errorf("build %s: %w", pkg, err)
+	}
+	return file, nil
+}
+
+func goTool(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(complaint.String()))
+	}
+	return string(out), nil
+}
+
+// add puts the test and its data into the guest.
+func (b binary) add(a *archive) error {
+	if err := a.file(path.Join(b.guestDir, path.Base(b.file)), b.file); err != nil {
+		return err
+	}
+	testdata := filepath.Join(b.dir, "testdata")
+	if _, err := os.Stat(testdata); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return a.tree(path.Join(b.guestDir, "testdata"), testdata)
+}
+
+// testJob is the script that runs tests one package after the other. Its exit status is 1 if one failed.
+func testJob(tests []binary, run string, count int, timeout time.Duration) string {
+	var job strings.Builder
+	job.WriteString("export CI=true\nstatus=0\n")
+	for _, b := range tests {
+		// -test.v=test2json marks the lines about tests, so that they cannot be mistaken for what tests print.
+		fmt.Fprintf(&job, "printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s || status=1\n",
+			quote(b.pkg), quote(b.guestDir), quote(path.Base(b.file)), count, timeout, quote(run))
+	}
+	job.WriteString("exit $status\n")
+	return job.String()
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestTestJob runs the job here, with scripts for test binaries.
+func TestTestJob(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var tests []binary
+	for _, b := range []struct{ name, script string }{
+		{"it's.test", `echo "$4 in $(basename "$PWD"), CI=$CI"`},
+		{"fails.test", "exit 2"},
+	} {
+		file := filepath.Join(dir, b.name)
+		if err := os.WriteFile(file, []byte("#!/bin/sh\n"+b.script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		tests = append(tests, binary{file: file, pkg: "example/" + b.name, guestDir: dir})
+	}
+	run := func(tests []binary) (string, int) {
+		cmd := exec.Command("bash", "-c", testJob(tests, "^Test'A$", 1, time.Minute))
+		out, _ := cmd.Output()
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	first := "\x16guest: package example/it's.test\n-test.run=^Test'A$ in " + filepath.Base(dir) + ", CI=true\n"
+	if out, code := run(tests[:1]); out != first || code != 0 {
+		t.Errorf("got %q, exit %d, want %q, exit 0", out, code, first)
+	}
+	if out, code := run(tests); out != first+"\x16guest: package example/fails.test\n" || code != 1 {
+		t.Errorf("got %q, exit %d, want exit 1", out, code)
+	}
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestResults(t *testing.T) {
+	t.Parallel()
+	const (
+		begin = "\x16guest: package tracer/internal/lab\r\n\x16=== RUN   TestA\n"
+		pass  = "no end of line\x16--- PASS: TestA (0.01s)\n"
+		fail  = "    a_test.go:1: --- PASS: not a result (1s)\n\x16--- FAIL: TestB/one (0.01s)\n"
+		skip  = "\x16--- SKIP: TestC (0.00s)\n"
+	)
+	for name, test := range map[string]struct {
+		out             string
+		passed          int
+		failed, skipped []string
+		exit            int
+		err             string
+	}{
+		"success":    {out: begin + pass + "\x16guest: exit 0\n", passed: 1},
+		"a failure":  {out: begin + pass + fail + "\x16guest: exit 1\n", passed: 1, failed: []string{"tracer/internal/lab.TestB/one"}, exit: 1, err: "1 tests failed: tracer/internal/lab.TestB/one"},
+		"a skip":     {out: begin + pass + skip + "\x16guest: exit 0\n", passed: 1, skipped: []string{"tracer/internal/lab.TestC"}, err: "1 tests were skipped"},
+		"a command":  {out: "hello\n\x16guest: exit 3\n", exit: 3, err: "exit status 3"},
+		"a panic":    {out: begin + pass, passed: 1, err: "the guest stopped before its job ended"},
+		"half a job": {out: begin + "\x16guest: ex", err: "the guest stopped before its job ended"},
+	} {
+		var r results
+		var printed strings.Builder
+		if err := r.read(strings.NewReader(test.out), &printed); err != nil {
+			t.Fatal(err)
+		}
+		if r.passed != test.passed || !slices.Equal(r.failed, test.failed) || !slices.Equal(r.skipped, test.skipped) || r.exit != test.exit {
+			t.Errorf("%s: %+v, want %+v", name, r, test)
+		}
+		if err := r.err(); (err == nil) != (test.err == "") || (err != nil && !strings.HasPrefix(err.Error(), test.err)) {
+			t.Errorf("%s: error %v, want %q", name, err, test.err)
+		}
+		if strings.Contains(printed.String(), marker) || strings.Contains(printed.String(), "guest: exit") {
+			t.Errorf("%s: printed %q", name, printed.String())
+		}
+	}
+}
+
+func TestResultsOfBrokenPipe(t *testing.T) {
+	t.Parallel()
+	out := io.MultiReader(strings.NewReader("x"), iotest.ErrReader(io.ErrUnexpectedEOF))
+	if err := new(results).read(out, io.Discard); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %v, want that reading broke off", err)
+	}
+}
+
+func TestComplaints(t *testing.T) {
+	t.Parallel()
+	if err := complaints("[    1.0] Warning: unable to open an initial console.\n[    2.0] all is well\n"); err != nil {
+		t.Errorf("no complaint was taken for one: %v", err)
+	}
+	err := complaints("[    1.0] fine\n[    2.0] WARNING: CPU: 1 PID: 80 at net/core/dev.c:1\n")
+	if err == nil || !strings.Contains(err.Error(), "net/core/dev.c:1") {
+		t.Errorf("got %v, want the warning", err)
+	}
+}
