@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,6 +17,9 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/loader"
 )
+
+// patience is how long the agent may take to count the last packets.
+const patience = 5 * time.Second
 
 // beAgent traces the network namespace of its process, which is empty, while pods there send over the node's uplink
 // for the time given; then it says on standard output what memory that took. dir is for the agent's files.
@@ -31,11 +35,18 @@ func beAgent(ctx context.Context, dir string, watch time.Duration) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, watch)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	sent, err := t.send(ctx)
+	sending, stop := context.WithTimeout(ctx, watch)
+	defer stop()
+	sent, err := t.send(sending)
+	// The agent's reader may be behind, most of all on a machine that is busy.
+	for start := time.Now(); int(a.Snapshot().Records) < sent && time.Since(start) < patience; {
+		time.Sleep(100 * time.Millisecond)
+	}
+	cancel()
 	if err := errors.Join(err, <-ended); err != nil {
 		return errors.Join(err, a.Close())
 	}
@@ -70,11 +81,12 @@ func measureMemory(ctx context.Context, watch time.Duration) (m memory, err erro
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, self, "-agent", dir, "-watch", watch.String())
-	cmd.Stderr = os.Stderr
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.Output()
 	if err != nil {
-		return m, fmt.Errorf("run an agent: %w", err)
+		return m, fmt.Errorf("run an agent: %w\n%s", err, &stderr)
 	}
 	if err := json.Unmarshal(out, &m); err != nil {
 		return m, fmt.Errorf("read what the agent says of its memory: %w", err)

@@ -179,11 +179,13 @@ func setFlow(packet []byte, i int, sequence uint64) {
 	binary.BigEndian.PutUint64(packet[data:], sequence)
 }
 
-// send sends packets of all flows in turn until ctx ends, and returns how many.
+// send sends packets of all flows in turn until ctx ends, and returns how many. After a tick that came late it sends
+// what is due by then.
 func (t *traffic) send(ctx context.Context) (sent int, err error) {
 	const every = 10 * time.Millisecond
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
+	start := time.Now()
 	to := &unix.SockaddrLinklayer{Ifindex: t.pod}
 	for {
 		select {
@@ -191,7 +193,7 @@ func (t *traffic) send(ctx context.Context) (sent int, err error) {
 			return sent, nil
 		case <-ticker.C:
 		}
-		for range packetsPerSecond * every / time.Second {
+		for due := int(packetsPerSecond * time.Since(start) / time.Second); sent < due; {
 			setFlow(t.packet, sent%flows, uint64(sent))
 			if err := unix.Sendto(t.socket, t.packet, 0, to); err != nil {
 				return sent, fmt.Errorf("send a packet: %w", err)
