@@ -25,7 +25,10 @@ volatile struct config settings;
 #include "compat.bpf.h"
 #include "parse.bpf.h"
 #include "table.bpf.h"
+#include "clone.bpf.h"
+#include "segment.bpf.h"
 #include "hooks.bpf.h"
+#include "drop.bpf.h"
 
 /* Types that only the benchmark needs by name: BTF keeps what a variable refers to. */
 const enum hook *kept_hook __attribute__((unused));

@@ -18,21 +18,6 @@ static __always_inline __u32 drop_reason(const unsigned long long *args)
 	return 0;
 }
 
-/*
- * Whether a packet at the tc ingress of a device without a link layer (tunl0) begins with what it was received in:
- * before 5.14 the outer Ethernet and IP headers stay in front, from the MAC header on. Else it begins with its own IP
- * header, which is at the network header on all kernels.
- */
-static __always_inline bool outer_header_left(struct __sk_buff *ctx)
-{
-	const __u32 *data = (const void *)(long)ctx->data, *end = (const void *)(long)ctx->data_end;
-	__u32 ip[2];
-
-	if (data + 2 > end || bpf_skb_load_bytes_relative(ctx, 0, ip, sizeof(ip), BPF_HDR_START_NET))
-		return false;
-	return ip[0] != data[0] || ip[1] != data[1];
-}
-
 void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 
 /*
@@ -61,7 +46,7 @@ static __always_inline __u32 bare_ip_offset(struct __sk_buff *ctx)
 	const unsigned char *network = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
 	__u64 taken_off = network - BPF_CORE_READ(skb, data);
 
-	return taken_off == BPF_CORE_READ(skb, mac_len) ? taken_off : 0;
+	return taken_off < ctx->len ? taken_off : 0;
 }
 
 #endif

@@ -30,107 +30,6 @@ static __always_inline __u32 sample(void)
 	return bpf_get_prandom_u32() % n ? 0 : n;
 }
 
-static __always_inline bool same_packet(const struct bucket *b, __u32 way, const struct packet *p)
-{
-	if (b->mark[way].fingerprint != (__u16)p->fingerprint)
-		return false;
-	return b->mark[way].flags & FLAG_LIGHT || b->journey[way].fingerprint == p->fingerprint;
-}
-
-/*
- * Clears a slot in which another packet is than was expected. After an ingress that is nothing strange: a packet to a
- * socket of the node's own ends without a hook, and its address is used again.
- */
-static __always_inline void give_up(struct bucket *b, __u32 way)
-{
-	struct mark m = b->mark[way];
-
-	if (m.hook == HOOK_INGRESS || m.flags & (FLAG_LIGHT | FLAG_DELIVERED)) {
-		vanish(b, way);
-		return;
-	}
-	count((__u16)b->journey[way].fingerprint == m.fingerprint ? COUNT_MISMATCH : COUNT_TORN);
-	clear(b, way);
-}
-
-/* A way whose journey is this packet's; WAYS if there is none, and what was there in its stead is cleared. */
-static __always_inline __u32 find_packet(struct bucket *b, __u64 key, const struct packet *p)
-{
-	__u32 way = find(b, key);
-
-	if (way == WAYS)
-		return WAYS;
-	if (!same_packet(b, way, p)) {
-		give_up(b, way);
-		return WAYS;
-	}
-	return way;
-}
-
-/*
- * The kernel may go on with a clone: skb_expand_head() does where a forwarded IPv6 packet lacks room for another
- * header, and frees the original by consume_skb(). Then the very next packet on this CPU is the clone. So a journey
- * whose packet is consumed between two devices stays for that long, and the clone's first hook takes it over.
- */
-struct handover {
-	__u64 key; /* 0: none */
-	__u64 fingerprint;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct handover);
-} handovers SEC(".maps");
-
-/* The journey in a way lost its packet. The one left before that is nobody's. */
-static __always_inline void hand_over(struct bucket *b, __u32 way, __u64 key)
-{
-	__u32 zero = 0;
-	struct handover *o = bpf_map_lookup_elem(&handovers, &zero);
-
-	if (!o)
-		return;
-	if (o->key) {
-		struct bucket *before = bucket_of(o->key);
-		__u32 old = before ? find(before, o->key) : WAYS;
-		/* Unless its address was used again since. */
-		if (old < WAYS && before->journey[old].fingerprint == o->fingerprint)
-			vanish(before, old);
-	}
-	o->fingerprint = b->journey[way].fingerprint;
-	o->key = key;
-}
-
-/* Moves a journey that lost its packet to the clone that the packet goes on as; its way, WAYS if there is none. */
-static __always_inline __u32 take_over(struct bucket *b, __u64 key, const struct packet *p)
-{
-	__u32 zero = 0;
-	struct handover *o = bpf_map_lookup_elem(&handovers, &zero);
-
-	if (!o || !o->key || o->fingerprint != p->fingerprint)
-		return WAYS;
-	struct bucket *from = bucket_of(o->key);
-	__u32 old = from ? find(from, o->key) : WAYS;
-	o->key = 0;
-	if (old >= WAYS || from->journey[old & (WAYS - 1)].fingerprint != p->fingerprint)
-		return WAYS;
-	__u32 way = claim(b, key, 0);
-	if (way < WAYS) {
-		b->tag[way] = 0;
-		barrier();
-		__builtin_memcpy(&b->journey[way], &from->journey[old & (WAYS - 1)], sizeof(struct journey));
-		b->mark[way] = from->mark[old & (WAYS - 1)];
-		barrier();
-		b->tag[way] = key;
-	} else {
-		count(COUNT_COLLISION);
-	}
-	clear(from, old & (WAYS - 1));
-	return way;
-}
-
 static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64 key, const struct packet *p,
 				  enum hook hook, __u8 flags)
 {
@@ -162,6 +61,7 @@ static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64
 		j->wire_bytes = ctx->wire_len;
 		j->weight = weight;
 		j->segments = segments ? segments : 1;
+		j->split_at = 0;
 		j->hops = 1;
 		j->flags = flags;
 		count(COUNT_STARTED);
@@ -331,8 +231,11 @@ static __always_inline void dequeued(struct sk_buff *skb, struct net_device *dev
 	if (!b)
 		return;
 	__u32 way = find_waiting(b, key, skb, dev);
-	if (way >= WAYS)
+	if (way >= WAYS) {
+		if (settings.splitting && is_ip(skb) && traced(dev) && splits(dev->ifindex))
+			adopt(key, network_header(skb), linear_end(skb), skb->data_len, dev->ifindex);
 		return;
+	}
 	struct mark m = b->mark[way];
 	if (m.flags & FLAG_LIGHT) {
 		b->mark[way].hook = HOOK_DEQUEUE;
@@ -373,94 +276,12 @@ static __always_inline void transmitted(struct sk_buff *skb, struct net_device *
 		clear(b, way);
 }
 
-static __always_inline bool quiet(__u32 reason)
-{
-	return reason < 256 && settings.quiet_reasons[reason >> 6 & 3] >> (reason & 63) & 1;
-}
-
-static __always_inline void gso_of(struct sk_buff *skb, __u16 *size, __u16 *segments)
-{
-	struct skb_shared_info *info = (void *)(skb->head + skb->end);
-
-	*size = BPF_CORE_READ(info, gso_size);
-	*segments = BPF_CORE_READ(info, gso_segs);
-}
-
-/* Makes a journey of one hook for a drop of which only the packet and its last place are known. */
-static __always_inline void lone_drop(struct journey *j, struct sk_buff *skb, const struct packet *p, __u8 hook,
-				      __u32 ifindex, __u64 now)
-{
-	__u16 size, segments;
-
-	gso_of(skb, &size, &segments);
-	j->fingerprint = p->fingerprint;
-	j->outer = p->outer;
-	j->first = p->flow;
-	j->last = p->flow;
-	j->skb_bytes = skb->len;
-	j->ip_bytes = p->ip_bytes;
-	j->wire_bytes = skb->len;
-	j->weight = 1;
-	j->segments = segments ? segments : 1;
-	j->time_ns[0] = now;
-	j->ifindex[0] = ifindex;
-	j->hook[0] = hook;
-	j->hops = 1;
-}
-
-/* A loss without a slot: the packet was at no hook before. */
-static __always_inline void dropped_unplaced(struct sk_buff *skb, struct packet *p, __u64 location, __u32 reason)
-{
-	struct net_device *dev = skb->dev;
-	struct journey j = { .flags = p->flags | FLAG_UNPLACED };
-
-	/* Sockets and some qdiscs keep other things in skb->dev; then this reads nothing that matches. */
-	if (!dev || !traced(dev))
-		return;
-	lone_drop(&j, skb, p, HOOK_FREE, dev->ifindex, bpf_ktime_get_ns());
-	count(COUNT_DROPPED);
-	send(&j, RECORD_DROP, reason, location, j.time_ns[0]);
-}
-
-static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 reason)
-{
-	__u64 key = key_of(skb);
-	struct bucket *b = bucket_of(key);
-	struct packet p;
-
-	if (!b)
-		return;
-	__u32 way = find(b, key);
-	if (quiet(reason)) {
-		if (way < WAYS)
-			vanish(b, way);
-		return;
-	}
-	if (parse_skb(skb, &p) != PARSED)
-		return;
-	if (way < WAYS)
-		way = find_packet(b, key, &p);
-	if (way >= WAYS) {
-		dropped_unplaced(skb, &p, location, reason);
-		return;
-	}
-	struct journey *j = &b->journey[way];
-	struct mark m = b->mark[way];
-	__u64 now = bpf_ktime_get_ns();
-	/* Drops are never sampled: the mark tells where, the packet itself the rest. */
-	if (m.flags & FLAG_LIGHT)
-		lone_drop(j, skb, &p, m.hook, m.ifindex, now);
-	pass(b, way, HOOK_FREE, m.ifindex, now, m.flags);
-	count(COUNT_DROPPED);
-	send(j, RECORD_DROP, reason, location, now);
-	clear(b, way);
-}
-
 static __always_inline void consumed(struct sk_buff *skb)
 {
 	__u64 key = key_of(skb);
 	struct bucket *b = bucket_of(key);
-	__u16 size, segments;
+	struct packet p;
+	struct gso gso;
 
 	if (!b)
 		return;
@@ -476,19 +297,25 @@ static __always_inline void consumed(struct sk_buff *skb)
 		hand_over(b, way, key);
 		return;
 	}
-	if (!same_word(&b->journey[way], skb)) {
+	/* By its contents: the split of a tunnel's packet has moved the network header to the inner one. */
+	if (parse_skb(skb, &p) != PARSED || !same_packet(b, way, &p)) {
 		give_up(b, way);
 		return;
 	}
-	gso_of(skb, &size, &segments);
-	if (!size) {
+	gso_of(skb, &gso);
+	if (!gso.size) {
 		vanish(b, way);
 		return;
 	}
+	struct journey *j = &b->journey[way];
 	__u64 now = bpf_ktime_get_ns();
+	if (m.hook == HOOK_EGRESS && splits(m.ifindex)) {
+		leave_segments(j, m, &p, &gso, now);
+		j->split_at = j->hops;
+	}
 	pass(b, way, HOOK_FREE, m.ifindex, now, m.flags);
 	count(COUNT_SPLIT);
-	send(&b->journey[way], RECORD_SPLIT, 0, 0, now);
+	send(j, RECORD_SPLIT, 0, 0, now);
 	clear(b, way);
 }
 

@@ -35,7 +35,6 @@ struct sk_buff {
 	unsigned int len;
 	unsigned int data_len;
 	__be16 protocol;
-	__u16 mac_len;
 	__u16 network_header;
 	unsigned int end; /* sk_buff_data_t: an offset from head on 64-bit machines */
 	unsigned char *head;
@@ -45,6 +44,7 @@ struct sk_buff {
 struct skb_shared_info {
 	unsigned short gso_size;
 	unsigned short gso_segs;
+	unsigned int gso_type;
 };
 
 struct Qdisc;

@@ -15,7 +15,12 @@
 #define IP_OFFSET 0x1fff
 #define IP_MF 0x2000
 #define VXLAN_FLAG_VNI 0x08
-#define VXLAN_HEADER 8
+#define TUNNEL_HEADER 8 /* VXLAN's, and Geneve's without options */
+#define GRE_HEADER 4
+#define GRE_CHECKSUM 0x8000 /* flags in the order of the machine: each adds a word (RFC 2784, RFC 2890) */
+#define GRE_KEY 0x2000
+#define GRE_SEQUENCE 0x1000
+#define GRE_OTHERS 0x4fff /* routing and version: not followed */
 
 enum parsed { PARSED, NOT_IP, MALFORMED, TOO_DEEP };
 
@@ -24,6 +29,8 @@ struct packet {
 	__u64 fingerprint;
 	__u64 outer; /* see outer_word */
 	__u32 ip_bytes;
+	__u32 id; /* see struct layer */
+	__be32 sequence; /* TCP's */
 	__u8 flags; /* FLAG_ENCAP, FLAG_FRAGMENT */
 };
 
@@ -69,17 +76,30 @@ struct transport {
 	__be32 payload[2];
 };
 
-static __always_inline bool is_vxlan(const struct transport *t, const struct layer *layer)
+static __always_inline bool among(const volatile __be16 *ports, __be16 port)
 {
-	if (layer->protocol != IPPROTO_UDP || !((__u8)t->payload[0] & VXLAN_FLAG_VNI))
-		return false;
-	for (int i = 0; i < VXLAN_PORTS_MAX; i++) {
-		if (!settings.vxlan_port[i])
+	for (int i = 0; i < TUNNEL_PORTS_MAX; i++) {
+		if (!ports[i])
 			return false;
-		if (settings.vxlan_port[i] == t->destination)
+		if (ports[i] == port)
 			return true;
 	}
 	return false;
+}
+
+/* Bytes of the tunnel's header between UDP's and an inner Ethernet header; 0 if there is none. */
+static __always_inline __u32 tunnel_header(const struct transport *t, const struct layer *layer)
+{
+	__u32 first = bpf_ntohl(t->payload[0]);
+
+	if (layer->protocol != IPPROTO_UDP)
+		return 0;
+	if (first >> 24 & VXLAN_FLAG_VNI && among(settings.vxlan_port, t->destination))
+		return TUNNEL_HEADER;
+	/* Geneve: version, length of options in words, flags, type (RFC 8926, 3.4). */
+	if (first >> 30 == 0 && (first & 0xffff) == ETH_P_TEB && among(settings.geneve_port, t->destination))
+		return TUNNEL_HEADER + (first >> 24 & 0x3f) * 4;
+	return 0;
 }
 
 static __always_inline bool has_transport(__u8 protocol)
@@ -127,9 +147,19 @@ static __always_inline bool decode_ipv6(const struct ipv6hdr *ip, __u32 length, 
 	return true;
 }
 
+static __always_inline __u64 layer_fingerprint(const struct layer *layer)
+{
+	return mix(0, (__u64)layer->id << 24 | layer->fragment << 8 | layer->protocol);
+}
+
+static __always_inline __u64 tcp_fingerprint(const struct layer *layer, __be32 sequence)
+{
+	return mix(layer_fingerprint(layer), sequence);
+}
+
 static __always_inline void decode_transport(const struct transport *t, const struct layer *layer, struct packet *p)
 {
-	__u64 print = mix(0, (__u64)layer->id << 24 | layer->fragment << 8 | layer->protocol);
+	__u64 print = layer_fingerprint(layer);
 	__u64 payload = (__u64)t->payload[1] << 32 | t->payload[0];
 
 	p->flow.protocol = layer->protocol;
@@ -143,7 +173,9 @@ static __always_inline void decode_transport(const struct transport *t, const st
 	case IPPROTO_TCP:
 		p->flow.source_port = t->source;
 		p->flow.destination_port = t->destination;
-		print = mix(print, t->word); /* seq */
+		print = tcp_fingerprint(layer, t->word);
+		p->id = layer->id;
+		p->sequence = t->word;
 		break;
 	case IPPROTO_UDP:
 		p->flow.source_port = t->source;
@@ -184,13 +216,13 @@ static __always_inline bool load(const struct source *from, __u32 offset, void *
 }
 
 /*
- * Makes the verifier forget what it knows of a number: settings.pad is always 0, but that it cannot know. Else it
+ * Makes the verifier forget what it knows of a number: settings.zero is always 0, but that it cannot know. Else it
  * follows a loop once for each combination of values, and comes to its limit: 5.10 and 6.1 in the tc programs, 7.2 in
  * free_skb.
  */
 static __always_inline __u32 forget(__u32 number)
 {
-	return number ^ settings.pad;
+	return number ^ settings.zero;
 }
 
 static __always_inline void forget_layer(struct layer *layer)
@@ -203,6 +235,38 @@ static __always_inline void forget_layer(struct layer *layer)
 
 /* The header that comes next. */
 enum header { ETHERTYPE, IP, EXTENSION, TRANSPORT };
+
+/* What a tunnel's header has inside it, then at the layer's offset; TRANSPORT if it is no tunnel's. */
+static __always_inline enum header inside(const struct transport *t, struct layer *layer)
+{
+	__u16 flags = bpf_ntohs(t->source); /* GRE's */
+	__be16 type = t->destination;
+	__u32 udp = tunnel_header(t, layer);
+
+	if (layer->fragment)
+		return TRANSPORT;
+	if (layer->protocol == IPPROTO_IPIP || layer->protocol == IPPROTO_IPV6)
+		return IP;
+	if (udp) {
+		layer->offset += sizeof(struct udphdr) + udp + offsetof(struct ethhdr, h_proto);
+		return ETHERTYPE;
+	}
+	if (layer->protocol != IPPROTO_GRE || flags & GRE_OTHERS)
+		return TRANSPORT;
+	if (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6) && type != bpf_htons(ETH_P_TEB))
+		return TRANSPORT;
+	layer->offset += GRE_HEADER;
+	if (flags & GRE_CHECKSUM)
+		layer->offset += 4;
+	if (flags & GRE_KEY)
+		layer->offset += 4;
+	if (flags & GRE_SEQUENCE)
+		layer->offset += 4;
+	if (type != bpf_htons(ETH_P_TEB))
+		return IP;
+	layer->offset += offsetof(struct ethhdr, h_proto);
+	return ETHERTYPE;
+}
 
 /*
  * One header a turn and not a function for each kind within another: so the verifier meets all ways through here
@@ -283,24 +347,17 @@ static __always_inline enum parsed parse_headers(const struct source *from, enum
 			layer.protocol = u.extension.protocol;
 			continue;
 		case TRANSPORT:
-			if (layer.fragment) {
-				decode_transport(&u.transport, &layer, p);
-				return PARSED;
-			}
-			if (layer.protocol == IPPROTO_IPIP) {
-				header = IP;
-			} else {
+			if (!layer.fragment) {
 				if (!load(from, layer.offset, &u, sizeof(u.udp)) && has_transport(layer.protocol))
 					return MALFORMED;
 				/* Shorter ones have no payload to tell them apart by. */
 				load(from, layer.offset + sizeof(u.udp), &u.transport.payload,
 				     sizeof(u.transport.payload));
-				if (!is_vxlan(&u.transport, &layer)) {
-					decode_transport(&u.transport, &layer, p);
-					return PARSED;
-				}
-				header = ETHERTYPE;
-				layer.offset += sizeof(u.udp) + VXLAN_HEADER + offsetof(struct ethhdr, h_proto);
+			}
+			header = inside(&u.transport, &layer);
+			if (header == TRANSPORT) {
+				decode_transport(&u.transport, &layer, p);
+				return PARSED;
 			}
 			p->flags |= FLAG_ENCAP;
 			if (++tunnels > TUNNELS_MAX)
@@ -362,14 +419,15 @@ static __always_inline bool parse_quickly(struct __sk_buff *ctx, bool ethernet, 
 		default:
 			return false;
 		}
-		if (is_vxlan(t, &next)) {
-			const struct ethhdr *inner = (const void *)(t + 1) - sizeof(t->payload) + VXLAN_HEADER;
-			if ((const void *)(inner + 1) > end)
+		__u32 tunnel = tunnel_header(t, &next);
+		if (tunnel) {
+			const struct ethhdr *inner = (const void *)(t + 1) - sizeof(t->payload) + TUNNEL_HEADER;
+			if (tunnel != TUNNEL_HEADER || (const void *)(inner + 1) > end)
 				return false;
 			if (inner->h_proto != bpf_htons(ETH_P_IP) && inner->h_proto != bpf_htons(ETH_P_IPV6))
 				return false;
-			next.offset += sizeof(struct udphdr) + VXLAN_HEADER + sizeof(*inner);
-		} else if (next.protocol != IPPROTO_IPIP) {
+			next.offset += sizeof(struct udphdr) + TUNNEL_HEADER + sizeof(*inner);
+		} else if (next.protocol != IPPROTO_IPIP && next.protocol != IPPROTO_IPV6) {
 			decode_transport(t, &next, p);
 			return has_transport(next.protocol);
 		}
@@ -401,13 +459,20 @@ static __always_inline bool is_ip(struct sk_buff *skb)
 	return skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
 }
 
+static __always_inline __u64 network_header(struct sk_buff *skb)
+{
+	return (__u64)skb->head + skb->network_header;
+}
+
+static __always_inline __u64 linear_end(struct sk_buff *skb)
+{
+	return (__u64)skb->data + skb->len - skb->data_len;
+}
+
 /* Parses what a tracepoint sees, from the network header that the stack has set. */
 static __always_inline enum parsed parse_skb(struct sk_buff *skb, struct packet *p)
 {
-	struct source from = {
-		.start = (__u64)skb->head + skb->network_header,
-		.end = (__u64)skb->data + skb->len - skb->data_len,
-	};
+	struct source from = { .start = network_header(skb), .end = linear_end(skb) };
 
 	if (!is_ip(skb))
 		return NOT_IP;

@@ -23,7 +23,7 @@ enum table {
 	/* Age at which a slot is stale: behind an egress a packet may rightly wait in a long queue. */
 	AGE_QUEUED_SECONDS = 300,
 	AGE_ELSEWHERE_SECONDS = 1,
-	VXLAN_PORTS_MAX = 8, /* UDP destination ports of VXLAN devices that the programs look into */
+	TUNNEL_PORTS_MAX = 8, /* UDP destination ports of each kind of tunnel that the programs look into */
 };
 
 enum hook {
@@ -38,7 +38,7 @@ enum hook {
 enum record_kind {
 	RECORD_JOURNEY = 1, /* ended as it should: at the lowest uplink, at a pod, in the node itself */
 	RECORD_DROP, /* kfree_skb */
-	RECORD_SPLIT, /* the original of a software GSO split, freed by consume_skb behind an egress */
+	RECORD_SPLIT, /* the original of a software GSO split, freed by consume_skb behind an egress; it may go on as segments */
 };
 
 /* Bits of struct mark.flags and struct journey.flags. */
@@ -64,7 +64,7 @@ struct flow {
 
 /* One packet's way through this node. */
 struct journey {
-	__u64 fingerprint; /* what forwarding, NAT and encapsulation leave alone; see parse.bpf.c */
+	__u64 fingerprint; /* what forwarding, NAT and encapsulation leave alone; see parse.bpf.h */
 	__u64 outer; /* the outermost IP header's first word at the last tc hook, for the tracepoints */
 	struct flow first; /* as the first hook saw it: before NAT */
 	struct flow last; /* as the last tc hook saw it: after NAT */
@@ -78,7 +78,8 @@ struct journey {
 	__u16 segments; /* max(1, gso_segs) at the first hook */
 	__u8 hops; /* hooks passed; above HOPS_MAX, entries 6 and 7 hold the last two, in turn */
 	__u8 flags; /* enum flag */
-	__u32 pad;
+	__u8 split_at; /* hooks passed when the qdisc that took the packet in split it; 0: never */
+	__u8 pad[3];
 };
 
 /* What the hot path needs of a slot, kept with the tags in the bucket's first cache line. */
@@ -107,12 +108,15 @@ struct record {
 
 /* Written by user space while the programs run. */
 struct config {
+	__u64 quiet_reasons[4]; /* bit r: a kfree_skb with core reason r (< 256) is no loss and not reported */
+	__be16 vxlan_port[TUNNEL_PORTS_MAX]; /* 0: none, and none behind it */
+	__be16 geneve_port[TUNNEL_PORTS_MAX];
 	__u32 netns; /* inode of the network namespace that is traced */
 	__u32 sample_n; /* one packet in so many, at random, starts a journey; 0 and 1: every packet */
 	__u32 wakeup_bytes; /* wake the reader when the ring holds at least so much */
-	__u32 pad; /* always 0; see forget() in parse.bpf.h */
-	__be16 vxlan_port[VXLAN_PORTS_MAX]; /* 0: none */
-	__u64 quiet_reasons[4]; /* bit r: a kfree_skb with core reason r (< 256) is no loss and not reported */
+	__u32 splitting; /* devices whose qdisc splits GSO packets; see segment.bpf.h */
+	__u32 zero; /* always; see forget() in parse.bpf.h */
+	__u32 pad;
 };
 
 /* Per-CPU event counts. The order is the index into struct counters. */
@@ -149,6 +153,6 @@ _Static_assert(sizeof(struct journey) == 224, "journey");
 _Static_assert(sizeof(struct mark) == 8, "mark");
 _Static_assert(sizeof(struct bucket) == 1024, "bucket");
 _Static_assert(sizeof(struct record) == 248, "record");
-_Static_assert(sizeof(struct config) == 64, "config");
+_Static_assert(sizeof(struct config) == 88, "config");
 
 #endif

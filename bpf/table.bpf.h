@@ -176,6 +176,69 @@ static __always_inline void pass(struct bucket *b, __u32 way, enum hook hook, __
 	b->mark[way] = m;
 }
 
+static __always_inline bool same_packet(const struct bucket *b, __u32 way, const struct packet *p)
+{
+	if (b->mark[way].fingerprint != (__u16)p->fingerprint)
+		return false;
+	return b->mark[way].flags & FLAG_LIGHT || b->journey[way].fingerprint == p->fingerprint;
+}
+
+/*
+ * Clears a slot in which another packet is than was expected. After an ingress that is nothing strange: a packet to a
+ * socket of the node's own ends without a hook, and its address is used again.
+ */
+static __always_inline void give_up(struct bucket *b, __u32 way)
+{
+	struct mark m = b->mark[way];
+
+	if (m.hook == HOOK_INGRESS || m.flags & (FLAG_LIGHT | FLAG_DELIVERED)) {
+		vanish(b, way);
+		return;
+	}
+	count((__u16)b->journey[way].fingerprint == m.fingerprint ? COUNT_MISMATCH : COUNT_TORN);
+	clear(b, way);
+}
+
+/* A way whose journey is this packet's; WAYS if there is none, and what was there in its stead is cleared. */
+static __always_inline __u32 find_packet(struct bucket *b, __u64 key, const struct packet *p)
+{
+	__u32 way = find(b, key);
+
+	if (way == WAYS)
+		return WAYS;
+	if (!same_packet(b, way, p)) {
+		give_up(b, way);
+		return WAYS;
+	}
+	return way;
+}
+
+/*
+ * Moves a packet's journey from the key under which it waited for its next sk_buff to that one's; its way, WAYS if it
+ * is not there.
+ */
+static __always_inline __u32 move(__u64 from_key, struct bucket *b, __u64 key, __u64 fingerprint)
+{
+	struct bucket *from = bucket_of(from_key);
+	__u32 old = from ? find(from, from_key) : WAYS;
+
+	if (old >= WAYS || from->journey[old & (WAYS - 1)].fingerprint != fingerprint)
+		return WAYS;
+	__u32 way = claim(b, key, 0);
+	if (way < WAYS) {
+		b->tag[way] = 0;
+		barrier();
+		__builtin_memcpy(&b->journey[way], &from->journey[old & (WAYS - 1)], sizeof(struct journey));
+		b->mark[way] = from->mark[old & (WAYS - 1)];
+		barrier();
+		b->tag[way] = key;
+	} else {
+		count(COUNT_COLLISION);
+	}
+	clear(from, old & (WAYS - 1));
+	return way;
+}
+
 /* Sends a record and counts what could not be sent. */
 static __always_inline void send(const struct journey *j, enum record_kind kind, __u32 reason, __u64 location, __u64 now)
 {

@@ -24,7 +24,10 @@ volatile struct config settings;
 #include "compat.bpf.h"
 #include "parse.bpf.h"
 #include "table.bpf.h"
+#include "clone.bpf.h"
+#include "segment.bpf.h"
 #include "hooks.bpf.h"
+#include "drop.bpf.h"
 
 /* Types that only the loader needs by name: BTF keeps what a variable refers to. */
 const enum hook *kept_hook __attribute__((unused));
@@ -51,7 +54,7 @@ int ingress_l2(struct __sk_buff *ctx)
 SEC("tc")
 int ingress_l3(struct __sk_buff *ctx)
 {
-	return ingress(ctx, outer_header_left(ctx));
+	return ingress(ctx, false);
 }
 
 SEC("tc")

@@ -141,7 +141,7 @@ func (a *Aggregator) Add(rec *record.Record) {
 	}
 	weight := uint64(max(1, rec.Weight)) * share
 	steps := path.Steps()
-	for i := range steps {
+	for i := path.Counted; i < len(steps); i++ {
 		step := &steps[i]
 		if step.Stage == journey.Unknown || step.NoQueue {
 			continue
@@ -154,23 +154,29 @@ func (a *Aggregator) Add(rec *record.Record) {
 		f.Drops += share
 		return
 	}
+	if whole(rec, steps) {
+		p.Path.ObserveDuration(path.Total, weight)
+		f.Path.ObserveDuration(path.Total, weight)
+	}
+	if rec.SplitAt > 0 && rec.Kind != record.Split {
+		return // of a packet that has been counted
+	}
 	packets := float64(weight) * float64(max(1, rec.Segments))
 	bytes := float64(weight) * float64(rec.IPBytes)
 	p.Packets += packets
 	p.Bytes += bytes
 	f.Packets += packets
 	f.Bytes += bytes
-	if whole(rec.Kind, steps) {
-		p.Path.ObserveDuration(path.Total, weight)
-		f.Path.ObserveDuration(path.Total, weight)
-	}
 }
 
 // whole tells whether a journey's total is its residence on this node: not if the packet was split when it was
 // enqueued, since then only its segments waited.
-func whole(kind record.Kind, steps []journey.Step) bool {
-	if kind != record.Split {
+func whole(rec *record.Record, steps []journey.Step) bool {
+	if rec.Kind != record.Split {
 		return true
+	}
+	if rec.SplitAt > 0 {
+		return false
 	}
 	last := &steps[len(steps)-1]
 	return !(last.Stage == journey.Queue && last.Untimed)

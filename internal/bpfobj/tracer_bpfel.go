@@ -23,12 +23,15 @@ type TracerBucket struct {
 
 type TracerConfig struct {
 	_            structs.HostLayout
+	QuietReasons [4]uint64
+	VxlanPort    [8]uint16
+	GenevePort   [8]uint16
 	Netns        uint32
 	SampleN      uint32
 	WakeupBytes  uint32
+	Splitting    uint32
+	Zero         uint32
 	Pad          uint32
-	VxlanPort    [8]uint16
-	QuietReasons [4]uint64
 }
 
 type TracerCounter uint32
@@ -118,7 +121,8 @@ type TracerJourney struct {
 	Segments    uint16
 	Hops        uint8
 	Flags       uint8
-	Pad         uint32
+	SplitAt     uint8
+	Pad         [3]uint8
 }
 
 type TracerMark struct {
@@ -153,7 +157,7 @@ const (
 	TracerTableBUCKETS               TracerTable = 16384
 	TracerTableAGE_QUEUED_SECONDS    TracerTable = 300
 	TracerTableAGE_ELSEWHERE_SECONDS TracerTable = 1
-	TracerTableVXLAN_PORTS_MAX       TracerTable = 8
+	TracerTableTUNNEL_PORTS_MAX      TracerTable = 8
 )
 
 // Names of all BPF objects in the ELF.
@@ -165,6 +169,7 @@ const (
 	TracerMapInflight       = "inflight"
 	TracerMapLocalAddresses = "local_addresses"
 	TracerMapRecords        = "records"
+	TracerMapSplitting      = "splitting"
 	TracerProgConsume       = "consume"
 	TracerProgDequeue       = "dequeue"
 	TracerProgFreeSkb       = "free_skb"
@@ -252,6 +257,7 @@ type TracerMapSpecs struct {
 	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
+	Splitting      *ebpf.MapSpec `ebpf:"splitting"`
 }
 
 // TracerVariableSpecs contains global variables before they are loaded into the kernel.
@@ -293,6 +299,7 @@ type TracerMaps struct {
 	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
 	Records        *ebpf.Map `ebpf:"records"`
+	Splitting      *ebpf.Map `ebpf:"splitting"`
 }
 
 func (m *TracerMaps) Close() error {
@@ -302,6 +309,7 @@ func (m *TracerMaps) Close() error {
 		m.Inflight,
 		m.LocalAddresses,
 		m.Records,
+		m.Splitting,
 	)
 }
 

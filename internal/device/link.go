@@ -21,10 +21,11 @@ type link struct {
 	parent  int
 	foreign bool
 	master  int // bond, bridge … that it is a slave of
-	// underlay is the device that a vxlan is bound to, and vxlanPort its UDP port; both 0 for others.
-	underlay  int
-	vxlanPort uint16
-	addresses []netip.Prefix // global ones
+	// underlay is the device that a tunnel is bound to; 0 for others.
+	underlay int
+	// tunnelPort is a vxlan's or geneve's UDP port; 0 for others.
+	tunnelPort uint16
+	addresses  []netip.Prefix // global ones
 	// defaultRoute tells that the main table has a default route through it.
 	defaultRoute bool
 }
@@ -78,15 +79,24 @@ func parseLinkInfo(l *link, info []byte) {
 			data = value
 		}
 	}
-	if l.kind != "vxlan" {
-		return
+	// Each kind numbers its attributes by itself.
+	var underlay, port int
+	switch l.kind {
+	case "vxlan":
+		underlay, port = nl.IFLA_VXLAN_LINK, nl.IFLA_VXLAN_PORT
+	case "geneve":
+		port = nl.IFLA_GENEVE_PORT
+	case "ipip", "sit", "ip6tnl":
+		underlay = nl.IFLA_IPTUN_LINK
+	case "gre", "gretap", "ip6gre", "ip6gretap":
+		underlay = nl.IFLA_GRE_LINK
 	}
 	for kind, value := range attributes(data) {
-		switch kind {
-		case nl.IFLA_VXLAN_LINK:
+		switch {
+		case kind == underlay && underlay != 0:
 			l.underlay = int(u32(value, 0))
-		case nl.IFLA_VXLAN_PORT:
-			l.vxlanPort = be16(value)
+		case kind == port && port != 0:
+			l.tunnelPort = be16(value)
 		}
 	}
 }

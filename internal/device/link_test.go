@@ -26,7 +26,7 @@ func TestParseLink(t *testing.T) {
 			attr(unix.IFLA_LINKINFO|unix.NLA_F_NESTED,
 				attr(1, []byte("vxlan\x00")),                               // IFLA_INFO_KIND
 				attr(2, attr(3, words(2)), attr(15, []byte{0x21, 0x18})))), // IFLA_INFO_DATA: IFLA_VXLAN_LINK, _PORT in network order
-			link{index: 7, name: "flannel.1", kind: "vxlan", encap: unix.ARPHRD_ETHER, up: true, mtu: 1450, underlay: 2, vxlanPort: 8472}, true},
+			link{index: 7, name: "flannel.1", kind: "vxlan", encap: unix.ARPHRD_ETHER, up: true, mtu: 1450, underlay: 2, tunnelPort: 8472}, true},
 		{"veth to another namespace, in a bridge", slices.Concat(header(unix.ARPHRD_ETHER, 8, 0),
 			attr(unix.IFLA_IFNAME, []byte("veth1\x00")), attr(unix.IFLA_LINK, words(2)), attr(unix.IFLA_MASTER, words(5)),
 			attr(unix.IFLA_LINK_NETNSID, words(0)), attr(unix.IFLA_LINKINFO, attr(1, []byte("veth\x00")))),

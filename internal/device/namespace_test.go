@@ -160,7 +160,7 @@ func TestList(t *testing.T) {
 	}{
 		{record.Device{Index: eth0, Name: "eth0", Kind: "veth", Role: record.RoleUplink, Lowest: true, Up: true, MTU: 1500, Ethernet: true}, tbfText},
 		{record.Device{Index: macvlan, Name: "mac0", Kind: "macvlan", Role: record.RoleUplink, Lower: []int{eth0}, MTU: 1500, Ethernet: true}, noqueue},
-		{record.Device{Index: overlay, Name: "vxlan.calico", Kind: "vxlan", Role: record.RoleOverlay, Up: true, MTU: 1400, Ethernet: true, VXLANPort: 8472}, comcastText},
+		{record.Device{Index: overlay, Name: "vxlan.calico", Kind: "vxlan", Role: record.RoleOverlay, Up: true, MTU: 1400, Ethernet: true, TunnelPort: 8472}, comcastText},
 		{record.Device{Index: cali, Name: "cali0123456789a", Kind: "veth", Role: record.RolePod, Lowest: true, Up: true, MTU: 1500, Ethernet: true}, noqueue},
 		{record.Device{Index: cni0, Name: "cni0", Kind: "bridge", Role: record.RoleBridge, Lower: []int{slave}, MTU: 1500, Ethernet: true}, noqueue},
 		{record.Device{Index: slave, Name: "veth0a1b2c3d", Kind: "veth", Role: record.RolePod, Lowest: true, Up: true, MTU: 1500, Ethernet: true}, noqueue},

@@ -39,16 +39,16 @@ func newState(links []link, qdiscs, classes []node) State {
 	var s State
 	for _, l := range links {
 		s.Devices = append(s.Devices, record.Device{
-			Index:     l.index,
-			Name:      l.name,
-			Kind:      l.kind,
-			Role:      found.role[l.index],
-			Up:        l.up,
-			MTU:       l.mtu,
-			Lower:     found.lower[l.index],
-			Ethernet:  l.ethernet(),
-			VXLANPort: l.vxlanPort,
-			Root:      tree(byDevice[l.index], classesOf[l.index]),
+			Index:      l.index,
+			Name:       l.name,
+			Kind:       l.kind,
+			Role:       found.role[l.index],
+			Up:         l.up,
+			MTU:        l.mtu,
+			Lower:      found.lower[l.index],
+			Ethernet:   l.ethernet(),
+			TunnelPort: l.tunnelPort,
+			Root:       tree(byDevice[l.index], classesOf[l.index]),
 		})
 		if l.name == "kube-ipvs0" {
 			continue

@@ -90,7 +90,7 @@ func TestWatcherFollowsLinks(t *testing.T) {
 
 	vxlan := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vx0"}, VxlanId: 9, Port: 4789}
 	addLink(t, vxlan)
-	await(t, states, "vx0", func(s State) bool { return named(s, "vx0").VXLANPort == 4789 })
+	await(t, states, "vx0", func(s State) bool { return named(s, "vx0").TunnelPort == 4789 })
 
 	try(t, netlink.LinkSetNsFd(l, int(other)))
 	await(t, states, "eth9 gone to another namespace, its address with it", func(s State) bool {

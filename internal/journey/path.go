@@ -55,6 +55,9 @@ type Path struct {
 	// At is the stage that the packet of an open journey is in since its last hook, or in which that of a
 	// dropped one was lost, and how long it was there. It is the zero Step in a finished journey.
 	At Step
+	// Counted is how many of the steps the packet had passed before a qdisc split it: they are in that packet's own
+	// record, and this is one of its segments'.
+	Counted int
 	// Class tells of a drop what kind of loss it is, if it is one.
 	Class Class
 

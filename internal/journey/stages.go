@@ -39,6 +39,7 @@ func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
 		return Path{}, ErrDevice
 	}
 	first := a
+	splitAt := splitHop(rec)
 	for i, to := range hops[1:] {
 		b := a
 		if to.Ifindex != from.Ifindex {
@@ -58,6 +59,9 @@ func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
 		step.Delay = to.Time - from.Time
 		p.add(step)
 		from, a = to, b
+		if i+1 == splitAt {
+			p.Counted = p.n
+		}
 	}
 
 	p.Direction = direction(rec.Kind, first, hops[0].Hook, a, from.Hook)
@@ -74,7 +78,7 @@ func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
 			return Path{}, ErrOrder
 		}
 		if rec.Kind == record.Split {
-			s := splitting(from.Hook, a)
+			s := splitting(rec, from.Hook, a)
 			s.Delay = end - from.Time
 			p.add(s)
 			break
@@ -163,14 +167,27 @@ func between(from record.Hook, a *Device, to record.Hook, b *Device) Step {
 	return Step{}
 }
 
+// splitHop is the index of the hop after which a segment's packet was split; -1 in records of whole packets.
+func splitHop(rec *record.Record) int {
+	hop := rec.SplitAt - 1
+	if rec.Kind == record.Split {
+		return -1
+	}
+	if rec.Skipped > 0 && hop >= hopsFirst {
+		return max(hopsFirst-1, hop-rec.Skipped)
+	}
+	return hop
+}
+
 // splitting is the stage that ends with the free of a software GSO split's original.
-func splitting(last record.Hook, at *Device) Step {
-	if last != record.Egress {
-		// After a dequeue the queue has been timed; what follows is the splitting itself.
+func splitting(rec *record.Record, last record.Hook, at *Device) Step {
+	if last != record.Egress || rec.SplitAt > 0 {
+		// After a dequeue the queue has been timed, and when a packet was split before it, its segments time it:
+		// this is the splitting itself.
 		return Step{Stage: Unknown, Device: at, Untimed: true}
 	}
-	// Without a dequeue the packet either bypassed an empty qdisc (sch_direct_xmit splits it then), or was
-	// split when it was enqueued, so that only its segments waited.
+	// Without a dequeue the packet bypassed an empty qdisc (sch_direct_xmit splits it then). Or a qdisc split it
+	// that the programs did not know of yet: then only its segments waited.
 	return Step{Stage: Queue, Device: at, NoQueue: !at.Queues, Untimed: at.Splits}
 }
 

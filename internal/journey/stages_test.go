@@ -30,10 +30,15 @@ var hooks = map[string]record.Hook{
 	"I": record.Ingress, "E": record.Egress, "D": record.Dequeue, "X": record.Xmit, "F": record.Free,
 }
 
-// rec makes a record of hops as "I cali1 0" (hook, device, microseconds since the first).
+// rec makes a record of hops as "I cali1 0" (hook, device, microseconds since the first), with "/2" behind the last
+// that of a packet split after two.
 func rec(t testing.TB, kind record.Kind, hops string) *record.Record {
 	t.Helper()
 	r := &record.Record{Kind: kind, Placed: true, Weight: 1, Segments: 1}
+	hops, splitAt, _ := strings.Cut(hops, "/")
+	if splitAt != "" {
+		r.SplitAt = int(splitAt[0] - '0')
+	}
 	for hop := range strings.SplitSeq(hops, ",") {
 		var hook, name string
 		var micros int
@@ -70,8 +75,12 @@ func (p *Path) String() string {
 		return text
 	}
 	var steps []string
-	for _, s := range p.Steps() {
-		steps = append(steps, one(s))
+	for i, s := range p.Steps() {
+		text := one(s)
+		if i < p.Counted {
+			text += " counted"
+		}
+		steps = append(steps, text)
 	}
 	text := fmt.Sprintf("%s %d: %s", p.Direction, p.Total.Microseconds(), strings.Join(steps, ", "))
 	if p.At.Stage != "" {
@@ -120,6 +129,14 @@ func TestStages(t *testing.T) {
 		{"split without a qdisc", record.Split, "I cali1 0, E tunl0 5, F tunl0 9",
 			"out 9: forward tunl0 5, queue tunl0 4 noqueue"},
 		{"split at enqueue", record.Split, "I cali1 0, E tbf0 5, F tbf0 9", "out 9: forward tbf0 5, queue tbf0 4 untimed"},
+
+		{"split at enqueue, going on", record.Split, "I cali1 0, E tbf0 5, F tbf0 9/2",
+			"out 9: forward tbf0 5, unknown tbf0 4 untimed"},
+		{"a segment of that", record.Finished, "I cali1 0, E tbf0 5, D tbf0 105, X tbf0 107, E eth0 110, X eth0 111/2",
+			"out 111: forward tbf0 5 counted, queue tbf0 102, encap tbf0 3, queue eth0 1"},
+		{"a segment of the node's own", record.Finished, "E tbf0 0, D tbf0 105, X tbf0 107, E eth0 110, X eth0 111/1",
+			"out 111: queue tbf0 107, encap tbf0 3, queue eth0 1"},
+		{"a segment that waits", record.Open, "I cali1 0, E tbf0 5/2", "out 5: forward tbf0 5 counted | queue tbf0 0"},
 
 		{"open in a queue", record.Open, "I cali1 0, E slow0 5", "out 5: forward slow0 5 | queue slow0 0"},
 		{"open behind a dequeue", record.Open, "I cali1 0, E slow0 5, D slow0 25",

@@ -173,7 +173,8 @@ func (q tbf) add(h *netlink.Handle, link netlink.Link) error {
 		QdiscAttrs: qdiscAttrs(link, netlink.HANDLE_ROOT, handleRoot),
 		Rate:       q.rate,
 		Limit:      uint32(q.limit),
-		Buffer:     netlink.Xmittime(q.rate, uint32(q.burst)),
+		// It is cut to whole microseconds: so one more, or packets of the largest size would all be dropped.
+		Buffer: netlink.Xmittime(q.rate, uint32(q.burst+q.rate/1e6+1)),
 	})
 	if err != nil {
 		return fmt.Errorf("add tbf to %s: %w", link.Attrs().Name, err)

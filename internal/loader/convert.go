@@ -49,6 +49,7 @@ func convertJourney(j *bpfobj.TracerJourney, r *record.Record) {
 	r.First, r.Last = convertFlow(&j.First), convertFlow(&j.Last)
 	r.SKBBytes, r.IPBytes, r.WireBytes = j.SkbBytes, j.IpBytes, j.WireBytes
 	r.Segments, r.Weight = uint32(j.Segments), j.Weight
+	r.SplitAt = int(j.SplitAt)
 	r.Encapsulated = j.Flags&uint8(bpfobj.TracerFlagFLAG_ENCAP) != 0
 	r.Fragment = j.Flags&uint8(bpfobj.TracerFlagFLAG_FRAGMENT) != 0
 	r.Placed = j.Flags&uint8(bpfobj.TracerFlagFLAG_UNPLACED) == 0

@@ -49,7 +49,8 @@ const annotated = `
 	03 00                                            #   segments: 3
 	09                                               #   hops: 9
 	12                                               #   flags: FLAG_ENCAP | FLAG_LAST
-	00 00 00 00                                      #   pad
+	02                                               #   split_at: 2
+	00 00 00                                         #   pad
 `
 
 func bytesOf(t *testing.T, annotated string) []byte {
@@ -95,7 +96,7 @@ func TestConvert(t *testing.T) {
 			{Hook: record.Dequeue, Ifindex: 18, Time: 8}, {Hook: record.Free, Ifindex: 19, Time: 9},
 		},
 		Len: 8, Skipped: 1,
-		SKBBytes: 62, IPBytes: 48, WireBytes: 112, Segments: 3, Weight: 16,
+		SKBBytes: 62, IPBytes: 48, WireBytes: 112, Segments: 3, Weight: 16, SplitAt: 2,
 		Encapsulated: true, Placed: true,
 		Reason: "QDISC_DROP", Location: "somewhere", Time: 10 * time.Second,
 	}
@@ -115,7 +116,7 @@ func TestLayout(t *testing.T) {
 		{"mark", unsafe.Sizeof(bpfobj.TracerMark{}), 8},
 		{"bucket", unsafe.Sizeof(bpfobj.TracerBucket{}), 1024},
 		{"record", unsafe.Sizeof(bpfobj.TracerRecord{}), 248},
-		{"config", unsafe.Sizeof(bpfobj.TracerConfig{}), 64},
+		{"config", unsafe.Sizeof(bpfobj.TracerConfig{}), 88},
 		{"annotated record", uintptr(len(bytesOf(t, annotated))), 248},
 	} {
 		if size.got != size.want {

@@ -30,7 +30,7 @@ func flow(src, dst string, srcPort, dstPort uint16, protocol uint8) record.Flow 
 // TestBegin parses one packet of each kind at a first hook.
 func TestBegin(t *testing.T) {
 	t.Parallel()
-	k := newKernel(t, bpfobj.TracerConfig{VxlanPort: [8]uint16{hostOrder(4789), hostOrder(8472)}})
+	k := newKernel(t, bpfobj.TracerConfig{VxlanPort: [8]uint16{hostOrder(4789), hostOrder(8472)}, GenevePort: [8]uint16{hostOrder(6081)}})
 	segment := tcp(4000, 80, 1000, "hello")
 	inner := ipv4{src: pod1, dst: pod2, protocol: 6, id: 7}.over(segment)
 	innerFlow := flow(pod1, pod2, 4000, 80, 6)
@@ -84,6 +84,21 @@ func TestBegin(t *testing.T) {
 			want: innerFlow, ipBytes: len(inner), encapsulated: true},
 		{name: "no vxlan on another port", packet: join(ethernet(unix.ETH_P_IP), datagram(4790, vxlan(join(ethernet(unix.ETH_P_IP), inner)))),
 			want: flow(node1, node2, 555, 4790, 17), ipBytes: 20 + 8 + 8 + 14 + len(inner)},
+		{name: "ipv6 in ipv4 (sit)", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: node1, dst: node2, protocol: 41}.over(inner6)),
+			want: flow("fd00::1", "fd00::2", 5, 53, 17), ipBytes: len(inner6), encapsulated: true},
+		{name: "ipv4 in ipv6 with an encapsulation limit (ip6tnl)", packet: join(ethernet(unix.ETH_P_IPV6), ipv6("fd01::1", "fd01::2", 60,
+			join([]byte{4, 0, 4, 1, 4, 1, 1, 0}, inner))), want: innerFlow, ipBytes: len(inner), encapsulated: true},
+		{name: "gre", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: node1, dst: node2, protocol: 47}.over(join([]byte{0, 0, 8, 0}, inner))),
+			want: innerFlow, ipBytes: len(inner), encapsulated: true},
+		{name: "gre with checksum, key and sequence, to an ethernet inside", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: node1, dst: node2, protocol: 47}.over(
+			join([]byte{0xb0, 0, 0x65, 0x58}, make([]byte, 12), ethernet(unix.ETH_P_IPV6), inner6))),
+			want: flow("fd00::1", "fd00::2", 5, 53, 17), ipBytes: len(inner6), encapsulated: true},
+		{name: "pptp's gre is no tunnel of ours", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: node1, dst: node2, protocol: 47}.over(join([]byte{0x30, 1, 0x88, 0x0b}, inner))),
+			want: flow(node1, node2, 0, 0, 47), ipBytes: 24 + len(inner)},
+		{name: "geneve", packet: join(ethernet(unix.ETH_P_IP), datagram(6081, geneve(nil, join(ethernet(unix.ETH_P_IP), inner)))),
+			want: innerFlow, ipBytes: len(inner), encapsulated: true},
+		{name: "geneve with options", packet: join(ethernet(unix.ETH_P_IP), datagram(6081, geneve(make([]byte, 12), join(ethernet(unix.ETH_P_IPV6), inner6)))),
+			want: flow("fd00::1", "fd00::2", 5, 53, 17), ipBytes: len(inner6), encapsulated: true},
 		{name: "short udp", packet: join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 17}.over(udp(1, 2, []byte("abc")))),
 			want: flow(pod1, pod2, 1, 2, 17), ipBytes: 31},
 	} {

@@ -16,6 +16,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
 	"tracer/internal/record"
@@ -53,7 +54,8 @@ type Loader struct {
 	omitted   []Omission
 	seen      map[int]time.Duration // when a device was first given to SetDevices
 	made      map[int]string        // devices with a clsact qdisc of ours
-	addresses map[netip.Addr]bool
+	addresses map[[16]byte]bool     // in the kernel's maps, as the next
+	splitting map[uint32]bool
 }
 
 // New locks the calling thread's network namespace, sweeps what a tracer before us left there, loads the programs
@@ -65,7 +67,7 @@ func New(opts Options) (_ *Loader, err error) {
 	}
 	l := &Loader{
 		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
-		made: map[int]string{}, addresses: map[netip.Addr]bool{},
+		made: map[int]string{}, addresses: map[[16]byte]bool{}, splitting: map[uint32]bool{},
 	}
 	defer func() {
 		if err != nil {
@@ -150,8 +152,8 @@ func (l *Loader) Features() Features { return l.features }
 // Files are the namespace's.
 func (l *Loader) Files() Files { return l.files }
 
-// SetDevices makes the attachments those that PlanHooks wants for these devices, and tells the programs the VXLAN
-// ports and the namespace's own addresses. Devices come and go while this runs: a hook that fails is reported by
+// SetDevices makes the attachments those that PlanHooks wants for these devices, and tells the programs the tunnels'
+// ports, the qdiscs that split, and the namespace's own addresses. Devices come and go while this runs: a hook that fails is reported by
 // Hooks and tried again the next time.
 func (l *Loader) SetDevices(devices []record.Device, addresses []netip.Addr) error {
 	now := Monotonic()
@@ -189,39 +191,70 @@ func (l *Loader) configure(devices []record.Device, addresses []netip.Addr) erro
 	if err := l.objects.Settings.Get(&settings); err != nil {
 		return fmt.Errorf("read the programs' configuration: %w", err)
 	}
-	before := settings.VxlanPort
-	clear(settings.VxlanPort[:])
-	ports := settings.VxlanPort[:0]
+	before := settings
+	settings.VxlanPort, settings.GenevePort = tunnelPorts(devices, "vxlan"), tunnelPorts(devices, "geneve")
+
+	// A full map leaves journeys to some addresses without an end, counted as vanished.
+	addressSet := make(map[[16]byte]bool, len(addresses))
+	for _, a := range addresses {
+		addressSet[a.As16()] = true
+	}
+	if err := setKeys(l.objects.LocalAddresses, l.addresses, addressSet); err != nil {
+		return fmt.Errorf("tell the programs this node's addresses: %w", err)
+	}
+	// Or leaves packets that a qdisc splits untimed there, counted as split.
+	splitting := map[uint32]bool{}
 	for _, d := range devices {
-		port := hostOrder(d.VXLANPort)
-		if port != 0 && !slices.Contains(ports, port) && len(ports) < cap(ports) {
-			ports = append(ports, port)
+		if d.Root.Splits() {
+			splitting[uint32(d.Index)] = true
 		}
 	}
-	if settings.VxlanPort != before {
+	if err := setKeys(l.objects.Splitting, l.splitting, splitting); err != nil {
+		return fmt.Errorf("tell the programs which qdiscs split packets: %w", err)
+	}
+	settings.Splitting = uint32(len(l.splitting))
+
+	if settings != before {
 		if err := l.objects.Settings.Set(settings); err != nil {
 			return fmt.Errorf("configure the programs: %w", err)
 		}
 	}
-	want := make(map[netip.Addr]bool, len(addresses))
-	for _, a := range addresses {
-		want[a] = true
-		if l.addresses[a] {
+	return nil
+}
+
+// tunnelPorts are those of the devices of a kind, as the programs compare them.
+func tunnelPorts(devices []record.Device, kind string) (ports [bpfobj.TracerTableTUNNEL_PORTS_MAX]uint16) {
+	found := ports[:0]
+	for _, d := range devices {
+		port := hostOrder(d.TunnelPort)
+		if d.Kind == kind && port != 0 && !slices.Contains(found, port) && len(found) < len(ports) {
+			found = append(found, port)
+		}
+	}
+	return ports
+}
+
+// setKeys makes the keys of a map in the kernel, which holds has, those of want, as far as there is room.
+func setKeys[K comparable](m *ebpf.Map, has, want map[K]bool) error {
+	for key := range has {
+		if want[key] {
 			continue
 		}
-		if err := l.objects.LocalAddresses.Put(a.As16(), uint8(1)); err != nil {
-			// A full map leaves journeys to that address without an end; they are counted as vanished.
-			break
+		if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
 		}
-		l.addresses[a] = true
+		delete(has, key)
 	}
-	for a := range l.addresses {
-		if !want[a] {
-			if err := l.objects.LocalAddresses.Delete(a.As16()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-				return fmt.Errorf("forget address %v: %w", a, err)
-			}
-			delete(l.addresses, a)
+	for key := range want {
+		if has[key] {
+			continue
 		}
+		if err := m.Put(key, uint8(1)); errors.Is(err, unix.E2BIG) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		has[key] = true
 	}
 	return nil
 }

@@ -213,6 +213,10 @@ func udp(src, dst uint16, payload []byte) []byte {
 
 func vxlan(inner []byte) []byte { return append([]byte{8, 0, 0, 0, 0, 0, 1, 0}, inner...) }
 
+func geneve(options, inner []byte) []byte {
+	return join([]byte{byte(len(options) / 4), 0, 0x65, 0x58, 0, 0, 1, 0}, options, inner)
+}
+
 func join(parts ...[]byte) (b []byte) {
 	for _, p := range parts {
 		b = append(b, p...)

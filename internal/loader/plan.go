@@ -103,15 +103,24 @@ func leaveOut(d record.Device) string {
 
 // blindSpots are what the hooks at a device do not show.
 func blindSpots(d record.Device) (spots []Omission) {
-	if d.Role == record.RoleOverlay && d.Kind != "ipip" && d.Kind != "vxlan" {
+	if d.Role == record.RoleOverlay && !followed(d.Kind) {
 		spots = append(spots, Omission{Hook: "encap", Device: d.Name,
 			Reason: "a tunnel of kind " + d.Kind + " is not looked into: packets are followed up to this device, not beyond"})
 	}
 	if d.Root.Splits() {
 		spots = append(spots, Omission{Hook: "queue", Device: d.Name,
-			Reason: "its qdisc splits large TCP packets when it takes them in: the time of those is not measured"})
+			Reason: "its qdisc splits large packets when it takes them in: of the segments the first and the last are timed"})
 	}
 	return spots
+}
+
+// followed tells of a kind of tunnel whether parse.bpf.h finds the inner packet in the outer one.
+func followed(kind string) bool {
+	switch kind {
+	case "ipip", "sit", "ip6tnl", "vxlan", "geneve", "gre", "gretap", "ip6gre", "ip6gretap":
+		return true
+	}
+	return false
 }
 
 // programs are the tc programs for a device, by its link layer and by whether packets leave the namespace there.

@@ -57,8 +57,8 @@ type Device struct {
 	Lower []int `json:"lower,omitempty"`
 	// Ethernet tells whether packets at tc start with a link-layer header.
 	Ethernet bool `json:"ethernet"`
-	// VXLANPort is the UDP destination port of a vxlan device, else 0.
-	VXLANPort uint16 `json:"vxlan_port,omitempty"`
+	// TunnelPort is the UDP destination port of a vxlan or geneve device, else 0.
+	TunnelPort uint16 `json:"tunnel_port,omitempty"`
 	// Root is the root qdisc of the way out; its Kind is "noqueue" where nothing is queued.
 	Root Qdisc `json:"root_qdisc"`
 	// Changed is when the root qdisc's tree was last seen to change; zero if never since start.

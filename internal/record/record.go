@@ -91,6 +91,11 @@ type Record struct {
 	// Weight is how many packets this one stands for: the inverse of the probability by which it was sampled.
 	Weight uint32
 
+	// SplitAt is how many hooks the packet had passed when the qdisc that took it in split it; 0 if none did. Then
+	// there are a record of kind Split for the packet, and one for its first and one for its last segment, which
+	// begin with the same hooks: Segments is 1 there, and the packet is not to be counted again.
+	SplitAt int
+
 	Encapsulated bool // seen inside a tunnel header at some hook
 	Fragment     bool
 

@@ -49,19 +49,23 @@ type hooksBucket struct {
 		Segments  uint16
 		Hops      uint8
 		Flags     uint8
-		Pad       uint32
+		SplitAt   uint8
+		Pad       [3]uint8
 	}
 	Pad [8]uint64
 }
 
 type hooksConfig struct {
 	_            structs.HostLayout
+	QuietReasons [4]uint64
+	VxlanPort    [8]uint16
+	GenevePort   [8]uint16
 	Netns        uint32
 	SampleN      uint32
 	WakeupBytes  uint32
+	Splitting    uint32
+	Zero         uint32
 	Pad          uint32
-	VxlanPort    [8]uint16
-	QuietReasons [4]uint64
 }
 
 type hooksCounter uint32
@@ -162,7 +166,8 @@ type hooksScene struct {
 		Segments  uint16
 		Hops      uint8
 		Flags     uint8
-		Pad       uint32
+		SplitAt   uint8
+		Pad       [3]uint8
 	}
 }
 
@@ -175,6 +180,7 @@ const (
 	hooksMapInflight       = "inflight"
 	hooksMapLocalAddresses = "local_addresses"
 	hooksMapRecords        = "records"
+	hooksMapSplitting      = "splitting"
 	hooksProgClock         = "clock"
 	hooksProgDequeue       = "dequeue"
 	hooksProgEmpty         = "empty"
@@ -253,6 +259,7 @@ type hooksMapSpecs struct {
 	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
+	Splitting      *ebpf.MapSpec `ebpf:"splitting"`
 }
 
 // hooksVariableSpecs contains global variables before they are loaded into the kernel.
@@ -291,6 +298,7 @@ type hooksMaps struct {
 	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
 	Records        *ebpf.Map `ebpf:"records"`
+	Splitting      *ebpf.Map `ebpf:"splitting"`
 }
 
 func (m *hooksMaps) Close() error {
@@ -300,6 +308,7 @@ func (m *hooksMaps) Close() error {
 		m.Inflight,
 		m.LocalAddresses,
 		m.Records,
+		m.Splitting,
 	)
 }
 

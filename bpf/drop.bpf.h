@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* Drops: never sampled, and placed by the packet's slot. */
+#ifndef TRACER_DROP_BPF_H
+#define TRACER_DROP_BPF_H
+
+static __always_inline bool quiet(__u32 reason)
+{
+	return reason < 256 && settings.quiet_reasons[reason >> 6 & 3] >> (reason & 63) & 1;
+}
+
+/* Makes a journey of one hook for a drop of which only the packet and its last place are known. */
+static __always_inline void lone_drop(struct journey *j, struct sk_buff *skb, const struct packet *p, __u8 hook,
+				      __u32 ifindex, __u64 now)
+{
+	struct gso gso;
+
+	gso_of(skb, &gso);
+	j->fingerprint = p->fingerprint;
+	j->outer = p->outer;
+	j->first = p->flow;
+	j->last = p->flow;
+	j->skb_bytes = skb->len;
+	j->ip_bytes = p->ip_bytes;
+	j->wire_bytes = skb->len;
+	j->weight = 1;
+	j->segments = gso.segments ? gso.segments : 1;
+	j->time_ns[0] = now;
+	j->ifindex[0] = ifindex;
+	j->hook[0] = hook;
+	j->hops = 1;
+}
+
+/* A loss without a slot: the packet was at no hook before. */
+static __always_inline void dropped_unplaced(struct sk_buff *skb, struct packet *p, __u64 location, __u32 reason)
+{
+	struct net_device *dev = skb->dev;
+	struct journey j = { .flags = p->flags | FLAG_UNPLACED };
+
+	/* Sockets and some qdiscs keep other things in skb->dev; then this reads nothing that matches. */
+	if (!dev || !traced(dev))
+		return;
+	lone_drop(&j, skb, p, HOOK_FREE, dev->ifindex, bpf_ktime_get_ns());
+	count(COUNT_DROPPED);
+	send(&j, RECORD_DROP, reason, location, j.time_ns[0]);
+}
+
+static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 reason)
+{
+	__u64 key = key_of(skb);
+	struct bucket *b = bucket_of(key);
+	struct packet p;
+
+	if (!b)
+		return;
+	__u32 way = find(b, key);
+	if (quiet(reason)) {
+		if (way < WAYS)
+			vanish(b, way);
+		return;
+	}
+	if (parse_skb(skb, &p) != PARSED)
+		return;
+	if (way < WAYS)
+		way = find_packet(b, key, &p);
+	if (way >= WAYS) {
+		b = waiting_segment(&p, &way);
+		if (!b) {
+			dropped_unplaced(skb, &p, location, reason);
+			return;
+		}
+	}
+	struct journey *j = &b->journey[way];
+	struct mark m = b->mark[way];
+	__u64 now = bpf_ktime_get_ns();
+	/* Drops are never sampled: the mark tells where, the packet itself the rest. */
+	if (m.flags & FLAG_LIGHT)
+		lone_drop(j, skb, &p, m.hook, m.ifindex, now);
+	pass(b, way, HOOK_FREE, m.ifindex, now, m.flags);
+	count(COUNT_DROPPED);
+	send(j, RECORD_DROP, reason, location, now);
+	clear(b, way);
+}
+
+#endif
