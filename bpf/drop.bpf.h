@@ -58,7 +58,7 @@ static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 r
 			vanish(b, way);
 		return;
 	}
-	if (parse_skb(skb, &p) != PARSED)
+	if (!is_ip(skb) || parse_skb(skb, &p) != PARSED)
 		return;
 	if (way < WAYS)
 		way = find_packet(b, key, &p);

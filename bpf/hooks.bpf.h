@@ -297,7 +297,7 @@ static __always_inline void consumed(struct sk_buff *skb)
 		hand_over(b, way, key);
 		return;
 	}
-	/* By its contents: the split of a tunnel's packet has moved the network header to the inner one. */
+	/* By its contents: the split of a tunnel's packet has moved the network header to the inner one's. */
 	if (parse_skb(skb, &p) != PARSED || !same_packet(b, way, &p)) {
 		give_up(b, way);
 		return;

@@ -469,13 +469,11 @@ static __always_inline __u64 linear_end(struct sk_buff *skb)
 	return (__u64)skb->data + skb->len - skb->data_len;
 }
 
-/* Parses what a tracepoint sees, from the network header that the stack has set. */
+/* Parses the IP packet that a tracepoint sees, from the network header that the stack has set. */
 static __always_inline enum parsed parse_skb(struct sk_buff *skb, struct packet *p)
 {
 	struct source from = { .start = network_header(skb), .end = linear_end(skb) };
 
-	if (!is_ip(skb))
-		return NOT_IP;
 	from.length = from.end + skb->data_len - from.start;
 	return parse_headers(&from, IP, 0, p);
 }

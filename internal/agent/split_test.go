@@ -3,12 +3,17 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"tracer/internal/journey"
 	"tracer/internal/lab"
@@ -114,4 +119,70 @@ func TestSplit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSoftwareSegmentation sends large packets through a tunnel over a card that cannot segment them: the kernel does
+// it behind the card's queue, where the packet's journey ends.
+func TestSoftwareSegmentation(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, lab.DefaultLoad())
+	cache, _ := c.lab.Pod("cache")
+	api, _ := c.lab.Pod(lab.API)
+	if err := c.lab.Node(1).Do(func() error { return setTSO("eth0", false) }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	records, _ := c.agents[0].Subscribe(ctx, func(r *record.Record) bool {
+		return r.Kind == record.Split && r.First.Destination.Addr() == api.Address
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- bulk(ctx, cache, api, api.Address) }()
+	for range 100 {
+		select {
+		case r := <-records:
+			var hooks []string
+			for _, h := range r.Path() {
+				hooks = append(hooks, h.Hook.String())
+			}
+			if want := []string{"ingress", "egress", "xmit", "egress", "free"}; !slices.Equal(hooks, want) {
+				t.Fatalf("hooks %v, want %v", hooks, want)
+			}
+			if r.Segments < 2 || r.SplitAt != 0 || !r.Encapsulated {
+				t.Errorf("%d segments, split at %d, encapsulated %v", r.Segments, r.SplitAt, r.Encapsulated)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("no packet was split")
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if counters, err := c.agents[0].loader.Counters(); err != nil || counters.Mismatches+counters.Torn != 0 {
+		t.Errorf("%+v, %v", counters, err)
+	}
+}
+
+// setTSO switches the segmentation of TCP by a device of the calling thread's network namespace, as `ethtool -K` does.
+func setTSO(device string, on bool) error {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(socket)
+	value := struct{ command, on uint32 }{command: unix.ETHTOOL_STSO}
+	if on {
+		value.on = 1
+	}
+	request := struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}{data: unsafe.Pointer(&value)}
+	copy(request.name[:], device)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(socket), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
+		return fmt.Errorf("ethtool -K %s tso: %w", device, errno)
+	}
+	return nil
 }
