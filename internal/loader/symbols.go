@@ -30,19 +30,32 @@ func newKernelSymbols() *kernelSymbols {
 		open:      func() (io.ReadCloser, error) { return os.Open("/proc/kallsyms") },
 	}
 	if spec, err := btf.LoadKernelSpec(); err == nil {
-		s.addReasons(spec)
+		s.addReasons(spec, "skb_drop_reason")
+		s.addReasons(spec, "qdisc_drop_reason")
+	}
+	// Subsystems in modules have their types there, if they are loaded.
+	for module, enum := range map[string]string{"openvswitch": "ovs_drop_reason", "mac80211": "mac80211_drop_reason"} {
+		if spec, err := btf.LoadKernelModuleSpec(module); err == nil {
+			s.addReasons(spec, enum)
+		}
 	}
 	return s
 }
 
-// addReasons takes the core reasons from enum skb_drop_reason.
-func (s *kernelSymbols) addReasons(spec *btf.Spec) {
+// addReasons takes the reasons of an enum. Those of a subsystem have its number in their upper half, and a first
+// value, with nothing in the lower half, that no drop has.
+func (s *kernelSymbols) addReasons(spec *btf.Spec, enum string) {
 	var reasons *btf.Enum
-	if spec.TypeByName("skb_drop_reason", &reasons) != nil {
+	if spec.TypeByName(enum, &reasons) != nil {
 		return
 	}
+	subsystem := enum != "skb_drop_reason"
 	for _, v := range reasons.Values {
-		s.reasons[uint32(v.Value)] = strings.TrimPrefix(v.Name, "SKB_DROP_REASON_")
+		number := uint32(v.Value)
+		if subsystem && (number>>16 == 0 || number&0xffff == 0) {
+			continue
+		}
+		s.reasons[number] = strings.TrimPrefix(v.Name, "SKB_DROP_REASON_")
 	}
 }
 
