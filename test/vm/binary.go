@@ -97,13 +97,13 @@ func (b binary) add(a *archive) error {
 }
 
 // testJob is the script that runs tests one package after the other. Its exit status is 1 if one failed.
-func testJob(tests []binary, run string, count int, timeout time.Duration) string {
+func testJob(tests []binary, run, skip string, count int, timeout time.Duration) string {
 	var job strings.Builder
 	job.WriteString("export CI=true\nstatus=0\n")
 	for _, b := range tests {
 		// -test.v=test2json marks the lines about tests, so that they cannot be mistaken for what tests print.
-		fmt.Fprintf(&job, "printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s || status=1\n",
-			quote(b.pkg), quote(b.guestDir), quote(path.Base(b.file)), count, timeout, quote(run))
+		fmt.Fprintf(&job, "printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s -test.skip=%s || status=1\n",
+			quote(b.pkg), quote(b.guestDir), quote(path.Base(b.file)), count, timeout, quote(run), quote(skip))
 	}
 	job.WriteString("exit $status\n")
 	return job.String()

@@ -14,7 +14,7 @@ func TestTestJob(t *testing.T) {
 	dir := t.TempDir()
 	var tests []binary
 	for _, b := range []struct{ name, script string }{
-		{"it's.test", `echo "$4 in $(basename "$PWD"), CI=$CI"`},
+		{"it's.test", `echo "$4 $5 in $(basename "$PWD"), CI=$CI"`},
 		{"fails.test", "exit 2"},
 	} {
 		file := filepath.Join(dir, b.name)
@@ -24,11 +24,11 @@ func TestTestJob(t *testing.T) {
 		tests = append(tests, binary{file: file, pkg: "example/" + b.name, guestDir: dir})
 	}
 	run := func(tests []binary) (string, int) {
-		cmd := exec.Command("bash", "-c", testJob(tests, "^Test'A$", 1, time.Minute))
+		cmd := exec.Command("bash", "-c", testJob(tests, "^Test'A$", "B|C", 1, time.Minute))
 		out, _ := cmd.Output()
 		return string(out), cmd.ProcessState.ExitCode()
 	}
-	first := "\x16guest: package example/it's.test\n-test.run=^Test'A$ in " + filepath.Base(dir) + ", CI=true\n"
+	first := "\x16guest: package example/it's.test\n-test.run=^Test'A$ -test.skip=B|C in " + filepath.Base(dir) + ", CI=true\n"
 	if out, code := run(tests[:1]); out != first || code != 0 {
 		t.Errorf("got %q, exit %d, want %q, exit 0", out, code, first)
 	}

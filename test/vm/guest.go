@@ -30,9 +30,7 @@ const modprobe = "#!/usr/bin/busybox sh\nexec /usr/bin/flock /modprobe.lock /usr
 // guest is the content of a machine's initramfs.
 type guest struct {
 	image image
-	job   string   // shell script that is run; none: a shell on the console
-	suite []binary // test binaries
-	extra []string // programs for /usr/local/bin
+	job   job
 }
 
 // write makes the initramfs.
@@ -58,20 +56,20 @@ func (g guest) write(ctx context.Context, name string) error {
 	if err := a.tree("/usr"+modules, filepath.Join(g.image.dir, modules)); err != nil {
 		return err
 	}
-	for _, b := range g.suite {
+	for _, b := range g.job.suite {
 		if err := b.add(a); err != nil {
 			return err
 		}
 	}
-	for _, program := range g.extra {
+	for _, program := range g.job.programs {
 		if err := a.file("/usr/local/bin/"+filepath.Base(program), program); err != nil {
 			return err
 		}
 	}
-	if g.job == "" {
+	if g.job.script == "" {
 		a.text("/shell", 0o644, "")
 	} else {
-		a.text("/job", 0o755, g.job)
+		a.text("/job", 0o755, g.job.script)
 	}
 	if err := a.close(); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -36,18 +37,23 @@ func parseKernels(table string) ([]kernel, error) {
 	return kernels, nil
 }
 
-// findKernel is the one of that name.
-func findKernel(name string) (kernel, error) {
+// findKernels are those with these names, separated by commas; "all" are all.
+func findKernels(names string) ([]kernel, error) {
 	kernels, err := parseKernels(kernelTable)
-	if err != nil {
-		return kernel{}, err
+	if err != nil || names == "all" {
+		return kernels, err
 	}
-	var names []string
+	var known []string
 	for _, k := range kernels {
-		if k.name == name {
-			return k, nil
-		}
-		names = append(names, k.name)
+		known = append(known, k.name)
 	}
-	return kernel{}, fmt.Errorf("no kernel %q: choose one of %s", name, strings.Join(names, ", "))
+	var found []kernel
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.Index(known, name)
+		if i < 0 {
+			return nil, fmt.Errorf("no kernel %q: choose all, or some of %s", name, strings.Join(known, ", "))
+		}
+		found = append(found, kernels[i])
+	}
+	return found, nil
 }

@@ -18,11 +18,15 @@ func TestKernels(t *testing.T) {
 	if want := []string{"5.10", "6.1", "6.12", "7.2"}; !slices.Equal(names, want) {
 		t.Errorf("kernels %v, want %v", names, want)
 	}
-	k, err := findKernel("6.1")
-	if err != nil || k.pattern != "linux-image-6.1.0-*-cloud-amd64" || !slices.Equal(k.suites, []string{"bookworm", "bookworm-security"}) {
-		t.Errorf("6.1 is %+v, %v", k, err)
+	found, err := findKernels("7.2,6.1")
+	if err != nil || len(found) != 2 || found[0].name != "7.2" || found[1].pattern != "linux-image-6.1.0-*-cloud-amd64" ||
+		!slices.Equal(found[1].suites, []string{"bookworm", "bookworm-security"}) {
+		t.Errorf("7.2 and 6.1 are %+v, %v", found, err)
 	}
-	if _, err := findKernel("6"); err == nil {
+	if all, err := findKernels("all"); err != nil || len(all) != len(kernels) {
+		t.Errorf("all are %+v, %v", all, err)
+	}
+	if _, err := findKernels("6"); err == nil {
 		t.Error("a kernel 6 was found")
 	}
 	for _, table := range []string{"6.1 bookworm", "6.1 bookworm linux-[image extra", "6.1 bookworm linux-[image"} {

@@ -1,11 +1,13 @@
-// Vm runs this repository's tests, or a command, or a shell, on another kernel: in an emulated machine that has
+// Vm runs this repository's tests, or a command, or a shell, on other kernels: each in an emulated machine that has
 // nothing but an initramfs.
 //
 //	go run ./test/vm -kernel 5.10 ./internal/loader
+//	go run ./test/vm -kernel all -skip 'TestSlow|TestPure' ./internal/...
 //	go run ./test/vm -kernel 6.1 -command 'tracer demo -o json'
 //	go run ./test/vm -kernel 7.2 -shell
 //
-// It exits 0 if all tests passed and none was skipped, or with the command's status.
+// It exits 0 if all tests passed and none was skipped, or with the command's status. On several kernels it runs two at
+// a time, writes what they print to files, and shows what failed.
 package main
 
 import (
@@ -13,26 +15,26 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 )
 
 type options struct {
-	kernel   string
+	kernels  []kernel
 	shell    bool
 	command  string
 	run      string
+	skip     string
 	count    int
 	timeout  time.Duration
 	memory   int
 	cache    string
+	logs     string
+	parallel int
 	files    []string
 	packages []string
 }
@@ -43,24 +45,26 @@ func main() {
 		fmt.Fprintln(os.Stderr, "vm:", err)
 		os.Exit(2)
 	}
-	// qemu dies with the thread that started it.
-	runtime.LockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code, err := run(ctx, o)
 	stop()
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "vm: kernel %s: %v\n", o.kernel, err)
+		fmt.Fprintln(os.Stderr, "vm:", err)
 	}
 	os.Exit(code)
 }
 
 func parse(args []string) (options, error) {
 	var o options
+	var names string
 	flags := flag.NewFlagSet("vm", flag.ExitOnError)
-	flags.StringVar(&o.kernel, "kernel", "", "kernel of test/vm/kernels.txt")
+	flags.StringVar(&names, "kernel", "", "kernels of test/vm/kernels.txt, separated by commas, or all")
+	flags.IntVar(&o.parallel, "parallel", 2, "how many at a time, of several kernels; each takes one CPU")
+	flags.StringVar(&o.logs, "logs", "build/guests", "directory for what guests print, of several kernels")
 	flags.BoolVar(&o.shell, "shell", false, "give a shell in the guest")
 	flags.StringVar(&o.command, "command", "", "shell command to run in the guest instead of tests")
 	flags.StringVar(&o.run, "run", "", "run only tests that match, as in go test")
+	flags.StringVar(&o.skip, "skip", "", "leave out tests that match, as in go test")
 	flags.IntVar(&o.count, "count", 1, "run each test so often")
 	flags.DurationVar(&o.timeout, "timeout", 15*time.Minute, "limit for the whole job")
 	flags.IntVar(&o.memory, "memory", 2048, "MiB of the guest")
@@ -72,12 +76,19 @@ func parse(args []string) (options, error) {
 	_ = flags.Parse(args)
 	o.packages = flags.Args()
 	switch {
-	case o.kernel == "":
+	case names == "":
 		return o, errors.New("give -kernel")
 	case o.shell && o.command != "":
 		return o, errors.New("give one of -shell and -command")
 	case !o.shell && o.command == "" && len(o.packages) == 0:
 		return o, errors.New("give packages, -command or -shell")
+	}
+	var err error
+	if o.kernels, err = findKernels(names); err != nil {
+		return o, err
+	}
+	if o.shell && len(o.kernels) > 1 {
+		return o, errors.New("give one kernel for a shell")
 	}
 	if o.cache == "" {
 		dir, err := os.UserCacheDir()
@@ -94,100 +105,28 @@ func run(ctx context.Context, o options) (int, error) {
 	if runtime.GOARCH != "amd64" {
 		return 1, fmt.Errorf("guests are amd64 and take programs of this machine, which is %s", runtime.GOARCH)
 	}
-	say := func(format string, args ...any) {
-		fmt.Fprintf(os.Stderr, "vm: "+format+"\n", args...)
-	}
-	k, err := findKernel(o.kernel)
-	if err != nil {
-		return 1, err
-	}
 	work, err := os.MkdirTemp("", "tracer-vm-")
 	if err != nil {
 		return 1, err
 	}
 	defer os.RemoveAll(work)
-	g, err := prepare(ctx, o, k, work, say)
+	j, err := newJob(ctx, o, work)
 	if err != nil {
 		return 1, err
 	}
-	m := machine{kernel: g.image.vmlinuz(), initramfs: filepath.Join(work, "initramfs"), memory: o.memory}
-	if err := g.write(ctx, m.initramfs); err != nil {
-		return 1, err
+	if len(o.kernels) > 1 {
+		return matrix(ctx, o, j, work)
 	}
-	say("booting %s", g.image.release)
-	if o.shell {
-		err := m.shell(ctx)
-		return status(err), err
-	}
-	m.console = filepath.Join(work, "console")
-	// A test's own time limit comes first and says where the test stands.
-	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout+time.Minute, fmt.Errorf("not done after %v", o.timeout+time.Minute))
-	defer cancel()
 	var r results
-	start := time.Now()
-	err = m.run(ctx, func(out io.Reader) error { return r.read(out, os.Stdout) })
-	if errors.Is(err, context.Canceled) {
+	k := o.kernels[0]
+	err = j.run(ctx, o, k, work, &r, os.Stdout)
+	switch {
+	case errors.Is(err, context.Canceled):
 		return 130, errors.New("interrupted")
+	case err != nil:
+		return max(1, r.exit), fmt.Errorf("kernel %s: %w", k.name, err)
 	}
-	if err == nil {
-		err = r.err()
-	}
-	console, readErr := os.ReadFile(m.console)
-	if !r.ended {
-		fmt.Fprintf(os.Stderr, "vm: the end of the kernel's messages:\n%s\n", tail(string(console), 60))
-	}
-	err = errors.Join(err, readErr, complaints(string(console)))
-	say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v", o.kernel, g.image.release,
-		r.passed, len(r.failed), len(r.skipped), time.Since(start).Round(time.Second))
-	if r.exit != 0 {
-		return r.exit, err
-	}
-	return status(err), err
+	return 0, nil
 }
 
-// prepare fetches the kernel and compiles what is to run on it.
-func prepare(ctx context.Context, o options, k kernel, work string, say func(string, ...any)) (guest, error) {
-	i, err := fetch(ctx, k, o.cache, say)
-	if err != nil {
-		return guest{}, fmt.Errorf("fetch it: %w", err)
-	}
-	g := guest{image: i, job: o.command, extra: o.files}
-	if len(o.packages) > 0 {
-		if g.suite, err = buildTests(ctx, work, o.packages); err != nil {
-			return guest{}, err
-		}
-	}
-	if !o.shell && o.command == "" {
-		g.job = testJob(g.suite, o.run, o.count, o.timeout)
-		return g, nil
-	}
-	program, err := buildProgram(ctx, work, "tracer/cmd/tracer")
-	if err != nil {
-		return guest{}, err
-	}
-	g.extra = append(g.extra, program)
-	return g, nil
-}
-
-func status(err error) int {
-	if err != nil {
-		return 1
-	}
-	return 0
-}
-
-func tail(s string, lines int) string {
-	all := strings.Split(strings.TrimSpace(s), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}
-
-var complaint = regexp.MustCompile(`(?m)^.*(?:BUG:|Oops:|WARNING: |Kernel panic).*$`)
-
-// complaints are the kernel's messages about faults of its own. A program that provokes one is not fit for anybody's
-// node, whatever its tests say.
-func complaints(console string) error {
-	if found := complaint.FindAllString(console, -1); found != nil {
-		return fmt.Errorf("the kernel complained: %s", strings.Join(found, "; "))
-	}
-	return nil
-}
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "vm: "+format+"\n", args...) }

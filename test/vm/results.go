@@ -20,7 +20,13 @@ type results struct {
 	failed, skipped []string
 	exit            int
 	ended           bool // the job ended by itself
+
+	test string              // the one that prints now
+	said map[string][]string // what tests printed that have not passed, by name
 }
+
+// saidLines bounds what is kept of one test.
+const saidLines = 200
 
 var testEnd = regexp.MustCompile(`^--- (PASS|FAIL|SKIP): (\S+) \(`)
 
@@ -42,17 +48,19 @@ func (r *results) read(from io.Reader, w io.Writer) error {
 
 func (r *results) line(line string, w io.Writer) {
 	text, note, marked := strings.Cut(line, marker)
-	if !marked {
-		fmt.Fprintln(w, line)
-		return
+	if !marked || text != "" { // perhaps without an end of line
+		fmt.Fprintln(w, text)
+		r.keep(text)
 	}
-	if text != "" {
-		fmt.Fprintln(w, text) // printed by a test, without an end of line
+	if !marked {
+		return
 	}
 	note = strings.ReplaceAll(note, marker, "")
 	switch {
 	case strings.HasPrefix(note, "=== "):
 		// A test begins, waits or goes on; its end is told below.
+		_, r.test, _ = strings.Cut(strings.TrimPrefix(note, "=== "), " ")
+		r.test = strings.TrimSpace(r.test)
 		return
 	case strings.HasPrefix(note, "guest: package "):
 		r.pkg = strings.TrimPrefix(note, "guest: package ")
@@ -72,11 +80,34 @@ func (r *results) line(line string, w io.Writer) {
 	switch m[1] {
 	case "PASS":
 		r.passed++
+		delete(r.said, name)
 	case "FAIL":
 		r.failed = append(r.failed, name)
 	case "SKIP":
 		r.skipped = append(r.skipped, name)
 	}
+}
+
+// keep remembers what the test prints that runs now.
+func (r *results) keep(line string) {
+	if r.said == nil {
+		r.said = map[string][]string{}
+	}
+	name := r.pkg + "." + r.test
+	if len(r.said[name]) < saidLines {
+		r.said[name] = append(r.said[name], line)
+	}
+}
+
+// output is what the failed tests printed.
+func (r *results) output() string {
+	var b strings.Builder
+	for _, name := range r.failed {
+		if lines := r.said[name]; lines != nil {
+			fmt.Fprintf(&b, "%s:\n%s\n", name, strings.Join(lines, "\n"))
+		}
+	}
+	return b.String()
 }
 
 // err is why the job is not a success, nil if it is.

@@ -14,7 +14,7 @@ func TestResults(t *testing.T) {
 	const (
 		begin = "\x16guest: package tracer/internal/lab\r\n\x16=== RUN   TestA\n"
 		pass  = "no end of line\x16--- PASS: TestA (0.01s)\n"
-		fail  = "    a_test.go:1: --- PASS: not a result (1s)\n\x16--- FAIL: TestB/one (0.01s)\n"
+		fail  = "\x16=== NAME  TestB/one\n    a_test.go:1: --- PASS: not a result (1s)\n\x16--- FAIL: TestB/one (0.01s)\n"
 		skip  = "\x16--- SKIP: TestC (0.00s)\n"
 	)
 	for name, test := range map[string]struct {
@@ -23,9 +23,11 @@ func TestResults(t *testing.T) {
 		failed, skipped []string
 		exit            int
 		err             string
+		output          string
 	}{
-		"success":    {out: begin + pass + "\x16guest: exit 0\n", passed: 1},
-		"a failure":  {out: begin + pass + fail + "\x16guest: exit 1\n", passed: 1, failed: []string{"tracer/internal/lab.TestB/one"}, exit: 1, err: "1 tests failed: tracer/internal/lab.TestB/one"},
+		"success": {out: begin + pass + "\x16guest: exit 0\n", passed: 1},
+		"a failure": {out: begin + pass + fail + "\x16guest: exit 1\n", passed: 1, failed: []string{"tracer/internal/lab.TestB/one"}, exit: 1, err: "1 tests failed: tracer/internal/lab.TestB/one",
+			output: "tracer/internal/lab.TestB/one:\n    a_test.go:1: --- PASS: not a result (1s)\n"},
 		"a skip":     {out: begin + pass + skip + "\x16guest: exit 0\n", passed: 1, skipped: []string{"tracer/internal/lab.TestC"}, err: "1 tests were skipped"},
 		"a command":  {out: "hello\n\x16guest: exit 3\n", exit: 3, err: "exit status 3"},
 		"a panic":    {out: begin + pass, passed: 1, err: "the guest stopped before its job ended"},
@@ -38,6 +40,9 @@ func TestResults(t *testing.T) {
 		}
 		if r.passed != test.passed || !slices.Equal(r.failed, test.failed) || !slices.Equal(r.skipped, test.skipped) || r.exit != test.exit {
 			t.Errorf("%s: %+v, want %+v", name, r, test)
+		}
+		if got := r.output(); got != test.output {
+			t.Errorf("%s: output of failed tests %q, want %q", name, got, test.output)
 		}
 		if err := r.err(); (err == nil) != (test.err == "") || (err != nil && !strings.HasPrefix(err.Error(), test.err)) {
 			t.Errorf("%s: error %v, want %q", name, err, test.err)
