@@ -269,12 +269,10 @@ func TestFingerprint(t *testing.T) {
 // fingerprints are those of all slots in use.
 func (k *kernel) fingerprints() (found []uint64) {
 	k.Helper()
-	var index uint32
-	var b bpfobj.TracerBucket
-	for it := k.objects.Inflight.Iterate(); it.Next(&index, &b); {
-		for way, tag := range b.Tag {
+	for i := range k.table {
+		for way, tag := range k.table[i].Tag {
 			if tag != 0 {
-				found = append(found, b.Journey[way].Fingerprint)
+				found = append(found, k.table[i].Journey[way].Fingerprint)
 			}
 		}
 	}

@@ -31,6 +31,8 @@ type Options struct {
 	Dir string
 	// SampleN starts a journey for one packet in so many, at random; 0 and 1 for every packet.
 	SampleN uint32
+
+	edit func(*ebpf.CollectionSpec) // what a test changes of the programs
 }
 
 // Loader holds the programs, what they are attached to, and the namespace's lock. SetDevices, Run and the others
@@ -121,6 +123,9 @@ func (l *Loader) load(opts Options) error {
 			spec.Programs[t.program] = &ebpf.ProgramSpec{Name: t.program, Type: ebpf.SocketFilter, License: "GPL",
 				Instructions: returnZero}
 		}
+	}
+	if opts.edit != nil {
+		opts.edit(spec)
 	}
 	if err := spec.LoadAndAssign(&l.objects, nil); err != nil {
 		return fmt.Errorf("load the programs: %w", err)

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"sync"
 	"testing"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -33,40 +35,58 @@ type skb struct {
 // kernel is a loaded set of programs that are attached nowhere.
 type kernel struct {
 	*testing.T
-	objects objects
+	*loaded
 }
 
-// objects are those of the programs that tests run: to verify all of them takes an emulated machine a while.
-type objects struct {
-	bpfobj.TracerMaps
-	bpfobj.TracerVariables
-	IngressL2 *ebpf.Program `ebpf:"ingress_l2"`
-	IngressL3 *ebpf.Program `ebpf:"ingress_l3"`
-	WireL2    *ebpf.Program `ebpf:"wire_l2"`
-	WireL3    *ebpf.Program `ebpf:"wire_l3"`
-}
-
-func (o *objects) Close() {
-	for _, p := range []*ebpf.Program{o.IngressL2, o.IngressL3, o.WireL2, o.WireL3} {
-		p.Close()
+type loaded struct {
+	objects struct {
+		bpfobj.TracerMaps
+		bpfobj.TracerVariables
+		IngressL2 *ebpf.Program `ebpf:"ingress_l2"`
+		IngressL3 *ebpf.Program `ebpf:"ingress_l3"`
+		WireL2    *ebpf.Program `ebpf:"wire_l2"`
+		WireL3    *ebpf.Program `ebpf:"wire_l3"`
 	}
-	o.TracerMaps.Close()
+	table []bpfobj.TracerBucket // the in-flight table itself
 }
 
+// Tests share the programs, one test at a time: to verify them takes an emulated machine seconds.
+var (
+	oneKernel  sync.Mutex
+	loadKernel = sync.OnceValues(load)
+)
+
+func load() (*loaded, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, err
+	}
+	var o loaded
+	if err := bpfobj.LoadTracerObjects(&o.objects, nil); err != nil {
+		return nil, err
+	}
+	const buckets = uintptr(bpfobj.TracerTableBUCKETS)
+	memory, err := unix.Mmap(o.objects.Inflight.FD(), 0, int(buckets*unsafe.Sizeof(bpfobj.TracerBucket{})),
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	o.table = unsafe.Slice((*bpfobj.TracerBucket)(unsafe.Pointer(unsafe.SliceData(memory))), buckets)
+	return &o, nil
+}
+
+// newKernel gives the test the programs, with an empty table, until it ends.
 func newKernel(t *testing.T, config bpfobj.TracerConfig) *kernel {
 	t.Helper()
-	if err := rlimit.RemoveMemlock(); err != nil {
+	oneKernel.Lock()
+	t.Cleanup(oneKernel.Unlock)
+	l, err := loadKernel()
+	if v, ok := errors.AsType[*ebpf.VerifierError](err); ok {
+		t.Fatalf("%+v", v)
+	} else if err != nil {
 		t.Fatal(err)
 	}
-	k := &kernel{T: t}
-	if err := bpfobj.LoadTracerObjects(&k.objects, nil); err != nil {
-		var v *ebpf.VerifierError
-		if errors.As(err, &v) {
-			t.Fatalf("%+v", v)
-		}
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { k.objects.Close() })
+	k := &kernel{T: t, loaded: l}
+	k.reset()
 	config.WakeupBytes = 1 << 20
 	if err := k.objects.Settings.Set(config); err != nil {
 		t.Fatal(err)
@@ -87,13 +107,9 @@ func (k *kernel) each(name string, f func(k *kernel)) {
 // reset empties table and counters.
 func (k *kernel) reset() {
 	k.Helper()
-	var index uint32
-	var b bpfobj.TracerBucket
-	for it := k.objects.Inflight.Iterate(); it.Next(&index, &b); {
-		if b.Tag != [4]uint64{} {
-			if err := k.objects.Inflight.Put(index, bpfobj.TracerBucket{}); err != nil {
-				k.Fatal(err)
-			}
+	for i := range k.table {
+		if b := &k.table[i]; b.Tag != [len(b.Tag)]uint64{} {
+			*b = bpfobj.TracerBucket{}
 		}
 	}
 	var cpus []bpfobj.TracerCounters

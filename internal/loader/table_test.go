@@ -3,7 +3,6 @@ package loader
 import (
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -16,13 +15,6 @@ func TestClaim(t *testing.T) {
 	t.Parallel()
 	k := newKernel(t, bpfobj.TracerConfig{})
 	packet := join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 6}.over(tcp(1, 2, 3, "")))
-	const size = unsafe.Sizeof(bpfobj.TracerBucket{}) * uintptr(bpfobj.TracerTableBUCKETS)
-	memory, err := unix.Mmap(k.objects.Inflight.FD(), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Munmap(memory)
-	buckets := unsafe.Slice((*bpfobj.TracerBucket)(unsafe.Pointer(unsafe.SliceData(memory))), int(bpfobj.TracerTableBUCKETS))
 	for _, test := range []struct {
 		name     string
 		hook     record.Hook
@@ -50,8 +42,8 @@ func TestClaim(t *testing.T) {
 			}
 			// Where the packet's bucket is, nobody knows. Through memory, since on an emulated machine a system
 			// call for all of them would make live slots stale.
-			for i := range buckets {
-				buckets[i] = full
+			for i := range k.table {
+				k.table[i] = full
 			}
 			k.pass(k.objects.IngressL2, packet, 0)
 			c := k.counters()
