@@ -25,6 +25,7 @@ volatile struct config settings;
 #include "compat.bpf.h"
 #include "parse.bpf.h"
 #include "table.bpf.h"
+#include "sample.bpf.h"
 #include "clone.bpf.h"
 #include "segment.bpf.h"
 #include "hooks.bpf.h"

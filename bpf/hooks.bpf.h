@@ -17,23 +17,10 @@ struct {
 	__type(value, __u8);
 } local_addresses SEC(".maps");
 
-/*
- * Decides, once and at a packet's first hook, whether it is followed: the inverse of the probability with which
- * it was, or 0.
- */
-static __always_inline __u32 sample(void)
-{
-	__u32 n = settings.sample_n;
-
-	if (n <= 1)
-		return 1;
-	return bpf_get_prandom_u32() % n ? 0 : n;
-}
-
 static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64 key, const struct packet *p,
 				  enum hook hook, __u8 flags)
 {
-	__u32 weight = sample();
+	__u32 weight = sample(p);
 	__u64 now = weight ? bpf_ktime_get_ns() : 0;
 	__u32 way = claim(b, key, now);
 

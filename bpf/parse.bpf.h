@@ -14,6 +14,7 @@
 
 #define IP_OFFSET 0x1fff
 #define IP_MF 0x2000
+#define IPV6_FLOW_LABEL 0xfffff
 #define VXLAN_FLAG_VNI 0x08
 #define TUNNEL_HEADER 8 /* VXLAN's, and Geneve's without options */
 #define GRE_HEADER 4
@@ -53,12 +54,30 @@ static __always_inline __u64 mix(__u64 a, __u64 b)
 
 static __always_inline void map_ipv4(__u8 *to, __be32 address)
 {
-	__u32 *word = (__u32 *)to;
+	__u64 *word = (__u64 *)to;
 
 	word[0] = 0;
-	word[1] = 0;
-	word[2] = bpf_htonl(0xffff);
-	word[3] = address;
+	word[1] = bpf_cpu_to_be64(0xffff00000000) | (__u64)address << 32;
+}
+
+/* Both addresses, which follow each other in the header as in the flow. */
+static __always_inline void copy_ipv6(struct flow *flow, const void *addresses)
+{
+	__u64 *to = (__u64 *)flow;
+	const __u64 *from = addresses;
+
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
+/* 0: ICMP has no ports. */
+static __always_inline void set_ports(struct flow *flow, __u8 protocol, __be32 ports)
+{
+	__u64 *to = (__u64 *)&flow->source_port;
+
+	*to = (__u64)protocol << 32 | ports;
 }
 
 /* What an IP header says of the layer above it. */
@@ -71,7 +90,12 @@ struct layer {
 
 /* The first words of the layer above IP: ports and sequence, or type, checksum and id; then UDP's payload. */
 struct transport {
-	__be16 source, destination;
+	union {
+		__be32 ports;
+		struct {
+			__be16 source, destination;
+		};
+	};
 	__be32 word;
 	__be32 payload[2];
 };
@@ -136,12 +160,11 @@ static __always_inline bool decode_ipv6(const struct ipv6hdr *ip, __u32 length, 
 
 	if (next->offset + sizeof(*ip) + payload > length)
 		return false;
-	__builtin_memcpy(p->flow.source, &ip->saddr, 16);
-	__builtin_memcpy(p->flow.destination, &ip->daddr, 16);
+	copy_ipv6(&p->flow, &ip->saddr);
 	p->ip_bytes = payload ? sizeof(*ip) + payload : length - next->offset;
 	p->flags &= ~FLAG_FRAGMENT;
 	next->offset += sizeof(*ip);
-	next->id = (__u32)(ip->flow_lbl[0] & 0xf) << 16 | ip->flow_lbl[1] << 8 | ip->flow_lbl[2];
+	next->id = bpf_ntohl(*(const __be32 *)ip) & IPV6_FLOW_LABEL;
 	next->fragment = 0;
 	next->protocol = ip->nexthdr;
 	return true;
@@ -154,46 +177,34 @@ static __always_inline __u64 layer_fingerprint(const struct layer *layer)
 
 static __always_inline __u64 tcp_fingerprint(const struct layer *layer, __be32 sequence)
 {
-	return mix(layer_fingerprint(layer), sequence);
+	return mix(layer->protocol, (__u64)layer->id << 32 | sequence);
 }
 
 static __always_inline void decode_transport(const struct transport *t, const struct layer *layer, struct packet *p)
 {
-	__u64 print = layer_fingerprint(layer);
 	__u64 payload = (__u64)t->payload[1] << 32 | t->payload[0];
+	__be32 ports = 0;
 
-	p->flow.protocol = layer->protocol;
-	p->flow.source_port = 0;
-	p->flow.destination_port = 0;
 	if (layer->fragment) {
-		p->fingerprint = print;
-		return;
-	}
-	switch (layer->protocol) {
-	case IPPROTO_TCP:
-		p->flow.source_port = t->source;
-		p->flow.destination_port = t->destination;
-		print = tcp_fingerprint(layer, t->word);
+		p->fingerprint = layer_fingerprint(layer);
+	} else if (layer->protocol == IPPROTO_TCP) {
+		ports = t->ports;
 		p->id = layer->id;
 		p->sequence = t->word;
-		break;
-	case IPPROTO_UDP:
-		p->flow.source_port = t->source;
-		p->flow.destination_port = t->destination;
+		p->fingerprint = tcp_fingerprint(layer, t->word);
+	} else if (layer->protocol == IPPROTO_UDP) {
+		ports = t->ports;
 		/* NAT rewrites the checksum, UDP segmentation the length. */
-		print = mix(print, payload);
-		break;
-	case IPPROTO_ICMP:
-	case IPPROTO_ICMPV6:
+		p->fingerprint = mix(layer_fingerprint(layer), payload);
+	} else if (layer->protocol == IPPROTO_ICMP || layer->protocol == IPPROTO_ICMPV6) {
 		/* Type, code and sequence; NAT rewrites checksum and id. */
-		print = mix(print, (__u64)t->source << 16 | (bpf_ntohl(t->word) & 0xffff));
-		print = mix(print, payload);
-		break;
-	default:
+		__u64 print = mix(layer_fingerprint(layer), (__u64)t->source << 16 | (bpf_ntohl(t->word) & 0xffff));
+		p->fingerprint = mix(print, payload);
+	} else {
 		/* The second word: ESP's sequence, SCTP's verification tag. */
-		print = mix(print, t->word);
+		p->fingerprint = mix(layer_fingerprint(layer), t->word);
 	}
-	p->fingerprint = print;
+	set_ports(&p->flow, layer->protocol, ports);
 }
 
 /*
@@ -378,60 +389,70 @@ static __noinline enum parsed parse_thoroughly(struct __sk_buff *ctx, bool ether
 
 /*
  * The quick parser: what nearly all packets look like, with or without one tunnel around, by direct access at
- * offsets that the verifier can follow. False if the packet is otherwise: the thorough parser decides then.
+ * offsets that the verifier can follow, eight bytes at a time. False if the packet is otherwise: the thorough parser
+ * decides then.
  */
 static __always_inline bool parse_quickly(struct __sk_buff *ctx, bool ethernet, struct packet *p)
 {
 	const void *data = (const void *)(long)ctx->data, *end = (const void *)(long)ctx->data_end;
-	__u32 offset = 0, length = ctx->len;
+	__u32 offset = ethernet ? sizeof(struct ethhdr) : 0, length = ctx->len;
+	struct layer layer = {};
+	__u8 flags = 0;
 
-	p->flags = 0;
-	if (ethernet) {
-		const struct ethhdr *eth = data;
-		if (data + sizeof(*eth) > end)
-			return false;
-		if (eth->h_proto != bpf_htons(ETH_P_IP) && eth->h_proto != bpf_htons(ETH_P_IPV6))
-			return false;
-		offset = sizeof(*eth);
-	}
-	struct layer next = { .offset = offset };
 #pragma clang loop unroll(full)
 	for (int depth = 0; depth < QUICK_LAYERS; depth++) {
-		const void *ip = data + next.offset;
+		const void *ip = data + offset;
 		const struct transport *t = ip + sizeof(struct iphdr);
 		if ((const void *)(t + 1) > end)
 			return false;
-		if (!depth)
-			p->outer = outer_word((__u64)((const __u32 *)ip)[1] << 32 | *(const __u32 *)ip);
-		switch (*(const __u8 *)ip) {
+		__u64 head = *(const __u64 *)ip; /* as in outer_word */
+		__u32 header = sizeof(struct iphdr), bytes;
+		switch ((__u8)head) {
 		case 0x45:
-			if (!decode_ipv4(ip, length, p, &next) || p->flags & FLAG_FRAGMENT)
+			bytes = bpf_ntohs((__u16)(head >> 16));
+			if (head & bpf_cpu_to_be64(IP_OFFSET | IP_MF) || bytes < sizeof(struct iphdr))
 				return false;
+			map_ipv4(p->flow.source, *(const __be32 *)(ip + offsetof(struct iphdr, saddr)));
+			map_ipv4(p->flow.destination, *(const __be32 *)(ip + offsetof(struct iphdr, daddr)));
+			layer.id = (__u16)(head >> 32);
+			layer.protocol = *(const __u8 *)(ip + offsetof(struct iphdr, protocol));
 			break;
 		case 0x60:
 			/* Not the first byte of an Ethernet address: see bare_ip_offset. 0x45 is none of a receiver. */
 			if (!ethernet && !depth && ctx->protocol != bpf_htons(ETH_P_IPV6))
 				return false;
+			header = sizeof(struct ipv6hdr);
 			t = ip + sizeof(struct ipv6hdr);
-			if ((const void *)(t + 1) > end || !decode_ipv6(ip, length, p, &next))
+			bytes = sizeof(struct ipv6hdr) + bpf_ntohs((__u16)(head >> 32));
+			if ((const void *)(t + 1) > end || bytes == sizeof(struct ipv6hdr))
 				return false;
+			copy_ipv6(&p->flow, ip + offsetof(struct ipv6hdr, saddr));
+			layer.id = bpf_ntohl((__u32)head) & IPV6_FLOW_LABEL;
+			layer.protocol = *(const __u8 *)(ip + offsetof(struct ipv6hdr, nexthdr));
 			break;
 		default:
 			return false;
 		}
-		__u32 tunnel = tunnel_header(t, &next);
+		if (offset + bytes > length)
+			return false;
+		if (!depth)
+			p->outer = outer_word(head);
+		p->ip_bytes = bytes;
+		offset += header; /* a constant to the verifier, other than the distance from data to t */
+		__u32 tunnel = tunnel_header(t, &layer);
 		if (tunnel) {
 			const struct ethhdr *inner = (const void *)(t + 1) - sizeof(t->payload) + TUNNEL_HEADER;
 			if (tunnel != TUNNEL_HEADER || (const void *)(inner + 1) > end)
 				return false;
 			if (inner->h_proto != bpf_htons(ETH_P_IP) && inner->h_proto != bpf_htons(ETH_P_IPV6))
 				return false;
-			next.offset += sizeof(struct udphdr) + TUNNEL_HEADER + sizeof(*inner);
-		} else if (next.protocol != IPPROTO_IPIP && next.protocol != IPPROTO_IPV6) {
-			decode_transport(t, &next, p);
-			return has_transport(next.protocol);
+			offset += sizeof(struct udphdr) + TUNNEL_HEADER + sizeof(*inner);
+		} else if (layer.protocol != IPPROTO_IPIP && layer.protocol != IPPROTO_IPV6) {
+			p->flags = flags;
+			decode_transport(t, &layer, p);
+			return has_transport(layer.protocol);
 		}
-		p->flags |= FLAG_ENCAP;
+		flags = FLAG_ENCAP;
 	}
 	return false;
 }

@@ -20,6 +20,7 @@ enum hops {
 enum table {
 	WAYS = 4, /* slots of a bucket */
 	BUCKETS = 16384,
+	FLOW_BUCKETS = 4096, /* of as many ways, for the flows' budgets */
 	/* Age at which a slot is stale: behind an egress a packet may rightly wait in a long queue. */
 	AGE_QUEUED_SECONDS = 300,
 	AGE_ELSEWHERE_SECONDS = 1,
@@ -112,11 +113,14 @@ struct config {
 	__be16 vxlan_port[TUNNEL_PORTS_MAX]; /* 0: none, and none behind it */
 	__be16 geneve_port[TUNNEL_PORTS_MAX];
 	__u32 netns; /* inode of the network namespace that is traced */
-	__u32 sample_n; /* one packet in so many, at random, starts a journey; 0 and 1: every packet */
+	__u32 sample_n; /* beyond its flow's budget one packet in so many is followed; 0 and 1: every packet is */
 	__u32 wakeup_bytes; /* wake the reader when the ring holds at least so much */
 	__u32 splitting; /* devices whose qdisc splits GSO packets; see segment.bpf.h */
+	__u32 flow_budget; /* journeys that a flow may start in an epoch before chance decides; below 65,535 */
+	__u32 epoch; /* user space counts it up; the lower half matters, and is never 0 */
 	__u32 zero; /* always; see forget() in parse.bpf.h */
 	__u32 pad;
+	__u64 salt; /* a random number for each epoch */
 };
 
 /* Per-CPU event counts. The order is the index into struct counters. */
@@ -153,6 +157,6 @@ _Static_assert(sizeof(struct journey) == 224, "journey");
 _Static_assert(sizeof(struct mark) == 8, "mark");
 _Static_assert(sizeof(struct bucket) == 1024, "bucket");
 _Static_assert(sizeof(struct record) == 248, "record");
-_Static_assert(sizeof(struct config) == 88, "config");
+_Static_assert(sizeof(struct config) == 104, "config");
 
 #endif

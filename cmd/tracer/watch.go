@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"tracer/internal/agent"
+	"tracer/internal/governor"
 	"tracer/internal/identity"
 	"tracer/internal/loader"
 )
@@ -19,6 +21,7 @@ type watchFlags struct {
 	identityFile string
 	node         string
 	runDir       string
+	limits       governor.Limits
 }
 
 func (f *watchFlags) add(cmd *cobra.Command) {
@@ -26,6 +29,10 @@ func (f *watchFlags) add(cmd *cobra.Command) {
 	addRunDir(cmd, &f.runDir)
 	cmd.Flags().StringVar(&f.identityFile, "identity-file", "",
 		"YAML file that names addresses (default: what a lab wrote for this namespace, if there is one)")
+	cmd.Flags().IntVar(&f.limits.MaxRecords, "max-records", governor.DefaultMaxRecords,
+		"most packets a second to follow: beyond that a fair sample, of each flow some")
+	cmd.Flags().Float64Var(&f.limits.MaxCPU, "max-cpu", governor.DefaultMaxCPU,
+		"most CPU time to take, in cores: beyond that fewer packets are followed")
 	cmd.Flags().StringVar(&f.node, "node-name", "", "this node's name (default: $NODE_NAME, the identity file's, the host's)")
 }
 
@@ -48,6 +55,12 @@ func (f *watchFlags) names(files loader.Files) (*identity.Table, error) {
 
 // start begins to trace the current namespace.
 func (f *watchFlags) start() (*node, error) {
+	switch {
+	case f.limits.MaxRecords < 1:
+		return nil, fmt.Errorf("--max-records %d: give at least 1", f.limits.MaxRecords)
+	case !(f.limits.MaxCPU > 0):
+		return nil, fmt.Errorf("--max-cpu %v: give more than 0, such as 0.05 for a twentieth of a core", f.limits.MaxCPU)
+	}
 	files, err := loader.CurrentFiles(f.runDir)
 	if err != nil {
 		return nil, err
@@ -56,7 +69,7 @@ func (f *watchFlags) start() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := agent.Start(agent.Options{Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: table})
+	a, err := agent.Start(agent.Options{Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: table, Limits: f.limits})
 	if err != nil {
 		return nil, err
 	}

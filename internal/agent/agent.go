@@ -14,6 +14,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/device"
+	"tracer/internal/governor"
 	"tracer/internal/loader"
 	"tracer/internal/record"
 )
@@ -30,6 +31,7 @@ type Options struct {
 	Loader  loader.Options
 	Devices []string // patterns as device.Match takes them; none: all devices with a role
 	Namer   aggregate.Namer
+	Limits  governor.Limits // of what following packets may cost; zero fields mean the defaults
 	Log     *slog.Logger
 }
 
@@ -41,6 +43,7 @@ type Agent struct {
 	counts      *aggregate.Aggregator
 	history     history
 	subscribers subscribers
+	steering    steering
 	started     time.Time
 	read        atomic.Int64 // when the reader last came round, in Unix nanoseconds
 }
@@ -64,6 +67,7 @@ func Start(options Options) (_ *Agent, err error) {
 	if _, err = device.Match(options.Devices, a.watcher.State().Devices); err != nil {
 		return nil, err
 	}
+	a.steering.start(options.Limits)
 	a.counts = aggregate.New(aggregate.Options{Namer: options.Namer})
 	if a.loader, err = loader.New(options.Loader); err != nil {
 		return nil, err
@@ -124,6 +128,9 @@ func (a *Agent) count(ctx context.Context) error {
 			a.counts.Add(&batch[i])
 		}
 		a.subscribers.publish(batch)
+		if err := a.steer(batch); err != nil {
+			a.options.Log.Error("cannot steer the sampling", "err", err)
+		}
 	})
 }
 

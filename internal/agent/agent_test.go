@@ -18,6 +18,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
+	"tracer/internal/governor"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
@@ -38,6 +39,12 @@ type names map[netip.Addr]aggregate.Identity
 func (n names) Lookup(a netip.Addr) aggregate.Identity { return n[a] }
 
 func newCluster(t *testing.T, l load.Config) *cluster {
+	t.Helper()
+	// No limit that a busy machine would come to.
+	return newLimitedCluster(t, l, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
+}
+
+func newLimitedCluster(t *testing.T, l load.Config, limits governor.Limits) *cluster {
 	t.Helper()
 	h := fnv.New32a()
 	fmt.Fprint(h, t.Name(), os.Getpid())
@@ -65,7 +72,7 @@ func newCluster(t *testing.T, l load.Config) *cluster {
 	for _, n := range c.lab.Nodes() {
 		var a *Agent
 		err := n.Do(func() (err error) {
-			a, err = Start(Options{Loader: loader.Options{Dir: filepath.Join(dir, "agent")}, Namer: known})
+			a, err = Start(Options{Loader: loader.Options{Dir: filepath.Join(dir, "agent")}, Namer: known, Limits: limits})
 			return err
 		})
 		if err != nil {

@@ -30,8 +30,11 @@ type TracerConfig struct {
 	SampleN      uint32
 	WakeupBytes  uint32
 	Splitting    uint32
+	FlowBudget   uint32
+	Epoch        uint32
 	Zero         uint32
 	Pad          uint32
+	Salt         uint64
 }
 
 type TracerCounter uint32
@@ -155,6 +158,7 @@ type TracerTable uint32
 const (
 	TracerTableWAYS                  TracerTable = 4
 	TracerTableBUCKETS               TracerTable = 16384
+	TracerTableFLOW_BUCKETS          TracerTable = 4096
 	TracerTableAGE_QUEUED_SECONDS    TracerTable = 300
 	TracerTableAGE_ELSEWHERE_SECONDS TracerTable = 1
 	TracerTableTUNNEL_PORTS_MAX      TracerTable = 8
@@ -165,6 +169,7 @@ const (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	TracerMapCounts         = "counts"
+	TracerMapFlowBudgets    = "flow_budgets"
 	TracerMapHandovers      = "handovers"
 	TracerMapInflight       = "inflight"
 	TracerMapLocalAddresses = "local_addresses"
@@ -253,6 +258,7 @@ type TracerProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerMapSpecs struct {
 	Counts         *ebpf.MapSpec `ebpf:"counts"`
+	FlowBudgets    *ebpf.MapSpec `ebpf:"flow_budgets"`
 	Handovers      *ebpf.MapSpec `ebpf:"handovers"`
 	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
@@ -295,6 +301,7 @@ func (o *TracerObjects) Close() error {
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerMaps struct {
 	Counts         *ebpf.Map `ebpf:"counts"`
+	FlowBudgets    *ebpf.Map `ebpf:"flow_budgets"`
 	Handovers      *ebpf.Map `ebpf:"handovers"`
 	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
@@ -305,6 +312,7 @@ type TracerMaps struct {
 func (m *TracerMaps) Close() error {
 	return _TracerClose(
 		m.Counts,
+		m.FlowBudgets,
 		m.Handovers,
 		m.Inflight,
 		m.LocalAddresses,

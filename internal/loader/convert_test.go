@@ -116,7 +116,7 @@ func TestLayout(t *testing.T) {
 		{"mark", unsafe.Sizeof(bpfobj.TracerMark{}), 8},
 		{"bucket", unsafe.Sizeof(bpfobj.TracerBucket{}), 1024},
 		{"record", unsafe.Sizeof(bpfobj.TracerRecord{}), 248},
-		{"config", unsafe.Sizeof(bpfobj.TracerConfig{}), 88},
+		{"config", unsafe.Sizeof(bpfobj.TracerConfig{}), 104},
 		{"annotated record", uintptr(len(bytesOf(t, annotated))), 248},
 	} {
 		if size.got != size.want {

@@ -208,30 +208,6 @@ func TestEgress(t *testing.T) {
 	}
 }
 
-// TestSampling checks that one in N is followed with weight N, and that the others leave no journey.
-func TestSampling(t *testing.T) {
-	t.Parallel()
-	const n, packets = 8, 4096
-	k := newKernel(t, bpfobj.TracerConfig{SampleN: n})
-	packet := join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 6}.over(tcp(1, 2, 3, "")))
-	if _, err := k.objects.IngressL2.Run(&ebpf.RunOptions{Data: packet, Repeat: packets}); err != nil {
-		t.Fatal(err)
-	}
-	c := k.counters()
-	if c.Started+c.Unsampled != packets {
-		t.Errorf("%d followed and %d not, of %d", c.Started, c.Unsampled, packets)
-	}
-	// Binomial: mean 512, standard deviation 21; five of them.
-	if c.Started < 512-106 || c.Started > 512+106 {
-		t.Errorf("%d of %d followed, want about one in %d", c.Started, packets, n)
-	}
-	for _, r := range k.open() {
-		if r.Weight != n {
-			t.Errorf("weight %d, want %d", r.Weight, n)
-		}
-	}
-}
-
 // TestFingerprint changes one field at a time between two hooks, and checks which of them make it another packet.
 func TestFingerprint(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -29,8 +30,6 @@ const wakeupBytes = 1 << 20
 type Options struct {
 	// Dir holds lock and notes; RunDir if empty.
 	Dir string
-	// SampleN starts a journey for one packet in so many, at random; 0 and 1 for every packet.
-	SampleN uint32
 
 	edit func(*ebpf.CollectionSpec) // what a test changes of the programs
 }
@@ -48,6 +47,7 @@ type Loader struct {
 	reader   *ringbuf.Reader
 
 	undecoded, tornScans atomic.Uint64
+	settings             sync.Mutex // guards a change of the programs' configuration
 
 	mu        sync.Mutex // guards what follows
 	closed    bool
@@ -143,7 +143,7 @@ func (l *Loader) load(opts Options) error {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
 	err = l.objects.Settings.Set(bpfobj.TracerConfig{
-		Netns: uint32(l.files.Netns), SampleN: opts.SampleN, WakeupBytes: wakeupBytes, QuietReasons: l.symbols.quiet(),
+		Netns: uint32(l.files.Netns), SampleN: 1, Epoch: 1, WakeupBytes: wakeupBytes, QuietReasons: l.symbols.quiet(),
 	})
 	if err != nil {
 		return fmt.Errorf("configure the programs: %w", err)
@@ -192,13 +192,6 @@ func (l *Loader) SetDevices(devices []record.Device, addresses []netip.Addr) err
 
 // configure tells the programs what they cannot see for themselves.
 func (l *Loader) configure(devices []record.Device, addresses []netip.Addr) error {
-	var settings bpfobj.TracerConfig
-	if err := l.objects.Settings.Get(&settings); err != nil {
-		return fmt.Errorf("read the programs' configuration: %w", err)
-	}
-	before := settings
-	settings.VxlanPort, settings.GenevePort = tunnelPorts(devices, "vxlan"), tunnelPorts(devices, "geneve")
-
 	// A full map leaves journeys to some addresses without an end, counted as vanished.
 	addressSet := make(map[[16]byte]bool, len(addresses))
 	for _, a := range addresses {
@@ -217,14 +210,39 @@ func (l *Loader) configure(devices []record.Device, addresses []netip.Addr) erro
 	if err := setKeys(l.objects.Splitting, l.splitting, splitting); err != nil {
 		return fmt.Errorf("tell the programs which qdiscs split packets: %w", err)
 	}
-	settings.Splitting = uint32(len(l.splitting))
+	return l.change(func(c *bpfobj.TracerConfig) {
+		c.VxlanPort, c.GenevePort = tunnelPorts(devices, "vxlan"), tunnelPorts(devices, "geneve")
+		c.Splitting = uint32(len(l.splitting))
+	})
+}
 
-	if settings != before {
-		if err := l.objects.Settings.Set(settings); err != nil {
-			return fmt.Errorf("configure the programs: %w", err)
-		}
+// change lets f change the programs' configuration while they run.
+func (l *Loader) change(f func(*bpfobj.TracerConfig)) error {
+	l.settings.Lock()
+	defer l.settings.Unlock()
+	var before bpfobj.TracerConfig
+	if err := l.objects.Settings.Get(&before); err != nil {
+		return fmt.Errorf("read the programs' configuration: %w", err)
+	}
+	after := before
+	if f(&after); after == before {
+		return nil
+	}
+	if err := l.objects.Settings.Set(after); err != nil {
+		return fmt.Errorf("configure the programs: %w", err)
 	}
 	return nil
+}
+
+// Sample begins an epoch of sampling: each flow may start budget journeys in it, and of the packets beyond that one in
+// n is followed, at random; with n of 0 or 1 every packet is. Without further calls the budgets are used up.
+func (l *Loader) Sample(n, budget uint32) error {
+	return l.change(func(c *bpfobj.TracerConfig) {
+		c.SampleN, c.FlowBudget, c.Salt = n, budget, rand.Uint64()
+		if c.Epoch++; uint16(c.Epoch) == 0 {
+			c.Epoch++ // what was never used looks as if it were of epoch 0
+		}
+	})
 }
 
 // tunnelPorts are those of the devices of a kind, as the programs compare them.

@@ -48,6 +48,7 @@ type loaded struct {
 		WireL3    *ebpf.Program `ebpf:"wire_l3"`
 	}
 	table []bpfobj.TracerBucket // the in-flight table itself
+	epoch uint32                // of sampling, the last one
 }
 
 // Tests share the programs, one test at a time: to verify them takes an emulated machine seconds.
@@ -92,6 +93,16 @@ func newKernel(t *testing.T, config bpfobj.TracerConfig) *kernel {
 		t.Fatal(err)
 	}
 	return k
+}
+
+// sample begins an epoch of sampling, in which no flow has started a journey yet.
+func (k *kernel) sample(n, budget uint32, salt uint64) {
+	k.Helper()
+	k.epoch++
+	config := bpfobj.TracerConfig{SampleN: n, FlowBudget: budget, Epoch: k.epoch, Salt: salt, WakeupBytes: 1 << 20}
+	if err := k.objects.Settings.Set(config); err != nil {
+		k.Fatal(err)
+	}
 }
 
 // each runs f for a case, on an empty table.

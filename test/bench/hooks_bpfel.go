@@ -64,8 +64,11 @@ type hooksConfig struct {
 	SampleN      uint32
 	WakeupBytes  uint32
 	Splitting    uint32
+	FlowBudget   uint32
+	Epoch        uint32
 	Zero         uint32
 	Pad          uint32
+	Salt         uint64
 }
 
 type hooksCounter uint32
@@ -176,6 +179,7 @@ type hooksScene struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	hooksMapCounts         = "counts"
+	hooksMapFlowBudgets    = "flow_budgets"
 	hooksMapHandovers      = "handovers"
 	hooksMapInflight       = "inflight"
 	hooksMapLocalAddresses = "local_addresses"
@@ -255,6 +259,7 @@ type hooksProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksMapSpecs struct {
 	Counts         *ebpf.MapSpec `ebpf:"counts"`
+	FlowBudgets    *ebpf.MapSpec `ebpf:"flow_budgets"`
 	Handovers      *ebpf.MapSpec `ebpf:"handovers"`
 	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
@@ -294,6 +299,7 @@ func (o *hooksObjects) Close() error {
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksMaps struct {
 	Counts         *ebpf.Map `ebpf:"counts"`
+	FlowBudgets    *ebpf.Map `ebpf:"flow_budgets"`
 	Handovers      *ebpf.Map `ebpf:"handovers"`
 	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
@@ -304,6 +310,7 @@ type hooksMaps struct {
 func (m *hooksMaps) Close() error {
 	return _HooksClose(
 		m.Counts,
+		m.FlowBudgets,
 		m.Handovers,
 		m.Inflight,
 		m.LocalAddresses,

@@ -20,7 +20,7 @@ type report struct {
 	Exceeded []string `json:"exceeded"`
 }
 
-// program is the cost of one scenario, less the empty program.
+// program is the cost of one scenario, less the empty program or, behind it, the wrapper.
 type program struct {
 	Name       string   `json:"name"`
 	Ns         float64  `json:"ns"`          // the median
@@ -31,14 +31,17 @@ type program struct {
 
 // newReport takes the times of measure, whose first two scenarios are the empty program and the clock.
 func newReport(list []scenario, times [][]float64, m memory) report {
-	empty := times[0]
+	empty, idle := times[0], times[0]
 	r := report{Rounds: len(empty), Memory: m, Exceeded: []string{}}
 	for i := range list[1:] {
 		s := &list[i+1]
 		// Round by round: both met the same machine.
 		less := make([]float64, len(empty))
 		for round, ns := range times[i+1] {
-			less[round] = ns - empty[round]
+			less[round] = ns - idle[round]
+		}
+		if s.name == wrapperName {
+			idle = times[i+1]
 		}
 		q := quartilesOf(less)
 		p := program{Name: s.name, Ns: tenths(q.median), Spread: tenths(q.spread())}

@@ -11,14 +11,15 @@ import (
 // TestReport has a machine that becomes twice as slow in the second of three rounds, and a scenario above its limit.
 func TestReport(t *testing.T) {
 	t.Parallel()
-	list := []scenario{{name: emptyName}, {name: clockName}, {name: "quick", limit: 2}, {name: "slow", limit: 2}, {name: "free"}}
-	times := [][]float64{{40, 80, 40}, {70, 110, 70}, {100, 139, 99}, {101, 141, 102}, {140, 180, 140}}
+	list := []scenario{{name: emptyName}, {name: clockName}, {name: "quick", limit: 2}, {name: "slow", limit: 2}, {name: wrapperName}, {name: "free"}}
+	times := [][]float64{{40, 80, 40}, {70, 110, 70}, {100, 139, 99}, {101, 141, 102}, {42, 82, 42}, {142, 182, 142}}
 	m := memory{KernelBytes: kernelLimit + 1, Agent: agentMemory{Flows: 10, Records: 20, ResidentBytes: residentLimit}}
 	r := newReport(list, times, m)
 	want := []program{
 		{Name: clockName, Ns: 30, KtimeRatio: 1},
 		{Name: "quick", Ns: 59, KtimeRatio: 1.97, Spread: 0.5},
 		{Name: "slow", Ns: 61, KtimeRatio: 2.03, Spread: 0.5},
+		{Name: wrapperName, Ns: 2, KtimeRatio: 0.07},
 		{Name: "free", Ns: 100, KtimeRatio: 3.33},
 	}
 	if r.EmptyNs != 40 || r.Rounds != 3 {

@@ -28,6 +28,8 @@ type scenario struct {
 const (
 	emptyName = "empty program"
 	clockName = "bpf_ktime_get_ns"
+	// wrapperName is what all behind it begin with; it is taken off them as well.
+	wrapperName = "wrapper alone"
 )
 
 func scenarios(o *hooksObjects, p packets) []scenario {
@@ -43,7 +45,7 @@ func scenarios(o *hooksObjects, p packets) []scenario {
 	return []scenario{
 		{name: emptyName, program: o.Empty, packet: p.tcp4},
 		{name: clockName, program: o.Clock, packet: p.tcp4},
-		{name: "wrapper alone", program: o.Wrapper, packet: p.tcp4, leaves: hooksHookHOOK_INGRESS},
+		{name: wrapperName, program: o.Wrapper, packet: p.tcp4, leaves: hooksHookHOOK_INGRESS},
 		{name: "first hook, TCP over IPv4", program: o.First, packet: p.tcp4, counts: count(started), limit: hookLimit},
 		{name: "first hook, TCP over IPv6", program: o.First, packet: p.tcp6, counts: count(started), limit: hookLimit},
 		{name: "first hook, UDP over IPv4", program: o.First, packet: p.udp4, counts: count(started), limit: hookLimit},
