@@ -99,6 +99,8 @@ func TestRefuses(t *testing.T) {
 		{"diagnose --identity-file " + filepath.Join(dir, "none"), []string{"none", "no such file"}},
 		{"diagnose --identity-file " + broken, []string{"broken.yaml", "nowhere"}},
 		{"trace --once -1", []string{"negative"}},
+		{"trace --stage queue>10", []string{"10ms", "      ^"}},
+		{"trace --proto telnet", []string{"telnet", "give tcp"}},
 		{"agent --max-series 0", []string{"--max-series 0", "at least 1"}},
 		{"agent --listen " + taken.Addr().String(), []string{"address already in use", "choose another address"}},
 		{"agent --listen 127.0.0.1:0 --health-listen " + taken.Addr().String(), []string{"health", "choose another address"}},

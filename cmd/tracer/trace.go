@@ -13,11 +13,12 @@ import (
 
 	"tracer/internal/export"
 	"tracer/internal/loader"
+	"tracer/internal/trace"
 )
 
 func newTraceCommand() *cobra.Command {
 	var flags watchFlags
-	var filter export.TraceFilter
+	var filter trace.Filter
 	var output string
 	var once int
 	var duration time.Duration
@@ -28,9 +29,11 @@ func newTraceCommand() *cobra.Command {
 
 Where an agent runs in this network namespace the journeys are its; elsewhere the
 command traces by itself. It goes on until interrupted, or as --once or --duration
-say. What is too fast for the reader is counted and left out.`,
+say. Filters run where packets are counted, so that only journeys that match are sent;
+what is too fast for the reader is counted and left out.`,
 		Example: `  tracer trace --once 5
   tracer trace --pod default/web --slower-than 10ms
+  tracer trace --stage 'queue@tunl0>10ms' --proto tcp
   tracer trace --drops -o json | jq .drop`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,7 +49,7 @@ say. What is too fast for the reader is counted and left out.`,
 				ctx, stop = context.WithTimeout(ctx, duration)
 				defer stop()
 			}
-			return flags.trace(ctx, filter, func(traces iter.Seq2[export.Trace, error]) error {
+			return flags.trace(ctx, filter, func(traces iter.Seq2[trace.Trace, error]) error {
 				return print(cmd.OutOrStdout(), traces, once, output == "json")
 			})
 		},
@@ -54,8 +57,11 @@ say. What is too fast for the reader is counted and left out.`,
 	f := cmd.Flags()
 	f.StringVar(&filter.Pod, "pod", "", "only packets from or to this pod, workload or service (name or namespace/name) or address")
 	f.StringVar(&filter.Peer, "peer", "", "only packets whose other end is this one")
+	f.StringVar(&filter.Workload, "workload", "", "only packets from or to this workload (name or namespace/name)")
 	f.Uint16Var(&filter.Port, "port", 0, "only packets from or to this port, before or after NAT")
+	f.Var(&filter.Protocol, "proto", "only packets of this protocol: tcp, udp, icmp … or a number")
 	f.StringVar(&filter.Device, "device", "", "only packets that passed this device; 'pod' for any pod's")
+	f.Var(&filter.Stage, "stage", "only packets that passed this stage, or took longer in it: queue, 'queue>10ms', 'queue@tunl0>10ms'")
 	f.DurationVar(&filter.SlowerThan, "slower-than", 0, "only packets that took longer on this node")
 	f.BoolVar(&filter.DropsOnly, "drops", false, "only packets that were lost")
 	f.IntVar(&once, "once", 0, "stop after so many journeys (default: go on)")
@@ -66,7 +72,7 @@ say. What is too fast for the reader is counted and left out.`,
 }
 
 // trace hands a stream of journeys to show: the agent's of this namespace, or our own where there is none.
-func (f *watchFlags) trace(ctx context.Context, filter export.TraceFilter, show func(iter.Seq2[export.Trace, error]) error) (err error) {
+func (f *watchFlags) trace(ctx context.Context, filter trace.Filter, show func(iter.Seq2[trace.Trace, error]) error) (err error) {
 	files, err := loader.CurrentFiles(f.runDir)
 	if err != nil {
 		return err
@@ -91,7 +97,7 @@ func (f *watchFlags) trace(ctx context.Context, filter export.TraceFilter, show 
 }
 
 // print writes journeys until there are no more, or enough.
-func print(w io.Writer, traces iter.Seq2[export.Trace, error], enough int, asJSON bool) error {
+func print(w io.Writer, traces iter.Seq2[trace.Trace, error], enough int, asJSON bool) error {
 	color, printed := colorful(os.Stdout), 0
 	for t, err := range traces {
 		if err != nil {
@@ -100,7 +106,7 @@ func print(w io.Writer, traces iter.Seq2[export.Trace, error], enough int, asJSO
 		if asJSON {
 			err = writeJSON(w, t)
 		} else {
-			err = writeTrace(w, &t, color)
+			err = t.WriteText(w, color)
 		}
 		if err != nil {
 			return err

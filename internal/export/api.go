@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/trace"
 )
 
 // The requests that the socket answers.
@@ -48,7 +49,7 @@ func apiHandler(source Source, names aggregate.Namer) http.Handler {
 		answer(w, report)
 	})
 	mux.HandleFunc("GET "+pathTrace, func(w http.ResponseWriter, r *http.Request) {
-		filter, err := ParseQuery(r.URL.Query())
+		filter, err := trace.ParseQuery(r.URL.Query())
 		if err != nil {
 			refuse(w, http.StatusBadRequest, err)
 			return
@@ -74,7 +75,7 @@ func parseWindow(query url.Values) (time.Duration, error) {
 }
 
 // streamTraces sends one JSON object a line, each as soon as it is there.
-func streamTraces(w http.ResponseWriter, r *http.Request, source TraceSource, names aggregate.Namer, filter TraceFilter) {
+func streamTraces(w http.ResponseWriter, r *http.Request, source TraceSource, names aggregate.Namer, filter trace.Filter) {
 	control := http.NewResponseController(w)
 	// A reader that has stopped to read holds up its stream alone, and nothing once the server is to stop.
 	defer context.AfterFunc(r.Context(), func() { _ = control.SetWriteDeadline(time.Now()) })()
@@ -84,12 +85,12 @@ func streamTraces(w http.ResponseWriter, r *http.Request, source TraceSource, na
 		return
 	}
 	encoder := json.NewEncoder(w)
-	for trace, err := range Follow(r.Context(), source, names, filter) {
+	for t, err := range Follow(r.Context(), source, names, filter) {
 		if err != nil {
 			_ = encoder.Encode(apiError{err.Error()})
 			return
 		}
-		if encoder.Encode(trace) != nil || control.Flush() != nil {
+		if encoder.Encode(t) != nil || control.Flush() != nil {
 			return // the reader has gone
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
 	"tracer/internal/record"
+	"tracer/internal/trace"
 )
 
 // ErrNoAgent says that no agent serves a socket: there is none, or it was left behind.
@@ -61,14 +62,14 @@ func (c *Client) Diagnose(ctx context.Context, window time.Duration) (diagnose.R
 }
 
 // Trace yields the journeys that the filter takes, as they end, until ctx does. An error is the last that it yields.
-func (c *Client) Trace(ctx context.Context, filter TraceFilter) iter.Seq2[Trace, error] {
-	return func(yield func(Trace, error) bool) {
+func (c *Client) Trace(ctx context.Context, filter trace.Filter) iter.Seq2[trace.Trace, error] {
+	return func(yield func(trace.Trace, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		body, err := c.get(ctx, pathTrace, filter.Values())
 		if err != nil {
 			if ctx.Err() == nil {
-				yield(Trace{}, err)
+				yield(trace.Trace{}, err)
 			}
 			return
 		}
@@ -76,7 +77,7 @@ func (c *Client) Trace(ctx context.Context, filter TraceFilter) iter.Seq2[Trace,
 		decoder := json.NewDecoder(body)
 		for {
 			var line struct {
-				Trace
+				trace.Trace
 				apiError
 			}
 			err := decoder.Decode(&line)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tracer/internal/record"
+	"tracer/internal/trace"
 )
 
 // agent serves a source on a socket and returns a client for it.
@@ -109,7 +110,7 @@ func TestNoAgent(t *testing.T) {
 		if !errors.Is(err, ErrNoAgent) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "tracer agent") {
 			t.Errorf("%v", err)
 		}
-		for _, err := range client.Trace(t.Context(), TraceFilter{}) {
+		for _, err := range client.Trace(t.Context(), trace.Filter{}) {
 			if !errors.Is(err, ErrNoAgent) {
 				t.Errorf("trace: %v", err)
 			}
@@ -123,16 +124,16 @@ func TestTraceStream(t *testing.T) {
 	client := agent(t, source)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	traces := make(chan Trace)
+	traces := make(chan trace.Trace)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for trace, err := range client.Trace(ctx, TraceFilter{Pod: "web", Port: 80}) {
+		for got, err := range client.Trace(ctx, trace.Filter{Pod: "web", Port: 80}) {
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			traces <- trace
+			traces <- got
 		}
 	}()
 	waitFor(t, "the subscription", func() bool { return source.subscribers() == 1 })
@@ -167,7 +168,7 @@ func TestTraceStreamBreak(t *testing.T) {
 		source.publish(request(record.Finished))
 	}()
 	n := 0
-	for _, err := range client.Trace(t.Context(), TraceFilter{}) {
+	for _, err := range client.Trace(t.Context(), trace.Filter{}) {
 		if err != nil {
 			t.Error(err)
 		}
@@ -189,7 +190,7 @@ func TestAgentStops(t *testing.T) {
 		source.end()
 	}()
 	var last error
-	for _, err := range client.Trace(t.Context(), TraceFilter{}) {
+	for _, err := range client.Trace(t.Context(), trace.Filter{}) {
 		last = err
 	}
 	if !errors.Is(last, io.EOF) || !strings.Contains(last.Error(), "has stopped") {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
 	"tracer/internal/record"
+	"tracer/internal/trace"
 )
 
 // A stream of traces goes by the same devices for devicesKept, and at least for devicesHeld: reading them is dear.
@@ -20,14 +22,18 @@ const (
 	devicesHeld = time.Second
 )
 
-// Follow yields the journeys that the filter takes, as they end, until ctx or the source does. Records that make no
-// path are left out; the source counts them.
-func Follow(ctx context.Context, source TraceSource, names aggregate.Namer, filter TraceFilter) iter.Seq2[Trace, error] {
-	return func(yield func(Trace, error) bool) {
+// Follow yields the journeys that the filter takes, as they end, until ctx or the source does. The filter runs where
+// records are read, so that no other is copied. Records that make no path are left out; the source counts them.
+func Follow(ctx context.Context, source TraceSource, names aggregate.Namer, filter trace.Filter) iter.Seq2[trace.Trace, error] {
+	return func(yield func(trace.Trace, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		records, lost := source.Subscribe(ctx, filter.wants)
-		d := describer{source: source, names: names}
+		d := describer{source: source, names: names, filter: filter.Matcher(names)}
+		if err := d.refresh(); err != nil {
+			yield(trace.Trace{}, fmt.Errorf("follow journeys: %w", err))
+			return
+		}
+		records, lost := source.Subscribe(ctx, d.wants)
 		var missed uint64
 		for {
 			select {
@@ -39,10 +45,10 @@ func Follow(ctx context.Context, source TraceSource, names aggregate.Namer, filt
 				}
 				t, err := d.describe(&rec)
 				if err != nil {
-					yield(Trace{}, fmt.Errorf("follow journeys: %w", err))
+					yield(trace.Trace{}, fmt.Errorf("follow journeys: %w", err))
 					return
 				}
-				if t == nil || !filter.Match(t) {
+				if t == nil {
 					continue
 				}
 				total := lost()
@@ -55,32 +61,42 @@ func Follow(ctx context.Context, source TraceSource, names aggregate.Namer, filt
 	}
 }
 
-// describer describes records by the devices of about now.
+// describer chooses and describes records by the devices of about now.
 type describer struct {
 	source  TraceSource
 	names   aggregate.Namer
-	devices *journey.Devices
+	filter  *trace.Matcher
+	devices atomic.Pointer[journey.Devices] // read by wants, where records are
 	zero    time.Time
 	read    time.Duration // CLOCK_MONOTONIC
 }
 
-// describe returns nil for a record that makes no path.
-func (d *describer) describe(rec *record.Record) (*Trace, error) {
-	if d.devices == nil || rec.Time-d.read > devicesKept {
+// wants leaves to describe what comes from a device that is newer than those known.
+func (d *describer) wants(rec *record.Record) bool {
+	ok, err := d.filter.Match(rec, d.devices.Load())
+	return ok || errors.Is(err, journey.ErrDevice)
+}
+
+// describe returns nil for a record that makes no path or is not wanted.
+func (d *describer) describe(rec *record.Record) (*trace.Trace, error) {
+	if rec.Time-d.read > devicesKept {
 		if err := d.refresh(); err != nil {
 			return nil, err
 		}
 	}
-	t, err := NewTrace(rec, d.devices, d.names, d.zero)
+	t, err := trace.New(rec, d.devices.Load(), d.names, d.zero)
 	if errors.Is(err, journey.ErrDevice) && rec.Time-d.read > devicesHeld {
 		// The device may be newer than what we know.
 		if err := d.refresh(); err != nil {
 			return nil, err
 		}
-		t, err = NewTrace(rec, d.devices, d.names, d.zero)
+		t, err = trace.New(rec, d.devices.Load(), d.names, d.zero)
 	}
 	if err != nil {
 		return nil, nil //nolint:nilerr // counted by the aggregator; there is nothing to show
+	}
+	if ok, err := d.filter.Match(rec, d.devices.Load()); !ok || err != nil {
+		return nil, nil //nolint:nilerr // it made a path just now
 	}
 	return &t, nil
 }
@@ -93,6 +109,6 @@ func (d *describer) refresh() error {
 	d.read = time.Duration(ts.Nano())
 	// Each time anew: the time of day may be set while we run.
 	d.zero = time.Now().Add(-d.read)
-	d.devices = journey.NewDevices(d.source.Devices())
+	d.devices.Store(journey.NewDevices(d.source.Devices()))
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"tracer/internal/record"
+	"tracer/internal/trace"
 )
 
 func TestFollow(t *testing.T) {
@@ -19,12 +20,12 @@ func TestFollow(t *testing.T) {
 		source.publish(broken) // makes no path
 		source.publish(request(record.Finished))
 	}()
-	var got []Trace
-	for trace, err := range Follow(ctx, source, cluster, TraceFilter{}) {
+	var got []trace.Trace
+	for one, err := range Follow(ctx, source, cluster, trace.Filter{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, trace)
+		got = append(got, one)
 		switch len(got) {
 		case 1:
 			for range 10 { // 4 fit
@@ -49,13 +50,13 @@ func TestFollowNewDevice(t *testing.T) {
 		waitFor(t, "the subscription", func() bool { return source.subscribers() == 1 })
 		source.publish(request(record.Finished))
 	}()
-	var last Trace
+	var last trace.Trace
 	n := 0
-	for trace, err := range Follow(t.Context(), source, cluster, TraceFilter{}) {
+	for one, err := range Follow(t.Context(), source, cluster, trace.Filter{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		last = trace
+		last = one
 		if n++; n == 2 {
 			break
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
@@ -158,6 +159,39 @@ func testReport() diagnose.Report {
 			Pairs: []diagnose.Pair{{Src: "default/web", Dst: "default/api"}}, PairsTotal: 1,
 		}},
 	}
+}
+
+func flowOf(src, dst string) record.Flow {
+	return record.Flow{Source: netip.MustParseAddrPort(src), Destination: netip.MustParseAddrPort(dst), Protocol: unix.IPPROTO_TCP}
+}
+
+func hop(hook record.Hook, ifindex, micros int) record.Hop {
+	return record.Hop{Hook: hook, Ifindex: ifindex, Time: time.Hour + time.Duration(micros)*time.Microsecond}
+}
+
+// request is a packet from web to api through its service: tunl0 holds it for half a second.
+func request(kind record.Kind) record.Record {
+	hops := []record.Hop{
+		hop(record.Ingress, 4, 0), hop(record.Egress, 7, 20), hop(record.Dequeue, 7, 500_020), hop(record.Xmit, 7, 500_021),
+		hop(record.Egress, 2, 500_030), hop(record.Dequeue, 2, 500_032), hop(record.Xmit, 2, 500_033),
+	}
+	rec := record.Record{
+		Kind: kind, Placed: true, SKBBytes: 1014, IPBytes: 1000, WireBytes: 1034, Segments: 1, Weight: 4,
+		First: flowOf("10.244.1.2:4000", "10.96.0.10:80"), Last: flowOf("10.244.1.2:4000", "10.244.2.3:8080"),
+	}
+	switch kind {
+	case record.Dropped:
+		hops = append(hops[:2], hop(record.Free, 7, 25))
+		rec.Reason, rec.Location = "QDISC_DROP", "__dev_queue_xmit"
+	case record.Open:
+		hops = hops[:2]
+	}
+	rec.Len = copy(rec.Hops[:], hops)
+	rec.Time = hops[len(hops)-1].Time
+	if kind == record.Open {
+		rec.Time += 3 * time.Second
+	}
+	return rec
 }
 
 // fakeSource is a Source of what a test puts in.

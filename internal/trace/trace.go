@@ -1,9 +1,9 @@
-package export
+// Package trace describes one packet's journey as people read it, chooses journeys and draws them.
+package trace
 
 import (
 	"cmp"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"tracer/internal/aggregate"
@@ -19,32 +19,32 @@ type Trace struct {
 	Src       aggregate.Identity `json:"src"`
 	Dst       aggregate.Identity `json:"dst"`
 	Service   string             `json:"service,omitempty"` // namespace/name, where sent to a virtual address
-	First     TraceFlow          `json:"first"`             // at the first hook, before NAT
-	Last      TraceFlow          `json:"last"`              // at the last one, after it
-	Hooks     []TraceHook        `json:"hooks"`
+	First     Flow               `json:"first"`             // at the first hook, before NAT
+	Last      Flow               `json:"last"`              // at the last one, after it
+	Hooks     []Hook             `json:"hooks"`
 	Skipped   int                `json:"skipped,omitempty"` // hooks between the sixth and the last two that were not kept
-	Stages    []TraceStage       `json:"stages"`            // those passed
+	Stages    []Stage            `json:"stages"`            // those passed
 	// At is the stage that the packet is in, or in which it was lost; null if the journey is over. The times of
 	// Stages and At add up to the total.
-	At           *TraceStage `json:"at"`
-	TotalSeconds float64     `json:"total_seconds"`
-	Bytes        TraceBytes  `json:"bytes"`
-	Segments     uint32      `json:"segments"`
-	Weight       uint32      `json:"weight"` // packets that this one stands for
-	Drop         *TraceDrop  `json:"drop"`
+	At           *Stage  `json:"at"`
+	TotalSeconds float64 `json:"total_seconds"`
+	Bytes        Bytes   `json:"bytes"`
+	Segments     uint32  `json:"segments"`
+	Weight       uint32  `json:"weight"` // packets that this one stands for
+	Drop         *Drop   `json:"drop"`
 	// Missed counts journeys before this one that did not reach the reader since it was too slow.
 	Missed uint64 `json:"missed,omitempty"`
 }
 
-// TraceFlow is a packet's tuple. Addresses carry their port, if the protocol has any.
-type TraceFlow struct {
+// Flow is a packet's tuple. Addresses carry their port, if the protocol has any.
+type Flow struct {
 	Source      string `json:"source"`
 	Destination string `json:"destination"`
 	Protocol    string `json:"protocol"` // "tcp", "udp" …, or the number
 }
 
-// TraceHook is a hook passed.
-type TraceHook struct {
+// Hook is a hook passed.
+type Hook struct {
 	Hook    string      `json:"hook"`
 	Device  string      `json:"device"`
 	Role    record.Role `json:"role"`
@@ -52,8 +52,8 @@ type TraceHook struct {
 	At      int64       `json:"at_ns"` // since the first hook
 }
 
-// TraceStage is a stage of one packet, at the device by its own name.
-type TraceStage struct {
+// Stage is a stage of one packet, at the device by its own name.
+type Stage struct {
 	Stage   journey.Stage `json:"stage"`
 	Device  string        `json:"device"`
 	Seconds float64       `json:"seconds"`
@@ -61,15 +61,15 @@ type TraceStage struct {
 	Untimed bool          `json:"untimed"`  // the time is not the stage's own
 }
 
-// TraceBytes are a packet's sizes.
-type TraceBytes struct {
+// Bytes are a packet's sizes.
+type Bytes struct {
 	SKB  uint32 `json:"skb"`  // sk_buff length at the first hook
 	IP   uint32 `json:"ip"`   // innermost IP packet there
 	Wire uint32 `json:"wire"` // at the last hook, with the headers that segmentation adds
 }
 
-// TraceDrop is where and why a packet was lost.
-type TraceDrop struct {
+// Drop is where and why a packet was lost.
+type Drop struct {
 	Stage    journey.Stage `json:"stage"`
 	Device   string        `json:"device"`
 	Reason   string        `json:"reason"`
@@ -77,9 +77,9 @@ type TraceDrop struct {
 	Loss     bool          `json:"loss"` // false for what the kernel frees without it being a loss
 }
 
-// NewTrace describes a record. zero is the time of day at which CLOCK_MONOTONIC was zero. A record that makes no path
+// New describes a record. zero is the time of day at which CLOCK_MONOTONIC was zero. A record that makes no path
 // is an error of package journey.
-func NewTrace(rec *record.Record, devices *journey.Devices, names aggregate.Namer, zero time.Time) (Trace, error) {
+func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, zero time.Time) (Trace, error) {
 	path, err := journey.Stages(rec, devices)
 	if err != nil {
 		return Trace{}, err
@@ -94,13 +94,13 @@ func NewTrace(rec *record.Record, devices *journey.Devices, names aggregate.Name
 		Direction:    path.Direction,
 		Src:          names.Lookup(rec.First.Source.Addr()),
 		Dst:          names.Lookup(rec.Last.Destination.Addr()),
-		First:        newTraceFlow(&rec.First),
-		Last:         newTraceFlow(&rec.Last),
-		Hooks:        make([]TraceHook, 0, rec.Len),
+		First:        newFlow(&rec.First),
+		Last:         newFlow(&rec.Last),
+		Hooks:        make([]Hook, 0, rec.Len),
 		Skipped:      rec.Skipped,
-		Stages:       make([]TraceStage, 0, rec.Len),
+		Stages:       make([]Stage, 0, rec.Len),
 		TotalSeconds: path.Total.Seconds(),
-		Bytes:        TraceBytes{SKB: rec.SKBBytes, IP: rec.IPBytes, Wire: rec.WireBytes},
+		Bytes:        Bytes{SKB: rec.SKBBytes, IP: rec.IPBytes, Wire: rec.WireBytes},
 		Segments:     max(1, rec.Segments),
 		Weight:       max(1, rec.Weight),
 	}
@@ -115,20 +115,20 @@ func NewTrace(rec *record.Record, devices *journey.Devices, names aggregate.Name
 	t.Dst.Workload = cmp.Or(t.Dst.Workload, unknownWorkload)
 
 	for _, hop := range rec.Path() {
-		h := TraceHook{Hook: hop.Hook.String(), Ifindex: hop.Ifindex, At: int64(hop.Time - start)}
+		h := Hook{Hook: hop.Hook.String(), Ifindex: hop.Ifindex, At: int64(hop.Time - start)}
 		if device := devices.Find(hop.Ifindex); device != nil {
 			h.Device, h.Role = device.Name, device.Role
 		}
 		t.Hooks = append(t.Hooks, h)
 	}
 	for _, step := range path.Steps() {
-		t.Stages = append(t.Stages, newTraceStage(&step))
+		t.Stages = append(t.Stages, newStage(&step))
 	}
 	if path.At.Stage != "" {
-		at := newTraceStage(&path.At)
+		at := newStage(&path.At)
 		t.At = &at
 		if rec.Kind == record.Dropped {
-			t.Drop = &TraceDrop{
+			t.Drop = &Drop{
 				Stage: at.Stage, Device: at.Device, Location: rec.Location, Loss: path.Class.Loss(),
 				Reason: cmp.Or(rec.Reason, journey.NotSpecified),
 			}
@@ -148,59 +148,30 @@ func qualified(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-func newTraceStage(step *journey.Step) TraceStage {
-	s := TraceStage{Stage: step.Stage, Seconds: step.Delay.Seconds(), NoQueue: step.NoQueue, Untimed: step.Untimed}
+func newStage(step *journey.Step) Stage {
+	s := Stage{Stage: step.Stage, Seconds: step.Delay.Seconds(), NoQueue: step.NoQueue, Untimed: step.Untimed}
 	if step.Device != nil {
 		s.Device = step.Device.Name
 	}
 	return s
 }
 
-func newTraceFlow(f *record.Flow) TraceFlow {
-	return TraceFlow{
+func newFlow(f *record.Flow) Flow {
+	return Flow{
 		Source:      endpoint(f.Source, f.Protocol),
 		Destination: endpoint(f.Destination, f.Protocol),
 		Protocol:    protocolName(f.Protocol),
 	}
 }
 
-// The protocols that are known by name (IANA's numbers, as in netinet/in.h).
-const (
-	icmp    = 1
-	tcp     = 6
-	udp     = 17
-	gre     = 47
-	icmpv6  = 58
-	sctp    = 132
-	udplite = 136
-)
-
-func protocolName(p uint8) string {
-	switch p {
-	case icmp:
-		return "icmp"
-	case tcp:
-		return "tcp"
-	case udp:
-		return "udp"
-	case gre:
-		return "gre"
-	case icmpv6:
-		return "icmpv6"
-	case sctp:
-		return "sctp"
-	case udplite:
-		return "udplite"
-	}
-	return strconv.Itoa(int(p))
-}
+// protocolName is the name, or the number.
+func protocolName(p uint8) string { return cmp.Or(Protocol(p).String(), "0") }
 
 func endpoint(a netip.AddrPort, protocol uint8) string {
-	if !a.Addr().IsValid() {
+	switch {
+	case !a.Addr().IsValid():
 		return ""
-	}
-	switch protocol {
-	case tcp, udp, sctp, udplite:
+	case Protocol(protocol).Ports():
 		return a.String()
 	}
 	return a.Addr().String()

@@ -1,4 +1,4 @@
-package export
+package trace
 
 import (
 	"encoding/json"
@@ -49,11 +49,11 @@ func request(kind record.Kind) record.Record {
 
 func traceOf(t testing.TB, rec record.Record) Trace {
 	t.Helper()
-	trace, err := NewTrace(&rec, journey.NewDevices(testDevices()), cluster, noon)
+	got, err := New(&rec, journey.NewDevices(testDevices()), cluster, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return trace
+	return got
 }
 
 func TestFinishedTrace(t *testing.T) {
@@ -76,14 +76,14 @@ func TestFinishedTrace(t *testing.T) {
 func TestTraceKinds(t *testing.T) {
 	t.Parallel()
 	dropped := traceOf(t, request(record.Dropped))
-	if want := (TraceDrop{journey.Queue, "tunl0", "QDISC_DROP", "__dev_queue_xmit", true}); dropped.Drop == nil || *dropped.Drop != want {
+	if want := (Drop{journey.Queue, "tunl0", "QDISC_DROP", "__dev_queue_xmit", true}); dropped.Drop == nil || *dropped.Drop != want {
 		t.Errorf("drop %+v", dropped.Drop)
 	}
 	if dropped.At == nil || dropped.At.Seconds != 5e-6 || dropped.TotalSeconds != 25e-6 || len(dropped.Stages) != 1 {
 		t.Errorf("dropped %+v, at %+v", dropped, dropped.At)
 	}
 	open := traceOf(t, request(record.Open))
-	if want := (TraceStage{Stage: journey.Queue, Device: "tunl0", Seconds: 3}); open.At == nil || *open.At != want || open.Kind != "open" {
+	if want := (Stage{Stage: journey.Queue, Device: "tunl0", Seconds: 3}); open.At == nil || *open.At != want || open.Kind != "open" {
 		t.Errorf("open at %+v", open.At)
 	}
 	if open.Drop != nil || open.TotalSeconds != 3.00002 {
@@ -124,7 +124,7 @@ func TestTraceNames(t *testing.T) {
 	if want := (aggregate.Identity{Workload: "_unknown"}); got.Src != want || got.Dst != want || got.Service != "" {
 		t.Errorf("nobody is %+v to %+v by %q", got.Src, got.Dst, got.Service)
 	}
-	if want := (TraceFlow{"192.0.2.1", "2001:db8::1", "89"}); got.First != want {
+	if want := (Flow{"192.0.2.1", "2001:db8::1", "89"}); got.First != want {
 		t.Errorf("flow without ports %+v", got.First)
 	}
 	if got.Last.Protocol != "icmpv6" {
@@ -141,7 +141,7 @@ func TestTraceOfNoPath(t *testing.T) {
 	t.Parallel()
 	rec := request(record.Finished)
 	rec.Hops[1].Ifindex = 99
-	if _, err := NewTrace(&rec, journey.NewDevices(testDevices()), cluster, noon); !errors.Is(err, journey.ErrDevice) {
+	if _, err := New(&rec, journey.NewDevices(testDevices()), cluster, noon); !errors.Is(err, journey.ErrDevice) {
 		t.Errorf("unknown device: %v", err)
 	}
 }

@@ -1,0 +1,195 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// Filter chooses journeys: those that meet all that is set. The zero Filter takes every one.
+type Filter struct {
+	// Pod is one end of the packet's way and Peer the other, whichever sends: a pod, workload or service by name or
+	// namespace/name, or an address. Workload is an end by its workload alone.
+	Pod, Peer, Workload string
+	Port                uint16 // source or destination, before or after NAT
+	Protocol            Protocol
+	Device              string // a device passed; "pod" is any pod's
+	Stage               StageFilter
+	// SlowerThan is the least time on this node.
+	SlowerThan time.Duration
+	// DropsOnly leaves out all but lost packets.
+	DropsOnly bool
+}
+
+// The keys of a filter in a URL's query.
+const (
+	queryPod        = "pod"
+	queryPeer       = "peer"
+	queryWorkload   = "workload"
+	queryPort       = "port"
+	queryProtocol   = "proto"
+	queryDevice     = "device"
+	queryStage      = "stage"
+	querySlowerThan = "slower_than"
+	queryDrops      = "drops"
+)
+
+// ParseQuery reads what Values wrote.
+func ParseQuery(query url.Values) (f Filter, err error) {
+	for key, values := range query {
+		if len(values) != 1 {
+			return Filter{}, fmt.Errorf("parse filter: %s is there %d times", key, len(values))
+		}
+		value := values[0]
+		switch key {
+		case queryPod:
+			f.Pod = value
+		case queryPeer:
+			f.Peer = value
+		case queryWorkload:
+			f.Workload = value
+		case queryDevice:
+			f.Device = value
+		case queryPort:
+			port, e := strconv.ParseUint(value, 10, 16)
+			f.Port, err = uint16(port), e
+		case queryProtocol:
+			err = f.Protocol.Set(value)
+		case queryStage:
+			err = f.Stage.Set(value)
+		case querySlowerThan:
+			f.SlowerThan, err = time.ParseDuration(value)
+		case queryDrops:
+			f.DropsOnly, err = strconv.ParseBool(value)
+		default:
+			return Filter{}, fmt.Errorf("parse filter: unknown key %q; there are pod, peer, workload, port, proto, device, stage, slower_than, drops", key)
+		}
+		if err != nil {
+			return Filter{}, fmt.Errorf("parse filter: %s: %w", key, err)
+		}
+	}
+	return f, nil
+}
+
+// Values is the filter as a URL's query.
+func (f Filter) Values() url.Values {
+	query := url.Values{}
+	set := func(key, value string, is bool) {
+		if is {
+			query.Set(key, value)
+		}
+	}
+	set(queryPod, f.Pod, f.Pod != "")
+	set(queryPeer, f.Peer, f.Peer != "")
+	set(queryWorkload, f.Workload, f.Workload != "")
+	set(queryPort, strconv.Itoa(int(f.Port)), f.Port != 0)
+	set(queryProtocol, f.Protocol.String(), f.Protocol != 0)
+	set(queryDevice, f.Device, f.Device != "")
+	set(queryStage, f.Stage.String(), f.Stage != StageFilter{})
+	set(querySlowerThan, f.SlowerThan.String(), f.SlowerThan != 0)
+	set(queryDrops, "true", f.DropsOnly)
+	return query
+}
+
+// Matcher is a Filter made ready to look at many records. It does not allocate, and may be used by many at once.
+type Matcher struct {
+	filter              Filter
+	names               aggregate.Namer
+	pod, peer, workload end
+}
+
+// Matcher makes the filter ready; names tell who is behind an address.
+func (f Filter) Matcher(names aggregate.Namer) *Matcher {
+	return &Matcher{filter: f, names: names, pod: newEnd(f.Pod), peer: newEnd(f.Peer), workload: newEnd(f.Workload)}
+}
+
+// Match tells whether a record meets all that is set. A record that makes no path is an error of package journey, if
+// it comes to that.
+func (m *Matcher) Match(rec *record.Record, devices *journey.Devices) (bool, error) {
+	f := &m.filter
+	switch {
+	case f.DropsOnly && rec.Kind != record.Dropped,
+		f.Protocol != 0 && rec.First.Protocol != uint8(f.Protocol),
+		f.Port != 0 && !hasPort(&rec.First, f.Port) && !hasPort(&rec.Last, f.Port),
+		!m.between(rec):
+		return false, nil
+	}
+	if f.Device == "" && f.Stage == (StageFilter{}) && f.SlowerThan == 0 && !f.DropsOnly {
+		return true, nil
+	}
+	path, err := journey.Stages(rec, devices)
+	if err != nil {
+		return false, err
+	}
+	return (!f.DropsOnly || path.Class.Loss()) && path.Total >= f.SlowerThan &&
+		(f.Device == "" || passes(rec, devices, f.Device)) && f.Stage.match(&path), nil
+}
+
+func hasPort(f *record.Flow, port uint16) bool {
+	return f.Source.Port() == port || f.Destination.Port() == port
+}
+
+func passes(rec *record.Record, devices *journey.Devices, name string) bool {
+	for _, hop := range rec.Path() {
+		if d := devices.Find(hop.Ifindex); d != nil && (d.Name == name || d.Label == name) {
+			return true
+		}
+	}
+	return false
+}
+
+// between tells whether the packet goes between the ends that are asked for.
+func (m *Matcher) between(rec *record.Record) bool {
+	if m.pod == (end{}) && m.peer == (end{}) && m.workload == (end{}) {
+		return true
+	}
+	src, dst := m.names.Lookup(rec.First.Source.Addr()), m.names.Lookup(rec.Last.Destination.Addr())
+	virtual := dst
+	if rec.First.Destination != rec.Last.Destination {
+		virtual = m.names.Lookup(rec.First.Destination.Addr())
+	}
+	sentBy := func(e *end) bool {
+		return e.any() || e.named(&src) || e.at(rec.First.Source) || e.at(rec.Last.Source)
+	}
+	sentTo := func(e *end) bool {
+		return e.any() || e.named(&dst) || e.at(rec.First.Destination) || e.at(rec.Last.Destination) ||
+			e.is(virtual.Namespace, virtual.Service)
+	}
+	return (sentBy(&m.pod) && sentTo(&m.peer) || sentBy(&m.peer) && sentTo(&m.pod)) &&
+		(m.workload.any() || m.workload.is(src.Namespace, src.Workload) || m.workload.is(dst.Namespace, dst.Workload))
+}
+
+// end is one that is asked for: by address, or by a name with or without its namespace.
+type end struct {
+	address         netip.Addr
+	namespace, name string
+}
+
+func newEnd(text string) end {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return end{address: a}
+	}
+	if namespace, name, ok := strings.Cut(text, "/"); ok {
+		return end{namespace: namespace, name: name}
+	}
+	return end{name: text}
+}
+
+func (e *end) any() bool { return *e == end{} }
+
+func (e *end) at(a netip.AddrPort) bool { return e.address.IsValid() && e.address == a.Addr() }
+
+func (e *end) is(namespace, name string) bool {
+	return name != "" && e.name == name && (e.namespace == "" || e.namespace == namespace)
+}
+
+func (e *end) named(id *aggregate.Identity) bool {
+	return e.is(id.Namespace, id.Pod) || e.is(id.Namespace, id.Workload)
+}
