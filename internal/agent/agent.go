@@ -76,7 +76,7 @@ func Start(options Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	a.read.Store(time.Now().UnixNano())
-	now, err := a.Now()
+	now, err := a.brief()
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (a *Agent) lookOnce(before *loader.Counters, now time.Time) error {
 	a.counts.AddLost(record.Split, after.Lost["split"]-before.Lost["split"])
 	*before = after
 	if a.history.due(now) {
-		moment, err := a.Now()
+		moment, err := a.brief()
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
 	"tracer/internal/loader"
 )
@@ -13,11 +14,18 @@ func (a *Agent) Now() (Moment, error) {
 	if err := a.scan(); err != nil {
 		return Moment{}, err
 	}
+	return a.moment(a.counts.Snapshot)
+}
+
+// brief is this moment without its flows, and with the open journeys as they were scanned last.
+func (a *Agent) brief() (Moment, error) { return a.moment(a.counts.Brief) }
+
+func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Moment, error) {
 	state, err := a.watcher.Refresh()
 	if err != nil {
 		return Moment{}, fmt.Errorf("read the devices' counters: %w", err)
 	}
-	return Moment{Taken: time.Now(), Snapshot: a.counts.Snapshot(), Devices: a.traced(state)}, nil
+	return Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.traced(state)}, nil
 }
 
 // Ago is the latest moment kept that is at least so long ago, or the earliest.

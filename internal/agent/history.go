@@ -34,12 +34,9 @@ func (h *history) due(now time.Time) bool {
 	return now.Sub(h.moments[len(h.moments)-1].Taken) >= keepEvery
 }
 
-// add keeps a moment, without its flows: a window is judged by pairs, and thousands of flows each time would be most of
-// our memory.
+// add keeps a moment. It comes without its flows: a window is judged by pairs, and thousands of flows each time would
+// be most of our memory.
 func (h *history) add(m Moment) {
-	lean := *m.Snapshot
-	lean.Flows = nil
-	m.Snapshot = &lean
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.moments) > 0 && m.Taken.Sub(h.moments[0].Taken) > keepFor {

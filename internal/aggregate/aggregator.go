@@ -146,12 +146,16 @@ func (a *Aggregator) Add(rec *record.Record) {
 		if step.Stage == journey.Unknown || step.NoQueue {
 			continue
 		}
-		a.pairStage(p, StageKey{step.Stage, step.Device.Label, path.Direction}).observe(step, weight)
+		s := a.pairStage(p, StageKey{step.Stage, step.Device.Label, path.Direction})
+		s.observe(step, weight)
+		f.observe(s.all, step, weight)
 	}
 	if rec.Kind == record.Dropped {
 		// Drops are never sampled: each record is one, whatever the journey stood for.
-		a.pairDrop(p, dropKey(rec, &path)).add(rec, share)
+		key := dropKey(rec, &path)
+		a.pairDrop(p, key).add(rec, share)
 		f.Drops += share
+		f.DropReason = key.Reason
 		return
 	}
 	if whole(rec, steps) {
@@ -193,7 +197,12 @@ func (a *Aggregator) deviceStage(key StageKey) *stage {
 }
 
 // Snapshot returns all that is known now. Add waits only while what changed since the last one is copied.
-func (a *Aggregator) Snapshot() *Snapshot {
+func (a *Aggregator) Snapshot() *Snapshot { return a.snapshot(true) }
+
+// Brief is a Snapshot without the flows, which are most of it.
+func (a *Aggregator) Brief() *Snapshot { return a.snapshot(false) }
+
+func (a *Aggregator) snapshot(flows bool) *Snapshot {
 	a.mu.Lock()
 	taken := a.now()
 	s := &Snapshot{
@@ -202,7 +211,6 @@ func (a *Aggregator) Snapshot() *Snapshot {
 		Stages:       make([]StageDelay, 0, len(a.stages)),
 		Drops:        make([]DropCount, 0, len(a.drops)),
 		Pairs:        make([]Pair, 0, len(a.pairs)),
-		Flows:        make([]Flow, 0, len(a.flows)),
 		Held:         a.held,
 		Records:      a.records,
 		Lost:         a.lost,
@@ -219,8 +227,11 @@ func (a *Aggregator) Snapshot() *Snapshot {
 	for _, p := range a.pairs {
 		s.Pairs = append(s.Pairs, p.frozen())
 	}
-	for f := a.recent.newest; f != nil; f = f.older {
-		s.Flows = append(s.Flows, f.frozen())
+	if flows {
+		s.Flows = make([]Flow, 0, len(a.flows))
+		for f := a.recent.newest; f != nil; f = f.older {
+			s.Flows = append(s.Flows, f.frozen())
+		}
 	}
 	a.mu.Unlock()
 	s.sort()

@@ -36,11 +36,22 @@ func newFlowKey(rec *record.Record, direction journey.Direction) flowKey {
 	return k
 }
 
+// maxFlowStages bounds the stages that a flow keeps: a way through a node has seldom more.
+const maxFlowStages = 6
+
+// flowStage is the time that a flow's packets were in a stage.
+type flowStage struct {
+	*stage  // that of all pairs together; nil if there is none
+	count   uint64
+	seconds float64
+}
+
 // flow is a Flow that grows.
 type flow struct {
-	Flow
+	Flow         // without Stages
 	key          flowKey
 	pair         *pair
+	stages       [maxFlowStages]flowStage
 	service      string // named by First.Destination
 	newer, older *flow  // in the order of last sight
 	dirty        bool   // changed since shot
@@ -53,8 +64,34 @@ func (f *flow) frozen() Flow {
 		f.dirty = false
 		f.shot = f.Flow
 		f.shot.Path = f.Path.Clone()
+		n := 0
+		for n < maxFlowStages && f.stages[n].stage != nil {
+			n++
+		}
+		f.shot.Stages = make([]StageTime, n)
+		for i, s := range f.stages[:n] {
+			f.shot.Stages[i] = StageTime{s.StageKey, s.count, s.seconds}
+		}
 	}
 	return f.shot
+}
+
+// observe adds a packet's time in a stage, unless there is no room for one more stage.
+func (f *flow) observe(s *stage, step *journey.Step, weight uint64) {
+	if step.Untimed {
+		return
+	}
+	for i := range f.stages {
+		t := &f.stages[i]
+		if t.stage == nil {
+			t.stage = s
+		}
+		if t.stage == s {
+			t.count += weight
+			t.seconds += step.Delay.Seconds() * float64(weight)
+			return
+		}
+	}
 }
 
 // flow returns the flow of a record, now the most recently seen one, with the pair it belongs to.

@@ -10,7 +10,7 @@ import (
 )
 
 // maxHeldPairs is how many pairs a Held names.
-const maxHeldPairs = 10
+const maxHeldPairs = 64
 
 // staleAfter is how long a packet can be on its way between two hooks without a queue between them. What is older
 // has left where no hook sees it: a socket of the node, a GRO merge, an eBPF redirect.
@@ -24,7 +24,7 @@ func (a *Aggregator) SetHeld(open []record.Record) {
 
 	type place struct {
 		Held
-		pairs map[PairKey]float64
+		pairs map[PairKey]HeldPair
 	}
 	places := make(map[StageKey]*place)
 	for i := range open {
@@ -43,7 +43,7 @@ func (a *Aggregator) SetHeld(open []record.Record) {
 		key := StageKey{path.At.Stage, path.At.Device.Label, path.Direction}
 		p := places[key]
 		if p == nil {
-			p = &place{Held: Held{StageKey: key}, pairs: make(map[PairKey]float64)}
+			p = &place{Held: Held{StageKey: key}, pairs: make(map[PairKey]HeldPair)}
 			places[key] = p
 		}
 		weight := max(1, rec.Weight)
@@ -51,16 +51,18 @@ func (a *Aggregator) SetHeld(open []record.Record) {
 		p.Oldest = max(p.Oldest, age.Seconds())
 		p.Ages.ObserveDuration(age, uint64(weight))
 		src, dst := a.namer.Lookup(rec.First.Source.Addr()), a.namer.Lookup(rec.Last.Destination.Addr())
-		p.pairs[keyOf(src, dst, path.Direction)] += float64(weight)
+		pair := keyOf(src, dst, path.Direction)
+		h := p.pairs[pair]
+		p.pairs[pair] = HeldPair{pair, h.Packets + float64(weight), max(h.Oldest, age.Seconds())}
 	}
 
 	held := make([]Held, 0, len(places))
 	for _, p := range places {
-		for key := range p.pairs {
-			p.Pairs = append(p.Pairs, key)
+		for _, pair := range p.pairs {
+			p.Pairs = append(p.Pairs, pair)
 		}
-		slices.SortFunc(p.Pairs, func(x, y PairKey) int {
-			return cmp.Or(cmp.Compare(p.pairs[y], p.pairs[x]), comparePairs(x, y))
+		slices.SortFunc(p.Pairs, func(x, y HeldPair) int {
+			return cmp.Or(cmp.Compare(y.Packets, x.Packets), comparePairs(x.PairKey, y.PairKey))
 		})
 		p.Pairs = slices.Clip(p.Pairs[:min(len(p.Pairs), maxHeldPairs)])
 		held = append(held, p.Held)

@@ -34,7 +34,7 @@ func TestHeld(t *testing.T) {
 	if h.StageKey != (StageKey{journey.Queue, "tunl0", journey.Out}) || h.Packets != 4 || h.Oldest != 20 || h.Ages.Count() != 4 {
 		t.Errorf("%+v", h)
 	}
-	if want := []PairKey{{"default", "web", "default", "api", journey.Out}}; !reflect.DeepEqual(h.Pairs, want) {
+	if want := []HeldPair{{PairKey{"default", "web", "default", "api", journey.Out}, 4, 20}}; !reflect.DeepEqual(h.Pairs, want) {
 		t.Errorf("pairs %+v", h.Pairs)
 	}
 	a.SetHeld(nil)

@@ -87,8 +87,26 @@ type Flow struct {
 	Packets   float64           `json:"packets"`
 	Bytes     float64           `json:"bytes"`
 	Path      hist.Histogram    `json:"path"`
-	Drops     uint64            `json:"drops"`
-	LastSeen  time.Duration     `json:"last_seen"` // CLOCK_MONOTONIC
+	// Stages are those that its packets were timed in, as far as there is room for them.
+	Stages []StageTime `json:"stages"`
+	Drops  uint64      `json:"drops"`
+	// DropReason is why the last of them was lost.
+	DropReason string        `json:"drop_reason,omitempty"`
+	LastSeen   time.Duration `json:"last_seen"` // CLOCK_MONOTONIC
+}
+
+// StageTime is how long packets were in a stage, all together.
+type StageTime struct {
+	StageKey
+	Count   uint64  `json:"count"` // sk_buffs, weighted
+	Seconds float64 `json:"seconds"`
+}
+
+// HeldPair is one pair's part of a Held.
+type HeldPair struct {
+	PairKey
+	Packets float64 `json:"packets"`        // weighted
+	Oldest  float64 `json:"oldest_seconds"` // age at the last hook
 }
 
 // Held are the open journeys at one place: packets that went in and did not come out yet.
@@ -97,7 +115,7 @@ type Held struct {
 	Packets float64        `json:"packets"`        // weighted
 	Oldest  float64        `json:"oldest_seconds"` // age at the last hook
 	Ages    hist.Histogram `json:"ages"`           // seconds
-	Pairs   []PairKey      `json:"pairs"`          // at most 10, most packets first
+	Pairs   []HeldPair     `json:"pairs"`          // at most 64, most packets first
 }
 
 // Snapshot is all that is known at one moment. It is immutable and may be read by many at once. Counts and

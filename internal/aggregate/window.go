@@ -61,7 +61,24 @@ func (f Flow) since(old *Flow) Flow {
 	f.Drops -= old.Drops
 	f.Path = f.Path.Clone()
 	f.Path.Sub(&old.Path)
+	f.Stages = timesSince(f.Stages, old.Stages)
 	return f
+}
+
+// timesSince takes away what old had: stages come in the order in which they were first seen, so that each has its
+// place.
+func timesSince(now, old []StageTime) []StageTime {
+	var out []StageTime
+	for i, t := range now {
+		if i < len(old) && old[i].StageKey == t.StageKey {
+			t.Count -= min(t.Count, old[i].Count)
+			t.Seconds = max(0, t.Seconds-old[i].Seconds)
+		}
+		if t.Count > 0 {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 func stagesSince(now, old []StageDelay) []StageDelay {

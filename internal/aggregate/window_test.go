@@ -41,6 +41,9 @@ func TestSince(t *testing.T) {
 	if len(w.Pairs) != 1 || len(w.Flows) != 1 || w.Pairs[0].Packets != 3 || w.Pairs[0].Path.Count() != 3 || w.Flows[0].Drops != 1 {
 		t.Errorf("pairs %+v, flows %+v", w.Pairs, w.Flows)
 	}
+	if stages := w.Flows[0].Stages; len(stages) != 4 || stages[1].Stage != journey.Queue || stages[1].Count != 3 || !near(stages[1].Seconds, 3*501e-6) {
+		t.Errorf("stages of the flow %+v", stages)
+	}
 	for _, s := range w.Stages {
 		if want := uint64(3); s.Passed() != want && !(s.Stage == journey.Forward && s.Passed() == 4) {
 			t.Errorf("%+v: %d passed", s.StageKey, s.Passed())
@@ -54,6 +57,9 @@ func TestSince(t *testing.T) {
 	}
 	if after, _ := json.Marshal(old); string(after) != string(before) {
 		t.Error("the old snapshot changed")
+	}
+	if brief := a.Brief(); brief.Flows != nil || len(brief.Pairs) != 2 || brief.Records != 15 {
+		t.Errorf("in brief %+v", brief)
 	}
 	if a.Snapshot().Since(nil).Records != 15 {
 		t.Error("since nothing is not everything")

@@ -5,6 +5,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"tracer/internal/record"
 )
 
 // link is what netlink says about a network device, as far as its role and place depend on it.
@@ -26,6 +28,7 @@ type link struct {
 	// tunnelPort is a vxlan's or geneve's UDP port; 0 for others.
 	tunnelPort uint16
 	addresses  []netip.Prefix // global ones
+	traffic    record.Traffic
 	// defaultRoute tells that the main table has a default route through it.
 	defaultRoute bool
 }
@@ -62,11 +65,19 @@ func parseLink(message []byte) (link, bool) {
 			l.foreign = true
 		case unix.IFLA_MASTER:
 			l.master = int(u32(value, 0))
+		case unix.IFLA_STATS64:
+			l.traffic = parseTraffic(value)
 		case unix.IFLA_LINKINFO:
 			parseLinkInfo(&l, value)
 		}
 	}
 	return l, l.name != ""
+}
+
+// parseTraffic reads struct rtnl_link_stats64: packets, bytes, errors and drops, each received and sent.
+func parseTraffic(stats []byte) record.Traffic {
+	at := func(i int) uint64 { return u64(stats, i*8) }
+	return record.Traffic{RxPackets: at(0), TxPackets: at(1), RxBytes: at(2), TxBytes: at(3), RxDrops: at(6), TxDrops: at(7)}
 }
 
 func parseLinkInfo(l *link, info []byte) {

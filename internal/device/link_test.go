@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"tracer/internal/record"
 )
 
 func TestParseLink(t *testing.T) {
@@ -32,8 +34,12 @@ func TestParseLink(t *testing.T) {
 			attr(unix.IFLA_LINK_NETNSID, words(0)), attr(unix.IFLA_LINKINFO, attr(1, []byte("veth\x00")))),
 			link{index: 8, name: "veth1", kind: "veth", encap: unix.ARPHRD_ETHER, parent: 2, foreign: true, master: 5}, true},
 		{"tunl0", slices.Concat(header(unix.ARPHRD_TUNNEL, 9, unix.IFF_UP|unix.IFF_NOARP),
-			attr(unix.IFLA_IFNAME, []byte("tunl0\x00")), attr(unix.IFLA_LINKINFO, attr(1, []byte("ipip\x00")))),
-			link{index: 9, name: "tunl0", kind: "ipip", encap: unix.ARPHRD_TUNNEL, up: true}, false},
+			attr(unix.IFLA_IFNAME, []byte("tunl0\x00")), attr(unix.IFLA_LINKINFO, attr(1, []byte("ipip\x00"))),
+			attr(unix.IFLA_STATS64, words(1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 0))),
+			link{
+				index: 9, name: "tunl0", kind: "ipip", encap: unix.ARPHRD_TUNNEL, up: true,
+				traffic: record.Traffic{RxPackets: 1, TxPackets: 2, RxBytes: 3, TxBytes: 4, RxDrops: 7, TxDrops: 8},
+			}, false},
 		{"wireguard", slices.Concat(header(unix.ARPHRD_NONE, 10, 0),
 			attr(unix.IFLA_IFNAME, []byte("wg0\x00")), attr(unix.IFLA_LINKINFO, attr(1, []byte("wireguard\x00")))),
 			link{index: 10, name: "wg0", kind: "wireguard", encap: unix.ARPHRD_NONE}, false},

@@ -173,7 +173,7 @@ func TestList(t *testing.T) {
 		if root := got.Root.String(); root != want.root && !(got.Index == ifb && strings.HasPrefix(root, want.root)) {
 			t.Errorf("%s: root is %q, want %q", got.Name, got.Root, want.root)
 		}
-		got.Root = record.Qdisc{}
+		got.Root, got.Traffic = record.Qdisc{}, record.Traffic{}
 		if !reflect.DeepEqual(got, want.device) {
 			t.Errorf("%s:\n got %+v\nwant %+v", want.device.Name, got, want.device)
 		}

@@ -86,10 +86,7 @@ func (s *source) nodes(what string, request, index int) ([]node, error) {
 }
 
 func (s *source) links() ([]link, error) {
-	// No statistics: they are a third of the answer.
-	const skipStatistics = 8 // RTEXT_FILTER_SKIP_STATS
-	messages, err := s.dump("links", unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC),
-		nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStatistics)))
+	messages, err := s.dump("links", unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC))
 	if err != nil {
 		return nil, err
 	}

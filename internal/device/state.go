@@ -48,6 +48,7 @@ func newState(links []link, qdiscs, classes []node) State {
 			Lower:      found.lower[l.index],
 			Ethernet:   l.ethernet(),
 			TunnelPort: l.tunnelPort,
+			Traffic:    l.traffic,
 			Root:       tree(byDevice[l.index], classesOf[l.index]),
 		})
 		if l.name == "kube-ipvs0" {
@@ -112,6 +113,7 @@ func sameConfiguration(a, b State) bool {
 	return slices.Equal(a.Addresses, b.Addresses) &&
 		slices.EqualFunc(a.Devices, b.Devices, func(x, y record.Device) bool {
 			x.Root, y.Root = configuration(x.Root), configuration(y.Root)
+			x.Traffic, y.Traffic = record.Traffic{}, record.Traffic{}
 			return reflect.DeepEqual(x, y)
 		})
 }

@@ -76,7 +76,9 @@ func queuesOf(in *Input) []*queue {
 			q.held += uint64(h.Packets)
 			q.heldAges.Merge(&h.Ages)
 			q.oldest = max(q.oldest, h.Oldest)
-			q.heldPairs = append(q.heldPairs, h.Pairs...)
+			for _, p := range h.Pairs {
+				q.heldPairs = append(q.heldPairs, p.PairKey)
+			}
 		}
 	}
 	for _, h := range in.HeldBefore {

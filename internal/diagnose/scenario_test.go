@@ -147,7 +147,7 @@ func (s *scenario) input() Input {
 			held.Ages.Observe(h.Oldest*float64(i+1)/float64(h.Packets), 1)
 		}
 		for _, p := range h.Pairs {
-			held.Pairs = append(held.Pairs, key(p[0], p[1], h.Direction))
+			held.Pairs = append(held.Pairs, aggregate.HeldPair{PairKey: key(p[0], p[1], h.Direction)})
 		}
 		window.Held = append(window.Held, held)
 	}

@@ -59,10 +59,22 @@ type Device struct {
 	Ethernet bool `json:"ethernet"`
 	// TunnelPort is the UDP destination port of a vxlan or geneve device, else 0.
 	TunnelPort uint16 `json:"tunnel_port,omitempty"`
+	// Traffic is what the device itself has counted, of whatever kind.
+	Traffic Traffic `json:"traffic"`
 	// Root is the root qdisc of the way out; its Kind is "noqueue" where nothing is queued.
 	Root Qdisc `json:"root_qdisc"`
 	// Changed is when the root qdisc's tree was last seen to change; zero if never since start.
 	Changed time.Time `json:"qdisc_changed,omitzero"`
+}
+
+// Traffic counts what a device has received and sent since it was made, as ip -s link shows it.
+type Traffic struct {
+	RxPackets uint64 `json:"rx_packets"`
+	TxPackets uint64 `json:"tx_packets"`
+	RxBytes   uint64 `json:"rx_bytes"`
+	TxBytes   uint64 `json:"tx_bytes"`
+	RxDrops   uint64 `json:"rx_drops"`
+	TxDrops   uint64 `json:"tx_drops"`
 }
 
 // Qdisc is a queueing discipline or a class of one, with what hangs under it. Fields that a kind does not have
