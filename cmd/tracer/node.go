@@ -31,10 +31,10 @@ func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Repor
 
 // Status is how the agent stands.
 func (n *node) Status() export.Status {
-	l := n.Loader()
+	l, steering := n.Loader(), n.Steering()
 	s := export.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
-		SampleRatio: 1, IdentityMisses: n.names.Misses(), LastRead: n.LastRead(),
+		SampleRatio: 1, SampleOneIn: steering.N, SampleBudget: steering.Budget, IdentityMisses: n.names.Misses(), LastRead: n.LastRead(),
 	}
 	roles := map[int]record.Role{}
 	for _, d := range n.Known() {

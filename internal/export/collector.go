@@ -74,7 +74,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 	for _, f := range []family{
 		drops, inflightOldest, qdiscInfo, qdiscBacklog, qdiscDrops, qdiscOverlimits,
-		pairPackets, pairBytes, pairDrops, finding, recordsLost, journeys, sampleRatio, hookUp,
+		pairPackets, pairBytes, pairDrops, finding, recordsLost, journeys, sampleRatio, sampleOneIn, sampleBudget, hookUp,
 		bpfRunSeconds, bpfRecursionMisses, identityMisses, seriesOverflow, buildInfo,
 	} {
 		ch <- f.desc

@@ -17,7 +17,11 @@ var (
 	journeys = newFamily(prometheus.CounterValue, "tracer_journeys_total",
 		"Journeys of packets by what became of them.", "outcome")
 	sampleRatio = newFamily(prometheus.GaugeValue, "tracer_sample_ratio",
-		"Share of packets that are followed.")
+		"Share of packets that were followed since the start.")
+	sampleOneIn = newFamily(prometheus.GaugeValue, "tracer_sample_one_in",
+		"Of the packets beyond their flow's budget one in so many is followed; 1 if all are.")
+	sampleBudget = newFamily(prometheus.GaugeValue, "tracer_sample_flow_budget",
+		"Packets of each flow that are followed for certain, in each tenth of a second.")
 	hookUp = newFamily(prometheus.GaugeValue, "tracer_hook_up",
 		"1 if a hook is attached; of all pods' devices together, if it is at each.", "hook", "device")
 	bpfRunSeconds = newFamily(prometheus.CounterValue, "tracer_bpf_run_seconds_total",
@@ -36,7 +40,8 @@ var (
 func selfMetrics(to []prometheus.Metric, s Status, overflow uint64) []prometheus.Metric {
 	lost, outcomes, up := recordsLost.empty(), journeys.empty(), hookUp.empty()
 	run, misses := bpfRunSeconds.empty(), bpfRecursionMisses.empty()
-	ratio, unknown := sampleRatio.empty(), identityMisses.empty()
+	ratio, oneIn, budget := sampleRatio.empty(), sampleOneIn.empty(), sampleBudget.empty()
+	unknown := identityMisses.empty()
 	merged, build := seriesOverflow.empty(), buildInfo.empty()
 
 	for kind, n := range s.Lost {
@@ -57,10 +62,12 @@ func selfMetrics(to []prometheus.Metric, s Status, overflow uint64) []prometheus
 		misses.add(float64(p.RecursionMisses), p.Program)
 	}
 	ratio.add(s.SampleRatio)
+	oneIn.add(float64(s.SampleOneIn))
+	budget.add(float64(s.SampleBudget))
 	unknown.add(float64(s.IdentityMisses))
 	merged.add(float64(overflow))
 	build.add(1, s.Version, runtime.Version())
-	for _, f := range []family{lost, outcomes, up, run, misses, ratio, unknown, merged, build} {
+	for _, f := range []family{lost, outcomes, up, run, misses, ratio, oneIn, budget, unknown, merged, build} {
 		to = f.metrics(to)
 	}
 	return to

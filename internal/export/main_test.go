@@ -141,6 +141,8 @@ func testStatus() Status {
 		Journeys:       map[string]uint64{"finished": 900, "dropped": 15, "vanished_ingress": 3},
 		Lost:           map[string]uint64{"journey": 2, "drop": 0, "split": 0},
 		SampleRatio:    0.25,
+		SampleOneIn:    16,
+		SampleBudget:   8,
 		Programs:       []ProgramStatus{{Program: "tracer_xmit", Runs: 10, Seconds: 0.001, RecursionMisses: 1}},
 		IdentityMisses: 5,
 		LastRead:       noon.Add(-time.Second),

@@ -44,8 +44,12 @@ type Status struct {
 	Journeys map[string]uint64 `json:"journeys"`
 	// Lost counts the records that were made and not read, by kind: journey, drop, split.
 	Lost map[string]uint64 `json:"lost"`
-	// SampleRatio is the share of packets that are followed, 0 to 1.
-	SampleRatio    float64         `json:"sample_ratio"`
+	// SampleRatio is the share of packets that were followed since the start, 0 to 1.
+	SampleRatio float64 `json:"sample_ratio"`
+	// SampleOneIn and SampleBudget are the sampling in force: in each 0.1 s so many packets of each flow are followed,
+	// of those beyond one in so many; with one in one all are.
+	SampleOneIn    uint32          `json:"sample_one_in"`
+	SampleBudget   uint32          `json:"sample_budget"`
 	Programs       []ProgramStatus `json:"programs"`
 	IdentityMisses uint64          `json:"identity_misses"`
 	// LastRead is when the loop that reads records last came round, with or without any.
