@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"iter"
 	"log/slog"
+	"strings"
 	"time"
 
 	"tracer/internal/agent"
@@ -10,6 +12,7 @@ import (
 	"tracer/internal/export"
 	"tracer/internal/identity"
 	"tracer/internal/loader"
+	"tracer/internal/overview"
 	"tracer/internal/record"
 )
 
@@ -27,6 +30,28 @@ func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Repor
 		return diagnose.Report{}, err
 	}
 	return agent.Judge(n.name, n.Ago(window), now), nil
+}
+
+// Overviews are those of the live view.
+func (n *node) Overviews(ctx context.Context, query overview.Query) iter.Seq2[*overview.Overview, error] {
+	return n.Agent.Overviews(ctx, query, n.name, n.about)
+}
+
+// about is the status in short.
+func (n *node) about() overview.About {
+	s := n.Status()
+	a := overview.About{Version: s.Version, Node: s.Node, Kernel: s.Kernel, Started: s.Started, SampleRatio: s.SampleRatio}
+	for _, h := range s.Hooks {
+		if h.Up {
+			a.HooksUp++
+		} else {
+			a.Missing = append(a.Missing, strings.TrimSpace(h.Hook+" "+h.Device+": "+h.Error))
+		}
+	}
+	for _, lost := range s.Lost {
+		a.RecordsLost += lost
+	}
+	return a
 }
 
 // Status is how the agent stands.

@@ -42,6 +42,7 @@ type Agent struct {
 	watcher     *device.Watcher
 	counts      *aggregate.Aggregator
 	history     history
+	trends      trends
 	subscribers subscribers
 	steering    steering
 	started     time.Time
@@ -178,6 +179,7 @@ func (a *Agent) lookOnce(before *loader.Counters, now time.Time) error {
 		if err != nil {
 			return err
 		}
+		a.trends.add(moment.Snapshot.Since(a.history.last().Snapshot))
 		a.history.add(moment)
 	}
 	return nil

@@ -356,6 +356,7 @@ func TestQueueDelay(t *testing.T) {
 				qdisc := dropsOf(m.Devices, c.lab.OverlayDevice())
 				return counted == qdisc && counted > 0, fmt.Sprintf("%d counted, the qdisc says %d", counted, qdisc)
 			})
+			c.looks(lab.Web, lab.API)
 			report := Judge("node1", from, c.now(0))
 			if report.Verdict != diagnose.Fault || report.Findings[0].Device != c.lab.OverlayDevice() || report.Findings[0].Stage != journey.Queue {
 				t.Errorf("verdict %s: %s", report.Verdict, report.Summary)

@@ -34,6 +34,13 @@ func (h *history) due(now time.Time) bool {
 	return now.Sub(h.moments[len(h.moments)-1].Taken) >= keepEvery
 }
 
+// last is the moment added last.
+func (h *history) last() Moment {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.moments[len(h.moments)-1]
+}
+
 // add keeps a moment. It comes without its flows: a window is judged by pairs, and thousands of flows each time would
 // be most of our memory.
 func (h *history) add(m Moment) {

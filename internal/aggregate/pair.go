@@ -108,6 +108,12 @@ func keyOf(src, dst Identity, direction journey.Direction) PairKey {
 	}
 }
 
+// SamePair tells whether packets between two identities are of a pair, direction aside.
+func SamePair(key PairKey, src, dst Identity) bool {
+	return key.SrcWorkload == workload(src) && key.DstWorkload == workload(dst) &&
+		key.SrcNamespace == src.Namespace && key.DstNamespace == dst.Namespace
+}
+
 func workload(id Identity) string {
 	if id.Workload == "" {
 		return unknown

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/url"
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/overview"
 	"tracer/internal/trace"
 )
 
@@ -20,6 +22,7 @@ const (
 	pathDevices   = "/v1/devices"
 	pathDiagnosis = "/v1/diagnosis"
 	pathTrace     = "/v1/trace"
+	pathOverview  = "/v1/overview"
 )
 
 // queryWindow is the key of a diagnosis's window.
@@ -54,7 +57,15 @@ func apiHandler(source Source, names aggregate.Namer) http.Handler {
 			refuse(w, http.StatusBadRequest, err)
 			return
 		}
-		streamTraces(w, r, source, names, filter)
+		stream(w, r, Follow(r.Context(), source, names, filter))
+	})
+	mux.HandleFunc("GET "+pathOverview, func(w http.ResponseWriter, r *http.Request) {
+		query, err := overview.ParseQuery(r.URL.Query())
+		if err != nil {
+			refuse(w, http.StatusBadRequest, err)
+			return
+		}
+		stream(w, r, source.Overviews(r.Context(), query))
 	})
 	return mux
 }
@@ -74,8 +85,8 @@ func parseWindow(query url.Values) (time.Duration, error) {
 	return window, nil
 }
 
-// streamTraces sends one JSON object a line, each as soon as it is there.
-func streamTraces(w http.ResponseWriter, r *http.Request, source TraceSource, names aggregate.Namer, filter trace.Filter) {
+// stream sends one JSON object a line, each as soon as it is there.
+func stream[T any](w http.ResponseWriter, r *http.Request, objects iter.Seq2[T, error]) {
 	control := http.NewResponseController(w)
 	// A reader that has stopped to read holds up its stream alone, and nothing once the server is to stop.
 	defer context.AfterFunc(r.Context(), func() { _ = control.SetWriteDeadline(time.Now()) })()
@@ -85,12 +96,12 @@ func streamTraces(w http.ResponseWriter, r *http.Request, source TraceSource, na
 		return
 	}
 	encoder := json.NewEncoder(w)
-	for t, err := range Follow(r.Context(), source, names, filter) {
+	for object, err := range objects {
 		if err != nil {
 			_ = encoder.Encode(apiError{err.Error()})
 			return
 		}
-		if encoder.Encode(t) != nil || control.Flush() != nil {
+		if encoder.Encode(object) != nil || control.Flush() != nil {
 			return // the reader has gone
 		}
 	}

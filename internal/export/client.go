@@ -1,6 +1,8 @@
 package export
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +18,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
+	"tracer/internal/overview"
 	"tracer/internal/record"
 	"tracer/internal/trace"
 )
@@ -63,28 +66,40 @@ func (c *Client) Diagnose(ctx context.Context, window time.Duration) (diagnose.R
 
 // Trace yields the journeys that the filter takes, as they end, until ctx does. An error is the last that it yields.
 func (c *Client) Trace(ctx context.Context, filter trace.Filter) iter.Seq2[trace.Trace, error] {
-	return func(yield func(trace.Trace, error) bool) {
+	return objects[trace.Trace](ctx, c, pathTrace, filter.Values())
+}
+
+// Overviews yields one overview at once and then one for each of the query's intervals, until ctx ends. An error is the
+// last that it yields.
+func (c *Client) Overviews(ctx context.Context, query overview.Query) iter.Seq2[*overview.Overview, error] {
+	return objects[*overview.Overview](ctx, c, pathOverview, query.Values())
+}
+
+// objects makes a request that is answered by one object a line until ctx ends.
+func objects[T any](ctx context.Context, c *Client, path string, query url.Values) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		body, err := c.get(ctx, pathTrace, filter.Values())
+		var none T
+		body, err := c.get(ctx, path, query)
 		if err != nil {
 			if ctx.Err() == nil {
-				yield(trace.Trace{}, err)
+				yield(none, err)
 			}
 			return
 		}
 		defer body.Close()
-		decoder := json.NewDecoder(body)
+		lines := bufio.NewReaderSize(body, 64<<10)
 		for {
-			var line struct {
-				trace.Trace
-				apiError
-			}
-			err := decoder.Decode(&line)
+			object := none
+			line, err := lines.ReadBytes('\n')
 			switch {
-			case err == nil && line.Error != "":
-				err = fmt.Errorf("the agent at %s: %s", c.path, line.Error)
+			case err == nil && bytes.HasPrefix(line, []byte(`{"error":`)):
+				err = refusalOf(c.path, line)
 			case err == nil:
+				if err = json.Unmarshal(line, &object); err != nil {
+					err = fmt.Errorf("read the answer of the agent at %s: %w", c.path, err)
+				}
 			case ctx.Err() != nil:
 				return
 			case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
@@ -92,11 +107,20 @@ func (c *Client) Trace(ctx context.Context, filter trace.Filter) iter.Seq2[trace
 			default:
 				err = fmt.Errorf("read from the agent at %s: %w", c.path, err)
 			}
-			if !yield(line.Trace, err) || err != nil {
+			if !yield(object, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+// refusalOf reads an apiError.
+func refusalOf(path string, line []byte) error {
+	var refusal apiError
+	if err := json.Unmarshal(line, &refusal); err != nil {
+		return fmt.Errorf("read the answer of the agent at %s: %w", path, err)
+	}
+	return fmt.Errorf("the agent at %s: %s", path, refusal.Error)
 }
 
 // ask makes a request that has one answer.

@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/overview"
 	"tracer/internal/record"
 	"tracer/internal/trace"
 )
@@ -73,6 +75,8 @@ func TestRefusals(t *testing.T) {
 	for path, want := range map[string]string{
 		pathDiagnosis + "?window=soon": `invalid duration "soon"`,
 		pathTrace + "?pods=web":        `unknown key "pods"`,
+		pathOverview + "?by=cow":       `no rows by "cow"`,
+		pathOverview + "?filter=p50>1": "1",
 		"/v2/status":                   "404 Not Found",
 	} {
 		path, query, _ := strings.Cut(path, "?")
@@ -195,6 +199,45 @@ func TestAgentStops(t *testing.T) {
 	}
 	if !errors.Is(last, io.EOF) || !strings.Contains(last.Error(), "has stopped") {
 		t.Errorf("end of the stream: %v", last)
+	}
+}
+
+func TestOverviews(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	client := agent(t, source)
+	filter, err := overview.ParseFilter("web p99>10ms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := overview.Query{By: overview.ByPair, Interval: overview.MinInterval, Filter: filter, Limit: 1}
+	n := 0
+	for got, err := range client.Overviews(t.Context(), query) {
+		if n++; n == 3 {
+			if err == nil || !strings.HasSuffix(err.Error(), "agent.sock: broken") {
+				t.Errorf("%v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Node != fmt.Sprintf("node-%d", n) || got.SchemaVersion != overview.SchemaVersion || len(got.Rows) != 1 || got.RowsTotal != 1 ||
+			got.Rows[0].Src.Workload != "web" || got.Rows[0].Worst.Device != "tunl0" || got.Verdict != source.report.Verdict {
+			t.Errorf("%+v", got)
+		}
+		if n == 2 {
+			source.set(func(s *fakeSource) { s.failing = errBroken })
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d overviews", n)
+	}
+	none := Dial(filepath.Join(t.TempDir(), "none.sock"))
+	for _, err := range none.Overviews(t.Context(), query) {
+		if !errors.Is(err, ErrNoAgent) {
+			t.Errorf("without an agent: %v", err)
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package export
 import (
 	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -16,6 +18,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/overview"
 	"tracer/internal/record"
 )
 
@@ -245,6 +248,24 @@ func (s *fakeSource) Diagnose(_ context.Context, window time.Duration) (diagnose
 	defer s.mu.Unlock()
 	s.windows = append(s.windows, window)
 	return s.report, s.failing
+}
+
+func (s *fakeSource) Overviews(ctx context.Context, query overview.Query) iter.Seq2[*overview.Overview, error] {
+	return func(yield func(*overview.Overview, error) bool) {
+		for n := 1; ctx.Err() == nil; n++ {
+			s.mu.Lock()
+			in, err := overview.Input{Taken: noon, Window: s.snapshot, Devices: s.devices, Report: s.report}, s.failing
+			s.mu.Unlock()
+			in.About.Node = fmt.Sprintf("node-%d", n)
+			if !yield(overview.Build(in, query), err) || err != nil {
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(query.Interval):
+			}
+		}
+	}
 }
 
 func (s *fakeSource) Subscribe(ctx context.Context, want func(*record.Record) bool) (<-chan record.Record, func() uint64) {

@@ -4,10 +4,12 @@ package export
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
+	"tracer/internal/overview"
 	"tracer/internal/record"
 )
 
@@ -18,6 +20,9 @@ type Source interface {
 	Status() Status
 	// Diagnose judges the last window of time.
 	Diagnose(ctx context.Context, window time.Duration) (diagnose.Report, error)
+	// Overviews yields one at once and then one for each of the query's intervals, until ctx ends. An error is the last
+	// that it yields.
+	Overviews(ctx context.Context, query overview.Query) iter.Seq2[*overview.Overview, error]
 }
 
 // TraceSource is what a stream of traces is made of.

@@ -1,0 +1,141 @@
+package overview
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Sort is the order of rows. The zero Sort has those first that hurt most. A *Sort is a flag's value.
+type Sort struct {
+	Key     string // one of SortKeys; "" for pain
+	Reverse bool
+}
+
+// sorting compares rows so that those come first that a person looks for: the most, or the first by name.
+type sorting struct {
+	key     string
+	compare func(x, y *Row) int
+}
+
+func most(value func(*Row) float64) func(x, y *Row) int {
+	return func(x, y *Row) int { return cmp.Compare(value(y), value(x)) }
+}
+
+func byName(value func(*Row) string) func(x, y *Row) int {
+	return func(x, y *Row) int { return cmp.Compare(value(x), value(y)) }
+}
+
+func sortings() []sorting {
+	return []sorting{
+		{"pain", most(func(r *Row) float64 { return r.Pain })},
+		{"src", byName(func(r *Row) string { return r.Src.String() })},
+		{"dst", byName(func(r *Row) string { return r.Dst.String() })},
+		{"dir", byName(func(r *Row) string { return string(r.Direction) })},
+		{"pps", most(func(r *Row) float64 { return r.PacketsPerSecond })},
+		{"bps", most(func(r *Row) float64 { return r.BitsPerSecond })},
+		{"p50", most(func(r *Row) float64 { return r.Path.p50() })},
+		{"p99", most(func(r *Row) float64 { return r.Path.p99() })},
+		{"worst", byName(func(r *Row) string { return r.Worst.String() })},
+		{"drops", most(func(r *Row) float64 { return r.Drops.PerSecond })},
+		{"held", most(func(r *Row) float64 { return r.Held })},
+	}
+}
+
+// SortKeys are the columns to sort by.
+func SortKeys() []string {
+	var keys []string
+	for _, s := range sortings() {
+		keys = append(keys, s.key)
+	}
+	return keys
+}
+
+// Set reads a column's name; a minus before it reverses the order.
+func (s *Sort) Set(text string) error {
+	key, reverse := strings.CutPrefix(text, "-")
+	if !slices.Contains(SortKeys(), key) {
+		return fmt.Errorf("there is no column %q to sort by; choose %s, each with - before it for the reverse", key, strings.Join(SortKeys(), ", "))
+	}
+	*s = Sort{key, reverse}
+	return nil
+}
+
+func (s *Sort) String() string {
+	key := cmp.Or(s.Key, "pain")
+	if s.Reverse {
+		return "-" + key
+	}
+	return key
+}
+
+// Type is what help calls the value.
+func (s *Sort) Type() string { return "column" }
+
+// Rows sorts rows. Those that are equal come by name, so that they stay in place from one window to the next.
+func (s Sort) Rows(rows []Row) {
+	key := cmp.Or(s.Key, "pain")
+	all := sortings()
+	compare := all[slices.IndexFunc(all, func(x sorting) bool { return x.key == key })].compare
+	slices.SortStableFunc(rows, func(x, y Row) int {
+		order := compare(&x, &y)
+		if s.Reverse {
+			order = -order
+		}
+		return cmp.Or(order, x.compareNames(&y))
+	})
+}
+
+func (r *Row) compareNames(o *Row) int {
+	return cmp.Or(cmp.Compare(r.Service, o.Service), r.Src.compare(&o.Src), r.Dst.compare(&o.Dst),
+		cmp.Compare(r.Direction, o.Direction), cmp.Compare(r.Protocol, o.Protocol))
+}
+
+func (e *End) compare(o *End) int {
+	return cmp.Or(cmp.Compare(e.Namespace, o.Namespace), cmp.Compare(e.Pod, o.Pod), cmp.Compare(e.Workload, o.Workload),
+		cmp.Compare(e.Address, o.Address))
+}
+
+func (d *Delay) p50() float64 {
+	if d == nil {
+		return 0
+	}
+	return d.P50
+}
+
+func (d *Delay) p99() float64 {
+	if d == nil {
+		return 0
+	}
+	return d.P99
+}
+
+// String is the stage and its device, "" for no place.
+func (p *Place) String() string {
+	if p == nil {
+		return ""
+	}
+	if p.Device == "" {
+		return string(p.Stage)
+	}
+	return string(p.Stage) + " " + p.Device
+}
+
+// String names an end as people do: a flow's by its pod or else its address, with the port.
+func (e End) String() string {
+	name := cmp.Or(e.Pod, e.Workload)
+	if e.Namespace != "" {
+		name = e.Namespace + "/" + name
+	}
+	switch {
+	case e.Address == "":
+		return name
+	case e.Pod == "":
+		return e.Address
+	}
+	if i := strings.LastIndexByte(e.Address, ':'); i >= 0 && (!strings.Contains(e.Address[:i], ":") || e.Address[0] == '[') {
+		return name + e.Address[i:]
+	}
+	return name
+}

@@ -1,0 +1,136 @@
+package top
+
+import (
+	"strings"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"tracer/internal/overview"
+)
+
+// Widths. What room there is goes to names first, then to the worst stage.
+const (
+	nameLeast  = 22 // and a third of the screen
+	nameMost   = 64
+	worstLeast = 16
+	worstMost  = 24
+	barWidth   = 14
+)
+
+// column is one of a table by pair, service or flow. The round-trip time and the retransmissions of TCP will be two
+// more of them, once they are measured.
+type column struct {
+	title string
+	sort  string // the key to sort by
+	width int
+	right bool
+	rank  int // those with the least are shown first where there is little room
+	cell  func(*styles, *overview.Row) string
+}
+
+func columns() []column {
+	return []column{
+		{"DIR", "dir", 5, false, 8, func(_ *styles, r *overview.Row) string { return string(r.Direction) }},
+		{"PKT/S", "pps", 5, true, 5, func(_ *styles, r *overview.Row) string { return si(r.PacketsPerSecond) }},
+		{"BIT/S", "bps", 5, true, 7, func(_ *styles, r *overview.Row) string { return si(r.BitsPerSecond) }},
+		{"P50", "p50", 6, true, 3, func(_ *styles, r *overview.Row) string { return p50(r.Path) }},
+		{"P99", "p99", 6, true, 1, func(_ *styles, r *overview.Row) string { return p99(r.Path) }},
+		{"TIME BY STAGE", "pain", barWidth, false, 6, func(s *styles, r *overview.Row) string { return s.bar(r.Stages, barWidth) }},
+		{"WORST STAGE", "worst", worstLeast, false, 2, worst},
+		{"HELD", "held", 5, true, 9, func(_ *styles, r *overview.Row) string { return orBlank(r.Held) }},
+		{"LOST/S", "drops", 6, true, 4, func(s *styles, r *overview.Row) string {
+			if r.Drops.Packets == 0 {
+				return ""
+			}
+			return s.bad.Render(si(r.Drops.PerSecond))
+		}},
+		{"WHY LOST", "", 16, false, 10, func(_ *styles, r *overview.Row) string { return r.Drops.Reason }},
+	}
+}
+
+func worst(s *styles, r *overview.Row) string {
+	if r.Worst == nil {
+		return ""
+	}
+	text := s.stage(r.Worst.Stage, r.Worst.String())
+	for i := range r.Stages {
+		if st := &r.Stages[i]; st.Place == *r.Worst && st.Slow {
+			return s.bad.Render("!") + text
+		}
+	}
+	return " " + text
+}
+
+func orBlank(v float64) string {
+	if v == 0 {
+		return ""
+	}
+	return si(v)
+}
+
+// choose returns the columns that fit beside the names, in their order, and the width of these.
+func choose(width int) (chosen []column, name int) {
+	all := columns()
+	least := max(nameLeast, width/3)
+	room := width - least
+	take := make([]bool, len(all))
+	for rank := range len(all) + 1 {
+		for i, c := range all {
+			if c.rank == rank && c.width+1 <= room {
+				take[i] = true
+				room -= c.width + 1
+			}
+		}
+	}
+	name = min(nameMost, least+room/2)
+	room -= name - least
+	for i, c := range all {
+		if c.title == "WORST STAGE" && take[i] {
+			wider := min(room, worstMost-worstLeast)
+			c.width += wider
+			room -= wider
+		}
+		if take[i] {
+			chosen = append(chosen, c)
+		}
+	}
+	return chosen, min(nameMost, name+room)
+}
+
+// name is who talks to whom, with the service in between where there is room.
+func name(r *overview.Row, width int) string {
+	src, dst := r.Src.String(), r.Dst.String()
+	if r.Pairs > 0 {
+		if r.Service != "" {
+			return r.Service
+		}
+		return dst + " (no service)"
+	}
+	if r.Service != "" {
+		if text := src + " → (" + r.Service + ") → " + dst; ansi.StringWidth(text) <= width {
+			return text
+		}
+	}
+	text := src + " → " + dst
+	if over := ansi.StringWidth(text) - width; over > 0 {
+		// The ends of names tell more than namespaces do.
+		src, dst = shorten(src), shorten(dst)
+		text = src + " → " + dst
+	}
+	if over := ansi.StringWidth(text) - width; over > 0 {
+		half := max(4, (width-3)/2)
+		if ansi.StringWidth(src) > half {
+			src = ansi.Truncate(src, max(half, width-3-ansi.StringWidth(dst)), "…")
+		}
+		text = src + " → " + dst
+	}
+	return text
+}
+
+// shorten leaves out the namespace.
+func shorten(s string) string {
+	if _, after, ok := strings.Cut(s, "/"); ok {
+		return after
+	}
+	return s
+}

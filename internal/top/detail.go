@@ -1,0 +1,124 @@
+package top
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"tracer/internal/journey"
+	"tracer/internal/overview"
+	"tracer/internal/trace"
+)
+
+// hooks are those that a stage lies between.
+func hooks(p overview.Place) string {
+	switch p.Stage {
+	case journey.Forward:
+		return "ingress → egress " + p.Device
+	case journey.Queue:
+		return "egress → driver"
+	case journey.Encap:
+		return "driver → egress below"
+	case journey.Decap:
+		return "ingress below → ingress"
+	case journey.Deliver:
+		return "driver → socket"
+	}
+	return ""
+}
+
+// detail draws one pair: the waterfall of its stages, their last minutes, what is held, lost and slow.
+func (m *Model) detail() []string {
+	s, d := &m.styles, m.latest.Detail
+	if d == nil || m.query.Pair == nil || d.Row.Key() != *m.query.Pair {
+		return []string{s.faint.Render("looking …")}
+	}
+	r := &d.Row
+	lines := []string{
+		s.bold.Render(name(r, m.width-8)) + " " + string(r.Direction),
+		fmt.Sprintf("on this node p50 %s p99 %s · %s packets/s · %sbit/s · %s lost/s %s", p50(r.Path), p99(r.Path),
+			si(r.PacketsPerSecond), si(r.BitsPerSecond), si(r.Drops.PerSecond), r.Drops.Reason),
+		"",
+	}
+	lines = append(lines, m.waterfall(r, d.History)...)
+	for _, h := range d.Held {
+		lines = append(lines, s.bad.Render("held")+fmt.Sprintf("  %s packets in %s, the oldest for %s", si(h.Packets),
+			s.stage(h.Stage, h.String()), trace.Seconds(h.Oldest)))
+	}
+	for _, x := range d.Drops {
+		lines = append(lines, s.bad.Render("lost")+fmt.Sprintf("  %s/s in %s: %s by %s", si(x.PerSecond),
+			s.stage(x.Stage, x.String()), x.Reason, x.Location))
+	}
+	if len(d.Slow) > 0 {
+		lines = append(lines, "", s.head.Render("SLOWEST JOURNEYS OF THIS WINDOW"))
+	}
+	for i := range d.Slow {
+		lines = append(lines, m.slow(&d.Slow[i]))
+	}
+	return lines
+}
+
+// waterfall draws each stage where it stands on the way, by its mean.
+func (m *Model) waterfall(r *overview.Row, history []overview.Trend) []string {
+	s := &m.styles
+	var total float64
+	for i := range r.Stages {
+		total += r.Stages[i].Share
+	}
+	const left = 9 + 16 + 3*8 // stage, device, p50, p99, usual
+	barWidth := max(6, (m.width-left-2)/2)
+	tail := m.width - left - barWidth - 2
+	if tail < 10 {
+		barWidth, tail = max(6, m.width-left-2), 0
+	}
+	title, withTrend := "HOOKS", len(history) > 0
+	if withTrend {
+		title = "LAST " + strings.ToUpper(age(time.Duration(history[0].EverySeconds*float64(len(history[0].P50)))*time.Second))
+	}
+	lines := []string{s.head.Render(fit(fmt.Sprintf("%-9s%-16s%7s %7s %7s  %s", "STAGE", "DEVICE", "P50", "P99", "USUAL",
+		fit("TIME", barWidth, false)), left+barWidth+1, false) + " " + fit(title, max(0, tail), false))}
+	var passed float64
+	for i := range r.Stages {
+		st := &r.Stages[i]
+		usual := "-"
+		if st.Usual != nil {
+			usual = "≤" + trace.Seconds(*st.Usual)
+		}
+		numbers := fmt.Sprintf("%7s %7s", p50(st.Delay), p99(st.Delay))
+		if st.Slow {
+			numbers = s.bad.Render(numbers)
+		}
+		drawn := strings.ReplaceAll(trace.Bar(passed, st.Share, total, barWidth), "█", s.block(st.Stage))
+		indent := len(drawn) - len(strings.TrimLeft(drawn, " "))
+		drawn = drawn[:indent] + s.stage(st.Stage, drawn[indent:])
+		passed += st.Share
+		line := s.stage(st.Stage, fit(string(st.Stage), 9, false)) + fit(st.Device, 15, false) + " " + numbers +
+			fmt.Sprintf(" %7s  ", usual) + fit(drawn, barWidth, false)
+		rest := hooks(st.Place)
+		for _, t := range history {
+			if t.Place == st.Place {
+				rest = spark(t.P50, tail)
+			}
+		}
+		lines = append(lines, ansi.Truncate(line+" "+rest, m.width, ""))
+	}
+	if len(r.Stages) == 0 {
+		lines = append(lines, s.faint.Render("nothing of this pair passed in this window"))
+	}
+	return append(lines, "")
+}
+
+// slow is one journey in a line: when, how long, whose, and where most of it went.
+func (m *Model) slow(t *trace.Trace) string {
+	worst := trace.Stage{}
+	for _, st := range t.Stages {
+		if st.Seconds >= worst.Seconds {
+			worst = st
+		}
+	}
+	return ansi.Truncate(fmt.Sprintf("%s %7s  %s  %s %s → %s", t.Time.Local().Format("15:04:05.000"), trace.Seconds(t.TotalSeconds),
+		m.styles.stage(worst.Stage, fit(fmt.Sprintf("%s %s %s", trace.Seconds(worst.Seconds), worst.Stage, worst.Device), 28, false)),
+		t.First.Protocol, t.First.Source, t.First.Destination), m.width, "…")
+}

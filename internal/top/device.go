@@ -1,0 +1,150 @@
+package top
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"tracer/internal/overview"
+	"tracer/internal/record"
+	"tracer/internal/trace"
+)
+
+// deviceColumn is one of the table of devices.
+type deviceColumn struct {
+	title string
+	width int
+	right bool
+	rank  int
+	cell  func(*styles, *overview.Device) string
+}
+
+func deviceColumns() []deviceColumn {
+	return []deviceColumn{
+		{"ROLE", 7, false, 3, func(_ *styles, d *overview.Device) string { return d.Role.String() }},
+		{"IN/S", 5, true, 5, func(_ *styles, d *overview.Device) string { return si(d.RxPackets) }},
+		{"OUT/S", 5, true, 4, func(_ *styles, d *overview.Device) string { return si(d.TxPackets) }},
+		{"IN BIT", 6, true, 7, func(_ *styles, d *overview.Device) string { return si(d.RxBits) }},
+		{"OUT BIT", 7, true, 6, func(_ *styles, d *overview.Device) string { return si(d.TxBits) }},
+		{"Q P50", 6, true, 8, func(_ *styles, d *overview.Device) string { return p50(d.Queue) }},
+		{"Q P99", 6, true, 1, func(s *styles, d *overview.Device) string {
+			if d.Queue != nil && d.Usual != nil && d.Queue.P50 > *d.Usual {
+				return s.bad.Render(p99(d.Queue))
+			}
+			return p99(d.Queue)
+		}},
+		{"BACKLOG", 7, true, 2, func(_ *styles, d *overview.Device) string { return orBlank(float64(d.BacklogPackets)) }},
+		{"DROP/S", 6, true, 2, func(s *styles, d *overview.Device) string { return s.bad.Render(orBlank(d.DropsPerSecond)) }},
+	}
+}
+
+// devices draws the table of devices; qdiscs have the rest of the line.
+func (m *Model) devices(height int) []string {
+	const nameWidth, marked = 15, 2
+	room := m.width - nameWidth - marked
+	all := deviceColumns()
+	take := make([]bool, len(all))
+	for rank := range len(all) + 1 {
+		for i, c := range all {
+			if c.rank == rank && c.width+1 <= room-10 {
+				take[i] = true
+				room -= c.width + 1
+			}
+		}
+	}
+	head := fit("  DEVICE", nameWidth+marked, false)
+	for i, c := range all {
+		if take[i] {
+			head += " " + fit(c.title, c.width, c.right)
+		}
+	}
+	lines := []string{m.styles.head.Render(fit(head+"  QDISC", m.width, false))}
+	for n := m.offset; n < len(m.latest.Devices) && len(lines) < height; n++ {
+		d := &m.latest.Devices[n]
+		flag := "  "
+		if len(d.Unusual) > 0 {
+			flag = m.styles.bad.Render("!") + " "
+		}
+		line := flag + fit(d.Name, nameWidth, false)
+		for i, c := range all {
+			if take[i] {
+				line += " " + fit(c.cell(&m.styles, d), c.width, c.right)
+			}
+		}
+		line = ansi.Truncate(line+"  "+d.Root.Brief(), m.width, "…")
+		if n == m.cursor {
+			line = m.styles.mark.Render(fit(ansi.Strip(line), m.width, false))
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// device draws one device: what is unusual, what passes it, and its tree of qdiscs.
+func (m *Model) device() []string {
+	s := &m.styles
+	d := m.selectedDevice()
+	if d == nil {
+		return []string{s.faint.Render(m.deviceName + " is not there any more")}
+	}
+	state := "up"
+	if !d.Up {
+		state = s.bad.Render("down")
+	}
+	kind := d.Kind
+	if kind == "" {
+		kind = "hardware"
+	}
+	lines := []string{
+		fmt.Sprintf("%s  %s · %s · %s", s.bold.Render(d.Name), d.Role, kind, state),
+		fmt.Sprintf("in  %6s packets/s %6sbit/s", si(d.RxPackets), si(d.RxBits)),
+		fmt.Sprintf("out %6s packets/s %6sbit/s · drops %s/s", si(d.TxPackets), si(d.TxBits), si(d.DropsPerSecond)),
+	}
+	usual := ""
+	if d.Usual != nil {
+		usual = " · usual p50 ≤" + trace.Seconds(*d.Usual)
+	}
+	queue := "no queue"
+	if d.Root.Queues() {
+		queue = fmt.Sprintf("queue p50 %s p99 %s%s · backlog %d packets, %sB", p50(d.Queue), p99(d.Queue), usual, d.BacklogPackets, si(float64(d.BacklogBytes)))
+	}
+	lines = append(lines, queue)
+	if d.Held > 0 {
+		lines = append(lines, fmt.Sprintf("held %s packets, the oldest for %s", si(d.Held), trace.Seconds(d.OldestSeconds)))
+	}
+	for _, u := range d.Unusual {
+		lines = append(lines, s.bad.Render("! "+u))
+	}
+	if d.Changed != nil {
+		lines = append(lines, "qdiscs changed at "+d.Changed.Local().Format("15:04:05"))
+	}
+	lines = append(lines, "", s.head.Render(fit("QDISC", max(30, m.width-38), false)+fmt.Sprintf(" %8s %8s %8s %8s", "SENT", "DROPPED", "OVER", "BACKLOG")))
+	return append(lines, m.tree(d.Root, "")...)
+}
+
+// tree draws a qdisc with what hangs under it, one on a line.
+func (m *Model) tree(q record.Qdisc, indent string) []string {
+	children := q.Children
+	q.Children = nil
+	counters := fmt.Sprintf(" %8s %8s %8s %8s", si(float64(q.Packets)), si(float64(q.Drops)), si(float64(q.Overlimits)), si(float64(q.BacklogPackets)))
+	lines := []string{fit(indent+q.String(), max(30, m.width-38), false) + counters}
+	if indent == "" {
+		indent = "└ "
+	} else {
+		indent = "  " + indent
+	}
+	for _, child := range children {
+		lines = append(lines, m.tree(child, indent)...)
+	}
+	return lines
+}
+
+func (m *Model) selectedDevice() *overview.Device {
+	for i := range m.latest.Devices {
+		if d := &m.latest.Devices[i]; strings.EqualFold(d.Name, m.deviceName) {
+			return d
+		}
+	}
+	return nil
+}

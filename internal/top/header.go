@@ -1,0 +1,111 @@
+package top
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"tracer/internal/diagnose"
+	"tracer/internal/overview"
+)
+
+// title says who counted, and how it stands.
+func (s *styles) title(o *overview.Overview, version string) string {
+	parts := []string{s.bold.Render("tracer " + o.Node), o.Kernel, "up " + age(o.Taken.Sub(o.Started))}
+	hooks := fmt.Sprintf("%d hooks", o.HooksUp)
+	if n := len(o.Missing); n > 0 {
+		hooks += ", " + s.bad.Render(fmt.Sprintf("%d missing", n))
+	}
+	parts = append(parts, hooks)
+	if o.Version != version {
+		parts = append(parts, s.warn.Render(fmt.Sprintf("agent %s, this is %s", o.Version, version)))
+	}
+	if o.SchemaVersion > overview.SchemaVersion {
+		parts = append(parts, s.warn.Render("newer than this can show: some is left out"))
+	}
+	return strings.Join(parts, " · ")
+}
+
+// volume says how much there was, and how much of it was seen.
+func (s *styles) volume(o *overview.Overview) string {
+	parts := []string{si(o.PacketsPerSecond) + " packets/s", si(o.BitsPerSecond) + "bit/s"}
+	if o.SampleRatio < 1 {
+		parts = append(parts, fmt.Sprintf("%.2g %% followed", 100*o.SampleRatio))
+	} else {
+		parts = append(parts, "every packet followed")
+	}
+	switch {
+	case o.LostPerSecond > 0:
+		parts = append(parts, s.bad.Render(si(o.LostPerSecond)+" records lost/s"))
+	case o.RecordsLost > 0:
+		parts = append(parts, fmt.Sprintf("%s records lost since the start", si(float64(o.RecordsLost))))
+	default:
+		parts = append(parts, "no records lost")
+	}
+	return strings.Join(parts, " · ")
+}
+
+// verdict is the diagnosis in at most so many lines.
+func (s *styles) verdict(o *overview.Overview, width, lines int) []string {
+	paint := s.good
+	switch o.Verdict {
+	case diagnose.Fault:
+		paint = s.bad
+	case diagnose.NoTraffic:
+		paint = s.warn
+	}
+	word := strings.ToUpper(strings.ReplaceAll(string(o.Verdict), "-", " "))
+	text := strings.Split(ansi.Wordwrap(word+"  "+o.Summary, width, ""), "\n")
+	if len(text) > lines {
+		rest := strings.Join(text[lines-1:], " ")
+		text = append(text[:lines-1], ansi.Truncate(rest, width, "…"))
+	}
+	if after, ok := strings.CutPrefix(text[0], word); ok {
+		text[0] = paint.Render(word) + after
+	}
+	return text
+}
+
+// header is what stands above each view.
+func (m *Model) header() []string {
+	s, o := &m.styles, m.latest
+	right := o.Taken.Local().Format("15:04:05") + " " + fmt.Sprintf("every %v", m.query.Interval)
+	switch {
+	case m.stale != nil:
+		right = s.bad.Render("STALE " + age(m.now().Sub(m.received)))
+	case m.paused:
+		right = s.warn.Render("PAUSED " + o.Taken.Local().Format("15:04:05"))
+	}
+	lines := []string{ends(s.title(o, m.options.Version), right, m.width), ansi.Truncate(s.volume(o), m.width, "…")}
+	if m.stale != nil {
+		return append(lines, ansi.Truncate(s.bad.Render(oneLine(m.stale))+"; trying again", m.width, "…"))
+	}
+	room := 1
+	if m.height >= 24 {
+		room = 2
+	}
+	return append(lines, s.verdict(o, m.width, room)...)
+}
+
+// tabs are the kinds of rows, and what bars mean.
+func (m *Model) tabs() string {
+	var parts []string
+	for i, kind := range overview.Kinds() {
+		text := fmt.Sprintf("%d %ss", i+1, kind)
+		if kind == m.query.By {
+			text = m.styles.mark.Render(" " + text + " ")
+		}
+		parts = append(parts, text)
+	}
+	left, legend := strings.Join(parts, " "), m.styles.legend()
+	if ansi.StringWidth(left)+1+ansi.StringWidth(legend) > m.width {
+		return left // so narrow a table has no bars
+	}
+	return ends(left, legend, m.width)
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+func (m *Model) now() time.Time { return m.options.Now() }

@@ -1,0 +1,19 @@
+package top
+
+// help is what the keys do.
+var help = []string{
+	"1 2 3 4, tab      pairs, services, flows, devices",
+	"↑ ↓ k j           move; PgUp PgDn Home End too",
+	"enter             look closely: a pair's waterfall, a device's qdiscs",
+	"esc               back; in a table: no filter any more",
+	"s S               sort by the next, the previous column; r reverses",
+	"/                 filter: texts and conditions, all of which must hold:",
+	"                  web  dst=api  device=tunl0  p99>10ms  pps>1k  drops>0  held>0",
+	"space             pause, and go on",
+	"+ -               longer, shorter interval",
+	"? q               this help, quit",
+	"",
+	"A bar divides the time on this node among its stages. \"!\" marks what is not",
+	"as it should be. Rows are sorted by what hurts most: the time that packets",
+	"spend here, a lost one counting 200 ms.",
+}

@@ -1,0 +1,210 @@
+package top
+
+import (
+	"slices"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/overview"
+)
+
+// intervals are those to choose from.
+var intervals = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
+
+// veryFar is beyond the end of everything.
+const veryFar = 1 << 30
+
+// goBy moves the cursor in a table, and the text elsewhere.
+func (m *Model) goBy(rows int) {
+	if m.mode == modeTable {
+		m.move(rows)
+	} else {
+		m.scrollBody(rows)
+	}
+}
+
+// key does what a key is for.
+func (m *Model) key(k tea.KeyPressMsg) tea.Cmd {
+	switch name := k.String(); name {
+	case "q", "ctrl+c":
+		return tea.Quit
+	case "?", "h", "f1":
+		if m.mode == modeHelp {
+			m.mode = m.before
+		} else {
+			m.mode, m.before, m.down = modeHelp, m.mode, 0
+		}
+	case "esc", "backspace", "left":
+		return m.back()
+	case "1", "2", "3", "4":
+		return m.show(overview.Kinds()[name[0]-'1'])
+	case "tab", "shift+tab":
+		kinds := overview.Kinds()
+		step := 1
+		if name != "tab" {
+			step = len(kinds) - 1
+		}
+		return m.show(kinds[(slices.Index(kinds, m.query.By)+step)%len(kinds)])
+	case "up", "k":
+		m.goBy(-1)
+	case "down", "j":
+		m.goBy(1)
+	case "pgup", "ctrl+b":
+		m.goBy(-m.page())
+	case "pgdown", "ctrl+f":
+		m.goBy(m.page())
+	case "home", "g":
+		m.goBy(-veryFar)
+	case "end", "G":
+		m.goBy(veryFar)
+	case "space", " ":
+		m.paused = !m.paused
+		if !m.paused {
+			return m.feed.ask(m.query)
+		}
+	case "s", ">":
+		return m.sortBy(1)
+	case "S", "<":
+		return m.sortBy(-1)
+	case "r":
+		m.query.Sort.Reverse = !m.query.Sort.Reverse
+		return m.resort()
+	case "+", "=":
+		return m.pace(1)
+	case "-":
+		return m.pace(-1)
+	case "/":
+		if m.mode == modeTable && m.query.By != overview.ByDevice {
+			m.typing, m.wrong = true, nil
+			m.input.SetValue(m.query.Filter.String())
+			m.input.CursorEnd()
+			m.input.SetWidth(max(10, m.width/2))
+			return m.input.Focus()
+		}
+	case "enter", "right":
+		return m.open()
+	}
+	return nil
+}
+
+// typeKey edits the filter. What is typed is tried on the rows that are there while it is one.
+func (m *Model) typeKey(k tea.KeyPressMsg) tea.Cmd {
+	switch k.String() {
+	case "esc":
+		m.typing = false
+		return nil
+	case "ctrl+c":
+		return tea.Quit
+	case "enter":
+		filter, err := overview.ParseFilter(m.input.Value())
+		if err != nil {
+			m.wrong = err
+			return nil
+		}
+		m.typing = false
+		m.query.Filter = filter
+		m.cursor, m.chosen = 0, ""
+		if m.latest != nil { // at once, of the rows that are there
+			kept := *m.latest
+			kept.Rows = filter.Apply(slices.Clone(kept.Rows))
+			kept.RowsTotal = len(kept.Rows)
+			m.latest = &kept
+		}
+		m.scroll()
+		return m.feed.ask(m.query)
+	}
+	var cmd tea.Cmd
+	m.input, cmd = m.input.Update(k)
+	_, m.wrong = overview.ParseFilter(m.input.Value())
+	return cmd
+}
+
+// back leaves a closer look, or takes the filter away.
+func (m *Model) back() tea.Cmd {
+	switch {
+	case m.mode == modeHelp:
+		m.mode = m.before
+	case m.mode == modeDetail:
+		m.mode, m.query.Pair = modeTable, nil
+		return m.feed.ask(m.query)
+	case m.mode == modeDevice:
+		m.mode = modeTable
+	case m.query.Filter.String() != "":
+		m.query.Filter = overview.Filter{}
+		return m.feed.ask(m.query)
+	}
+	return nil
+}
+
+// show turns to rows of a kind.
+func (m *Model) show(by overview.By) tea.Cmd {
+	m.mode, m.query.Pair, m.query.By = modeTable, nil, by
+	m.cursor, m.offset, m.chosen = 0, 0, ""
+	if m.latest != nil && m.latest.By != by {
+		turned := *m.latest
+		turned.By, turned.Rows, turned.RowsTotal = by, nil, 0
+		m.latest = &turned
+	}
+	return m.feed.ask(m.query)
+}
+
+// open looks closely at what the cursor is on.
+func (m *Model) open() tea.Cmd {
+	if m.mode != modeTable || m.cursor >= m.count() {
+		return nil
+	}
+	if m.query.By == overview.ByDevice {
+		m.mode, m.down, m.deviceName = modeDevice, 0, m.latest.Devices[m.cursor].Name
+		return nil
+	}
+	r := &m.latest.Rows[m.cursor]
+	if m.query.By == overview.ByService { // its pairs
+		want := r.Service
+		if want == "" {
+			want = "dst=" + r.Dst.Workload
+		}
+		if filter, err := overview.ParseFilter(want); err == nil {
+			m.query.Filter = filter
+		}
+		return m.show(overview.ByPair)
+	}
+	return m.look(r.Key())
+}
+
+// look shows a pair's waterfall.
+func (m *Model) look(pair aggregate.PairKey) tea.Cmd {
+	m.mode, m.down, m.query.Pair = modeDetail, 0, &pair
+	return m.feed.ask(m.query)
+}
+
+// sortBy goes to the next column, or the one before.
+func (m *Model) sortBy(step int) tea.Cmd {
+	keys := overview.SortKeys()
+	at := max(0, slices.Index(keys, m.query.Sort.Key))
+	m.query.Sort = overview.Sort{Key: keys[(at+step+len(keys))%len(keys)]}
+	return m.resort()
+}
+
+// resort sorts the rows that are there, and asks for those that belong there.
+func (m *Model) resort() tea.Cmd {
+	if m.latest != nil && m.latest.Rows != nil {
+		sorted := *m.latest
+		sorted.Rows = slices.Clone(sorted.Rows)
+		m.query.Sort.Rows(sorted.Rows)
+		m.latest = &sorted
+		m.follow()
+	}
+	return m.feed.ask(m.query)
+}
+
+// pace goes to the next longer interval, or the shorter one.
+func (m *Model) pace(step int) tea.Cmd {
+	at, found := slices.BinarySearch(intervals, m.query.Interval)
+	if !found && step > 0 {
+		at-- // the next longer one is here
+	}
+	m.query.Interval = intervals[max(0, min(at+step, len(intervals)-1))]
+	return m.feed.ask(m.query)
+}

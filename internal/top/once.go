@@ -1,0 +1,38 @@
+package top
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"tracer/internal/overview"
+)
+
+// WriteTable prints an overview once, so many columns wide, as the view shows it.
+func WriteTable(w io.Writer, o *overview.Overview, q overview.Query, version string, width int, color bool) error {
+	m := Model{options: Options{Version: version}, styles: newStyles(color), width: width, query: q, latest: o, cursor: -1}
+	s := &m.styles
+	lines := []string{s.title(o, version), s.volume(o)}
+	lines = append(lines, s.verdict(o, width, 3)...)
+	lines = append(lines, "")
+	if q.By == overview.ByDevice {
+		lines = append(lines, m.devices(len(o.Devices)+1)...)
+	} else {
+		lines = append(lines, m.table(len(o.Rows)+2)...)
+		if more := o.RowsTotal - len(o.Rows); more > 0 {
+			lines = append(lines, s.faint.Render(fmt.Sprintf("%d more: see --limit, --filter", more)))
+		}
+	}
+	for i, line := range lines {
+		if !color {
+			line = ansi.Strip(line)
+		}
+		lines[i] = strings.TrimRight(line, " ")
+	}
+	if _, err := io.WriteString(w, strings.Join(lines, "\n")+"\n"); err != nil {
+		return fmt.Errorf("write the table: %w", err)
+	}
+	return nil
+}

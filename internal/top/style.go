@@ -1,0 +1,98 @@
+package top
+
+import (
+	"strings"
+
+	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
+
+	"tracer/internal/journey"
+	"tracer/internal/trace"
+)
+
+// styles are few, of the terminal's own 16 colours, so that they follow its scheme. Without colour all that they tell
+// is told by letters too.
+type styles struct {
+	color                                    bool
+	bold, faint, bad, warn, good, head, mark lipgloss.Style
+}
+
+func newStyles(color bool) styles {
+	plain := lipgloss.NewStyle()
+	s := styles{color: color, bold: plain, faint: plain, bad: plain, warn: plain, good: plain, head: plain, mark: plain}
+	if color {
+		s.bold = plain.Bold(true)
+		s.faint = plain.Faint(true)
+		s.bad = plain.Bold(true).Foreground(ansi.Red)
+		s.warn = plain.Foreground(ansi.Yellow)
+		s.good = plain.Foreground(ansi.Green)
+		s.head = plain.Bold(true).Foreground(ansi.Cyan)
+	}
+	// Reverse video is no colour: terminals without any have it too.
+	s.mark = plain.Reverse(true)
+	return s
+}
+
+// shown are the stages of the legend, in the order of a packet's way.
+var shown = []journey.Stage{journey.Decap, journey.Forward, journey.Queue, journey.Encap, journey.Deliver}
+
+// block is what a stage's part of a bar is drawn with.
+func (s *styles) block(stage journey.Stage) string {
+	if s.color {
+		return "█"
+	}
+	for _, known := range shown {
+		if stage == known {
+			return stageLetter(stage)
+		}
+	}
+	return "?"
+}
+
+func stageLetter(stage journey.Stage) string {
+	if stage == journey.Deliver {
+		return "v" // d is decap's
+	}
+	return string(stage)[:1]
+}
+
+// stage colours a text as the stage's.
+func (s *styles) stage(stage journey.Stage, text string) string {
+	if !s.color || text == "" {
+		return text
+	}
+	return lipgloss.NewStyle().Foreground(ansi.BasicColor(trace.Colour(stage))).Render(text)
+}
+
+// legend names what bars are drawn with.
+func (s *styles) legend() string {
+	parts := make([]string, len(shown))
+	for i, stage := range shown {
+		parts[i] = s.stage(stage, s.block(stage)) + " " + string(stage)
+	}
+	return strings.Join(parts, " ")
+}
+
+// fit makes a text so many columns wide.
+func fit(text string, width int, right bool) string {
+	if width <= 0 {
+		return ""
+	}
+	n := ansi.StringWidth(text)
+	switch {
+	case n > width:
+		return ansi.Truncate(text, width, "…")
+	case right:
+		return strings.Repeat(" ", width-n) + text
+	}
+	return text + strings.Repeat(" ", width-n)
+}
+
+// ends puts one text at the left and one at the right of a line; what does not fit is cut off the left one.
+func ends(left, right string, width int) string {
+	n := ansi.StringWidth(right)
+	if n == 0 || n+8 > width {
+		return ansi.Truncate(left, width, "…")
+	}
+	return fit(left, width-n-1, false) + " " + right
+}

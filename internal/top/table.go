@@ -1,0 +1,78 @@
+package top
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"tracer/internal/overview"
+)
+
+// titles are the table's head; that of the column which the rows are sorted by has an arrow.
+func (s *styles) titles(chosen []column, nameWidth int, by overview.By, sort overview.Sort) string {
+	arrow := "▼"
+	if sort.Reverse {
+		arrow = "▲"
+	}
+	key := sort.Key
+	if key == "" {
+		key = "pain"
+	}
+	first := "SOURCE → DESTINATION"
+	if by == overview.ByService {
+		first = "SERVICE"
+	}
+	if key == "src" || key == "dst" {
+		first = strings.ToUpper(key) + arrow + " " + first
+	}
+	var b strings.Builder
+	b.WriteString(fit(first, nameWidth, false))
+	for _, c := range chosen {
+		title := c.title
+		if c.sort == key {
+			title = ansi.Truncate(title, c.width-1, "") + arrow
+		}
+		b.WriteString(" " + fit(title, c.width, c.right))
+	}
+	return s.head.Render(b.String())
+}
+
+// row is one line of the table.
+func (s *styles) row(r *overview.Row, chosen []column, nameWidth int) string {
+	var b strings.Builder
+	b.WriteString(fit(name(r, nameWidth), nameWidth, false))
+	for _, c := range chosen {
+		b.WriteString(" " + fit(c.cell(s, r), c.width, c.right))
+	}
+	return b.String()
+}
+
+// table draws the rows from offset on in so many lines, its head included; the row at cursor is marked.
+func (m *Model) table(height int) []string {
+	o := m.latest
+	chosen, nameWidth := choose(m.width)
+	lines := []string{m.styles.titles(chosen, nameWidth, o.By, m.query.Sort)}
+	for i := m.offset; i < len(o.Rows) && len(lines) < height; i++ {
+		line := m.styles.row(&o.Rows[i], chosen, nameWidth)
+		if i == m.cursor {
+			line = m.styles.mark.Render(fit(ansi.Strip(line), m.width, false))
+		}
+		lines = append(lines, line)
+	}
+	if len(o.Rows) == 0 && len(lines) < height {
+		lines = append(lines, m.styles.faint.Render(nothing(o, m.query.Filter.String())))
+	}
+	return lines
+}
+
+// nothing says why there are no rows.
+func nothing(o *overview.Overview, filter string) string {
+	switch {
+	case o.Rows == nil:
+		return fmt.Sprintf("counting %ss: they show after the next window", o.By)
+	case filter != "":
+		return fmt.Sprintf("no %s matches %q", o.By, filter)
+	}
+	return "no traffic of pods in this window; tracer check shows what is traced"
+}
