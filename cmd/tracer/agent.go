@@ -15,6 +15,7 @@ import (
 // agentFlags are those of the agent alone.
 type agentFlags struct {
 	watchFlags
+	cluster   clusterFlags
 	metrics   export.MetricsOptions
 	collector export.CollectorOptions
 	health    string
@@ -29,13 +30,15 @@ func newAgentCommand() *cobra.Command {
 DaemonSet. Metrics are served to the network, health to this host alone, and flow data
 on a unix socket that only root can open; diagnose and trace ask there.`,
 		Example: `  tracer agent
+  tracer agent --kubeconfig ~/.kube/config --node-name node1
   tracer agent --listen 172.18.0.2:9435 --web.config.file web.yml
   ip netns exec node1 tracer agent --identity-file names.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd.Context()) },
 	}
 	f := cmd.Flags()
-	flags.add(cmd)
+	flags.watchFlags.add(cmd)
+	flags.cluster.add(cmd)
 	f.StringVar(&flags.metrics.Address, "listen", export.DefaultMetricsAddress, "address of /metrics, as host:port")
 	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")
 	f.StringVar(&flags.health, "health-listen", export.DefaultHealthAddress, "address of /healthz and /readyz, as host:port")
@@ -87,6 +90,9 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	}
 	slog.Info("tracing", "node", n.name, "kernel", status.Kernel, "hooks", len(status.Hooks), "version", version)
 	group.Go(func() error { return n.Run(ctx) })
+	if n.cluster != nil {
+		group.Go(func() error { return n.cluster.Run(ctx) })
+	}
 	for _, s := range servers {
 		group.Go(func() error { return s.Serve(ctx) })
 	}

@@ -20,7 +20,9 @@ import (
 type node struct {
 	*agent.Agent
 	name  string
-	names *identity.Table
+	names namer
+	// cluster is where the names come from; nil where that is a file.
+	cluster *identity.Kubernetes
 }
 
 // Diagnose judges the last window.
@@ -59,7 +61,8 @@ func (n *node) Status() export.Status {
 	l, steering := n.Loader(), n.Steering()
 	s := export.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
-		SampleRatio: 1, SampleOneIn: steering.N, SampleBudget: steering.Budget, IdentityMisses: n.names.Misses(), LastRead: n.LastRead(),
+		SampleRatio: 1, SampleOneIn: steering.N, SampleBudget: steering.Budget, LastRead: n.LastRead(),
+		IdentityMisses: n.names.Misses() + n.Unnamed(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]record.Role{}
 	for _, d := range n.Known() {

@@ -73,19 +73,28 @@ func (f *watchFlags) start() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &node{Agent: a, name: f.nodeName(table, a), names: table}, nil
+	named := func() string {
+		for _, address := range a.Addresses() {
+			if id := table.Lookup(address, 0); id.Node != "" {
+				return id.Node
+			}
+		}
+		return ""
+	}
+	return &node{Agent: a, name: f.nodeName(named), names: table}, nil
 }
 
-func (f *watchFlags) nodeName(table *identity.Table, a *agent.Agent) string {
+// nodeName is this node's name as given, or as the environment has it, or as named says, or the host's.
+func (f *watchFlags) nodeName(named func() string) string {
 	if f.node != "" {
 		return f.node
 	}
 	if name := os.Getenv("NODE_NAME"); name != "" {
 		return name
 	}
-	for _, address := range a.Addresses() {
-		if id := table.Lookup(address); id.Node != "" {
-			return id.Node
+	if named != nil {
+		if name := named(); name != "" {
+			return name
 		}
 	}
 	name, err := os.Hostname()

@@ -32,7 +32,11 @@ type Options struct {
 	Devices []string // patterns as device.Match takes them; none: all devices with a role
 	Namer   aggregate.Namer
 	Limits  governor.Limits // of what following packets may cost; zero fields mean the defaults
-	Log     *slog.Logger
+	// Settle is how long records wait before they are named, for a Namer that learns late who had an address, and Knows
+	// tells whether it knows by now. 0 for a Namer that always knew.
+	Settle time.Duration
+	Knows  func(address netip.Addr, at time.Duration) bool
+	Log    *slog.Logger
 }
 
 // Agent traces until it is closed.
@@ -41,6 +45,7 @@ type Agent struct {
 	loader      *loader.Loader
 	watcher     *device.Watcher
 	counts      *aggregate.Aggregator
+	waiting     waiting
 	history     history
 	trends      trends
 	subscribers subscribers
@@ -52,7 +57,7 @@ type Agent struct {
 // Start begins to trace the calling thread's network namespace. Patterns that match no device, a kernel that
 // cannot, a namespace that is taken are errors here. The caller runs and closes the Agent.
 func Start(options Options) (_ *Agent, err error) {
-	a := &Agent{options: options, started: time.Now()}
+	a := &Agent{options: options, started: time.Now(), waiting: waiting{settle: options.Settle, knows: options.Knows}}
 	if options.Log == nil {
 		a.options.Log = slog.Default()
 	}
@@ -77,7 +82,7 @@ func Start(options Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	a.read.Store(time.Now().UnixNano())
-	now, err := a.brief()
+	now, err := a.moment(a.counts.Brief)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +93,7 @@ func Start(options Options) (_ *Agent, err error) {
 // Run traces until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, task := range []func(context.Context) error{a.watch, a.count, a.look} {
+	for _, task := range []func(context.Context) error{a.watch, a.count, a.look, a.remember} {
 		group.Go(func() error { return task(ctx) })
 	}
 	return group.Wait()
@@ -118,6 +123,7 @@ func (a *Agent) watch(ctx context.Context) error {
 func (a *Agent) setDevices(s device.State) error {
 	traced := a.traced(s)
 	a.counts.SetDevices(traced)
+	a.waiting.setDevices(traced)
 	return a.loader.SetDevices(traced, s.Addresses)
 }
 
@@ -125,13 +131,15 @@ func (a *Agent) setDevices(s device.State) error {
 func (a *Agent) count(ctx context.Context) error {
 	return a.loader.Run(ctx, func(batch []record.Record) {
 		a.read.Store(time.Now().UnixNano())
-		for i := range batch {
-			a.counts.Add(&batch[i])
-		}
-		a.subscribers.publish(batch)
 		if err := a.steer(batch); err != nil {
 			a.options.Log.Error("cannot steer the sampling", "err", err)
 		}
+		a.waiting.pass(batch, Monotonic(), func(batch []record.Record) {
+			for i := range batch {
+				a.counts.Add(&batch[i])
+			}
+			a.subscribers.publish(batch)
+		})
 	})
 }
 
@@ -146,7 +154,7 @@ func (a *Agent) look(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			if err := a.lookOnce(&before, now); err != nil {
+			if err := a.lookOnce(&before); err != nil {
 				a.options.Log.Error("cannot read the programs' state", "err", err)
 			}
 			if now.Sub(lastTry) >= retry {
@@ -159,7 +167,7 @@ func (a *Agent) look(ctx context.Context) error {
 	}
 }
 
-func (a *Agent) lookOnce(before *loader.Counters, now time.Time) error {
+func (a *Agent) lookOnce(before *loader.Counters) error {
 	if err := a.scan(); err != nil {
 		return err
 	}
@@ -174,15 +182,30 @@ func (a *Agent) lookOnce(before *loader.Counters, now time.Time) error {
 	a.counts.AddLost(record.Dropped, after.Lost["drop"]-before.Lost["drop"])
 	a.counts.AddLost(record.Split, after.Lost["split"]-before.Lost["split"])
 	*before = after
-	if a.history.due(now) {
-		moment, err := a.brief()
-		if err != nil {
-			return err
-		}
-		a.trends.add(moment.Snapshot.Since(a.history.last().Snapshot))
-		a.history.add(moment)
-	}
 	return nil
+}
+
+// remember keeps moments for windows that are looked back at.
+func (a *Agent) remember(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			if !a.history.due(now) {
+				continue
+			}
+			moment, err := a.moment(a.counts.Brief)
+			if err != nil {
+				a.options.Log.Error("cannot keep this moment for later", "err", err)
+				continue
+			}
+			a.trends.add(moment.Snapshot.Since(a.history.last().Snapshot))
+			a.history.add(moment)
+		}
+	}
 }
 
 // scan tells the aggregator of the journeys that have not ended.
@@ -216,6 +239,9 @@ func (a *Agent) traced(s device.State) []record.Device {
 	devices, _ := device.Match(a.options.Devices, s.Devices)
 	return devices
 }
+
+// Unnamed is how many records of this node's pods were counted without a name, since none came in time.
+func (a *Agent) Unnamed() uint64 { return a.waiting.missed.Load() }
 
 // Started is when the agent began to trace.
 func (a *Agent) Started() time.Time { return a.started }

@@ -36,7 +36,7 @@ type cluster struct {
 // names tells pods by their addresses.
 type names map[netip.Addr]aggregate.Identity
 
-func (n names) Lookup(a netip.Addr) aggregate.Identity { return n[a] }
+func (n names) Lookup(a netip.Addr, _ time.Duration) aggregate.Identity { return n[a] }
 
 func newCluster(t *testing.T, l load.Config) *cluster {
 	t.Helper()

@@ -17,15 +17,25 @@ func (a *Agent) Now() (Moment, error) {
 	return a.moment(a.counts.Snapshot)
 }
 
-// brief is this moment without its flows, and with the open journeys as they were scanned last.
-func (a *Agent) brief() (Moment, error) { return a.moment(a.counts.Brief) }
-
+// moment is this moment by a snapshot of either kind, with the open journeys as they were scanned last. Where records
+// wait for their names it waits as long, so that all of them that had ended are counted.
 func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Moment, error) {
 	state, err := a.watcher.Refresh()
 	if err != nil {
 		return Moment{}, fmt.Errorf("read the devices' counters: %w", err)
 	}
-	return Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.traced(state)}, nil
+	m := Moment{Taken: time.Now(), Devices: a.traced(state)}
+	held, until := a.counts.Held(), int64(Monotonic())
+	if a.options.Settle > 0 && a.waiting.passed.Load() > 0 {
+		// As long as the reader comes round; one that does not is told by health.
+		for end := m.Taken.Add(2 * a.options.Settle); a.waiting.passed.Load() < until && time.Now().Before(end); {
+			time.Sleep(tick / 50)
+		}
+	}
+	counted := *snapshot()
+	counted.Held = held
+	m.Snapshot = &counted
+	return m, nil
 }
 
 // Ago is the latest moment kept that is at least so long ago, or the earliest.

@@ -40,7 +40,7 @@ func (s *slowest) take(rec *record.Record) bool {
 	if len(s.kept) == slowestKept && took <= s.kept[slowestKept-1].took {
 		return false
 	}
-	src, dst := s.names.Lookup(rec.First.Source.Addr()), s.names.Lookup(rec.Last.Destination.Addr())
+	src, dst := s.names.Lookup(rec.First.Source.Addr(), rec.Start()), s.names.Lookup(rec.Last.Destination.Addr(), rec.Start())
 	if !aggregate.SamePair(s.pair, src, dst) {
 		return false
 	}

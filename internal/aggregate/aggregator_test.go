@@ -24,7 +24,7 @@ var node = []record.Device{
 // names is a Namer from a fixed list.
 type names map[netip.Addr]Identity
 
-func (n names) Lookup(a netip.Addr) Identity { return n[a] }
+func (n names) Lookup(a netip.Addr, _ time.Duration) Identity { return n[a] }
 
 var cluster = names{
 	netip.MustParseAddr("10.1.0.1"): {Namespace: "default", Pod: "web-1", Workload: "web"},

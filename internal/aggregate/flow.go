@@ -107,13 +107,14 @@ func (a *Aggregator) flow(rec *record.Record, direction journey.Direction) *flow
 	a.recent.push(f)
 
 	// Addresses are looked up anew each time: a pod may take over another one's, or become known late.
-	src, dst := a.namer.Lookup(rec.First.Source.Addr()), a.namer.Lookup(rec.Last.Destination.Addr())
+	at := rec.Start()
+	src, dst := a.namer.Lookup(rec.First.Source.Addr(), at), a.namer.Lookup(rec.Last.Destination.Addr(), at)
 	service := f.service
 	if service == "" {
 		if rec.First.Destination == rec.Last.Destination {
 			service = serviceOf(dst) // a virtual address that nothing has translated (yet)
 		} else {
-			service = serviceOf(a.namer.Lookup(rec.First.Destination.Addr()))
+			service = serviceOf(a.namer.Lookup(rec.First.Destination.Addr(), at))
 		}
 	}
 	if f.pair == nil || f.pair.gone || f.pair.other && a.room(rec.Time) || src != f.Src || dst != f.Dst || service != f.service {

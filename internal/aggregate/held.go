@@ -16,6 +16,13 @@ const maxHeldPairs = 64
 // has left where no hook sees it: a socket of the node, a GRO merge, an eBPF redirect.
 const staleAfter = time.Second
 
+// Held is what SetHeld was told last.
+func (a *Aggregator) Held() []Held {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.held
+}
+
 // SetHeld replaces the open journeys by those that a scan of the in-flight table has found.
 func (a *Aggregator) SetHeld(open []record.Record) {
 	a.mu.Lock()
@@ -50,7 +57,8 @@ func (a *Aggregator) SetHeld(open []record.Record) {
 		p.Packets += float64(weight)
 		p.Oldest = max(p.Oldest, age.Seconds())
 		p.Ages.ObserveDuration(age, uint64(weight))
-		src, dst := a.namer.Lookup(rec.First.Source.Addr()), a.namer.Lookup(rec.Last.Destination.Addr())
+		at := rec.Start()
+		src, dst := a.namer.Lookup(rec.First.Source.Addr(), at), a.namer.Lookup(rec.Last.Destination.Addr(), at)
 		pair := keyOf(src, dst, path.Direction)
 		h := p.pairs[pair]
 		p.pairs[pair] = HeldPair{pair, h.Packets + float64(weight), max(h.Oldest, age.Seconds())}

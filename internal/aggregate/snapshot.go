@@ -16,11 +16,14 @@ type Identity struct {
 	Workload  string `json:"workload,omitempty"` // the owner as people name it; "_node", "_external", "_unknown" for no pod
 	Service   string `json:"service,omitempty"`  // of a Service's virtual address
 	Node      string `json:"node,omitempty"`
+	// Stale marks a name of an earlier run that nobody has confirmed yet.
+	Stale bool `json:"stale,omitempty"`
 }
 
 // Namer tells who was behind an address. Its Lookup is called on the hot path: it must not block or allocate.
 type Namer interface {
-	Lookup(netip.Addr) Identity
+	// Lookup names who had the address at that time (CLOCK_MONOTONIC).
+	Lookup(address netip.Addr, at time.Duration) Identity
 }
 
 // PairKey is who talks to whom, by workload, and which way the packets go on this node.

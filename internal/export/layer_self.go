@@ -30,6 +30,14 @@ var (
 		"Runs of a BPF program that the kernel left out since it was already running on that CPU.", "program")
 	identityMisses = newFamily(prometheus.CounterValue, "tracer_identity_misses_total",
 		"Look-ups of addresses that nobody is known to have.")
+	identitySynced = newFamily(prometheus.GaugeValue, "tracer_identity_synced",
+		"1 once all objects of a kind have been read from the API server.", "resource")
+	identityErrors = newFamily(prometheus.CounterValue, "tracer_identity_errors_total",
+		"Requests to the API server that failed.", "resource")
+	identityConflicts = newFamily(prometheus.CounterValue, "tracer_identity_conflicts_total",
+		"Times that two pods claimed one address; nobody is named until one of them is gone.")
+	identityStale = newFamily(prometheus.GaugeValue, "tracer_identity_stale",
+		"1 while names are those of an earlier run, since the API server has not answered yet.")
 	seriesOverflow = newFamily(prometheus.CounterValue, "tracer_series_overflow_total",
 		"Times that a pair was merged into _other for want of series.")
 	buildInfo = newFamily(prometheus.GaugeValue, "tracer_build_info",
@@ -65,9 +73,31 @@ func selfMetrics(to []prometheus.Metric, s Status, overflow uint64) []prometheus
 	oneIn.add(float64(s.SampleOneIn))
 	budget.add(float64(s.SampleBudget))
 	unknown.add(float64(s.IdentityMisses))
+	if s.Identity != nil {
+		to = identityMetrics(to, s.Identity)
+	}
 	merged.add(float64(overflow))
 	build.add(1, s.Version, runtime.Version())
 	for _, f := range []family{lost, outcomes, up, run, misses, ratio, oneIn, budget, unknown, merged, build} {
+		to = f.metrics(to)
+	}
+	return to
+}
+
+// identityMetrics appends those about the names from Kubernetes.
+func identityMetrics(to []prometheus.Metric, s *IdentityStatus) []prometheus.Metric {
+	synced, failed := identitySynced.empty(), identityErrors.empty()
+	conflicts, stale := identityConflicts.empty(), identityStale.empty()
+	one := map[bool]float64{true: 1}
+	for resource, yes := range s.Synced {
+		synced.add(one[yes], resource)
+	}
+	for resource, n := range s.Errors {
+		failed.add(float64(n), resource)
+	}
+	conflicts.add(float64(s.Conflicts))
+	stale.add(one[s.Stale])
+	for _, f := range []family{synced, failed, conflicts, stale} {
 		to = f.metrics(to)
 	}
 	return to

@@ -32,7 +32,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // names is a Namer from a fixed list.
 type names map[netip.Addr]aggregate.Identity
 
-func (n names) Lookup(a netip.Addr) aggregate.Identity { return n[a] }
+func (n names) Lookup(a netip.Addr, _ time.Duration) aggregate.Identity { return n[a] }
 
 var cluster = names{
 	netip.MustParseAddr("10.244.1.2"): {Namespace: "default", Pod: "web-1", Workload: "web", Node: "node-1"},

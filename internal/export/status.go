@@ -57,10 +57,21 @@ type Status struct {
 	SampleBudget   uint32          `json:"sample_budget"`
 	Programs       []ProgramStatus `json:"programs"`
 	IdentityMisses uint64          `json:"identity_misses"`
+	// Identity is how the names from Kubernetes stand; null where they come from elsewhere.
+	Identity *IdentityStatus `json:"identity"`
 	// LastRead is when the loop that reads records last came round, with or without any.
 	LastRead time.Time `json:"last_read"`
 	// Hooked tells whether a device that leads to other nodes, an overlay or uplink, has its hooks.
 	Hooked bool `json:"hooked"`
+}
+
+// IdentityStatus is how the names from Kubernetes stand.
+type IdentityStatus struct {
+	Scope     string            `json:"scope"`     // "node" or "cluster"
+	Synced    map[string]bool   `json:"synced"`    // by resource: all of it has been read
+	Errors    map[string]uint64 `json:"errors"`    // by resource: requests to the API server that failed
+	Conflicts uint64            `json:"conflicts"` // addresses that two pods claimed at once
+	Stale     bool              `json:"stale"`     // names are those of an earlier run
 }
 
 // HookStatus is a hook that is to be attached.

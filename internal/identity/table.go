@@ -4,6 +4,7 @@ package identity
 import (
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"tracer/internal/aggregate"
 )
@@ -39,9 +40,9 @@ func (t *Table) Reload() error {
 	return nil
 }
 
-// Lookup returns the zero Identity, and counts a miss, where nothing names the address. It neither blocks nor
-// allocates. IPv4-mapped addresses are IPv4, and zones are left aside. An empty Table knows nobody.
-func (t *Table) Lookup(addr netip.Addr) aggregate.Identity {
+// Lookup returns the zero Identity, and counts a miss, where nothing names the address; a file names it for all times. It
+// neither blocks nor allocates. IPv4-mapped addresses are IPv4, and zones are left aside. An empty Table knows nobody.
+func (t *Table) Lookup(addr netip.Addr, _ time.Duration) aggregate.Identity {
 	if x := t.index.Load(); x != nil {
 		if id := x.lookup(addr.Unmap().WithZone("")); id != nil {
 			return *id

@@ -67,17 +67,17 @@ func TestLookup(t *testing.T) {
 		"8.8.8.8":           {Workload: "_external"},
 		"fd00:1::1":         {Namespace: "default", Workload: "pods6"},
 	} {
-		if got := table.Lookup(netip.MustParseAddr(addr)); got != want {
+		if got := table.Lookup(netip.MustParseAddr(addr), 0); got != want {
 			t.Errorf("%s is %+v, want %+v", addr, got, want)
 		}
 	}
 	if n := table.Misses(); n != 0 {
 		t.Errorf("%d misses", n)
 	}
-	if got := table.Lookup(netip.MustParseAddr("2001:db8::1")); got != (aggregate.Identity{}) {
+	if got := table.Lookup(netip.MustParseAddr("2001:db8::1"), 0); got != (aggregate.Identity{}) {
 		t.Errorf("unknown address is %+v", got)
 	}
-	if got := table.Lookup(netip.Addr{}); got != (aggregate.Identity{}) {
+	if got := table.Lookup(netip.Addr{}, 0); got != (aggregate.Identity{}) {
 		t.Errorf("no address is %+v", got)
 	}
 	if n := table.Misses(); n != 2 {
@@ -89,7 +89,7 @@ func TestEmpty(t *testing.T) {
 	t.Parallel()
 	var zero Table
 	for name, table := range map[string]*Table{"zero": &zero, "no bytes": load(t, ""), "comment": load(t, "# nobody\n"), "list": load(t, "[]")} {
-		if got := table.Lookup(netip.MustParseAddr("10.0.0.1")); got != (aggregate.Identity{}) || table.Misses() != 1 || table.Len() != 0 {
+		if got := table.Lookup(netip.MustParseAddr("10.0.0.1"), 0); got != (aggregate.Identity{}) || table.Misses() != 1 || table.Len() != 0 {
 			t.Errorf("%s: %+v, %d misses, %d entries", name, got, table.Misses(), table.Len())
 		}
 	}
@@ -113,7 +113,7 @@ func TestReload(t *testing.T) {
 					return
 				default:
 				}
-				if w := table.Lookup(addr).Workload; w != "before" && w != "after" {
+				if w := table.Lookup(addr, 0).Workload; w != "before" && w != "after" {
 					t.Errorf("workload %q in between", w)
 					return
 				}
@@ -131,7 +131,7 @@ func TestReload(t *testing.T) {
 		if failed := err != nil; failed != (step.content[len(step.content)-1] != '}') {
 			t.Errorf("reload %q: %v", step.content, err)
 		}
-		if got := table.Lookup(addr).Workload; got != step.want {
+		if got := table.Lookup(addr, 0).Workload; got != step.want {
 			t.Errorf("workload %q after %q", got, step.content)
 		}
 	}
@@ -143,7 +143,7 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 	table := load(t, cluster)
 	for _, s := range []string{"10.244.1.2", "::ffff:10.244.1.2", "10.244.2.9", "2001:db8::1"} {
 		addr := netip.MustParseAddr(s)
-		if n := testing.AllocsPerRun(100, func() { table.Lookup(addr) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { table.Lookup(addr, 0) }); n != 0 {
 			t.Errorf("%s: %v allocations", s, n)
 		}
 	}
@@ -158,7 +158,7 @@ func BenchmarkLookup(b *testing.B) {
 			addr := netip.MustParseAddr(bench.addr)
 			b.ReportAllocs()
 			for b.Loop() {
-				table.Lookup(addr)
+				table.Lookup(addr, 0)
 			}
 		})
 	}

@@ -109,5 +109,13 @@ type Record struct {
 	Time time.Duration
 }
 
+// Start is when the packet was seen first (CLOCK_MONOTONIC), for a drop at no hook when it was lost.
+func (r *Record) Start() time.Duration {
+	if r.Len > 0 {
+		return r.Hops[0].Time
+	}
+	return r.Time
+}
+
 // Path are the hooks passed, in order.
 func (r *Record) Path() []Hop { return r.Hops[:r.Len] }

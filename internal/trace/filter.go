@@ -150,10 +150,11 @@ func (m *Matcher) between(rec *record.Record) bool {
 	if m.pod == (end{}) && m.peer == (end{}) && m.workload == (end{}) {
 		return true
 	}
-	src, dst := m.names.Lookup(rec.First.Source.Addr()), m.names.Lookup(rec.Last.Destination.Addr())
+	at := rec.Start()
+	src, dst := m.names.Lookup(rec.First.Source.Addr(), at), m.names.Lookup(rec.Last.Destination.Addr(), at)
 	virtual := dst
 	if rec.First.Destination != rec.Last.Destination {
-		virtual = m.names.Lookup(rec.First.Destination.Addr())
+		virtual = m.names.Lookup(rec.First.Destination.Addr(), at)
 	}
 	sentBy := func(e *end) bool {
 		return e.any() || e.named(&src) || e.at(rec.First.Source) || e.at(rec.Last.Source)

@@ -84,16 +84,13 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 	if err != nil {
 		return Trace{}, err
 	}
-	start := rec.Time
-	if rec.Len > 0 {
-		start = rec.Hops[0].Time
-	}
+	start := rec.Start()
 	t := Trace{
 		Time:         zero.Add(start).UTC(),
 		Kind:         rec.Kind.String(),
 		Direction:    path.Direction,
-		Src:          names.Lookup(rec.First.Source.Addr()),
-		Dst:          names.Lookup(rec.Last.Destination.Addr()),
+		Src:          names.Lookup(rec.First.Source.Addr(), start),
+		Dst:          names.Lookup(rec.Last.Destination.Addr(), start),
 		First:        newFlow(&rec.First),
 		Last:         newFlow(&rec.Last),
 		Hooks:        make([]Hook, 0, rec.Len),
@@ -106,7 +103,7 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 	}
 	virtual := t.Dst // nothing has translated it, or not yet
 	if rec.First.Destination != rec.Last.Destination {
-		virtual = names.Lookup(rec.First.Destination.Addr())
+		virtual = names.Lookup(rec.First.Destination.Addr(), start)
 	}
 	if virtual.Service != "" {
 		t.Service = qualified(virtual.Namespace, virtual.Service)

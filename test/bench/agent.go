@@ -102,4 +102,4 @@ func measureMemory(ctx context.Context, watch time.Duration) (m memory, err erro
 // names tells pods by their addresses.
 type names map[netip.Addr]aggregate.Identity
 
-func (n names) Lookup(a netip.Addr) aggregate.Identity { return n[a] }
+func (n names) Lookup(a netip.Addr, _ time.Duration) aggregate.Identity { return n[a] }

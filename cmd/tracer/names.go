@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tracer/internal/agent"
+	"tracer/internal/aggregate"
+	"tracer/internal/export"
+	"tracer/internal/identity"
+	"tracer/internal/loader"
+)
+
+// settle is how long a record waits before it is named: what tells who had an address may come after the packet.
+const settle = time.Second
+
+// namer names addresses, and counts those that it could not.
+type namer interface {
+	aggregate.Namer
+	Misses() uint64
+}
+
+// clusterFlags say where names come from in a cluster.
+type clusterFlags struct {
+	kubeconfig string
+	scope      string
+	cidrNames  string
+	stateDir   string
+}
+
+func (f *clusterFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "how to reach the API server for names (default: the pod's service account; without either, no names)")
+	flags.StringVar(&f.scope, "identity-scope", string(identity.NodeScope), "whose pods are known by name: node (this node's; others by the Service that they are behind), or cluster (all; dear in a large one)")
+	flags.StringVar(&f.cidrNames, "cidr-names", "", "YAML file that maps CIDRs to names of peers outside of the cluster")
+	flags.StringVar(&f.stateDir, "state-dir", "/var/lib/tracer", "where names are kept for a start without the API server")
+}
+
+// kubernetes returns the cluster as source of names; nil where there is none.
+func (f *clusterFlags) kubernetes(node string) (*identity.Kubernetes, error) {
+	if s := identity.Scope(f.scope); s != identity.NodeScope && s != identity.ClusterScope {
+		return nil, fmt.Errorf("--identity-scope %q: choose node or cluster", f.scope)
+	}
+	config, err := identity.LoadConfig(f.kubeconfig)
+	if errors.Is(err, identity.ErrNoCluster) {
+		if f.cidrNames != "" {
+			return nil, fmt.Errorf("--cidr-names needs a cluster: %w; give --kubeconfig, or name CIDRs in --identity-file", err)
+		}
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	config.UserAgent = "tracer/" + version
+	var networks *identity.Networks
+	if f.cidrNames != "" {
+		if networks, err = identity.ReadNetworks(f.cidrNames); err != nil {
+			return nil, err
+		}
+	}
+	k, err := identity.NewKubernetes(identity.KubernetesOptions{
+		Config: config, Node: node, Scope: identity.Scope(f.scope), Networks: networks, StateDir: f.stateDir,
+		Jitter: identity.MaxJitter, Clock: agent.Monotonic,
+	})
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := identity.ReadNodes()
+	if err != nil {
+		return nil, fmt.Errorf("find the nodes' addresses: %w", err)
+	}
+	k.SetNodes(nodes)
+	return k, nil
+}
+
+// start begins to trace the current namespace, with names from the identity file if one is given, else from the cluster.
+func (f *agentFlags) start() (*node, error) {
+	if f.identityFile != "" {
+		if f.cluster.kubeconfig != "" {
+			return nil, errors.New("--identity-file and --kubeconfig exclude each other; give one of them")
+		}
+		return f.watchFlags.start()
+	}
+	files, err := loader.CurrentFiles(f.runDir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(files.Identity()); err == nil && f.cluster.kubeconfig == "" {
+		return f.watchFlags.start() // a lab's
+	}
+	name := f.nodeName(nil)
+	k, err := f.cluster.kubernetes(name)
+	if err != nil {
+		return nil, err
+	}
+	if k == nil {
+		return f.watchFlags.start()
+	}
+	a, err := agent.Start(agent.Options{
+		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: k, Settle: settle, Knows: k.Knows,
+	})
+	if err != nil {
+		return nil, err
+	}
+	slog.Info("names come from the cluster", "node", name, "scope", f.cluster.scope)
+	return &node{Agent: a, name: name, names: k, cluster: k}, nil
+}
+
+// identityStatus is how the names stand; nil where they do not come from a cluster.
+func identityStatus(k *identity.Kubernetes) *export.IdentityStatus {
+	if k == nil {
+		return nil
+	}
+	s := k.Status()
+	return &export.IdentityStatus{
+		Scope: string(s.Scope), Synced: s.Synced, Errors: s.Errors, Conflicts: s.Conflicts, Stale: s.Stale,
+	}
+}

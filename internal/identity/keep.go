@@ -1,0 +1,146 @@
+package identity
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"tracer/internal/aggregate"
+)
+
+// keptVersion is that of the file's format. Another one is left aside.
+const keptVersion = 1
+
+// kept is what a source writes down for the next start, when the API server may not answer.
+type kept struct {
+	Version int        `json:"version"`
+	Node    string     `json:"node"`
+	Boot    string     `json:"boot"` // pods do not outlive it with their addresses
+	Names   []keptName `json:"names"`
+}
+
+type keptName struct {
+	Address netip.Addr         `json:"address"`
+	UID     string             `json:"uid"`
+	Rank    rank               `json:"rank"`
+	ID      aggregate.Identity `json:"id"`
+}
+
+func (k *Kubernetes) keptPath() string { return filepath.Join(k.options.StateDir, "identities.json") }
+
+// keep writes down what is known. A reader sees the old file or the new one, whole.
+func (k *Kubernetes) keep() {
+	if k.options.StateDir == "" || k.stale.Load() {
+		return // what was read is there already
+	}
+	for _, w := range k.watchers() {
+		if !w.synced.Load() {
+			return
+		}
+	}
+	if err := k.write(); err != nil {
+		k.log.Warn("names are not kept for the next start; make the directory writable, or give another with --state-dir", "err", err)
+	}
+}
+
+func (k *Kubernetes) write() error {
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	state := kept{Version: keptVersion, Node: k.options.Node, Boot: boot}
+	k.holdings.held(func(a netip.Addr, h holder) {
+		state.Names = append(state.Names, keptName{Address: a, UID: h.uid, Rank: h.rank, ID: *h.id})
+	})
+	if err := os.MkdirAll(k.options.StateDir, 0o700); err != nil {
+		return fmt.Errorf("keep names: %w", err)
+	}
+	file, err := os.CreateTemp(k.options.StateDir, ".identities-*")
+	if err != nil {
+		return fmt.Errorf("keep names: %w", err)
+	}
+	defer os.Remove(file.Name())
+	err = json.NewEncoder(file).Encode(state)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return fmt.Errorf("keep names: %w", err)
+	}
+	if err := os.Rename(file.Name(), k.keptPath()); err != nil {
+		return fmt.Errorf("keep names: %w", err)
+	}
+	return nil
+}
+
+// restore takes what an earlier run kept, marked stale until the API server answers.
+func (k *Kubernetes) restore() {
+	if k.options.StateDir == "" {
+		return
+	}
+	state, err := readKept(k.keptPath())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return
+	case err != nil:
+		k.log.Warn("names kept by an earlier run are left aside", "err", err)
+		return
+	case state.Node != k.options.Node:
+		return
+	}
+	boot, err := bootID()
+	if err != nil {
+		k.log.Warn("names kept by an earlier run are left aside", "err", err)
+		return
+	}
+	for _, n := range state.Names {
+		if n.Rank == pod && n.ID.Node == k.options.Node && state.Boot != boot {
+			continue
+		}
+		id := n.ID
+		id.Stale = true
+		k.holdings.claim(n.Address, holder{uid: n.UID, rank: n.Rank, id: &id}, true, 0)
+		k.stale.Store(true)
+	}
+}
+
+func readKept(path string) (kept, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return kept{}, err
+	}
+	var state kept
+	if err := json.Unmarshal(data, &state); err != nil {
+		return kept{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if state.Version != keptVersion {
+		return kept{}, fmt.Errorf("%s: format %d, and this program writes %d", path, state.Version, keptVersion)
+	}
+	return state, nil
+}
+
+// dropStale forgets what was kept and is not so any more.
+func (k *Kubernetes) dropStale() {
+	type hold struct {
+		address netip.Addr
+		uid     string
+		rank    rank
+	}
+	var gone []hold
+	k.holdings.held(func(a netip.Addr, h holder) {
+		if h.id.Stale {
+			gone = append(gone, hold{a, h.uid, h.rank})
+		}
+	})
+	for _, h := range gone {
+		k.holdings.release(h.address, h.uid, h.rank, forever)
+	}
+}
+
+// bootID tells one boot of the machine from another.
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(data)), err
+}
