@@ -173,8 +173,7 @@ func (q tbf) add(h *netlink.Handle, link netlink.Link) error {
 		QdiscAttrs: qdiscAttrs(link, netlink.HANDLE_ROOT, handleRoot),
 		Rate:       q.rate,
 		Limit:      uint32(q.limit),
-		// It is cut to whole microseconds: so one more, or packets of the largest size would all be dropped.
-		Buffer: netlink.Xmittime(q.rate, uint32(q.burst+q.rate/1e6+1)),
+		Buffer:     netlink.Xmittime(q.rate, uint32(q.burst)),
 	})
 	if err != nil {
 		return fmt.Errorf("add tbf to %s: %w", link.Attrs().Name, err)

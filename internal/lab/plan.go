@@ -55,6 +55,8 @@ func planTBF(f Fault, p passing, burst int) (tbf, Expected, error) {
 	if q.rate == 0 {
 		return tbf{}, Expected{}, fmt.Errorf("so little would pass that the queue never moves: choose less than %s loss", formatLoss(loss))
 	}
+	// The burst's time is cut to whole microseconds: one more, or packets of the largest size would all be dropped.
+	q.burst += q.rate/1e6 + 1
 	rate := float64(q.rate)
 	note := "the delay is that of a full queue: it grows until the queue is full, and then goes up and down by a packet's time"
 	var limit float64
