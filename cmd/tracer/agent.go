@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"tracer/internal/agent"
 	"tracer/internal/export"
 )
 
@@ -52,6 +53,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	if f.collector.MaxSeries < 1 {
 		return fmt.Errorf("--max-series %d: give at least 1", f.collector.MaxSeries)
 	}
+	agent.SaveMemory()
 	n, err := f.start()
 	if err != nil {
 		return err

@@ -34,6 +34,15 @@ func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Repor
 	return agent.Judge(n.name, n.Ago(window), now), nil
 }
 
+// Findings judges the last window by what is counted already.
+func (n *node) Findings(window time.Duration) (diagnose.Report, error) {
+	now, err := n.Glance()
+	if err != nil {
+		return diagnose.Report{}, err
+	}
+	return agent.Judge(n.name, n.Ago(window), now), nil
+}
+
 // Overviews are those of the live view.
 func (n *node) Overviews(ctx context.Context, query overview.Query) iter.Seq2[*overview.Overview, error] {
 	return n.Agent.Overviews(ctx, query, n.name, n.about)

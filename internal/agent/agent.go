@@ -224,6 +224,9 @@ func (a *Agent) Addresses() []netip.Addr { return a.watcher.State().Addresses }
 // Snapshot is what was counted since the start.
 func (a *Agent) Snapshot() *aggregate.Snapshot { return a.counts.Snapshot() }
 
+// Brief is that without the flows, which are most of it.
+func (a *Agent) Brief() *aggregate.Snapshot { return a.counts.Brief() }
+
 // Devices are those traced, with their qdiscs' counters as read now; as known last, where that fails.
 func (a *Agent) Devices() []record.Device {
 	state, err := a.watcher.Refresh()

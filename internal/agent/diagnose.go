@@ -17,15 +17,23 @@ func (a *Agent) Now() (Moment, error) {
 	return a.moment(a.counts.Snapshot)
 }
 
-// moment is this moment by a snapshot of either kind, with the open journeys as they were scanned last. Where records
-// wait for their names it waits as long, so that all of them that had ended are counted.
-func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Moment, error) {
+// Glance is this moment without its flows, by what has been counted so far and the open journeys as scanned last.
+func (a *Agent) Glance() (Moment, error) {
 	state, err := a.watcher.Refresh()
 	if err != nil {
 		return Moment{}, fmt.Errorf("read the devices' counters: %w", err)
 	}
-	m := Moment{Taken: time.Now(), Devices: a.traced(state)}
-	held, until := a.counts.Held(), int64(Monotonic())
+	return Moment{Taken: time.Now(), Snapshot: a.counts.Brief(), Devices: a.traced(state)}, nil
+}
+
+// moment is this moment by a snapshot of either kind, with the open journeys as they were scanned last. Where records
+// wait for their names it waits as long, so that all of them that had ended are counted.
+func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Moment, error) {
+	m, err := a.Glance()
+	if err != nil {
+		return Moment{}, err
+	}
+	until := int64(Monotonic())
 	if a.options.Settle > 0 && a.waiting.passed.Load() > 0 {
 		// As long as the reader comes round; one that does not is told by health.
 		for end := m.Taken.Add(2 * a.options.Settle); a.waiting.passed.Load() < until && time.Now().Before(end); {
@@ -33,7 +41,7 @@ func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Moment, error) {
 		}
 	}
 	counted := *snapshot()
-	counted.Held = held
+	counted.Held = m.Snapshot.Held
 	m.Snapshot = &counted
 	return m, nil
 }

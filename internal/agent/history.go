@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -9,8 +10,11 @@ import (
 )
 
 const (
-	// keepEvery is the distance of the moments that are kept, and so how exactly a window can begin.
-	keepEvery = 5 * time.Second
+	// keepEvery is the distance of the moments that are kept, and so how exactly a window can begin: of those older
+	// than young it is keepOldEvery, since they are most of our memory.
+	keepEvery    = 5 * time.Second
+	keepOldEvery = 15 * time.Second
+	young        = 20 * time.Second
 	// keepFor bounds the window that can be looked back at.
 	keepFor = time.Minute
 )
@@ -49,7 +53,19 @@ func (h *history) add(m Moment) {
 	for len(h.moments) > 0 && m.Taken.Sub(h.moments[0].Taken) > keepFor {
 		h.moments = h.moments[1:]
 	}
-	h.moments = append(h.moments, m)
+	h.moments = slices.DeleteFunc(append(h.moments, m), h.dense(m.Taken))
+}
+
+// dense returns a function that tells of each moment in turn whether one that is kept is too near before it.
+func (h *history) dense(now time.Time) func(Moment) bool {
+	var kept time.Time
+	return func(m Moment) bool {
+		if now.Sub(m.Taken) > young && m.Taken.Sub(kept) < keepOldEvery-keepEvery/2 {
+			return true
+		}
+		kept = m.Taken
+		return false
+	}
 }
 
 // before is the latest moment not after t, or the earliest there is.

@@ -16,13 +16,6 @@ const maxHeldPairs = 64
 // has left where no hook sees it: a socket of the node, a GRO merge, an eBPF redirect.
 const staleAfter = time.Second
 
-// Held is what SetHeld was told last.
-func (a *Aggregator) Held() []Held {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.held
-}
-
 // SetHeld replaces the open journeys by those that a scan of the in-flight table has found.
 func (a *Aggregator) SetHeld(open []record.Record) {
 	a.mu.Lock()

@@ -2,7 +2,6 @@ package export
 
 import (
 	"cmp"
-	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -19,8 +18,6 @@ const (
 const (
 	// fresh is for how long a scrape takes what another one has just collected.
 	fresh = time.Second
-	// diagnosisTimeout is how long a scrape waits for the findings.
-	diagnosisTimeout = 5 * time.Second
 )
 
 // CollectorOptions are a Collector's. Source is required; of the others the zero value means the default.
@@ -94,13 +91,11 @@ func (c *Collector) collect() []prometheus.Metric {
 	if c.metrics != nil && c.now().Sub(c.made) < fresh {
 		return c.metrics
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), diagnosisTimeout)
-	defer cancel()
-	snapshot := c.source.Snapshot()
+	snapshot := c.source.Brief()
 	metrics := deviceMetrics(nil, snapshot, c.source.Devices(), &c.qdiscs)
 	metrics = c.pairs.metrics(metrics, snapshot)
 	metrics = selfMetrics(metrics, c.source.Status(), c.pairs.overflow)
-	if report, err := c.source.Diagnose(ctx, c.window); err != nil {
+	if report, err := c.source.Findings(c.window); err != nil {
 		c.log.Error("metrics have no findings: diagnosis failed", "err", err)
 	} else {
 		metrics = findingMetrics(metrics, &report)

@@ -231,6 +231,12 @@ func (s *fakeSource) Snapshot() *aggregate.Snapshot {
 	return s.snapshot
 }
 
+func (s *fakeSource) Brief() *aggregate.Snapshot { return s.Snapshot() }
+
+func (s *fakeSource) Findings(window time.Duration) (diagnose.Report, error) {
+	return s.Diagnose(context.Background(), window)
+}
+
 func (s *fakeSource) Devices() []record.Device {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,9 +17,13 @@ import (
 type Source interface {
 	TraceSource
 	Snapshot() *aggregate.Snapshot
+	// Brief is a Snapshot without flows.
+	Brief() *aggregate.Snapshot
 	Status() Status
 	// Diagnose judges the last window of time.
 	Diagnose(ctx context.Context, window time.Duration) (diagnose.Report, error)
+	// Findings is the same by what is counted already, without waiting for what is still to be named.
+	Findings(window time.Duration) (diagnose.Report, error)
 	// Overviews yields one at once and then one for each of the query's intervals, until ctx ends. An error is the last
 	// that it yields.
 	Overviews(ctx context.Context, query overview.Query) iter.Seq2[*overview.Overview, error]

@@ -25,6 +25,7 @@ const patience = 5 * time.Second
 // beAgent traces the network namespace of its process, which is empty, while pods there send over the node's uplink
 // for the time given; then it says on standard output what memory that took. dir is for the agent's files.
 func beAgent(ctx context.Context, dir string, watch time.Duration) error {
+	agent.SaveMemory()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	t, err := newTraffic()
