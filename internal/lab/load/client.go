@@ -17,7 +17,13 @@ type Config struct {
 	Rate float64       `json:"rate"`            // UDP calls per second; the next is sent whether or not one was answered
 	Size int           `json:"size_bytes"`      // UDP payload of a call, and of its answer
 	TCP  time.Duration `json:"tcp_interval_ns"` // between two TCP calls of which one waits for the other; 0 for none
+	// Sockets is from how many UDP sockets calls are sent in turn, 0 being 1. With several, the log of what was sent
+	// has their ports: a call is known by its port wherever it is seen.
+	Sockets int `json:"sockets,omitempty"`
 }
+
+// maxSockets is well below the number of ports.
+const maxSockets = 4096
 
 // Validate says what is wrong with the configuration.
 func (c Config) Validate() error {
@@ -28,6 +34,8 @@ func (c Config) Validate() error {
 		return errors.New("no load at all: give a rate, or an interval for calls over TCP")
 	case c.Size < MinSize || c.Size > MaxSize:
 		return fmt.Errorf("size of %d bytes: choose %d (the time stamps) to %d (the overlay's MTU)", c.Size, MinSize, MaxSize)
+	case c.Sockets < 0 || c.Sockets > maxSockets:
+		return fmt.Errorf("%d sockets: choose up to %d", c.Sockets, maxSockets)
 	case c.TCP < 0 || c.TCP != 0 && c.TCP < time.Millisecond:
 		return fmt.Errorf("interval of %v between TCP calls: choose 1ms or more, or 0 for none", c.TCP)
 	}
@@ -53,25 +61,40 @@ func (c *Client) Run(ctx context.Context) error {
 		defer l.Close()
 		logs[i] = l
 	}
-	conn, err := c.Dial(ctx, "udp")
-	if err != nil {
-		return fmt.Errorf("open udp socket: %w", err)
+	var conns []net.Conn
+	closeAll := func() {
+		for _, conn := range conns {
+			conn.Close()
+		}
 	}
-	parts := []func(context.Context) error{
-		func(context.Context) error { return c.receive(conn, logs[1]) },
+	var parts []func(context.Context) error
+	for range max(1, c.Sockets) {
+		conn, err := c.Dial(ctx, "udp")
+		if err != nil {
+			closeAll()
+			return fmt.Errorf("open udp socket: %w", err)
+		}
+		conns = append(conns, conn)
+		parts = append(parts, func(context.Context) error { return c.receive(conn, logs[1]) })
 	}
 	if c.Rate > 0 {
-		parts = append(parts, func(ctx context.Context) error { return c.send(ctx, conn, logs[0]) })
+		parts = append(parts, func(ctx context.Context) error { return c.send(ctx, conns, logs[0]) })
 	}
 	if c.TCP > 0 {
 		parts = append(parts, func(ctx context.Context) error { return c.callTCP(ctx, logs[2]) })
 	}
-	return runUntil(ctx, func() { conn.Close() }, logs[:], parts...)
+	return runUntil(ctx, closeAll, logs[:], parts...)
 }
 
 // send is an open loop: call n leaves at its own time, however late the answers are. After a pause of the whole
 // machine it does not make up for more than a tenth of a second.
-func (c *Client) send(ctx context.Context, conn net.Conn, log *Log) error {
+func (c *Client) send(ctx context.Context, conns []net.Conn, log *Log) error {
+	ports := make([]uint16, len(conns))
+	if len(conns) > 1 {
+		for i, conn := range conns {
+			ports[i] = conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+		}
+	}
 	interval := time.Duration(float64(time.Second) / c.Rate)
 	b := make([]byte, c.Size)
 	timer := time.NewTimer(0)
@@ -91,8 +114,9 @@ func (c *Client) send(ctx context.Context, conn net.Conn, log *Log) error {
 		p := packet{kind: request, seq: seq, sent: c.Clock()}
 		p.put(b)
 		// Logged in front of the sending: a reader never sees a packet received that was not sent.
-		log.Append(Entry{Seq: seq, Sent: p.sent})
-		if _, err := conn.Write(b); errors.Is(err, net.ErrClosed) {
+		turn := int(seq % uint64(len(conns)))
+		log.Append(Entry{Seq: seq, Sent: p.sent, Port: ports[turn]})
+		if _, err := conns[turn].Write(b); errors.Is(err, net.ErrClosed) {
 			return nil
 		} // any other error is a call that nobody will answer: it counts as sent and lost
 		next = max(next+interval, c.Clock()-100*time.Millisecond)

@@ -86,6 +86,23 @@ func TestCallsAreAnsweredAndLogged(t *testing.T) {
 	}
 }
 
+func TestCallsAreKnownByTheirPorts(t *testing.T) {
+	t.Parallel()
+	const sockets = 8
+	dir := start(t, Config{Rate: 500, Size: MinSize, Sockets: sockets})
+	waitEntries(t, filepath.Join(dir, Responses), 3*sockets) // each socket hears its answers
+	ports := map[uint16]uint64{}
+	for _, e := range waitEntries(t, filepath.Join(dir, RequestsSent), 3*sockets) {
+		if turn, ok := ports[e.Port]; e.Port == 0 || ok && turn != e.Seq%sockets {
+			t.Errorf("call %d was sent from port %d, as was the socket's of turn %d", e.Seq, e.Port, turn)
+		}
+		ports[e.Port] = e.Seq % sockets
+	}
+	if len(ports) != sockets {
+		t.Errorf("%d ports, want %d", len(ports), sockets)
+	}
+}
+
 // Calls leave at their own pace though nobody answers. A busy machine may hold the sender up for a while, so one
 // stretch at full rate is enough; none may be faster.
 func TestOpenLoopKeepsItsRate(t *testing.T) {
@@ -131,6 +148,7 @@ func TestConfigValidate(t *testing.T) {
 		"no load":       {Size: 100},
 		"too small":     {Rate: 1, Size: MinSize - 1},
 		"too large":     {Rate: 1, Size: MaxSize + 1},
+		"too many":      {Rate: 1, Size: 100, Sockets: maxSockets + 1},
 		"hectic":        {Rate: 1, Size: 100, TCP: time.Microsecond},
 	} {
 		if err := bad.Validate(); err == nil {

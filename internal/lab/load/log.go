@@ -25,6 +25,7 @@ type Entry struct {
 	Received  time.Duration `json:"received_ns,omitempty"`
 	Delay     time.Duration `json:"delay_ns,omitempty"`
 	RoundTrip time.Duration `json:"round_trip_ns,omitempty"`
+	Port      uint16        `json:"port,omitempty"` // the sender's, where it has several
 }
 
 func (e Entry) appendTo(b []byte) []byte {
@@ -40,6 +41,9 @@ func (e Entry) appendTo(b []byte) []byte {
 	}
 	if e.RoundTrip != 0 {
 		field(`,"round_trip_ns":`, uint64(e.RoundTrip))
+	}
+	if e.Port != 0 {
+		field(`,"port":`, uint64(e.Port))
 	}
 	return append(b, '}', '\n')
 }
