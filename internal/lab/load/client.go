@@ -124,10 +124,17 @@ func (c *Client) send(ctx context.Context, conns []net.Conn, log *Log) error {
 }
 
 func (c *Client) receive(conn net.Conn, log *Log) error {
+	udp, ok := conn.(*net.UDPConn)
+	if !ok {
+		return fmt.Errorf("the connection for UDP is a %T", conn)
+	}
+	receiver, err := newReceiver(udp, c.Clock)
+	if err != nil {
+		return err
+	}
 	b := make([]byte, 64<<10)
 	for {
-		n, err := conn.Read(b)
-		received := c.Clock()
+		n, _, arrived, received, err := receiver.read(b)
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		} else if err != nil {
@@ -138,7 +145,7 @@ func (c *Client) receive(conn net.Conn, log *Log) error {
 			continue
 		}
 		log.Append(Entry{
-			Seq: p.seq, Sent: p.sent, Received: received, Delay: received - p.sent, RoundTrip: received - p.call,
+			Seq: p.seq, Sent: p.sent, Arrived: arrived, Received: received, Delay: received - p.sent, RoundTrip: received - p.call,
 		})
 	}
 }

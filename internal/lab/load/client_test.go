@@ -70,6 +70,9 @@ func TestCallsAreAnsweredAndLogged(t *testing.T) {
 		sent[e.Seq] = e.Sent
 	}
 	for _, e := range waitEntries(t, filepath.Join(dir, Requests), len(responses)) {
+		if e.Arrived < e.Sent || e.Arrived > e.Received {
+			t.Errorf("request %+v arrived before it was sent, or after it was read", e)
+		}
 		if e.Delay != e.Received-e.Sent || e.Delay <= 0 || e.Delay > time.Second {
 			t.Errorf("request %+v: a delay that loopback cannot have", e)
 		}

@@ -14,14 +14,15 @@ import (
 )
 
 // LogBytes is how large a log grows before it becomes the previous one and its predecessor is forgotten. The
-// two together hold more than an hour of the default load.
+// two together hold twenty minutes of the default load.
 const LogBytes = 4 << 20
 
-// Entry is one line of a log, times by CLOCK_MONOTONIC in nanoseconds. Of a packet that was only sent, Received
-// and Delay are zero; RoundTrip is known of responses alone.
+// Entry is one line of a log, times by CLOCK_MONOTONIC in nanoseconds. Of a packet that was only sent, Arrived,
+// Received and Delay are zero; RoundTrip is known of responses alone.
 type Entry struct {
 	Seq       uint64        `json:"seq"`
 	Sent      time.Duration `json:"sent_ns"`
+	Arrived   time.Duration `json:"arrived_ns,omitempty"` // in the receiver's kernel; Received is when it was read
 	Received  time.Duration `json:"received_ns,omitempty"`
 	Delay     time.Duration `json:"delay_ns,omitempty"`
 	RoundTrip time.Duration `json:"round_trip_ns,omitempty"`
@@ -35,6 +36,9 @@ func (e Entry) appendTo(b []byte) []byte {
 	}
 	field(`{"seq":`, e.Seq)
 	field(`,"sent_ns":`, uint64(e.Sent))
+	if e.Arrived != 0 {
+		field(`,"arrived_ns":`, uint64(e.Arrived))
+	}
 	if e.Received != 0 {
 		field(`,"received_ns":`, uint64(e.Received))
 		field(`,"delay_ns":`, uint64(e.Delay))

@@ -17,7 +17,7 @@ func TestLogRoundTrip(t *testing.T) {
 	}
 	want := []Entry{
 		{Seq: 1, Sent: 10, Port: 65535},
-		{Seq: 2, Sent: 20, Received: 25, Delay: 5},
+		{Seq: 2, Sent: 20, Arrived: 24, Received: 25, Delay: 5},
 		{Seq: 3, Sent: 30, Received: 37, Delay: 7, RoundTrip: 9},
 	}
 	for _, e := range want {

@@ -57,10 +57,13 @@ func (s *Server) Serve(ctx context.Context) error {
 }
 
 func (s *Server) serveUDP(requests, answers *Log) error {
+	receiver, err := newReceiver(s.UDP, s.Clock)
+	if err != nil {
+		return err
+	}
 	b := make([]byte, 64<<10)
 	for {
-		n, peer, err := s.UDP.ReadFromUDPAddrPort(b)
-		received := s.Clock()
+		n, peer, arrived, received, err := receiver.read(b)
 		if err != nil {
 			return fmt.Errorf("serve udp: %w", err)
 		}
@@ -68,7 +71,7 @@ func (s *Server) serveUDP(requests, answers *Log) error {
 		if err != nil || p.kind != request {
 			continue // somebody else's packet is none of our load
 		}
-		requests.Append(Entry{Seq: p.seq, Sent: p.sent, Received: received, Delay: received - p.sent})
+		requests.Append(Entry{Seq: p.seq, Sent: p.sent, Arrived: arrived, Received: received, Delay: received - p.sent})
 		answer := packet{kind: response, seq: p.seq, call: p.sent, sent: s.Clock()}
 		answer.put(b)
 		if _, err := s.UDP.WriteToUDPAddrPort(b[:n], peer); err != nil {

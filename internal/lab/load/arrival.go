@@ -1,0 +1,87 @@
+package load
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// receiver reads datagrams with the time at which the kernel received them. The application may get to read them
+// later, when it has a CPU: that is no delay of the network's.
+type receiver struct {
+	conn  *net.UDPConn
+	clock Clock
+	oob   [64]byte
+}
+
+func newReceiver(conn *net.UDPConn, clock Clock) (*receiver, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var optErr error
+	err = raw.Control(func(fd uintptr) {
+		optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1)
+	})
+	if err == nil {
+		err = optErr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for times of arrival: %w", err)
+	}
+	return &receiver{conn: conn, clock: clock}, nil
+}
+
+// read returns a datagram, when the kernel received it, and when it was read.
+func (r *receiver) read(b []byte) (n int, peer netip.AddrPort, arrived, received time.Duration, err error) {
+	n, oobn, _, peer, err := r.conn.ReadMsgUDPAddrPort(b, r.oob[:])
+	received = r.clock()
+	if err != nil {
+		return n, peer, 0, received, err
+	}
+	stamp, ok := realtimeOf(r.oob[:oobn])
+	if !ok {
+		return n, peer, received, received, nil
+	}
+	// The stamp is by CLOCK_REALTIME.
+	return n, peer, min(received, stamp+r.sinceEpoch()), received, nil
+}
+
+// realtimeOf takes the time of arrival out of a datagram's control messages.
+func realtimeOf(oob []byte) (time.Duration, bool) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return 0, false
+	}
+	for _, m := range messages {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SO_TIMESTAMPNS_NEW && len(m.Data) >= 16 {
+			seconds, nanoseconds := binary.NativeEndian.Uint64(m.Data), binary.NativeEndian.Uint64(m.Data[8:])
+			return time.Duration(seconds)*time.Second + time.Duration(nanoseconds), true
+		}
+	}
+	return 0, false
+}
+
+// sinceEpoch is what the receiver's clock is ahead of CLOCK_REALTIME. Both are read at once as far as that is possible:
+// of some tries the one that took least counts.
+func (r *receiver) sinceEpoch() time.Duration {
+	const enough = 2 * time.Microsecond
+	var ahead time.Duration
+	least := time.Duration(-1)
+	for range 5 {
+		before := r.clock()
+		now := time.Duration(time.Now().UnixNano())
+		took := r.clock() - before
+		if least < 0 || took < least {
+			least, ahead = took, before+took/2-now
+		}
+		if least <= enough {
+			break
+		}
+	}
+	return ahead
+}

@@ -1,0 +1,313 @@
+package truth
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"tracer/internal/journey"
+	"tracer/internal/lab/load"
+	"tracer/internal/record"
+)
+
+// TestTruth plays all scenarios on one lab, one after the other.
+func TestTruth(t *testing.T) {
+	r := newRig(t)
+	r.run("healthy", healthy)
+	for _, s := range queues {
+		if s.tool() == "netem" && !r.netem {
+			continue
+		}
+		r.run(s.name(), s.play)
+	}
+}
+
+// The places where a queue is put.
+const (
+	onOverlay = "overlay"
+	onUplink  = "uplink"
+	onPod     = "pod" // the receiving pod's device on its node
+)
+
+// effect is what a queue does to each packet.
+type effect struct {
+	delay time.Duration
+	loss  float64 // percent
+	// full is how long a tbf holds packets that is full, as more comes than it lets through. It does so to the byte
+	// on every kernel, and loses what it has no room for.
+	full time.Duration
+}
+
+// A tbf's rate in bits a second, and the load that is more than that. Burst is what may go at once.
+const (
+	tbfRate  = 400_000
+	tbfBurst = 2_000
+)
+
+var filling = load.Config{Rate: 150, Size: 500}
+
+// held is a scenario: a queue on the way there, and one on the way back.
+type held struct {
+	on          string
+	there, back effect
+}
+
+var queues = []held{
+	{on: onOverlay, there: effect{delay: 10 * time.Millisecond}, back: effect{delay: 50 * time.Millisecond}},
+	{on: onOverlay, there: effect{delay: 500 * time.Millisecond}, back: effect{loss: 10}},
+	{on: onOverlay, there: effect{loss: 10}, back: effect{delay: 10 * time.Millisecond, loss: 1}},
+	{on: onUplink, there: effect{delay: 50 * time.Millisecond}, back: effect{delay: 500 * time.Millisecond}},
+	{on: onUplink, there: effect{delay: 10 * time.Millisecond, loss: 10}, back: effect{loss: 1}},
+	{on: onPod, there: effect{delay: 50 * time.Millisecond}, back: effect{delay: 10 * time.Millisecond}},
+	{on: onPod, there: effect{loss: 1}, back: effect{delay: 500 * time.Millisecond, loss: 10}},
+	// One way alone: what does not get there gets no answer that could fill the queue back.
+	{on: onOverlay, there: effect{full: 100 * time.Millisecond}},
+	{on: onOverlay, back: effect{full: 500 * time.Millisecond}},
+	{on: onUplink, there: effect{full: 200 * time.Millisecond}},
+	{on: onPod, back: effect{full: 100 * time.Millisecond}},
+}
+
+func (s held) tool() string {
+	if s.there.full != 0 || s.back.full != 0 {
+		return "tbf"
+	}
+	return "netem"
+}
+
+// qdisc is what makes the effect, in tc's words.
+func (e effect) qdisc() string {
+	if e.full != 0 {
+		return fmt.Sprintf("tbf rate %d burst %d limit %d", tbfRate, tbfBurst, int(e.full.Seconds()*tbfRate/8))
+	}
+	return fmt.Sprintf("netem limit 10000 %v", e)
+}
+
+func (e effect) String() string {
+	var words []string
+	if e.full != 0 {
+		words = append(words, fmt.Sprintf("full tbf of %v", e.full))
+	}
+	if e.delay != 0 {
+		words = append(words, fmt.Sprintf("delay %v", e.delay))
+	}
+	if e.loss != 0 {
+		words = append(words, fmt.Sprintf("loss %v%%", e.loss))
+	}
+	return strings.Join(words, " ")
+}
+
+func (s held) name() string {
+	name := s.there.String() + " on " + s.on
+	if s.there == (effect{}) {
+		name = "nothing on " + s.on
+	}
+	if s.back != (effect{}) {
+		name += ", back " + s.back.String()
+	}
+	return name
+}
+
+// place is where a leg's packets meet the queue.
+func (s held) place(l leg) place {
+	switch s.on {
+	case onOverlay:
+		return place{l.outbound(), journey.Queue, l.overlay}
+	case onUplink:
+		return place{l.outbound(), journey.Queue, "eth0"}
+	default:
+		return place{1 - l.outbound(), journey.Queue, l.receiver()}
+	}
+}
+
+func (s held) effect(l leg) effect {
+	if l.back {
+		return s.back
+	}
+	return s.there
+}
+
+// tolerance is by how much the sum of a packet's stages may differ from the time between the applications: they alone
+// know the ways from and to their sockets, and the wire.
+func (r *rig) tolerance(oracle time.Duration) time.Duration {
+	least := 300 * time.Microsecond
+	if r.emulated {
+		least = 3 * time.Millisecond
+	}
+	return max(least, oracle/20)
+}
+
+func healthy(r *rig) {
+	r.send(r.traffic(), r.ways...)
+	r.observe(1, time.Minute, legs(r.ways)...) // the first packets wait for their neighbours' addresses
+	for _, o := range r.observe(60, time.Minute, legs(r.ways)...) {
+		r.agree(&o)
+		if len(o.lost) > 0 {
+			r.Errorf("%v: %d packets were lost: %v", o.leg, len(o.lost), o.lost)
+		}
+		r.row("healthy", o.leg, "–", &o, nil)
+	}
+}
+
+// agree checks packet by packet that both nodes' stages are together what the oracle says.
+func (r *rig) agree(o *observed) {
+	r.Helper()
+	if o.unmatched > 0 {
+		r.Errorf("%v: %d of %d packets that came were not recorded by both nodes", o.leg, o.unmatched, o.unmatched+len(o.packets))
+	}
+	within, beyond := 0, 0
+	for _, p := range o.packets {
+		switch diff := p.oracle - p.measured; {
+		case diff < 0:
+			beyond++
+		case diff <= r.tolerance(p.oracle):
+			within++
+		}
+	}
+	if beyond > 0 {
+		r.Errorf("%v: of %d packets the nodes say they held them longer than they were on their way", o.leg, beyond)
+	}
+	// A machine that stands still between an application and the nearest hook takes time that only the oracle sees. An
+	// emulated one, whose CPUs take turns, often does.
+	least := 0.9
+	if r.emulated {
+		least = 0.5
+	}
+	if share := float64(within) / float64(len(o.packets)); share < least {
+		r.Errorf("%v: only %.0f%% of %d packets agree with the oracle; oracle %v, measured %v (p50)", o.leg, 100*share,
+			len(o.packets), quantile(o.each(oracle), 0.5), quantile(o.each(measured), 0.5))
+	}
+}
+
+func oracle(p *pairing) time.Duration   { return p.oracle }
+func measured(p *pairing) time.Duration { return p.measured }
+
+func (s held) play(r *rig) {
+	queues := map[place]effect{}
+	ways, fill := r.ways, func() {}
+	if s.tool() == "tbf" {
+		// One way is held up, another one of the same pods fills the queue.
+		ways = ways[:1]
+	}
+	for _, l := range legs(ways) {
+		if e := s.effect(l); e != (effect{}) {
+			queues[s.place(l)] = e
+		}
+	}
+	if s.tool() == "tbf" {
+		filler := *ways[0]
+		filler.server = netip.AddrPortFrom(filler.server.Addr(), firstPort-1)
+		fill = r.start(filling, &filler)
+	}
+	before := [2]map[string]uint64{r.queueDrops(0), r.queueDrops(1)}
+	for q, e := range queues {
+		r.tc(q.node, fmt.Sprintf("qdisc add dev %s root %s", q.device, e.qdisc()))
+		r.Cleanup(func() { r.tc(q.node, fmt.Sprintf("qdisc del dev %s root", q.device)) })
+	}
+	stop := r.send(r.traffic(), ways...)
+	if s.tool() == "tbf" {
+		r.fills(queues)
+	}
+	for _, o := range r.observe(60, time.Minute, legs(ways)...) {
+		at, want := s.place(o.leg), s.effect(o.leg)
+		r.agree(&o)
+		if want == (effect{}) {
+			continue
+		}
+		r.holds(&o, at, want)
+		for _, l := range o.lost {
+			if l.at != at {
+				r.Errorf("%v: a packet was lost, by the tracer: %v; want %v", o.leg, l.at, at)
+			}
+		}
+		r.row(fmt.Sprintf("%v on %s", want, s.on), o.leg, want.String(), &o, &at)
+	}
+	fill()
+	stop()
+	for node := range before {
+		r.eventually(20*time.Second, "drops as the qdiscs count them", func() (bool, string) {
+			counted, qdiscs, held := r.queueDrops(node), map[string]uint64{}, uint64(0)
+			for _, d := range journeyDevices(r.now(node).Devices) {
+				if _, ok := queues[place{node, journey.Queue, d.Name}]; ok {
+					qdiscs[d.Label] += d.Root.Drops
+					held += d.Root.BacklogPackets
+				}
+			}
+			ok := held == 0
+			for label, drops := range qdiscs {
+				ok = ok && counted[label]-before[node][label] == drops
+			}
+			return ok, fmt.Sprintf("node%d: counted %v, before %v, the qdiscs say %v and hold %d", node+1, counted, before[node], qdiscs, held)
+		})
+	}
+}
+
+// fills waits until queues hold as much as they can, less a packet of the largest.
+func (r *rig) fills(queues map[place]effect) {
+	r.Helper()
+	r.eventually(30*time.Second, "queues are full", func() (bool, string) {
+		full, text := true, ""
+		for node := range r.nodes {
+			for _, d := range r.now(node).Devices {
+				if _, ok := queues[place{node, journey.Queue, d.Name}]; ok {
+					full = full && d.Root.BacklogBytes+700 > d.Root.Limit
+					text += fmt.Sprintf("%s of node%d holds %d of %d bytes; ", d.Name, node+1, d.Root.BacklogBytes, d.Root.Limit)
+				}
+			}
+		}
+		return full, text
+	})
+}
+
+// journeyDevices are devices with the labels that drops are counted under: those of pods share one.
+func journeyDevices(devices []record.Device) (labelled []*journey.Device) {
+	index := journey.NewDevices(devices)
+	for _, d := range devices {
+		labelled = append(labelled, index.Find(d.Index))
+	}
+	return labelled
+}
+
+// queueDrops are the sk_buffs that a node has lost in queues since it is traced, by the device's label.
+func (r *rig) queueDrops(node int) map[string]uint64 {
+	r.Helper()
+	drops := map[string]uint64{}
+	for _, d := range r.now(node).Snapshot.Drops {
+		if d.Stage == journey.Queue && d.Loss {
+			drops[d.Device] += d.Packets
+		}
+	}
+	return drops
+}
+
+// holds checks that one stage holds the delay that was injected, and the others nothing.
+func (r *rig) holds(o *observed, at place, want effect) {
+	r.Helper()
+	stage := func(p *pairing) time.Duration { return p.stages[at] }
+	// A queue's timer is late rather than early, so the quickest packets tell what was injected. A tbf's packets wait
+	// for those in front of them, of which there are sometimes fewer.
+	held, delay, tolerance := quantile(o.each(stage), 0.1), want.delay, r.tolerance(want.delay)
+	if want.full != 0 {
+		held, delay, tolerance = quantile(o.each(stage), 0.5), want.full, want.full/4+r.tolerance(0)
+	}
+	if off := held - delay; math.Abs(float64(off)) > float64(tolerance) {
+		r.Errorf("%v: %v is measured to hold packets %v, injected are %v", o.leg, at, held, delay)
+	}
+	if rest := quantile(o.each(func(p *pairing) time.Duration { return p.measured - p.stages[at] }), 0.5); rest > r.tolerance(0) {
+		r.Errorf("%v: all other stages take %v (p50), though only %v is slow", o.leg, rest, at)
+	}
+}
+
+// row prints a line of the table in docs/accuracy.md.
+func (r *rig) row(scenario string, l leg, injected string, o *observed, at *place) {
+	held := measured
+	if at != nil {
+		held = func(p *pairing) time.Duration { return p.stages[*at] }
+	}
+	diff := func(p *pairing) time.Duration { return p.oracle - p.measured }
+	fmt.Printf("accuracy\t%s\t%s\t%v\t%s\t%v\t%v\t%v\t%v\t%v\t%d/%d\n", r.kernel, scenario, l, injected,
+		quantile(o.each(oracle), 0.5), quantile(o.each(measured), 0.5), quantile(o.each(held), 0.5),
+		quantile(o.each(diff), 0.5), quantile(o.each(diff), 0.99), len(o.lost), len(o.packets)+len(o.lost))
+}

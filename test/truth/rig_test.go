@@ -1,0 +1,209 @@
+package truth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/agent"
+	"tracer/internal/aggregate"
+	"tracer/internal/lab"
+	"tracer/internal/lab/load"
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+// rig is a lab whose nodes are traced, on which scenarios are played one after the other.
+type rig struct {
+	*testing.T
+	lab      *lab.Lab
+	nodes    [2]*node // requests leave the first and arrive at the second
+	ways     []*way
+	kernel   string // "6.1"
+	emulated bool
+	netem    bool
+}
+
+// node is one that is traced.
+type node struct {
+	lab.Node
+	agent *agent.Agent
+
+	mu      sync.Mutex
+	records []record.Record // of the ways' packets
+}
+
+// firstPort is the port of the first way's server; the others' follow.
+const firstPort = 7001
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{T: t, kernel: release()}
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.emulated = strings.Contains(string(info), "QEMU TCG")
+	dir := t.TempDir()
+	r.lab, err = lab.Up(t.Context(), lab.Options{
+		Name: fmt.Sprintf("truth%d", os.Getpid()), RunDir: filepath.Join(dir, "lab"),
+		Pods: []lab.PodSpec{{Name: "client", Node: "node1"}, {Name: "server", Node: "node2"}},
+		Load: load.Config{Rate: 0.1, Size: 90}, // traffic of its own comes with each scenario
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.lab.Down(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.netem = exec.Command("tc", "-n", string(r.lab.Node(1).Netns), "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms").Run() == nil
+	if r.netem {
+		r.tc(0, "qdisc del dev lo root")
+	}
+	if r.emulated && (!r.netem || r.lab.Overlay() != lab.IPIP) {
+		t.Fatalf("a guest's kernel has netem and ipip, this one lacks them: netem %v, overlay %s", r.netem, r.lab.Overlay())
+	}
+	r.addWays()
+	for i := range r.nodes {
+		r.nodes[i] = r.trace(r.lab.Node(i+1), filepath.Join(dir, "agent"))
+	}
+	return r
+}
+
+// trace starts an agent on a node.
+func (r *rig) trace(n lab.Node, dir string) *node {
+	r.Helper()
+	traced := &node{Node: n}
+	err := n.Do(func() (err error) {
+		traced.agent, err = agent.Start(agent.Options{Loader: loader.Options{Dir: dir}, Namer: nobody{}})
+		return err
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	go func() { ended <- traced.agent.Run(ctx) }()
+	records, lost := traced.agent.Subscribe(ctx, r.wants)
+	go func() {
+		for one := range records {
+			traced.mu.Lock()
+			traced.records = append(traced.records, one)
+			traced.mu.Unlock()
+		}
+		ended <- nil
+	}()
+	r.Cleanup(func() {
+		if n := lost(); n > 0 {
+			r.Errorf("%s: %d records were not taken in time", traced.Name, n)
+		}
+		stop()
+		if err := errors.Join(<-ended, <-ended, traced.agent.Close()); err != nil {
+			r.Error(err)
+		}
+	})
+	return traced
+}
+
+// nobody knows no names: scenarios tell packets by their addresses.
+type nobody struct{}
+
+func (nobody) Lookup(netip.Addr) aggregate.Identity { return aggregate.Identity{} }
+
+// wants tells the ways' packets.
+func (r *rig) wants(one *record.Record) bool {
+	ours := func(port uint16) bool { return port >= firstPort && int(port) < firstPort+len(r.ways) }
+	return one.First.Protocol == unix.IPPROTO_UDP &&
+		(ours(one.First.Destination.Port()) || ours(one.First.Source.Port()))
+}
+
+// take returns what a node has recorded since the last reset.
+func (n *node) take() []record.Record {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.records)
+}
+
+func (n *node) reset() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.records = nil
+}
+
+// now is a node's moment.
+func (r *rig) now(i int) agent.Moment {
+	r.Helper()
+	m, err := r.nodes[i].agent.Now()
+	if err != nil {
+		r.Fatal(err)
+	}
+	return m
+}
+
+// tc runs tc(8) in a node's namespace (0 is the first's).
+func (r *rig) tc(i int, args string) {
+	r.Helper()
+	r.command("tc -n " + string(r.lab.Node(i+1).Netns) + " " + args)
+}
+
+func (r *rig) command(command string) {
+	r.Helper()
+	words := strings.Fields(command)
+	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
+		r.Fatalf("%s: %v: %s", command, err, out)
+	}
+}
+
+// interval is how often something is looked at. That takes an emulated machine a while, in which it does nothing else.
+func (r *rig) interval() time.Duration {
+	if r.emulated {
+		return 400 * time.Millisecond
+	}
+	return 50 * time.Millisecond
+}
+
+// eventually waits until done is true, and fails with what it said last.
+func (r *rig) eventually(limit time.Duration, what string, done func() (bool, string)) {
+	r.Helper()
+	var last string
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(r.interval()) {
+		ok, text := done()
+		if ok {
+			return
+		}
+		last = text
+	}
+	r.Fatalf("%s: not within %v: %s", what, limit, last)
+}
+
+// run plays a scenario as a test of its own.
+func (r *rig) run(name string, f func(r *rig)) {
+	r.Run(name, func(t *testing.T) {
+		one := *r
+		one.T = t
+		f(&one)
+	})
+}
+
+// release is the kernel's version as people speak of it: "6.12".
+func release() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	parts := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
+	return strings.Join(parts[:min(2, len(parts))], ".")
+}
