@@ -220,7 +220,7 @@ static __always_inline void dequeued(struct sk_buff *skb, struct net_device *dev
 	__u32 way = find_waiting(b, key, skb, dev);
 	if (way >= WAYS) {
 		if (settings.splitting && is_ip(skb) && traced(dev) && splits(dev->ifindex))
-			adopt(key, network_header(skb), linear_end(skb), skb->data_len, dev->ifindex);
+			came_out(key, skb, dev->ifindex);
 		return;
 	}
 	struct mark m = b->mark[way];

@@ -142,4 +142,12 @@ __noinline int adopt(__u64 key, __u64 start, __u64 end, __u32 beyond, __u32 ifin
 	return 0;
 }
 
+/* The addresses are read as numbers: a pointer is no argument that newer verifiers let a global function have. */
+static __always_inline void came_out(__u64 key, struct sk_buff *skb, __u32 ifindex)
+{
+	__u64 head = (__u64)BPF_CORE_READ(skb, head), data = (__u64)BPF_CORE_READ(skb, data);
+
+	adopt(key, head + skb->network_header, data + skb->len - skb->data_len, skb->data_len, ifindex);
+}
+
 #endif
