@@ -156,6 +156,10 @@ func (c *Client) get(ctx context.Context, path string, query url.Values) (io.Rea
 		return response.Body, nil
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusNotFound {
+		return nil, fmt.Errorf("ask the agent at %s: %s for %s; it is of another version: use its own tracer, by kubectl exec into its pod",
+			c.path, response.Status, path)
+	}
 	var refusal apiError
 	if err := json.NewDecoder(response.Body).Decode(&refusal); err != nil || refusal.Error == "" {
 		return nil, fmt.Errorf("ask the agent at %s: %s", c.path, response.Status)

@@ -1,8 +1,6 @@
 package top
 
 import (
-	"strings"
-
 	"github.com/charmbracelet/x/ansi"
 
 	"tracer/internal/overview"
@@ -69,9 +67,12 @@ func orBlank(v float64) string {
 }
 
 // choose returns the columns that fit beside the names, in their order, and the width of these.
-func choose(width int) (chosen []column, name int) {
+func choose(width int, by overview.By) (chosen []column, name int) {
 	all := columns()
 	least := max(nameLeast, width/3)
+	if by == overview.ByFlow { // two addresses with ports
+		least = max(nameLeast, width*2/5)
+	}
 	room := width - least
 	take := make([]bool, len(all))
 	for rank := range len(all) + 1 {
@@ -111,26 +112,28 @@ func name(r *overview.Row, width int) string {
 			return text
 		}
 	}
-	text := src + " → " + dst
-	if over := ansi.StringWidth(text) - width; over > 0 {
-		// The ends of names tell more than namespaces do.
-		src, dst = shorten(src), shorten(dst)
-		text = src + " → " + dst
-	}
-	if over := ansi.StringWidth(text) - width; over > 0 {
-		half := max(4, (width-3)/2)
-		if ansi.StringWidth(src) > half {
-			src = ansi.Truncate(src, max(half, width-3-ansi.StringWidth(dst)), "…")
+	for _, as := range []func(overview.End) string{overview.End.String, withoutNamespace, byWorkload} {
+		src, dst = as(r.Src), as(r.Dst)
+		if ansi.StringWidth(src)+3+ansi.StringWidth(dst) <= width {
+			return src + " → " + dst
 		}
-		text = src + " → " + dst
 	}
-	return text
+	half := max(4, (width-3)/2)
+	if ansi.StringWidth(src) > half {
+		src = ansi.Truncate(src, max(half, width-3-ansi.StringWidth(dst)), "…")
+	}
+	return src + " → " + dst
 }
 
-// shorten leaves out the namespace.
-func shorten(s string) string {
-	if _, after, ok := strings.Cut(s, "/"); ok {
-		return after
+func withoutNamespace(e overview.End) string {
+	e.Namespace = ""
+	return e.String()
+}
+
+// byWorkload is the shortest name, but for a flow with its port.
+func byWorkload(e overview.End) string {
+	if e.Pod != "" {
+		e.Pod = e.Workload
 	}
-	return s
+	return withoutNamespace(e)
 }

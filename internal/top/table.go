@@ -51,7 +51,7 @@ func (s *styles) row(r *overview.Row, chosen []column, nameWidth int) string {
 // table draws the rows from offset on in so many lines, its head included; the row at cursor is marked.
 func (m *Model) table(height int) []string {
 	o := m.latest
-	chosen, nameWidth := choose(m.width)
+	chosen, nameWidth := choose(m.width, o.By)
 	lines := []string{m.styles.titles(chosen, nameWidth, o.By, m.query.Sort)}
 	for i := m.offset; i < len(o.Rows) && len(lines) < height; i++ {
 		line := m.styles.row(&o.Rows[i], chosen, nameWidth)

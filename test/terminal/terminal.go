@@ -1,0 +1,105 @@
+// Package terminal runs a program in a terminal of its own, types keys and reads the screen, by tmux.
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Terminal is one with a program in it.
+type Terminal struct {
+	socket string
+	dir    string
+}
+
+// Start runs a program in a terminal of that size. The environment is ours, and what env adds to it.
+func Start(width, height int, env []string, program ...string) (*Terminal, error) {
+	dir, err := os.MkdirTemp("", "terminal")
+	if err != nil {
+		return nil, err
+	}
+	t := &Terminal{socket: filepath.Join(dir, "tmux"), dir: dir}
+	args := []string{"-f", "/dev/null", "new-session", "-d", "-x", strconv.Itoa(width), "-y", strconv.Itoa(height)}
+	for _, e := range env {
+		args = append(args, "-e", e)
+	}
+	if _, err := t.tmux(append(append(args, "--"), program...)...); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return t, nil
+}
+
+// tmux gives a command to the server that is ours alone.
+func (t *Terminal) tmux(args ...string) (string, error) {
+	cmd := exec.Command("tmux", append([]string{"-S", t.socket, "-u"}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("tmux %s: %w: %s", args[0], err, out)
+	}
+	return string(out), nil
+}
+
+// Close ends the program and its terminal.
+func (t *Terminal) Close() error {
+	_, err := t.tmux("kill-server")
+	if err != nil && !t.Running() { // it ended with its program
+		err = nil
+	}
+	return errors.Join(err, os.RemoveAll(t.dir))
+}
+
+// Running tells whether the program has not ended.
+func (t *Terminal) Running() bool {
+	_, err := t.tmux("list-sessions")
+	return err == nil
+}
+
+// Screen is what can be read, line by line.
+func (t *Terminal) Screen() (string, error) { return t.tmux("capture-pane", "-p") }
+
+// Styled is the screen with its SGR sequences.
+func (t *Terminal) Styled() (string, error) { return t.tmux("capture-pane", "-p", "-e") }
+
+// Press types keys: a text, or a key by tmux's name (Enter, Escape, Down …).
+func (t *Terminal) Press(keys ...string) error {
+	_, err := t.tmux(append([]string{"send-keys"}, keys...)...)
+	return err
+}
+
+// Resize changes the terminal's size.
+func (t *Terminal) Resize(width, height int) error {
+	_, err := t.tmux("resize-window", "-x", strconv.Itoa(width), "-y", strconv.Itoa(height))
+	return err
+}
+
+// Wait waits until all texts are on the screen.
+func (t *Terminal) Wait(ctx context.Context, texts ...string) error {
+	var screen string
+	for {
+		var err error
+		if screen, err = t.Screen(); err != nil {
+			return err
+		}
+		missing := ""
+		for _, text := range texts {
+			if !strings.Contains(screen, text) {
+				missing = text
+			}
+		}
+		if missing == "" {
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%q does not come up on the screen:\n%s", missing, screen)
+		}
+	}
+}
