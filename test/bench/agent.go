@@ -56,7 +56,7 @@ func beAgent(ctx context.Context, dir string, watch time.Duration) error {
 	if err := errors.Join(err, <-ended); err != nil {
 		return errors.Join(err, a.Close())
 	}
-	resident, peak, err := resident()
+	resident, peak, err := residentOf(os.Getpid())
 	var m memory
 	if err == nil {
 		m, err = kernelMemory()
@@ -74,30 +74,42 @@ func beAgent(ctx context.Context, dir string, watch time.Duration) error {
 
 // measureMemory runs a process as beAgent, in a network namespace of its own that ends with it.
 func measureMemory(ctx context.Context, watch time.Duration) (m memory, err error) {
+	err = inNamespace(ctx, &m, "-agent", watch)
+	return m, err
+}
+
+// measureView runs a process as beViewed, likewise.
+func measureView(ctx context.Context, each time.Duration) (c viewCost, err error) {
+	err = inNamespace(ctx, &c, "-viewed", each)
+	return c, err
+}
+
+// inNamespace runs this program with a flag that takes a directory, and reads what it says.
+func inNamespace(ctx context.Context, into any, flag string, watch time.Duration) error {
 	self, err := os.Executable()
 	if err != nil {
-		return m, fmt.Errorf("find the benchmark's own program: %w", err)
+		return fmt.Errorf("find the benchmark's own program: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "tracer-bench-")
 	if err != nil {
-		return m, fmt.Errorf("make a directory for the agent: %w", err)
+		return fmt.Errorf("make a directory for the agent: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	// The child is to die with this thread, not with one that Go happens to end.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, self, "-agent", dir, "-watch", watch.String())
+	cmd := exec.CommandContext(ctx, self, flag, dir, "-watch", watch.String())
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.Output()
 	if err != nil {
-		return m, fmt.Errorf("run an agent: %w\n%s", err, &stderr)
+		return fmt.Errorf("run an agent: %w\n%s", err, &stderr)
 	}
-	if err := json.Unmarshal(out, &m); err != nil {
-		return m, fmt.Errorf("read what the agent says of its memory: %w", err)
+	if err := json.Unmarshal(out, into); err != nil {
+		return fmt.Errorf("read what the agent says of its cost: %w", err)
 	}
-	return m, nil
+	return nil
 }
 
 // names tells pods by their addresses.

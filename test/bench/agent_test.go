@@ -8,7 +8,7 @@ import (
 
 // TestMain is the agent where the test below starts this program as one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "-agent" {
+	if len(os.Args) > 1 && (os.Args[1] == "-agent" || os.Args[1] == "-viewed" || os.Args[1] == "-view") {
 		main()
 		return
 	}
@@ -46,5 +46,17 @@ func TestMeasureMemory(t *testing.T) {
 		if p.Instructions == 0 || p.JITBytes == 0 {
 			t.Errorf("program %+v", p)
 		}
+	}
+}
+
+// TestMeasureView has a view come and go. What it costs is for a machine that is left alone: here it only is plausible.
+func TestMeasureView(t *testing.T) {
+	t.Parallel()
+	c, err := measureView(t.Context(), time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Share <= 0 || c.ResidentBytes < 5<<20 || c.FirstFrameMs <= 0 || c.AgentShare <= 0 {
+		t.Errorf("%+v", c)
 	}
 }

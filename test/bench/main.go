@@ -20,6 +20,9 @@ type options struct {
 	watch  time.Duration
 	json   string
 	agent  string
+	viewed string
+	view   string
+	each   time.Duration
 }
 
 func main() {
@@ -30,6 +33,9 @@ func main() {
 	flag.DurationVar(&o.watch, "watch", 130*time.Second, "how long the agent watches whose memory is measured; it keeps two minutes")
 	flag.StringVar(&o.json, "json", "build/bench.json", "file for the numbers")
 	flag.StringVar(&o.agent, "agent", "", "be that agent, with its files in this `directory` (the benchmark starts itself so)")
+	flag.StringVar(&o.viewed, "viewed", "", "be an agent that is viewed, likewise")
+	flag.StringVar(&o.view, "view", "", "be the live view of the agent on this `socket`, likewise")
+	flag.DurationVar(&o.each, "each", 6*time.Second, "how long each of ten times is, in which the live view is measured")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -45,6 +51,10 @@ func run(ctx context.Context, o options) error {
 		return errors.New("it loads BPF programs and makes network namespaces: run it as root")
 	case o.agent != "":
 		return beAgent(ctx, o.agent, o.watch)
+	case o.viewed != "":
+		return beViewed(ctx, o.viewed, o.watch)
+	case o.view != "":
+		return beView(ctx, o.view)
 	case o.rounds < 1 || o.repeat < 1:
 		return errors.New("-rounds and -repeat must be positive")
 	}
@@ -84,7 +94,12 @@ func measure(ctx context.Context, o options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := newReport(list, times, m)
+	fmt.Fprintf(os.Stderr, "bench: now it is viewed, %d times for %v\n", viewRounds, o.each)
+	v, err := measureView(ctx, o.each)
+	if err != nil {
+		return nil, err
+	}
+	r := newReport(list, times, m, v)
 	r.Machine, r.Repeat = where, o.repeat
 	return &r, nil
 }

@@ -153,9 +153,9 @@ func programMemoryOf(id ebpf.ProgramID) (m programMemory, maps []ebpf.MapID, err
 	return programMemory{Name: info.Name, Instructions: translated / instruction, JITBytes: jit, Bytes: size}, maps, nil
 }
 
-// resident reads how much of this process is in memory, now and at most.
-func resident() (now, peak uint64, err error) {
-	text, err := os.ReadFile("/proc/self/status")
+// residentOf reads how much of a process is in memory, now and at most.
+func residentOf(pid int) (now, peak uint64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, 0, fmt.Errorf("read the resident memory: %w", err)
 	}

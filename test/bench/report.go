@@ -16,6 +16,7 @@ type report struct {
 	EmptyNs  float64   `json:"empty_ns"` // taken off all others
 	Programs []program `json:"programs"`
 	Memory   memory    `json:"memory"`
+	View     viewCost  `json:"view"`
 	// Exceeded says which limits do not hold.
 	Exceeded []string `json:"exceeded"`
 }
@@ -30,9 +31,9 @@ type program struct {
 }
 
 // newReport takes the times of measure, whose first two scenarios are the empty program and the clock.
-func newReport(list []scenario, times [][]float64, m memory) report {
+func newReport(list []scenario, times [][]float64, m memory, v viewCost) report {
 	empty, idle := times[0], times[0]
-	r := report{Rounds: len(empty), Memory: m, Exceeded: []string{}}
+	r := report{Rounds: len(empty), Memory: m, View: v, Exceeded: []string{}}
 	for i := range list[1:] {
 		s := &list[i+1]
 		// Round by round: both met the same machine.
@@ -64,6 +65,7 @@ func newReport(list []scenario, times [][]float64, m memory) report {
 	if m.Agent.ResidentBytes > residentLimit {
 		r.exceed("agent: %.1f MiB resident, limit %d", kibibytes(m.Agent.ResidentBytes)/1024, residentLimit>>20)
 	}
+	r.Exceeded = append(r.Exceeded, v.exceeded()...)
 	r.EmptyNs = tenths(quartilesOf(empty).median)
 	return r
 }
@@ -111,6 +113,14 @@ func (r *report) text(w io.Writer) error {
 	fmt.Fprintf(&b, "\nThe agent's own memory, after %d packets of %d flows\n", a.Records, a.Flows)
 	fmt.Fprintf(&b, "%-28s %36.1f  %d MiB %s\n", "resident", kibibytes(a.ResidentBytes), residentLimit>>20, verdict(a.ResidentBytes <= residentLimit))
 	fmt.Fprintf(&b, "%-28s %36.1f\n", "the most that ever was", kibibytes(a.PeakBytes))
+
+	v := &r.View
+	fmt.Fprintf(&b, "\nThe live view of as many flows, from an agent that takes %.1f %% of a core by itself\n", 100*v.AgentShare)
+	fmt.Fprintf(&b, "%-28s %34.1f %%  %.0f %% %s\n", "of a core", 100*v.Share, 100*viewShareLimit, verdict(v.Share <= viewShareLimit))
+	fmt.Fprintf(&b, "%-28s %36.1f  %d MiB %s\n", "resident", kibibytes(v.ResidentBytes), viewMemoryLimit>>20, verdict(v.ResidentBytes <= viewMemoryLimit))
+	fmt.Fprintf(&b, "%-28s %33.0f ms  %d ms %s\n", "to the first frame", v.FirstFrameMs, firstFrameLimit.Milliseconds(),
+		verdict(v.FirstFrameMs <= firstFrameLimit.Seconds()*1000))
+	fmt.Fprintf(&b, "%-28s %34.1f %%  %.0f %% %s\n", "the agent takes more by", 100*v.AgentRise, 100*agentRiseLimit, verdict(v.AgentRise <= agentRiseLimit))
 	_, err := b.WriteTo(w)
 	return err
 }

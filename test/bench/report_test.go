@@ -14,7 +14,7 @@ func TestReport(t *testing.T) {
 	list := []scenario{{name: emptyName}, {name: clockName}, {name: "quick", limit: 2}, {name: "slow", limit: 2}, {name: wrapperName}, {name: "free"}}
 	times := [][]float64{{40, 80, 40}, {70, 110, 70}, {100, 139, 99}, {101, 141, 102}, {42, 82, 42}, {142, 182, 142}}
 	m := memory{KernelBytes: kernelLimit + 1, Agent: agentMemory{Flows: 10, Records: 20, ResidentBytes: residentLimit}}
-	r := newReport(list, times, m)
+	r := newReport(list, times, m, viewCost{Share: 0.051, FirstFrameMs: 299, AgentShare: 0.1})
 	want := []program{
 		{Name: clockName, Ns: 30, KtimeRatio: 1},
 		{Name: "quick", Ns: 59, KtimeRatio: 1.97, Spread: 0.5},
@@ -34,7 +34,7 @@ func TestReport(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, want[i])
 		}
 	}
-	exceeded := []string{"slow: 2.03 times a clock read, limit 2.0", "kernel memory: 24.0 MiB, limit 24"}
+	exceeded := []string{"slow: 2.03 times a clock read, limit 2.0", "kernel memory: 24.0 MiB, limit 24", "the view takes 5.1 % of a core, limit 5"}
 	if !slices.Equal(r.Exceeded, exceeded) {
 		t.Errorf("exceeded: %q, want %q", r.Exceeded, exceeded)
 	}
@@ -49,6 +49,8 @@ func TestReport(t *testing.T) {
 		"free                              100.0        0.0       3.33\n",
 		" 24 MiB EXCEEDED\n",
 		" 60 MiB ok\n",
+		" 5.1 %  5 % EXCEEDED\n",
+		" 299 ms  300 ms ok\n",
 	} {
 		if !strings.Contains(text.String(), line) {
 			t.Errorf("no %q in\n%s", line, text.String())

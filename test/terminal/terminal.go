@@ -61,6 +61,19 @@ func (t *Terminal) Running() bool {
 	return err == nil
 }
 
+// PID is the program's.
+func (t *Terminal) PID() (int, error) {
+	out, err := t.tmux("display-message", "-p", "#{pane_pid}")
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(out))
+	if err != nil {
+		return 0, fmt.Errorf("read the program's pid: %w", err)
+	}
+	return pid, nil
+}
+
 // Screen is what can be read, line by line.
 func (t *Terminal) Screen() (string, error) { return t.tmux("capture-pane", "-p") }
 
@@ -97,7 +110,7 @@ func (t *Terminal) Wait(ctx context.Context, texts ...string) error {
 			return nil
 		}
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
 			return fmt.Errorf("%q does not come up on the screen:\n%s", missing, screen)
 		}
