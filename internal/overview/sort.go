@@ -78,13 +78,25 @@ func (s Sort) Rows(rows []Row) {
 	key := cmp.Or(s.Key, "pain")
 	all := sortings()
 	compare := all[slices.IndexFunc(all, func(x sorting) bool { return x.key == key })].compare
-	slices.SortStableFunc(rows, func(x, y Row) int {
-		order := compare(&x, &y)
+	order := make([]*Row, len(rows)) // rows are large: moving pointers is far quicker
+	for i := range rows {
+		order[i] = &rows[i]
+	}
+	slices.SortFunc(order, func(x, y *Row) int {
+		by := compare(x, y)
 		if s.Reverse {
-			order = -order
+			by = -by
 		}
-		return cmp.Or(order, x.compareNames(&y))
+		if by != 0 {
+			return by
+		}
+		return x.compareNames(y)
 	})
+	sorted := make([]Row, len(rows))
+	for i, r := range order {
+		sorted[i] = *r
+	}
+	copy(rows, sorted)
 }
 
 func (r *Row) compareNames(o *Row) int {
