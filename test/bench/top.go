@@ -18,6 +18,7 @@ import (
 	"tracer/internal/agent"
 	"tracer/internal/diagnose"
 	"tracer/internal/export"
+	"tracer/internal/governor"
 	"tracer/internal/loader"
 	"tracer/internal/overview"
 	"tracer/internal/top"
@@ -77,6 +78,10 @@ func (s source) Diagnose(context.Context, time.Duration) (diagnose.Report, error
 	return diagnose.Report{}, errors.New("nobody asks this here")
 }
 
+func (s source) Findings(time.Duration) (diagnose.Report, error) {
+	return diagnose.Report{}, errors.New("nobody asks this here")
+}
+
 // beView is the live view, from the agent on that socket.
 func beView(ctx context.Context, socket string) error {
 	client := export.Dial(socket)
@@ -95,7 +100,10 @@ func beViewed(ctx context.Context, dir string, each time.Duration) error {
 		return err
 	}
 	defer t.Close()
-	a, err := agent.Start(agent.Options{Loader: loader.Options{Dir: dir}, Namer: t.names()})
+	a, err := agent.Start(agent.Options{
+		Loader: loader.Options{Dir: dir}, Namer: t.names(),
+		Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}, // as beAgent
+	})
 	if err != nil {
 		return err
 	}
