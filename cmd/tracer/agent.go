@@ -38,7 +38,7 @@ on a unix socket that only root can open; diagnose and trace ask there.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd.Context()) },
 	}
 	f := cmd.Flags()
-	flags.watchFlags.add(cmd)
+	flags.add(cmd)
 	flags.cluster.add(cmd)
 	f.StringVar(&flags.metrics.Address, "listen", export.DefaultMetricsAddress, "address of /metrics, as host:port")
 	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")

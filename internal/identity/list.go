@@ -38,7 +38,7 @@ func decodeList(r io.Reader, item func([]byte) error) (metav1.ListMeta, error) {
 	var buffer []byte
 	for {
 		field, size, err := d.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return meta, nil
 		} else if err != nil {
 			return meta, fmt.Errorf("read list: %w", err)
@@ -114,7 +114,7 @@ func (d *decoder) ReadByte() (byte, error) {
 
 // noEOF is for places where the end comes too early.
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
