@@ -14,7 +14,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kernel vm-shell build generate check-generated lint bench fmt image clean packages cross
+.PHONY: help demo test test-kernel vm-shell build generate check-generated lint bench screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ lint: ## go mod tidy, golangci-lint and the import direction
 bench: ## ns per hook and per record, and memory, against their limits (as root; three minutes)
 	go test -run '^$$' -bench . -benchmem $(PURE:%=./internal/%)
 	go run ./test/bench -check
+
+screens: build ## renew the pictures in docs/screens from a real run (as root; two minutes)
+	hack/install-packages
+	go run ./test/screens
 
 fmt: ## format Go, and C where clang-format-14 is installed
 	gofmt -w .

@@ -6,7 +6,7 @@ import (
 	"tracer/internal/overview"
 )
 
-// Widths. What room there is goes to names first, then to the worst stage.
+// Widths. What room is left goes to the worst stage first, then to names.
 const (
 	nameLeast  = 22 // and a third of the screen
 	nameMost   = 64
@@ -83,8 +83,6 @@ func choose(width int, by overview.By) (chosen []column, name int) {
 			}
 		}
 	}
-	name = min(nameMost, least+room/2)
-	room -= name - least
 	for i, c := range all {
 		if c.title == "WORST STAGE" && take[i] {
 			wider := min(room, worstMost-worstLeast)
@@ -95,7 +93,7 @@ func choose(width int, by overview.By) (chosen []column, name int) {
 			chosen = append(chosen, c)
 		}
 	}
-	return chosen, min(nameMost, name+room)
+	return chosen, min(nameMost, least+room)
 }
 
 // name is who talks to whom, with the service in between where there is room.

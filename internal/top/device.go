@@ -66,17 +66,17 @@ func (m *Model) devices(height int) []string {
 		if len(d.Unusual) > 0 {
 			flag = m.styles.bad.Render("!") + " "
 		}
-		line := flag + fit(d.Name, nameWidth, false)
+		who := fit(d.Name, nameWidth, false)
+		if n == m.cursor {
+			who = m.styles.mark.Render(who)
+		}
+		line := flag + who
 		for i, c := range all {
 			if take[i] {
 				line += " " + fit(c.cell(&m.styles, d), c.width, c.right)
 			}
 		}
-		line = ansi.Truncate(line+"  "+d.Root.Brief(), m.width, "…")
-		if n == m.cursor {
-			line = m.styles.mark.Render(fit(ansi.Strip(line), m.width, false))
-		}
-		lines = append(lines, line)
+		lines = append(lines, ansi.Truncate(line+"  "+d.Root.Brief(), m.width, "…"))
 	}
 	return lines
 }

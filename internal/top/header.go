@@ -83,7 +83,7 @@ func (m *Model) header() []string {
 		return append(lines, ansi.Truncate(s.bad.Render(oneLine(m.stale))+"; trying again", m.width, "…"))
 	}
 	room := 1
-	if m.height >= 24 {
+	if m.height >= 20 {
 		room = 2
 	}
 	return append(lines, s.verdict(o, m.width, room)...)

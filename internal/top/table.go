@@ -38,10 +38,14 @@ func (s *styles) titles(chosen []column, nameWidth int, by overview.By, sort ove
 	return s.head.Render(b.String())
 }
 
-// row is one line of the table.
-func (s *styles) row(r *overview.Row, chosen []column, nameWidth int) string {
+// row is one line of the table. Where the cursor is the name is marked, so that the colours beside it stay.
+func (s *styles) row(r *overview.Row, chosen []column, nameWidth int, marked bool) string {
 	var b strings.Builder
-	b.WriteString(fit(name(r, nameWidth), nameWidth, false))
+	who := fit(name(r, nameWidth), nameWidth, false)
+	if marked {
+		who = s.mark.Render(who)
+	}
+	b.WriteString(who)
 	for _, c := range chosen {
 		b.WriteString(" " + fit(c.cell(s, r), c.width, c.right))
 	}
@@ -54,11 +58,7 @@ func (m *Model) table(height int) []string {
 	chosen, nameWidth := choose(m.width, o.By)
 	lines := []string{m.styles.titles(chosen, nameWidth, o.By, m.query.Sort)}
 	for i := m.offset; i < len(o.Rows) && len(lines) < height; i++ {
-		line := m.styles.row(&o.Rows[i], chosen, nameWidth)
-		if i == m.cursor {
-			line = m.styles.mark.Render(fit(ansi.Strip(line), m.width, false))
-		}
-		lines = append(lines, line)
+		lines = append(lines, m.styles.row(&o.Rows[i], chosen, nameWidth, i == m.cursor))
 	}
 	if len(o.Rows) == 0 && len(lines) < height {
 		lines = append(lines, m.styles.faint.Render(nothing(o, m.query.Filter.String())))

@@ -49,11 +49,7 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 		fmt.Fprintf(&b, " by service %s", t.Service)
 	}
 	fmt.Fprintf(&b, "  %s\n", Seconds(t.TotalSeconds))
-	fmt.Fprintf(&b, "  %s %s → %s", t.First.Protocol, t.First.Source, t.First.Destination)
-	if t.First != t.Last {
-		fmt.Fprintf(&b, ", on the wire %s → %s", t.Last.Source, t.Last.Destination)
-	}
-	fmt.Fprintf(&b, ", %d bytes", t.Bytes.IP)
+	fmt.Fprintf(&b, "  %s %s → %s, %d bytes", t.First.Protocol, t.First.Source, t.First.Destination, t.Bytes.IP)
 	if t.Segments > 1 {
 		fmt.Fprintf(&b, " in %d segments", t.Segments)
 	}
@@ -61,6 +57,9 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 		fmt.Fprintf(&b, ", seen first at %s %s", orDash(t.Hooks[0].Device), t.Hooks[0].Hook)
 	}
 	b.WriteByte('\n')
+	if t.First != t.Last {
+		fmt.Fprintf(&b, "  after NAT %s → %s\n", t.Last.Source, t.Last.Destination)
+	}
 	if t.Skipped > 0 {
 		fmt.Fprintf(&b, "  (%d hooks after the sixth are not shown)\n", t.Skipped)
 	}

@@ -10,7 +10,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
+)
+
+const (
+	poll     = 20 * time.Millisecond
+	patience = 10 * time.Second // with a program whose terminal has gone
 )
 
 // Terminal is one with a program in it.
@@ -46,13 +52,22 @@ func (t *Terminal) tmux(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// Close ends the program and its terminal.
+// Close ends the terminal and the program in it, and waits for that.
 func (t *Terminal) Close() error {
-	_, err := t.tmux("kill-server")
+	defer os.RemoveAll(t.dir)
+	pid, err := t.PID()
 	if err != nil && !t.Running() { // it ended with its program
-		err = nil
+		return nil
 	}
-	return errors.Join(err, os.RemoveAll(t.dir))
+	if err == nil {
+		_, err = t.tmux("kill-server")
+	}
+	for end := time.Now().Add(patience); err == nil && syscall.Kill(pid, 0) == nil; time.Sleep(poll) {
+		if time.Now().After(end) {
+			err = fmt.Errorf("process %d goes on without its terminal", pid)
+		}
+	}
+	return err
 }
 
 // Running tells whether the program has not ended.
@@ -110,7 +125,7 @@ func (t *Terminal) Wait(ctx context.Context, texts ...string) error {
 			return nil
 		}
 		select {
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(poll):
 		case <-ctx.Done():
 			return fmt.Errorf("%q does not come up on the screen:\n%s", missing, screen)
 		}
