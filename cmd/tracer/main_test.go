@@ -133,12 +133,14 @@ func TestRefuses(t *testing.T) {
 // TestUnprivileged runs without root.
 func TestUnprivileged(t *testing.T) {
 	t.Parallel()
-	cmd := tracer("diagnose", "--run-dir", t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "root") {
-		t.Errorf("%v: %s", err, out)
+	for _, args := range [][]string{{"diagnose"}, {"top", "--once"}, {"trace"}} {
+		cmd := tracer(append(args, "--run-dir", t.TempDir())...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "root") {
+			t.Errorf("%v: %v: %s", args, err, out)
+		}
 	}
 }
 

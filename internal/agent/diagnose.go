@@ -18,12 +18,15 @@ func (a *Agent) Now() (Moment, error) {
 }
 
 // Glance is this moment without its flows, by what has been counted so far and the open journeys as scanned last.
-func (a *Agent) Glance() (Moment, error) {
+func (a *Agent) Glance() (Moment, error) { return a.glance(a.counts.Brief) }
+
+// glance is the same by a snapshot of either kind.
+func (a *Agent) glance(snapshot func() *aggregate.Snapshot) (Moment, error) {
 	state, err := a.watcher.Refresh()
 	if err != nil {
 		return Moment{}, fmt.Errorf("read the devices' counters: %w", err)
 	}
-	return Moment{Taken: time.Now(), Snapshot: a.counts.Brief(), Devices: a.traced(state)}, nil
+	return Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.traced(state)}, nil
 }
 
 // moment is this moment by a snapshot of either kind, with the open journeys as they were scanned last. Where records

@@ -40,7 +40,7 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		for {
-			to, err := a.moment(snapshot)
+			to, err := a.glance(snapshot) // who looks does not wait for names that come late
 			if err != nil {
 				yield(nil, err)
 				return

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -273,7 +274,12 @@ func (m *Model) body() []string {
 	case modeDevice:
 		return m.device()
 	}
-	return help
+	lines := slices.Clone(help)
+	if missing := m.latest.Missing; len(missing) > 0 {
+		lines = append(lines, "", m.styles.bad.Render("Hooks that are missing:"))
+		lines = append(lines, missing...)
+	}
+	return lines
 }
 
 // pointAt says what is wrong with what is typed, with a mark above its place; before it where there is more room.

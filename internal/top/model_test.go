@@ -72,7 +72,7 @@ func TestKeys(t *testing.T) {
 	s.press("-")
 	s.shows("every 5s")
 	s.press("?")
-	s.shows("what hurts most")
+	s.shows("what hurts most", "egress calic821d1e85ce: no such device")
 	s.press("?")
 	s.hides("what hurts most")
 	if _, cmd := s.Update(tea.KeyPressMsg{Code: 'q', Text: "q"}); cmd == nil || cmd() != tea.Quit() {
