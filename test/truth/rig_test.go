@@ -157,6 +157,27 @@ func (r *rig) now(i int) agent.Moment {
 	return m
 }
 
+// counters are what the programs on both nodes say of themselves.
+func (r *rig) counters() (all [2]loader.Counters) {
+	r.Helper()
+	for i, n := range r.nodes {
+		var err error
+		if all[i], err = n.agent.Loader().Counters(); err != nil {
+			r.Fatal(err)
+		}
+	}
+	return all
+}
+
+// lostSight tells whether the programs say that they lost sight of packets inside a node.
+func (r *rig) lostSight() bool {
+	var n uint64
+	for _, c := range r.counters() {
+		n += c.Mismatches + c.Torn + c.Collisions + c.Expired + c.Vanished["egress"] + c.Vanished["dequeue"] + c.Vanished["xmit"]
+	}
+	return n > 0
+}
+
 // tc runs tc(8) in a node's namespace (0 is the first's).
 func (r *rig) tc(i int, args string) {
 	r.Helper()
