@@ -23,6 +23,10 @@ func TestTruth(t *testing.T) {
 		}
 		r.run(s.name(), s.play)
 	}
+	r.run("comcast", comcast)
+	for _, s := range refusals {
+		r.run(s.name, s.play)
+	}
 }
 
 // The places where a queue is put.
@@ -203,6 +207,7 @@ func (s held) play(r *rig) {
 		filler.server = netip.AddrPortFrom(filler.server.Addr(), firstPort-1)
 		fill = r.start(filling, &filler)
 	}
+	r.quiet()
 	before := [2]map[string]uint64{r.queueDrops(0), r.queueDrops(1)}
 	for q, e := range queues {
 		r.tc(q.node, fmt.Sprintf("qdisc add dev %s root %s", q.device, e.qdisc()))

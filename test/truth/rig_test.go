@@ -184,6 +184,34 @@ func (r *rig) tc(i int, args string) {
 	r.command("tc -n " + string(r.lab.Node(i+1).Netns) + " " + args)
 }
 
+// inNode runs a command in a node's namespace.
+func (r *rig) inNode(i int, command string) {
+	r.Helper()
+	r.command("ip netns exec " + string(r.lab.Node(i+1).Netns) + " " + command)
+}
+
+// replace puts values in place of their names.
+func replace(s string, values map[string]string) string {
+	for name, value := range values {
+		s = strings.ReplaceAll(s, name, value)
+	}
+	return s
+}
+
+// quiet waits until what was dropped before has been told.
+func (r *rig) quiet() {
+	r.Helper()
+	var last string
+	r.eventually(20*time.Second, "drops come to an end", func() (bool, string) {
+		now := fmt.Sprint(r.queueDrops(0), r.queueDrops(1), r.otherDrops(0), r.otherDrops(1))
+		before := last
+		last = now
+		// Records are read ten times a second.
+		time.Sleep(200 * time.Millisecond)
+		return now == before, now
+	})
+}
+
 func (r *rig) command(command string) {
 	r.Helper()
 	words := strings.Fields(command)

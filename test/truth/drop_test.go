@@ -1,0 +1,149 @@
+package truth
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+)
+
+// dropPort is where the packets that are dropped are sent to.
+const dropPort = 6999
+
+// refusal is a scenario: what the first node is told so that it drops a pod's packets on their way through it.
+type refusal struct {
+	name     string
+	do, undo []string // in the node; POD, DEVICE and ADDRESS are the sender, its device there, and where it sends to
+	source   netip.Addr
+	ttl      int
+	reasons  []string // of kernels that have one for it; none: they say nothing of it
+}
+
+var spoofed = netip.MustParseAddr("10.99.0.1")
+
+var refusals = []refusal{
+	{
+		name: "iptables: DROP in FORWARD", reasons: []string{"NETFILTER_DROP"},
+		do:   []string{"iptables -w -I FORWARD -p udp --dport 6999 -j DROP"},
+		undo: []string{"iptables -w -D FORWARD -p udp --dport 6999 -j DROP"},
+	},
+	{
+		name: "nft: drop in forward", reasons: []string{"NETFILTER_DROP"},
+		do: []string{
+			"nft add table inet truth",
+			"nft add chain inet truth forward { type filter hook forward priority 0 ; }",
+			"nft add rule inet truth forward udp dport 6999 drop",
+		},
+		undo: []string{"nft delete table inet truth"},
+	},
+	{
+		name: "blackhole route", reasons: []string{"NOT_SPECIFIED", "IP_INNOROUTES", "IP_IN_NO_ROUTES", "IP_INADDRERRORS"},
+		do:   []string{"ip route add blackhole ADDRESS/32"},
+		undo: []string{"ip route del blackhole ADDRESS/32"},
+	},
+	{
+		name: "TTL 1", reasons: []string{"IP_INHDR", "NOT_SPECIFIED", "IP_TTL_EXCEEDED", "ICMP_TIME_EXCEEDED"}, ttl: 1,
+	},
+	{
+		name: "rp_filter", reasons: []string{"IP_RPFILTER"}, source: spoofed,
+		do:   []string{"sysctl -qw net.ipv4.conf.DEVICE.rp_filter=1"},
+		undo: []string{"sysctl -qw net.ipv4.conf.DEVICE.rp_filter=0"},
+	},
+}
+
+func (s refusal) play(r *rig) {
+	const packets = 10
+	w := r.ways[0]
+	to := w.server.Addr()
+	if s.name == "blackhole route" {
+		to = netip.MustParseAddr("10.244.2.99") // nobody's, so that nobody else is cut off
+	}
+	if s.source.IsValid() {
+		address := fmt.Sprintf("%s/32 dev lo", s.source)
+		r.command(fmt.Sprintf("ip -n %s addr add %s", w.from.Netns, address))
+		r.Cleanup(func() { r.command(fmt.Sprintf("ip -n %s addr del %s", w.from.Netns, address)) })
+	}
+	fill := func(commands []string) {
+		for _, c := range commands {
+			r.inNode(0, replace(c, map[string]string{"DEVICE": w.from.Device, "ADDRESS": to.String()}))
+		}
+	}
+	r.quiet()
+	before := r.otherDrops(0)
+	fill(s.do)
+	r.Cleanup(func() { fill(s.undo) })
+	if err := sendTo(w, s.source, netip.AddrPortFrom(to, dropPort), s.ttl, packets); err != nil {
+		r.Fatal(err)
+	}
+	var told aggregate.DropKey
+	r.eventually(20*time.Second, "the drops", func() (bool, string) {
+		var n uint64
+		for key, count := range r.otherDrops(0) {
+			if d := count - before[key]; d > 0 && key.Stage == journey.Forward && key.Device == journey.PodLabel {
+				n, told = n+d, key
+			}
+		}
+		return n == packets, fmt.Sprintf("%d of %d counted: %v", n, packets, r.otherDrops(0))
+	})
+	if told.Reason != journey.NotSpecified && !slices.Contains(s.reasons, told.Reason) {
+		r.Errorf("the reason is %s (at %s), want one of %v", told.Reason, told.Location, s.reasons)
+	}
+	if told.Location == "" || told.Direction != journey.Out {
+		r.Errorf("dropped %q at %q, want a location on the way out", told.Direction, told.Location)
+	}
+	fmt.Printf("drop\t%s\t%s\t%s\t%s at %s\n", r.kernel, s.name, told.Reason, told.Stage, told.Location)
+}
+
+// otherDrops are the losses outside of queues.
+func (r *rig) otherDrops(node int) map[aggregate.DropKey]uint64 {
+	r.Helper()
+	drops := map[aggregate.DropKey]uint64{}
+	for _, d := range r.now(node).Snapshot.Drops {
+		if d.Stage != journey.Queue && d.Loss {
+			drops[d.DropKey] += d.Packets
+		}
+	}
+	return drops
+}
+
+// sendTo sends datagrams from a way's pod.
+func sendTo(w *way, source netip.Addr, to netip.AddrPort, ttl, packets int) error {
+	return w.from.Do(func() error {
+		d := net.Dialer{}
+		if source.IsValid() {
+			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+		}
+		conn, err := d.Dial("udp", to.String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if ttl > 0 {
+			raw, err := conn.(*net.UDPConn).SyscallConn()
+			if err != nil {
+				return err
+			}
+			var set error
+			err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, ttl) })
+			if err = errors.Join(err, set); err != nil {
+				return err
+			}
+		}
+		for sent := 0; sent < packets; {
+			// An ICMP error that came back for an earlier one is told instead of sending.
+			if _, err := conn.Write([]byte("a datagram that is not to arrive")); err == nil {
+				sent++
+			} else if !errors.Is(err, unix.EHOSTUNREACH) && !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.ECONNREFUSED) {
+				return err
+			}
+		}
+		return nil
+	})
+}
