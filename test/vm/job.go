@@ -59,7 +59,7 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout+time.Minute, fmt.Errorf("not done after %v", o.timeout+time.Minute))
 	defer cancel()
 	start := time.Now()
-	err = m.run(ctx, func(out io.Reader) error { return r.read(out, w) })
+	cpu, err := m.run(ctx, func(out io.Reader) error { return r.read(out, w) })
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -70,8 +70,8 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 	if !r.ended {
 		fmt.Fprintf(w, "the end of the kernel's messages:\n%s\n", tail(string(console), 60))
 	}
-	say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v", k.name, i.release,
-		r.passed, len(r.failed), len(r.skipped), time.Since(start).Round(time.Second))
+	say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v (%v of CPU)", k.name, i.release,
+		r.passed, len(r.failed), len(r.skipped), time.Since(start).Round(time.Second), cpu.Round(time.Second))
 	return errors.Join(err, readErr, complaints(string(console)))
 }
 

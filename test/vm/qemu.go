@@ -49,24 +49,29 @@ func (m machine) command(ctx context.Context) *exec.Cmd {
 	return cmd
 }
 
-// run runs the machine until it switches itself off, and reads what its job prints.
-func (m machine) run(ctx context.Context, read func(io.Reader) error) error {
+// run runs the machine until it switches itself off, and reads what its job prints. It tells how much CPU time that
+// took.
+func (m machine) run(ctx context.Context, read func(io.Reader) error) (cpu time.Duration, err error) {
 	cmd := m.command(ctx)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := cmd.Start(); err != nil {
-		return startError(err)
+		return 0, startError(err)
 	}
 	readErr := read(out)
-	if err := cmd.Wait(); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
-		return fmt.Errorf("qemu: %w", err)
+	err = cmd.Wait()
+	if s := cmd.ProcessState; s != nil {
+		cpu = s.UserTime() + s.SystemTime()
 	}
-	return readErr
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cpu, cause
+		}
+		return cpu, fmt.Errorf("qemu: %w", err)
+	}
+	return cpu, readErr
 }
 
 // shell lets the caller's terminal have the machine.
