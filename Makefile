@@ -14,7 +14,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kernel vm-shell build generate check-generated lint bench screens fmt image clean packages cross
+.PHONY: help demo test test-kernel vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ generate: packages ## compile bpf/ and make its Go bindings again
 
 check-generated: packages ## check that what is committed comes from bpf/ and the pinned clang
 	hack/check-generated
+
+cost: ## write anew what a test compares: instructions of each program, allocations for each record
+	go test ./internal/loader -run '^TestCost$$' -count=1 -update-cost
 
 lint: ## go mod tidy, golangci-lint and the import direction
 	go mod tidy -diff

@@ -53,7 +53,7 @@ const annotated = `
 	00 00 00                                         #   pad
 `
 
-func bytesOf(t *testing.T, annotated string) []byte {
+func bytesOf(t testing.TB, annotated string) []byte {
 	t.Helper()
 	var digits strings.Builder
 	for line := range strings.Lines(annotated) {
