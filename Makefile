@@ -3,7 +3,6 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARCHES := amd64 arm64
 GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent
-PURE := record hist journey aggregate diagnose
 
 BUILD_FLAGS := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 TOOL := go tool -modfile=tools/go.mod
@@ -52,8 +51,7 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	go -C tools vet ./...
 	$(TOOL) golangci-lint run
 
-bench: ## ns per hook and per record, and memory, against their limits (as root; three minutes)
-	go test -run '^$$' -bench . -benchmem $(PURE:%=./internal/%)
+bench: ## what tracing costs, against its limits: hooks, traffic, agents (as root; seven minutes)
 	go run ./test/bench -check
 
 screens: build ## renew the pictures in docs/screens from a real run (as root; two minutes)

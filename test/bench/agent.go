@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
 	"tracer/internal/agent"
 	"tracer/internal/aggregate"
 	"tracer/internal/governor"
@@ -22,83 +26,192 @@ import (
 // patience is how long the agent may take to count the last packets.
 const patience = 5 * time.Second
 
-// beAgent traces the network namespace of its process, which is empty, while pods there send over the node's uplink
-// for the time given; then it says on standard output what memory that took. dir is for the agent's files.
-func beAgent(ctx context.Context, dir string, watch time.Duration) error {
+// nodeLoad is what an agent is shown.
+type nodeLoad struct {
+	Flows   int `json:"flows"`
+	Pods    int `json:"pods"`
+	Devices int `json:"devices"` // of pods, which may share one
+	Rate    int `json:"rate"`    // packets a second
+	// Watch is how long it is measured, once each flow has been seen.
+	Watch time.Duration `json:"-"`
+}
+
+// warm is how long it takes until each flow has been seen, and the agent is at rest.
+func (l nodeLoad) warm() time.Duration {
+	return max(time.Second, time.Duration(l.Flows)*time.Second/time.Duration(l.Rate))
+}
+
+// agentCost is what an agent takes for a load.
+type agentCost struct {
+	nodeLoad
+	Records uint64 `json:"records"` // that it has counted
+	// Cores is its CPU time a second, without the programs'. CPUSeconds is the same for a million packets.
+	Cores      float64 `json:"cores"`
+	CPUSeconds float64 `json:"cpu_seconds_per_million_packets"`
+	// ProgramNs is what the programs take for a packet, with the kernel's statistics of that.
+	ProgramNs     float64 `json:"program_ns_per_packet"`
+	StartSeconds  float64 `json:"start_seconds"` // to load, and to attach to all devices
+	ResidentBytes uint64  `json:"resident_bytes"`
+	// PeakBytes is the most that was ever resident: each scan maps the in-flight table for some milliseconds.
+	PeakBytes uint64 `json:"peak_bytes"`
+}
+
+// order is what a process that is an agent is told.
+type order struct {
+	Load  nodeLoad
+	Watch time.Duration
+	Dir   string // for the agent's files
+}
+
+func readOrder() (o order, err error) {
+	if err := json.NewDecoder(os.Stdin).Decode(&o); err != nil {
+		return o, fmt.Errorf("read what to do: %w", err)
+	}
+	return o, nil
+}
+
+// answer is what it says at its end.
+type answer struct {
+	Agent  agentCost
+	Kernel kernelMemory
+}
+
+// spent is what was spent up to a moment.
+type spent struct {
+	at       time.Time
+	agent    time.Duration // CPU time of the process, less that of the calling thread, which sends
+	programs float64       // seconds
+	packets  int
+}
+
+// beAgent traces the network namespace of its process, which is empty, while pods there send over the node's uplink;
+// then it says on standard output what that took.
+func beAgent(ctx context.Context) error {
+	o, err := readOrder()
+	if err != nil {
+		return err
+	}
 	agent.SaveMemory()
+	// This thread's network namespace is entered and left, and its time is the sender's.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	t, err := newTraffic()
+	statistics, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		return fmt.Errorf("have the kernel time programs: %w", err)
+	}
+	defer statistics.Close()
+	t, err := newTraffic(o.Load)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	a, err := agent.Start(agent.Options{
-		Loader: loader.Options{Dir: dir}, Namer: t.names(),
-		// This process sends the traffic too: its time is no measure of the agent.
-		Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3},
-	})
+	start := time.Now()
+	a, err := agent.Start(agent.Options{Loader: loader.Options{Dir: o.Dir}, Namer: t.names(), Limits: unlimited()})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	sending, stop := context.WithTimeout(ctx, watch)
-	defer stop()
-	sent, err := t.send(sending)
-	// The agent's reader may be behind, most of all on a machine that is busy.
-	for start := time.Now(); int(a.Snapshot().Records) < sent && time.Since(start) < patience; {
-		time.Sleep(100 * time.Millisecond)
-	}
-	cancel()
-	if err := errors.Join(err, <-ended); err != nil {
-		return errors.Join(err, a.Close())
-	}
-	resident, peak, err := residentOf(os.Getpid())
-	var m memory
+	started := time.Since(start)
+	cost, err := watchAgent(ctx, a, t, o.Watch)
+	cost.nodeLoad, cost.StartSeconds = o.Load, thousandths(started.Seconds())
+	var kernel kernelMemory
 	if err == nil {
-		m, err = kernelMemory()
-	}
-	seen := a.Snapshot()
-	if lost := sent - int(seen.Records); lost > sent/100 {
-		err = errors.Join(err, fmt.Errorf("the agent saw %d of %d packets", seen.Records, sent))
+		kernel, err = readKernelMemory()
 	}
 	if err := errors.Join(err, a.Close()); err != nil {
 		return err
 	}
-	m.Agent = agentMemory{Flows: flows, Records: seen.Records, ResidentBytes: resident, PeakBytes: peak}
-	return json.NewEncoder(os.Stdout).Encode(m)
+	return json.NewEncoder(os.Stdout).Encode(answer{cost, kernel})
 }
 
-// measureMemory runs a process as beAgent, in a network namespace of its own that ends with it.
-func measureMemory(ctx context.Context, watch time.Duration) (m memory, err error) {
-	err = inNamespace(ctx, &m, "-agent", watch)
-	return m, err
-}
-
-// measureView runs a process as beViewed, likewise.
-func measureView(ctx context.Context, each time.Duration) (c viewCost, err error) {
-	err = inNamespace(ctx, &c, "-viewed", each)
+// watchAgent runs the agent under the load.
+func watchAgent(ctx context.Context, a *agent.Agent, t *traffic, watch time.Duration) (c agentCost, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	defer func() {
+		cancel()
+		err = errors.Join(err, <-ended)
+	}()
+	if err := t.send(ctx, t.load.warm()); err != nil {
+		return c, err
+	}
+	before, err := spentBy(a, t)
+	if err != nil {
+		return c, err
+	}
+	if err := errors.Join(t.send(ctx, watch), context.Cause(ctx)); err != nil {
+		return c, err
+	}
+	after, err := spentBy(a, t)
+	if err != nil {
+		return c, err
+	}
+	// The agent's reader may be behind, most of all on a machine that is busy.
+	for start := time.Now(); int(a.Snapshot().Records) < t.sent && time.Since(start) < patience; {
+		time.Sleep(100 * time.Millisecond)
+	}
+	c.Records = a.Snapshot().Records
+	if int(c.Records) < t.sent-t.sent/100 {
+		return c, fmt.Errorf("the agent saw %d of %d packets", c.Records, t.sent)
+	}
+	c.Cores = thousandths((after.agent - before.agent).Seconds() / after.at.Sub(before.at).Seconds())
+	if packets := after.packets - before.packets; packets > 0 {
+		c.CPUSeconds = thousandths((after.agent - before.agent).Seconds() / float64(packets) * 1e6)
+		c.ProgramNs = tenths((after.programs - before.programs) / float64(packets) * 1e9)
+	}
+	c.ResidentBytes, c.PeakBytes, err = residentOf(os.Getpid())
 	return c, err
 }
 
-// inNamespace runs this program with a flag that takes a directory, and reads what it says.
-func inNamespace(ctx context.Context, into any, flag string, watch time.Duration) error {
+// unlimited follows every packet, whatever that costs.
+func unlimited() governor.Limits { return governor.Limits{MaxRecords: 1 << 30, MaxCPU: 1 << 10} }
+
+func spentBy(a *agent.Agent, t *traffic) (s spent, err error) {
+	programs, err := a.Loader().Programs()
+	if err != nil {
+		return s, err
+	}
+	for _, p := range programs {
+		s.programs += p.Seconds
+	}
+	s.at, s.packets = time.Now(), t.sent
+	s.agent, err = ownClock(unix.Gettid())()
+	return s, err
+}
+
+// measureAgent runs a process as beAgent.
+func measureAgent(ctx context.Context, load nodeLoad) (agentCost, kernelMemory, error) {
+	var said answer
+	err := inNamespace(ctx, "agent", order{Load: load, Watch: load.Watch}, &said)
+	return said.Agent, said.Kernel, err
+}
+
+// measureView runs a process as beViewed; each is how long each half of a round is.
+func measureView(ctx context.Context, each time.Duration) (c viewCost, err error) {
+	err = inNamespace(ctx, "viewed", order{Load: longLoad(each), Watch: each}, &c)
+	return c, err
+}
+
+// inNamespace runs this program as another process, in a network namespace that ends with it, and reads what it says.
+func inNamespace(ctx context.Context, be string, o order, into any) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find the benchmark's own program: %w", err)
 	}
-	dir, err := os.MkdirTemp("", "tracer-bench-")
-	if err != nil {
+	if o.Dir, err = os.MkdirTemp("", "tracer-bench-"); err != nil {
 		return fmt.Errorf("make a directory for the agent: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(o.Dir)
+	told, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
 	// The child is to die with this thread, not with one that Go happens to end.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, self, flag, dir, "-watch", watch.String())
+	cmd := exec.CommandContext(ctx, self, "-be", be)
+	cmd.Stdin = bytes.NewReader(told)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}

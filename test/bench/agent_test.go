@@ -2,28 +2,34 @@ package main
 
 import (
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
 
-// TestMain is the agent where the test below starts this program as one.
+// TestMain is one of the benchmark's other processes where a test below starts this program as one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "-agent" || os.Args[1] == "-viewed" || os.Args[1] == "-view") {
+	if slices.Contains(os.Args, "-be") {
 		main()
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// TestMeasureMemory has an agent see each flow once.
-func TestMeasureMemory(t *testing.T) {
+// TestMeasureAgent has an agent see each flow once.
+func TestMeasureAgent(t *testing.T) {
 	t.Parallel()
-	m, err := measureMemory(t.Context(), 3*time.Second)
+	load := longLoad(time.Second)
+	c, m, err := measureAgent(t.Context(), load)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Agent.Records < flows || m.Agent.ResidentBytes < 10<<20 || m.Agent.PeakBytes < m.Agent.ResidentBytes {
-		t.Errorf("agent: %+v", m.Agent)
+	if c.Records < uint64(load.Flows) || c.ResidentBytes < 10<<20 || c.PeakBytes < c.ResidentBytes {
+		t.Errorf("agent: %+v", c)
+	}
+	// In so short a time there may be much noise, but not so much.
+	if c.CPUSeconds <= 0 || c.CPUSeconds > 100 || c.ProgramNs < 100 || c.ProgramNs > 100_000 || c.StartSeconds <= 0 {
+		t.Errorf("agent: %+v", c)
 	}
 	// The in-flight table has 16 MiB, the ring 4.
 	if m.KernelBytes < 20<<20 || m.KernelBytes > kernelLimit {
@@ -46,6 +52,25 @@ func TestMeasureMemory(t *testing.T) {
 		if p.Instructions == 0 || p.JITBytes == 0 {
 			t.Errorf("program %+v", p)
 		}
+	}
+}
+
+// TestMeasureScale has a quiet agent and one with pods that have a device each.
+func TestMeasureScale(t *testing.T) {
+	t.Parallel()
+	loads := []nodeLoad{
+		{Flows: 0, Pods: 2, Devices: 2, Rate: 100, Watch: 100 * time.Millisecond},
+		{Flows: 6, Pods: 3, Devices: 3, Rate: 500, Watch: 100 * time.Millisecond},
+	}
+	costs, err := measureScale(t.Context(), loads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if quiet := costs[0]; quiet.CPUSeconds != 0 || quiet.ProgramNs != 0 || quiet.ResidentBytes == 0 {
+		t.Errorf("nobody sent: %+v", quiet)
+	}
+	if c := costs[1]; c.Records < 500 || c.CPUSeconds <= 0 || c.Flows != 6 {
+		t.Errorf("%+v", c)
 	}
 }
 

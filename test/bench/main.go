@@ -1,5 +1,5 @@
-// Command bench measures what tracing costs on this machine: nanoseconds of each hook and record, as multiples of
-// reading the clock, the memory in the kernel, and that of an agent. It checks them against their limits.
+// Command bench measures what tracing costs on this machine: nanoseconds of each hook and record, alone and under real
+// traffic; what is left of the traffic's rate; CPU time and memory of an agent. It checks them against their limits.
 package main
 
 import (
@@ -15,14 +15,21 @@ import (
 
 type options struct {
 	check  bool
-	rounds int
-	repeat int
-	watch  time.Duration
 	json   string
-	agent  string
-	viewed string
-	view   string
-	each   time.Duration
+	be     string
+	socket string
+	plan
+}
+
+// plan is how long each part is measured.
+type plan struct {
+	rounds, repeat int           // of each hook alone
+	live           int           // rounds of the programs' times under traffic
+	traffic        time.Duration // for all rounds of traffic
+	scale          time.Duration // for each agent of many
+	growth         int           // pairs of agents
+	watch          time.Duration // for the agent whose memory has a limit
+	view           time.Duration // for the live view, five times with and without
 }
 
 func main() {
@@ -30,12 +37,15 @@ func main() {
 	flag.BoolVar(&o.check, "check", false, "exit 1 if a limit is exceeded")
 	flag.IntVar(&o.rounds, "rounds", 301, "how often each program is timed")
 	flag.IntVar(&o.repeat, "repeat", 10_000, "runs of a program each time")
-	flag.DurationVar(&o.watch, "watch", 130*time.Second, "how long the agent watches whose memory is measured; it keeps two minutes")
+	flag.IntVar(&o.live, "live", 5, "rounds in which programs are timed under real traffic")
+	flag.DurationVar(&o.traffic, "traffic", 100*time.Second, "how long traffic is sent with and without tracing, in all")
+	flag.DurationVar(&o.scale, "scale", 3*time.Second, "how long each of the agents is watched that differ in flows and pods")
+	flag.IntVar(&o.growth, "growth", 3, "pairs of agents with few and many flows and pods")
+	flag.DurationVar(&o.watch, "watch", 123*time.Second, "how long the agent watches whose memory is measured; it keeps two minutes")
+	flag.DurationVar(&o.view, "view", 3*time.Second, "how long each of ten times is, in which the live view is measured")
 	flag.StringVar(&o.json, "json", "build/bench.json", "file for the numbers")
-	flag.StringVar(&o.agent, "agent", "", "be that agent, with its files in this `directory` (the benchmark starts itself so)")
-	flag.StringVar(&o.viewed, "viewed", "", "be an agent that is viewed, likewise")
-	flag.StringVar(&o.view, "view", "", "be the live view of the agent on this `socket`, likewise")
-	flag.DurationVar(&o.each, "each", 6*time.Second, "how long each of ten times is, in which the live view is measured")
+	flag.StringVar(&o.be, "be", "", "be one of the benchmark's `other` processes (it starts these itself)")
+	flag.StringVar(&o.socket, "socket", "", "the agent's, for the one of these that is its live view")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -49,16 +59,18 @@ func run(ctx context.Context, o options) error {
 	switch {
 	case os.Geteuid() != 0:
 		return errors.New("it loads BPF programs and makes network namespaces: run it as root")
-	case o.agent != "":
-		return beAgent(ctx, o.agent, o.watch)
-	case o.viewed != "":
-		return beViewed(ctx, o.viewed, o.watch)
-	case o.view != "":
-		return beView(ctx, o.view)
-	case o.rounds < 1 || o.repeat < 1:
-		return errors.New("-rounds and -repeat must be positive")
+	case o.be == "agent":
+		return beAgent(ctx)
+	case o.be == "node-agent":
+		return beNodeAgent(ctx)
+	case o.be == "viewed":
+		return beViewed(ctx)
+	case o.be == "view":
+		return beView(ctx, o.socket)
+	case o.rounds < 1 || o.repeat < 1 || o.live < 1 || o.growth < 1:
+		return errors.New("-rounds, -repeat, -live and -growth must be positive")
 	}
-	r, err := measure(ctx, o)
+	r, err := measure(ctx, o.plan, func(format string, values ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", values...) })
 	if err != nil {
 		return err
 	}
@@ -74,34 +86,71 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
-func measure(ctx context.Context, o options) (*report, error) {
-	where, err := thisMachine()
-	if err != nil {
+// measure does one part after another: none is to slow another one down.
+func measure(ctx context.Context, p plan, say func(string, ...any)) (r *report, err error) {
+	r = &report{Repeat: p.repeat}
+	if r.Machine, err = thisMachine(); err != nil {
 		return nil, err
 	}
+	say("Go's benchmarks")
+	if r.Go, err = measureGo(ctx); err != nil {
+		return nil, err
+	}
+	say("each hook alone")
+	if err := r.measurePrograms(p); err != nil {
+		return nil, err
+	}
+	if err := r.measureOverlay(ctx, p, say); err != nil {
+		return nil, err
+	}
+	say("agents, by what they see")
+	if r.Agent.Scale, err = measureScale(ctx, scaleLoads(p.scale)); err != nil {
+		return nil, err
+	}
+	if r.Agent.Growth, err = measureGrowth(ctx, p.growth, p.scale); err != nil {
+		return nil, err
+	}
+	long := longLoad(p.watch)
+	say("an agent watches %d flows for %v", long.Flows, p.watch)
+	if r.Agent.Long, r.Memory, err = measureAgent(ctx, long); err != nil {
+		return nil, err
+	}
+	say("it is viewed, %d times for %v", viewRounds, p.view)
+	if r.View, err = measureView(ctx, p.view); err != nil {
+		return nil, err
+	}
+	r.judge()
+	return r, nil
+}
+
+func (r *report) measurePrograms(p plan) error {
 	kernel, err := newRunner()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer kernel.Close()
 	list := scenarios(&kernel.objects, newPackets())
-	times, err := kernel.measure(list, o.rounds, o.repeat)
-	if err != nil {
-		return nil, err
+	times, err := kernel.measure(list, p.rounds, p.repeat)
+	if err := errors.Join(err, kernel.Close()); err != nil {
+		return err
 	}
-	fmt.Fprintf(os.Stderr, "bench: the hooks are timed; now an agent watches %d flows for %v\n", flows, o.watch)
-	m, err := measureMemory(ctx, o.watch)
+	r.setPrograms(list, times)
+	return nil
+}
+
+func (r *report) measureOverlay(ctx context.Context, p plan, say func(string, ...any)) (err error) {
+	const watch = 300 * time.Millisecond
+	o, err := newOverlay(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	fmt.Fprintf(os.Stderr, "bench: now it is viewed, %d times for %v\n", viewRounds, o.each)
-	v, err := measureView(ctx, o.each)
-	if err != nil {
-		return nil, err
+	defer func() { err = errors.Join(err, o.Close()) }()
+	say("each program under traffic through an overlay")
+	if r.Live, err = measureLive(ctx, o, p.live, watch); err != nil {
+		return err
 	}
-	r := newReport(list, times, m, v)
-	r.Machine, r.Repeat = where, o.repeat
-	return &r, nil
+	say("the traffic itself, for %v", p.traffic)
+	r.Traffic, err = measureTraffic(ctx, o, watch, p.traffic, say)
+	return err
 }
 
 // save writes the numbers to a file, whose directory it makes.

@@ -17,15 +17,14 @@ import (
 // Limits of memory, in bytes.
 const (
 	kernelLimit   = 24 << 20
-	residentLimit = 60 << 20
+	residentLimit = 40 << 20
 )
 
-// memory is what an agent takes, in the kernel and for itself.
-type memory struct {
+// kernelMemory is what an agent takes in the kernel.
+type kernelMemory struct {
 	Maps        []mapMemory     `json:"maps"`
 	Programs    []programMemory `json:"programs"`
 	KernelBytes uint64          `json:"kernel_bytes"` // of all maps and programs
-	Agent       agentMemory     `json:"agent"`
 }
 
 type mapMemory struct {
@@ -42,16 +41,8 @@ type programMemory struct {
 	Bytes        uint64 `json:"bytes"` // of instructions and of what the kernel keeps beside the JIT's
 }
 
-type agentMemory struct {
-	Flows         int    `json:"flows"`
-	Records       uint64 `json:"records"` // that it has counted
-	ResidentBytes uint64 `json:"resident_bytes"`
-	// PeakBytes is the most that was ever resident: each scan maps the in-flight table for some milliseconds.
-	PeakBytes uint64 `json:"peak_bytes"`
-}
-
-// kernelMemory reads what the BPF programs take that this process holds, and their maps.
-func kernelMemory() (m memory, err error) {
+// readKernelMemory reads what the BPF programs take that this process holds, and their maps.
+func readKernelMemory() (m kernelMemory, err error) {
 	programs, err := heldByUs()
 	if err != nil {
 		return m, fmt.Errorf("find our BPF programs: %w", err)

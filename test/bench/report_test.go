@@ -11,14 +11,30 @@ import (
 // TestReport has a machine that becomes twice as slow in the second of three rounds, and a scenario above its limit.
 func TestReport(t *testing.T) {
 	t.Parallel()
-	list := []scenario{{name: emptyName}, {name: clockName}, {name: "quick", limit: 2}, {name: "slow", limit: 2}, {name: wrapperName}, {name: "free"}}
-	times := [][]float64{{40, 80, 40}, {70, 110, 70}, {100, 139, 99}, {101, 141, 102}, {42, 82, 42}, {142, 182, 142}}
-	m := memory{KernelBytes: kernelLimit + 1, Agent: agentMemory{Flows: 10, Records: 20, ResidentBytes: residentLimit}}
-	r := newReport(list, times, m, viewCost{Share: 0.051, FirstFrameMs: 299, AgentShare: 0.1})
+	list := []scenario{{name: emptyName}, {name: clockName}, {name: "quick", limit: 2}, {name: "slow", limit: 2}, {name: "aimed", limit: 2, aim: true}, {name: wrapperName}, {name: "free"}}
+	times := [][]float64{{40, 80, 40}, {70, 110, 70}, {100, 139, 99}, {101, 141, 102}, {101, 141, 102}, {42, 82, 42}, {142, 182, 142}}
+	limit, least := 20.0, 0.95
+	r := report{
+		Memory: kernelMemory{KernelBytes: kernelLimit + 1},
+		Live:   []liveProgram{{Workload: smallUDP, Program: everyProgram, Unsampled: liveCost{Ns: 21, Limit: &limit}, Sampled: liveCost{Ns: 20, Limit: &limit}}},
+		Traffic: []trafficResult{
+			{Workload: smallUDP, Mode: byDefault, Ratio: 0.9, Limit: &least, Verdict: exceeded},
+			{Workload: bulkTCP, Mode: byDefault, Ratio: 0.94, Limit: &least, Verdict: notShown},
+		},
+		Agent: agentReport{
+			Long:   agentCost{nodeLoad: nodeLoad{Flows: 10}, Records: 20, ResidentBytes: residentLimit},
+			Scale:  []agentCost{{}, {CPUSeconds: 1.2}},
+			Growth: growth{Ratio: 1.2},
+		},
+		View: viewCost{Share: 0.051, FirstFrameMs: 299, AgentShare: 0.1},
+	}
+	r.setPrograms(list, times)
+	r.judge()
 	want := []program{
 		{Name: clockName, Ns: 30, KtimeRatio: 1},
 		{Name: "quick", Ns: 59, KtimeRatio: 1.97, Spread: 0.5},
 		{Name: "slow", Ns: 61, KtimeRatio: 2.03, Spread: 0.5},
+		{Name: "aimed", Ns: 61, KtimeRatio: 2.03, Spread: 0.5, Aim: true},
 		{Name: wrapperName, Ns: 2, KtimeRatio: 0.07},
 		{Name: "free", Ns: 100, KtimeRatio: 3.33},
 	}
@@ -34,9 +50,23 @@ func TestReport(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, want[i])
 		}
 	}
-	exceeded := []string{"slow: 2.03 times a clock read, limit 2.0", "kernel memory: 24.0 MiB, limit 24", "the view takes 5.1 % of a core, limit 5"}
-	if !slices.Equal(r.Exceeded, exceeded) {
-		t.Errorf("exceeded: %q, want %q", r.Exceeded, exceeded)
+	wrong := []string{
+		"slow: 2.03 times a clock read, limit 2.0",
+		"UDP, 64 bytes, a hook's mean, not sampled: 21.0 ns, limit 20",
+		"UDP, 64 bytes, default: 0.900 of the rate without, limit 0.95",
+		"kernel memory: 24.0 MiB, limit 24",
+		"a packet costs 1.20 times as much with many pods and flows as with one, limit 1.10",
+		"the view takes 5.1 % of a core, limit 5",
+	}
+	if !slices.Equal(r.Exceeded, wrong) {
+		t.Errorf("exceeded: %q, want %q", r.Exceeded, wrong)
+	}
+	aimed := []string{"aimed: 2.03 times a clock read, limit 2.0", "agent: 1.20 s of CPU time for a million packets, limit 1.0"}
+	if !slices.Equal(r.Missed, aimed) {
+		t.Errorf("missed: %q, want %q", r.Missed, aimed)
+	}
+	if unknown := []string{"TCP bulk, default: 0.940 of the rate without, limit 0.95"}; !slices.Equal(r.NotShown, unknown) {
+		t.Errorf("not shown: %q, want %q", r.NotShown, unknown)
 	}
 
 	var text bytes.Buffer
@@ -48,9 +78,11 @@ func TestReport(t *testing.T) {
 		"slow                               61.0        0.5       2.03  2.0 EXCEEDED\n",
 		"free                              100.0        0.0       3.33\n",
 		" 24 MiB EXCEEDED\n",
-		" 60 MiB ok\n",
+		"  20 EXCEEDED, 20 ok\n",
+		"resident MiB after 20 packets of 10 flows                      40.0  40 ok (at most 0.0)\n",
 		" 5.1 %  5 % EXCEEDED\n",
 		" 299 ms  300 ms ok\n",
+		"EXCEEDED: kernel memory: 24.0 MiB, limit 24\n",
 	} {
 		if !strings.Contains(text.String(), line) {
 			t.Errorf("no %q in\n%s", line, text.String())
@@ -61,8 +93,8 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back struct {
-		Programs []map[string]any
-		Memory   map[string]any
+		Programs, Traffic []map[string]any
+		Memory, Agent     map[string]any
 	}
 	if err := json.Unmarshal(out.Bytes(), &back); err != nil {
 		t.Fatal(err)
@@ -70,6 +102,12 @@ func TestReport(t *testing.T) {
 	slow := back.Programs[2]
 	if slow["name"] != "slow" || slow["ns"] != 61.0 || slow["ktime_ratio"] != 2.03 || slow["spread"] != 0.5 {
 		t.Errorf("program %v", slow)
+	}
+	if udp := back.Traffic[0]; udp["workload"] != smallUDP || udp["mode"] != byDefault || udp["ratio"] != 0.9 || udp["spread"] != 0.0 {
+		t.Errorf("traffic %v", udp)
+	}
+	if scale, _ := back.Agent["scale"].([]any); len(scale) != 2 {
+		t.Errorf("agent %v", back.Agent)
 	}
 	if back.Memory["kernel_bytes"] != float64(kernelLimit+1) {
 		t.Errorf("memory %v", back.Memory)

@@ -221,29 +221,3 @@ func (r *runner) lostNothing() error {
 	}
 	return nil
 }
-
-// threadTime is the CPU time of the calling thread: it stands still while another one runs.
-func threadTime() time.Duration {
-	var t unix.Timespec
-	// It fails only for a clock that does not exist.
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
-	return time.Duration(t.Nano())
-}
-
-// stayOnOneCPU keeps the calling thread on the last CPU that it may use; the first has more interrupts.
-func stayOnOneCPU() (release func(), err error) {
-	var allowed, one unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
-		return nil, fmt.Errorf("read the CPUs that may be used: %w", err)
-	}
-	for cpu := range len(allowed) * 64 {
-		if allowed.IsSet(cpu) {
-			one.Zero()
-			one.Set(cpu)
-		}
-	}
-	if err := unix.SchedSetaffinity(0, &one); err != nil {
-		return nil, fmt.Errorf("stay on one CPU: %w", err)
-	}
-	return func() { _ = unix.SchedSetaffinity(0, &allowed) }, nil
-}

@@ -18,7 +18,6 @@ import (
 	"tracer/internal/agent"
 	"tracer/internal/diagnose"
 	"tracer/internal/export"
-	"tracer/internal/governor"
 	"tracer/internal/loader"
 	"tracer/internal/overview"
 	"tracer/internal/top"
@@ -38,6 +37,7 @@ const (
 	viewRounds = 5
 	viewWidth  = 160
 	viewHeight = 50
+	forever    = time.Duration(math.MaxInt64)
 )
 
 // viewCost is what the live view costs while it shows traffic of 10,000 flows, and by how much the agent's own cost
@@ -91,23 +91,26 @@ func beView(ctx context.Context, socket string) error {
 }
 
 // beViewed traces the network namespace of its process as beAgent does, has a live view come and go, and says on
-// standard output what that costs. each is how long each half of a round is.
-func beViewed(ctx context.Context, dir string, each time.Duration) error {
+// standard output what that costs.
+func beViewed(ctx context.Context) error {
+	o, err := readOrder()
+	if err != nil {
+		return err
+	}
 	runtime.LockOSThread() // it sends: what that costs is told apart by the thread's clock
 	defer runtime.UnlockOSThread()
-	t, err := newTraffic()
+	t, err := newTraffic(o.Load)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
 	a, err := agent.Start(agent.Options{
-		Loader: loader.Options{Dir: dir}, Namer: t.names(),
-		Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}, // as beAgent
+		Loader: loader.Options{Dir: o.Dir}, Namer: t.names(), Limits: unlimited(),
 	})
 	if err != nil {
 		return err
 	}
-	socket := filepath.Join(dir, "agent.sock")
+	socket := filepath.Join(o.Dir, "agent.sock")
 	server, err := export.NewSocketServer(export.SocketOptions{Path: socket, Source: source{a}, Names: t.names()})
 	if err != nil {
 		return errors.Join(err, a.Close())
@@ -121,10 +124,10 @@ func beViewed(ctx context.Context, dir string, each time.Duration) error {
 	ourCost := ownClock(unix.Gettid())
 	group.Go(func() (err error) {
 		defer cancel()
-		cost, err = watchView(running, socket, ourCost, each)
+		cost, err = watchView(running, socket, ourCost, o.Watch)
 		return err
 	})
-	_, err = t.send(running)
+	err = t.send(running, forever)
 	if err := errors.Join(err, group.Wait(), a.Close()); err != nil {
 		return err
 	}
@@ -224,7 +227,7 @@ func startView(ctx context.Context, socket string) (*terminal.Terminal, time.Dur
 		return nil, 0, err
 	}
 	start := time.Now()
-	v, err := terminal.Start(viewWidth, viewHeight, nil, self, "-view", socket)
+	v, err := terminal.Start(viewWidth, viewHeight, nil, self, "-be", "view", "-socket", socket)
 	if err != nil {
 		return nil, 0, err
 	}

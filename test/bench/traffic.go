@@ -18,34 +18,31 @@ import (
 	"tracer/internal/aggregate"
 )
 
-// The traffic that the agent is shown: every flow sends a packet every two seconds.
-const (
-	flows            = 10_000
-	workloads        = 500 // with a pod each, which has flows/workloads flows
-	packetsPerSecond = 5_000
-)
-
-// traffic is a node with a pod's device and an uplink, and what enters at the one to leave by the other. The other
-// ends of both are in one namespace, where nobody answers.
+// traffic is a node with pods' devices and an uplink, and what enters at the ones to leave by the other. The other
+// ends of all are in one namespace, where nobody answers.
 type traffic struct {
+	load    nodeLoad
 	outside netns.NsHandle
-	socket  int // in outside, of the pod's end
-	pod     int // the index of that end
+	socket  int   // in outside
+	pods    []int // the indices of the pods' ends
 	packet  []byte
 	target  netip.Addr
+	sent    int // packets
 }
 
+var podMAC = net.HardwareAddr{0xee, 0xee, 0xee, 0xee, 0xee, 0xee} // likewise
+
 const (
-	podDevice = "cali0123456789a" // as Calico names them
+	podDevice = "cali%011x" // as Calico names them
 	uplink    = "eth0"
-	farPod    = "pod"
+	farPod    = "pod%d"
 	farUplink = "wire"
 )
 
 // newTraffic makes the node of the calling thread's network namespace, which is to be empty. The thread must be
 // locked.
-func newTraffic() (_ *traffic, err error) {
-	t := &traffic{outside: netns.None(), socket: -1, target: netip.MustParseAddr(pod2)}
+func newTraffic(load nodeLoad) (_ *traffic, err error) {
+	t := &traffic{load: load, outside: netns.None(), socket: -1, target: netip.MustParseAddr(pod2)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("make a node with traffic: %w", err), t.Close())
@@ -80,9 +77,16 @@ func newTraffic() (_ *traffic, err error) {
 			return nil, err
 		}
 	}
-	pod, farPod, err := t.join(inside, outside, podDevice, farPod)
-	if err != nil {
-		return nil, err
+	for i := range load.Devices {
+		pod, far, err := t.join(inside, outside, fmt.Sprintf(podDevice, i), fmt.Sprintf(farPod, i))
+		if err != nil {
+			return nil, err
+		}
+		t.pods = append(t.pods, far.Attrs().Index)
+		// All have the address that the packets are for.
+		if err := inside.LinkSetHardwareAddr(pod, podMAC); err != nil {
+			return nil, fmt.Errorf("set the address of a pod's device: %w", err)
+		}
 	}
 	wire, farWire, err := t.join(inside, outside, uplink, farUplink)
 	if err != nil {
@@ -91,8 +95,7 @@ func newTraffic() (_ *traffic, err error) {
 	if err := addUplink(inside, wire, farWire); err != nil {
 		return nil, err
 	}
-	t.pod = farPod.Attrs().Index
-	t.packet = newFlowPacket(pod.Attrs().HardwareAddr, t.target)
+	t.packet = newFlowPacket(podMAC, t.target)
 	if err := netns.Set(t.outside); err != nil {
 		return nil, err
 	}
@@ -155,7 +158,7 @@ func sender(workload int) netip.Addr {
 // names are those of all pods.
 func (t *traffic) names() names {
 	n := names{t.target: {Namespace: "default", Workload: "api", Pod: "api-0", Service: "default/api"}}
-	for i := range workloads {
+	for i := range t.load.Pods {
 		workload := "web-" + strconv.Itoa(i)
 		n[sender(i)] = aggregate.Identity{Namespace: "default", Workload: workload, Pod: workload + "-0", Node: "node1"}
 	}
@@ -169,36 +172,43 @@ func newFlowPacket(to net.HardwareAddr, target netip.Addr) []byte {
 	return packet
 }
 
-// setFlow makes packet one of flow number i; sequence tells it from the flow's others.
-func setFlow(packet []byte, i int, sequence uint64) {
+// setFlow makes packet one of flow number i, of that pod; sequence tells it from the flow's others.
+func setFlow(packet []byte, i, pod int, sequence uint64) {
 	const ip, transport, data = 14, 14 + 20, 14 + 20 + 8
-	copy(packet[ip+12:], sender(i%workloads).AsSlice())
+	copy(packet[ip+12:], sender(pod).AsSlice())
 	binary.BigEndian.PutUint16(packet[ip+10:], 0)
 	binary.BigEndian.PutUint16(packet[ip+10:], checksum(packet[ip:transport]))
-	binary.BigEndian.PutUint16(packet[transport:], uint16(10_000+i/workloads))
+	binary.BigEndian.PutUint16(packet[transport:], uint16(10_000+i))
 	binary.BigEndian.PutUint64(packet[data:], sequence)
 }
 
-// send sends packets of all flows in turn until ctx ends, and returns how many. After a tick that came late it sends
-// what is due by then.
-func (t *traffic) send(ctx context.Context) (sent int, err error) {
+// send sends packets of all flows in turn for a while, or until ctx ends. After a tick that came late it sends what is due by then.
+func (t *traffic) send(ctx context.Context, watch time.Duration) error {
 	const every = 10 * time.Millisecond
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	start := time.Now()
-	to := &unix.SockaddrLinklayer{Ifindex: t.pod}
+	start, before := time.Now(), t.sent
 	for {
 		select {
 		case <-ctx.Done():
-			return sent, nil
+			return nil
 		case <-ticker.C:
 		}
-		for due := int(packetsPerSecond * time.Since(start) / time.Second); sent < due; {
-			setFlow(t.packet, sent%flows, uint64(sent))
-			if err := unix.Sendto(t.socket, t.packet, 0, to); err != nil {
-				return sent, fmt.Errorf("send a packet: %w", err)
+		since := time.Since(start)
+		if since >= watch {
+			return nil
+		}
+		if t.load.Flows == 0 {
+			continue
+		}
+		for due := before + int(since.Seconds()*float64(t.load.Rate)); t.sent < due; t.sent++ {
+			flow := t.sent % t.load.Flows
+			pod := flow % t.load.Pods
+			setFlow(t.packet, flow/t.load.Pods, pod, uint64(t.sent))
+			to := unix.SockaddrLinklayer{Ifindex: t.pods[pod%len(t.pods)]}
+			if err := unix.Sendto(t.socket, t.packet, 0, &to); err != nil {
+				return fmt.Errorf("send a packet: %w", err)
 			}
-			sent++
 		}
 	}
 }

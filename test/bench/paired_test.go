@@ -1,0 +1,83 @@
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+func TestMedianBounds(t *testing.T) {
+	t.Parallel()
+	count := func(n int) (list []float64) {
+		for i := range n {
+			list = append(list, float64(n-i))
+		}
+		return list
+	}
+	for _, test := range []struct {
+		samples   []float64
+		low, high float64
+	}{
+		{count(4), 0, 0},
+		{count(5), 1, 5},     // 1/32
+		{count(8), 2, 7},     // 9/256; with the third it would be 37/256
+		{count(20), 6, 15},   // 21,700/2^20; with the seventh 60,460
+		{count(100), 42, 59}, // by tables of the binomial distribution
+	} {
+		low, high, ok := medianBounds(test.samples)
+		if low != test.low || high != test.high || ok != (len(test.samples) > 4) {
+			t.Errorf("%d samples: %v to %v, want %v to %v", len(test.samples), low, high, test.low, test.high)
+		}
+	}
+}
+
+// TestVerdict has a machine whose rate doubles and halves, which must not matter, and noise, which must.
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	w := workload{name: "load"}
+	m := mode{name: "mode", lower: map[string]float64{"load": 0.05}}
+	without := []float64{100, 200, 50, 100, 400, 100, 300, 100}
+	times := func(ratios ...float64) (rates []float64) {
+		for i := range without {
+			rates = append(rates, without[i]*ratios[i%len(ratios)])
+		}
+		return rates
+	}
+	for _, test := range []struct {
+		rates   []float64
+		ratio   float64
+		verdict string
+	}{
+		{times(0.97, 0.98), 0.975, holds},
+		{times(0.90, 0.92), 0.91, exceeded},
+		{times(0.90, 1.04), 0.97, notShown},
+	} {
+		r := newTrafficResult(&w, &m, test.rates, without)
+		if r.Ratio != test.ratio || r.Verdict != test.verdict || *r.Limit != 0.95 {
+			t.Errorf("%+v, want a ratio of %v and %q", r, test.ratio, test.verdict)
+		}
+	}
+	if r := newTrafficResult(&w, &mode{name: "free"}, without, without); r.Ratio != 1 || r.Limit != nil || r.Verdict != "" {
+		t.Errorf("no limit: %+v", r)
+	}
+}
+
+// TestMeasureTraffic has one round of each workload in each mode.
+func TestMeasureTraffic(t *testing.T) {
+	t.Parallel()
+	results, err := measureTraffic(t.Context(), testOverlay(t), 100*time.Millisecond, time.Nanosecond, t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := len(kinds()) * len(modes()); len(results) != want {
+		t.Fatalf("%d results, want %d", len(results), want)
+	}
+	for _, r := range results {
+		t.Logf("%-24s %-16s %10.0f %s, ratio %v", r.Workload, r.Mode, r.Rate, r.Unit, r.Ratio)
+		if r.Rate <= 0 || r.Ratio <= 0 {
+			t.Errorf("%+v", r)
+		}
+		if r.Mode == noTracer && r.Ratio != 1 {
+			t.Errorf("with no tracer the ratio is %v", r.Ratio)
+		}
+	}
+}

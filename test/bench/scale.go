@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// longLoad is watched for as long as the agent keeps what it saw, so that its memory has its size.
+func longLoad(watch time.Duration) nodeLoad {
+	return nodeLoad{Flows: 10_000, Pods: 500, Devices: 1, Rate: 5_000, Watch: watch}
+}
+
+// scaleLoads differ in flows, then in pods, each with a device.
+func scaleLoads(watch time.Duration) (loads []nodeLoad) {
+	for _, l := range []struct{ flows, pods int }{
+		{0, 50}, {1_000, 50}, {10_000, 50}, {100_000, 50}, {1_000, 1}, {1_000, 250}, {1_000, 500},
+	} {
+		loads = append(loads, newLoad(l.flows, l.pods, watch))
+	}
+	return loads
+}
+
+func newLoad(flows, pods int, watch time.Duration) nodeLoad {
+	return nodeLoad{Flows: flows, Pods: pods, Devices: pods, Rate: 15_000, Watch: watch}
+}
+
+// cpuLoad is that of scaleLoads for which cpuLimit is.
+const cpuLoad = 1
+
+// cpuLimit is 2 % of a core at 20,000 records a second.
+const cpuLimit = 1.0 // seconds for a million packets
+
+// growth is how many times as much a packet costs, the agent and the programs together, where there are many pods and
+// flows.
+type growth struct {
+	Ratio  float64 `json:"ratio"` // the median of the rounds
+	Spread float64 `json:"spread"`
+	Rounds int     `json:"rounds"`
+}
+
+const growthLimit = 1.10
+
+// measureScale has an agent for each load, one after another.
+func measureScale(ctx context.Context, loads []nodeLoad) ([]agentCost, error) {
+	var costs []agentCost
+	for _, l := range loads {
+		c, _, err := measureAgent(ctx, l)
+		if err != nil {
+			return nil, fmt.Errorf("%d flows of %d pods: %w", l.Flows, l.Pods, err)
+		}
+		costs = append(costs, c)
+	}
+	return costs, nil
+}
+
+// measureGrowth compares 1,000 flows of 64 pods with one, in pairs.
+func measureGrowth(ctx context.Context, rounds int, watch time.Duration) (growth, error) {
+	var ratios []float64
+	for range rounds {
+		costs, err := measureScale(ctx, []nodeLoad{newLoad(1, 1, watch), newLoad(1_000, 64, watch)})
+		if err != nil {
+			return growth{}, err
+		}
+		ratios = append(ratios, costs[1].packetNs()/costs[0].packetNs())
+	}
+	q := quartilesOf(ratios)
+	return growth{thousandths(q.median), thousandths(q.spread()), rounds}, nil
+}
+
+// packetNs is what a packet costs in all.
+func (c *agentCost) packetNs() float64 { return c.ProgramNs + c.CPUSeconds*1e3 }

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/lab"
+)
+
+// workload is traffic from the pod web to the pod api, whose rate is limited by nothing but what each packet costs.
+type workload struct {
+	name string
+	unit string // of its rate
+	kind int    // of its sockets
+	size int    // of a message
+	// echo: the sender waits for each message to come back, and both ends share a CPU: else the time that an idle CPU
+	// takes to wake up would be most of what is measured. Otherwise they have one each.
+	echo bool
+	// per is what is counted of a byte that arrived.
+	per float64
+}
+
+const (
+	smallUDP = "UDP, 64 bytes"
+	bulkTCP  = "TCP bulk"
+	callsTCP = "TCP request/response"
+)
+
+func kinds() []workload {
+	const bulk = 128 << 10
+	return []workload{
+		{name: smallUDP, unit: "packets/s", kind: unix.SOCK_DGRAM, size: 64, per: 1.0 / 64},
+		{name: bulkTCP, unit: "Mbit/s", kind: unix.SOCK_STREAM, size: bulk, per: 8 / 1e6},
+		{name: callsTCP, unit: "requests/s", kind: unix.SOCK_STREAM, size: 64, echo: true, per: 1.0 / 64},
+	}
+}
+
+const (
+	benchPort = 5001
+	// warmUp is sent before anything counts.
+	warmUp = 100 * time.Millisecond
+)
+
+// run sends for a while and returns the rate at which messages arrived, in the workload's unit.
+func (w *workload) run(ctx context.Context, o *overlay, watch time.Duration) (rate float64, err error) {
+	sender, receiver, err := w.connect(o)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", w.name, err)
+	}
+	defer unix.Close(sender)
+	first, last, err := ends()
+	if err != nil {
+		return 0, err
+	}
+	if w.echo {
+		last = first
+	}
+	var over atomic.Bool
+	sent := make(chan error, 1)
+	go func() { sent <- w.send(sender, first, &over) }()
+	rate, err = w.receive(ctx, receiver, last, watch)
+	over.Store(true)
+	// A sender that waits for room, or for an answer, learns by this that nobody is there.
+	unix.Close(receiver)
+	if err = errors.Join(err, <-sent); err != nil {
+		return 0, fmt.Errorf("%s: %w", w.name, err)
+	}
+	return rate, settle(ctx)
+}
+
+// send sends until it is over, or its peer is gone.
+func (w *workload) send(socket, cpu int, over *atomic.Bool) error {
+	if err := pin(cpu); err != nil {
+		return err
+	}
+	message := make([]byte, w.size)
+	for !over.Load() {
+		_, err := unix.Write(socket, message)
+		if err == nil && w.echo {
+			_, err = unix.Read(socket, message)
+		}
+		switch {
+		case err == nil, errors.Is(err, unix.EINTR), errors.Is(err, unix.ENOBUFS):
+		case over.Load(): // whatever a closed peer brings
+		default:
+			return fmt.Errorf("send: %w", err)
+		}
+	}
+	return nil
+}
+
+// receive counts what arrives in the time to watch, after that of warming up; it takes longer where a busy machine
+// lets too little through to tell a rate.
+func (w *workload) receive(ctx context.Context, socket, cpu int, watch time.Duration) (float64, error) {
+	type outcome struct {
+		rate float64
+		err  error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		if err := pin(cpu); err != nil {
+			done <- outcome{err: err}
+			return
+		}
+		message := make([]byte, w.size)
+		begin := time.Now().Add(warmUp)
+		const enough = 100
+		messages, bytes := 0, 0
+		for {
+			n, err := unix.Read(socket, message)
+			switch {
+			case errors.Is(err, unix.EINTR):
+				continue
+			case err != nil:
+				done <- outcome{err: fmt.Errorf("receive: %w", err)}
+				return
+			case n == 0:
+				done <- outcome{err: errors.New("receive: the sender went away")}
+				return
+			}
+			if w.echo {
+				if _, err := unix.Write(socket, message[:n]); err != nil {
+					done <- outcome{err: fmt.Errorf("answer: %w", err)}
+					return
+				}
+			}
+			since := time.Since(begin)
+			if since >= watch && messages >= enough || ctx.Err() != nil {
+				done <- outcome{rate: float64(bytes) * w.per / since.Seconds(), err: context.Cause(ctx)}
+				return
+			}
+			if since >= 0 {
+				bytes += n
+				messages++
+			}
+		}
+	}()
+	o := <-done
+	return o.rate, o.err
+}
+
+// connect joins a socket in web with one in api.
+func (w *workload) connect(o *overlay) (sender, receiver int, err error) {
+	sender, receiver = -1, -1
+	defer func() {
+		if err != nil {
+			for _, socket := range []int{sender, receiver} {
+				if socket >= 0 {
+					unix.Close(socket)
+				}
+			}
+		}
+	}()
+	server := &unix.SockaddrInet4{Port: benchPort, Addr: o.api.Address.As4()}
+	receiver, err = w.socket(o.api, func(s int) error {
+		if err := unix.Bind(s, server); err != nil {
+			return err
+		}
+		if w.kind == unix.SOCK_DGRAM {
+			return nil
+		}
+		return unix.Listen(s, 1)
+	})
+	if err != nil {
+		return sender, receiver, fmt.Errorf("listen: %w", err)
+	}
+	sender, err = w.socket(o.web, func(s int) error { return unix.Connect(s, server) })
+	if err != nil || w.kind == unix.SOCK_DGRAM {
+		return sender, receiver, err
+	}
+	accepted, _, err := unix.Accept4(receiver, unix.SOCK_CLOEXEC)
+	if err != nil {
+		return sender, receiver, fmt.Errorf("accept: %w", err)
+	}
+	unix.Close(receiver)
+	return sender, accepted, setUp(accepted, w.kind)
+}
+
+func (w *workload) socket(pod lab.Pod, then func(int) error) (socket int, err error) {
+	err = pod.Do(func() error {
+		if socket, err = unix.Socket(unix.AF_INET, w.kind|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return errors.Join(setUp(socket, w.kind), os.NewSyscallError("connect", then(socket)))
+	})
+	return socket, err
+}
+
+// setUp gives a socket room for what comes while its reader is away, and patience with a peer that is silent.
+func setUp(socket, kind int) error {
+	const patience = 5 // seconds
+	err := errors.Join(
+		unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: patience}),
+		unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: patience}))
+	if kind == unix.SOCK_STREAM {
+		return errors.Join(err, unix.SetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+	}
+	return errors.Join(err, unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20))
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+func testOverlay(t *testing.T) *overlay {
+	t.Helper()
+	o, err := newOverlay(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := o.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return o
+}
+
+// TestWorkloads sends each through the overlay, where empty programs meet it.
+func TestWorkloads(t *testing.T) {
+	t.Parallel()
+	o := testOverlay(t)
+	e, err := attachEmpty(o.Node(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range kinds() {
+		rate, err := w.run(t.Context(), o, 100*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %.0f %s", w.name, rate, w.unit)
+		if rate <= 0 {
+			t.Errorf("%s: %.0f %s", w.name, rate, w.unit)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
