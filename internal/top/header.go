@@ -80,7 +80,7 @@ func (m *Model) header() []string {
 	}
 	lines := []string{ends(s.title(o, m.options.Version), right, m.width), ansi.Truncate(s.volume(o), m.width, "…")}
 	if m.stale != nil {
-		return append(lines, ansi.Truncate(s.bad.Render(oneLine(m.stale))+"; trying again", m.width, "…"))
+		return append(lines, ansi.Truncate(s.bad.Render("trying again: "+oneLine(m.stale)), m.width, "…"))
 	}
 	room := 1
 	if m.height >= 20 {
