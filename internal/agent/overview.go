@@ -6,12 +6,15 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
 	"tracer/internal/overview"
 )
 
 const (
-	// verdictWindow is what the verdict of an overview is about.
+	// verdictWindow is what the verdict of an overview is about, and verdictEvery how often it is made: it is the dearest
+	// part, and changes slowly.
 	verdictWindow = 15 * time.Second
+	verdictEvery  = 5 * time.Second
 	// firstWindow is the least window of the first overview, so that it shows something, and how long a first window of
 	// flows is, of which no earlier moment is kept.
 	firstWindow = time.Second
@@ -37,6 +40,8 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 		if q.By == overview.ByFlow {
 			wait = min(wait, firstWindow)
 		}
+		var report diagnose.Report
+		var judged time.Time
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		for {
@@ -45,9 +50,12 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 				yield(nil, err)
 				return
 			}
+			if to.Taken.Sub(judged) >= verdictEvery {
+				report, judged = Judge(node, a.Ago(verdictWindow), to), to.Taken
+			}
 			in := overview.Input{
 				About: about(), Taken: to.Taken, Window: window(from.Snapshot, to.Snapshot), Devices: to.Devices, Before: from.Devices,
-				Report: Judge(node, a.Ago(verdictWindow), to),
+				Report: report,
 			}
 			if q.Pair != nil {
 				in.History, in.Slow = a.trends.of(*q.Pair), slow.drain(to.Devices)

@@ -26,7 +26,7 @@ const (
 )
 
 // rowLimit is how many rows are asked for: what a person may scroll through. The filter finds the others.
-const rowLimit = 200
+const rowLimit = 100
 
 // mode is what is on the screen.
 type mode uint8
