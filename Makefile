@@ -2,7 +2,9 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARCHES := amd64 arm64
-GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent
+# What runs on other kernels as well, and of that what is the same on all of them or is proven there by test/truth.
+GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
+GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSlowest|TestSampled|TestFloodOfFlows|TestByHand|TestAgent|TestRefuses|TestUnprivileged
 
 BUILD_FLAGS := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 TOOL := go tool -modfile=tools/go.mod
@@ -23,10 +25,11 @@ demo: build ## show a slow overlay found, on this machine alone (as root; needs 
 
 test: packages check-generated lint cross ## check everything and run all tests (as root; installs what is missing)
 	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips -- -race -count=1 -timeout 20m ./...
+	$(MAKE) test-kernel KERNEL=all
 
-test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12 or 7.2 (emulated; some minutes)
+test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12, 7.2 or all (emulated; some minutes)
 	hack/install-packages guest
-	go run ./test/vm -kernel '$(KERNEL)' $(GUEST_TESTS)
+	go run ./test/vm -kernel '$(KERNEL)' -skip '$(GUEST_SKIP)' $(GUEST_TESTS)
 
 vm-shell: ## get a shell on another kernel, with tracer in it: KERNEL=5.10, 6.1, 6.12 or 7.2
 	hack/install-packages guest

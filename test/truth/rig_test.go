@@ -129,8 +129,8 @@ func (nobody) Lookup(netip.Addr, time.Duration) aggregate.Identity { return aggr
 
 // wants tells the ways' packets.
 func (r *rig) wants(one *record.Record) bool {
-	ours := func(port uint16) bool { return port >= firstPort && int(port) < firstPort+len(r.ways) }
-	return one.First.Protocol == unix.IPPROTO_UDP &&
+	ours := func(port uint16) bool { return port >= bulkPort && int(port) < firstPort+len(r.ways) }
+	return (one.First.Protocol == unix.IPPROTO_UDP || one.First.Protocol == unix.IPPROTO_TCP) &&
 		(ours(one.First.Destination.Port()) || ours(one.First.Source.Port()))
 }
 

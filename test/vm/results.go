@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // marker begins the lines that tests and the guest's init write about themselves.
@@ -21,12 +22,18 @@ type results struct {
 	exit            int
 	ended           bool // the job ended by itself
 
+	clock time.Time // when the guest began to sleep for two seconds
+	fast  bool      // it did not sleep that long
+
 	test string              // the one that prints now
 	said map[string][]string // what tests printed that have not passed, by name
 }
 
 // saidLines bounds what is kept of one test.
 const saidLines = 200
+
+// errFast is that a guest has mistaken its clock's frequency, and would let time limits pass in no time.
+var errFast = errors.New("the guest's clock is too fast")
 
 var testEnd = regexp.MustCompile(`^--- (PASS|FAIL|SKIP): (\S+) \(`)
 
@@ -37,6 +44,9 @@ func (r *results) read(from io.Reader, w io.Writer) error {
 		line, err := lines.ReadString('\n')
 		if line != "" {
 			r.line(strings.TrimRight(line, "\r\n"), w)
+			if r.fast {
+				return errFast
+			}
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -65,6 +75,12 @@ func (r *results) line(line string, w io.Writer) {
 	case strings.HasPrefix(note, "guest: package "):
 		r.pkg = strings.TrimPrefix(note, "guest: package ")
 		fmt.Fprintln(w, "=== "+r.pkg)
+		return
+	case note == "guest: clock 0":
+		r.clock = time.Now()
+		return
+	case note == "guest: clock 2":
+		r.fast = time.Since(r.clock) < time.Second
 		return
 	case strings.HasPrefix(note, "guest: exit "):
 		code, err := strconv.Atoi(strings.TrimPrefix(note, "guest: exit "))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 func TestResults(t *testing.T) {
@@ -58,6 +59,21 @@ func TestResultsOfBrokenPipe(t *testing.T) {
 	out := io.MultiReader(strings.NewReader("x"), iotest.ErrReader(io.ErrUnexpectedEOF))
 	if err := new(results).read(out, io.Discard); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v, want that reading broke off", err)
+	}
+}
+
+func TestResultsOfFastClock(t *testing.T) {
+	t.Parallel()
+	const clock = "\x16guest: clock 0\n\x16guest: clock 2\n"
+	if err := new(results).read(strings.NewReader(clock), io.Discard); !errors.Is(err, errFast) {
+		t.Errorf("got %v, want %v", err, errFast)
+	}
+	r := results{}
+	r.line("\x16guest: clock 0", io.Discard)
+	r.clock = r.clock.Add(-2 * time.Second)
+	r.line("\x16guest: clock 2", io.Discard)
+	if r.fast {
+		t.Error("two seconds were taken for too few")
 	}
 }
 

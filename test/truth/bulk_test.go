@@ -1,0 +1,161 @@
+package truth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/journey"
+	"tracer/internal/lab/load"
+	"tracer/internal/record"
+)
+
+// bulkPort is where bulk data goes.
+const bulkPort = 6998
+
+// fullFrame is what TCP's full segments take on the wire.
+const fullFrame = 1500 + 14
+
+// slow is a scenario: a rate, under which TCP sends as much as it can.
+type slow struct {
+	name  string
+	netem bool
+	do    []string // tc, at DEVICE
+}
+
+var slows = []slow{
+	{name: "bulk TCP through htb with netem", netem: true, do: []string{
+		"qdisc add dev DEVICE root handle 10: htb default 10",
+		"class add dev DEVICE parent 10: classid 10:10 htb rate 1mbit burst 3000",
+		"qdisc add dev DEVICE parent 10:10 handle 100: netem delay 50ms rate 400kbit limit 200",
+	}},
+	{name: "bulk TCP through tbf", do: []string{"qdisc add dev DEVICE root handle 10: tbf rate 400kbit burst 5000 limit 60000"}},
+}
+
+// play has small packets beside the large ones in the same queue: they know how long they waited, and the large ones
+// must have waited as long. What left the queue must be as much as the qdisc says, in segments and in bytes.
+func (s slow) play(r *rig) {
+	w := r.ways[0]
+	at := place{0, journey.Queue, "eth0"}
+	r.quiet()
+	for _, c := range s.do {
+		r.tc(0, replace(c, map[string]string{"DEVICE": at.device}))
+	}
+	r.Cleanup(func() { r.tc(0, "qdisc del dev eth0 root") })
+	// The programs hear of a qdisc that splits a moment after it came.
+	time.Sleep(500 * time.Millisecond)
+	from := load.Monotonic()
+	stop := r.send(r.traffic(), w)
+	ctx, cancel := context.WithTimeout(r.Context(), 6*time.Second)
+	defer cancel()
+	if err := bulk(ctx, w); err != nil {
+		r.Fatal(err)
+	}
+	stop()
+	o := r.compare(leg{w, false}, from)
+	r.agree(&o)
+	r.row(s.name, o.leg, "400 kbit/s", &o, &at)
+	small := o.each(func(p *pairing) time.Duration { return p.stages[at] })
+
+	var root record.Qdisc
+	var sent passed
+	r.eventually(30*time.Second, "what the qdisc let through was recorded", func() (bool, string) {
+		for _, d := range r.now(0).Devices {
+			if d.Name == at.device {
+				root = d.Root
+			}
+		}
+		sent = r.passed(0)
+		within := func(got, want uint64) bool { return math.Abs(float64(got)-float64(want)) <= 0.01*float64(want) }
+		return root.BacklogPackets == 0 && within(sent.segments, root.Packets) && within(sent.bytes, root.Bytes),
+			fmt.Sprintf("recorded %d segments, %d bytes; the qdisc sent %d segments, %d bytes and holds %d", sent.segments, sent.bytes,
+				root.Packets, root.Bytes, root.BacklogPackets)
+	})
+	if len(sent.waited) < 20 {
+		r.Fatalf("only %d large packets were timed", len(sent.waited))
+	}
+	large, beside := quantile(sent.waited, 0.5), quantile(small, 0.5)
+	// A large packet's last segment waits for those in front of it, of which a small one sees half on average.
+	if off := (large - beside).Abs(); off > beside/10+100*time.Millisecond {
+		r.Errorf("large packets waited %v (p50), small ones beside them %v", large, beside)
+	}
+	fmt.Printf("bulk\t%s\t%s\t%v\t%v\t%d\t%d\t%d\t%d\n", r.kernel, s.name, beside, large, root.Packets, sent.segments, root.Bytes, sent.bytes)
+}
+
+// passed is what left a node by its uplink.
+type passed struct {
+	segments, bytes uint64
+	waited          []time.Duration // TCP's large packets, or their first and last segments
+}
+
+func (r *rig) passed(node int) (p passed) {
+	r.Helper()
+	devices := journey.NewDevices(r.nodes[node].agent.Known())
+	for _, one := range r.nodes[node].take() {
+		path, err := journey.Stages(&one, devices)
+		if err != nil {
+			r.Fatalf("%+v: %v", one, err)
+		}
+		whole := one.SplitAt == 0 || one.Kind == record.Split
+		switch {
+		case path.Direction == journey.In:
+			continue
+		case one.Kind == record.Dropped && (!one.Placed || one.SplitAt > 0):
+			// A segment of what was counted as a whole: its record still has the size of that.
+			p.segments--
+			p.bytes -= uint64(min(one.WireBytes, fullFrame))
+		case one.Kind == record.Dropped:
+		case whole:
+			p.segments += uint64(one.Segments)
+			p.bytes += uint64(one.WireBytes)
+		}
+		if one.First.Protocol != unix.IPPROTO_TCP || one.IPBytes < 1000 || one.Kind == record.Dropped {
+			continue
+		}
+		for _, step := range path.Steps()[path.Counted:] {
+			if step.Stage == journey.Queue && !step.Untimed && step.Device.Name == "eth0" {
+				p.waited = append(p.waited, step.Delay)
+			}
+		}
+	}
+	return p
+}
+
+// bulk sends over TCP on a way, as much as goes, until ctx ends.
+func bulk(ctx context.Context, w *way) error {
+	address := netip.AddrPortFrom(w.server.Addr(), bulkPort).String()
+	var listener net.Listener
+	if err := w.to.Do(func() (err error) { listener, err = net.Listen("tcp", address); return err }); err != nil {
+		return err
+	}
+	defer listener.Close()
+	go func() {
+		if conn, err := listener.Accept(); err == nil {
+			_, _ = io.Copy(io.Discard, conn)
+			conn.Close()
+		}
+	}()
+	var conn net.Conn
+	if err := w.from.Do(func() (err error) { conn, err = net.DialTimeout("tcp", address, 5*time.Second); return err }); err != nil {
+		return err
+	}
+	// What has not been sent by then is forgotten.
+	if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	for buffer := make([]byte, 64<<10); ; {
+		if _, err := conn.Write(buffer); errors.Is(err, net.ErrClosed) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
