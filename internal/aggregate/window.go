@@ -25,6 +25,7 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 		FlowOverflow: s.FlowOverflow - min(s.FlowOverflow, old.FlowOverflow),
 	}
 	pairs := byKey(old.Pairs, func(p *Pair) PairKey { return p.PairKey })
+	w.Pairs = make([]Pair, 0, len(s.Pairs)) // growing it would be a third of what this allocates
 	for i := range s.Pairs {
 		if p := s.Pairs[i].since(pairs[s.Pairs[i].PairKey]); p.Packets > 0 || len(p.Drops) > 0 || len(p.Stages) > 0 {
 			w.Pairs = append(w.Pairs, p)
@@ -82,7 +83,7 @@ func timesSince(now, old []StageTime) []StageTime {
 }
 
 func stagesSince(now, old []StageDelay) []StageDelay {
-	var out []StageDelay
+	out := make([]StageDelay, 0, len(now))
 	before := byKey(old, func(s *StageDelay) StageKey { return s.StageKey })
 	for _, s := range now {
 		if o := before[s.StageKey]; o != nil && s.Passed() >= o.Passed() {

@@ -86,12 +86,9 @@ func Build(in Input, q Query) *Overview {
 		rows = b.pairs()
 	}
 	if rows != nil {
-		o.Rows = q.Filter.Apply(rows)
-		o.RowsTotal = len(o.Rows)
-		q.Sort.Rows(o.Rows)
-		if q.Limit > 0 && len(o.Rows) > q.Limit {
-			o.Rows = slices.Clip(o.Rows[:q.Limit])
-		}
+		rows = q.Filter.Apply(rows)
+		o.RowsTotal = len(rows)
+		o.Rows = q.Sort.Rows(rows, q.Limit)
 	}
 	if q.Pair != nil {
 		o.Detail = b.detail(*q.Pair)

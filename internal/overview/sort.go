@@ -73,8 +73,8 @@ func (s *Sort) String() string {
 // Type is what help calls the value.
 func (s *Sort) Type() string { return "column" }
 
-// Rows sorts rows. Those that are equal come by name, so that they stay in place from one window to the next.
-func (s Sort) Rows(rows []Row) {
+// Rows returns the first rows up to a limit, which is none if 0, in this order. Those that are equal come by name, so that they stay in place from one window to the next.
+func (s Sort) Rows(rows []Row, limit int) []Row {
 	key := cmp.Or(s.Key, "pain")
 	all := sortings()
 	compare := all[slices.IndexFunc(all, func(x sorting) bool { return x.key == key })].compare
@@ -92,11 +92,14 @@ func (s Sort) Rows(rows []Row) {
 		}
 		return x.compareNames(y)
 	})
-	sorted := make([]Row, len(rows))
+	if limit > 0 {
+		order = order[:min(limit, len(order))]
+	}
+	sorted := make([]Row, len(order))
 	for i, r := range order {
 		sorted[i] = *r
 	}
-	copy(rows, sorted)
+	return sorted
 }
 
 func (r *Row) compareNames(o *Row) int {

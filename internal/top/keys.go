@@ -191,8 +191,7 @@ func (m *Model) sortBy(step int) tea.Cmd {
 func (m *Model) resort() tea.Cmd {
 	if m.latest != nil && m.latest.Rows != nil {
 		sorted := *m.latest
-		sorted.Rows = slices.Clone(sorted.Rows)
-		m.query.Sort.Rows(sorted.Rows)
+		sorted.Rows = m.query.Sort.Rows(sorted.Rows, 0)
 		m.latest = &sorted
 		m.follow()
 	}

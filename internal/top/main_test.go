@@ -84,7 +84,9 @@ func (f *fakeSource) Overviews(ctx context.Context, q overview.Query) iter.Seq2[
 	}
 	o := story(f.t, name)
 	o.Rows = q.Filter.Apply(o.Rows)
-	q.Sort.Rows(o.Rows)
+	if o.Rows != nil {
+		o.Rows = q.Sort.Rows(o.Rows, 0)
+	}
 	return func(yield func(*overview.Overview, error) bool) {
 		f.mu.Lock()
 		err := f.failing
