@@ -30,10 +30,11 @@ type liveProgram struct {
 
 // liveCost is that of one run: the median of the rounds, and the width of their middle half.
 type liveCost struct {
-	Ns     float64  `json:"ns"`
-	Spread float64  `json:"spread"`
-	Limit  *float64 `json:"limit"`
-	Aim    bool     `json:"aim"` // the limit is not enforced
+	Ns     float64 `json:"ns"`
+	Spread float64 `json:"spread"`
+	bounds
+	Limit *float64 `json:"limit"`
+	Aim   bool     `json:"aim"` // the limit is not enforced
 }
 
 // everyProgram stands for all programs of a node together, by how often each ran.
@@ -139,7 +140,7 @@ func newLiveCost(empty, ours []float64) liveCost {
 		less[round] = ours[round] - empty[round]
 	}
 	q := quartilesOf(less)
-	return liveCost{Ns: tenths(q.median), Spread: tenths(q.spread())}
+	return liveCost{Ns: tenths(q.median), Spread: tenths(q.spread()), bounds: boundsOf(less)}
 }
 
 // runWatched gives what one run of each program took, in each workload.

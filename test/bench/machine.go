@@ -15,10 +15,12 @@ type machine struct {
 	CPUs   int    `json:"cpus"`
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
+	// Load is how many processes wanted a CPU in the minute before: with more than a few tenths the numbers are noise.
+	Load float64 `json:"load"`
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%s (%d CPUs), Linux %s, %s", m.CPU, m.CPUs, m.Kernel, m.Go)
+	return fmt.Sprintf("%s (%d CPUs), Linux %s, %s, load %.1f before", m.CPU, m.CPUs, m.Kernel, m.Go, m.Load)
 }
 
 func thisMachine() (machine, error) {
@@ -30,9 +32,17 @@ func thisMachine() (machine, error) {
 	if err != nil {
 		return machine{}, fmt.Errorf("read the CPU's name: %w", err)
 	}
-	return machine{
+	average, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return machine{}, fmt.Errorf("read the load: %w", err)
+	}
+	m := machine{
 		CPU: cpuName(string(text)), CPUs: runtime.NumCPU(), Kernel: unix.ByteSliceToString(name.Release[:]), Go: runtime.Version(),
-	}, nil
+	}
+	if _, err := fmt.Sscan(string(average), &m.Load); err != nil {
+		return machine{}, fmt.Errorf("read the load: %w", err)
+	}
+	return m, nil
 }
 
 // cpuName finds the model in the text of /proc/cpuinfo; on arm64, which has none there, it is the architecture.

@@ -16,3 +16,11 @@ func TestCPUName(t *testing.T) {
 		t.Errorf("%q, want %q", got, runtime.GOARCH)
 	}
 }
+
+func TestThisMachine(t *testing.T) {
+	t.Parallel()
+	m, err := thisMachine()
+	if err != nil || m.CPU == "" || m.CPUs < 1 || m.Kernel == "" || m.Go != runtime.Version() || m.Load < 0 {
+		t.Errorf("%+v, %v", m, err)
+	}
+}

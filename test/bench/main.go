@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"time"
 )
 
 type options struct {
 	check  bool
 	json   string
+	docs   string
 	be     string
 	socket string
 	plan
@@ -40,10 +40,11 @@ func main() {
 	flag.IntVar(&o.live, "live", 5, "rounds in which programs are timed under real traffic")
 	flag.DurationVar(&o.traffic, "traffic", 100*time.Second, "how long traffic is sent with and without tracing, in all")
 	flag.DurationVar(&o.scale, "scale", 3*time.Second, "how long each of the agents is watched that differ in flows and pods")
-	flag.IntVar(&o.growth, "growth", 3, "pairs of agents with few and many flows and pods")
+	flag.IntVar(&o.growth, "growth", 5, "pairs of agents with few and many flows and pods")
 	flag.DurationVar(&o.watch, "watch", 123*time.Second, "how long the agent watches whose memory is measured; it keeps two minutes")
 	flag.DurationVar(&o.view, "view", 3*time.Second, "how long each of ten times is, in which the live view is measured")
 	flag.StringVar(&o.json, "json", "build/bench.json", "file for the numbers")
+	flag.StringVar(&o.docs, "docs", "", "page whose last run becomes this one, as docs/overhead.md")
 	flag.StringVar(&o.be, "be", "", "be one of the benchmark's `other` processes (it starts these itself)")
 	flag.StringVar(&o.socket, "socket", "", "the agent's, for the one of these that is its live view")
 	flag.Parse()
@@ -77,8 +78,13 @@ func run(ctx context.Context, o options) error {
 	if err := r.text(os.Stdout); err != nil {
 		return err
 	}
-	if err := save(r, o.json); err != nil {
+	if err := r.save(o.json); err != nil {
 		return err
+	}
+	if o.docs != "" {
+		if err := r.document(o.docs); err != nil {
+			return err
+		}
 	}
 	if o.check && len(r.Exceeded) > 0 {
 		return fmt.Errorf("%d limits are exceeded", len(r.Exceeded))
@@ -91,6 +97,9 @@ func measure(ctx context.Context, p plan, say func(string, ...any)) (r *report, 
 	r = &report{Repeat: p.repeat}
 	if r.Machine, err = thisMachine(); err != nil {
 		return nil, err
+	}
+	if r.Machine.Load > 0.5 {
+		say("this machine has other things to do (load %.1f): the numbers will be noisy", r.Machine.Load)
 	}
 	say("Go's benchmarks")
 	if r.Go, err = measureGo(ctx); err != nil {
@@ -107,7 +116,7 @@ func measure(ctx context.Context, p plan, say func(string, ...any)) (r *report, 
 	if r.Agent.Scale, err = measureScale(ctx, scaleLoads(p.scale)); err != nil {
 		return nil, err
 	}
-	if r.Agent.Growth, err = measureGrowth(ctx, p.growth, p.scale); err != nil {
+	if r.Agent.Growth, err = measureGrowth(ctx, p.growth, p.scale*2/3); err != nil {
 		return nil, err
 	}
 	long := longLoad(p.watch)
@@ -151,19 +160,4 @@ func (r *report) measureOverlay(ctx context.Context, p plan, say func(string, ..
 	say("the traffic itself, for %v", p.traffic)
 	r.Traffic, err = measureTraffic(ctx, o, watch, p.traffic, say)
 	return err
-}
-
-// save writes the numbers to a file, whose directory it makes.
-func save(r *report, name string) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return fmt.Errorf("make the directory of %s: %w", name, err)
-	}
-	file, err := os.Create(name)
-	if err != nil {
-		return fmt.Errorf("save the numbers: %w", err)
-	}
-	if err := errors.Join(r.json(file), file.Close()); err != nil {
-		return fmt.Errorf("save the numbers to %s: %w", name, err)
-	}
-	return nil
 }

@@ -17,9 +17,7 @@ type trafficResult struct {
 	Unit     string  `json:"unit"`
 	Ratio    float64 `json:"ratio"`  // to no tracer's rate in the same round: below 1 is slower; the median
 	Spread   float64 `json:"spread"` // of the ratios: the width of the middle half
-	// Low and High bound the ratio's median, each with a confidence of 95 %; nothing does with too few rounds.
-	Low     *float64 `json:"low"`
-	High    *float64 `json:"high"`
+	bounds
 	Limit   *float64 `json:"limit"`             // the least that the ratio may be
 	Verdict string   `json:"verdict,omitempty"` // of the limit
 }
@@ -84,46 +82,12 @@ func newTrafficResult(w *workload, m *mode, rates, without []float64) trafficRes
 		Workload: w.name, Mode: m.name, Unit: w.unit, Rate: math.Round(quartilesOf(slices.Clone(rates)).median),
 		Ratio: thousandths(q.median), Spread: thousandths(q.spread()),
 	}
-	low, high, bounded := medianBounds(ratios)
-	if bounded {
-		l, h := thousandths(low), thousandths(high)
-		r.Low, r.High = &l, &h
-	}
+	r.bounds = boundsOf(ratios)
 	if lower, ok := m.lower[w.name]; ok {
 		limit := 1 - lower
-		r.Limit = &limit
-		switch {
-		case bounded && low >= limit:
-			r.Verdict = holds
-		case bounded && high < limit:
-			r.Verdict = exceeded
-		default:
-			r.Verdict = notShown
-		}
+		r.Limit, r.Verdict = &limit, r.atLeast(limit)
 	}
 	return r
-}
-
-// medianBounds returns values that the median, of what the samples are drawn from, is above and below with a
-// confidence of 95 % each. They are samples themselves, of which so many lie beyond as would seldom do by chance, and
-// so nothing is supposed of how they are distributed. With fewer than five samples there are none.
-func medianBounds(sorted []float64) (low, high float64, ok bool) {
-	slices.Sort(sorted)
-	n := len(sorted)
-	// The probability that at most k of n are below the median.
-	chance, term := 0.0, math.Pow(0.5, float64(n))
-	beyond := 0
-	for k := range n {
-		if chance += term; chance > 0.05 {
-			break
-		}
-		beyond = k + 1
-		term *= float64(n-k) / float64(k+1)
-	}
-	if beyond == 0 {
-		return 0, 0, false
-	}
-	return sorted[beyond-1], sorted[n-beyond], true
 }
 
 func thousandths(x float64) float64 { return math.Round(x*1000) / 1000 }

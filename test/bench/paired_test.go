@@ -5,31 +5,6 @@ import (
 	"time"
 )
 
-func TestMedianBounds(t *testing.T) {
-	t.Parallel()
-	count := func(n int) (list []float64) {
-		for i := range n {
-			list = append(list, float64(n-i))
-		}
-		return list
-	}
-	for _, test := range []struct {
-		samples   []float64
-		low, high float64
-	}{
-		{count(4), 0, 0},
-		{count(5), 1, 5},     // 1/32
-		{count(8), 2, 7},     // 9/256; with the third it would be 37/256
-		{count(20), 6, 15},   // 21,700/2^20; with the seventh 60,460
-		{count(100), 42, 59}, // by tables of the binomial distribution
-	} {
-		low, high, ok := medianBounds(test.samples)
-		if low != test.low || high != test.high || ok != (len(test.samples) > 4) {
-			t.Errorf("%d samples: %v to %v, want %v to %v", len(test.samples), low, high, test.low, test.high)
-		}
-	}
-}
-
 // TestVerdict has a machine whose rate doubles and halves, which must not matter, and noise, which must.
 func TestVerdict(t *testing.T) {
 	t.Parallel()

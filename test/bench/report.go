@@ -92,8 +92,8 @@ func (r *report) judge() {
 	r.note(verdict(long.ResidentBytes <= residentLimit), "agent: %.1f MiB resident, limit %d", mebibytes(long.ResidentBytes), residentLimit>>20)
 	rest := r.Agent.atRest()
 	r.note(aim(rest.CPUSeconds <= cpuLimit), "agent: %.2f s of CPU time for a million packets, limit %.1f", rest.CPUSeconds, cpuLimit)
-	growth := r.Agent.Growth.Ratio
-	r.note(verdict(growth <= growthLimit), "a packet costs %.2f times as much with many pods and flows as with one, limit %.2f", growth, growthLimit)
+	growth := r.Agent.Growth
+	r.note(growth.atMost(growthLimit), "a packet costs %.2f times as much with many pods and flows as with one, limit %.2f", growth.Ratio, growthLimit)
 	r.Exceeded = append(r.Exceeded, r.View.exceeded()...)
 }
 
@@ -145,14 +145,14 @@ func (p *program) verdict() string {
 }
 
 func (c *liveCost) verdict() string {
-	switch {
-	case c.Limit == nil:
+	if c.Limit == nil {
 		return ""
-	case c.Aim:
-		return aim(c.Ns <= *c.Limit)
-	default:
-		return verdict(c.Ns <= *c.Limit)
 	}
+	v := c.atMost(*c.Limit)
+	if c.Aim && v == exceeded {
+		return missed
+	}
+	return v
 }
 
 // atRest is the cost at the load that has a limit of CPU time.

@@ -14,9 +14,14 @@ func TestReport(t *testing.T) {
 	list := []scenario{{name: emptyName}, {name: clockName}, {name: "quick", limit: 2}, {name: "slow", limit: 2}, {name: "aimed", limit: 2, aim: true}, {name: wrapperName}, {name: "free"}}
 	times := [][]float64{{40, 80, 40}, {70, 110, 70}, {100, 139, 99}, {101, 141, 102}, {101, 141, 102}, {42, 82, 42}, {142, 182, 142}}
 	limit, least := 20.0, 0.95
+	surely := func(x float64) bounds { return bounds{&x, &x} }
 	r := report{
 		Memory: kernelMemory{KernelBytes: kernelLimit + 1},
-		Live:   []liveProgram{{Workload: smallUDP, Program: everyProgram, Unsampled: liveCost{Ns: 21, Limit: &limit}, Sampled: liveCost{Ns: 20, Limit: &limit}}},
+		Live: []liveProgram{{
+			Workload: smallUDP, Program: everyProgram,
+			Unsampled: liveCost{Ns: 21, Limit: &limit, bounds: surely(21)},
+			Sampled:   liveCost{Ns: 20, Limit: &limit, bounds: surely(20)},
+		}},
 		Traffic: []trafficResult{
 			{Workload: smallUDP, Mode: byDefault, Ratio: 0.9, Limit: &least, Verdict: exceeded},
 			{Workload: bulkTCP, Mode: byDefault, Ratio: 0.94, Limit: &least, Verdict: notShown},
@@ -24,7 +29,7 @@ func TestReport(t *testing.T) {
 		Agent: agentReport{
 			Long:   agentCost{nodeLoad: nodeLoad{Flows: 10}, Records: 20, ResidentBytes: residentLimit},
 			Scale:  []agentCost{{}, {CPUSeconds: 1.2}},
-			Growth: growth{Ratio: 1.2},
+			Growth: growth{Ratio: 1.2, bounds: surely(1.2)},
 		},
 		View: viewCost{Share: 0.051, FirstFrameMs: 299, AgentShare: 0.1},
 	}

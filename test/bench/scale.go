@@ -37,6 +37,7 @@ type growth struct {
 	Ratio  float64 `json:"ratio"` // the median of the rounds
 	Spread float64 `json:"spread"`
 	Rounds int     `json:"rounds"`
+	bounds
 }
 
 const growthLimit = 1.10
@@ -65,7 +66,7 @@ func measureGrowth(ctx context.Context, rounds int, watch time.Duration) (growth
 		ratios = append(ratios, costs[1].packetNs()/costs[0].packetNs())
 	}
 	q := quartilesOf(ratios)
-	return growth{thousandths(q.median), thousandths(q.spread()), rounds}, nil
+	return growth{thousandths(q.median), thousandths(q.spread()), rounds, boundsOf(ratios)}, nil
 }
 
 // packetNs is what a packet costs in all.

@@ -97,7 +97,7 @@ func (r *report) agentText(b *bytes.Buffer) {
 		rest.CPUSeconds, cpuLimit, aim(rest.CPUSeconds <= cpuLimit))
 	growth := r.Agent.Growth
 	fmt.Fprintf(b, "%-56s %10.2f  %.2f %s (spread %.2f, %d rounds)\n", "a packet's cost in 1,000 flows of 64 pods, times one's",
-		growth.Ratio, growthLimit, verdict(growth.Ratio <= growthLimit), growth.Spread, growth.Rounds)
+		growth.Ratio, growthLimit, growth.atMost(growthLimit), growth.Spread, growth.Rounds)
 	long := r.Agent.Long
 	fmt.Fprintf(b, "%-56s %10.1f  %d %s (at most %.1f)\n", fmt.Sprintf("resident MiB after %d packets of %d flows", long.Records, long.Flows),
 		mebibytes(long.ResidentBytes), residentLimit>>20, verdict(long.ResidentBytes <= residentLimit), mebibytes(long.PeakBytes))
@@ -107,7 +107,7 @@ func (r *report) viewText(b *bytes.Buffer) {
 	v := &r.View
 	fmt.Fprintf(b, "\nThe live view of as many flows, from an agent that takes %.1f %% of a core by itself\n", 100*v.AgentShare)
 	fmt.Fprintf(b, "%-28s %34.1f %%  %.0f %% %s\n", "of a core", 100*v.Share, 100*viewShareLimit, verdict(v.Share <= viewShareLimit))
-	fmt.Fprintf(b, "%-28s %36.1f  %d MiB %s\n", "resident", kibibytes(v.ResidentBytes), viewMemoryLimit>>20, verdict(v.ResidentBytes <= viewMemoryLimit))
+	fmt.Fprintf(b, "%-28s %32.1f MiB  %d MiB %s\n", "resident", mebibytes(v.ResidentBytes), viewMemoryLimit>>20, verdict(v.ResidentBytes <= viewMemoryLimit))
 	fmt.Fprintf(b, "%-28s %33.0f ms  %d ms %s\n", "to the first frame", v.FirstFrameMs, firstFrameLimit.Milliseconds(),
 		verdict(v.FirstFrameMs <= firstFrameLimit.Seconds()*1000))
 	fmt.Fprintf(b, "%-28s %34.1f %%  %.0f %% %s\n", "the agent takes more by", 100*v.AgentRise, 100*agentRiseLimit, verdict(v.AgentRise <= agentRiseLimit))
