@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +14,6 @@ import (
 	"tracer/internal/identity"
 	"tracer/internal/loader"
 )
-
-// settle is how long a record waits before it is named: what tells who had an address may come after the packet.
-const settle = time.Second
 
 // namer names addresses, and counts those that it could not.
 type namer interface {
@@ -101,7 +97,7 @@ func (f *agentFlags) start() (*node, error) {
 		return f.watchFlags.start()
 	}
 	a, err := agent.Start(agent.Options{
-		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: k, Settle: settle, Knows: k.Knows,
+		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: k, Learner: k,
 	})
 	if err != nil {
 		return nil, err

@@ -32,11 +32,9 @@ type Options struct {
 	Devices []string // patterns as device.Match takes them; none: all devices with a role
 	Namer   aggregate.Namer
 	Limits  governor.Limits // of what following packets may cost; zero fields mean the defaults
-	// Settle is how long records wait before they are named, for a Namer that learns late who had an address, and Knows
-	// tells whether it knows by now. 0 for a Namer that always knew.
-	Settle time.Duration
-	Knows  func(address netip.Addr, at time.Duration) bool
-	Log    *slog.Logger
+	// Learner is the Namer again, if it may learn late who had an address: records then wait for it.
+	Learner Learner
+	Log     *slog.Logger
 }
 
 // Agent traces until it is closed.
@@ -57,7 +55,7 @@ type Agent struct {
 // Start begins to trace the calling thread's network namespace. Patterns that match no device, a kernel that
 // cannot, a namespace that is taken are errors here. The caller runs and closes the Agent.
 func Start(options Options) (_ *Agent, err error) {
-	a := &Agent{options: options, started: time.Now(), waiting: waiting{settle: options.Settle, knows: options.Knows}}
+	a := &Agent{options: options, started: time.Now(), waiting: waiting{learner: options.Learner}}
 	if options.Log == nil {
 		a.options.Log = slog.Default()
 	}
@@ -78,7 +76,9 @@ func Start(options Options) (_ *Agent, err error) {
 	if a.loader, err = loader.New(options.Loader); err != nil {
 		return nil, err
 	}
-	if err = a.setDevices(a.watcher.State()); err != nil {
+	state := a.watcher.State()
+	a.waiting.setDevices(a.traced(state), 0)
+	if err = a.setDevices(state); err != nil {
 		return nil, err
 	}
 	a.read.Store(time.Now().UnixNano())
@@ -114,6 +114,9 @@ func (a *Agent) Close() error {
 // watch follows the devices.
 func (a *Agent) watch(ctx context.Context) error {
 	return a.watcher.Run(ctx, func(s device.State) {
+		if !s.Since.IsZero() {
+			a.waiting.setDevices(a.traced(s), Monotonic()-time.Since(s.Since))
+		}
 		if err := a.setDevices(s); err != nil {
 			a.options.Log.Error("cannot trace the devices as they are now", "err", err)
 		}
@@ -123,7 +126,6 @@ func (a *Agent) watch(ctx context.Context) error {
 func (a *Agent) setDevices(s device.State) error {
 	traced := a.traced(s)
 	a.counts.SetDevices(traced)
-	a.waiting.setDevices(traced)
 	return a.loader.SetDevices(traced, s.Addresses)
 }
 

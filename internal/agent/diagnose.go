@@ -37,9 +37,9 @@ func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Moment, error) {
 		return Moment{}, err
 	}
 	until := int64(Monotonic())
-	if a.options.Settle > 0 && a.waiting.passed.Load() > 0 {
+	if a.options.Learner != nil && a.waiting.passed.Load() > 0 {
 		// As long as the reader comes round; one that does not is told by health.
-		for end := m.Taken.Add(2 * a.options.Settle); a.waiting.passed.Load() < until && time.Now().Before(end); {
+		for end := m.Taken.Add(2 * settle); a.waiting.passed.Load() < until && time.Now().Before(end); {
 			time.Sleep(tick / 50)
 		}
 	}

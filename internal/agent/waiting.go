@@ -9,25 +9,43 @@ import (
 )
 
 const (
+	// settle is how long every record waits: as long as an event of the API server usually takes to us, and more.
+	settle = time.Second
 	// maxWaiting and maxUnnamed bound the records that wait. Beyond, the oldest is named by what is known.
 	maxWaiting = 16384
 	maxUnnamed = 2048
+	maxBehind  = 4096
 	// patience is how long a record waits for the name of a pod of this node: the kubelet tells the API server of a new
 	// pod's address a second or two after the pod has it.
 	patience = 5 * time.Second
 )
 
+// Learner is a Namer that may learn late who had an address. Its methods are called on the hot path.
+type Learner interface {
+	// Knows tells whether it is known by now who had the address at that time.
+	Knows(address netip.Addr, at time.Duration) bool
+	// Changed tells that at that time the address went from one pod's device to another, or that its device is gone.
+	Changed(address netip.Addr, at time.Duration)
+}
+
 // waiting holds records back for a while: what tells whose an address was at a packet's time may come after the packet,
 // be it that it is a new pod's or that it is its former holder's no longer.
 type waiting struct {
-	settle  time.Duration // for all records; 0 to hold none back
-	knows   func(netip.Addr, time.Duration) bool
-	pods    atomic.Pointer[map[int]bool] // the devices of pods
+	learner Learner // nil to hold none back
+	pods    atomic.Pointer[podDevices]
+	current *podDevices        // pods, as of the last batch
+	behind  map[netip.Addr]int // the device that each address is behind
 	settled queue
 	unnamed queue
 	ready   []record.Record
 	passed  atomic.Int64  // all records up to that time are through, unnamed ones aside
 	missed  atomic.Uint64 // records of a pod of this node that nobody named in time
+}
+
+// podDevices are those of pods at one time.
+type podDevices struct {
+	since    time.Duration
+	appeared map[int]time.Duration // when each came to be; 0 if it was there before us
 }
 
 // queue holds records in the order in which they came.
@@ -52,25 +70,27 @@ func (q *queue) pop() { q.head++ }
 
 // pass takes records, and hands on those that have waited long enough: in one batch, valid during the call.
 func (w *waiting) pass(batch []record.Record, now time.Duration, next func([]record.Record)) {
-	if w.settle == 0 {
+	if w.learner == nil {
 		next(batch)
 		return
 	}
 	w.ready = w.ready[:0]
+	w.follow()
 	w.unnamed.records = w.again(now)
 	for i := range batch {
 		if w.settled.len() >= maxWaiting {
 			w.release(w.settled.front(), now)
 			w.settled.pop()
 		}
+		w.tell(&batch[i])
 		w.settled.push(&batch[i])
 	}
-	for w.settled.len() > 0 && w.settled.front().Time+w.settle <= now {
+	for w.settled.len() > 0 && w.settled.front().Time+settle <= now {
 		w.release(w.settled.front(), now)
 		w.settled.pop()
 	}
 	next(w.ready)
-	w.passed.Store(int64(now - w.settle))
+	w.passed.Store(int64(now - settle))
 }
 
 // release hands a record on, or lets it wait for its name.
@@ -103,24 +123,87 @@ func (w *waiting) again(now time.Duration) []record.Record {
 	return kept
 }
 
-// unknown tells whether a pod of this node sent the packet, or gets it, that nobody names yet.
-func (w *waiting) unknown(r *record.Record) bool {
-	pods := w.pods.Load()
-	if pods == nil || r.Len == 0 {
-		return false
+// ends are the addresses in a record that are pods' of this node by the devices passed: the sender's, the receiver's.
+func (w *waiting) ends(r *record.Record, yield func(ifindex int, appeared time.Duration, address netip.Addr)) {
+	if w.current == nil || r.Len == 0 {
+		return
 	}
 	first, last := &r.Hops[0], &r.Hops[r.Len-1]
-	return (*pods)[first.Ifindex] && first.Hook == record.Ingress && !w.knows(r.First.Source.Addr(), r.Start()) ||
-		(*pods)[last.Ifindex] && last.Hook != record.Ingress && !w.knows(r.Last.Destination.Addr(), r.Start())
+	if d, ok := w.current.appeared[first.Ifindex]; ok && first.Hook == record.Ingress {
+		yield(first.Ifindex, d, r.First.Source.Addr())
+	}
+	if d, ok := w.current.appeared[last.Ifindex]; ok && last.Hook != record.Ingress {
+		yield(last.Ifindex, d, r.Last.Destination.Addr())
+	}
 }
 
-// setDevices says which devices there are.
-func (w *waiting) setDevices(devices []record.Device) {
-	pods := map[int]bool{}
-	for i := range devices {
-		if devices[i].Role == record.RolePod {
-			pods[devices[i].Index] = true
+// unknown tells whether a pod of this node sent the packet, or gets it, that nobody names yet.
+func (w *waiting) unknown(r *record.Record) (unknown bool) {
+	w.ends(r, func(_ int, _ time.Duration, address netip.Addr) {
+		unknown = unknown || !w.learner.Knows(address, r.Start())
+	})
+	return unknown
+}
+
+// tell lets the learner know of new devices' addresses. An address stays behind the device at which it was seen first, as
+// long as that is there: others' addresses may come out of a pod too.
+func (w *waiting) tell(r *record.Record) {
+	w.ends(r, func(ifindex int, appeared time.Duration, address netip.Addr) {
+		before, known := w.behind[address]
+		if known {
+			if before == ifindex {
+				return
+			}
+			if _, there := w.current.appeared[before]; there {
+				return
+			}
+		}
+		if len(w.behind) >= maxBehind {
+			clear(w.behind)
+		}
+		if w.behind == nil {
+			w.behind = map[netip.Addr]int{}
+		}
+		w.behind[address] = ifindex
+		if appeared != 0 {
+			w.learner.Changed(address, appeared)
+		}
+	})
+}
+
+// follow takes up which devices there are, and tells the learner which addresses are behind none of them any more.
+func (w *waiting) follow() {
+	now := w.pods.Load()
+	if now == w.current {
+		return
+	}
+	w.current = now
+	for address, ifindex := range w.behind {
+		if _, there := now.appeared[ifindex]; !there {
+			delete(w.behind, address)
+			w.learner.Changed(address, now.since)
 		}
 	}
-	w.pods.Store(&pods)
+}
+
+// setDevices says which devices there are since when. Only those that come later are known to be new.
+func (w *waiting) setDevices(devices []record.Device, since time.Duration) {
+	before := w.pods.Load()
+	pods := &podDevices{since: since, appeared: map[int]time.Duration{}}
+	for i := range devices {
+		index := devices[i].Index
+		if devices[i].Role != record.RolePod {
+			continue
+		}
+		if before != nil {
+			known, ok := before.appeared[index]
+			if !ok {
+				known = since
+			}
+			pods.appeared[index] = known
+		} else {
+			pods.appeared[index] = 0
+		}
+	}
+	w.pods.Store(pods)
 }

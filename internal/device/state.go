@@ -18,6 +18,8 @@ type State struct {
 	// Addresses are those of the namespace itself, loopback's and link-local ones not among them, in order. The
 	// addresses of Services that kube-proxy puts on kube-ipvs0 are not: what is sent there goes on to a pod.
 	Addresses []netip.Addr
+	// Since is when the kernel announced the first of the changes that led here; zero if nothing has changed.
+	Since time.Time
 }
 
 // List reads the state of the calling thread's network namespace once.

@@ -106,6 +106,7 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 	last := w.State()
 	publish(last)
 	var read <-chan time.Time
+	var since time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -117,6 +118,7 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 			return err
 		case <-changed:
 			if read == nil {
+				since = w.options.Now()
 				read = time.After(settle)
 			}
 		case <-read:
@@ -129,6 +131,7 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 				read = time.After(retryAfter)
 				continue
 			}
+			next.Since = since
 			if !sameConfiguration(last, next) {
 				publish(next)
 			}

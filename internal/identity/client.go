@@ -98,17 +98,20 @@ func (r resource) client(config *rest.Config, transport *http.Client) (*rest.RES
 // httpClient is one for all kinds, so that they share a connection.
 func httpClient(config *rest.Config) (*http.Client, error) {
 	config = rest.CopyConfig(config)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return impatient{next} })
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return impatient{next, answerWithin} })
 	return rest.HTTPClientFor(config)
 }
 
 // impatient ends a request to which no answer begins.
-type impatient struct{ next http.RoundTripper }
+type impatient struct {
+	next   http.RoundTripper
+	within time.Duration
+}
 
 func (i impatient) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
-	timer := time.AfterFunc(answerWithin, func() {
-		cancel(fmt.Errorf("no answer from %s within %v", r.URL.Host, answerWithin))
+	timer := time.AfterFunc(i.within, func() {
+		cancel(fmt.Errorf("no answer from %s within %v", r.URL.Host, i.within))
 	})
 	response, err := i.next.RoundTrip(r.WithContext(ctx))
 	timer.Stop()

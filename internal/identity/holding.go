@@ -30,12 +30,14 @@ const (
 
 // holder is somebody who has, or had, an address. All times are CLOCK_MONOTONIC.
 type holder struct {
-	uid  string
-	rank rank
-	id   *aggregate.Identity
-	from time.Duration // not before that
-	sure time.Duration // from then on certainly
-	to   time.Duration // forever, as long as the address is held
+	uid   string
+	rank  rank
+	local bool // a pod of this node
+	id    *aggregate.Identity
+	from  time.Duration // not before that
+	sure  time.Duration // from then on certainly
+	to    time.Duration // forever, as long as the address is held
+	seen  time.Duration // when we were told first
 }
 
 func (h *holder) covers(at time.Duration) bool { return h.from <= at && at < h.to }
@@ -44,24 +46,30 @@ func (h *holder) covers(at time.Duration) bool { return h.from <= at && at < h.t
 // replaced and never changed.
 type holdings struct {
 	mu        sync.RWMutex
-	addresses map[netip.Addr]*[]holder
+	addresses map[netip.Addr]*holding
+}
+
+// holding is who had an address, in the order in which we were told.
+type holding struct {
+	holders []holder
+	fresh   time.Duration // when the device behind which it is changed last: no earlier pod has it from then on
 }
 
 // at is who held the address then. claimed tells, where it is nobody, that the address is or was somebody's.
 func (s *holdings) at(address netip.Addr, at time.Duration) (id *aggregate.Identity, claimed bool) {
 	s.mu.RLock()
-	list := s.addresses[address]
+	x := s.addresses[address]
 	s.mu.RUnlock()
-	if list == nil {
+	if x == nil {
 		return nil, false
 	}
-	if len(*list) == 1 {
-		if h := &(*list)[0]; h.covers(at) {
+	if len(x.holders) == 1 {
+		if h := &x.holders[0]; h.covers(at) {
 			return h.id, true
 		}
 		return nil, true
 	}
-	return settle(*list, at), true
+	return settle(x.holders, at), true
 }
 
 // settle decides between several holders. Of two equal ones whose times overlap the first one's end was noticed late;
@@ -102,17 +110,24 @@ func settle(list []holder, at time.Duration) *aggregate.Identity {
 func (s *holdings) claim(address netip.Addr, h holder, proven bool, now time.Duration) (rivals int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h.to = forever
+	h.to, h.seen = forever, now
 	if s.addresses == nil {
-		s.addresses = map[netip.Addr]*[]holder{}
+		s.addresses = map[netip.Addr]*holding{}
 	}
+	x := &holding{}
 	var list []holder
 	if old := s.addresses[address]; old != nil {
-		for _, o := range *old {
+		if x.fresh = old.fresh; h.local {
+			h.from = max(h.from, x.fresh)
+		}
+		for _, o := range old.holders {
 			switch {
 			case o.uid == h.uid && o.rank == h.rank:
+				if o.to != forever && !(proven && h.from+time.Second >= x.fresh) {
+					return 0 // he lost it, and nothing shows that he has it again
+				}
 				if o.to == forever {
-					h.from, h.sure = min(h.from, o.from), min(h.sure, o.sure)
+					h.from, h.sure, h.seen = min(h.from, o.from), min(h.sure, o.sure), o.seen
 				}
 				continue
 			case o.to < now-remembered:
@@ -129,9 +144,37 @@ func (s *holdings) claim(address netip.Addr, h holder, proven bool, now time.Dur
 		slices.SortStableFunc(list, func(a, b holder) int { return int(min(max(b.to-a.to, -1), 1)) })
 		list = list[:maxHolders-1]
 	}
-	list = append(list, h)
-	s.addresses[address] = &list
+	h.sure = max(h.sure, h.from)
+	x.holders = append(list, h)
+	s.addresses[address] = x
 	return rivals
+}
+
+// changed notes that the device behind which the address was is gone, or another one is there. Whoever was known to have
+// it before has it no longer, even if nobody has said yet that he is gone.
+func (s *holdings) changed(address netip.Addr, at time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.addresses[address]
+	if old == nil {
+		if s.addresses == nil {
+			s.addresses = map[netip.Addr]*holding{}
+		}
+		s.addresses[address] = &holding{fresh: at}
+		return
+	}
+	if old.fresh >= at {
+		return
+	}
+	x := &holding{holders: slices.Clone(old.holders), fresh: at}
+	for i := range x.holders {
+		if h := &x.holders[i]; h.local && h.seen < at {
+			h.to = min(h.to, at)
+		} else if h.local {
+			h.from = max(h.from, at)
+		}
+	}
+	s.addresses[address] = x
 }
 
 // release notes that somebody has the address no longer. end is when, forever to forget that he ever had it.
@@ -142,8 +185,8 @@ func (s *holdings) release(address netip.Addr, uid string, of rank, end time.Dur
 	if old == nil {
 		return
 	}
-	list := make([]holder, 0, len(*old))
-	for _, o := range *old {
+	list := make([]holder, 0, len(old.holders))
+	for _, o := range old.holders {
 		if o.uid == uid && o.rank == of {
 			if end == forever {
 				continue
@@ -152,11 +195,11 @@ func (s *holdings) release(address netip.Addr, uid string, of rank, end time.Dur
 		}
 		list = append(list, o)
 	}
-	if len(list) == 0 {
+	if len(list) == 0 && old.fresh == 0 {
 		delete(s.addresses, address)
 		return
 	}
-	s.addresses[address] = &list
+	s.addresses[address] = &holding{holders: list, fresh: old.fresh}
 }
 
 // forget drops those who ended so long ago that no packet asks for them.
@@ -164,13 +207,13 @@ func (s *holdings) forget(now time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := func(h holder) bool { return h.to < now-remembered }
-	for address, list := range s.addresses {
-		if !slices.ContainsFunc(*list, old) {
+	for address, x := range s.addresses {
+		if len(x.holders) > 0 && !slices.ContainsFunc(x.holders, old) {
 			continue
 		}
-		if kept := slices.DeleteFunc(slices.Clone(*list), old); len(kept) > 0 {
-			s.addresses[address] = &kept
-		} else {
+		if kept := slices.DeleteFunc(slices.Clone(x.holders), old); len(kept) > 0 {
+			s.addresses[address] = &holding{holders: kept, fresh: x.fresh}
+		} else if x.fresh < now-remembered {
 			delete(s.addresses, address)
 		}
 	}
@@ -180,8 +223,8 @@ func (s *holdings) forget(now time.Duration) {
 func (s *holdings) held(yield func(netip.Addr, holder)) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for address, list := range s.addresses {
-		for _, h := range *list {
+	for address, x := range s.addresses {
+		for _, h := range x.holders {
 			if h.to == forever {
 				yield(address, h)
 			}

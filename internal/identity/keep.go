@@ -96,12 +96,13 @@ func (k *Kubernetes) restore() {
 		return
 	}
 	for _, n := range state.Names {
-		if n.Rank == pod && n.ID.Node == k.options.Node && state.Boot != boot {
+		local := n.Rank == pod && n.ID.Node == k.options.Node
+		if local && state.Boot != boot {
 			continue
 		}
 		id := n.ID
 		id.Stale = true
-		k.holdings.claim(n.Address, holder{uid: n.UID, rank: n.Rank, id: &id}, true, 0)
+		k.holdings.claim(n.Address, holder{uid: n.UID, rank: n.Rank, local: local, id: &id}, true, 0)
 		k.stale.Store(true)
 	}
 }

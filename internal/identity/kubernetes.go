@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 
 	"tracer/internal/aggregate"
@@ -239,8 +238,9 @@ func (k *Kubernetes) Lookup(address netip.Addr, at time.Duration) aggregate.Iden
 	if id := k.options.Networks.find(address); id != nil {
 		return *id
 	}
-	if k.options.Scope == NodeScope && (address.IsPrivate() || shared.Contains(address)) || address.IsLinkLocalUnicast() {
-		return aggregate.Identity{Workload: unknownWorkload} // a pod elsewhere, for all we know
+	if address.IsLinkLocalUnicast() || address.IsMulticast() ||
+		k.options.Scope == NodeScope && (address.IsPrivate() || shared.Contains(address)) { // a pod elsewhere, for all we know
+		return aggregate.Identity{Workload: unknownWorkload}
 	}
 	return aggregate.Identity{Workload: externalWorkload}
 }
@@ -254,11 +254,17 @@ func (k *Kubernetes) Knows(address netip.Addr, at time.Duration) bool {
 	return id != nil
 }
 
+// Changed tells that the address went from one pod's device on this node to another, or that its device is gone: the
+// kernel knows before the API server.
+func (k *Kubernetes) Changed(address netip.Addr, at time.Duration) {
+	k.holdings.changed(address.Unmap().WithZone(""), at)
+}
+
 // LocalPods are the addresses that this node's pods have now.
 func (k *Kubernetes) LocalPods() []netip.Addr {
 	var list []netip.Addr
 	k.holdings.held(func(a netip.Addr, h holder) {
-		if h.rank == pod && h.id.Node == k.options.Node {
+		if h.local {
 			list = append(list, a)
 		}
 	})
@@ -288,5 +294,3 @@ func (k *Kubernetes) Status() KubernetesStatus {
 
 // Misses is how many look-ups found nobody though the address is somebody's.
 func (k *Kubernetes) Misses() uint64 { return k.misses.Load() }
-
-var _ runtime.Object = (*facts)(nil)

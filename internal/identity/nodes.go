@@ -6,14 +6,11 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-
-	"tracer/internal/aggregate"
 )
 
 // Nodes are the nodes' addresses, as far as this node's own routes tell: nothing in the cluster needs to be asked.
 type Nodes struct {
 	addresses map[netip.Addr]bool
-	own       []netip.Addr
 	networks  []netip.Prefix // that hold nodes and no pods
 }
 
@@ -50,12 +47,11 @@ func newNodes(addresses []netlink.Addr, routes []netlink.Route) *Nodes {
 	}
 	for _, a := range addresses {
 		p, ok := prefix(a.IPNet)
-		if !ok || p.Addr().IsLoopback() || p.Addr().IsLinkLocalUnicast() {
+		if !ok || p.Addr().IsLoopback() {
 			continue
 		}
 		n.addresses[p.Addr()] = true
-		n.own = append(n.own, p.Addr())
-		if uplinks[a.LinkIndex] && !p.IsSingleIP() {
+		if uplinks[a.LinkIndex] && !p.IsSingleIP() && !p.Addr().IsLinkLocalUnicast() {
 			n.networks = append(n.networks, p.Masked())
 		}
 	}
@@ -123,5 +119,3 @@ func (k *Kubernetes) isNode(a netip.Addr) bool {
 	}
 	return false
 }
-
-var _ = aggregate.Identity{}

@@ -152,7 +152,9 @@ func (k *Kubernetes) claimPod(p *podFact, at time.Duration) {
 		}
 	}
 	for _, a := range p.ips {
-		if k.holdings.claim(a, holder{uid: p.uid, rank: pod, id: p.id, from: from, sure: sure}, p.proven, at) > 0 {
+		if k.holdings.claim(a, holder{
+			uid: p.uid, rank: pod, local: p.id.Node == k.options.Node, id: p.id, from: from, sure: sure,
+		}, p.proven, at) > 0 {
 			k.conflicts.Add(1)
 			k.log.Warn("two pods have one address; nobody is named until one of them is gone", "address", a,
 				"pod", p.Namespace+"/"+p.Name)

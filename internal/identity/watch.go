@@ -29,10 +29,13 @@ const listWithin = 2 * time.Minute
 type fact interface {
 	runtime.Object
 	metav1.ObjectMetaAccessor
+	stripped() // tells a fact from an object, which has all else too
 }
 
 // bare gives a fact what makes it an object to the reflector.
 type bare struct{ metav1.ObjectMeta }
+
+func (bare) stripped() {}
 
 func (bare) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
 

@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"tracer/internal/record"
+)
+
+// learned is a Learner that the test tells what it knows.
+type learned struct {
+	known   map[netip.Addr]bool
+	changes map[netip.Addr]time.Duration
+}
+
+func (l *learned) Knows(a netip.Addr, _ time.Duration) bool { return l.known[a] }
+func (l *learned) Changed(a netip.Addr, at time.Duration)   { l.changes[a] = at }
+
+var (
+	podAddress  = netip.MustParseAddr("10.244.1.2")
+	peerAddress = netip.MustParseAddr("10.244.2.2")
+)
+
+// sent is a record of a packet that a pod behind that device sent.
+func sent(ifindex int, at time.Duration) record.Record {
+	r := record.Record{Kind: record.Finished, Time: at, Len: 2}
+	r.First.Source = netip.AddrPortFrom(podAddress, 1)
+	r.First.Destination = netip.AddrPortFrom(peerAddress, 2)
+	r.Last = r.First
+	r.Hops[0] = record.Hop{Hook: record.Ingress, Ifindex: ifindex, Time: at}
+	r.Hops[1] = record.Hop{Hook: record.Xmit, Ifindex: 1, Time: at}
+	return r
+}
+
+func podDevice(indexes ...int) []record.Device {
+	list := []record.Device{{Index: 1, Role: record.RoleUplink}}
+	for _, i := range indexes {
+		list = append(list, record.Device{Index: i, Role: record.RolePod})
+	}
+	return list
+}
+
+// through are the times of the records that come through.
+func through(w *waiting, now time.Duration, records ...record.Record) (times []time.Duration) {
+	w.pass(records, now, func(batch []record.Record) {
+		for i := range batch {
+			times = append(times, batch[i].Time)
+		}
+	})
+	return times
+}
+
+func TestNothingWaitsWithoutLearner(t *testing.T) {
+	t.Parallel()
+	var w waiting
+	if got := through(&w, 0, sent(7, time.Hour)); len(got) != 1 {
+		t.Errorf("passed %v", got)
+	}
+}
+
+func TestRecordsWaitForNames(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	l := &learned{known: map[netip.Addr]bool{}, changes: map[netip.Addr]time.Duration{}}
+	w := &waiting{learner: l}
+	w.setDevices(podDevice(7), 0)
+	expect := func(got, want []time.Duration) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("passed %v, want %v", got, want)
+		}
+	}
+	other := sent(1, 10*s) // not a pod's
+	expect(through(w, 10*s, sent(7, 10*s), other), nil)
+	expect(through(w, 11*s, sent(7, 11*s)), []time.Duration{10 * s}) // the other
+	expect(through(w, 12*s), nil)                                    // both of the pod's wait for its name
+	expect(through(w, 15*s), []time.Duration{10 * s})                // in vain
+	if w.missed.Load() != 1 {
+		t.Errorf("%d missed", w.missed.Load())
+	}
+	l.known[podAddress] = true
+	expect(through(w, 15*s), []time.Duration{11 * s})
+	expect(through(w, 16*s, sent(7, 16*s)), nil)
+	expect(through(w, 17*s-1), nil)
+	expect(through(w, 17*s), []time.Duration{16 * s})
+	if got := w.passed.Load(); got != int64(16*s) {
+		t.Errorf("passed up to %d", got)
+	}
+	if w.missed.Load() != 1 {
+		t.Errorf("%d missed", w.missed.Load())
+	}
+}
+
+func TestWaitingIsBounded(t *testing.T) {
+	t.Parallel()
+	l := &learned{known: map[netip.Addr]bool{}, changes: map[netip.Addr]time.Duration{}}
+	w := &waiting{learner: l}
+	w.setDevices(podDevice(7), 0)
+	const n = maxWaiting + maxUnnamed + 100
+	count := 0
+	for left := n; left > 0; left -= 256 {
+		count += len(through(w, time.Second, slices.Repeat([]record.Record{sent(7, time.Second)}, min(left, 256))...))
+	}
+	if count != 100 || w.missed.Load() != 100 {
+		t.Errorf("%d came through, %d without a name; want 100", count, w.missed.Load())
+	}
+	if count += len(through(w, time.Hour)); count != n {
+		t.Errorf("%d of %d came through", count, n)
+	}
+	if c := cap(w.settled.records); c > 3*maxWaiting {
+		t.Errorf("room for %d records", c)
+	}
+}
+
+func TestDevicesTellOfChanges(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	l := &learned{known: map[netip.Addr]bool{podAddress: true}, changes: map[netip.Addr]time.Duration{}}
+	w := &waiting{learner: l}
+	expect := func(what string, want time.Duration) {
+		t.Helper()
+		if got := l.changes[podAddress]; got != want {
+			t.Errorf("%s: changed at %v, want %v", what, got, want)
+		}
+	}
+	w.setDevices(podDevice(7), 0)
+	through(w, 10*s, sent(7, 10*s))
+	expect("a device that was there before us", 0)
+	w.setDevices(podDevice(7, 8), 20*s)
+	through(w, 21*s, sent(8, 21*s))
+	expect("another pod sends with the address of one that is there", 0)
+	w.setDevices(podDevice(8), 30*s)
+	through(w, 31*s)
+	expect("the device is gone", 30*s)
+	w.setDevices(podDevice(8, 9), 40*s)
+	through(w, 42*s, sent(9, 42*s))
+	expect("a new device has it", 40*s)
+	through(w, 43*s, sent(9, 43*s))
+	expect("and goes on having it", 40*s)
+}

@@ -1,0 +1,142 @@
+package identity
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"tracer/internal/aggregate"
+)
+
+var anAddress = netip.MustParseAddr("10.0.0.1")
+
+// named is a holder of that name, which is its identifier too.
+func named(name string, r rank, from, sure time.Duration) holder {
+	return holder{uid: name, rank: r, local: r == pod, id: &aggregate.Identity{Workload: name}, from: from, sure: sure}
+}
+
+func TestHoldings(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	for _, test := range []struct {
+		name string
+		do   func(*holdings)
+		want map[time.Duration]string // by time; "" is nobody
+	}{
+		{"one", func(h *holdings) {
+			h.claim(anAddress, named("a", pod, 2*s, 3*s), true, 3*s)
+		}, map[time.Duration]string{1 * s: "", 2 * s: "a", 3 * s: "a", 900 * s: "a"}},
+		{"one after the other", func(h *holdings) {
+			h.claim(anAddress, named("a", pod, 0, 0), true, 0)
+			h.release(anAddress, "a", pod, 5*s)
+			h.claim(anAddress, named("b", pod, 7*s, 8*s), true, 9*s)
+		}, map[time.Duration]string{4 * s: "a", 5 * s: "", 6 * s: "", 7 * s: "b", 8 * s: "b"}},
+		{"without proof it begins where the other ended", func(h *holdings) {
+			h.claim(anAddress, named("a", pod, 0, 0), true, 0)
+			h.release(anAddress, "a", pod, 5*s)
+			h.claim(anAddress, named("b", pod, 2*s, 9*s), false, 9*s)
+		}, map[time.Duration]string{4 * s: "a", 5 * s: "b", 9 * s: "b"}},
+		{"the end is told late", func(h *holdings) {
+			h.claim(anAddress, named("a", pod, 0, 0), true, 0)
+			h.claim(anAddress, named("b", pod, 5*s, 6*s), true, 8*s)
+			h.release(anAddress, "a", pod, 9*s)
+		}, map[time.Duration]string{4 * s: "a", 5 * s: "", 6 * s: "b", 8 * s: "b", 9 * s: "b"}},
+		{"two at once", func(h *holdings) {
+			h.claim(anAddress, named("a", pod, 0, 0), true, 0)
+			h.claim(anAddress, named("b", pod, 5*s, 6*s), true, 8*s)
+		}, map[time.Duration]string{4 * s: "a", 5 * s: "", 6 * s: "", 9 * s: ""}},
+		{"two at once, told in the other order", func(h *holdings) {
+			h.claim(anAddress, named("b", pod, 5*s, 6*s), true, 8*s)
+			h.claim(anAddress, named("a", pod, 0, 0), true, 9*s)
+		}, map[time.Duration]string{4 * s: "a", 5 * s: "", 9 * s: ""}},
+		{"three", func(h *holdings) {
+			h.claim(anAddress, named("a", pod, 0, 0), true, 0)
+			h.release(anAddress, "a", pod, 2*s)
+			h.claim(anAddress, named("b", pod, 2*s, 2*s), true, 2*s)
+			h.release(anAddress, "b", pod, 4*s)
+			h.claim(anAddress, named("c", pod, 4*s, 4*s), true, 4*s)
+		}, map[time.Duration]string{1 * s: "a", 3 * s: "b", 5 * s: "c"}},
+		{"the higher rank counts", func(h *holdings) {
+			h.claim(anAddress, named("service", service, 0, 0), true, 0)
+			h.claim(anAddress, named("endpoint", endpoint, 0, 0), true, 0)
+			h.claim(anAddress, named("pod", pod, 5*s, 5*s), true, 0)
+		}, map[time.Duration]string{4 * s: "endpoint", 5 * s: "pod"}},
+		{"forgotten as if it had not been", func(h *holdings) {
+			h.claim(anAddress, named("a", pod, 0, 0), true, 0)
+			h.release(anAddress, "a", pod, forever)
+		}, map[time.Duration]string{1 * s: ""}},
+		{"the device is gone before anybody says so", func(h *holdings) {
+			h.claim(anAddress, named("a", pod, 0, 0), true, 0)
+			h.changed(anAddress, 3*s)
+			h.claim(anAddress, named("a", pod, 0, 0), false, 4*s) // an event that was under way
+		}, map[time.Duration]string{2 * s: "a", 3 * s: "", 9 * s: ""}},
+		{"another device, and both events late", func(h *holdings) {
+			h.claim(anAddress, named("a", pod, 0, 0), true, 0)
+			h.changed(anAddress, 3*s)
+			h.claim(anAddress, named("b", pod, 2*s, 3*s), true, 6*s)
+			h.release(anAddress, "a", pod, 5*s)
+		}, map[time.Duration]string{2 * s: "a", 2500 * time.Millisecond: "a", 3 * s: "b", 9 * s: "b"}},
+		{"the same pod behind another device", func(h *holdings) {
+			h.claim(anAddress, named("a", pod, 0, 0), true, 0)
+			h.changed(anAddress, 3*s)
+			h.claim(anAddress, named("a", pod, 3*s, 4*s), true, 5*s) // its container began again
+		}, map[time.Duration]string{4 * s: "a"}},
+		{"a device that came before the pod was known", func(h *holdings) {
+			h.changed(anAddress, 3*s)
+			h.claim(anAddress, named("a", pod, 1*s, 2*s), true, 5*s)
+		}, map[time.Duration]string{2 * s: "", 3 * s: "a"}},
+	} {
+		var h holdings
+		test.do(&h)
+		for at, want := range test.want {
+			got := ""
+			if id, _ := h.at(anAddress, at); id != nil {
+				got = id.Workload
+			}
+			if got != want {
+				t.Errorf("%s: at %v it is %q's, want %q", test.name, at, got, want)
+			}
+		}
+	}
+}
+
+func TestHoldingsAreBounded(t *testing.T) {
+	t.Parallel()
+	var h holdings
+	for i := range 100 {
+		at := time.Duration(i) * time.Second
+		name := string(rune('A' + i))
+		h.claim(anAddress, named(name, pod, at, at), true, at)
+		h.release(anAddress, name, pod, at+time.Second)
+	}
+	if n := len(h.addresses[anAddress].holders); n > maxHolders {
+		t.Errorf("%d holders", n)
+	}
+	if id, _ := h.at(anAddress, 99*time.Second); id == nil || id.Workload != string(rune('A'+99)) {
+		t.Errorf("the last is %+v", id)
+	}
+	h.forget(100*time.Second + remembered + time.Nanosecond)
+	if len(h.addresses) != 0 {
+		t.Errorf("%d addresses are kept", len(h.addresses))
+	}
+	if _, claimed := h.at(anAddress, 0); claimed {
+		t.Error("a forgotten address is somebody's")
+	}
+}
+
+func TestRivals(t *testing.T) {
+	t.Parallel()
+	var h holdings
+	if n := h.claim(anAddress, named("a", pod, 0, 0), true, 0); n != 0 {
+		t.Errorf("%d rivals of the only one", n)
+	}
+	if n := h.claim(anAddress, named("a", pod, 0, 0), true, 0); n != 0 {
+		t.Errorf("%d rivals, itself among them", n)
+	}
+	if n := h.claim(anAddress, named("x", endpoint, 0, 0), true, 0); n != 0 {
+		t.Errorf("%d rivals of another rank", n)
+	}
+	if n := h.claim(anAddress, named("b", pod, 0, 0), true, 0); n != 1 {
+		t.Errorf("%d rivals of the second", n)
+	}
+}
