@@ -1,7 +1,7 @@
 // Command image packs static binaries into one OCI image for several architectures, with the configuration that the
 // Dockerfile gives, as an archive. It needs no container runtime.
 //
-//	image -version V -output FILE DIR...
+//	image [-name NAME] [-entrypoint PATH] -version V -output FILE DIR...
 //
 // Each DIR is named after its GOARCH and holds the files of the image's root.
 package main
@@ -24,19 +24,21 @@ import (
 )
 
 func main() {
+	name := flag.String("name", "docker.io/library/tracer", "the image's name")
+	entrypoint := flag.String("entrypoint", "/tracer", "path of the program, that is started with the argument agent if it is this one")
 	version := flag.String("version", "unknown", "version of what is packed, and the image's tag")
 	output := flag.String("output", "image.tar", "archive to write")
 	flag.Parse()
-	if err := run(*version, *output, flag.Args()); err != nil {
+	if err := run(*name, *entrypoint, *version, *output, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "image:", err)
 		os.Exit(1)
 	}
 }
 
-func run(version, output string, roots []string) error {
+func run(name, entrypoint, version, output string, roots []string) error {
 	index := v1.ImageIndex(mutate.IndexMediaType(empty.Index, types.OCIImageIndex))
 	for _, root := range roots {
-		image, platform, err := pack(root, version)
+		image, platform, err := pack(root, entrypoint, version)
 		if err != nil {
 			return fmt.Errorf("pack %s: %w", root, err)
 		}
@@ -58,7 +60,7 @@ func run(version, output string, roots []string) error {
 	// An archive's outer index names the image; the inner one lists its architectures.
 	if err := path.AppendIndex(index, layout.WithAnnotations(map[string]string{
 		"org.opencontainers.image.ref.name": version,
-		"io.containerd.image.name":          "tracer:" + version,
+		"io.containerd.image.name":          name + ":" + version,
 	})); err != nil {
 		return fmt.Errorf("write layout: %w", err)
 	}
@@ -67,7 +69,7 @@ func run(version, output string, roots []string) error {
 
 // pack makes the image of one architecture. It depends on the files' content alone: no times, no
 // owners, no umask.
-func pack(root, version string) (v1.Image, *v1.Platform, error) {
+func pack(root, entrypoint, version string) (v1.Image, *v1.Platform, error) {
 	var content bytes.Buffer
 	if err := writeLayer(&content, root); err != nil {
 		return nil, nil, err
@@ -78,6 +80,10 @@ func pack(root, version string) (v1.Image, *v1.Platform, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	var arguments []string
+	if entrypoint == "/tracer" {
+		arguments = []string{"agent"}
+	}
 	platform := &v1.Platform{OS: "linux", Architecture: filepath.Base(root)}
 	image, err := mutate.ConfigFile(mutate.MediaType(empty.Image, types.OCIManifestSchema1), &v1.ConfigFile{
 		OS:           platform.OS,
@@ -85,8 +91,8 @@ func pack(root, version string) (v1.Image, *v1.Platform, error) {
 		RootFS:       v1.RootFS{Type: "layers"},
 		Config: v1.Config{
 			User:       "0",
-			Entrypoint: []string{"/tracer"},
-			Cmd:        []string{"agent"},
+			Entrypoint: []string{entrypoint},
+			Cmd:        arguments,
 			Labels:     map[string]string{"org.opencontainers.image.version": version},
 		},
 	})
