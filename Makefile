@@ -1,5 +1,6 @@
 # tracer: build, test and show. "make" alone lists the targets.
 
+DOCKER ?= docker
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARCHES := amd64 arm64
 # What runs on other kernels as well, and of that what is the same on all of them or is proven there by test/truth.
@@ -15,17 +16,26 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kernel vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
+.PHONY: help demo test test-k8s manifest test-kernel vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## show a slow overlay found, on this machine alone (as root; needs no clang)
 	build/tracer demo
 
 test: packages check-generated lint cross ## check everything and run all tests (as root; installs what is missing)
 	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips -- -race -count=1 -timeout 20m ./...
+	$(MAKE) test-k8s
 	$(MAKE) test-kernel KERNEL=all
+
+# One set of flags, that of the cluster's binary: what it compiles, the tests need not.
+test-k8s: packages ## run the agent on a real Kubernetes of this machine (as root; builds one first, some minutes)
+	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
+		--post-run-command ../../hack/no-skips -- -trimpath -count=1 -timeout 20m ./...
+
+manifest: ## render deploy/tracer.yaml from the chart again
+	cd test/k8srig && CGO_ENABLED=0 go test -trimpath -count=1 -run '^TestManifest$$' . -update
 
 test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12, 7.2 or all (emulated; some minutes)
 	hack/install-packages guest
@@ -52,6 +62,7 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	go mod tidy -diff
 	go -C tools mod tidy -diff
 	go -C tools vet ./...
+	go -C test/k8srig mod tidy -diff
 	$(TOOL) golangci-lint run
 
 bench: ## what tracing costs, against its limits: hooks, traffic, agents (as root; seven minutes)
@@ -66,7 +77,7 @@ fmt: ## format Go, and C where clang-format-14 is installed
 	! command -v clang-format-14 >/dev/null || clang-format-14 -i bpf/*.c bpf/*.h
 
 image: ## the shipped image: by docker, or without it as an OCI archive build/tracer-image.tar
-	VERSION='$(VERSION)' hack/image $(ARCHES)
+	VERSION='$(VERSION)' DOCKER='$(DOCKER)' hack/image $(ARCHES)
 
 clean: ## remove what the targets above made
 	rm -rf build

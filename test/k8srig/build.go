@@ -1,0 +1,145 @@
+// Package k8srig runs a real Kubernetes on this machine, out of its own source and Debian's containerd, without root
+// filesystems, virtual machines or a registry: a control plane, and nodes that are namespaces.
+package k8srig
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// kubernetesVersion is that of go.mod; kubectl and helm want to know it.
+const kubernetesVersion = "1.37.2"
+
+// packages are Debian's, unpacked beside and not installed.
+var packages = [...]string{"containerd", "runc", "containernetworking-plugins", "libseccomp2"}
+
+// Tools are the programs that a cluster is made of.
+type Tools struct {
+	Kubernetes string // all of Kubernetes, kubectl and helm in one binary
+	Debian     string // root of the unpacked packages
+}
+
+// Fetch builds and downloads what is not in the cache yet: minutes the first time, then nothing. Several may do so at
+// once; one works and the others wait.
+func Fetch(ctx context.Context) (Tools, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return Tools{}, err
+	}
+	dir := filepath.Join(cache, "tracer", "k8s")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return Tools{}, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return Tools{}, err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return Tools{}, fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	t := Tools{Debian: filepath.Join(dir, "debian")}
+	if t.Kubernetes, err = build(ctx, dir); err != nil {
+		return Tools{}, err
+	}
+	return t, unpack(ctx, t.Debian)
+}
+
+// build compiles Kubernetes, unless the cache has it of this very source. The flags are fixed: others would compile all
+// of it again.
+func build(ctx context.Context, dir string) (string, error) {
+	sum := sha256.New()
+	for _, file := range []string{"go.mod", "go.sum", "cmd/kubernetes/main.go"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		sum.Write(data)
+	}
+	binary := filepath.Join(dir, fmt.Sprintf("kubernetes-%s-%.8x", kubernetesVersion, sum.Sum(nil)))
+	if _, err := os.Stat(binary); err == nil {
+		return binary, nil
+	}
+	const v = "-X k8s.io/component-base/version."
+	major, rest, _ := strings.Cut(kubernetesVersion, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	flags := "-s -w " + v + "gitVersion=v" + kubernetesVersion + " " + v + "gitMajor=" + major + " " + v + "gitMinor=" + minor +
+		" " + v + "gitTreeState=clean " + v + "gitCommit=" + strings.Repeat("0", 40) + " " + v + "buildDate=1970-01-01T00:00:00Z"
+	fresh := binary + ".new"
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", flags, "-o", fresh, "./cmd/kubernetes")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOGC=300")
+	if err := run(cmd); err != nil {
+		return "", fmt.Errorf("build Kubernetes: %w", err)
+	}
+	old, err := filepath.Glob(filepath.Join(dir, "kubernetes-*-*"))
+	if err != nil {
+		return "", err
+	}
+	for _, o := range old {
+		if o != fresh {
+			_ = os.Remove(o)
+		}
+	}
+	return binary, os.Rename(fresh, binary)
+}
+
+// unpack fetches the packages from the mirror that apt is set up with.
+func unpack(ctx context.Context, root string) error {
+	if _, err := os.Stat(root); err == nil {
+		return nil
+	}
+	work, err := os.MkdirTemp(filepath.Dir(root), "apt-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	download := exec.CommandContext(ctx, "apt-get", append([]string{"-q", "-o", "APT::Sandbox::User=root", "download"}, packages[:]...)...)
+	download.Dir = work
+	if err := run(download); err != nil {
+		update := exec.CommandContext(ctx, "apt-get", "-q", "update")
+		if err := run(update); err != nil {
+			return fmt.Errorf("update apt's indexes: %w", err)
+		}
+		again := exec.CommandContext(ctx, download.Args[0], download.Args[1:]...)
+		again.Dir = work
+		if err := run(again); err != nil {
+			return fmt.Errorf("fetch %s: %w", strings.Join(packages[:], ", "), err)
+		}
+	}
+	debs, err := filepath.Glob(filepath.Join(work, "*.deb"))
+	if err != nil || len(debs) != len(packages) {
+		return fmt.Errorf("fetch %s: got %d packages", strings.Join(packages[:], ", "), len(debs))
+	}
+	fresh := filepath.Join(work, "root")
+	for _, deb := range debs {
+		if err := run(exec.CommandContext(ctx, "dpkg-deb", "--extract", deb, fresh)); err != nil {
+			return fmt.Errorf("unpack %s: %w", deb, err)
+		}
+	}
+	return os.Rename(fresh, root)
+}
+
+// run runs a command; what it prints becomes part of its error.
+func run(cmd *exec.Cmd) error {
+	_, err := output(cmd)
+	return err
+}
+
+func output(cmd *exec.Cmd) (string, error) {
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return out.String(), fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), exit, complaint.String(), out.String())
+	}
+	return out.String(), err
+}

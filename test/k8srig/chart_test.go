@@ -1,0 +1,92 @@
+package k8srig
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const chartDir = "../../deploy/helm/tracer"
+
+var update = flag.Bool("update", false, "write deploy/tracer.yaml instead of comparing it")
+
+// render is what helm makes of the chart.
+func render(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(tools(t).Kubernetes, append([]string{"helm", "template", "tracer", chartDir, "--namespace", "tracer",
+		"--kube-version", kubernetesVersion}, args...)...)
+	out, err := output(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestManifest: who has no helm applies deploy/tracer.yaml, which is nothing but the chart.
+func TestManifest(t *testing.T) {
+	const path = "../../deploy/tracer.yaml"
+	if *update {
+		if err := os.WriteFile(path, []byte(render(t)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	committed, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(committed) != render(t) {
+		t.Error("deploy/tracer.yaml is not the chart with its defaults: run make manifest")
+	}
+}
+
+// podMonitor stands for the kind that the Prometheus operator brings.
+const podMonitor = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: podmonitors.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {kind: PodMonitor, plural: podmonitors, singular: podmonitor, listKind: PodMonitorList}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`
+
+// variants asks the API server whether it would take what the chart makes, with every option.
+func (s *apiSuite) variants(t *testing.T) {
+	if _, err := s.cluster.KubectlInput(podMonitor, "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.cluster.Kubectl("wait", "--for=condition=Established", "crd/podmonitors.monitoring.coreos.com", "--timeout=30s"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.cluster.Kubectl("create", "namespace", "elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{
+		"defaults":  nil,
+		"hardened":  {"-f", chartDir + "/values-hardened.yaml"},
+		"cluster":   {"--set", "identityScope=cluster"},
+		"names":     {"--set-json", `cidrNames={"10.20.0.0/16":"databases","2001:db8::/32":"office"}`},
+		"TLS":       {"--set", "webConfigSecret=tracer-web"},
+		"monitor":   {"--set", "podMonitor.enabled=true,podMonitor.labels.team=net,webConfigSecret=w,podMonitor.tlsConfig.insecureSkipVerify=true"},
+		"scheduled": {"--set-json", `affinity={"nodeAffinity":{}}`, "--set", "podLabels.a=b,podAnnotations.c=d,extraArgs={--max-series=10,--classic-histograms},imagePullSecrets[0].name=x"},
+	} {
+		// In a namespace that exists: a dry run makes none.
+		manifest := render(t, append(args, "--namespace", "elsewhere", "--set", "namespace.create=false")...)
+		if _, err := s.cluster.KubectlInput(manifest, "apply", "--dry-run=server", "--validate=strict", "-f", "-"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "hardened" && strings.Contains(manifest, "privileged: true") {
+			t.Error("the hardened agent is privileged")
+		}
+	}
+	if _, err := s.cluster.KubectlInput(render(t), "apply", "--dry-run=client", "-f", "-"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,117 @@
+package k8srig
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Fabric is this side's address in the network that nodes are joined to: the control plane's.
+const Fabric = "10.200.0.254"
+
+// inside marks the process that runs in namespaces of its own.
+const inside = "K8SRIG_INSIDE"
+
+// cgroups is the name of the cgroups below which nodes run, in every hierarchy.
+const cgroups = "tracer-k8srig"
+
+// Isolate runs this program again in namespaces of its own (network, mounts, processes, host name), in which main is
+// called. Whatever is started there ends with it, however it ends: the kernel kills a process namespace with its first
+// process.
+func Isolate(main func() int) int {
+	if os.Getenv(inside) != "" {
+		if err := settleIn(); err != nil {
+			fmt.Fprintln(os.Stderr, "k8srig: prepare the namespaces:", err)
+			return 1
+		}
+		return main()
+	}
+	self, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "k8srig:", err)
+		return 1
+	}
+	removeCgroups() // of a run that was killed
+	cmd := exec.Command(self, os.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.SysProcAttr = &unix.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+		Pdeathsig:  unix.SIGKILL,
+	}
+	err = cmd.Run()
+	removeCgroups()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	} else if err != nil {
+		fmt.Fprintln(os.Stderr, "k8srig: start in namespaces of its own, as root:", err)
+		return 1
+	}
+	return 0
+}
+
+// settleIn makes the new namespaces usable: mounts that stay inside, this namespace's /proc, and a network.
+func settleIn() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+		return fmt.Errorf("mount /run: %w", err)
+	}
+	for _, args := range []string{
+		"link set lo up",
+		"link add fabric type bridge",
+		"addr add " + Fabric + "/24 dev fabric",
+		"link set fabric up",
+	} {
+		if err := run(exec.Command("ip", strings.Fields(args)...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeCgroups removes what nodes left, as soon as their processes are gone.
+func removeCgroups() {
+	for range 50 {
+		roots, _ := filepath.Glob("/sys/fs/cgroup/*/" + cgroups)
+		roots = append(roots, "/sys/fs/cgroup/"+cgroups)
+		left := false
+		for _, root := range roots {
+			var dirs []string
+			_ = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+				if err == nil && d.IsDir() {
+					dirs = append(dirs, path)
+				}
+				return nil
+			})
+			for i := len(dirs) - 1; i >= 0; i-- {
+				if err := os.Remove(dirs[i]); err != nil {
+					left = true
+				}
+			}
+		}
+		if !left {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// hierarchies are the mounted cgroup hierarchies; of cgroup v2 alone it is the one.
+func hierarchies() []string {
+	dirs, _ := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
+	for i := range dirs {
+		dirs[i] = strings.TrimSuffix(dirs[i], "/cgroup.procs")
+	}
+	return dirs
+}

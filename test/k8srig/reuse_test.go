@@ -1,0 +1,131 @@
+package k8srig
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// reuse has one pod after the other take the same address, each sending at once, while the API server is told late of
+// each end and each beginning, in either order. Each sends to a port of its own: the truth that names are compared with.
+func (s *apiSuite) reuse(t *testing.T) {
+	const address, sink, firstPort, pods = "10.101.0.7", "10.101.0.9", 20000, 8
+	if err := AddPod("node1", "sink", sink); err != nil {
+		t.Fatal(err)
+	}
+	pod := func(name, ip string) *SeedPod {
+		return &SeedPod{Namespace: "shop", Name: name, Workload: name, Node: "node1", IP: ip}
+	}
+	remove := func(name string) {
+		t.Helper()
+		now := int64(0)
+		err := s.client.CoreV1().Pods("shop").Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: &now})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if err := Seed(t.Context(), s.client, *pod("sink", sink)); err != nil {
+		t.Fatal(err)
+	}
+	a := s.agent(t, nil, s.asAdmin(t)...)
+	if err := a.Synced(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	traces, err := Start("trace", t.TempDir(), exec.Command("ip", "netns", "exec", "node1", s.binary, "trace", "-o", "json", "--pod", sink))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(traces.Stop)
+
+	order := rand.New(rand.NewPCG(1, 2))
+	late := func() time.Duration { return time.Duration(order.IntN(1500)) * time.Millisecond }
+	for i := range pods {
+		name := fmt.Sprintf("pod-%d", i)
+		next := pod(name, address)
+		if err := next.Create(t.Context(), s.client); err != nil {
+			t.Fatal(err)
+		}
+		if err := AddPod("node1", name, address); err != nil {
+			t.Fatal(err)
+		}
+		stop := send(t, name, sink, firstPort+i)
+		before, told := late(), late()
+		if i > 0 {
+			time.Sleep(before)
+			remove(fmt.Sprintf("pod-%d", i-1))
+		}
+		time.Sleep(told)
+		if err := next.Run(t.Context(), s.client); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		stop()
+		if err := RemovePod(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(6 * time.Second) // those that wait for a name in vain
+	traces.Stop()
+
+	named, unnamed, wrong := map[int]int{}, 0, 0
+	for line := range strings.Lines(traces.Output()) {
+		var trace struct {
+			Src struct {
+				Workload string `json:"workload"`
+			} `json:"src"`
+			First struct {
+				Destination string `json:"destination"`
+			} `json:"first"`
+		}
+		if json.Unmarshal([]byte(line), &trace) != nil || !strings.HasPrefix(trace.First.Destination, sink+":") {
+			continue
+		}
+		var port int
+		if _, err := fmt.Sscanf(trace.First.Destination, sink+":%d", &port); err != nil {
+			t.Fatal(err)
+		}
+		switch trace.Src.Workload {
+		case fmt.Sprintf("pod-%d", port-firstPort):
+			named[port-firstPort]++
+		case "_unknown":
+			unnamed++
+		default:
+			wrong++
+			t.Errorf("a packet of pod-%d is said to be %s's", port-firstPort, trace.Src.Workload)
+		}
+	}
+	if t.Failed() {
+		t.Logf("agent:\n%s", a.tail())
+	}
+	t.Logf("%v packets by pod named rightly, %d not named, %d wrongly", named, unnamed, wrong)
+	for i := range pods {
+		if named[i] == 0 {
+			t.Errorf("no packet of pod-%d is named", i)
+		}
+	}
+}
+
+// send sends a packet each 10 ms from a pod, until it is told to stop.
+func send(t *testing.T, pod, to string, port int) (stop func()) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("ip", "netns", "exec", pod, self, "send", net.JoinHostPort(to, fmt.Sprint(port)))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+}
