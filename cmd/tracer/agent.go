@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -61,6 +63,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, n.Close()) }()
 	f.collector.Source = n
 	f.metrics.Collector, f.metrics.Version = export.NewCollector(f.collector), version
+	f.metrics.Address = bracketed(f.metrics.Address)
 	files := n.Loader().Files()
 	group, ctx := errgroup.WithContext(ctx)
 	var servers []*export.Server
@@ -99,4 +102,13 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 		group.Go(func() error { return s.Serve(ctx) })
 	}
 	return group.Wait()
+}
+
+// bracketed puts brackets around an IPv6 address before a port: a manifest cannot know which family a node's address is.
+func bracketed(address string) string {
+	i := strings.LastIndex(address, ":")
+	if i < 0 || !strings.Contains(address[:i], ":") || strings.HasPrefix(address, "[") {
+		return address
+	}
+	return net.JoinHostPort(address[:i], address[i+1:])
 }

@@ -232,3 +232,14 @@ func TestAgent(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
+
+func TestBracketed(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		":9435": ":9435", "10.0.0.1:9435": "10.0.0.1:9435", "fd00::1:9435": "[fd00::1]:9435", "[fd00::1]:9435": "[fd00::1]:9435", "node": "node",
+	} {
+		if got := bracketed(address); got != want {
+			t.Errorf("%s is %s, want %s", address, got, want)
+		}
+	}
+}

@@ -69,7 +69,7 @@ type Kubernetes struct {
 
 	pods, services, slices watcher
 	hostPods               map[netip.Addr]int    // pods on the node of that address; by the pods' watcher alone
-	backends               map[claimKey]*claimed // by the slices' watcher alone
+	backends               map[claimKey][]string // by the slices' watcher alone
 	warned                 bool
 
 	mu      sync.Mutex // guards strings
@@ -97,7 +97,7 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 		return nil, fmt.Errorf("identity scope %q: choose node or cluster", o.Scope)
 	}
 	k := &Kubernetes{
-		options: o, log: o.Log, hostPods: map[netip.Addr]int{}, backends: map[claimKey]*claimed{}, strings: map[string]string{},
+		options: o, log: o.Log, hostPods: map[netip.Addr]int{}, backends: map[claimKey][]string{}, strings: map[string]string{},
 	}
 	transport, err := httpClient(o.Config)
 	if err != nil {

@@ -3,6 +3,7 @@ package identity
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -69,8 +70,8 @@ type sliceFact struct {
 
 // backend is a pod behind a Service, with one of its addresses.
 type backend struct {
-	address        netip.Addr
-	uid, pod, node string
+	claimKey
+	pod, node string
 }
 
 func (s *sliceFact) DeepCopyObject() runtime.Object { return s }
@@ -92,7 +93,7 @@ func (k *Kubernetes) stripSlice(object runtime.Object) fact {
 		if e.TargetRef == nil || e.TargetRef.Kind != "Pod" || e.TargetRef.UID == "" {
 			continue // nothing says whose address it is
 		}
-		b := backend{uid: string(e.TargetRef.UID), pod: e.TargetRef.Name}
+		b := backend{claimKey: claimKey{uid: string(e.TargetRef.UID)}, pod: e.TargetRef.Name}
 		if e.NodeName != nil {
 			b.node = k.intern(*e.NodeName)
 		}
@@ -106,72 +107,66 @@ func (k *Kubernetes) stripSlice(object runtime.Object) fact {
 	return f
 }
 
-// claimed is a pod's hold on one address, as EndpointSlices have it: they may be several, of one Service or of more.
-type claimed struct {
-	backend
-	services map[string]int // the Services that have it, by how many slices
-}
-
+// claimKey is a pod's hold on one address.
 type claimKey struct {
 	address netip.Addr
 	uid     string
 }
 
+// sliceChanged claims and releases the addresses of a Service's pods. Several slices may have the same, of one Service or
+// of more: k.backends has the name of the Service for each.
 func (k *Kubernetes) sliceChanged(before, now fact, _ runtime.Object) {
 	old, _ := before.(*sliceFact)
 	s, _ := now.(*sliceFact)
 	at := k.options.Clock()
-	touched := map[claimKey]bool{}
-	// The new ones first: what stays is at no time released.
-	if s != nil {
-		for _, b := range s.pods {
-			key := claimKey{b.address, b.uid}
-			c := k.backends[key]
-			if c == nil {
-				c = &claimed{services: map[string]int{}}
-				k.backends[key] = c
-			}
-			c.backend = b
-			c.services[s.service]++
-			touched[key] = true
-		}
-	}
+	same := map[claimKey]backend{}
 	if old != nil {
 		for _, b := range old.pods {
-			key := claimKey{b.address, b.uid}
-			if c := k.backends[key]; c != nil {
-				if c.services[old.service]--; c.services[old.service] <= 0 {
-					delete(c.services, old.service)
-				}
-				touched[key] = true
-			}
+			same[b.claimKey] = b
 		}
 	}
-	namespace := ""
 	if s != nil {
-		namespace = s.Namespace
-	} else if old != nil {
-		namespace = old.Namespace
+		done := map[claimKey]bool{}
+		for _, b := range s.pods {
+			if done[b.claimKey] {
+				continue
+			}
+			done[b.claimKey] = true
+			if was, ok := same[b.claimKey]; ok && was == b && old.service == s.service {
+				delete(same, b.claimKey)
+				continue
+			}
+			// The new one first: what stays is at no time released.
+			k.backends[b.claimKey] = append(k.backends[b.claimKey], s.service)
+			k.claimBackend(s.Namespace, b, at)
+		}
 	}
-	for key := range touched {
-		c := k.backends[key]
-		if len(c.services) == 0 {
-			delete(k.backends, key)
-			k.holdings.release(key.address, key.uid, endpoint, at)
-			k.holdings.release(key.address, key.uid, host, at)
+	for key, b := range same {
+		services := k.backends[key]
+		if i := slices.Index(services, old.service); i >= 0 {
+			services = slices.Delete(services, i, i+1)
+		}
+		if len(services) > 0 {
+			k.backends[key] = services
+			k.claimBackend(old.Namespace, b, at)
 			continue
 		}
-		id := aggregate.Identity{Namespace: namespace, Pod: c.pod, Node: c.node}
-		if len(c.services) == 1 { // else no Service's name is the workload's
-			for name := range c.services {
-				id.Workload = name
-			}
-		}
-		rank := endpoint
-		if k.isNode(key.address) {
-			// A pod in its node's network namespace: the address is the whole node's.
-			rank, id = host, aggregate.Identity{Workload: nodeWorkload, Node: c.node}
-		}
-		k.holdings.claim(key.address, holder{uid: key.uid, rank: rank, id: &id, from: k.since(&k.slices, at), sure: at}, false, at)
+		delete(k.backends, key)
+		k.holdings.release(b.address, b.uid, endpoint, at)
+		k.holdings.release(b.address, b.uid, host, at)
 	}
+}
+
+func (k *Kubernetes) claimBackend(namespace string, b backend, at time.Duration) {
+	id := &aggregate.Identity{Namespace: namespace, Pod: b.pod, Node: b.node}
+	services := k.backends[b.claimKey]
+	if !slices.ContainsFunc(services, func(s string) bool { return s != services[0] }) {
+		id.Workload = services[0] // else no Service's name is the workload's
+	}
+	rank := endpoint
+	if k.isNode(b.address) {
+		// A pod in its node's network namespace: the address is the whole node's.
+		rank, id = host, &aggregate.Identity{Workload: nodeWorkload, Node: b.node}
+	}
+	k.holdings.claim(b.address, holder{uid: b.uid, rank: rank, id: id, from: k.since(&k.slices, at), sure: at}, false, at)
 }

@@ -40,6 +40,11 @@ func AddNode(name, address string) error {
 	)
 }
 
+// Netns is a command in a namespace.
+func Netns(name string, args ...string) *exec.Cmd {
+	return exec.Command("ip", append([]string{"netns", "exec", name}, args...)...)
+}
+
 // AddPod makes a network namespace behind a pod's device of a node.
 func AddPod(node, name, address string) error {
 	return ip(
@@ -79,7 +84,7 @@ type Agent struct {
 // StartAgent starts one in a node's namespace, and waits until it serves metrics.
 func StartAgent(ctx context.Context, binary, dir, node, address string, env []string, args ...string) (*Agent, error) {
 	a := &Agent{Address: address, node: node, binary: binary}
-	cmd := exec.Command("ip", append([]string{"netns", "exec", node, binary, "agent", "--listen", address + ":9435"}, args...)...)
+	cmd := Netns(node, append([]string{binary, "agent", "--listen", address + ":9435"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	var err error
 	if a.Process, err = Start("agent", dir, cmd); err != nil {

@@ -48,7 +48,7 @@ type apiSuite struct {
 }
 
 // namespace makes a namespace in which pods are accepted: without controllers nobody makes the default account.
-func namespace(t *testing.T, client kubernetes.Interface, name string) {
+func namespace(t testing.TB, client kubernetes.Interface, name string) {
 	t.Helper()
 	ctx := t.Context()
 	if _, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {

@@ -57,7 +57,7 @@ func StartControlPlane(ctx context.Context, o ControlPlaneOptions) (*ControlPlan
 	c.etcd, err = c.start("etcd", "etcd", "--name=k8srig", "--data-dir="+filepath.Join(c.dir, "etcd"),
 		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
 		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-		"--initial-cluster=k8srig=http://127.0.0.1:2380", "--unsafe-no-fsync")
+		"--initial-cluster=k8srig=http://127.0.0.1:2380", "--unsafe-no-fsync", "--quota-backend-bytes=8589934592")
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +38,7 @@ func (s *apiSuite) reuse(t *testing.T) {
 	if err := a.Synced(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
-	traces, err := Start("trace", t.TempDir(), exec.Command("ip", "netns", "exec", "node1", s.binary, "trace", "-o", "json", "--pod", sink))
+	traces, err := Start("trace", t.TempDir(), Netns("node1", s.binary, "trace", "-o", "json", "--pod", sink))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +119,7 @@ func send(t *testing.T, pod, to string, port int) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("ip", "netns", "exec", pod, self, "send", net.JoinHostPort(to, fmt.Sprint(port)))
+	cmd := Netns(pod, self, "send", net.JoinHostPort(to, fmt.Sprint(port)))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

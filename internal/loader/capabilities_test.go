@@ -1,0 +1,95 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/record"
+)
+
+// needed are the capabilities that deploy/helm/tracer/values-hardened.yaml leaves the agent.
+var needed = [...]int{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN, unix.CAP_SYSLOG, unix.CAP_SYS_RESOURCE}
+
+// runDirEnv has this program attach, instead of testing, with its files in that directory.
+const runDirEnv = "TRACER_TEST_ATTACH_IN"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(runDirEnv); dir != "" {
+		if err := attachAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// attachAll loads the programs and attaches them to the device "wire".
+func attachAll(dir string) (err error) {
+	device, err := net.InterfaceByName("wire")
+	if err != nil {
+		return err
+	}
+	l, err := New(Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	wire := record.Device{Index: device.Index, Name: device.Name, Role: record.RoleUplink, Ethernet: true, Lowest: true}
+	if err := l.SetDevices([]record.Device{wire}, nil); err != nil {
+		return err
+	}
+	hooks, _ := l.Hooks()
+	for _, h := range hooks {
+		if !h.Up {
+			err = errors.Join(err, errors.New(h.Error))
+		}
+	}
+	if len(hooks) < 4 {
+		err = errors.Join(err, fmt.Errorf("%d hooks", len(hooks)))
+	}
+	if l.symbols.location(^uint64(0)) == "" { // zero is every function's, to whom addresses are hidden
+		err = errors.Join(err, errors.New("the kernel's addresses are hidden"))
+	}
+	return err
+}
+
+// TestCapabilities loads and attaches all with no capabilities but those that are said to be enough.
+func TestCapabilities(t *testing.T) {
+	inNamespace(t)
+	addVeth(t, "wire", record.RoleUplink)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c := range unix.CAP_LAST_CAP + 1 {
+		if keep(c) {
+			continue
+		}
+		// EINVAL: one that the kernel does not know.
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
+			t.Fatal(err)
+		}
+	}
+	// Of root it gets what this thread, from which it is started, still may have.
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), runDirEnv+"="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func keep(c int) bool {
+	for _, n := range needed {
+		if c == n {
+			return true
+		}
+	}
+	return false
+}
