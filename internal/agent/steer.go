@@ -18,8 +18,10 @@ type steering struct {
 	governor *governor.Governor
 	since    governor.Spent // since the last step
 	stepped  time.Time
-	cpu      time.Duration // of this process and the programs, when stepped
-	lost     uint64        // journeys that found no room in the ring, likewise
+	cpu      time.Duration // of this process, when stepped
+	ran      time.Duration // of the programs, when looked at
+	lost     uint64        // journeys that found no room in the ring, when looked at
+	looked   time.Time     // when it was asked for what takes some system calls to know
 	state    atomic.Pointer[Steering]
 }
 
@@ -63,41 +65,51 @@ func (a *Agent) steer(batch []record.Record) error {
 	}
 	first := s.stepped.IsZero()
 	s.stepped = now
-	if err := a.account(); err != nil {
+	if err := a.account(now); err != nil {
 		return err
 	}
 	if first {
 		s.since.Elapsed = 0
 	}
-	next := s.governor.Step(s.since)
+	before, next := s.state.Load().Sampling, s.governor.Step(s.since)
 	s.since = governor.Spent{}
 	s.state.Store(&Steering{Sampling: next, CPU: s.governor.CPU()})
+	if next == governor.Everything && before == next {
+		return nil // an epoch matters to nobody
+	}
 	return a.loader.Sample(next.N, next.Budget)
 }
 
-// account adds what was spent besides the records that were read.
-func (a *Agent) account() error {
+// account adds what was spent besides the records that were read; of what takes long to read, once in a while.
+func (a *Agent) account(now time.Time) error {
 	s := &a.steering
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
 		return fmt.Errorf("read the time spent: %w", err)
 	}
+	own := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	s.since.CPU = own - s.cpu
+	s.cpu = own
+	if now.Sub(s.looked) < tick {
+		return nil
+	}
+	s.looked = now
 	programs, programsErr := a.loader.Programs()
 	counters, countersErr := a.loader.Counters()
 	if err := errors.Join(programsErr, countersErr); err != nil {
 		return err
 	}
-	cpu := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	var ran time.Duration
 	for _, p := range programs {
-		cpu += time.Duration(p.Seconds * float64(time.Second))
+		ran += time.Duration(p.Seconds * float64(time.Second))
 	}
+	s.since.CPU += max(0, ran-s.ran)
 	lost := counters.Lost["journey"] + counters.Lost["split"]
-	s.since.CPU = cpu - s.cpu
 	if s.state.Load().N > 1 {
 		s.since.Chosen += lost - s.lost
 	} else {
 		s.since.Certain += lost - s.lost
 	}
-	s.cpu, s.lost = cpu, lost
+	s.ran, s.lost = ran, lost
 	return nil
 }

@@ -30,6 +30,10 @@ func TestSampled(t *testing.T) {
 	before := c.now(0)
 	begin := Monotonic()
 	time.Sleep(6 * time.Second)
+	usual, err := c.lab.Oracle(begin, Monotonic())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := c.lab.Fault(lab.Fault{Tool: lab.TBF, Delay: 300 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
@@ -51,11 +55,13 @@ func TestSampled(t *testing.T) {
 			continue
 		}
 		out += p.Packets
-		// What the path on this node is short of the whole way, is little beside the queue.
+		// What the path on this node is short of the whole way, is little beside the queue: what it usually varies by,
+		// which on a busy machine is much.
+		noise := usual.Request.Delay.P99
 		for q, want := range map[float64]float64{0.5: seen.Request.Delay.P50, 0.99: seen.Request.Delay.P99} {
 			got := p.Path.Quantile(q)
 			t.Logf("quantile %v: %.4f s on this node, %.4f s one way", q, got, want)
-			if math.Abs(got-want) > 0.1*want+0.005 {
+			if math.Abs(got-want) > 0.1*want+0.005+noise {
 				t.Errorf("quantile %v of the delay: %v s on this node, %v s one way", q, got, want)
 			}
 		}
