@@ -16,7 +16,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-k8s manifest test-kernel vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
+.PHONY: help demo test test-k8s manifest test-kernel accuracy vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,13 @@ manifest: ## render deploy/tracer.yaml from the chart again
 test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12, 7.2 or all (emulated; some minutes)
 	hack/install-packages guest
 	go run ./test/vm -kernel '$(KERNEL)' -skip '$(GUEST_SKIP)' $(GUEST_TESTS)
+
+accuracy: ## measure how exact the figures are, here and on all guest kernels, for docs/accuracy.md (a quarter of an hour)
+	hack/install-packages guest
+	mkdir -p build/guests
+	go test -count=1 -v -run '^TestTruth$$' ./test/truth >build/guests/here.log || { cat build/guests/here.log; exit 1; }
+	go run ./test/vm -kernel all -run '^TestTruth$$' ./test/truth
+	hack/accuracy build/guests/here.log build/guests/[0-9]*.log
 
 vm-shell: ## get a shell on another kernel, with tracer in it: KERNEL=5.10, 6.1, 6.12 or 7.2
 	hack/install-packages guest

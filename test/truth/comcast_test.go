@@ -72,7 +72,7 @@ func comcast(r *rig) {
 			r.Errorf("a packet was lost, by the tracer: %v; want %v", l.at, at)
 		}
 	}
-	r.row("comcast's tree, waits of seconds", o.leg, story.Delay.String(), &o, &at)
+	r.row("comcast's tree, 50 kbit/s overloaded", &o)
 	r.eventually(20*time.Second, "drops as the qdisc counts them", func() (bool, string) {
 		counted := r.queueDrops(0)[w.overlay] - before[w.overlay]
 		var qdisc uint64

@@ -98,7 +98,8 @@ func (s refusal) play(r *rig) {
 	if told.Location == "" || told.Direction != journey.Out {
 		r.Errorf("dropped %q at %q, want a location on the way out", told.Direction, told.Location)
 	}
-	fmt.Printf("drop\t%s\t%s\t%s\t%s at %s\n", r.kernel, s.name, told.Reason, told.Stage, told.Location)
+	// Kernel and scenario; reason, stage and place.
+	fmt.Printf("drop\t%s\t%s\t%s\t%s\t%s\n", r.kernel, s.name, told.Reason, told.Stage, told.Location)
 }
 
 // otherDrops are the losses outside of queues.

@@ -121,7 +121,7 @@ func (r *rig) observe(atLeast int, limit time.Duration, legs ...leg) []observed 
 func (r *rig) compare(l leg, from time.Duration) (o observed) {
 	r.Helper()
 	var newest uint64
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(r.interval()) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(r.interval()) {
 		sent, received, err := l.logs(from)
 		if err != nil {
 			r.Fatal(err)

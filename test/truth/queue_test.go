@@ -158,15 +158,14 @@ func healthy(r *rig) {
 		if len(o.lost) > 0 {
 			r.Errorf("%v: %d packets were lost: %v", o.leg, len(o.lost), o.lost)
 		}
-		r.row("healthy", o.leg, "–", &o, nil)
+		r.row("no fault", &o)
 	}
 }
 
 // agree checks packet by packet that both nodes' stages are together what the oracle says.
 func (r *rig) agree(o *observed) {
 	r.Helper()
-	// What the programs lost sight of they must at least have counted.
-	if share := float64(o.unmatched) / float64(o.unmatched+len(o.packets)); share > 0.05 || o.unmatched > 0 && !r.lostSight() {
+	if share := float64(o.unmatched) / float64(o.unmatched+len(o.packets)); share > 0.05 || uint64(o.unmatched) > r.lostSight() {
 		r.Errorf("%v: %d of %d packets that came were not recorded by both nodes; counters: %+v", o.leg,
 			o.unmatched, o.unmatched+len(o.packets), r.counters())
 	}
@@ -215,6 +214,7 @@ func (s held) play(r *rig) {
 		fill = r.start(filling, &filler)
 	}
 	r.quiet()
+	sight := r.lostSight()
 	before := [2]map[string]uint64{r.queueDrops(0), r.queueDrops(1)}
 	for q, e := range queues {
 		r.tc(q.node, fmt.Sprintf("qdisc add dev %s root %s", q.device, e.qdisc()))
@@ -236,7 +236,7 @@ func (s held) play(r *rig) {
 				r.Errorf("%v: a packet was lost, by the tracer: %v; want %v", o.leg, l.at, at)
 			}
 		}
-		r.row(fmt.Sprintf("%v on %s", want, s.on), o.leg, want.String(), &o, &at)
+		r.row(fmt.Sprintf("%v on %s", want, s.on), &o)
 	}
 	fill()
 	stop()
@@ -251,7 +251,8 @@ func (s held) play(r *rig) {
 			}
 			ok := held == 0
 			for label, drops := range qdiscs {
-				ok = ok && counted[label]-before[node][label] == drops
+				off := int64(counted[label]-before[node][label]) - int64(drops)
+				ok = ok && uint64(max(off, -off)) <= r.lostSight()-sight
 			}
 			return ok, fmt.Sprintf("node%d: counted %v, before %v, the qdiscs say %v and hold %d", node+1, counted, before[node], qdiscs, held)
 		})
@@ -301,10 +302,10 @@ func (r *rig) holds(o *observed, at place, want effect) {
 	r.Helper()
 	stage := func(p *pairing) time.Duration { return p.stages[at] }
 	// A queue's timer is late rather than early, so the quickest packets tell what was injected. A tbf's packets wait
-	// for those in front of them, of which there are sometimes fewer.
+	// for those in front of them, of which there are fewer where the load falls behind.
 	held, delay, tolerance := quantile(o.each(stage), 0.1), want.delay, r.tolerance(want.delay)
 	if want.full != 0 {
-		held, delay, tolerance = quantile(o.each(stage), 0.5), want.full, want.full/4+r.tolerance(0)
+		held, delay, tolerance = quantile(o.each(stage), 0.5), want.full*3/4, want.full/4+r.tolerance(0)
 	}
 	if off := held - delay; math.Abs(float64(off)) > float64(tolerance) {
 		r.Errorf("%v: %v is measured to hold packets %v, injected are %v", o.leg, at, held, delay)
@@ -314,14 +315,12 @@ func (r *rig) holds(o *observed, at place, want effect) {
 	}
 }
 
-// row prints a line of the table in docs/accuracy.md.
-func (r *rig) row(scenario string, l leg, injected string, o *observed, at *place) {
-	held := measured
-	if at != nil {
-		held = func(p *pairing) time.Duration { return p.stages[*at] }
-	}
-	diff := func(p *pairing) time.Duration { return p.oracle - p.measured }
-	fmt.Printf("accuracy\t%s\t%s\t%v\t%s\t%v\t%v\t%v\t%v\t%v\t%d/%d\n", r.kernel, scenario, l, injected,
-		quantile(o.each(oracle), 0.5), quantile(o.each(measured), 0.5), quantile(o.each(held), 0.5),
-		quantile(o.each(diff), 0.5), quantile(o.each(diff), 0.99), len(o.lost), len(o.packets)+len(o.lost))
+// row prints a line of the table in docs/accuracy.md: kernel, scenario and way; then in milliseconds the oracle's time,
+// the sum of the stages, and by how much the two differ in the median and of 99 of 100 packets; lost and sent ones.
+func (r *rig) row(scenario string, o *observed) {
+	ms := func(d time.Duration) float64 { return 1000 * d.Seconds() }
+	diff := o.each(func(p *pairing) time.Duration { return p.oracle - p.measured })
+	fmt.Printf("accuracy\t%s\t%s\t%v\t%.3f\t%.3f\t%.3f\t%.3f\t%d\t%d\n", r.kernel, scenario, o.leg,
+		ms(quantile(o.each(oracle), 0.5)), ms(quantile(o.each(measured), 0.5)), ms(quantile(diff, 0.5)), ms(quantile(diff, 0.99)),
+		len(o.lost), len(o.packets)+len(o.lost))
 }

@@ -72,6 +72,47 @@ func (r *rig) addVXLAN(name string, client, server lab.Pod) {
 	}
 }
 
+// settle tells everybody the addresses of their neighbours for good. Questions for them would be in the queues' counts
+// of drops, and are no IP packets; and the first packets would wait for the answers.
+func (r *rig) settle() {
+	r.Helper()
+	vxlan := r.ways[len(r.ways)-1].overlay
+	know := func(ns lab.Namespace, device string, mac net.HardwareAddr, addresses ...string) {
+		r.Helper()
+		for _, a := range addresses {
+			r.command(fmt.Sprintf("ip -n %s neigh replace %s lladdr %s dev %s nud permanent", ns, a, mac, device))
+		}
+	}
+	for i := range r.nodes {
+		here, there := r.lab.Node(i+1), r.lab.Node(2-i)
+		know(here.Netns, "eth0", r.mac(there.Netns, "eth0"), there.Address.String(), there.Address6.String())
+		if r.lab.Overlay() == lab.IPIP { // else the lab has done so
+			know(here.Netns, vxlan, r.mac(there.Netns, vxlan), fmt.Sprintf("10.245.0.%d", 2-i), fmt.Sprintf("fd00:10:245::%d", 2-i))
+		}
+		for _, p := range r.lab.Pods() {
+			if p.Node == here.Name {
+				know(here.Netns, p.Device, r.mac(p.Netns, "eth0"), p.Address.String(), p.Address6.String())
+				know(p.Netns, "eth0", r.mac(here.Netns, p.Device), "169.254.1.1", "fe80::ecee:eeff:feee:eeee")
+			}
+		}
+	}
+}
+
+func (r *rig) mac(ns lab.Namespace, device string) (mac net.HardwareAddr) {
+	r.Helper()
+	err := ns.Do(func() error {
+		i, err := net.InterfaceByName(device)
+		if err == nil {
+			mac = i.HardwareAddr
+		}
+		return err
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return mac
+}
+
 // traffic is how much goes on each way. Each packet is known by its port as long as it is on its way. An emulated
 // machine that has more to do than it can measures only that.
 func (r *rig) traffic() load.Config {
