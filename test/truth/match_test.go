@@ -77,6 +77,7 @@ type observed struct {
 type pairing struct {
 	oracle, measured time.Duration
 	stages           map[place]time.Duration
+	without          map[place]bool // queue stages of devices that have no queue
 }
 
 // loss is a packet that did not come, and where the tracer says it was lost; zero if it does not.
@@ -209,6 +210,7 @@ func placeOf(node int, s journey.Step) place {
 func pairingOf(l leg, p packet, out, in *sighting) pairing {
 	both := pairing{
 		oracle: p.arrived - p.sent, measured: out.path.Total + in.path.Total, stages: map[place]time.Duration{},
+		without: map[place]bool{},
 	}
 	for i, s := range []*sighting{out, in} {
 		node := l.outbound()
@@ -217,6 +219,7 @@ func pairingOf(l leg, p packet, out, in *sighting) pairing {
 		}
 		for _, step := range s.path.Steps() {
 			both.stages[placeOf(node, step)] += step.Delay
+			both.without[placeOf(node, step)] = step.NoQueue
 		}
 	}
 	return both

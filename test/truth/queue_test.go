@@ -24,6 +24,17 @@ func TestTruth(t *testing.T) {
 		}
 		r.run(s.name(), s.play)
 	}
+	for _, kind := range kinds {
+		if r.hasKind(kind) {
+			r.run(kind, func(r *rig) { r.playKind(kind) })
+		}
+	}
+	if r.netem {
+		for _, netem := range disorder {
+			r.run(netem, func(r *rig) { r.playDisorder(netem) })
+		}
+		r.run("replaced", replaced)
+	}
 	for _, s := range slows {
 		if s.netem && !r.netem {
 			continue
