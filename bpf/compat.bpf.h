@@ -18,6 +18,29 @@ static __always_inline __u32 drop_reason(const unsigned long long *args)
 	return 0;
 }
 
+/*
+ * Whether a packet was routed to the namespace that it is in, and not through it. A route begins with its dst_entry,
+ * in the kernels of all years; where IPv6 is a module its type may be unknown.
+ */
+static __always_inline bool routed_here(const struct sk_buff *skb)
+{
+	enum { NOREF = 1, RTN_LOCAL = 2, RTF_LOCAL = 1 << 31 };
+	const void *route = (const void *)(skb->_skb_refdst & ~(unsigned long)NOREF);
+	__u16 type = 0;
+	__u32 flags = 0;
+
+	if (!route)
+		return false;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		bpf_core_read(&type, sizeof(type), &((const struct rtable *)route)->rt_type);
+		return type == RTN_LOCAL;
+	}
+	if (!bpf_core_type_exists(struct rt6_info))
+		return false;
+	bpf_core_read(&flags, sizeof(flags), &((const struct rt6_info *)route)->rt6i_flags);
+	return flags & RTF_LOCAL;
+}
+
 void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 
 /*

@@ -3,6 +3,14 @@
 #ifndef TRACER_DROP_BPF_H
 #define TRACER_DROP_BPF_H
 
+/* This node's pods by address, with their device on this side: user space keeps it. A full one leaves some out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u8[16]);
+	__type(value, __u32);
+} local_pods SEC(".maps");
+
 static __always_inline bool quiet(__u32 reason)
 {
 	return reason < 256 && settings.quiet_reasons[reason >> 6 & 3] >> (reason & 63) & 1;
@@ -30,16 +38,32 @@ static __always_inline void lone_drop(struct journey *j, struct sk_buff *skb, co
 	j->hops = 1;
 }
 
-/* A loss without a slot: the packet was at no hook before. */
+/*
+ * A loss without a slot: the packet was at no hook before, or its slot has been taken since it was delivered. Lost on
+ * the way to a pod's own sockets it is the pod's, by its address: other namespaces may have packets for it too, nodes
+ * of a cluster in one kernel for example, and only route them on.
+ */
 static __always_inline void dropped_unplaced(struct sk_buff *skb, struct packet *p, __u64 location, __u32 reason)
 {
 	struct net_device *dev = skb->dev;
-	struct journey j = { .flags = p->flags | FLAG_UNPLACED };
+	struct journey j = { .flags = p->flags };
+	__u64 now = bpf_ktime_get_ns();
 
 	/* Sockets and some qdiscs keep other things in skb->dev; then this reads nothing that matches. */
-	if (!dev || !traced(dev))
-		return;
-	lone_drop(&j, skb, p, HOOK_FREE, dev->ifindex, bpf_ktime_get_ns());
+	if (dev && traced(dev)) {
+		j.flags |= FLAG_UNPLACED;
+		lone_drop(&j, skb, p, HOOK_FREE, dev->ifindex, now);
+	} else {
+		__u32 *ifindex = bpf_map_lookup_elem(&local_pods, p->flow.destination);
+
+		if (!ifindex || !routed_here(skb))
+			return;
+		lone_drop(&j, skb, p, HOOK_XMIT, *ifindex, now);
+		j.time_ns[1] = now;
+		j.ifindex[1] = *ifindex;
+		j.hook[1] = HOOK_FREE;
+		j.hops = 2;
+	}
 	count(COUNT_DROPPED);
 	send(&j, RECORD_DROP, reason, location, j.time_ns[0]);
 }

@@ -32,6 +32,7 @@ struct netdev_queue {
 struct sk_buff {
 	struct sk_buff *next;
 	struct net_device *dev;
+	unsigned long _skb_refdst;
 	unsigned int len;
 	unsigned int data_len;
 	__be16 protocol;
@@ -45,6 +46,14 @@ struct skb_shared_info {
 	unsigned short gso_size;
 	unsigned short gso_segs;
 	unsigned int gso_type;
+};
+
+struct rtable {
+	__u16 rt_type;
+};
+
+struct rt6_info {
+	unsigned int rt6i_flags;
 };
 
 struct Qdisc;

@@ -164,6 +164,9 @@ func (a *Agent) look(ctx context.Context) error {
 				if err := a.setDevices(a.watcher.State()); err != nil {
 					a.options.Log.Error("cannot trace the devices as they are now", "err", err)
 				}
+				if err := a.loader.SetPods(a.waiting.localPods()); err != nil {
+					a.options.Log.Error("drops inside pods may stay unplaced", "err", err)
+				}
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 type Learner interface {
 	// Knows tells whether it is known by now who had the address at that time.
 	Knows(address netip.Addr, at time.Duration) bool
+	// LocalPods are the addresses of this node's pods.
+	LocalPods() []netip.Addr
 	// Changed tells that at that time the address went from one pod's device to another, or that its device is gone.
 	Changed(address netip.Addr, at time.Duration)
 }
@@ -33,8 +36,9 @@ type Learner interface {
 type waiting struct {
 	learner Learner // nil to hold none back
 	pods    atomic.Pointer[podDevices]
-	current *podDevices        // pods, as of the last batch
-	behind  map[netip.Addr]int // the device that each address is behind
+	current *podDevices // pods, as of the last batch
+	mu      sync.Mutex
+	behind  map[netip.Addr]int // the device that each address is behind; guarded by mu
 	settled queue
 	unnamed queue
 	ready   []record.Record
@@ -75,14 +79,18 @@ func (w *waiting) pass(batch []record.Record, now time.Duration, next func([]rec
 		return
 	}
 	w.ready = w.ready[:0]
+	w.mu.Lock()
 	w.follow()
+	for i := range batch {
+		w.tell(&batch[i])
+	}
+	w.mu.Unlock()
 	w.unnamed.records = w.again(now)
 	for i := range batch {
 		if w.settled.len() >= maxWaiting {
 			w.release(w.settled.front(), now)
 			w.settled.pop()
 		}
-		w.tell(&batch[i])
 		w.settled.push(&batch[i])
 	}
 	for w.settled.len() > 0 && w.settled.front().Time+settle <= now {
@@ -184,6 +192,23 @@ func (w *waiting) follow() {
 			w.learner.Changed(address, now.since)
 		}
 	}
+}
+
+// localPods are the devices of this node's pods, by address, as far as packets have shown them.
+func (w *waiting) localPods() map[netip.Addr]int {
+	found := map[netip.Addr]int{}
+	if w.learner == nil {
+		return found
+	}
+	pods := w.learner.LocalPods()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, address := range pods {
+		if ifindex, ok := w.behind[address]; ok {
+			found[address] = ifindex
+		}
+	}
+	return found
 }
 
 // setDevices says which devices there are since when. Only those that come later are known to be new.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -16,6 +17,7 @@ type learned struct {
 }
 
 func (l *learned) Knows(a netip.Addr, _ time.Duration) bool { return l.known[a] }
+func (l *learned) LocalPods() []netip.Addr                  { return slices.Collect(maps.Keys(l.known)) }
 func (l *learned) Changed(a netip.Addr, at time.Duration)   { l.changes[a] = at }
 
 var (
@@ -128,12 +130,18 @@ func TestDevicesTellOfChanges(t *testing.T) {
 	w.setDevices(podDevice(7), 0)
 	through(w, 10*s, sent(7, 10*s))
 	expect("a device that was there before us", 0)
+	if got := w.localPods(); len(got) != 1 || got[podAddress] != 7 {
+		t.Errorf("local pods are %v", got)
+	}
 	w.setDevices(podDevice(7, 8), 20*s)
 	through(w, 21*s, sent(8, 21*s))
 	expect("another pod sends with the address of one that is there", 0)
 	w.setDevices(podDevice(8), 30*s)
 	through(w, 31*s)
 	expect("the device is gone", 30*s)
+	if got := w.localPods(); len(got) != 0 {
+		t.Errorf("local pods are %v", got)
+	}
 	w.setDevices(podDevice(8, 9), 40*s)
 	through(w, 42*s, sent(9, 42*s))
 	expect("a new device has it", 40*s)

@@ -173,6 +173,7 @@ const (
 	TracerMapHandovers      = "handovers"
 	TracerMapInflight       = "inflight"
 	TracerMapLocalAddresses = "local_addresses"
+	TracerMapLocalPods      = "local_pods"
 	TracerMapRecords        = "records"
 	TracerMapSplitting      = "splitting"
 	TracerProgConsume       = "consume"
@@ -262,6 +263,7 @@ type TracerMapSpecs struct {
 	Handovers      *ebpf.MapSpec `ebpf:"handovers"`
 	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
+	LocalPods      *ebpf.MapSpec `ebpf:"local_pods"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
 	Splitting      *ebpf.MapSpec `ebpf:"splitting"`
 }
@@ -305,6 +307,7 @@ type TracerMaps struct {
 	Handovers      *ebpf.Map `ebpf:"handovers"`
 	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
+	LocalPods      *ebpf.Map `ebpf:"local_pods"`
 	Records        *ebpf.Map `ebpf:"records"`
 	Splitting      *ebpf.Map `ebpf:"splitting"`
 }
@@ -316,6 +319,7 @@ func (m *TracerMaps) Close() error {
 		m.Handovers,
 		m.Inflight,
 		m.LocalAddresses,
+		m.LocalPods,
 		m.Records,
 		m.Splitting,
 	)

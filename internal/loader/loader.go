@@ -58,6 +58,7 @@ type Loader struct {
 	made      map[int]string        // devices with a clsact qdisc of ours
 	addresses map[[16]byte]bool     // in the kernel's maps, as the next
 	splitting map[uint32]bool
+	pods      map[[16]byte]uint32
 }
 
 // New locks the calling thread's network namespace, sweeps what a tracer before us left there, loads the programs
@@ -69,7 +70,7 @@ func New(opts Options) (_ *Loader, err error) {
 	}
 	l := &Loader{
 		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
-		made: map[int]string{}, addresses: map[[16]byte]bool{}, splitting: map[uint32]bool{},
+		made: map[int]string{}, addresses: map[[16]byte]bool{}, splitting: map[uint32]bool{}, pods: map[[16]byte]uint32{},
 	}
 	defer func() {
 		if err != nil {

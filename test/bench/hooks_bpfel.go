@@ -183,6 +183,7 @@ const (
 	hooksMapHandovers      = "handovers"
 	hooksMapInflight       = "inflight"
 	hooksMapLocalAddresses = "local_addresses"
+	hooksMapLocalPods      = "local_pods"
 	hooksMapRecords        = "records"
 	hooksMapSplitting      = "splitting"
 	hooksProgClock         = "clock"
@@ -263,6 +264,7 @@ type hooksMapSpecs struct {
 	Handovers      *ebpf.MapSpec `ebpf:"handovers"`
 	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
+	LocalPods      *ebpf.MapSpec `ebpf:"local_pods"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
 	Splitting      *ebpf.MapSpec `ebpf:"splitting"`
 }
@@ -303,6 +305,7 @@ type hooksMaps struct {
 	Handovers      *ebpf.Map `ebpf:"handovers"`
 	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
+	LocalPods      *ebpf.Map `ebpf:"local_pods"`
 	Records        *ebpf.Map `ebpf:"records"`
 	Splitting      *ebpf.Map `ebpf:"splitting"`
 }
@@ -314,6 +317,7 @@ func (m *hooksMaps) Close() error {
 		m.Handovers,
 		m.Inflight,
 		m.LocalAddresses,
+		m.LocalPods,
 		m.Records,
 		m.Splitting,
 	)

@@ -1,0 +1,45 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// SetPods tells the programs this node's pods by address, with the index of their device on the node's side: a packet
+// that is lost inside a pod's namespace, without having been followed there, is placed by that.
+func (l *Loader) SetPods(pods map[netip.Addr]int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errors.New("the loader is closed")
+	}
+	want := make(map[[16]byte]uint32, len(pods))
+	for address, ifindex := range pods {
+		want[address.As16()] = uint32(ifindex)
+	}
+	for key := range l.pods {
+		if _, ok := want[key]; ok {
+			continue
+		}
+		if err := l.objects.LocalPods.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("tell the programs this node's pods: %w", err)
+		}
+		delete(l.pods, key)
+	}
+	for key, ifindex := range want {
+		if l.pods[key] == ifindex {
+			continue
+		}
+		if err := l.objects.LocalPods.Put(key, ifindex); errors.Is(err, unix.E2BIG) {
+			return nil // drops of some pods stay unplaced
+		} else if err != nil {
+			return fmt.Errorf("tell the programs this node's pods: %w", err)
+		}
+		l.pods[key] = ifindex
+	}
+	return nil
+}
