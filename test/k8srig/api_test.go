@@ -32,6 +32,14 @@ func TestAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const most = 32_000_000
+	if info, err := os.Stat(binary); err != nil {
+		t.Fatal(err)
+	} else if info.Size() > most {
+		t.Errorf("the program has %d bytes, more than %d", info.Size(), most)
+	} else {
+		t.Logf("the program has %d bytes", info.Size())
+	}
 	namespace(t, client, "shop")
 	s := &apiSuite{cluster: c, client: client, binary: binary}
 	t.Run("reuse", s.reuse)
