@@ -64,12 +64,12 @@ type watcher struct {
 	known  map[string]fact
 	synced atomic.Bool
 	errors atomic.Uint64
-	told   string // the error logged last
+	told   map[string]string // the error logged last, by verb
 }
 
 // run watches until ctx ends. What fails is logged once, counted, and tried again with growing, random pauses.
 func (w *watcher) run(ctx context.Context) {
-	w.known = map[string]fact{}
+	w.known, w.told = map[string]fact{}, map[string]string{}
 	ctx = klog.NewContext(ctx, logr.Discard()) // errors pass through us: report logs them
 	quiet := klog.FromContext(ctx)
 	source := &cache.ListWatch{ListWithContextFunc: w.list, WatchFuncWithContext: w.watch}
@@ -118,7 +118,7 @@ func (w *watcher) request(options metav1.ListOptions) *rest.Request {
 	return w.client.Get().Resource(w.name).VersionedParams(&options, metav1.ParameterCodec)
 }
 
-// report counts an error, and logs it unless it is the one logged before.
+// report counts an error, and logs it unless it is the one logged before; a streaming list fails as a watch.
 func (w *watcher) report(ctx context.Context, verb string, err error) error {
 	if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, io.EOF) {
 		return err
@@ -128,8 +128,8 @@ func (w *watcher) report(ctx context.Context, verb string, err error) error {
 	}
 	w.errors.Add(1)
 	text := w.advise(verb, err)
-	if text != w.told {
-		w.told = text
+	if text != w.told[verb] {
+		w.told[verb] = text
 		w.log.Warn("names of "+w.name+" are not up to date; trying again", "err", text)
 	}
 	return err
@@ -215,7 +215,7 @@ func (w *watcher) Replace(list []any, _ string) error {
 	for _, o := range list {
 		w.set(o.(fact))
 	}
-	w.told = ""
+	clear(w.told)
 	w.synced.Store(true)
 	w.replaced()
 	return nil

@@ -73,6 +73,7 @@ func (s *apiSuite) variants(t *testing.T) {
 		"hardened":  {"-f", chartDir + "/values-hardened.yaml"},
 		"cluster":   {"--set", "identityScope=cluster"},
 		"names":     {"--set-json", `cidrNames={"10.20.0.0/16":"databases","2001:db8::/32":"office"}`},
+		"server":    {"--set", "apiServer.host=10.0.0.1,apiServer.port=443"},
 		"TLS":       {"--set", "webConfigSecret=tracer-web"},
 		"monitor":   {"--set", "podMonitor.enabled=true,podMonitor.labels.team=net,webConfigSecret=w,podMonitor.tlsConfig.insecureSkipVerify=true"},
 		"scheduled": {"--set-json", `affinity={"nodeAffinity":{}}`, "--set", "podLabels.a=b,podAnnotations.c=d,extraArgs={--max-series=10,--classic-histograms},imagePullSecrets[0].name=x"},
