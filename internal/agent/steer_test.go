@@ -30,11 +30,8 @@ func TestSampled(t *testing.T) {
 	before := c.now(0)
 	begin := Monotonic()
 	time.Sleep(6 * time.Second)
-	usual, err := c.lab.Oracle(begin, Monotonic())
+	injected, err := c.lab.Fault(lab.Fault{Tool: lab.TBF, Delay: 300 * time.Millisecond})
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.lab.Fault(lab.Fault{Tool: lab.TBF, Delay: 300 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(12 * time.Second)
@@ -55,15 +52,9 @@ func TestSampled(t *testing.T) {
 			continue
 		}
 		out += p.Packets
-		// What the path on this node is short of the whole way, is little beside the queue: what it usually varies by,
-		// which on a busy machine is much.
-		noise := usual.Request.Delay.P99
-		for q, want := range map[float64]float64{0.5: seen.Request.Delay.P50, 0.99: seen.Request.Delay.P99} {
-			got := p.Path.Quantile(q)
-			t.Logf("quantile %v: %.4f s on this node, %.4f s one way", q, got, want)
-			if math.Abs(got-want) > 0.1*want+0.005+noise {
-				t.Errorf("quantile %v of the delay: %v s on this node, %v s one way", q, got, want)
-			}
+		// The queue is full most of the time.
+		if got := p.Path.Quantile(0.99); math.Abs(got-injected.Delay) > 0.1*injected.Delay {
+			t.Errorf("99 %% of the packets took up to %v s on this node, where the queue holds them for %v s", got, injected.Delay)
 		}
 	}
 	// Those that were dropped or wait are no packets yet.
