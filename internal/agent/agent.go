@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/device"
@@ -133,7 +134,8 @@ func (a *Agent) setDevices(s device.State) error {
 func (a *Agent) count(ctx context.Context) error {
 	return a.loader.Run(ctx, func(batch []record.Record) {
 		a.read.Store(time.Now().UnixNano())
-		if err := a.steer(batch); err != nil {
+		// The loader may be closed before it has handed over the last records.
+		if err := a.steer(batch); err != nil && !errors.Is(err, unix.EBADF) {
 			a.options.Log.Error("cannot steer the sampling", "err", err)
 		}
 		a.waiting.pass(batch, Monotonic(), func(batch []record.Record) {
