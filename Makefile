@@ -16,7 +16,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-k8s manifest test-kernel accuracy vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
+.PHONY: help demo test test-all test-k8s manifest test-kernel accuracy vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ help: ## list the targets
 demo: build ## show a slow overlay found, on this machine alone (as root; needs no clang)
 	build/tracer demo
 
-test: packages check-generated lint cross ## check everything and run all tests (as root; installs what is missing)
+test: packages check-generated lint cross ## check everything and run all tests on this kernel (as root; installs what is missing)
 	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips -- -race -count=1 -timeout 20m ./...
+
+# The one after the other: each needs both cores for itself.
+test-all: test ## all that, and on a real Kubernetes, and on all other kernels (some forty minutes at first)
 	$(MAKE) test-k8s
 	$(MAKE) test-kernel KERNEL=all
 
