@@ -25,10 +25,12 @@ demo: build ## show a slow overlay found, on this machine alone (as root; needs 
 	build/tracer demo
 
 test: packages check-generated lint cross ## check everything and run all tests on this kernel (as root; installs what is missing)
-	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips -- -race -count=1 -timeout 20m ./...
+	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips -- -race -count=1 -timeout 20m \
+		$$(go list ./... | grep -v /test/truth)
 
 # The one after the other: each needs both cores for itself.
-test-all: test ## all that, and on a real Kubernetes, and on all other kernels (some forty minutes at first)
+test-all: test ## all that, packet by packet, on a real Kubernetes, and on all other kernels (some forty minutes at first)
+	go test -count=1 ./test/truth
 	$(MAKE) test-k8s
 	$(MAKE) test-kernel KERNEL=all
 
