@@ -176,12 +176,9 @@ func healthy(r *rig) {
 // agree checks packet by packet that both nodes' stages are together what the oracle says.
 func (r *rig) agree(o *observed) {
 	r.Helper()
-	// Arrivals are stamped by the clock on the wall: one in two hundred may seem to lie before the packet's last hook,
-	// and then has no journey.
-	all := o.unmatched + len(o.packets)
-	unexplained := o.unmatched - int(r.lostSight())
-	if float64(o.unmatched)/float64(all) > 0.05 || unexplained > 1+all/200 {
-		r.Errorf("%v: %d of %d packets that came were not recorded by both nodes; counters: %+v", o.leg, o.unmatched, all, r.counters())
+	if share := float64(o.unmatched) / float64(o.unmatched+len(o.packets)); share > 0.05 || uint64(o.unmatched) > r.lostSight() {
+		r.Errorf("%v: %d of %d packets that came were not recorded by both nodes; counters: %+v", o.leg,
+			o.unmatched, o.unmatched+len(o.packets), r.counters())
 	}
 	within, beyond := 0, 0
 	for _, p := range o.packets {
