@@ -148,6 +148,13 @@ func stages(s *aggregate.Snapshot, src, dst string) map[journey.Stage]aggregate.
 	return found
 }
 
+// lostSight is of how many packets the programs found the slot written by another one.
+func lostSight(c loader.Counters) uint64 { return c.Mismatches + c.Torn }
+
+// unseen is of how many packets a tracepoint may have been missed. Some kernels run no tracing program in the context of
+// certain processes, and a softirq that interrupts one of these is in it (docs/design.md).
+func unseen(packets uint64) uint64 { return 2 + packets/100 }
+
 // TestHealthy follows the Service's packets through both nodes, of whom each sees its own alone.
 func TestHealthy(t *testing.T) {
 	t.Parallel()
@@ -182,7 +189,7 @@ func TestHealthy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if counters.Mismatches+counters.Torn+counters.Undecoded+counters.Malformed != 0 || counters.Lost["journey"] != 0 {
+		if counters.Undecoded+counters.Malformed+counters.Lost["journey"] != 0 || lostSight(counters) > unseen(counters.Started) {
 			t.Errorf("node %d: %+v", i+1, counters)
 		}
 		if report := Judge("node", Moment{Snapshot: &aggregate.Snapshot{}}, c.now(i)); report.Verdict != diagnose.Healthy {
@@ -354,7 +361,7 @@ func TestQueueDelay(t *testing.T) {
 					}
 				}
 				qdisc := dropsOf(m.Devices, c.lab.OverlayDevice())
-				return counted == qdisc && counted > 0, fmt.Sprintf("%d counted, the qdisc says %d", counted, qdisc)
+				return max(counted, qdisc)-min(counted, qdisc) <= unseen(qdisc) && counted > 0, fmt.Sprintf("%d counted, the qdisc says %d", counted, qdisc)
 			})
 			c.looks(lab.Web, lab.API)
 			report := Judge("node1", from, c.now(0))

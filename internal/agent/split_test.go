@@ -160,7 +160,7 @@ func TestSoftwareSegmentation(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	if counters, err := c.agents[0].loader.Counters(); err != nil || counters.Mismatches+counters.Torn != 0 {
+	if counters, err := c.agents[0].loader.Counters(); err != nil || lostSight(counters) > unseen(counters.Started) {
 		t.Errorf("%+v, %v", counters, err)
 	}
 }

@@ -48,6 +48,9 @@ type sighting struct {
 // ended at the receiver when it came. A port is used again only long after that.
 func match(p packet, outbound, inbound []sighting) (out, in *sighting) {
 	const apart = time.Second
+	// An arrival is stamped by the wall clock, and the two clocks cannot be read at once: it may seem to come before the
+	// last hook, by a microsecond on a quiet machine.
+	const clocks = 100 * time.Microsecond
 	for i := range outbound {
 		if s := &outbound[i]; s.first >= p.sent && s.first < p.sent+apart && (out == nil || s.first < out.first) {
 			out = s
@@ -55,7 +58,7 @@ func match(p packet, outbound, inbound []sighting) (out, in *sighting) {
 	}
 	for i := range inbound {
 		s := &inbound[i]
-		if p.arrived != 0 && s.last <= p.arrived && s.last > p.arrived-apart && (in == nil || s.last > in.last) {
+		if p.arrived != 0 && s.last <= p.arrived+clocks && s.last > p.arrived-apart && (in == nil || s.last > in.last) {
 			in = s
 		}
 		if p.arrived == 0 && s.kind == record.Dropped && s.first >= p.sent && (in == nil || s.first < in.first) {
