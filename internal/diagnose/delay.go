@@ -23,7 +23,7 @@ const (
 )
 
 // delayed tells whether the queue holds packets longer than it should.
-func (q *queue) delayed(in *Input) *Finding {
+func (q *queue) delayed(w *window) *Finding {
 	e := q.expected
 	slow, pairs := q.slow()
 	var heldLong uint64
@@ -31,8 +31,8 @@ func (q *queue) delayed(in *Input) *Finding {
 		heldLong = q.heldAges.Above(max(e.delayCritical, minHeldAge))
 		// How many came out while the oldest one was held, at the window's rate.
 		span := 1.0
-		if w := in.Window.Seconds(); w > 0 {
-			span = min(1, q.oldest/w)
+		if length := w.Window.Seconds(); length > 0 {
+			span = min(1, q.oldest/length)
 		}
 		if float64(heldLong) < minHeldShare*(float64(heldLong)+float64(q.passed)*span) {
 			heldLong = 0
@@ -45,8 +45,9 @@ func (q *queue) delayed(in *Input) *Finding {
 	f := &Finding{
 		Kind: KindDelay, Cause: QdiscDelay, Severity: Warning,
 		Stage: journey.Queue, Device: q.device, Direction: q.direction,
-		Delay: &Delay{Held: q.held},
-		Next:  q.next(),
+		Delay:   &Delay{Held: q.held},
+		Next:    q.next(),
+		subject: q.subject(), why: q.because(),
 	}
 	hurt := slow.Clone()
 	if heldLong > 0 {
@@ -62,25 +63,38 @@ func (q *queue) delayed(in *Input) *Finding {
 		f.Delay.Oldest = &q.oldest
 	}
 	excess := slow.Sum()
-	if usual, ok := in.Baseline[aggregate.StageKey{Stage: journey.Queue, Device: q.device, Direction: q.direction}]; ok {
+	if usual, ok := w.Baseline[aggregate.StageKey{Stage: journey.Queue, Device: q.device, Direction: q.direction}]; ok {
 		f.Delay.Baseline = &usual
 		excess = max(0, excess-usual*float64(slow.Count()))
 	}
 	if heldLong > 0 {
 		excess += q.heldAges.Sum()
 	}
-	f.pain = excess / max(in.Window.Seconds(), 1e-3)
+	f.claim = f.Delay.claim()
+	f.pain = excess / max(w.Window.Seconds(), 1e-3)
 	f.Delay.Share = share(pairs)
-	f.Pairs, f.PairsTotal = names(pairs, q.heldPairs, in.Snapshot.Pairs)
-	f.Confidence = confidence(float64(samples), float64(hurt.Above(e.delayWarning))/float64(hurt.Count()), in.Snapshot)
+	f.Pairs, f.PairsTotal = names(pairs, q.heldPairs, w.Snapshot.Pairs)
+	f.Confidence = confidence(float64(samples), float64(hurt.Above(e.delayWarning))/float64(hurt.Count()), w.Snapshot)
 	f.Evidence = append(q.describe(), q.delayEvidence(&slow, f.Delay.Share)...)
 	limit := e.delayWarning
 	if f.Severity == Critical {
 		limit = e.delayCritical
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%s from a p50 of %s: %s", f.Severity, seconds(limit), e.reason))
-	f.Evidence = append(f.Evidence, lostEvidence(in.Snapshot)...)
+	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
 	return f
+}
+
+// claim says in the summary what is slow.
+func (d *Delay) claim() string {
+	if d.P50 == nil {
+		return fmt.Sprintf("holds %s, the oldest for %s", packets(d.Held), seconds(*d.Oldest))
+	}
+	usual := ""
+	if d.Baseline != nil {
+		usual = "; usual " + seconds(*d.Baseline)
+	}
+	return fmt.Sprintf("holds packets %s (p50%s)", seconds(*d.P50), usual)
 }
 
 // slow returns the delays of the pairs that the queue slows down, those with the longest sum first. If it is slow as a

@@ -25,6 +25,24 @@ type Input struct {
 	Baseline map[aggregate.StageKey]float64
 }
 
+// window is an Input with what several causes look at, worked out once.
+type window struct {
+	Input
+	queues []*queue
+	// losses are the packets lost that no cause has claimed yet.
+	losses losses
+}
+
+// family finds the causes of one kind in a window. It looks for itself, except that it takes from the window's losses
+// what it explains.
+type family func(*window) []Finding
+
+// families are asked in this order. Of two that know a reason for a loss the first explains it, so that no packet is
+// explained twice.
+func families() []family {
+	return []family{queueCauses}
+}
+
 // Diagnose judges a window.
 func Diagnose(in Input) Report {
 	if in.Snapshot == nil {
@@ -38,14 +56,10 @@ func Diagnose(in Input) Report {
 		Verdict:       Healthy,
 		Findings:      []Finding{},
 	}
-	queues := queuesOf(&in)
-	for _, q := range queues {
-		if f := q.delayed(&in); f != nil {
-			r.Findings = append(r.Findings, *f)
-		}
-		if f := q.dropping(&in); f != nil {
-			r.Findings = append(r.Findings, *f)
-		}
+	w := &window{Input: in, losses: lossesOf(in.Snapshot)}
+	w.queues = queuesOf(w)
+	for _, find := range families() {
+		r.Findings = append(r.Findings, find(w)...)
 	}
 	// What is critical comes first even where a warning adds up to more time: it is what the verdict is about.
 	slices.SortStableFunc(r.Findings, func(x, y Finding) int {
@@ -57,7 +71,7 @@ func Diagnose(in Input) Report {
 	case len(r.Findings) == 0 && !traffic(in.Snapshot):
 		r.Verdict = NoTraffic
 	}
-	r.Summary = summarize(&r, &in, queues)
+	r.Summary = summarize(&r, w)
 	return r
 }
 

@@ -15,7 +15,7 @@ import (
 const minRTO = 0.2
 
 // dropping tells whether the queue loses more packets than it should.
-func (q *queue) dropping(in *Input) *Finding {
+func (q *queue) dropping(w *window) *Finding {
 	if q.dropped < minSamples {
 		return nil
 	}
@@ -26,8 +26,9 @@ func (q *queue) dropping(in *Input) *Finding {
 	f := &Finding{
 		Kind: KindDrop, Cause: QdiscDrop, Severity: Warning,
 		Stage: journey.Queue, Device: q.device, Direction: q.direction,
-		Drops: &Drops{Packets: q.dropped, Ratio: &ratio},
-		Next:  q.next(),
+		Drops:   &Drops{Packets: q.dropped, Ratio: &ratio},
+		Next:    q.next(),
+		subject: q.subject(), claim: "drops " + percent(ratio), why: q.because(),
 	}
 	if ratio >= q.expected.lossCritical && q.dropped >= minCritical {
 		f.Severity = Critical
@@ -35,14 +36,14 @@ func (q *queue) dropping(in *Input) *Finding {
 	var reasons []string
 	f.Drops.Reason, reasons = q.reasons()
 
-	f.pain = float64(q.dropped) * (minRTO + q.delay.Quantile(0.5)) / max(in.Window.Seconds(), 1e-3)
+	f.pain = float64(q.dropped) * (minRTO + q.delay.Quantile(0.5)) / max(w.Window.Seconds(), 1e-3)
 	agreement := 1.0
 	line := fmt.Sprintf("%s of %s were dropped here (%s)", group(q.dropped), packets(q.arrived()), strings.Join(reasons, ", "))
 	if n, ok := q.counted(); ok {
 		line += fmt.Sprintf("; the qdisc's own count rose by %s", group(n))
 		agreement = float64(min(n, q.dropped)) / float64(max(n, q.dropped))
 	}
-	f.Confidence = confidence(float64(q.dropped), agreement, in.Snapshot)
+	f.Confidence = confidence(float64(q.dropped), agreement, w.Snapshot)
 
 	var hit []pairQueue
 	for _, p := range q.pairs {
@@ -59,7 +60,7 @@ func (q *queue) dropping(in *Input) *Finding {
 	}
 	f.Evidence = append(q.describe(), line,
 		fmt.Sprintf("%s from a loss of %s: %s", f.Severity, percent(limit), q.expected.reason))
-	f.Evidence = append(f.Evidence, lostEvidence(in.Snapshot)...)
+	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
 	return f
 }
 

@@ -40,8 +40,22 @@ type pairQueue struct {
 	dropped uint64
 }
 
-// queuesOf gathers the queues in which something was seen, in the order of their names.
-func queuesOf(in *Input) []*queue {
+// queueCauses are a queue's delay and its loss.
+func queueCauses(w *window) []Finding {
+	var found []Finding
+	for _, q := range w.queues {
+		for _, f := range []*Finding{q.delayed(w), q.dropping(w)} {
+			if f != nil {
+				found = append(found, *f)
+			}
+		}
+	}
+	return found
+}
+
+// queuesOf gathers the queues in which something was seen, in the order of their names. What they lost is theirs,
+// whether it is too much or not.
+func queuesOf(w *window) []*queue {
 	queues := make(map[string]*queue)
 	at := func(key aggregate.StageKey) *queue {
 		q := queues[key.Device]
@@ -51,7 +65,7 @@ func queuesOf(in *Input) []*queue {
 		}
 		return q
 	}
-	s := in.Snapshot
+	s := w.Snapshot
 	most := make(map[string]uint64)
 	for i := range s.Stages {
 		if st := &s.Stages[i]; st.Stage == journey.Queue {
@@ -63,12 +77,10 @@ func queuesOf(in *Input) []*queue {
 			}
 		}
 	}
-	for _, d := range s.Drops {
-		if d.Stage == journey.Queue && d.Loss && d.Packets > 0 {
-			q := at(d.StageKey)
-			q.drops = append(q.drops, d)
-			q.dropped += d.Packets
-		}
+	for _, d := range w.losses.take(func(d *aggregate.DropCount) bool { return d.Stage == journey.Queue }) {
+		q := at(d.StageKey)
+		q.drops = append(q.drops, d)
+		q.dropped += d.Packets
 	}
 	for i := range s.Held {
 		if h := &s.Held[i]; h.Stage == journey.Queue {
@@ -81,13 +93,13 @@ func queuesOf(in *Input) []*queue {
 			}
 		}
 	}
-	for _, h := range in.HeldBefore {
+	for _, h := range w.HeldBefore {
 		if q := queues[h.Device]; q != nil && h.Stage == journey.Queue {
 			q.heldBefore += uint64(h.Packets)
 		}
 	}
 	for _, q := range queues {
-		q.devices, q.before = labelled(in.Devices, q.device), labelled(in.Before, q.device)
+		q.devices, q.before = labelled(w.Devices, q.device), labelled(w.Before, q.device)
 		q.expected = expect(q.devices)
 		q.believe()
 		q.addPairs(s.Pairs)

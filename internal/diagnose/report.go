@@ -2,6 +2,7 @@
 package diagnose
 
 import (
+	"encoding/json"
 	"time"
 
 	"tracer/internal/journey"
@@ -64,7 +65,7 @@ type Finding struct {
 	Kind       Kind              `json:"kind"`
 	Cause      Cause             `json:"cause"`
 	Severity   Severity          `json:"severity"`
-	Stage      journey.Stage     `json:"stage"`
+	Stage      journey.Stage     `json:"stage"` // this and the next two are "" and null where they are none of this node's
 	Device     string            `json:"device"`
 	Direction  journey.Direction `json:"direction"`
 	Confidence float64           `json:"confidence"` // in (0, 1]; see confidence
@@ -78,6 +79,26 @@ type Finding struct {
 	// pain is the extra time that pairs spend for it, in seconds each second: packets times excess delay, a lost
 	// packet counting as its retransmission time-out.
 	pain float64
+	// Of the summary's sentence: what is at fault ("tunl0 egress queue"), what it does ("drops 10 %"), and why, or "".
+	// Findings with one subject share a sentence.
+	subject, claim, why string
+}
+
+// MarshalJSON writes null for a place that is none of this node's.
+func (f Finding) MarshalJSON() ([]byte, error) {
+	type plain Finding // without this method
+	known := func(s string) *string {
+		if s == "" {
+			return nil
+		}
+		return &s
+	}
+	return json.Marshal(struct {
+		Stage     *string `json:"stage"`
+		Device    *string `json:"device"`
+		Direction *string `json:"direction"`
+		plain
+	}{known(string(f.Stage)), known(f.Device), known(string(f.Direction)), plain(f)})
 }
 
 // Delay is how long packets stay in the stage, those of the pairs that it hurts.

@@ -12,10 +12,10 @@ import (
 const minFine = 20
 
 // summarize says it all in one sentence, and nothing that was not measured.
-func summarize(r *Report, in *Input, queues []*queue) string {
+func summarize(r *Report, w *window) string {
 	on := ""
-	if in.Node != "" {
-		on = " on " + in.Node
+	if w.Node != "" {
+		on = " on " + w.Node
 	}
 	switch {
 	case r.Verdict == NoTraffic:
@@ -24,7 +24,7 @@ func summarize(r *Report, in *Input, queues []*queue) string {
 	case len(r.Findings) == 0:
 		var n float64
 		pairs := 0
-		for _, p := range in.Snapshot.Pairs {
+		for _, p := range w.Snapshot.Pairs {
 			n += p.Packets
 			if p.Packets > 0 {
 				pairs++
@@ -34,24 +34,32 @@ func summarize(r *Report, in *Input, queues []*queue) string {
 			on, packets(uint64(n)), plural(uint64(pairs), "pair"), seconds(r.WindowSeconds))
 	}
 	principal := &r.Findings[0]
-	i := slices.IndexFunc(queues, func(q *queue) bool { return q.device == principal.Device })
-	parts := []string{sentence(r, principal, on)}
+	first := sentence(r, principal, on)
 	if r.Verdict == Healthy {
-		parts[0] = "no fault, but " + parts[0]
+		first = "no fault, but " + first
 	}
-	if why := queues[i].because(); why != "" {
-		parts = append(parts, why)
+	parts := []string{first}
+	if principal.why != "" {
+		parts = append(parts, principal.why)
 	}
-	var others []string
-	for _, f := range r.Findings {
-		if f.Device != principal.Device && f.Severity == principal.Severity && !slices.Contains(others, f.Device) {
-			others = append(others, f.Device)
+	var same, besides []string
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		switch {
+		case f.subject == principal.subject || f.Severity != principal.Severity:
+		case f.Cause == principal.Cause && f.Device != principal.Device:
+			same = append(same, f.Device)
+		default:
+			besides = append(besides, f.subject+" "+f.claim)
 		}
 	}
-	if len(others) > 0 {
-		parts = append(parts, "the same, to a lesser degree, at "+strings.Join(others, " and "))
+	if len(same) > 0 {
+		parts = append(parts, "the same, to a lesser degree, at "+strings.Join(same, " and "))
 	}
-	if fine := fine(r, queues); len(fine) > 0 {
+	if len(besides) > 0 {
+		parts = append(parts, "besides, "+strings.Join(besides, ", and "))
+	}
+	if fine := fine(r, w.queues); len(fine) > 0 {
 		verb := "is"
 		if len(fine) > 1 {
 			verb = "are"
@@ -61,39 +69,27 @@ func summarize(r *Report, in *Input, queues []*queue) string {
 	return strings.Join(parts, "; ")
 }
 
-// sentence says what the principal finding and the other one of the same device are.
-func sentence(r *Report, f *Finding, on string) string {
-	what := f.Device + " egress queue" + on
-	if f.Device == journey.PodLabel {
-		what = "the egress queue of pods' devices" + on
-	}
-	delay, drops := f.Delay, f.Drops
-	for i := range r.Findings {
-		if g := &r.Findings[i]; g.Device == f.Device && g.Severity == f.Severity {
-			if delay == nil {
-				delay = g.Delay
-			}
-			if drops == nil {
-				drops = g.Drops
-			}
-		}
-	}
+// sentence says what the principal finding and others with its subject are: of the same cause, the one that hurts
+// most.
+func sentence(r *Report, principal *Finding, on string) string {
+	var kinds []Kind
 	var does []string
-	switch {
-	case delay == nil:
-	case delay.P50 != nil:
-		usual := ""
-		if delay.Baseline != nil {
-			usual = "; usual " + seconds(*delay.Baseline)
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if f.subject == principal.subject && f.Severity == principal.Severity && !slices.Contains(kinds, f.Kind) {
+			kinds = append(kinds, f.Kind)
+			does = append(does, f.claim)
 		}
-		does = append(does, fmt.Sprintf("holds packets %s (p50%s)", seconds(*delay.P50), usual))
-	default:
-		does = append(does, fmt.Sprintf("holds %s, the oldest for %s", packets(delay.Held), seconds(*delay.Oldest)))
 	}
-	if drops != nil {
-		does = append(does, "drops "+percent(*drops.Ratio))
+	return principal.subject + on + " " + strings.Join(does, " and ")
+}
+
+// subject is the queue in a summary.
+func (q *queue) subject() string {
+	if q.device == journey.PodLabel {
+		return "the egress queue of pods' devices"
 	}
-	return what + " " + strings.Join(does, " and ")
+	return q.device + " egress queue"
 }
 
 // because names the root qdisc, against what would be there by default.
