@@ -17,7 +17,9 @@ type link struct {
 	encap    uint16 // ARPHRD_*: the link-layer header
 	up       bool
 	loopback bool
-	mtu      int
+	// noCarrier tells of a device that is up that nothing is connected to it.
+	noCarrier bool
+	mtu       int
 	// parent is what it stands on (a VLAN's device), or a veth's other end; foreign tells that this lies in
 	// another namespace, where the index says nothing here.
 	parent  int
@@ -52,6 +54,8 @@ func parseLink(message []byte) (link, bool) {
 		encap:    u16(message, 2),
 		up:       flags&unix.IFF_UP != 0,
 		loopback: flags&unix.IFF_LOOPBACK != 0,
+
+		noCarrier: flags&unix.IFF_UP != 0 && flags&unix.IFF_LOWER_UP == 0,
 	}
 	for kind, value := range attributes(message[unix.SizeofIfInfomsg:]) {
 		switch kind {

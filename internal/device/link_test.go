@@ -23,7 +23,7 @@ func TestParseLink(t *testing.T) {
 		want     link
 		ethernet bool
 	}{
-		{"vxlan", slices.Concat(header(unix.ARPHRD_ETHER, 7, unix.IFF_UP),
+		{"vxlan", slices.Concat(header(unix.ARPHRD_ETHER, 7, unix.IFF_UP|unix.IFF_LOWER_UP),
 			attr(unix.IFLA_IFNAME, []byte("flannel.1\x00")), attr(unix.IFLA_MTU, words(1450)),
 			attr(unix.IFLA_LINKINFO|unix.NLA_F_NESTED,
 				attr(1, []byte("vxlan\x00")),                               // IFLA_INFO_KIND
@@ -33,7 +33,7 @@ func TestParseLink(t *testing.T) {
 			attr(unix.IFLA_IFNAME, []byte("veth1\x00")), attr(unix.IFLA_LINK, words(2)), attr(unix.IFLA_MASTER, words(5)),
 			attr(unix.IFLA_LINK_NETNSID, words(0)), attr(unix.IFLA_LINKINFO, attr(1, []byte("veth\x00")))),
 			link{index: 8, name: "veth1", kind: "veth", encap: unix.ARPHRD_ETHER, parent: 2, foreign: true, master: 5}, true},
-		{"tunl0", slices.Concat(header(unix.ARPHRD_TUNNEL, 9, unix.IFF_UP|unix.IFF_NOARP),
+		{"tunl0", slices.Concat(header(unix.ARPHRD_TUNNEL, 9, unix.IFF_UP|unix.IFF_LOWER_UP|unix.IFF_NOARP),
 			attr(unix.IFLA_IFNAME, []byte("tunl0\x00")), attr(unix.IFLA_LINKINFO, attr(1, []byte("ipip\x00"))),
 			attr(unix.IFLA_STATS64, words(1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 0))),
 			link{
@@ -43,7 +43,7 @@ func TestParseLink(t *testing.T) {
 		{"wireguard", slices.Concat(header(unix.ARPHRD_NONE, 10, 0),
 			attr(unix.IFLA_IFNAME, []byte("wg0\x00")), attr(unix.IFLA_LINKINFO, attr(1, []byte("wireguard\x00")))),
 			link{index: 10, name: "wg0", kind: "wireguard", encap: unix.ARPHRD_NONE}, false},
-		{"loopback", slices.Concat(header(unix.ARPHRD_LOOPBACK, 1, unix.IFF_UP|unix.IFF_LOOPBACK),
+		{"loopback", slices.Concat(header(unix.ARPHRD_LOOPBACK, 1, unix.IFF_UP|unix.IFF_LOWER_UP|unix.IFF_LOOPBACK),
 			attr(unix.IFLA_IFNAME, []byte("lo\x00"))),
 			link{index: 1, name: "lo", encap: unix.ARPHRD_LOOPBACK, up: true, loopback: true}, true},
 	}

@@ -46,6 +46,7 @@ func newState(links []link, qdiscs, classes []node) State {
 			Kind:       l.kind,
 			Role:       found.role[l.index],
 			Up:         l.up,
+			NoCarrier:  l.noCarrier,
 			MTU:        l.mtu,
 			Lower:      found.lower[l.index],
 			Ethernet:   l.ethernet(),

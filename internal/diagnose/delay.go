@@ -1,9 +1,7 @@
 package diagnose
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
@@ -25,7 +23,7 @@ const (
 // delayed tells whether the queue holds packets longer than it should.
 func (q *queue) delayed(w *window) *Finding {
 	e := q.expected
-	slow, pairs := q.slow()
+	slow, pairs := q.slow(e.delayWarning)
 	var heldLong uint64
 	if q.held > 0 {
 		heldLong = q.heldAges.Above(max(e.delayCritical, minHeldAge))
@@ -95,34 +93,6 @@ func (d *Delay) claim() string {
 		usual = "; usual " + seconds(*d.Baseline)
 	}
 	return fmt.Sprintf("holds packets %s (p50%s)", seconds(*d.P50), usual)
-}
-
-// slow returns the delays of the pairs that the queue slows down, those with the longest sum first. If it is slow as a
-// whole these are all pairs that it slows; if not it may still be slow for one class of packets, which shows in pairs
-// with a fair number of packets that are together a fair part of all: single bursts are not.
-func (q *queue) slow() (hist.Histogram, []pairQueue) {
-	limit := q.expected.delayWarning
-	whole := q.delay.Quantile(0.5) >= limit
-	least := uint64(minFine)
-	if whole {
-		least = 1
-	}
-	var slow hist.Histogram
-	var pairs []pairQueue
-	for _, p := range q.pairs {
-		if p.delay != nil && p.delay.Count() >= least && p.delay.Quantile(0.5) >= limit {
-			slow.Merge(p.delay)
-			pairs = append(pairs, p)
-		}
-	}
-	slices.SortStableFunc(pairs, func(x, y pairQueue) int { return cmp.Compare(y.delay.Sum(), x.delay.Sum()) })
-	switch {
-	case whole && len(pairs) == 0: // the pairs that make it slow are not kept apart
-		return q.delay.Clone(), nil
-	case !whole && float64(slow.Count()) < minClassShare*float64(q.delay.Count()):
-		return hist.Histogram{}, nil
-	}
-	return slow, pairs
 }
 
 // share is how much of the time that the pairs' packets spend on this node they spend in the queue; nil if unknown.

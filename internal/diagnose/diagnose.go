@@ -23,6 +23,12 @@ type Input struct {
 	Devices, Before []record.Device
 	// Baseline is the usual p50 delay of a stage in seconds, where it is known.
 	Baseline map[aggregate.StageKey]float64
+	// Stats are what the kernel counts by itself, at the window's end, StatsBefore at its start.
+	Stats, StatsBefore record.Stats
+	// Events are changes up to the window's end, the oldest first.
+	Events []record.Event
+	// ExpectQdisc are the root qdiscs that are there on purpose, by device.
+	ExpectQdisc map[string]string
 }
 
 // window is an Input with what several causes look at, worked out once.
@@ -40,7 +46,16 @@ type family func(*window) []Finding
 // families are asked in this order. Of two that know a reason for a loss the first explains it, so that no packet is
 // explained twice.
 func families() []family {
-	return []family{queueCauses}
+	return []family{
+		queueCauses,
+		linkCauses,
+		policyCauses,
+		routingCauses,
+		receiveCauses,
+		stageCauses,
+		misconfigurations,
+		unknownCauses, // takes what nobody else does, so the last
+	}
 }
 
 // Diagnose judges a window.
@@ -68,7 +83,7 @@ func Diagnose(in Input) Report {
 	switch {
 	case len(r.Findings) > 0 && r.Findings[0].Severity == Critical:
 		r.Verdict = Fault
-	case len(r.Findings) == 0 && !traffic(in.Snapshot):
+	case !traffic(in.Snapshot):
 		r.Verdict = NoTraffic
 	}
 	r.Summary = summarize(&r, w)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"tracer/internal/aggregate"
 	"tracer/internal/journey"
 )
 
@@ -16,6 +15,11 @@ const minRTO = 0.2
 
 // dropping tells whether the queue loses more packets than it should.
 func (q *queue) dropping(w *window) *Finding {
+	counted, known := q.counted()
+	unseen := q.dropped == 0 && known && counted > 0
+	if unseen { // what we did not see, for want of the hook, the qdisc itself may have counted
+		q.dropped = counted
+	}
 	if q.dropped < minSamples {
 		return nil
 	}
@@ -33,15 +37,21 @@ func (q *queue) dropping(w *window) *Finding {
 	if ratio >= q.expected.lossCritical && q.dropped >= minCritical {
 		f.Severity = Critical
 	}
-	var reasons []string
-	f.Drops.Reason, reasons = q.reasons()
 
 	f.pain = float64(q.dropped) * (minRTO + q.delay.Quantile(0.5)) / max(w.Window.Seconds(), 1e-3)
 	agreement := 1.0
-	line := fmt.Sprintf("%s of %s were dropped here (%s)", group(q.dropped), packets(q.arrived()), strings.Join(reasons, ", "))
-	if n, ok := q.counted(); ok {
-		line += fmt.Sprintf("; the qdisc's own count rose by %s", group(n))
-		agreement = float64(min(n, q.dropped)) / float64(max(n, q.dropped))
+	var line string
+	if unseen {
+		agreement = 0
+		line = fmt.Sprintf("the qdisc itself counted %s dropped, of %s; tracer saw none of them, so that it cannot tell whose they were",
+			packets(q.dropped), group(q.arrived()))
+	} else {
+		f.Drops.Reason = reasonOf(q.drops)
+		line = fmt.Sprintf("%s of %s were dropped here (%s)", group(q.dropped), packets(q.arrived()), strings.Join(reasons(q.drops), ", "))
+		if known {
+			line += fmt.Sprintf("; the qdisc's own count rose by %s", group(counted))
+			agreement = float64(min(counted, q.dropped)) / float64(max(counted, q.dropped))
+		}
 	}
 	f.Confidence = confidence(float64(q.dropped), agreement, w.Snapshot)
 
@@ -72,18 +82,3 @@ func (q *queue) arrived() uint64 {
 
 // lossRatio is the share of what arrived that was lost.
 func (q *queue) lossRatio() float64 { return float64(q.dropped) / float64(max(1, q.arrived())) }
-
-// reasons returns the most frequent reason and what the drops were counted under, the most frequent first.
-func (q *queue) reasons() (string, []string) {
-	drops := slices.Clone(q.drops)
-	slices.SortStableFunc(drops, func(x, y aggregate.DropCount) int { return cmp.Compare(y.Packets, x.Packets) })
-	var all []string
-	for _, d := range drops[:min(3, len(drops))] {
-		text := d.Reason
-		if d.Location != "" {
-			text += " at " + d.Location
-		}
-		all = append(all, text)
-	}
-	return drops[0].Reason, all
-}

@@ -14,6 +14,9 @@ const maxPairs, maxDevices = 10, 3
 // describe says what the queue is, with its parameters and since when.
 func (q *queue) describe() []string {
 	if len(q.devices) == 0 {
+		if q.unread {
+			return []string{"which qdiscs there are could not be read"}
+		}
 		return []string{fmt.Sprintf("%s has no queue any more, or is gone", q.device)}
 	}
 	var out []string

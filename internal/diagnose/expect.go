@@ -36,6 +36,24 @@ var (
 	ofFIFO = expectation{0.015, 0.02, 0.005, 0.01, "1,000 packets take 12 ms at 1 Gbit/s"}
 )
 
+// ofShaper is what a shaper does that is there on purpose: hold what its limit takes, and drop what is more.
+func ofShaper(d *record.Device) expectation {
+	latency := 0.0
+	for _, q := range leavesOf(d.Root, nil) {
+		if q.LimitUnit == "bytes" && q.RateBits > 0 {
+			latency = max(latency, float64(q.Limit)*8/float64(q.RateBits))
+		}
+		latency = max(latency, (q.Delay + q.Jitter).Seconds())
+	}
+	return expectation{
+		delayWarning:  max(0.05, 1.2*latency),
+		delayCritical: max(0.1, 2*latency),
+		lossWarning:   0.1,
+		lossCritical:  0.3,
+		reason:        fmt.Sprintf("%s is there on purpose (--expect-qdisc)", d.Root.Kind),
+	}
+}
+
 // ofAQM is what CoDel and its kin do: hold the standing queue at their target, by drops that TCP answers. Unless
 // overloaded they lose less than 2 %, each of which is meant.
 func ofAQM(kind string, target time.Duration) expectation {
@@ -48,11 +66,18 @@ func ofAQM(kind string, target time.Duration) expectation {
 	}
 }
 
+// shapers hold packets back on purpose.
+var shapers = []string{"tbf", "htb", "hfsc", "cbq", "netem"}
+
 // expect returns what the devices of one label may do: of several, the one whose qdisc should do the least.
-func expect(devices []record.Device) expectation {
+func expect(devices []record.Device, onPurpose map[string]string) expectation {
 	e := ofFIFO
 	for i, d := range devices {
-		if of := expectOf(&d); i == 0 || of.delayCritical < e.delayCritical {
+		of := expectOf(&d)
+		if want, ok := onPurpose[d.Name]; ok && want == d.Root.Kind && has(d.Root, shapers...) {
+			of = ofShaper(&d)
+		}
+		if i == 0 || of.delayCritical < e.delayCritical {
 			e = of
 		}
 	}

@@ -18,10 +18,10 @@ type queue struct {
 	devices   []record.Device   // those of the label that have a queue, at the end
 	before    []record.Device   // the same at the start
 	expected  expectation
+	unread    bool // no qdisc could be read
 
-	delay  hist.Histogram // of the packets that came out
-	passed uint64         // sk_buffs that came out, timed or not
-	pairs  []pairQueue
+	timing        // of the packets that came out
+	passed uint64 // sk_buffs that came out, timed or not
 
 	held       uint64         // packets in it at the end, as far as its backlog bears them out
 	heldAges   hist.Histogram // how long they are in it by now
@@ -31,6 +31,8 @@ type queue struct {
 
 	drops   []aggregate.DropCount
 	dropped uint64
+
+	found bool // fault with it, by queueCauses
 }
 
 // pairQueue is one pair's part of it.
@@ -47,6 +49,7 @@ func queueCauses(w *window) []Finding {
 		for _, f := range []*Finding{q.delayed(w), q.dropping(w)} {
 			if f != nil {
 				found = append(found, *f)
+				q.found = true
 			}
 		}
 	}
@@ -100,7 +103,8 @@ func queuesOf(w *window) []*queue {
 	}
 	for _, q := range queues {
 		q.devices, q.before = labelled(w.Devices, q.device), labelled(w.Before, q.device)
-		q.expected = expect(q.devices)
+		q.expected = expect(q.devices, w.ExpectQdisc)
+		q.unread = !slices.ContainsFunc(w.Devices, func(d record.Device) bool { return d.Root.Kind != "" })
 		q.believe()
 		q.addPairs(s.Pairs)
 		// A queue that is gone by now has left its packets' later stages alone.

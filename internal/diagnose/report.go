@@ -36,8 +36,9 @@ type Kind string
 
 // The kinds of findings.
 const (
-	KindDelay Kind = "delay"
-	KindDrop  Kind = "drop"
+	KindDelay            Kind = "delay"
+	KindDrop             Kind = "drop"
+	KindMisconfiguration Kind = "misconfiguration"
 )
 
 // Cause is why they do.
@@ -45,8 +46,23 @@ type Cause string
 
 // The causes.
 const (
-	QdiscDelay Cause = "qdisc-delay"
-	QdiscDrop  Cause = "qdisc-drop"
+	QdiscDelay      Cause = "qdisc-delay"
+	QdiscDrop       Cause = "qdisc-drop"
+	PolicyDrop      Cause = "policy-drop"
+	ConntrackFull   Cause = "conntrack-full"
+	NoRoute         Cause = "no-route"
+	TTL             Cause = "ttl"
+	RPFilter        Cause = "rp-filter"
+	Neighbour       Cause = "neighbour"
+	MTU             Cause = "mtu"
+	BacklogOverflow Cause = "backlog-overflow"
+	SoftirqDelay    Cause = "softirq-delay"
+	ForwardDelay    Cause = "forward-delay"
+	EncapDelay      Cause = "encap-delay"
+	Checksum        Cause = "checksum"
+	LinkDown        Cause = "link-down"
+	Misconfigured   Cause = "misconfiguration"
+	UnknownCause    Cause = "unknown"
 )
 
 // Report is a diagnosis. As JSON, what is absent is null.

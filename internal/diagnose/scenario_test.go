@@ -50,7 +50,15 @@ type scenario struct {
 		Pairs     [][2]string
 	}
 	Records, Lost uint64
-	Want          struct {
+	Stats         record.Stats
+	StatsBefore   record.Stats `json:"stats_before"`
+	Events        []record.Event
+	ExpectQdisc   map[string]string `json:"expect_qdisc"`
+	Baseline      []struct {
+		aggregate.StageKey
+		P50 float64 `json:"p50_seconds"`
+	}
+	Want struct {
 		Verdict  Verdict
 		Findings []struct {
 			Cause      Cause
@@ -151,7 +159,12 @@ func (s *scenario) input() Input {
 		}
 		window.Held = append(window.Held, held)
 	}
+	baseline := map[aggregate.StageKey]float64{}
+	for _, b := range s.Baseline {
+		baseline[b.StageKey] = b.P50
+	}
 	return Input{
+		Baseline: baseline, Stats: s.Stats, StatsBefore: s.StatsBefore, Events: s.Events, ExpectQdisc: s.ExpectQdisc,
 		Node: "node-1", Started: time.Date(2026, 3, 4, 14, 2, 30, 0, time.UTC), Window: window.Window,
 		Snapshot: window, Devices: s.Devices, Before: s.Before,
 	}

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -48,8 +49,8 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 		if f.Severity == Critical {
 			code = red
 		}
-		fmt.Fprintf(out, "\n%s  %s: %s at %s, %s  %s\n", paint(code, string(f.Severity)), paint(bold, string(f.Cause)),
-			f.Stage, f.Device, f.Direction, paint(faint, "confidence "+percent(f.Confidence)))
+		fmt.Fprintf(out, "\n%s  %s: %s  %s\n", paint(code, string(f.Severity)), paint(bold, string(f.Cause)),
+			f.where(), paint(faint, "confidence "+percent(f.Confidence)))
 		for _, row := range f.rows() {
 			lines := wrap(row.text, textWidth-11)
 			for j, line := range lines {
@@ -68,6 +69,21 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
+}
+
+// where is the finding's place in words.
+func (f *Finding) where() string {
+	if f.Stage == "" && f.Device == "" {
+		return "not on this node"
+	}
+	text := cmp.Or(string(f.Stage), "somewhere")
+	if f.Device != "" {
+		text += " at " + f.Device
+	}
+	if f.Direction != "" {
+		text += ", " + string(f.Direction)
+	}
+	return text
 }
 
 type row struct{ label, text string }
@@ -92,7 +108,14 @@ func (f *Finding) rows() []row {
 		rows = append(rows, row{"delay", strings.Join(parts, " · ")})
 	}
 	if d := f.Drops; d != nil {
-		rows = append(rows, row{"drops", fmt.Sprintf("%s · %s · %s", packets(d.Packets), percent(*d.Ratio), d.Reason)})
+		parts := []string{packets(d.Packets)}
+		if d.Ratio != nil {
+			parts = append(parts, percent(*d.Ratio))
+		}
+		if d.Reason != "" {
+			parts = append(parts, d.Reason)
+		}
+		rows = append(rows, row{"drops", strings.Join(parts, " · ")})
 	}
 	for i, p := range f.Pairs[:min(textPairs, len(f.Pairs))] {
 		text := p.Src + " → " + p.Dst

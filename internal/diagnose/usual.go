@@ -18,7 +18,7 @@ func UsualOf(devices []record.Device, label string) (Usual, bool) {
 	if len(queues) == 0 {
 		return Usual{}, false
 	}
-	e := expect(queues)
+	e := expect(queues, nil)
 	return Usual{Delay: e.delayWarning, Loss: e.lossWarning, Reason: e.reason}, true
 }
 

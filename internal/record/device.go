@@ -48,7 +48,9 @@ type Device struct {
 	Kind  string `json:"kind"` // rtnetlink's: "veth", "vxlan", "ipip" …; "" for hardware
 	Role  Role   `json:"role"`
 	Up    bool   `json:"up"`
-	MTU   int    `json:"mtu"`
+	// NoCarrier tells of a device that is up that nothing is connected to it.
+	NoCarrier bool `json:"no_carrier,omitempty"`
+	MTU       int  `json:"mtu"`
 	// Lowest tells an uplink (or pod device) where a packet leaves the namespace from one that others lie
 	// under (a VLAN, a bond).
 	Lowest bool `json:"lowest"`

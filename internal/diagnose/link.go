@@ -1,0 +1,100 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// recentlyDown is for how long a device that went down is news. One that is down for longer has been given up.
+const recentlyDown = 10 * time.Minute
+
+// linkCauses are overlay and uplink devices that went down, or away, and what was lost for it.
+func linkCauses(w *window) []Finding {
+	var found []Finding
+	for _, name := range w.downed() {
+		down := w.isDown(name)
+		lost := w.losses.take(func(d *aggregate.DropCount) bool {
+			return d.Device == name && down && d.Stage == journey.Unknown && d.Direction != journey.In
+		})
+		f := Finding{
+			Kind: KindDrop, Cause: LinkDown, Severity: Critical, Stage: journey.Queue, Device: name, Direction: journey.Out,
+			Confidence: 0.95, Next: []string{"ip -d -s link show dev " + name, "ip route show table all", "journalctl -k --since -15min"},
+			subject: name, claim: "is down",
+		}
+		downs, ups := 0, 0
+		for i := range w.Events {
+			e := &w.Events[i]
+			if e.Kind != record.LinkEvent || e.Device != name || e.Time.Before(w.Started.Add(-onset)) {
+				continue
+			}
+			if e.Down {
+				downs++
+			} else {
+				ups++
+			}
+		}
+		switch {
+		case down:
+			f.Evidence = []string{name + " is down, or gone, at the end of the window"}
+		case downs > 1:
+			f.claim = fmt.Sprintf("went down %s", plural(uint64(downs), "time"))
+			f.Evidence = []string{fmt.Sprintf("%s went down %s and came up again %s within the window and the minute before it",
+				name, plural(uint64(downs), "time"), plural(uint64(ups), "time"))}
+		default: // it is back
+			f.Severity, f.claim = Warning, "was down for a while"
+			f.Evidence = []string{name + " went down and is up again"}
+		}
+		if n := packetsOf(lost); n > 0 {
+			f.Drops = &Drops{Packets: n, Reason: reasonOf(lost)}
+			f.pain = float64(n) * minRTO / max(w.Window.Seconds(), 1e-3)
+		}
+		hits := w.hits(lost)
+		pairs := make([]pairQueue, len(hits))
+		for i, h := range hits {
+			pairs[i] = pairQueue{Pair: h.Pair}
+		}
+		f.Pairs, f.PairsTotal = names(pairs, nil, nil)
+		f.Evidence = append(f.Evidence, w.changes(&f)...)
+		found = append(found, f)
+	}
+	return found
+}
+
+// downed are the overlay and uplink devices that went down lately. A device that was down when tracing began may be one
+// that nobody uses: every namespace has an idle tunl0 once the module is there.
+func (w *window) downed() []string {
+	var out []string
+	add := func(name string) {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	for i := range w.Events {
+		e := &w.Events[i]
+		outward := e.Role == record.RoleOverlay || e.Role == record.RoleUplink
+		if e.Kind != record.LinkEvent || !e.Down || !outward {
+			continue
+		}
+		end := w.Started.Add(w.Window)
+		if w.isDown(e.Device) && end.Sub(e.Time) < recentlyDown || !e.Time.Before(w.Started) {
+			add(e.Device)
+		}
+	}
+	for i := range w.Before {
+		d := &w.Before[i]
+		if d.Up && !d.NoCarrier && (d.Role == record.RoleOverlay || d.Role == record.RoleUplink) && len(w.Devices) > 0 && w.isDown(d.Name) {
+			add(d.Name)
+		}
+	}
+	return out
+}
+
+// isDown tells whether a device is down, or gone, at the end of the window.
+func (w *window) isDown(name string) bool {
+	return !slices.ContainsFunc(w.Devices, func(d record.Device) bool { return d.Name == name && d.Up && !d.NoCarrier })
+}
