@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"tracer/internal/record"
 )
 
 const (
@@ -35,6 +37,8 @@ type Watcher struct {
 
 	mu    sync.Mutex
 	state State
+
+	recent events
 }
 
 // NewWatcher starts to listen in the calling thread's network namespace and reads its state. The caller closes it.
@@ -64,8 +68,13 @@ func NewWatcher(options Options) (*Watcher, error) {
 		w.Close()
 		return nil, err
 	}
+	w.recent.know(State{}, w.state, options.Now())
 	return w, nil
 }
+
+// Events are the last changes of links, qdiscs and routes since the start, the oldest first. Those announced are known
+// while Run runs.
+func (w *Watcher) Events() []record.Event { return w.recent.list() }
 
 // Close frees the sockets; it ends Run.
 func (w *Watcher) Close() {
@@ -88,7 +97,9 @@ func (w *Watcher) Refresh() (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	carryChanged(w.state, next, w.options.Now())
+	now := w.options.Now()
+	carryChanged(w.state, next, now)
+	w.recent.know(w.state, next, now)
 	w.state = next
 	return next, nil
 }
@@ -170,12 +181,12 @@ func (w *Watcher) receive() (bool, error) {
 	case from.Pid != nl.PidKernel:
 		return false, nil
 	}
+	relevant := false
 	for _, m := range messages {
-		if isRelevant(m.Header.Type, m.Data) {
-			return true, nil
-		}
+		w.recent.announced(m.Header, m.Data, w.options.Now())
+		relevant = relevant || isRelevant(m.Header.Type, m.Data)
 	}
-	return false, nil
+	return relevant, nil
 }
 
 // isRelevant leaves out what comes often and changes nothing: routes other than a default one, and the filters (our

@@ -2,13 +2,13 @@ package diagnose
 
 import "tracer/internal/record"
 
-// rose is by how much one of the kernel's IP counters rose in the window; 0 if that is not known.
+// rose is by how much one of the kernel's IP counters rose in the window; 0 if that is not known. One that is left out
+// is 0.
 func (w *window) rose(counter string) uint64 {
-	now, ok := w.Stats.Protocols[counter]
-	then, before := w.StatsBefore.Protocols[counter]
-	if !ok || !before {
+	if w.StatsBefore.Protocols == nil {
 		return 0
 	}
+	now, then := w.Stats.Protocols[counter], w.StatsBefore.Protocols[counter]
 	return now - min(now, then)
 }
 

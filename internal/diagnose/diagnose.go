@@ -27,6 +27,8 @@ type Input struct {
 	Stats, StatsBefore record.Stats
 	// Events are changes up to the window's end, the oldest first.
 	Events []record.Event
+	// Carried are the devices that have carried packets of ours since tracing began.
+	Carried map[string]bool
 	// ExpectQdisc are the root qdiscs that are there on purpose, by device.
 	ExpectQdisc map[string]string
 }

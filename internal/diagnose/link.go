@@ -65,12 +65,13 @@ func linkCauses(w *window) []Finding {
 	return found
 }
 
-// downed are the overlay and uplink devices that went down lately. A device that was down when tracing began may be one
+// downed are the overlay and uplink devices that carried packets and went down lately: a virtual function that nobody
+// used goes away for the pod that gets it. A device that was down when tracing began may be one
 // that nobody uses: every namespace has an idle tunl0 once the module is there.
 func (w *window) downed() []string {
 	var out []string
 	add := func(name string) {
-		if !slices.Contains(out, name) {
+		if w.Carried[name] && !slices.Contains(out, name) {
 			out = append(out, name)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,7 @@ type scenario struct {
 	StatsBefore   record.Stats `json:"stats_before"`
 	Events        []record.Event
 	ExpectQdisc   map[string]string `json:"expect_qdisc"`
+	Unused        []string          // devices that have carried nothing; the others have
 	Baseline      []struct {
 		aggregate.StageKey
 		P50 float64 `json:"p50_seconds"`
@@ -163,7 +165,12 @@ func (s *scenario) input() Input {
 	for _, b := range s.Baseline {
 		baseline[b.StageKey] = b.P50
 	}
+	carried := map[string]bool{}
+	for _, d := range slices.Concat(s.Before, s.Devices) {
+		carried[d.Name] = !slices.Contains(s.Unused, d.Name)
+	}
 	return Input{
+		Carried:  carried,
 		Baseline: baseline, Stats: s.Stats, StatsBefore: s.StatsBefore, Events: s.Events, ExpectQdisc: s.ExpectQdisc,
 		Node: "node-1", Started: time.Date(2026, 3, 4, 14, 2, 30, 0, time.UTC), Window: window.Window,
 		Snapshot: window, Devices: s.Devices, Before: s.Before,

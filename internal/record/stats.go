@@ -6,7 +6,8 @@ import "time"
 type Stats struct {
 	Softnet   *Softnet   `json:"softnet"`
 	Conntrack *Conntrack `json:"conntrack"`
-	// Protocols are IP's counters by the name that nstat gives them: "IpFragFails", "TcpExtIPReversePathFilter".
+	// Protocols are IP's counters by the name that nstat gives them: "IpFragFails", "TcpExtIPReversePathFilter". Those that are
+	// 0 are left out.
 	Protocols map[string]uint64 `json:"protocols"`
 }
 
@@ -33,6 +34,7 @@ type EventKind string
 const (
 	LinkEvent  EventKind = "link"
 	QdiscEvent EventKind = "qdisc"
+	MTUEvent   EventKind = "mtu"
 	RouteEvent EventKind = "route"
 )
 

@@ -1,0 +1,193 @@
+package device
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/record"
+)
+
+// maxEvents is how many changes of each kind are kept: routes come and go with pods, and must not push out what is rare.
+const maxEvents = 64
+
+// events are the last changes of a namespace.
+type events struct {
+	mu    sync.Mutex
+	kept  map[record.EventKind][]record.Event
+	links map[int]knownLink // by index, as announced last
+}
+
+type knownLink struct {
+	name string
+	role record.Role
+	up   bool // and connected
+}
+
+// add keeps an event.
+func (e *events) add(event record.Event) {
+	if e.kept == nil {
+		e.kept = make(map[record.EventKind][]record.Event)
+	}
+	list := append(e.kept[event.Kind], event)
+	if len(list) > maxEvents {
+		list = slices.Delete(list, 0, len(list)-maxEvents)
+	}
+	e.kept[event.Kind] = list
+}
+
+// list is all that is kept, the oldest first.
+func (e *events) list() []record.Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var all []record.Event
+	for _, list := range e.kept {
+		all = append(all, list...)
+	}
+	slices.SortStableFunc(all, func(x, y record.Event) int {
+		return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.Kind, y.Kind))
+	})
+	return all
+}
+
+// know takes over which links there are, and tells what changed at those that lead out of the node: their queue, their
+// MTU. A read sees no link that went down and came up in between: the announcements do.
+func (e *events) know(previous, next State, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.links == nil {
+		e.links = make(map[int]knownLink)
+	}
+	before := make(map[int]record.Device, len(previous.Devices))
+	for _, d := range previous.Devices {
+		before[d.Index] = d
+	}
+	for _, d := range next.Devices {
+		known, ok := e.links[d.Index]
+		if !ok {
+			known.up = d.Up && !d.NoCarrier
+		}
+		role := d.Role
+		if outward(known.role) && !outward(role) {
+			role = known.role // a tunl0 that is down has none, and its coming up is still of interest
+		}
+		e.links[d.Index] = knownLink{d.Name, role, known.up}
+		old, ok := before[d.Index]
+		if !ok || !outward(d.Role) {
+			continue
+		}
+		event := record.Event{Time: now, Device: d.Name, Role: d.Role}
+		first := old.Root.Handle == "" && d.Root.Handle == "0:"
+		if !first && !reflect.DeepEqual(configuration(old.Root), configuration(d.Root)) {
+			event.Kind, event.Text = record.QdiscEvent, fmt.Sprintf("root qdisc changed from %s to %s", old.Root.Brief(), d.Root.Brief())
+			e.add(event)
+		}
+		if old.MTU != d.MTU {
+			event.Kind, event.Text = record.MTUEvent, fmt.Sprintf("MTU changed from %d to %d", old.MTU, d.MTU)
+			e.add(event)
+		}
+	}
+}
+
+// outward tells whether a device leads out of the node, or to its pods together.
+func outward(role record.Role) bool {
+	return role == record.RoleOverlay || role == record.RoleUplink || role == record.RoleBridge
+}
+
+// announced takes one of rtnetlink's announcements.
+func (e *events) announced(header syscall.NlMsghdr, message []byte, now time.Time) {
+	switch header.Type {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		e.link(header.Type == unix.RTM_DELLINK, message, now)
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		if text := e.route(header, message); text != "" {
+			e.mu.Lock()
+			e.add(record.Event{Time: now, Kind: record.RouteEvent, Down: header.Type == unix.RTM_DELROUTE, Text: text})
+			e.mu.Unlock()
+		}
+	}
+}
+
+// link keeps that a link went down or away, or came up.
+func (e *events) link(gone bool, message []byte, now time.Time) {
+	l, ok := parseLink(message)
+	if !ok || message[0] == unix.AF_BRIDGE { // a bridge tells of its port
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known, ok := e.links[l.index]
+	up := l.up && !l.noCarrier && !gone
+	if ok && outward(known.role) && up != known.up {
+		event := record.Event{Time: now, Kind: record.LinkEvent, Device: known.name, Role: known.role, Down: !up, Text: "came up"}
+		switch {
+		case gone:
+			event.Text = "is gone"
+		case !l.up:
+			event.Text = "went down"
+		case !up:
+			event.Text = "lost its carrier"
+		}
+		e.add(event)
+	}
+	switch {
+	case gone:
+		delete(e.links, l.index)
+	case ok:
+		known.up = up
+		e.links[l.index] = known
+	}
+}
+
+// route says what an RTM_NEWROUTE or RTM_DELROUTE tells; "" for what is no route to another host: local and multicast
+// ones, and those of link-local addresses. struct rtmsg is family, destination's and source's length, TOS, table,
+// protocol, scope, type, flags.
+func (e *events) route(header syscall.NlMsghdr, message []byte) string {
+	if len(message) < unix.SizeofRtMsg || message[4] == unix.RT_TABLE_LOCAL || u32(message, 8)&unix.RTM_F_CLONED != 0 {
+		return ""
+	}
+	kind, ok := map[byte]string{
+		unix.RTN_UNICAST: "route", unix.RTN_BLACKHOLE: "blackhole route", unix.RTN_UNREACHABLE: "unreachable route",
+		unix.RTN_PROHIBIT: "prohibit route", unix.RTN_THROW: "throw route",
+	}[message[7]]
+	if !ok {
+		return ""
+	}
+	destination, via, device := "default", "", ""
+	for attribute, value := range attributes(message[unix.SizeofRtMsg:]) {
+		switch attribute {
+		case unix.RTA_DST:
+			address, ok := netip.AddrFromSlice(value)
+			if !ok || address.IsLinkLocalUnicast() || address.IsMulticast() {
+				return ""
+			}
+			destination = netip.PrefixFrom(address, int(message[1])).String()
+		case unix.RTA_GATEWAY:
+			if address, ok := netip.AddrFromSlice(value); ok {
+				via = " via " + address.String()
+			}
+		case unix.RTA_OIF:
+			e.mu.Lock()
+			if l, ok := e.links[int(u32(value, 0))]; ok {
+				device = " dev " + l.name
+			}
+			e.mu.Unlock()
+		}
+	}
+	what := "added"
+	switch {
+	case header.Type == unix.RTM_DELROUTE:
+		what = "removed"
+	case header.Flags&unix.NLM_F_REPLACE != 0:
+		what = "replaced"
+	}
+	return strings.Join([]string{kind, destination + via + device, what}, " ")
+}
