@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -39,6 +40,9 @@ Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic seen, 1 could not r
 			if duration < time.Second {
 				return fmt.Errorf("--duration %v: give at least 1s, less shows too few packets", duration)
 			}
+			if _, err := flags.expect.parse(); err != nil {
+				return err
+			}
 			report, err := flags.diagnose(cmd.Context(), duration)
 			if err != nil {
 				return err
@@ -60,6 +64,7 @@ Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic seen, 1 could not r
 	cmd.Flags().DurationVar(&duration, "duration", duration, "how long to watch, or how far an agent looks back (at most 1m)")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "how to print: text or json")
 	flags.add(cmd)
+	flags.expect.add(cmd)
 	return cmd
 }
 
@@ -73,6 +78,9 @@ func (f *watchFlags) diagnose(ctx context.Context, duration time.Duration) (diag
 	defer client.Close()
 	report, err := client.Diagnose(ctx, duration)
 	if !errors.Is(err, export.ErrNoAgent) {
+		if len(f.expect) > 0 {
+			slog.Warn("--expect-qdisc is not heeded: the agent answers by what it was told itself")
+		}
 		return report, err
 	}
 	n, err := f.start()

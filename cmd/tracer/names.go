@@ -96,8 +96,12 @@ func (f *agentFlags) start() (*node, error) {
 	if k == nil {
 		return f.watchFlags.start()
 	}
+	expected, err := f.expect.parse()
+	if err != nil {
+		return nil, err
+	}
 	a, err := agent.Start(agent.Options{
-		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: k, Learner: k,
+		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: k, Learner: k, Limits: f.limits, ExpectQdisc: expected,
 	})
 	if err != nil {
 		return nil, err

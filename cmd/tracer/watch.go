@@ -22,6 +22,7 @@ type watchFlags struct {
 	node         string
 	runDir       string
 	limits       governor.Limits
+	expect       expectFlag // of those that diagnose
 }
 
 func (f *watchFlags) add(cmd *cobra.Command) {
@@ -69,7 +70,13 @@ func (f *watchFlags) start() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := agent.Start(agent.Options{Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: table, Limits: f.limits})
+	expected, err := f.expect.parse()
+	if err != nil {
+		return nil, err
+	}
+	a, err := agent.Start(agent.Options{
+		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: table, Limits: f.limits, ExpectQdisc: expected,
+	})
 	if err != nil {
 		return nil, err
 	}

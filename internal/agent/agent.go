@@ -7,6 +7,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"tracer/internal/device"
 	"tracer/internal/governor"
 	"tracer/internal/loader"
+	"tracer/internal/netstat"
 	"tracer/internal/record"
 )
 
@@ -35,7 +38,9 @@ type Options struct {
 	Limits  governor.Limits // of what following packets may cost; zero fields mean the defaults
 	// Learner is the Namer again, if it may learn late who had an address: records then wait for it.
 	Learner Learner
-	Log     *slog.Logger
+	// ExpectQdisc are the root qdiscs that are there on purpose, by device.
+	ExpectQdisc map[string]string
+	Log         *slog.Logger
 }
 
 // Agent traces until it is closed.
@@ -43,6 +48,8 @@ type Agent struct {
 	options     Options
 	loader      *loader.Loader
 	watcher     *device.Watcher
+	counters    *netstat.Reader
+	unread      sync.Once // tells that some counters cannot be read
 	counts      *aggregate.Aggregator
 	waiting     waiting
 	history     history
@@ -72,12 +79,20 @@ func Start(options Options) (_ *Agent, err error) {
 	if _, err = device.Match(options.Devices, a.watcher.State().Devices); err != nil {
 		return nil, err
 	}
+	if a.counters, err = netstat.Open(); err != nil {
+		return nil, err
+	}
 	a.steering.start(options.Limits)
 	a.counts = aggregate.New(aggregate.Options{Namer: options.Namer})
 	if a.loader, err = loader.New(options.Loader); err != nil {
 		return nil, err
 	}
 	state := a.watcher.State()
+	for name := range options.ExpectQdisc {
+		if !slices.ContainsFunc(state.Devices, func(d record.Device) bool { return d.Name == name }) {
+			a.options.Log.Warn("a qdisc is expected at a device that is not here (yet)", "device", name)
+		}
+	}
 	a.waiting.setDevices(a.traced(state), 0)
 	if err = a.setDevices(state); err != nil {
 		return nil, err
@@ -106,10 +121,14 @@ func (a *Agent) Close() error {
 	if a.watcher != nil {
 		a.watcher.Close()
 	}
-	if a.loader != nil {
-		return a.loader.Close()
+	var errs []error
+	if a.counters != nil {
+		errs = append(errs, a.counters.Close())
 	}
-	return nil
+	if a.loader != nil {
+		errs = append(errs, a.loader.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // watch follows the devices.

@@ -7,6 +7,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
 	"tracer/internal/loader"
+	"tracer/internal/record"
 )
 
 // Now is this moment, with the open journeys and the qdiscs' counters as they are.
@@ -26,7 +27,21 @@ func (a *Agent) glance(snapshot func() *aggregate.Snapshot) (Moment, error) {
 	if err != nil {
 		return Moment{}, fmt.Errorf("read the devices' counters: %w", err)
 	}
-	return Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.traced(state)}, nil
+	return Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.traced(state), Stats: a.stats(), Known: a.known()}, nil
+}
+
+// stats are the kernel's own counts, as far as they can be read.
+func (a *Agent) stats() record.Stats {
+	stats, err := a.counters.Read()
+	if err != nil {
+		a.unread.Do(func() { a.options.Log.Warn("some of the kernel's counters are missing from diagnoses", "err", err) })
+	}
+	return stats
+}
+
+// known is what a diagnosis is to know beside its window.
+func (a *Agent) known() Known {
+	return Known{Events: a.watcher.Events(), ExpectQdisc: a.options.ExpectQdisc}
 }
 
 // moment is this moment by a snapshot of either kind, with the open journeys as they were scanned last. Where records
@@ -54,6 +69,10 @@ func (a *Agent) Ago(window time.Duration) Moment { return a.history.before(time.
 
 // Judge diagnoses what happened between two moments. node is what the report calls this node.
 func Judge(node string, from, to Moment) diagnose.Report {
+	carried := make(map[string]bool)
+	for i := range to.Snapshot.Stages {
+		carried[to.Snapshot.Stages[i].Device] = true
+	}
 	return diagnose.Diagnose(diagnose.Input{
 		Node:       node,
 		Started:    from.Taken,
@@ -62,6 +81,11 @@ func Judge(node string, from, to Moment) diagnose.Report {
 		HeldBefore: from.Snapshot.Held,
 		Devices:    to.Devices,
 		Before:     from.Devices,
+		Stats:      to.Stats, StatsBefore: from.Stats,
+		Events:      to.Known.Events,
+		Carried:     carried,
+		ExpectQdisc: to.Known.ExpectQdisc,
+		Baseline:    to.Known.Baseline,
 	})
 }
 

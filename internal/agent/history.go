@@ -24,6 +24,16 @@ type Moment struct {
 	Taken    time.Time
 	Snapshot *aggregate.Snapshot
 	Devices  []record.Device // those traced
+	Stats    record.Stats    // the kernel's own counts
+	// Known is what a diagnosis is to know besides what happened in its window; of the later moment.
+	Known Known
+}
+
+// Known is what does not belong to a window.
+type Known struct {
+	Events      []record.Event // changes, the oldest first
+	ExpectQdisc map[string]string
+	Baseline    map[aggregate.StageKey]float64
 }
 
 // history keeps the moments of the last minutes. It holds at least one.
