@@ -43,6 +43,7 @@ on a unix socket that only root can open; diagnose and trace ask there.`,
 	flags.add(cmd)
 	flags.cluster.add(cmd)
 	flags.expect.add(cmd)
+	f.StringVar(&flags.stateDir, "state-dir", "/var/lib/tracer", "where names (for a start without the API server) and what is usual are kept; empty for nowhere")
 	f.StringVar(&flags.metrics.Address, "listen", export.DefaultMetricsAddress, "address of /metrics, as host:port")
 	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")
 	f.StringVar(&flags.health, "health-listen", export.DefaultHealthAddress, "address of /healthz and /readyz, as host:port")

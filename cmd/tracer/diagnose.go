@@ -19,6 +19,7 @@ import (
 func newDiagnoseCommand() *cobra.Command {
 	var flags watchFlags
 	var output string
+	var checking bool
 	duration := 15 * time.Second
 	cmd := &cobra.Command{
 		Use:   "diagnose",
@@ -28,12 +29,22 @@ func newDiagnoseCommand() *cobra.Command {
 Where an agent runs in this network namespace it is asked about its last seconds;
 elsewhere the command watches by itself.
 
-Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic seen, 1 could not run.`,
+Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic seen, 1 could not run.
+
+With --check it is a plugin of node-problem-detector: a line of at most 80 bytes,
+within 3 s, from the agent alone; exit code 0 fine, 1 a critical finding at this node's
+overlay or uplink for 3 minutes, 2 unknown.`,
 		Example: `  tracer diagnose
   tracer diagnose --duration 5s -o json | jq .summary
   ip netns exec node1 tracer diagnose`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if checking {
+				if code := checkNode(cmd.Context(), flags.runDir, time.Now, cmd.OutOrStdout()); code != checkOK {
+					return exitCode(code)
+				}
+				return nil
+			}
 			if err := oneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
@@ -63,6 +74,15 @@ Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic seen, 1 could not r
 	}
 	cmd.Flags().DurationVar(&duration, "duration", duration, "how long to watch, or how far an agent looks back (at most 1m)")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "how to print: text or json")
+	cmd.Flags().BoolVar(&checking, "check", false, "ask the agent as a plugin of node-problem-detector does")
+	// To the problem detector the usual 1 would say that the node is at fault.
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if checking {
+			fmt.Fprintln(cmd.OutOrStdout(), shorten(err.Error(), checkBytes-1))
+			return exitCode(checkUnknown)
+		}
+		return err
+	})
 	flags.add(cmd)
 	flags.expect.add(cmd)
 	return cmd

@@ -71,7 +71,7 @@ The namespace traced is the one it is started in.`,
 	}
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
-	cmd.AddCommand(newAgentCommand(), newTraceCommand(), newTopCommand(), newDiagnoseCommand(), newCheckCommand(), newCleanupCommand())
+	cmd.AddCommand(newAgentCommand(), newTraceCommand(), newTopCommand(), newDiagnoseCommand(), newCheckCommand(), newCleanupCommand(), newCopyCommand())
 	addLabCommands(cmd)
 	return cmd
 }

@@ -169,15 +169,23 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestAgent starts an agent, asks it, tries to start a second one, kills the first, and starts again.
+// TestAgent starts an agent beside a damaged state, asks it, tries to start a second one, kills the first, and starts
+// again.
 func TestAgent(t *testing.T) {
 	t.Parallel()
 	inNamespace(t)
 	dir := t.TempDir()
+	state := t.TempDir()
+	usual := filepath.Join(state, "usual.json")
+	if err := os.WriteFile(usual, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	common := []string{"--run-dir", dir, "--devices", "uplink=eth0"}
+	var log bytes.Buffer // of an agent that has ended
 	start := func() *exec.Cmd {
-		cmd := tracer(append([]string{"agent", "--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"}, common...)...)
-		var log bytes.Buffer
+		cmd := tracer(append([]string{"agent", "--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0",
+			"--state-dir", state, "--expect-qdisc", "eth7=tbf"}, common...)...)
+		log.Reset()
 		cmd.Stderr = &log
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -201,6 +209,15 @@ func TestAgent(t *testing.T) {
 	var code exitCode
 	if !errors.As(err, &code) || code != 3 || !strings.Contains(out, `"no-traffic"`) {
 		t.Errorf("diagnose beside the agent: %v, %s", err, out)
+	}
+	check := func() (string, error) { return execute(t, "diagnose", "--check", "--run-dir", dir) }
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if out, err = check(); err == nil && out == "overlay and uplink are fine\n" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("check says %q, %v", out, err)
+		}
 	}
 	second := tracer(append([]string{"agent"}, common...)...)
 	if text, err := second.CombinedOutput(); err == nil || !strings.Contains(string(text), "another tracer runs in this network namespace") {
@@ -230,6 +247,15 @@ func TestAgent(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if data, err := os.ReadFile(usual); err != nil || !strings.Contains(string(data), `"version":1`) {
+		t.Errorf("kept %s, %v", data, err)
+	}
+	if _, err := os.Stat(usual + ".unreadable"); err != nil {
+		t.Errorf("the damaged state: %v", err)
+	}
+	if out := log.String(); !strings.Contains(out, "a qdisc is expected at a device that is not here") || !strings.Contains(out, "device=eth7") {
+		t.Errorf("nothing is said of a wrong --expect-qdisc: %s", out)
 	}
 }
 

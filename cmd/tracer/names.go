@@ -26,7 +26,6 @@ type clusterFlags struct {
 	kubeconfig string
 	scope      string
 	cidrNames  string
-	stateDir   string
 }
 
 func (f *clusterFlags) add(cmd *cobra.Command) {
@@ -34,11 +33,10 @@ func (f *clusterFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "how to reach the API server for names (default: the pod's service account; without either, no names)")
 	flags.StringVar(&f.scope, "identity-scope", string(identity.NodeScope), "whose pods are known by name: node (this node's; others by the Service that they are behind), or cluster (all; dear in a large one)")
 	flags.StringVar(&f.cidrNames, "cidr-names", "", "YAML file that maps CIDRs to names of peers outside of the cluster")
-	flags.StringVar(&f.stateDir, "state-dir", "/var/lib/tracer", "where names are kept for a start without the API server")
 }
 
 // kubernetes returns the cluster as source of names; nil where there is none.
-func (f *clusterFlags) kubernetes(node string) (*identity.Kubernetes, error) {
+func (f *clusterFlags) kubernetes(node, stateDir string) (*identity.Kubernetes, error) {
 	if s := identity.Scope(f.scope); s != identity.NodeScope && s != identity.ClusterScope {
 		return nil, fmt.Errorf("--identity-scope %q: choose node or cluster", f.scope)
 	}
@@ -59,7 +57,7 @@ func (f *clusterFlags) kubernetes(node string) (*identity.Kubernetes, error) {
 		}
 	}
 	k, err := identity.NewKubernetes(identity.KubernetesOptions{
-		Config: config, Node: node, Scope: identity.Scope(f.scope), Networks: networks, StateDir: f.stateDir,
+		Config: config, Node: node, Scope: identity.Scope(f.scope), Networks: networks, StateDir: stateDir,
 		Jitter: identity.MaxJitter, Clock: agent.Monotonic,
 	})
 	if err != nil {
@@ -89,7 +87,7 @@ func (f *agentFlags) start() (*node, error) {
 		return f.watchFlags.start() // a lab's
 	}
 	name := f.nodeName(nil)
-	k, err := f.cluster.kubernetes(name)
+	k, err := f.cluster.kubernetes(name, f.stateDir)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +100,7 @@ func (f *agentFlags) start() (*node, error) {
 	}
 	a, err := agent.Start(agent.Options{
 		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: k, Learner: k, Limits: f.limits, ExpectQdisc: expected,
+		StateDir: f.stateDir,
 	})
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/export"
 	"tracer/internal/identity"
+	"tracer/internal/journey"
 	"tracer/internal/loader"
 	"tracer/internal/overview"
 	"tracer/internal/record"
@@ -34,13 +35,20 @@ func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Repor
 	return agent.Judge(n.name, n.Ago(window), now), nil
 }
 
-// Findings judges the last window by what is counted already.
-func (n *node) Findings(window time.Duration) (diagnose.Report, error) {
-	now, err := n.Glance()
-	if err != nil {
-		return diagnose.Report{}, err
+// Held are the findings that hold, with the roles of their devices.
+func (n *node) Held() export.Held {
+	roles := map[string]record.Role{journey.PodLabel: record.RolePod}
+	for _, d := range n.Known() {
+		if d.Role != record.RolePod {
+			roles[d.Name] = d.Role
+		}
 	}
-	return agent.Judge(n.name, n.Ago(window), now), nil
+	held, judged := n.Agent.Held()
+	h := export.Held{Judged: judged, Findings: make([]export.HeldFinding, len(held))}
+	for i, f := range held {
+		h.Findings[i] = export.HeldFinding{Holding: f, Role: roles[f.Finding.Device]}
+	}
+	return h
 }
 
 // Overviews are those of the live view.

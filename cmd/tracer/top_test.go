@@ -78,7 +78,7 @@ func (b *bench) output(args ...string) string {
 // agent starts an agent and waits until it answers. The test may stop it before its end.
 func (b *bench) agent() (stop func()) {
 	b.Helper()
-	cmd := b.command("agent", "--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0")
+	cmd := b.command("agent", "--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--state-dir", b.dir)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {

@@ -23,6 +23,7 @@ type watchFlags struct {
 	runDir       string
 	limits       governor.Limits
 	expect       expectFlag // of those that diagnose
+	stateDir     string     // of the agent; "" for those that watch for a while
 }
 
 func (f *watchFlags) add(cmd *cobra.Command) {
@@ -76,6 +77,7 @@ func (f *watchFlags) start() (*node, error) {
 	}
 	a, err := agent.Start(agent.Options{
 		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: table, Limits: f.limits, ExpectQdisc: expected,
+		StateDir: f.stateDir,
 	})
 	if err != nil {
 		return nil, err

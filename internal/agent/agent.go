@@ -40,7 +40,9 @@ type Options struct {
 	Learner Learner
 	// ExpectQdisc are the root qdiscs that are there on purpose, by device.
 	ExpectQdisc map[string]string
-	Log         *slog.Logger
+	// StateDir is where what is usual is kept for the next start; "" for nowhere.
+	StateDir string
+	Log      *slog.Logger
 }
 
 // Agent traces until it is closed.
@@ -54,6 +56,7 @@ type Agent struct {
 	waiting     waiting
 	history     history
 	trends      trends
+	verdicts    verdicts
 	subscribers subscribers
 	steering    steering
 	started     time.Time
@@ -103,6 +106,8 @@ func Start(options Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	a.history.add(now)
+	a.restoreUsual()
+	a.verdicts.learnt, a.verdicts.kept = now.Taken, now.Taken
 	return a, nil
 }
 
@@ -211,13 +216,14 @@ func (a *Agent) lookOnce(before *loader.Counters) error {
 	return nil
 }
 
-// remember keeps moments for windows that are looked back at.
+// remember keeps moments for windows that are looked back at, and judges each.
 func (a *Agent) remember(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			a.keepUsual()
 			return nil
 		case now := <-ticker.C:
 			if !a.history.due(now) {
@@ -230,6 +236,11 @@ func (a *Agent) remember(ctx context.Context) error {
 			}
 			a.trends.add(moment.Snapshot.Since(a.history.last().Snapshot))
 			a.history.add(moment)
+			a.judge(moment)
+			if now.Sub(a.verdicts.kept) >= keepUsualEvery { // this goroutine's alone
+				a.verdicts.kept = now
+				a.keepUsual()
+			}
 		}
 	}
 }

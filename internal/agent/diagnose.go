@@ -41,7 +41,7 @@ func (a *Agent) stats() record.Stats {
 
 // known is what a diagnosis is to know beside its window.
 func (a *Agent) known() Known {
-	return Known{Events: a.watcher.Events(), ExpectQdisc: a.options.ExpectQdisc}
+	return Known{Events: a.watcher.Events(), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.usual()}
 }
 
 // moment is this moment by a snapshot of either kind, with the open journeys as they were scanned last. Where records

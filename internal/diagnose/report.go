@@ -3,6 +3,7 @@ package diagnose
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"tracer/internal/journey"
@@ -99,6 +100,9 @@ type Finding struct {
 	// Findings with one subject share a sentence.
 	subject, claim, why string
 }
+
+// Sentence says in short what is at fault and what it does. It is "" for a finding that came as JSON.
+func (f *Finding) Sentence() string { return strings.TrimSpace(f.subject + " " + f.claim) }
 
 // MarshalJSON writes null for a place that is none of this node's.
 func (f Finding) MarshalJSON() ([]byte, error) {

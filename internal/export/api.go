@@ -21,12 +21,16 @@ const (
 	pathSnapshot  = "/v1/snapshot"
 	pathDevices   = "/v1/devices"
 	pathDiagnosis = "/v1/diagnosis"
+	pathFindings  = "/v1/findings"
 	pathTrace     = "/v1/trace"
 	pathOverview  = "/v1/overview"
 )
 
-// queryWindow is the key of a diagnosis's window.
-const queryWindow = "window"
+// queryWindow is the key of a diagnosis's window, DefaultWindow its length if none is given.
+const (
+	queryWindow   = "window"
+	DefaultWindow = 15 * time.Second
+)
 
 // apiError is the answer to a request that fails.
 type apiError struct {
@@ -51,6 +55,7 @@ func apiHandler(source Source, names aggregate.Namer) http.Handler {
 		}
 		answer(w, report)
 	})
+	mux.HandleFunc("GET "+pathFindings, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.Held()) })
 	mux.HandleFunc("GET "+pathTrace, func(w http.ResponseWriter, r *http.Request) {
 		filter, err := trace.ParseQuery(r.URL.Query())
 		if err != nil {

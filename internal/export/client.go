@@ -64,6 +64,9 @@ func (c *Client) Diagnose(ctx context.Context, window time.Duration) (diagnose.R
 	return ask[diagnose.Report](ctx, c, pathDiagnosis, url.Values{queryWindow: {window.String()}})
 }
 
+// Held are the findings that hold.
+func (c *Client) Held(ctx context.Context) (Held, error) { return ask[Held](ctx, c, pathFindings, nil) }
+
 // Trace yields the journeys that the filter takes, as they end, until ctx does. An error is the last that it yields.
 func (c *Client) Trace(ctx context.Context, filter trace.Filter) iter.Seq2[trace.Trace, error] {
 	return objects[trace.Trace](ctx, c, pathTrace, filter.Values())

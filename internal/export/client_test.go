@@ -42,6 +42,9 @@ func TestClient(t *testing.T) {
 	if got, err := client.Devices(ctx); err != nil || !reflect.DeepEqual(got, source.devices) {
 		t.Errorf("devices %+v, %v", got, err)
 	}
+	if got, err := client.Held(ctx); err != nil || !reflect.DeepEqual(got, source.Held()) {
+		t.Errorf("held %+v, %v", got, err)
+	}
 	if got, err := client.Diagnose(ctx, 1500*time.Millisecond); err != nil || !reflect.DeepEqual(got, source.report) {
 		t.Errorf("report %+v, %v", got, err)
 	}

@@ -2,18 +2,14 @@ package export
 
 import (
 	"cmp"
-	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Defaults of CollectorOptions.
-const (
-	DefaultMaxSeries = 2000
-	DefaultWindow    = 15 * time.Second
-)
+// DefaultMaxSeries is that of CollectorOptions.
+const DefaultMaxSeries = 2000
 
 const (
 	// fresh is for how long a scrape takes what another one has just collected.
@@ -27,20 +23,14 @@ type CollectorOptions struct {
 	MaxSeries int
 	// ClassicPairs gives the histograms by pair classic buckets beside native ones.
 	ClassicPairs bool
-	// Window is the time that findings are about.
-	Window time.Duration
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
-	// Log takes what keeps a scrape from being whole; slog.Default() if nil.
-	Log *slog.Logger
 }
 
 // Collector makes Prometheus metrics of what a Source has.
 type Collector struct {
 	source Source
-	window time.Duration
 	now    func() time.Time
-	log    *slog.Logger
 
 	mu      sync.Mutex // held while metrics are made: scrapes at the same time share them
 	made    time.Time
@@ -53,9 +43,7 @@ type Collector struct {
 func NewCollector(o CollectorOptions) *Collector {
 	c := &Collector{
 		source: o.Source,
-		window: cmp.Or(o.Window, DefaultWindow),
 		now:    o.Now,
-		log:    cmp.Or(o.Log, slog.Default()),
 		pairs:  newPairLayer(cmp.Or(o.MaxSeries, DefaultMaxSeries), o.ClassicPairs),
 	}
 	if c.now == nil {
@@ -95,11 +83,7 @@ func (c *Collector) collect() []prometheus.Metric {
 	metrics := deviceMetrics(nil, snapshot, c.source.Devices(), &c.qdiscs)
 	metrics = c.pairs.metrics(metrics, snapshot)
 	metrics = selfMetrics(metrics, c.source.Status(), c.pairs.overflow)
-	if report, err := c.source.Findings(c.window); err != nil {
-		c.log.Error("metrics have no findings: diagnosis failed", "err", err)
-	} else {
-		metrics = findingMetrics(metrics, &report)
-	}
+	metrics = findingMetrics(metrics, c.source.Held())
 	c.metrics, c.made = metrics, c.now()
 	return c.metrics
 }

@@ -27,7 +27,7 @@ import (
 const acceptProtobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 
 func newTestCollector(source *fakeSource, change ...func(*CollectorOptions)) *Collector {
-	o := CollectorOptions{Source: source, Now: func() time.Time { return noon }, Log: quiet()}
+	o := CollectorOptions{Source: source, Now: func() time.Time { return noon }}
 	for _, c := range change {
 		c(&o)
 	}
@@ -177,19 +177,6 @@ func TestScrapesShare(t *testing.T) {
 	c.collect()
 	if source.snapshots != 2 {
 		t.Errorf("%d snapshots after a second", source.snapshots)
-	}
-}
-
-func TestFailedDiagnosis(t *testing.T) {
-	t.Parallel()
-	source := newSource()
-	source.failing = errBroken
-	text := string(scrape(t, newTestCollector(source, func(o *CollectorOptions) { o.Window = time.Minute }), "text/plain"))
-	if strings.Contains(text, "tracer_finding") || !strings.Contains(text, "tracer_drops_total{") {
-		t.Error("a diagnosis that fails is to cost the findings alone")
-	}
-	if !slices.Equal(source.windows, []time.Duration{time.Minute}) {
-		t.Errorf("windows %v", source.windows)
 	}
 }
 

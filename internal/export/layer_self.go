@@ -4,14 +4,12 @@ import (
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"tracer/internal/diagnose"
 )
 
 // The verdict, and the metrics about tracer itself.
 var (
 	finding = newFamily(prometheus.GaugeValue, "tracer_finding",
-		"1 while a diagnosis of the last seconds has this finding.", "cause", "stage", "device", "direction", "severity")
+		"1 while this finding holds.", "cause", "stage", "device", "direction", "severity")
 	recordsLost = newFamily(prometheus.CounterValue, "tracer_records_lost_total",
 		"Records that the kernel made and that were not read, for want of room in the ring buffer.", "kind")
 	journeys = newFamily(prometheus.CounterValue, "tracer_journeys_total",
@@ -103,11 +101,11 @@ func identityMetrics(to []prometheus.Metric, s *IdentityStatus) []prometheus.Met
 	return to
 }
 
-// findingMetrics appends one for each finding of a diagnosis.
-func findingMetrics(to []prometheus.Metric, r *diagnose.Report) []prometheus.Metric {
+// findingMetrics appends one for each finding that holds.
+func findingMetrics(to []prometheus.Metric, h Held) []prometheus.Metric {
 	found := finding.empty()
-	for i := range r.Findings {
-		f := &r.Findings[i]
+	for i := range h.Findings {
+		f := &h.Findings[i].Finding
 		found.max(1, string(f.Cause), string(f.Stage), f.Device, string(f.Direction), string(f.Severity))
 	}
 	return found.metrics(to)

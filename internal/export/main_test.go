@@ -233,8 +233,14 @@ func (s *fakeSource) Snapshot() *aggregate.Snapshot {
 
 func (s *fakeSource) Brief() *aggregate.Snapshot { return s.Snapshot() }
 
-func (s *fakeSource) Findings(window time.Duration) (diagnose.Report, error) {
-	return s.Diagnose(context.Background(), window)
+func (s *fakeSource) Held() Held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := Held{Judged: noon, Findings: []HeldFinding{}}
+	for _, f := range s.report.Findings {
+		h.Findings = append(h.Findings, HeldFinding{diagnose.Holding{Finding: f, Since: noon.Add(-time.Hour)}, record.RoleOverlay})
+	}
+	return h
 }
 
 func (s *fakeSource) Devices() []record.Device {

@@ -22,11 +22,23 @@ type Source interface {
 	Status() Status
 	// Diagnose judges the last window of time.
 	Diagnose(ctx context.Context, window time.Duration) (diagnose.Report, error)
-	// Findings is the same by what is counted already, without waiting for what is still to be named.
-	Findings(window time.Duration) (diagnose.Report, error)
+	// Held are the findings that hold.
+	Held() Held
 	// Overviews yields one at once and then one for each of the query's intervals, until ctx ends. An error is the last
 	// that it yields.
 	Overviews(ctx context.Context, query overview.Query) iter.Seq2[*overview.Overview, error]
+}
+
+// Held are the findings that hold, as the agent judges all the time.
+type Held struct {
+	Judged   time.Time     `json:"judged"` // when it did so last; zero if it has not yet
+	Findings []HeldFinding `json:"findings"`
+}
+
+// HeldFinding is one of them.
+type HeldFinding struct {
+	diagnose.Holding
+	Role record.Role `json:"role"` // of its device
 }
 
 // TraceSource is what a stream of traces is made of.

@@ -1,9 +1,7 @@
 package identity
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -11,6 +9,7 @@ import (
 	"strings"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/statefile"
 )
 
 // keptVersion is that of the file's format. Another one is left aside.
@@ -57,22 +56,7 @@ func (k *Kubernetes) write() error {
 	k.holdings.held(func(a netip.Addr, h holder) {
 		state.Names = append(state.Names, keptName{Address: a, UID: h.uid, Rank: h.rank, ID: *h.id})
 	})
-	if err := os.MkdirAll(k.options.StateDir, 0o700); err != nil {
-		return fmt.Errorf("keep names: %w", err)
-	}
-	file, err := os.CreateTemp(k.options.StateDir, ".identities-*")
-	if err != nil {
-		return fmt.Errorf("keep names: %w", err)
-	}
-	defer os.Remove(file.Name())
-	err = json.NewEncoder(file).Encode(state)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return fmt.Errorf("keep names: %w", err)
-	}
-	if err := os.Rename(file.Name(), k.keptPath()); err != nil {
-		return fmt.Errorf("keep names: %w", err)
-	}
-	return nil
+	return statefile.Write(k.keptPath(), state)
 }
 
 // restore takes what an earlier run kept, marked stale until the API server answers.
@@ -80,8 +64,8 @@ func (k *Kubernetes) restore() {
 	if k.options.StateDir == "" {
 		return
 	}
-	state, err := readKept(k.keptPath())
-	switch {
+	var state kept
+	switch err := statefile.Read(k.keptPath(), keptVersion, &state); {
 	case errors.Is(err, fs.ErrNotExist):
 		return
 	case err != nil:
@@ -105,21 +89,6 @@ func (k *Kubernetes) restore() {
 		k.holdings.claim(n.Address, holder{uid: n.UID, rank: n.Rank, local: local, id: &id}, true, 0)
 		k.stale.Store(true)
 	}
-}
-
-func readKept(path string) (kept, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return kept{}, err
-	}
-	var state kept
-	if err := json.Unmarshal(data, &state); err != nil {
-		return kept{}, fmt.Errorf("%s: %w", path, err)
-	}
-	if state.Version != keptVersion {
-		return kept{}, fmt.Errorf("%s: format %d, and this program writes %d", path, state.Version, keptVersion)
-	}
-	return state, nil
 }
 
 // dropStale forgets what was kept and is not so any more.

@@ -127,11 +127,22 @@ func (r *Reader) open() error {
 	return nil
 }
 
-// inNamespace runs f on a thread in the Reader's namespace that ends with it.
+// inNamespace runs f on a thread in the Reader's namespace: on this one if it is there, as to enter one takes rights that
+// an agent on a node need not have; else on one that ends with it.
 func (r *Reader) inNamespace(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		return fmt.Errorf("open the network namespace: %w", err)
+	}
+	defer here.Close()
+	if here.Equal(r.namespace) {
+		return f()
+	}
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		runtime.LockOSThread() // for good
 		if err := netns.Set(r.namespace); err != nil {
 			done <- fmt.Errorf("enter the network namespace: %w", err)
 			return

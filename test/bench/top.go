@@ -78,9 +78,7 @@ func (s source) Diagnose(context.Context, time.Duration) (diagnose.Report, error
 	return diagnose.Report{}, errors.New("nobody asks this here")
 }
 
-func (s source) Findings(time.Duration) (diagnose.Report, error) {
-	return diagnose.Report{}, errors.New("nobody asks this here")
-}
+func (s source) Held() export.Held { return export.Held{} }
 
 // beView is the live view, from the agent on that socket.
 func beView(ctx context.Context, socket string) error {

@@ -58,7 +58,7 @@ func run(ctx context.Context, binary, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.lab(context.WithoutCancel(ctx), "down")) }()
-	agent := s.command(ctx, "agent", "--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0")
+	agent := s.command(ctx, "agent", "--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--state-dir=")
 	agent.Cancel = func() error { return agent.Process.Signal(syscall.SIGTERM) }
 	if err := agent.Start(); err != nil {
 		return err

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+	"unicode/utf8"
+
+	"tracer/internal/diagnose"
+	"tracer/internal/export"
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+// What node-problem-detector's custom plugins exit with, and what it takes of their output by default.
+const (
+	checkOK, checkProblem, checkUnknown = 0, 1, 2
+	checkBytes                          = 80
+)
+
+const (
+	// checkWithin is how long the agent may take, with room in the plugin's own time-out.
+	checkWithin = 2500 * time.Millisecond
+	// checkHeld is how long a finding must have been critical: what passes by itself is no condition of a node.
+	checkHeld = 3 * time.Minute
+	// checkStale is how old the agent's judgement may be. It judges every 5 s.
+	checkStale = 30 * time.Second
+)
+
+// checkNode writes one line on how this node's overlay and uplink are, as the agent has it, and returns the exit code.
+func checkNode(ctx context.Context, runDir string, now func() time.Time, out io.Writer) int {
+	ctx, cancel := context.WithTimeout(ctx, checkWithin)
+	defer cancel()
+	held, err := askHeld(ctx, runDir)
+	code, line := checkUnknown, ""
+	switch {
+	case errors.Is(err, export.ErrNoAgent):
+		line = "no tracer agent runs here"
+	case errors.Is(err, context.DeadlineExceeded):
+		line = "the tracer agent does not answer in time"
+	case err != nil:
+		line = "cannot ask the tracer agent: " + err.Error()
+	default:
+		code, line = conclude(held, now())
+	}
+	fmt.Fprintln(out, shorten(line, checkBytes-1))
+	return code
+}
+
+// askHeld asks the agent of this network namespace, or, in a container with one of its own, the node's.
+func askHeld(ctx context.Context, runDir string) (export.Held, error) {
+	files, err := loader.CurrentFiles(runDir)
+	if err != nil {
+		return export.Held{}, err
+	}
+	var held export.Held
+	for _, socket := range []string{files.Socket(), files.FirstSocket()} {
+		client := export.Dial(socket)
+		held, err = client.Held(ctx)
+		client.Close()
+		if !errors.Is(err, export.ErrNoAgent) {
+			break
+		}
+	}
+	return held, err
+}
+
+// conclude tells whether the overlay or an uplink of this node has been at fault for long.
+func conclude(held export.Held, now time.Time) (int, string) {
+	switch {
+	case held.Judged.IsZero():
+		return checkUnknown, "the tracer agent has only just started"
+	case now.Sub(held.Judged) > checkStale:
+		return checkUnknown, fmt.Sprintf("the tracer agent judged %s ago for the last time", now.Sub(held.Judged).Round(time.Second))
+	}
+	for i := range held.Findings {
+		h := &held.Findings[i]
+		f := &h.Finding
+		if f.Severity != diagnose.Critical || !outward(h) || now.Sub(h.CriticalSince) < checkHeld {
+			continue
+		}
+		line := fmt.Sprintf("%s %s", f.Device, f.Cause)
+		switch {
+		case f.Delay != nil && f.Delay.P50 != nil:
+			line += fmt.Sprintf(" %.0f ms", *f.Delay.P50*1000)
+		case f.Drops != nil && f.Drops.Ratio != nil:
+			line += fmt.Sprintf(" %.1f %%", *f.Drops.Ratio*100)
+		}
+		return checkProblem, fmt.Sprintf("%s for %s; see tracer diagnose", line, now.Sub(h.CriticalSince).Truncate(time.Minute))
+	}
+	return checkOK, "overlay and uplink are fine"
+}
+
+// outward tells whether a finding is this node's own, at its overlay or uplink. A rule does what somebody told it to, and
+// is no fault of the node.
+func outward(h *export.HeldFinding) bool {
+	if h.Finding.Cause == diagnose.LinkDown { // a device that is gone has no role any more
+		return true
+	}
+	return (h.Role == record.RoleOverlay || h.Role == record.RoleUplink) && h.Finding.Cause != diagnose.PolicyDrop
+}
+
+// shorten cuts a line to so many bytes, and no character in two.
+func shorten(line string, limit int) string {
+	if len(line) <= limit {
+		return line
+	}
+	for limit > 0 && !utf8.RuneStart(line[limit]) {
+		limit--
+	}
+	return line[:limit]
+}

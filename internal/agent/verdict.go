@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
+)
+
+const (
+	// learnEvery is the length of the windows that what is usual is learnt from, and learnLeast the least that will do:
+	// moments of the past are kept 15 s apart.
+	learnEvery = time.Minute
+	learnLeast = 40 * time.Second
+	// keepUsualEvery is how often what is usual is written down.
+	keepUsualEvery = 10 * time.Minute
+)
+
+// verdicts follow diagnoses over time: what holds, and what is usual.
+type verdicts struct {
+	mu       sync.Mutex
+	tracker  diagnose.Tracker
+	judged   time.Time
+	baseline diagnose.Baseline
+	usual    map[aggregate.StageKey]float64 // by it; replaced, never changed
+	found    []diagnose.Finding             // since it was learnt last
+	learnt   time.Time
+	kept     time.Time
+}
+
+// Held are the findings that hold, and when they were looked at last.
+func (a *Agent) Held() (held []diagnose.Holding, judged time.Time) {
+	v := &a.verdicts
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.tracker.Held(), v.judged
+}
+
+// usual is the usual p50 by place, where it is known.
+func (a *Agent) usual() map[aggregate.StageKey]float64 {
+	a.verdicts.mu.Lock()
+	defer a.verdicts.mu.Unlock()
+	return a.verdicts.usual
+}
+
+// judge diagnoses the last seconds before a moment, tells what begins and ends, and learns what is usual.
+func (a *Agent) judge(now Moment) {
+	report := Judge("", a.Ago(verdictWindow), now)
+	v := &a.verdicts
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	started, worsened, ended := v.tracker.Round(&report, now.Taken)
+	v.judged = now.Taken
+	a.tell("a finding begins", started, now.Taken)
+	a.tell("a finding is critical now", worsened, now.Taken)
+	a.tell("a finding has ended", ended, now.Taken)
+	for i := range report.Findings {
+		f := &report.Findings[i]
+		if !slices.ContainsFunc(v.found, func(g diagnose.Finding) bool { return g.Stage == f.Stage && g.Device == f.Device }) {
+			v.found = append(v.found, *f)
+		}
+	}
+	if now.Taken.Sub(v.learnt) < learnEvery {
+		return
+	}
+	if from := a.Ago(learnEvery); now.Taken.Sub(from.Taken) >= learnLeast {
+		v.baseline.Learn(now.Snapshot.Since(from.Snapshot).Stages, v.found, now.Taken)
+		v.usual = v.baseline.Known()
+		v.learnt, v.found = now.Taken, nil
+	}
+}
+
+// tell writes a line of log for each.
+func (a *Agent) tell(what string, list []diagnose.Holding, now time.Time) {
+	for i := range list {
+		f := &list[i].Finding
+		write := a.options.Log.Info
+		if f.Severity == diagnose.Critical {
+			write = a.options.Log.Warn
+		}
+		write(what, "cause", f.Cause, "severity", f.Severity, "stage", f.Stage, "device", f.Device, "direction", f.Direction,
+			"what", f.Sentence(), "for", now.Sub(list[i].Since).Round(time.Second))
+	}
+}

@@ -1,0 +1,128 @@
+package diagnose
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"tracer/internal/journey"
+)
+
+const (
+	// startAfter is in how many rounds, one after the other, a finding must be before it holds, and endAfter from how many
+	// it must be missing before it does not any more: a load that comes in bursts is no news each time.
+	startAfter, endAfter = 2, 3
+)
+
+// Holding is a finding that holds over rounds of diagnosis.
+type Holding struct {
+	Finding Finding   `json:"finding"`
+	Since   time.Time `json:"since"` // when it was first found
+	// CriticalSince is when it was first critical without a break; zero if it is not.
+	CriticalSince time.Time `json:"critical_since,omitzero"`
+}
+
+// Tracker follows findings over rounds. The zero Tracker has seen none.
+type Tracker struct {
+	tracked map[findingKey]*tracked
+}
+
+type findingKey struct {
+	cause     Cause
+	stage     journey.Stage
+	device    string
+	direction journey.Direction
+}
+
+func (f *Finding) key() findingKey { return findingKey{f.Cause, f.Stage, f.Device, f.Direction} }
+
+type tracked struct {
+	Holding
+	found, missed       int // rounds, one after the other
+	uncritical          int // likewise, of those that found it
+	holds, toldCritical bool
+}
+
+// Round takes a diagnosis and returns what holds from now on, what holds already and became critical, and what does not
+// hold any more.
+func (t *Tracker) Round(r *Report, now time.Time) (started, worsened, ended []Holding) {
+	if t.tracked == nil {
+		t.tracked = make(map[findingKey]*tracked)
+	}
+	seen := make(map[findingKey]bool)
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		k := f.key()
+		if seen[k] {
+			continue // the one that hurts more came first
+		}
+		seen[k] = true
+		x := t.tracked[k]
+		if x == nil {
+			x = &tracked{Holding: Holding{Since: now}}
+			t.tracked[k] = x
+		}
+		x.update(f, now)
+		switch {
+		case !x.holds && x.found >= startAfter:
+			x.holds, x.toldCritical = true, f.Severity == Critical
+			started = append(started, x.Holding)
+		case x.holds && f.Severity == Critical && !x.toldCritical:
+			x.toldCritical = true
+			worsened = append(worsened, x.Holding)
+		}
+	}
+	for k, x := range t.tracked {
+		if seen[k] {
+			continue
+		}
+		x.found = 0
+		x.missed++
+		if !x.holds || x.missed >= endAfter {
+			if x.holds {
+				ended = append(ended, x.Holding)
+			}
+			delete(t.tracked, k)
+		}
+	}
+	slices.SortFunc(ended, compareHoldings)
+	return started, worsened, ended
+}
+
+// update takes what a round has found.
+func (x *tracked) update(f *Finding, now time.Time) {
+	x.found++
+	x.missed = 0
+	if f.Severity == Critical {
+		x.uncritical = 0
+		if x.CriticalSince.IsZero() {
+			x.CriticalSince = now
+		}
+		x.Finding = *f
+		return
+	}
+	x.uncritical++
+	if !x.CriticalSince.IsZero() && x.uncritical < endAfter {
+		return // it stays critical for that long, as it is
+	}
+	x.CriticalSince = time.Time{}
+	x.Finding = *f
+}
+
+// Held are the findings that hold, the critical ones first, then those that hurt most.
+func (t *Tracker) Held() []Holding {
+	held := []Holding{}
+	for _, x := range t.tracked {
+		if x.holds {
+			held = append(held, x.Holding)
+		}
+	}
+	slices.SortFunc(held, compareHoldings)
+	return held
+}
+
+func compareHoldings(x, y Holding) int {
+	a, b := &x.Finding, &y.Finding
+	return cmp.Or(cmp.Compare(rank(a.Severity), rank(b.Severity)), cmp.Compare(b.pain, a.pain),
+		cmp.Compare(a.Cause, b.Cause), cmp.Compare(a.Device, b.Device), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Direction, b.Direction))
+}
