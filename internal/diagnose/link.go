@@ -15,7 +15,7 @@ const recentlyDown = 10 * time.Minute
 
 // linkCauses are overlay and uplink devices that went down, or away, and what was lost for it.
 func linkCauses(w *window) []Finding {
-	var found []Finding
+	found := w.downAllAlong()
 	for _, name := range w.downed() {
 		down := w.isDown(name)
 		lost := w.losses.take(func(d *aggregate.DropCount) bool {
@@ -63,6 +63,49 @@ func linkCauses(w *window) []Finding {
 		found = append(found, f)
 	}
 	return found
+}
+
+// downAllAlong are tunnels that have been down since before the window and about which nobody knows more: a warning, unless
+// what pods send out has no answer at all.
+func (w *window) downAllAlong() []Finding {
+	downed := w.downed()
+	var found []Finding
+	for i := range w.Devices {
+		d := &w.Devices[i]
+		if d.Role != record.RoleOverlay || d.Up || slices.Contains(downed, d.Name) {
+			continue
+		}
+		f := Finding{
+			Kind: KindDrop, Cause: LinkDown, Severity: Warning, Stage: journey.Queue, Device: d.Name, Direction: journey.Out,
+			Confidence: 0.6, Pairs: []Pair{}, Next: []string{"ip -d -s link show dev " + d.Name, "ip route show table all"},
+			Evidence: []string{d.Name + " has been down since before this window"},
+			subject:  d.Name, claim: "is down",
+		}
+		if lonely, sent := w.unanswered(); sent >= minFine {
+			f.Severity, f.Confidence = Critical, 0.8
+			f.pain = float64(sent) * minRTO / max(w.Window.Seconds(), 1e-3)
+			f.Evidence = append(f.Evidence, fmt.Sprintf("pods sent %s out of the node, and nothing came back for them", packets(sent)))
+			f.Pairs, f.PairsTotal = names(lonely, nil, nil)
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+// unanswered are the pairs of pods that send out, and how much they sent, if nothing comes in for any of them.
+func (w *window) unanswered() ([]pairQueue, uint64) {
+	var lonely []pairQueue
+	var sent uint64
+	for i := range w.Snapshot.Pairs {
+		switch p := &w.Snapshot.Pairs[i]; {
+		case p.Direction == journey.In && p.DstNamespace != "" && p.Packets > 0:
+			return nil, 0
+		case p.Direction == journey.Out && p.SrcNamespace != "" && p.DstNamespace != "":
+			lonely = append(lonely, pairQueue{Pair: p})
+			sent += p.Path.Count()
+		}
+	}
+	return lonely, sent
 }
 
 // downed are the overlay and uplink devices that carried packets and went down lately: a virtual function that nobody

@@ -115,26 +115,66 @@ func (c *lossCause) find(w *window, at aggregate.StageKey, lost []aggregate.Drop
 	return f
 }
 
-// explain makes findings of packets lost, one for each place.
+// explain makes findings of packets lost of one cause, one for each place. Some of a pair's packets may have been lost
+// without a trace of where, as a neighbour's queue outlives the journeys: they are where the pair's others were.
 func (w *window) explain(lost []aggregate.DropCount, cause func(aggregate.StageKey, []aggregate.DropCount) lossCause) []Finding {
 	var found []Finding
-	for len(lost) > 0 {
-		at := lost[0].StageKey
-		var here, rest []aggregate.DropCount
-		for _, d := range lost {
-			if d.StageKey == at {
-				here = append(here, d)
-			} else {
-				rest = append(rest, d)
-			}
+	places := placesOf(lost)
+	for i := range places {
+		p := &places[i]
+		if p.at.Stage == journey.Unknown && i > 0 && w.samePairs(places[0].lost, p.lost) {
+			places[0].lost = append(places[0].lost, p.lost...)
+			p.lost = nil
 		}
-		lost = rest
-		c := cause(at, here)
-		if f := c.find(w, at, here); f != nil {
+	}
+	for _, p := range places {
+		if len(p.lost) == 0 {
+			continue
+		}
+		c := cause(p.at, p.lost)
+		if f := c.find(w, p.at, p.lost); f != nil {
 			found = append(found, *f)
 		}
 	}
 	return found
+}
+
+// lossPlace is what was lost at one place.
+type lossPlace struct {
+	at   aggregate.StageKey
+	lost []aggregate.DropCount
+}
+
+// placesOf are the places of losses: those of a known stage first, and of them that with the most.
+func placesOf(lost []aggregate.DropCount) []lossPlace {
+	var places []lossPlace
+	for _, d := range lost {
+		i := slices.IndexFunc(places, func(p lossPlace) bool { return p.at == d.StageKey })
+		if i < 0 {
+			i = len(places)
+			places = append(places, lossPlace{at: d.StageKey})
+		}
+		places[i].lost = append(places[i].lost, d)
+	}
+	unknown := func(p lossPlace) int {
+		if p.at.Stage == journey.Unknown {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(places, func(x, y lossPlace) int {
+		return cmp.Or(cmp.Compare(unknown(x), unknown(y)), cmp.Compare(packetsOf(y.lost), packetsOf(x.lost)))
+	})
+	return places
+}
+
+// samePairs tells whether all pairs that lost some packets are among those that lost others.
+func (w *window) samePairs(others, some []aggregate.DropCount) bool {
+	known := make(map[ends]bool)
+	for _, h := range w.hits(others) {
+		known[h.ends()] = true
+	}
+	return !slices.ContainsFunc(w.hits(some), func(h hit) bool { return !known[h.ends()] })
 }
 
 // hit is a pair that lost packets, and how many of it came through, in whatever direction this node sees it.
@@ -143,15 +183,28 @@ type hit struct {
 	lost, passed uint64
 }
 
+// ends are who sends and who is meant. Packets to a Service that were lost before one of its pods was chosen are the
+// Service's, as are those of it that came through.
+type ends struct {
+	namespace, workload string
+	toNamespace, to     string
+}
+
+func (h *hit) ends() ends { return endsOf(h.Pair) }
+
+func endsOf(p *aggregate.Pair) ends {
+	e := ends{p.SrcNamespace, p.SrcWorkload, p.DstNamespace, p.DstWorkload}
+	if p.Service != "" {
+		e.toNamespace, e.to = "service", p.Service
+	}
+	return e
+}
+
 // hits are the pairs that the losses hit, those that lost most first.
 func (w *window) hits(lost []aggregate.DropCount) []hit {
 	keys := make(map[aggregate.DropKey]bool, len(lost))
 	for _, d := range lost {
 		keys[d.DropKey] = true
-	}
-	type ends struct{ src, dst [2]string }
-	endsOf := func(p *aggregate.Pair) ends {
-		return ends{[2]string{p.SrcNamespace, p.SrcWorkload}, [2]string{p.DstNamespace, p.DstWorkload}}
 	}
 	found := make(map[ends]*hit)
 	for i := range w.Snapshot.Pairs {
@@ -168,10 +221,16 @@ func (w *window) hits(lost []aggregate.DropCount) []hit {
 			h.lost += d.Packets
 		}
 	}
+	if len(found) == 0 {
+		return nil
+	}
 	for i := range w.Snapshot.Pairs {
 		p := &w.Snapshot.Pairs[i]
 		if h := found[endsOf(p)]; h != nil {
 			h.passed += p.Path.Count()
+			if h.DstWorkload == unknownWorkload && p.DstWorkload != unknownWorkload {
+				h.Pair = p // the same by a name that says more
+			}
 		}
 	}
 	out := make([]hit, 0, len(found))
@@ -184,6 +243,9 @@ func (w *window) hits(lost []aggregate.DropCount) []hit {
 	})
 	return out
 }
+
+// unknownWorkload is what a peer is called that nobody knows.
+const unknownWorkload = "_unknown"
 
 // ours tells whether a pod is at an end of the pair, or may be: what the world sends to a node's closed ports, and the
 // node's own affairs, are no pods' pain.
@@ -244,6 +306,9 @@ func listed(pairs []Pair, total int) string {
 		return "the packets"
 	}
 	text := pairs[0].Src + " → " + pairs[0].Dst
+	if pairs[0].Service != nil && strings.HasSuffix(pairs[0].Dst, unknownWorkload) {
+		text = pairs[0].Src + " → service " + *pairs[0].Service
+	}
 	if total > 1 {
 		text += " and " + plural(uint64(total-1), "more pair")
 	}
