@@ -57,6 +57,7 @@ type Agent struct {
 	history     history
 	trends      trends
 	verdicts    verdicts
+	carriers    carriers
 	subscribers subscribers
 	steering    steering
 	started     time.Time

@@ -27,7 +27,11 @@ func (a *Agent) glance(snapshot func() *aggregate.Snapshot) (Moment, error) {
 	if err != nil {
 		return Moment{}, fmt.Errorf("read the devices' counters: %w", err)
 	}
-	return Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.traced(state), Stats: a.stats(), Known: a.known()}, nil
+	m := Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.traced(state), Stats: a.stats()}
+	m.Known = Known{
+		Events: a.watcher.Events(), Carried: a.carriers.see(m.Devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.usual(),
+	}
+	return m, nil
 }
 
 // stats are the kernel's own counts, as far as they can be read.
@@ -37,11 +41,6 @@ func (a *Agent) stats() record.Stats {
 		a.unread.Do(func() { a.options.Log.Warn("some of the kernel's counters are missing from diagnoses", "err", err) })
 	}
 	return stats
-}
-
-// known is what a diagnosis is to know beside its window.
-func (a *Agent) known() Known {
-	return Known{Events: a.watcher.Events(), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.usual()}
 }
 
 // moment is this moment by a snapshot of either kind, with the open journeys as they were scanned last. Where records
@@ -69,10 +68,6 @@ func (a *Agent) Ago(window time.Duration) Moment { return a.history.before(time.
 
 // Judge diagnoses what happened between two moments. node is what the report calls this node.
 func Judge(node string, from, to Moment) diagnose.Report {
-	carried := make(map[string]bool)
-	for i := range to.Snapshot.Stages {
-		carried[to.Snapshot.Stages[i].Device] = true
-	}
 	return diagnose.Diagnose(diagnose.Input{
 		Node:       node,
 		Started:    from.Taken,
@@ -83,7 +78,7 @@ func Judge(node string, from, to Moment) diagnose.Report {
 		Before:     from.Devices,
 		Stats:      to.Stats, StatsBefore: from.Stats,
 		Events:      to.Known.Events,
-		Carried:     carried,
+		Carried:     to.Known.Carried,
 		ExpectQdisc: to.Known.ExpectQdisc,
 		Baseline:    to.Known.Baseline,
 	})

@@ -31,7 +31,8 @@ type Moment struct {
 
 // Known is what does not belong to a window.
 type Known struct {
-	Events      []record.Event // changes, the oldest first
+	Events      []record.Event  // changes, the oldest first
+	Carried     map[string]bool // devices that have been in use
 	ExpectQdisc map[string]string
 	Baseline    map[aggregate.StageKey]float64
 }

@@ -1,7 +1,7 @@
 package diagnose
 
 import (
-	"fmt"
+	"strings"
 	"time"
 
 	"tracer/internal/journey"
@@ -26,7 +26,7 @@ func (w *window) changes(f *Finding) []string {
 		if !f.concerns(e) {
 			continue
 		}
-		out = append(out, fmt.Sprintf("%s: %s %s", e.Time.Format("15:04:05"), e.Device, e.Text))
+		out = append(out, strings.Join(strings.Fields(e.Time.Format("15:04:05")+": "+e.Device+" "+e.Text), " "))
 	}
 	return out
 }

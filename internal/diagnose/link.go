@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"tracer/internal/aggregate"
@@ -18,8 +19,14 @@ func linkCauses(w *window) []Finding {
 	found := w.downAllAlong()
 	for _, name := range w.downed() {
 		down := w.isDown(name)
+		// A device that goes down takes its routes with it.
+		routed := slices.DeleteFunc(routes(), func(r route) bool { return r.cause != NoRoute && r.cause != Neighbour })
 		lost := w.losses.take(func(d *aggregate.DropCount) bool {
-			return d.Device == name && down && d.Stage == journey.Unknown && d.Direction != journey.In
+			if d.Direction == journey.In {
+				return false
+			}
+			return d.Device == name && down && d.Stage == journey.Unknown ||
+				slices.ContainsFunc(routed, func(r route) bool { return r.explains(d, 0) })
 		})
 		f := Finding{
 			Kind: KindDrop, Cause: LinkDown, Severity: Critical, Stage: journey.Queue, Device: name, Direction: journey.Out,
@@ -52,6 +59,7 @@ func linkCauses(w *window) []Finding {
 		if n := packetsOf(lost); n > 0 {
 			f.Drops = &Drops{Packets: n, Reason: reasonOf(lost)}
 			f.pain = float64(n) * minRTO / max(w.Window.Seconds(), 1e-3)
+			f.Evidence = append(f.Evidence, fmt.Sprintf("%s found no way on meanwhile (%s)", packets(n), strings.Join(reasons(lost), ", ")))
 		}
 		hits := w.hits(lost)
 		pairs := make([]pairQueue, len(hits))

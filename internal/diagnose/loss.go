@@ -273,12 +273,14 @@ func reasons(lost []aggregate.DropCount) []string {
 	sorted := slices.Clone(lost)
 	slices.SortStableFunc(sorted, func(x, y aggregate.DropCount) int { return cmp.Compare(y.Packets, x.Packets) })
 	var all []string
-	for _, d := range sorted[:min(3, len(sorted))] {
+	for _, d := range sorted {
 		text := d.Reason
 		if d.Location != "" {
 			text += " at " + d.Location
 		}
-		all = append(all, text)
+		if !slices.Contains(all, text) && len(all) < 3 {
+			all = append(all, text)
+		}
 	}
 	return all
 }
