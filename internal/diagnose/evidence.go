@@ -76,21 +76,21 @@ func lostEvidence(s *aggregate.Snapshot) []string {
 // Pairs of both ways and of several services are one.
 func names(pairs []pairQueue, keys []aggregate.PairKey, all []aggregate.Pair) ([]Pair, int) {
 	out := []Pair{}
-	seen := make(map[[2]string]bool)
-	total := 0
+	seen := make(map[aggregate.PairKey]bool, len(pairs)+len(keys))
 	add := func(key aggregate.PairKey, service string) {
-		p := Pair{Src: name(key.SrcNamespace, key.SrcWorkload), Dst: name(key.DstNamespace, key.DstWorkload)}
-		if seen[[2]string{p.Src, p.Dst}] {
+		key.Direction = ""
+		if seen[key] {
 			return
 		}
-		seen[[2]string{p.Src, p.Dst}] = true
-		total++
+		seen[key] = true
+		if len(out) == maxPairs {
+			return
+		}
+		p := Pair{Src: name(key.SrcNamespace, key.SrcWorkload), Dst: name(key.DstNamespace, key.DstWorkload)}
 		if service != "" {
 			p.Service = &service
 		}
-		if len(out) < maxPairs {
-			out = append(out, p)
-		}
+		out = append(out, p)
 	}
 	for _, p := range pairs {
 		add(p.PairKey, p.Service)
@@ -102,7 +102,7 @@ func names(pairs []pairQueue, keys []aggregate.PairKey, all []aggregate.Pair) ([
 		}
 		add(key, service)
 	}
-	return out, total
+	return out, len(seen)
 }
 
 func name(namespace, workload string) string {

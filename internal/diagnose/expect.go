@@ -32,6 +32,9 @@ var (
 	// flow. It drops only beyond 100 packets of a flow.
 	ofFQ = expectation{0.05, 0.2, 0.005, 0.02, "fq paces flows on purpose"}
 
+	// Where the qdisc could not be read it may be any of those above.
+	ofUnread = expectation{0.05, 0.2, 0.05, 0.2, "which queue it has could not be read"}
+
 	// A FIFO of 1000 packets of 1500 bytes at 1 Gbit/s is full at 12 ms. TCP's small queues keep it far below.
 	ofFIFO = expectation{0.015, 0.02, 0.005, 0.01, "1,000 packets take 12 ms at 1 Gbit/s"}
 )

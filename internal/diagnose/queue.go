@@ -104,7 +104,9 @@ func queuesOf(w *window) []*queue {
 	for _, q := range queues {
 		q.devices, q.before = labelled(w.Devices, q.device), labelled(w.Before, q.device)
 		q.expected = expect(q.devices, w.ExpectQdisc)
-		q.unread = !slices.ContainsFunc(w.Devices, func(d record.Device) bool { return d.Root.Kind != "" })
+		if q.unread = !slices.ContainsFunc(w.Devices, func(d record.Device) bool { return d.Root.Kind != "" }); q.unread {
+			q.expected = ofUnread
+		}
 		q.believe()
 		q.addPairs(s.Pairs)
 		// A queue that is gone by now has left its packets' later stages alone.

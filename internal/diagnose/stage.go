@@ -26,14 +26,18 @@ func (t *timing) slow(limit float64) (hist.Histogram, []pairQueue) {
 		least = 1
 	}
 	var slow hist.Histogram
-	var pairs []pairQueue
-	for _, p := range t.pairs {
-		if p.delay != nil && p.delay.Count() >= least && p.delay.Quantile(0.5) >= limit {
+	var found []*pairQueue
+	for i := range t.pairs {
+		if p := &t.pairs[i]; p.delay != nil && p.delay.Count() >= least && p.delay.Quantile(0.5) >= limit {
 			slow.Merge(p.delay)
-			pairs = append(pairs, p)
+			found = append(found, p)
 		}
 	}
-	slices.SortStableFunc(pairs, func(x, y pairQueue) int { return cmp.Compare(y.delay.Sum(), x.delay.Sum()) })
+	slices.SortStableFunc(found, func(x, y *pairQueue) int { return cmp.Compare(y.delay.Sum(), x.delay.Sum()) })
+	pairs := make([]pairQueue, len(found))
+	for i, p := range found {
+		pairs[i] = *p
+	}
 	switch {
 	case whole && len(pairs) == 0: // the pairs that make it slow are not kept apart
 		return t.delay.Clone(), nil
