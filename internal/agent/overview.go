@@ -55,7 +55,7 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 			}
 			in := overview.Input{
 				About: about(), Taken: to.Taken, Window: window(from.Snapshot, to.Snapshot), Devices: to.Devices, Before: from.Devices,
-				Report: report,
+				Report: report, Baseline: to.Known.Baseline,
 			}
 			if q.Pair != nil {
 				in.History, in.Slow = a.trends.of(*q.Pair), slow.drain(to.Devices)

@@ -24,6 +24,8 @@ type Input struct {
 	// Devices are those at the window's end, Before those at its start.
 	Devices, Before []record.Device
 	Report          diagnose.Report
+	// Baseline is the usual p50 of a stage in seconds, where it is known.
+	Baseline map[aggregate.StageKey]float64
 	// History and Slow are those of the query's pair, if it names one.
 	History []Trend
 	Slow    []trace.Trace
@@ -118,6 +120,16 @@ func (b *builder) usualOf(p Place) *float64 {
 	return u
 }
 
+// baselineOf is the usual p50 of a place as it was learnt, of the first direction that it is known of.
+func (b *builder) baselineOf(p Place, directions ...journey.Direction) *float64 {
+	for _, direction := range directions {
+		if usual, ok := b.Baseline[aggregate.StageKey{Stage: p.Stage, Device: p.Device, Direction: direction}]; ok {
+			return &usual
+		}
+	}
+	return nil
+}
+
 // rank is a stage's place on the way through a node.
 func (b *builder) rank(p Place) int {
 	role := b.roles[p.Device]
@@ -172,6 +184,7 @@ func (b *builder) finish(r *Row, stages []Stage, waiting map[Place]aggregate.Hel
 		spent[i] = s.Mean*float64(s.Packets) + w.Packets*w.Oldest/2
 		all += spent[i]
 		s.Usual = b.usualOf(s.Place)
+		s.Baseline = b.baselineOf(s.Place, r.Direction)
 		s.Slow = s.Usual != nil && (s.Delay != nil && s.Delay.P50 > *s.Usual || s.Oldest > max(10**s.Usual, 0.1))
 		if spent[i] > most {
 			most = spent[i]

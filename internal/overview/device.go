@@ -38,6 +38,7 @@ func (b *builder) device(d *record.Device) Device {
 func (b *builder) queue(d *record.Device, o *Device) {
 	at := Place{journey.Queue, label(d)}
 	o.Usual = b.usualOf(at)
+	o.Baseline = b.baselineOf(at, journey.Out, journey.In, journey.Local)
 	var delay hist.Histogram
 	for i := range b.Window.Stages {
 		if s := &b.Window.Stages[i]; (Place{s.Stage, s.Device}) == at {

@@ -144,6 +144,7 @@ func story() Input {
 			Stages: []trace.Stage{{Stage: journey.Forward, Device: "tunl0", Seconds: 22e-6}, {Stage: journey.Queue, Device: "tunl0", Seconds: 0.5309}},
 		}},
 	}
+	in.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 20e-6}
 	in.Report = diagnose.Diagnose(diagnose.Input{
 		Node: "node-1", Started: noon.Add(-10 * time.Second), Window: 10 * time.Second, Snapshot: window, Devices: in.Devices, Before: in.Before,
 	})

@@ -105,11 +105,13 @@ type Stage struct {
 	Packets uint64   `json:"packets"` // sk_buffs that were timed
 	Delay   *Delay   `json:"delay"`   // null if none was, and for flows, of which only the mean is kept
 	Mean    float64  `json:"mean_seconds"`
-	Share   float64  `json:"share"` // of the path's time
-	Usual   *float64 `json:"usual_seconds"`
-	Slow    bool     `json:"slow"` // beyond the usual
-	Held    float64  `json:"held"`
-	Oldest  float64  `json:"oldest_seconds"`
+	Share   float64  `json:"share"`         // of the path's time
+	Usual   *float64 `json:"usual_seconds"` // up to which nothing is said
+	// Baseline is the usual p50 as it was learnt here; null if nothing was, or not yet.
+	Baseline *float64 `json:"baseline_p50_seconds"`
+	Slow     bool     `json:"slow"` // beyond Usual
+	Held     float64  `json:"held"`
+	Oldest   float64  `json:"oldest_seconds"`
 }
 
 // Drops are how much is lost, and the main reason.
@@ -134,6 +136,7 @@ type Device struct {
 	// Queue is how long packets wait in its queue; null if there is none or nothing came out. Pods' devices share one.
 	Queue          *Delay   `json:"queue"`
 	Usual          *float64 `json:"usual_seconds"`
+	Baseline       *float64 `json:"baseline_p50_seconds"`
 	Held           float64  `json:"held"`
 	OldestSeconds  float64  `json:"oldest_seconds"`
 	BacklogPackets uint64   `json:"backlog_packets"`

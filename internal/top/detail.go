@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -82,10 +83,7 @@ func (m *Model) waterfall(r *overview.Row, history []overview.Trend) []string {
 	var passed float64
 	for i := range r.Stages {
 		st := &r.Stages[i]
-		usual := "-"
-		if st.Usual != nil {
-			usual = "≤" + trace.Seconds(*st.Usual)
-		}
+		usual := cmp.Or(usualText(st.Baseline, st.Usual), "-")
 		numbers := fmt.Sprintf("%7s %7s", p50(st.Delay), p99(st.Delay))
 		if st.Slow {
 			numbers = s.bad.Render(numbers)

@@ -102,8 +102,8 @@ func (m *Model) device() []string {
 		fmt.Sprintf("out %6s packets/s %6sbit/s · drops %s/s", si(d.TxPackets), si(d.TxBits), si(d.DropsPerSecond)),
 	}
 	usual := ""
-	if d.Usual != nil {
-		usual = " · usual p50 ≤" + trace.Seconds(*d.Usual)
+	if text := usualText(d.Baseline, d.Usual); text != "" {
+		usual = " · usual p50 " + text
 	}
 	queue := "no queue"
 	if d.Root.Queues() {

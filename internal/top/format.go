@@ -95,3 +95,14 @@ func spark(points []*float64, width int) string {
 	}
 	return b.String()
 }
+
+// usualText is a usual p50: as it was learnt, else up to which nothing is said; "" if neither is known.
+func usualText(baseline, limit *float64) string {
+	switch {
+	case baseline != nil:
+		return trace.Seconds(*baseline)
+	case limit != nil:
+		return "≤" + trace.Seconds(*limit)
+	}
+	return ""
+}
