@@ -38,13 +38,13 @@ type names map[netip.Addr]aggregate.Identity
 
 func (n names) Lookup(a netip.Addr, _ time.Duration) aggregate.Identity { return n[a] }
 
-func newCluster(t *testing.T, l load.Config) *cluster {
+func newCluster(t *testing.T, l load.Config, change ...func(*Options)) *cluster {
 	t.Helper()
 	// No limit that a busy machine would come to.
-	return newLimitedCluster(t, l, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
+	return newLimitedCluster(t, l, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}, change...)
 }
 
-func newLimitedCluster(t *testing.T, l load.Config, limits governor.Limits) *cluster {
+func newLimitedCluster(t *testing.T, l load.Config, limits governor.Limits, change ...func(*Options)) *cluster {
 	t.Helper()
 	h := fnv.New32a()
 	fmt.Fprint(h, t.Name(), os.Getpid())
@@ -72,7 +72,11 @@ func newLimitedCluster(t *testing.T, l load.Config, limits governor.Limits) *clu
 	for _, n := range c.lab.Nodes() {
 		var a *Agent
 		err := n.Do(func() (err error) {
-			a, err = Start(Options{Loader: loader.Options{Dir: filepath.Join(dir, "agent")}, Namer: known, Limits: limits})
+			o := Options{Loader: loader.Options{Dir: filepath.Join(dir, "agent")}, Namer: known, Limits: limits}
+			for _, f := range change {
+				f(&o)
+			}
+			a, err = Start(o)
 			return err
 		})
 		if err != nil {

@@ -46,8 +46,11 @@ func (a *Agent) usual() map[aggregate.StageKey]float64 {
 }
 
 // judge diagnoses the last seconds before a moment, tells what begins and ends, and learns what is usual.
-func (a *Agent) judge(now Moment) {
-	report := Judge("", a.Ago(verdictWindow), now)
+func (a *Agent) judge(now Moment) { a.judgeSince(now, a.Ago(verdictWindow), a.Ago(learnEvery)) }
+
+// judgeSince does so with the moments at which the window began, and that which is learnt from.
+func (a *Agent) judgeSince(now, from, learnFrom Moment) {
+	report := Judge("", from, now)
 	v := &a.verdicts
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -65,8 +68,8 @@ func (a *Agent) judge(now Moment) {
 	if now.Taken.Sub(v.learnt) < learnEvery {
 		return
 	}
-	if from := a.Ago(learnEvery); now.Taken.Sub(from.Taken) >= learnLeast {
-		v.baseline.Learn(now.Snapshot.Since(from.Snapshot).Stages, v.found, now.Taken)
+	if now.Taken.Sub(learnFrom.Taken) >= learnLeast {
+		v.baseline.Learn(now.Snapshot.Since(learnFrom.Snapshot).Stages, v.found, now.Taken)
 		v.usual = v.baseline.Known()
 		v.learnt, v.found = now.Taken, nil
 	}

@@ -116,7 +116,7 @@ func TestLook(t *testing.T) {
 		t.Fatalf("asked for %+v", p)
 	}
 	s.shows("TIME ", "held  35 packets in queue tunl0, the oldest for 480ms", "lost  5/s in queue tunl0: QDISC_DROP by __dev_queue_xmit",
-		"≤1ms", "10.244.1.2:49818", "LAST 30S")
+		"20µs", "10.244.1.2:49818", "LAST 30S")
 	s.press("esc")
 	if s.source.last().Pair != nil {
 		t.Error("still looks")
