@@ -29,6 +29,7 @@ volatile struct config settings;
 #include "clone.bpf.h"
 #include "segment.bpf.h"
 #include "hooks.bpf.h"
+#include "tcp.bpf.h"
 #include "drop.bpf.h"
 
 /* Types that only the benchmark needs by name: BTF keeps what a variable refers to. */

@@ -3,14 +3,6 @@
 #ifndef TRACER_DROP_BPF_H
 #define TRACER_DROP_BPF_H
 
-/* This node's pods by address, with their device on this side: user space keeps it. A full one leaves some out. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u8[16]);
-	__type(value, __u32);
-} local_pods SEC(".maps");
-
 static __always_inline bool quiet(__u32 reason)
 {
 	return reason < 256 && settings.quiet_reasons[reason >> 6 & 3] >> (reason & 63) & 1;
@@ -84,6 +76,8 @@ static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 r
 	}
 	if (!is_ip(skb) || parse_skb(skb, &p) != PARSED)
 		return;
+	if (asks_for_connection(skb, &p))
+		p.flags |= FLAG_SYN;
 	if (way < WAYS)
 		way = find_packet(b, key, &p);
 	if (way >= WAYS) {
@@ -99,7 +93,7 @@ static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 r
 	/* Drops are never sampled: the mark tells where, the packet itself the rest. */
 	if (m.flags & FLAG_LIGHT)
 		lone_drop(j, skb, &p, m.hook, m.ifindex, now);
-	pass(b, way, HOOK_FREE, m.ifindex, now, m.flags);
+	pass(b, way, HOOK_FREE, m.ifindex, now, m.flags | (p.flags & FLAG_SYN));
 	count(COUNT_DROPPED);
 	send(j, RECORD_DROP, reason, location, now);
 	clear(b, way);

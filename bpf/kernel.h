@@ -36,6 +36,7 @@ struct sk_buff {
 	unsigned int len;
 	unsigned int data_len;
 	__be16 protocol;
+	__u16 transport_header;
 	__u16 network_header;
 	unsigned int end; /* sk_buff_data_t: an offset from head on 64-bit machines */
 	unsigned char *head;
@@ -46,6 +47,58 @@ struct skb_shared_info {
 	unsigned short gso_size;
 	unsigned short gso_segs;
 	unsigned int gso_type;
+};
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+struct tcp_rack {
+	__u32 rtt_us;
+};
+
+struct minmax_sample {
+	__u32 v;
+};
+
+struct minmax {
+	struct minmax_sample s[3];
+};
+
+struct tcp_sock {
+	__u32 srtt_us;
+	struct minmax rtt_min;
+	struct tcp_rack rack;
+	__u32 segs_in;
+	__u32 data_segs_out;
+	__u32 total_retrans;
+	__u32 dsack_dups;
+	__u32 delivered;
+	__u32 snd_wnd;
+	__u32 snd_cwnd;
+	__u32 snd_nxt;
+	__u32 write_seq;
+	__u32 packets_out;
+	__u32 mss_cache;
+	__u32 rcv_nxt;
+	__u32 rcv_wup;
+	__u32 rcv_wnd;
+	__u32 copied_seq;
+	__u8 chrono_type : 2;
+	__u32 chrono_start;
+	__u32 chrono_stat[3];
 };
 
 struct rtable {

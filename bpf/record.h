@@ -40,6 +40,7 @@ enum record_kind {
 	RECORD_JOURNEY = 1, /* ended as it should: at the lowest uplink, at a pod, in the node itself */
 	RECORD_DROP, /* kfree_skb */
 	RECORD_SPLIT, /* the original of a software GSO split, freed by consume_skb behind an egress; it may go on as segments */
+	RECORD_TCP, /* how a TCP connection stands: a struct tcp_record instead of a struct record */
 };
 
 /* Bits of struct mark.flags and struct journey.flags. */
@@ -51,6 +52,7 @@ enum flag {
 	FLAG_ENCAP = 16, /* seen inside a tunnel header at some hook */
 	FLAG_FRAGMENT = 32, /* an IP fragment */
 	FLAG_UNPLACED = 64, /* a drop of a packet without a slot: no hook is known */
+	FLAG_SYN = 128, /* a drop of a TCP segment that asks for a connection */
 };
 
 /* The innermost IP packet's tuple. IPv4 addresses are IPv4-mapped (::ffff:a.b.c.d). ICMP has no ports. */
@@ -107,6 +109,37 @@ struct record {
 	struct journey journey;
 };
 
+/*
+ * How a TCP connection stands at one of its ends, which is a pod's of this node or in the namespace that is traced. What
+ * is counted is counted since the record before, so that what is not sent for want of room is in the next one.
+ */
+struct tcp_record {
+	__u32 kind; /* RECORD_TCP */
+	__u32 ifindex; /* of the pod's device in the namespace that is traced; 0 where this end is in that namespace */
+	__u64 time_ns;
+	__u64 span_ns; /* since the record before; 0 in a connection's first one */
+	__u64 deliver_ns; /* from the pod's device to this end, of the packet that has just come; 0: not known */
+	__u64 limited_ns; /* time in which nothing but the other end's window kept this one from sending */
+	struct flow flow; /* from this end, as its own namespace has it: before NAT */
+	__u32 rtt_us; /* of the last segment that was acknowledged since the record before; 0: none was */
+	__u32 srtt_us; /* smoothed */
+	__u32 rtt_min_us; /* the kernel's own minimum, of the last five minutes unless a sysctl says otherwise */
+	__u32 segments; /* sent with data, retransmissions included */
+	__u32 retransmits; /* segments */
+	__u32 spurious; /* of those, what the other end said that it had already */
+	__u32 delivered; /* segments that were acknowledged */
+	__u32 read_bytes; /* that the application took */
+	__u32 unread_bytes; /* that wait for it */
+	__u32 receive_window; /* what the other end may still send, in bytes */
+	__u32 send_window; /* what this end may have on the way, in bytes */
+	__u32 unsent_bytes; /* that the application wrote, and that are not on the way yet */
+	__u32 congestion_window; /* segments */
+	__u32 in_flight; /* segments */
+	__u32 mss;
+	__u8 state; /* TCP_ESTABLISHED and so on, as in include/net/tcp_states.h */
+	__u8 pad[3];
+};
+
 /* Written by user space while the programs run. */
 struct config {
 	__u64 quiet_reasons[4]; /* bit r: a kfree_skb with core reason r (< 256) is no loss and not reported */
@@ -145,6 +178,7 @@ enum counter {
 	COUNT_LOST_JOURNEY, /* no room in the ring */
 	COUNT_LOST_DROP,
 	COUNT_LOST_SPLIT,
+	COUNT_LOST_TCP,
 	COUNT_MAX,
 };
 
@@ -157,6 +191,7 @@ _Static_assert(sizeof(struct journey) == 224, "journey");
 _Static_assert(sizeof(struct mark) == 8, "mark");
 _Static_assert(sizeof(struct bucket) == 1024, "bucket");
 _Static_assert(sizeof(struct record) == 248, "record");
+_Static_assert(sizeof(struct tcp_record) == 144, "tcp_record");
 _Static_assert(sizeof(struct config) == 104, "config");
 
 #endif

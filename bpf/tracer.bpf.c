@@ -28,6 +28,7 @@ volatile struct config settings;
 #include "clone.bpf.h"
 #include "segment.bpf.h"
 #include "hooks.bpf.h"
+#include "tcp.bpf.h"
 #include "drop.bpf.h"
 
 /* Types that only the loader needs by name: BTF keeps what a variable refers to. */
@@ -38,6 +39,7 @@ const enum record_kind *kept_record_kind __attribute__((unused));
 const enum flag *kept_flag __attribute__((unused));
 const enum counter *kept_counter __attribute__((unused));
 const struct record *kept_record __attribute__((unused));
+const struct tcp_record *kept_tcp_record __attribute__((unused));
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -129,5 +131,21 @@ SEC("tp_btf/consume_skb")
 int BPF_PROG(consume, struct sk_buff *skb)
 {
 	consumed(skb);
+	return 0;
+}
+
+/* tcp_rcv_established(), with the socket locked, in softirq or where its backlog is worked off, before the segment is. */
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(tcp_received, struct sock *sk, struct sk_buff *skb)
+{
+	connection(sk, skb);
+	return 0;
+}
+
+/* __tcp_retransmit_skb(), with the socket locked, in any context, after the segment was sent again. */
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(tcp_resent, struct sock *sk)
+{
+	connection(sk, NULL);
 	return 0;
 }

@@ -60,12 +60,13 @@ const (
 	TracerCounterCOUNT_LOST_JOURNEY     TracerCounter = 17
 	TracerCounterCOUNT_LOST_DROP        TracerCounter = 18
 	TracerCounterCOUNT_LOST_SPLIT       TracerCounter = 19
-	TracerCounterCOUNT_MAX              TracerCounter = 20
+	TracerCounterCOUNT_LOST_TCP         TracerCounter = 20
+	TracerCounterCOUNT_MAX              TracerCounter = 21
 )
 
 type TracerCounters struct {
 	_     structs.HostLayout
-	Count [20]uint64
+	Count [21]uint64
 }
 
 type TracerFlag uint32
@@ -78,6 +79,7 @@ const (
 	TracerFlagFLAG_ENCAP     TracerFlag = 16
 	TracerFlagFLAG_FRAGMENT  TracerFlag = 32
 	TracerFlagFLAG_UNPLACED  TracerFlag = 64
+	TracerFlagFLAG_SYN       TracerFlag = 128
 )
 
 type TracerFlow struct {
@@ -151,6 +153,7 @@ const (
 	TracerRecordKindRECORD_JOURNEY TracerRecordKind = 1
 	TracerRecordKindRECORD_DROP    TracerRecordKind = 2
 	TracerRecordKindRECORD_SPLIT   TracerRecordKind = 3
+	TracerRecordKindRECORD_TCP     TracerRecordKind = 4
 )
 
 type TracerTable uint32
@@ -164,18 +167,49 @@ const (
 	TracerTableTUNNEL_PORTS_MAX      TracerTable = 8
 )
 
+type TracerTcpRecord struct {
+	_                structs.HostLayout
+	Kind             uint32
+	Ifindex          uint32
+	TimeNs           uint64
+	SpanNs           uint64
+	DeliverNs        uint64
+	LimitedNs        uint64
+	Flow             TracerFlow
+	RttUs            uint32
+	SrttUs           uint32
+	RttMinUs         uint32
+	Segments         uint32
+	Retransmits      uint32
+	Spurious         uint32
+	Delivered        uint32
+	ReadBytes        uint32
+	UnreadBytes      uint32
+	ReceiveWindow    uint32
+	SendWindow       uint32
+	UnsentBytes      uint32
+	CongestionWindow uint32
+	InFlight         uint32
+	Mss              uint32
+	State            uint8
+	Pad              [3]uint8
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TracerMapConnections    = "connections"
 	TracerMapCounts         = "counts"
 	TracerMapFlowBudgets    = "flow_budgets"
 	TracerMapHandovers      = "handovers"
 	TracerMapInflight       = "inflight"
 	TracerMapLocalAddresses = "local_addresses"
 	TracerMapLocalPods      = "local_pods"
+	TracerMapPodSpaces      = "pod_spaces"
 	TracerMapRecords        = "records"
 	TracerMapSplitting      = "splitting"
+	TracerMapTcpBudget      = "tcp_budget"
 	TracerProgConsume       = "consume"
 	TracerProgDequeue       = "dequeue"
 	TracerProgFreeSkb       = "free_skb"
@@ -184,6 +218,8 @@ const (
 	TracerProgPodL2         = "pod_l2"
 	TracerProgPodL3         = "pod_l3"
 	TracerProgStartXmit     = "start_xmit"
+	TracerProgTcpReceived   = "tcp_received"
+	TracerProgTcpResent     = "tcp_resent"
 	TracerProgThroughL2     = "through_l2"
 	TracerProgThroughL3     = "through_l3"
 	TracerProgWireL2        = "wire_l2"
@@ -195,6 +231,7 @@ const (
 	TracerVarKeptRecord     = "kept_record"
 	TracerVarKeptRecordKind = "kept_record_kind"
 	TracerVarKeptTable      = "kept_table"
+	TracerVarKeptTcpRecord  = "kept_tcp_record"
 	TracerVarSettings       = "settings"
 )
 
@@ -240,32 +277,37 @@ type TracerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerProgramSpecs struct {
-	Consume   *ebpf.ProgramSpec `ebpf:"consume"`
-	Dequeue   *ebpf.ProgramSpec `ebpf:"dequeue"`
-	FreeSkb   *ebpf.ProgramSpec `ebpf:"free_skb"`
-	IngressL2 *ebpf.ProgramSpec `ebpf:"ingress_l2"`
-	IngressL3 *ebpf.ProgramSpec `ebpf:"ingress_l3"`
-	PodL2     *ebpf.ProgramSpec `ebpf:"pod_l2"`
-	PodL3     *ebpf.ProgramSpec `ebpf:"pod_l3"`
-	StartXmit *ebpf.ProgramSpec `ebpf:"start_xmit"`
-	ThroughL2 *ebpf.ProgramSpec `ebpf:"through_l2"`
-	ThroughL3 *ebpf.ProgramSpec `ebpf:"through_l3"`
-	WireL2    *ebpf.ProgramSpec `ebpf:"wire_l2"`
-	WireL3    *ebpf.ProgramSpec `ebpf:"wire_l3"`
+	Consume     *ebpf.ProgramSpec `ebpf:"consume"`
+	Dequeue     *ebpf.ProgramSpec `ebpf:"dequeue"`
+	FreeSkb     *ebpf.ProgramSpec `ebpf:"free_skb"`
+	IngressL2   *ebpf.ProgramSpec `ebpf:"ingress_l2"`
+	IngressL3   *ebpf.ProgramSpec `ebpf:"ingress_l3"`
+	PodL2       *ebpf.ProgramSpec `ebpf:"pod_l2"`
+	PodL3       *ebpf.ProgramSpec `ebpf:"pod_l3"`
+	StartXmit   *ebpf.ProgramSpec `ebpf:"start_xmit"`
+	TcpReceived *ebpf.ProgramSpec `ebpf:"tcp_received"`
+	TcpResent   *ebpf.ProgramSpec `ebpf:"tcp_resent"`
+	ThroughL2   *ebpf.ProgramSpec `ebpf:"through_l2"`
+	ThroughL3   *ebpf.ProgramSpec `ebpf:"through_l3"`
+	WireL2      *ebpf.ProgramSpec `ebpf:"wire_l2"`
+	WireL3      *ebpf.ProgramSpec `ebpf:"wire_l3"`
 }
 
 // TracerMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerMapSpecs struct {
+	Connections    *ebpf.MapSpec `ebpf:"connections"`
 	Counts         *ebpf.MapSpec `ebpf:"counts"`
 	FlowBudgets    *ebpf.MapSpec `ebpf:"flow_budgets"`
 	Handovers      *ebpf.MapSpec `ebpf:"handovers"`
 	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
 	LocalPods      *ebpf.MapSpec `ebpf:"local_pods"`
+	PodSpaces      *ebpf.MapSpec `ebpf:"pod_spaces"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
 	Splitting      *ebpf.MapSpec `ebpf:"splitting"`
+	TcpBudget      *ebpf.MapSpec `ebpf:"tcp_budget"`
 }
 
 // TracerVariableSpecs contains global variables before they are loaded into the kernel.
@@ -279,6 +321,7 @@ type TracerVariableSpecs struct {
 	KeptRecord     *ebpf.VariableSpec `ebpf:"kept_record"`
 	KeptRecordKind *ebpf.VariableSpec `ebpf:"kept_record_kind"`
 	KeptTable      *ebpf.VariableSpec `ebpf:"kept_table"`
+	KeptTcpRecord  *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
 	Settings       *ebpf.VariableSpec `ebpf:"settings"`
 }
 
@@ -302,26 +345,32 @@ func (o *TracerObjects) Close() error {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerMaps struct {
+	Connections    *ebpf.Map `ebpf:"connections"`
 	Counts         *ebpf.Map `ebpf:"counts"`
 	FlowBudgets    *ebpf.Map `ebpf:"flow_budgets"`
 	Handovers      *ebpf.Map `ebpf:"handovers"`
 	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
 	LocalPods      *ebpf.Map `ebpf:"local_pods"`
+	PodSpaces      *ebpf.Map `ebpf:"pod_spaces"`
 	Records        *ebpf.Map `ebpf:"records"`
 	Splitting      *ebpf.Map `ebpf:"splitting"`
+	TcpBudget      *ebpf.Map `ebpf:"tcp_budget"`
 }
 
 func (m *TracerMaps) Close() error {
 	return _TracerClose(
+		m.Connections,
 		m.Counts,
 		m.FlowBudgets,
 		m.Handovers,
 		m.Inflight,
 		m.LocalAddresses,
 		m.LocalPods,
+		m.PodSpaces,
 		m.Records,
 		m.Splitting,
+		m.TcpBudget,
 	)
 }
 
@@ -336,6 +385,7 @@ type TracerVariables struct {
 	KeptRecord     *ebpf.Variable `ebpf:"kept_record"`
 	KeptRecordKind *ebpf.Variable `ebpf:"kept_record_kind"`
 	KeptTable      *ebpf.Variable `ebpf:"kept_table"`
+	KeptTcpRecord  *ebpf.Variable `ebpf:"kept_tcp_record"`
 	Settings       *ebpf.Variable `ebpf:"settings"`
 }
 
@@ -343,18 +393,20 @@ type TracerVariables struct {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerPrograms struct {
-	Consume   *ebpf.Program `ebpf:"consume"`
-	Dequeue   *ebpf.Program `ebpf:"dequeue"`
-	FreeSkb   *ebpf.Program `ebpf:"free_skb"`
-	IngressL2 *ebpf.Program `ebpf:"ingress_l2"`
-	IngressL3 *ebpf.Program `ebpf:"ingress_l3"`
-	PodL2     *ebpf.Program `ebpf:"pod_l2"`
-	PodL3     *ebpf.Program `ebpf:"pod_l3"`
-	StartXmit *ebpf.Program `ebpf:"start_xmit"`
-	ThroughL2 *ebpf.Program `ebpf:"through_l2"`
-	ThroughL3 *ebpf.Program `ebpf:"through_l3"`
-	WireL2    *ebpf.Program `ebpf:"wire_l2"`
-	WireL3    *ebpf.Program `ebpf:"wire_l3"`
+	Consume     *ebpf.Program `ebpf:"consume"`
+	Dequeue     *ebpf.Program `ebpf:"dequeue"`
+	FreeSkb     *ebpf.Program `ebpf:"free_skb"`
+	IngressL2   *ebpf.Program `ebpf:"ingress_l2"`
+	IngressL3   *ebpf.Program `ebpf:"ingress_l3"`
+	PodL2       *ebpf.Program `ebpf:"pod_l2"`
+	PodL3       *ebpf.Program `ebpf:"pod_l3"`
+	StartXmit   *ebpf.Program `ebpf:"start_xmit"`
+	TcpReceived *ebpf.Program `ebpf:"tcp_received"`
+	TcpResent   *ebpf.Program `ebpf:"tcp_resent"`
+	ThroughL2   *ebpf.Program `ebpf:"through_l2"`
+	ThroughL3   *ebpf.Program `ebpf:"through_l3"`
+	WireL2      *ebpf.Program `ebpf:"wire_l2"`
+	WireL3      *ebpf.Program `ebpf:"wire_l3"`
 }
 
 func (p *TracerPrograms) Close() error {
@@ -367,6 +419,8 @@ func (p *TracerPrograms) Close() error {
 		p.PodL2,
 		p.PodL3,
 		p.StartXmit,
+		p.TcpReceived,
+		p.TcpResent,
 		p.ThroughL2,
 		p.ThroughL3,
 		p.WireL2,

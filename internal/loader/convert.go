@@ -38,7 +38,7 @@ func convert(k *bpfobj.TracerRecord, names symbols, r *record.Record) error {
 	}
 	convertJourney(&k.Journey, r)
 	r.Time = time.Duration(k.TimeNs)
-	r.Reason, r.Location = "", ""
+	r.Reason, r.Location, r.TCP = "", "", nil
 	if r.Kind == record.Dropped {
 		r.Reason, r.Location = names.reason(k.Reason), names.location(k.Location)
 	}
@@ -53,6 +53,7 @@ func convertJourney(j *bpfobj.TracerJourney, r *record.Record) {
 	r.Encapsulated = j.Flags&uint8(bpfobj.TracerFlagFLAG_ENCAP) != 0
 	r.Fragment = j.Flags&uint8(bpfobj.TracerFlagFLAG_FRAGMENT) != 0
 	r.Placed = j.Flags&uint8(bpfobj.TracerFlagFLAG_UNPLACED) == 0
+	r.SYN = j.Flags&uint8(bpfobj.TracerFlagFLAG_SYN) != 0
 
 	const first = int(bpfobj.TracerHopsHOPS_FIRST)
 	n := int(j.Hops)

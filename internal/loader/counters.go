@@ -72,6 +72,7 @@ func (l *Loader) Counters() (Counters, error) {
 			"journey": sum[bpfobj.TracerCounterCOUNT_LOST_JOURNEY],
 			"drop":    sum[bpfobj.TracerCounterCOUNT_LOST_DROP],
 			"split":   sum[bpfobj.TracerCounterCOUNT_LOST_SPLIT],
+			"tcp":     sum[bpfobj.TracerCounterCOUNT_LOST_TCP],
 		},
 		Undecoded: l.undecoded.Load(),
 		TornScans: l.tornScans.Load(),

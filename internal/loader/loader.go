@@ -138,6 +138,7 @@ func (l *Loader) load(opts Options) error {
 		bpfobj.TracerProgPodL2: l.objects.PodL2, bpfobj.TracerProgPodL3: l.objects.PodL3,
 		bpfobj.TracerProgDequeue: l.objects.Dequeue, bpfobj.TracerProgStartXmit: l.objects.StartXmit,
 		bpfobj.TracerProgFreeSkb: l.objects.FreeSkb, bpfobj.TracerProgConsume: l.objects.Consume,
+		bpfobj.TracerProgTcpReceived: l.objects.TcpReceived, bpfobj.TracerProgTcpResent: l.objects.TcpResent,
 	}
 	l.symbols = newKernelSymbols()
 	if l.reader, err = ringbuf.NewReader(l.objects.Records); err != nil {

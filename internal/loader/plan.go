@@ -44,6 +44,8 @@ var tracepoints = [...]tracepoint{
 	{"qdisc_dequeue", bpfobj.TracerProgDequeue, "how long the qdisc held a packet that GSO splits after it", false},
 	{"kfree_skb", bpfobj.TracerProgFreeSkb, "drops", false},
 	{"consume_skb", bpfobj.TracerProgConsume, "the queue delay of packets that software GSO splits", false},
+	{"tcp_probe", bpfobj.TracerProgTcpReceived, "round trips, windows and delivery of TCP connections", false},
+	{"tcp_retransmit_skb", bpfobj.TracerProgTcpResent, "retransmissions of connections that get no answer", false},
 }
 
 // Settle is how long a pod's new device is left alone on kernels without TCX: there our clsact qdisc would stand

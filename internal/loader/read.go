@@ -65,6 +65,14 @@ func (l *Loader) Run(ctx context.Context, handle func([]record.Record)) error {
 
 // take makes a record of what the kernel wrote; false if it makes no sense.
 func (l *Loader) take(raw []byte, r *record.Record) bool {
+	if isTCP(raw) {
+		k, err := decodeTCP(raw)
+		if err != nil {
+			return false
+		}
+		convertTCP(k, r)
+		return true
+	}
 	k, err := decode(raw)
 	return err == nil && convert(k, l.symbols, r) == nil
 }

@@ -41,9 +41,10 @@ const (
 	Dropped                  // kfree_skb
 	Split                    // the original of a software GSO split, freed behind an egress
 	Open                     // not ended yet: read from the in-flight table
+	Connection               // no journey: how a TCP connection stands
 )
 
-var kindNames = [...]string{"none", "finished", "dropped", "split", "open"}
+var kindNames = [...]string{"none", "finished", "dropped", "split", "open", "connection"}
 
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
@@ -72,7 +73,8 @@ type Hop struct {
 // MaxHops is how many hooks a record holds: the first six and the last two.
 const MaxHops = 8
 
-// Record is one packet's journey. It has no pointers into kernel memory and may be kept and copied.
+// Record is one packet's journey, or how a TCP connection stands. It has no pointers into kernel memory and may be kept
+// and copied.
 type Record struct {
 	Kind Kind
 	// First is the flow at the first hook, before NAT; Last at the last tc hook, after it. They are equal
@@ -105,8 +107,12 @@ type Record struct {
 	// Placed is false for a drop whose packet was at no hook before: Hops then holds, if anything, the device
 	// that the kernel named and nothing else is known.
 	Placed bool
+	SYN    bool // a TCP segment that asks for a connection
 	// Time is when the record was made (CLOCK_MONOTONIC); for Open, when the table was read.
 	Time time.Duration
+
+	// TCP is that of a Connection, whose First and Last are both its addresses from this end; else nil.
+	TCP *TCP
 }
 
 // Start is when the packet was seen first (CLOCK_MONOTONIC), for a drop at no hook when it was lost.

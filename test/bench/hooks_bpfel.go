@@ -94,12 +94,13 @@ const (
 	hooksCounterCOUNT_LOST_JOURNEY     hooksCounter = 17
 	hooksCounterCOUNT_LOST_DROP        hooksCounter = 18
 	hooksCounterCOUNT_LOST_SPLIT       hooksCounter = 19
-	hooksCounterCOUNT_MAX              hooksCounter = 20
+	hooksCounterCOUNT_LOST_TCP         hooksCounter = 20
+	hooksCounterCOUNT_MAX              hooksCounter = 21
 )
 
 type hooksCounters struct {
 	_     structs.HostLayout
-	Count [20]uint64
+	Count [21]uint64
 }
 
 type hooksFlag uint32
@@ -112,6 +113,7 @@ const (
 	hooksFlagFLAG_ENCAP     hooksFlag = 16
 	hooksFlagFLAG_FRAGMENT  hooksFlag = 32
 	hooksFlagFLAG_UNPLACED  hooksFlag = 64
+	hooksFlagFLAG_SYN       hooksFlag = 128
 )
 
 type hooksHook uint32
@@ -178,14 +180,17 @@ type hooksScene struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	hooksMapConnections    = "connections"
 	hooksMapCounts         = "counts"
 	hooksMapFlowBudgets    = "flow_budgets"
 	hooksMapHandovers      = "handovers"
 	hooksMapInflight       = "inflight"
 	hooksMapLocalAddresses = "local_addresses"
 	hooksMapLocalPods      = "local_pods"
+	hooksMapPodSpaces      = "pod_spaces"
 	hooksMapRecords        = "records"
 	hooksMapSplitting      = "splitting"
+	hooksMapTcpBudget      = "tcp_budget"
 	hooksProgClock         = "clock"
 	hooksProgDequeue       = "dequeue"
 	hooksProgEmpty         = "empty"
@@ -259,14 +264,17 @@ type hooksProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksMapSpecs struct {
+	Connections    *ebpf.MapSpec `ebpf:"connections"`
 	Counts         *ebpf.MapSpec `ebpf:"counts"`
 	FlowBudgets    *ebpf.MapSpec `ebpf:"flow_budgets"`
 	Handovers      *ebpf.MapSpec `ebpf:"handovers"`
 	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
 	LocalPods      *ebpf.MapSpec `ebpf:"local_pods"`
+	PodSpaces      *ebpf.MapSpec `ebpf:"pod_spaces"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
 	Splitting      *ebpf.MapSpec `ebpf:"splitting"`
+	TcpBudget      *ebpf.MapSpec `ebpf:"tcp_budget"`
 }
 
 // hooksVariableSpecs contains global variables before they are loaded into the kernel.
@@ -300,26 +308,32 @@ func (o *hooksObjects) Close() error {
 //
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksMaps struct {
+	Connections    *ebpf.Map `ebpf:"connections"`
 	Counts         *ebpf.Map `ebpf:"counts"`
 	FlowBudgets    *ebpf.Map `ebpf:"flow_budgets"`
 	Handovers      *ebpf.Map `ebpf:"handovers"`
 	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
 	LocalPods      *ebpf.Map `ebpf:"local_pods"`
+	PodSpaces      *ebpf.Map `ebpf:"pod_spaces"`
 	Records        *ebpf.Map `ebpf:"records"`
 	Splitting      *ebpf.Map `ebpf:"splitting"`
+	TcpBudget      *ebpf.Map `ebpf:"tcp_budget"`
 }
 
 func (m *hooksMaps) Close() error {
 	return _HooksClose(
+		m.Connections,
 		m.Counts,
 		m.FlowBudgets,
 		m.Handovers,
 		m.Inflight,
 		m.LocalAddresses,
 		m.LocalPods,
+		m.PodSpaces,
 		m.Records,
 		m.Splitting,
+		m.TcpBudget,
 	)
 }
 

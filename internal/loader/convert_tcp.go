@@ -1,0 +1,41 @@
+package loader
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/record"
+)
+
+// isTCP tells a struct tcp_record from a struct record.
+func isTCP(raw []byte) bool {
+	return len(raw) >= 4 && binary.LittleEndian.Uint32(raw) == uint32(bpfobj.TracerRecordKindRECORD_TCP)
+}
+
+// decodeTCP views what the kernel wrote as a record of a connection.
+func decodeTCP(raw []byte) (*bpfobj.TracerTcpRecord, error) {
+	if len(raw) < int(unsafe.Sizeof(bpfobj.TracerTcpRecord{})) {
+		return nil, fmt.Errorf("record of a connection of %d bytes, want %d", len(raw), unsafe.Sizeof(bpfobj.TracerTcpRecord{}))
+	}
+	return (*bpfobj.TracerTcpRecord)(unsafe.Pointer(unsafe.SliceData(raw))), nil
+}
+
+// convertTCP fills r from what the kernel wrote.
+func convertTCP(k *bpfobj.TracerTcpRecord, r *record.Record) {
+	flow := convertFlow(&k.Flow)
+	micros := func(n uint32) time.Duration { return time.Duration(n) * time.Microsecond }
+	*r = record.Record{
+		Kind: record.Connection, First: flow, Last: flow, Time: time.Duration(k.TimeNs),
+		TCP: &record.TCP{
+			Ifindex: int(k.Ifindex), Span: time.Duration(k.SpanNs), Deliver: time.Duration(k.DeliverNs), Limited: time.Duration(k.LimitedNs),
+			RTT: micros(k.RttUs), Smoothed: micros(k.SrttUs), Least: micros(k.RttMinUs),
+			Segments: k.Segments, Retransmits: k.Retransmits, Spurious: k.Spurious, Delivered: k.Delivered,
+			Read: k.ReadBytes, Unread: k.UnreadBytes, ReceiveWindow: k.ReceiveWindow,
+			SendWindow: k.SendWindow, Unsent: k.UnsentBytes, CongestionWindow: k.CongestionWindow, InFlight: k.InFlight,
+			MSS: k.Mss, State: k.State,
+		},
+	}
+}

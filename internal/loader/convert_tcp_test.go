@@ -1,0 +1,83 @@
+package loader
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+	"unsafe"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/record"
+)
+
+// annotatedTCP is a record of a connection as the kernel writes it: one line for each field of struct tcp_record in
+// bpf/record.h.
+const annotatedTCP = `
+	04 00 00 00                                      # kind: RECORD_TCP
+	0b 00 00 00                                      # ifindex: 11
+	00 e4 0b 54 02 00 00 00                          # time_ns: 10 s
+	00 e1 f5 05 00 00 00 00                          # span_ns: 100 ms
+	10 27 00 00 00 00 00 00                          # deliver_ns: 10 µs
+	80 96 98 00 00 00 00 00                          # limited_ns: 10 ms
+	                                                 # flow:
+	00 00 00 00 00 00 00 00 00 00 ff ff 0a f4 01 02  #   source: ::ffff:10.244.1.2
+	00 00 00 00 00 00 00 00 00 00 ff ff 0a 60 00 0a  #   destination: ::ffff:10.96.0.10
+	9c 40                                            #   source_port: 40000, network order
+	00 50                                            #   destination_port: 80
+	06 00 00 00                                      #   protocol: TCP, pad
+	f4 01 00 00                                      # rtt_us: 500
+	58 02 00 00                                      # srtt_us: 600
+	90 01 00 00                                      # rtt_min_us: 400
+	14 00 00 00                                      # segments: 20
+	03 00 00 00                                      # retransmits: 3
+	01 00 00 00                                      # spurious: 1
+	10 00 00 00                                      # delivered: 16
+	00 08 00 00                                      # read_bytes: 2048
+	00 10 00 00                                      # unread_bytes: 4096
+	00 20 00 00                                      # receive_window: 8192
+	00 40 00 00                                      # send_window: 16384
+	05 00 00 00                                      # unsent_bytes: 5
+	0a 00 00 00                                      # congestion_window: 10
+	02 00 00 00                                      # in_flight: 2
+	78 05 00 00                                      # mss: 1400
+	01                                               # state: TCP_ESTABLISHED
+	00 00 00                                         # pad
+`
+
+func TestConvertTCP(t *testing.T) {
+	t.Parallel()
+	raw := bytesOf(t, annotatedTCP)
+	if size := unsafe.Sizeof(bpfobj.TracerTcpRecord{}); size != 144 || len(raw) != 144 {
+		t.Fatalf("a record has %d bytes, the annotated one %d, want 144", size, len(raw))
+	}
+	flow := record.Flow{
+		Source: netip.MustParseAddrPort("10.244.1.2:40000"), Destination: netip.MustParseAddrPort("10.96.0.10:80"), Protocol: 6,
+	}
+	want := record.Record{Kind: record.Connection, First: flow, Last: flow, Time: 10 * time.Second, TCP: &record.TCP{
+		Ifindex: 11, Span: 100 * time.Millisecond, Deliver: 10 * time.Microsecond, Limited: 10 * time.Millisecond,
+		RTT: 500 * time.Microsecond, Smoothed: 600 * time.Microsecond, Least: 400 * time.Microsecond,
+		Segments: 20, Retransmits: 3, Spurious: 1, Delivered: 16,
+		Read: 2048, Unread: 4096, ReceiveWindow: 8192, SendWindow: 16384, Unsent: 5, CongestionWindow: 10, InFlight: 2,
+		MSS: 1400, State: 1,
+	}}
+	l := &Loader{}
+	got := record.Record{Len: 3, Reason: "of the record before"}
+	if !l.take(raw, &got) || !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v %+v\nwant %+v %+v", got, got.TCP, want, want.TCP)
+	}
+	if l.take(raw[:143], &got) {
+		t.Error("a record that is cut was taken")
+	}
+
+	// A drop that is read into the same place is one of a journey again.
+	drop := bytesOf(t, annotated)
+	k, err := decode(drop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Journey.Flags |= uint8(bpfobj.TracerFlagFLAG_SYN)
+	if err := convert(k, fixedNames{}, &got); err != nil || got.TCP != nil || !got.SYN {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
