@@ -58,7 +58,7 @@ by itself. With --once it prints one window and ends: no terminal is needed for 
 	f := cmd.Flags()
 	f.Var(&flags.query.By, "by", "what the rows are")
 	f.DurationVar(&flags.query.Interval, "interval", flags.query.Interval, "time between two looks; with --once, how long to watch without an agent")
-	f.Var(&flags.query.Sort, "sort", "column to sort by: pain (what hurts most), src, dst, dir, pps, bps, p50, p99, worst, drops, held; -COLUMN for the reverse")
+	f.Var(&flags.query.Sort, "sort", "column to sort by: pain (what hurts most), src, dst, dir, pps, bps, p50, p99, worst, drops, rtt, resent, held; -COLUMN for the reverse")
 	f.StringVar(&flags.filter, "filter", "", "show only rows that match: texts and conditions such as 'web device=tunl0 p99>10ms drops>0'")
 	f.IntVar(&flags.query.Limit, "limit", 0, "most rows to print with --once (default: all)")
 	f.BoolVar(&flags.once, "once", false, "print one window and end")

@@ -51,7 +51,7 @@ func (a *Agent) steer(batch []record.Record) error {
 	s := &a.steering
 	for i := range batch {
 		switch r := &batch[i]; {
-		case r.Kind == record.Dropped:
+		case r.Kind == record.Dropped, r.Kind == record.Connection: // never sampled
 		case r.Weight > 1:
 			s.since.Chosen++
 		default:

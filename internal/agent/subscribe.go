@@ -24,7 +24,7 @@ type subscribers struct {
 	active map[*subscriber]bool
 }
 
-// Subscribe sends the records that want accepts, until ctx or the agent ends; then the channel is closed. want runs
+// Subscribe sends the records of journeys that want accepts, until ctx or the agent ends; then the channel is closed. want runs
 // where records are read: it must be quick. A receiver that is too slow loses records, which lost counts; it never
 // holds up the agent.
 func (a *Agent) Subscribe(ctx context.Context, want func(*record.Record) bool) (records <-chan record.Record, lost func() uint64) {
@@ -66,7 +66,7 @@ func (s *subscribers) publish(batch []record.Record) {
 	defer s.mu.Unlock()
 	for n := range s.active {
 		for i := range batch {
-			if !n.want(&batch[i]) {
+			if batch[i].Kind == record.Connection || !n.want(&batch[i]) {
 				continue
 			}
 			select {

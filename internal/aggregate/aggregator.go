@@ -50,6 +50,7 @@ type Aggregator struct {
 	swept   time.Duration
 	flows   map[flowKey]*flow
 	recent  flowList
+	sockets sockets
 	held    []Held
 	debts   [record.Open + 1]debt
 
@@ -116,6 +117,10 @@ func (a *Aggregator) Add(rec *record.Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.records++
+	if rec.Kind == record.Connection {
+		a.connection(rec)
+		return
+	}
 	if rec.Kind < record.Finished || rec.Kind > record.Split {
 		a.mismatches++
 		return
@@ -129,6 +134,9 @@ func (a *Aggregator) Add(rec *record.Record) {
 	if rec.Kind == record.Dropped && !path.Class.Loss() {
 		// Of what is no loss only the count by reason is of interest.
 		a.drop(dropKey(rec, &path)).add(rec, share)
+		if refused(rec, &path) {
+			a.flow(rec, path.Direction).pair.tcp(rec.Time).refuse(rec.Time, share)
+		}
 		return
 	}
 

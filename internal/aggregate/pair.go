@@ -41,6 +41,7 @@ func (p *pair) frozen() Pair {
 	for i, d := range p.drops {
 		p.shot.Drops[i] = d.DropCount
 	}
+	p.shot.TCP = p.TCP.frozen()
 	p.shot.sort()
 	return p.shot
 }

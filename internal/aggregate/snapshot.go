@@ -78,6 +78,7 @@ type Pair struct {
 	Path    hist.Histogram `json:"path"`              // whole residence on this node, seconds
 	Stages  []StageDelay   `json:"stages"`
 	Drops   []DropCount    `json:"drops"`
+	TCP     *TCP           `json:"tcp,omitempty"` // nil if no connection of it was looked at
 }
 
 // Flow is what one flow's packets met since the start.
@@ -93,6 +94,7 @@ type Flow struct {
 	// Stages are those that its packets were timed in, as far as there is room for them.
 	Stages []StageTime `json:"stages"`
 	Drops  uint64      `json:"drops"`
+	TCP    FlowTCP     `json:"tcp"`
 	// DropReason is why the last of them was lost.
 	DropReason string        `json:"drop_reason,omitempty"`
 	LastSeen   time.Duration `json:"last_seen"` // CLOCK_MONOTONIC

@@ -27,7 +27,7 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 	pairs := byKey(old.Pairs, func(p *Pair) PairKey { return p.PairKey })
 	w.Pairs = make([]Pair, 0, len(s.Pairs)) // growing it would be a third of what this allocates
 	for i := range s.Pairs {
-		if p := s.Pairs[i].since(pairs[s.Pairs[i].PairKey]); p.Packets > 0 || len(p.Drops) > 0 || len(p.Stages) > 0 {
+		if p := s.Pairs[i].since(pairs[s.Pairs[i].PairKey]); p.Packets > 0 || len(p.Drops) > 0 || len(p.Stages) > 0 || p.TCP != nil {
 			w.Pairs = append(w.Pairs, p)
 		}
 	}
@@ -50,6 +50,7 @@ func (p Pair) since(old *Pair) Pair {
 	p.Path.Sub(&old.Path)
 	p.Stages = stagesSince(p.Stages, old.Stages)
 	p.Drops = dropsSince(p.Drops, old.Drops)
+	p.TCP = p.TCP.since(old.TCP)
 	return p
 }
 
@@ -63,6 +64,9 @@ func (f Flow) since(old *Flow) Flow {
 	f.Path = f.Path.Clone()
 	f.Path.Sub(&old.Path)
 	f.Stages = timesSince(f.Stages, old.Stages)
+	f.TCP.RTTs -= min(f.TCP.RTTs, old.TCP.RTTs)
+	f.TCP.RTTSeconds = max(0, f.TCP.RTTSeconds-old.TCP.RTTSeconds)
+	f.TCP.Retransmits -= min(f.TCP.Retransmits, old.TCP.Retransmits)
 	return f
 }
 

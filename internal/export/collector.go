@@ -54,12 +54,12 @@ func NewCollector(o CollectorOptions) *Collector {
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{deviceStageDelay, stageDelay, pathDelay} {
+	for _, desc := range []*prometheus.Desc{deviceStageDelay, stageDelay, pathDelay, pairRTT} {
 		ch <- desc
 	}
 	for _, f := range []family{
 		drops, inflightOldest, qdiscInfo, qdiscBacklog, qdiscDrops, qdiscOverlimits,
-		pairPackets, pairBytes, pairDrops, finding, recordsLost, journeys, sampleRatio, sampleOneIn, sampleBudget, hookUp,
+		pairPackets, pairBytes, pairDrops, pairRetransmits, finding, recordsLost, journeys, sampleRatio, sampleOneIn, sampleBudget, hookUp,
 		bpfRunSeconds, bpfRecursionMisses, identityMisses, seriesOverflow, buildInfo,
 	} {
 		ch <- f.desc

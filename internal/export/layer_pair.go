@@ -57,7 +57,7 @@ func (l *pairLayer) metrics(to []prometheus.Metric, s *aggregate.Snapshot) []pro
 	l.update(s)
 	l.assign(l.choose(s))
 	series := pairSeries{
-		packets: pairPackets.empty(), bytes: pairBytes.empty(), drops: pairDrops.empty(), classic: l.classic,
+		packets: pairPackets.empty(), bytes: pairBytes.empty(), drops: pairDrops.empty(), retransmits: pairRetransmits.empty(), classic: l.classic,
 	}
 	room := l.maxSeries
 	for _, g := range l.groups {
@@ -194,6 +194,9 @@ func (l *pairLayer) samples(g *group) int {
 	n := brief
 	for _, p := range g.pairs {
 		n += len(p.Drops) + l.histogram()*(1+len(p.Stages))
+		if p.TCP != nil {
+			n += 1 + l.histogram()
+		}
 	}
 	return n
 }
@@ -207,7 +210,11 @@ func (l *pairLayer) otherSamples(s *aggregate.Snapshot) int {
 			reasons[s.Drops[i].Reason] = true
 		}
 	}
-	return brief + len(reasons) + l.histogram()*(len(s.Stages)+directions)
+	n := brief + len(reasons) + l.histogram()*(len(s.Stages)+directions)
+	if slices.ContainsFunc(s.Pairs, func(p aggregate.Pair) bool { return p.TCP != nil }) {
+		n += 1 + l.histogram()
+	}
+	return n
 }
 
 // assign moves each group to where it belongs from now on. What it had before stays where it was counted.

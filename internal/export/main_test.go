@@ -110,6 +110,7 @@ func testSnapshot() *aggregate.Snapshot {
 			{
 				PairKey: aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: journey.Out},
 				Packets: 4.5, Bytes: 6000, Path: delays(502, 503, 531), Stages: stages, Drops: lost[:3],
+				TCP: &aggregate.TCP{RTT: delays(503, 504), Segments: 40, Retransmits: 3},
 			},
 			{ // the same two on this node alone
 				PairKey: aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: journey.Local},

@@ -25,6 +25,10 @@ var (
 	pairDrops = newFamily(prometheus.CounterValue, "tracer_pair_drops_total",
 		"Packets (sk_buffs) of a pair that were lost on this node, by the kernel's reason.",
 		append([]string{"reason"}, pairLabels...)...)
+	pairRTT = prometheus.NewDesc("tracer_tcp_rtt_seconds",
+		"Round trips of a pair's TCP connections by the sender's kernel, sampled; delayed acknowledgements included.", pairLabels, nil)
+	pairRetransmits = newFamily(prometheus.CounterValue, "tracer_tcp_retransmits_total",
+		"TCP segments of a pair that its sender, on this node, has sent again.", pairLabels...)
 )
 
 // pairName is what a pair's series are labelled with.
@@ -44,6 +48,7 @@ type tally struct {
 	paths          map[journey.Direction]*hist.Histogram
 	stages         map[aggregate.StageKey]*hist.Histogram
 	drops          map[string]uint64 // by reason
+	tcp            *aggregate.TCP    // nil if none of its connections was looked at
 }
 
 func newTally() *tally {
@@ -67,6 +72,12 @@ func (t *tally) add(p *aggregate.Pair) {
 			t.drops[clean(d.Reason)] += d.Packets
 		}
 	}
+	if p.TCP != nil {
+		if t.tcp == nil {
+			t.tcp = &aggregate.TCP{}
+		}
+		t.tcp.Merge(p.TCP)
+	}
 }
 
 func merge[K comparable](into map[K]*hist.Histogram, key K, h *hist.Histogram) {
@@ -79,11 +90,17 @@ func merge[K comparable](into map[K]*hist.Histogram, key K, h *hist.Histogram) {
 	into[key].Merge(h)
 }
 
-func (t *tally) empty() bool { return t.packets == 0 && len(t.drops) == 0 && len(t.stages) == 0 }
+func (t *tally) empty() bool {
+	return t.packets == 0 && len(t.drops) == 0 && len(t.stages) == 0 && t.tcp == nil
+}
 
 // samples is how many the tally makes in the text format, where a histogram makes so many.
 func (t *tally) samples(histogram int) int {
-	return brief + len(t.drops) + histogram*(len(t.paths)+len(t.stages))
+	n := brief + len(t.drops) + histogram*(len(t.paths)+len(t.stages))
+	if t.tcp != nil {
+		n += 1 + histogram
+	}
+	return n
 }
 
 // brief is how many samples remain of a tally for which there is no room: packets and bytes.
@@ -91,15 +108,21 @@ const brief = 2
 
 // pairSeries are the metrics by pair, in the making.
 type pairSeries struct {
-	packets, bytes, drops family
-	histograms            []prometheus.Metric
-	classic               bool
+	packets, bytes, drops, retransmits family
+	histograms                         []prometheus.Metric
+	classic                            bool
 }
 
 func (s *pairSeries) add(name pairName, t *tally) {
 	s.addBrief(name, t)
 	for reason, n := range t.drops {
 		s.drops.add(float64(n), name.labels(reason)...)
+	}
+	if t.tcp != nil {
+		s.retransmits.add(float64(t.tcp.Retransmits), name.labels()...)
+		if t.tcp.RTT.Count() > 0 {
+			s.histograms = append(s.histograms, newHistogram(pairRTT, &t.tcp.RTT, s.classic, name.labels()...))
+		}
 	}
 	for direction, h := range t.paths {
 		s.histograms = append(s.histograms, newHistogram(pathDelay, h, s.classic, name.labels(string(direction))...))
@@ -117,7 +140,7 @@ func (s *pairSeries) addBrief(name pairName, t *tally) {
 
 func (s *pairSeries) metrics(to []prometheus.Metric) []prometheus.Metric {
 	to = append(to, s.histograms...)
-	for _, f := range []family{s.packets, s.bytes, s.drops} {
+	for _, f := range []family{s.packets, s.bytes, s.drops, s.retransmits} {
 		to = f.metrics(to)
 	}
 	return to

@@ -127,7 +127,7 @@ func TestSort(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]string{
 		"pain": "web", "-pain": "checkout", "pps": "api", "-p50": "metrics", "p99": "web", "held": "web", "drops": "web", "src": "nightly-report",
-		"dst": "nightly-report", "dir": "api", "worst": "api", "bps": "api",
+		"dst": "nightly-report", "dir": "api", "worst": "api", "bps": "api", "rtt": "web", "resent": "web",
 	} {
 		o := Build(story(), query(t, ByPair, "", key))
 		if got := o.Rows[0].Src.Workload; got != want {
@@ -140,7 +140,7 @@ func TestSort(t *testing.T) {
 			t.Errorf("%s: %v, %s", key, err, s.String())
 		}
 	}
-	if err := new(Sort).Set("rtt"); err == nil || !strings.Contains(err.Error(), "choose pain, src") {
+	if err := new(Sort).Set("jitter"); err == nil || !strings.Contains(err.Error(), "choose pain, src") {
 		t.Errorf("%v", err)
 	}
 }

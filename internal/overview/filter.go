@@ -43,14 +43,16 @@ var words = map[string]func(*Row) []string{
 // numbers are the fields that are compared with a number; times are those that are with a time.
 var (
 	numbers = map[string]func(*Row) float64{
-		"pps":   func(r *Row) float64 { return r.PacketsPerSecond },
-		"bps":   func(r *Row) float64 { return r.BitsPerSecond },
-		"drops": func(r *Row) float64 { return r.Drops.PerSecond },
-		"held":  func(r *Row) float64 { return r.Held },
+		"pps":    func(r *Row) float64 { return r.PacketsPerSecond },
+		"bps":    func(r *Row) float64 { return r.BitsPerSecond },
+		"drops":  func(r *Row) float64 { return r.Drops.PerSecond },
+		"resent": func(r *Row) float64 { return r.TCP.perSecond() },
+		"held":   func(r *Row) float64 { return r.Held },
 	}
 	times = map[string]func(*Row) float64{
 		"p50": func(r *Row) float64 { return r.Path.p50() },
 		"p99": func(r *Row) float64 { return r.Path.p99() },
+		"rtt": func(r *Row) float64 { return r.TCP.rtt() },
 		"age": func(r *Row) float64 { return r.OldestSeconds },
 	}
 )

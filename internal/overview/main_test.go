@@ -86,6 +86,7 @@ func story() Input {
 	forward, queue, encap := key(journey.Forward, "tunl0", journey.Out), key(journey.Queue, "tunl0", journey.Out), key(journey.Encap, "tunl0", journey.Out)
 	wire, decap, toPod := key(journey.Queue, "eth0", journey.Out), key(journey.Decap, "tunl0", journey.In), key(journey.Forward, "pod", journey.In)
 	slow := pair(webToAPI, "default/api", 500, stage(wire, 500, 4e-6), stage(queue, 500, 0.46), stage(forward, 540, 22e-6), stage(encap, 500, 9e-6))
+	slow.TCP = &aggregate.TCP{RTT: delays(100, 0.47), Segments: 240, Retransmits: 30, Spurious: 4}
 	slow.Drops = []aggregate.DropCount{
 		{DropKey: aggregate.DropKey{StageKey: queue, Reason: "QDISC_DROP", Location: "__dev_queue_xmit", Loss: true}, Packets: 50, Segments: 50},
 		{DropKey: aggregate.DropKey{StageKey: forward, Reason: "SKB_CONSUMED", Location: "x"}, Packets: 7, Segments: 7},
@@ -117,7 +118,7 @@ func story() Input {
 				First: flow("10.244.1.2:49818", "10.96.0.10:80"), Last: flow("10.244.1.2:49818", "10.244.2.3:8080"), Direction: journey.Out,
 				Src: aggregate.Identity{Namespace: "default", Pod: "web-7d9c6b5f4-x2x7k", Workload: "web"},
 				Dst: aggregate.Identity{Namespace: "default", Pod: "api-0", Workload: "api"}, Packets: 500, Bytes: 250_000,
-				Path: delays(500, 0.46), Drops: 50, DropReason: "QDISC_DROP", Stages: []aggregate.StageTime{
+				Path: delays(500, 0.46), Drops: 50, DropReason: "QDISC_DROP", TCP: aggregate.FlowTCP{RTTs: 100, RTTSeconds: 47, Retransmits: 30}, Stages: []aggregate.StageTime{
 					{StageKey: forward, Count: 540, Seconds: 540 * 22e-6}, {StageKey: queue, Count: 500, Seconds: 250}, {StageKey: encap, Count: 500, Seconds: 0.005},
 				},
 			},

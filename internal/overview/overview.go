@@ -64,6 +64,7 @@ type Row struct {
 	Stages           []Stage           `json:"stages"` // in the order in which packets meet them
 	Worst            *Place            `json:"worst"`  // where most of the time goes
 	Drops            Drops             `json:"drops"`
+	TCP              *TCP              `json:"tcp"`  // null if no connection of it was looked at
 	Held             float64           `json:"held"` // packets that are inside now, in its worst place
 	OldestSeconds    float64           `json:"oldest_seconds"`
 	// Pain is the time that packets spend here, in seconds each second; a lost packet counts as its retransmission

@@ -46,7 +46,7 @@ func (b *builder) pair(p *aggregate.Pair, waiting map[Place]aggregate.HeldPair) 
 		Dst:     End{Namespace: p.DstNamespace, Workload: p.DstWorkload},
 		Service: p.Service, Direction: p.Direction,
 		PacketsPerSecond: p.Packets / b.seconds, BitsPerSecond: p.Bytes * 8 / b.seconds,
-		Path: delayOf(&p.Path), Drops: b.drops(p.Drops),
+		Path: delayOf(&p.Path), Drops: b.drops(p.Drops), TCP: b.tcp(p.TCP),
 	}
 	stages := make([]Stage, 0, len(p.Stages))
 	for i := range p.Stages {
@@ -123,6 +123,12 @@ func add(sum, p *aggregate.Pair) {
 	sum.Bytes += p.Bytes
 	sum.Path.Merge(&p.Path)
 	sum.Drops = append(sum.Drops, p.Drops...)
+	if p.TCP != nil {
+		if sum.TCP == nil {
+			sum.TCP = &aggregate.TCP{}
+		}
+		sum.TCP.Merge(p.TCP)
+	}
 	for i := range p.Stages {
 		d := &p.Stages[i]
 		at := slices.IndexFunc(sum.Stages, func(s aggregate.StageDelay) bool { return s.StageKey == d.StageKey })
@@ -147,7 +153,7 @@ func (b *builder) flows() []Row {
 			Src: flowEnd(&f.Src, f.First.Source.String()), Dst: flowEnd(&f.Dst, f.Last.Destination.String()),
 			Protocol: trace.Protocol(f.First.Protocol).String(), Direction: f.Direction,
 			PacketsPerSecond: f.Packets / b.seconds, BitsPerSecond: f.Bytes * 8 / b.seconds, Path: delayOf(&f.Path),
-			Drops: Drops{Packets: f.Drops, PerSecond: float64(f.Drops) / b.seconds},
+			Drops: Drops{Packets: f.Drops, PerSecond: float64(f.Drops) / b.seconds}, TCP: b.flowTCP(&f.TCP),
 		}
 		if !trace.Protocol(f.First.Protocol).Ports() {
 			r.Src.Address, r.Dst.Address = f.First.Source.Addr().String(), f.Last.Destination.Addr().String()

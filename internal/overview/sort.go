@@ -39,6 +39,8 @@ func sortings() []sorting {
 		{"p99", most(func(r *Row) float64 { return r.Path.p99() })},
 		{"worst", byName(func(r *Row) string { return r.Worst.String() })},
 		{"drops", most(func(r *Row) float64 { return r.Drops.PerSecond })},
+		{"rtt", most(func(r *Row) float64 { return r.TCP.rtt() })},
+		{"resent", most(func(r *Row) float64 { return r.TCP.perSecond() })},
 		{"held", most(func(r *Row) float64 { return r.Held })},
 	}
 }

@@ -15,8 +15,7 @@ const (
 	barWidth   = 14
 )
 
-// column is one of a table by pair, service or flow. The round-trip time and the retransmissions of TCP will be two
-// more of them, once they are measured.
+// column is one of a table by pair, service or flow.
 type column struct {
 	title string
 	sort  string // the key to sort by
@@ -35,14 +34,21 @@ func columns() []column {
 		{"P99", "p99", 6, true, 1, func(_ *styles, r *overview.Row) string { return p99(r.Path) }},
 		{"TIME BY STAGE", "pain", barWidth, false, 6, func(s *styles, r *overview.Row) string { return s.bar(r.Stages, barWidth) }},
 		{"WORST STAGE", "worst", worstLeast, false, 2, worst},
-		{"HELD", "held", 5, true, 9, func(_ *styles, r *overview.Row) string { return orBlank(r.Held) }},
+		{"HELD", "held", 5, true, 10, func(_ *styles, r *overview.Row) string { return orBlank(r.Held) }},
 		{"LOST/S", "drops", 6, true, 4, func(s *styles, r *overview.Row) string {
 			if r.Drops.Packets == 0 {
 				return ""
 			}
 			return s.bad.Render(si(r.Drops.PerSecond))
 		}},
-		{"WHY LOST", "", 16, false, 10, func(_ *styles, r *overview.Row) string { return r.Drops.Reason }},
+		{"RTT", "rtt", 6, true, 9, func(_ *styles, r *overview.Row) string { return rtt(r.TCP) }},
+		{"RESENT/S", "resent", 8, true, 11, func(_ *styles, r *overview.Row) string {
+			if r.TCP == nil || r.TCP.Retransmits == 0 {
+				return ""
+			}
+			return si(r.TCP.PerSecond)
+		}},
+		{"WHY LOST", "", 16, false, 12, func(_ *styles, r *overview.Row) string { return r.Drops.Reason }},
 	}
 }
 

@@ -35,6 +35,14 @@ func p50(d *overview.Delay) string {
 	return trace.Seconds(d.P50)
 }
 
+// rtt writes a row's mean round trip; nothing where there is none, as for what is no TCP.
+func rtt(t *overview.TCP) string {
+	if t == nil || t.RTTMean == nil {
+		return ""
+	}
+	return trace.Seconds(*t.RTTMean)
+}
+
 func p99(d *overview.Delay) string {
 	if d == nil {
 		return "-"

@@ -1,0 +1,132 @@
+package aggregate
+
+import (
+	"testing"
+	"time"
+
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// connection is a record of one, from its own end's view, so many milliseconds after the hour.
+func connection(src, dst string, millis int, c record.TCP) *record.Record {
+	flow := flowOf(src, dst)
+	return &record.Record{Kind: record.Connection, First: flow, Last: flow, Time: time.Hour + time.Duration(millis)*time.Millisecond, TCP: &c}
+}
+
+func pairOf(t *testing.T, s *Snapshot, src, dst string, direction journey.Direction) *Pair {
+	t.Helper()
+	for i := range s.Pairs {
+		if p := &s.Pairs[i]; p.SrcWorkload == src && p.DstWorkload == dst && p.Direction == direction {
+			return p
+		}
+	}
+	t.Fatalf("no pair %s → %s %s in %+v", src, dst, direction, s.Pairs)
+	return nil
+}
+
+// TestConnectionThroughService counts for the pair of those who talk, though this end knows the Service's address alone.
+func TestConnectionThroughService(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Namer: cluster})
+	a.SetDevices(node)
+	sent := request(record.Finished)
+	a.Add(&sent)
+	answer := newRecord(record.Finished, flowOf("10.2.0.1:80", "10.1.0.1:4000"), flowOf("10.9.0.1:80", "10.1.0.1:4000"),
+		hop(record.Ingress, 4, 600), hop(record.Egress, 1, 610), hop(record.Xmit, 1, 612))
+	answer.Last = record.Flow{Source: sent.First.Destination, Destination: sent.First.Source, Protocol: 6}
+	answer.First = record.Flow{Source: sent.Last.Destination, Destination: sent.First.Source, Protocol: 6}
+	a.Add(&answer)
+	before := a.Snapshot()
+	end := func(millis int, c record.TCP) {
+		a.Add(connection(sent.First.Source.String(), sent.First.Destination.String(), millis, c))
+	}
+	end(1, record.TCP{Ifindex: 1, RTT: 300 * time.Millisecond, Segments: 9, Retransmits: 2, Spurious: 1, Delivered: 6, Deliver: 20 * time.Microsecond})
+	end(101, record.TCP{Ifindex: 1, Span: 100 * time.Millisecond, RTT: 500 * time.Millisecond, Segments: 1, Unread: 3000, ReceiveWindow: 1000, Read: 1500,
+		Unsent: 7, SendWindow: 100, MSS: 1400, Limited: 60 * time.Millisecond})
+	w := a.Snapshot().Since(before)
+
+	out := pairOf(t, w, "web", "api", journey.Out).TCP
+	if out.RTT.Count() != 2 || out.Segments != 10 || out.Retransmits != 2 || out.Spurious != 1 || out.Delivered != 6 {
+		t.Errorf("of what it sends: %+v", out)
+	}
+	near := func(got, want float64) bool { return got > want*0.99 && got < want*1.01 }
+	if !near(out.Backlogged, 0.1) || !near(out.Closed, 0.1) || !near(out.Limited, 0.06) || out.Waiting != 0 {
+		t.Errorf("of the other end's window: %+v", out)
+	}
+	back := pairOf(t, w, "api", "web", journey.In)
+	// 3000 bytes at 1500 in 100 ms.
+	if in := back.TCP; !near(in.Waiting, 0.1) || !near(in.Full, 0.1) || in.Unread.Count() != 1 || !near(in.Unread.Sum(), 0.2) || in.Segments != 0 {
+		t.Errorf("of what it receives: %+v", in)
+	}
+	if len(back.Stages) != 1 || back.Stages[0].Stage != journey.Deliver || back.Stages[0].Device != journey.PodLabel || !near(back.Stages[0].Delay.Sum(), 20e-6) {
+		t.Errorf("stages %+v, want deliver alone", back.Stages)
+	}
+	if n := len(w.Pairs); n != 2 {
+		t.Errorf("%d pairs", n)
+	}
+	for _, f := range w.Flows {
+		if f.Direction == journey.Out && (f.TCP.RTTs != 2 || !near(f.TCP.RTTSeconds, 0.8) || f.TCP.Retransmits != 2) {
+			t.Errorf("flow %+v", f.TCP)
+		}
+	}
+	if next := a.Snapshot().Since(a.Snapshot()); len(next.Pairs) != 0 {
+		t.Errorf("nothing happened, and there are %+v", next.Pairs)
+	}
+}
+
+// TestConnectionByName counts what no journey was seen of by its addresses, unless one is a Service's.
+func TestConnectionByName(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Namer: cluster})
+	a.SetDevices(node)
+	a.Add(connection("10.1.0.1:4000", "10.2.0.1:80", 1, record.TCP{Retransmits: 3}))
+	a.Add(connection("10.1.0.1:4001", "10.9.0.1:80", 2, record.TCP{Retransmits: 4}))
+	s := a.Snapshot()
+	if p := pairOf(t, s, "web", "api", journey.Out); p.TCP.Retransmits != 3 || len(s.Pairs) != 2 {
+		t.Errorf("%+v of %d pairs", p.TCP, len(s.Pairs))
+	}
+}
+
+// TestRefused counts who asks where nobody listens, and for how long that goes on.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Namer: cluster})
+	a.SetDevices(node)
+	for i, test := range []struct {
+		reason, location string
+		syn              bool
+	}{
+		{"NO_SOCKET", "tcp_v4_rcv", true}, {"", "tcp_v4_rcv", true}, {"NOT_SPECIFIED", "tcp_v6_rcv", true}, // refused
+		{"NO_SOCKET", "tcp_v4_rcv", false}, {"", "ip_rcv", true}, // not
+	} {
+		micros := i * 600_000
+		r := newRecord(record.Dropped, flowOf("10.2.0.1:4000", "10.1.0.1:81"), flowOf("10.2.0.1:4000", "10.1.0.1:81"),
+			hop(record.Ingress, 4, micros), hop(record.Egress, 1, micros+10), hop(record.Xmit, 1, micros+12), hop(record.Free, 1, micros+20))
+		r.Reason, r.Location, r.SYN = test.reason, test.location, test.syn
+		a.Add(&r)
+	}
+	if p := pairOf(t, a.Snapshot(), "api", "web", journey.In); p.TCP.Refused != 3 || p.TCP.RefusedIn != 2 || len(p.Drops) != 0 {
+		t.Errorf("%+v, drops %+v", p.TCP, p.Drops)
+	}
+}
+
+// TestSocketsFollowFlows finds a connection's flow also where one that it had in mind has become another's.
+func TestSocketsFollowFlows(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Namer: cluster, MaxFlows: 1})
+	a.SetDevices(node)
+	for i, port := range []string{"1", "2"} {
+		r := request(record.Finished)
+		r.First, r.Last = flowOf("10.1.0.1:"+port, "10.9.0.1:80"), flowOf("10.1.0.1:"+port, "10.2.0.1:80")
+		a.Add(&r)
+		for range 2 { // the first look may come before the second that it takes to look anew
+			a.Add(connection("10.1.0.1:1", "10.9.0.1:80", i*3000+1, record.TCP{Retransmits: 1}))
+			a.Add(connection("10.1.0.1:2", "10.9.0.1:80", i*3000+1500, record.TCP{Retransmits: 100}))
+		}
+	}
+	// Each is found while it is the flow that is kept: twice.
+	if p := pairOf(t, a.Snapshot(), "web", "api", journey.Out); p.TCP.Retransmits != 2+200 {
+		t.Errorf("%d retransmissions", p.TCP.Retransmits)
+	}
+}
