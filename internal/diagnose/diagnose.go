@@ -54,8 +54,10 @@ func families() []family {
 		policyCauses,
 		routingCauses,
 		receiveCauses,
+		receiverCauses,
 		stageCauses,
 		misconfigurations,
+		remoteCauses,
 		unknownCauses, // takes what nobody else does, so the last
 	}
 }

@@ -39,6 +39,7 @@ type Kind string
 const (
 	KindDelay            Kind = "delay"
 	KindDrop             Kind = "drop"
+	KindRetransmit       Kind = "retransmit"
 	KindMisconfiguration Kind = "misconfiguration"
 )
 
@@ -62,6 +63,11 @@ const (
 	EncapDelay      Cause = "encap-delay"
 	Checksum        Cause = "checksum"
 	LinkDown        Cause = "link-down"
+	ReceiverSlow    Cause = "receiver-slow"
+	NoListener      Cause = "no-listener"
+	AcceptQueueFull Cause = "accept-queue-full"
+	RemoteDelay     Cause = "remote-delay"
+	RemoteLoss      Cause = "remote-loss"
 	Misconfigured   Cause = "misconfiguration"
 	UnknownCause    Cause = "unknown"
 )

@@ -41,6 +41,7 @@ type scenario struct {
 			Packets                  uint64
 			Noise                    bool
 		}
+		TCP *connections
 	}
 	Held []struct {
 		Stage     journey.Stage
@@ -80,6 +81,33 @@ type scenario struct {
 	Summary string
 }
 
+// connections are what a scenario says of a pair's.
+type connections struct {
+	RTTs                                       int
+	RTT                                        float64 `json:"rtt_seconds"`
+	Segments, Retransmits, Spurious, Delivered uint64
+	Backlogged, Closed, Limited, Waiting, Full float64 // seconds
+	Unread                                     float64 `json:"unread_seconds"`
+	Refused                                    uint64
+	RefusedIn                                  uint64 `json:"refused_in_seconds"`
+}
+
+func (c *connections) counted() *aggregate.TCP {
+	if c == nil {
+		return nil
+	}
+	t := &aggregate.TCP{
+		Segments: c.Segments, Retransmits: c.Retransmits, Spurious: c.Spurious, Delivered: c.Delivered,
+		Backlogged: c.Backlogged, Closed: c.Closed, Limited: c.Limited, Waiting: c.Waiting, Full: c.Full,
+		Refused: c.Refused, RefusedIn: c.RefusedIn,
+	}
+	t.RTT.Observe(c.RTT, uint64(c.RTTs))
+	if c.Unread > 0 {
+		t.Unread.Observe(c.Unread, 20)
+	}
+	return t
+}
+
 func load(t *testing.T, path string) *scenario {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -115,7 +143,7 @@ func (s *scenario) input() Input {
 	window := &aggregate.Snapshot{Window: 15 * time.Second, Records: s.Records, Lost: s.Lost}
 	stages := map[aggregate.StageKey]*hist.Histogram{}
 	for _, p := range s.Pairs {
-		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service}
+		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted()}
 		total, most := 0.0, 0
 		for _, st := range p.Stages {
 			k := aggregate.StageKey{Stage: st.Stage, Device: st.Device, Direction: p.Direction}

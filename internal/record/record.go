@@ -37,11 +37,11 @@ type Kind uint8
 
 // The kinds of a Record.
 const (
-	Finished Kind = iota + 1 // passed its last hook: the wire, a pod, or the node itself
-	Dropped                  // kfree_skb
-	Split                    // the original of a software GSO split, freed behind an egress
-	Open                     // not ended yet: read from the in-flight table
-	Connection               // no journey: how a TCP connection stands
+	Finished   Kind = iota + 1 // passed its last hook: the wire, a pod, or the node itself
+	Dropped                    // kfree_skb
+	Split                      // the original of a software GSO split, freed behind an egress
+	Open                       // not ended yet: read from the in-flight table
+	Connection                 // no journey: how a TCP connection stands
 )
 
 var kindNames = [...]string{"none", "finished", "dropped", "split", "open", "connection"}

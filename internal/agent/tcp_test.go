@@ -1,0 +1,229 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
+	"tracer/internal/journey"
+	"tracer/internal/lab"
+	"tracer/internal/lab/load"
+)
+
+// judged waits until a node's verdict over the last seconds is led by the cause, and returns that finding.
+func (c *cluster) judged(node int, cause diagnose.Cause) diagnose.Finding {
+	c.Helper()
+	var found diagnose.Finding
+	from := c.now(node)
+	c.eventually(60*time.Second, fmt.Sprintf("node%d names %s", node+1, cause), func() (bool, string) {
+		time.Sleep(tick)
+		to := c.now(node)
+		report := Judge("node", from, to)
+		if to.Taken.Sub(from.Taken) > 8*time.Second {
+			from = to
+		}
+		if len(report.Findings) == 0 || report.Findings[0].Cause != cause || report.Findings[0].Severity != diagnose.Critical {
+			var tcp string
+			for _, p := range to.Snapshot.Since(from.Snapshot).Pairs {
+				if p.TCP != nil {
+					t := *p.TCP
+					t.RTT.Reset()
+					t.Unread.Reset()
+					tcp += fmt.Sprintf("\n%s %s %s: %+v", p.SrcWorkload, p.DstWorkload, p.Direction, t)
+				}
+			}
+			return false, report.Summary + tcp
+		}
+		found = report.Findings[0]
+		return true, ""
+	})
+	c.Logf("node%d: %s, confidence %.2f: %s", node+1, found.Cause, found.Confidence, strings.Join(found.Evidence, "; "))
+	return found
+}
+
+// healthy fails unless a node finds nothing in a window.
+func (c *cluster) healthy(node int, d time.Duration) {
+	c.Helper()
+	from := c.now(node)
+	time.Sleep(d)
+	if report := Judge("node", from, c.now(node)); len(report.Findings) > 0 {
+		c.Errorf("node%d, with nothing wrong: %s; %q", node+1, report.Summary, report.Findings[0].Evidence)
+	}
+}
+
+// TestRemoteDelay slows the other node down, and compares what TCP's round trips say here with the application's clock.
+func TestRemoteDelay(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, lab.DefaultLoad())
+	c.healthy(0, 3*time.Second)
+	injected, err := c.lab.Fault(lab.Fault{Node: "node2", Delay: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Duration(injected.Expected.Settle*float64(time.Second)) + time.Second)
+	windows, seen := c.watch(6 * time.Second)
+	i := slices.IndexFunc(windows[0].Pairs, func(p aggregate.Pair) bool {
+		return p.SrcWorkload == lab.Web && p.DstWorkload == lab.API && p.Direction == journey.Out && p.TCP != nil
+	})
+	if i < 0 {
+		t.Fatal("no round trip of web's was seen")
+	}
+	got, want := windows[0].Pairs[i].TCP.RTT.Quantile(0.5), seen.TCP.P50
+	t.Logf("round trips took %.4f s (p50 of %d), calls %.4f s by the application's clock", got, windows[0].Pairs[i].TCP.RTT.Count(), want)
+	if got < 0.8*want || got > 1.2*want {
+		t.Errorf("round trips are measured to take %v s, calls take %v s by the application's clock", got, want)
+	}
+	f := c.judged(0, diagnose.RemoteDelay)
+	if f.Stage != "" || f.Device != "" || f.Pairs[0].Dst != "default/"+lab.API {
+		t.Errorf("at %q %q of %v, want no place on this node, of %s", f.Stage, f.Device, f.Pairs, lab.API)
+	}
+	// There it is no riddle.
+	if f := c.judged(1, diagnose.QdiscDelay); f.Device != c.lab.OverlayDevice() {
+		t.Errorf("the other node finds it at %s", f.Device)
+	}
+}
+
+// TestRemoteLoss loses packets between the nodes.
+func TestRemoteLoss(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, load.Config{Rate: 20, Size: 90, TCP: 5 * time.Millisecond})
+	c.healthy(0, 3*time.Second)
+	wire := lab.Namespace(strings.TrimSuffix(string(c.lab.Node(1).Netns), "node1") + "wire")
+	rules := "add table bridge t; add chain bridge t f { type filter hook forward priority 0; }; add rule bridge t f numgen random mod 10 == 0 drop"
+	if out, err := exec.Command("ip", "netns", "exec", string(wire), "nft", rules).CombinedOutput(); err != nil {
+		t.Fatalf("lose packets in %s: %v: %s", wire, err, out)
+	}
+	f := c.judged(0, diagnose.RemoteLoss)
+	if f.Kind != diagnose.KindRetransmit || f.Stage != "" || f.Device != "" || *f.Drops.Ratio < 0.02 || *f.Drops.Ratio > 0.4 {
+		t.Errorf("%s at %q %q, %v of the segments", f.Kind, f.Stage, f.Device, *f.Drops.Ratio)
+	}
+}
+
+// serve listens in a pod and lets handle serve each connection until the test ends.
+func serve(t *testing.T, pod lab.Pod, port int, handle func(net.Conn)) {
+	t.Helper()
+	var listener net.Listener
+	err := pod.Do(func() (err error) {
+		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf(":%d", port))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			context.AfterFunc(t.Context(), func() { conn.Close() })
+			go handle(conn)
+		}
+	}()
+}
+
+func dial(t *testing.T, from, to lab.Pod, port int) (net.Conn, error) {
+	t.Helper()
+	var conn net.Conn
+	err := from.Do(func() (err error) {
+		conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", to.Address, port), 5*time.Second)
+		return err
+	})
+	if err == nil {
+		context.AfterFunc(t.Context(), func() { conn.Close() })
+	}
+	return conn, err
+}
+
+// TestReceivers has applications that are slow, and the network is not.
+func TestReceivers(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, load.Config{Rate: 20, Size: 90, TCP: 100 * time.Millisecond})
+	web, _ := c.lab.Pod(lab.Web)
+	api, _ := c.lab.Pod(lab.API)
+	const bulk, thinks, slow, nobody = 7001, 7002, 7003, 7004
+	serve(t, api, bulk, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	serve(t, api, thinks, func(conn net.Conn) {
+		for b := make([]byte, 100); ; {
+			if _, err := io.ReadFull(conn, b); err != nil {
+				return
+			}
+			time.Sleep(90 * time.Millisecond)
+			if _, err := conn.Write(b); err != nil {
+				return
+			}
+		}
+	})
+	serve(t, api, slow, func(conn net.Conn) {
+		for b := make([]byte, 20_000); ; time.Sleep(100 * time.Millisecond) {
+			if _, err := conn.Read(b); err != nil {
+				return
+			}
+		}
+	})
+	connect := func(port int) net.Conn {
+		conn, err := dial(t, web, api, port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	write := func(conn net.Conn) {
+		for b := make([]byte, 1<<16); ; {
+			if _, err := conn.Write(b); err != nil {
+				return
+			}
+		}
+	}
+
+	// An application that thinks, beside a connection that takes all there is, is none of our business.
+	asks, fills := connect(thinks), connect(bulk)
+	go func() {
+		for b := make([]byte, 100); ; {
+			if _, err := asks.Write(b); err != nil {
+				return
+			}
+			if _, err := io.ReadFull(asks, b); err != nil {
+				return
+			}
+		}
+	}()
+	go write(fills)
+	c.healthy(0, 5*time.Second)
+	c.healthy(1, time.Second)
+	fills.Close()
+
+	go write(connect(slow))
+	for node := range c.agents { // at its own end and the sender's
+		f := c.judged(node, diagnose.ReceiverSlow)
+		if f.Stage != journey.Deliver || f.Device != journey.PodLabel || f.Pairs[0].Dst != "default/"+lab.API {
+			t.Errorf("node%d: at %s %s of %v", node+1, f.Stage, f.Device, f.Pairs)
+		}
+	}
+
+	stop, stopped := context.WithCancel(t.Context())
+	defer stopped()
+	go func() {
+		for ; stop.Err() == nil; time.Sleep(50 * time.Millisecond) {
+			if conn, err := dial(t, web, api, nobody); err == nil {
+				conn.Close()
+			}
+		}
+	}()
+	c.eventually(60*time.Second, "refused connections", func() (bool, string) {
+		from := c.agents[1].Ago(10 * time.Second)
+		report := Judge("node", from, c.now(1))
+		return slices.ContainsFunc(report.Findings, func(f diagnose.Finding) bool {
+			return f.Cause == diagnose.NoListener && f.Device == journey.PodLabel
+		}), report.Summary
+	})
+}

@@ -1,0 +1,210 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+)
+
+const (
+	// remoteDelay is what a round trip may take beyond this node. An acknowledgement may wait for 40 ms (TCP_DELACK_MIN),
+	// and a tick of at most 10 ms: less than that does not tell a slow network from an application that thinks.
+	remoteDelay = 0.06
+	// leastShare is the part of a window's round trips that is disregarded as too good to be true for the others: what
+	// was sent before a fault began comes back within its window.
+	leastShare = 0.05
+	// remoteShare is how much of a delay has to be beyond this node where this node itself delays: both are not measured
+	// on the same packets.
+	remoteShare = 0.3
+
+	// TCP that fills a link finds its rate by losing some of what it sends, far less than these shares.
+	remoteLossWarning, remoteLossCritical = 0.01, 0.02
+)
+
+// remoteCauses are what connections suffer beyond this node: on the wire, or at their other ends.
+func remoteCauses(w *window) []Finding {
+	var found []Finding
+	for _, find := range []func(*window) *Finding{remoteDelays, remoteLosses} {
+		if f := find(w); f != nil {
+			found = append(found, *f)
+		}
+	}
+	return found
+}
+
+// connected is a pair whose connections have an end here, from which they send, and the pair of what comes back.
+type connected struct {
+	*aggregate.Pair
+	back *aggregate.Pair // nil if nothing did
+}
+
+// connected are the pairs that leave this node for others of the cluster. What the world is like is not known: its round
+// trips may be long, and its losses many.
+func (w *window) connected() []connected {
+	var out []connected
+	for i := range w.Snapshot.Pairs {
+		p := &w.Snapshot.Pairs[i]
+		if p.TCP == nil || p.Direction != journey.Out || !inCluster(p.DstNamespace, p.DstWorkload) {
+			continue
+		}
+		back := p.PairKey
+		back.SrcNamespace, back.SrcWorkload, back.DstNamespace, back.DstWorkload = p.DstNamespace, p.DstWorkload, p.SrcNamespace, p.SrcWorkload
+		back.Direction = journey.In
+		c := connected{Pair: p}
+		if j := slices.IndexFunc(w.Snapshot.Pairs, func(q aggregate.Pair) bool { return q.PairKey == back }); j >= 0 {
+			c.back = &w.Snapshot.Pairs[j]
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// inCluster tells pods and nodes from the world and from those that nobody knows.
+func inCluster(namespace, workload string) bool { return namespace != "" || workload == "_node" }
+
+// here is how much of a round trip is spent on this node, in seconds: packets that have not come out count too.
+func (c *connected) here(s *aggregate.Snapshot) float64 {
+	sum := c.Path.Quantile(0.5)
+	if c.back != nil {
+		sum += c.back.Path.Quantile(0.5)
+	}
+	for i := range s.Held {
+		for _, h := range s.Held[i].Pairs {
+			if s.Held[i].Stage == journey.Queue && (h.PairKey == c.PairKey || c.back != nil && h.PairKey == c.back.PairKey) {
+				sum = max(sum, h.Oldest)
+			}
+		}
+	}
+	return sum
+}
+
+// lost is how many segments were lost on this node, both ways: a lost acknowledgement may cost a retransmission too.
+func (c *connected) lost() (n uint64) {
+	for _, p := range []*aggregate.Pair{c.Pair, c.back} {
+		if p == nil {
+			continue
+		}
+		for _, d := range p.Drops {
+			if d.Loss {
+				n += d.Segments
+			}
+		}
+	}
+	return n
+}
+
+// remoteDelays are round trips that take longer than this node and a delayed acknowledgement explain.
+func remoteDelays(w *window) *Finding {
+	type slowPair struct {
+		connected
+		here, excess, pain float64
+	}
+	var slow []slowPair
+	var rtt hist.Histogram
+	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: "the wire or the other node"}
+	for _, c := range w.connected() {
+		if c.TCP.RTT.Count() < minSamples {
+			continue
+		}
+		here := c.here(w.Snapshot)
+		excess := c.TCP.RTT.Quantile(leastShare) - here
+		if excess < remoteDelay || excess < remoteShare*here {
+			continue
+		}
+		median := max(excess, c.TCP.RTT.Quantile(0.5)-here)
+		slow = append(slow, slowPair{c, here, excess, median * float64(max(c.TCP.Delivered, c.TCP.RTT.Count()))})
+	}
+	if len(slow) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(slow, func(x, y slowPair) int { return cmp.Compare(y.pain, x.pain) })
+	pairs := make([]pairQueue, len(slow))
+	for i, p := range slow {
+		pairs[i] = pairQueue{Pair: p.Pair}
+		rtt.Merge(&p.TCP.RTT)
+		f.pain += p.pain / max(w.Window.Seconds(), 1e-3)
+	}
+	worst := &slow[0]
+	beyond := func(q float64) *float64 { return new(max(worst.excess, worst.TCP.RTT.Quantile(q)-worst.here)) }
+	f.Delay = &Delay{P50: beyond(0.5), P99: beyond(0.99)}
+	f.Delay.Share = new(*f.Delay.P50 / (*f.Delay.P50 + worst.here))
+	if rtt.Count() >= minCritical {
+		f.Severity = Critical
+	}
+	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
+	f.Confidence = inferred * confidence(float64(rtt.Count()), float64(rtt.Above(remoteDelay))/float64(rtt.Count()), w.Snapshot)
+	f.claim = fmt.Sprintf("adds %s to round trips of %s", seconds(*f.Delay.P50), listed(f.Pairs, f.PairsTotal))
+	f.Evidence = []string{
+		fmt.Sprintf("TCP's round trips of %s → %s take %s (p50), %s at least, of which this node's stages explain %s",
+			f.Pairs[0].Src, f.Pairs[0].Dst, seconds(worst.TCP.RTT.Quantile(0.5)), seconds(worst.TCP.RTT.Quantile(leastShare)), seconds(worst.here)),
+		fmt.Sprintf("inferred: what is left is beyond this node; a delayed acknowledgement would explain 40 ms; %s from %s on", f.Severity, seconds(remoteDelay)),
+	}
+	f.Next = []string{"tracer diagnose # on the node of " + f.Pairs[0].Dst, "ss -tiH | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"}
+	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	return f
+}
+
+// inferred is how far a finding about what was not seen may be trusted.
+const inferred = 0.8
+
+// remoteLosses are retransmissions of what this node has not lost.
+func remoteLosses(w *window) *Finding {
+	type lossy struct {
+		connected
+		lost, segments uint64
+		local          uint64
+	}
+	var hit []lossy
+	f := &Finding{Kind: KindRetransmit, Cause: RemoteLoss, Severity: Warning, subject: "the wire or the other node"}
+	var lost, segments, answered uint64
+	for _, c := range w.connected() {
+		t := c.TCP
+		again := t.Retransmits - min(t.Retransmits, t.Spurious)
+		l := lossy{connected: c, local: c.lost(), segments: max(t.Segments, again)}
+		l.lost = again - min(again, l.local)
+		if l.lost < minSamples || float64(l.lost) < remoteShare*float64(again) ||
+			float64(l.lost) < remoteLossWarning*float64(l.segments) {
+			continue
+		}
+		hit = append(hit, l)
+		lost += l.lost
+		segments += l.segments
+		answered += t.Delivered
+	}
+	if len(hit) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(hit, func(x, y lossy) int { return cmp.Compare(y.lost, x.lost) })
+	ratio := float64(lost) / float64(segments)
+	// A peer that has gone answers nothing: that some tries were in vain is no alarm.
+	if ratio >= remoteLossCritical && lost >= minCritical && (answered > 0 || lost > strays) {
+		f.Severity = Critical
+	}
+	pairs := make([]pairQueue, len(hit))
+	var local, spurious uint64
+	for i, l := range hit {
+		pairs[i] = pairQueue{Pair: l.Pair}
+		local += l.local
+		spurious += l.TCP.Spurious
+	}
+	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
+	f.Drops = &Drops{Packets: lost, Ratio: &ratio}
+	f.pain = float64(lost) * minRTO / max(w.Window.Seconds(), 1e-3)
+	f.Confidence = inferred * confidence(float64(lost), float64(lost)/float64(lost+local), w.Snapshot)
+	f.claim = "loses " + percent(ratio) + " of " + listed(f.Pairs, f.PairsTotal)
+	f.Evidence = []string{fmt.Sprintf("of %s %s were sent again, less %s that had arrived after all and %s lost on this node",
+		plural(segments, "segment"), group(lost), group(spurious), group(local))}
+	if answered == 0 {
+		f.Evidence = append(f.Evidence, "nothing at all was acknowledged in the window")
+		f.claim = "answers nothing to " + listed(f.Pairs, f.PairsTotal)
+	}
+	f.Evidence = append(f.Evidence, fmt.Sprintf("inferred: they were lost beyond this node, or their acknowledgements were; %s from a loss of %s",
+		f.Severity, percent(map[Severity]float64{Warning: remoteLossWarning, Critical: remoteLossCritical}[f.Severity])))
+	f.Next = []string{"tracer diagnose # on the node of " + f.Pairs[0].Dst, "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit # in the pod", "ip -s -s link show; ethtool -S UPLINK"}
+	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	return f
+}
