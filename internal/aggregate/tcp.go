@@ -13,6 +13,7 @@ type TCP struct {
 	// Of the end that sends the pair's packets. Round trips are samples in seconds: they hold the other end's delayed
 	// acknowledgements.
 	RTT         hist.Histogram `json:"rtt"`
+	Opening     hist.Histogram `json:"opening"`  // of those, the round trips that open a connection: answered at once
 	Segments    uint64         `json:"segments"` // sent with data, retransmissions included
 	Retransmits uint64         `json:"retransmits"`
 	Spurious    uint64         `json:"spurious"`  // retransmissions of what the other end had already
@@ -49,6 +50,10 @@ const maxLook = 5 * time.Second
 func (t *TCP) sent(c *record.TCP) {
 	if c.RTT > 0 {
 		t.RTT.ObserveDuration(c.RTT, 1)
+		// The first record, and nothing acknowledged but the SYN.
+		if c.Span == 0 && c.Delivered == 1 {
+			t.Opening.ObserveDuration(c.RTT, 1)
+		}
 	}
 	t.Segments += uint64(c.Segments)
 	t.Retransmits += uint64(c.Retransmits)
@@ -98,7 +103,7 @@ func (t *TCP) frozen() *TCP {
 		return nil
 	}
 	c := *t
-	c.RTT, c.Unread = t.RTT.Clone(), t.Unread.Clone()
+	c.RTT, c.Opening, c.Unread = t.RTT.Clone(), t.Opening.Clone(), t.Unread.Clone()
 	return &c
 }
 
@@ -109,6 +114,7 @@ func (t *TCP) since(old *TCP) *TCP {
 	}
 	d := t.frozen()
 	d.RTT.Sub(&old.RTT)
+	d.Opening.Sub(&old.Opening)
 	d.Unread.Sub(&old.Unread)
 	d.Segments -= min(d.Segments, old.Segments)
 	d.Retransmits -= min(d.Retransmits, old.Retransmits)
@@ -133,6 +139,7 @@ func (t *TCP) Merge(other *TCP) {
 		return
 	}
 	t.RTT.Merge(&other.RTT)
+	t.Opening.Merge(&other.Opening)
 	t.Unread.Merge(&other.Unread)
 	t.Segments += other.Segments
 	t.Retransmits += other.Retransmits

@@ -14,6 +14,8 @@ const (
 	// remoteDelay is what a round trip may take beyond this node. An acknowledgement may wait for 40 ms (TCP_DELACK_MIN),
 	// and a tick of at most 10 ms: less than that does not tell a slow network from an application that thinks.
 	remoteDelay = 0.06
+	// openingDelay is the same of round trips that open connections: the kernel answers those at once.
+	openingDelay = 0.02
 	// leastShare is the part of a window's round trips that is disregarded as too good to be true for the others: what
 	// was sent before a fault began comes back within its window.
 	leastShare = 0.05
@@ -42,13 +44,13 @@ type connected struct {
 	back *aggregate.Pair // nil if nothing did
 }
 
-// connected are the pairs that leave this node for others of the cluster. What the world is like is not known: its round
-// trips may be long, and its losses many.
+// connected are the pairs whose packets were seen to leave this node for others of the cluster. What the world is like is
+// not known: its round trips may be long, and its losses many.
 func (w *window) connected() []connected {
 	var out []connected
 	for i := range w.Snapshot.Pairs {
 		p := &w.Snapshot.Pairs[i]
-		if p.TCP == nil || p.Direction != journey.Out || !inCluster(p.DstNamespace, p.DstWorkload) {
+		if p.TCP == nil || p.Packets == 0 || p.Direction != journey.Out || !inCluster(p.DstNamespace, p.DstWorkload) {
 			continue
 		}
 		back := p.PairKey
@@ -101,22 +103,22 @@ func (c *connected) lost() (n uint64) {
 func remoteDelays(w *window) *Finding {
 	type slowPair struct {
 		connected
-		here, excess, pain float64
+		rtt                       *hist.Histogram // what it is judged by
+		here, limit, excess, pain float64
 	}
 	var slow []slowPair
 	var rtt hist.Histogram
 	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: "the wire or the other node"}
 	for _, c := range w.connected() {
-		if c.TCP.RTT.Count() < minSamples {
+		p := slowPair{connected: c, rtt: &c.TCP.RTT, here: c.here(w.Snapshot), limit: remoteDelay}
+		if c.TCP.Opening.Count() >= minSamples {
+			p.rtt, p.limit = &c.TCP.Opening, openingDelay
+		}
+		if p.excess = p.rtt.Quantile(leastShare) - p.here; p.rtt.Count() < minSamples || p.excess < max(p.limit, remoteShare*p.here) {
 			continue
 		}
-		here := c.here(w.Snapshot)
-		excess := c.TCP.RTT.Quantile(leastShare) - here
-		if excess < remoteDelay || excess < remoteShare*here {
-			continue
-		}
-		median := max(excess, c.TCP.RTT.Quantile(0.5)-here)
-		slow = append(slow, slowPair{c, here, excess, median * float64(max(c.TCP.Delivered, c.TCP.RTT.Count()))})
+		p.pain = max(p.excess, p.rtt.Quantile(0.5)-p.here) * float64(max(c.TCP.Delivered, c.TCP.RTT.Count()))
+		slow = append(slow, p)
 	}
 	if len(slow) == 0 {
 		return nil
@@ -125,23 +127,27 @@ func remoteDelays(w *window) *Finding {
 	pairs := make([]pairQueue, len(slow))
 	for i, p := range slow {
 		pairs[i] = pairQueue{Pair: p.Pair}
-		rtt.Merge(&p.TCP.RTT)
+		rtt.Merge(p.rtt)
 		f.pain += p.pain / max(w.Window.Seconds(), 1e-3)
 	}
 	worst := &slow[0]
-	beyond := func(q float64) *float64 { return new(max(worst.excess, worst.TCP.RTT.Quantile(q)-worst.here)) }
+	beyond := func(q float64) *float64 { return new(max(worst.excess, worst.rtt.Quantile(q)-worst.here)) }
 	f.Delay = &Delay{P50: beyond(0.5), P99: beyond(0.99)}
 	f.Delay.Share = new(*f.Delay.P50 / (*f.Delay.P50 + worst.here))
 	if rtt.Count() >= minCritical {
 		f.Severity = Critical
 	}
 	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
-	f.Confidence = inferred * confidence(float64(rtt.Count()), float64(rtt.Above(remoteDelay))/float64(rtt.Count()), w.Snapshot)
+	f.Confidence = inferred * confidence(float64(rtt.Count()), float64(rtt.Above(worst.limit))/float64(rtt.Count()), w.Snapshot)
 	f.claim = fmt.Sprintf("adds %s to round trips of %s", seconds(*f.Delay.P50), listed(f.Pairs, f.PairsTotal))
+	why := "a delayed acknowledgement would explain 40 ms"
+	if worst.limit == openingDelay {
+		why = "these open connections, and are answered at once"
+	}
 	f.Evidence = []string{
 		fmt.Sprintf("TCP's round trips of %s → %s take %s (p50), %s at least, of which this node's stages explain %s",
-			f.Pairs[0].Src, f.Pairs[0].Dst, seconds(worst.TCP.RTT.Quantile(0.5)), seconds(worst.TCP.RTT.Quantile(leastShare)), seconds(worst.here)),
-		fmt.Sprintf("inferred: what is left is beyond this node; a delayed acknowledgement would explain 40 ms; %s from %s on", f.Severity, seconds(remoteDelay)),
+			f.Pairs[0].Src, f.Pairs[0].Dst, seconds(worst.rtt.Quantile(0.5)), seconds(worst.rtt.Quantile(leastShare)), seconds(worst.here)),
+		fmt.Sprintf("inferred: what is left is beyond this node; %s; %s from %s on", why, f.Severity, seconds(worst.limit)),
 	}
 	f.Next = []string{"tracer diagnose # on the node of " + f.Pairs[0].Dst, "ss -tiH | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"}
 	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)

@@ -83,6 +83,7 @@ type scenario struct {
 
 // connections are what a scenario says of a pair's.
 type connections struct {
+	Opened                                     int // round trips that opened connections
 	RTTs                                       int
 	RTT                                        float64 `json:"rtt_seconds"`
 	Segments, Retransmits, Spurious, Delivered uint64
@@ -102,6 +103,7 @@ func (c *connections) counted() *aggregate.TCP {
 		Refused: c.Refused, RefusedIn: c.RefusedIn,
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
+	t.Opening.Observe(c.RTT, uint64(c.Opened))
 	if c.Unread > 0 {
 		t.Unread.Observe(c.Unread, 20)
 	}
