@@ -30,6 +30,7 @@ func (a *Agent) glance(snapshot func() *aggregate.Snapshot) (Moment, error) {
 	m := Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.traced(state), Stats: a.stats()}
 	m.Known = Known{
 		Events: a.watcher.Events(), Carried: a.carriers.see(m.Devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.usual(),
+		DropsUnseen: !a.loader.Up("kfree_skb"),
 	}
 	return m, nil
 }
@@ -80,6 +81,7 @@ func Judge(node string, from, to Moment) diagnose.Report {
 		Events:      to.Known.Events,
 		Carried:     to.Known.Carried,
 		ExpectQdisc: to.Known.ExpectQdisc,
+		DropsUnseen: to.Known.DropsUnseen,
 		Baseline:    to.Known.Baseline,
 	})
 }

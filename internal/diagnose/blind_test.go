@@ -25,7 +25,7 @@ func blindnesses() []blindness {
 	}
 	return []blindness{
 		{name: "drops", take: func(in *Input) {
-			in.Snapshot.Drops = nil
+			in.Snapshot.Drops, in.DropsUnseen = nil, true
 			for i := range in.Snapshot.Pairs {
 				in.Snapshot.Pairs[i].Drops = nil
 			}
@@ -40,6 +40,11 @@ func blindnesses() []blindness {
 		}},
 		{name: "events", take: func(in *Input) { in.Events = nil }, vague: map[Cause][]Cause{LinkDown: {NoRoute, UnknownCause}}},
 		{name: "pairs", take: func(in *Input) { in.Snapshot.Pairs = nil }},
+		{name: "connections", take: func(in *Input) {
+			for i := range in.Snapshot.Pairs {
+				in.Snapshot.Pairs[i].TCP = nil
+			}
+		}},
 		{name: "baseline", take: func(in *Input) { in.Baseline = nil }},
 	}
 }

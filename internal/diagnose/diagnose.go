@@ -29,6 +29,8 @@ type Input struct {
 	Events []record.Event
 	// Carried are the devices that have carried packets of ours since tracing began.
 	Carried map[string]bool
+	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.
+	DropsUnseen bool
 	// ExpectQdisc are the root qdiscs that are there on purpose, by device.
 	ExpectQdisc map[string]string
 }

@@ -187,7 +187,7 @@ func remoteLosses(w *window) *Finding {
 	slices.SortStableFunc(hit, func(x, y lossy) int { return cmp.Compare(y.lost, x.lost) })
 	ratio := float64(lost) / float64(segments)
 	// A peer that has gone answers nothing: that some tries were in vain is no alarm.
-	if ratio >= remoteLossCritical && lost >= minCritical && (answered > 0 || lost > strays) {
+	if !w.DropsUnseen && ratio >= remoteLossCritical && lost >= minCritical && (answered > 0 || lost > strays) {
 		f.Severity = Critical
 	}
 	pairs := make([]pairQueue, len(hit))
@@ -204,6 +204,10 @@ func remoteLosses(w *window) *Finding {
 	f.claim = "loses " + percent(ratio) + " of " + listed(f.Pairs, f.PairsTotal)
 	f.Evidence = []string{fmt.Sprintf("of %s %s were sent again, less %s that had arrived after all and %s lost on this node",
 		plural(segments, "segment"), group(lost), group(spurious), group(local))}
+	if w.DropsUnseen {
+		f.Confidence /= 2
+		f.Evidence = append(f.Evidence, "drops on this node are not seen (`tracer check` says why): they may have been lost here")
+	}
 	if answered == 0 {
 		f.Evidence = append(f.Evidence, "nothing at all was acknowledged in the window")
 		f.claim = "answers nothing to " + listed(f.Pairs, f.PairsTotal)

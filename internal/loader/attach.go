@@ -182,6 +182,18 @@ func Sweep(files Files) (removed []string, err error) {
 	return removed, errors.Join(errs...)
 }
 
+// Up tells whether a tracepoint's hook is attached.
+func (l *Loader) Up(tracepoint string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for h := range l.attached {
+		if h.Ifindex == 0 && h.Name == tracepoint {
+			return true
+		}
+	}
+	return false
+}
+
 // isPermission tells whether an error is the kernel's refusal of an unprivileged caller.
 func isPermission(err error) bool {
 	return errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EPERM)
