@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -15,6 +16,7 @@ import (
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
+	"tracer/internal/record"
 )
 
 // TestSampled follows far fewer packets than there are, and still counts them all and measures their delay right. The
@@ -73,6 +75,19 @@ func TestFloodOfFlows(t *testing.T) {
 	c := newLimitedCluster(t, load.Config{Rate: 10, Size: 90}, governor.Limits{MaxRecords: most, MaxCPU: 1e3})
 	cache, _ := c.lab.Pod("cache")
 	api, _ := c.lab.Pod(lab.API)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	// What is counted is a sum of independent weights, each 0 or w with a probability of 1/w: so its variance is the sum
+	// of w(w-1) over all packets, of which w² over those that were followed is an estimate.
+	var variance float64
+	records, lost := c.agents[0].Subscribe(ctx, func(r *record.Record) bool { return r.First.Destination.Addr() == api.Address })
+	summed := make(chan struct{})
+	go func() {
+		defer close(summed)
+		for r := range records {
+			variance += float64(r.Weight) * float64(r.Weight-1)
+		}
+	}()
 	before, begin := c.now(0), Monotonic()
 	if err := cache.Do(func() error { return flood(api.Address, packets) }); err != nil {
 		t.Fatal(err)
@@ -89,8 +104,12 @@ func TestFloodOfFlows(t *testing.T) {
 			out += p.Packets
 		}
 	}
-	t.Logf("%d flows in %v: %d records, %.0f packets counted, %d flows remembered", packets, took, window.Records, out, len(window.Flows))
-	if math.Abs(out-packets) > 0.1*packets {
+	stop()
+	<-summed
+	deviation := math.Sqrt(variance * float64(window.Records) / float64(window.Records-min(window.Records, lost())))
+	t.Logf("%d flows in %v: %d records, %.0f packets counted (standard deviation %.0f), %d flows remembered", packets, took,
+		window.Records, out, deviation, len(window.Flows))
+	if math.Abs(out-packets) > max(4*deviation, 0.02*packets) {
 		t.Errorf("%.0f packets counted, of %d", out, packets)
 	}
 	if window.Records > packets/2 || len(window.Flows) > aggregate.DefaultMaxFlows {

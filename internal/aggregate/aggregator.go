@@ -104,12 +104,12 @@ func New(o Options) *Aggregator {
 	return a
 }
 
-// SetDevices says which devices there are from now on.
+// SetDevices says which devices there are from now on. Records of those that left are still understood for a while.
 func (a *Aggregator) SetDevices(list []record.Device) {
-	devices := journey.NewDevices(list)
+	now := a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.devices = devices
+	a.devices = a.devices.Next(list, now)
 }
 
 // Add counts a record that is not Open. Once its flow and its delays have been seen, it does not allocate.

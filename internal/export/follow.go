@@ -109,6 +109,10 @@ func (d *describer) refresh() error {
 	d.read = time.Duration(ts.Nano())
 	// Each time anew: the time of day may be set while we run.
 	d.zero = time.Now().Add(-d.read)
-	d.devices.Store(journey.NewDevices(d.source.Devices()))
+	before := d.devices.Load()
+	if before == nil {
+		before = journey.NewDevices(nil)
+	}
+	d.devices.Store(before.Next(d.source.Devices(), time.Now()))
 	return nil
 }

@@ -1,6 +1,11 @@
 package journey
 
-import "tracer/internal/record"
+import (
+	"maps"
+	"time"
+
+	"tracer/internal/record"
+)
 
 // PodLabel is the label that the devices of all pods share.
 const PodLabel = "pod"
@@ -16,9 +21,14 @@ type Device struct {
 	Splits bool
 }
 
+// remembered is how long a device is known after it is gone. Records wait some seconds for a name, and what waited in its
+// queue is dropped together with it.
+const remembered = 10 * time.Second
+
 // Devices are the devices of one moment by their index. They do not change and may be read by many at once.
 type Devices struct {
 	byIndex map[int]*Device
+	gone    map[int]time.Time // of those that are not there any more, when this was seen
 }
 
 // NewDevices indexes a list of devices.
@@ -37,6 +47,31 @@ func NewDevices(list []record.Device) *Devices {
 		}
 	}
 	return d
+}
+
+// Next are the devices of a later moment, at which the list is what there is. Those that left are known for a while.
+func (d *Devices) Next(list []record.Device, now time.Time) *Devices {
+	next := NewDevices(list)
+	next.gone = maps.Clone(d.gone)
+	for index, device := range d.byIndex {
+		if next.byIndex[index] != nil {
+			delete(next.gone, index)
+			continue
+		}
+		since, ok := d.gone[index]
+		if !ok {
+			since = now
+		}
+		if now.Sub(since) > remembered {
+			delete(next.gone, index)
+			continue
+		}
+		if next.gone == nil {
+			next.gone = map[int]time.Time{}
+		}
+		next.byIndex[index], next.gone[index] = device, since
+	}
+	return next
 }
 
 // Find returns the device with that index, nil if there is none.

@@ -77,7 +77,7 @@ func (s slow) play(r *rig) {
 			}
 		}
 		sent = r.passed(0)
-		lost := float64(r.lostSight() - sight)
+		lost := float64(r.lostSince(sight))
 		within := func(got, want uint64, each float64) bool {
 			return math.Abs(float64(got)-float64(want)) <= 0.01*float64(want)+lost*each
 		}

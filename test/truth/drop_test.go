@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,9 +21,10 @@ const dropPort = 6999
 // refusal is a scenario: what the first node is told so that it drops a pod's packets on their way through it.
 type refusal struct {
 	name     string
-	do, undo []string // in the node; POD, DEVICE and ADDRESS are the sender, its device there, and where it sends to
+	do, undo []string // in the node; DEVICE is the sender's there, ADDRESS where it sends to, OVERLAY the way there with its MTU
 	source   netip.Addr
 	ttl      int
+	size     int      // of the datagrams' contents
 	reasons  []string // of kernels that have one for it; none: they say nothing of it
 }
 
@@ -52,6 +54,12 @@ var refusals = []refusal{
 		name: "TTL 1", reasons: []string{"IP_INHDR", "NOT_SPECIFIED", "IP_TTL_EXCEEDED", "ICMP_TIME_EXCEEDED"}, ttl: 1,
 	},
 	{
+		// No less than IPv6 needs, or the device loses its addresses.
+		name: "MTU made smaller", reasons: []string{"PKT_TOO_BIG"}, size: 1350,
+		do:   []string{"ip link set OVERLAY mtu 1280"},
+		undo: []string{"ip link set OVERLAY mtu MTU"},
+	},
+	{
 		name: "rp_filter", reasons: []string{"IP_RPFILTER"}, source: spoofed,
 		do:   []string{"sysctl -qw net.ipv4.conf.DEVICE.rp_filter=1"},
 		undo: []string{"sysctl -qw net.ipv4.conf.DEVICE.rp_filter=0"},
@@ -70,16 +78,20 @@ func (s refusal) play(r *rig) {
 		r.command(fmt.Sprintf("ip -n %s addr add %s", w.from.Netns, address))
 		r.Cleanup(func() { r.command(fmt.Sprintf("ip -n %s addr del %s", w.from.Netns, address)) })
 	}
+	mtu := r.device(r.lab.Node(1).Netns, w.overlay).MTU
 	fill := func(commands []string) {
 		for _, c := range commands {
-			r.inNode(0, replace(c, map[string]string{"DEVICE": w.from.Device, "ADDRESS": to.String()}))
+			r.inNode(0, replace(c, map[string]string{
+				"DEVICE": w.from.Device, "ADDRESS": to.String(), "OVERLAY": w.overlay, "MTU": strconv.Itoa(mtu),
+			}))
 		}
 	}
 	r.quiet()
 	before := r.otherDrops(0)
 	fill(s.do)
 	r.Cleanup(func() { fill(s.undo) })
-	if err := sendTo(w, s.source, netip.AddrPortFrom(to, dropPort), s.ttl, packets); err != nil {
+	d := datagrams{source: s.source, to: netip.AddrPortFrom(to, dropPort), ttl: s.ttl, size: max(s.size, 32), n: packets}
+	if err := sendTo(w, d); err != nil {
 		r.Fatal(err)
 	}
 	var told aggregate.DropKey
@@ -114,37 +126,54 @@ func (r *rig) otherDrops(node int) map[aggregate.DropKey]uint64 {
 	return drops
 }
 
+// datagrams are some that a pod sends: from an address other than its own, with a TTL, if these are given. They are not
+// to be fragmented, whatever the pod has heard of the way.
+type datagrams struct {
+	source netip.Addr
+	to     netip.AddrPort
+	ttl    int
+	size   int
+	n      int
+}
+
 // sendTo sends datagrams from a way's pod.
-func sendTo(w *way, source netip.Addr, to netip.AddrPort, ttl, packets int) error {
+func sendTo(w *way, what datagrams) error {
 	return w.from.Do(func() error {
 		d := net.Dialer{}
-		if source.IsValid() {
-			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+		if what.source.IsValid() {
+			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(what.source, 0))
 		}
-		conn, err := d.Dial("udp", to.String())
+		conn, err := d.Dial("udp", what.to.String())
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		if ttl > 0 {
-			raw, err := conn.(*net.UDPConn).SyscallConn()
-			if err != nil {
-				return err
-			}
-			var set error
-			err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, ttl) })
-			if err = errors.Join(err, set); err != nil {
-				return err
-			}
+		raw, err := conn.(*net.UDPConn).SyscallConn()
+		if err != nil {
+			return err
 		}
-		for sent := 0; sent < packets; {
+		var set error
+		err = raw.Control(func(fd uintptr) {
+			set = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+			if what.ttl > 0 {
+				set = errors.Join(set, unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, what.ttl))
+			}
+		})
+		if err = errors.Join(err, set); err != nil {
+			return err
+		}
+		contents := make([]byte, what.size)
+		for sent := 0; sent < what.n; {
 			// An ICMP error that came back for an earlier one is told instead of sending.
-			if _, err := conn.Write([]byte("a datagram that is not to arrive")); err == nil {
+			if _, err := conn.Write(contents); err == nil {
 				sent++
-			} else if !errors.Is(err, unix.EHOSTUNREACH) && !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.ECONNREFUSED) {
+			} else if !slices.ContainsFunc(toldLater, func(e error) bool { return errors.Is(err, e) }) {
 				return err
 			}
 		}
 		return nil
 	})
 }
+
+// toldLater are ICMP errors as a socket tells them.
+var toldLater = []error{unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ECONNREFUSED, unix.EMSGSIZE}

@@ -10,7 +10,7 @@ import (
 
 // kinds are qdiscs that hold a packet no longer than they must: an empty one is passed by, a busy one hands out lists.
 // A queue there is all the same, and its time is measured, while a device without one has none to measure.
-var kinds = []string{"pfifo", "pfifo_fast", "fq", "fq_codel", "sfq", "cake"}
+var kinds = []string{"pfifo", "pfifo_fast", "fq", "fq_codel", "sfq", "cake", "mq"}
 
 // playKind puts a qdisc onto the uplink; the tunnel has none. It tells whether this kernel has such a qdisc.
 func (r *rig) playKind(kind string) {
@@ -38,12 +38,12 @@ func (r *rig) playKind(kind string) {
 	}
 }
 
-// hasKind asks the kernel for a qdisc, on a device that carries nothing.
+// hasKind asks the kernel for a qdisc.
 func (r *rig) hasKind(kind string) bool {
 	ns := string(r.lab.Node(1).Netns)
-	out, err := exec.Command("tc", "-n", ns, "qdisc", "add", "dev", "lo", "root", kind).CombinedOutput()
+	out, err := exec.Command("tc", "-n", ns, "qdisc", "add", "dev", "eth0", "root", kind).CombinedOutput()
 	if err == nil {
-		r.tc(0, "qdisc del dev lo root")
+		r.tc(0, "qdisc del dev eth0 root")
 		return true
 	}
 	if r.emulated {
@@ -56,9 +56,11 @@ func (r *rig) hasKind(kind string) bool {
 var disorder = []string{
 	"delay 10ms duplicate 20%",
 	"delay 20ms reorder 25% 50%",
+	"delay 10ms corrupt 20%",
 }
 
-// playDisorder has packets that come twice, or in another order: each is one journey, with its own time.
+// playDisorder has packets that come twice, in another order, or damaged so that nobody takes them: each is one journey,
+// with its own time.
 func (r *rig) playDisorder(netem string) {
 	w := r.ways[0]
 	r.tc(0, "qdisc add dev "+w.overlay+" root netem "+netem)

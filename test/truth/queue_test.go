@@ -45,6 +45,10 @@ func TestTruth(t *testing.T) {
 	for _, s := range refusals {
 		r.run(s.name, s.play)
 	}
+	r.run("shot", shot)
+	r.run("redirected", redirected)
+	r.run("recreated", recreated)
+	r.run("pod gone", podGone)
 }
 
 // The places where a queue is put.
@@ -263,7 +267,7 @@ func (s held) play(r *rig) {
 			ok := held == 0
 			for label, drops := range qdiscs {
 				off := int64(counted[label]-before[node][label]) - int64(drops)
-				ok = ok && uint64(max(off, -off)) <= r.lostSight()-sight
+				ok = ok && uint64(max(off, -off)) <= r.lostSince(sight)
 			}
 			return ok, fmt.Sprintf("node%d: counted %v, before %v, the qdiscs say %v and hold %d", node+1, counted, before[node], qdiscs, held)
 		})

@@ -192,6 +192,12 @@ func (r *rig) lostSight() (n uint64) {
 	return n
 }
 
+// lostSince is by how much that has risen.
+func (r *rig) lostSince(before uint64) uint64 {
+	r.Helper()
+	return max(r.lostSight(), before) - before
+}
+
 // tc runs tc(8) in a node's namespace (0 is the first's).
 func (r *rig) tc(i int, args string) {
 	r.Helper()

@@ -98,19 +98,21 @@ func (r *rig) settle() {
 	}
 }
 
-func (r *rig) mac(ns lab.Namespace, device string) (mac net.HardwareAddr) {
+func (r *rig) mac(ns lab.Namespace, device string) net.HardwareAddr {
 	r.Helper()
-	err := ns.Do(func() error {
-		i, err := net.InterfaceByName(device)
-		if err == nil {
-			mac = i.HardwareAddr
-		}
+	return r.device(ns, device).HardwareAddr
+}
+
+func (r *rig) device(ns lab.Namespace, name string) (device *net.Interface) {
+	r.Helper()
+	err := ns.Do(func() (err error) {
+		device, err = net.InterfaceByName(name)
 		return err
 	})
 	if err != nil {
 		r.Fatal(err)
 	}
-	return mac
+	return device
 }
 
 // traffic is how much goes on each way. Each packet is known by its port as long as it is on its way. An emulated

@@ -1,0 +1,41 @@
+package journey
+
+import (
+	"testing"
+	"time"
+
+	"tracer/internal/record"
+)
+
+func TestNext(t *testing.T) {
+	t.Parallel()
+	eth0, tunl0 := record.Device{Index: 1, Name: "eth0"}, record.Device{Index: 2, Name: "tunl0"}
+	again := record.Device{Index: 2, Name: "again"}
+	at := time.Unix(1000, 0)
+	d := NewDevices([]record.Device{eth0, tunl0})
+	for _, step := range []struct {
+		after time.Duration
+		list  []record.Device
+		want  string // the name of the second device
+	}{
+		{0, []record.Device{eth0}, "tunl0"}, // it left just now
+		{remembered, []record.Device{eth0}, "tunl0"},
+		{remembered + 1, []record.Device{eth0}, ""},
+		{remembered + 2, []record.Device{eth0, again}, "again"},
+		{remembered + 3, []record.Device{eth0}, "again"}, // as if it had never been away
+		{2*remembered + 3, []record.Device{eth0}, "again"},
+		{2*remembered + 4, []record.Device{eth0}, ""},
+	} {
+		d = d.Next(step.list, at.Add(step.after))
+		name := ""
+		if found := d.Find(2); found != nil {
+			name = found.Name
+		}
+		if name != step.want || d.Find(1) == nil {
+			t.Errorf("after %v: %q, want %q", step.after, name, step.want)
+		}
+	}
+	if len(d.gone) != 0 {
+		t.Errorf("still remembered as gone: %v", d.gone)
+	}
+}

@@ -1,0 +1,196 @@
+package truth
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// spare are addresses that the lab gives to nobody: of a second device of the server's, and behind a second overlay.
+var spare = struct{ device, overlay netip.Addr }{netip.MustParseAddr("10.244.2.97"), netip.MustParseAddr("10.244.2.96")}
+
+// slowQueue is a qdisc that lets a packet go now and then.
+const slowQueue = "tbf rate 8kbit burst 1600 limit 100000"
+
+// podGone deletes a pod's device while packets wait in front of it: they are lost there, each of them.
+func podGone(r *rig) {
+	const device = "cali0truth97"
+	w := r.ways[0]
+	here, pod := string(r.lab.Node(2).Netns), string(w.to.Netns)
+	for _, args := range []string{
+		"-n " + here + " link add " + device + " type veth peer name spare0 netns " + pod,
+		"-n " + pod + " addr add " + spare.device.String() + "/32 dev spare0",
+		"-n " + pod + " link set spare0 up",
+		"-n " + here + " link set " + device + " up",
+		"-n " + here + " route add " + spare.device.String() + "/32 dev " + device,
+	} {
+		r.command("ip " + args)
+	}
+	r.command(fmt.Sprintf("ip -n %s neigh replace %s lladdr %s dev %s nud permanent", here, spare.device,
+		r.mac(w.to.Netns, "spare0"), device))
+	r.tc(1, "qdisc add dev "+device+" root "+slowQueue)
+	r.hooked(1, device)
+	r.lostWith(w, 1, spare.device, device, journey.PodLabel, func() { r.command("ip -n " + here + " link del " + device) })
+}
+
+// recreated deletes an overlay device while packets wait in its queue, and makes it again as CNIs do when they start
+// anew: what waited is lost there, and what comes later has whole journeys.
+func recreated(r *rig) {
+	const device = "vxlan.truth"
+	w := r.ways[0]
+	pod := string(w.to.Netns)
+	r.command("ip -n " + pod + " addr add " + spare.overlay.String() + "/32 dev lo")
+	r.Cleanup(func() { r.command("ip -n " + pod + " addr del " + spare.overlay.String() + "/32 dev lo") })
+	make := func(i int) {
+		here, there := r.lab.Node(i+1), r.lab.Node(2-i)
+		for _, args := range []string{
+			fmt.Sprintf("link add %s mtu 1450 type vxlan id 4097 dstport 4790 local %s remote %s", device, here.Address, there.Address),
+			fmt.Sprintf("addr add 10.246.0.%d/24 dev %s", i+1, device),
+			fmt.Sprintf("link set %s up", device),
+		} {
+			r.command("ip -n " + string(here.Netns) + " " + args)
+		}
+	}
+	// All that one of the two must know of the other is its hardware address, which is another one each time.
+	meet := func() {
+		for i := range r.nodes {
+			here, there := r.lab.Node(i+1).Netns, r.lab.Node(2-i).Netns
+			r.command(fmt.Sprintf("ip -n %s neigh replace 10.246.0.%d lladdr %s dev %s nud permanent", here, 2-i, r.mac(there, device), device))
+		}
+		r.command(fmt.Sprintf("ip -n %s route replace %s/32 via 10.246.0.2 dev %s", r.lab.Node(1).Netns, spare.overlay, device))
+		for i := range r.nodes {
+			r.hooked(i, device)
+		}
+	}
+	there := r.lab.Node(2).Netns
+	make(0)
+	make(1)
+	r.Cleanup(func() {
+		for i := range r.nodes {
+			r.command("ip -n " + string(r.lab.Node(i+1).Netns) + " link del " + device)
+		}
+	})
+	r.command(fmt.Sprintf("ip -n %s route add %s/32 dev %s", there, spare.overlay, w.to.Device))
+	r.command(fmt.Sprintf("ip -n %s neigh replace %s lladdr %s dev %s nud permanent", there, spare.overlay, r.mac(w.to.Netns, "eth0"), w.to.Device))
+	r.Cleanup(func() {
+		r.command(fmt.Sprintf("ip -n %s neigh del %s dev %s", there, spare.overlay, w.to.Device))
+		r.command(fmt.Sprintf("ip -n %s route del %s/32 dev %s", there, spare.overlay, w.to.Device))
+	})
+	meet()
+	r.passesBy(w, device)
+	r.tc(0, "qdisc add dev "+device+" root "+slowQueue)
+	r.lostWith(w, 0, spare.overlay, device, device, func() {
+		r.command("ip -n " + string(r.lab.Node(1).Netns) + " link del " + device)
+	})
+	make(0)
+	meet()
+	r.passesBy(w, device)
+}
+
+// hooked waits until a device of a node has its hooks.
+func (r *rig) hooked(node int, device string) {
+	r.Helper()
+	index := r.index(node, device)
+	// A pod's new device is left alone for a while on kernels without TCX.
+	r.eventually(30*time.Second, device+" is hooked", func() (bool, string) {
+		up := 0
+		hooks, _ := r.nodes[node].agent.Loader().Hooks()
+		for _, h := range hooks {
+			if h.Ifindex == index && h.Up {
+				up++
+			}
+		}
+		return up == 2, fmt.Sprintf("%d hooks", up)
+	})
+}
+
+func (r *rig) index(node int, device string) int {
+	r.Helper()
+	index := 0
+	r.eventually(10*time.Second, device+" is known", func() (bool, string) {
+		for _, d := range r.nodes[node].agent.Devices() {
+			if d.Name == device {
+				index = d.Index
+			}
+		}
+		return index != 0, ""
+	})
+	return index
+}
+
+// lostWith sends packets into a queue that holds them, and takes them away with what they wait in.
+func (r *rig) lostWith(w *way, node int, to netip.Addr, device, label string, gone func()) {
+	r.Helper()
+	const packets, size = 60, 100
+	r.quiet()
+	before := r.queueDrops(node)[label]
+	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(to, dropPort), size: size, n: packets}); err != nil {
+		r.Fatal(err)
+	}
+	held := 0
+	r.eventually(20*time.Second, "packets wait at "+device, func() (bool, string) {
+		held = 0
+		index := r.index(node, device)
+		open, _, err := r.nodes[node].agent.Loader().Open()
+		if err != nil {
+			r.Fatal(err)
+		}
+		for i := range open {
+			path := open[i].Path()
+			if last := path[len(path)-1]; last.Hook == record.Egress && last.Ifindex == index {
+				held++
+			}
+		}
+		return held > packets/2, fmt.Sprintf("%d of %d", held, packets)
+	})
+	gone()
+	// One goes every 0.1 s meanwhile.
+	r.eventually(20*time.Second, "packets lost with "+device, func() (bool, string) {
+		lost := r.queueDrops(node)[label] - before
+		return lost+5 >= uint64(held) && lost <= packets, fmt.Sprintf("%d counted, %d waited", lost, held)
+	})
+	fmt.Printf("gone\t%s\t%s\t%d\t%d\n", r.kernel, device, held, r.queueDrops(node)[label]-before)
+}
+
+// passesBy checks that packets by an overlay have whole journeys on both nodes.
+func (r *rig) passesBy(w *way, device string) {
+	r.Helper()
+	const packets = 10
+	for _, n := range r.nodes {
+		n.reset()
+	}
+	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(spare.overlay, uint16(firstPort)), size: 100, n: packets}); err != nil {
+		r.Fatal(err)
+	}
+	want := [2]string{
+		fmt.Sprint("ingress ", w.from.Device, " egress ", device, " xmit ", device, " egress eth0 xmit eth0"),
+		fmt.Sprint("ingress eth0 ingress ", device, " egress ", w.to.Device, " xmit ", w.to.Device),
+	}
+	r.eventually(20*time.Second, "journeys by "+device, func() (bool, string) {
+		var whole [2]int
+		last := ""
+		for i, n := range r.nodes {
+			names := map[int]string{}
+			for _, d := range n.agent.Devices() {
+				names[d.Index] = d.Name
+			}
+			for _, one := range n.take() {
+				if one.First.Destination.Addr() != spare.overlay || one.Kind != record.Finished {
+					continue
+				}
+				var way []string
+				for _, h := range one.Path() {
+					way = append(way, h.Hook.String(), names[h.Ifindex])
+				}
+				if last = strings.Join(way, " "); last == want[i] {
+					whole[i]++
+				}
+			}
+		}
+		return whole == [2]int{packets, packets}, fmt.Sprintf("%v of %d on each node, the last %s", whole, packets, last)
+	})
+}

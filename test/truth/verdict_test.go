@@ -1,0 +1,132 @@
+package truth
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// behind attaches a program of somebody else's behind ours at the egress of a device of the first node: for datagrams to
+// a port it gives this answer, after calling a helper if there is one; for all others none.
+func (r *rig) behind(device string, port uint16, answer asm.Instructions) {
+	r.Helper()
+	const dport = 22 // behind an IPv4 header without options
+	offset := int32(dport)
+	if strings.HasPrefix(device, "vxlan") {
+		offset += 14
+	}
+	program := asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.LoadAbs(offset, asm.Half),
+		asm.Mov.Reg(asm.R7, asm.R0),
+		asm.JEq.Imm(asm.R7, int32(port), "answer"),
+		asm.Mov.Imm(asm.R0, -1),
+		asm.Return(),
+	}
+	answer[0] = answer[0].WithSymbol("answer")
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "somebody", Type: ebpf.SchedCLS, License: "GPL", Instructions: append(program, answer...)})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() { p.Close() })
+	err = r.lab.Node(1).Do(func() error {
+		index := r.index(0, device)
+		l, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: p, Attach: ebpf.AttachTCXEgress, Anchor: link.Tail()})
+		if err == nil {
+			r.Cleanup(func() { l.Close() })
+			return nil
+		}
+		f := &netlink.BpfFilter{
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 99},
+			Fd:          p.FD(), Name: "somebody", DirectAction: true,
+		}
+		if err := netlink.FilterAdd(f); err != nil {
+			return err
+		}
+		r.Cleanup(func() {
+			if err := r.lab.Node(1).Do(func() error { return netlink.FilterDel(f) }); err != nil {
+				r.Error(err)
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		r.Fatalf("attach behind ours: %v", err)
+	}
+}
+
+// shot has somebody else's program throw packets away behind ours: a drop at the hook, and no queue's.
+func shot(r *rig) {
+	const packets, shot = 10, 2
+	w := r.ways[0]
+	r.quiet()
+	before, queues := r.otherDrops(0), r.queueDrops(0)[w.overlay]
+	r.behind(w.overlay, dropPort, asm.Instructions{asm.Mov.Imm(asm.R0, shot), asm.Return()})
+	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(w.server.Addr(), dropPort), size: 32, n: packets}); err != nil {
+		r.Fatal(err)
+	}
+	r.eventually(20*time.Second, "packets that were shot", func() (bool, string) {
+		var n uint64
+		text := ""
+		for key, count := range r.otherDrops(0) {
+			if d := count - before[key]; d > 0 && key.Device == w.overlay {
+				n += d
+				text += fmt.Sprintf("%d by %s at %s of %s; ", d, key.Reason, key.Location, key.Stage)
+			}
+		}
+		return n == packets, text
+	})
+	if n := r.queueDrops(0)[w.overlay] - queues; n != 0 {
+		r.Errorf("%d are counted as a queue's, and there is none", n)
+	}
+}
+
+// redirected has somebody else's program send packets elsewhere behind ours: their journeys say so, and no stage is
+// made of the way that they did not go.
+func redirected(r *rig) {
+	const packets = 10
+	w := r.ways[0]
+	r.behind(w.overlay, dropPort, asm.Instructions{
+		asm.Mov.Imm(asm.R1, int32(r.index(0, w.from.Device))), asm.Mov.Imm(asm.R2, 0), asm.FnRedirect.Call(), asm.Return(),
+	})
+	for _, n := range r.nodes {
+		n.reset()
+	}
+	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(w.server.Addr(), dropPort), size: 32, n: packets}); err != nil {
+		r.Fatal(err)
+	}
+	devices := journey.NewDevices(r.nodes[0].agent.Known())
+	r.eventually(20*time.Second, "packets that were redirected", func() (bool, string) {
+		n := 0
+		for _, one := range r.nodes[0].take() {
+			if one.First.Destination.Port() != dropPort || one.Kind != record.Finished {
+				continue
+			}
+			path, err := journey.Stages(&one, devices)
+			if err != nil {
+				r.Fatalf("%+v: %v", one, err)
+			}
+			hops := one.Path()
+			if last := hops[len(hops)-1]; last.Hook != record.Xmit || last.Ifindex != r.index(0, w.from.Device) {
+				r.Fatalf("the last hook is %v, want xmit at %s", last, w.from.Device)
+			}
+			for _, step := range path.Steps() {
+				if step.Device != nil && step.Device.Name == w.overlay && (step.Stage == journey.Queue || step.Stage == journey.Encap) {
+					r.Errorf("%s of %v at %s, where the packet never went", step.Stage, step.Delay, w.overlay)
+				}
+			}
+			n++
+		}
+		return n == packets, fmt.Sprintf("%d of %d", n, packets)
+	})
+}
