@@ -3,6 +3,7 @@ package truth
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,7 +96,8 @@ func shot(r *rig) {
 // made of the way that they did not go.
 func redirected(r *rig) {
 	const packets = 10
-	w := r.ways[0]
+	// By vxlan everywhere: a packet without an Ethernet header cannot go to a pod's device.
+	w := r.ways[slices.IndexFunc(r.ways, func(w *way) bool { return w.name == "vxlan, IPv4" })]
 	r.behind(w.overlay, dropPort, asm.Instructions{
 		asm.Mov.Imm(asm.R1, int32(r.index(0, w.from.Device))), asm.Mov.Imm(asm.R2, 0), asm.FnRedirect.Call(), asm.Return(),
 	})
