@@ -79,7 +79,7 @@ type answer struct {
 // spent is what was spent up to a moment.
 type spent struct {
 	at       time.Time
-	agent    time.Duration // CPU time of the process, less that of the calling thread, which sends
+	agent    time.Duration // CPU time of the process
 	programs float64       // seconds
 	packets  int
 }
@@ -92,7 +92,7 @@ func beAgent(ctx context.Context) error {
 		return err
 	}
 	agent.SaveMemory()
-	// This thread's network namespace is entered and left, and its time is the sender's.
+	// This thread's network namespace is entered and left, and the sender dies with it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	statistics, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
@@ -176,7 +176,7 @@ func spentBy(a *agent.Agent, t *traffic) (s spent, err error) {
 		s.programs += p.Seconds
 	}
 	s.at, s.packets = time.Now(), t.sent
-	s.agent, err = ownClock(unix.Gettid())()
+	s.agent, err = cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID)
 	return s, err
 }
 

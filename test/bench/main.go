@@ -62,6 +62,8 @@ func run(ctx context.Context, o options) error {
 		return errors.New("it loads BPF programs and makes network namespaces: run it as root")
 	case o.be == "agent":
 		return beAgent(ctx)
+	case o.be == "sender":
+		return beSender(ctx)
 	case o.be == "node-agent":
 		return beNodeAgent(ctx)
 	case o.be == "viewed":

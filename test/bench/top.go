@@ -95,7 +95,9 @@ func beViewed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	runtime.LockOSThread() // it sends: what that costs is told apart by the thread's clock
+	agent.SaveMemory()
+	// This thread's network namespace is entered and left, and the sender dies with it.
+	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	t, err := newTraffic(o.Load)
 	if err != nil {
@@ -119,7 +121,7 @@ func beViewed(ctx context.Context) error {
 	group.Go(func() error { return a.Run(running) })
 	group.Go(func() error { return server.Serve(running) })
 	var cost viewCost
-	ourCost := ownClock(unix.Gettid())
+	ourCost := func() (time.Duration, error) { return cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID) }
 	group.Go(func() (err error) {
 		defer cancel()
 		cost, err = watchView(running, socket, ourCost, o.Watch)
@@ -132,21 +134,8 @@ func beViewed(ctx context.Context) error {
 	return json.NewEncoder(os.Stdout).Encode(cost)
 }
 
-// ownClock reads this process's CPU time less that of the thread that sends.
-func ownClock(sender int) func() (time.Duration, error) {
-	return func() (time.Duration, error) {
-		all, err := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID)
-		if err != nil {
-			return 0, err
-		}
-		sending, err := cpuTime(threadClock(sender))
-		return all - sending, err
-	}
-}
-
-// The CPU clocks of others, as clock_getcpuclockid and pthread_getcpuclockid make them (linux/posix-timers.h).
+// processClock is another process's CPU clock, as clock_getcpuclockid makes it (linux/posix-timers.h).
 func processClock(pid int) int32 { return int32(^pid<<3 | 2) }
-func threadClock(tid int) int32  { return int32(^tid<<3 | 6) }
 
 func cpuTime(clock int32) (time.Duration, error) {
 	var t unix.Timespec

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -23,11 +21,8 @@ import (
 type traffic struct {
 	load    nodeLoad
 	outside netns.NsHandle
-	socket  int   // in outside
 	pods    []int // the indices of the pods' ends
-	packet  []byte
-	target  netip.Addr
-	sent    int // packets
+	*sender
 }
 
 var podMAC = net.HardwareAddr{0xee, 0xee, 0xee, 0xee, 0xee, 0xee} // likewise
@@ -42,7 +37,7 @@ const (
 // newTraffic makes the node of the calling thread's network namespace, which is to be empty. The thread must be
 // locked.
 func newTraffic(load nodeLoad) (_ *traffic, err error) {
-	t := &traffic{load: load, outside: netns.None(), socket: -1, target: netip.MustParseAddr(pod2)}
+	t := &traffic{load: load, outside: netns.None()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("make a node with traffic: %w", err), t.Close())
@@ -95,12 +90,17 @@ func newTraffic(load nodeLoad) (_ *traffic, err error) {
 	if err := addUplink(inside, wire, farWire); err != nil {
 		return nil, err
 	}
-	t.packet = newFlowPacket(podMAC, t.target)
 	if err := netns.Set(t.outside); err != nil {
 		return nil, err
 	}
-	t.socket, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	return t, errors.Join(err, netns.Set(here))
+	socket, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err := errors.Join(err, netns.Set(here)); err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(socket), "packets")
+	defer file.Close()
+	t.sender, err = startSender(errand{load, t.pods}, file)
+	return t, err
 }
 
 // join makes two ends of a wire, up, the far one outside.
@@ -141,8 +141,8 @@ func addUplink(inside *netlink.Handle, device, far netlink.Link) error {
 // Close gives the outside up; what is in it goes with the processes.
 func (t *traffic) Close() error {
 	var errs []error
-	if t.socket >= 0 {
-		errs = append(errs, unix.Close(t.socket))
+	if t.sender != nil {
+		errs = append(errs, t.sender.Close())
 	}
 	if t.outside.IsOpen() {
 		errs = append(errs, t.outside.Close())
@@ -150,65 +150,35 @@ func (t *traffic) Close() error {
 	return errors.Join(errs...)
 }
 
-// sender is the pod of a workload.
-func sender(workload int) netip.Addr {
+// podSource is the address of a workload's pod.
+func podSource(workload int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 244, byte(3 + workload/250), byte(1 + workload%250)})
 }
 
 // names are those of all pods.
 func (t *traffic) names() names {
-	n := names{t.target: {Namespace: "default", Workload: "api", Pod: "api-0", Service: "default/api"}}
+	n := names{netip.MustParseAddr(pod2): {Namespace: "default", Workload: "api", Pod: "api-0", Service: "default/api"}}
 	for i := range t.load.Pods {
 		workload := "web-" + strconv.Itoa(i)
-		n[sender(i)] = aggregate.Identity{Namespace: "default", Workload: workload, Pod: workload + "-0", Node: "node1"}
+		n[podSource(i)] = aggregate.Identity{Namespace: "default", Workload: workload, Pod: workload + "-0", Node: "node1"}
 	}
 	return n
 }
 
 // newFlowPacket is a datagram without a sender.
-func newFlowPacket(to net.HardwareAddr, target netip.Addr) []byte {
+func newFlowPacket() []byte {
+	target := netip.MustParseAddr(pod2)
 	packet := ethernet(unix.ETH_P_IP, ipv4(netip.IPv4Unspecified(), target, unix.IPPROTO_UDP, nil, udp(0, 53, payload[:])))
-	copy(packet, to)
+	copy(packet, podMAC)
 	return packet
 }
 
 // setFlow makes packet one of flow number i, of that pod; sequence tells it from the flow's others.
 func setFlow(packet []byte, i, pod int, sequence uint64) {
 	const ip, transport, data = 14, 14 + 20, 14 + 20 + 8
-	copy(packet[ip+12:], sender(pod).AsSlice())
+	copy(packet[ip+12:], podSource(pod).AsSlice())
 	binary.BigEndian.PutUint16(packet[ip+10:], 0)
 	binary.BigEndian.PutUint16(packet[ip+10:], checksum(packet[ip:transport]))
 	binary.BigEndian.PutUint16(packet[transport:], uint16(10_000+i))
 	binary.BigEndian.PutUint64(packet[data:], sequence)
-}
-
-// send sends packets of all flows in turn for a while, or until ctx ends. After a tick that came late it sends what is due by then.
-func (t *traffic) send(ctx context.Context, watch time.Duration) error {
-	const every = 10 * time.Millisecond
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	start, before := time.Now(), t.sent
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		since := time.Since(start)
-		if since >= watch {
-			return nil
-		}
-		if t.load.Flows == 0 {
-			continue
-		}
-		for due := before + int(since.Seconds()*float64(t.load.Rate)); t.sent < due; t.sent++ {
-			flow := t.sent % t.load.Flows
-			pod := flow % t.load.Pods
-			setFlow(t.packet, flow/t.load.Pods, pod, uint64(t.sent))
-			to := unix.SockaddrLinklayer{Ifindex: t.pods[pod%len(t.pods)]}
-			if err := unix.Sendto(t.socket, t.packet, 0, &to); err != nil {
-				return fmt.Errorf("send a packet: %w", err)
-			}
-		}
-	}
 }
