@@ -164,9 +164,7 @@ func (a *Agent) count(ctx context.Context) error {
 			a.options.Log.Error("cannot steer the sampling", "err", err)
 		}
 		a.waiting.pass(batch, Monotonic(), func(batch []record.Record) {
-			for i := range batch {
-				a.counts.Add(&batch[i])
-			}
+			a.counts.AddAll(batch)
 			a.subscribers.publish(batch)
 		})
 	})

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/record"
 )
@@ -35,13 +36,14 @@ type Options struct {
 // Aggregator counts what records say. One goroutine adds records; all methods may be called by any.
 type Aggregator struct {
 	namer    Namer
+	steady   Steady // the namer again, if it is one
 	now      func() time.Time
 	maxPairs int
 	maxFlows int
 	pairIdle time.Duration
 	started  time.Time
 
-	mu      sync.Mutex // guards all below; held for the time of one record, or of copying what changed
+	mu      sync.Mutex // guards all below; held for the time of a batch of records, or of copying what changed
 	devices *journey.Devices
 	stages  map[StageKey]*stage
 	drops   map[DropKey]*DropCount
@@ -65,13 +67,14 @@ type stage struct {
 }
 
 func (s *stage) observe(step *journey.Step, weight uint64) {
-	for ; s != nil; s = s.all {
-		if step.Untimed {
-			s.Untimed += weight
-		} else {
-			s.Delay.ObserveDuration(step.Delay, weight)
-		}
+	if step.Untimed {
+		s.Untimed += weight
+		s.all.Untimed += weight
+		return
 	}
+	delay := hist.OfDuration(step.Delay)
+	s.Delay.Add(delay, weight)
+	s.all.Delay.Add(delay, weight)
 }
 
 // New returns an Aggregator that knows no device yet.
@@ -88,6 +91,7 @@ func New(o Options) *Aggregator {
 		pairs:    make(map[PairKey]*pair),
 		flows:    make(map[flowKey]*flow),
 	}
+	a.steady, _ = o.Namer.(Steady)
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -116,6 +120,19 @@ func (a *Aggregator) SetDevices(list []record.Device) {
 func (a *Aggregator) Add(rec *record.Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.add(rec)
+}
+
+// AddAll counts a batch of records, as Add does each.
+func (a *Aggregator) AddAll(batch []record.Record) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range batch {
+		a.add(&batch[i])
+	}
+}
+
+func (a *Aggregator) add(rec *record.Record) {
 	a.records++
 	if rec.Kind == record.Connection {
 		a.connection(rec)
@@ -167,8 +184,9 @@ func (a *Aggregator) Add(rec *record.Record) {
 		return
 	}
 	if whole(rec, steps) {
-		p.Path.ObserveDuration(path.Total, weight)
-		f.Path.ObserveDuration(path.Total, weight)
+		total := hist.OfDuration(path.Total)
+		p.Path.Add(total, weight)
+		f.Path.Add(total, weight)
 	}
 	if rec.SplitAt > 0 && rec.Kind != record.Split {
 		return // of a packet that has been counted

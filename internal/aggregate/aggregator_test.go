@@ -243,6 +243,69 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// versioned are names that change by version, each time from a time on.
+type versioned struct {
+	names
+	version uint64
+	since   time.Duration
+	asked   int
+}
+
+func (v *versioned) Lookup(a netip.Addr, at time.Duration) Identity {
+	v.asked++
+	return v.names.Lookup(a, at)
+}
+
+func (v *versioned) Version() (uint64, time.Duration) { return v.version, v.since }
+
+// TestSteadyNames checks that a flow's names are kept as long as they hold, and no longer.
+func TestSteadyNames(t *testing.T) {
+	t.Parallel()
+	web, api := netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.2.0.1")
+	v := &versioned{names: names{web: {Workload: "web"}, api: {Workload: "api"}}, version: 1}
+	a := newAggregator(t, Options{Namer: v})
+	r := request(record.Finished)
+	at := r.Start()
+	add := func(want string, asked bool) {
+		t.Helper()
+		before := v.asked
+		a.Add(&r)
+		for _, p := range a.Snapshot().Pairs {
+			if p.SrcWorkload == want {
+				if (v.asked > before) != asked {
+					t.Errorf("%s: asked %d times", want, v.asked-before)
+				}
+				return
+			}
+		}
+		t.Errorf("no pair of %s", want)
+	}
+	add("web", true)
+	add("web", false)
+	v.names[web] = Identity{Workload: "web2"}
+	add("web", false)
+	v.version++
+	add("web2", true)
+	add("web2", false)
+	// Names that changed after the packet tell nothing of those before it.
+	v.version++
+	v.since = at + 1
+	v.names[web] = Identity{Workload: "web3"}
+	add("web3", true)
+	add("web3", true)
+	v.since = at
+	add("web3", true)
+	add("web3", false)
+	// Whom nobody knows, somebody may know at any time.
+	v.version++
+	v.names[web] = Identity{}
+	add("_unknown", true)
+	add("_unknown", true)
+	if s := a.Snapshot(); len(s.Pairs) != 4 || s.Records != 11 {
+		t.Errorf("%d pairs of %d records", len(s.Pairs), s.Records)
+	}
+}
+
 func TestAddLost(t *testing.T) {
 	t.Parallel()
 	a := newAggregator(t, Options{})

@@ -30,18 +30,29 @@ func traffic(n int) (names, []record.Record) {
 	return who, records
 }
 
+// steadyNames have answers that hold, as an agent's do between two changes in the cluster.
+type steadyNames struct{ names }
+
+func (steadyNames) Version() (uint64, time.Duration) { return 1, 0 }
+
 func BenchmarkAdd(b *testing.B) {
 	for _, flows := range []int{1, 1000, 10_000} {
 		b.Run(fmt.Sprintf("flows=%d", flows), func(b *testing.B) {
 			who, records := traffic(flows)
-			a := newAggregator(b, Options{Namer: who, MaxFlows: 10_000})
+			a := newAggregator(b, Options{Namer: steadyNames{who}, MaxFlows: 10_000})
 			for i := range records {
 				a.Add(&records[i])
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
+			const batch = 256
 			for i := 0; b.Loop(); i++ {
-				a.Add(&records[i%len(records)])
+				if flows < batch {
+					a.Add(&records[i%flows])
+				} else if i%batch == 0 {
+					at := i % (flows - batch)
+					a.AddAll(records[at : at+batch])
+				}
 			}
 		})
 	}

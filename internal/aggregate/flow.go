@@ -1,6 +1,8 @@
 package aggregate
 
 import (
+	"time"
+
 	"tracer/internal/journey"
 	"tracer/internal/record"
 )
@@ -48,13 +50,15 @@ type flowStage struct {
 
 // flow is a Flow that grows.
 type flow struct {
-	Flow         // without Stages
-	key          flowKey
 	pair         *pair
+	version      uint64 // of the names that it has; 0 if they are to be looked up for each packet
+	newer, older *flow  // in the order of last sight, as far as it was listed
+	listed       time.Duration
+	dirty        bool // changed since shot
 	stages       [maxFlowStages]flowStage
+	Flow                // without Stages
 	service      string // named by First.Destination
-	newer, older *flow  // in the order of last sight
-	dirty        bool   // changed since shot
+	key          flowKey
 	shot         Flow
 }
 
@@ -94,20 +98,42 @@ func (f *flow) observe(s *stage, step *journey.Step, weight uint64) {
 	}
 }
 
-// flow returns the flow of a record, now the most recently seen one, with the pair it belongs to.
+// listEvery is how exact the order of last sight is: a flow that moved up for each packet would touch two others' memory.
+const listEvery = time.Second
+
+// flow returns the flow of a record, with the pair it belongs to.
 func (a *Aggregator) flow(rec *record.Record, direction journey.Direction) *flow {
 	key := newFlowKey(rec, direction)
 	f := a.flows[key]
-	if f == nil {
+	switch {
+	case f == nil:
 		f = a.newFlow(key)
 		f.First, f.Last, f.Direction = rec.First, rec.Last, direction
-	} else {
+		f.listed = rec.Time
+		a.recent.push(f)
+	case f != a.recent.newest && rec.Time-f.listed >= listEvery:
+		f.listed = rec.Time
 		a.recent.remove(f)
+		a.recent.push(f)
 	}
-	a.recent.push(f)
+	a.name(f, rec)
+	return f
+}
 
-	// Addresses are looked up anew each time: a pod may take over another one's, or become known late.
+// name says whose the flow is. A pod may take over another one's address, or become known late: so what was looked up
+// holds as long as the namer says so, and else for one packet.
+func (a *Aggregator) name(f *flow, rec *record.Record) {
 	at := rec.Start()
+	var version uint64
+	if a.steady != nil {
+		if v, since := a.steady.Version(); at >= since {
+			version = v
+		}
+	}
+	settled := f.pair != nil && !f.pair.gone && !(f.pair.other && a.room(rec.Time))
+	if settled && version != 0 && version == f.version {
+		return
+	}
 	src, dst := a.namer.Lookup(rec.First.Source.Addr(), at), a.namer.Lookup(rec.Last.Destination.Addr(), at)
 	service := f.service
 	if service == "" {
@@ -117,14 +143,18 @@ func (a *Aggregator) flow(rec *record.Record, direction journey.Direction) *flow
 			service = serviceOf(a.namer.Lookup(rec.First.Destination.Addr(), at))
 		}
 	}
-	if f.pair == nil || f.pair.gone || f.pair.other && a.room(rec.Time) || src != f.Src || dst != f.Dst || service != f.service {
-		f.Src, f.Dst, f.service = src, dst, service
-		f.pair = a.pair(keyOf(src, dst, direction), rec.Time)
-		if service != "" && !f.pair.other {
-			f.pair.Service = service
-		}
+	f.version = version
+	if src.Workload == "" || dst.Workload == "" {
+		f.version = 0 // the namer counts how often nobody was found
 	}
-	return f
+	if settled && src == f.Src && dst == f.Dst && service == f.service {
+		return
+	}
+	f.Src, f.Dst, f.service = src, dst, service
+	f.pair = a.pair(keyOf(src, dst, f.Direction), rec.Time)
+	if service != "" && !f.pair.other {
+		f.pair.Service = service
+	}
 }
 
 // newFlow returns an empty flow under key. If there are too many it is the one least recently seen, with its memory.

@@ -26,6 +26,14 @@ type Namer interface {
 	Lookup(address netip.Addr, at time.Duration) Identity
 }
 
+// Steady is a Namer that tells when its answers change, so that it need not be asked for each packet.
+type Steady interface {
+	Namer
+	// Version changes whenever answers may, and is never 0. As long as it stays, an address has the same name at all
+	// times from since on.
+	Version() (version uint64, since time.Duration)
+}
+
 // PairKey is who talks to whom, by workload, and which way the packets go on this node.
 type PairKey struct {
 	SrcNamespace string            `json:"src_namespace"`

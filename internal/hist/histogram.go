@@ -35,25 +35,44 @@ type Histogram struct {
 	sum    float64
 }
 
-// Observe counts a duration in seconds weight times. Negative and not-a-number durations count as zero. It
-// allocates only when the duration lies outside of the range seen so far.
-func (h *Histogram) Observe(seconds float64, weight uint64) {
-	h.count += weight
+// Value is a duration with its bucket, for one that several histograms count.
+type Value struct {
+	seconds float64
+	bucket  int
+}
+
+// Of is the Value of a duration in seconds. Negative and not-a-number durations count as zero.
+func Of(seconds float64) Value {
 	if !(seconds > ZeroThreshold) {
+		return Value{}
+	}
+	return Value{seconds, index(seconds)}
+}
+
+// OfDuration is Of for a time.Duration.
+func OfDuration(d time.Duration) Value { return Of(d.Seconds()) }
+
+// Add counts a value weight times. It allocates only when the value lies outside of the range seen so far.
+func (h *Histogram) Add(v Value, weight uint64) {
+	h.count += weight
+	if v.seconds == 0 {
 		h.zero += weight
 		return
 	}
-	h.sum += seconds * float64(weight)
-	i := index(seconds) - h.first
+	h.sum += v.seconds * float64(weight)
+	i := v.bucket - h.first
 	if uint(i) >= uint(len(h.counts)) {
-		h.grow(i+h.first, i+h.first)
-		i = index(seconds) - h.first
+		h.grow(v.bucket, v.bucket)
+		i = v.bucket - h.first
 	}
 	h.counts[i] += weight
 }
 
+// Observe counts a duration in seconds, as Of takes it, weight times.
+func (h *Histogram) Observe(seconds float64, weight uint64) { h.Add(Of(seconds), weight) }
+
 // ObserveDuration is Observe for a time.Duration.
-func (h *Histogram) ObserveDuration(d time.Duration, weight uint64) { h.Observe(d.Seconds(), weight) }
+func (h *Histogram) ObserveDuration(d time.Duration, weight uint64) { h.Add(OfDuration(d), weight) }
 
 // grow makes room for the buckets from first to last.
 func (h *Histogram) grow(first, last int) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tracer/internal/aggregate"
@@ -47,6 +48,8 @@ func (h *holder) covers(at time.Duration) bool { return h.from <= at && at < h.t
 type holdings struct {
 	mu        sync.RWMutex
 	addresses map[netip.Addr]*holding
+	version   atomic.Uint64 // how often anything was put
+	since     atomic.Int64  // the latest time at which an address changes hands, of all that were ever put
 }
 
 // holding is who had an address, in the order in which we were told.
@@ -105,15 +108,37 @@ func settle(list []holder, at time.Duration) *aggregate.Identity {
 	return best.id
 }
 
+// put notes who had an address; the lock is held. Who asks for the version reads it before the time, so that it never
+// goes with an earlier one.
+func (s *holdings) put(address netip.Addr, x *holding) {
+	if s.addresses == nil {
+		s.addresses = map[netip.Addr]*holding{}
+	}
+	since := time.Duration(s.since.Load())
+	for i := range x.holders {
+		h := &x.holders[i]
+		since = max(since, h.from, h.sure)
+		if h.to != forever {
+			since = max(since, h.to)
+		}
+	}
+	s.since.Store(int64(since))
+	s.addresses[address] = x
+	s.version.Add(1)
+}
+
+// drop forgets an address; the lock is held.
+func (s *holdings) drop(address netip.Addr) {
+	delete(s.addresses, address)
+	s.version.Add(1)
+}
+
 // claim notes that somebody has the address. rivals are those who have it too, of the same rank and not ended. A holder
 // without proof of an earlier beginning has it from the end of the one before.
 func (s *holdings) claim(address netip.Addr, h holder, proven bool, now time.Duration) (rivals int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.to, h.seen = forever, now
-	if s.addresses == nil {
-		s.addresses = map[netip.Addr]*holding{}
-	}
 	x := &holding{}
 	var list []holder
 	if old := s.addresses[address]; old != nil {
@@ -146,7 +171,7 @@ func (s *holdings) claim(address netip.Addr, h holder, proven bool, now time.Dur
 	}
 	h.sure = max(h.sure, h.from)
 	x.holders = append(list, h)
-	s.addresses[address] = x
+	s.put(address, x)
 	return rivals
 }
 
@@ -157,10 +182,7 @@ func (s *holdings) changed(address netip.Addr, at time.Duration) {
 	defer s.mu.Unlock()
 	old := s.addresses[address]
 	if old == nil {
-		if s.addresses == nil {
-			s.addresses = map[netip.Addr]*holding{}
-		}
-		s.addresses[address] = &holding{fresh: at}
+		s.put(address, &holding{fresh: at})
 		return
 	}
 	if old.fresh >= at {
@@ -174,7 +196,7 @@ func (s *holdings) changed(address netip.Addr, at time.Duration) {
 			h.from = max(h.from, at)
 		}
 	}
-	s.addresses[address] = x
+	s.put(address, x)
 }
 
 // release notes that somebody has the address no longer. end is when, forever to forget that he ever had it.
@@ -196,10 +218,10 @@ func (s *holdings) release(address netip.Addr, uid string, of rank, end time.Dur
 		list = append(list, o)
 	}
 	if len(list) == 0 && old.fresh == 0 {
-		delete(s.addresses, address)
+		s.drop(address)
 		return
 	}
-	s.addresses[address] = &holding{holders: list, fresh: old.fresh}
+	s.put(address, &holding{holders: list, fresh: old.fresh})
 }
 
 // forget drops those who ended so long ago that no packet asks for them.
@@ -212,9 +234,9 @@ func (s *holdings) forget(now time.Duration) {
 			continue
 		}
 		if kept := slices.DeleteFunc(slices.Clone(x.holders), old); len(kept) > 0 {
-			s.addresses[address] = &holding{holders: kept, fresh: x.fresh}
+			s.put(address, &holding{holders: kept, fresh: x.fresh})
 		} else if x.fresh < now-remembered {
-			delete(s.addresses, address)
+			s.drop(address)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -138,5 +139,43 @@ func TestRivals(t *testing.T) {
 	}
 	if n := h.claim(anAddress, named("b", pod, 0, 0), true, 0); n != 1 {
 		t.Errorf("%d rivals of the second", n)
+	}
+}
+
+// TestHoldingsVersion plays random changes, and checks what whoever keeps answers relies on: as long as the version stays,
+// an address has the same name at all times from since on.
+func TestHoldingsVersion(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	r := rand.New(rand.NewPCG(1, 2))
+	names := []string{"a", "b", "c"}
+	ranks := []rank{service, endpoint, pod}
+	for range 200 {
+		h := &holdings{}
+		for now := 10 * s; now < 40*s; now += s {
+			before := h.version.Load()
+			was := h.addresses[anAddress]
+			who, of, at := names[r.IntN(len(names))], ranks[r.IntN(len(ranks))], now-time.Duration(r.IntN(5))*s
+			switch r.IntN(4) {
+			case 0:
+				h.claim(anAddress, named(who, of, at-s, at), r.IntN(2) == 0, now)
+			case 1:
+				h.release(anAddress, who, of, at)
+			case 2:
+				h.changed(anAddress, at)
+			case 3:
+				h.forget(now + remembered - 5*s)
+			}
+			if h.addresses[anAddress] != was && h.version.Load() == before {
+				t.Fatal("who has the address changed, and the version did not")
+			}
+			since := time.Duration(h.since.Load())
+			want, _ := h.at(anAddress, since)
+			for at := since; at < now+10*s; at += s / 4 {
+				if got, _ := h.at(anAddress, at); got != want {
+					t.Fatalf("%v at %v, %v at %v", want, since, got, at)
+				}
+			}
+		}
 	}
 }

@@ -79,7 +79,7 @@ type Kubernetes struct {
 	stale             atomic.Bool
 }
 
-var _ aggregate.Namer = (*Kubernetes)(nil)
+var _ aggregate.Steady = (*Kubernetes)(nil)
 
 // NewKubernetes returns a source that knows what an earlier one kept. It asks nobody; Run does.
 func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
@@ -243,6 +243,12 @@ func (k *Kubernetes) Lookup(address netip.Addr, at time.Duration) aggregate.Iden
 		return aggregate.Identity{Workload: unknownWorkload}
 	}
 	return aggregate.Identity{Workload: externalWorkload}
+}
+
+// Version is that of all that Lookup goes by.
+func (k *Kubernetes) Version() (version uint64, since time.Duration) {
+	version = k.holdings.version.Load() + 1
+	return version, time.Duration(k.holdings.since.Load())
 }
 
 // shared is what some clusters take for pods (RFC 6598).

@@ -378,6 +378,22 @@ func TestKubernetesLookupDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func TestKubernetesVersion(t *testing.T) {
+	t.Parallel()
+	k, _ := source(t, nil)
+	for name, change := range map[string]func(){
+		"a pod":    func() { tell(t, &k.pods, aPod("web", "node1", "10.244.1.2")) },
+		"a node":   func() { k.SetNodes(&Nodes{}) },
+		"a device": func() { k.Changed(netip.MustParseAddr("10.244.1.9"), time.Hour) },
+	} {
+		before, _ := k.Version()
+		change()
+		if after, _ := k.Version(); before == 0 || after <= before {
+			t.Errorf("%s: version %d after %d", name, after, before)
+		}
+	}
+}
+
 func BenchmarkKubernetesLookup(b *testing.B) {
 	k, clock := source(b, func(o *KubernetesOptions) { o.Scope = ClusterScope })
 	var pods []*corev1.Pod

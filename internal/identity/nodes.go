@@ -89,7 +89,10 @@ func prefix(n *net.IPNet) (netip.Prefix, bool) {
 }
 
 // SetNodes says which addresses are nodes'.
-func (k *Kubernetes) SetNodes(n *Nodes) { k.nodes.Store(n) }
+func (k *Kubernetes) SetNodes(n *Nodes) {
+	k.nodes.Store(n)
+	k.holdings.version.Add(1)
+}
 
 func (k *Kubernetes) readNodes() {
 	if k.nodes.Load() == nil {

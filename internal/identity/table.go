@@ -11,12 +11,13 @@ import (
 
 // Table names addresses from a file. All methods may be called by many goroutines at once.
 type Table struct {
-	path   string
-	index  atomic.Pointer[index]
-	misses atomic.Uint64
+	path    string
+	index   atomic.Pointer[index]
+	version atomic.Uint64 // how often the file was read
+	misses  atomic.Uint64
 }
 
-var _ aggregate.Namer = (*Table)(nil)
+var _ aggregate.Steady = (*Table)(nil)
 
 // LoadFile reads a table from a YAML file: a list of entries with the keys ip (an address or a CIDR), namespace, pod,
 // workload, service and node. The longest prefix that holds an address names it. The workload "_node" stands for a
@@ -37,6 +38,7 @@ func (t *Table) Reload() error {
 		return err
 	}
 	t.index.Store(x)
+	t.version.Add(1)
 	return nil
 }
 
@@ -51,6 +53,9 @@ func (t *Table) Lookup(addr netip.Addr, _ time.Duration) aggregate.Identity {
 	t.misses.Add(1)
 	return aggregate.Identity{}
 }
+
+// Version changes when the file has been read again.
+func (t *Table) Version() (version uint64, since time.Duration) { return t.version.Load() + 1, 0 }
 
 // Misses is how many lookups found nobody.
 func (t *Table) Misses() uint64 { return t.misses.Load() }

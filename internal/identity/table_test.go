@@ -127,7 +127,11 @@ func TestReload(t *testing.T) {
 		if err := os.WriteFile(path, []byte(step.content), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		before, _ := table.Version()
 		err := table.Reload()
+		if after, _ := table.Version(); (after > before) != (err == nil) {
+			t.Errorf("version %d after %d, reload %v", after, before, err)
+		}
 		if failed := err != nil; failed != (step.content[len(step.content)-1] != '}') {
 			t.Errorf("reload %q: %v", step.content, err)
 		}

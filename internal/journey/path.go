@@ -68,17 +68,21 @@ type Path struct {
 // Steps are the stages passed, in order.
 func (p *Path) Steps() []Step { return p.steps[:p.n] }
 
-// add appends a step. Queue steps at one device are one stage: up to the dequeue and from there to the driver.
-func (p *Path) add(s Step) {
-	if p.n > 0 {
-		if last := &p.steps[p.n-1]; last.Stage == Queue && s.Stage == Queue && last.Device == s.Device {
+// next is where the next step is to be written.
+func (p *Path) next() *Step { return &p.steps[p.n] }
+
+// keep appends it. Queue steps at one device are one stage: up to the dequeue and from there to the driver.
+func (p *Path) keep() {
+	s := &p.steps[p.n]
+	if p.n > 0 && s.Stage == Queue {
+		if last := &p.steps[p.n-1]; last.Stage == Queue && last.Device == s.Device {
 			last.Delay += s.Delay
 			last.NoQueue = last.NoQueue && s.NoQueue
 			last.Untimed = last.Untimed || s.Untimed
+			*s = Step{}
 			return
 		}
 	}
-	p.steps[p.n] = s
 	p.n++
 }
 

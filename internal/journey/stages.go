@@ -33,15 +33,15 @@ func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
 		return Path{}, ErrNoHops
 	}
 
-	from := hops[0]
+	from := &hops[0]
 	a := devices.Find(from.Ifindex)
 	if a == nil {
 		return Path{}, ErrDevice
 	}
 	first := a
 	splitAt := splitHop(rec)
-	for i, to := range hops[1:] {
-		b := a
+	for i := range hops[1:] {
+		to, b := &hops[i+1], a
 		if to.Ifindex != from.Ifindex {
 			if b = devices.Find(to.Ifindex); b == nil {
 				return Path{}, ErrDevice
@@ -50,14 +50,18 @@ func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
 		if to.Time < from.Time {
 			return Path{}, ErrOrder
 		}
-		var step Step
-		if rec.Skipped > 0 && i+1 == hopsFirst {
-			step = Step{Stage: Unknown, Untimed: true} // what lies in between was not kept
-		} else if step = between(from.Hook, a, to.Hook, b); step.Stage == "" {
-			return Path{}, ErrOrder
+		stage, at := Unknown, (*Device)(nil) // what lies in between was not kept
+		if rec.Skipped == 0 || i+1 != hopsFirst {
+			if stage, at = between(from.Hook, a, to.Hook, b); stage == "" {
+				return Path{}, ErrOrder
+			}
 		}
-		step.Delay = to.Time - from.Time
-		p.add(step)
+		// Written in its place: to copy steps would take as long as all the rest.
+		step := p.next()
+		step.Stage, step.Device, step.Delay, step.Untimed = stage, at, to.Time-from.Time, stage == Unknown
+		// A dequeue proves that there is (or was) a queue, whatever the device has now.
+		step.NoQueue = stage == Queue && from.Hook == record.Egress && to.Hook == record.Xmit && !b.Queues
+		p.keep()
 		from, a = to, b
 		if i+1 == splitAt {
 			p.Counted = p.n
@@ -78,9 +82,10 @@ func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
 			return Path{}, ErrOrder
 		}
 		if rec.Kind == record.Split {
-			s := splitting(rec, from.Hook, a)
-			s.Delay = end - from.Time
-			p.add(s)
+			step := p.next()
+			*step = splitting(rec, from.Hook, a)
+			step.Delay = end - from.Time
+			p.keep()
 			break
 		}
 		s := lost(p.Class, from.Hook, a)
@@ -115,56 +120,54 @@ func unplaced(rec *record.Record, devices *Devices) Path {
 	return p
 }
 
-// between is the stage from a hook at device a to the next one at device b. The zero Step says that no packet can
-// pass them in this order.
-func between(from record.Hook, a *Device, to record.Hook, b *Device) Step {
-	untimed := Step{Stage: Unknown, Device: b, Untimed: true}
+// between is the stage from a hook at device a to the next one at device b, and where; Unknown if its delay belongs to
+// none alone, "" if no packet can pass them in this order.
+func between(from record.Hook, a *Device, to record.Hook, b *Device) (Stage, *Device) {
 	switch to {
 	case record.Ingress:
 		if from != record.Ingress {
-			return untimed // sent back up by a redirect, ifb or a pair of veths: no stage of ours
+			return Unknown, b // sent back up by a redirect, ifb or a pair of veths: no stage of ours
 		}
 		if b.Role == record.RoleOverlay && a != b {
-			return Step{Stage: Decap, Device: b}
+			return Decap, b
 		}
-		return Step{Stage: Forward, Device: b}
+		return Forward, b
 
 	case record.Egress:
 		switch from {
 		case record.Ingress:
-			return Step{Stage: Forward, Device: b}
+			return Forward, b
 		case record.Xmit:
 			if a == b {
-				return Step{}
+				return "", nil
 			}
 			// A bridge's and an ifb's transmit function decides where the packet goes; those of all other
 			// stacked devices (tunnel, bond, VLAN) wrap or pass it.
 			if a.Role == record.RoleBridge || a.Role == record.RoleIFB {
-				return Step{Stage: Forward, Device: b}
+				return Forward, b
 			}
-			return Step{Stage: Encap, Device: a}
+			return Encap, a
 		case record.Egress, record.Dequeue:
-			return untimed // a's xmit was not seen: its queue and encap cannot be told apart
+			return Unknown, b // a's xmit was not seen: its queue and encap cannot be told apart
 		}
 
 	case record.Dequeue, record.Xmit:
 		switch from {
 		case record.Egress, record.Dequeue:
 			if a != b {
-				return Step{}
+				return "", nil
 			}
-			// A dequeue proves that there is (or was) a queue, whatever the device has now.
-			return Step{Stage: Queue, Device: b, NoQueue: from == record.Egress && to == record.Xmit && !b.Queues}
+			return Queue, b
 		case record.Xmit:
 			if a == b {
-				return Step{Stage: Queue, Device: b} // the driver was busy: requeued
+				return Queue, b // the driver was busy: requeued
 			}
-			return untimed
+			return Unknown, b
 		case record.Ingress:
-			return untimed
+			return Unknown, b
 		}
 	}
-	return Step{}
+	return "", nil
 }
 
 // splitHop is the index of the hop after which a segment's packet was split; -1 in records of whole packets.
