@@ -59,25 +59,26 @@ type flow struct {
 	Flow                // without Stages
 	service      string // named by First.Destination
 	key          flowKey
-	shot         Flow
+	shot         *Flow // nil until somebody looks: flows are most of our memory
 }
 
 // frozen returns a copy that does not change any more.
 func (f *flow) frozen() Flow {
-	if f.dirty {
+	if f.shot == nil || f.dirty {
 		f.dirty = false
-		f.shot = f.Flow
-		f.shot.Path = f.Path.Clone()
+		shot := f.Flow
+		shot.Path = f.Path.Clone()
 		n := 0
 		for n < maxFlowStages && f.stages[n].stage != nil {
 			n++
 		}
-		f.shot.Stages = make([]StageTime, n)
+		shot.Stages = make([]StageTime, n)
 		for i, s := range f.stages[:n] {
-			f.shot.Stages[i] = StageTime{s.StageKey, s.count, s.seconds}
+			shot.Stages[i] = StageTime{s.StageKey, s.count, s.seconds}
 		}
+		f.shot = &shot
 	}
-	return f.shot
+	return *f.shot
 }
 
 // observe adds a packet's time in a stage, unless there is no room for one more stage.

@@ -111,6 +111,9 @@ func beAgent(ctx context.Context) error {
 		return err
 	}
 	started := time.Since(start)
+	if err := agent.ForgetStart(); err != nil {
+		return errors.Join(err, a.Close())
+	}
 	cost, err := watchAgent(ctx, a, t, o.Watch)
 	cost.nodeLoad, cost.StartSeconds = o.Load, thousandths(started.Seconds())
 	var kernel kernelMemory
