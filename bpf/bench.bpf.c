@@ -68,6 +68,7 @@ static __always_inline struct bucket *restore(struct __sk_buff *ctx, enum hook l
 		b->journey[0] = planted.journey;
 		b->journey[0].time_ns[0] = bpf_ktime_get_ns();
 	}
+	b->tag[bpf_get_smp_processor_id() & (WAYS - 1)] = 0; /* where a first hook begins to look for room */
 	b->tag[0] = last == HOOK_NONE ? 0 : key;
 	b->mark[0].hook = last;
 	b->journey[0].hops = 1;
@@ -95,14 +96,10 @@ int wrapper(struct __sk_buff *ctx)
 	return NEXT;
 }
 
-/* The first hook also writes the first way after this CPU's number: it is emptied here, and not by restore(). */
 SEC("tc")
 int first(struct __sk_buff *ctx)
 {
-	struct bucket *b = restore(ctx, HOOK_NONE);
-
-	if (b)
-		b->tag[bpf_get_smp_processor_id() & (WAYS - 1)] = 0;
+	restore(ctx, HOOK_NONE);
 	return ingress(ctx, true);
 }
 

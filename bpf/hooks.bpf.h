@@ -17,15 +17,22 @@ struct {
 	__type(value, __u8);
 } local_addresses SEC(".maps");
 
-static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64 key, const struct packet *p,
+/* A packet that is at a hook for the first time; way is where its address was found, of a packet before it, or WAYS. */
+static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64 key, __u32 way, const struct packet *p,
 				  enum hook hook, __u8 flags)
 {
 	__u32 weight = sample(p);
 	__u64 now = weight ? bpf_ktime_get_ns() : 0;
-	__u32 way = claim(b, key, now);
 
+	if (way < WAYS)
+		vanish(b, way);
+	else
+		way = make_room(b, now);
 	if (way >= WAYS) {
-		count(weight ? COUNT_COLLISION : COUNT_UNSAMPLED);
+		if (weight)
+			count(COUNT_COLLISION);
+		else
+			tally(COUNT_UNSAMPLED);
 		return;
 	}
 	struct journey *j = &b->journey[way];
@@ -51,10 +58,10 @@ static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64
 		j->split_at = 0;
 		j->hops = 1;
 		j->flags = flags;
-		count(COUNT_STARTED);
+		tally(COUNT_STARTED);
 	} else {
 		m.flags = flags | FLAG_LIGHT;
-		count(COUNT_UNSAMPLED);
+		tally(COUNT_UNSAMPLED);
 	}
 	b->mark[way] = m;
 	barrier();
@@ -122,7 +129,7 @@ static __always_inline void finish(struct bucket *b, __u32 way)
 {
 	struct journey *j = &b->journey[way];
 
-	count(COUNT_FINISHED);
+	tally(COUNT_FINISHED);
 	send(j, RECORD_JOURNEY, 0, 0, j->time_ns[last_index(j->hops)]);
 }
 
@@ -139,7 +146,7 @@ static __always_inline int ingress(struct __sk_buff *ctx, bool ethernet)
 	__u32 way = find_packet(b, key, &p);
 	__u64 now = 0;
 	if (way >= WAYS || !continues(b, way, ctx->ifindex, HOOK_INGRESS, &now)) {
-		begin(ctx, b, key, &p, HOOK_INGRESS, 0);
+		begin(ctx, b, key, way, &p, HOOK_INGRESS, 0);
 		return NEXT;
 	}
 	go_on(ctx, b, key, way, &p, HOOK_INGRESS, 0, now);
@@ -169,9 +176,9 @@ static __always_inline int egress(struct __sk_buff *ctx, bool ethernet, __u8 fla
 	if (way < WAYS && continues(b, way, ctx->ifindex, HOOK_EGRESS, &now))
 		go_on(ctx, b, key, way, &p, HOOK_EGRESS, flags, now);
 	else if (!ctx->ingress_ifindex && !(p.flags & FLAG_ENCAP))
-		begin(ctx, b, key, &p, HOOK_EGRESS, flags);
+		begin(ctx, b, key, way, &p, HOOK_EGRESS, flags);
 	else
-		count(COUNT_ORPHAN); /* forwarded, or the outside of a tunnel of ours: its begin was not seen */
+		tally(COUNT_ORPHAN); /* forwarded, or the outside of a tunnel of ours: its begin was not seen */
 	return NEXT;
 }
 

@@ -46,6 +46,19 @@ static __always_inline void count(enum counter what)
 }
 
 /*
+ * The same for what is counted in softirqs or with them held off alone: nothing that counts it too comes between. An
+ * atomic addition takes as long as all else that a packet costs which is not followed.
+ */
+static __always_inline void tally(enum counter what)
+{
+	__u32 zero = 0;
+	struct counters *c = bpf_map_lookup_elem(&counts, &zero);
+
+	if (c)
+		c->count[what]++;
+}
+
+/*
  * An sk_buff's address as a number. The verifier refuses arithmetic on a kernel pointer except the difference of
  * two, which it takes for an arbitrary number; so the table's keys are distances from one fixed address.
  */
@@ -121,18 +134,14 @@ static __always_inline void vanish(struct bucket *b, __u32 way)
 }
 
 /*
- * A way for a newcomer: its own from before, an empty one, one that nothing is lost with, a stale one. A live
- * packet's slot is never taken: those are the slow packets, and without them the tail would look good. Marks say
- * nothing of their age, so a light one may go. CPUs begin at different ways to keep out of each other's.
+ * A way for a newcomer: an empty one, one that nothing is lost with, a stale one. A live packet's slot is never taken:
+ * those are the slow packets, and without them the tail would look good. Marks say nothing of their age, so a light one
+ * may go. CPUs begin at different ways to keep out of each other's.
  */
-static __always_inline __u32 claim(struct bucket *b, __u64 key, __u64 now)
+static __always_inline __u32 make_room(struct bucket *b, __u64 now)
 {
-	__u32 way = find(b, key), start = bpf_get_smp_processor_id();
+	__u32 start = bpf_get_smp_processor_id(), way;
 
-	if (way < WAYS) {
-		vanish(b, way);
-		return way;
-	}
 	for (__u32 i = 0; i < WAYS; i++) {
 		way = (start + i) & (WAYS - 1);
 		if (!b->tag[way])
@@ -156,6 +165,17 @@ static __always_inline __u32 claim(struct bucket *b, __u64 key, __u64 now)
 		}
 	}
 	return WAYS;
+}
+
+/* The way that has the key already, of whatever packet, or another one. */
+static __always_inline __u32 claim(struct bucket *b, __u64 key, __u64 now)
+{
+	__u32 way = find(b, key);
+
+	if (way >= WAYS)
+		return make_room(b, now);
+	vanish(b, way);
+	return way;
 }
 
 /* Adds a hook to a journey, and to its mark with the flags that it now has. */
