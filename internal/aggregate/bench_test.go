@@ -73,17 +73,46 @@ func BenchmarkSnapshot(b *testing.B) {
 	}
 }
 
+// heapNow is the memory in use, without garbage.
+func heapNow() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// TestMillionFlows floods it with packets that are each of a tuple of their own: that costs no more memory than the flows
+// which it keeps, and no pair a packet.
+func TestMillionFlows(t *testing.T) {
+	const flows, pairs = 1_000_000, 500
+	who, records := traffic(pairs)
+	a := newAggregator(t, Options{Namer: steadyNames{who}})
+	before := heapNow()
+	for i := range flows {
+		r := &records[i%pairs]
+		from := netip.AddrPortFrom(r.First.Source.Addr(), uint16(i/pairs))
+		r.First.Source, r.Last.Source = from, from
+		a.Add(r)
+	}
+	if grown := int64(heapNow()) - int64(before); grown > 12<<20 {
+		t.Errorf("%.1f MiB", float64(grown)/(1<<20))
+	}
+	s := a.Snapshot()
+	if len(s.Flows) != DefaultMaxFlows || s.FlowOverflow != flows-DefaultMaxFlows || len(s.Pairs) != pairs {
+		t.Errorf("%d flows kept, %d given up, %d pairs", len(s.Flows), s.FlowOverflow, len(s.Pairs))
+	}
+	for _, p := range s.Pairs {
+		if p.Packets != flows/pairs || p.Path.Count() != flows/pairs {
+			t.Fatalf("%s: %v packets, %d of them timed, want %d", p.SrcWorkload, p.Packets, p.Path.Count(), flows/pairs)
+		}
+	}
+}
+
 // TestMemory bounds what traffic of 10,000 flows in 500 pairs costs by default, with one snapshot: the agent has 60 MiB
 // for all.
 func TestMemory(t *testing.T) {
 	who, records := traffic(10_000)
-	heap := func() uint64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	before := heap()
+	before := heapNow()
 	a := newAggregator(t, Options{Namer: who})
 	for range 20 {
 		rand.Shuffle(len(records), func(i, j int) { records[i].Hops, records[j].Hops = records[j].Hops, records[i].Hops })
@@ -92,7 +121,7 @@ func TestMemory(t *testing.T) {
 		}
 	}
 	s := a.Snapshot()
-	if grown := heap() - before; grown > 20<<20 {
+	if grown := heapNow() - before; grown > 20<<20 {
 		t.Errorf("%.1f MiB", float64(grown)/(1<<20))
 	} else {
 		t.Logf("%.1f MiB", float64(grown)/(1<<20))

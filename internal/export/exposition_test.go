@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -180,12 +181,30 @@ func TestScrapesShare(t *testing.T) {
 	}
 }
 
+// BenchmarkScrape answers a scrape of so many series by pair, with nothing ready from an earlier one.
 func BenchmarkScrape(b *testing.B) {
-	source := newSource()
-	source.snapshot = manyPairs(2000, 1)
-	now := noon
-	c := newTestCollector(source, func(o *CollectorOptions) { o.Now = func() time.Time { now = now.Add(time.Minute); return now } })
-	for b.Loop() {
-		c.collect()
+	for _, series := range []int{DefaultMaxSeries, 10_000} {
+		b.Run(fmt.Sprintf("series=%d", series), func(b *testing.B) {
+			source := newSource()
+			source.snapshot = manyPairs(2000, 1)
+			now := noon
+			c := newTestCollector(source, func(o *CollectorOptions) {
+				o.MaxSeries, o.Now = series, func() time.Time { now = now.Add(time.Minute); return now }
+			})
+			handler, err := metricsHandler(c, "", quiet())
+			if err != nil {
+				b.Fatal(err)
+			}
+			var body int
+			for b.Loop() {
+				response := httptest.NewRecorder()
+				handler.ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+				body = strings.Count(response.Body.String(), "\n")
+			}
+			b.ReportMetric(float64(body), "lines")
+			if body < series {
+				b.Errorf("%d lines of %d series", body, series)
+			}
+		})
 	}
 }

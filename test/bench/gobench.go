@@ -21,6 +21,20 @@ type goBenchmark struct {
 	Allocs  int     `json:"allocs"`
 }
 
+// scrapeLimit is that of scrapeBenchmark, in ns.
+const (
+	scrapeBenchmark = "Scrape/series=10000"
+	scrapeLimit     = 50e6
+)
+
+// verdict is "" where there is no limit.
+func (g *goBenchmark) verdict() string {
+	if g.Name != scrapeBenchmark {
+		return ""
+	}
+	return verdict(g.Ns <= scrapeLimit)
+}
+
 // measureGo runs the packages' own benchmarks.
 func measureGo(ctx context.Context) ([]goBenchmark, error) {
 	args := []string{"test", "-run", "^$", "-bench", ".", "-benchmem", "-benchtime", "300ms"}

@@ -34,7 +34,6 @@ type liveCost struct {
 	Spread float64 `json:"spread"`
 	bounds
 	Limit *float64 `json:"limit"`
-	Aim   bool     `json:"aim"` // the limit is not enforced
 }
 
 // everyProgram stands for all programs of a node together, by how often each ran.
@@ -111,7 +110,6 @@ func measureLive(ctx context.Context, o *overlay, rounds int, watch time.Duratio
 			if k.program == everyProgram {
 				limits := liveLimits[w.name]
 				p.Unsampled.Limit, p.Sampled.Limit = &limits.unsampled, &limits.sampled
-				p.Unsampled.Aim = w.name == smallUDP
 			}
 			programs = append(programs, p)
 		}

@@ -41,7 +41,7 @@ func main() {
 	flag.DurationVar(&o.traffic, "traffic", 100*time.Second, "how long traffic is sent with and without tracing, in all")
 	flag.DurationVar(&o.scale, "scale", 3*time.Second, "how long each of the agents is watched that differ in flows and pods")
 	flag.IntVar(&o.growth, "growth", 5, "pairs of agents with few and many flows and pods")
-	flag.DurationVar(&o.watch, "watch", 123*time.Second, "how long the agent watches whose memory is measured; it keeps two minutes")
+	flag.DurationVar(&o.watch, "watch", 75*time.Second, "how long the agent watches whose memory is measured; it keeps one minute")
 	flag.DurationVar(&o.view, "view", 3*time.Second, "how long each of ten times is, in which the live view is measured")
 	flag.StringVar(&o.json, "json", "build/bench.json", "file for the numbers")
 	flag.StringVar(&o.docs, "docs", "", "page whose last run becomes this one, as docs/overhead.md")

@@ -90,10 +90,14 @@ func (r *report) judge() {
 	r.note(verdict(r.Memory.KernelBytes <= kernelLimit), "kernel memory: %.1f MiB, limit %d", mebibytes(r.Memory.KernelBytes), kernelLimit>>20)
 	long := r.Agent.Long
 	r.note(verdict(long.ResidentBytes <= residentLimit), "agent: %.1f MiB resident, limit %d", mebibytes(long.ResidentBytes), residentLimit>>20)
-	rest := r.Agent.atRest()
-	r.note(aim(rest.CPUSeconds <= cpuLimit), "agent: %.2f s of CPU time for a million packets, limit %.1f", rest.CPUSeconds, cpuLimit)
+	for _, l := range r.Agent.limited() {
+		r.note(l.verdict(), "%s: %.1f %% of a core, limit %.0f", l.what, 100*l.cores, 100*l.limit)
+	}
 	growth := r.Agent.Growth
 	r.note(growth.atMost(growthLimit), "a packet costs %.2f times as much with many pods and flows as with one, limit %.2f", growth.Ratio, growthLimit)
+	for _, g := range r.Go {
+		r.note(g.verdict(), "a scrape of 10,000 series: %.1f ms, limit %.0f", g.Ns/1e6, scrapeLimit/1e6)
+	}
 	r.Exceeded = append(r.Exceeded, r.View.exceeded()...)
 }
 
@@ -148,19 +152,26 @@ func (c *liveCost) verdict() string {
 	if c.Limit == nil {
 		return ""
 	}
-	v := c.atMost(*c.Limit)
-	if c.Aim && v == exceeded {
-		return missed
-	}
-	return v
+	return c.atMost(*c.Limit)
 }
 
-// atRest is the cost at the load that has a limit of CPU time.
-func (a *agentReport) atRest() agentCost {
-	if len(a.Scale) <= cpuLoad {
-		return agentCost{}
+// limitedLoad is a load at which an agent's CPU time has a limit.
+type limitedLoad struct {
+	what         string
+	cores, limit float64
+}
+
+func (l *limitedLoad) verdict() string { return verdict(l.cores <= l.limit) }
+
+func (a *agentReport) limited() []limitedLoad {
+	if len(a.Scale) <= busyLoad {
+		return nil
 	}
-	return a.Scale[cpuLoad]
+	idle, busy := a.Scale[idleLoad], a.Scale[busyLoad]
+	return []limitedLoad{
+		{"an agent that sees nothing", idle.Cores, idleLimit},
+		{fmt.Sprintf("an agent that reads %d records a second", busy.Rate), busy.Cores, busyLimit},
+	}
 }
 
 func orZero(x *float64) float64 {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// longLoad is watched for as long as the agent keeps what it saw, so that its memory has its size.
+// longLoad is watched for longer than the agent keeps moments, so that its memory has its size.
 func longLoad(watch time.Duration) nodeLoad {
 	return nodeLoad{Flows: 10_000, Pods: 500, Devices: 1, Rate: 5_000, Watch: watch}
 }
@@ -22,14 +22,14 @@ func scaleLoads(watch time.Duration) (loads []nodeLoad) {
 }
 
 func newLoad(flows, pods int, watch time.Duration) nodeLoad {
-	return nodeLoad{Flows: flows, Pods: pods, Devices: pods, Rate: 15_000, Watch: watch}
+	return nodeLoad{Flows: flows, Pods: pods, Devices: pods, Rate: 20_000, Watch: watch}
 }
 
-// cpuLoad is that of scaleLoads for which cpuLimit is.
-const cpuLoad = 1
-
-// cpuLimit is 2 % of a core at 20,000 records a second.
-const cpuLimit = 1.0 // seconds for a million packets
+// idleLoad and busyLoad are those of scaleLoads that have a limit of CPU time: shares of a core.
+const (
+	idleLoad, busyLoad   = 0, 1
+	idleLimit, busyLimit = 0.01, 0.02
+)
 
 // growth is how many times as much a packet costs, the agent and the programs together, where there are many pods and
 // flows.

@@ -92,9 +92,9 @@ func (r *report) agentText(b *bytes.Buffer) {
 		fmt.Fprintf(b, "%8d %6d %8d %9d %9.3f %15.2f %14.0f %9.2f %13.1f\n", c.Flows, c.Pods, c.Devices, rate, c.Cores,
 			c.CPUSeconds, c.ProgramNs, c.StartSeconds, mebibytes(c.ResidentBytes))
 	}
-	rest := r.Agent.atRest()
-	fmt.Fprintf(b, "%-56s %10.2f  %.1f %s\n", fmt.Sprintf("CPU time for a million packets of %d flows, seconds", rest.Flows),
-		rest.CPUSeconds, cpuLimit, aim(rest.CPUSeconds <= cpuLimit))
+	for _, l := range r.Agent.limited() {
+		fmt.Fprintf(b, "%-56s %8.1f %%  %.0f %% of a core %s\n", l.what, 100*l.cores, 100*l.limit, l.verdict())
+	}
 	growth := r.Agent.Growth
 	fmt.Fprintf(b, "%-56s %10.2f  %.2f %s (spread %.2f, %d rounds)\n", "a packet's cost in 1,000 flows of 64 pods, times one's",
 		growth.Ratio, growthLimit, growth.atMost(growthLimit), growth.Spread, growth.Rounds)
@@ -130,7 +130,11 @@ func (r *report) memoryText(b *bytes.Buffer) {
 func (r *report) goText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\nGo, by itself\n%-40s %14s %12s %10s\n", "benchmark", "ns", "bytes", "allocations")
 	for _, g := range r.Go {
-		fmt.Fprintf(b, "%-40s %14.1f %12d %10d\n", g.Package+" "+g.Name, g.Ns, g.Bytes, g.Allocs)
+		fmt.Fprintf(b, "%-40s %14.1f %12d %10d", g.Package+" "+g.Name, g.Ns, g.Bytes, g.Allocs)
+		if v := g.verdict(); v != "" {
+			fmt.Fprintf(b, "  %.0f ms %s", scrapeLimit/1e6, v)
+		}
+		fmt.Fprintln(b)
 	}
 	fmt.Fprintln(b)
 }
