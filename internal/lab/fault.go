@@ -110,8 +110,8 @@ func (t *topology) place(f *Fault) (device string, err error) {
 	switch f.Device {
 	case "", OverlayDevice, t.overlayDevice():
 		return t.overlayDevice(), nil
-	case UplinkDevice, uplinkName:
-		return uplinkName, nil
+	case UplinkDevice, t.Uplink:
+		return t.Uplink, nil
 	}
 	for _, p := range t.Pods {
 		if p.Node == f.Node && p.Device == f.Device {
@@ -166,7 +166,7 @@ func (t *topology) passingBy(node, device string) passing {
 		if t.Overlay == VXLAN {
 			header = ethernet
 		}
-	case uplinkName:
+	case t.Uplink:
 		requests, responses = node == web.Node, node == api.Node
 		header = ipipOuter
 		if t.Overlay == VXLAN {

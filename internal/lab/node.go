@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// uplinkName is a node's device towards the others.
-const uplinkName = "eth0"
-
 // The wire has an address too, to which nodes send what is neither a node's nor a pod's. It forwards nothing.
-var (
-	gateway  = netip.MustParsePrefix("172.30.0.1/24")
-	gateway6 = netip.MustParsePrefix("fd00:172:30::1/64")
-)
+var gateway6 = netip.MustParsePrefix("fd00:172:30::1/64")
+
+func (t *topology) gateway() netip.Prefix {
+	a := t.Nodes[0].Address.As4()
+	a[3] = 1
+	return netip.PrefixFrom(netip.AddrFrom4(a), 24)
+}
 
 // everyNamespace has no reverse path filter (packets of a Service come from an address that they were not sent
 // to) and its IPv6 addresses work at once instead of after duplicate detection.
@@ -50,7 +50,7 @@ func (t *topology) makeWire() error {
 	if err := h.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("%s: add bridge: %w", t.Wire, err)
 	}
-	link, err := bringUp(h, "br0", gateway, gateway6)
+	link, err := bringUp(h, "br0", t.gateway(), gateway6)
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.Wire, err)
 	}
@@ -62,12 +62,12 @@ func (t *topology) makeWire() error {
 	return nil
 }
 
-// plug makes a veth whose one end is a port of the bridge and whose other is the node's eth0. Neither is ever in
+// plug makes a veth whose one end is a port of the bridge and whose other is the node's uplink. Neither is ever in
 // the namespace of the caller.
 func (t *topology) plug(h *netlink.Handle, bridge netlink.Link, node Node) error {
 	attrs := linkAttrs(node.Name, underlayMTU)
 	attrs.MasterIndex = bridge.Attrs().Index
-	if err := addVeth(h, attrs, uplinkName, nil, node.Netns); err != nil {
+	if err := addVeth(h, attrs, t.Uplink, nil, node.Netns); err != nil {
 		return err
 	}
 	_, err := bringUp(h, node.Name)
@@ -85,12 +85,12 @@ func (t *topology) makeNode(node Node) error {
 		return err
 	}
 	defer h.Close()
-	uplink, err := bringUp(h, uplinkName,
-		netip.PrefixFrom(node.Address, gateway.Bits()), netip.PrefixFrom(node.Address6, gateway6.Bits()))
+	uplink, err := bringUp(h, t.Uplink,
+		netip.PrefixFrom(node.Address, t.gateway().Bits()), netip.PrefixFrom(node.Address6, gateway6.Bits()))
 	if err != nil {
 		return fmt.Errorf("%s: %w", node.Name, err)
 	}
-	for _, via := range []netip.Prefix{gateway, gateway6} {
+	for _, via := range []netip.Prefix{t.gateway(), gateway6} {
 		route := &netlink.Route{LinkIndex: uplink.Attrs().Index, Gw: via.Addr().AsSlice()}
 		if err := addRoute(h, route); err != nil {
 			return fmt.Errorf("%s: %w", node.Name, err)

@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -44,6 +45,10 @@ type Options struct {
 	Overlay string    // Auto, IPIP or VXLAN
 	Pods    []PodSpec // beside web on node1 and api on node2
 	Load    load.Config
+	// Names and addresses, of which a lab's own tests need only one set.
+	Uplink  string       // of each node's device towards the others
+	NodeNet netip.Prefix // a /24, with the nodes' addresses
+	PodNet  netip.Prefix // a /16, of which each node has a /24 for its pods
 	RunDir  string
 	// App is the command that runs a part of the application, to which "client" or "server" and its flags are
 	// added (see AppOptions). Its processes outlive the caller. Without it the application runs inside the
@@ -68,6 +73,15 @@ func (o Options) Defaults() Options {
 	if o.RunDir == "" {
 		o.RunDir = DefaultRunDir
 	}
+	if o.Uplink == "" {
+		o.Uplink = "eth0"
+	}
+	if !o.NodeNet.IsValid() {
+		o.NodeNet = netip.MustParsePrefix("172.30.0.0/24")
+	}
+	if !o.PodNet.IsValid() {
+		o.PodNet = netip.MustParsePrefix("10.244.0.0/16")
+	}
 	if o.Load == (load.Config{}) {
 		o.Load = DefaultLoad()
 	}
@@ -83,6 +97,8 @@ func DefaultLoad() load.Config {
 // Names hold no dash: what follows the first one in a namespace's name is the node's or pod's, and so no lab's
 // prefix is part of another's. 15 characters suffice, and "node1" must stay a node's.
 var nameSyntax = regexp.MustCompile(`^[a-z][a-z0-9]{0,14}$`)
+
+var deviceSyntax = regexp.MustCompile(`^[a-z][a-z0-9]{0,14}$`)
 
 var nodeSyntax = regexp.MustCompile(`^node[0-9]+$`)
 
@@ -131,6 +147,21 @@ func (o Options) validate() error {
 	}
 	if o.RunDir == "" {
 		return errors.New("no run directory")
+	}
+	return o.validateNames()
+}
+
+// validateNames checks the device's name and the networks.
+func (o Options) validateNames() error {
+	switch {
+	case !deviceSyntax.MatchString(o.Uplink) || strings.HasPrefix(o.Uplink, "cali"):
+		return fmt.Errorf("uplink %q: use up to 15 letters and digits, a letter first, and no pod's name", o.Uplink)
+	case !o.NodeNet.Addr().Is4() || o.NodeNet.Bits() != 24 || o.NodeNet != o.NodeNet.Masked():
+		return fmt.Errorf("node network %v: choose a /24", o.NodeNet)
+	case !o.PodNet.Addr().Is4() || o.PodNet.Bits() != 16 || o.PodNet != o.PodNet.Masked():
+		return fmt.Errorf("pod network %v: choose a /16", o.PodNet)
+	case o.PodNet.Overlaps(o.NodeNet) || o.PodNet.Contains(serviceAddress) || o.NodeNet.Contains(serviceAddress):
+		return fmt.Errorf("networks %v and %v: they and the Service's %v must not overlap", o.NodeNet, o.PodNet, serviceAddress)
 	}
 	return nil
 }

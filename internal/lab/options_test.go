@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -31,6 +32,10 @@ func TestOptionsRefused(t *testing.T) {
 		"node with zeros":  func(o *Options) { o.Pods = []PodSpec{{"a", "node01"}} },
 		"no load":          func(o *Options) { o.Load = load.Config{Size: 90} },
 		"huge packets":     func(o *Options) { o.Load.Size = 9000 },
+		"uplink's name":    func(o *Options) { o.Uplink = "eth 0" },
+		"small pod net":    func(o *Options) { o.PodNet = netip.MustParsePrefix("10.244.0.0/24") },
+		"net of Services":  func(o *Options) { o.PodNet = netip.MustParsePrefix("10.96.0.0/16") },
+		"node in pod net":  func(o *Options) { o.NodeNet = netip.MustParsePrefix("10.244.9.0/24") },
 	} {
 		o := Options{}.Defaults()
 		change(&o)

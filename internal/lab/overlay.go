@@ -47,9 +47,9 @@ func (t *topology) makeOverlay(node Node) error {
 		return err
 	}
 	defer h.Close()
-	uplink, err := h.LinkByName(uplinkName)
+	uplink, err := h.LinkByName(t.Uplink)
 	if err != nil {
-		return fmt.Errorf("%s: find %s: %w", node.Name, uplinkName, err)
+		return fmt.Errorf("%s: find %s: %w", node.Name, t.Uplink, err)
 	}
 	if t.Overlay == IPIP {
 		err = t.makeIPIP(h, node, uplink)

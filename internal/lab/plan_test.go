@@ -78,9 +78,9 @@ func TestPassingByDevice(t *testing.T) {
 	for overlay, device := range map[string]string{VXLAN: "vxlan.calico", IPIP: "tunl0"} {
 		top := testTopology(t, overlay)
 		size := float64(top.Load.Size + ipUDP)
-		headers := map[string]float64{device: 14, uplinkName: 14 + 50}
+		headers := map[string]float64{device: 14, top.Uplink: 14 + 50}
 		if overlay == IPIP {
-			headers = map[string]float64{device: 0, uplinkName: 14 + 20}
+			headers = map[string]float64{device: 0, top.Uplink: 14 + 20}
 		}
 		for name, header := range headers {
 			requests, responses := top.passingBy("node1", name), top.passingBy("node2", name)

@@ -22,7 +22,7 @@ const kubeNamespace = "default"
 type Node struct {
 	Name         string       `json:"name"` // "node1"
 	Netns        Namespace    `json:"netns"`
-	Address      netip.Addr   `json:"address"` // of its eth0
+	Address      netip.Addr   `json:"address"` // of its uplink
 	Address6     netip.Addr   `json:"address6"`
 	Tunnel       netip.Addr   `json:"tunnel_address"` // of its overlay device
 	Tunnel6      netip.Addr   `json:"tunnel_address6"`
@@ -62,26 +62,32 @@ type topology struct {
 	Name    string      `json:"name"`
 	Wire    Namespace   `json:"wire"`
 	Overlay string      `json:"overlay"` // Auto until the kernel was asked
+	Uplink  string      `json:"uplink"`  // each node's device towards the others
 	Nodes   []Node      `json:"nodes"`
 	Pods    []Pod       `json:"pods"`
 	Service Service     `json:"service"`
 	Load    load.Config `json:"load"`
 }
 
-// newTopology lays out a lab. Each lab has its own namespaces, and so all may use the same addresses: nodes in
-// 172.30.0.0/24, their pods in 10.244.<node>.0/24, Services in 10.96.0.0/16, and likewise below fd00::/16.
+// serviceAddress is the Service's.
+var serviceAddress = netip.AddrFrom4([4]byte{10, 96, 0, 10})
+
+// newTopology lays out a lab. Each lab has its own namespaces, and so all may use the same addresses: by themselves nodes
+// in 172.30.0.0/24, their pods in 10.244.<node>.0/24, Services in 10.96.0.0/16, and likewise below fd00::/16.
 func newTopology(o Options) topology {
-	t := topology{Name: o.Name, Wire: namespaceOf(o.Name, wireName), Overlay: o.Overlay, Load: o.Load}
+	t := topology{Name: o.Name, Wire: namespaceOf(o.Name, wireName), Overlay: o.Overlay, Uplink: o.Uplink, Load: o.Load}
+	nodes, pods := o.NodeNet.Addr().As4(), o.PodNet.Addr().As4()
 	for i := 1; i <= o.Nodes; i++ {
 		name := nodeName(i)
+		nodes[3], pods[2] = byte(10+i), byte(i)
 		t.Nodes = append(t.Nodes, Node{
 			Name:     name,
 			Netns:    namespaceOf(o.Name, name),
-			Address:  netip.AddrFrom4([4]byte{172, 30, 0, byte(10 + i)}),
+			Address:  netip.AddrFrom4(nodes),
 			Address6: netip.MustParseAddr(fmt.Sprintf("fd00:172:30::%d", 10+i)),
-			Tunnel:   netip.AddrFrom4([4]byte{10, 244, byte(i), 0}),
+			Tunnel:   netip.AddrFrom4(pods),
 			Tunnel6:  netip.MustParseAddr(fmt.Sprintf("fd00:10:244:%d::1", i)),
-			Pods:     netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(i), 0}), 24),
+			Pods:     netip.PrefixFrom(netip.AddrFrom4(pods), 24),
 			Pods6:    netip.MustParsePrefix(fmt.Sprintf("fd00:10:244:%d::/64", i)),
 		})
 	}
@@ -104,7 +110,7 @@ func newTopology(o Options) topology {
 		})
 	}
 	t.Service = Service{
-		Name: API, Address: netip.AddrFrom4([4]byte{10, 96, 0, 10}), Port: 80, Backend: API, TargetPort: 8080,
+		Name: API, Address: serviceAddress, Port: 80, Backend: API, TargetPort: 8080,
 	}
 	return t
 }

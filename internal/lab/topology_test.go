@@ -24,7 +24,7 @@ func testTopology(t *testing.T, overlay string) *topology {
 func TestTopologyIsWithoutConflict(t *testing.T) {
 	t.Parallel()
 	top := testTopology(t, VXLAN)
-	addresses := map[netip.Addr]bool{gateway.Addr(): true, gateway6.Addr(): true, top.Service.Address: true}
+	addresses := map[netip.Addr]bool{top.gateway().Addr(): true, gateway6.Addr(): true, top.Service.Address: true}
 	take := func(who string, all ...netip.Addr) {
 		for _, a := range all {
 			if addresses[a] || !a.IsValid() {
