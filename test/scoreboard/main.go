@@ -1,0 +1,137 @@
+// Scoreboard breaks clusters in every way it knows, has `tracer diagnose` say what is wrong, and counts how often it is
+// right. It also builds healthy ones, of which nothing may be said.
+//
+//	go run ./test/scoreboard                       # all of this kernel's scenarios, with a seed of its own
+//	go run ./test/scoreboard -run 'qdisc' -seed 7  # some, as they were with that seed
+//	go run ./test/scoreboard -list
+//
+// Each scenario is a file in scenarios/, which says what is built, what is broken and what must be found. What the
+// diagnosis itself expects is not known here: a report is read as anybody would read it.
+package main
+
+import (
+	"context"
+	"embed"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+//go:embed scenarios
+var scenarioFiles embed.FS
+
+type options struct {
+	tracer   string
+	where    string
+	run      string
+	seed     uint64
+	seeds    int
+	window   time.Duration
+	parallel int
+	logs     string
+	list     bool
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.tracer, "tracer", "build/tracer", "the program to be judged")
+	flag.StringVar(&o.where, "where", "", "host or guest: play what can be played there (by itself guest where the kernel has ipip and netem)")
+	flag.StringVar(&o.run, "run", "", "play only scenarios whose names match")
+	flag.Uint64Var(&o.seed, "seed", 0, "what names, addresses and sizes are drawn from (0: a new one, which is printed)")
+	flag.IntVar(&o.seeds, "seeds", 5, "how often to play each healthy scenario, each time with another seed")
+	flag.DurationVar(&o.window, "window", 15*time.Second, "how long tracer watches")
+	flag.IntVar(&o.parallel, "parallel", 6, "how many labs at a time")
+	flag.StringVar(&o.logs, "logs", "build/verdicts", "directory for what tracer said")
+	flag.BoolVar(&o.list, "list", false, "say what there is, and play nothing")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ok, err := run(ctx, o)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "scoreboard:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) (ok bool, err error) {
+	scenarios, err := loadScenarios(scenarioFiles)
+	if err != nil {
+		return false, err
+	}
+	if o.list {
+		for _, s := range scenarios {
+			fmt.Printf("%-28s %-12s %s\n", s.Name, joinWords(s.Where), s.About)
+		}
+		return true, nil
+	}
+	match, err := regexp.Compile(o.run)
+	if err != nil {
+		return false, fmt.Errorf("-run: %w", err)
+	}
+	if o.where == "" {
+		o.where = whereWeAre()
+	}
+	if o.tracer, err = filepath.Abs(o.tracer); err != nil {
+		return false, err
+	}
+	if _, err := os.Stat(o.tracer); err != nil {
+		return false, fmt.Errorf("%w: build it with `make build`, or give -tracer", err)
+	}
+	if err := os.MkdirAll(o.logs, 0o755); err != nil {
+		return false, err
+	}
+	if o.seed == 0 {
+		o.seed = rand.Uint64N(1e6) + 1
+	}
+	var runs []playing
+	for _, s := range scenarios {
+		if s.canRun(o.where) && match.MatchString(s.Name) {
+			runs = append(runs, s.playings(o.seed, o.seeds)...)
+		}
+	}
+	if len(runs) == 0 {
+		return false, fmt.Errorf("no scenario for %s matches %q: see -list", o.where, o.run)
+	}
+	fmt.Printf("%s, kernel %s, seed %d, %d runs, %d labs at a time\n\n", o.where, release(), o.seed, len(runs), o.parallel)
+	started := time.Now()
+	stage := stage{options: o, started: started}
+	outcomes := stage.playAll(ctx, runs)
+	if err := context.Cause(ctx); err != nil {
+		return false, err
+	}
+	score := count(outcomes)
+	writeTable(os.Stdout, outcomes)
+	fmt.Printf("\nin %v\n", time.Since(started).Round(time.Second))
+	score.write(os.Stdout)
+	return score.ok(), nil
+}
+
+// whereWeAre tells a guest by what it alone has.
+func whereWeAre() string {
+	if _, err := os.Stat("/sys/module/ipip"); err == nil {
+		return Guest
+	}
+	if exec.Command("/sbin/modprobe", "-qn", "sch_netem").Run() == nil {
+		return Guest
+	}
+	return Host
+}
+
+func release() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"tracer/internal/lab"
+)
+
+// play is one run of a scenario in its lab.
+type play struct {
+	playing
+	cluster
+	tracer     string
+	window     time.Duration
+	logs       string
+	dir        string // of the lab, and of what tracer keeps
+	lab        *lab.Lab
+	traffic    []*flow
+	endTraffic context.CancelFunc
+}
+
+// outcome is what came of it.
+type outcome struct {
+	playing
+	expected expectation // with the seed's names
+	said     said
+	pods     []string      // the pods' devices on the nodes
+	took     time.Duration // until the verdict, from the moment when the fault was there or tracer was asked
+	err      error         // it was not played as it should: the fault was not real, a step failed
+}
+
+func (o outcome) named() bool { return o.err == nil && o.expected.named(o.said, o.pods) }
+func (o outcome) alarm() bool { return o.err == nil && o.expected.alarms(o.said) }
+
+// run builds the lab, plays the scenario, and takes the lab down.
+func (p *play) run(ctx context.Context) (o outcome) {
+	o = outcome{playing: p.playing, expected: p.Expect}
+	var err error
+	if p.cluster, err = p.drawCluster(); err != nil {
+		o.err = err
+		return o
+	}
+	if p.dir, err = os.MkdirTemp("", "scoreboard-"); err != nil {
+		o.err = err
+		return o
+	}
+	defer os.RemoveAll(p.dir)
+	p.options.RunDir = p.dir
+	if p.lab, err = lab.Up(ctx, p.options); err != nil {
+		o.err = err
+		return o
+	}
+	defer func() { o.err = errors.Join(o.err, p.lab.Down()) }()
+	p.learn(p.lab, p.options)
+	if o.expected, o.err = p.fillExpectation(); o.err != nil {
+		return o
+	}
+	for _, pod := range p.lab.Pods() {
+		o.pods = append(o.pods, pod.Device)
+	}
+	defer p.stopTraffic()
+	o.err = p.act(ctx, &o)
+	return o
+}
+
+// act is what happens while the lab is up.
+func (p *play) act(ctx context.Context, o *outcome) error {
+	for _, s := range p.Prepare {
+		if _, err := p.do(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := p.startTraffic(ctx); err != nil {
+		return err
+	}
+	endAgent, err := p.startAgent(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { o.err = errors.Join(o.err, endAgent()) }()
+	for _, s := range p.Fault {
+		if _, err := p.do(ctx, s); err != nil {
+			return err
+		}
+	}
+	begun := time.Now()
+	if err := sleep(ctx, time.Duration(p.Diagnose.Wait*float64(time.Second))); err != nil {
+		return err
+	}
+	real, err := p.watch(ctx)
+	if err != nil {
+		return err
+	}
+	var ends []func() error
+	for _, s := range p.During {
+		end, err := p.begin(ctx, s)
+		if err != nil {
+			return err
+		}
+		ends = append(ends, end)
+	}
+	o.said, err = p.ask(ctx)
+	o.took = time.Since(begun)
+	notReal := real.end(ctx)
+	for _, end := range ends {
+		err = errors.Join(err, end())
+	}
+	if notReal != nil {
+		err = errors.Join(err, fmt.Errorf("it was not played as it should: %w", notReal))
+	}
+	return err
+}
+
+// on is the node that is asked.
+func (p *play) on() (lab.Namespace, error) {
+	name := p.Diagnose.On
+	if name == "" {
+		name = "node1"
+	}
+	name, err := p.fill(name)
+	if err != nil {
+		return "", err
+	}
+	return namespace(p.lab, name)
+}
+
+// ask runs `tracer diagnose`.
+func (p *play) ask(ctx context.Context) (said, error) {
+	ns, err := p.on()
+	if err != nil {
+		return said{}, err
+	}
+	args := []string{"diagnose", "-o", "json", "--duration", p.window.String(), "--run-dir", p.dir}
+	for _, flag := range p.Diagnose.Flags {
+		flag, err := p.fill(flag)
+		if err != nil {
+			return said{}, err
+		}
+		args = append(args, flag)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.window+time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, p.tracer, args...)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := inside(ns, cmd.Start); err != nil {
+		return said{}, fmt.Errorf("tracer %s: %w", strings.Join(args, " "), err)
+	}
+	ended := cmd.Wait()
+	log := append(out.Bytes(), complaint.Bytes()...)
+	if err := os.WriteFile(filepath.Join(p.logs, p.String()+".json"), log, 0o644); err != nil {
+		return said{}, err
+	}
+	code := cmd.ProcessState.ExitCode()
+	wanted := map[int]string{0: "healthy", 2: "fault", 3: "no-traffic"}[code]
+	if wanted == "" {
+		return said{}, fmt.Errorf("tracer %s: %w: %s", strings.Join(args, " "), ended, lastLine(complaint.String()))
+	}
+	r, err := parseReport(out.Bytes())
+	if err == nil && r.Verdict != wanted {
+		err = fmt.Errorf("tracer exits with %d and says %q", code, r.Verdict)
+	}
+	return r, err
+}
+
+// startAgent starts an agent where the scenario wants one, and waits only until it answers.
+func (p *play) startAgent(ctx context.Context) (end func() error, err error) {
+	if !p.Diagnose.Agent {
+		return func() error { return nil }, nil
+	}
+	ns, err := p.on()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(p.tracer, "agent", "--run-dir", p.dir)
+	log, err := os.Create(filepath.Join(p.logs, p.String()+"-agent.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := inside(ns, cmd.Start); err != nil {
+		return nil, fmt.Errorf("tracer agent: %w", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	end = func() error {
+		err := cmd.Process.Signal(os.Interrupt)
+		return errors.Join(err, <-done)
+	}
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); {
+		if sockets, _ := filepath.Glob(filepath.Join(p.dir, "*.sock")); len(sockets) > 0 {
+			return end, nil
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return nil, errors.Join(err, end())
+		}
+	}
+	return nil, errors.Join(fmt.Errorf("the agent does not answer: see %s", log.Name()), end())
+}
+
+// fillExpectation puts the seed's names into what is expected.
+func (p *play) fillExpectation() (expectation, error) {
+	e := p.Expect
+	e.Findings = slices.Clone(e.Findings)
+	var errs []error
+	for i := range e.Findings {
+		if device := e.Findings[i].Device; device != nil {
+			filled, err := p.fill(*device)
+			e.Findings[i].Device = &filled
+			errs = append(errs, err)
+		}
+	}
+	return e, errors.Join(errs...)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return lines[len(lines)-1]
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"time"
+
+	"tracer/internal/lab"
+)
+
+// serve starts the servers that the traffic needs, their sockets in the pods' namespaces.
+func (f *flow) serve(ctx context.Context) error {
+	for _, pod := range f.servers {
+		switch f.Kind {
+		case "knock":
+			continue
+		case "datagrams":
+			if err := f.serveUDP(pod); err != nil {
+				return err
+			}
+		default:
+			if err := f.serveTCP(ctx, pod); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *flow) serveUDP(pod lab.Pod) error {
+	var conn *net.UDPConn
+	err := pod.Do(func() (err error) {
+		conn, err = net.ListenUDP(f.network("udp"), &net.UDPAddr{Port: f.port})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	f.keepOpen(conn)
+	f.group.Go(func() {
+		block := make([]byte, 64<<10)
+		for {
+			n, from, err := conn.ReadFromUDPAddrPort(block)
+			if err != nil {
+				return
+			}
+			_, _ = conn.WriteToUDPAddrPort(block[:n], from) // one that cannot be answered stays without
+		}
+	})
+	return nil
+}
+
+func (f *flow) serveTCP(ctx context.Context, pod lab.Pod) error {
+	var listener *net.TCPListener
+	err := pod.Do(func() (err error) {
+		listener, err = net.ListenTCP(f.network("tcp"), &net.TCPAddr{Port: f.port})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	f.keepOpen(listener)
+	if f.Kind == "deaf" {
+		return nil
+	}
+	f.group.Go(func() {
+		for {
+			conn, err := listener.AcceptTCP()
+			if err != nil {
+				return
+			}
+			f.keepOpen(conn)
+			f.group.Go(func() {
+				defer f.close(conn)
+				if f.Kind == "stream" {
+					f.receive(ctx, conn)
+				} else {
+					f.answer(conn)
+				}
+			})
+		}
+	})
+	return nil
+}
+
+// receive takes a stream's bytes, no faster than wished.
+func (f *flow) receive(ctx context.Context, conn *net.TCPConn) {
+	block := make([]byte, 256<<10)
+	if f.Read > 0 {
+		const rounds = 10 // a second
+		_ = conn.SetReadBuffer(16 << 10)
+		block = block[:max(1, f.Read/rounds)]
+		for sleep(ctx, time.Second/rounds) == nil {
+			n, err := conn.Read(block)
+			f.done.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+		return
+	}
+	for {
+		n, err := conn.Read(block)
+		f.done.Add(int64(n))
+		if err != nil {
+			return
+		}
+	}
+}
+
+// answer sends back what comes, of the size that is agreed upon.
+func (f *flow) answer(conn net.Conn) {
+	block := make([]byte, max(16, f.Size))
+	for {
+		if _, err := io.ReadFull(conn, block); err != nil {
+			return
+		}
+		if _, err := conn.Write(block); err != nil {
+			return
+		}
+	}
+}

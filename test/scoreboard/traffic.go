@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tracer/internal/lab"
+)
+
+// traffic is what goes on beside the load, between two pods.
+type traffic struct {
+	Kind string `yaml:"kind"`
+	From string `yaml:"from"` // pods
+	To   string `yaml:"to"`
+	// Port is the server's; by itself one for each traffic. Family is 4 or 6, by itself 4.
+	Port   int `yaml:"port"`
+	Family int `yaml:"family"`
+	// Several run at the same time, each doing something so often. Size is in bytes.
+	Several int           `yaml:"several"`
+	Every   time.Duration `yaml:"every"`
+	Size    int           `yaml:"size"`
+	// Burst is how many datagrams leave at once; of a stream, how many bytes until it pauses.
+	Burst int `yaml:"burst"`
+	// Read is how many bytes a second the receiver of a stream takes, 0 for all that come.
+	Read int `yaml:"read"`
+	// Moves is how often the server of calls moves on to the next of the pods in To and Also.
+	Moves time.Duration `yaml:"moves"`
+	Also  []string      `yaml:"also"`
+}
+
+// kinds are what traffic can be. Each runs until ctx ends.
+var kinds = map[string]func(*flow, context.Context){
+	"stream":    (*flow).stream,    // one way over TCP, as fast as it goes or as it is read
+	"calls":     (*flow).calls,     // question and answer over TCP, each over a connection of its own
+	"keep":      (*flow).keep,      // the same over one connection
+	"datagrams": (*flow).datagrams, // question and answer over UDP, each burst from a socket of its own
+	"knock":     (*flow).knock,     // connects where nobody listens
+	"deaf":      (*flow).knock,     // connects where nobody takes the connection
+}
+
+func (t traffic) validate() error {
+	if kinds[t.Kind] == nil || t.From == "" || t.To == "" || t.Family != 0 && t.Family != 4 && t.Family != 6 {
+		return fmt.Errorf("traffic %+v: give a known kind, from and to, and a family of 4 or 6", t)
+	}
+	return nil
+}
+
+// flow is traffic that goes on. What is done and what failed are bytes of a stream that were received, and else calls.
+type flow struct {
+	traffic
+	client  lab.Pod
+	servers []lab.Pod
+	port    int
+	serving atomic.Int64 // the server in force
+
+	done, failed atomic.Int64
+	group        sync.WaitGroup
+	mu           sync.Mutex
+	closers      map[interface{ Close() error }]bool
+}
+
+// startTraffic starts all traffic of the scenario and waits until each has done something.
+func (p *play) startTraffic(ctx context.Context) error {
+	// The traffic ends by stopTraffic, while the lab is still up.
+	ctx, p.endTraffic = context.WithCancel(ctx)
+	for i, t := range p.Traffic {
+		f := &flow{traffic: t, port: 9000 + i, closers: map[interface{ Close() error }]bool{}}
+		if t.Port != 0 {
+			f.port = t.Port
+		}
+		var ok bool
+		if f.client, ok = p.lab.Pod(t.From); !ok {
+			return fmt.Errorf("the lab has no pod %q", t.From)
+		}
+		for _, name := range append([]string{t.To}, t.Also...) {
+			pod, ok := p.lab.Pod(name)
+			if !ok {
+				return fmt.Errorf("the lab has no pod %q", name)
+			}
+			f.servers = append(f.servers, pod)
+		}
+		if err := f.serve(ctx); err != nil {
+			return err
+		}
+		for range max(1, t.Several) {
+			f.group.Go(func() { kinds[t.Kind](f, ctx) })
+		}
+		context.AfterFunc(ctx, f.closeAll)
+		p.traffic = append(p.traffic, f)
+	}
+	for i, f := range p.traffic {
+		for until := time.Now().Add(20 * time.Second); f.done.Load()+f.failed.Load() == 0; {
+			if time.Now().After(until) {
+				return fmt.Errorf("traffic %d (%s) does nothing", i, f.Kind)
+			}
+			if err := sleep(ctx, 20*time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *play) stopTraffic() {
+	if p.endTraffic != nil {
+		p.endTraffic()
+	}
+	for _, f := range p.traffic {
+		f.closeAll()
+		f.group.Wait()
+	}
+}
+
+// keepOpen closes c when the traffic ends.
+func (f *flow) keepOpen(c interface{ Close() error }) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closers[c] = true
+}
+
+func (f *flow) close(c interface{ Close() error }) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.closers, c)
+	_ = c.Close() // whatever it says, the traffic is over
+}
+
+func (f *flow) closeAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.closers {
+		_ = c.Close()
+	}
+}
+
+func (f *flow) network(protocol string) string {
+	return protocol + strconv.Itoa(max(4, f.Family))
+}
+
+// target is the server in force.
+func (f *flow) target() netip.AddrPort {
+	pod := f.servers[f.serving.Load()]
+	address := pod.Address
+	if f.Family == 6 {
+		address = pod.Address6
+	}
+	return netip.AddrPortFrom(address, uint16(f.port))
+}
+
+// dial connects from the client's namespace.
+func (f *flow) dial(ctx context.Context, protocol string) (conn net.Conn, err error) {
+	target := f.target().String()
+	err = f.client.Do(func() (err error) {
+		d := net.Dialer{Timeout: 5 * time.Second}
+		conn, err = d.DialContext(ctx, f.network(protocol), target)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.keepOpen(conn)
+	return conn, nil
+}
+
+// pause waits for the time between two calls; false at the end.
+func (f *flow) pause(ctx context.Context) bool {
+	return sleep(ctx, max(f.Every, time.Millisecond)) == nil
+}
+
+// tally counts a call.
+func (f *flow) tally(ctx context.Context, err error) {
+	if err == nil {
+		f.done.Add(1)
+	} else if ctx.Err() == nil {
+		f.failed.Add(1)
+	}
+}
+
+func (f *flow) stream(ctx context.Context) {
+	block := make([]byte, 64<<10)
+	for ctx.Err() == nil {
+		conn, err := f.dial(ctx, "tcp")
+		if err != nil {
+			f.tally(ctx, err)
+			f.pause(ctx)
+			continue
+		}
+		for err == nil {
+			left := f.Burst
+			for err == nil && (f.Burst == 0 || left > 0) {
+				n := len(block)
+				if f.Burst > 0 {
+					n = min(n, left)
+				}
+				_, err = conn.Write(block[:n])
+				left -= n
+			}
+			if err == nil && !f.pause(ctx) {
+				break
+			}
+		}
+		f.close(conn)
+	}
+}
+
+func (f *flow) calls(ctx context.Context) {
+	if f.Moves > 0 {
+		f.group.Go(func() { f.move(ctx) })
+	}
+	for f.pause(ctx) {
+		conn, err := f.dial(ctx, "tcp")
+		if err == nil {
+			err = f.exchange(conn)
+			f.close(conn)
+		}
+		f.tally(ctx, err)
+	}
+}
+
+func (f *flow) keep(ctx context.Context) {
+	for ctx.Err() == nil {
+		conn, err := f.dial(ctx, "tcp")
+		for err == nil {
+			if err = f.exchange(conn); err == nil {
+				f.tally(ctx, nil)
+				if !f.pause(ctx) {
+					break
+				}
+			}
+		}
+		f.tally(ctx, err)
+		if conn != nil {
+			f.close(conn)
+		}
+		f.pause(ctx)
+	}
+}
+
+// move takes the next server into service as a rolling restart does.
+func (f *flow) move(ctx context.Context) {
+	for sleep(ctx, f.Moves) == nil {
+		f.serving.Store((f.serving.Load() + 1) % int64(len(f.servers)))
+	}
+}
+
+// exchange sends a question and reads an answer, both of Size.
+func (f *flow) exchange(conn net.Conn) error {
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	block := make([]byte, max(16, f.Size))
+	if _, err := conn.Write(block); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(conn, block)
+	return err
+}
+
+func (f *flow) datagrams(ctx context.Context) {
+	block := make([]byte, max(16, f.Size))
+	answer := make([]byte, 64<<10)
+	for f.pause(ctx) {
+		conn, err := f.dial(ctx, "udp")
+		if err != nil {
+			f.tally(ctx, err)
+			continue
+		}
+		for range max(1, f.Burst) {
+			if _, err := conn.Write(block); err != nil && errors.Is(err, net.ErrClosed) {
+				break
+			}
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		for range max(1, f.Burst) {
+			_, err := conn.Read(answer)
+			f.tally(ctx, err)
+			if err != nil {
+				break
+			}
+		}
+		f.close(conn)
+	}
+}
+
+func (f *flow) knock(ctx context.Context) {
+	for f.pause(ctx) {
+		conn, err := f.dial(ctx, "tcp")
+		if err == nil {
+			f.close(conn)
+		}
+		f.tally(ctx, err)
+	}
+}
