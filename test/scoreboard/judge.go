@@ -52,7 +52,7 @@ func (f finding) is(r said, i int, pods []string) bool {
 	if severity == "" {
 		severity = "critical"
 	}
-	return got.Severity == severity && got.Cause == *f.Cause && (f.Kind == nil || *f.Kind == got.Kind) &&
+	return got.Severity == severity && same(f.Cause, &got.Cause) && (f.Kind == nil || *f.Kind == got.Kind) &&
 		same(f.Stage, got.Stage) && sameDevice(f.Device, got.Device, pods) &&
 		(f.Direction == nil || same(f.Direction, got.Direction))
 }

@@ -27,6 +27,8 @@ type scenario struct {
 	Where []string `yaml:"where"`
 	// Alone is for what would disturb other labs, or be disturbed by them.
 	Alone bool `yaml:"alone"`
+	// Heavy is for what takes all the CPU that it can get: there is one of them at a time.
+	Heavy bool `yaml:"heavy"`
 	// Draw names what differs from seed to seed: a list of words is chosen from; two numbers are a range.
 	Draw     map[string]choice `yaml:"draw"`
 	Topology topology          `yaml:"topology"`

@@ -19,11 +19,14 @@ type stage struct {
 // playAll plays all runs: first those that may be played beside others, then the others one by one.
 func (s *stage) playAll(ctx context.Context, runs []playing) []outcome {
 	outcomes := make([]outcome, len(runs))
-	var together, alone []int
+	var together, heavy, alone []int
 	for i, p := range runs {
-		if p.Alone {
+		switch {
+		case p.Alone:
 			alone = append(alone, i)
-		} else {
+		case p.Heavy:
+			heavy = append(heavy, i)
+		default:
 			together = append(together, i)
 		}
 	}
@@ -34,29 +37,35 @@ func (s *stage) playAll(ctx context.Context, runs []playing) []outcome {
 		outcomes[i] = p.run(ctx)
 		s.say(outcomes[i])
 	}
-	turn := make(chan int)
-	var group sync.WaitGroup
-	for range max(1, s.parallel) {
-		group.Go(func() {
-			for i := range turn {
+	each := func(turns <-chan int) {
+		for i := range turns {
+			if ctx.Err() == nil {
 				play(i)
 			}
-		})
-	}
-	for _, i := range together {
-		if ctx.Err() != nil {
-			break
 		}
-		turn <- i
 	}
-	close(turn)
+	var group sync.WaitGroup
+	first, rest := queue(heavy), queue(together)
+	group.Go(func() {
+		each(first)
+		each(rest)
+	})
+	for range s.parallel - 1 {
+		group.Go(func() { each(rest) })
+	}
 	group.Wait()
-	for _, i := range alone {
-		if ctx.Err() == nil {
-			play(i)
-		}
-	}
+	each(queue(alone))
 	return outcomes
+}
+
+// queue hands out runs to whoever is free.
+func queue(runs []int) <-chan int {
+	q := make(chan int, len(runs))
+	for _, i := range runs {
+		q <- i
+	}
+	close(q)
+	return q
 }
 
 // say tells how far we are, where somebody waits for it.
