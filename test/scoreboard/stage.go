@@ -71,4 +71,7 @@ func queue(runs []int) <-chan int {
 // say tells how far we are, where somebody waits for it.
 func (s *stage) say(o outcome) {
 	fmt.Fprintf(os.Stderr, "%5.0fs %-32s %s\n", time.Since(s.started).Seconds(), o, o.mark())
+	if o.err != nil {
+		fmt.Fprintf(os.Stderr, "       %v\n", o.err)
+	}
 }
