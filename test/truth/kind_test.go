@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"tracer/internal/journey"
 )
 
@@ -38,8 +40,11 @@ func (r *rig) playKind(kind string) {
 	}
 }
 
-// hasKind asks the kernel for a qdisc.
+// hasKind asks the kernel for a qdisc. mq is for devices of more than one queue, which not every kernel's veths have.
 func (r *rig) hasKind(kind string) bool {
+	if kind == "mq" && r.transmitQueues("eth0") < 2 {
+		return false
+	}
 	ns := string(r.lab.Node(1).Netns)
 	out, err := exec.Command("tc", "-n", ns, "qdisc", "add", "dev", "eth0", "root", kind).CombinedOutput()
 	if err == nil {
@@ -50,6 +55,21 @@ func (r *rig) hasKind(kind string) bool {
 		r.Errorf("a guest's kernel has no %s: %v: %s", kind, err, strings.TrimSpace(string(out)))
 	}
 	return false
+}
+
+func (r *rig) transmitQueues(device string) (n int) {
+	r.Helper()
+	err := r.lab.Node(1).Do(func() error {
+		l, err := netlink.LinkByName(device)
+		if err == nil {
+			n = l.Attrs().NumTxQueues
+		}
+		return err
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return n
 }
 
 // disorder is what else netem does to packets on their way.
