@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
@@ -43,7 +44,7 @@ type Loader struct {
 	objects  bpfobj.TracerObjects
 	programs map[string]*ebpf.Program
 	symbols  *kernelSymbols
-	ring     *ring
+	reader   *ringbuf.Reader
 
 	undecoded, tornScans atomic.Uint64
 	settings             sync.Mutex // guards a change of the programs' configuration
@@ -140,7 +141,7 @@ func (l *Loader) load(opts Options) error {
 		bpfobj.TracerProgTcpReceived: l.objects.TcpReceived, bpfobj.TracerProgTcpResent: l.objects.TcpResent,
 	}
 	l.symbols = newKernelSymbols()
-	if l.ring, err = openRing(l.objects.Records); err != nil {
+	if l.reader, err = ringbuf.NewReader(l.objects.Records); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
 	err = l.objects.Settings.Set(bpfobj.TracerConfig{
@@ -394,8 +395,8 @@ func (l *Loader) Close() error {
 			return err
 		}))
 	}
-	if l.ring != nil {
-		errs = append(errs, l.ring.Close())
+	if l.reader != nil {
+		errs = append(errs, l.reader.Close())
 	}
 	if l.programs != nil {
 		errs = append(errs, l.objects.Close())

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/ringbuf"
 
 	"tracer/internal/record"
 )
@@ -26,33 +28,37 @@ var returnZero = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
 func (l *Loader) Run(ctx context.Context, handle func([]record.Record)) error {
 	batch := make([]record.Record, batchSize)
 	n := 0
-	take := func(raw []byte) bool {
-		if l.take(raw, &batch[n]) {
-			n++
-		} else {
-			l.undecoded.Add(1)
-		}
-		return n < batchSize
-	}
-	for due := time.Now().Add(readInterval); ; {
-		err := l.ring.read(take)
-		if wait := time.Until(due); err == nil && n < batchSize {
-			if wait > 0 {
-				if err = l.ring.await(wait); err == nil {
-					continue
-				}
-			}
-			due = time.Now().Add(readInterval)
-		}
+	flush := func() {
 		handle(batch[:n])
 		n = 0
+	}
+	var raw ringbuf.Record
+	l.reader.SetDeadline(time.Now().Add(readInterval))
+	for {
+		err := l.reader.ReadInto(&raw)
 		switch {
-		case errors.Is(err, errRingClosed):
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			flush()
+			if ctx.Err() != nil {
+				return nil //nolint:nilerr // the deadline is no error, it is our timer
+			}
+			l.reader.SetDeadline(time.Now().Add(readInterval))
+			continue
+		case errors.Is(err, ringbuf.ErrClosed):
+			flush()
 			return nil
 		case err != nil:
 			return fmt.Errorf("read the ring buffer: %w", err)
-		case ctx.Err() != nil:
-			return nil //nolint:nilerr // asked to end
+		}
+		if !l.take(raw.RawSample, &batch[n]) {
+			l.undecoded.Add(1)
+			continue
+		}
+		if n++; n == batchSize {
+			flush()
+			if ctx.Err() != nil {
+				return nil //nolint:nilerr // asked to end
+			}
 		}
 	}
 }

@@ -35,14 +35,14 @@ type plan struct {
 func main() {
 	var o options
 	flag.BoolVar(&o.check, "check", false, "exit 1 if a limit is exceeded")
-	flag.IntVar(&o.rounds, "rounds", 201, "how often each program is timed")
+	flag.IntVar(&o.rounds, "rounds", 301, "how often each program is timed")
 	flag.IntVar(&o.repeat, "repeat", 10_000, "runs of a program each time")
 	flag.IntVar(&o.live, "live", 5, "rounds in which programs are timed under real traffic")
-	flag.DurationVar(&o.traffic, "traffic", 90*time.Second, "how long traffic is sent with and without tracing, in all")
+	flag.DurationVar(&o.traffic, "traffic", 100*time.Second, "how long traffic is sent with and without tracing, in all")
 	flag.DurationVar(&o.scale, "scale", 3*time.Second, "how long each of the agents is watched that differ in flows and pods")
 	flag.IntVar(&o.growth, "growth", 5, "pairs of agents with few and many flows and pods")
-	flag.DurationVar(&o.watch, "watch", 65*time.Second, "how long the agent watches whose memory is measured; it keeps one minute")
-	flag.DurationVar(&o.view, "view", 2*time.Second, "how long each of ten times is, in which the live view is measured")
+	flag.DurationVar(&o.watch, "watch", 75*time.Second, "how long the agent watches whose memory is measured; it keeps one minute")
+	flag.DurationVar(&o.view, "view", 3*time.Second, "how long each of ten times is, in which the live view is measured")
 	flag.StringVar(&o.json, "json", "build/bench.json", "file for the numbers")
 	flag.StringVar(&o.docs, "docs", "", "page whose last run becomes this one, as docs/overhead.md")
 	flag.StringVar(&o.be, "be", "", "be one of the benchmark's `other` processes (it starts these itself)")
