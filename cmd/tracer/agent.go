@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -95,9 +96,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 			slog.Warn("a hook is missing", "hook", h.Hook, "device", h.Device, "err", h.Error)
 		}
 	}
-	if err := agent.ForgetStart(); err != nil {
-		slog.Warn("more memory stays resident than needs to", "err", err)
-	}
+	debug.FreeOSMemory() // types were parsed, programs loaded and pods listed once
 	slog.Info("tracing", "node", n.name, "kernel", status.Kernel, "hooks", len(status.Hooks), "version", version)
 	group.Go(func() error { return n.Run(ctx) })
 	if n.cluster != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -111,9 +112,7 @@ func beAgent(ctx context.Context) error {
 		return err
 	}
 	started := time.Since(start)
-	if err := agent.ForgetStart(); err != nil {
-		return errors.Join(err, a.Close())
-	}
+	debug.FreeOSMemory() // as the command does
 	cost, err := watchAgent(ctx, a, t, o.Watch)
 	cost.nodeLoad, cost.StartSeconds = o.Load, thousandths(started.Seconds())
 	var kernel kernelMemory
