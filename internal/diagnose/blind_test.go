@@ -32,13 +32,13 @@ func blindnesses() []blindness {
 		}},
 		{name: "qdiscs", take: func(in *Input) { unread(in.Devices); unread(in.Before) }},
 		{name: "devices", take: func(in *Input) { in.Devices, in.Before = nil, nil }, vague: map[Cause][]Cause{
-			LinkDown: {UnknownCause, NoRoute},
+			LinkDown: {UnknownCause, NoRoute, Neighbour},
 		}},
 		{name: "open journeys", take: func(in *Input) { in.Snapshot.Held, in.HeldBefore = nil, nil }},
 		{name: "counters", take: func(in *Input) { in.Stats, in.StatsBefore = record.Stats{}, record.Stats{} }, vague: map[Cause][]Cause{
 			ConntrackFull: {PolicyDrop}, TTL: {UnknownCause}, RPFilter: {UnknownCause}, MTU: {UnknownCause},
 		}},
-		{name: "events", take: func(in *Input) { in.Events = nil }, vague: map[Cause][]Cause{LinkDown: {NoRoute, UnknownCause}}},
+		{name: "events", take: func(in *Input) { in.Events = nil }, vague: map[Cause][]Cause{LinkDown: {NoRoute, Neighbour, UnknownCause}}},
 		{name: "pairs", take: func(in *Input) { in.Snapshot.Pairs = nil }},
 		{name: "connections", take: func(in *Input) {
 			for i := range in.Snapshot.Pairs {

@@ -57,6 +57,9 @@ func linkCauses(w *window) []Finding {
 			f.Evidence = []string{name + " went down and is up again"}
 		}
 		if n := packetsOf(lost); n > 0 {
+			if n >= minFine { // back or not, it hurt
+				f.Severity = Critical
+			}
 			f.Drops = &Drops{Packets: n, Reason: reasonOf(lost)}
 			f.pain = float64(n) * minRTO / max(w.Window.Seconds(), 1e-3)
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s found no way on meanwhile (%s)", packets(n), strings.Join(reasons(lost), ", ")))
@@ -139,14 +142,15 @@ func (w *window) downed() []string {
 	}
 	for i := range w.Before {
 		d := &w.Before[i]
-		if d.Up && !d.NoCarrier && (d.Role == record.RoleOverlay || d.Role == record.RoleUplink) && len(w.Devices) > 0 && w.isDown(d.Name) {
+		if d.Up && !d.NoCarrier && (d.Role == record.RoleOverlay || d.Role == record.RoleUplink) && w.isDown(d.Name) {
 			add(d.Name)
 		}
 	}
 	return out
 }
 
-// isDown tells whether a device is down, or gone, at the end of the window.
+// isDown tells whether a device is down, or gone, at the end of the window. Where no devices could be read that is not
+// known.
 func (w *window) isDown(name string) bool {
-	return !slices.ContainsFunc(w.Devices, func(d record.Device) bool { return d.Name == name && d.Up && !d.NoCarrier })
+	return len(w.Devices) > 0 && !slices.ContainsFunc(w.Devices, func(d record.Device) bool { return d.Name == name && d.Up && !d.NoCarrier })
 }
