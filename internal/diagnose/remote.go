@@ -202,7 +202,7 @@ func remoteLosses(w *window) *Finding {
 	f.pain = float64(lost) * minRTO / max(w.Window.Seconds(), 1e-3)
 	f.Confidence = inferred * confidence(float64(lost), float64(lost)/float64(lost+local), w.Snapshot)
 	f.claim = "loses " + percent(ratio) + " of " + listed(f.Pairs, f.PairsTotal)
-	f.Evidence = []string{fmt.Sprintf("of %s %s were sent again, less %s that had arrived after all and %s lost on this node",
+	f.Evidence = []string{fmt.Sprintf("of %s %s were lost: those sent again, without %s that had arrived after all and %s that were lost on this node",
 		plural(segments, "segment"), group(lost), group(spurious), group(local))}
 	if w.DropsUnseen {
 		f.Confidence /= 2
