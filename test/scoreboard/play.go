@@ -147,7 +147,8 @@ func (p *play) ask(ctx context.Context) (said, error) {
 		}
 		args = append(args, flag)
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.window+time.Minute)
+	// An emulated machine takes long to load the programs, the more so several at a time.
+	ctx, cancel := context.WithTimeout(ctx, p.window+4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.tracer, args...)
 	var out, complaint bytes.Buffer

@@ -16,8 +16,8 @@ import (
 
 // Where scenarios can be played.
 const (
-	Host  = "host"  // this machine's kernel, whatever it lacks
-	Guest = "guest" // one with ipip, netem and all queues, which the scenario has for itself
+	Host  = "host"  // any kernel, whatever it lacks
+	Guest = "guest" // one with ipip, netem and all queues, in a machine of its own: what only that can play, and a few more
 )
 
 // scenario is one file: what is built, what is broken, and what must be found.
