@@ -16,7 +16,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-k8s manifest test-kernel accuracy vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
+.PHONY: help demo test test-all test-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,16 @@ accuracy: ## measure how exact the figures are, here and on all guest kernels, f
 	go test -count=1 -v -run '^TestTruth$$' ./test/truth >build/guests/here.log || { cat build/guests/here.log; exit 1; }
 	go run ./test/vm -kernel all -run '^TestTruth$$' ./test/truth
 	hack/accuracy build/guests/here.log build/guests/[0-9]*.log
+
+scoreboard: packages build ## break clusters in all known ways and count how often diagnose names the fault (as root; six minutes; KERNEL=6.12: what a guest alone can play, emulated)
+	CGO_ENABLED=0 go build -o build/scoreboard ./test/scoreboard
+ifeq ($(KERNEL),)
+	build/scoreboard
+else
+	hack/install-packages guest
+	go run ./test/vm -kernel '$(KERNEL)' -timeout 20m -file build/scoreboard \
+		-command 'scoreboard -tracer /usr/local/bin/tracer -logs /tmp/verdicts -where guest -parallel 3'
+endif
 
 vm-shell: ## get a shell on another kernel, with tracer in it: KERNEL=5.10, 6.1, 6.12 or 7.2
 	hack/install-packages guest

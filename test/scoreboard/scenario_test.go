@@ -1,0 +1,146 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestScenarios reads all of them: what is asked for must be there.
+func TestScenarios(t *testing.T) {
+	t.Parallel()
+	all, err := loadScenarios(scenarioFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults, healthy := 0, 0
+	for _, s := range all {
+		if s.healthy() {
+			healthy++
+		} else {
+			faults++
+		}
+		for _, p := range s.playings(1, 5) {
+			if _, err := p.drawCluster(); err != nil {
+				t.Errorf("%s: %v", p, err)
+			}
+		}
+	}
+	if faults < 30 || healthy < 12 {
+		t.Errorf("%d faults and %d healthy scenarios, want 30 and 12 at least", faults, healthy)
+	}
+}
+
+func TestScenarioRefused(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"unknown key":      "about: x\nwhere: [host]\nexpect: {verdict: [healthy]}\nload: {speed: 5}\n",
+		"nowhere":          "about: x\nexpect: {verdict: [healthy]}\n",
+		"no verdict":       "about: x\nwhere: [host]\n",
+		"fault not proven": "about: x\nwhere: [host]\nexpect: {verdict: [fault], findings: [{cause: ttl}]}\n",
+		"unknown figure":   "about: x\nwhere: [host]\nreal: [{oracle: luck, least: 1}]\nexpect: {verdict: [healthy]}\n",
+		"unknown traffic":  "about: x\nwhere: [host]\ntraffic: [{kind: jam, from: a, to: b}]\nexpect: {verdict: [healthy]}\n",
+	} {
+		if _, err := parseScenario("x", []byte(text)); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+// The same seed must give the same cluster, and another one another.
+func TestDraw(t *testing.T) {
+	t.Parallel()
+	s, err := parseScenario("x", []byte("about: x\nwhere: [host]\ndraw: {delay: [100, 900], tool: [a, b]}\nexpect: {verdict: [healthy]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	draw := func(seed uint64) cluster {
+		c, err := s.playings(seed, 1)[0].drawCluster()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	one, again, other := draw(1), draw(1), draw(2)
+	if one.options.NodeNet != again.options.NodeNet || one.values["delay"] != again.values["delay"] {
+		t.Errorf("seed 1 gives %+v and %+v", one, again)
+	}
+	if one.options.Name == other.options.Name {
+		t.Errorf("seeds 1 and 2 give one name: %s", one.options.Name)
+	}
+	if text, err := one.fill("delay {delay}ms '{ type filter }'"); err != nil || strings.Contains(text, "{delay}") || !strings.Contains(text, "{ type filter }") {
+		t.Errorf("fill = %q, %v", text, err)
+	}
+	if _, err := one.fill("{nothing}"); err == nil {
+		t.Error("an unknown name is taken")
+	}
+}
+
+const oneReport = `{"schema_version":1,"verdict":"fault","findings":[
+	{"kind":"drop","cause":"policy-drop","severity":"critical","stage":"forward","device":"pod","direction":"out"},
+	{"kind":"delay","cause":"remote-delay","severity":"critical","stage":null,"device":null,"direction":null}]}`
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	r, err := parseReport([]byte(oneReport))
+	if err != nil {
+		t.Fatal(err)
+	}
+	word := func(s string) *string { return &s }
+	policy := finding{Cause: word("policy-drop"), Stage: word("forward"), Device: word("cali1"), Direction: word("out")}
+	remote := finding{Cause: word("remote-delay")}
+	with := func(change func(*finding)) finding { f := policy; change(&f); return f }
+	for name, c := range map[string]struct {
+		want  []finding
+		named bool
+	}{
+		"the pod's device":     {[]finding{policy}, true},
+		"both":                 {[]finding{policy, remote}, true},
+		"not the first":        {[]finding{remote}, false},
+		"another cause":        {[]finding{with(func(f *finding) { f.Cause = word("ttl") })}, false},
+		"another stage":        {[]finding{with(func(f *finding) { f.Stage = word("queue") })}, false},
+		"another device":       {[]finding{with(func(f *finding) { f.Device = word("eth0") })}, false},
+		"another direction":    {[]finding{with(func(f *finding) { f.Direction = word("in") })}, false},
+		"no stage":             {[]finding{with(func(f *finding) { f.Stage = nil })}, false},
+		"one of two stages":    {[]finding{with(func(f *finding) { f.Stage = word("forward|queue") })}, true},
+		"one of both is wrong": {[]finding{policy, with(func(f *finding) { f.Cause = word("ttl") })}, false},
+	} {
+		e := expectation{Verdict: []string{"fault"}, Findings: c.want}
+		if got := e.named(r, []string{"cali1"}); got != c.named {
+			t.Errorf("%s: named = %v", name, got)
+		}
+	}
+	if !(expectation{Verdict: []string{"healthy"}}).alarms(r) {
+		t.Error("a fault is no alarm")
+	}
+}
+
+func TestScore(t *testing.T) {
+	t.Parallel()
+	r, err := parseReport([]byte(oneReport))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cause := "policy-drop"
+	stage, device := "forward", "pod"
+	fault := &scenario{Name: "f", Expect: expectation{Verdict: []string{"fault"}, Findings: []finding{{Cause: &cause, Stage: &stage, Device: &device}}}}
+	silent := &scenario{Name: "h", Expect: expectation{Verdict: []string{"healthy"}}}
+	of := func(s *scenario, r said) outcome {
+		return outcome{playing: playing{scenario: s}, expected: s.Expect, said: r, took: time.Second}
+	}
+	all := slices.Repeat([]outcome{of(fault, r)}, 9)
+	all = append(all, of(fault, said{Verdict: "healthy"}), of(silent, said{Verdict: "healthy"}))
+	s := count(all)
+	var text strings.Builder
+	s.write(&text)
+	if want := "scoreboard: 9/10 faults named, 0/1 false alarms\n"; text.String() != want || !s.ok() {
+		t.Errorf("%q, ok %v, want %q", text.String(), s.ok(), want)
+	}
+	if s := count(append(all, of(silent, r))); s.alarms != 1 || s.ok() {
+		t.Errorf("a false alarm: %+v", s)
+	}
+	if s := count(append(all, of(fault, said{Verdict: "healthy"}))); s.ok() {
+		t.Errorf("9 of 11: %+v", s)
+	}
+}
