@@ -68,12 +68,20 @@ func (p *play) run(ctx context.Context) (o outcome) {
 		o.pods = append(o.pods, pod.Device)
 	}
 	defer p.stopTraffic()
-	o.err = p.act(ctx, &o)
+	if err := p.act(ctx, &o); err != nil {
+		o.err = errors.Join(err, o.err)
+	}
 	return o
 }
 
 // act is what happens while the lab is up.
 func (p *play) act(ctx context.Context, o *outcome) error {
+	defer func() {
+		for _, s := range p.After {
+			_, err := p.do(context.WithoutCancel(ctx), s)
+			o.err = errors.Join(o.err, err)
+		}
+	}()
 	for _, s := range p.Prepare {
 		if _, err := p.do(ctx, s); err != nil {
 			return err

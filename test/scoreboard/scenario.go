@@ -37,6 +37,7 @@ type scenario struct {
 	Prepare  []step            `yaml:"prepare"`  // before the traffic
 	Fault    []step            `yaml:"fault"`    // while there is traffic, before the window
 	During   []step            `yaml:"during"`   // begun with the window, and ended with it
+	After    []step            `yaml:"after"`    // undoes what the lab's end does not, whatever happened
 	Real     []check           `yaml:"real"`     // by which we know that the fault hurts, or the load is there
 	Diagnose diagnose          `yaml:"diagnose"` // how tracer is asked
 	Expect   expectation       `yaml:"expect"`
@@ -150,6 +151,11 @@ func (s *scenario) validate() error {
 	}
 	if len(s.Expect.Verdict) == 0 {
 		complain("no verdict is expected")
+	}
+	for _, step := range slices.Concat(s.Prepare, s.Fault, s.During, s.After) {
+		if step.place == machine && (!s.Alone || slices.Contains(s.Where, Host)) {
+			complain("a step on the machine: only alone, in a guest")
+		}
 	}
 	if !s.healthy() && len(s.Real) == 0 {
 		complain("nothing tells whether the fault is real")

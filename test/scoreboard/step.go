@@ -15,13 +15,17 @@ import (
 	"tracer/internal/lab"
 )
 
-// step is a command and where it is given: in a node's, a pod's or the wire's namespace by bash, or to `tracer lab fault`.
+// step is a command and where it is given: in a node's, a pod's or the wire's namespace by bash, outside of all of them, or
+// to `tracer lab fault`.
 type step struct {
 	place, command string
 }
 
 // labFault is the place of a step that gives the words of `tracer lab fault`.
 const labFault = "lab fault"
+
+// machine is the place of a step outside of the lab. Only in a guest, and alone, may one change anything there.
+const machine = "machine"
 
 func (s *step) UnmarshalYAML(node *yaml.Node) error {
 	var one map[string]string
@@ -57,7 +61,10 @@ func (p *play) prepare(ctx context.Context, s step) (*exec.Cmd, lab.Namespace, e
 	}
 	if s.place == labFault {
 		words := append([]string{"lab", "fault", "--name", p.lab.Name(), "--run-dir", p.dir}, strings.Fields(command)...)
-		return exec.CommandContext(ctx, p.tracer, words...), lab.Namespace(""), nil
+		return exec.CommandContext(ctx, p.tracer, words...), "", nil
+	}
+	if s.place == machine {
+		return exec.CommandContext(ctx, "bash", "-e", "-c", command), "", nil
 	}
 	ns, err := namespace(p.lab, s.place)
 	if err != nil {
@@ -119,7 +126,7 @@ func (p *play) begin(ctx context.Context, s step) (end func() error, err error) 
 		default:
 		}
 		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-done // killed, as was wished
+		_ = <-done // killed, as was wished
 		if errors.Is(err, syscall.ESRCH) {
 			return nil
 		}
