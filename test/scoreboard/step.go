@@ -126,10 +126,9 @@ func (p *play) begin(ctx context.Context, s step) (end func() error, err error) 
 		default:
 		}
 		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = <-done // killed, as was wished
-		if errors.Is(err, syscall.ESRCH) {
-			return nil
+		if ended := <-done; ended == nil || errors.Is(err, syscall.ESRCH) {
+			return nil // by itself, just now
 		}
-		return err
+		return err // none: it was killed, as was wished
 	}, nil
 }
