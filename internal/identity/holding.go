@@ -77,7 +77,7 @@ func (s *holdings) at(address netip.Addr, at time.Duration) (id *aggregate.Ident
 
 // settle decides between several holders. Of two equal ones whose times overlap the first one's end was noticed late;
 // then the second has it as soon as that is certain. While neither has ended, nobody is named: an address is never
-// given to the wrong one.
+// given to the wrong one. Those that say the same do not contradict each other.
 func settle(list []holder, at time.Duration) *aggregate.Identity {
 	var best *holder
 	others, open := 0, 0
@@ -89,6 +89,10 @@ func settle(list []holder, at time.Duration) *aggregate.Identity {
 		switch {
 		case best == nil || h.rank > best.rank:
 			best, others, open = h, 0, 0
+		case *h.id == *best.id:
+			if h.to > best.to {
+				best = h
+			}
 		case h.sure > best.sure:
 			others++
 			if best.to == forever {
@@ -147,16 +151,18 @@ func (s *holdings) claim(address netip.Addr, h holder, proven bool, now time.Dur
 		}
 		for _, o := range old.holders {
 			switch {
-			case o.uid == h.uid && o.rank == h.rank:
-				if o.to != forever && !(proven && h.from+time.Second >= x.fresh) {
+			case o.uid == h.uid && o.rank == h.rank && o.to == forever:
+				h.from, h.sure, h.seen = min(h.from, o.from), min(h.sure, o.sure), o.seen
+				continue
+			case o.uid == h.uid && o.rank == h.rank && h.local:
+				if !(proven && h.from+time.Second >= x.fresh) {
 					return 0 // he lost it, and nothing shows that he has it again
-				}
-				if o.to == forever {
-					h.from, h.sure, h.seen = min(h.from, o.from), min(h.sure, o.sure), o.seen
 				}
 				continue
 			case o.to < now-remembered:
 				continue
+			case o.rank == h.rank && o.id.Stale && !h.id.Stale:
+				continue // what an earlier run knew gives way to what is so
 			case o.rank == h.rank && o.to == forever:
 				rivals++
 			case o.rank == h.rank && !proven && o.to <= now:

@@ -82,6 +82,34 @@ func TestHoldings(t *testing.T) {
 			h.changed(anAddress, 3*s)
 			h.claim(anAddress, named("a", pod, 3*s, 4*s), true, 5*s) // its container began again
 		}, map[time.Duration]string{4 * s: "a"}},
+		{"taken from a Service and given back", func(h *holdings) {
+			h.claim(anAddress, named("a", endpoint, 0, 0), false, 0)
+			h.release(anAddress, "a", endpoint, 3*s)
+			h.claim(anAddress, named("a", endpoint, 2*s, 6*s), false, 6*s)
+			h.claim(anAddress, named("a", endpoint, 3*s, 8*s), false, 8*s) // and told once more
+		}, map[time.Duration]string{2 * s: "a", 3 * s: "a", 9 * s: "a"}},
+		{"given back after another one had it", func(h *holdings) {
+			h.claim(anAddress, named("a", endpoint, 0, 0), false, 0)
+			h.release(anAddress, "a", endpoint, 3*s)
+			h.claim(anAddress, named("b", endpoint, 3*s, 4*s), false, 4*s)
+			h.release(anAddress, "b", endpoint, 6*s)
+			h.claim(anAddress, named("a", endpoint, 2*s, 8*s), false, 8*s)
+		}, map[time.Duration]string{2 * s: "a", 5 * s: "b", 6 * s: "a", 9 * s: "a"}},
+		{"two that say the same", func(h *holdings) {
+			h.claim(anAddress, named("a", host, 0, 0), true, 0)
+			same := named("a", host, 2*s, 3*s)
+			same.uid = "another"
+			h.claim(anAddress, same, true, 3*s)
+			h.release(anAddress, "a", host, 5*s)
+		}, map[time.Duration]string{1 * s: "a", 4 * s: "a", 6 * s: "a"}},
+		{"what was kept gives way to what is told", func(h *holdings) {
+			kept := named("a", pod, 0, 0)
+			kept.id.Stale = true
+			h.claim(anAddress, kept, true, 0)
+			if n := h.claim(anAddress, named("b", pod, 2*s, 2*s), true, 3*s); n != 0 {
+				t.Errorf("%d rivals of the only one that is told", n)
+			}
+		}, map[time.Duration]string{1 * s: "", 2 * s: "b", 9 * s: "b"}},
 		{"a device that came before the pod was known", func(h *holdings) {
 			h.changed(anAddress, 3*s)
 			h.claim(anAddress, named("a", pod, 1*s, 2*s), true, 5*s)

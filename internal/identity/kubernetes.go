@@ -35,7 +35,9 @@ const (
 	// keepEvery is how often what is known is written down, and old holders are forgotten.
 	keepEvery = 30 * time.Second
 
-	hostUID = "host"
+	// Who claims a node's address: pods, by what they say of their node, and pods of the node that are behind Services.
+	hostUID       = "host"
+	hostBehindUID = "host behind a Service"
 )
 
 // Scope says whose pods are known.
@@ -70,6 +72,7 @@ type Kubernetes struct {
 	pods, services, slices watcher
 	hostPods               map[netip.Addr]int    // pods on the node of that address; by the pods' watcher alone
 	backends               map[claimKey][]string // by the slices' watcher alone
+	behind                 map[netip.Addr]int    // backends of that address; by the slices' watcher alone
 	warned                 bool
 
 	mu      sync.Mutex // guards strings
@@ -97,7 +100,8 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 		return nil, fmt.Errorf("identity scope %q: choose node or cluster", o.Scope)
 	}
 	k := &Kubernetes{
-		options: o, log: o.Log, hostPods: map[netip.Addr]int{}, backends: map[claimKey][]string{}, strings: map[string]string{},
+		options: o, log: o.Log, hostPods: map[netip.Addr]int{}, backends: map[claimKey][]string{}, behind: map[netip.Addr]int{},
+		strings: map[string]string{},
 	}
 	transport, err := httpClient(o.Config)
 	if err != nil {

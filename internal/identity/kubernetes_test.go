@@ -325,48 +325,6 @@ func TestConcurrentLookups(t *testing.T) {
 	readers.Wait()
 }
 
-func TestKept(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	with := func(o *KubernetesOptions) { o.StateDir = dir }
-	k, _ := source(t, with)
-	tell(t, &k.pods, aPod("web", "node1", "10.244.1.2"), aPod("gone", "node1", "10.244.1.3"))
-	tell(t, &k.services, aService("api", "10.96.0.10"))
-	tell(t, &k.slices, aSlice("api", "api-1", "node2", "10.244.2.2"))
-
-	next, clock := source(t, with)
-	if !next.Status().Stale {
-		t.Error("what an earlier run knew is not stale")
-	}
-	for address, want := range map[string]aggregate.Identity{
-		"10.244.1.2": {Namespace: "shop", Pod: "web", Workload: "web", Node: "node1", Stale: true},
-		"10.96.0.10": {Namespace: "shop", Service: "api", Stale: true},
-		"10.244.2.2": {Namespace: "shop", Pod: "api-1", Workload: "api", Node: "node2", Stale: true},
-	} {
-		if got := clock.lookup(next, address); got != want {
-			t.Errorf("%s is %+v, want %+v", address, got, want)
-		}
-	}
-	// Then the API server answers: one pod is still there, of the other's address nobody knows.
-	tell(t, &next.pods, aPod("web", "node1", "10.244.1.2"))
-	tell(t, &next.services, aService("api", "10.96.0.10"))
-	tell(t, &next.slices, aSlice("api", "api-1", "node2", "10.244.2.2"))
-	if s := next.Status(); s.Stale {
-		t.Error("still stale")
-	}
-	if got := clock.lookup(next, "10.244.1.2"); got.Stale || got.Pod != "web" {
-		t.Errorf("web is %+v", got)
-	}
-	if got := clock.lookup(next, "10.244.1.3").Workload; got != "_unknown" {
-		t.Errorf("the pod that is gone is %q", got)
-	}
-
-	other, clock := source(t, func(o *KubernetesOptions) { o.StateDir, o.Node = dir, "node2" })
-	if got := clock.lookup(other, "10.244.1.2").Workload; got != "_unknown" {
-		t.Errorf("another node takes it for %q", got)
-	}
-}
-
 func TestKubernetesLookupDoesNotAllocate(t *testing.T) {
 	k, clock := source(t, nil)
 	tell(t, &k.pods, aPod("web", "node1", "10.244.1.2"))

@@ -136,6 +136,9 @@ func (k *Kubernetes) sliceChanged(before, now fact, _ runtime.Object) {
 				delete(same, b.claimKey)
 				continue
 			}
+			if len(k.backends[b.claimKey]) == 0 {
+				k.behind[b.address]++
+			}
 			// The new one first: what stays is at no time released.
 			k.backends[b.claimKey] = append(k.backends[b.claimKey], s.service)
 			k.claimBackend(s.Namespace, b, at)
@@ -153,7 +156,10 @@ func (k *Kubernetes) sliceChanged(before, now fact, _ runtime.Object) {
 		}
 		delete(k.backends, key)
 		k.holdings.release(b.address, b.uid, endpoint, at)
-		k.holdings.release(b.address, b.uid, host, at)
+		if k.behind[b.address]--; k.behind[b.address] == 0 {
+			delete(k.behind, b.address)
+			k.holdings.release(b.address, hostBehindUID, host, at)
+		}
 	}
 }
 
@@ -163,10 +169,10 @@ func (k *Kubernetes) claimBackend(namespace string, b backend, at time.Duration)
 	if !slices.ContainsFunc(services, func(s string) bool { return s != services[0] }) {
 		id.Workload = services[0] // else no Service's name is the workload's
 	}
-	rank := endpoint
+	h := holder{uid: b.uid, rank: endpoint, id: id, from: k.since(&k.slices, at), sure: at}
 	if k.isNode(b.address) {
-		// A pod in its node's network namespace: the address is the whole node's.
-		rank, id = host, &aggregate.Identity{Workload: nodeWorkload, Node: b.node}
+		// A pod in its node's network namespace: the address is the whole node's, of which it may be one of many.
+		h.uid, h.rank, h.id = hostBehindUID, host, &aggregate.Identity{Workload: nodeWorkload, Node: b.node}
 	}
-	k.holdings.claim(b.address, holder{uid: b.uid, rank: rank, id: id, from: k.since(&k.slices, at), sure: at}, false, at)
+	k.holdings.claim(b.address, h, false, at)
 }
