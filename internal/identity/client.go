@@ -96,9 +96,9 @@ func (r resource) client(config *rest.Config, transport *http.Client) (*rest.RES
 }
 
 // httpClient is one for all kinds, so that they share a connection.
-func httpClient(config *rest.Config) (*http.Client, error) {
+func httpClient(config *rest.Config, within time.Duration) (*http.Client, error) {
 	config = rest.CopyConfig(config)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return impatient{next, answerWithin} })
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return impatient{next, within} })
 	return rest.HTTPClientFor(config)
 }
 

@@ -103,7 +103,7 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 		options: o, log: o.Log, hostPods: map[netip.Addr]int{}, backends: map[claimKey][]string{}, behind: map[netip.Addr]int{},
 		strings: map[string]string{},
 	}
-	transport, err := httpClient(o.Config)
+	transport, err := httpClient(o.Config, answerWithin)
 	if err != nil {
 		return nil, fmt.Errorf("prepare to ask the API server: %w", err)
 	}

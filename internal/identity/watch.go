@@ -99,6 +99,7 @@ func (w *watcher) list(ctx context.Context, options metav1.ListOptions) (runtime
 	if err != nil {
 		return nil, w.report(ctx, "list", err)
 	}
+	w.recovered("list")
 	return list, nil
 }
 
@@ -108,6 +109,7 @@ func (w *watcher) watch(ctx context.Context, options metav1.ListOptions) (watch.
 	if err != nil {
 		return nil, w.report(ctx, "watch", err)
 	}
+	w.recovered("watch")
 	return i, nil
 }
 
@@ -133,6 +135,14 @@ func (w *watcher) report(ctx context.Context, verb string, err error) error {
 		w.log.Warn("names of "+w.name+" are not up to date; trying again", "err", text)
 	}
 	return err
+}
+
+// recovered logs that a request succeeds of which it was logged that it failed.
+func (w *watcher) recovered(verb string) {
+	if w.told[verb] != "" {
+		delete(w.told, verb)
+		w.log.Info("the API server answers again", "to", verb+" "+w.name)
+	}
 }
 
 // advise says what to do about an error.
@@ -215,7 +225,6 @@ func (w *watcher) Replace(list []any, _ string) error {
 	for _, o := range list {
 		w.set(o.(fact))
 	}
-	clear(w.told)
 	w.synced.Store(true)
 	w.replaced()
 	return nil

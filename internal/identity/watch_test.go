@@ -2,9 +2,11 @@ package identity
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 )
 
@@ -46,14 +49,72 @@ func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, message
 	})
 }
 
-// run has a source talk to a server, until what it logs has all of want.
+// answer is what a server says that has one pod, and knows no streaming lists.
+func answer(t *testing.T, w http.ResponseWriter, r *http.Request) {
+	t.Helper()
+	switch query := r.URL.Query(); {
+	case query.Get("sendInitialEvents") == "true":
+		refuse(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden")
+	case query.Get("watch") == "true":
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	default:
+		var pods []string
+		if strings.HasSuffix(r.URL.Path, "/pods") {
+			pods = []string{"web"}
+		}
+		w.Header().Set("Content-Type", "application/vnd.kubernetes.protobuf")
+		_, _ = w.Write(encodeList(t, pods...))
+	}
+}
+
+// encodeError is a watch's event that ends it, behind its length.
+func encodeError(t *testing.T, code int32, reason metav1.StatusReason) []byte {
+	t.Helper()
+	wrap := func(version, kind string, object interface{ Marshal() ([]byte, error) }) []byte {
+		raw, err := object.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		unknown := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: version, Kind: kind}, Raw: raw}
+		data, err := unknown.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(listMagic[:], data...)
+	}
+	status := wrap("v1", "Status", &metav1.Status{Status: metav1.StatusFailure, Reason: reason, Code: code})
+	event, err := (&metav1.WatchEvent{Type: "ERROR", Object: runtime.RawExtension{Raw: status}}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(event))), event...)
+}
+
+// awaitStatus waits until the names stand as wanted.
+func awaitStatus(t *testing.T, k *Kubernetes, what string, done func(KubernetesStatus) bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !done(k.Status()); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not until now: %s; the status is %+v", what, k.Status())
+		}
+	}
+}
+
+// runAgainst has a source talk to a server, until what it logs has all of want.
 func runAgainst(t *testing.T, handle http.HandlerFunc, want ...string) *Kubernetes {
 	t.Helper()
 	server := httptest.NewServer(handle)
 	t.Cleanup(server.Close)
+	t.Cleanup(server.CloseClientConnections) // before it closes, so that no request is waited for
+	return runWith(t, server.URL, want...)
+}
+
+func runWith(t *testing.T, url string, want ...string) *Kubernetes {
+	t.Helper()
 	var log buffer
 	k, err := NewKubernetes(KubernetesOptions{
-		Config: &rest.Config{Host: server.URL}, Node: "node1", Clock: func() time.Duration { return time.Hour },
+		Config: &rest.Config{Host: url}, Node: "node1", Clock: func() time.Duration { return time.Hour },
 		Log: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil {
@@ -64,7 +125,6 @@ func runAgainst(t *testing.T, handle http.HandlerFunc, want ...string) *Kubernet
 	go func() { ended <- k.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
-		server.CloseClientConnections()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
@@ -99,6 +159,7 @@ func TestRefusals(t *testing.T) {
 		}},
 		{http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized", []string{"renew the kubeconfig"}},
 		{http.StatusNotFound, metav1.StatusReasonNotFound, "not found", []string{"a Kubernetes API server?"}},
+		{http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "slow down", []string{"the API server is busy"}},
 		{http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcd is away", []string{"etcd is away"}},
 	} {
 		t.Run(string(test.reason), func(t *testing.T) {
@@ -112,30 +173,97 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestForbiddenWatch: whoever may list and not watch has names, that are not up to date for long.
+func TestForbiddenWatch(t *testing.T) {
+	t.Parallel()
+	k := runAgainst(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("watch") == "true" {
+			refuse(w, http.StatusForbidden, metav1.StatusReasonForbidden, `User "x" cannot watch resource`)
+			return
+		}
+		answer(t, w, r)
+	}, "cannot watch resource", `{apiGroups: [""], resources: [pods], verbs: [list, watch]}`)
+	awaitStatus(t, k, "the pods are listed", func(s KubernetesStatus) bool { return s.Synced["pods"] && s.Errors["pods"] > 0 })
+}
+
+// TestBusy: the server asks to come back later, and then answers.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int64
+	handle := func(w http.ResponseWriter, r *http.Request) {
+		if n := requests.Add(1); n <= 6 {
+			if n%2 == 0 {
+				w.Header().Set("Retry-After", "1")
+			}
+			refuse(w, http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "slow down")
+			return
+		}
+		answer(t, w, r)
+	}
+	k := runAgainst(t, handle, "the API server is busy", "the API server answers again")
+	awaitStatus(t, k, "all is listed", func(s KubernetesStatus) bool {
+		return s.Synced["pods"] && s.Synced["services"] && s.Synced["endpointslices"]
+	})
+	if n := requests.Load(); n > 40 {
+		t.Errorf("%d requests to a busy server", n)
+	}
+}
+
+// TestExpiredWatch: a watch ends because its version is too old, as servers say it in the midst of a stream.
+func TestExpiredWatch(t *testing.T) {
+	t.Parallel()
+	var lists atomic.Int64
+	handle := func(w http.ResponseWriter, r *http.Request) {
+		pods := strings.HasSuffix(r.URL.Path, "/pods")
+		switch query := r.URL.Query(); {
+		case pods && query.Get("watch") != "true":
+			lists.Add(1)
+		case pods && query.Get("sendInitialEvents") == "" && lists.Load() == 1:
+			w.Header().Set("Content-Type", "application/vnd.kubernetes.protobuf;stream=watch")
+			_, _ = w.Write(encodeError(t, http.StatusGone, metav1.StatusReasonExpired))
+			return
+		}
+		answer(t, w, r)
+	}
+	k := runAgainst(t, handle)
+	for end := time.Now().Add(20 * time.Second); lists.Load() < 2; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d lists", lists.Load())
+		}
+	}
+	awaitStatus(t, k, "no error is counted", func(s KubernetesStatus) bool { return s.Synced["pods"] && s.Errors["pods"] == 0 })
+}
+
+// TestUnreachable: nobody listens at the address that the kubeconfig has, or somebody else does.
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	stranger := httptest.NewTLSServer(http.NotFoundHandler())
+	stranger.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer stranger.Close()
+	for url, want := range map[string]string{closed.URL: "connection refused", stranger.URL: "certificate signed by unknown authority"} {
+		k := runWith(t, url, want, "names stay as they were last known")
+		if s := k.Status(); s.Synced["pods"] || s.Errors["pods"]+s.Errors["services"]+s.Errors["endpointslices"] == 0 {
+			t.Errorf("%s: status is %+v", want, s)
+		}
+	}
+}
+
 // TestListIsTriedAgain: the server sends a list whose version is too old for its own watch, and then a newer one.
 func TestListIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	var lists, watches atomic.Int64
 	handle := func(w http.ResponseWriter, r *http.Request) {
-		query := r.URL.Query()
-		switch {
-		case query.Get("sendInitialEvents") == "true": // as a server that knows no streaming lists
-			refuse(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden")
-		case query.Get("watch") == "true":
-			if strings.HasSuffix(r.URL.Path, "/pods") && watches.Add(1) == 1 {
+		if query := r.URL.Query(); strings.HasSuffix(r.URL.Path, "/pods") && query.Get("sendInitialEvents") == "" {
+			if query.Get("watch") != "true" {
+				lists.Add(1)
+			} else if watches.Add(1) == 1 {
 				refuse(w, http.StatusGone, metav1.StatusReasonExpired, "too old resource version")
 				return
 			}
-			w.(http.Flusher).Flush()
-			<-r.Context().Done()
-		case strings.HasSuffix(r.URL.Path, "/pods"):
-			lists.Add(1)
-			w.Header().Set("Content-Type", "application/vnd.kubernetes.protobuf")
-			_, _ = w.Write(encodeList(t, "web"))
-		default:
-			w.Header().Set("Content-Type", "application/vnd.kubernetes.protobuf")
-			_, _ = w.Write(encodeList(t))
 		}
+		answer(t, w, r)
 	}
 	k := runAgainst(t, handle)
 	for end := time.Now().Add(20 * time.Second); lists.Load() < 2 || watches.Load() < 2; time.Sleep(20 * time.Millisecond) {
@@ -152,13 +280,21 @@ func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer silent.Close()
-	client := http.Client{Transport: impatient{next: http.DefaultTransport, within: 50 * time.Millisecond}}
-	_, err := client.Get(silent.URL)
+	config := &rest.Config{Host: silent.URL}
+	transport, err := httpClient(config, 50*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods, err := podResource().client(config, transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = pods.Get().Resource("pods").Stream(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "no answer from 127.0.0.1") {
 		t.Errorf("the error is %v", err)
 	}
 	// One that has begun to answer may take its time.
-	client.Transport = impatient{next: http.DefaultTransport, within: time.Second}
+	client := http.Client{Transport: impatient{next: http.DefaultTransport, within: time.Second}}
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.(http.Flusher).Flush()
 		time.Sleep(1200 * time.Millisecond)
