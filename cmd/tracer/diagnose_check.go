@@ -34,10 +34,9 @@ func checkNode(ctx context.Context, runDir string, now func() time.Time, out io.
 	ctx, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
 	held, err := askHeld(ctx, runDir)
-	code, line := checkUnknown, ""
+	code, line := checkUnknown, "no tracer agent runs here"
 	switch {
 	case errors.Is(err, export.ErrNoAgent):
-		line = "no tracer agent runs here"
 	case errors.Is(err, context.DeadlineExceeded):
 		line = "the tracer agent does not answer in time"
 	case err != nil:

@@ -249,7 +249,7 @@ func TestTopRefuses(t *testing.T) {
 		"top --once -o yaml":            "choose table or json",
 		"top --once --interval 1ms":     "between",
 		"top --once --limit -1":         "negative",
-		"top --once --sort jitter":         "choose pain",
+		"top --once --sort jitter":      "choose pain",
 		"top --once --by cow":           "choose pair",
 		"top --once --filter p99>10":    "      ^",
 		"top --once --devices nothing*": "nothing*",

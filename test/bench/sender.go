@@ -72,7 +72,7 @@ func (s *sender) send(ctx context.Context, watch time.Duration) error {
 		err = s.answer.Decode(&s.sent)
 	}
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // asked to end
+		return nil // asked to end
 	}
 	if err != nil {
 		return fmt.Errorf("have packets sent: %w", err)
