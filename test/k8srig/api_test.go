@@ -44,6 +44,7 @@ func TestAPI(t *testing.T) {
 	s := &apiSuite{cluster: c, client: client, binary: binary}
 	t.Run("reuse", s.reuse)
 	t.Run("variants", s.variants)
+	t.Run("installed", s.installed)
 	t.Run("rights", s.rights)
 	t.Run("restart", s.restart)
 	t.Run("memory", s.memory)

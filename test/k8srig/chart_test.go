@@ -41,7 +41,8 @@ func TestManifest(t *testing.T) {
 	}
 }
 
-// podMonitor stands for the kind that the Prometheus operator brings.
+// podMonitor stands for the kind that the Prometheus operator brings: its fields as far as the chart has them, so that
+// the API server refuses what the real one would.
 const podMonitor = `
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -54,7 +55,35 @@ spec:
     - name: v1
       served: true
       storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+      schema:
+        openAPIV3Schema:
+          type: object
+          required: [spec]
+          properties:
+            spec:
+              type: object
+              required: [selector, podMetricsEndpoints]
+              properties:
+                selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
+                podMetricsEndpoints:
+                  type: array
+                  items:
+                    type: object
+                    properties:
+                      port: {type: string}
+                      interval: {type: string, pattern: '^([0-9]+(ms|s|m|h))+$'}
+                      scheme: {type: string, enum: [http, https]}
+                      tlsConfig: {type: object, properties: {insecureSkipVerify: {type: boolean}, serverName: {type: string}}}
+                      basicAuth:
+                        type: object
+                        properties:
+                          username: &key {type: object, required: [key], properties: {name: {type: string}, key: {type: string}}}
+                          password: *key
+                      relabelings:
+                        type: array
+                        items:
+                          type: object
+                          properties: {sourceLabels: {type: array, items: {type: string}}, targetLabel: {type: string}}
 `
 
 // variants asks the API server whether it would take what the chart makes, with every option.
@@ -76,6 +105,7 @@ func (s *apiSuite) variants(t *testing.T) {
 		"server":    {"--set", "apiServer.host=10.0.0.1,apiServer.port=443"},
 		"TLS":       {"--set", "webConfigSecret=tracer-web"},
 		"monitor":   {"--set", "podMonitor.enabled=true,podMonitor.labels.team=net,webConfigSecret=w,podMonitor.tlsConfig.insecureSkipVerify=true"},
+		"password":  {"--set", "podMonitor.enabled=true,webConfigSecret=w,podMonitor.scheme=http,podMonitor.basicAuth.username.name=s,podMonitor.basicAuth.username.key=u"},
 		"scheduled": {"--set-json", `affinity={"nodeAffinity":{}}`, "--set", "podLabels.a=b,podAnnotations.c=d,extraArgs={--max-series=10,--classic-histograms},imagePullSecrets[0].name=x"},
 	} {
 		// In a namespace that exists: a dry run makes none.
@@ -90,4 +120,35 @@ func (s *apiSuite) variants(t *testing.T) {
 	if _, err := s.cluster.KubectlInput(render(t), "apply", "--dry-run=client", "-f", "-"); err != nil {
 		t.Error(err)
 	}
+}
+
+// installed has helm install the chart and change it. The namespace is helm's, and stays.
+func (s *apiSuite) installed(t *testing.T) {
+	helm := func(args ...string) string {
+		t.Helper()
+		args = append([]string{"helm", "--kubeconfig", s.cluster.Kubeconfig(Admin), "--namespace", "helmed"}, args...)
+		cmd := exec.Command(tools(t).Kubernetes, args...)
+		dir := t.TempDir()
+		cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+dir, "HELM_CONFIG_HOME="+dir, "HELM_DATA_HOME="+dir)
+		out, err := output(cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if notes := helm("install", "helmed", chartDir, "--create-namespace"); !strings.Contains(notes, "kubectl label namespace helmed") {
+		t.Errorf("the notes do not say how to allow host network:\n%s", notes)
+	}
+	for _, change := range []string{"podLabels.a=b", "podLabels.a=c"} {
+		helm("upgrade", "helmed", chartDir, "--set", change)
+		ending, err := s.cluster.Kubectl("get", "namespace", "helmed", "-o", "jsonpath={.metadata.deletionTimestamp}")
+		if err != nil || ending != "" {
+			t.Fatalf("the namespace goes away with an upgrade at %q: %v", ending, err)
+		}
+	}
+	label, err := s.cluster.Kubectl("-n", "helmed", "get", "daemonset", "helmed", "-o", "jsonpath={.spec.template.metadata.labels.a}")
+	if err != nil || label != "c" {
+		t.Errorf("the DaemonSet's pods are labelled %q: %v", label, err)
+	}
+	helm("uninstall", "helmed")
 }
