@@ -20,7 +20,7 @@ var ownDirs = [...]string{"/run", "/var/lib/kubelet", "/var/lib/cni", "/var/lib/
 
 // RunNode is a node's first process. It returns when one of the node's programs ends.
 func RunNode(args []string) error {
-	kubernetes, debian, dir, name, images := args[0], args[1], args[2], args[3], args[4:]
+	kubernetes, dir, name, address, images := args[0], args[1], args[2], args[3], args[4:]
 	if err := prepareMachine(dir, name); err != nil {
 		return fmt.Errorf("prepare the node: %w", err)
 	}
@@ -46,7 +46,7 @@ func RunNode(args []string) error {
 	for program, flags := range map[string][]string{
 		"kubelet": {"--config=" + filepath.Join(dir, "kubelet.yaml"), "--kubeconfig=" + filepath.Join(dir, "kubelet.kubeconfig"),
 			"--root-dir=" + filepath.Join(dir, "kubelet"), "--cert-dir=" + filepath.Join(dir, "kubelet-pki"),
-			"--hostname-override=" + name, "--node-ip=" + addressOf(dir)},
+			"--hostname-override=" + name, "--node-ip=" + address},
 		"kube-proxy": {"--config=" + filepath.Join(dir, "kube-proxy.yaml")},
 	} {
 		p, err := Start(program, dir, exec.Command(kubernetes, append([]string{program}, flags...)...))
@@ -55,24 +55,12 @@ func RunNode(args []string) error {
 		}
 		programs = append(programs, p)
 	}
-	_ = debian
 	ended := make(chan *Process)
 	for _, p := range programs {
 		go func() { <-p.done; ended <- p }()
 	}
 	p := <-ended
 	return fmt.Errorf("%s ended: %v\n%s", p.Name, p.err, p.tail())
-}
-
-// addressOf is the node's address, from the kubelet's configuration.
-func addressOf(dir string) string {
-	data, _ := os.ReadFile(filepath.Join(dir, "kubelet.yaml"))
-	for line := range strings.Lines(string(data)) {
-		if address, ok := strings.CutPrefix(strings.TrimSpace(line), "address: "); ok {
-			return address
-		}
-	}
-	return ""
 }
 
 // prepareMachine makes the namespaces look like a machine.

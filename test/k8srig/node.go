@@ -45,10 +45,14 @@ func StartNode(ctx context.Context, c *ControlPlane, name string, number, nodes 
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, append([]string{nodeArgument, c.tools.Kubernetes, c.tools.Debian, n.dir, name}, images...)...)
+	libraries, err := filepath.Glob(filepath.Join(c.tools.Debian, "usr/lib/*-linux-gnu"))
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, append([]string{nodeArgument, c.tools.Kubernetes, n.dir, name, n.Address}, images...)...)
 	cmd.Env = append(os.Environ(), inside+"=node",
 		"PATH="+filepath.Join(c.tools.Debian, "usr/bin")+":"+filepath.Join(c.tools.Debian, "usr/sbin")+":"+os.Getenv("PATH")+":/usr/sbin:/sbin",
-		"LD_LIBRARY_PATH="+filepath.Join(c.tools.Debian, "usr/lib/x86_64-linux-gnu"))
+		"LD_LIBRARY_PATH="+strings.Join(libraries, ":"))
 	cmd.SysProcAttr = &unix.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 	}
