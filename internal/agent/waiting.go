@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -74,17 +75,17 @@ func (q *queue) pop() { q.head++ }
 
 // pass takes records, and hands on those that have waited long enough: in one batch, valid during the call.
 func (w *waiting) pass(batch []record.Record, now time.Duration, next func([]record.Record)) {
-	if w.learner == nil {
-		next(batch)
-		return
-	}
-	w.ready = w.ready[:0]
 	w.mu.Lock()
 	w.follow()
 	for i := range batch {
 		w.tell(&batch[i])
 	}
 	w.mu.Unlock()
+	if w.learner == nil {
+		next(batch)
+		return
+	}
+	w.ready = w.ready[:0]
 	w.unnamed.records = w.again(now)
 	for i := range batch {
 		if w.settled.len() >= maxWaiting {
@@ -173,7 +174,7 @@ func (w *waiting) tell(r *record.Record) {
 			w.behind = map[netip.Addr]int{}
 		}
 		w.behind[address] = ifindex
-		if appeared != 0 {
+		if appeared != 0 && w.learner != nil {
 			w.learner.Changed(address, appeared)
 		}
 	})
@@ -189,17 +190,22 @@ func (w *waiting) follow() {
 	for address, ifindex := range w.behind {
 		if _, there := now.appeared[ifindex]; !there {
 			delete(w.behind, address)
-			w.learner.Changed(address, now.since)
+			if w.learner != nil {
+				w.learner.Changed(address, now.since)
+			}
 		}
 	}
 }
 
-// localPods are the devices of this node's pods, by address, as far as packets have shown them.
+// localPods are the devices of this node's pods, by address, as far as packets have shown them: of those that the learner
+// knows, or of all where there is none.
 func (w *waiting) localPods() map[netip.Addr]int {
-	found := map[netip.Addr]int{}
 	if w.learner == nil {
-		return found
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return maps.Clone(w.behind)
 	}
+	found := map[netip.Addr]int{}
 	pods := w.learner.LocalPods()
 	w.mu.Lock()
 	defer w.mu.Unlock()
