@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 ARCHES := amd64 arm64
 # What runs on other kernels as well, and of that what is the same on all of them or is proven there by test/truth.
 GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
-GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSlowest|TestSampled|TestFloodOfFlows|TestSplit|TestSoftwareSegmentation|TestByHand|TestTop|TestRemoteLoss|TestReceivers|TestAgent|TestRefuses|TestUnprivileged
+GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSlowest|TestSampled|TestFloodOfFlows|TestSplit|TestSoftwareSegmentation|TestByHand|TestTop|TestRemoteLoss|TestReceivers|TestAgent|TestRefuses|TestUnprivileged|TestPlugin
 
 BUILD_FLAGS := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 TOOL := go tool -modfile=tools/go.mod
