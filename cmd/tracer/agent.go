@@ -59,6 +59,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 		return fmt.Errorf("--max-series %d: give at least 1", f.collector.MaxSeries)
 	}
 	agent.SaveMemory()
+	f.unwatched = true
 	n, err := f.start()
 	if err != nil {
 		return err

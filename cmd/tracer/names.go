@@ -100,7 +100,7 @@ func (f *agentFlags) start() (*node, error) {
 	}
 	a, err := agent.Start(agent.Options{
 		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: k, Learner: k, Limits: f.limits, ExpectQdisc: expected,
-		StateDir: f.stateDir,
+		StateDir: f.stateDir, LogFindings: f.unwatched,
 	})
 	if err != nil {
 		return nil, err

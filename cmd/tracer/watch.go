@@ -24,6 +24,7 @@ type watchFlags struct {
 	limits       governor.Limits
 	expect       expectFlag // of those that diagnose
 	stateDir     string     // of the agent; "" for those that watch for a while
+	unwatched    bool       // nobody looks at what it finds: it says so in its log
 }
 
 func (f *watchFlags) add(cmd *cobra.Command) {
@@ -77,7 +78,7 @@ func (f *watchFlags) start() (*node, error) {
 	}
 	a, err := agent.Start(agent.Options{
 		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: table, Limits: f.limits, ExpectQdisc: expected,
-		StateDir: f.stateDir,
+		StateDir: f.stateDir, LogFindings: f.unwatched,
 	})
 	if err != nil {
 		return nil, err

@@ -43,6 +43,8 @@ type Options struct {
 	// StateDir is where what is usual is kept for the next start; "" for nowhere.
 	StateDir string
 	Log      *slog.Logger
+	// LogFindings has a line of log when one begins and when it ends: for an agent that nobody looks at.
+	LogFindings bool
 }
 
 // Agent traces until it is closed.

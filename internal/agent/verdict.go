@@ -75,8 +75,11 @@ func (a *Agent) judgeSince(now, from, learnFrom Moment) {
 	}
 }
 
-// tell writes a line of log for each.
+// tell writes a line of log for each, if it is to.
 func (a *Agent) tell(what string, list []diagnose.Holding, now time.Time) {
+	if !a.options.LogFindings {
+		return
+	}
 	for i := range list {
 		f := &list[i].Finding
 		write := a.options.Log.Info

@@ -56,7 +56,9 @@ lines:
 func TestFindings(t *testing.T) {
 	t.Parallel()
 	var log logged
-	c := newCluster(t, load.Config{Rate: 50, Size: 90}, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	c := newCluster(t, load.Config{Rate: 50, Size: 90}, func(o *Options) {
+		o.Log, o.LogFindings = slog.New(slog.NewTextHandler(&log, nil)), true
+	})
 	node := c.lab.Nodes()[0]
 	web := c.lab.Pods()[0]
 	if web.Name != lab.Web {
