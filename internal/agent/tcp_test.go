@@ -82,7 +82,7 @@ func TestRemoteDelay(t *testing.T) {
 	api, _ := c.lab.Pod(lab.API)
 	serve(t, api, 7001, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 	from := c.now(0)
-	for range 5 {
+	for opened, tries := 0, 20; opened < 5 && tries > 0; tries-- {
 		conn, err := dial(t, web, api, 7001)
 		if err != nil {
 			continue // its SYN, or the answer, was among those that the full queue drops
@@ -91,6 +91,7 @@ func TestRemoteDelay(t *testing.T) {
 			_, _ = io.ReadFull(conn, make([]byte, 1))
 		}
 		conn.Close()
+		opened++
 	}
 	c.eventually(20*time.Second, "round trips that open connections", func() (bool, string) {
 		opening := connections(c.now(0).Snapshot.Since(from.Snapshot)).Opening
