@@ -11,7 +11,7 @@ import (
 )
 
 // busy is the window of a node with 10,000 flows, each of a pair of its own as far as pairs are kept apart, of which a
-// tenth lose packets in five ways, with a slow queue besides.
+// tenth lose packets in five ways, with a slow queue besides. All are of TCP, whose other direction came in.
 func busy() Input {
 	const flows = 10000
 	s := &aggregate.Snapshot{Window: 15 * time.Second, Records: 1e6}
@@ -26,6 +26,8 @@ func busy() Input {
 	}
 	all := make([]aggregate.StageDelay, len(places))
 	drops := make([]aggregate.DropCount, len(reasons))
+	tcp := &aggregate.TCP{Segments: 100, Delivered: 100}
+	tcp.RTT.Observe(1e-3, 100)
 	for i := range flows {
 		s.Flows = append(s.Flows, aggregate.Flow{Packets: 100})
 		if i >= aggregate.DefaultMaxPairs {
@@ -33,7 +35,7 @@ func busy() Input {
 		}
 		p := aggregate.Pair{PairKey: aggregate.PairKey{
 			SrcNamespace: "default", SrcWorkload: fmt.Sprintf("web-%d", i), DstNamespace: "default", DstWorkload: "api", Direction: journey.Out,
-		}, Packets: 100}
+		}, Packets: 100, TCP: tcp}
 		for j, at := range places {
 			st := aggregate.StageDelay{StageKey: at}
 			for k := range 30 {

@@ -30,8 +30,9 @@ const (
 // remoteCauses are what connections suffer beyond this node: on the wire, or at their other ends.
 func remoteCauses(w *window) []Finding {
 	var found []Finding
-	for _, find := range []func(*window) *Finding{remoteDelays, remoteLosses} {
-		if f := find(w); f != nil {
+	pairs := w.connected()
+	for _, find := range []func(*window, []connected) *Finding{remoteDelays, remoteLosses} {
+		if f := find(w, pairs); f != nil {
 			found = append(found, *f)
 		}
 	}
@@ -48,6 +49,10 @@ type connected struct {
 // not known: its round trips may be long, and its losses many.
 func (w *window) connected() []connected {
 	var out []connected
+	byKey := make(map[aggregate.PairKey]*aggregate.Pair, len(w.Snapshot.Pairs))
+	for i := range w.Snapshot.Pairs {
+		byKey[w.Snapshot.Pairs[i].PairKey] = &w.Snapshot.Pairs[i]
+	}
 	for i := range w.Snapshot.Pairs {
 		p := &w.Snapshot.Pairs[i]
 		if p.TCP == nil || p.Packets == 0 || p.Direction != journey.Out || !inCluster(p.DstNamespace, p.DstWorkload) {
@@ -56,11 +61,7 @@ func (w *window) connected() []connected {
 		back := p.PairKey
 		back.SrcNamespace, back.SrcWorkload, back.DstNamespace, back.DstWorkload = p.DstNamespace, p.DstWorkload, p.SrcNamespace, p.SrcWorkload
 		back.Direction = journey.In
-		c := connected{Pair: p}
-		if j := slices.IndexFunc(w.Snapshot.Pairs, func(q aggregate.Pair) bool { return q.PairKey == back }); j >= 0 {
-			c.back = &w.Snapshot.Pairs[j]
-		}
-		out = append(out, c)
+		out = append(out, connected{Pair: p, back: byKey[back]})
 	}
 	return out
 }
@@ -100,7 +101,7 @@ func (c *connected) lost() (n uint64) {
 }
 
 // remoteDelays are round trips that take longer than this node and a delayed acknowledgement explain.
-func remoteDelays(w *window) *Finding {
+func remoteDelays(w *window, pairs []connected) *Finding {
 	type slowPair struct {
 		connected
 		rtt                       *hist.Histogram // what it is judged by
@@ -109,7 +110,7 @@ func remoteDelays(w *window) *Finding {
 	var slow []slowPair
 	var rtt hist.Histogram
 	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: "the wire or the other node"}
-	for _, c := range w.connected() {
+	for _, c := range pairs {
 		p := slowPair{connected: c, rtt: &c.TCP.RTT, here: c.here(w.Snapshot), limit: remoteDelay}
 		if c.TCP.Opening.Count() >= minSamples {
 			p.rtt, p.limit = &c.TCP.Opening, openingDelay
@@ -124,9 +125,9 @@ func remoteDelays(w *window) *Finding {
 		return nil
 	}
 	slices.SortStableFunc(slow, func(x, y slowPair) int { return cmp.Compare(y.pain, x.pain) })
-	pairs := make([]pairQueue, len(slow))
+	hurt := make([]pairQueue, len(slow))
 	for i, p := range slow {
-		pairs[i] = pairQueue{Pair: p.Pair}
+		hurt[i] = pairQueue{Pair: p.Pair}
 		rtt.Merge(p.rtt)
 		f.pain += p.pain / max(w.Window.Seconds(), 1e-3)
 	}
@@ -137,7 +138,7 @@ func remoteDelays(w *window) *Finding {
 	if rtt.Count() >= minCritical {
 		f.Severity = Critical
 	}
-	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
+	f.Pairs, f.PairsTotal = names(hurt, nil, nil)
 	f.Confidence = inferred * confidence(float64(rtt.Count()), float64(rtt.Above(worst.limit))/float64(rtt.Count()), w.Snapshot)
 	f.claim = fmt.Sprintf("adds %s to round trips of %s", seconds(*f.Delay.P50), listed(f.Pairs, f.PairsTotal))
 	why := "a delayed acknowledgement would explain 40 ms"
@@ -158,7 +159,7 @@ func remoteDelays(w *window) *Finding {
 const inferred = 0.8
 
 // remoteLosses are retransmissions of what this node has not lost.
-func remoteLosses(w *window) *Finding {
+func remoteLosses(w *window, pairs []connected) *Finding {
 	type lossy struct {
 		connected
 		lost, segments uint64
@@ -167,7 +168,7 @@ func remoteLosses(w *window) *Finding {
 	var hit []lossy
 	f := &Finding{Kind: KindRetransmit, Cause: RemoteLoss, Severity: Warning, subject: "the wire or the other node"}
 	var lost, segments, answered uint64
-	for _, c := range w.connected() {
+	for _, c := range pairs {
 		t := c.TCP
 		again := t.Retransmits - min(t.Retransmits, t.Spurious)
 		l := lossy{connected: c, local: c.lost(), segments: max(t.Segments, again)}
@@ -190,14 +191,14 @@ func remoteLosses(w *window) *Finding {
 	if !w.DropsUnseen && ratio >= remoteLossCritical && lost >= minCritical && (answered > 0 || lost > strays) {
 		f.Severity = Critical
 	}
-	pairs := make([]pairQueue, len(hit))
+	hurt := make([]pairQueue, len(hit))
 	var local, spurious uint64
 	for i, l := range hit {
-		pairs[i] = pairQueue{Pair: l.Pair}
+		hurt[i] = pairQueue{Pair: l.Pair}
 		local += l.local
 		spurious += l.TCP.Spurious
 	}
-	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
+	f.Pairs, f.PairsTotal = names(hurt, nil, nil)
 	f.Drops = &Drops{Packets: lost, Ratio: &ratio}
 	f.pain = float64(lost) * minRTO / max(w.Window.Seconds(), 1e-3)
 	f.Confidence = inferred * confidence(float64(lost), float64(lost)/float64(lost+local), w.Snapshot)
