@@ -75,8 +75,8 @@ func (s refusal) play(r *rig) {
 	}
 	if s.source.IsValid() {
 		address := fmt.Sprintf("%s/32 dev lo", s.source)
-		r.command(fmt.Sprintf("ip -n %s addr add %s", w.from.Netns, address))
-		r.Cleanup(func() { r.command(fmt.Sprintf("ip -n %s addr del %s", w.from.Netns, address)) })
+		r.ip(w.from.Netns, "addr add "+address)
+		r.Cleanup(func() { r.ip(w.from.Netns, "addr del "+address) })
 	}
 	mtu := r.device(r.lab.Node(1).Netns, w.overlay).MTU
 	fill := func(commands []string) {

@@ -20,21 +20,16 @@ const slowQueue = "tbf rate 8kbit burst 1600 limit 100000"
 func podGone(r *rig) {
 	const device = "cali0truth97"
 	w := r.ways[0]
-	here, pod := string(r.lab.Node(2).Netns), string(w.to.Netns)
-	for _, args := range []string{
-		"-n " + here + " link add " + device + " type veth peer name spare0 netns " + pod,
-		"-n " + pod + " addr add " + spare.device.String() + "/32 dev spare0",
-		"-n " + pod + " link set spare0 up",
-		"-n " + here + " link set " + device + " up",
-		"-n " + here + " route add " + spare.device.String() + "/32 dev " + device,
-	} {
-		r.command("ip " + args)
-	}
-	r.command(fmt.Sprintf("ip -n %s neigh replace %s lladdr %s dev %s nud permanent", here, spare.device,
-		r.mac(w.to.Netns, "spare0"), device))
+	here, pod := r.lab.Node(2).Netns, w.to.Netns
+	r.ip(here, fmt.Sprintf("link add %s type veth peer name spare0 netns %s", device, pod))
+	r.ip(pod, fmt.Sprintf("addr add %s/32 dev spare0", spare.device))
+	r.ip(pod, "link set spare0 up")
+	r.ip(here, "link set "+device+" up")
+	r.ip(here, fmt.Sprintf("route add %s/32 dev %s", spare.device, device))
+	r.know(here, device, r.mac(pod, "spare0"), spare.device.String())
 	r.tc(1, "qdisc add dev "+device+" root "+slowQueue)
 	r.hooked(1, device)
-	r.lostWith(w, 1, spare.device, device, journey.PodLabel, func() { r.command("ip -n " + here + " link del " + device) })
+	r.lostWith(w, 1, spare.device, device, journey.PodLabel, func() { r.ip(here, "link del "+device) })
 }
 
 // recreated deletes an overlay device while packets wait in its queue, and makes it again as CNIs do when they start
@@ -42,51 +37,47 @@ func podGone(r *rig) {
 func recreated(r *rig) {
 	const device = "vxlan.truth"
 	w := r.ways[0]
-	pod := string(w.to.Netns)
-	r.command("ip -n " + pod + " addr add " + spare.overlay.String() + "/32 dev lo")
-	r.Cleanup(func() { r.command("ip -n " + pod + " addr del " + spare.overlay.String() + "/32 dev lo") })
-	make := func(i int) {
+	address := fmt.Sprintf("%s/32 dev lo", spare.overlay)
+	r.ip(w.to.Netns, "addr add "+address)
+	r.Cleanup(func() { r.ip(w.to.Netns, "addr del "+address) })
+	add := func(i int) {
 		here, there := r.lab.Node(i+1), r.lab.Node(2-i)
-		for _, args := range []string{
-			fmt.Sprintf("link add %s mtu 1450 type vxlan id 4097 dstport 4790 local %s remote %s", device, here.Address, there.Address),
-			fmt.Sprintf("addr add 10.246.0.%d/24 dev %s", i+1, device),
-			fmt.Sprintf("link set %s up", device),
-		} {
-			r.command("ip -n " + string(here.Netns) + " " + args)
-		}
+		r.ip(here.Netns, fmt.Sprintf("link add %s mtu 1450 type vxlan id 4097 dstport 4790 local %s remote %s",
+			device, here.Address, there.Address))
+		r.ip(here.Netns, fmt.Sprintf("addr add 10.246.0.%d/24 dev %s", i+1, device))
+		r.ip(here.Netns, "link set "+device+" up")
 	}
 	// All that one of the two must know of the other is its hardware address, which is another one each time.
 	meet := func() {
 		for i := range r.nodes {
 			here, there := r.lab.Node(i+1).Netns, r.lab.Node(2-i).Netns
-			r.command(fmt.Sprintf("ip -n %s neigh replace 10.246.0.%d lladdr %s dev %s nud permanent", here, 2-i, r.mac(there, device), device))
+			r.know(here, device, r.mac(there, device), fmt.Sprintf("10.246.0.%d", 2-i))
 		}
-		r.command(fmt.Sprintf("ip -n %s route replace %s/32 via 10.246.0.2 dev %s", r.lab.Node(1).Netns, spare.overlay, device))
+		r.ip(r.lab.Node(1).Netns, fmt.Sprintf("route replace %s/32 via 10.246.0.2 dev %s", spare.overlay, device))
 		for i := range r.nodes {
 			r.hooked(i, device)
 		}
 	}
 	there := r.lab.Node(2).Netns
-	make(0)
-	make(1)
+	add(0)
+	add(1)
 	r.Cleanup(func() {
 		for i := range r.nodes {
-			r.command("ip -n " + string(r.lab.Node(i+1).Netns) + " link del " + device)
+			r.ip(r.lab.Node(i+1).Netns, "link del "+device)
 		}
 	})
-	r.command(fmt.Sprintf("ip -n %s route add %s/32 dev %s", there, spare.overlay, w.to.Device))
-	r.command(fmt.Sprintf("ip -n %s neigh replace %s lladdr %s dev %s nud permanent", there, spare.overlay, r.mac(w.to.Netns, "eth0"), w.to.Device))
+	route := fmt.Sprintf("%s/32 dev %s", spare.overlay, w.to.Device)
+	r.ip(there, "route add "+route)
+	r.know(there, w.to.Device, r.mac(w.to.Netns, "eth0"), spare.overlay.String())
 	r.Cleanup(func() {
-		r.command(fmt.Sprintf("ip -n %s neigh del %s dev %s", there, spare.overlay, w.to.Device))
-		r.command(fmt.Sprintf("ip -n %s route del %s/32 dev %s", there, spare.overlay, w.to.Device))
+		r.ip(there, fmt.Sprintf("neigh del %s dev %s", spare.overlay, w.to.Device))
+		r.ip(there, "route del "+route)
 	})
 	meet()
 	r.passesBy(w, device)
 	r.tc(0, "qdisc add dev "+device+" root "+slowQueue)
-	r.lostWith(w, 0, spare.overlay, device, device, func() {
-		r.command("ip -n " + string(r.lab.Node(1).Netns) + " link del " + device)
-	})
-	make(0)
+	r.lostWith(w, 0, spare.overlay, device, device, func() { r.ip(r.lab.Node(1).Netns, "link del "+device) })
+	add(0)
 	meet()
 	r.passesBy(w, device)
 }
@@ -127,14 +118,13 @@ func (r *rig) lostWith(w *way, node int, to netip.Addr, device, label string, go
 	r.Helper()
 	const packets, size = 60, 100
 	r.quiet()
-	before := r.queueDrops(node)[label]
+	before, index := r.queueDrops(node)[label], r.index(node, device)
 	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(to, dropPort), size: size, n: packets}); err != nil {
 		r.Fatal(err)
 	}
 	held := 0
 	r.eventually(20*time.Second, "packets wait at "+device, func() (bool, string) {
 		held = 0
-		index := r.index(node, device)
 		open, _, err := r.nodes[node].agent.Loader().Open()
 		if err != nil {
 			r.Fatal(err)

@@ -204,6 +204,12 @@ func (r *rig) tc(i int, args string) {
 	r.command("tc -n " + string(r.lab.Node(i+1).Netns) + " " + args)
 }
 
+// ip runs ip(8) on a namespace.
+func (r *rig) ip(ns lab.Namespace, args string) {
+	r.Helper()
+	r.command("ip -n " + string(ns) + " " + args)
+}
+
 // inNode runs a command in a node's namespace.
 func (r *rig) inNode(i int, command string) {
 	r.Helper()

@@ -98,8 +98,9 @@ func redirected(r *rig) {
 	const packets = 10
 	// By vxlan everywhere: a packet without an Ethernet header cannot go to a pod's device.
 	w := r.ways[slices.IndexFunc(r.ways, func(w *way) bool { return w.name == "vxlan, IPv4" })]
+	back := r.index(0, w.from.Device)
 	r.behind(w.overlay, dropPort, asm.Instructions{
-		asm.Mov.Imm(asm.R1, int32(r.index(0, w.from.Device))), asm.Mov.Imm(asm.R2, 0), asm.FnRedirect.Call(), asm.Return(),
+		asm.Mov.Imm(asm.R1, int32(back)), asm.Mov.Imm(asm.R2, 0), asm.FnRedirect.Call(), asm.Return(),
 	})
 	for _, n := range r.nodes {
 		n.reset()
@@ -119,7 +120,7 @@ func redirected(r *rig) {
 				r.Fatalf("%+v: %v", one, err)
 			}
 			hops := one.Path()
-			if last := hops[len(hops)-1]; last.Hook != record.Xmit || last.Ifindex != r.index(0, w.from.Device) {
+			if last := hops[len(hops)-1]; last.Hook != record.Xmit || last.Ifindex != back {
 				r.Fatalf("the last hook is %v, want xmit at %s", last, w.from.Device)
 			}
 			for _, step := range path.Steps() {

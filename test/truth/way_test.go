@@ -64,11 +64,11 @@ func (r *rig) addVXLAN(name string, client, server lab.Pod) {
 			fmt.Sprintf("route add %s/32 via %s dev %s", pods[1-i].Address, vtep(1-i), name),
 			fmt.Sprintf("-6 route replace %s via %s dev %s", there.Pods6, vtep6(1-i), name),
 		} {
-			r.command("ip -n " + string(here.Netns) + " " + args)
+			r.ip(here.Netns, args)
 		}
 	}
 	for _, p := range pods { // as IPv4's are made by the lab with tunl0's MTU
-		r.command("ip -n " + string(p.Netns) + " link set eth0 mtu 1450")
+		r.ip(p.Netns, "link set eth0 mtu 1450")
 	}
 }
 
@@ -77,24 +77,26 @@ func (r *rig) addVXLAN(name string, client, server lab.Pod) {
 func (r *rig) settle() {
 	r.Helper()
 	vxlan := r.ways[len(r.ways)-1].overlay
-	know := func(ns lab.Namespace, device string, mac net.HardwareAddr, addresses ...string) {
-		r.Helper()
-		for _, a := range addresses {
-			r.command(fmt.Sprintf("ip -n %s neigh replace %s lladdr %s dev %s nud permanent", ns, a, mac, device))
-		}
-	}
 	for i := range r.nodes {
 		here, there := r.lab.Node(i+1), r.lab.Node(2-i)
-		know(here.Netns, "eth0", r.mac(there.Netns, "eth0"), there.Address.String(), there.Address6.String())
+		r.know(here.Netns, "eth0", r.mac(there.Netns, "eth0"), there.Address.String(), there.Address6.String())
 		if r.lab.Overlay() == lab.IPIP { // else the lab has done so
-			know(here.Netns, vxlan, r.mac(there.Netns, vxlan), fmt.Sprintf("10.245.0.%d", 2-i), fmt.Sprintf("fd00:10:245::%d", 2-i))
+			r.know(here.Netns, vxlan, r.mac(there.Netns, vxlan), fmt.Sprintf("10.245.0.%d", 2-i), fmt.Sprintf("fd00:10:245::%d", 2-i))
 		}
 		for _, p := range r.lab.Pods() {
 			if p.Node == here.Name {
-				know(here.Netns, p.Device, r.mac(p.Netns, "eth0"), p.Address.String(), p.Address6.String())
-				know(p.Netns, "eth0", r.mac(here.Netns, p.Device), "169.254.1.1", "fe80::ecee:eeff:feee:eeee")
+				r.know(here.Netns, p.Device, r.mac(p.Netns, "eth0"), p.Address.String(), p.Address6.String())
+				r.know(p.Netns, "eth0", r.mac(here.Netns, p.Device), "169.254.1.1", "fe80::ecee:eeff:feee:eeee")
 			}
 		}
+	}
+}
+
+// know tells a namespace for good who has these addresses behind a device.
+func (r *rig) know(ns lab.Namespace, device string, mac net.HardwareAddr, addresses ...string) {
+	r.Helper()
+	for _, a := range addresses {
+		r.ip(ns, fmt.Sprintf("neigh replace %s lladdr %s dev %s nud permanent", a, mac, device))
 	}
 }
 
