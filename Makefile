@@ -91,7 +91,7 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	go -C test/k8srig mod tidy -diff
 	$(TOOL) golangci-lint run
 
-bench: ## what tracing costs, against its limits: hooks, traffic, agents (as root; seven minutes)
+bench: ## what tracing costs, against its limits: hooks, traffic, agents (as root; eight minutes)
 	go run ./test/bench -check
 
 screens: build ## renew the pictures in docs/screens from a real run (as root; two minutes)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"strings"
 
 	"tracer/internal/agent"
 	"tracer/internal/governor"
@@ -53,14 +51,7 @@ func modes() []mode {
 	}
 }
 
-// nodeAgent is a process of this program that traces a node of the overlay.
-type nodeAgent struct {
-	cmd    *exec.Cmd
-	input  io.Closer // which it reads: its end ends it
-	stderr strings.Builder
-}
-
-// task is what such a process is told, on one line.
+// task is what a process that traces a node of the overlay is told, on one line.
 type task struct {
 	Node   string // the network namespace
 	Dir    string
@@ -70,41 +61,21 @@ type task struct {
 
 // startAgent returns when the agent traces. Closing it ends it.
 func startAgent(ctx context.Context, o *overlay, node lab.Node, limits governor.Limits) (_ io.Closer, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find the benchmark's own program: %w", err)
-	}
-	a := &nodeAgent{cmd: exec.CommandContext(ctx, self, "-be", "node-agent")}
-	a.cmd.Stderr = &a.stderr
-	// It ends with its input, also when this process is killed.
-	input, err := a.cmd.StdinPipe()
+	p, err := newOther(ctx, "node-agent")
 	if err != nil {
 		return nil, err
 	}
-	a.input = input
-	output, err := a.cmd.StdoutPipe()
-	if err != nil {
+	if err := p.start(); err != nil {
 		return nil, err
 	}
-	if err := a.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start an agent: %w", err)
-	}
-	err = json.NewEncoder(input).Encode(task{string(node.Netns), o.dir, o.Pods(), limits})
+	err = json.NewEncoder(p.input).Encode(task{string(node.Netns), o.dir, o.Pods(), limits})
 	if err == nil {
-		_, err = output.Read(make([]byte, 1))
+		_, err = p.output.Read(make([]byte, 1))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("start an agent: %w", errors.Join(err, a.Close()))
+		return nil, fmt.Errorf("start an agent: %w", errors.Join(err, p.Close()))
 	}
-	return a, nil
-}
-
-func (a *nodeAgent) Close() error {
-	a.input.Close()
-	if err := a.cmd.Wait(); err != nil {
-		return fmt.Errorf("an agent: %w\n%s", err, &a.stderr)
-	}
-	return nil
+	return p, nil
 }
 
 // beNodeAgent is that process.

@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
@@ -19,11 +16,9 @@ import (
 // sender sends a traffic's packets from a process of its own: in the agent's, waking up for them and handing over threads
 // took five times what an agent takes that sees none.
 type sender struct {
-	cmd    *exec.Cmd
-	input  io.Closer // which it reads: its end ends it
+	*other
 	ask    *json.Encoder
 	answer *json.Decoder
-	stderr strings.Builder
 	sent   int // packets, since the start
 }
 
@@ -38,26 +33,16 @@ const senderSocket = 3
 
 // startSender gives the process the socket, and so the network namespace that it is in.
 func startSender(e errand, socket *os.File) (*sender, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find the benchmark's own program: %w", err)
-	}
-	s := &sender{cmd: exec.Command(self, "-be", "sender")}
-	s.cmd.ExtraFiles = []*os.File{socket}
-	s.cmd.Stderr = &s.stderr
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	input, err := s.cmd.StdinPipe()
+	p, err := newOther(context.Background(), "sender")
 	if err != nil {
 		return nil, err
 	}
-	output, err := s.cmd.StdoutPipe()
-	if err != nil {
+	p.cmd.ExtraFiles = []*os.File{socket}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.start(); err != nil {
 		return nil, err
 	}
-	s.input, s.ask, s.answer = input, json.NewEncoder(input), json.NewDecoder(output)
-	if err := s.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start a sender: %w", err)
-	}
+	s := &sender{other: p, ask: json.NewEncoder(p.input), answer: json.NewDecoder(p.output)}
 	if err := s.ask.Encode(e); err != nil {
 		return nil, fmt.Errorf("tell the sender what to send: %w", errors.Join(err, s.Close()))
 	}
@@ -76,15 +61,6 @@ func (s *sender) send(ctx context.Context, watch time.Duration) error {
 	}
 	if err != nil {
 		return fmt.Errorf("have packets sent: %w", err)
-	}
-	return nil
-}
-
-// Close ends the process.
-func (s *sender) Close() error {
-	s.input.Close()
-	if err := s.cmd.Wait(); err != nil {
-		return fmt.Errorf("a sender: %w\n%s", err, &s.stderr)
 	}
 	return nil
 }
