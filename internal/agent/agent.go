@@ -186,14 +186,10 @@ func (a *Agent) look(ctx context.Context) error {
 			if err := a.lookOnce(&before); err != nil {
 				a.options.Log.Error("cannot read the programs' state", "err", err)
 			}
-			again := now.Sub(lastTry) >= retry
-			// All that is known of names is gone through for it.
-			if again || a.waiting.podsMoved() {
-				if err := a.loader.SetPods(a.waiting.localPods()); err != nil {
-					a.options.Log.Error("what happens inside pods may stay unseen", "err", err)
-				}
+			if err := a.loader.SetPods(a.waiting.localPods()); err != nil {
+				a.options.Log.Error("what happens inside pods may stay unseen", "err", err)
 			}
-			if again {
+			if now.Sub(lastTry) >= retry {
 				lastTry = now
 				if err := a.setDevices(a.watcher.State()); err != nil {
 					a.options.Log.Error("cannot trace the devices as they are now", "err", err)

@@ -40,7 +40,6 @@ type waiting struct {
 	current *podDevices // pods, as of the last batch
 	mu      sync.Mutex
 	behind  map[netip.Addr]int // the device that each address is behind; guarded by mu
-	moved   bool               // it has changed since it was asked for; guarded by mu
 	settled queue
 	unnamed queue
 	ready   []record.Record
@@ -174,7 +173,7 @@ func (w *waiting) tell(r *record.Record) {
 		if w.behind == nil {
 			w.behind = map[netip.Addr]int{}
 		}
-		w.behind[address], w.moved = ifindex, true
+		w.behind[address] = ifindex
 		if appeared != 0 && w.learner != nil {
 			w.learner.Changed(address, appeared)
 		}
@@ -191,7 +190,6 @@ func (w *waiting) follow() {
 	for address, ifindex := range w.behind {
 		if _, there := now.appeared[ifindex]; !there {
 			delete(w.behind, address)
-			w.moved = true
 			if w.learner != nil {
 				w.learner.Changed(address, now.since)
 			}
@@ -199,27 +197,18 @@ func (w *waiting) follow() {
 	}
 }
 
-// podsMoved tells whether localPods may have changed with the packets since it was asked.
-func (w *waiting) podsMoved() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.moved
-}
-
 // localPods are the devices of this node's pods, by address, as far as packets have shown them: of those that the learner
 // knows, or of all where there is none.
 func (w *waiting) localPods() map[netip.Addr]int {
-	var pods []netip.Addr
-	if w.learner != nil {
-		pods = w.learner.LocalPods()
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.moved = false
 	if w.learner == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		return maps.Clone(w.behind)
 	}
 	found := map[netip.Addr]int{}
+	pods := w.learner.LocalPods()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, address := range pods {
 		if ifindex, ok := w.behind[address]; ok {
 			found[address] = ifindex
