@@ -186,13 +186,13 @@ func (a *Agent) look(ctx context.Context) error {
 			if err := a.lookOnce(&before); err != nil {
 				a.options.Log.Error("cannot read the programs' state", "err", err)
 			}
-			if err := a.loader.SetPods(a.waiting.localPods()); err != nil {
-				a.options.Log.Error("what happens inside pods may stay unseen", "err", err)
-			}
 			if now.Sub(lastTry) >= retry {
 				lastTry = now
 				if err := a.setDevices(a.watcher.State()); err != nil {
 					a.options.Log.Error("cannot trace the devices as they are now", "err", err)
+				}
+				if err := a.loader.SetPods(a.waiting.localPods()); err != nil {
+					a.options.Log.Error("drops inside pods may stay unplaced", "err", err)
 				}
 			}
 		}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -75,17 +74,17 @@ func (q *queue) pop() { q.head++ }
 
 // pass takes records, and hands on those that have waited long enough: in one batch, valid during the call.
 func (w *waiting) pass(batch []record.Record, now time.Duration, next func([]record.Record)) {
+	if w.learner == nil {
+		next(batch)
+		return
+	}
+	w.ready = w.ready[:0]
 	w.mu.Lock()
 	w.follow()
 	for i := range batch {
 		w.tell(&batch[i])
 	}
 	w.mu.Unlock()
-	if w.learner == nil {
-		next(batch)
-		return
-	}
-	w.ready = w.ready[:0]
 	w.unnamed.records = w.again(now)
 	for i := range batch {
 		if w.settled.len() >= maxWaiting {
@@ -174,7 +173,7 @@ func (w *waiting) tell(r *record.Record) {
 			w.behind = map[netip.Addr]int{}
 		}
 		w.behind[address] = ifindex
-		if appeared != 0 && w.learner != nil {
+		if appeared != 0 {
 			w.learner.Changed(address, appeared)
 		}
 	})
@@ -190,22 +189,17 @@ func (w *waiting) follow() {
 	for address, ifindex := range w.behind {
 		if _, there := now.appeared[ifindex]; !there {
 			delete(w.behind, address)
-			if w.learner != nil {
-				w.learner.Changed(address, now.since)
-			}
+			w.learner.Changed(address, now.since)
 		}
 	}
 }
 
-// localPods are the devices of this node's pods, by address, as far as packets have shown them: of those that the learner
-// knows, or of all where there is none.
+// localPods are the devices of this node's pods, by address, as far as packets have shown them.
 func (w *waiting) localPods() map[netip.Addr]int {
-	if w.learner == nil {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return maps.Clone(w.behind)
-	}
 	found := map[netip.Addr]int{}
+	if w.learner == nil {
+		return found
+	}
 	pods := w.learner.LocalPods()
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -57,17 +57,8 @@ func through(w *waiting, now time.Duration, records ...record.Record) (times []t
 func TestNothingWaitsWithoutLearner(t *testing.T) {
 	t.Parallel()
 	var w waiting
-	w.setDevices(podDevice(7), 0)
-	if got := through(&w, 0, sent(7, time.Hour), sent(1, time.Hour)); len(got) != 2 {
+	if got := through(&w, 0, sent(7, time.Hour)); len(got) != 1 {
 		t.Errorf("passed %v", got)
-	}
-	// Nobody says who the pods are, so they are those that send by a pod's device.
-	if got := w.localPods(); len(got) != 1 || got[podAddress] != 7 {
-		t.Errorf("local pods are %v", got)
-	}
-	w.setDevices(podDevice(8), time.Hour)
-	if through(&w, time.Hour); len(w.localPods()) != 0 {
-		t.Errorf("a pod outlives its device: %v", w.localPods())
 	}
 }
 
