@@ -41,6 +41,25 @@ static __always_inline bool routed_here(const struct sk_buff *skb)
 	return flags & RTF_LOCAL;
 }
 
+/*
+ * The other end of a pair of devices; NULL for a device that is none of one. veth and netkit have it first in their own
+ * data, which follow the net_device (netdev_priv()).
+ */
+static __always_inline struct net_device *peer_of(struct net_device *dev)
+{
+	enum { ALIGNMENT = 32 }; /* NETDEV_ALIGN; newer kernels' are a cache line, which the size then is a multiple of */
+	static const char veth[8] = "veth", netkit[8] = "netkit";
+	struct net_device *peer = NULL;
+	char kind[8] = {};
+
+	bpf_probe_read_kernel_str(kind, sizeof(kind), BPF_CORE_READ(dev, rtnl_link_ops, kind));
+	if (__builtin_memcmp(kind, veth, sizeof(kind)) && __builtin_memcmp(kind, netkit, sizeof(kind)))
+		return NULL;
+	__u64 own = (bpf_core_type_size(struct net_device) + ALIGNMENT - 1) & ~(__u64)(ALIGNMENT - 1);
+	bpf_probe_read_kernel(&peer, sizeof(peer), (const char *)dev + own);
+	return peer;
+}
+
 void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 
 /*

@@ -8,14 +8,12 @@
 #define TRACER_TCP_BPF_H
 
 #define TCP_INTERVAL_NS 100000000ull /* between two records of a connection */
-#define POD_SPACE_NS (60 * SECOND) /* for how long a namespace is known to be a pod's */
 #define TCP_NEW_SEGMENTS 3 /* that a connection has received at most when it is met at its beginning */
 
 enum tcp_limit {
 	TCP_BUCKETS = 4096, /* of as many ways, for connections */
 	TCP_WINDOW_SHIFT = 27, /* so many nanoseconds, 134 ms by their binary logarithm, */
 	TCP_WINDOW_RECORDS = 256, /* have at most so many records, of all connections together */
-	POD_SPACES = 1024,
 };
 
 enum { ADDRESS_FAMILY_INET = 2, ADDRESS_FAMILY_INET6 = 10, CHRONO_WAITS_FOR_WINDOW = 2 /* TCP_CHRONO_RWND_LIMITED */ };
@@ -57,20 +55,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct tcp_budget);
 } tcp_budget SEC(".maps");
-
-struct pod_space {
-	__u64 time_ns; /* when a packet that went to a pod's device was seen in it */
-	__u32 ifindex; /* that device's, in the namespace that is traced */
-	__u32 pad;
-};
-
-/* Network namespaces that packets were delivered to, by their inode. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, POD_SPACES);
-	__type(key, __u32);
-	__type(value, struct pod_space);
-} pod_spaces SEC(".maps");
 
 /* This node's pods by address, with their device on this side: user space keeps it. A full one leaves some out. */
 struct {
@@ -185,24 +169,24 @@ static __always_inline bool flow_of(struct sock *sk, struct flow *flow)
 	return source[0] != destination[0] || source[1] != destination[1];
 }
 
-/* Whether this end is in the namespace that is traced, or a pod's: then by which device it is reached. */
-static __always_inline bool is_ours(struct sock *sk, const struct flow *flow, __u64 now, __u64 delivered, __u32 *ifindex)
+/*
+ * Whether this end is in the namespace that is traced, or a pod's: then by which device it is reached. Of a pair of
+ * devices that is told by the other end of the one that it sends by; addresses alone may be others' too, in namespaces
+ * of another cluster on this machine.
+ */
+static __always_inline bool is_ours(struct sock *sk, const struct flow *flow, bool delivered, __u32 *ifindex)
 {
-	__u32 netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-
-	if (netns == settings.netns) {
+	if (BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == settings.netns) {
 		*ifindex = 0;
 		return true;
 	}
-	if (delivered) {
-		struct pod_space s = { .time_ns = now, .ifindex = *ifindex };
-		bpf_map_update_elem(&pod_spaces, &netns, &s, BPF_ANY);
+	if (delivered)
 		return true;
-	}
-	struct pod_space *s = bpf_map_lookup_elem(&pod_spaces, &netns);
-	if (s && now - s->time_ns < POD_SPACE_NS) {
-		*ifindex = s->ifindex;
-		return true;
+	struct net_device *dev = BPF_CORE_READ(sk, sk_dst_cache, dev);
+	struct net_device *peer = dev ? peer_of(dev) : NULL;
+	if (peer) {
+		*ifindex = BPF_CORE_READ(peer, ifindex);
+		return BPF_CORE_READ(peer, nd_net.net, ns.inum) == settings.netns;
 	}
 	__u32 *pod = bpf_map_lookup_elem(&local_pods, flow->source);
 	if (pod)
@@ -299,7 +283,7 @@ static __always_inline void connection(struct sock *sk, struct sk_buff *skb)
 		*c = (struct connection){ .tag = key };
 	c->looked = jiffies;
 	__u64 delivered = skb ? delivered_at(skb, &r.ifindex) : 0;
-	if (!flow_of(sk, &r.flow) || !is_ours(sk, &r.flow, r.time_ns, delivered, &r.ifindex)) {
+	if (!flow_of(sk, &r.flow) || !is_ours(sk, &r.flow, delivered, &r.ifindex)) {
 		c->time_ns = r.time_ns; /* not ours: looked at again after the interval */
 		return;
 	}

@@ -206,7 +206,6 @@ const (
 	TracerMapInflight       = "inflight"
 	TracerMapLocalAddresses = "local_addresses"
 	TracerMapLocalPods      = "local_pods"
-	TracerMapPodSpaces      = "pod_spaces"
 	TracerMapRecords        = "records"
 	TracerMapSplitting      = "splitting"
 	TracerMapTcpBudget      = "tcp_budget"
@@ -304,7 +303,6 @@ type TracerMapSpecs struct {
 	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
 	LocalPods      *ebpf.MapSpec `ebpf:"local_pods"`
-	PodSpaces      *ebpf.MapSpec `ebpf:"pod_spaces"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
 	Splitting      *ebpf.MapSpec `ebpf:"splitting"`
 	TcpBudget      *ebpf.MapSpec `ebpf:"tcp_budget"`
@@ -352,7 +350,6 @@ type TracerMaps struct {
 	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
 	LocalPods      *ebpf.Map `ebpf:"local_pods"`
-	PodSpaces      *ebpf.Map `ebpf:"pod_spaces"`
 	Records        *ebpf.Map `ebpf:"records"`
 	Splitting      *ebpf.Map `ebpf:"splitting"`
 	TcpBudget      *ebpf.Map `ebpf:"tcp_budget"`
@@ -367,7 +364,6 @@ func (m *TracerMaps) Close() error {
 		m.Inflight,
 		m.LocalAddresses,
 		m.LocalPods,
-		m.PodSpaces,
 		m.Records,
 		m.Splitting,
 		m.TcpBudget,

@@ -187,7 +187,6 @@ const (
 	hooksMapInflight       = "inflight"
 	hooksMapLocalAddresses = "local_addresses"
 	hooksMapLocalPods      = "local_pods"
-	hooksMapPodSpaces      = "pod_spaces"
 	hooksMapRecords        = "records"
 	hooksMapSplitting      = "splitting"
 	hooksMapTcpBudget      = "tcp_budget"
@@ -271,7 +270,6 @@ type hooksMapSpecs struct {
 	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
 	LocalPods      *ebpf.MapSpec `ebpf:"local_pods"`
-	PodSpaces      *ebpf.MapSpec `ebpf:"pod_spaces"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
 	Splitting      *ebpf.MapSpec `ebpf:"splitting"`
 	TcpBudget      *ebpf.MapSpec `ebpf:"tcp_budget"`
@@ -315,7 +313,6 @@ type hooksMaps struct {
 	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
 	LocalPods      *ebpf.Map `ebpf:"local_pods"`
-	PodSpaces      *ebpf.Map `ebpf:"pod_spaces"`
 	Records        *ebpf.Map `ebpf:"records"`
 	Splitting      *ebpf.Map `ebpf:"splitting"`
 	TcpBudget      *ebpf.Map `ebpf:"tcp_budget"`
@@ -330,7 +327,6 @@ func (m *hooksMaps) Close() error {
 		m.Inflight,
 		m.LocalAddresses,
 		m.LocalPods,
-		m.PodSpaces,
 		m.Records,
 		m.Splitting,
 		m.TcpBudget,
