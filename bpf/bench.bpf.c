@@ -116,7 +116,8 @@ int dequeue(struct __sk_buff *ctx)
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 
 	restore(ctx, HOOK_EGRESS);
-	dequeued(skb, skb->dev);
+	if (traced(skb->dev))
+		dequeued(skb, skb->dev->ifindex);
 	return NEXT;
 }
 

@@ -201,14 +201,14 @@ static __always_inline bool same_word(const struct journey *j, struct sk_buff *s
 }
 
 /* A packet waiting on this device; WAYS if the slot is another's. */
-static __always_inline __u32 find_waiting(struct bucket *b, __u64 key, struct sk_buff *skb, struct net_device *dev)
+static __always_inline __u32 find_waiting(struct bucket *b, __u64 key, struct sk_buff *skb, __u32 ifindex)
 {
 	__u32 way = find(b, key);
 
-	if (way == WAYS)
+	if (way >= WAYS)
 		return WAYS;
 	struct mark m = b->mark[way];
-	if (m.flags & FLAG_DELIVERED || !queued(m.hook) || m.ifindex != dev->ifindex || !traced(dev))
+	if (m.flags & FLAG_DELIVERED || !queued(m.hook) || m.ifindex != ifindex)
 		return WAYS;
 	if (!(m.flags & FLAG_LIGHT) && !same_word(&b->journey[way], skb)) {
 		give_up(b, way);
@@ -217,17 +217,17 @@ static __always_inline __u32 find_waiting(struct bucket *b, __u64 key, struct sk
 	return way;
 }
 
-static __always_inline void dequeued(struct sk_buff *skb, struct net_device *dev)
+static __always_inline void dequeued(struct sk_buff *skb, __u32 ifindex)
 {
 	__u64 key = key_of(skb);
 	struct bucket *b = bucket_of(key);
 
 	if (!b)
 		return;
-	__u32 way = find_waiting(b, key, skb, dev);
+	__u32 way = find_waiting(b, key, skb, ifindex);
 	if (way >= WAYS) {
-		if (settings.splitting && is_ip(skb) && traced(dev) && splits(dev->ifindex))
-			came_out(key, skb, dev->ifindex);
+		if (splits(ifindex) && is_ip(skb))
+			came_out(key, skb, ifindex);
 		return;
 	}
 	struct mark m = b->mark[way];
@@ -247,12 +247,14 @@ static __always_inline void dequeued(struct sk_buff *skb, struct net_device *dev
 
 static __always_inline void transmitted(struct sk_buff *skb, struct net_device *dev)
 {
+	if (!traced(dev))
+		return;
 	__u64 key = key_of(skb);
 	struct bucket *b = bucket_of(key);
 
 	if (!b)
 		return;
-	__u32 way = find_waiting(b, key, skb, dev);
+	__u32 way = find_waiting(b, key, skb, dev->ifindex);
 	if (way >= WAYS)
 		return;
 	struct mark m = b->mark[way];
@@ -280,7 +282,7 @@ static __always_inline void consumed(struct sk_buff *skb)
 	if (!b)
 		return;
 	__u32 way = find(b, key);
-	if (way == WAYS)
+	if (way >= WAYS)
 		return;
 	struct mark m = b->mark[way];
 	if (m.flags & (FLAG_LIGHT | FLAG_DELIVERED)) {

@@ -79,18 +79,30 @@ static __always_inline struct bucket *bucket_of(__u64 key)
 	return bpf_map_lookup_elem(&inflight, &i);
 }
 
+/*
+ * Makes the verifier forget what it knows of a number, by another of which it knows nothing: else it follows all that
+ * comes after find() once for each way it may find.
+ */
+static __always_inline __u32 forget_by(__u32 number, __u32 unknown)
+{
+	asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+r"(number) : "r"(unknown));
+	return number;
+}
+
 /* The way that holds key; WAYS if none does. */
 static __always_inline __u32 find(const struct bucket *b, __u64 key)
 {
+	__u32 way = WAYS;
+
 	if (b->tag[0] == key)
-		return 0;
-	if (b->tag[1] == key)
-		return 1;
-	if (b->tag[2] == key)
-		return 2;
-	if (b->tag[3] == key)
-		return 3;
-	return WAYS;
+		way = 0;
+	else if (b->tag[1] == key)
+		way = 1;
+	else if (b->tag[2] == key)
+		way = 2;
+	else if (b->tag[3] == key)
+		way = 3;
+	return forget_by(way, key);
 }
 
 static __always_inline bool queued(__u8 hook)
@@ -224,7 +236,7 @@ static __always_inline __u32 find_packet(struct bucket *b, __u64 key, const stru
 {
 	__u32 way = find(b, key);
 
-	if (way == WAYS)
+	if (way >= WAYS)
 		return WAYS;
 	if (!same_packet(b, way, p)) {
 		give_up(b, way);

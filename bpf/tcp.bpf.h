@@ -82,22 +82,25 @@ static __always_inline struct connection *connection_of(__u64 key, __u32 jiffies
 {
 	__u32 i = (key >> 6) * 0x9e3779b97f4a7c15ull >> 52;
 	struct connections *all = bpf_map_lookup_elem(&connections, &i);
-	__u32 oldest = 0, age = 0;
+	__u32 found = 0, age = 0;
 
 	_Static_assert(TCP_BUCKETS == 1 << 12, "the shift above");
 	if (!all)
 		return NULL;
 #pragma clang loop unroll(full)
 	for (__u32 way = 0; way < WAYS; way++) {
-		if (all->way[way].tag == key)
-			return &all->way[way];
+		if (all->way[way].tag == key) {
+			found = way;
+			break;
+		}
 		__u32 since = all->way[way].tag ? jiffies - all->way[way].looked : ~0u;
 		if (since > age) {
-			oldest = way;
+			found = way;
 			age = since;
 		}
 	}
-	return &all->way[oldest & (WAYS - 1)];
+	found = forget_by(found, key);
+	return &all->way[found & (WAYS - 1)];
 }
 
 static __always_inline bool within_budget(__u64 now)

@@ -103,8 +103,14 @@ int pod_l3(struct __sk_buff *ctx)
 SEC("tp_btf/qdisc_dequeue")
 int BPF_PROG(dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets, struct sk_buff *skb)
 {
+	struct net_device *dev = txq->dev;
+
+	/* Before the loop: some verifiers (6.2 to 6.18 at least) search all types by name for each pointer that is followed. */
+	if (!traced(dev))
+		return 0;
+	__u32 ifindex = dev->ifindex;
 	for (int i = 0; i < BULK_MAX && skb; i++) {
-		dequeued(skb, txq->dev);
+		dequeued(skb, ifindex);
 		skb = skb->next;
 	}
 	return 0;
