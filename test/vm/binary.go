@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -98,15 +99,35 @@ func (b binary) add(a *archive) error {
 
 // testJob is the script that runs tests one package after the other. Its exit status is 1 if one failed.
 func testJob(tests []binary, run, skip string, count int, timeout time.Duration) string {
-	var job strings.Builder
-	job.WriteString("export CI=true\nstatus=0\n")
+	var commands []string
 	for _, b := range tests {
-		// -test.v=test2json marks the lines about tests, so that they cannot be mistaken for what tests print.
-		fmt.Fprintf(&job, "printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s -test.skip=%s || status=1\n",
-			quote(b.pkg), quote(b.guestDir), quote(path.Base(b.file)), count, timeout, quote(run), quote(skip))
+		commands = append(commands, b.command(run, skip, count, timeout))
 	}
-	job.WriteString("exit $status\n")
-	return job.String()
+	return scriptOf(commands)
+}
+
+// retryJob is the script that runs tests again, each by itself: subtests too, by their names in results.
+func retryJob(tests []binary, names []string, timeout time.Duration) string {
+	var commands []string
+	for _, name := range names {
+		for _, b := range tests {
+			if test, ok := strings.CutPrefix(name, b.pkg+"."); ok {
+				commands = append(commands, b.command("^"+strings.ReplaceAll(regexp.QuoteMeta(test), "/", "$/^")+"$", "", 1, timeout))
+			}
+		}
+	}
+	return scriptOf(commands)
+}
+
+func scriptOf(commands []string) string {
+	return "export CI=true\nstatus=0\n" + strings.Join(commands, " || status=1\n") + " || status=1\nexit $status\n"
+}
+
+// command runs the package's tests in the guest, after a line that says so.
+func (b binary) command(run, skip string, count int, timeout time.Duration) string {
+	// -test.v=test2json marks the lines about tests, so that they cannot be mistaken for what tests print.
+	return fmt.Sprintf("printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s -test.skip=%s",
+		quote(b.pkg), quote(b.guestDir), quote(path.Base(b.file)), count, timeout, quote(run), quote(skip))
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

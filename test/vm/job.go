@@ -56,16 +56,38 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 	}
 	m.console = filepath.Join(work, k.name+".console")
 	start := time.Now()
-	cpu, err := j.try(ctx, o, m, r, w)
+	cpu, err := j.boot(ctx, o, m, r, w)
+	say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v (%v of CPU)", k.name, i.release,
+		r.passed, len(r.failed), len(r.skipped), time.Since(start).Round(time.Second), cpu.Round(time.Second))
+	names := r.unlucky()
+	if err == nil || len(names) == 0 || errors.Is(err, errComplaint) {
+		return err
+	}
+	say("kernel %s: once more, by themselves: %s", k.name, strings.Join(names, ", "))
+	j.script = retryJob(j.suite, names, o.timeout)
+	if err := (guest{image: i, job: j}).write(ctx, m.initramfs); err != nil {
+		return err
+	}
+	var again results
+	if _, err := j.boot(ctx, o, m, &again, w); err != nil {
+		return fmt.Errorf("twice: %w", err)
+	}
+	say("kernel %s: passed", k.name)
+	return nil
+}
+
+// boot lets a machine do the job, and says what is wrong with that.
+func (j job) boot(ctx context.Context, o options, m machine, r *results, w io.Writer) (cpu time.Duration, err error) {
+	cpu, err = j.try(ctx, o, m, r, w)
 	for range 2 {
 		if errors.Is(err, errFast) {
-			say("%s has mistaken its clock's frequency: booting again", i.release)
+			say("%s has mistaken its clock's frequency: booting again", filepath.Base(m.kernel))
 			*r = results{}
 			cpu, err = j.try(ctx, o, m, r, w)
 		}
 	}
 	if errors.Is(err, context.Canceled) {
-		return err
+		return cpu, err
 	}
 	if err == nil {
 		err = r.err()
@@ -74,9 +96,7 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 	if !r.ended {
 		fmt.Fprintf(w, "the end of the kernel's messages:\n%s\n", tail(string(console), 60))
 	}
-	say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v (%v of CPU)", k.name, i.release,
-		r.passed, len(r.failed), len(r.skipped), time.Since(start).Round(time.Second), cpu.Round(time.Second))
-	return errors.Join(err, readErr, complaints(string(console)))
+	return cpu, errors.Join(err, readErr, complaints(string(console)))
 }
 
 // try boots a machine and lets the job run on it.
@@ -102,11 +122,13 @@ func tail(s string, lines int) string {
 
 var complaint = regexp.MustCompile(`(?m)^.*(?:BUG:|Oops:|WARNING: |Kernel panic).*$`)
 
+var errComplaint = errors.New("the kernel complained")
+
 // complaints are the kernel's messages about faults of its own. A program that provokes one is not fit for anybody's
 // node, whatever its tests say.
 func complaints(console string) error {
 	if found := complaint.FindAllString(console, -1); found != nil {
-		return fmt.Errorf("the kernel complained: %s", strings.Join(found, "; "))
+		return fmt.Errorf("%w: %s", errComplaint, strings.Join(found, "; "))
 	}
 	return nil
 }

@@ -6,8 +6,9 @@
 //	go run ./test/vm -kernel 6.1 -command 'tracer demo -o json'
 //	go run ./test/vm -kernel 7.2 -shell
 //
-// It exits 0 if all tests passed and none was skipped, or with the command's status. On several kernels it runs two at
-// a time, writes what they print to files, and shows what failed.
+// It exits 0 if all tests passed and none was skipped, or with the command's status. Up to three tests that failed get a
+// second try in a machine that has nothing else to do. On several kernels it runs two at a time, writes what they print
+// to files, and shows what failed.
 package main
 
 import (

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -124,6 +125,22 @@ func (r *results) output() string {
 		}
 	}
 	return b.String()
+}
+
+// unlucky are the failed tests, without those that failed by a subtest, if they are few enough to try them again:
+// under emulation, on a machine that others share, a test that measures time may find it standing still.
+func (r *results) unlucky() []string {
+	const most = 3
+	var leaves []string
+	for _, name := range r.failed {
+		if !slices.ContainsFunc(r.failed, func(other string) bool { return strings.HasPrefix(other, name+"/") }) {
+			leaves = append(leaves, name)
+		}
+	}
+	if !r.ended || len(r.skipped) > 0 || len(leaves) > most {
+		return nil
+	}
+	return leaves
 }
 
 // err is why the job is not a success, nil if it is.

@@ -87,3 +87,18 @@ func TestComplaints(t *testing.T) {
 		t.Errorf("got %v, want the warning", err)
 	}
 }
+
+func TestUnlucky(t *testing.T) {
+	t.Parallel()
+	r := results{ended: true, failed: []string{"p.TestA/one", "p.TestA", "p.TestAll"}}
+	if got, want := r.unlucky(), []string{"p.TestA/one", "p.TestAll"}; !slices.Equal(got, want) {
+		t.Errorf("%q are tried again, want %q", got, want)
+	}
+	r.failed = append(r.failed, "p.TestB", "p.TestC")
+	if got := r.unlucky(); got != nil {
+		t.Errorf("%q are tried again: so many have failed for a reason", got)
+	}
+	if got := (&results{failed: []string{"p.TestA"}}).unlucky(); got != nil {
+		t.Errorf("%q are tried again after the guest had stopped", got)
+	}
+}
