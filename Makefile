@@ -16,7 +16,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
+.PHONY: help demo test test-here test-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,15 +28,16 @@ demo: build ## show a slow overlay found, on this machine alone (as root; needs 
 # the report says so. What fails each time, or many at once, is a failure.
 RERUN := --rerun-fails=2 --rerun-fails-max-failures=3 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race
 
-test: packages check-generated lint cross ## check everything and run all tests on this kernel (as root; installs what is missing)
-	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips $(RERUN) \
-		--packages "$$(go list ./... | grep -v -e /test/truth -e /test/scoreboard | tr '\n' ' ')" -- -race -count=1 -timeout 20m
-
 # The one after the other: each needs both cores for itself.
-test-all: test ## all that, packet by packet, on a real Kubernetes, and on all other kernels (some forty minutes at first)
-	go test -count=1 ./test/truth
+test: test-here ## check everything and run all tests: on this kernel, on a real Kubernetes, on four other kernels (as root; half an hour)
+	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips $(RERUN) --packages ./test/truth -- -count=1
+	$(MAKE) scoreboard
 	$(MAKE) test-k8s
 	$(MAKE) test-kernel KERNEL=all
+
+test-here: packages check-generated lint cross ## of that all but what takes long: a few minutes (as root; installs what is missing)
+	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips $(RERUN) \
+		--packages "$$(go list ./... | grep -v /test/truth | tr '\n' ' ')" -- -race -count=1 -timeout 20m
 
 # One set of flags, that of the cluster's binary: what it compiles, the tests need not.
 test-k8s: packages ## run the agent on a real Kubernetes of this machine (as root; builds one first, some minutes)
