@@ -289,7 +289,11 @@ static __always_inline enum parsed parse_headers(const struct source *from, enum
 	struct layer layer = { .offset = offset };
 	__u32 tunnels = 0;
 
-	*p = (struct packet){};
+	/* Zeroes that the verifier does not know for such: it keeps what it knows to be 0 apart from what was decoded. */
+	__u64 zero = settings.zero, *words = (__u64 *)p;
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < sizeof(*p) / sizeof(*words); i++)
+		words[i] = zero;
 	/* Forgetting at the head instead would make clang fall through into the loop's head, which 5.10 and 6.1 refuse. */
 	for (int i = 0; i < HEADERS_MAX; i++, header = forget(header), tunnels = forget(tunnels),
 		 p->flags = forget(p->flags), forget_layer(&layer)) {
