@@ -99,16 +99,18 @@ int pod_l3(struct __sk_buff *ctx)
 /*
  * dequeue_skb() in net/sched/sch_generic.c, bottom halves off. The skb may be NULL, or the head of a list that
  * the qdisc hands out in bulk. It fires again for what the driver had sent back.
+ *
+ * Without an skb there may be no device either (noop_qdisc), and to follow its NULL is not as harmless as it is in
+ * other programs: this one has a function of its own, adopt(), and in such programs 5.10 (Debian's 5.10.0-46) finds
+ * no way out of a fault and panics. Compare 0108a4e9f358 ("bpf: ensure main program has an extable", 6.4).
  */
 SEC("tp_btf/qdisc_dequeue")
 int BPF_PROG(dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets, struct sk_buff *skb)
 {
-	struct net_device *dev = txq->dev;
-
-	/* Before the loop: some verifiers (6.2 to 6.18 at least) search all types by name for each pointer that is followed. */
-	if (!traced(dev))
+	/* Before the loop: verifiers from 6.2 on search all types by name for each pointer that is followed. */
+	if (!skb || !traced(txq->dev))
 		return 0;
-	__u32 ifindex = dev->ifindex;
+	__u32 ifindex = txq->dev->ifindex;
 	for (int i = 0; i < BULK_MAX && skb; i++) {
 		dequeued(skb, ifindex);
 		skb = skb->next;
