@@ -21,7 +21,7 @@ struct {
 static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64 key, __u32 way, const struct packet *p,
 				  enum hook hook, __u8 flags)
 {
-	__u32 weight = sample(p);
+	__u32 weight = forget_by(sample(p), key);
 	__u64 now = weight ? bpf_ktime_get_ns() : 0;
 
 	if (way < WAYS)
@@ -30,7 +30,7 @@ static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64
 		way = make_room(b, now);
 	if (way >= WAYS) {
 		if (weight)
-			count(COUNT_COLLISION);
+			owe(weight);
 		else
 			tally(COUNT_UNSAMPLED);
 		return;
@@ -53,12 +53,11 @@ static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64
 		j->skb_bytes = ctx->len;
 		j->ip_bytes = p->ip_bytes;
 		j->wire_bytes = ctx->wire_len;
-		j->weight = weight;
 		j->segments = segments ? segments : 1;
 		j->split_at = 0;
 		j->hops = 1;
 		j->flags = flags;
-		tally(COUNT_STARTED);
+		j->weight = weight + started();
 	} else {
 		m.flags = flags | FLAG_LIGHT;
 		tally(COUNT_UNSAMPLED);

@@ -24,6 +24,8 @@ enum table {
 	/* Age at which a slot is stale: behind an egress a packet may rightly wait in a long queue. */
 	AGE_QUEUED_SECONDS = 300,
 	AGE_ELSEWHERE_SECONDS = 1,
+	/* How many packets without a slot one with a slot stands for at most: after a long time without one it is no spike. */
+	OWED_MAX = 64,
 	TUNNEL_PORTS_MAX = 8, /* UDP destination ports of each kind of tunnel that the programs look into */
 };
 
@@ -184,6 +186,7 @@ enum counter {
 
 struct counters {
 	__u64 count[COUNT_MAX];
+	__u64 owed; /* packets that found no slot, for which the next that finds one will stand */
 };
 
 _Static_assert(sizeof(struct flow) == 40, "flow");

@@ -59,6 +59,36 @@ static __always_inline void tally(enum counter what)
 }
 
 /*
+ * A packet that finds no slot is stood for by the next one on its CPU that does: that one came at nearly the same time,
+ * and will meet the same. Those that end now, which user space could let stand for it, came earlier. Journeys begin with
+ * softirqs held off, so nothing comes between load and store.
+ */
+static __always_inline void owe(__u32 weight)
+{
+	__u32 zero = 0;
+	struct counters *c = bpf_map_lookup_elem(&counts, &zero);
+
+	if (!c)
+		return;
+	__sync_fetch_and_add(&c->count[COUNT_COLLISION], 1);
+	c->owed += weight;
+}
+
+/* A journey begins: for how many packets it stands beside its own weight. */
+static __always_inline __u32 started(void)
+{
+	__u32 zero = 0;
+	struct counters *c = bpf_map_lookup_elem(&counts, &zero);
+
+	if (!c)
+		return 0;
+	__u64 owed = c->owed < OWED_MAX ? c->owed : OWED_MAX;
+	c->count[COUNT_STARTED]++;
+	c->owed -= owed;
+	return owed;
+}
+
+/*
  * An sk_buff's address as a number. The verifier refuses arithmetic on a kernel pointer except the difference of
  * two, which it takes for an arbitrary number; so the table's keys are distances from one fixed address.
  */

@@ -67,6 +67,7 @@ const (
 type TracerCounters struct {
 	_     structs.HostLayout
 	Count [21]uint64
+	Owed  uint64
 }
 
 type TracerFlag uint32
@@ -164,6 +165,7 @@ const (
 	TracerTableFLOW_BUCKETS          TracerTable = 4096
 	TracerTableAGE_QUEUED_SECONDS    TracerTable = 300
 	TracerTableAGE_ELSEWHERE_SECONDS TracerTable = 1
+	TracerTableOWED_MAX              TracerTable = 64
 	TracerTableTUNNEL_PORTS_MAX      TracerTable = 8
 )
 

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -33,18 +34,7 @@ func TestClaim(t *testing.T) {
 		{name: "delivered", hook: record.Xmit, flags: bpfobj.TracerFlagFLAG_DELIVERED, taken: true},
 	} {
 		k.each(test.name, func(k *kernel) {
-			var full bpfobj.TracerBucket
-			for way := range full.Tag {
-				full.Tag[way] = uint64(way) + 1 // no sk_buff's
-				full.Mark[way] = bpfobj.TracerMark{Hook: uint8(test.hook), Flags: uint8(test.flags)}
-				full.Journey[way].Hops = 1
-				full.Journey[way].TimeNs[0] = uint64(Monotonic() - test.age)
-			}
-			// Where the packet's bucket is, nobody knows. Through memory, since on an emulated machine a system
-			// call for all of them would make live slots stale.
-			for i := range k.table {
-				k.table[i] = full
-			}
+			k.fill(test.hook, test.flags, test.age)
 			k.pass(k.objects.IngressL2, packet, 0)
 			c := k.counters()
 			if taken := c.Started == 1; taken != test.taken || c.Collisions == 1 == test.taken || c.Expired != test.expired {
@@ -57,6 +47,61 @@ func TestClaim(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fill fills the table with one kind of slot.
+func (k *kernel) fill(hook record.Hook, flags bpfobj.TracerFlag, age time.Duration) {
+	var full bpfobj.TracerBucket
+	for way := range full.Tag {
+		full.Tag[way] = uint64(way) + 1 // no sk_buff's
+		full.Mark[way] = bpfobj.TracerMark{Hook: uint8(hook), Flags: uint8(flags)}
+		full.Journey[way].Hops = 1
+		full.Journey[way].TimeNs[0] = uint64(Monotonic() - age)
+	}
+	// Where a packet's bucket is, nobody knows. Through memory, since on an emulated machine a system call for all of
+	// them would make live slots stale.
+	for i := range k.table {
+		k.table[i] = full
+	}
+}
+
+// TestOwed has packets that found no slot stood for by the next one that does, though never by more than a few score.
+func TestOwed(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, bpfobj.TracerConfig{})
+	packet := join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 6}.over(tcp(1, 2, 3, "")))
+	owed := func() (cpus []uint64) {
+		var all []bpfobj.TracerCounters
+		if err := k.objects.Counts.Lookup(uint32(0), &all); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range all {
+			cpus = append(cpus, c.Owed)
+		}
+		return cpus
+	}
+	k.fill(record.Egress, 0, 0)
+	k.pass(k.objects.IngressL2, packet, 0)
+	if cpus := owed(); slices.Max(cpus) != 1 {
+		t.Fatalf("one packet found no slot, owed are %v", cpus)
+	}
+	for _, test := range []struct{ owed, weight, left uint64 }{{0, 1, 0}, {1, 2, 0}, {64, 65, 0}, {100, 65, 36}} {
+		k.reset()
+		// Which CPU the packet is on, nobody knows.
+		cpus := make([]bpfobj.TracerCounters, len(owed()))
+		for i := range cpus {
+			cpus[i].Owed = test.owed
+		}
+		if err := k.objects.Counts.Put(uint32(0), cpus); err != nil {
+			t.Fatal(err)
+		}
+		k.pass(k.objects.IngressL2, packet, 0)
+		open := k.open()
+		if len(open) != 1 || uint64(open[0].Weight) != test.weight || slices.Min(owed()) != test.left {
+			t.Errorf("owed were %d: journeys %+v, owed are %v", test.owed, open, owed())
+		}
+	}
+	k.reset()
 }
 
 // TestScan reads from the table what is alive and whole.

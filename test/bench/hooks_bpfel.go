@@ -101,6 +101,7 @@ const (
 type hooksCounters struct {
 	_     structs.HostLayout
 	Count [21]uint64
+	Owed  uint64
 }
 
 type hooksFlag uint32

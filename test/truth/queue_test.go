@@ -42,6 +42,9 @@ func TestTruth(t *testing.T) {
 		r.run(s.name, s.play)
 	}
 	r.run("comcast", comcast)
+	if !r.emulated {
+		r.run("crowded", crowded)
+	}
 	for _, s := range refusals {
 		r.run(s.name, s.play)
 	}

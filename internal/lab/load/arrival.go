@@ -10,15 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receiver reads datagrams with the time at which the kernel received them. The application may get to read them
+// Receiver reads datagrams with the time at which the kernel received them. The application may get to read them
 // later, when it has a CPU: that is no delay of the network's.
-type receiver struct {
+type Receiver struct {
 	conn  *net.UDPConn
 	clock Clock
 	oob   [64]byte
 }
 
-func newReceiver(conn *net.UDPConn, clock Clock) (*receiver, error) {
+// NewReceiver asks the kernel for times of arrival.
+func NewReceiver(conn *net.UDPConn, clock Clock) (*Receiver, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -33,11 +34,11 @@ func newReceiver(conn *net.UDPConn, clock Clock) (*receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for times of arrival: %w", err)
 	}
-	return &receiver{conn: conn, clock: clock}, nil
+	return &Receiver{conn: conn, clock: clock}, nil
 }
 
-// read returns a datagram, when the kernel received it, and when it was read.
-func (r *receiver) read(b []byte) (n int, peer netip.AddrPort, arrived, received time.Duration, err error) {
+// Read returns a datagram, when the kernel received it, and when it was read.
+func (r *Receiver) Read(b []byte) (n int, peer netip.AddrPort, arrived, received time.Duration, err error) {
 	n, oobn, _, peer, err := r.conn.ReadMsgUDPAddrPort(b, r.oob[:])
 	received = r.clock()
 	if err != nil {
@@ -68,7 +69,7 @@ func realtimeOf(oob []byte) (time.Duration, bool) {
 
 // sinceEpoch is what the receiver's clock is ahead of CLOCK_REALTIME. Both are read at once as far as that is possible:
 // of some tries the one that took least counts.
-func (r *receiver) sinceEpoch() time.Duration {
+func (r *Receiver) sinceEpoch() time.Duration {
 	const enough = 2 * time.Microsecond
 	var ahead time.Duration
 	least := time.Duration(-1)

@@ -128,13 +128,13 @@ func (c *Client) receive(conn net.Conn, log *Log) error {
 	if !ok {
 		return fmt.Errorf("the connection for UDP is a %T", conn)
 	}
-	receiver, err := newReceiver(udp, c.Clock)
+	receiver, err := NewReceiver(udp, c.Clock)
 	if err != nil {
 		return err
 	}
 	b := make([]byte, 64<<10)
 	for {
-		n, _, arrived, received, err := receiver.read(b)
+		n, _, arrived, received, err := receiver.Read(b)
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		} else if err != nil {

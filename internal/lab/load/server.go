@@ -57,13 +57,13 @@ func (s *Server) Serve(ctx context.Context) error {
 }
 
 func (s *Server) serveUDP(requests, answers *Log) error {
-	receiver, err := newReceiver(s.UDP, s.Clock)
+	receiver, err := NewReceiver(s.UDP, s.Clock)
 	if err != nil {
 		return err
 	}
 	b := make([]byte, 64<<10)
 	for {
-		n, peer, arrived, received, err := receiver.read(b)
+		n, peer, arrived, received, err := receiver.Read(b)
 		if err != nil {
 			return fmt.Errorf("serve udp: %w", err)
 		}

@@ -1,0 +1,209 @@
+package truth
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+	"tracer/internal/lab/load"
+	"tracer/internal/record"
+)
+
+// A crowd is as many packets as wait when 100,000 a second are held for half a second each. Here the queue lets fewer go
+// and holds them the longer, so that this machine has time for all else.
+const (
+	crowdPort    = 6990
+	crowdPackets = 50_000
+	crowdRate    = 12_500 // packets a second that leave the queue
+	crowdBytes   = 100    // of a packet, as the queue counts them
+	crowdStays   = 3 * time.Second
+)
+
+// crowdCollisions is how many of them find no slot at most, were the addresses of packets random: by Erlang's formula,
+// where three and more are there for four ways.
+const crowdCollisions = 0.21
+
+// crowded has as many packets wait in one queue as the in-flight table is made for, and some more come. How many wait is
+// compared with the queue's own count, how long with the receiver's clock, and how many are lost with the queue's count
+// again.
+func crowded(r *rig) {
+	w := r.ways[0]
+	at := aggregate.StageKey{Stage: journey.Queue, Device: w.overlay, Direction: journey.Out}
+	r.quiet()
+	r.tc(0, fmt.Sprintf("qdisc add dev %s root tbf rate %d burst %d limit %d", w.overlay,
+		crowdRate*crowdBytes*8, crowdRate*crowdBytes/50, crowdPackets*crowdBytes))
+	r.Cleanup(func() { r.tc(0, "qdisc del dev "+w.overlay+" root") })
+	before, countersBefore, dropsBefore := r.now(0), r.counters()[0], r.queueDrops(0)[w.overlay]
+	arrived := r.arrivals(w, crowdPort)
+	sent := make(chan error, 1)
+	go func() { sent <- crowd(w) }()
+
+	// Both are as many as the queue has room for, whenever they are read.
+	var waits, shares []float64
+	for ended := false; !ended; {
+		select {
+		case err := <-sent:
+			if err != nil {
+				r.Fatal(err)
+			}
+			ended = true
+		case <-time.After(r.interval()):
+			m := r.now(0)
+			backlog := float64(r.root(m.Devices, w.overlay).BacklogPackets)
+			if backlog < 0.98*crowdPackets {
+				continue
+			}
+			for _, h := range m.Snapshot.Held {
+				if h.StageKey == at {
+					waits, shares = append(waits, backlog), append(shares, h.Packets/backlog)
+				}
+			}
+		}
+	}
+	if len(shares) == 0 {
+		r.Fatal("the queue was never full")
+	}
+	share := quantile(shares, 0.5)
+	if math.Abs(share-1) > 0.03 {
+		r.Errorf("of the packets that wait, by the queue's count, %.1f %% are held by the tracer's", 100*share)
+	}
+
+	var delay hist.Histogram
+	var root record.Qdisc
+	var drops uint64
+	r.eventually(60*time.Second, "what the queue let go and what it dropped is counted", func() (bool, string) {
+		m := r.now(0)
+		root = r.root(m.Devices, w.overlay)
+		for _, s := range m.Snapshot.Since(before.Snapshot).Stages {
+			if s.StageKey == at {
+				delay = s.Delay
+			}
+		}
+		drops = r.queueDrops(0)[w.overlay] - dropsBefore
+		near := func(got, want uint64) bool { return math.Abs(float64(got)-float64(want)) <= 0.02*float64(want) }
+		return root.BacklogPackets == 0 && root.Drops > 0 && near(delay.Count(), root.Packets) && near(drops, root.Drops),
+			fmt.Sprintf("counted %d and %d drops; the queue let %d go, dropped %d and holds %d", delay.Count(), drops, root.Packets,
+				root.Drops, root.BacklogPackets)
+	})
+	oracle, worst := arrived(), 0.0
+	for _, q := range []float64{0.1, 0.5, 0.9, 0.99} {
+		got, want := delay.Quantile(q), quantile(oracle, q).Seconds()
+		worst = max(worst, math.Abs(got/want-1))
+		if math.Abs(got/want-1) > 0.05 {
+			r.Errorf("%v of the packets waited up to %.3f s, by the receiver's clock up to %.3f s", q, got, want)
+		}
+	}
+	after := r.counters()[0]
+	collisions := float64(after.Collisions - countersBefore.Collisions)
+	collisions /= collisions + float64(after.Started-countersBefore.Started)
+	if collisions > crowdCollisions {
+		r.Errorf("%.1f %% of the packets found no slot", 100*collisions)
+	}
+	// Kernel and scenario; how many wait, by the queue and by the tracer; in percent those that found no slot, and the
+	// largest error of a quantile; drops, by the queue and by the tracer.
+	fmt.Printf("crowd\t%s\t%s\t%.0f\t%.0f\t%.1f\t%.1f\t%d\t%d\n", r.kernel, "50,000 packets wait at the overlay",
+		quantile(waits, 0.5), share*quantile(waits, 0.5), 100*collisions, 100*worst, root.Drops, drops)
+}
+
+// crowd fills the queue, and then for a while sends a tenth more than it lets go.
+func crowd(w *way) error {
+	to := netip.AddrPortFrom(w.server.Addr(), crowdPort)
+	var conn net.Conn
+	if err := w.from.Do(func() (err error) { conn, err = net.Dial("udp", to.String()); return err }); err != nil {
+		return err
+	}
+	defer conn.Close()
+	const headers = 14 + 20 + 8
+	packet := make([]byte, crowdBytes-headers)
+	begin := load.Monotonic()
+	var full time.Duration
+	for n := 0; full == 0 || load.Monotonic()-full < crowdStays; n++ {
+		for {
+			elapsed := load.Monotonic() - begin
+			if n < crowdPackets+int(1.1*crowdRate*elapsed.Seconds()) {
+				break
+			}
+			if full == 0 {
+				full = begin + elapsed
+			}
+			time.Sleep(time.Millisecond)
+		}
+		now := load.Monotonic()
+		if full == 0 && now-begin > time.Minute {
+			return fmt.Errorf("%d packets in %v do not fill the queue", n, now-begin)
+		}
+		binary.NativeEndian.PutUint64(packet, uint64(now))
+		if _, err := conn.Write(packet); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// arrivals takes a crowd's packets where they are sent to, until it is asked how long each was on its way.
+func (r *rig) arrivals(w *way, port uint16) (waits func() []time.Duration) {
+	r.Helper()
+	var conn *net.UDPConn
+	err := w.to.Do(func() (err error) {
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(w.server.Addr(), port)))
+		return err
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() { conn.Close() })
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		var set error
+		err = raw.Control(func(fd uintptr) {
+			// Whoever reads may have to wait for a CPU.
+			set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20)
+		})
+		err = errors.Join(err, set)
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	receiver, err := load.NewReceiver(conn, load.Monotonic)
+	if err != nil {
+		r.Fatal(err)
+	}
+	var all []time.Duration
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for b := make([]byte, 2048); ; {
+			_, _, arrived, _, err := receiver.Read(b)
+			if err != nil {
+				return
+			}
+			all = append(all, arrived-time.Duration(binary.NativeEndian.Uint64(b)))
+		}
+	}()
+	return func() []time.Duration {
+		conn.Close()
+		<-ended
+		return all
+	}
+}
+
+// root is a device's root qdisc.
+func (r *rig) root(devices []record.Device, name string) record.Qdisc {
+	r.Helper()
+	for _, d := range devices {
+		if d.Name == name {
+			return d.Root
+		}
+	}
+	r.Fatalf("there is no %s", name)
+	return record.Qdisc{}
+}
