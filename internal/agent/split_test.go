@@ -2,11 +2,8 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math"
-	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -19,39 +16,6 @@ import (
 	"tracer/internal/lab"
 	"tracer/internal/record"
 )
-
-// bulk sends over TCP from one pod to another, as much as goes, until ctx ends.
-func bulk(ctx context.Context, from, to lab.Pod, address netip.Addr) error {
-	var listener net.Listener
-	if err := to.Do(func() (err error) {
-		listener, err = net.Listen("tcp", netip.AddrPortFrom(address, 0).String())
-		return err
-	}); err != nil {
-		return err
-	}
-	defer listener.Close()
-	go func() {
-		if conn, err := listener.Accept(); err == nil {
-			_, _ = io.Copy(io.Discard, conn)
-			conn.Close()
-		}
-	}()
-	var conn net.Conn
-	if err := from.Do(func() (err error) {
-		conn, err = net.Dial("tcp", listener.Addr().String())
-		return err
-	}); err != nil {
-		return err
-	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	for buffer := make([]byte, 1<<20); ; {
-		if _, err := conn.Write(buffer); errors.Is(err, net.ErrClosed) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-}
 
 // TestSplit has a queue that splits large packets when it takes them in. Their first and last segments are timed, and
 // wait as long as the small packets beside them, by these packets' own clock; and nothing is counted twice.
@@ -95,7 +59,7 @@ func TestSplit(t *testing.T) {
 				}
 			}()
 			ended := make(chan error, 1)
-			go func() { ended <- bulk(ctx, cache, api, address) }()
+			go func() { ended <- lab.Bulk(ctx, cache, api, netip.AddrPortFrom(address, 0)) }()
 			time.Sleep(time.Second)
 			windows, seen := c.watch(4 * time.Second)
 			stop()
@@ -138,7 +102,7 @@ func TestSoftwareSegmentation(t *testing.T) {
 		return r.Kind == record.Split && r.First.Destination.Addr() == api.Address
 	})
 	ended := make(chan error, 1)
-	go func() { ended <- bulk(ctx, cache, api, api.Address) }()
+	go func() { ended <- lab.Bulk(ctx, cache, api, netip.AddrPortFrom(api.Address, 0)) }()
 	for range 100 {
 		select {
 		case r := <-records:

@@ -2,17 +2,15 @@ package truth
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math"
-	"net"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/journey"
+	"tracer/internal/lab"
 	"tracer/internal/lab/load"
 	"tracer/internal/record"
 )
@@ -59,7 +57,7 @@ func (s slow) play(r *rig) {
 	stop := r.send(r.traffic(), w)
 	ctx, cancel := context.WithTimeout(r.Context(), 6*time.Second)
 	defer cancel()
-	if err := bulk(ctx, w); err != nil {
+	if err := lab.Bulk(ctx, w.from, w.to, netip.AddrPortFrom(w.server.Addr(), bulkPort)); err != nil {
 		r.Fatal(err)
 	}
 	stop()
@@ -139,36 +137,4 @@ func (r *rig) passed(node int) (p passed) {
 		}
 	}
 	return p
-}
-
-// bulk sends over TCP on a way, as much as goes, until ctx ends.
-func bulk(ctx context.Context, w *way) error {
-	address := netip.AddrPortFrom(w.server.Addr(), bulkPort).String()
-	var listener net.Listener
-	if err := w.to.Do(func() (err error) { listener, err = net.Listen("tcp", address); return err }); err != nil {
-		return err
-	}
-	defer listener.Close()
-	go func() {
-		if conn, err := listener.Accept(); err == nil {
-			_, _ = io.Copy(io.Discard, conn)
-			conn.Close()
-		}
-	}()
-	var conn net.Conn
-	if err := w.from.Do(func() (err error) { conn, err = net.DialTimeout("tcp", address, 5*time.Second); return err }); err != nil {
-		return err
-	}
-	// What has not been sent by then is forgotten.
-	if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
-		return err
-	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	for buffer := make([]byte, 64<<10); ; {
-		if _, err := conn.Write(buffer); errors.Is(err, net.ErrClosed) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
 }
