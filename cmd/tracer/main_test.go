@@ -87,6 +87,11 @@ func TestRefuses(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("- {ip: nowhere, workload: web}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	cluster := filepath.Join(dir, "kubeconfig")
+	if err := os.WriteFile(cluster, []byte(`{clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}],
+contexts: [{name: a, context: {cluster: a}}], current-context: a}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args string
 		want []string // parts of the error
@@ -101,6 +106,10 @@ func TestRefuses(t *testing.T) {
 		{"trace --once -1", []string{"negative"}},
 		{"trace --stage queue>10", []string{"10ms", "      ^"}},
 		{"trace --proto telnet", []string{"telnet", "give tcp"}},
+		{"diagnose --max-records 0", []string{"--max-records 0", "at least 1"}},
+		{"diagnose --max-cpu 0", []string{"--max-cpu 0", "more than 0"}},
+		{"agent --max-records 0 --kubeconfig " + cluster, []string{"--max-records 0", "at least 1"}},
+		{"agent --max-cpu 0 --kubeconfig " + cluster, []string{"--max-cpu 0", "more than 0"}},
 		{"agent --max-series 0", []string{"--max-series 0", "at least 1"}},
 		{"agent --listen " + taken.Addr().String(), []string{"address already in use", "choose another address"}},
 		{"agent --listen 127.0.0.1:0 --health-listen " + taken.Addr().String(), []string{"health", "choose another address"}},

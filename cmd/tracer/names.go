@@ -94,14 +94,7 @@ func (f *agentFlags) start() (*node, error) {
 	if k == nil {
 		return f.watchFlags.start()
 	}
-	expected, err := f.expect.parse()
-	if err != nil {
-		return nil, err
-	}
-	a, err := agent.Start(agent.Options{
-		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: k, Learner: k, Limits: f.limits, ExpectQdisc: expected,
-		StateDir: f.stateDir, LogFindings: f.unwatched,
-	})
+	a, err := f.startAgent(k, k)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tracer/internal/agent"
+	"tracer/internal/aggregate"
 	"tracer/internal/governor"
 	"tracer/internal/identity"
 	"tracer/internal/loader"
@@ -58,12 +59,6 @@ func (f *watchFlags) names(files loader.Files) (*identity.Table, error) {
 
 // start begins to trace the current namespace.
 func (f *watchFlags) start() (*node, error) {
-	switch {
-	case f.limits.MaxRecords < 1:
-		return nil, fmt.Errorf("--max-records %d: give at least 1", f.limits.MaxRecords)
-	case !(f.limits.MaxCPU > 0):
-		return nil, fmt.Errorf("--max-cpu %v: give more than 0, such as 0.05 for a twentieth of a core", f.limits.MaxCPU)
-	}
 	files, err := loader.CurrentFiles(f.runDir)
 	if err != nil {
 		return nil, err
@@ -72,14 +67,7 @@ func (f *watchFlags) start() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	expected, err := f.expect.parse()
-	if err != nil {
-		return nil, err
-	}
-	a, err := agent.Start(agent.Options{
-		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: table, Limits: f.limits, ExpectQdisc: expected,
-		StateDir: f.stateDir, LogFindings: f.unwatched,
-	})
+	a, err := f.startAgent(table, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +80,24 @@ func (f *watchFlags) start() (*node, error) {
 		return ""
 	}
 	return &node{Agent: a, name: f.nodeName(named), names: table}, nil
+}
+
+// startAgent starts one with those names; learner is where they come from, if more may be learnt late.
+func (f *watchFlags) startAgent(names aggregate.Namer, learner agent.Learner) (*agent.Agent, error) {
+	switch {
+	case f.limits.MaxRecords < 1:
+		return nil, fmt.Errorf("--max-records %d: give at least 1", f.limits.MaxRecords)
+	case !(f.limits.MaxCPU > 0):
+		return nil, fmt.Errorf("--max-cpu %v: give more than 0, such as 0.05 for a twentieth of a core", f.limits.MaxCPU)
+	}
+	expected, err := f.expect.parse()
+	if err != nil {
+		return nil, err
+	}
+	return agent.Start(agent.Options{
+		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: names, Learner: learner, Limits: f.limits,
+		ExpectQdisc: expected, StateDir: f.stateDir, LogFindings: f.unwatched,
+	})
 }
 
 // nodeName is this node's name as given, or as the environment has it, or as named says, or the host's.
