@@ -69,7 +69,8 @@ type Agent struct {
 // Start begins to trace the calling thread's network namespace. Patterns that match no device, a kernel that
 // cannot, a namespace that is taken are errors here. The caller runs and closes the Agent.
 func Start(options Options) (_ *Agent, err error) {
-	a := &Agent{options: options, started: time.Now(), waiting: waiting{learner: options.Learner}}
+	a := &Agent{options: options, started: time.Now()}
+	a.waiting.learner, a.waiting.next = options.Learner, a.add
 	if options.Log == nil {
 		a.options.Log = slog.Default()
 	}
@@ -165,11 +166,14 @@ func (a *Agent) count(ctx context.Context) error {
 		if err := a.steer(batch); err != nil && !errors.Is(err, unix.EBADF) {
 			a.options.Log.Error("cannot steer the sampling", "err", err)
 		}
-		a.waiting.pass(batch, Monotonic(), func(batch []record.Record) {
-			a.counts.AddAll(batch)
-			a.subscribers.publish(batch)
-		})
+		a.waiting.pass(batch, Monotonic())
 	})
+}
+
+// add takes records that need not wait, or no longer.
+func (a *Agent) add(batch []record.Record) {
+	a.counts.AddAll(batch)
+	a.subscribers.publish(batch)
 }
 
 // look reads, each second, what the kernel does not send.

@@ -6,16 +6,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tracer/internal/governor"
 	"tracer/internal/record"
 )
 
 const (
 	// settle is how long every record waits: as long as an event of the API server usually takes to us, and more.
 	settle = time.Second
-	// maxWaiting and maxUnnamed bound the records that wait. Beyond, the oldest is named by what is known.
-	maxWaiting = 16384
-	maxUnnamed = 2048
+	// maxWaiting and maxUnnamed bound the records that wait: as many as come in a second by default, and some of them
+	// longer. Beyond, the oldest is named by what is known.
+	maxWaiting = governor.DefaultMaxRecords
+	maxUnnamed = 1024
 	maxBehind  = 4096
+	// batchSize is how many records at most are handed on at once.
+	batchSize = 256
 	// patience is how long a record waits for the name of a pod of this node: the kubelet tells the API server of a new
 	// pod's address a second or two after the pod has it.
 	patience = 5 * time.Second
@@ -34,16 +38,17 @@ type Learner interface {
 // waiting holds records back for a while: what tells whose an address was at a packet's time may come after the packet,
 // be it that it is a new pod's or that it is its former holder's no longer.
 type waiting struct {
-	learner Learner // nil to hold none back
+	learner Learner               // nil to hold none back
+	next    func([]record.Record) // takes a batch, which is valid during the call
 	pods    atomic.Pointer[podDevices]
 	current *podDevices // pods, as of the last batch
 	mu      sync.Mutex
 	behind  map[netip.Addr]int // the device that each address is behind; guarded by mu
 	settled queue
-	unnamed queue
-	ready   []record.Record
-	passed  atomic.Int64  // all records up to that time are through, unnamed ones aside
-	missed  atomic.Uint64 // records of a pod of this node that nobody named in time
+	unnamed []record.Record // in the order in which they came
+	ready   []record.Record // to be handed on
+	passed  atomic.Int64    // all records up to that time are through, unnamed ones aside
+	missed  atomic.Uint64   // records of a pod of this node that nobody named in time
 }
 
 // podDevices are those of pods at one time.
@@ -52,83 +57,74 @@ type podDevices struct {
 	appeared map[int]time.Duration // when each came to be; 0 if it was there before us
 }
 
-// queue holds records in the order in which they came.
-type queue struct {
-	records []record.Record
-	head    int
-}
-
-func (q *queue) len() int { return len(q.records) - q.head }
-
-func (q *queue) front() *record.Record { return &q.records[q.head] }
-
-func (q *queue) push(r *record.Record) {
-	if q.head > 256 && q.head*2 > len(q.records) {
-		n := copy(q.records, q.records[q.head:])
-		q.records, q.head = q.records[:n], 0
-	}
-	q.records = append(q.records, *r)
-}
-
-func (q *queue) pop() { q.head++ }
-
-// pass takes records, and hands on those that have waited long enough: in one batch, valid during the call.
-func (w *waiting) pass(batch []record.Record, now time.Duration, next func([]record.Record)) {
+// pass takes records, and hands on those that have waited long enough, in batches.
+func (w *waiting) pass(batch []record.Record, now time.Duration) {
 	if w.learner == nil {
-		next(batch)
+		w.next(batch)
 		return
 	}
-	w.ready = w.ready[:0]
 	w.mu.Lock()
 	w.follow()
 	for i := range batch {
 		w.tell(&batch[i])
 	}
 	w.mu.Unlock()
-	w.unnamed.records = w.again(now)
+	w.again(now)
 	for i := range batch {
-		if w.settled.len() >= maxWaiting {
+		if w.settled.len >= maxWaiting {
 			w.release(w.settled.front(), now)
 			w.settled.pop()
 		}
 		w.settled.push(&batch[i])
 	}
-	for w.settled.len() > 0 && w.settled.front().Time+settle <= now {
+	for w.settled.len > 0 && w.settled.front().Time+settle <= now {
 		w.release(w.settled.front(), now)
 		w.settled.pop()
 	}
-	next(w.ready)
+	w.flush()
 	w.passed.Store(int64(now - settle))
+}
+
+// hand hands a record on, with others.
+func (w *waiting) hand(r *record.Record) {
+	if w.ready = append(w.ready, *r); len(w.ready) == batchSize {
+		w.flush()
+	}
+}
+
+func (w *waiting) flush() {
+	w.next(w.ready)
+	w.ready = w.ready[:0]
 }
 
 // release hands a record on, or lets it wait for its name.
 func (w *waiting) release(r *record.Record, now time.Duration) {
 	if w.unknown(r) {
-		if w.unnamed.len() < maxUnnamed && r.Time+patience > now {
-			w.unnamed.push(r)
+		if len(w.unnamed) < maxUnnamed && r.Time+patience > now {
+			w.unnamed = append(w.unnamed, *r)
 			return
 		}
 		w.missed.Add(1)
 	}
-	w.ready = append(w.ready, *r)
+	w.hand(r)
 }
 
-// again goes through the records without a name and returns those that go on waiting.
-func (w *waiting) again(now time.Duration) []record.Record {
-	kept := w.unnamed.records[:0]
-	for i := range w.unnamed.records {
-		r := &w.unnamed.records[i]
+// again goes through the records without a name; some go on waiting.
+func (w *waiting) again(now time.Duration) {
+	kept := w.unnamed[:0]
+	for i := range w.unnamed {
+		r := &w.unnamed[i]
 		switch {
 		case !w.unknown(r):
-			w.ready = append(w.ready, *r)
+			w.hand(r)
 		case r.Time+patience <= now:
 			w.missed.Add(1)
-			w.ready = append(w.ready, *r)
+			w.hand(r)
 		default:
 			kept = append(kept, *r)
 		}
 	}
-	return kept
+	w.unnamed = kept
 }
 
 // ends are the addresses in a record that are pods' of this node by the devices passed: the sender's, the receiver's.

@@ -3,9 +3,11 @@ package agent
 import (
 	"maps"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"tracer/internal/record"
 )
@@ -46,11 +48,12 @@ func podDevice(indexes ...int) []record.Device {
 
 // through are the times of the records that come through.
 func through(w *waiting, now time.Duration, records ...record.Record) (times []time.Duration) {
-	w.pass(records, now, func(batch []record.Record) {
+	w.next = func(batch []record.Record) {
 		for i := range batch {
 			times = append(times, batch[i].Time)
 		}
-	})
+	}
+	w.pass(records, now)
 	return times
 }
 
@@ -111,9 +114,6 @@ func TestWaitingIsBounded(t *testing.T) {
 	if count += len(through(w, time.Hour)); count != n {
 		t.Errorf("%d of %d came through", count, n)
 	}
-	if c := cap(w.settled.records); c > 3*maxWaiting {
-		t.Errorf("room for %d records", c)
-	}
 }
 
 func TestDevicesTellOfChanges(t *testing.T) {
@@ -147,4 +147,31 @@ func TestDevicesTellOfChanges(t *testing.T) {
 	expect("a new device has it", 40*s)
 	through(w, 43*s, sent(9, 43*s))
 	expect("and goes on having it", 40*s)
+}
+
+// TestFullRoom: those records that nobody names are kept as they are, all others in a fraction of that.
+func TestFullRoom(t *testing.T) {
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	w := &waiting{learner: &learned{changes: map[netip.Addr]time.Duration{}}}
+	w.setDevices(podDevice(7), 0)
+	batch := slices.Repeat([]record.Record{sent(7, time.Second)}, batchSize)
+	for left := maxWaiting + 2*maxUnnamed; left > 0; left -= len(batch) {
+		through(w, time.Second, batch...)
+	}
+	if w.settled.len != maxWaiting || len(w.unnamed) != maxUnnamed {
+		t.Errorf("%d and %d wait", w.settled.len, len(w.unnamed))
+	}
+	const most = maxWaiting*100 + 3*maxUnnamed*int64(unsafe.Sizeof(record.Record{}))
+	if taken := heap() - before; taken > most {
+		t.Errorf("the full room takes %d bytes, more than %d", taken, most)
+	} else {
+		t.Logf("the full room takes %d bytes", taken)
+	}
+	runtime.KeepAlive(w)
 }
