@@ -41,12 +41,15 @@ func (f *clusterFlags) kubernetes(node, stateDir string) (*identity.Kubernetes, 
 		return nil, fmt.Errorf("--identity-scope %q: choose node or cluster", f.scope)
 	}
 	config, err := identity.LoadConfig(f.kubeconfig)
-	if errors.Is(err, identity.ErrNoCluster) {
-		if f.cidrNames != "" {
-			return nil, fmt.Errorf("--cidr-names needs a cluster: %w; give --kubeconfig, or name CIDRs in --identity-file", err)
-		}
+	switch {
+	case errors.Is(err, identity.ErrNoCluster) && f.cidrNames != "":
+		return nil, fmt.Errorf("--cidr-names needs a cluster: %w; give --kubeconfig, or name CIDRs in --identity-file", err)
+	case errors.Is(err, identity.ErrNoCluster):
 		return nil, nil
-	} else if err != nil {
+	case errors.Is(err, identity.ErrNoToken) && f.cidrNames == "":
+		slog.Warn("nobody is named", "err", err)
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
 	config.UserAgent = "tracer/" + version

@@ -26,14 +26,20 @@ const answerWithin = 30 * time.Second
 // ErrNoCluster means that nothing says where an API server is.
 var ErrNoCluster = errors.New("no kubeconfig, and not inside a pod")
 
+// ErrNoToken means that the pod that we are in may not ask the API server.
+var ErrNoToken = errors.New("this pod has no service account's token; set automountServiceAccountToken: true, or give --kubeconfig")
+
 // LoadConfig reads how to reach the API server: from a kubeconfig, or where none is given from the pod's service
 // account.
 func LoadConfig(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
 		config, err := rest.InClusterConfig()
-		if errors.Is(err, rest.ErrNotInCluster) || errors.Is(err, os.ErrNotExist) {
+		switch {
+		case errors.Is(err, rest.ErrNotInCluster):
 			return nil, ErrNoCluster
-		} else if err != nil {
+		case errors.Is(err, os.ErrNotExist):
+			return nil, ErrNoToken
+		case err != nil:
 			return nil, fmt.Errorf("read the pod's service account: %w", err)
 		}
 		return config, nil

@@ -342,4 +342,10 @@ users: [{name: c, user: {token: t}}], contexts: [{name: a, context: {cluster: b,
 	if _, err := LoadConfig(""); !errors.Is(err, ErrNoCluster) {
 		t.Errorf("no cluster: %v", err)
 	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+	t.Setenv("KUBERNETES_SERVICE_PORT", "443")
+	_, none := os.Stat("/var/run/secrets/kubernetes.io/serviceaccount/token") // there is one where the tests run in a pod
+	if _, err := LoadConfig(""); errors.Is(err, ErrNoToken) != (none != nil) {
+		t.Errorf("without a token, %v: %v", none != nil, err)
+	}
 }
