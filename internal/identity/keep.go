@@ -32,8 +32,15 @@ type keptName struct {
 
 func (k *Kubernetes) keptPath() string { return filepath.Join(k.options.StateDir, "identities.json") }
 
-// keep writes down what is known. A reader sees the old file or the new one, whole.
+// keep writes down what is known, unless it is what was written last: nothing in the file grows old by itself. A reader
+// sees the old file or the new one, whole.
 func (k *Kubernetes) keep() {
+	k.keeping.Lock()
+	defer k.keeping.Unlock()
+	version := k.holdings.version.Load()
+	if version == k.keptAt {
+		return
+	}
 	if k.options.StateDir == "" || k.stale.Load() {
 		return // what was read is there already
 	}
@@ -44,7 +51,9 @@ func (k *Kubernetes) keep() {
 	}
 	if err := k.write(); err != nil {
 		k.log.Warn("names are not kept for the next start; make the directory writable, or give another with --state-dir", "err", err)
+		return
 	}
+	k.keptAt = version
 }
 
 func (k *Kubernetes) write() error {

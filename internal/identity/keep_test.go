@@ -95,3 +95,58 @@ func TestKeptElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestKeptOnce: what has not changed is not written again.
+func TestKeptOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	k, clock := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
+	nodes := func() *Nodes {
+		return &Nodes{
+			addresses: map[netip.Addr]bool{netip.MustParseAddr("192.168.0.2"): true},
+			networks:  []netip.Prefix{netip.MustParsePrefix("192.168.0.0/24")},
+		}
+	}
+	k.SetNodes(nodes())
+	written := func() os.FileInfo {
+		t.Helper()
+		info, err := os.Stat(filepath.Join(dir, "identities.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	tell(t, &k.pods, aPod("web", "node1", "10.244.1.2"))
+	tell(t, &k.services, aService("api", "10.96.0.10"))
+	tell[*discoveryv1.EndpointSlice](t, &k.slices)
+	first := written()
+	k.holdings.forget(clock.at)
+	k.SetNodes(nodes())
+	k.keep()
+	if !os.SameFile(first, written()) {
+		t.Error("written again, though nothing changed")
+	}
+	if err := k.pods.Add(aPod("new", "node1", "10.244.1.3")); err != nil {
+		t.Fatal(err)
+	}
+	k.keep()
+	if os.SameFile(first, written()) {
+		t.Error("a new pod is not written")
+	}
+	next, _ := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
+	if got := clock.lookup(next, "10.244.1.3").Pod; got != "new" {
+		t.Errorf("the new pod is %q", got)
+	}
+	// What could not be written is tried again.
+	k.options.StateDir = filepath.Join(dir, "identities.json", "none")
+	if err := k.pods.Add(aPod("late", "node1", "10.244.1.4")); err != nil {
+		t.Fatal(err)
+	}
+	k.keep()
+	k.options.StateDir = dir
+	k.keep()
+	next, _ = source(t, func(o *KubernetesOptions) { o.StateDir = dir })
+	if got := clock.lookup(next, "10.244.1.4").Pod; got != "late" {
+		t.Errorf("the pod that came meanwhile is %q", got)
+	}
+}

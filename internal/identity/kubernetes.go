@@ -32,7 +32,7 @@ const (
 	ahead = 5 * time.Second
 	// manyPods is where --identity-scope=cluster becomes dear.
 	manyPods = 10_000
-	// keepEvery is how often what is known is written down, and old holders are forgotten.
+	// keepEvery is how often what is known is written down if it has changed, and old holders are forgotten.
 	keepEvery = 30 * time.Second
 
 	// Who claims a node's address: pods, by what they say of their node, and pods of the node that are behind Services.
@@ -77,6 +77,9 @@ type Kubernetes struct {
 
 	mu      sync.Mutex // guards strings
 	strings map[string]string
+
+	keeping sync.Mutex // guards keptAt
+	keptAt  uint64     // the holdings' version that was written down last
 
 	misses, conflicts atomic.Uint64
 	stale             atomic.Bool

@@ -2,8 +2,10 @@ package identity
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 )
@@ -88,8 +90,15 @@ func prefix(n *net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a.Unmap(), bits), true
 }
 
+func (n *Nodes) equal(o *Nodes) bool {
+	return n != nil && o != nil && maps.Equal(n.addresses, o.addresses) && slices.Equal(n.networks, o.networks)
+}
+
 // SetNodes says which addresses are nodes'.
 func (k *Kubernetes) SetNodes(n *Nodes) {
+	if n.equal(k.nodes.Load()) {
+		return
+	}
 	k.nodes.Store(n)
 	k.holdings.version.Add(1)
 }
