@@ -181,6 +181,7 @@ func (a *Agent) look(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var before loader.Counters
+	var unplaced string
 	lastTry := time.Now()
 	for {
 		select {
@@ -195,12 +196,22 @@ func (a *Agent) look(ctx context.Context) error {
 				if err := a.setDevices(a.watcher.State()); err != nil {
 					a.options.Log.Error("cannot trace the devices as they are now", "err", err)
 				}
-				if err := a.loader.SetPods(a.waiting.localPods()); err != nil {
-					a.options.Log.Error("drops inside pods may stay unplaced", "err", err)
-				}
+				unplaced = a.setPods(unplaced)
 			}
 		}
 	}
+}
+
+// setPods tells the programs this node's pods, and returns what is wrong with that: logged unless it was before.
+func (a *Agent) setPods(before string) (wrong string) {
+	err := a.loader.SetPods(a.waiting.localPods())
+	if err == nil {
+		return ""
+	}
+	if wrong = err.Error(); wrong != before {
+		a.options.Log.Error("drops inside some pods may stay unplaced", "err", wrong)
+	}
+	return wrong
 }
 
 func (a *Agent) lookOnce(before *loader.Counters) error {

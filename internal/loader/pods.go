@@ -35,7 +35,7 @@ func (l *Loader) SetPods(pods map[netip.Addr]int) error {
 			continue
 		}
 		if err := l.objects.LocalPods.Put(key, ifindex); errors.Is(err, unix.E2BIG) {
-			return nil // drops of some pods stay unplaced
+			return fmt.Errorf("tell the programs this node's pods: there are more addresses than the %d that they have room for", len(l.pods))
 		} else if err != nil {
 			return fmt.Errorf("tell the programs this node's pods: %w", err)
 		}

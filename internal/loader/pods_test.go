@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,5 +137,16 @@ func TestPods(t *testing.T) {
 	case r := <-records:
 		t.Errorf("a drop of a pod that is gone: %+v", r)
 	case <-time.After(3 * readInterval):
+	}
+	// More than there is room for is said, and goes by.
+	many := map[netip.Addr]int{}
+	for i := range 2000 {
+		many[netip.AddrFrom4([4]byte{10, 7, byte(i >> 8), byte(i)})] = pod
+	}
+	if err := l.SetPods(many); err == nil || !strings.Contains(err.Error(), "more addresses than the 1024") {
+		t.Errorf("too many pods: %v", err)
+	}
+	if err := l.SetPods(pods); err != nil {
+		t.Errorf("fewer pods: %v", err)
 	}
 }
