@@ -12,16 +12,36 @@ const chartDir = "../../deploy/helm/tracer"
 
 var update = flag.Bool("update", false, "write deploy/tracer.yaml instead of comparing it")
 
+// template has helm render the chart.
+func template(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	return output(exec.Command(tools(t).Kubernetes, append([]string{"helm", "template", "tracer", chartDir, "--namespace", "tracer",
+		"--kube-version", kubernetesVersion}, args...)...))
+}
+
 // render is what helm makes of the chart.
 func render(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(tools(t).Kubernetes, append([]string{"helm", "template", "tracer", chartDir, "--namespace", "tracer",
-		"--kube-version", kubernetesVersion}, args...)...)
-	out, err := output(cmd)
+	out, err := template(t, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestWrongValues: helm refuses what the agent would refuse, or what the chart does not know.
+func TestWrongValues(t *testing.T) {
+	for value, want := range map[string]string{
+		"identityScope=everything": "'/identityScope': value must be one of 'node', 'cluster'",
+		"identityscope=cluster":    "additional properties 'identityscope' not allowed",
+		"metricsPort=70000":        "'/metricsPort'",
+		"extraArgs[0]=5":           "'/extraArgs/0'",
+		"podMonitor.scheme=ftp":    "'/podMonitor/scheme'",
+	} {
+		if _, err := template(t, "--set", value); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
 }
 
 // TestManifest: who has no helm applies deploy/tracer.yaml, which is nothing but the chart.
