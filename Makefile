@@ -40,12 +40,15 @@ test-here: packages check-generated lint cross ## of that all but what takes lon
 		--packages "$$(go list ./... | grep -v /test/truth | tr '\n' ' ')" -- -race -count=1 -timeout 20m
 
 # One set of flags, that of the cluster's binary: what it compiles, the tests need not.
+K8S_FLAGS := -trimpath -gcflags 'all=-dwarf=false -l'
+
 test-k8s: packages ## run the agent on a real Kubernetes of this machine (as root; builds one first, some minutes)
+	go -C tools test -count=1 ./...
 	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
-		--post-run-command ../../hack/no-skips -- -trimpath -count=1 -timeout 20m ./...
+		--post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 20m ./...
 
 manifest: ## render deploy/tracer.yaml from the chart again
-	cd test/k8srig && CGO_ENABLED=0 go test -trimpath -count=1 -run '^TestManifest$$' . -update
+	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -run '^TestManifest$$' . -update
 
 test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12, 7.2 or all (emulated; some minutes)
 	hack/install-packages guest
