@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +23,7 @@ const (
 	controller = "system:kube-controller-manager"
 	scheduler  = "system:kube-scheduler"
 	proxy      = "system:kube-proxy"
+	audited    = "audited" // an administrator whose requests are written down
 )
 
 // ControlPlane is an API server with its store, and on request the controllers and the scheduler.
@@ -83,7 +86,7 @@ func (c *ControlPlane) credentials() error {
 		}
 	}
 	var tokens strings.Builder
-	users := map[string]string{Admin: "system:masters", controller: "", scheduler: "", proxy: ""}
+	users := map[string]string{Admin: "system:masters", audited: "system:masters", controller: "", scheduler: "", proxy: ""}
 	for _, n := range c.nodes {
 		users["system:node:"+n] = "system:nodes"
 	}
@@ -93,8 +96,16 @@ func (c *ControlPlane) credentials() error {
 			return err
 		}
 	}
+	if err := os.WriteFile(filepath.Join(c.dir, "audit.yaml"), []byte(auditPolicy), 0o600); err != nil {
+		return err
+	}
 	return os.WriteFile(filepath.Join(c.dir, "certs", "tokens.csv"), []byte(tokens.String()), 0o600)
 }
+
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+rules: [{level: Metadata, users: [` + audited + `], omitStages: [RequestReceived]}, {level: None}]
+`
 
 // Kubeconfig is the path of a user's.
 func (c *ControlPlane) Kubeconfig(user string) string {
@@ -138,7 +149,8 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) (err error) {
 		"--service-account-key-file=" + filepath.Join(certs, "sa.pub"),
 		"--token-auth-file=" + filepath.Join(certs, "tokens.csv"), "--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction", "--service-cluster-ip-range=10.96.0.0/16",
-		"--allow-privileged=true", "--kubelet-preferred-address-types=InternalIP", "--profiling=false"}
+		"--allow-privileged=true", "--kubelet-preferred-address-types=InternalIP", "--profiling=false",
+		"--audit-policy-file=" + filepath.Join(c.dir, "audit.yaml"), "--audit-log-path=" + filepath.Join(c.dir, "audit.log")}
 	if len(c.features) > 0 {
 		args = append(args, "--feature-gates="+strings.Join(c.features, ","))
 	}
@@ -171,6 +183,34 @@ func (c *ControlPlane) StartControllers() error {
 		c.others = append(c.others, p)
 	}
 	return nil
+}
+
+// Requests are those of the user whose requests are written down, as verb and resource; a watch is one.
+func (c *ControlPlane) Requests() ([]string, error) {
+	file, err := os.Open(filepath.Join(c.dir, "audit.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var requests []string
+	known := map[string]bool{}
+	for d := json.NewDecoder(file); ; {
+		var event struct {
+			AuditID, Verb, RequestURI string
+			ObjectRef                 struct{ Resource string }
+		}
+		if err := d.Decode(&event); errors.Is(err, io.EOF) {
+			return requests, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("read the audit log: %w", err)
+		}
+		if what := event.ObjectRef.Resource; !known[event.AuditID] {
+			if known[event.AuditID] = true; what == "" {
+				what = event.RequestURI
+			}
+			requests = append(requests, event.Verb+" "+what)
+		}
+	}
 }
 
 // Kubectl runs kubectl as administrator.

@@ -7,13 +7,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "send" {
-		if err := sendForever(os.Args[2]); err != nil {
+	if len(os.Args) == 4 && os.Args[1] == "send" {
+		if err := sendForever(os.Args[2], os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -35,14 +36,20 @@ func TestMain(m *testing.M) {
 	os.Exit(Isolate(m.Run))
 }
 
-// sendForever sends a packet each 10 ms.
-func sendForever(to string) error {
+// sendForever sends so many packets a second, some each 10 ms.
+func sendForever(to, perSecond string) error {
+	count, err := strconv.Atoi(perSecond)
+	if err != nil {
+		return err
+	}
 	c, err := net.Dial("udp", to)
 	if err != nil {
 		return err
 	}
 	for range time.Tick(10 * time.Millisecond) {
-		_, _ = c.Write([]byte("packet")) // refused, when nobody listens
+		for range count / 100 {
+			_, _ = c.Write([]byte("packet")) // refused, when nobody listens
+		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +56,7 @@ func (s *apiSuite) reuse(t *testing.T) {
 		if err := AddPod("node1", name, address); err != nil {
 			t.Fatal(err)
 		}
-		stop := send(t, name, sink, firstPort+i)
+		stop := send(t, name, sink, firstPort+i, 100)
 		before, told := late(), late()
 		if i > 0 {
 			time.Sleep(before)
@@ -73,6 +74,7 @@ func (s *apiSuite) reuse(t *testing.T) {
 	}
 	time.Sleep(6 * time.Second) // those that wait for a name in vain
 	traces.Stop()
+	asked(t, s.cluster)
 
 	named, unnamed, wrong := map[int]int{}, 0, 0
 	for line := range strings.Lines(traces.Output()) {
@@ -112,14 +114,27 @@ func (s *apiSuite) reuse(t *testing.T) {
 	}
 }
 
-// send sends a packet each 10 ms from a pod, until it is told to stop.
-func send(t *testing.T, pod, to string, port int) (stop func()) {
+// asked checks all that was asked of the API server by the only agent so far, after changes for a while.
+func asked(t *testing.T, c *ControlPlane) {
+	t.Helper()
+	got, err := c.Requests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(got)
+	if want := []string{"watch endpointslices", "watch pods", "watch services"}; !slices.Equal(got, want) {
+		t.Errorf("the agent asked for %q, want one watch for each kind and nothing else", got)
+	}
+}
+
+// send sends so many packets a second from a pod, until it is told to stop.
+func send(t *testing.T, pod, to string, port, perSecond int) (stop func()) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := Netns(pod, self, "send", net.JoinHostPort(to, fmt.Sprint(port)))
+	cmd := Netns(pod, self, "send", net.JoinHostPort(to, fmt.Sprint(port)), fmt.Sprint(perSecond))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

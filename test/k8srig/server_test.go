@@ -132,7 +132,7 @@ func (s *apiSuite) restart(t *testing.T) {
 	if err := AddPod("node1", seen.Name, seen.IP); err != nil {
 		t.Fatal(err)
 	}
-	defer send(t, seen.Name, Fabric, 30000)()
+	defer send(t, seen.Name, Fabric, 30000, 100)()
 	out, err := output(Netns("node1", s.binary, "trace", "--once", "1", "--pod", "shop/after", "--duration", "60s", "-o", "json"))
 	if err != nil || !strings.Contains(out, `"pod":"after"`) {
 		t.Errorf("a pod that came after the restart: %v\n%s\n%s", err, out, a.tail())
