@@ -160,7 +160,7 @@ func (a *Aggregator) add(rec *record.Record) {
 	f := a.flow(rec, path.Direction)
 	p := f.pair
 	p.dirty, p.seen = true, rec.Time
-	f.dirty, f.LastSeen = true, rec.Time
+	f.dirty, f.seen = true, rec.Time
 	if p.other {
 		a.pairOverflow++
 	}
@@ -179,14 +179,14 @@ func (a *Aggregator) add(rec *record.Record) {
 		// Drops are never sampled: each record is one, whatever the journey stood for.
 		key := dropKey(rec, &path)
 		a.pairDrop(p, key).add(rec, share)
-		f.Drops += share
-		f.DropReason = key.Reason
+		f.drops += share
+		f.dropReason = key.Reason
 		return
 	}
 	if whole(rec, steps) {
 		total := hist.OfDuration(path.Total)
 		p.Path.Add(total, weight)
-		f.Path.Add(total, weight)
+		f.path.Add(total, weight)
 	}
 	if rec.SplitAt > 0 && rec.Kind != record.Split {
 		return // of a packet that has been counted
@@ -195,8 +195,8 @@ func (a *Aggregator) add(rec *record.Record) {
 	bytes := float64(weight) * float64(rec.IPBytes)
 	p.Packets += packets
 	p.Bytes += bytes
-	f.Packets += packets
-	f.Bytes += bytes
+	f.packets += packets
+	f.bytes += bytes
 }
 
 // whole tells whether a journey's total is its residence on this node: not if the packet was split when it was

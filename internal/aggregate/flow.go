@@ -1,8 +1,11 @@
 package aggregate
 
 import (
+	"net/netip"
 	"time"
+	"unique"
 
+	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/record"
 )
@@ -29,13 +32,43 @@ func newFlowKey(rec *record.Record, direction journey.Direction) flowKey {
 	}
 	switch direction {
 	case journey.Out:
-		k.direction = 1
+		k.direction = keyOut
 	case journey.In:
-		k.direction = 2
+		k.direction = keyIn
 	case journey.Local:
-		k.direction = 3
+		k.direction = keyLocal
 	}
 	return k
+}
+
+// The directions in a flowKey.
+const (
+	keyOut = iota + 1
+	keyIn
+	keyLocal
+)
+
+// first and last are the tuples that the key was made of.
+func (k *flowKey) first() record.Flow { return k.tuple(0) }
+func (k *flowKey) last() record.Flow  { return k.tuple(2) }
+
+func (k *flowKey) tuple(from int) record.Flow {
+	end := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom16(k.address[i]).Unmap(), k.port[i])
+	}
+	return record.Flow{Source: end(from), Destination: end(from + 1), Protocol: k.protocol}
+}
+
+func (k *flowKey) way() journey.Direction {
+	switch k.direction {
+	case keyOut:
+		return journey.Out
+	case keyIn:
+		return journey.In
+	case keyLocal:
+		return journey.Local
+	}
+	return ""
 }
 
 // maxFlowStages bounds the stages that a flow keeps: a way through a node has seldom more.
@@ -48,35 +81,44 @@ type flowStage struct {
 	seconds float64
 }
 
-// flow is a Flow that grows.
+// flow is a Flow that grows. There are thousands of them, so each keeps but once what its key has, and shares its names.
+// What each packet changes comes first, to be next to each other in memory.
 type flow struct {
-	pair         *pair
-	version      uint64 // of the names that it has; 0 if they are to be looked up for each packet
-	newer, older *flow  // in the order of last sight, as far as it was listed
-	listed       time.Duration
-	dirty        bool // changed since shot
-	stages       [maxFlowStages]flowStage
-	Flow                // without Stages
-	service      string // named by First.Destination
-	key          flowKey
-	shot         *Flow // nil until somebody looks: flows are most of our memory
+	pair           *pair
+	version        uint64 // of the names that it has; 0 if they are to be looked up for each packet
+	listed, seen   time.Duration
+	packets, bytes float64
+	path           hist.Histogram
+	stages         [maxFlowStages]flowStage
+	dirty          bool  // changed since shot
+	newer, older   *flow // in the order of last sight, as far as it was listed
+
+	src, dst   unique.Handle[Identity] // set with pair
+	service    string                  // named by the destination before NAT
+	drops      uint64
+	dropReason string
+	tcp        FlowTCP
+	key        flowKey
+	shot       *Flow // nil until somebody looks: flows are most of our memory
 }
 
 // frozen returns a copy that does not change any more.
 func (f *flow) frozen() Flow {
 	if f.shot == nil || f.dirty {
 		f.dirty = false
-		shot := f.Flow
-		shot.Path = f.Path.Clone()
+		f.shot = &Flow{
+			First: f.key.first(), Last: f.key.last(), Direction: f.key.way(), Src: f.src.Value(), Dst: f.dst.Value(),
+			Packets: f.packets, Bytes: f.bytes, Path: f.path.Clone(), Drops: f.drops, DropReason: f.dropReason, TCP: f.tcp,
+			LastSeen: f.seen,
+		}
 		n := 0
 		for n < maxFlowStages && f.stages[n].stage != nil {
 			n++
 		}
-		shot.Stages = make([]StageTime, n)
+		f.shot.Stages = make([]StageTime, n)
 		for i, s := range f.stages[:n] {
-			shot.Stages[i] = StageTime{s.StageKey, s.count, s.seconds}
+			f.shot.Stages[i] = StageTime{s.StageKey, s.count, s.seconds}
 		}
-		f.shot = &shot
 	}
 	return *f.shot
 }
@@ -109,7 +151,6 @@ func (a *Aggregator) flow(rec *record.Record, direction journey.Direction) *flow
 	switch {
 	case f == nil:
 		f = a.newFlow(key)
-		f.First, f.Last, f.Direction = rec.First, rec.Last, direction
 		f.listed = rec.Time
 		a.recent.push(f)
 	case f != a.recent.newest && rec.Time-f.listed >= listEvery:
@@ -148,11 +189,11 @@ func (a *Aggregator) name(f *flow, rec *record.Record) {
 	if src.Workload == "" || dst.Workload == "" {
 		f.version = 0 // the namer counts how often nobody was found
 	}
-	if settled && src == f.Src && dst == f.Dst && service == f.service {
+	if settled && src == f.src.Value() && dst == f.dst.Value() && service == f.service {
 		return
 	}
-	f.Src, f.Dst, f.service = src, dst, service
-	f.pair = a.pair(keyOf(src, dst, f.Direction), rec.Time)
+	f.src, f.dst, f.service = unique.Make(src), unique.Make(dst), service
+	f.pair = a.pair(keyOf(src, dst, f.key.way()), rec.Time)
 	if service != "" && !f.pair.other {
 		f.pair.Service = service
 	}
@@ -168,9 +209,9 @@ func (a *Aggregator) newFlow(key flowKey) *flow {
 		a.recent.remove(f)
 		delete(a.flows, f.key)
 		a.flowOverflow++
-		path := f.Path
+		path := f.path
 		path.Reset()
-		*f = flow{Flow: Flow{Path: path}}
+		*f = flow{path: path}
 	}
 	f.key = key
 	a.flows[key] = f

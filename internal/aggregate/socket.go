@@ -45,13 +45,13 @@ func (a *Aggregator) find(key socketKey, now time.Duration) *flow {
 	clear(a.sockets.flows)
 	a.sockets.made = now
 	for f := a.recent.oldest; f != nil; f = f.newer {
-		if f.First.Protocol != protocolTCP || f.pair == nil || f.pair.gone {
+		if f.key.protocol != protocolTCP || f.pair == nil || f.pair.gone {
 			continue
 		}
-		if f.Direction != journey.In {
+		if f.key.direction != keyIn {
 			a.sockets.flows[f.socketKey(false)] = f
 		}
-		if f.Direction != journey.Out {
+		if f.key.direction != keyOut {
 			a.sockets.flows[f.socketKey(true)] = f
 		}
 	}
@@ -61,10 +61,13 @@ func (a *Aggregator) find(key socketKey, now time.Duration) *flow {
 const protocolTCP = 6
 
 func (f *flow) socketKey(received bool) socketKey {
+	k, from := socketKey{received: received}, 0
 	if received {
-		return newSocketKey(&f.Last, true)
+		from = 2
 	}
-	return newSocketKey(&f.First, false)
+	copy(k.address[:], f.key.address[from:])
+	copy(k.port[:], f.key.port[from:])
+	return k
 }
 
 // sends returns the pair, and if there is one the flow, of what a connection's end sends.

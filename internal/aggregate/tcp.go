@@ -170,10 +170,10 @@ func (a *Aggregator) connection(rec *record.Record) {
 		p.tcp(rec.Time).sent(c)
 		if f != nil {
 			f.dirty = true
-			f.TCP.Retransmits += uint64(c.Retransmits)
+			f.tcp.Retransmits += uint64(c.Retransmits)
 			if c.RTT > 0 {
-				f.TCP.RTTs++
-				f.TCP.RTTSeconds += c.RTT.Seconds()
+				f.tcp.RTTs++
+				f.tcp.RTTSeconds += c.RTT.Seconds()
 			}
 		}
 	}
