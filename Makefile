@@ -96,7 +96,7 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	$(TOOL) golangci-lint run
 
 bench: ## what tracing costs, against its limits: hooks, traffic, agents (as root; eight minutes)
-	go run ./test/bench -check
+	CGO_ENABLED=0 go run ./test/bench -check
 
 screens: build ## renew the pictures in docs/screens from a real run (as root; two minutes)
 	hack/install-packages
