@@ -24,7 +24,7 @@ import (
 )
 
 // wakeupBytes wakes the reader when the ring is a quarter full; before that it looks by its timer.
-const wakeupBytes = 1 << 20
+const wakeupBytes = 512 << 10
 
 // Options of a Loader.
 type Options struct {

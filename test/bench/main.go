@@ -36,7 +36,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.check, "check", false, "exit 1 if a limit is exceeded")
 	flag.IntVar(&o.rounds, "rounds", 301, "how often each program is timed")
-	flag.IntVar(&o.repeat, "repeat", 10_000, "runs of a program each time")
+	flag.IntVar(&o.repeat, "repeat", 8_000, "runs of a program each time")
 	flag.IntVar(&o.live, "live", 5, "rounds in which programs are timed under real traffic")
 	flag.DurationVar(&o.traffic, "traffic", 100*time.Second, "how long traffic is sent with and without tracing, in all")
 	flag.DurationVar(&o.scale, "scale", 3*time.Second, "how long each of the agents is watched that differ in flows and pods")

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ringRecords is what fits into the ring: 4 MiB, less a byte, of records of 248 bytes with a header of 8.
-const ringRecords = 4<<20/256 - 1
+// ringRecords is what fits into the ring: 2 MiB, less a byte, of records of 248 bytes with a header of 8.
+const ringRecords = 2<<20/256 - 1
 
 // runner repeats programs in the kernel, which are attached nowhere.
 type runner struct {
