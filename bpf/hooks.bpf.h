@@ -149,11 +149,10 @@ static __always_inline int ingress(struct __sk_buff *ctx, bool ethernet)
 		return NEXT;
 	}
 	go_on(ctx, b, key, way, &p, HOOK_INGRESS, 0, now);
-	/* Out of a tunnel and to this node itself: no further hook will see it. */
-	if (!bpf_map_lookup_elem(&local_addresses, p.flow.destination))
+	/* Out of a tunnel and to this node itself: no further hook will see it. A light mark is in nobody's way. */
+	if (b->mark[way].flags & FLAG_LIGHT || !bpf_map_lookup_elem(&local_addresses, p.flow.destination))
 		return NEXT;
-	if (!(b->mark[way].flags & FLAG_LIGHT))
-		finish(b, way);
+	finish(b, way);
 	clear(b, way);
 	return NEXT;
 }

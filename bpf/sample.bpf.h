@@ -36,6 +36,26 @@ static __always_inline __u64 flow_hash(const struct flow *f)
 			   ports * 0x1d8e4e27c47d124full);
 }
 
+/* The way that a flow has; WAYS if it has none. */
+static __always_inline __u32 find_budget(const struct budgets *b, __u32 tag)
+{
+#pragma clang loop unroll(full)
+	for (__u32 way = 0; way < WAYS; way++)
+		if (b->way[way].tag == tag)
+			return way;
+	return WAYS;
+}
+
+/* The first way that nobody has used in this epoch, so that few flows are looked for in more than one; WAYS if there is none. */
+static __always_inline __u32 unused_budget(const struct budgets *b, __u16 epoch)
+{
+#pragma clang loop unroll(full)
+	for (__u32 way = 0; way < WAYS; way++)
+		if (b->way[way].epoch != epoch)
+			return way;
+	return WAYS;
+}
+
 /*
  * One more packet of a flow in this epoch: how many there were before. A flow for which all ways of its bucket are
  * taken by others in this epoch has no budget. Two CPUs may count one packet.
@@ -46,20 +66,14 @@ static __always_inline __u32 spend(__u64 hash)
 	__u32 i = hash >> 52, tag = hash >> 20;
 	struct budgets *b = bpf_map_lookup_elem(&flow_budgets, &i);
 	__u16 epoch = settings.epoch;
-	__u32 way = WAYS;
+	__u32 way;
 
 	_Static_assert(FLOW_BUCKETS == 1 << 12, "the shift above");
 	if (!b)
 		return 0xffff;
-#pragma clang loop unroll(full)
-	for (__u32 w = 0; w < WAYS; w++) {
-		if (b->way[w].tag == tag) {
-			way = w;
-			break;
-		}
-		if (b->way[w].epoch != epoch)
-			way = w;
-	}
+	way = find_budget(b, tag);
+	if (way >= WAYS)
+		way = unused_budget(b, epoch);
 	if (way >= WAYS)
 		return 0xffff;
 	struct budget mine = b->way[way];

@@ -270,28 +270,29 @@ static __always_inline void connection(struct sock *sk, struct sk_buff *skb)
 	__u64 key = key_of(sk);
 	__u32 jiffies = bpf_jiffies64();
 	struct connection *c = connection_of(key, jiffies);
-	struct tcp_record r = { .kind = RECORD_TCP };
 
 	if (!c || (c->tag == key && c->looked == jiffies))
 		return;
-	r.time_ns = bpf_ktime_get_ns();
+	__u64 now = bpf_ktime_get_ns();
 	bool known = c->tag == key;
-	if (known && skb && r.time_ns - c->time_ns < TCP_INTERVAL_NS) {
+	if (known && skb && now - c->time_ns < TCP_INTERVAL_NS) {
 		c->looked = jiffies;
 		return;
 	}
-	if (!within_budget(r.time_ns))
+	if (!within_budget(now))
 		return;
+	/* Not before: clearing it would be most of what is done for a segment. */
+	struct tcp_record r = { .kind = RECORD_TCP, .time_ns = now };
 	if (!known)
 		*c = (struct connection){ .tag = key };
 	c->looked = jiffies;
 	__u64 delivered = skb ? delivered_at(skb, &r.ifindex) : 0;
 	if (!flow_of(sk, &r.flow) || !is_ours(sk, &r.flow, delivered, &r.ifindex)) {
-		c->time_ns = r.time_ns; /* not ours: looked at again after the interval */
+		c->time_ns = now; /* not ours: looked at again after the interval */
 		return;
 	}
 	if (delivered)
-		r.deliver_ns = r.time_ns - delivered;
+		r.deliver_ns = now - delivered;
 	r.state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	send_connection((const struct tcp_sock *)sk, c, &r);
 }
