@@ -67,7 +67,15 @@ static __always_inline void begin(struct __sk_buff *ctx, struct bucket *b, __u64
 	b->tag[way] = key;
 }
 
-/* Another tc hook of a packet that is followed. */
+/* Another tc hook of a packet that is not followed. */
+static __always_inline void move_mark(const struct __sk_buff *ctx, struct bucket *b, __u32 way, enum hook hook, __u8 flags)
+{
+	b->mark[way].ifindex = ctx->ifindex;
+	b->mark[way].hook = hook;
+	b->mark[way].flags = flags;
+}
+
+/* ... and of one that is, or may be. */
 static __always_inline void go_on(struct __sk_buff *ctx, struct bucket *b, __u64 key, __u32 way, const struct packet *p,
 				  enum hook hook, __u8 flags, __u64 now)
 {
@@ -75,9 +83,7 @@ static __always_inline void go_on(struct __sk_buff *ctx, struct bucket *b, __u64
 
 	flags |= p->flags | (b->mark[way].flags & (FLAG_ENCAP | FLAG_LIGHT));
 	if (flags & FLAG_LIGHT) {
-		b->mark[way].ifindex = ctx->ifindex;
-		b->mark[way].hook = hook;
-		b->mark[way].flags = flags;
+		move_mark(ctx, b, way, hook, flags);
 		return;
 	}
 	j->outer = p->outer;
@@ -157,17 +163,31 @@ static __always_inline int ingress(struct __sk_buff *ctx, bool ethernet)
 	return NEXT;
 }
 
+/*
+ * Whether a packet at an egress is one that is not followed, by where it came in: each packet's mark was seen to there, so
+ * it need not be parsed again.
+ */
+static __always_inline bool passes_by(const struct __sk_buff *ctx, struct mark m)
+{
+	return m.flags & FLAG_LIGHT && m.hook == HOOK_INGRESS && m.ifindex == ctx->ingress_ifindex;
+}
+
 static __always_inline int egress(struct __sk_buff *ctx, bool ethernet, __u8 flags)
 {
-	struct packet p;
-
-	if (!parsed_ip(ctx, ethernet, &p))
-		return NEXT;
 	__u64 key = key_of(ctx);
 	struct bucket *b = bucket_of(key);
+	struct packet p;
+
 	if (!b)
 		return NEXT;
-	__u32 way = find_packet(b, key, &p);
+	__u32 way = find(b, key);
+	if (way < WAYS && passes_by(ctx, b->mark[way])) {
+		move_mark(ctx, b, way, HOOK_EGRESS, flags | FLAG_LIGHT | (b->mark[way].flags & FLAG_ENCAP));
+		return NEXT;
+	}
+	if (!parsed_ip(ctx, ethernet, &p))
+		return NEXT;
+	way = find_packet(b, key, &p);
 	__u64 now = 0;
 	if (way >= WAYS)
 		way = take_over(b, key, &p);
@@ -180,6 +200,10 @@ static __always_inline int egress(struct __sk_buff *ctx, bool ethernet, __u8 fla
 	return NEXT;
 }
 
+/*
+ * A tracepoint asks this first: packets of all namespaces come by, pods' own among them, and a slot may be in no cache yet,
+ * unlike what the stack has just read of the device.
+ */
 static __always_inline bool traced(const struct net_device *dev)
 {
 	return dev->nd_net.net->ns.inum == settings.netns;
