@@ -88,9 +88,9 @@ type flow struct {
 	version        uint64 // of the names that it has; 0 if they are to be looked up for each packet
 	listed, seen   time.Duration
 	packets, bytes float64
+	dirty          bool // changed since shot
 	path           hist.Histogram
 	stages         [maxFlowStages]flowStage
-	dirty          bool  // changed since shot
 	newer, older   *flow // in the order of last sight, as far as it was listed
 
 	src, dst   unique.Handle[Identity] // set with pair
