@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -52,7 +53,7 @@ func newTraffic(load nodeLoad) (_ *traffic, err error) {
 	if t.outside, err = netns.New(); err != nil {
 		return nil, err
 	}
-	if err := netns.Set(here); err != nil {
+	if err := errors.Join(quietIPv6(), netns.Set(here)); err != nil {
 		return nil, err
 	}
 	outside, err := netlink.NewHandleAt(t.outside)
@@ -71,6 +72,9 @@ func newTraffic(load nodeLoad) (_ *traffic, err error) {
 		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil {
 			return nil, err
 		}
+	}
+	if err := quietIPv6(); err != nil {
+		return nil, err
 	}
 	for i := range load.Devices {
 		pod, far, err := t.join(inside, outside, fmt.Sprintf(podDevice, i), fmt.Sprintf(farPod, i))
@@ -101,6 +105,15 @@ func newTraffic(load nodeLoad) (_ *traffic, err error) {
 	defer file.Close()
 	t.sender, err = startSender(errand{load, t.pods}, file)
 	return t, err
+}
+
+// quietIPv6 leaves it out of the calling thread's network namespace: for some seconds after a device it would announce
+// addresses, of which the agent takes note, and send packets of its own.
+func quietIPv6() error {
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil // this kernel has none
 }
 
 // join makes two ends of a wire, up, the far one outside.
