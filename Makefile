@@ -67,8 +67,7 @@ ifeq ($(KERNEL),)
 	build/scoreboard
 else
 	hack/install-packages guest
-	go run ./test/vm -kernel '$(KERNEL)' -timeout 20m -file build/scoreboard \
-		-command 'scoreboard -tracer /usr/local/bin/tracer -logs /tmp/verdicts -where guest -parallel 3'
+	build/scoreboard -kernel '$(KERNEL)' -parallel 3
 endif
 
 vm-shell: ## get a shell on another kernel, with tracer in it: KERNEL=5.10, 6.1, 6.12 or 7.2

@@ -73,6 +73,8 @@ struct dst_entry {
 struct sock {
 	struct sock_common __sk_common;
 	struct dst_entry *sk_dst_cache;
+	__u32 sk_ack_backlog;
+	__u32 sk_max_ack_backlog;
 };
 
 struct tcp_rack {
@@ -99,6 +101,7 @@ struct tcp_sock {
 	__u32 snd_wnd;
 	__u32 snd_cwnd;
 	__u32 snd_nxt;
+	__u32 snd_una;
 	__u32 write_seq;
 	__u32 packets_out;
 	__u32 mss_cache;

@@ -138,8 +138,19 @@ struct tcp_record {
 	__u32 congestion_window; /* segments */
 	__u32 in_flight; /* segments */
 	__u32 mss;
+	__u32 acked_bytes; /* that the other end has confirmed without a gap, since the record before */
+	__u32 resent_bytes; /* length of the segment that has just been sent again; 0: this record is of another occasion */
+	__u8 repaired; /* 1: the segment that was sent again last has been confirmed since the record before */
 	__u8 state; /* TCP_ESTABLISHED and so on, as in include/net/tcp_states.h */
-	__u8 pad[3];
+	__u8 pad[2];
+};
+
+/* What user space asks of the program listener, in the place of a packet. The answer stands there. */
+struct listener_question {
+	__u8 address[16];
+	__be16 port;
+	__u8 pad[2];
+	__u32 netns; /* id of the network namespace, as the namespace has it that is traced */
 };
 
 /* Written by user space while the programs run. */
@@ -194,7 +205,8 @@ _Static_assert(sizeof(struct journey) == 224, "journey");
 _Static_assert(sizeof(struct mark) == 8, "mark");
 _Static_assert(sizeof(struct bucket) == 1024, "bucket");
 _Static_assert(sizeof(struct record) == 248, "record");
-_Static_assert(sizeof(struct tcp_record) == 144, "tcp_record");
+_Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
+_Static_assert(sizeof(struct listener_question) == 24, "listener_question");
 _Static_assert(sizeof(struct config) == 104, "config");
 
 #endif

@@ -29,6 +29,8 @@ struct connection {
 	__u32 delivered;
 	__u32 read; /* sequence number */
 	__u32 limited; /* in jiffies */
+	__u32 acked; /* sequence number */
+	__u32 resent; /* length of a segment that was sent again and is not confirmed yet */
 	__u32 jiffies; /* of the record before; 0: there was none */
 };
 
@@ -225,12 +227,20 @@ static __always_inline void send_connection(const struct tcp_sock *tp, struct co
 	now.delivered = BPF_CORE_READ(tp, delivered);
 	now.read = BPF_CORE_READ(tp, copied_seq);
 	now.limited = limited(tp, now.jiffies);
+	now.acked = BPF_CORE_READ(tp, snd_una);
+	now.resent = before->resent;
 	if (before->jiffies) {
 		__u32 jiffies = now.jiffies - before->jiffies;
 		r->span_ns = now.time_ns - before->time_ns;
 		if (jiffies)
 			r->limited_ns = r->span_ns * (now.limited - before->limited) / jiffies;
 		r->read_bytes = now.read - before->read;
+		r->acked_bytes = now.acked - before->acked;
+		/* What is sent again is what comes first of all that is not confirmed. */
+		if (now.resent && r->acked_bytes) {
+			r->repaired = 1;
+			now.resent = 0;
+		}
 	} else if (BPF_CORE_READ(tp, segs_in) > TCP_NEW_SEGMENTS) {
 		/* What it did before we met it is nobody's. */
 		before->segments = now.segments;
@@ -262,10 +272,10 @@ static __always_inline void send_connection(const struct tcp_sock *tp, struct co
 }
 
 /*
- * A connection has received skb, or sent something again if that is NULL. A look at the tick's count, which costs
+ * A connection has received skb, or sent so many bytes again if that is NULL. A look at the tick's count, which costs
  * nothing, turns away what comes within the same one; the clock all that comes within the interval.
  */
-static __always_inline void connection(struct sock *sk, struct sk_buff *skb)
+static __always_inline void connection(struct sock *sk, struct sk_buff *skb, __u32 resent)
 {
 	__u64 key = key_of(sk);
 	__u32 jiffies = bpf_jiffies64();
@@ -282,7 +292,7 @@ static __always_inline void connection(struct sock *sk, struct sk_buff *skb)
 	if (!within_budget(now))
 		return;
 	/* Not before: clearing it would be most of what is done for a segment. */
-	struct tcp_record r = { .kind = RECORD_TCP, .time_ns = now };
+	struct tcp_record r = { .kind = RECORD_TCP, .time_ns = now, .resent_bytes = resent };
 	if (!known)
 		*c = (struct connection){ .tag = key };
 	c->looked = jiffies;
@@ -293,6 +303,8 @@ static __always_inline void connection(struct sock *sk, struct sk_buff *skb)
 	}
 	if (delivered)
 		r.deliver_ns = now - delivered;
+	if (resent)
+		c->resent = resent;
 	r.state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	send_connection((const struct tcp_sock *)sk, c, &r);
 }

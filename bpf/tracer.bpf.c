@@ -29,6 +29,7 @@ volatile struct config settings;
 #include "segment.bpf.h"
 #include "hooks.bpf.h"
 #include "tcp.bpf.h"
+#include "listener.bpf.h"
 #include "drop.bpf.h"
 
 /* Types that only the loader needs by name: BTF keeps what a variable refers to. */
@@ -40,6 +41,7 @@ const enum flag *kept_flag __attribute__((unused));
 const enum counter *kept_counter __attribute__((unused));
 const struct record *kept_record __attribute__((unused));
 const struct tcp_record *kept_tcp_record __attribute__((unused));
+const struct listener_question *kept_listener_question __attribute__((unused));
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -146,14 +148,21 @@ int BPF_PROG(consume, struct sk_buff *skb)
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(tcp_received, struct sock *sk, struct sk_buff *skb)
 {
-	connection(sk, skb);
+	connection(sk, skb, 0);
 	return 0;
 }
 
 /* __tcp_retransmit_skb(), with the socket locked, in any context, after the segment was sent again. */
 SEC("tp_btf/tcp_retransmit_skb")
-int BPF_PROG(tcp_resent, struct sock *sk)
+int BPF_PROG(tcp_resent, struct sock *sk, struct sk_buff *skb)
 {
-	connection(sk, NULL);
+	connection(sk, NULL, skb->len);
 	return 0;
+}
+
+/* Attached nowhere: user space runs it (BPF_PROG_TEST_RUN) to ask how full a listening socket's queue is. */
+SEC("tc")
+int listener(struct __sk_buff *ctx)
+{
+	return backlog(ctx);
 }

@@ -56,6 +56,7 @@ type Agent struct {
 	unread      sync.Once // tells that some counters cannot be read
 	counts      *aggregate.Aggregator
 	waiting     waiting
+	called      called
 	history     history
 	trends      trends
 	verdicts    verdicts
@@ -166,6 +167,7 @@ func (a *Agent) count(ctx context.Context) error {
 		if err := a.steer(batch); err != nil && !errors.Is(err, unix.EBADF) {
 			a.options.Log.Error("cannot steer the sampling", "err", err)
 		}
+		a.called.note(batch, a.waiting.pods.Load())
 		a.waiting.pass(batch, Monotonic())
 	})
 }
@@ -229,7 +231,7 @@ func (a *Agent) lookOnce(before *loader.Counters) error {
 	a.counts.AddLost(record.Dropped, after.Lost["drop"]-before.Lost["drop"])
 	a.counts.AddLost(record.Split, after.Lost["split"]-before.Lost["split"])
 	*before = after
-	return nil
+	return a.lookAtListeners()
 }
 
 // remember keeps moments for windows that are looked back at, and judges each.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
 	"tracer/internal/journey"
@@ -244,4 +246,40 @@ func TestReceivers(t *testing.T) {
 			return f.Cause == diagnose.NoListener && f.Device == journey.PodLabel
 		}), report.Summary
 	})
+	stopped()
+
+	const deaf = 7005
+	listenDeaf(t, api, deaf)
+	for range 4 {
+		go func() {
+			for t.Context().Err() == nil {
+				if conn, err := dial(t, web, api, deaf); err == nil {
+					defer conn.Close() // it waits for ever to be accepted
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		}()
+	}
+	if f := c.judged(1, diagnose.AcceptQueueFull); f.Stage != journey.Deliver || f.Device != journey.PodLabel || f.Pairs[0].Dst != "default/"+lab.API {
+		t.Errorf("at %s %s of %v", f.Stage, f.Device, f.Pairs)
+	}
+}
+
+// listenDeaf listens in a pod until the test ends, with room for two connections, and accepts none.
+func listenDeaf(t *testing.T, pod lab.Pod, port int) {
+	t.Helper()
+	err := pod.Do(func() error {
+		s, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { unix.Close(s) })
+		if err := unix.Bind(s, &unix.SockaddrInet4{Port: port}); err != nil {
+			return err
+		}
+		return unix.Listen(s, 1)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

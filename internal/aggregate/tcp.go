@@ -18,6 +18,12 @@ type TCP struct {
 	Retransmits uint64         `json:"retransmits"`
 	Spurious    uint64         `json:"spurious"`  // retransmissions of what the other end had already
 	Delivered   uint64         `json:"delivered"` // segments that were acknowledged
+	// Of the retransmissions that were looked at, whose lengths add up to ResentBytes, Repaired are how many were
+	// acknowledged afterwards. Acked are all bytes that were.
+	Resent      uint64 `json:"resent"`
+	ResentBytes uint64 `json:"resent_bytes"`
+	Repaired    uint64 `json:"repaired"`
+	Acked       uint64 `json:"acked_bytes"`
 	// Backlogged is for how long more was to be sent than was on the way, all connections together, Closed how much of
 	// that the other end's window left no room, and Limited how long nothing but that window kept them from sending.
 	Backlogged float64 `json:"backlogged_seconds"`
@@ -32,8 +38,18 @@ type TCP struct {
 	// Refused are SYNs to ports of pods where nobody listens, RefusedIn the seconds in which there were any.
 	Refused   uint64 `json:"refused"`
 	RefusedIn uint64 `json:"refused_in_seconds"`
+	// OverfullIn are the seconds in which a socket that listens had no room for one more connection; Overfull is how it
+	// stood in the last of them.
+	OverfullIn uint64  `json:"overfull_in_seconds"`
+	Overfull   Backlog `json:"overfull"`
 
-	refusedAt time.Duration // the last such second
+	refusedAt, overfullAt time.Duration // the last such second
+}
+
+// Backlog is how many connections wait for an application to accept them, and how many may.
+type Backlog struct {
+	Waiting uint32 `json:"waiting"`
+	Most    uint32 `json:"most"`
 }
 
 // FlowTCP is what one flow's connection says, at the end that sends, if that is on this node.
@@ -59,6 +75,14 @@ func (t *TCP) sent(c *record.TCP) {
 	t.Retransmits += uint64(c.Retransmits)
 	t.Spurious += uint64(c.Spurious)
 	t.Delivered += uint64(c.Delivered)
+	t.Acked += uint64(c.Acked)
+	if c.Resent > 0 {
+		t.Resent++
+		t.ResentBytes += uint64(c.Resent)
+	}
+	if c.Repaired {
+		t.Repaired++
+	}
 	look := min(c.Span, maxLook).Seconds()
 	t.Limited += min(c.Limited.Seconds(), look)
 	if c.Unsent == 0 {
@@ -98,6 +122,15 @@ func (t *TCP) refuse(at time.Duration, n uint64) {
 	}
 }
 
+// overfull counts a look at a socket that has no room for one more connection.
+func (t *TCP) overfull(at time.Duration, b Backlog) {
+	t.Overfull = b
+	if second := at.Truncate(time.Second); second != t.overfullAt {
+		t.overfullAt = second
+		t.OverfullIn++
+	}
+}
+
 func (t *TCP) frozen() *TCP {
 	if t == nil {
 		return nil
@@ -127,7 +160,12 @@ func (t *TCP) since(old *TCP) *TCP {
 	d.Full = max(0, d.Full-old.Full)
 	d.Refused -= min(d.Refused, old.Refused)
 	d.RefusedIn -= min(d.RefusedIn, old.RefusedIn)
-	if d.RTT.Count()+d.Segments+d.Retransmits+d.Delivered+d.Refused == 0 && d.Backlogged+d.Waiting == 0 {
+	d.OverfullIn -= min(d.OverfullIn, old.OverfullIn)
+	d.Resent -= min(d.Resent, old.Resent)
+	d.ResentBytes -= min(d.ResentBytes, old.ResentBytes)
+	d.Repaired -= min(d.Repaired, old.Repaired)
+	d.Acked -= min(d.Acked, old.Acked)
+	if d.RTT.Count()+d.Segments+d.Retransmits+d.Delivered+d.Refused+d.OverfullIn == 0 && d.Backlogged+d.Waiting == 0 {
 		return nil
 	}
 	return d
@@ -152,6 +190,13 @@ func (t *TCP) Merge(other *TCP) {
 	t.Full += other.Full
 	t.Refused += other.Refused
 	t.RefusedIn = max(t.RefusedIn, other.RefusedIn)
+	t.Resent += other.Resent
+	t.ResentBytes += other.ResentBytes
+	t.Repaired += other.Repaired
+	t.Acked += other.Acked
+	if other.OverfullIn > t.OverfullIn {
+		t.OverfullIn, t.Overfull = other.OverfullIn, other.Overfull
+	}
 }
 
 // tcp is the pair's, which then changes.
@@ -189,6 +234,17 @@ func (a *Aggregator) connection(rec *record.Record) {
 			}
 		}
 	}
+}
+
+// Overfull counts that the socket that a packet was for had no room for one more connection, at that time.
+func (a *Aggregator) Overfull(rec *record.Record, at time.Duration, b Backlog) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	path, err := journey.Stages(rec, a.devices)
+	if err != nil {
+		return // its device has gone
+	}
+	a.flow(rec, path.Direction).pair.tcp(at).overfull(at, b)
 }
 
 // refused tells of a drop that is no loss whether somebody asked for a connection where nobody listens. Without a

@@ -130,3 +130,45 @@ func TestSocketsFollowFlows(t *testing.T) {
 		t.Errorf("%d retransmissions", p.TCP.Retransmits)
 	}
 }
+
+// TestResent counts what was sent again, and what of it came through.
+func TestResent(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Namer: cluster})
+	a.SetDevices(node)
+	sent := request(record.Finished)
+	a.Add(&sent)
+	before := a.Snapshot()
+	for i, c := range []record.TCP{{Resent: 1400}, {Resent: 1000, Retransmits: 1}, {Acked: 2400, Delivered: 2, Repaired: true}} {
+		a.Add(connection(sent.First.Source.String(), sent.First.Destination.String(), 100*i, c))
+	}
+	now := a.Snapshot()
+	got := pairOf(t, now.Since(before), "web", "api", journey.Out).TCP
+	if got.Resent != 2 || got.ResentBytes != 2400 || got.Repaired != 1 || got.Acked != 2400 {
+		t.Errorf("%+v", got)
+	}
+	var sum TCP
+	sum.Merge(got)
+	sum.Merge(got)
+	if sum.Resent != 4 || sum.ResentBytes != 4800 || sum.Repaired != 2 || sum.Acked != 4800 {
+		t.Errorf("twice that is %+v", sum)
+	}
+}
+
+// TestOverfull counts seconds, and not looks, in which a socket that listens has no room.
+func TestOverfull(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Namer: cluster})
+	a.SetDevices(node)
+	syn := newRecord(record.Finished, flowOf("10.2.0.1:4000", "10.1.0.1:80"), flowOf("10.2.0.1:4000", "10.1.0.1:80"),
+		hop(record.Ingress, 4, 600), hop(record.Egress, 1, 610), hop(record.Xmit, 1, 612))
+	a.Add(&syn)
+	before := a.Snapshot()
+	for _, at := range []time.Duration{time.Hour, time.Hour + time.Millisecond, time.Hour + time.Second} {
+		a.Overfull(&syn, at, Backlog{Waiting: 2, Most: 1})
+	}
+	got := pairOf(t, a.Snapshot().Since(before), "api", "web", journey.In).TCP
+	if got.OverfullIn != 2 || got.Overfull != (Backlog{Waiting: 2, Most: 1}) {
+		t.Errorf("%+v", got)
+	}
+}

@@ -3,4 +3,4 @@
 package bpfobj
 
 // The object serves every little-endian machine: the programs touch no registers.
-//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type hook -type hops -type table -type record_kind -type flag -type flow -type journey -type mark -type bucket -type record -type tcp_record -type config -type counter -type counters Tracer ../../bpf/tracer.bpf.c -- -O2 -g -mcpu=v3 -fno-strict-aliasing -Wall -Wextra -Werror -Wno-unused-parameter -ffile-prefix-map=../../bpf=bpf -I../../bpf -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type hook -type hops -type table -type record_kind -type flag -type flow -type journey -type mark -type bucket -type record -type tcp_record -type listener_question -type config -type counter -type counters Tracer ../../bpf/tracer.bpf.c -- -O2 -g -mcpu=v3 -fno-strict-aliasing -Wall -Wextra -Werror -Wno-unused-parameter -ffile-prefix-map=../../bpf=bpf -I../../bpf -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu

@@ -131,6 +131,14 @@ type TracerJourney struct {
 	Pad         [3]uint8
 }
 
+type TracerListenerQuestion struct {
+	_       structs.HostLayout
+	Address [16]uint8
+	Port    uint16
+	Pad     [2]uint8
+	Netns   uint32
+}
+
 type TracerMark struct {
 	_           structs.HostLayout
 	Ifindex     uint32
@@ -193,47 +201,52 @@ type TracerTcpRecord struct {
 	CongestionWindow uint32
 	InFlight         uint32
 	Mss              uint32
+	AckedBytes       uint32
+	ResentBytes      uint32
+	Repaired         uint8
 	State            uint8
-	Pad              [3]uint8
+	Pad              [2]uint8
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TracerMapConnections    = "connections"
-	TracerMapCounts         = "counts"
-	TracerMapFlowBudgets    = "flow_budgets"
-	TracerMapHandovers      = "handovers"
-	TracerMapInflight       = "inflight"
-	TracerMapLocalAddresses = "local_addresses"
-	TracerMapLocalPods      = "local_pods"
-	TracerMapRecords        = "records"
-	TracerMapSplitting      = "splitting"
-	TracerMapTcpBudget      = "tcp_budget"
-	TracerProgConsume       = "consume"
-	TracerProgDequeue       = "dequeue"
-	TracerProgFreeSkb       = "free_skb"
-	TracerProgIngressL2     = "ingress_l2"
-	TracerProgIngressL3     = "ingress_l3"
-	TracerProgPodL2         = "pod_l2"
-	TracerProgPodL3         = "pod_l3"
-	TracerProgStartXmit     = "start_xmit"
-	TracerProgTcpReceived   = "tcp_received"
-	TracerProgTcpResent     = "tcp_resent"
-	TracerProgThroughL2     = "through_l2"
-	TracerProgThroughL3     = "through_l3"
-	TracerProgWireL2        = "wire_l2"
-	TracerProgWireL3        = "wire_l3"
-	TracerVarKeptCounter    = "kept_counter"
-	TracerVarKeptFlag       = "kept_flag"
-	TracerVarKeptHook       = "kept_hook"
-	TracerVarKeptHops       = "kept_hops"
-	TracerVarKeptRecord     = "kept_record"
-	TracerVarKeptRecordKind = "kept_record_kind"
-	TracerVarKeptTable      = "kept_table"
-	TracerVarKeptTcpRecord  = "kept_tcp_record"
-	TracerVarSettings       = "settings"
+	TracerMapConnections          = "connections"
+	TracerMapCounts               = "counts"
+	TracerMapFlowBudgets          = "flow_budgets"
+	TracerMapHandovers            = "handovers"
+	TracerMapInflight             = "inflight"
+	TracerMapLocalAddresses       = "local_addresses"
+	TracerMapLocalPods            = "local_pods"
+	TracerMapRecords              = "records"
+	TracerMapSplitting            = "splitting"
+	TracerMapTcpBudget            = "tcp_budget"
+	TracerProgConsume             = "consume"
+	TracerProgDequeue             = "dequeue"
+	TracerProgFreeSkb             = "free_skb"
+	TracerProgIngressL2           = "ingress_l2"
+	TracerProgIngressL3           = "ingress_l3"
+	TracerProgListener            = "listener"
+	TracerProgPodL2               = "pod_l2"
+	TracerProgPodL3               = "pod_l3"
+	TracerProgStartXmit           = "start_xmit"
+	TracerProgTcpReceived         = "tcp_received"
+	TracerProgTcpResent           = "tcp_resent"
+	TracerProgThroughL2           = "through_l2"
+	TracerProgThroughL3           = "through_l3"
+	TracerProgWireL2              = "wire_l2"
+	TracerProgWireL3              = "wire_l3"
+	TracerVarKeptCounter          = "kept_counter"
+	TracerVarKeptFlag             = "kept_flag"
+	TracerVarKeptHook             = "kept_hook"
+	TracerVarKeptHops             = "kept_hops"
+	TracerVarKeptListenerQuestion = "kept_listener_question"
+	TracerVarKeptRecord           = "kept_record"
+	TracerVarKeptRecordKind       = "kept_record_kind"
+	TracerVarKeptTable            = "kept_table"
+	TracerVarKeptTcpRecord        = "kept_tcp_record"
+	TracerVarSettings             = "settings"
 )
 
 // LoadTracer returns the embedded CollectionSpec for Tracer.
@@ -283,6 +296,7 @@ type TracerProgramSpecs struct {
 	FreeSkb     *ebpf.ProgramSpec `ebpf:"free_skb"`
 	IngressL2   *ebpf.ProgramSpec `ebpf:"ingress_l2"`
 	IngressL3   *ebpf.ProgramSpec `ebpf:"ingress_l3"`
+	Listener    *ebpf.ProgramSpec `ebpf:"listener"`
 	PodL2       *ebpf.ProgramSpec `ebpf:"pod_l2"`
 	PodL3       *ebpf.ProgramSpec `ebpf:"pod_l3"`
 	StartXmit   *ebpf.ProgramSpec `ebpf:"start_xmit"`
@@ -314,15 +328,16 @@ type TracerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerVariableSpecs struct {
-	KeptCounter    *ebpf.VariableSpec `ebpf:"kept_counter"`
-	KeptFlag       *ebpf.VariableSpec `ebpf:"kept_flag"`
-	KeptHook       *ebpf.VariableSpec `ebpf:"kept_hook"`
-	KeptHops       *ebpf.VariableSpec `ebpf:"kept_hops"`
-	KeptRecord     *ebpf.VariableSpec `ebpf:"kept_record"`
-	KeptRecordKind *ebpf.VariableSpec `ebpf:"kept_record_kind"`
-	KeptTable      *ebpf.VariableSpec `ebpf:"kept_table"`
-	KeptTcpRecord  *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
-	Settings       *ebpf.VariableSpec `ebpf:"settings"`
+	KeptCounter          *ebpf.VariableSpec `ebpf:"kept_counter"`
+	KeptFlag             *ebpf.VariableSpec `ebpf:"kept_flag"`
+	KeptHook             *ebpf.VariableSpec `ebpf:"kept_hook"`
+	KeptHops             *ebpf.VariableSpec `ebpf:"kept_hops"`
+	KeptListenerQuestion *ebpf.VariableSpec `ebpf:"kept_listener_question"`
+	KeptRecord           *ebpf.VariableSpec `ebpf:"kept_record"`
+	KeptRecordKind       *ebpf.VariableSpec `ebpf:"kept_record_kind"`
+	KeptTable            *ebpf.VariableSpec `ebpf:"kept_table"`
+	KeptTcpRecord        *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
+	Settings             *ebpf.VariableSpec `ebpf:"settings"`
 }
 
 // TracerObjects contains all objects after they have been loaded into the kernel.
@@ -376,15 +391,16 @@ func (m *TracerMaps) Close() error {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerVariables struct {
-	KeptCounter    *ebpf.Variable `ebpf:"kept_counter"`
-	KeptFlag       *ebpf.Variable `ebpf:"kept_flag"`
-	KeptHook       *ebpf.Variable `ebpf:"kept_hook"`
-	KeptHops       *ebpf.Variable `ebpf:"kept_hops"`
-	KeptRecord     *ebpf.Variable `ebpf:"kept_record"`
-	KeptRecordKind *ebpf.Variable `ebpf:"kept_record_kind"`
-	KeptTable      *ebpf.Variable `ebpf:"kept_table"`
-	KeptTcpRecord  *ebpf.Variable `ebpf:"kept_tcp_record"`
-	Settings       *ebpf.Variable `ebpf:"settings"`
+	KeptCounter          *ebpf.Variable `ebpf:"kept_counter"`
+	KeptFlag             *ebpf.Variable `ebpf:"kept_flag"`
+	KeptHook             *ebpf.Variable `ebpf:"kept_hook"`
+	KeptHops             *ebpf.Variable `ebpf:"kept_hops"`
+	KeptListenerQuestion *ebpf.Variable `ebpf:"kept_listener_question"`
+	KeptRecord           *ebpf.Variable `ebpf:"kept_record"`
+	KeptRecordKind       *ebpf.Variable `ebpf:"kept_record_kind"`
+	KeptTable            *ebpf.Variable `ebpf:"kept_table"`
+	KeptTcpRecord        *ebpf.Variable `ebpf:"kept_tcp_record"`
+	Settings             *ebpf.Variable `ebpf:"settings"`
 }
 
 // TracerPrograms contains all programs after they have been loaded into the kernel.
@@ -396,6 +412,7 @@ type TracerPrograms struct {
 	FreeSkb     *ebpf.Program `ebpf:"free_skb"`
 	IngressL2   *ebpf.Program `ebpf:"ingress_l2"`
 	IngressL3   *ebpf.Program `ebpf:"ingress_l3"`
+	Listener    *ebpf.Program `ebpf:"listener"`
 	PodL2       *ebpf.Program `ebpf:"pod_l2"`
 	PodL3       *ebpf.Program `ebpf:"pod_l3"`
 	StartXmit   *ebpf.Program `ebpf:"start_xmit"`
@@ -414,6 +431,7 @@ func (p *TracerPrograms) Close() error {
 		p.FreeSkb,
 		p.IngressL2,
 		p.IngressL3,
+		p.Listener,
 		p.PodL2,
 		p.PodL3,
 		p.StartXmit,

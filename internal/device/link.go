@@ -24,6 +24,7 @@ type link struct {
 	// another namespace, where the index says nothing here.
 	parent  int
 	foreign bool
+	netns   int // that namespace's id here, if foreign; negative if it has none
 	master  int // bond, bridge … that it is a slave of
 	// underlay is the device that a tunnel is bound to; 0 for others.
 	underlay int
@@ -66,7 +67,7 @@ func parseLink(message []byte) (link, bool) {
 		case unix.IFLA_LINK:
 			l.parent = int(u32(value, 0))
 		case unix.IFLA_LINK_NETNSID: // only there if that namespace is another
-			l.foreign = true
+			l.foreign, l.netns = true, int(int32(u32(value, 0)))
 		case unix.IFLA_MASTER:
 			l.master = int(u32(value, 0))
 		case unix.IFLA_STATS64:
@@ -76,6 +77,14 @@ func parseLink(message []byte) (link, bool) {
 		}
 	}
 	return l, l.name != ""
+}
+
+// peerNetns is the id of the namespace that the other end is in; nil if that is this one, or has none.
+func (l *link) peerNetns() *int {
+	if !l.foreign || l.netns < 0 {
+		return nil
+	}
+	return &l.netns
 }
 
 // parseTraffic reads struct rtnl_link_stats64: packets, bytes, errors and drops, each received and sent.

@@ -153,17 +153,17 @@ func TestList(t *testing.T) {
 		t.Errorf("a second look differs: %v", err)
 	}
 
-	const noqueue = "noqueue"
+	const noqueue = "noqueue" // the other namespace is the first that this one knows by an id
 	for _, want := range []struct {
 		device record.Device
 		root   string
 	}{
-		{record.Device{Index: eth0, Name: "eth0", Kind: "veth", Role: record.RoleUplink, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true}, tbfText},
+		{record.Device{Index: eth0, Name: "eth0", Kind: "veth", Role: record.RoleUplink, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, tbfText},
 		{record.Device{Index: macvlan, Name: "mac0", Kind: "macvlan", Role: record.RoleUplink, Lower: []int{eth0}, MTU: 1500, Ethernet: true}, noqueue},
 		{record.Device{Index: overlay, Name: "vxlan.calico", Kind: "vxlan", Role: record.RoleOverlay, Up: true, MTU: 1400, Ethernet: true, TunnelPort: 8472}, comcastText},
-		{record.Device{Index: cali, Name: "cali0123456789a", Kind: "veth", Role: record.RolePod, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true}, noqueue},
+		{record.Device{Index: cali, Name: "cali0123456789a", Kind: "veth", Role: record.RolePod, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},
 		{record.Device{Index: cni0, Name: "cni0", Kind: "bridge", Role: record.RoleBridge, Lower: []int{slave}, MTU: 1500, Ethernet: true}, noqueue},
-		{record.Device{Index: slave, Name: "veth0a1b2c3d", Kind: "veth", Role: record.RolePod, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true}, noqueue},
+		{record.Device{Index: slave, Name: "veth0a1b2c3d", Kind: "veth", Role: record.RolePod, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},
 		{record.Device{Index: ifb, Name: "ifb7", Kind: "ifb", Role: record.RoleIFB, Up: true, MTU: 1500, Ethernet: true}, "mq / 3x " + strings.TrimSpace(string(queueDefault))},
 		{record.Device{Index: tun, Name: "tun0", Kind: "tun", Role: record.RoleOther, MTU: 1500}, noqueue},
 		{record.Device{Index: 1, Name: "lo", Role: record.RoleOther, MTU: 65536, Ethernet: true}, noqueue},

@@ -51,6 +51,7 @@ func newState(links []link, qdiscs, classes []node) State {
 			Lower:      found.lower[l.index],
 			Ethernet:   l.ethernet(),
 			TunnelPort: l.tunnelPort,
+			PeerNetns:  l.peerNetns(),
 			Traffic:    l.traffic,
 			Root:       tree(byDevice[l.index], classesOf[l.index]),
 		})

@@ -21,6 +21,11 @@ const (
 	// refusedIn is in how many seconds of the window somebody has to be refused: while pods come and go, some are, not for
 	// long.
 	refusedIn = 4
+	// overfullWarning and overfullCritical are seconds in which a queue of connections is found full: a burst fills it for
+	// less than one.
+	overfullWarning, overfullCritical = 2, 4
+	// openingRTO is after how many seconds a SYN is sent again for the first time (TCP_TIMEOUT_INIT).
+	openingRTO = 1.0
 )
 
 // receiverCauses are what pods' sockets do: the network has brought the packets.
@@ -172,6 +177,9 @@ func noListener(w *window) *Finding {
 // acceptQueueFull are connections that the kernel would have made and the application did not accept.
 func acceptQueueFull(w *window) []Finding {
 	lost := w.losses.take(func(d *aggregate.DropCount) bool { return d.Reason == "TCP_LISTEN_OVERFLOW" })
+	if f := overfull(w); f != nil {
+		return []Finding{*f}
+	}
 	return w.explain(lost, func(aggregate.StageKey, []aggregate.DropCount) lossCause {
 		return lossCause{
 			cause: AcceptQueueFull, subject: "an application that does not accept connections in time", warning: 0.01, critical: 0.05, certainty: 1,
@@ -179,4 +187,44 @@ func acceptQueueFull(w *window) []Finding {
 			next:     []string{"ss -ltn # in the pod: Recv-Q waits to be accepted, Send-Q is the most that may", "nstat -az TcpExtListenOverflows TcpExtListenDrops # in the pod"},
 		}
 	})
+}
+
+// overfull are listening sockets that were found to have no room for one more connection: on most kernels what asks for
+// one is thrown away without a word then.
+func overfull(w *window) *Finding {
+	var hit []*aggregate.Pair
+	for i := range w.Snapshot.Pairs {
+		if p := &w.Snapshot.Pairs[i]; p.TCP != nil && p.TCP.OverfullIn >= overfullWarning {
+			hit = append(hit, p)
+		}
+	}
+	if len(hit) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int { return cmp.Compare(y.TCP.OverfullIn, x.TCP.OverfullIn) })
+	worst := hit[0].TCP
+	f := &Finding{
+		Kind: KindDrop, Cause: AcceptQueueFull, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
+		Next: []string{"ss -ltn # in the pod: Recv-Q waits to be accepted, Send-Q is the most that may", "nstat -az TcpExtListenOverflows TcpExtListenDrops # in the pod"},
+	}
+	if worst.OverfullIn >= overfullCritical {
+		f.Severity = Critical
+	}
+	pairs := make([]pairQueue, len(hit))
+	for i, p := range hit {
+		pairs[i] = pairQueue{Pair: p}
+		f.pain += float64(p.TCP.OverfullIn) * openingRTO / max(w.Window.Seconds(), 1e-3)
+	}
+	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
+	f.subject = "the application " + f.Pairs[0].Dst
+	f.claim = fmt.Sprintf("does not accept connections in time: its queue is full, and %s asks in vain", f.Pairs[0].Src)
+	f.Confidence = confidence(float64(worst.OverfullIn), 1, w.Snapshot)
+	f.Evidence = []string{
+		fmt.Sprintf("its listening socket had no room for one more connection in %s of the window: %s of at most %s waited to be accepted",
+			plural(worst.OverfullIn, "second"), group(uint64(worst.Overfull.Waiting)), group(uint64(worst.Overfull.Most))),
+		fmt.Sprintf("the kernel throws away who asks for one then, and he asks again after a second, two, four; critical from %s on",
+			plural(overfullCritical, "second")),
+	}
+	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	return f
 }

@@ -29,12 +29,10 @@ const (
 
 // remoteCauses are what connections suffer beyond this node: on the wire, or at their other ends.
 func remoteCauses(w *window) []Finding {
-	var found []Finding
 	pairs := w.connected()
-	for _, find := range []func(*window, []connected) *Finding{remoteDelays, remoteLosses} {
-		if f := find(w, pairs); f != nil {
-			found = append(found, *f)
-		}
+	found := remoteLosses(w, pairs)
+	if f := remoteDelays(w, pairs); f != nil {
+		found = append(found, *f)
 	}
 	return found
 }
@@ -158,16 +156,33 @@ func remoteDelays(w *window, pairs []connected) *Finding {
 // inferred is how far a finding about what was not seen may be trusted.
 const inferred = 0.8
 
-// remoteLosses are retransmissions of what this node has not lost.
-func remoteLosses(w *window, pairs []connected) *Finding {
-	type lossy struct {
-		connected
-		lost, segments uint64
-		local          uint64
-	}
-	var hit []lossy
-	f := &Finding{Kind: KindRetransmit, Cause: RemoteLoss, Severity: Warning, subject: "the wire or the other node"}
-	var lost, segments, answered uint64
+// lossy is a pair whose segments are lost beyond this node.
+type lossy struct {
+	connected
+	lost, segments uint64
+	local          uint64
+}
+
+// blackHoleLeast is the least mean size of segments, in bytes, that may be too large for a link: all links pass smaller
+// ones (536 is what TCP assumes where it knows nothing).
+const blackHoleLeast = 536
+
+// tooLarge tells whether only large segments are lost: none of those looked at that were sent again was ever confirmed,
+// while others are that are less than half as long.
+func (l *lossy) tooLarge() bool {
+	t := l.TCP
+	return t.Resent >= minCritical && t.Repaired == 0 && t.ResentBytes >= blackHoleLeast*t.Resent &&
+		t.Delivered >= minCritical && 2*l.passed() < l.resent()
+}
+
+// resent and passed are the mean sizes of segments that were sent again, and of those that were confirmed.
+func (l *lossy) resent() float64 { return float64(l.TCP.ResentBytes) / float64(max(1, l.TCP.Resent)) }
+func (l *lossy) passed() float64 { return float64(l.TCP.Acked) / float64(max(1, l.TCP.Delivered)) }
+
+// remoteLosses are retransmissions of what this node has not lost: those of segments that are too large for the way, and
+// the others.
+func remoteLosses(w *window, pairs []connected) (found []Finding) {
+	var large, any []lossy
 	for _, c := range pairs {
 		t := c.TCP
 		again := t.Retransmits - min(t.Retransmits, t.Spurious)
@@ -177,26 +192,51 @@ func remoteLosses(w *window, pairs []connected) *Finding {
 			float64(l.lost) < remoteLossWarning*float64(l.segments) {
 			continue
 		}
-		hit = append(hit, l)
+		if l.tooLarge() {
+			large = append(large, l)
+		} else {
+			any = append(any, l)
+		}
+	}
+	if len(large) > 0 {
+		found = append(found, *blackHole(w, large))
+	}
+	if len(any) > 0 {
+		found = append(found, *remoteLoss(w, any))
+	}
+	return found
+}
+
+// blackHole is a link beyond this node that loses what is too large for it, and says nothing.
+func blackHole(w *window, hit []lossy) *Finding {
+	f := remoteLoss(w, hit)
+	worst := &hit[0]
+	f.Cause = MTU
+	f.claim = "loses the large segments of " + listed(f.Pairs, f.PairsTotal) + ", and passes small ones"
+	f.Evidence = append([]string{fmt.Sprintf("none of %s of %.0f bytes (mean) that were sent again was acknowledged, while %s of %.0f bytes were",
+		plural(worst.TCP.Resent, "segment"), worst.resent(), group(worst.TCP.Delivered), worst.passed())}, f.Evidence...)
+	f.Next = []string{"tracepath -n DESTINATION # in the pod", "ping -c 3 -M do -s 1400 DESTINATION # in the pod; then smaller", "ip -d link show # are the tunnel's and the pods' MTUs those that the fabric allows?"}
+	return f
+}
+
+// remoteLoss is what is lost beyond this node.
+func remoteLoss(w *window, hit []lossy) *Finding {
+	f := &Finding{Kind: KindRetransmit, Cause: RemoteLoss, Severity: Warning, subject: "the wire or the other node"}
+	slices.SortStableFunc(hit, func(x, y lossy) int { return cmp.Compare(y.lost, x.lost) })
+	var lost, segments, answered, local, spurious uint64
+	hurt := make([]pairQueue, len(hit))
+	for i, l := range hit {
+		hurt[i] = pairQueue{Pair: l.Pair}
 		lost += l.lost
 		segments += l.segments
-		answered += t.Delivered
+		answered += l.TCP.Delivered
+		local += l.local
+		spurious += l.TCP.Spurious
 	}
-	if len(hit) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(hit, func(x, y lossy) int { return cmp.Compare(y.lost, x.lost) })
 	ratio := float64(lost) / float64(segments)
 	// A peer that has gone answers nothing: that some tries were in vain is no alarm.
 	if !w.DropsUnseen && ratio >= remoteLossCritical && lost >= minCritical && (answered > 0 || lost > strays) {
 		f.Severity = Critical
-	}
-	hurt := make([]pairQueue, len(hit))
-	var local, spurious uint64
-	for i, l := range hit {
-		hurt[i] = pairQueue{Pair: l.Pair}
-		local += l.local
-		spurious += l.TCP.Spurious
 	}
 	f.Pairs, f.PairsTotal = names(hurt, nil, nil)
 	f.Drops = &Drops{Packets: lost, Ratio: &ratio}

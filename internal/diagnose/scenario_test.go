@@ -91,6 +91,12 @@ type connections struct {
 	Unread                                     float64 `json:"unread_seconds"`
 	Refused                                    uint64
 	RefusedIn                                  uint64 `json:"refused_in_seconds"`
+	Acked                                      uint64 `json:"acked_bytes"`
+	Resent, Repaired                           uint64
+	ResentBytes                                uint64 `json:"resent_bytes"`
+	OverfullIn                                 uint64 `json:"overfull_in_seconds"`
+	Waits                                      uint32 `json:"waiting_connections"`
+	Most                                       uint32 `json:"most_connections"`
 }
 
 func (c *connections) counted() *aggregate.TCP {
@@ -101,6 +107,8 @@ func (c *connections) counted() *aggregate.TCP {
 		Segments: c.Segments, Retransmits: c.Retransmits, Spurious: c.Spurious, Delivered: c.Delivered,
 		Backlogged: c.Backlogged, Closed: c.Closed, Limited: c.Limited, Waiting: c.Waiting, Full: c.Full,
 		Refused: c.Refused, RefusedIn: c.RefusedIn,
+		Acked: c.Acked, Resent: c.Resent, ResentBytes: c.ResentBytes, Repaired: c.Repaired,
+		OverfullIn: c.OverfullIn, Overfull: aggregate.Backlog{Waiting: c.Waits, Most: c.Most},
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
 	t.Opening.Observe(c.RTT, uint64(c.Opened))

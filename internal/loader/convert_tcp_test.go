@@ -41,15 +41,18 @@ const annotatedTCP = `
 	0a 00 00 00                                      # congestion_window: 10
 	02 00 00 00                                      # in_flight: 2
 	78 05 00 00                                      # mss: 1400
+	a0 0f 00 00                                      # acked_bytes: 4000
+	e8 03 00 00                                      # resent_bytes: 1000
+	01                                               # repaired
 	01                                               # state: TCP_ESTABLISHED
-	00 00 00                                         # pad
+	00 00                                            # pad
 `
 
 func TestConvertTCP(t *testing.T) {
 	t.Parallel()
 	raw := bytesOf(t, annotatedTCP)
-	if size := unsafe.Sizeof(bpfobj.TracerTcpRecord{}); size != 144 || len(raw) != 144 {
-		t.Fatalf("a record has %d bytes, the annotated one %d, want 144", size, len(raw))
+	if size := unsafe.Sizeof(bpfobj.TracerTcpRecord{}); size != 152 || len(raw) != 152 {
+		t.Fatalf("a record has %d bytes, the annotated one %d, want 152", size, len(raw))
 	}
 	flow := record.Flow{
 		Source: netip.MustParseAddrPort("10.244.1.2:40000"), Destination: netip.MustParseAddrPort("10.96.0.10:80"), Protocol: 6,
@@ -57,7 +60,7 @@ func TestConvertTCP(t *testing.T) {
 	want := record.Record{Kind: record.Connection, First: flow, Last: flow, Time: 10 * time.Second, TCP: &record.TCP{
 		Ifindex: 11, Span: 100 * time.Millisecond, Deliver: 10 * time.Microsecond, Limited: 10 * time.Millisecond,
 		RTT: 500 * time.Microsecond, Smoothed: 600 * time.Microsecond, Least: 400 * time.Microsecond,
-		Segments: 20, Retransmits: 3, Spurious: 1, Delivered: 16,
+		Segments: 20, Retransmits: 3, Spurious: 1, Delivered: 16, Acked: 4000, Resent: 1000, Repaired: true,
 		Read: 2048, Unread: 4096, ReceiveWindow: 8192, SendWindow: 16384, Unsent: 5, CongestionWindow: 10, InFlight: 2,
 		MSS: 1400, State: 1,
 	}}
@@ -66,7 +69,7 @@ func TestConvertTCP(t *testing.T) {
 	if !l.take(raw, &got) || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v %+v\nwant %+v %+v", got, got.TCP, want, want.TCP)
 	}
-	if l.take(raw[:143], &got) {
+	if l.take(raw[:151], &got) {
 		t.Error("a record that is cut was taken")
 	}
 

@@ -61,6 +61,8 @@ type Device struct {
 	Ethernet bool `json:"ethernet"`
 	// TunnelPort is the UDP destination port of a vxlan or geneve device, else 0.
 	TunnelPort uint16 `json:"tunnel_port,omitempty"`
+	// PeerNetns is the id by which this namespace knows that of the device's other end; nil where both ends are here.
+	PeerNetns *int `json:"peer_netns,omitempty"`
 	// Traffic is what the device itself has counted, of whatever kind.
 	Traffic Traffic `json:"traffic"`
 	// Root is the root qdisc of the way out; its Kind is "noqueue" where nothing is queued.

@@ -25,6 +25,9 @@ type TCP struct {
 	Retransmits uint32 // segments
 	Spurious    uint32 // of those, what the other end had already
 	Delivered   uint32 // segments that were acknowledged
+	Acked       uint32 // bytes that were acknowledged without a gap
+	Resent      uint32 // length of the segment that has just been sent again; 0 if this record is of another occasion
+	Repaired    bool   // the segment that was sent again last has been acknowledged
 
 	Read          uint32 // bytes that the application took
 	Unread        uint32 // bytes that wait for it

@@ -39,6 +39,10 @@ type options struct {
 	parallel int
 	logs     string
 	list     bool
+	kernel   string
+	guests   int
+	share    share
+	json     bool
 }
 
 func main() {
@@ -52,6 +56,10 @@ func main() {
 	flag.IntVar(&o.parallel, "parallel", 6, "how many labs at a time")
 	flag.StringVar(&o.logs, "logs", "build/verdicts", "directory for what tracer said")
 	flag.BoolVar(&o.list, "list", false, "say what there is, and play nothing")
+	flag.StringVar(&o.kernel, "kernel", "", "play in guests with this kernel, of those that test/vm knows")
+	flag.IntVar(&o.guests, "guests", 2, "how many guests at a time; each takes one CPU")
+	flag.Var(&o.share, "share", "play only the i-th of n shares, as i/n")
+	flag.BoolVar(&o.json, "json", false, "print a line of JSON for each run, as guests do")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ok, err := run(ctx, o)
@@ -79,7 +87,10 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("-run: %w", err)
 	}
-	if o.where == "" {
+	switch {
+	case o.kernel != "":
+		o.where = Guest
+	case o.where == "":
 		o.where = whereWeAre()
 	}
 	if o.tracer, err = filepath.Abs(o.tracer); err != nil {
@@ -103,15 +114,36 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 	if len(runs) == 0 {
 		return false, fmt.Errorf("no scenario for %s matches %q: see -list", o.where, o.run)
 	}
-	fmt.Printf("%s, kernel %s, seed %d, %d runs, %d labs at a time\n\n", o.where, release(), o.seed, len(runs), o.parallel)
+	if runs = o.share.of(runs); o.json {
+		stage := stage{options: o, started: time.Now()}
+		stage.playAll(ctx, runs)
+		return true, context.Cause(ctx)
+	}
+	kernel, at := release(), fmt.Sprintf("%d labs at a time", o.parallel)
+	if o.kernel != "" {
+		kernel, at = o.kernel, fmt.Sprintf("%d guests, %d labs at a time in each", o.guests, o.parallel)
+	}
+	fmt.Printf("%s, kernel %s, seed %d, %d runs, %s\n\n", o.where, kernel, o.seed, len(runs), at)
 	started := time.Now()
-	stage := stage{options: o, started: started}
-	outcomes := stage.playAll(ctx, runs)
+	var results []result
+	if o.kernel != "" {
+		if results, err = playInGuests(ctx, o, runs); err != nil {
+			return false, err
+		}
+	} else {
+		stage := stage{options: o, started: started}
+		results = stage.playAll(ctx, runs)
+	}
 	if err := context.Cause(ctx); err != nil {
 		return false, err
 	}
-	score := count(outcomes)
-	writeTable(os.Stdout, outcomes)
+	for _, r := range results {
+		if err := os.WriteFile(filepath.Join(o.logs, r.Run+".json"), r.Report, 0o644); err != nil {
+			return false, err
+		}
+	}
+	score := count(results)
+	writeTable(os.Stdout, results)
 	fmt.Printf("\nin %v\n", time.Since(started).Round(time.Second))
 	score.write(os.Stdout)
 	return score.ok(), nil

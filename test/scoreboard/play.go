@@ -34,9 +34,14 @@ type outcome struct {
 	expected expectation // with the seed's names
 	said     said
 	pods     []string      // the pods' devices on the nodes
+	printed  []byte        // what tracer printed
 	took     time.Duration // until the verdict, from the moment when the fault was there or tracer was asked
-	err      error         // it was not played as it should: the fault was not real, a step failed
+	tries    int           // how often it was played
+	err      error         // tracer failed (errTracer), or it was not played as it should: the fault was not real, a step failed
 }
+
+// errTracer is wrapped by errors that are tracer's own, and not the rig's.
+var errTracer = errors.New("tracer fails")
 
 func (o outcome) named() bool { return o.err == nil && o.expected.named(o.said, o.pods) }
 func (o outcome) alarm() bool { return o.err == nil && o.expected.alarms(o.said) }
@@ -116,7 +121,7 @@ func (p *play) act(ctx context.Context, o *outcome) error {
 		}
 		ends = append(ends, end)
 	}
-	o.said, err = p.ask(ctx)
+	o.said, o.printed, err = p.ask(ctx)
 	o.took = time.Since(begun)
 	notReal := real.end(ctx)
 	for _, end := range ends {
@@ -142,16 +147,16 @@ func (p *play) on() (lab.Namespace, error) {
 }
 
 // ask runs `tracer diagnose`.
-func (p *play) ask(ctx context.Context) (said, error) {
+func (p *play) ask(ctx context.Context) (_ said, printed []byte, _ error) {
 	ns, err := p.on()
 	if err != nil {
-		return said{}, err
+		return said{}, nil, err
 	}
 	args := []string{"diagnose", "-o", "json", "--duration", p.window.String(), "--run-dir", p.dir}
 	for _, flag := range p.Diagnose.Flags {
 		flag, err := p.fill(flag)
 		if err != nil {
-			return said{}, err
+			return said{}, nil, err
 		}
 		args = append(args, flag)
 	}
@@ -162,23 +167,23 @@ func (p *play) ask(ctx context.Context) (said, error) {
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	if err := inside(ns, cmd.Start); err != nil {
-		return said{}, fmt.Errorf("tracer %s: %w", strings.Join(args, " "), err)
+		return said{}, nil, fmt.Errorf("tracer %s: %w", strings.Join(args, " "), err)
 	}
 	ended := cmd.Wait()
-	log := append(out.Bytes(), complaint.Bytes()...)
-	if err := os.WriteFile(filepath.Join(p.logs, p.String()+".json"), log, 0o644); err != nil {
-		return said{}, err
-	}
+	printed = append(out.Bytes(), complaint.Bytes()...)
 	code := cmd.ProcessState.ExitCode()
 	wanted := map[int]string{0: "healthy", 2: "fault", 3: "no-traffic"}[code]
 	if wanted == "" {
-		return said{}, fmt.Errorf("tracer %s: %w: %s", strings.Join(args, " "), ended, lastLine(complaint.String()))
+		return said{}, printed, fmt.Errorf("%w: tracer %s: %w: %s", errTracer, strings.Join(args, " "), ended, lastLine(complaint.String()))
 	}
 	r, err := parseReport(out.Bytes())
 	if err == nil && r.Verdict != wanted {
-		err = fmt.Errorf("tracer exits with %d and says %q", code, r.Verdict)
+		err = fmt.Errorf("it exits with %d and says %q", code, r.Verdict)
 	}
-	return r, err
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errTracer, err)
+	}
+	return r, printed, err
 }
 
 // startAgent starts an agent where the scenario wants one, and waits only until it answers.
@@ -204,7 +209,10 @@ func (p *play) startAgent(ctx context.Context) (end func() error, err error) {
 	go func() { done <- cmd.Wait() }()
 	end = func() error {
 		err := cmd.Process.Signal(os.Interrupt)
-		return errors.Join(err, <-done)
+		if ended := <-done; ended != nil {
+			err = errors.Join(err, fmt.Errorf("%w: the agent: %w, see %s", errTracer, ended, log.Name()))
+		}
+		return err
 	}
 	for until := time.Now().Add(time.Minute); time.Now().Before(until); {
 		if sockets, _ := filepath.Glob(filepath.Join(p.dir, "*.sock")); len(sockets) > 0 {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -77,6 +80,60 @@ func TestDraw(t *testing.T) {
 	}
 }
 
+// Shares are all runs together, none twice, and each about as large as the others.
+func TestShares(t *testing.T) {
+	t.Parallel()
+	all, err := loadScenarios(scenarioFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var runs []playing
+	for _, s := range all {
+		if s.canRun(Guest) {
+			runs = append(runs, s.playings(1, 5)...)
+		}
+	}
+	var names []string
+	for i := range 3 {
+		var s share
+		if err := s.Set(fmt.Sprintf("%d/3", i+1)); err != nil {
+			t.Fatal(err)
+		}
+		part := s.of(runs)
+		if len(part) < len(runs)/3 || len(part) > len(runs)/3+1 {
+			t.Errorf("share %v has %d of %d runs", &s, len(part), len(runs))
+		}
+		for _, p := range part {
+			names = append(names, p.String())
+		}
+	}
+	slices.Sort(names)
+	if distinct := slices.Compact(slices.Clone(names)); len(names) != len(runs) || len(distinct) != len(runs) {
+		t.Errorf("%d runs, %d of them different, in shares of %d", len(names), len(distinct), len(runs))
+	}
+	if err := new(share).Set("4/3"); err == nil {
+		t.Error("the fourth of three shares is taken")
+	}
+}
+
+// What a guest prints is read again, whatever comes between.
+func TestReadResults(t *testing.T) {
+	t.Parallel()
+	want := result{Run: "mtu", Expected: "x", Got: "y", Seconds: 1.5, Right: true, Tries: 2, Report: []byte("{}\n")}
+	line, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rest strings.Builder
+	got, err := readResults(strings.NewReader("1s mtu\n"+resultMark+string(line)+"\nend"), &rest)
+	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) || rest.String() != "1s mtu\nend" {
+		t.Errorf("%+v, %v; the rest %q", got, err, rest.String())
+	}
+	if mark := want.mark(); mark != "named, played 2 times" {
+		t.Errorf("mark %q", mark)
+	}
+}
+
 const oneReport = `{"schema_version":1,"verdict":"fault","findings":[
 	{"kind":"drop","cause":"policy-drop","severity":"critical","stage":"forward","device":"pod","direction":"out"},
 	{"kind":"delay","cause":"remote-delay","severity":"critical","stage":null,"device":null,"direction":null}]}`
@@ -126,10 +183,11 @@ func TestScore(t *testing.T) {
 	stage, device := "forward", "pod"
 	fault := &scenario{Name: "f", Expect: expectation{Verdict: []string{"fault"}, Findings: []finding{{Cause: &cause, Stage: &stage, Device: &device}}}}
 	silent := &scenario{Name: "h", Expect: expectation{Verdict: []string{"healthy"}}}
-	of := func(s *scenario, r said) outcome {
-		return outcome{playing: playing{scenario: s}, expected: s.Expect, said: r, took: time.Second}
+	of := func(s *scenario, r said) result {
+		o := outcome{playing: playing{scenario: s}, expected: s.Expect, said: r, took: time.Second}
+		return o.result()
 	}
-	all := slices.Repeat([]outcome{of(fault, r)}, 9)
+	all := slices.Repeat([]result{of(fault, r)}, 9)
 	all = append(all, of(fault, said{Verdict: "healthy"}), of(silent, said{Verdict: "healthy"}))
 	s := count(all)
 	var text strings.Builder

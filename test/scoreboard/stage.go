@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -16,9 +17,13 @@ type stage struct {
 	started time.Time
 }
 
+// maxTries is how often a run is played at most: on a machine that others use too a load may come to nothing, or a fault.
+// What tracer says of a run that was played as it should is never asked for again.
+const maxTries = 3
+
 // playAll plays all runs: first those that may be played beside others, then the others one by one.
-func (s *stage) playAll(ctx context.Context, runs []playing) []outcome {
-	outcomes := make([]outcome, len(runs))
+func (s *stage) playAll(ctx context.Context, runs []playing) []result {
+	results := make([]result, len(runs))
 	var together, heavy, alone []int
 	for i, p := range runs {
 		switch {
@@ -33,9 +38,13 @@ func (s *stage) playAll(ctx context.Context, runs []playing) []outcome {
 	// Runs of one scenario are alike: those of others beside them spread the work more evenly.
 	slices.SortStableFunc(together, func(x, y int) int { return cmp.Compare(runs[x].Turn, runs[y].Turn) })
 	play := func(i int) {
-		p := &play{playing: runs[i], tracer: s.tracer, window: s.window, logs: s.logs}
-		outcomes[i] = p.run(ctx)
-		s.say(outcomes[i])
+		results[i] = s.play(ctx, runs[i])
+		s.say(&results[i])
+		if s.json {
+			if err := printJSON(&results[i]); err != nil {
+				fmt.Fprintln(os.Stderr, "scoreboard:", err)
+			}
+		}
 	}
 	each := func(turns <-chan int) {
 		for i := range turns {
@@ -55,7 +64,21 @@ func (s *stage) playAll(ctx context.Context, runs []playing) []outcome {
 	}
 	group.Wait()
 	each(queue(alone))
-	return outcomes
+	return results
+}
+
+// play plays a run, and again if it was not played as it should.
+func (s *stage) play(ctx context.Context, run playing) result {
+	for try := 1; ; try++ {
+		p := &play{playing: run, tracer: s.tracer, window: s.window, logs: s.logs}
+		o := p.run(ctx)
+		o.tries = try
+		r := o.result()
+		if o.err == nil || errors.Is(o.err, errTracer) || try == maxTries || ctx.Err() != nil {
+			return r
+		}
+		s.say(&r)
+	}
 }
 
 // queue hands out runs to whoever is free.
@@ -69,9 +92,9 @@ func queue(runs []int) <-chan int {
 }
 
 // say tells how far we are, where somebody waits for it.
-func (s *stage) say(o outcome) {
-	fmt.Fprintf(os.Stderr, "%5.0fs %-32s %s\n", time.Since(s.started).Seconds(), o, o.mark())
-	if o.err != nil {
-		fmt.Fprintf(os.Stderr, "       %v\n", o.err)
+func (s *stage) say(r *result) {
+	fmt.Fprintf(os.Stderr, "%5.0fs %-32s %s\n", time.Since(s.started).Seconds(), r.Run, r.mark())
+	if r.Error != "" {
+		fmt.Fprintf(os.Stderr, "       %s\n", r.Error)
 	}
 }

@@ -7,36 +7,60 @@ import (
 	"text/tabwriter"
 )
 
-// mark is an outcome in a word.
-func (o outcome) mark() string {
-	switch {
-	case o.err != nil:
-		return "ERROR"
-	case o.healthy() && o.alarm():
-		return "FALSE ALARM"
-	case o.healthy():
-		return "silent"
-	case o.named():
-		return "named"
+// result is what came of a run, as the table has it and as a guest tells it.
+type result struct {
+	Run      string  `json:"run"`
+	Healthy  bool    `json:"healthy"` // one of those of which nothing may be said
+	Expected string  `json:"expected"`
+	Got      string  `json:"got"`
+	Seconds  float64 `json:"seconds"`
+	Right    bool    `json:"right"` // named, or silent
+	Tries    int     `json:"tries"` // how often it was played until it was as it should be
+	Error    string  `json:"error,omitempty"`
+	Report   []byte  `json:"report,omitempty"` // what tracer printed
+}
+
+func (o *outcome) result() result {
+	r := result{
+		Run: o.String(), Healthy: o.healthy(), Expected: o.expected.String(), Got: o.said.String(), Seconds: o.took.Seconds(),
+		Right: o.named(), Tries: o.tries, Report: o.printed,
 	}
-	return "MISSED"
+	if r.Healthy {
+		r.Right = o.err == nil && !o.alarm()
+	}
+	if o.err != nil {
+		r.Error = o.err.Error()
+	}
+	return r
+}
+
+// mark is a result in a word.
+func (r *result) mark() string {
+	word := map[[2]bool]string{{true, true}: "silent", {true, false}: "FALSE ALARM", {false, true}: "named", {false, false}: "MISSED"}
+	switch {
+	case r.Error != "":
+		return "ERROR"
+	case r.Tries > 1:
+		return fmt.Sprintf("%s, played %d times", word[[2]bool{r.Healthy, r.Right}], r.Tries)
+	}
+	return word[[2]bool{r.Healthy, r.Right}]
 }
 
 // writeTable prints one line for each run, and below it what went wrong with the playing.
-func writeTable(w io.Writer, outcomes []outcome) {
+func writeTable(w io.Writer, results []result) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "scenario\texpected\tgot\tseconds\t")
-	for _, o := range outcomes {
-		got, seconds := o.said.String(), fmt.Sprintf("%.1f", o.took.Seconds())
-		if o.took == 0 {
+	for _, r := range results {
+		seconds := fmt.Sprintf("%.1f", r.Seconds)
+		if r.Seconds == 0 {
 			seconds = "-"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", o, o.expected, got, seconds, o.mark())
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.Run, r.Expected, r.Got, seconds, r.mark())
 	}
 	_ = t.Flush()
-	for _, o := range outcomes {
-		if o.err != nil {
-			fmt.Fprintf(w, "\n%s: %s\n", o, strings.ReplaceAll(o.err.Error(), "\n", "\n  "))
+	for _, r := range results {
+		if r.Error != "" {
+			fmt.Fprintf(w, "\n%s: %s\n", r.Run, strings.ReplaceAll(r.Error, "\n", "\n  "))
 		}
 	}
 }
@@ -48,22 +72,23 @@ type score struct {
 	errors          int
 }
 
-func count(outcomes []outcome) score {
+func count(results []result) score {
 	var s score
-	for _, o := range outcomes {
-		if o.err != nil {
+	for _, r := range results {
+		if r.Error != "" {
 			s.errors++
 		}
-		if o.healthy() {
+		switch {
+		case r.Healthy:
 			s.healthy++
-			if o.alarm() {
+			if !r.Right && r.Error == "" {
 				s.alarms++
 			}
-			continue
-		}
-		s.faults++
-		if o.named() {
-			s.named++
+		default:
+			s.faults++
+			if r.Right {
+				s.named++
+			}
 		}
 	}
 	return s

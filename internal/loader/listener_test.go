@@ -1,0 +1,119 @@
+package loader
+
+import (
+	"maps"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/bpfobj"
+)
+
+func TestParseBacklog(t *testing.T) {
+	t.Parallel()
+	if b, ok := parseBacklog(1<<31 | 3<<16 | 4096); !ok || b != (Backlog{Waiting: 3, Most: 4096}) || b.Overfull() {
+		t.Errorf("%+v, %v", b, ok)
+	}
+	if b, ok := parseBacklog(0); ok {
+		t.Errorf("nobody listens, and there is %+v", b)
+	}
+}
+
+// TestBacklogs asks of another namespace how full the queues of its sockets are.
+func TestBacklogs(t *testing.T) {
+	t.Parallel()
+	inNamespace(t)
+	home, err := currentNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { home.Close() })
+	pod, err := netns.New() // in which this thread now is
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pod.Close() })
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		t.Fatal(err)
+	}
+	const most = 2
+	listening := func(family int, address unix.Sockaddr) (port uint16) {
+		t.Helper()
+		s, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(s) })
+		if err := unix.Bind(s, address); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Listen(s, most); err != nil {
+			t.Fatal(err)
+		}
+		bound, err := unix.Getsockname(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, ok := bound.(*unix.SockaddrInet6); ok {
+			return uint16(a.Port)
+		}
+		return uint16(bound.(*unix.SockaddrInet4).Port)
+	}
+	four, six := listening(unix.AF_INET, &unix.SockaddrInet4{}), listening(unix.AF_INET6, &unix.SockaddrInet6{})
+	connect := func(to netip.AddrPort) {
+		t.Helper()
+		conn, err := net.DialTimeout("tcp", to.String(), 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	at4 := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), four)
+	at6 := netip.AddrPortFrom(netip.MustParseAddr("::1"), six)
+	for range most + 1 { // one more than it says: sk_acceptq_is_full()
+		connect(at4)
+	}
+	connect(at6)
+
+	const id = 7
+	if err := home.do(func() error { return netlink.SetNetNsIdByFd(int(pod), id) }); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := bpfobj.LoadTracer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &Loader{space: home}
+	only := *spec
+	only.Programs = map[string]*ebpf.ProgramSpec{bpfobj.TracerProgListener: spec.Programs[bpfobj.TracerProgListener]}
+	collection, err := ebpf.NewCollection(&only)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(collection.Close)
+	l.objects.Listener = collection.Programs[bpfobj.TracerProgListener]
+	closed := netip.AddrPortFrom(at4.Addr(), 1)
+	want := map[Listener]Backlog{{id, at4}: {most + 1, most}, {id, at6}: {1, most}}
+	var found map[Listener]Backlog
+	for until := time.Now().Add(10 * time.Second); !maps.Equal(found, want); { // who connects is not waited for by who listens
+		if time.Now().After(until) {
+			t.Fatalf("got %+v, want %+v", found, want)
+		}
+		if found, err = l.Backlogs([]Listener{{id, at4}, {id, at6}, {id, closed}, {id + 1, at4}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if full := found[Listener{id, at4}]; !full.Overfull() {
+		t.Errorf("%+v has room", full)
+	}
+}
