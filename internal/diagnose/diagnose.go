@@ -41,6 +41,7 @@ type window struct {
 	queues []*queue
 	// losses are the packets lost that no cause has claimed yet.
 	losses losses
+	byKey  map[aggregate.PairKey]*aggregate.Pair // by back
 }
 
 // family finds the causes of one kind in a window. It looks for itself, except that it takes from the window's losses

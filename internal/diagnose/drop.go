@@ -9,10 +9,6 @@ import (
 	"tracer/internal/journey"
 )
 
-// minRTO is the least time-out after which TCP sends a lost packet again, in seconds (TCP_RTO_MIN in
-// include/net/tcp.h); the round trip comes on top.
-const minRTO = 0.2
-
 // dropping tells whether the queue loses more packets than it should.
 func (q *queue) dropping(w *window) *Finding {
 	counted, known := q.counted()
@@ -38,7 +34,6 @@ func (q *queue) dropping(w *window) *Finding {
 		f.Severity = Critical
 	}
 
-	f.pain = float64(q.dropped) * (minRTO + q.delay.Quantile(0.5)) / max(w.Window.Seconds(), 1e-3)
 	agreement := 1.0
 	var line string
 	if unseen {
@@ -56,11 +51,15 @@ func (q *queue) dropping(w *window) *Finding {
 	f.Confidence = confidence(float64(q.dropped), agreement, w.Snapshot)
 
 	var hit []pairQueue
+	through := minRTO + q.delay.Quantile(0.5) // is sent again after that at least
+	f.pain = float64(q.dropped) * through
 	for _, p := range q.pairs {
 		if p.dropped > 0 {
 			hit = append(hit, p)
+			f.pain += float64(p.dropped) * (max(through, w.rto(p.Pair)) - through)
 		}
 	}
+	f.pain /= max(w.Window.Seconds(), 1e-3)
 	slices.SortStableFunc(hit, func(x, y pairQueue) int { return cmp.Compare(y.dropped, x.dropped) })
 	f.Pairs, f.PairsTotal = names(hit, nil, nil)
 

@@ -76,11 +76,13 @@ func (c *lossCause) find(w *window, at aggregate.StageKey, lost []aggregate.Drop
 	total := packetsOf(lost)
 	hits := w.hits(lost)
 	hurt, passed, tried := uint64(0), uint64(0), uint64(0) // of the pairs that count
+	pain := 0.0
 	for _, h := range hits {
 		if !h.ours() {
 			continue
 		}
 		hurt += h.lost
+		pain += float64(h.lost) * w.rto(h.Pair)
 		passed += h.passed
 		if h.passed == 0 {
 			tried += h.lost
@@ -96,7 +98,7 @@ func (c *lossCause) find(w *window, at aggregate.StageKey, lost []aggregate.Drop
 		Stage: at.Stage, Device: at.Device, Direction: at.Direction,
 		Drops: &Drops{Packets: total, Ratio: &ratio, Reason: reasonOf(lost)},
 		Next:  c.next,
-		pain:  float64(hurt) * minRTO / max(w.Window.Seconds(), 1e-3),
+		pain:  pain / max(w.Window.Seconds(), 1e-3),
 	}
 	if ratio >= c.critical && hurt >= max(c.least, minCritical) && (hurt > tried || hurt > strays) {
 		f.Severity = Critical

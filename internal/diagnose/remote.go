@@ -47,19 +47,12 @@ type connected struct {
 // not known: its round trips may be long, and its losses many.
 func (w *window) connected() []connected {
 	var out []connected
-	byKey := make(map[aggregate.PairKey]*aggregate.Pair, len(w.Snapshot.Pairs))
-	for i := range w.Snapshot.Pairs {
-		byKey[w.Snapshot.Pairs[i].PairKey] = &w.Snapshot.Pairs[i]
-	}
 	for i := range w.Snapshot.Pairs {
 		p := &w.Snapshot.Pairs[i]
 		if p.TCP == nil || p.Packets == 0 || p.Direction != journey.Out || !inCluster(p.DstNamespace, p.DstWorkload) {
 			continue
 		}
-		back := p.PairKey
-		back.SrcNamespace, back.SrcWorkload, back.DstNamespace, back.DstWorkload = p.DstNamespace, p.DstWorkload, p.SrcNamespace, p.SrcWorkload
-		back.Direction = journey.In
-		out = append(out, connected{Pair: p, back: byKey[back]})
+		out = append(out, connected{Pair: p, back: w.back(p)})
 	}
 	return out
 }
@@ -228,6 +221,7 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 	for i, l := range hit {
 		hurt[i] = pairQueue{Pair: l.Pair}
 		lost += l.lost
+		f.pain += float64(l.lost) * w.rto(l.Pair) / max(w.Window.Seconds(), 1e-3)
 		segments += l.segments
 		answered += l.TCP.Delivered
 		local += l.local
@@ -240,7 +234,6 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 	}
 	f.Pairs, f.PairsTotal = names(hurt, nil, nil)
 	f.Drops = &Drops{Packets: lost, Ratio: &ratio}
-	f.pain = float64(lost) * minRTO / max(w.Window.Seconds(), 1e-3)
 	f.Confidence = inferred * confidence(float64(lost), float64(lost)/float64(lost+local), w.Snapshot)
 	f.claim = "loses " + percent(ratio) + " of " + listed(f.Pairs, f.PairsTotal)
 	f.Evidence = []string{fmt.Sprintf("of %s %s were lost: those sent again, without %s that had arrived after all and %s that were lost on this node",
