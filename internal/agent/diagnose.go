@@ -27,7 +27,7 @@ func (a *Agent) glance(snapshot func() *aggregate.Snapshot) (Moment, error) {
 	if err != nil {
 		return Moment{}, fmt.Errorf("read the devices' counters: %w", err)
 	}
-	m := Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.traced(state), Stats: a.stats()}
+	m := Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.limited(a.traced(state)), Stats: a.stats()}
 	m.Known = Known{
 		Events: a.watcher.Events(), Carried: a.carriers.see(m.Devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.usual(),
 		DropsUnseen: !a.loader.Up("kfree_skb"),

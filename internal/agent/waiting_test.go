@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"tracer/internal/aggregate"
 	"tracer/internal/record"
 )
 
@@ -174,4 +175,26 @@ func TestFullRoom(t *testing.T) {
 		t.Logf("the full room takes %d bytes", taken)
 	}
 	runtime.KeepAlive(w)
+}
+
+type limitedPod struct{ address netip.Addr }
+
+func (l limitedPod) Lookup(a netip.Addr, _ time.Duration) aggregate.Identity {
+	if a == l.address {
+		return aggregate.Identity{Pod: "web", Bandwidth: 10_000_000}
+	}
+	return aggregate.Identity{}
+}
+
+func TestBandwidths(t *testing.T) {
+	t.Parallel()
+	w := &waiting{learner: &learned{known: map[netip.Addr]bool{podAddress: true}, changes: map[netip.Addr]time.Duration{}}}
+	w.setDevices(podDevice(7), 0)
+	through(w, time.Second, sent(7, time.Second))
+	if got := w.bandwidths(limitedPod{podAddress}); len(got) != 1 || got[7] != 10_000_000 {
+		t.Errorf("%v", got)
+	}
+	if got := w.bandwidths(limitedPod{peerAddress}); len(got) != 0 {
+		t.Errorf("of a pod elsewhere: %v", got)
+	}
 }

@@ -16,6 +16,8 @@ type Identity struct {
 	Workload  string `json:"workload,omitempty"` // the owner as people name it; "_node", "_external", "_unknown" for no pod
 	Service   string `json:"service,omitempty"`  // of a Service's virtual address
 	Node      string `json:"node,omitempty"`
+	// Bandwidth is how many bits a second the pod is to receive at most, by its annotation; 0 if it has none.
+	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
 	// Stale marks a name of an earlier run that nobody has confirmed yet.
 	Stale bool `json:"stale,omitempty"`
 }

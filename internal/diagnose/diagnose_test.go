@@ -120,6 +120,20 @@ func TestExpectOf(t *testing.T) {
 	}
 }
 
+// TestAnnotatedLimit says of a pod's limit whether its annotation asks for it.
+func TestAnnotatedLimit(t *testing.T) {
+	t.Parallel()
+	got := Diagnose(load(t, "testdata/pod-limit-unlike-annotation.json").input()).Findings[0].Evidence[0]
+	want := "root qdisc of cali1 is tbf 1: rate 10Mbit burst 64Kb limit 165536b; the device's default is noqueue; the pod's annotation lets it receive 100 Mbit/s"
+	if got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	d := record.Device{Role: record.RolePod, Bandwidth: 10_000_000, Root: record.Qdisc{Kind: "tbf", RateBits: 9_900_000, Limit: 200_000, Burst: 100_000}}
+	if e := expectOf(&d); e.delayWarning < 0.1 || e.delayWarning > 0.15 || e.reason != "the pod's annotation lets it receive 10 Mbit/s and no more" {
+		t.Errorf("100,000 bytes at 9.9 Mbit/s: %+v", e)
+	}
+}
+
 func TestConfidence(t *testing.T) {
 	t.Parallel()
 	few, many := confidence(3, 1, &aggregate.Snapshot{}), confidence(1000, 1, &aggregate.Snapshot{})

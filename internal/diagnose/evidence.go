@@ -28,6 +28,12 @@ func (q *queue) describe() []string {
 		if def := defaultOf(&d); def != "" && def != d.Root.Kind {
 			line += "; the device's default is " + def
 		}
+		switch {
+		case asAnnotated(&d):
+			line += "; the pod's annotation asks for it"
+		case d.Bandwidth > 0 && d.Root.Kind == "tbf":
+			line += "; the pod's annotation lets it receive " + bitRate(d.Bandwidth)
+		}
 		out = append(out, line)
 	}
 	return out

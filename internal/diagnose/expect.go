@@ -57,6 +57,25 @@ func ofShaper(d *record.Device) expectation {
 	}
 }
 
+// ofLimit is what the tbf of a pod does whose annotation asks for it: hold what its limit takes beyond its burst, and drop
+// what is more.
+func ofLimit(d *record.Device) expectation {
+	latency := float64(d.Root.Limit-min(d.Root.Limit, d.Root.Burst)) * 8 / float64(d.Root.RateBits)
+	return expectation{
+		delayWarning:  max(ofBandwidth.delayWarning, 1.5*latency),
+		delayCritical: max(ofBandwidth.delayCritical, 2.5*latency),
+		lossWarning:   0.2,
+		lossCritical:  0.5,
+		reason:        fmt.Sprintf("the pod's annotation lets it receive %s and no more", bitRate(d.Bandwidth)),
+	}
+}
+
+// asAnnotated tells whether a pod's device is shaped to the rate that the pod's annotation asks for.
+func asAnnotated(d *record.Device) bool {
+	rate, want := float64(d.Root.RateBits), float64(d.Bandwidth)
+	return d.Role == record.RolePod && d.Root.Kind == "tbf" && want > 0 && rate > 0.9*want && rate < 1.1*want
+}
+
 // ofAQM is what CoDel and its kin do: hold the standing queue at their target, by drops that TCP answers. Unless
 // overloaded they lose less than 2 %, each of which is meant.
 func ofAQM(kind string, target time.Duration) expectation {
@@ -96,6 +115,8 @@ func expectOf(d *record.Device) expectation {
 	switch {
 	case has(d.Root, "netem"):
 		return ofNetem
+	case asAnnotated(d):
+		return ofLimit(d)
 	case (d.Role == record.RolePod || d.Role == record.RoleIFB) && d.Root.Kind == "tbf":
 		return ofBandwidth
 	case noqueue && has(d.Root, "htb", "tbf", "hfsc", "cbq"):

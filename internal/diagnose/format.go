@@ -38,6 +38,16 @@ func percent(share float64) string {
 	return text + " %"
 }
 
+// bitRate formats bits a second.
+func bitRate(bits uint64) string {
+	units := []string{"bit/s", "kbit/s", "Mbit/s", "Gbit/s"}
+	v, i := float64(bits), 0
+	for ; v >= 1000 && i < len(units)-1; i++ {
+		v /= 1000
+	}
+	return trim(v, 3) + " " + units[i]
+}
+
 func packets(n uint64) string { return plural(n, "packet") }
 
 func plural(n uint64, noun string) string {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	quantity "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"tracer/internal/aggregate"
@@ -38,6 +39,7 @@ func (k *Kubernetes) stripPod(object runtime.Object) fact {
 	f.Name, f.Namespace = p.Name, k.intern(p.Namespace)
 	f.id = &aggregate.Identity{
 		Namespace: f.Namespace, Pod: p.Name, Workload: k.intern(workloadOf(p)), Node: k.intern(p.Spec.NodeName),
+		Bandwidth: bandwidthOf(p),
 	}
 	for _, ip := range p.Status.HostIPs {
 		f.hosts = appendAddress(f.hosts, ip.IP)
@@ -56,6 +58,22 @@ func (k *Kubernetes) stripPod(object runtime.Object) fact {
 		f.began, f.proven = beginning(p)
 	}
 	return f
+}
+
+// bandwidthAnnotation is what the CNI's bandwidth plugin goes by, for what a pod receives.
+const bandwidthAnnotation = "kubernetes.io/ingress-bandwidth"
+
+// bandwidthOf is how many bits a second a pod is to receive at most; 0 without a limit, and where it makes no sense.
+func bandwidthOf(p *corev1.Pod) uint64 {
+	text, ok := p.Annotations[bandwidthAnnotation]
+	if !ok {
+		return 0
+	}
+	q, err := quantity.ParseQuantity(text)
+	if err != nil || q.Sign() < 0 {
+		return 0
+	}
+	return uint64(q.Value())
 }
 
 // appendAddress leaves out what is no address, or there already.

@@ -63,6 +63,9 @@ type Device struct {
 	TunnelPort uint16 `json:"tunnel_port,omitempty"`
 	// PeerNetns is the id by which this namespace knows that of the device's other end; nil where both ends are here.
 	PeerNetns *int `json:"peer_netns,omitempty"`
+	// Bandwidth is, of a pod's device, how many bits a second the pod is to receive at most, by its annotation; 0 where it
+	// has none or that is not known.
+	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
 	// Traffic is what the device itself has counted, of whatever kind.
 	Traffic Traffic `json:"traffic"`
 	// Root is the root qdisc of the way out; its Kind is "noqueue" where nothing is queued.
