@@ -89,6 +89,7 @@ func freesForQdisc(location string) bool {
 		"__dev_queue_xmit", "__dev_xmit_skb", // the same, inlined
 		"__tcf_kfree_skb_list",                                                  // the same, from 6.19
 		"drop_func", "codel_dequeue", "codel_qdisc_dequeue", "fq_codel_dequeue", // codel at dequeue
+		"__codel_qdisc_dequeue", "__fq_codel_dequeue", // the same, since they are called by others too
 		"fq_codel_drop", "cake_dequeue", "cake_drop",
 		"rtnl_kfree_skbs", "__rtnl_unlock", "rtnl_unlock", "netdev_run_todo", // a reset's list, freed at unlock
 		"qdisc_reset", "__qdisc_reset_queue", "qdisc_reset_queue", "pfifo_fast_reset":

@@ -175,6 +175,7 @@ func TestDrops(t *testing.T) {
 		{"E eth0 0, D eth0 6, F eth0 9", "NOT_SPECIFIED", "drop_func", "out 9:  | queue eth0 9", QueueLocation},
 		{"E eth0 0, F eth0 9", "", "kfree_skb_list", "out 9:  | queue eth0 9", QueueLocation},
 		{"E eth0 0, F eth0 9", "", "fq_codel_dequeue.constprop.0", "out 9:  | queue eth0 9", QueueLocation},
+		{"E eth0 0, F eth0 9", "NOT_SPECIFIED", "__fq_codel_dequeue", "out 9:  | queue eth0 9", QueueLocation},
 		{"E eth0 0, F eth0 9", "262151", "__tcf_kfree_skb_list", "out 9:  | queue eth0 9", QueueLocation},
 		{"E eth0 0, F eth0 9", "QUEUE_PURGE", "qdisc_reset", "out 9:  | queue eth0 9", QueueLoss},
 		// The same function frees what is sent to a device that is down, or by one without a queue.
