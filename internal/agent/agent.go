@@ -57,6 +57,7 @@ type Agent struct {
 	counts      *aggregate.Aggregator
 	waiting     waiting
 	called      called
+	fib         fib
 	history     history
 	trends      trends
 	verdicts    verdicts
@@ -88,6 +89,9 @@ func Start(options Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	if a.counters, err = netstat.Open(); err != nil {
+		return nil, err
+	}
+	if err = a.fib.open(); err != nil {
 		return nil, err
 	}
 	a.steering.start(options.Limits)
@@ -131,6 +135,7 @@ func (a *Agent) Close() error {
 	if a.watcher != nil {
 		a.watcher.Close()
 	}
+	a.fib.close()
 	var errs []error
 	if a.counters != nil {
 		errs = append(errs, a.counters.Close())
@@ -168,6 +173,7 @@ func (a *Agent) count(ctx context.Context) error {
 			a.options.Log.Error("cannot steer the sampling", "err", err)
 		}
 		a.called.note(batch, a.waiting.pods.Load())
+		a.fib.note(batch)
 		a.waiting.pass(batch, Monotonic())
 	})
 }

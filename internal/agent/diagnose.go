@@ -30,7 +30,7 @@ func (a *Agent) glance(snapshot func() *aggregate.Snapshot) (Moment, error) {
 	m := Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.limited(a.traced(state)), Stats: a.stats()}
 	m.Known = Known{
 		Events: a.watcher.Events(), Carried: a.carriers.see(m.Devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.usual(),
-		DropsUnseen: !a.loader.Up("kfree_skb"),
+		DropsUnseen: !a.loader.Up("kfree_skb"), Lookups: a.fib.lookups(Monotonic()),
 	}
 	return m, nil
 }
@@ -82,6 +82,7 @@ func Judge(node string, from, to Moment) diagnose.Report {
 		Carried:     to.Known.Carried,
 		ExpectQdisc: to.Known.ExpectQdisc,
 		DropsUnseen: to.Known.DropsUnseen,
+		Lookups:     to.Known.Lookups,
 		Baseline:    to.Known.Baseline,
 	})
 }

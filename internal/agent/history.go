@@ -34,6 +34,7 @@ type Known struct {
 	Events      []record.Event  // changes, the oldest first
 	Carried     map[string]bool // devices that have been in use
 	ExpectQdisc map[string]string
+	Lookups     []record.Lookup
 	DropsUnseen bool // this kernel, or a hook that failed, hides losses
 	Baseline    map[aggregate.StageKey]float64
 }

@@ -27,6 +27,8 @@ type Input struct {
 	Stats, StatsBefore record.Stats
 	// Events are changes up to the window's end, the oldest first.
 	Events []record.Event
+	// Lookups are what the routing table says of packets that were lost lately in a place that means no route.
+	Lookups []record.Lookup
 	// Carried are the devices that have carried packets of ours since tracing began.
 	Carried map[string]bool
 	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.

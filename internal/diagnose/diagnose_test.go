@@ -3,6 +3,7 @@ package diagnose
 import (
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +132,18 @@ func TestAnnotatedLimit(t *testing.T) {
 	d := record.Device{Role: record.RolePod, Bandwidth: 10_000_000, Root: record.Qdisc{Kind: "tbf", RateBits: 9_900_000, Limit: 200_000, Burst: 100_000}}
 	if e := expectOf(&d); e.delayWarning < 0.1 || e.delayWarning > 0.15 || e.reason != "the pod's annotation lets it receive 10 Mbit/s and no more" {
 		t.Errorf("100,000 bytes at 9.9 Mbit/s: %+v", e)
+	}
+}
+
+// TestLookups is surer of a missing route where the routing table says so too.
+func TestLookups(t *testing.T) {
+	t.Parallel()
+	in := load(t, "testdata/no-route-blackhole.json").input()
+	alone := Diagnose(in).Findings[0]
+	in.Lookups = []record.Lookup{{Destination: netip.MustParseAddr("10.2.0.7"), Says: "blackhole"}}
+	both := Diagnose(in).Findings[0]
+	if both.Confidence <= alone.Confidence || !slices.Contains(both.Evidence, "the routing table says of 10.2.0.7: blackhole") {
+		t.Errorf("confidence %v with a look-up, %v without: %q", both.Confidence, alone.Confidence, both.Evidence)
 	}
 }
 

@@ -27,6 +27,18 @@ type route struct {
 	next     []string
 }
 
+// discards are functions that throw away what no route leads on for, or one that says so.
+var discards = [...]string{
+	"ip_error", "dst_discard", "dst_discard_out", "dst_blackhole_output", "ip6_pkt_drop", "ip6_pkt_discard", "ip6_pkt_discard_out",
+	"ip6_pkt_prohibit", "ip6_pkt_prohibit_out",
+}
+
+// Discards tells of a packet that was lost without a reason whether the place where it was freed means that no route led on:
+// then the routing table can be asked.
+func Discards(reason, location string) bool {
+	return (reason == "" || reason == journey.NotSpecified) && slices.Contains(discards[:], function(location))
+}
+
 // routes are what routing can do to packets. Functions are those of net/ipv4, net/ipv6 and net/core.
 func routes() []route {
 	return []route{
@@ -67,9 +79,8 @@ func routes() []route {
 		},
 		{
 			cause: NoRoute, subject: "a missing or blackhole route",
-			reasons: []string{"IP_OUTNOROUTES", "IP_INNOROUTES", "IP_INADDRERRORS", "IP_INVALID_DEST", "IP6_INNOROUTES"},
-			places: []string{"ip_error", "dst_discard", "dst_discard_out", "dst_blackhole_output", "ip6_pkt_drop", "ip6_pkt_discard", "ip6_pkt_discard_out",
-				"ip6_pkt_prohibit", "ip6_pkt_prohibit_out"},
+			reasons:  []string{"IP_OUTNOROUTES", "IP_INNOROUTES", "IP_INADDRERRORS", "IP_INVALID_DEST", "IP6_INNOROUTES"},
+			places:   discards[:],
 			counter:  []string{"IpExtInNoRoutes", "IpOutNoRoutes", "Ip6InNoRoutes", "Ip6OutNoRoutes", "IpInAddrErrors", "Ip6InAddrErrors"},
 			critical: 0.05,
 			why:      "no route leads on to their destination, or one that discards them (blackhole, unreachable, prohibit)",
@@ -100,11 +111,25 @@ func routingCauses(w *window) []Finding {
 			if !slices.Contains(r.reasons, lost[0].Reason) {
 				c.certainty = 0.6
 				c.evidence = append(c.evidence, "the kernel gives no reason: the place where it freed the packets tells")
+				if said := w.lookups(); r.cause == NoRoute && len(said) > 0 {
+					c.certainty = 0.9
+					c.evidence = append(c.evidence, said...)
+				}
 			}
 			return c
 		})...)
 	}
 	return found
+}
+
+// lookups are evidence of what the routing table says of packets that were lost without a reason.
+func (w *window) lookups() (out []string) {
+	for _, l := range w.Lookups {
+		if len(out) < maxChanges {
+			out = append(out, fmt.Sprintf("the routing table says of %v: %s", l.Destination, l.Says))
+		}
+	}
+	return out
 }
 
 // explains tells whether packets were lost so; rose is by how much its counters rose.

@@ -1,6 +1,9 @@
 package record
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Stats are what a network namespace and its machine have counted since they are there. What could not be read is nil.
 type Stats struct {
@@ -47,4 +50,10 @@ type Event struct {
 	// Down tells of a link that it went down or away, of a route that it was removed.
 	Down bool   `json:"down,omitempty"`
 	Text string `json:"text"` // what happened: "went down", "route 10.2.0.0/16 removed"
+}
+
+// Lookup is what the routing table says of a destination that packets did not get to.
+type Lookup struct {
+	Destination netip.Addr `json:"destination"`
+	Says        string     `json:"says"` // "blackhole", "unreachable" …
 }

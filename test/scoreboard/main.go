@@ -53,7 +53,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 0, "what names, addresses and sizes are drawn from (0: a new one, which is printed)")
 	flag.IntVar(&o.seeds, "seeds", 5, "how often to play each healthy scenario, each time with another seed")
 	flag.DurationVar(&o.window, "window", 15*time.Second, "how long tracer watches")
-	flag.IntVar(&o.parallel, "parallel", 6, "how many labs at a time")
+	flag.IntVar(&o.parallel, "parallel", 8, "how many labs at a time")
 	flag.StringVar(&o.logs, "logs", "build/verdicts", "directory for what tracer said")
 	flag.BoolVar(&o.list, "list", false, "say what there is, and play nothing")
 	flag.StringVar(&o.kernel, "kernel", "", "play in guests with this kernel, of those that test/vm knows")
