@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -79,12 +80,21 @@ func playInGuests(ctx context.Context, o options, runs []playing) ([]result, err
 	if err != nil {
 		return nil, err
 	}
+	dir, err := os.MkdirTemp("", "scoreboard-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	vm := filepath.Join(dir, "vm") // not by `go run`, which would leave it alone when it is interrupted
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", vm, "./test/vm").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build test/vm: %w: %s", err, out)
+	}
 	found := make([][]result, o.guests)
 	errs := make([]error, o.guests)
 	var group sync.WaitGroup
 	for i := range o.guests {
 		group.Go(func() {
-			found[i], errs[i] = o.guest(ctx, self, share{i + 1, o.guests})
+			found[i], errs[i] = o.guest(ctx, vm, self, share{i + 1, o.guests})
 		})
 	}
 	group.Wait()
@@ -102,10 +112,10 @@ func playInGuests(ctx context.Context, o options, runs []playing) ([]result, err
 }
 
 // guest plays a share in a guest.
-func (o *options) guest(ctx context.Context, self string, part share) ([]result, error) {
+func (o *options) guest(ctx context.Context, vm, self string, part share) ([]result, error) {
 	command := fmt.Sprintf("scoreboard -tracer /usr/local/bin/tracer -logs /tmp/verdicts -where guest -json -run %s -seed %d -seeds %d -window %v -parallel %d -share %v",
 		quote(o.run), o.seed, o.seeds, o.window, o.parallel, &part)
-	cmd := exec.CommandContext(ctx, "go", "run", "./test/vm", "-kernel", o.kernel, "-timeout", guestTimeout.String(), "-file", self, "-command", command)
+	cmd := exec.CommandContext(ctx, vm, "-kernel", o.kernel, "-timeout", guestTimeout.String(), "-file", self, "-command", command)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // that it ends its machine
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Stderr = os.Stderr
