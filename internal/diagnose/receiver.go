@@ -177,16 +177,18 @@ func noListener(w *window) *Finding {
 // acceptQueueFull are connections that the kernel would have made and the application did not accept.
 func acceptQueueFull(w *window) []Finding {
 	lost := w.losses.take(func(d *aggregate.DropCount) bool { return d.Reason == "TCP_LISTEN_OVERFLOW" })
-	if f := overfull(w); f != nil {
-		return []Finding{*f}
-	}
-	return w.explain(lost, func(aggregate.StageKey, []aggregate.DropCount) lossCause {
+	found := w.explain(lost, func(aggregate.StageKey, []aggregate.DropCount) lossCause {
 		return lossCause{
 			cause: AcceptQueueFull, subject: "an application that does not accept connections in time", warning: 0.01, critical: 0.05, certainty: 1,
 			evidence: []string{"its listening socket's queue was full"},
 			next:     []string{"ss -ltn # in the pod: Recv-Q waits to be accepted, Send-Q is the most that may", "nstat -az TcpExtListenOverflows TcpExtListenDrops # in the pod"},
 		}
 	})
+	// The same twice: by what was seen of the queue, and by what was lost for it.
+	if f := overfull(w); f != nil && (len(found) == 0 || f.Severity == Critical) {
+		return []Finding{*f}
+	}
+	return found
 }
 
 // overfull are listening sockets that were found to have no room for one more connection: on most kernels what asks for
