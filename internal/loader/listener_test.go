@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -89,12 +90,16 @@ func TestBacklogs(t *testing.T) {
 	if err := home.do(func() error { return netlink.SetNetNsIdByFd(int(pod), id) }); err != nil {
 		t.Fatal(err)
 	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		t.Fatal(err)
+	}
 	spec, err := bpfobj.LoadTracer()
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := &Loader{space: home}
 	only := *spec
+	only.Maps, only.Variables = nil, nil // it has none
 	only.Programs = map[string]*ebpf.ProgramSpec{bpfobj.TracerProgListener: spec.Programs[bpfobj.TracerProgListener]}
 	collection, err := ebpf.NewCollection(&only)
 	if err != nil {
