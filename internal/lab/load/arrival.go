@@ -48,8 +48,19 @@ func (r *Receiver) Read(b []byte) (n int, peer netip.AddrPort, arrived, received
 	if !ok {
 		return n, peer, received, received, nil
 	}
-	// The stamp is by CLOCK_REALTIME.
-	return n, peer, min(received, stamp+r.sinceEpoch()), received, nil
+	return n, peer, arrival(stamp+r.sinceEpoch(), received), received, nil
+}
+
+// longest is how long a datagram may wait to be read.
+const longest = time.Minute
+
+// arrival is a stamp, which is by CLOCK_REALTIME, as the receiver's clock has it. Where somebody has set CLOCK_REALTIME in
+// the meantime it is of no use, and the time of reading stands for it.
+func arrival(stamped, received time.Duration) time.Duration {
+	if stamped > received || received-stamped > longest {
+		return received
+	}
+	return stamped
 }
 
 // realtimeOf takes the time of arrival out of a datagram's control messages.
