@@ -175,7 +175,7 @@ func (l *lossy) passed() float64 { return float64(l.TCP.Acked) / float64(max(1, 
 // remoteLosses are retransmissions of what this node has not lost: those of segments that are too large for the way, and
 // the others.
 func remoteLosses(w *window, pairs []connected) (found []Finding) {
-	var large, any []lossy
+	var large, other []lossy
 	for _, c := range pairs {
 		t := c.TCP
 		again := t.Retransmits - min(t.Retransmits, t.Spurious)
@@ -188,14 +188,14 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 		if l.tooLarge() {
 			large = append(large, l)
 		} else {
-			any = append(any, l)
+			other = append(other, l)
 		}
 	}
 	if len(large) > 0 {
 		found = append(found, *blackHole(w, large))
 	}
-	if len(any) > 0 {
-		found = append(found, *remoteLoss(w, any))
+	if len(other) > 0 {
+		found = append(found, *remoteLoss(w, other))
 	}
 	return found
 }
