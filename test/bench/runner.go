@@ -16,6 +16,16 @@ import (
 // ringRecords is what fits into the ring: 2 MiB, less a byte, of records of 248 bytes with a header of 8.
 const ringRecords = 2<<20/256 - 1
 
+// skBuff is the kernel's struct __sk_buff, of which a run may be given some fields.
+type skBuff struct {
+	_              [36]byte
+	IngressIfindex uint32
+	_              [152]byte
+}
+
+// loopback is the device of packets that are run without one, in every network namespace.
+const loopback = 1
+
 // runner repeats programs in the kernel, which are attached nowhere.
 type runner struct {
 	objects hooksObjects
@@ -94,7 +104,9 @@ func (r *runner) run(s *scenario, scene hooksScene, repeat int) error {
 	if err := r.objects.Planted.Set(scene); err != nil {
 		return fmt.Errorf("set the scene: %w", err)
 	}
-	if _, err := s.program.Run(&ebpf.RunOptions{Data: s.packet, Repeat: uint32(repeat)}); err != nil {
+	// The packet has come in by the device at whose hooks it is, as a packet that is forwarded has by another.
+	context := skBuff{IngressIfindex: loopback}
+	if _, err := s.program.Run(&ebpf.RunOptions{Data: s.packet, Context: context, Repeat: uint32(repeat)}); err != nil {
 		return fmt.Errorf("run %s: %w", s.name, err)
 	}
 	return nil
