@@ -36,7 +36,7 @@ const crowdCollisions = 0.21
 // compared with the queue's own count, how long with the receiver's clock, and how many are lost with the queue's count
 // again.
 func crowded(r *rig) {
-	w := r.ways[0]
+	w := r.vxlan()
 	at := aggregate.StageKey{Stage: journey.Queue, Device: w.overlay, Direction: journey.Out}
 	r.quiet()
 	r.tc(0, fmt.Sprintf("qdisc add dev %s root tbf rate %d burst %d limit %d", w.overlay,

@@ -3,7 +3,6 @@ package truth
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -97,7 +96,7 @@ func shot(r *rig) {
 func redirected(r *rig) {
 	const packets = 10
 	// By vxlan everywhere: a packet without an Ethernet header cannot go to a pod's device.
-	w := r.ways[slices.IndexFunc(r.ways, func(w *way) bool { return w.name == "vxlan, IPv4" })]
+	w := r.vxlan()
 	back := r.index(0, w.from.Device)
 	r.behind(w.overlay, dropPort, asm.Instructions{
 		asm.Mov.Imm(asm.R1, int32(back)), asm.Mov.Imm(asm.R2, 0), asm.FnRedirect.Call(), asm.Return(),

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +48,11 @@ func (r *rig) addWays() {
 func (r *rig) addWay(w *way, address netip.Addr) {
 	w.server = netip.AddrPortFrom(address, uint16(firstPort+len(r.ways)))
 	r.ways = append(r.ways, w)
+}
+
+// vxlan is the way by vxlan that every kernel has.
+func (r *rig) vxlan() *way {
+	return r.ways[slices.IndexFunc(r.ways, func(w *way) bool { return w.name == "vxlan, IPv4" })]
 }
 
 // addVXLAN gives an ipip lab a second overlay, for IPv6 and for two pods' IPv4.
