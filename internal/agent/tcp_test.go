@@ -197,7 +197,7 @@ func TestReceivers(t *testing.T) {
 		return conn
 	}
 	write := func(conn net.Conn, pause time.Duration) {
-		for b := make([]byte, 1<<16); ; time.Sleep(pause) {
+		for b := make([]byte, 1<<14); ; time.Sleep(pause) {
 			if _, err := conn.Write(b); err != nil {
 				return
 			}
@@ -205,7 +205,7 @@ func TestReceivers(t *testing.T) {
 	}
 
 	// An application that thinks, beside a connection that sends much, is none of our business. Much, and not all there is:
-	// where tests share two CPUs, one that reads that is slow for want of a CPU, and called so.
+	// where tests share two CPUs, emulated ones at that, one that reads that is slow for want of a CPU, and called so.
 	asks, fills := connect(thinks), connect(bulk)
 	go func() {
 		for b := make([]byte, 100); ; {
