@@ -63,7 +63,7 @@ accuracy: ## measure how exact the figures are, here and on all guest kernels, f
 	go run ./test/vm -kernel all -run '^TestTruth$$' ./test/truth
 	hack/accuracy build/guests/here.log build/guests/[0-9]*.log
 
-scoreboard: packages build ## break clusters in all known ways and count how often diagnose names the fault (as root; four minutes; KERNEL=6.12: what a guest alone can play, emulated; some minutes more)
+scoreboard: packages build ## break clusters in all known ways and count how often diagnose names the fault (as root; four minutes; KERNEL=6.12: what a guest alone can play, emulated; five)
 	CGO_ENABLED=0 go build -o build/scoreboard ./test/scoreboard
 ifeq ($(KERNEL),)
 	build/scoreboard
