@@ -4,10 +4,10 @@ DOCKER ?= docker
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARCHES := amd64 arm64
 # What runs on other kernels as well. Left out there is what test/truth proves on each of them, packet by packet (delay,
-# loss, rate, segments, IPv6, whole journeys), and what is the same on all: sampling, rows and screens, commands and their
-# rights, all of which user space or one piece of arithmetic decides.
+# loss, rate, segments, IPv6, whole journeys), and what is the same on all: sampling, findings that begin and end, rows and
+# screens, commands and their rights, all of which user space or one piece of arithmetic decides.
 GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
-GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin
+GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings
 
 BUILD_FLAGS := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 TOOL := go tool -modfile=tools/go.mod
@@ -34,6 +34,7 @@ RERUN := --rerun-fails=2 --rerun-fails-max-failures=3 --rerun-fails-run-root-tes
 test: test-here ## check everything and run all tests: on this kernel, on a real Kubernetes, on four other kernels (as root; half an hour)
 	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips $(RERUN) --packages ./test/truth -- -count=1
 	$(MAKE) scoreboard
+	$(MAKE) scoreboard KERNEL=6.12
 	$(MAKE) test-k8s
 	$(MAKE) test-kernel KERNEL=all
 

@@ -111,7 +111,7 @@ func TestUpRunsItsApplicationInProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status.Trouble != nil || len(status.Nodes) != 2 || status.Nodes[0].RootQdisc != "noqueue" || status.CallsPerSecond < 10 {
+	if status.Trouble != nil || len(status.Nodes) != 2 || status.Nodes[0].RootQdisc != "noqueue" || status.CallsPerSecond <= 0 {
 		t.Errorf("status = %+v", status)
 	}
 	if r := status.Recent.Request; r.Lost > 0 || r.Delay.P50 <= 0 || r.Delay.P50 > 0.1 {
