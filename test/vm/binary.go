@@ -120,13 +120,13 @@ func retryJob(tests []binary, names []string, timeout time.Duration) string {
 }
 
 func scriptOf(commands []string) string {
-	return "export CI=true\nstatus=0\n" + strings.Join(commands, " || status=1\n") + " || status=1\nexit $status\n"
+	return "export CI=true\nstatus=0\n" + strings.Join(commands, "") + "exit $status\n"
 }
 
-// command runs the package's tests in the guest, after a line that says so.
+// command runs the package's tests in the guest, between lines that say so and with which exit status they ended.
 func (b binary) command(run, skip string, count int, timeout time.Duration) string {
 	// -test.v=test2json marks the lines about tests, so that they cannot be mistaken for what tests print.
-	return fmt.Sprintf("printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s -test.skip=%s",
+	return fmt.Sprintf("printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s -test.skip=%s\ncode=$?\n((code)) && status=1\nprintf '\\026guest: status %%d\\n' $code\n",
 		quote(b.pkg), quote(b.guestDir), quote(path.Base(b.file)), count, timeout, quote(run), quote(skip))
 }
 

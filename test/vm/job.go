@@ -58,7 +58,7 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 	start := time.Now()
 	cpu, err := j.boot(ctx, o, m, r, w)
 	say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v (%v of CPU)", k.name, i.release,
-		r.passed, len(r.failed), len(r.skipped), time.Since(start).Round(time.Second), cpu.Round(time.Second))
+		len(r.passed), len(r.failed), len(r.skipped), time.Since(start).Round(time.Second), cpu.Round(time.Second))
 	names := r.unlucky()
 	if err == nil || len(names) == 0 || errors.Is(err, errComplaint) {
 		return err
@@ -71,6 +71,11 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 	var again results
 	if _, err := j.boot(ctx, o, m, &again, w); err != nil {
 		return fmt.Errorf("twice: %w", err)
+	}
+	for _, name := range names {
+		if !again.passed[name] {
+			return fmt.Errorf("%s failed, and did not run again", name)
+		}
 	}
 	say("kernel %s: passed", k.name)
 	return nil

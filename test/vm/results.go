@@ -18,8 +18,10 @@ const marker = "\x16"
 // results are what a guest's job came to.
 type results struct {
 	pkg             string // the one that runs
-	passed          int
+	passed          map[string]bool
 	failed, skipped []string
+	broken          bool            // a package's tests did not all run: a panic, a time limit
+	running         map[string]bool // tests of this package that have begun
 	exit            int
 	ended           bool // the job ended by itself
 
@@ -58,6 +60,9 @@ func (r *results) read(from io.Reader, w io.Writer) error {
 }
 
 func (r *results) line(line string, w io.Writer) {
+	if r.passed == nil {
+		r.passed, r.running = map[string]bool{}, map[string]bool{}
+	}
 	text, note, marked := strings.Cut(line, marker)
 	if !marked || text != "" { // perhaps without an end of line
 		fmt.Fprintln(w, text)
@@ -70,12 +75,22 @@ func (r *results) line(line string, w io.Writer) {
 	switch {
 	case strings.HasPrefix(note, "=== "):
 		// A test begins, waits or goes on; its end is told below.
-		_, r.test, _ = strings.Cut(strings.TrimPrefix(note, "=== "), " ")
-		r.test = strings.TrimSpace(r.test)
+		what, name, _ := strings.Cut(strings.TrimPrefix(note, "=== "), " ")
+		if r.test = strings.TrimSpace(name); what == "RUN" {
+			r.running[r.test] = true
+		}
 		return
 	case strings.HasPrefix(note, "guest: package "):
-		r.pkg = strings.TrimPrefix(note, "guest: package ")
+		r.pkg, r.running = strings.TrimPrefix(note, "guest: package "), map[string]bool{}
 		fmt.Fprintln(w, "=== "+r.pkg)
+		return
+	case strings.HasPrefix(note, "guest: status "):
+		code, err := strconv.Atoi(strings.TrimPrefix(note, "guest: status "))
+		// A test binary whose tests have run ends with 1 if some have failed.
+		fails := slices.ContainsFunc(r.failed, func(name string) bool { return strings.HasPrefix(name, r.pkg+".") })
+		if err != nil || len(r.running) > 0 || code > 1 || fails != (code == 1) {
+			r.broken = true
+		}
 		return
 	case note == "guest: clock 0":
 		r.clock = time.Now()
@@ -94,9 +109,10 @@ func (r *results) line(line string, w io.Writer) {
 		return
 	}
 	name := r.pkg + "." + m[2]
+	delete(r.running, m[2])
 	switch m[1] {
 	case "PASS":
-		r.passed++
+		r.passed[name] = true
 		delete(r.said, name)
 	case "FAIL":
 		r.failed = append(r.failed, name)
@@ -137,7 +153,7 @@ func (r *results) unlucky() []string {
 			leaves = append(leaves, name)
 		}
 	}
-	if !r.ended || len(r.skipped) > 0 || len(leaves) > most {
+	if !r.ended || r.broken || len(r.skipped) > 0 || len(leaves) > most {
 		return nil
 	}
 	return leaves

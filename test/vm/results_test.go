@@ -39,7 +39,7 @@ func TestResults(t *testing.T) {
 		if err := r.read(strings.NewReader(test.out), &printed); err != nil {
 			t.Fatal(err)
 		}
-		if r.passed != test.passed || !slices.Equal(r.failed, test.failed) || !slices.Equal(r.skipped, test.skipped) || r.exit != test.exit {
+		if len(r.passed) != test.passed || !slices.Equal(r.failed, test.failed) || !slices.Equal(r.skipped, test.skipped) || r.exit != test.exit {
 			t.Errorf("%s: %+v, want %+v", name, r, test)
 		}
 		if got := r.output(); got != test.output {
@@ -97,6 +97,19 @@ func TestUnlucky(t *testing.T) {
 	r.failed = append(r.failed, "p.TestB", "p.TestC")
 	if got := r.unlucky(); got != nil {
 		t.Errorf("%q are tried again: so many have failed for a reason", got)
+	}
+	for what, out := range map[string]string{
+		"a test that did not end": "\x16=== RUN   TestA\n\x16=== RUN   TestB\n\x16--- FAIL: TestA (1s)\n\x16guest: status 1\n",
+		"a panic":                 "\x16=== RUN   TestA\n\x16--- FAIL: TestA (1s)\npanic: x\n\x16guest: status 2\n",
+		"an exit":                 "\x16=== RUN   TestA\n\x16--- FAIL: TestA (1s)\n\x16guest: status 1\n\x16guest: package q\n\x16guest: status 1\n",
+	} {
+		var r results
+		if err := r.read(strings.NewReader("\x16guest: package p\n"+out+"\x16guest: exit 1\n"), io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.unlucky(); got != nil {
+			t.Errorf("%s: %q are tried again, though others did not run", what, got)
+		}
 	}
 	if got := (&results{failed: []string{"p.TestA"}}).unlucky(); got != nil {
 		t.Errorf("%q are tried again after the guest had stopped", got)
