@@ -60,8 +60,8 @@ static __always_inline void tally(enum counter what)
 
 /*
  * A packet that finds no slot is stood for by the next one on its CPU that does: that one came at nearly the same time,
- * and will meet the same. Those that end now, which user space could let stand for it, came earlier. Journeys begin with
- * softirqs held off, so nothing comes between load and store.
+ * and will meet the same. Those that end now, which user space could let stand for it, came earlier. Journeys begin, and
+ * move, with softirqs held off, so nothing comes between load and store.
  */
 static __always_inline void owe(__u32 weight)
 {
@@ -295,7 +295,7 @@ static __always_inline __u32 move(__u64 from_key, struct bucket *b, __u64 key, _
 		barrier();
 		b->tag[way] = key;
 	} else {
-		count(COUNT_COLLISION);
+		owe(from->journey[old & (WAYS - 1)].weight);
 	}
 	clear(from, old & (WAYS - 1));
 	return way;

@@ -95,6 +95,9 @@ func crowded(r *rig) {
 				root.Drops, root.BacklogPackets)
 	})
 	oracle, worst := arrived(), 0.0
+	if got, all := float64(len(oracle)), float64(root.Packets); got < 0.99*all {
+		r.Errorf("the receiver saw %.0f of %.0f packets, too few to compare with", got, all)
+	}
 	for _, q := range []float64{0.1, 0.5, 0.9, 0.99} {
 		got, want := delay.Quantile(q), quantile(oracle, q).Seconds()
 		worst = max(worst, math.Abs(got/want-1))

@@ -257,6 +257,7 @@ func (s held) play(r *rig) {
 		r.row(fmt.Sprintf("%v on %s", want, s.on), &o)
 	}
 	fill()
+	r.loses(queues)
 	stop()
 	for node := range before {
 		r.eventually(20*time.Second, "drops as the qdiscs count them", func() (bool, string) {
@@ -291,6 +292,23 @@ func (r *rig) fills(queues map[place]effect) {
 			}
 		}
 		return full, text
+	})
+}
+
+// loses waits until each queue has lost something that is to lose some: else there were no drops to count.
+func (r *rig) loses(queues map[place]effect) {
+	r.Helper()
+	r.eventually(time.Minute, "queues that lose packets have lost one", func() (bool, string) {
+		lost, text := true, ""
+		for node := range r.nodes {
+			for _, d := range r.now(node).Devices {
+				if e := queues[place{node, journey.Queue, d.Name}]; e.loss > 0 {
+					lost = lost && d.Root.Drops > 0
+					text += fmt.Sprintf("%s of node%d has lost %d; ", d.Name, node+1, d.Root.Drops)
+				}
+			}
+		}
+		return lost, text
 	})
 }
 
