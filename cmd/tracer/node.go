@@ -79,7 +79,7 @@ func (n *node) Status() export.Status {
 	s := export.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
 		SampleRatio: 1, SampleOneIn: steering.N, SampleBudget: steering.Budget, LastRead: n.LastRead(),
-		IdentityMisses: n.names.Misses() + n.Unnamed(), Identity: identityStatus(n.cluster),
+		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.Early(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]record.Role{}
 	for _, d := range n.Known() {

@@ -307,6 +307,9 @@ func (a *Agent) traced(s device.State) []record.Device {
 // Unnamed is how many records of this node's pods were counted without a name, since none came in time.
 func (a *Agent) Unnamed() uint64 { return a.waiting.missed.Load() }
 
+// Early is how many records were named before it was settled who had their addresses, since too many waited.
+func (a *Agent) Early() uint64 { return a.waiting.early.Load() }
+
 // Started is when the agent began to trace.
 func (a *Agent) Started() time.Time { return a.started }
 

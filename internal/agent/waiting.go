@@ -49,6 +49,7 @@ type waiting struct {
 	ready   []record.Record // to be handed on
 	passed  atomic.Int64    // all records up to that time are through, unnamed ones aside
 	missed  atomic.Uint64   // records of a pod of this node that nobody named in time
+	early   atomic.Uint64   // records that did not wait until they were settled, for want of room
 }
 
 // podDevices are those of pods at one time.
@@ -72,6 +73,7 @@ func (w *waiting) pass(batch []record.Record, now time.Duration) {
 	w.again(now)
 	for i := range batch {
 		if w.settled.len >= maxWaiting {
+			w.early.Add(1)
 			w.release(w.settled.front(), now)
 			w.settled.pop()
 		}
@@ -128,15 +130,16 @@ func (w *waiting) again(now time.Duration) {
 }
 
 // ends are the addresses in a record that are pods' of this node by the devices passed: the sender's, the receiver's.
+// Those that cannot be a pod's alone (link-local, multicast, unspecified ones) are left out: nobody will ever name them.
 func (w *waiting) ends(r *record.Record, yield func(ifindex int, appeared time.Duration, address netip.Addr)) {
 	if w.current == nil || r.Len == 0 {
 		return
 	}
 	first, last := &r.Hops[0], &r.Hops[r.Len-1]
-	if d, ok := w.current.appeared[first.Ifindex]; ok && first.Hook == record.Ingress {
+	if d, ok := w.current.appeared[first.Ifindex]; ok && first.Hook == record.Ingress && r.First.Source.Addr().IsGlobalUnicast() {
 		yield(first.Ifindex, d, r.First.Source.Addr())
 	}
-	if d, ok := w.current.appeared[last.Ifindex]; ok && last.Hook != record.Ingress {
+	if d, ok := w.current.appeared[last.Ifindex]; ok && last.Hook != record.Ingress && r.Last.Destination.Addr().IsGlobalUnicast() {
 		yield(last.Ifindex, d, r.Last.Destination.Addr())
 	}
 }

@@ -99,6 +99,31 @@ func TestRecordsWaitForNames(t *testing.T) {
 	}
 }
 
+// TestNobodysPackets: a pod also sends from, and gets packets to, addresses that are no pod's for good.
+func TestNobodysPackets(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	l := &learned{known: map[netip.Addr]bool{}, changes: map[netip.Addr]time.Duration{}}
+	w := &waiting{learner: l}
+	w.setDevices(podDevice(), 0)
+	w.setDevices(podDevice(7), 5*s)
+	var records []record.Record
+	for _, address := range []string{"fe80::1", "::", "0.0.0.0", "169.254.1.2", "ff02::16", "224.0.0.251", "255.255.255.255"} {
+		from := sent(7, 10*s)
+		from.First.Source = netip.AddrPortFrom(netip.MustParseAddr(address), 1)
+		to := sent(1, 10*s)
+		to.Last.Destination = netip.AddrPortFrom(netip.MustParseAddr(address), 1)
+		to.Hops[1].Ifindex = 7
+		records = append(records, from, to)
+	}
+	if got := through(w, 11*s, records...); len(got) != len(records) {
+		t.Errorf("%d of %d came through after a second", len(got), len(records))
+	}
+	if w.missed.Load() != 0 || len(l.changes) != 0 {
+		t.Errorf("%d missed, and %v changed", w.missed.Load(), l.changes)
+	}
+}
+
 func TestWaitingIsBounded(t *testing.T) {
 	t.Parallel()
 	l := &learned{known: map[netip.Addr]bool{}, changes: map[netip.Addr]time.Duration{}}
@@ -111,6 +136,9 @@ func TestWaitingIsBounded(t *testing.T) {
 	}
 	if count != 100 || w.missed.Load() != 100 {
 		t.Errorf("%d came through, %d without a name; want 100", count, w.missed.Load())
+	}
+	if got := w.early.Load(); got != n-maxWaiting {
+		t.Errorf("%d went early, want %d", got, n-maxWaiting)
 	}
 	if count += len(through(w, time.Hour)); count != n {
 		t.Errorf("%d of %d came through", count, n)

@@ -60,7 +60,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range []family{
 		drops, inflightOldest, qdiscInfo, qdiscBacklog, qdiscDrops, qdiscOverlimits,
 		pairPackets, pairBytes, pairDrops, pairRetransmits, finding, recordsLost, journeys, sampleRatio, sampleOneIn, sampleBudget, hookUp,
-		bpfRunSeconds, bpfRecursionMisses, identityMisses, seriesOverflow, buildInfo,
+		bpfRunSeconds, bpfRecursionMisses, identityMisses, identityEarly, seriesOverflow, buildInfo,
 	} {
 		ch <- f.desc
 	}

@@ -28,6 +28,8 @@ var (
 		"Runs of a BPF program that the kernel left out since it was already running on that CPU.", "program")
 	identityMisses = newFamily(prometheus.CounterValue, "tracer_identity_misses_total",
 		"Look-ups of addresses that nobody is known to have.")
+	identityEarly = newFamily(prometheus.CounterValue, "tracer_identity_early_total",
+		"Records that were named before it was settled who had their addresses, since too many waited.")
 	identitySynced = newFamily(prometheus.GaugeValue, "tracer_identity_synced",
 		"1 once all objects of a kind have been read from the API server.", "resource")
 	identityErrors = newFamily(prometheus.CounterValue, "tracer_identity_errors_total",
@@ -47,7 +49,7 @@ func selfMetrics(to []prometheus.Metric, s Status, overflow uint64) []prometheus
 	lost, outcomes, up := recordsLost.empty(), journeys.empty(), hookUp.empty()
 	run, misses := bpfRunSeconds.empty(), bpfRecursionMisses.empty()
 	ratio, oneIn, budget := sampleRatio.empty(), sampleOneIn.empty(), sampleBudget.empty()
-	unknown := identityMisses.empty()
+	unknown, early := identityMisses.empty(), identityEarly.empty()
 	merged, build := seriesOverflow.empty(), buildInfo.empty()
 
 	for kind, n := range s.Lost {
@@ -71,12 +73,13 @@ func selfMetrics(to []prometheus.Metric, s Status, overflow uint64) []prometheus
 	oneIn.add(float64(s.SampleOneIn))
 	budget.add(float64(s.SampleBudget))
 	unknown.add(float64(s.IdentityMisses))
+	early.add(float64(s.IdentityEarly))
 	if s.Identity != nil {
 		to = identityMetrics(to, s.Identity)
 	}
 	merged.add(float64(overflow))
 	build.add(1, s.Version, runtime.Version())
-	for _, f := range []family{lost, outcomes, up, run, misses, ratio, oneIn, budget, unknown, merged, build} {
+	for _, f := range []family{lost, outcomes, up, run, misses, ratio, oneIn, budget, unknown, early, merged, build} {
 		to = f.metrics(to)
 	}
 	return to

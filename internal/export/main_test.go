@@ -149,6 +149,7 @@ func testStatus() Status {
 		SampleBudget:   8,
 		Programs:       []ProgramStatus{{Program: "tracer_xmit", Runs: 10, Seconds: 0.001, RecursionMisses: 1}},
 		IdentityMisses: 5,
+		IdentityEarly:  3,
 		LastRead:       noon.Add(-time.Second),
 		Hooked:         true,
 	}

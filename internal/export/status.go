@@ -73,6 +73,8 @@ type Status struct {
 	SampleBudget   uint32          `json:"sample_budget"`
 	Programs       []ProgramStatus `json:"programs"`
 	IdentityMisses uint64          `json:"identity_misses"`
+	// IdentityEarly counts records that were named before it was settled who had their addresses, since too many waited.
+	IdentityEarly uint64 `json:"identity_early"`
 	// Identity is how the names from Kubernetes stand; null where they come from elsewhere.
 	Identity *IdentityStatus `json:"identity"`
 	// LastRead is when the loop that reads records last came round, with or without any.

@@ -17,6 +17,8 @@ const (
 	remembered = 10 * time.Minute
 	// maxHolders bounds those known of one address; the one gone first is forgotten first.
 	maxHolders = 4
+	// maxNobodys bounds the addresses of which no holder is known: a pod may send from as many as it likes.
+	maxNobodys = 4096
 )
 
 // rank says whose word counts more where several name one address.
@@ -48,7 +50,8 @@ func (h *holder) covers(at time.Duration) bool { return h.from <= at && at < h.t
 type holdings struct {
 	mu        sync.RWMutex
 	addresses map[netip.Addr]*holding
-	version   atomic.Uint64 // how often anything was put
+	nobodys   int           // how many of them have no holder
+	version   atomic.Uint64 // how often anything was put that names somebody, or did
 	since     atomic.Int64  // the latest time at which an address changes hands, of all that were ever put
 }
 
@@ -58,12 +61,15 @@ type holding struct {
 	fresh   time.Duration // when the device behind which it is changed last: no earlier pod has it from then on
 }
 
+// named tells whether anybody is known to have, or have had, the address.
+func (x *holding) named() bool { return x != nil && len(x.holders) > 0 }
+
 // at is who held the address then. claimed tells, where it is nobody, that the address is or was somebody's.
 func (s *holdings) at(address netip.Addr, at time.Duration) (id *aggregate.Identity, claimed bool) {
 	s.mu.RLock()
 	x := s.addresses[address]
 	s.mu.RUnlock()
-	if x == nil {
+	if !x.named() {
 		return nil, false
 	}
 	if len(x.holders) == 1 {
@@ -127,14 +133,30 @@ func (s *holdings) put(address netip.Addr, x *holding) {
 		}
 	}
 	s.since.Store(int64(since))
-	s.addresses[address] = x
-	s.version.Add(1)
+	s.replace(address, x)
 }
 
 // drop forgets an address; the lock is held.
-func (s *holdings) drop(address netip.Addr) {
-	delete(s.addresses, address)
-	s.version.Add(1)
+func (s *holdings) drop(address netip.Addr) { s.replace(address, nil) }
+
+// replace puts another holding, or nil for none, in the place of an address's. The version stays where nobody was named
+// before nor is after: else a pod that sends from many addresses would have all flows look their names up again.
+func (s *holdings) replace(address netip.Addr, x *holding) {
+	old := s.addresses[address]
+	if old != nil && !old.named() {
+		s.nobodys--
+	}
+	if x != nil && !x.named() {
+		s.nobodys++
+	}
+	if x == nil {
+		delete(s.addresses, address)
+	} else {
+		s.addresses[address] = x
+	}
+	if old.named() || x.named() {
+		s.version.Add(1)
+	}
 }
 
 // claim notes that somebody has the address. rivals are those who have it too, of the same rank and not ended. A holder
@@ -182,13 +204,16 @@ func (s *holdings) claim(address netip.Addr, h holder, proven bool, now time.Dur
 }
 
 // changed notes that the device behind which the address was is gone, or another one is there. Whoever was known to have
-// it before has it no longer, even if nobody has said yet that he is gone.
+// it before has it no longer, even if nobody has said yet that he is gone. Of addresses that nobody is known to have,
+// maxNobodys are noted and no more: a pod that takes one of the others may be named some seconds before it had it.
 func (s *holdings) changed(address netip.Addr, at time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.addresses[address]
 	if old == nil {
-		s.put(address, &holding{fresh: at})
+		if s.nobodys < maxNobodys {
+			s.put(address, &holding{fresh: at})
+		}
 		return
 	}
 	if old.fresh >= at {
@@ -223,7 +248,7 @@ func (s *holdings) release(address netip.Addr, uid string, of rank, end time.Dur
 		}
 		list = append(list, o)
 	}
-	if len(list) == 0 && old.fresh == 0 {
+	if len(list) == 0 && (old.fresh == 0 || s.nobodys >= maxNobodys) {
 		s.drop(address)
 		return
 	}

@@ -153,6 +153,45 @@ func TestHoldingsAreBounded(t *testing.T) {
 	}
 }
 
+// TestNobodysAddresses: what a pod sends from is noted as long as there is room, and changes no answer.
+func TestNobodysAddresses(t *testing.T) {
+	t.Parallel()
+	var h holdings
+	h.claim(anAddress, named("a", pod, 0, 0), true, 0)
+	version := h.version.Load()
+	spoofed := netip.MustParseAddr("198.18.0.0")
+	for range 2 * maxNobodys {
+		spoofed = spoofed.Next()
+		h.changed(spoofed, 3*time.Second)
+		if id, claimed := h.at(spoofed, 4*time.Second); id != nil || claimed {
+			t.Fatalf("%v is %+v's, claimed %v", spoofed, id, claimed)
+		}
+	}
+	if n := len(h.addresses); n != 1+maxNobodys || h.nobodys != maxNobodys {
+		t.Errorf("%d addresses are kept, of them %d nobody's", n, h.nobodys)
+	}
+	if h.version.Load() != version {
+		t.Error("the version went on, and nobody else is named")
+	}
+	h.changed(anAddress, 5*time.Second)
+	if id, claimed := h.at(anAddress, 5*time.Second); id != nil || !claimed {
+		t.Errorf("with no room for others the address is %+v's after its device went, claimed %v", id, claimed)
+	}
+	h.release(anAddress, "a", pod, forever)
+	if n := len(h.addresses); n != maxNobodys || h.nobodys != maxNobodys {
+		t.Errorf("%d addresses are kept, of them %d nobody's, after the only holder went", n, h.nobodys)
+	}
+	h.claim(netip.MustParseAddr("198.18.0.1"), named("b", pod, 0, 0), true, 0)
+	if h.nobodys != maxNobodys-1 {
+		t.Errorf("%d addresses are nobody's after one was claimed", h.nobodys)
+	}
+	h.release(netip.MustParseAddr("198.18.0.1"), "b", pod, 6*time.Second)
+	h.forget(6*time.Second + remembered + time.Nanosecond)
+	if len(h.addresses) != 0 || h.nobodys != 0 {
+		t.Errorf("%d addresses are kept, of them %d nobody's", len(h.addresses), h.nobodys)
+	}
+}
+
 func TestRivals(t *testing.T) {
 	t.Parallel()
 	var h holdings
@@ -194,7 +233,7 @@ func TestHoldingsVersion(t *testing.T) {
 			case 3:
 				h.forget(now + remembered - 5*s)
 			}
-			if h.addresses[anAddress] != was && h.version.Load() == before {
+			if is := h.addresses[anAddress]; is != was && (is.named() || was.named()) && h.version.Load() == before {
 				t.Fatal("who has the address changed, and the version did not")
 			}
 			since := time.Duration(h.since.Load())

@@ -339,6 +339,7 @@ func TestKubernetesLookupDoesNotAllocate(t *testing.T) {
 func TestKubernetesVersion(t *testing.T) {
 	t.Parallel()
 	k, _ := source(t, nil)
+	tell(t, &k.pods, aPod("old", "node1", "10.244.1.9"))
 	for name, change := range map[string]func(){
 		"a pod":    func() { tell(t, &k.pods, aPod("web", "node1", "10.244.1.2")) },
 		"a node":   func() { k.SetNodes(&Nodes{}) },
