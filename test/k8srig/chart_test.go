@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -37,9 +38,35 @@ func TestWrongValues(t *testing.T) {
 		"metricsPort=70000":        "'/metricsPort'",
 		"extraArgs[0]=5":           "'/extraArgs/0'",
 		"podMonitor.scheme=ftp":    "'/podMonitor/scheme'",
+		"enabled=perhaps":          "'/enabled': got string, want boolean",
+		"goMemoryLimit=180MB":      "'/goMemoryLimit': '180MB' does not match pattern",
+		"image.tag=20261125":       "'/image/tag': got number, want string",
+		"apiServer.port=0":         "'/apiServer/port': minimum: got 0, want 1",
+		"apiServer.port=https":     "'/apiServer/port': 'https' does not match pattern",
 	} {
 		if _, err := template(t, "--set", value); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", value, err)
+		}
+	}
+}
+
+// TestRightValues: helm takes what the agent takes, be it quoted or not, and hands it on as it is.
+func TestRightValues(t *testing.T) {
+	for values, want := range map[string]string{
+		`{"enabled": true}`:                             `value: "180MiB"`, // of a chart that has this one among its dependencies
+		`{"goMemoryLimit": "off"}`:                      `value: "off"`,
+		`{"goMemoryLimit": "200000000"}`:                `value: "200000000"`,
+		`{"goMemoryLimit": ""}`:                         `value: ""`,
+		`{"image": {"tag": "20261125"}}`:                `image: "docker.io/library/tracer:20261125"`,
+		`{"apiServer": {"host": "api", "port": 443}}`:   `value: "443"`,
+		`{"apiServer": {"host": "api", "port": "443"}}`: `value: "443"`,
+	} {
+		file := filepath.Join(t.TempDir(), "values.json")
+		if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := template(t, "-f", file); err != nil || !strings.Contains(got, want) {
+			t.Errorf("%s: %v", values, err)
 		}
 	}
 }
