@@ -58,8 +58,8 @@ func Fetch(ctx context.Context) (Tools, error) {
 	return t, unpack(ctx, t.Debian)
 }
 
-// build compiles Kubernetes, unless the cache has it of this very source. The flags are fixed: others would compile all
-// of it again.
+// build compiles Kubernetes, unless the cache has it of this very source. The flags are fixed, and no part of the cache's
+// key: others change how it is built and not what it does, which is no reason to compile all of it again.
 func build(ctx context.Context, dir string) (string, error) {
 	sum := sha256.New()
 	for _, file := range []string{"go.mod", "go.sum", "cmd/kubernetes/main.go"} {

@@ -1,6 +1,7 @@
 package k8srig
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -185,7 +187,7 @@ func (c *ControlPlane) StartControllers() error {
 	return nil
 }
 
-// Requests are those of the user whose requests are written down, as verb and resource; a watch is one.
+// Requests are those of the user whose requests are written down, as verb, resource and field selector; a watch is one.
 func (c *ControlPlane) Requests() ([]string, error) {
 	file, err := os.Open(filepath.Join(c.dir, "audit.log"))
 	if err != nil {
@@ -204,12 +206,19 @@ func (c *ControlPlane) Requests() ([]string, error) {
 		} else if err != nil {
 			return nil, fmt.Errorf("read the audit log: %w", err)
 		}
-		if what := event.ObjectRef.Resource; !known[event.AuditID] {
-			if known[event.AuditID] = true; what == "" {
-				what = event.RequestURI
-			}
-			requests = append(requests, event.Verb+" "+what)
+		if known[event.AuditID] {
+			continue
 		}
+		known[event.AuditID] = true
+		uri, err := url.Parse(event.RequestURI)
+		if err != nil {
+			return nil, fmt.Errorf("read the audit log: %w", err)
+		}
+		what := cmp.Or(event.ObjectRef.Resource, event.RequestURI)
+		if selector := uri.Query().Get("fieldSelector"); selector != "" {
+			what += " " + selector
+		}
+		requests = append(requests, event.Verb+" "+what)
 	}
 }
 

@@ -17,7 +17,7 @@ var loadPods = flag.Int("load-pods", 2000, "pods of BenchmarkAPILoad, 50 on each
 // BenchmarkAPILoad measures what one agent asks of the API server: bytes to know all, and bytes per second while pods
 // come and go. Every other agent asks the same.
 //
-//	go test -run '^$' -bench APILoad -timeout 2h -load-pods 100000
+//	CGO_ENABLED=0 go test -trimpath -gcflags 'all=-dwarf=false -l' -run '^$' -bench APILoad -timeout 2h -load-pods 100000
 func BenchmarkAPILoad(b *testing.B) {
 	const perNode, perService, changes = 50, 20, 200
 	c, err := StartControlPlane(b.Context(), ControlPlaneOptions{Tools: tools(b), Dir: b.TempDir(), Address: Fabric})

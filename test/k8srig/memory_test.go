@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// waiting is how many of the agent's records may wait for names at once, each for a second.
+// waiting is how many of the agent's records may wait for names at once, each for a second: governor.DefaultMaxRecords.
 const waiting = 20000
 
 // memory compares the agent without names with one that knows 250 pods of its node, and with one that knows 5,000 of
@@ -86,23 +86,29 @@ func (s *apiSuite) memory(t *testing.T) {
 // follows waits until the agent has followed so many packets a second for longer than any waits for a name.
 func follows(t *testing.T, a *Agent, perSecond float64) {
 	t.Helper()
-	var since time.Time
-	var before float64
-	err := await(t.Context(), time.Minute, "follow many packets", []*Process{a.Process}, func() error {
+	finished := func() (float64, time.Time, error) {
 		m, err := a.Metrics(t.Context())
+		return value(m, "tracer_journeys_total", "outcome", "finished"), time.Now(), err
+	}
+	before, since, err := finished()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = await(t.Context(), time.Minute, "follow many packets", []*Process{a.Process}, func() error {
+		count, now, err := finished()
 		if err != nil {
 			return err
 		}
-		now, count := time.Now(), value(m, "tracer_journeys_total", "outcome", "finished")
-		took := now.Sub(since)
-		rate := (count - before) / took.Seconds()
-		if took < 2*time.Second {
+		took := now.Sub(since).Seconds()
+		if took < 2 {
 			return errNotYet
 		}
-		if since, before = now, count; took < time.Minute && rate >= perSecond {
-			return nil
+		rate := (count - before) / took
+		before, since = count, now
+		if rate < perSecond {
+			return fmt.Errorf("%.0f a second", rate)
 		}
-		return fmt.Errorf("%.0f a second", rate)
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -122,8 +122,9 @@ func asked(t *testing.T, c *ControlPlane) {
 		t.Fatal(err)
 	}
 	slices.Sort(got)
-	if want := []string{"watch endpointslices", "watch pods", "watch services"}; !slices.Equal(got, want) {
-		t.Errorf("the agent asked for %q, want one watch for each kind and nothing else", got)
+	want := []string{"watch endpointslices", "watch pods spec.nodeName=node1", "watch services"}
+	if !slices.Equal(got, want) {
+		t.Errorf("the agent asked for %q, want %q: one watch for each kind, of this node's pods alone, and nothing else", got, want)
 	}
 }
 
