@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"testing"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// attachAll loads the programs and attaches them to the device "wire".
+// attachAll loads the programs, attaches them to the device "wire", and runs the one that is asked about listeners.
 func attachAll(dir string) (err error) {
 	device, err := net.InterfaceByName("wire")
 	if err != nil {
@@ -54,13 +55,16 @@ func attachAll(dir string) (err error) {
 	if len(hooks) < 4 {
 		err = errors.Join(err, fmt.Errorf("%d hooks", len(hooks)))
 	}
+	if _, e := l.Backlogs([]Listener{{1, netip.MustParseAddrPort("10.0.0.1:80")}}); e != nil {
+		err = errors.Join(err, e)
+	}
 	if l.symbols.location(^uint64(0)) == "" { // zero is every function's, to whom addresses are hidden
 		err = errors.Join(err, errors.New("the kernel's addresses are hidden"))
 	}
 	return err
 }
 
-// TestCapabilities loads and attaches all with no capabilities but those that are said to be enough.
+// TestCapabilities loads, attaches and asks all with no capabilities but those that are said to be enough.
 func TestCapabilities(t *testing.T) {
 	inNamespace(t)
 	addVeth(t, "wire", record.RoleUplink)
