@@ -46,6 +46,12 @@ struct sk_buff {
 	unsigned int end; /* sk_buff_data_t: an offset from head on 64-bit machines */
 	unsigned char *head;
 	unsigned char *data;
+	char cb[48];
+};
+
+struct tcp_skb_cb {
+	__u32 seq;
+	__u32 ack_seq;
 };
 
 struct skb_shared_info {
@@ -102,6 +108,7 @@ struct tcp_sock {
 	__u32 snd_cwnd;
 	__u32 snd_nxt;
 	__u32 snd_una;
+	__u64 bytes_acked;
 	__u32 write_seq;
 	__u32 packets_out;
 	__u32 mss_cache;

@@ -6,9 +6,12 @@
 #ifndef TRACER_LISTENER_BPF_H
 #define TRACER_LISTENER_BPF_H
 
-enum { SOCKET_LISTENS = 10 /* TCP_LISTEN */ };
+enum { SOCKET_LISTENS = 10 /* TCP_LISTEN */, BACKLOG_MOST = 0x7fff, ETHERNET_BYTES = 14 };
 
-/* The answer: bit 31 that somebody listens there, then 15 bits of what waits, and 16 of how much may. */
+/*
+ * The answer, which is what the program returns: bit 31 that somebody listens there, bit 30 that its queue is full as
+ * sk_acceptq_is_full() says, then 15 bits of what waits and 15 of how much may, or as much as fits.
+ */
 static __always_inline __u32 backlog_answer(struct bpf_sock *found)
 {
 	const struct sock *sk = (const struct sock *)bpf_skc_to_tcp_sock(found);
@@ -16,11 +19,12 @@ static __always_inline __u32 backlog_answer(struct bpf_sock *found)
 	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != SOCKET_LISTENS)
 		return 0;
 	__u32 waiting = BPF_CORE_READ(sk, sk_ack_backlog), most = BPF_CORE_READ(sk, sk_max_ack_backlog);
-	if (waiting > 0x7fff)
-		waiting = 0x7fff;
-	if (most > 0xffff)
-		most = 0xffff;
-	return 1u << 31 | waiting << 16 | most;
+	__u32 full = waiting > most;
+	if (waiting > BACKLOG_MOST)
+		waiting = BACKLOG_MOST;
+	if (most > BACKLOG_MOST)
+		most = BACKLOG_MOST;
+	return 1u << 31 | full << 30 | waiting << 15 | most;
 }
 
 static __always_inline __u32 backlog(struct __sk_buff *ctx)
@@ -29,7 +33,7 @@ static __always_inline __u32 backlog(struct __sk_buff *ctx)
 	struct listener_question q;
 	__u32 size = sizeof(tuple.ipv6);
 
-	if (bpf_skb_load_bytes(ctx, 0, &q, sizeof(q)))
+	if (bpf_skb_load_bytes(ctx, ETHERNET_BYTES, &q, sizeof(q)))
 		return 0;
 	const __u32 *words = (const __u32 *)q.address;
 	if (!words[0] && !words[1] && words[2] == bpf_htonl(0xffff)) {

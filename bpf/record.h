@@ -140,12 +140,13 @@ struct tcp_record {
 	__u32 mss;
 	__u32 acked_bytes; /* that the other end has confirmed without a gap, since the record before */
 	__u32 resent_bytes; /* length of the segment that has just been sent again; 0: this record is of another occasion */
-	__u8 repaired; /* 1: the segment that was sent again last has been confirmed since the record before */
+	__u8 repaired; /* 1: the segment that was sent again last, before this record, has been confirmed */
+	__u8 stuck; /* 1: the segment that has just been sent again is the same as the last time */
 	__u8 state; /* TCP_ESTABLISHED and so on, as in include/net/tcp_states.h */
-	__u8 pad[2];
+	__u8 pad;
 };
 
-/* What user space asks of the program listener, in the place of a packet. The answer stands there. */
+/* What user space asks of the program listener, in the place of a packet, behind an Ethernet header. */
 struct listener_question {
 	__u8 address[16];
 	__be16 port;

@@ -20,7 +20,7 @@ enum { ADDRESS_FAMILY_INET = 2, ADDRESS_FAMILY_INET6 = 10, CHRONO_WAITS_FOR_WIND
 
 /* What a connection had when it was last looked at; what is counted wraps around. */
 struct connection {
-	__u64 tag; /* the socket's address; 0 is an empty way */
+	__u64 tag; /* connection_key(); 0 is an empty way */
 	__u64 time_ns; /* of the record before */
 	__u32 looked; /* in jiffies */
 	__u32 segments;
@@ -29,8 +29,8 @@ struct connection {
 	__u32 delivered;
 	__u32 read; /* sequence number */
 	__u32 limited; /* in jiffies */
-	__u32 acked; /* sequence number */
-	__u32 resent; /* length of a segment that was sent again and is not confirmed yet */
+	__u32 acked; /* bytes */
+	__u32 resent; /* sequence number of the segment that was sent again last and is not confirmed yet; 0: there is none */
 	__u32 jiffies; /* of the record before; 0: there was none */
 };
 
@@ -77,6 +77,14 @@ static __always_inline bool asks_for_connection(struct sk_buff *skb, const struc
 	if (bpf_probe_read_kernel(&flags, sizeof(flags), skb->head + skb->transport_header + FLAGS_OFFSET))
 		return false;
 	return (flags & (SYN | ACK)) == SYN;
+}
+
+/* A socket's address, which is soon another connection's, with the ports. */
+static __always_inline __u64 connection_key(const struct sock *sk)
+{
+	__u32 ports = (__u32)sk->__sk_common.skc_num << 16 | sk->__sk_common.skc_dport;
+
+	return key_of(sk) ^ (__u64)ports << 32;
 }
 
 /* The connection's way in its bucket, another's that has been looked at least lately if it has none yet. */
@@ -227,7 +235,7 @@ static __always_inline void send_connection(const struct tcp_sock *tp, struct co
 	now.delivered = BPF_CORE_READ(tp, delivered);
 	now.read = BPF_CORE_READ(tp, copied_seq);
 	now.limited = limited(tp, now.jiffies);
-	now.acked = BPF_CORE_READ(tp, snd_una);
+	now.acked = BPF_CORE_READ(tp, bytes_acked);
 	now.resent = before->resent;
 	if (before->jiffies) {
 		__u32 jiffies = now.jiffies - before->jiffies;
@@ -235,23 +243,19 @@ static __always_inline void send_connection(const struct tcp_sock *tp, struct co
 		if (jiffies)
 			r->limited_ns = r->span_ns * (now.limited - before->limited) / jiffies;
 		r->read_bytes = now.read - before->read;
-		r->acked_bytes = now.acked - before->acked;
-		/* What is sent again is what comes first of all that is not confirmed. */
-		if (now.resent && r->acked_bytes) {
-			r->repaired = 1;
-			now.resent = 0;
-		}
 	} else if (BPF_CORE_READ(tp, segs_in) > TCP_NEW_SEGMENTS) {
 		/* What it did before we met it is nobody's. */
 		before->segments = now.segments;
 		before->retransmits = now.retransmits;
 		before->spurious = now.spurious;
 		before->delivered = now.delivered;
+		before->acked = now.acked;
 	}
 	r->segments = now.segments - before->segments;
 	r->retransmits = now.retransmits - before->retransmits;
 	r->spurious = now.spurious - before->spurious;
 	r->delivered = now.delivered - before->delivered;
+	r->acked_bytes = now.acked - before->acked;
 	*before = now;
 
 	__u32 received = BPF_CORE_READ(tp, rcv_nxt), sent = BPF_CORE_READ(tp, snd_nxt);
@@ -271,28 +275,45 @@ static __always_inline void send_connection(const struct tcp_sock *tp, struct co
 	bpf_ringbuf_submit(r, full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
-/*
- * A connection has received skb, or sent so many bytes again if that is NULL. A look at the tick's count, which costs
- * nothing, turns away what comes within the same one; the clock all that comes within the interval.
- */
-static __always_inline void connection(struct sock *sk, struct sk_buff *skb, __u32 resent)
+/* What TCP notes of a segment. */
+static __always_inline const struct tcp_skb_cb *segment_of(struct sk_buff *skb)
 {
-	__u64 key = key_of(sk);
+	return (const struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb);
+}
+
+/* Whether what was sent again is confirmed up to there. */
+static __always_inline bool repaired_by(const struct connection *c, __u32 confirmed)
+{
+	return (__s32)(confirmed - c->resent) > 0;
+}
+
+/*
+ * A connection has received skb, or sent again what is in again. A look at the tick's count, which costs nothing, turns
+ * away what comes within the same one; the clock all that comes within the interval. What confirms a segment that was
+ * sent again is not turned away: of a short connection nothing else may come that tells. TCP works it off afterwards.
+ */
+static __always_inline void connection(struct sock *sk, struct sk_buff *skb, struct sk_buff *again)
+{
+	__u64 key = connection_key(sk);
 	__u32 jiffies = bpf_jiffies64();
 	struct connection *c = connection_of(key, jiffies);
 
-	if (!c || (c->tag == key && c->looked == jiffies))
+	if (!c)
+		return;
+	bool known = c->tag == key;
+	bool repaired = known && c->resent && repaired_by(c, skb ? BPF_CORE_READ(segment_of(skb), ack_seq) :
+								   BPF_CORE_READ((const struct tcp_sock *)sk, snd_una));
+	if (known && !repaired && c->looked == jiffies)
 		return;
 	__u64 now = bpf_ktime_get_ns();
-	bool known = c->tag == key;
-	if (known && skb && now - c->time_ns < TCP_INTERVAL_NS) {
+	if (known && !repaired && skb && now - c->time_ns < TCP_INTERVAL_NS) {
 		c->looked = jiffies;
 		return;
 	}
 	if (!within_budget(now))
 		return;
 	/* Not before: clearing it would be most of what is done for a segment. */
-	struct tcp_record r = { .kind = RECORD_TCP, .time_ns = now, .resent_bytes = resent };
+	struct tcp_record r = { .kind = RECORD_TCP, .time_ns = now, .repaired = repaired };
 	if (!known)
 		*c = (struct connection){ .tag = key };
 	c->looked = jiffies;
@@ -303,8 +324,14 @@ static __always_inline void connection(struct sock *sk, struct sk_buff *skb, __u
 	}
 	if (delivered)
 		r.deliver_ns = now - delivered;
-	if (resent)
-		c->resent = resent;
+	if (repaired)
+		c->resent = 0;
+	if (again) {
+		__u32 sequence = BPF_CORE_READ(segment_of(again), seq);
+		r.resent_bytes = BPF_CORE_READ(again, len);
+		r.stuck = c->resent && c->resent == sequence;
+		c->resent = sequence;
+	}
 	r.state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	send_connection((const struct tcp_sock *)sk, c, &r);
 }

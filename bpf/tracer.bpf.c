@@ -148,7 +148,7 @@ int BPF_PROG(consume, struct sk_buff *skb)
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(tcp_received, struct sock *sk, struct sk_buff *skb)
 {
-	connection(sk, skb, 0);
+	connection(sk, skb, NULL);
 	return 0;
 }
 
@@ -156,7 +156,7 @@ int BPF_PROG(tcp_received, struct sock *sk, struct sk_buff *skb)
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tcp_resent, struct sock *sk, struct sk_buff *skb)
 {
-	connection(sk, NULL, skb->len);
+	connection(sk, NULL, skb);
 	return 0;
 }
 

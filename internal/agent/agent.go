@@ -189,7 +189,7 @@ func (a *Agent) look(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var before loader.Counters
-	var unplaced string
+	var unplaced, unasked string
 	lastTry := time.Now()
 	for {
 		select {
@@ -199,6 +199,7 @@ func (a *Agent) look(ctx context.Context) error {
 			if err := a.lookOnce(&before); err != nil {
 				a.options.Log.Error("cannot read the programs' state", "err", err)
 			}
+			unasked = a.lookAtListeners(unasked)
 			if now.Sub(lastTry) >= retry {
 				lastTry = now
 				if err := a.setDevices(a.watcher.State()); err != nil {
@@ -237,7 +238,7 @@ func (a *Agent) lookOnce(before *loader.Counters) error {
 	a.counts.AddLost(record.Dropped, after.Lost["drop"]-before.Lost["drop"])
 	a.counts.AddLost(record.Split, after.Lost["split"]-before.Lost["split"])
 	*before = after
-	return a.lookAtListeners()
+	return nil
 }
 
 // remember keeps moments for windows that are looked back at, and judges each.

@@ -24,9 +24,7 @@ func (a *Agent) limited(devices []record.Device) []record.Device {
 func (w *waiting) bandwidths(names aggregate.Namer) map[int]uint64 {
 	found := map[int]uint64{}
 	now := Monotonic()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for address, ifindex := range w.behind {
+	for address, ifindex := range w.localPods() { // which all have a name
 		if id := names.Lookup(address, now); id.Bandwidth > 0 {
 			found[ifindex] = id.Bandwidth
 		}

@@ -3,7 +3,6 @@ package agent
 import (
 	"sync"
 
-	"tracer/internal/aggregate"
 	"tracer/internal/loader"
 	"tracer/internal/record"
 )
@@ -88,7 +87,8 @@ func (c *called) take(netns map[int]int) map[loader.Listener]record.Record {
 
 // lookAtListeners counts where applications do not accept their connections: the kernel throws further SYNs away then,
 // of most versions without a word.
-func (a *Agent) lookAtListeners() error {
+// It returns what is wrong with that: logged unless it was before.
+func (a *Agent) lookAtListeners(before string) (wrong string) {
 	netns := make(map[int]int)
 	for _, d := range a.watcher.State().Devices {
 		if d.PeerNetns != nil {
@@ -102,9 +102,15 @@ func (a *Agent) lookAtListeners() error {
 	}
 	backlogs, err := a.loader.Backlogs(where)
 	for at, b := range backlogs {
-		if packet := places[at]; b.Overfull() {
-			a.counts.Overfull(&packet, Monotonic(), aggregate.Backlog{Waiting: b.Waiting, Most: b.Most})
+		if packet := places[at]; b.Full {
+			a.counts.Overfull(&packet, Monotonic(), b)
 		}
 	}
-	return err
+	if err == nil {
+		return ""
+	}
+	if wrong = err.Error(); wrong != before {
+		a.options.Log.Error("queues of connections that are full may stay unseen", "err", wrong)
+	}
+	return wrong
 }

@@ -18,12 +18,15 @@ type TCP struct {
 	Retransmits uint64         `json:"retransmits"`
 	Spurious    uint64         `json:"spurious"`  // retransmissions of what the other end had already
 	Delivered   uint64         `json:"delivered"` // segments that were acknowledged
-	// Of the retransmissions that were looked at, whose lengths add up to ResentBytes, Repaired are how many were
-	// acknowledged afterwards. Acked are all bytes that were.
-	Resent      uint64 `json:"resent"`
-	ResentBytes uint64 `json:"resent_bytes"`
-	Repaired    uint64 `json:"repaired"`
-	Acked       uint64 `json:"acked_bytes"`
+	// Of the retransmissions that were looked at, Repaired are how many were acknowledged afterwards, and Stuck how many
+	// were of a segment that had been sent again before, in vain; StuckBytes is the length of those.
+	Resent     uint64 `json:"resent"`
+	Repaired   uint64 `json:"repaired"`
+	Stuck      uint64 `json:"stuck"`
+	StuckBytes uint64 `json:"stuck_bytes"`
+	// Passed are segments that were acknowledged while others were stuck, PassedBytes their length.
+	Passed      uint64 `json:"passed"`
+	PassedBytes uint64 `json:"passed_bytes"`
 	// Backlogged is for how long more was to be sent than was on the way, all connections together, Closed how much of
 	// that the other end's window left no room, and Limited how long nothing but that window kept them from sending.
 	Backlogged float64 `json:"backlogged_seconds"`
@@ -40,16 +43,11 @@ type TCP struct {
 	RefusedIn uint64 `json:"refused_in_seconds"`
 	// OverfullIn are the seconds in which a socket that listens had no room for one more connection; Overfull is how it
 	// stood in the last of them.
-	OverfullIn uint64  `json:"overfull_in_seconds"`
-	Overfull   Backlog `json:"overfull"`
+	OverfullIn uint64         `json:"overfull_in_seconds"`
+	Overfull   record.Backlog `json:"overfull"`
 
 	refusedAt, overfullAt time.Duration // the last such second
-}
-
-// Backlog is how many connections wait for an application to accept them, and how many may.
-type Backlog struct {
-	Waiting uint32 `json:"waiting"`
-	Most    uint32 `json:"most"`
+	stuckFrom, stuckAt    time.Duration // the first and the last segment that was stuck, of those that are not long ago
 }
 
 // FlowTCP is what one flow's connection says, at the end that sends, if that is on this node.
@@ -62,8 +60,11 @@ type FlowTCP struct {
 // maxLook bounds the time that one look at a connection stands for: before it may have been idle for hours.
 const maxLook = 5 * time.Second
 
-// sent counts what a connection's end says as the sender.
-func (t *TCP) sent(c *record.TCP) {
+// maxStuck is how long after a segment was sent again in vain it is taken for stuck still: until it is sent the next time.
+const maxStuck = 5 * time.Second
+
+// sent counts what a connection's end says as the sender, at that time.
+func (t *TCP) sent(c *record.TCP, at time.Duration) {
 	if c.RTT > 0 {
 		t.RTT.ObserveDuration(c.RTT, 1)
 		// The first record, and nothing acknowledged but the SYN.
@@ -75,14 +76,7 @@ func (t *TCP) sent(c *record.TCP) {
 	t.Retransmits += uint64(c.Retransmits)
 	t.Spurious += uint64(c.Spurious)
 	t.Delivered += uint64(c.Delivered)
-	t.Acked += uint64(c.Acked)
-	if c.Resent > 0 {
-		t.Resent++
-		t.ResentBytes += uint64(c.Resent)
-	}
-	if c.Repaired {
-		t.Repaired++
-	}
+	t.resent(c, at)
 	look := min(c.Span, maxLook).Seconds()
 	t.Limited += min(c.Limited.Seconds(), look)
 	if c.Unsent == 0 {
@@ -93,6 +87,29 @@ func (t *TCP) sent(c *record.TCP) {
 	if c.SendWindow < max(1, c.MSS) {
 		t.Closed += look
 	}
+}
+
+// resent counts what was sent again, and what was acknowledged meanwhile.
+func (t *TCP) resent(c *record.TCP, at time.Duration) {
+	if t.stuckAt > 0 && at-t.stuckAt < maxStuck && at-c.Span >= t.stuckFrom {
+		t.Passed += uint64(c.Delivered)
+		t.PassedBytes += uint64(c.Acked)
+	}
+	if c.Repaired {
+		t.Repaired++
+	}
+	if c.Resent > 0 {
+		t.Resent++
+	}
+	if !c.Stuck {
+		return
+	}
+	t.Stuck++
+	t.StuckBytes += uint64(c.Resent)
+	if t.stuckAt == 0 || at-t.stuckAt >= maxStuck {
+		t.stuckFrom = at
+	}
+	t.stuckAt = at
 }
 
 // received counts what a connection's end says as the receiver.
@@ -123,7 +140,7 @@ func (t *TCP) refuse(at time.Duration, n uint64) {
 }
 
 // overfull counts a look at a socket that has no room for one more connection.
-func (t *TCP) overfull(at time.Duration, b Backlog) {
+func (t *TCP) overfull(at time.Duration, b record.Backlog) {
 	t.Overfull = b
 	if second := at.Truncate(time.Second); second != t.overfullAt {
 		t.overfullAt = second
@@ -162,9 +179,11 @@ func (t *TCP) since(old *TCP) *TCP {
 	d.RefusedIn -= min(d.RefusedIn, old.RefusedIn)
 	d.OverfullIn -= min(d.OverfullIn, old.OverfullIn)
 	d.Resent -= min(d.Resent, old.Resent)
-	d.ResentBytes -= min(d.ResentBytes, old.ResentBytes)
 	d.Repaired -= min(d.Repaired, old.Repaired)
-	d.Acked -= min(d.Acked, old.Acked)
+	d.Stuck -= min(d.Stuck, old.Stuck)
+	d.StuckBytes -= min(d.StuckBytes, old.StuckBytes)
+	d.Passed -= min(d.Passed, old.Passed)
+	d.PassedBytes -= min(d.PassedBytes, old.PassedBytes)
 	if d.RTT.Count()+d.Segments+d.Retransmits+d.Delivered+d.Refused+d.OverfullIn == 0 && d.Backlogged+d.Waiting == 0 {
 		return nil
 	}
@@ -191,9 +210,11 @@ func (t *TCP) Merge(other *TCP) {
 	t.Refused += other.Refused
 	t.RefusedIn = max(t.RefusedIn, other.RefusedIn)
 	t.Resent += other.Resent
-	t.ResentBytes += other.ResentBytes
 	t.Repaired += other.Repaired
-	t.Acked += other.Acked
+	t.Stuck += other.Stuck
+	t.StuckBytes += other.StuckBytes
+	t.Passed += other.Passed
+	t.PassedBytes += other.PassedBytes
 	if other.OverfullIn > t.OverfullIn {
 		t.OverfullIn, t.Overfull = other.OverfullIn, other.Overfull
 	}
@@ -212,7 +233,7 @@ func (p *pair) tcp(now time.Duration) *TCP {
 func (a *Aggregator) connection(rec *record.Record) {
 	c := rec.TCP
 	if p, f := a.sends(rec); p != nil {
-		p.tcp(rec.Time).sent(c)
+		p.tcp(rec.Time).sent(c, rec.Time)
 		if f != nil {
 			f.dirty = true
 			f.tcp.Retransmits += uint64(c.Retransmits)
@@ -237,7 +258,7 @@ func (a *Aggregator) connection(rec *record.Record) {
 }
 
 // Overfull counts that the socket that a packet was for had no room for one more connection, at that time.
-func (a *Aggregator) Overfull(rec *record.Record, at time.Duration, b Backlog) {
+func (a *Aggregator) Overfull(rec *record.Record, at time.Duration, b record.Backlog) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	path, err := journey.Stages(rec, a.devices)

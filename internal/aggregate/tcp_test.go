@@ -131,7 +131,7 @@ func TestSocketsFollowFlows(t *testing.T) {
 	}
 }
 
-// TestResent counts what was sent again, and what of it came through.
+// TestResent counts what was sent again, what of it came through, and what did while some was stuck.
 func TestResent(t *testing.T) {
 	t.Parallel()
 	a := New(Options{Namer: cluster})
@@ -139,18 +139,34 @@ func TestResent(t *testing.T) {
 	sent := request(record.Finished)
 	a.Add(&sent)
 	before := a.Snapshot()
-	for i, c := range []record.TCP{{Resent: 1400}, {Resent: 1000, Retransmits: 1}, {Acked: 2400, Delivered: 2, Repaired: true}} {
-		a.Add(connection(sent.First.Source.String(), sent.First.Destination.String(), 100*i, c))
+	const span = 100 * time.Millisecond
+	for _, c := range []struct {
+		at int // milliseconds
+		record.TCP
+	}{
+		{100, record.TCP{Resent: 1400}},
+		{200, record.TCP{Acked: 5000, Delivered: 5, Span: span}}, // nothing is stuck yet
+		{300, record.TCP{Resent: 1400, Stuck: true}},
+		{350, record.TCP{Acked: 700, Delivered: 7, Span: span}}, // some of it before
+		{450, record.TCP{Acked: 300, Delivered: 3, Span: span}},
+		{500, record.TCP{Resent: 1000, Retransmits: 1}},
+		{4000, record.TCP{Resent: 1200, Stuck: true}},
+		{8000, record.TCP{Acked: 200, Delivered: 2, Repaired: true, Span: span}},
+		{60000, record.TCP{Acked: 9000, Delivered: 9, Span: span}}, // nothing is stuck any more
+		{60100, record.TCP{Resent: 1400, Stuck: true}},
+		{60150, record.TCP{Acked: 100, Delivered: 1, Span: span}},
+	} {
+		a.Add(connection(sent.First.Source.String(), sent.First.Destination.String(), c.at, c.TCP))
 	}
 	now := a.Snapshot()
 	got := pairOf(t, now.Since(before), "web", "api", journey.Out).TCP
-	if got.Resent != 2 || got.ResentBytes != 2400 || got.Repaired != 1 || got.Acked != 2400 {
+	if got.Resent != 5 || got.Repaired != 1 || got.Stuck != 3 || got.StuckBytes != 4000 || got.Passed != 5 || got.PassedBytes != 500 {
 		t.Errorf("%+v", got)
 	}
 	var sum TCP
 	sum.Merge(got)
 	sum.Merge(got)
-	if sum.Resent != 4 || sum.ResentBytes != 4800 || sum.Repaired != 2 || sum.Acked != 4800 {
+	if sum.Resent != 10 || sum.Repaired != 2 || sum.Stuck != 6 || sum.StuckBytes != 8000 || sum.Passed != 10 || sum.PassedBytes != 1000 {
 		t.Errorf("twice that is %+v", sum)
 	}
 }
@@ -165,10 +181,10 @@ func TestOverfull(t *testing.T) {
 	a.Add(&syn)
 	before := a.Snapshot()
 	for _, at := range []time.Duration{time.Hour, time.Hour + time.Millisecond, time.Hour + time.Second} {
-		a.Overfull(&syn, at, Backlog{Waiting: 2, Most: 1})
+		a.Overfull(&syn, at, record.Backlog{Waiting: 2, Most: 1})
 	}
 	got := pairOf(t, a.Snapshot().Since(before), "api", "web", journey.In).TCP
-	if got.OverfullIn != 2 || got.Overfull != (Backlog{Waiting: 2, Most: 1}) {
+	if got.OverfullIn != 2 || got.Overfull != (record.Backlog{Waiting: 2, Most: 1}) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -204,8 +204,9 @@ type TracerTcpRecord struct {
 	AckedBytes       uint32
 	ResentBytes      uint32
 	Repaired         uint8
+	Stuck            uint8
 	State            uint8
-	Pad              [2]uint8
+	Pad              uint8
 }
 
 // Names of all BPF objects in the ELF.

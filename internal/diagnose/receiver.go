@@ -24,6 +24,8 @@ const (
 	// overfullWarning and overfullCritical are seconds in which a queue of connections is found full: a burst fills it for
 	// less than one.
 	overfullWarning, overfullCritical = 2, 4
+	// lastingShare is the share of the window that all those seconds have to be besides: in an hour there are many bursts.
+	lastingShare = 0.1
 	// openingRTO is after how many seconds a SYN is sent again for the first time (TCP_TIMEOUT_INIT).
 	openingRTO = 1.0
 )
@@ -130,6 +132,11 @@ func receiverDrops(w *window) []Finding {
 	})
 }
 
+// lasts tells whether something is seen in as many seconds of the window as it takes.
+func (w *window) lasts(seconds, least uint64) bool {
+	return seconds >= least && float64(seconds) >= lastingShare*w.Window.Seconds()
+}
+
 // noListener are connections that somebody asked for at a port of a pod where nobody listens. What the node itself tries
 // is kubelet's probing of pods that start.
 func noListener(w *window) *Finding {
@@ -137,7 +144,7 @@ func noListener(w *window) *Finding {
 	var refused, passed uint64
 	for i := range w.Snapshot.Pairs {
 		p := &w.Snapshot.Pairs[i]
-		if p.TCP == nil || p.TCP.RefusedIn < refusedIn || p.SrcWorkload == "_node" || p.DstNamespace == "" {
+		if p.TCP == nil || !w.lasts(p.TCP.RefusedIn, refusedIn) || p.SrcWorkload == "_node" || p.DstNamespace == "" {
 			continue
 		}
 		hit = append(hit, p)
@@ -196,7 +203,7 @@ func acceptQueueFull(w *window) []Finding {
 func overfull(w *window) *Finding {
 	var hit []*aggregate.Pair
 	for i := range w.Snapshot.Pairs {
-		if p := &w.Snapshot.Pairs[i]; p.TCP != nil && p.TCP.OverfullIn >= overfullWarning {
+		if p := &w.Snapshot.Pairs[i]; p.TCP != nil && w.lasts(p.TCP.OverfullIn, overfullWarning) {
 			hit = append(hit, p)
 		}
 	}
@@ -209,7 +216,7 @@ func overfull(w *window) *Finding {
 		Kind: KindDrop, Cause: AcceptQueueFull, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
 		Next: []string{"ss -ltn # in the pod: Recv-Q waits to be accepted, Send-Q is the most that may", "nstat -az TcpExtListenOverflows TcpExtListenDrops # in the pod"},
 	}
-	if worst.OverfullIn >= overfullCritical {
+	if w.lasts(worst.OverfullIn, overfullCritical) {
 		f.Severity = Critical
 	}
 	pairs := make([]pairQueue, len(hit))
@@ -219,12 +226,12 @@ func overfull(w *window) *Finding {
 	}
 	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
 	f.subject = "the application " + f.Pairs[0].Dst
-	f.claim = fmt.Sprintf("does not accept connections in time: its queue is full, and %s asks in vain", f.Pairs[0].Src)
+	f.claim = fmt.Sprintf("does not accept connections in time: its queue is full where %s connects", f.Pairs[0].Src)
 	f.Confidence = confidence(float64(worst.OverfullIn), 1, w.Snapshot)
 	f.Evidence = []string{
 		fmt.Sprintf("its listening socket had no room for one more connection in %s of the window: %s of at most %s waited to be accepted",
 			plural(worst.OverfullIn, "second"), group(uint64(worst.Overfull.Waiting)), group(uint64(worst.Overfull.Most))),
-		fmt.Sprintf("the kernel throws away who asks for one then, and he asks again after a second, two, four; critical from %s on",
+		fmt.Sprintf("the kernel throws away who asks for one then, who asks again after a second, two, four; critical from %s on",
 			plural(overfullCritical, "second")),
 	}
 	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)

@@ -160,17 +160,22 @@ type lossy struct {
 // ones (536 is what TCP assumes where it knows nothing).
 const blackHoleLeast = 536
 
-// tooLarge tells whether only large segments are lost: none of those looked at that were sent again was ever confirmed,
-// while others are that are less than half as long.
+// stuckShare is one in how many segments that were sent again in vain may come through in the end: where losses are
+// random most do, and after an outage all.
+const stuckShare = 5
+
+// tooLarge tells whether only large segments are lost: most of those that were sent again had been before, in vain, and
+// hardly any came through, while others did that are less than half as long.
 func (l *lossy) tooLarge() bool {
 	t := l.TCP
-	return t.Resent >= minCritical && t.Repaired == 0 && t.ResentBytes >= blackHoleLeast*t.Resent &&
-		t.Delivered >= minCritical && 2*l.passed() < l.resent()
+	return t.Stuck >= minCritical && 2*t.Stuck >= t.Resent && stuckShare*t.Repaired <= t.Stuck &&
+		t.StuckBytes >= blackHoleLeast*t.Stuck && t.Passed >= minCritical && 2*l.passed() < l.stuck()
 }
 
-// resent and passed are the mean sizes of segments that were sent again, and of those that were confirmed.
-func (l *lossy) resent() float64 { return float64(l.TCP.ResentBytes) / float64(max(1, l.TCP.Resent)) }
-func (l *lossy) passed() float64 { return float64(l.TCP.Acked) / float64(max(1, l.TCP.Delivered)) }
+// stuck and passed are the mean sizes of segments that were sent again in vain, and of those that were confirmed
+// meanwhile.
+func (l *lossy) stuck() float64  { return float64(l.TCP.StuckBytes) / float64(max(1, l.TCP.Stuck)) }
+func (l *lossy) passed() float64 { return float64(l.TCP.PassedBytes) / float64(max(1, l.TCP.Passed)) }
 
 // remoteLosses are retransmissions of what this node has not lost: those of segments that are too large for the way, and
 // the others.
@@ -206,8 +211,8 @@ func blackHole(w *window, hit []lossy) *Finding {
 	worst := &hit[0]
 	f.Cause = MTU
 	f.claim = "loses the large segments of " + listed(f.Pairs, f.PairsTotal) + ", and passes small ones"
-	f.Evidence = append([]string{fmt.Sprintf("none of %s of %.0f bytes (mean) that were sent again was acknowledged, while %s of %.0f bytes were",
-		plural(worst.TCP.Resent, "segment"), worst.resent(), group(worst.TCP.Delivered), worst.passed())}, f.Evidence...)
+	f.Evidence = append([]string{fmt.Sprintf("%s of %.0f bytes (mean) had been sent again before, in vain, while %s of %.0f bytes were acknowledged",
+		plural(worst.TCP.Stuck, "segment"), worst.stuck(), group(worst.TCP.Passed), worst.passed())}, f.Evidence...)
 	f.Next = []string{"tracepath -n DESTINATION # in the pod", "ping -c 3 -M do -s 1400 DESTINATION # in the pod; then smaller", "ip -d link show # are the tunnel's and the pods' MTUs those that the fabric allows?"}
 	return f
 }

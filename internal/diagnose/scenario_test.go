@@ -91,9 +91,9 @@ type connections struct {
 	Unread                                     float64 `json:"unread_seconds"`
 	Refused                                    uint64
 	RefusedIn                                  uint64 `json:"refused_in_seconds"`
-	Acked                                      uint64 `json:"acked_bytes"`
-	Resent, Repaired                           uint64
-	ResentBytes                                uint64 `json:"resent_bytes"`
+	Resent, Repaired, Stuck, Passed            uint64
+	StuckBytes                                 uint64 `json:"stuck_bytes"`
+	PassedBytes                                uint64 `json:"passed_bytes"`
 	OverfullIn                                 uint64 `json:"overfull_in_seconds"`
 	Waits                                      uint32 `json:"waiting_connections"`
 	Most                                       uint32 `json:"most_connections"`
@@ -107,8 +107,8 @@ func (c *connections) counted() *aggregate.TCP {
 		Segments: c.Segments, Retransmits: c.Retransmits, Spurious: c.Spurious, Delivered: c.Delivered,
 		Backlogged: c.Backlogged, Closed: c.Closed, Limited: c.Limited, Waiting: c.Waiting, Full: c.Full,
 		Refused: c.Refused, RefusedIn: c.RefusedIn,
-		Acked: c.Acked, Resent: c.Resent, ResentBytes: c.ResentBytes, Repaired: c.Repaired,
-		OverfullIn: c.OverfullIn, Overfull: aggregate.Backlog{Waiting: c.Waits, Most: c.Most},
+		Resent: c.Resent, Repaired: c.Repaired, Stuck: c.Stuck, StuckBytes: c.StuckBytes, Passed: c.Passed, PassedBytes: c.PassedBytes,
+		OverfullIn: c.OverfullIn, Overfull: record.Backlog{Waiting: c.Waits, Most: c.Most, Full: c.OverfullIn > 0},
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
 	t.Opening.Observe(c.RTT, uint64(c.Opened))

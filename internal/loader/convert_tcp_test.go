@@ -44,8 +44,9 @@ const annotatedTCP = `
 	a0 0f 00 00                                      # acked_bytes: 4000
 	e8 03 00 00                                      # resent_bytes: 1000
 	01                                               # repaired
+	01                                               # stuck
 	01                                               # state: TCP_ESTABLISHED
-	00 00                                            # pad
+	00                                               # pad
 `
 
 func TestConvertTCP(t *testing.T) {
@@ -60,7 +61,7 @@ func TestConvertTCP(t *testing.T) {
 	want := record.Record{Kind: record.Connection, First: flow, Last: flow, Time: 10 * time.Second, TCP: &record.TCP{
 		Ifindex: 11, Span: 100 * time.Millisecond, Deliver: 10 * time.Microsecond, Limited: 10 * time.Millisecond,
 		RTT: 500 * time.Microsecond, Smoothed: 600 * time.Microsecond, Least: 400 * time.Microsecond,
-		Segments: 20, Retransmits: 3, Spurious: 1, Delivered: 16, Acked: 4000, Resent: 1000, Repaired: true,
+		Segments: 20, Retransmits: 3, Spurious: 1, Delivered: 16, Acked: 4000, Resent: 1000, Repaired: true, Stuck: true,
 		Read: 2048, Unread: 4096, ReceiveWindow: 8192, SendWindow: 16384, Unsent: 5, CongestionWindow: 10, InFlight: 2,
 		MSS: 1400, State: 1,
 	}}

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"unsafe"
@@ -8,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"tracer/internal/bpfobj"
+	"tracer/internal/record"
 )
 
 // Listener is where a pod may listen for TCP connections.
@@ -16,44 +18,40 @@ type Listener struct {
 	Address netip.AddrPort
 }
 
-// Backlog is how many connections wait for an application to accept them, and how many may.
-type Backlog struct{ Waiting, Most uint32 }
-
-// Overfull tells whether the kernel throws away who asks for one more connection (sk_acceptq_is_full()).
-func (b Backlog) Overfull() bool { return b.Waiting > b.Most }
-
 // Backlogs are those of the sockets that listen there; where none does, there is none. Of several that share a port
-// (SO_REUSEPORT) it is one's.
-func (l *Loader) Backlogs(where []Listener) (map[Listener]Backlog, error) {
+// (SO_REUSEPORT) it is one's. With an error it is those of the places that could be asked.
+func (l *Loader) Backlogs(where []Listener) (map[Listener]record.Backlog, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	found := make(map[Listener]Backlog)
+	found := make(map[Listener]record.Backlog)
 	if l.closed || len(where) == 0 {
 		return found, nil
 	}
 	// The program asks in the namespace of whoever runs it.
 	return found, l.space.do(func() error {
+		var errs []error
 		for _, at := range where {
 			answer, err := l.objects.Listener.Run(&ebpf.RunOptions{Data: at.question()})
 			if err != nil {
-				return fmt.Errorf("ask how full the queue of %v is: %w", at.Address, err)
-			}
-			if b, ok := parseBacklog(answer); ok {
+				errs = append(errs, fmt.Errorf("ask how full the queue of %v is: %w", at.Address, err))
+			} else if b, ok := parseBacklog(answer); ok {
 				found[at] = b
 			}
 		}
-		return nil
+		return errors.Join(errs...)
 	})
 }
 
-// question is what the program takes: a struct listener_question.
+// question is what the program takes: a struct listener_question, behind what passes for an Ethernet header, since the
+// kernel takes that off a packet.
 func (l *Listener) question() []byte {
 	q := bpfobj.TracerListenerQuestion{Address: l.Address.Addr().As16(), Port: hostOrder(l.Address.Port()), Netns: uint32(l.Netns)}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&q)), unsafe.Sizeof(q))
+	const ethernetBytes = 14
+	return append(make([]byte, ethernetBytes), unsafe.Slice((*byte)(unsafe.Pointer(&q)), unsafe.Sizeof(q))...)
 }
 
-// parseBacklog takes the program's answer apart: bit 31 that somebody listens, then 15 bits of what waits, and 16 of how
-// much may.
-func parseBacklog(answer uint32) (Backlog, bool) {
-	return Backlog{Waiting: answer >> 16 & 0x7fff, Most: answer & 0xffff}, answer>>31 == 1
+// parseBacklog takes the program's answer apart: bit 31 that somebody listens, bit 30 that the queue is full, then 15 bits
+// of what waits, and 15 of how much may.
+func parseBacklog(answer uint32) (record.Backlog, bool) {
+	return record.Backlog{Waiting: answer >> 15 & 0x7fff, Most: answer & 0x7fff, Full: answer>>30&1 == 1}, answer>>31 == 1
 }

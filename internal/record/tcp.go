@@ -27,7 +27,8 @@ type TCP struct {
 	Delivered   uint32 // segments that were acknowledged
 	Acked       uint32 // bytes that were acknowledged without a gap
 	Resent      uint32 // length of the segment that has just been sent again; 0 if this record is of another occasion
-	Repaired    bool   // the segment that was sent again last has been acknowledged
+	Repaired    bool   // the segment that was sent again last, before this record, has been acknowledged
+	Stuck       bool   // the segment that has just been sent again is the same as the last time: that was lost too
 
 	Read          uint32 // bytes that the application took
 	Unread        uint32 // bytes that wait for it

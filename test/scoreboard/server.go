@@ -109,9 +109,14 @@ func (f *flow) receive(ctx context.Context, conn *net.TCPConn) {
 	}
 }
 
-// answer sends back what comes, of the size that is agreed upon.
+// answer sends back what comes, of the sizes that are agreed upon.
 func (f *flow) answer(conn net.Conn) {
 	block := make([]byte, max(16, f.Size))
+	if f.Greeting > 0 {
+		if _, err := io.CopyN(conn, conn, int64(max(16, f.Greeting))); err != nil {
+			return
+		}
+	}
 	for {
 		if _, err := io.ReadFull(conn, block); err != nil {
 			return

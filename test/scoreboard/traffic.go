@@ -27,6 +27,8 @@ type traffic struct {
 	Several int           `yaml:"several"`
 	Every   time.Duration `yaml:"every"`
 	Size    int           `yaml:"size"`
+	// Greeting is how many bytes a kept connection exchanges before its first question.
+	Greeting int `yaml:"greeting"`
 	// Burst is how many datagrams leave at once; of a stream, how many bytes until it pauses.
 	Burst int `yaml:"burst"`
 	// Read is how many bytes a second the receiver of a stream takes, 0 for all that come.
@@ -218,7 +220,7 @@ func (f *flow) calls(ctx context.Context) {
 	for f.pause(ctx) {
 		conn, err := f.dial(ctx, "tcp")
 		if err == nil {
-			err = f.exchange(conn)
+			err = f.exchange(conn, f.Size)
 			f.close(conn)
 		}
 		f.tally(ctx, err)
@@ -228,8 +230,11 @@ func (f *flow) calls(ctx context.Context) {
 func (f *flow) keep(ctx context.Context) {
 	for ctx.Err() == nil {
 		conn, err := f.dial(ctx, "tcp")
+		if err == nil && f.Greeting > 0 {
+			err = f.exchange(conn, f.Greeting)
+		}
 		for err == nil {
-			if err = f.exchange(conn); err == nil {
+			if err = f.exchange(conn, f.Size); err == nil {
 				f.tally(ctx, nil)
 				if !f.pause(ctx) {
 					break
@@ -251,12 +256,12 @@ func (f *flow) move(ctx context.Context) {
 	}
 }
 
-// exchange sends a question and reads an answer, both of Size.
-func (f *flow) exchange(conn net.Conn) error {
+// exchange sends a question and reads an answer, both of that size.
+func (f *flow) exchange(conn net.Conn, size int) error {
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return err
 	}
-	block := make([]byte, max(16, f.Size))
+	block := make([]byte, max(16, size))
 	if _, err := conn.Write(block); err != nil {
 		return err
 	}
