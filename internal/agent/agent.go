@@ -189,7 +189,7 @@ func (a *Agent) look(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var before loader.Counters
-	var unplaced, unasked string
+	var unplaced, unasked trouble
 	lastTry := time.Now()
 	for {
 		select {
@@ -199,28 +199,31 @@ func (a *Agent) look(ctx context.Context) error {
 			if err := a.lookOnce(&before); err != nil {
 				a.options.Log.Error("cannot read the programs' state", "err", err)
 			}
-			unasked = a.lookAtListeners(unasked)
+			unasked.tell(a.options.Log, "queues of connections that are full may stay unseen", a.lookAtListeners())
 			if now.Sub(lastTry) >= retry {
 				lastTry = now
 				if err := a.setDevices(a.watcher.State()); err != nil {
 					a.options.Log.Error("cannot trace the devices as they are now", "err", err)
 				}
-				unplaced = a.setPods(unplaced)
+				unplaced.tell(a.options.Log, "drops inside some pods may stay unplaced", a.loader.SetPods(a.waiting.localPods()))
 			}
 		}
 	}
 }
 
-// setPods tells the programs this node's pods, and returns what is wrong with that: logged unless it was before.
-func (a *Agent) setPods(before string) (wrong string) {
-	err := a.loader.SetPods(a.waiting.localPods())
+// trouble is what was wrong the last time with something that is tried again and again.
+type trouble string
+
+// tell logs what is wrong now, unless it was wrong already.
+func (t *trouble) tell(log *slog.Logger, message string, err error) {
 	if err == nil {
-		return ""
+		*t = ""
+		return
 	}
-	if wrong = err.Error(); wrong != before {
-		a.options.Log.Error("drops inside some pods may stay unplaced", "err", wrong)
+	if now := trouble(err.Error()); now != *t {
+		*t = now
+		log.Error(message, "err", err)
 	}
-	return wrong
 }
 
 func (a *Agent) lookOnce(before *loader.Counters) error {

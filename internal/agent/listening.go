@@ -3,6 +3,8 @@ package agent
 import (
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"tracer/internal/loader"
 	"tracer/internal/record"
 )
@@ -48,7 +50,7 @@ func (c *called) note(batch []record.Record, pods *podDevices) {
 	for i := range batch {
 		r := &batch[i]
 		to := r.Last.Destination
-		if r.Kind != record.Finished || r.Last.Protocol != protocolTCP || r.IPBytes > maxSYN || r.Len == 0 || to.Port() > r.Last.Source.Port() {
+		if r.Kind != record.Finished || r.Last.Protocol != unix.IPPROTO_TCP || r.IPBytes > maxSYN || r.Len == 0 || to.Port() > r.Last.Source.Port() {
 			continue
 		}
 		last := &r.Hops[r.Len-1]
@@ -65,8 +67,6 @@ func (c *called) note(batch []record.Record, pods *podDevices) {
 		}
 	}
 }
-
-const protocolTCP = 6
 
 // take returns the places to look at now, with the packets that went there.
 func (c *called) take(netns map[int]int) map[loader.Listener]record.Record {
@@ -87,8 +87,7 @@ func (c *called) take(netns map[int]int) map[loader.Listener]record.Record {
 
 // lookAtListeners counts where applications do not accept their connections: the kernel throws further SYNs away then,
 // of most versions without a word.
-// It returns what is wrong with that: logged unless it was before.
-func (a *Agent) lookAtListeners(before string) (wrong string) {
+func (a *Agent) lookAtListeners() error {
 	netns := make(map[int]int)
 	for _, d := range a.watcher.State().Devices {
 		if d.PeerNetns != nil {
@@ -106,11 +105,5 @@ func (a *Agent) lookAtListeners(before string) (wrong string) {
 			a.counts.Overfull(&packet, Monotonic(), b)
 		}
 	}
-	if err == nil {
-		return ""
-	}
-	if wrong = err.Error(); wrong != before {
-		a.options.Log.Error("queues of connections that are full may stay unseen", "err", wrong)
-	}
-	return wrong
+	return err
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tracer/internal/loader"
 	"tracer/internal/record"
 )
@@ -16,7 +18,7 @@ func TestCalled(t *testing.T) {
 	pods := &podDevices{}
 	pods.appeared = map[int]time.Duration{device: 0}
 	packet := func(from, to string, bytes uint32, out int) record.Record {
-		flow := record.Flow{Source: netip.MustParseAddrPort(from), Destination: netip.MustParseAddrPort(to), Protocol: protocolTCP}
+		flow := record.Flow{Source: netip.MustParseAddrPort(from), Destination: netip.MustParseAddrPort(to), Protocol: unix.IPPROTO_TCP}
 		r := record.Record{Kind: record.Finished, First: flow, Last: flow, IPBytes: bytes, Len: 2}
 		r.Hops[0], r.Hops[1] = record.Hop{Hook: record.Ingress, Ifindex: 3}, record.Hop{Hook: record.Xmit, Ifindex: out}
 		return r

@@ -60,15 +60,7 @@ func (k *flowKey) tuple(from int) record.Flow {
 }
 
 func (k *flowKey) way() journey.Direction {
-	switch k.direction {
-	case keyOut:
-		return journey.Out
-	case keyIn:
-		return journey.In
-	case keyLocal:
-		return journey.Local
-	}
-	return ""
+	return [...]journey.Direction{keyOut: journey.Out, keyIn: journey.In, keyLocal: journey.Local}[k.direction]
 }
 
 // maxFlowStages bounds the stages that a flow keeps: a way through a node has seldom more.

@@ -133,18 +133,20 @@ func (t *TCP) received(c *record.TCP) {
 // refuse counts SYNs that met no socket.
 func (t *TCP) refuse(at time.Duration, n uint64) {
 	t.Refused += n
-	if second := at.Truncate(time.Second); second != t.refusedAt {
-		t.refusedAt = second
-		t.RefusedIn++
-	}
+	countSecond(&t.RefusedIn, &t.refusedAt, at)
 }
 
 // overfull counts a look at a socket that has no room for one more connection.
 func (t *TCP) overfull(at time.Duration, b record.Backlog) {
 	t.Overfull = b
-	if second := at.Truncate(time.Second); second != t.overfullAt {
-		t.overfullAt = second
-		t.OverfullIn++
+	countSecond(&t.OverfullIn, &t.overfullAt, at)
+}
+
+// countSecond counts the second that at is in, unless it was the last one already.
+func countSecond(n *uint64, last *time.Duration, at time.Duration) {
+	if second := at.Truncate(time.Second); second != *last {
+		*last = second
+		*n++
 	}
 }
 

@@ -69,7 +69,7 @@ func (q *queue) delayed(w *window) *Finding {
 		excess += q.heldAges.Sum()
 	}
 	f.claim = f.Delay.claim()
-	f.pain = excess / max(w.Window.Seconds(), 1e-3)
+	f.pain = excess / w.seconds()
 	f.Delay.Share = share(pairs)
 	f.Pairs, f.PairsTotal = names(pairs, q.heldPairs, w.Snapshot.Pairs)
 	f.Confidence = confidence(float64(samples), float64(hurt.Above(e.delayWarning))/float64(hurt.Count()), w.Snapshot)

@@ -46,6 +46,9 @@ type window struct {
 	byKey  map[aggregate.PairKey]*aggregate.Pair // by back
 }
 
+// seconds is how long the window is, and never nothing: rates are taken by it.
+func (w *window) seconds() float64 { return max(w.Window.Seconds(), 1e-3) }
+
 // family finds the causes of one kind in a window. It looks for itself, except that it takes from the window's losses
 // what it explains.
 type family func(*window) []Finding

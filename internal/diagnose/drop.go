@@ -59,7 +59,7 @@ func (q *queue) dropping(w *window) *Finding {
 			f.pain += float64(p.dropped) * (max(through, w.rto(p.Pair)) - through)
 		}
 	}
-	f.pain /= max(w.Window.Seconds(), 1e-3)
+	f.pain /= w.seconds()
 	slices.SortStableFunc(hit, func(x, y pairQueue) int { return cmp.Compare(y.dropped, x.dropped) })
 	f.Pairs, f.PairsTotal = names(hit, nil, nil)
 

@@ -98,7 +98,7 @@ func (c *lossCause) find(w *window, at aggregate.StageKey, lost []aggregate.Drop
 		Stage: at.Stage, Device: at.Device, Direction: at.Direction,
 		Drops: &Drops{Packets: total, Ratio: &ratio, Reason: reasonOf(lost)},
 		Next:  c.next,
-		pain:  pain / max(w.Window.Seconds(), 1e-3),
+		pain:  pain / w.seconds(),
 	}
 	if ratio >= c.critical && hurt >= max(c.least, minCritical) && (hurt > tried || hurt > strays) {
 		f.Severity = Critical

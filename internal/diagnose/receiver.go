@@ -97,7 +97,7 @@ func receiverSlow(w *window) *Finding {
 			f.Severity = Critical
 		}
 	}
-	f.pain = full / max(w.Window.Seconds(), 1e-3)
+	f.pain = full / w.seconds()
 	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
 	f.subject = "the application " + f.Pairs[0].Dst
 	share := worst.full / worst.watched
@@ -157,7 +157,7 @@ func noListener(w *window) *Finding {
 	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int { return cmp.Compare(y.TCP.Refused, x.TCP.Refused) })
 	f := &Finding{
 		Kind: KindDrop, Cause: NoListener, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
-		pain: float64(refused) * minRTO / max(w.Window.Seconds(), 1e-3),
+		pain: float64(refused) * minRTO / w.seconds(),
 	}
 	if refused > strays {
 		f.Severity = Critical
@@ -181,6 +181,12 @@ func noListener(w *window) *Finding {
 	return f
 }
 
+// lookAtAcceptQueue is how a person sees what is said of it.
+var lookAtAcceptQueue = [...]string{
+	"ss -ltn # in the pod: Recv-Q waits to be accepted, Send-Q is the most that may",
+	"nstat -az TcpExtListenOverflows TcpExtListenDrops # in the pod",
+}
+
 // acceptQueueFull are connections that the kernel would have made and the application did not accept.
 func acceptQueueFull(w *window) []Finding {
 	lost := w.losses.take(func(d *aggregate.DropCount) bool { return d.Reason == "TCP_LISTEN_OVERFLOW" })
@@ -188,7 +194,7 @@ func acceptQueueFull(w *window) []Finding {
 		return lossCause{
 			cause: AcceptQueueFull, subject: "an application that does not accept connections in time", warning: 0.01, critical: 0.05, certainty: 1,
 			evidence: []string{"its listening socket's queue was full"},
-			next:     []string{"ss -ltn # in the pod: Recv-Q waits to be accepted, Send-Q is the most that may", "nstat -az TcpExtListenOverflows TcpExtListenDrops # in the pod"},
+			next:     lookAtAcceptQueue[:],
 		}
 	})
 	// The same twice: by what was seen of the queue, and by what was lost for it.
@@ -214,7 +220,7 @@ func overfull(w *window) *Finding {
 	worst := hit[0].TCP
 	f := &Finding{
 		Kind: KindDrop, Cause: AcceptQueueFull, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
-		Next: []string{"ss -ltn # in the pod: Recv-Q waits to be accepted, Send-Q is the most that may", "nstat -az TcpExtListenOverflows TcpExtListenDrops # in the pod"},
+		Next: lookAtAcceptQueue[:],
 	}
 	if w.lasts(worst.OverfullIn, overfullCritical) {
 		f.Severity = Critical
@@ -222,7 +228,7 @@ func overfull(w *window) *Finding {
 	pairs := make([]pairQueue, len(hit))
 	for i, p := range hit {
 		pairs[i] = pairQueue{Pair: p}
-		f.pain += float64(p.TCP.OverfullIn) * openingRTO / max(w.Window.Seconds(), 1e-3)
+		f.pain += float64(p.TCP.OverfullIn) * openingRTO / w.seconds()
 	}
 	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
 	f.subject = "the application " + f.Pairs[0].Dst

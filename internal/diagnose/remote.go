@@ -120,7 +120,7 @@ func remoteDelays(w *window, pairs []connected) *Finding {
 	for i, p := range slow {
 		hurt[i] = pairQueue{Pair: p.Pair}
 		rtt.Merge(p.rtt)
-		f.pain += p.pain / max(w.Window.Seconds(), 1e-3)
+		f.pain += p.pain / w.seconds()
 	}
 	worst := &slow[0]
 	beyond := func(q float64) *float64 { return new(max(worst.excess, worst.rtt.Quantile(q)-worst.here)) }
@@ -226,7 +226,7 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 	for i, l := range hit {
 		hurt[i] = pairQueue{Pair: l.Pair}
 		lost += l.lost
-		f.pain += float64(l.lost) * w.rto(l.Pair) / max(w.Window.Seconds(), 1e-3)
+		f.pain += float64(l.lost) * w.rto(l.Pair) / w.seconds()
 		segments += l.segments
 		answered += l.TCP.Delivered
 		local += l.local

@@ -85,7 +85,7 @@ func stageCauses(w *window) []Finding {
 		f := w.stageDelay(cause, st.StageKey, &slow, pairs)
 		if known {
 			f.Delay.Baseline = &usual
-			f.pain = max(0, f.pain-usual*float64(slow.Count())/max(w.Window.Seconds(), 1e-3))
+			f.pain = max(0, f.pain-usual*float64(slow.Count())/w.seconds())
 		}
 		limit := warning
 		if slow.Quantile(0.5) >= critical && slow.Above(critical) >= minCritical {
@@ -106,7 +106,7 @@ func (w *window) stageDelay(cause Cause, at aggregate.StageKey, slow *hist.Histo
 		Kind: KindDelay, Cause: cause, Severity: Warning,
 		Stage: at.Stage, Device: at.Device, Direction: at.Direction,
 		Delay: &Delay{P50: new(slow.Quantile(0.5)), P99: new(slow.Quantile(0.99)), Share: share(pairs)},
-		pain:  slow.Sum() / max(w.Window.Seconds(), 1e-3),
+		pain:  slow.Sum() / w.seconds(),
 	}
 	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
 	f.Confidence = confidence(float64(slow.Count()), float64(slow.Above(stageWarning))/float64(max(1, slow.Count())), w.Snapshot)
