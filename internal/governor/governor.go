@@ -161,7 +161,7 @@ func (g *Governor) loosen(certain, chosen, limit float64) Sampling {
 	case certain+2*chosen < headroom*limit:
 		next.N /= 2
 	case next.Budget < maxBudget && 2*certain < headroom*flowShare*limit:
-		next.Budget = max(1, 2*next.Budget)
+		next.Budget = min(max(1, 2*next.Budget), maxBudget)
 	}
 	return next
 }

@@ -129,3 +129,23 @@ func TestStepWithoutTime(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestBudgetComesBack has flows that use up more than their share for a moment.
+func TestBudgetComesBack(t *testing.T) {
+	t.Parallel()
+	g := New(Limits{MaxRecords: 1000, MaxCPU: 1})
+	step := func(certain, chosen uint64) Sampling {
+		return g.Step(Spent{Elapsed: Epoch, Certain: certain, Chosen: chosen})
+	}
+	step(1000, 0)
+	if got := step(60, 60); got.Budget >= maxBudget || got.Budget == 0 {
+		t.Fatalf("%+v, want a smaller budget", got)
+	}
+	var got Sampling
+	for range 100 {
+		got = step(10, 40)
+	}
+	if got.Budget != maxBudget || got.N == 1 {
+		t.Errorf("%+v in the end, want a budget of %d", got, maxBudget)
+	}
+}
