@@ -46,6 +46,7 @@ type loaded struct {
 		IngressL3 *ebpf.Program `ebpf:"ingress_l3"`
 		WireL2    *ebpf.Program `ebpf:"wire_l2"`
 		WireL3    *ebpf.Program `ebpf:"wire_l3"`
+		PodL2     *ebpf.Program `ebpf:"pod_l2"`
 	}
 	table []bpfobj.TracerBucket // the in-flight table itself
 	epoch uint32                // of sampling, the last one
