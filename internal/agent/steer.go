@@ -22,6 +22,7 @@ type steering struct {
 	ran      time.Duration // of the programs, when looked at
 	lost     uint64        // journeys that found no room in the ring, when looked at
 	looked   time.Time     // when it was asked for what takes some system calls to know
+	changed  time.Duration // when the sampling in force began
 	state    atomic.Pointer[Steering]
 }
 
@@ -50,12 +51,16 @@ func (a *Agent) Steering() Steering { return *a.steering.state.Load() }
 func (a *Agent) steer(batch []record.Record) error {
 	s := &a.steering
 	for i := range batch {
-		switch r := &batch[i]; {
-		case r.Kind == record.Dropped, r.Kind == record.Connection: // never sampled
-		case r.Weight > 1:
-			s.since.Chosen++
-		default:
-			s.since.Certain++
+		r := &batch[i]
+		if r.Kind == record.Dropped || r.Kind == record.Connection {
+			continue // never sampled
+		}
+		all, old := &s.since.Certain, &s.since.OldCertain
+		if r.Weight > 1 {
+			all, old = &s.since.Chosen, &s.since.OldChosen
+		}
+		if *all++; r.Hops[0].Time < s.changed {
+			*old++
 		}
 	}
 	now := time.Now()
@@ -77,7 +82,13 @@ func (a *Agent) steer(batch []record.Record) error {
 	if next == governor.Everything && before == next {
 		return nil // an epoch matters to nobody
 	}
-	return a.loader.Sample(next.N, next.Budget)
+	if err := a.loader.Sample(next.N, next.Budget); err != nil {
+		return err
+	}
+	if next != before {
+		s.changed = Monotonic()
+	}
+	return nil
 }
 
 // account adds what was spent besides the records that were read; of what takes long to read, once in a while.

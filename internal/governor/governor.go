@@ -55,6 +55,9 @@ type Spent struct {
 	// Records are journeys that were read or lost: Certain ones stand for themselves alone, the others were chosen by
 	// chance. Drops are never sampled and do not count.
 	Certain, Chosen uint64
+	// OldCertain and OldChosen are those of them that began before the sampling in force did: packets that waited long say
+	// nothing of it. To tighten it for their sake again and again would end with no budgets at all.
+	OldCertain, OldChosen uint64
 	// CPU is the time that the agent took on all cores together, with that of the programs in the kernel as far as
 	// the kernel tells.
 	CPU time.Duration
@@ -92,7 +95,7 @@ func (g *Governor) Step(spent Spent) Sampling {
 	limit := float64(g.limits.MaxRecords) * g.allowed
 	certain, chosen := float64(spent.Certain)/seconds, float64(spent.Chosen)/seconds
 	g.loosened += spent.Elapsed
-	tight := g.tighten(certain, chosen, limit)
+	tight := g.tighten(certain-float64(spent.OldCertain)/seconds, chosen-float64(spent.OldChosen)/seconds, limit)
 	if tight != g.now {
 		if g.loosened < regret {
 			g.patience = min(2*g.patience, calmest)
@@ -102,6 +105,11 @@ func (g *Governor) Step(spent Spent) Sampling {
 	}
 	if g.loosened > 2*calmest {
 		g.patience = calm
+	}
+	if all, old := spent.Certain+spent.Chosen, spent.OldCertain+spent.OldChosen; 10*old > all {
+		// What the sampling in force lets through is not known yet.
+		g.quiet = 0
+		return g.now
 	}
 	loose := g.loosen(certain, chosen, limit)
 	if loose == g.now {

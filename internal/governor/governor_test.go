@@ -149,3 +149,45 @@ func TestBudgetComesBack(t *testing.T) {
 		t.Errorf("%+v in the end, want a budget of %d", got, maxBudget)
 	}
 }
+
+// TestSlowPackets has a flow whose packets wait before they are records, and for a while are many more.
+func TestSlowPackets(t *testing.T) {
+	t.Parallel()
+	const usual, flood = 600, 6000 // packets an epoch
+	for _, late := range []int{5, 30, 60, 100} {
+		g := New(Limits{MaxRecords: 2000, MaxCPU: 1})
+		now, changed := Everything, 0
+		var sent []uint64
+		var under []Sampling // which of them began
+		for epoch := range 1500 {
+			sent, under = append(sent, usual), append(under, now)
+			if epoch >= 300 && epoch < 500 {
+				sent[epoch] = flood
+			}
+			spent := Spent{Elapsed: Epoch}
+			if began := epoch - late; began >= 0 {
+				spent.Certain = sent[began]
+				if s := under[began]; s.N > 1 {
+					spent.Certain = min(sent[began], uint64(s.Budget))
+					spent.Chosen = (sent[began] - spent.Certain) / uint64(s.N)
+				}
+				if began < changed {
+					spent.OldCertain, spent.OldChosen = spent.Certain, spent.Chosen
+				}
+			}
+			next := g.Step(spent)
+			if next != now {
+				now, changed = next, epoch+1
+			}
+			if epoch >= late && now.Budget < 16 || epoch < 300 && now.N > 8 {
+				t.Fatalf("%d epochs late, epoch %d: %+v", late, epoch, now)
+			}
+			if settled := 500 + 2*late; epoch > settled && spent.Certain+spent.Chosen > 200 {
+				t.Fatalf("%d epochs late, epoch %d: %d records, at most 200 were wanted", late, epoch, spent.Certain+spent.Chosen)
+			}
+		}
+		if now.N < 4 || now.N > 8 { // it loosens only to what is well below the limit
+			t.Errorf("%d epochs late: %+v, want one in 4 or 8", late, now)
+		}
+	}
+}
