@@ -13,59 +13,10 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/governor"
-	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
 	"tracer/internal/record"
 )
-
-// TestSampled follows far fewer packets than there are, and still counts them all and measures their delay right. The
-// queue is made to be short at first and long then, so that there are quick packets and slow ones.
-func TestSampled(t *testing.T) {
-	t.Parallel()
-	const most = 500 // records a second
-	c := newLimitedCluster(t, load.Config{Rate: 1000, Size: 90}, governor.Limits{MaxRecords: most, MaxCPU: 1e3})
-	c.eventually(20*time.Second, "the governor follows fewer packets", func() (bool, string) {
-		s := c.agents[0].Steering()
-		return s.N > 1, fmt.Sprintf("%+v", s)
-	})
-	before := c.now(0)
-	begin := Monotonic()
-	time.Sleep(6 * time.Second)
-	injected, err := c.lab.Fault(lab.Fault{Tool: lab.TBF, Delay: 300 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(12 * time.Second)
-	window := c.now(0).Snapshot.Since(before.Snapshot)
-	end := Monotonic()
-	seen, err := c.lab.Oracle(begin, end)
-	if err != nil {
-		t.Fatal(err)
-	}
-	records := float64(window.Records) / (end - begin).Seconds()
-	t.Logf("%+v: %.0f records a second", c.agents[0].Steering(), records)
-	if records > 1.5*most {
-		t.Errorf("%.0f records a second, at most %d were wanted", records, most)
-	}
-	var out float64
-	for _, p := range window.Pairs {
-		if p.SrcWorkload != lab.Web || p.Direction != journey.Out {
-			continue
-		}
-		out += p.Packets
-		// The queue is full most of the time.
-		if got := p.Path.Quantile(0.99); math.Abs(got-injected.Delay) > 0.1*injected.Delay {
-			t.Errorf("99 %% of the packets took up to %v s on this node, where the queue holds them for %v s", got, injected.Delay)
-		}
-	}
-	// Those that were dropped or wait are no packets yet.
-	want := float64(seen.Request.Sent - seen.Request.Lost - seen.Request.Pending)
-	t.Logf("%.0f packets counted, %.0f arrived", out, want)
-	if math.Abs(out-want) > 0.08*want {
-		t.Errorf("%.0f packets counted, %.0f arrived", out, want)
-	}
-}
 
 // TestFloodOfFlows sends each packet as a flow of its own: no more is remembered than there is room for, and who sends
 // so much to whom is still counted right.

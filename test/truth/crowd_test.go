@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,7 +44,8 @@ func crowded(r *rig) {
 		crowdRate*crowdBytes*8, crowdRate*crowdBytes/50, crowdPackets*crowdBytes))
 	r.Cleanup(func() { r.tc(0, "qdisc del dev "+w.overlay+" root") })
 	before, countersBefore, dropsBefore := r.now(0), r.counters()[0], r.queueDrops(0)[w.overlay]
-	arrived := r.arrivals(w, crowdPort)
+	var oracle []time.Duration
+	arrived := r.arrivals(w, crowdPort, func(_ []byte, took time.Duration) { oracle = append(oracle, took) })
 	sent := make(chan error, 1)
 	go func() { sent <- crowd(w) }()
 
@@ -94,7 +96,8 @@ func crowded(r *rig) {
 			fmt.Sprintf("counted %d and %d drops; the queue let %d go, dropped %d and holds %d", delay.Count(), drops, root.Packets,
 				root.Drops, root.BacklogPackets)
 	})
-	oracle, worst := arrived(), 0.0
+	arrived()
+	worst := 0.0
 	if got, all := float64(len(oracle)), float64(root.Packets); got < 0.99*all {
 		r.Errorf("the receiver saw %.0f of %.0f packets, too few to compare with", got, all)
 	}
@@ -152,8 +155,9 @@ func crowd(w *way) error {
 	return nil
 }
 
-// arrivals takes a crowd's packets where they are sent to, until it is asked how long each was on its way.
-func (r *rig) arrivals(w *way, port uint16) (waits func() []time.Duration) {
+// arrivals takes packets that bear when they were sent, where they are sent to, and notes how long each was on its way.
+// It ends, and no more is noted, when ended returns.
+func (r *rig) arrivals(w *way, port uint16, note func(contents []byte, took time.Duration)) (ended func()) {
 	r.Helper()
 	var conn *net.UDPConn
 	err := w.to.Do(func() (err error) {
@@ -163,7 +167,6 @@ func (r *rig) arrivals(w *way, port uint16) (waits func() []time.Duration) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.Cleanup(func() { conn.Close() })
 	raw, err := conn.SyscallConn()
 	if err == nil {
 		var set error
@@ -180,23 +183,23 @@ func (r *rig) arrivals(w *way, port uint16) (waits func() []time.Duration) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	var all []time.Duration
-	ended := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(done)
 		for b := make([]byte, 2048); ; {
-			_, _, arrived, _, err := receiver.Read(b)
+			n, _, arrived, _, err := receiver.Read(b)
 			if err != nil {
 				return
 			}
-			all = append(all, arrived-time.Duration(binary.NativeEndian.Uint64(b)))
+			note(b[:n], arrived-time.Duration(binary.NativeEndian.Uint64(b)))
 		}
 	}()
-	return func() []time.Duration {
+	ended = sync.OnceFunc(func() {
 		conn.Close()
-		<-ended
-		return all
-	}
+		<-done
+	})
+	r.Cleanup(ended)
+	return ended
 }
 
 // root is a device's root qdisc.

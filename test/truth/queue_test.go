@@ -16,6 +16,7 @@ import (
 // TestTruth plays all scenarios on one lab, one after the other.
 func TestTruth(t *testing.T) {
 	r := newRig(t)
+	r.follow(everything)
 	r.run("healthy", healthy)
 	for _, s := range queues {
 		// A tbf is how a kernel without netem is made slow.

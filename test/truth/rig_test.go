@@ -48,6 +48,10 @@ type node struct {
 // firstPort is the port of the first way's server; the others' follow.
 const firstPort = 7001
 
+// everything has every packet followed.
+var everything = governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}
+
+// newRig makes the lab. Nobody traces it until follow.
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{T: t, kernel: release()}
@@ -79,20 +83,25 @@ func newRig(t *testing.T) *rig {
 	}
 	r.addWays()
 	r.settle()
-	for i := range r.nodes {
-		r.nodes[i] = r.trace(r.lab.Node(i+1), filepath.Join(dir, "agent"))
-	}
 	return r
 }
 
+// follow has agents trace both nodes until the test ends.
+func (r *rig) follow(limits governor.Limits) {
+	r.Helper()
+	dir := filepath.Join(r.TempDir(), "agent")
+	for i := range r.nodes {
+		r.nodes[i] = r.trace(r.lab.Node(i+1), dir, limits)
+	}
+}
+
 // trace starts an agent on a node.
-func (r *rig) trace(n lab.Node, dir string) *node {
+func (r *rig) trace(n lab.Node, dir string, limits governor.Limits) *node {
 	r.Helper()
 	traced := &node{Node: n}
 	err := n.Do(func() (err error) {
 		traced.agent, err = agent.Start(agent.Options{
-			Loader: loader.Options{Dir: dir}, Namer: nobody{},
-			Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}, // every packet is looked for
+			Loader: loader.Options{Dir: dir}, Namer: nobody{}, Limits: limits,
 		})
 		return err
 	})
@@ -210,10 +219,10 @@ func (r *rig) ip(ns lab.Namespace, args string) {
 	r.command("ip -n " + string(ns) + " " + args)
 }
 
-// inNode runs a command in a node's namespace.
-func (r *rig) inNode(i int, command string) {
+// inNode runs a command in a node's namespace, and returns what it says.
+func (r *rig) inNode(i int, command string) string {
 	r.Helper()
-	r.command("ip netns exec " + string(r.lab.Node(i+1).Netns) + " " + command)
+	return r.command("ip netns exec " + string(r.lab.Node(i+1).Netns) + " " + command)
 }
 
 // replace puts values in place of their names.
@@ -238,12 +247,14 @@ func (r *rig) quiet() {
 	})
 }
 
-func (r *rig) command(command string) {
+func (r *rig) command(command string) string {
 	r.Helper()
 	words := strings.Fields(command)
-	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
+	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
+	if err != nil {
 		r.Fatalf("%s: %v: %s", command, err, out)
 	}
+	return string(out)
 }
 
 // interval is how often something is looked at. That takes an emulated machine a while, in which it does nothing else.

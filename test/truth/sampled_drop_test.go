@@ -1,0 +1,131 @@
+package truth
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+)
+
+// shedPort is where the packets that are dropped are sent to. Nobody takes their records.
+const shedPort = samplePort + 1
+
+// sampledDrops drops packets when each is followed and when one in 64 or fewer are: each drop is counted both times, as
+// many as the kernel counts itself, and at the same stage and device for the same reason.
+func sampledDrops(r *rig) {
+	var each, few []string
+	r.run("each followed", func(r *rig) {
+		r.follow(everything)
+		each = r.dropTwice()
+	})
+	r.run("few followed", func(r *rig) {
+		const least = 64
+		r.follow(atMost(50))
+		r.flood(r.ways[0])
+		r.sampling(least)
+		few = r.dropTwice()
+		if s := r.nodes[0].agent.Steering(); s.N < least {
+			r.Errorf("the sampling is %+v in the midst of it", s)
+		}
+	})
+	if got, want := fmt.Sprint(few), fmt.Sprint(each); got != want {
+		r.Errorf("drops are counted as\n%s\nand when each packet is followed as\n%s", got, want)
+	}
+}
+
+// flood sends packets the other way until the test ends, of which none is dropped: so many that few are followed.
+func (r *rig) flood(w *way) {
+	r.Helper()
+	back := *w
+	back.from, back.to = w.to, w.from
+	back.server = netip.AddrPortFrom(w.from.Address, 0)
+	r.discard(&back)
+	ctx, stop := context.WithCancel(r.Context())
+	ended := make(chan error, 1)
+	f := r.flows(&back, 1, 24)[0]
+	go func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			if err := f.send(); err != nil {
+				ended <- err
+				return
+			}
+			if n%10 == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		ended <- nil
+	}()
+	r.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			r.Error(err)
+		}
+	})
+}
+
+// dropTwice has a full queue drop packets and then a rule of netfilter's, and returns as what they were counted.
+func (r *rig) dropTwice() []string {
+	r.Helper()
+	overlay := r.ways[0].overlay
+	r.tc(0, "qdisc add dev "+overlay+" root tbf rate 1mbit burst 2000 limit 3000")
+	queue := r.drop("a full queue", true, func() uint64 { return r.root(r.now(0).Devices, overlay).Drops })
+	r.tc(0, "qdisc del dev "+overlay+" root")
+
+	r.inNode(0, "nft add table inet truth")
+	r.Cleanup(func() { r.inNode(0, "nft delete table inet truth") })
+	r.inNode(0, "nft add chain inet truth forward { type filter hook forward priority 0 ; }")
+	r.inNode(0, fmt.Sprintf("nft add rule inet truth forward udp dport %d counter drop", shedPort))
+	rule := r.drop("a rule", false, func() (n uint64) {
+		_, text, _ := strings.Cut(r.inNode(0, "nft list chain inet truth forward"), "counter packets ")
+		if _, err := fmt.Sscan(text, &n); err != nil {
+			r.Fatal(err)
+		}
+		return n
+	})
+	return []string{queue, rule}
+}
+
+// drop sends packets that are dropped, in a queue or elsewhere, and waits until as many are counted as by the kernel. It
+// returns as what.
+func (r *rig) drop(by string, queued bool, kernel func() uint64) (as string) {
+	r.Helper()
+	const packets = 5000
+	drops := func() map[aggregate.DropKey]uint64 {
+		found := map[aggregate.DropKey]uint64{}
+		for _, d := range r.now(0).Snapshot.Drops {
+			if d.Loss && (d.Stage == journey.Queue) == queued {
+				found[d.DropKey] = d.Packets
+			}
+		}
+		return found
+	}
+	r.quiet()
+	before := drops()
+	w := r.ways[0]
+	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(w.server.Addr(), shedPort), size: 200, n: packets}); err != nil {
+		r.Fatal(err)
+	}
+	r.eventually(20*time.Second, "the drops by "+by, func() (bool, string) {
+		want, counted := kernel(), uint64(0)
+		as = ""
+		for key, n := range drops() {
+			if n -= before[key]; n > 0 {
+				counted += n
+				as += fmt.Sprintf("%+v", key) // there is to be one
+			}
+		}
+		// Kernel and scenario, the sampling, drops by the kernel and by the tracer, and as what.
+		text := fmt.Sprintf("sampled\t%s\tdrops by %s\t%+v\t%d\t%d\t%s\n", r.kernel, by, r.nodes[0].agent.Steering().Sampling,
+			want, counted, as)
+		if done := want > packets/2 && counted == want; !done {
+			return false, text
+		}
+		fmt.Print(text)
+		return true, ""
+	})
+	return as
+}
