@@ -65,7 +65,7 @@ func connections(s *aggregate.Snapshot) aggregate.TCP {
 // TestRemoteDelay slows the other node down, and compares what TCP's round trips say here with the application's clock.
 func TestRemoteDelay(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, lab.DefaultLoad())
+	c := newCluster(t, load.Config{Rate: 20, Size: 90, TCP: 100 * time.Millisecond})
 	c.healthy(0, 3*time.Second)
 	injected, err := c.lab.Fault(lab.Fault{Node: "node2", Delay: 300 * time.Millisecond})
 	if err != nil {
@@ -113,7 +113,7 @@ func TestRemoteDelay(t *testing.T) {
 // TestRemoteLoss loses packets between the nodes.
 func TestRemoteLoss(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, load.Config{Rate: 20, Size: 90, TCP: 5 * time.Millisecond})
+	c := newCluster(t, load.Config{Rate: 10, Size: 90, TCP: 20 * time.Millisecond})
 	c.healthy(0, 3*time.Second)
 	wire := lab.Namespace(strings.TrimSuffix(string(c.lab.Node(1).Netns), "node1") + "wire")
 	rules := "add table bridge t; add chain bridge t f { type filter hook forward priority 0; }; add rule bridge t f numgen random mod 10 == 0 drop"
@@ -166,7 +166,7 @@ func dial(t *testing.T, from, to lab.Pod, port int) (net.Conn, error) {
 // TestReceivers has applications that are slow, and the network is not.
 func TestReceivers(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, load.Config{Rate: 20, Size: 90, TCP: 100 * time.Millisecond})
+	c := newCluster(t, load.Config{Rate: 5, Size: 90})
 	web, _ := c.lab.Pod(lab.Web)
 	api, _ := c.lab.Pod(lab.API)
 	const bulk, thinks, slow, nobody = 7001, 7002, 7003, 7004

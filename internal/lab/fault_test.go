@@ -231,7 +231,9 @@ func TestFaultNetem(t *testing.T) {
 
 func TestClassifyByEitherTool(t *testing.T) {
 	t.Parallel()
-	l := up(t, testOptions(t))
+	o := testOptions(t)
+	o.Load = load.Config{Rate: 1, Size: 90}
+	l := up(t, o)
 	node := l.Node(1)
 	rules := func() string {
 		t.Helper()

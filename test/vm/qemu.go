@@ -34,7 +34,7 @@ func (m machine) command(ctx context.Context) *exec.Cmd {
 		"-append", strings.Join([]string{
 			"console=ttyS0", "panic=-1", "oops=panic", "mitigations=off", "nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1",
 			"tsc=reliable", "no_timer_check", "random.trust_cpu=on", "init_on_alloc=0", "hardened_usercopy=off",
-			"kfence.sample_interval=0",
+			"kfence.sample_interval=0", "cryptomgr.notests=1",
 		}, " "),
 	}
 	if m.console == "" {
