@@ -97,7 +97,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 			slog.Warn("a hook is missing", "hook", h.Hook, "device", h.Device, "err", h.Error)
 		}
 	}
-	debug.FreeOSMemory() // types were parsed and programs loaded, once
+	debug.FreeOSMemory() // types were parsed and programs loaded: seldom does one come later
 	slog.Info("tracing", "node", n.name, "kernel", status.Kernel, "hooks", len(status.Hooks), "version", version)
 	group.Go(func() error { return n.Run(ctx) })
 	if n.cluster != nil {

@@ -2,6 +2,8 @@ package loader
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"tracer/internal/bpfobj"
 )
@@ -91,9 +93,11 @@ type ProgramStats struct {
 
 // Programs reads the kernel's statistics of each program that is attached somewhere.
 func (l *Loader) Programs() ([]ProgramStats, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var stats []ProgramStats
 	for _, name := range l.attachedPrograms() {
-		s, err := l.programs[name].Stats()
+		s, err := l.objects.hooks[name].Stats()
 		if err != nil {
 			return nil, fmt.Errorf("read statistics of program %s: %w", name, err)
 		}
@@ -101,4 +105,13 @@ func (l *Loader) Programs() ([]ProgramStats, error) {
 			RecursionMisses: s.RecursionMisses})
 	}
 	return stats, nil
+}
+
+// attachedPrograms are those that are attached somewhere. The caller has l.mu.
+func (l *Loader) attachedPrograms() []string {
+	names := map[string]bool{}
+	for h := range l.attached {
+		names[h.Program] = true
+	}
+	return slices.Sorted(maps.Keys(names))
 }

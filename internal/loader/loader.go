@@ -41,15 +41,15 @@ type Loader struct {
 	files    Files
 	space    *namespace
 	lock     *Lock
-	objects  bpfobj.TracerObjects
-	programs map[string]*ebpf.Program
+	objects  objects
 	symbols  *kernelSymbols
 	reader   *ringbuf.Reader
 
 	undecoded, tornScans atomic.Uint64
 	settings             sync.Mutex // guards a change of the programs' configuration
 
-	mu        sync.Mutex // guards what follows
+	loading   sync.Mutex // held while hooks change; taken before mu
+	mu        sync.Mutex // guards what follows, and the hooks' programs
 	closed    bool
 	attached  map[Hook]io.Closer
 	failed    map[Hook]error
@@ -61,9 +61,9 @@ type Loader struct {
 	pods      map[[16]byte]uint32
 }
 
-// New locks the calling thread's network namespace, sweeps what a tracer before us left there, loads the programs
-// and attaches those that belong to no device. An error wraps ErrLocked where a tracer runs, ErrUnsupported where
-// the kernel cannot, os.ErrPermission where the caller may not.
+// New locks the calling thread's network namespace, sweeps what a tracer before us left there, and loads the programs that
+// belong to no device. An error wraps ErrLocked where a tracer runs, ErrUnsupported where the kernel cannot,
+// os.ErrPermission where the caller may not.
 func New(opts Options) (_ *Loader, err error) {
 	if opts.Dir == "" {
 		opts.Dir = RunDir
@@ -74,10 +74,7 @@ func New(opts Options) (_ *Loader, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.Close())
-			if isPermission(err) {
-				err = fmt.Errorf("%w; run it as root, in Kubernetes in a privileged container", err)
-			}
+			err = advise(errors.Join(err, l.Close()))
 		}
 	}()
 	if l.features, err = ProbeFeatures(); err != nil {
@@ -95,52 +92,27 @@ func New(opts Options) (_ *Loader, err error) {
 	if _, err = Sweep(l.files); err != nil {
 		return nil, fmt.Errorf("sweep what an earlier tracer left behind: %w", err)
 	}
-	if err = l.load(opts); err != nil {
-		return nil, err
-	}
 	// Devices come with SetDevices; a kernel that lacks what everything needs is refused here.
 	plan, err := PlanHooks(l.features, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	if err = l.apply(plan); err != nil {
+	if err = l.load(opts, plan.Hooks); err != nil {
 		return nil, err
 	}
-	return l, errors.Join(slices.Collect(maps.Values(l.failed))...)
+	return l, nil
 }
 
-func (l *Loader) load(opts Options) error {
+func (l *Loader) load(opts Options, hooks []Hook) error {
 	// Before 5.11 maps count as locked memory.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return fmt.Errorf("raise the limit of locked memory: %w", err)
 	}
-	spec, err := bpfobj.LoadTracer()
-	if err != nil {
-		return fmt.Errorf("read the programs: %w", err)
-	}
-	for _, t := range tracepoints {
-		if !l.features.Tracepoints[t.tracepoint] {
-			// It would not load; what stands in its place is never attached.
-			spec.Programs[t.program] = &ebpf.ProgramSpec{Name: t.program, Type: ebpf.SocketFilter, License: "GPL",
-				Instructions: returnZero}
-		}
-	}
-	if opts.edit != nil {
-		opts.edit(spec)
-	}
-	if err := spec.LoadAndAssign(&l.objects, nil); err != nil {
-		return fmt.Errorf("load the programs: %w", err)
-	}
-	l.programs = map[string]*ebpf.Program{
-		bpfobj.TracerProgIngressL2: l.objects.IngressL2, bpfobj.TracerProgIngressL3: l.objects.IngressL3,
-		bpfobj.TracerProgThroughL2: l.objects.ThroughL2, bpfobj.TracerProgThroughL3: l.objects.ThroughL3,
-		bpfobj.TracerProgWireL2: l.objects.WireL2, bpfobj.TracerProgWireL3: l.objects.WireL3,
-		bpfobj.TracerProgPodL2: l.objects.PodL2, bpfobj.TracerProgPodL3: l.objects.PodL3,
-		bpfobj.TracerProgDequeue: l.objects.Dequeue, bpfobj.TracerProgStartXmit: l.objects.StartXmit,
-		bpfobj.TracerProgFreeSkb: l.objects.FreeSkb, bpfobj.TracerProgConsume: l.objects.Consume,
-		bpfobj.TracerProgTcpReceived: l.objects.TcpReceived, bpfobj.TracerProgTcpResent: l.objects.TcpResent,
+	if err := l.objects.load(opts.edit, hooks); err != nil {
+		return err
 	}
 	l.symbols = newKernelSymbols()
+	var err error
 	if l.reader, err = ringbuf.NewReader(l.objects.Records); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
@@ -160,14 +132,46 @@ func (l *Loader) Features() Features { return l.features }
 func (l *Loader) Files() Files { return l.files }
 
 // SetDevices makes the attachments those that PlanHooks wants for these devices, and tells the programs the tunnels'
-// ports, the qdiscs that split, and the namespace's own addresses. Devices come and go while this runs: a hook that fails is reported by
-// Hooks and tried again the next time.
+// ports, the qdiscs that split, and the namespace's own addresses. Devices come and go while this runs: a hook that fails
+// is reported by Hooks and tried again the next time. Nothing is attached before the first call: what drops see would have
+// no place. There it is an error if a hook fails that is no device's.
 func (l *Loader) SetDevices(devices []record.Device, addresses []netip.Addr) error {
+	l.loading.Lock()
+	defer l.loading.Unlock()
+	plan, err := l.plan(devices, addresses)
+	if err != nil {
+		return err
+	}
+	// That takes a while, in which others ask for what is there.
+	loaded, refused := l.objects.more(l.objects.missing(plan.Hooks))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.Copy(l.objects.hooks, loaded)
+	first := len(l.attached) == 0
+	errs := []error{l.apply(plan, refused)}
+	for h, err := range l.failed {
+		if first && h.Ifindex == 0 {
+			errs = append(errs, err)
+		}
+	}
+	return advise(errors.Join(errs...))
+}
+
+// advise says what to do about an error.
+func advise(err error) error {
+	if isPermission(err) {
+		return fmt.Errorf("%w; run it as root, in Kubernetes in a privileged container", err)
+	}
+	return err
+}
+
+// plan is PlanHooks' for these devices, which the programs are told of.
+func (l *Loader) plan(devices []record.Device, addresses []netip.Addr) (Plan, error) {
 	now := Monotonic()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return errors.New("the loader is closed")
+		return Plan{}, errors.New("the loader is closed")
 	}
 	first := len(l.seen) == 0
 	present := make(map[int]bool, len(devices))
@@ -184,12 +188,9 @@ func (l *Loader) SetDevices(devices []record.Device, addresses []netip.Addr) err
 	maps.DeleteFunc(l.seen, func(ifindex int, _ time.Duration) bool { return !present[ifindex] })
 	plan, err := PlanHooks(l.features, devices, func(ifindex int) time.Duration { return now - l.seen[ifindex] })
 	if err != nil {
-		return err
+		return Plan{}, err
 	}
-	if err := l.configure(devices, addresses); err != nil {
-		return err
-	}
-	return l.apply(plan)
+	return plan, l.configure(devices, addresses)
 }
 
 // configure tells the programs what they cannot see for themselves.
@@ -247,18 +248,6 @@ func (l *Loader) Sample(n, budget uint32) error {
 	})
 }
 
-// tunnelPorts are those of the devices of a kind, as the programs compare them.
-func tunnelPorts(devices []record.Device, kind string) (ports [bpfobj.TracerTableTUNNEL_PORTS_MAX]uint16) {
-	found := ports[:0]
-	for _, d := range devices {
-		port := hostOrder(d.TunnelPort)
-		if d.Kind == kind && port != 0 && !slices.Contains(found, port) && len(found) < len(ports) {
-			found = append(found, port)
-		}
-	}
-	return ports
-}
-
 // setKeys makes the keys of a map in the kernel, which holds has, those of want, as far as there is room.
 func setKeys[K comparable](m *ebpf.Map, has, want map[K]bool) error {
 	for key := range has {
@@ -284,8 +273,9 @@ func setKeys[K comparable](m *ebpf.Map, has, want map[K]bool) error {
 	return nil
 }
 
-// apply attaches what the plan has and we have not, and detaches what we have and it has not.
-func (l *Loader) apply(plan Plan) error {
+// apply attaches what the plan has and we have not, but for programs that were refused, and detaches what we have and it
+// has not.
+func (l *Loader) apply(plan Plan, refused map[string]error) error {
 	return l.space.do(func() error {
 		l.omitted = plan.Omitted
 		clear(l.failed)
@@ -304,6 +294,10 @@ func (l *Loader) apply(plan Plan) error {
 			if l.attached[h] != nil {
 				continue
 			}
+			if err := refused[h.Program]; err != nil {
+				l.failed[h] = err
+				continue
+			}
 			closer, err := l.attach(h)
 			if err != nil {
 				l.failed[h] = err
@@ -316,7 +310,7 @@ func (l *Loader) apply(plan Plan) error {
 }
 
 func (l *Loader) attach(h Hook) (io.Closer, error) {
-	program := l.programs[h.Program]
+	program := l.objects.hooks[h.Program]
 	if h.Ifindex == 0 {
 		return attachTracepoint(h, program)
 	}
@@ -356,16 +350,6 @@ func (l *Loader) Hooks() ([]HookStatus, []Omission) {
 	return hooks, slices.Clone(l.omitted)
 }
 
-func (l *Loader) attachedPrograms() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	names := map[string]bool{}
-	for h := range l.attached {
-		names[h.Program] = true
-	}
-	return slices.Sorted(maps.Keys(names))
-}
-
 // Open reads the journeys that have not ended yet. now is the time of the read, as for all times in records.
 func (l *Loader) Open() (open []record.Record, now time.Duration, err error) {
 	now = Monotonic()
@@ -378,6 +362,8 @@ func (l *Loader) Open() (open []record.Record, now time.Duration, err error) {
 // qdiscs that we made, now that no filter of ours is on them; then programs and maps; the lock last, so that the
 // next tracer meets a clean namespace.
 func (l *Loader) Close() error {
+	l.loading.Lock()
+	defer l.loading.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -389,7 +375,7 @@ func (l *Loader) Close() error {
 		errs = append(errs, closer.Close())
 	}
 	clear(l.attached)
-	if l.programs != nil {
+	if l.objects.rest != nil {
 		errs = append(errs, l.space.do(func() error {
 			_, err := Sweep(l.files)
 			return err
@@ -398,9 +384,7 @@ func (l *Loader) Close() error {
 	if l.reader != nil {
 		errs = append(errs, l.reader.Close())
 	}
-	if l.programs != nil {
-		errs = append(errs, l.objects.Close())
-	}
+	errs = append(errs, l.objects.Close())
 	if l.space != nil {
 		errs = append(errs, l.space.Close())
 	}

@@ -169,7 +169,7 @@ func (k *kernel) open() []record.Record {
 
 func (k *kernel) counters() Counters {
 	k.Helper()
-	c, err := (&Loader{objects: bpfobj.TracerObjects{TracerMaps: k.objects.TracerMaps}}).Counters()
+	c, err := (&Loader{objects: objects{TracerMaps: k.objects.TracerMaps}}).Counters()
 	if err != nil {
 		k.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package loader
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"tracer/internal/bpfobj"
@@ -148,4 +149,16 @@ func programs(d record.Device) (in, out string) {
 		}
 	}
 	return in, out
+}
+
+// tunnelPorts are those of the devices of a kind, as the programs compare them.
+func tunnelPorts(devices []record.Device, kind string) (ports [bpfobj.TracerTableTUNNEL_PORTS_MAX]uint16) {
+	found := ports[:0]
+	for _, d := range devices {
+		port := hostOrder(d.TunnelPort)
+		if d.Kind == kind && port != 0 && !slices.Contains(found, port) && len(found) < len(ports) {
+			found = append(found, port)
+		}
+	}
+	return ports
 }

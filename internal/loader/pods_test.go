@@ -75,6 +75,9 @@ func TestPods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := l.SetDevices(nil, nil); err != nil {
+		t.Fatal(err)
+	}
 	records := make(chan record.Record, 1000)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

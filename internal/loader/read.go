@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"tracer/internal/record"
@@ -19,8 +18,6 @@ const (
 	// batchSize is how many records are handed over at once.
 	batchSize = 256
 )
-
-var returnZero = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
 
 // Run reads records and hands them over in batches until ctx ends or the loader is closed. A batch is valid only
 // during the call; it is empty when there was nothing to read for a while, so that a caller can tell a quiet

@@ -1,0 +1,57 @@
+package loader
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/record"
+)
+
+// TestRefusedProgram has a kernel that refuses one program: the other hooks are there, that one says why it is not, and
+// comes once it is accepted.
+func TestRefusedProgram(t *testing.T) {
+	t.Parallel()
+	inNamespace(t)
+	broken := true
+	l, err := New(Options{Dir: t.TempDir(), edit: func(spec *ebpf.CollectionSpec) {
+		standIns(spec)
+		if broken {
+			spec.Programs[bpfobj.TracerProgWireL2].Instructions = asm.Instructions{asm.Return()} // of nothing
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if l.objects.hooks[bpfobj.TracerProgIngressL2] != nil {
+		t.Error("a program was loaded that no hook needs yet")
+	}
+	devices := []record.Device{addVeth(t, "cali1", record.RolePod), addVeth(t, "eth0", record.RoleUplink)}
+	missing := func() (names []string) {
+		if err := l.SetDevices(devices, nil); err != nil {
+			t.Fatal(err)
+		}
+		for h, err := range l.failed {
+			names = append(names, h.Device+" "+h.Name)
+			if _, ok := errors.AsType[*ebpf.VerifierError](err); !ok {
+				t.Errorf("%s of %s: %v, want the verifier's word", h.Name, h.Device, err)
+			}
+		}
+		if _, err := l.Programs(); err != nil {
+			t.Error(err)
+		}
+		return names
+	}
+	if got, want := missing(), []string{"eth0 egress"}; !slices.Equal(got, want) {
+		t.Errorf("%q are missing, want %q", got, want)
+	}
+	broken = false
+	if got := missing(); len(got) != 0 {
+		t.Errorf("%q are missing", got)
+	}
+}
