@@ -167,6 +167,7 @@ func (r *rig) arrivals(w *way, port uint16, note func(contents []byte, took time
 	if err != nil {
 		r.Fatal(err)
 	}
+	r.Cleanup(func() { conn.Close() })
 	raw, err := conn.SyscallConn()
 	if err == nil {
 		var set error

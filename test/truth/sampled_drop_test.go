@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ const shedPort = samplePort + 1
 // sampledDrops drops packets when each is followed and when one in 64 or fewer are: each drop is counted both times, as
 // many as the kernel counts itself, and at the same stage and device for the same reason.
 func sampledDrops(r *rig) {
-	var each, few []string
+	var each, few []aggregate.DropKey
 	r.run("each followed", func(r *rig) {
 		r.follow(everything)
 		each = r.dropTwice()
@@ -32,8 +33,8 @@ func sampledDrops(r *rig) {
 			r.Errorf("the sampling is %+v in the midst of it", s)
 		}
 	})
-	if got, want := fmt.Sprint(few), fmt.Sprint(each); got != want {
-		r.Errorf("drops are counted as\n%s\nand when each packet is followed as\n%s", got, want)
+	if each != nil && few != nil && !slices.Equal(few, each) {
+		r.Errorf("drops are counted as\n%+v\nand when each packet is followed as\n%+v", few, each)
 	}
 }
 
@@ -68,11 +69,14 @@ func (r *rig) flood(w *way) {
 }
 
 // dropTwice has a full queue drop packets and then a rule of netfilter's, and returns as what they were counted.
-func (r *rig) dropTwice() []string {
+func (r *rig) dropTwice() []aggregate.DropKey {
 	r.Helper()
 	overlay := r.ways[0].overlay
-	r.tc(0, "qdisc add dev "+overlay+" root tbf rate 1mbit burst 2000 limit 3000")
+	r.tc(0, "qdisc replace dev "+overlay+" root tbf rate 1mbit burst 2000 limit 3000")
 	queue := r.drop("a full queue", true, func() uint64 { return r.root(r.now(0).Devices, overlay).Drops })
+	if queue.Device != overlay {
+		r.Errorf("drops by the queue of %s are counted at %s", overlay, queue.Device)
+	}
 	r.tc(0, "qdisc del dev "+overlay+" root")
 
 	r.inNode(0, "nft add table inet truth")
@@ -86,12 +90,12 @@ func (r *rig) dropTwice() []string {
 		}
 		return n
 	})
-	return []string{queue, rule}
+	return []aggregate.DropKey{queue, rule}
 }
 
-// drop sends packets that are dropped, in a queue or elsewhere, and waits until as many are counted as by the kernel. It
-// returns as what.
-func (r *rig) drop(by string, queued bool, kernel func() uint64) (as string) {
+// drop sends packets that are dropped, in a queue or elsewhere, and waits until as many are counted as by the kernel, all
+// as the same, which it returns.
+func (r *rig) drop(by string, queued bool, kernel func() uint64) (as aggregate.DropKey) {
 	r.Helper()
 	const packets = 5000
 	drops := func() map[aggregate.DropKey]uint64 {
@@ -109,23 +113,18 @@ func (r *rig) drop(by string, queued bool, kernel func() uint64) (as string) {
 	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(w.server.Addr(), shedPort), size: 200, n: packets}); err != nil {
 		r.Fatal(err)
 	}
+	var want uint64
 	r.eventually(20*time.Second, "the drops by "+by, func() (bool, string) {
-		want, counted := kernel(), uint64(0)
-		as = ""
+		want = kernel()
+		counted, kinds := uint64(0), 0
 		for key, n := range drops() {
 			if n -= before[key]; n > 0 {
-				counted += n
-				as += fmt.Sprintf("%+v", key) // there is to be one
+				counted, kinds, as = counted+n, kinds+1, key
 			}
 		}
-		// Kernel and scenario, the sampling, drops by the kernel and by the tracer, and as what.
-		text := fmt.Sprintf("sampled\t%s\tdrops by %s\t%+v\t%d\t%d\t%s\n", r.kernel, by, r.nodes[0].agent.Steering().Sampling,
-			want, counted, as)
-		if done := want > packets/2 && counted == want; !done {
-			return false, text
-		}
-		fmt.Print(text)
-		return true, ""
+		return want > packets/2 && counted == want && kinds == 1,
+			fmt.Sprintf("%d by the kernel, %d by the tracer as %d kinds, one of them %+v", want, counted, kinds, as)
 	})
+	r.tell("drops by "+by, r.nodes[0].agent.Steering().Sampling, "%d by the kernel's count and by the tracer's", want)
 	return as
 }

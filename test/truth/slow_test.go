@@ -161,14 +161,15 @@ func halfSlow(r *rig) {
 	}
 	all := float64(len(oracle))
 	want, got := slow/all, float64(delay.Above(long.Seconds()))/float64(delay.Count())
-	deviation := math.Sqrt((1-want)*(1-want)*variance.slow+want*want*variance.quick) / all
+	quickSum, slowSum := variance.sums()
+	deviation := math.Sqrt((1-want)*(1-want)*slowSum+want*want*quickSum) / all
 	if 3*deviation > 0.03*want || math.Abs(got-want) > 4*deviation {
 		r.Errorf("%.2f %% of the packets are slow, by the receiver's clock %.2f %%; the standard error is %.2f %%", 100*got, 100*want, 100*deviation)
 	}
 	// The median is none: it is where the quick ones end and the slow ones begin.
 	worst := r.sameQuantiles(&delay, oracle, 0.25, 0.75, 0.9, 0.99)
-	fmt.Printf("sampled\t%s\t%s\t%v\t%.0f\t%+v\t%d\t%.2f %% slow, in truth %.2f ± %.2f\t%s\n", r.kernel, "half of them slow", window,
-		all, used, variance.followed, 100*got, 100*want, 100*deviation, worst)
+	r.tell("half of them slow", used, "%.0f packets in %v, %.2f ± %.2f %% slow, in truth %.2f %%; %s", all, window, 100*got, 100*deviation,
+		100*want, worst)
 }
 
 // bursts has five flows send 240 packets each at once, five times a second at most, into a queue that lets one go after
@@ -205,14 +206,14 @@ func bursts(r *rig) {
 		return nil
 	})
 	all := float64(len(p.waits[0]))
-	deviation := math.Sqrt(variance.quick) / all
-	// Where a kernel leaves out tracepoints, see docs/design.md, some of 1000 journeys have no end.
+	sum, _ := variance.sums()
+	deviation := math.Sqrt(sum) / all
+	// Where a kernel leaves out tracepoints, see docs/design.md, a few journeys in a thousand have no end.
 	if got := float64(delay.Count()); deviation > 0.01 || math.Abs(got/all-1) > 4*deviation+0.01 {
 		r.Errorf("%.0f packets are counted, of %.0f: a standard error is %.2f %%", got, all, 100*deviation)
 	}
 	worst := r.sameQuantiles(&delay, p.waits[0], 0.25, 0.5, 0.9, 0.99)
-	fmt.Printf("sampled\t%s\t%s\t%v\t%.0f\t%+v\t%d\t%.2f\t%+.2f\t%s\n", r.kernel, "bursts", window, all, used, variance.followed,
-		100*deviation, 100*(float64(delay.Count())/all-1), worst)
+	r.tell("bursts", used, "%.0f packets in %v, %+.2f ± %.2f %%; %s", all, window, 100*(float64(delay.Count())/all-1), 100*deviation, worst)
 }
 
 // frameBytes is how long a packet is to the queue of a way's overlay.
@@ -229,10 +230,10 @@ func (r *rig) sameQuantiles(delay *hist.Histogram, oracle []time.Duration, quant
 	r.Helper()
 	for _, q := range quantiles {
 		got, want := delay.Quantile(q), quantile(oracle, q).Seconds()
-		text += fmt.Sprintf("p%.0f %.1f ms %+.1f %%  ", 100*q, 1000*want, 100*(got/want-1))
+		text += fmt.Sprintf("p%.0f %.1f ms %+.1f %%, ", 100*q, 1000*want, 100*(got/want-1))
 		if math.Abs(got-want) > r.tolerance(time.Duration(want*float64(time.Second))).Seconds() {
 			r.Errorf("%v of the packets took up to %.4f s, by the receiver's clock up to %.4f s", q, got, want)
 		}
 	}
-	return strings.TrimSpace(text)
+	return strings.TrimSuffix(text, ", ")
 }
