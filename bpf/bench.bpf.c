@@ -20,7 +20,8 @@
 #include "kernel.h"
 #include "record.h"
 
-volatile struct config settings;
+/* Apart from the other variables, which are large: user space maps it for good. */
+volatile struct config settings SEC(".data.settings");
 
 #include "compat.bpf.h"
 #include "parse.bpf.h"
@@ -34,6 +35,7 @@ volatile struct config settings;
 
 /* Types that only the benchmark needs by name: BTF keeps what a variable refers to. */
 const enum hook *kept_hook __attribute__((unused));
+const enum table *kept_table __attribute__((unused));
 const enum flag *kept_flag __attribute__((unused));
 const enum counter *kept_counter __attribute__((unused));
 
@@ -54,25 +56,24 @@ struct scene planted;
  * The packet's bucket with the scene in way 0, whatever the repeat before did to it. In full only the first time:
  * each repeat changes back no more than the hooks changed.
  */
-static __always_inline struct bucket *restore(struct __sk_buff *ctx, enum hook last)
+static __always_inline void restore(struct __sk_buff *ctx, enum hook last)
 {
 	__u64 key = key_of(ctx);
-	struct bucket *b = bucket_of(key);
+	struct bucket b;
 
-	if (!b)
-		return NULL;
+	if (!bucket_of(key, &b))
+		return;
 	if (planted.key != key) {
 		planted.key = key;
-		b->tag[1] = b->tag[2] = b->tag[3] = 0;
-		b->mark[0] = planted.mark;
-		b->journey[0] = planted.journey;
-		b->journey[0].time_ns[0] = bpf_ktime_get_ns();
+		b.tag[1] = b.tag[2] = b.tag[3] = 0;
+		b.mark[0] = planted.mark;
+		b.journey[0] = planted.journey;
+		b.journey[0].time_ns[0] = bpf_ktime_get_ns();
 	}
-	b->tag[bpf_get_smp_processor_id() & (WAYS - 1)] = 0; /* where a first hook begins to look for room */
-	b->tag[0] = last == HOOK_NONE ? 0 : key;
-	b->mark[0].hook = last;
-	b->journey[0].hops = 1;
-	return b;
+	b.tag[bpf_get_smp_processor_id() & (WAYS - 1)] = 0; /* where a first hook begins to look for room */
+	b.tag[0] = last == HOOK_NONE ? 0 : key;
+	b.mark[0].hook = last;
+	b.journey[0].hops = 1;
 }
 
 SEC("tc")

@@ -28,11 +28,11 @@ static __always_inline void hand_over(struct bucket *b, __u32 way, __u64 key)
 	if (!o)
 		return;
 	if (o->key) {
-		struct bucket *before = bucket_of(o->key);
-		__u32 old = before ? find(before, o->key) : WAYS;
+		struct bucket before;
+		__u32 old = bucket_of(o->key, &before) ? find(&before, o->key) : WAYS;
 		/* Unless its address was used again since. */
-		if (old < WAYS && before->journey[old].fingerprint == o->fingerprint)
-			vanish(before, old);
+		if (old < WAYS && before.journey[old].fingerprint == o->fingerprint)
+			vanish(&before, old);
 	}
 	o->fingerprint = b->journey[way].fingerprint;
 	o->key = key;

@@ -63,15 +63,15 @@ static __always_inline void dropped_unplaced(struct sk_buff *skb, struct packet 
 static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 reason)
 {
 	__u64 key = key_of(skb);
-	struct bucket *b = bucket_of(key);
+	struct bucket b;
 	struct packet p;
 
-	if (!b)
+	if (!bucket_of(key, &b))
 		return;
-	__u32 way = find(b, key);
+	__u32 way = find(&b, key);
 	if (quiet(reason)) {
 		if (way < WAYS)
-			vanish(b, way);
+			vanish(&b, way);
 		return;
 	}
 	if (!is_ip(skb) || parse_skb(skb, &p) != PARSED)
@@ -79,24 +79,23 @@ static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 r
 	if (asks_for_connection(skb, &p))
 		p.flags |= FLAG_SYN;
 	if (way < WAYS)
-		way = find_packet(b, key, &p);
+		way = find_packet(&b, key, &p);
+	if (way >= WAYS)
+		way = waiting_segment(&p, &b);
 	if (way >= WAYS) {
-		b = waiting_segment(&p, &way);
-		if (!b) {
-			dropped_unplaced(skb, &p, location, reason);
-			return;
-		}
+		dropped_unplaced(skb, &p, location, reason);
+		return;
 	}
-	struct journey *j = &b->journey[way];
-	struct mark m = b->mark[way];
+	struct journey *j = &b.journey[way];
+	struct mark m = b.mark[way];
 	__u64 now = bpf_ktime_get_ns();
 	/* Drops are never sampled: the mark tells where, the packet itself the rest. */
 	if (m.flags & FLAG_LIGHT)
 		lone_drop(j, skb, &p, m.hook, m.ifindex, now);
-	pass(b, way, HOOK_FREE, m.ifindex, now, m.flags | (p.flags & FLAG_SYN));
+	pass(&b, way, HOOK_FREE, m.ifindex, now, m.flags | (p.flags & FLAG_SYN));
 	count(COUNT_DROPPED);
 	send(j, RECORD_DROP, reason, location, now);
-	clear(b, way);
+	clear(&b, way);
 }
 
 #endif

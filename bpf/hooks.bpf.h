@@ -145,21 +145,21 @@ static __always_inline int ingress(struct __sk_buff *ctx, bool ethernet)
 	if (!parsed_ip(ctx, ethernet, &p))
 		return NEXT;
 	__u64 key = key_of(ctx);
-	struct bucket *b = bucket_of(key);
-	if (!b)
+	struct bucket b;
+	if (!bucket_of(key, &b))
 		return NEXT;
-	__u32 way = find_packet(b, key, &p);
+	__u32 way = find_packet(&b, key, &p);
 	__u64 now = 0;
-	if (way >= WAYS || !continues(b, way, ctx->ifindex, HOOK_INGRESS, &now)) {
-		begin(ctx, b, key, way, &p, HOOK_INGRESS, 0);
+	if (way >= WAYS || !continues(&b, way, ctx->ifindex, HOOK_INGRESS, &now)) {
+		begin(ctx, &b, key, way, &p, HOOK_INGRESS, 0);
 		return NEXT;
 	}
-	go_on(ctx, b, key, way, &p, HOOK_INGRESS, 0, now);
+	go_on(ctx, &b, key, way, &p, HOOK_INGRESS, 0, now);
 	/* Out of a tunnel and to this node itself: no further hook will see it. A light mark is in nobody's way. */
-	if (b->mark[way].flags & FLAG_LIGHT || !bpf_map_lookup_elem(&local_addresses, p.flow.destination))
+	if (b.mark[way].flags & FLAG_LIGHT || !bpf_map_lookup_elem(&local_addresses, p.flow.destination))
 		return NEXT;
-	finish(b, way);
-	clear(b, way);
+	finish(&b, way);
+	clear(&b, way);
 	return NEXT;
 }
 
@@ -175,26 +175,26 @@ static __always_inline bool passes_by(const struct __sk_buff *ctx, struct mark m
 static __always_inline int egress(struct __sk_buff *ctx, bool ethernet, __u8 flags)
 {
 	__u64 key = key_of(ctx);
-	struct bucket *b = bucket_of(key);
+	struct bucket b;
 	struct packet p;
 
-	if (!b)
+	if (!bucket_of(key, &b))
 		return NEXT;
-	__u32 way = find(b, key);
-	if (way < WAYS && passes_by(ctx, b->mark[way])) {
-		move_mark(ctx, b, way, HOOK_EGRESS, flags | FLAG_LIGHT | (b->mark[way].flags & FLAG_ENCAP));
+	__u32 way = find(&b, key);
+	if (way < WAYS && passes_by(ctx, b.mark[way])) {
+		move_mark(ctx, &b, way, HOOK_EGRESS, flags | FLAG_LIGHT | (b.mark[way].flags & FLAG_ENCAP));
 		return NEXT;
 	}
 	if (!parsed_ip(ctx, ethernet, &p))
 		return NEXT;
-	way = find_packet(b, key, &p);
+	way = find_packet(&b, key, &p);
 	__u64 now = 0;
 	if (way >= WAYS)
-		way = take_over(b, key, &p);
-	if (way < WAYS && continues(b, way, ctx->ifindex, HOOK_EGRESS, &now))
-		go_on(ctx, b, key, way, &p, HOOK_EGRESS, flags, now);
+		way = take_over(&b, key, &p);
+	if (way < WAYS && continues(&b, way, ctx->ifindex, HOOK_EGRESS, &now))
+		go_on(ctx, &b, key, way, &p, HOOK_EGRESS, flags, now);
 	else if (!ctx->ingress_ifindex && !(p.flags & FLAG_ENCAP))
-		begin(ctx, b, key, way, &p, HOOK_EGRESS, flags);
+		begin(ctx, &b, key, way, &p, HOOK_EGRESS, flags);
 	else
 		tally(COUNT_ORPHAN); /* forwarded, or the outside of a tunnel of ours: its begin was not seen */
 	return NEXT;
@@ -242,29 +242,29 @@ static __always_inline __u32 find_waiting(struct bucket *b, __u64 key, struct sk
 static __always_inline void dequeued(struct sk_buff *skb, __u32 ifindex)
 {
 	__u64 key = key_of(skb);
-	struct bucket *b = bucket_of(key);
+	struct bucket b;
 
-	if (!b)
+	if (!bucket_of(key, &b))
 		return;
-	__u32 way = find_waiting(b, key, skb, ifindex);
+	__u32 way = find_waiting(&b, key, skb, ifindex);
 	if (way >= WAYS) {
 		if (splits(ifindex) && is_ip(skb))
 			came_out(key, skb, ifindex);
 		return;
 	}
-	struct mark m = b->mark[way];
+	struct mark m = b.mark[way];
 	if (m.flags & FLAG_LIGHT) {
-		b->mark[way].hook = HOOK_DEQUEUE;
+		b.mark[way].hook = HOOK_DEQUEUE;
 		return;
 	}
 	if (m.hook == HOOK_DEQUEUE) {
 		/* The driver had sent it back: the last time counts. */
-		struct journey *j = &b->journey[way];
+		struct journey *j = &b.journey[way];
 		j->time_ns[last_index(j->hops)] = bpf_ktime_get_ns();
 		count(COUNT_REQUEUED);
 		return;
 	}
-	pass(b, way, HOOK_DEQUEUE, m.ifindex, bpf_ktime_get_ns(), m.flags);
+	pass(&b, way, HOOK_DEQUEUE, m.ifindex, bpf_ktime_get_ns(), m.flags);
 }
 
 static __always_inline void transmitted(struct sk_buff *skb, struct net_device *dev)
@@ -272,69 +272,69 @@ static __always_inline void transmitted(struct sk_buff *skb, struct net_device *
 	if (!traced(dev))
 		return;
 	__u64 key = key_of(skb);
-	struct bucket *b = bucket_of(key);
+	struct bucket b;
 
-	if (!b)
+	if (!bucket_of(key, &b))
 		return;
-	__u32 way = find_waiting(b, key, skb, dev->ifindex);
+	__u32 way = find_waiting(&b, key, skb, dev->ifindex);
 	if (way >= WAYS)
 		return;
-	struct mark m = b->mark[way];
+	struct mark m = b.mark[way];
 	if (m.flags & FLAG_LIGHT)
-		b->mark[way].hook = HOOK_XMIT;
+		b.mark[way].hook = HOOK_XMIT;
 	else
-		pass(b, way, HOOK_XMIT, m.ifindex, bpf_ktime_get_ns(), m.flags);
+		pass(&b, way, HOOK_XMIT, m.ifindex, bpf_ktime_get_ns(), m.flags);
 	if (!(m.flags & FLAG_LAST))
 		return;
 	if (!(m.flags & FLAG_LIGHT))
-		finish(b, way);
+		finish(&b, way);
 	if (m.flags & FLAG_POD)
-		b->mark[way].flags |= FLAG_DELIVERED;
+		b.mark[way].flags |= FLAG_DELIVERED;
 	else
-		clear(b, way);
+		clear(&b, way);
 }
 
 static __always_inline void consumed(struct sk_buff *skb)
 {
 	__u64 key = key_of(skb);
-	struct bucket *b = bucket_of(key);
+	struct bucket b;
 	struct packet p;
 	struct gso gso;
 
-	if (!b)
+	if (!bucket_of(key, &b))
 		return;
-	__u32 way = find(b, key);
+	__u32 way = find(&b, key);
 	if (way >= WAYS)
 		return;
-	struct mark m = b->mark[way];
+	struct mark m = b.mark[way];
 	if (m.flags & (FLAG_LIGHT | FLAG_DELIVERED)) {
-		clear(b, way);
+		clear(&b, way);
 		return;
 	}
 	if (!queued(m.hook)) {
-		hand_over(b, way, key);
+		hand_over(&b, way, key);
 		return;
 	}
 	/* By its contents: the split of a tunnel's packet has moved the network header to the inner one's. */
-	if (parse_skb(skb, &p) != PARSED || !same_packet(b, way, &p)) {
-		give_up(b, way);
+	if (parse_skb(skb, &p) != PARSED || !same_packet(&b, way, &p)) {
+		give_up(&b, way);
 		return;
 	}
 	gso_of(skb, &gso);
 	if (!gso.size) {
-		vanish(b, way);
+		vanish(&b, way);
 		return;
 	}
-	struct journey *j = &b->journey[way];
+	struct journey *j = &b.journey[way];
 	__u64 now = bpf_ktime_get_ns();
 	if (m.hook == HOOK_EGRESS && splits(m.ifindex)) {
 		leave_segments(j, m, &p, &gso, now);
 		j->split_at = j->hops;
 	}
-	pass(b, way, HOOK_FREE, m.ifindex, now, m.flags);
+	pass(&b, way, HOOK_FREE, m.ifindex, now, m.flags);
 	count(COUNT_SPLIT);
 	send(j, RECORD_SPLIT, 0, 0, now);
-	clear(b, way);
+	clear(&b, way);
 }
 
 #endif

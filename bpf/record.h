@@ -16,7 +16,7 @@ enum hops {
 	HOPS_MAX = 8,
 };
 
-/* The in-flight table: 65,536 slots in 16 MiB. */
+/* The in-flight table: 65,536 slots, 1 MiB of marks and 14 MiB of journeys. */
 enum table {
 	WAYS = 4, /* slots of a bucket */
 	BUCKETS = 16384,
@@ -87,7 +87,7 @@ struct journey {
 	__u8 pad[3];
 };
 
-/* What the hot path needs of a slot, kept with the tags in the bucket's first cache line. */
+/* What each hook needs of a slot. */
 struct mark {
 	__u32 ifindex; /* of the last hook */
 	__u8 hook; /* last hook */
@@ -95,12 +95,17 @@ struct mark {
 	__u16 fingerprint; /* low bits of the journey's; a difference between the two is a torn slot */
 };
 
-/* The tag is the sk_buff's address; 0 is an empty way. It is cleared first and written last. */
-struct bucket {
+/*
+ * A bucket but for its journeys, in one cache line: a packet that is not followed touches no other. The tag is the
+ * sk_buff's address; 0 is an empty way. It is cleared first and written last.
+ */
+struct marks {
 	__u64 tag[WAYS];
 	struct mark mark[WAYS];
+};
+
+struct journeys {
 	struct journey journey[WAYS];
-	__u64 pad[WAYS * 2];
 };
 
 struct record {
@@ -204,7 +209,8 @@ struct counters {
 _Static_assert(sizeof(struct flow) == 40, "flow");
 _Static_assert(sizeof(struct journey) == 224, "journey");
 _Static_assert(sizeof(struct mark) == 8, "mark");
-_Static_assert(sizeof(struct bucket) == 1024, "bucket");
+_Static_assert(sizeof(struct marks) == 64, "marks");
+_Static_assert(sizeof(struct journeys) == 896, "journeys");
 _Static_assert(sizeof(struct record) == 248, "record");
 _Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
 _Static_assert(sizeof(struct listener_question) == 24, "listener_question");

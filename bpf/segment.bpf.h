@@ -60,23 +60,23 @@ static __always_inline __u64 last_segment(const struct packet *p, const struct g
 
 static __always_inline void leave_segment(const struct journey *j, struct mark m, __u64 fingerprint, __u64 now)
 {
-	struct bucket *b = bucket_of(fingerprint);
-	__u32 way = b ? claim(b, fingerprint, now) : WAYS;
+	struct bucket b;
+	__u32 way = bucket_of(fingerprint, &b) ? claim(&b, fingerprint, now) : WAYS;
 
 	if (way >= WAYS) {
 		count(COUNT_COLLISION);
 		return;
 	}
-	b->tag[way] = 0;
+	b.tag[way] = 0;
 	barrier();
-	__builtin_memcpy(&b->journey[way], j, sizeof(*j));
-	b->journey[way].fingerprint = fingerprint;
-	b->journey[way].split_at = j->hops;
-	b->journey[way].segments = 1;
+	__builtin_memcpy(&b.journey[way], j, sizeof(*j));
+	b.journey[way].fingerprint = fingerprint;
+	b.journey[way].split_at = j->hops;
+	b.journey[way].segments = 1;
 	m.fingerprint = fingerprint;
-	b->mark[way] = m;
+	b.mark[way] = m;
 	barrier();
-	b->tag[way] = fingerprint;
+	b.tag[way] = fingerprint;
 }
 
 /* A packet was split when its qdisc took it in. The segments cannot be dequeued yet: the qdisc's lock is held. */
@@ -90,20 +90,13 @@ static __always_inline void leave_segments(const struct journey *j, struct mark 
 		leave_segment(j, m, last, now);
 }
 
-/* Where the journey of a segment waits that has no slot of its own yet; NULL if it is not a first or last one. */
-static __always_inline struct bucket *waiting_segment(const struct packet *p, __u32 *way)
+/* Where the journey of a segment waits that has no slot of its own yet; WAYS if it is not a first or last one. */
+static __always_inline __u32 waiting_segment(const struct packet *p, struct bucket *b)
 {
-	struct bucket *b;
-
-	if (!settings.splitting)
-		return NULL;
-	b = bucket_of(p->fingerprint);
-	if (!b)
-		return NULL;
-	*way = find(b, p->fingerprint);
-	if (*way >= WAYS || b->journey[*way].fingerprint != p->fingerprint)
-		return NULL;
-	return b;
+	if (!settings.splitting || !bucket_of(p->fingerprint, b))
+		return WAYS;
+	__u32 way = find(b, p->fingerprint);
+	return way < WAYS && b->journey[way].fingerprint == p->fingerprint ? way : WAYS;
 }
 
 /*
@@ -116,28 +109,28 @@ static __always_inline struct bucket *waiting_segment(const struct packet *p, __
 __noinline int adopt(__u64 key, __u64 start, __u64 end, __u32 beyond, __u32 ifindex)
 {
 	struct source from = { .start = start, .end = end, .length = end - start + beyond };
-	struct bucket *b = bucket_of(key);
+	struct bucket b;
 	struct packet p;
 
-	if (!b || parse_headers(&from, IP, 0, &p) != PARSED)
+	if (!bucket_of(key, &b) || parse_headers(&from, IP, 0, &p) != PARSED)
 		return 0;
-	__u32 way = find(b, key);
-	if (way < WAYS && same_packet(b, way, &p))
+	__u32 way = find(&b, key);
+	if (way < WAYS && same_packet(&b, way, &p))
 		return 0; /* followed, and queued on another device's account */
-	way = move(p.fingerprint, b, key, p.fingerprint);
+	way = move(p.fingerprint, &b, key, p.fingerprint);
 	if (way < WAYS) {
-		struct journey *j = &b->journey[way];
+		struct journey *j = &b.journey[way];
 		j->outer = p.outer;
 		j->ip_bytes = p.ip_bytes;
-		pass(b, way, HOOK_DEQUEUE, ifindex, bpf_ktime_get_ns(), b->mark[way].flags);
+		pass(&b, way, HOOK_DEQUEUE, ifindex, bpf_ktime_get_ns(), b.mark[way].flags);
 		return 0;
 	}
-	way = claim(b, key, 0);
+	way = claim(&b, key, 0);
 	if (way < WAYS) {
 		struct mark m = { .ifindex = ifindex, .hook = HOOK_DEQUEUE, .flags = FLAG_LIGHT };
 		m.fingerprint = p.fingerprint;
-		b->mark[way] = m;
-		b->tag[way] = key;
+		b.mark[way] = m;
+		b.tag[way] = key;
 	}
 	return 0;
 }

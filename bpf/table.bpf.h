@@ -13,13 +13,23 @@
 
 #define SECOND 1000000000ull
 
+/* A variable, at an address that programs know without looking it up; aligned for user space, which maps it by pages. */
+struct marks inflight[BUCKETS] __attribute__((aligned(4096)));
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, BUCKETS);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct bucket);
-} inflight SEC(".maps");
+	__type(value, struct journeys);
+} followed SEC(".maps");
+
+/* Where a bucket's slots are. */
+struct bucket {
+	__u64 *tag;
+	struct mark *mark;
+	struct journey *journey;
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -100,13 +110,23 @@ static __always_inline __u64 key_of(const void *skb)
 	return key;
 }
 
-static __always_inline struct bucket *bucket_of(__u64 key)
+/* False never: the verifier wants to see that a look-up has been asked whether it found something. */
+static __always_inline bool bucket_of(__u64 key, struct bucket *b)
 {
 	/* sk_buffs are at least 64 bytes apart; the multiplier is 2^64 over the golden ratio (Knuth, 6.4). */
-	__u32 i = (key >> 6) * 0x9e3779b97f4a7c15ull >> 50;
+	__u64 i = (key >> 6) * 0x9e3779b97f4a7c15ull >> 50;
+	__u32 index = i;
+	struct journeys *j = bpf_map_lookup_elem(&followed, &index);
 
 	_Static_assert(BUCKETS == 1 << 14, "the shift above");
-	return bpf_map_lookup_elem(&inflight, &i);
+	if (!j)
+		return false;
+	/* clang may take it back from the stack, of which the verifier knows nothing any more: hence a mask. */
+	asm volatile("" : "+r"(i));
+	struct marks *m = &inflight[i & (BUCKETS - 1)];
+	asm volatile("" : "+r"(m)); /* and this one work out the address each time that it is used */
+	*b = (struct bucket){ .tag = m->tag, .mark = m->mark, .journey = j->journey };
+	return true;
 }
 
 /*
@@ -281,23 +301,25 @@ static __always_inline __u32 find_packet(struct bucket *b, __u64 key, const stru
  */
 static __always_inline __u32 move(__u64 from_key, struct bucket *b, __u64 key, __u64 fingerprint)
 {
-	struct bucket *from = bucket_of(from_key);
-	__u32 old = from ? find(from, from_key) : WAYS;
+	struct bucket from;
 
-	if (old >= WAYS || from->journey[old & (WAYS - 1)].fingerprint != fingerprint)
+	if (!bucket_of(from_key, &from))
+		return WAYS;
+	__u32 old = find(&from, from_key);
+	if (old >= WAYS || from.journey[old & (WAYS - 1)].fingerprint != fingerprint)
 		return WAYS;
 	__u32 way = claim(b, key, 0);
 	if (way < WAYS) {
 		b->tag[way] = 0;
 		barrier();
-		__builtin_memcpy(&b->journey[way], &from->journey[old & (WAYS - 1)], sizeof(struct journey));
-		b->mark[way] = from->mark[old & (WAYS - 1)];
+		__builtin_memcpy(&b->journey[way], &from.journey[old & (WAYS - 1)], sizeof(struct journey));
+		b->mark[way] = from.mark[old & (WAYS - 1)];
 		barrier();
 		b->tag[way] = key;
 	} else {
-		owe(from->journey[old & (WAYS - 1)].weight);
+		owe(from.journey[old & (WAYS - 1)].weight);
 	}
-	clear(from, old & (WAYS - 1));
+	clear(&from, old & (WAYS - 1));
 	return way;
 }
 

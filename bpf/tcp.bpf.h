@@ -134,18 +134,18 @@ static __always_inline bool within_budget(__u64 now)
 static __always_inline __u64 delivered_at(struct sk_buff *skb, __u32 *ifindex)
 {
 	__u64 key = key_of(skb);
-	struct bucket *b = bucket_of(key);
+	struct bucket b;
 	struct packet p;
 
-	if (!b)
+	if (!bucket_of(key, &b))
 		return 0;
-	__u32 way = find(b, key);
+	__u32 way = find(&b, key);
 	if (way >= WAYS)
 		return 0;
-	struct mark m = b->mark[way];
+	struct mark m = b.mark[way];
 	if ((m.flags & (FLAG_DELIVERED | FLAG_LIGHT)) != FLAG_DELIVERED)
 		return 0;
-	struct journey *j = &b->journey[way];
+	struct journey *j = &b.journey[way];
 	if (parse_skb(skb, &p) != PARSED || p.fingerprint != j->fingerprint)
 		return 0;
 	*ifindex = m.ifindex;

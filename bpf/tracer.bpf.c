@@ -19,7 +19,8 @@
 #include "kernel.h"
 #include "record.h"
 
-volatile struct config settings;
+/* Apart from the other variables, which are large: user space maps it for good. */
+volatile struct config settings SEC(".data.settings");
 
 #include "compat.bpf.h"
 #include "parse.bpf.h"

@@ -13,14 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type TracerBucket struct {
-	_       structs.HostLayout
-	Tag     [4]uint64
-	Mark    [4]TracerMark
-	Journey [4]TracerJourney
-	Pad     [8]uint64
-}
-
 type TracerConfig struct {
 	_            structs.HostLayout
 	QuietReasons [4]uint64
@@ -131,6 +123,11 @@ type TracerJourney struct {
 	Pad         [3]uint8
 }
 
+type TracerJourneys struct {
+	_       structs.HostLayout
+	Journey [4]TracerJourney
+}
+
 type TracerListenerQuestion struct {
 	_       structs.HostLayout
 	Address [16]uint8
@@ -145,6 +142,12 @@ type TracerMark struct {
 	Hook        uint8
 	Flags       uint8
 	Fingerprint uint16
+}
+
+type TracerMarks struct {
+	_    structs.HostLayout
+	Tag  [4]uint64
+	Mark [4]TracerMark
 }
 
 type TracerRecord struct {
@@ -216,8 +219,8 @@ const (
 	TracerMapConnections          = "connections"
 	TracerMapCounts               = "counts"
 	TracerMapFlowBudgets          = "flow_budgets"
+	TracerMapFollowed             = "followed"
 	TracerMapHandovers            = "handovers"
-	TracerMapInflight             = "inflight"
 	TracerMapLocalAddresses       = "local_addresses"
 	TracerMapLocalPods            = "local_pods"
 	TracerMapRecords              = "records"
@@ -238,6 +241,7 @@ const (
 	TracerProgThroughL3           = "through_l3"
 	TracerProgWireL2              = "wire_l2"
 	TracerProgWireL3              = "wire_l3"
+	TracerVarInflight             = "inflight"
 	TracerVarKeptCounter          = "kept_counter"
 	TracerVarKeptFlag             = "kept_flag"
 	TracerVarKeptHook             = "kept_hook"
@@ -316,8 +320,8 @@ type TracerMapSpecs struct {
 	Connections    *ebpf.MapSpec `ebpf:"connections"`
 	Counts         *ebpf.MapSpec `ebpf:"counts"`
 	FlowBudgets    *ebpf.MapSpec `ebpf:"flow_budgets"`
+	Followed       *ebpf.MapSpec `ebpf:"followed"`
 	Handovers      *ebpf.MapSpec `ebpf:"handovers"`
-	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
 	LocalPods      *ebpf.MapSpec `ebpf:"local_pods"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
@@ -329,6 +333,7 @@ type TracerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerVariableSpecs struct {
+	Inflight             *ebpf.VariableSpec `ebpf:"inflight"`
 	KeptCounter          *ebpf.VariableSpec `ebpf:"kept_counter"`
 	KeptFlag             *ebpf.VariableSpec `ebpf:"kept_flag"`
 	KeptHook             *ebpf.VariableSpec `ebpf:"kept_hook"`
@@ -364,8 +369,8 @@ type TracerMaps struct {
 	Connections    *ebpf.Map `ebpf:"connections"`
 	Counts         *ebpf.Map `ebpf:"counts"`
 	FlowBudgets    *ebpf.Map `ebpf:"flow_budgets"`
+	Followed       *ebpf.Map `ebpf:"followed"`
 	Handovers      *ebpf.Map `ebpf:"handovers"`
-	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
 	LocalPods      *ebpf.Map `ebpf:"local_pods"`
 	Records        *ebpf.Map `ebpf:"records"`
@@ -378,8 +383,8 @@ func (m *TracerMaps) Close() error {
 		m.Connections,
 		m.Counts,
 		m.FlowBudgets,
+		m.Followed,
 		m.Handovers,
-		m.Inflight,
 		m.LocalAddresses,
 		m.LocalPods,
 		m.Records,
@@ -392,6 +397,7 @@ func (m *TracerMaps) Close() error {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerVariables struct {
+	Inflight             *ebpf.Variable `ebpf:"inflight"`
 	KeptCounter          *ebpf.Variable `ebpf:"kept_counter"`
 	KeptFlag             *ebpf.Variable `ebpf:"kept_flag"`
 	KeptHook             *ebpf.Variable `ebpf:"kept_hook"`

@@ -245,10 +245,10 @@ func TestFingerprint(t *testing.T) {
 // fingerprints are those of all slots in use.
 func (k *kernel) fingerprints() (found []uint64) {
 	k.Helper()
-	for i := range k.table {
-		for way, tag := range k.table[i].Tag {
+	for i := range k.marks {
+		for way, tag := range k.marks[i].Tag {
 			if tag != 0 {
-				found = append(found, k.table[i].Journey[way].Fingerprint)
+				found = append(found, k.journeys[i].Journey[way].Fingerprint)
 			}
 		}
 	}

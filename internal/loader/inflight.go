@@ -1,7 +1,9 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -16,40 +18,70 @@ import (
 // scanChunk is how many buckets are mapped at a time: all pages mapped count as resident.
 const scanChunk = 1024
 
-// scanInflight reads the open journeys from the in-flight table: packets that are inside this node now. Slots that
-// change while they are read are counted as torn and left out; what is too old to be alive is left out too.
-func scanInflight(table *ebpf.Map, now time.Duration) (open []record.Record, torn int, err error) {
-	const size = unsafe.Sizeof(bpfobj.TracerBucket{})
-	for from := uintptr(0); from < uintptr(bpfobj.TracerTableBUCKETS); from += scanChunk {
-		memory, err := unix.Mmap(table.FD(), int64(from*size), int(scanChunk*size), unix.PROT_READ, unix.MAP_SHARED)
-		if err != nil {
-			return nil, 0, fmt.Errorf("map the in-flight table: %w", err)
-		}
-		buckets := unsafe.Slice((*bpfobj.TracerBucket)(unsafe.Pointer(unsafe.SliceData(memory))), scanChunk)
-		for i := range buckets {
-			var t int
-			open, t = scanBucket(open, &buckets[i], now)
-			torn += t
-		}
-		if err := unix.Munmap(memory); err != nil {
-			return nil, 0, fmt.Errorf("unmap the in-flight table: %w", err)
-		}
+// table is where the in-flight table is in the kernel.
+type table struct {
+	variables *ebpf.Map // one value, and in it
+	marksAt   uint32    // where the buckets' marks begin
+	journeys  *ebpf.Map
+}
+
+// scan reads the open journeys: packets that are inside this node now. Slots that change while they are read are counted
+// as torn and left out; what is too old to be alive is left out too.
+func (t table) scan(now time.Duration) (open []record.Record, torn int, err error) {
+	for from := uint32(0); from < uint32(bpfobj.TracerTableBUCKETS) && err == nil; from += scanChunk {
+		err = view(t.variables, t.marksAt, from, scanChunk, func(marks []bpfobj.TracerMarks) error {
+			if !slices.ContainsFunc(marks, anyOpen) {
+				return nil
+			}
+			return view(t.journeys, 0, from, scanChunk, func(journeys []bpfobj.TracerJourneys) error {
+				for i := range marks {
+					var t int
+					open, t = scanBucket(open, &marks[i], &journeys[i], now)
+					torn += t
+				}
+				return nil
+			})
+		})
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("map the in-flight table: %w", err)
 	}
 	return open, torn, nil
 }
 
+// view lets f see n values of an array, from one of them on, which begins somewhere in a map's memory.
+func view[T any](m *ebpf.Map, at, from, n uint32, f func([]T) error) error {
+	size := uint32(unsafe.Sizeof(*new(T)))
+	memory, err := unix.Mmap(m.FD(), int64(at+from*size), int(n*size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(memory))), n)), unix.Munmap(memory))
+}
+
+// isOpen tells the marks of packets that are followed and inside this node.
+func isOpen(m bpfobj.TracerMark) bool {
+	return m.Flags&uint8(bpfobj.TracerFlagFLAG_LIGHT|bpfobj.TracerFlagFLAG_DELIVERED) == 0
+}
+
+func anyOpen(b bpfobj.TracerMarks) bool {
+	for way, tag := range b.Tag {
+		if tag != 0 && isOpen(b.Mark[way]) {
+			return true
+		}
+	}
+	return false
+}
+
 // scanBucket adds the open journeys of a bucket, and counts those that changed while they were read.
-func scanBucket(open []record.Record, b *bpfobj.TracerBucket, now time.Duration) (_ []record.Record, torn int) {
+func scanBucket(open []record.Record, b *bpfobj.TracerMarks, journeys *bpfobj.TracerJourneys, now time.Duration) (_ []record.Record, torn int) {
 	for way := range b.Tag {
 		tag := atomic.LoadUint64(&b.Tag[way])
-		if tag == 0 {
-			continue
-		}
 		mark := b.Mark[way]
-		if mark.Flags&uint8(bpfobj.TracerFlagFLAG_LIGHT|bpfobj.TracerFlagFLAG_DELIVERED) != 0 {
+		if tag == 0 || !isOpen(mark) {
 			continue
 		}
-		j := b.Journey[way]
+		j := journeys.Journey[way]
 		if atomic.LoadUint64(&b.Tag[way]) != tag || b.Mark[way] != mark || uint16(j.Fingerprint) != mark.Fingerprint {
 			torn++
 			continue

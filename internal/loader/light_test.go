@@ -105,17 +105,17 @@ func (k *kernel) inAndOut(in []byte, at *ebpf.Program, out []byte, camein uint32
 }
 
 // only is the one slot that is in use.
-func (k *kernel) only() (found *bpfobj.TracerBucket, in int) {
+func (k *kernel) only() (found *bpfobj.TracerMarks, in int) {
 	k.Helper()
-	for i := range k.table {
-		for way, tag := range k.table[i].Tag {
+	for i := range k.marks {
+		for way, tag := range k.marks[i].Tag {
 			if tag == 0 {
 				continue
 			}
 			if found != nil {
 				k.Fatal("more than one slot is in use")
 			}
-			found, in = &k.table[i], way
+			found, in = &k.marks[i], way
 		}
 	}
 	if found == nil {

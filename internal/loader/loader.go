@@ -353,7 +353,7 @@ func (l *Loader) Hooks() ([]HookStatus, []Omission) {
 // Open reads the journeys that have not ended yet. now is the time of the read, as for all times in records.
 func (l *Loader) Open() (open []record.Record, now time.Duration, err error) {
 	now = Monotonic()
-	open, torn, err := scanInflight(l.objects.Inflight, now)
+	open, torn, err := l.objects.table.scan(now)
 	l.tornScans.Add(uint64(torn))
 	return open, now, err
 }

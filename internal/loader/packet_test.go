@@ -41,15 +41,18 @@ type kernel struct {
 type loaded struct {
 	objects struct {
 		bpfobj.TracerMaps
-		bpfobj.TracerVariables
-		IngressL2 *ebpf.Program `ebpf:"ingress_l2"`
-		IngressL3 *ebpf.Program `ebpf:"ingress_l3"`
-		WireL2    *ebpf.Program `ebpf:"wire_l2"`
-		WireL3    *ebpf.Program `ebpf:"wire_l3"`
-		PodL2     *ebpf.Program `ebpf:"pod_l2"`
+		Settings  *ebpf.Variable `ebpf:"settings"`
+		Bss       *ebpf.Map      `ebpf:".bss"`
+		IngressL2 *ebpf.Program  `ebpf:"ingress_l2"`
+		IngressL3 *ebpf.Program  `ebpf:"ingress_l3"`
+		WireL2    *ebpf.Program  `ebpf:"wire_l2"`
+		WireL3    *ebpf.Program  `ebpf:"wire_l3"`
+		PodL2     *ebpf.Program  `ebpf:"pod_l2"`
 	}
-	table []bpfobj.TracerBucket // the in-flight table itself
-	epoch uint32                // of sampling, the last one
+	table    table
+	marks    []bpfobj.TracerMarks // the in-flight table itself
+	journeys []bpfobj.TracerJourneys
+	epoch    uint32 // of sampling, the last one
 }
 
 // Tests share the programs, one test at a time: to verify them takes an emulated machine seconds.
@@ -63,17 +66,28 @@ func load() (*loaded, error) {
 		return nil, err
 	}
 	var o loaded
-	if err := bpfobj.LoadTracerObjects(&o.objects, nil); err != nil {
-		return nil, err
-	}
-	const buckets = uintptr(bpfobj.TracerTableBUCKETS)
-	memory, err := unix.Mmap(o.objects.Inflight.FD(), 0, int(buckets*unsafe.Sizeof(bpfobj.TracerBucket{})),
-		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	spec, err := bpfobj.LoadTracer()
 	if err != nil {
 		return nil, err
 	}
-	o.table = unsafe.Slice((*bpfobj.TracerBucket)(unsafe.Pointer(unsafe.SliceData(memory))), buckets)
-	return &o, nil
+	if err := spec.LoadAndAssign(&o.objects, nil); err != nil {
+		return nil, err
+	}
+	o.table = table{o.objects.Bss, spec.Variables[bpfobj.TracerVarInflight].Offset, o.objects.Followed}
+	var marksErr, journeysErr error
+	o.marks, marksErr = mapBuckets[bpfobj.TracerMarks](o.table.variables, o.table.marksAt)
+	o.journeys, journeysErr = mapBuckets[bpfobj.TracerJourneys](o.table.journeys, 0)
+	return &o, errors.Join(marksErr, journeysErr)
+}
+
+// mapBuckets maps what all buckets have for as long as the process lives.
+func mapBuckets[T any](m *ebpf.Map, at uint32) ([]T, error) {
+	const n = int(bpfobj.TracerTableBUCKETS)
+	memory, err := unix.Mmap(m.FD(), int64(at), n*int(unsafe.Sizeof(*new(T))), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(memory))), n), nil
 }
 
 // newKernel gives the test the programs, with an empty table, until it ends.
@@ -119,9 +133,9 @@ func (k *kernel) each(name string, f func(k *kernel)) {
 // reset empties table and counters.
 func (k *kernel) reset() {
 	k.Helper()
-	for i := range k.table {
-		if b := &k.table[i]; b.Tag != [len(b.Tag)]uint64{} {
-			*b = bpfobj.TracerBucket{}
+	for i := range k.marks {
+		if b := &k.marks[i]; b.Tag != [len(b.Tag)]uint64{} {
+			*b, k.journeys[i] = bpfobj.TracerMarks{}, bpfobj.TracerJourneys{}
 		}
 	}
 	var cpus []bpfobj.TracerCounters
@@ -160,7 +174,7 @@ func (k *kernel) takesIngress() bool {
 // open are the journeys in the table.
 func (k *kernel) open() []record.Record {
 	k.Helper()
-	open, torn, err := scanInflight(k.objects.Inflight, Monotonic())
+	open, torn, err := k.table.scan(Monotonic())
 	if err != nil || torn != 0 {
 		k.Fatalf("scan: %d torn, %v", torn, err)
 	}
@@ -169,7 +183,7 @@ func (k *kernel) open() []record.Record {
 
 func (k *kernel) counters() Counters {
 	k.Helper()
-	c, err := (&Loader{objects: objects{TracerMaps: k.objects.TracerMaps}}).Counters()
+	c, err := (&Loader{objects: objects{named: named{TracerMaps: k.objects.TracerMaps}}}).Counters()
 	if err != nil {
 		k.Fatal(err)
 	}

@@ -14,14 +14,19 @@ import (
 // objects are the programs in the kernel and their maps. A hook's program is loaded when the first hook needs it: the
 // kernel takes a tenth of a second to verify one, and a node seldom has devices of more than two or three kinds.
 type objects struct {
-	bpfobj.TracerMaps
-	bpfobj.TracerVariables
-	Listener *ebpf.Program `ebpf:"listener"`
-
+	named
+	table  table
 	edit   func(*ebpf.CollectionSpec)
 	shared map[string]*ebpf.Map
 	hooks  map[string]*ebpf.Program // by name
-	rest   *ebpf.Collection         // what has no name here
+	rest   *ebpf.Collection         // what is not among them
+}
+
+// named are those that are known by name.
+type named struct {
+	bpfobj.TracerMaps
+	Settings *ebpf.Variable `ebpf:"settings"`
+	Listener *ebpf.Program  `ebpf:"listener"`
 }
 
 // load makes the maps, and loads what is no hook's program and those of the hooks.
@@ -33,7 +38,10 @@ func (o *objects) load(edit func(*ebpf.CollectionSpec), hooks []Hook) error {
 		return err
 	}
 	o.rest, o.shared, o.hooks = c, maps.Clone(c.Maps), detach(c, names)
-	return c.Assign(o)
+	o.table.variables, o.table.journeys = c.Maps[".bss"], c.Maps[bpfobj.TracerMapFollowed]
+	err = c.Assign(&o.named)
+	clear(c.Variables) // or their memory stays mapped
+	return err
 }
 
 // missing are the programs of hooks that are not loaded yet.
@@ -86,6 +94,7 @@ func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 	if o.edit != nil {
 		o.edit(spec)
 	}
+	o.table.marksAt = spec.Variables[bpfobj.TracerVarInflight].Offset
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(names, name) })
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.shared})
 	if err != nil {

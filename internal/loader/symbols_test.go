@@ -9,7 +9,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-const table = `ffffffff81000000 T _stext
+const symbolTable = `ffffffff81000000 T _stext
 ffffffff81000100 t second
 ffffffff81000080 T first
 ffffffff81000090 D data_between
@@ -25,7 +25,7 @@ func TestFindSymbol(t *testing.T) {
 		0xffffffffc0000010: "in_module",
 		0x1:                "",
 	} {
-		if got, err := findSymbol(strings.NewReader(table), address); err != nil || got != want {
+		if got, err := findSymbol(strings.NewReader(symbolTable), address); err != nil || got != want {
 			t.Errorf("%#x: %q, %v, want %q", address, got, err, want)
 		}
 	}
@@ -37,7 +37,7 @@ func TestLocationsAreBounded(t *testing.T) {
 	reads := 0
 	s := &kernelSymbols{locations: map[uint64]string{}, open: func() (io.ReadCloser, error) {
 		reads++
-		return io.NopCloser(strings.NewReader(table)), nil
+		return io.NopCloser(strings.NewReader(symbolTable)), nil
 	}}
 	for i := range uint64(maxSymbols + 10) {
 		s.location(0xffffffff81000080 + i)

@@ -51,17 +51,18 @@ func TestClaim(t *testing.T) {
 
 // fill fills the table with one kind of slot.
 func (k *kernel) fill(hook record.Hook, flags bpfobj.TracerFlag, age time.Duration) {
-	var full bpfobj.TracerBucket
-	for way := range full.Tag {
-		full.Tag[way] = uint64(way) + 1 // no sk_buff's
-		full.Mark[way] = bpfobj.TracerMark{Hook: uint8(hook), Flags: uint8(flags)}
-		full.Journey[way].Hops = 1
-		full.Journey[way].TimeNs[0] = uint64(Monotonic() - age)
+	var marks bpfobj.TracerMarks
+	var journeys bpfobj.TracerJourneys
+	for way := range marks.Tag {
+		marks.Tag[way] = uint64(way) + 1 // no sk_buff's
+		marks.Mark[way] = bpfobj.TracerMark{Hook: uint8(hook), Flags: uint8(flags)}
+		journeys.Journey[way].Hops = 1
+		journeys.Journey[way].TimeNs[0] = uint64(Monotonic() - age)
 	}
 	// Where a packet's bucket is, nobody knows. Through memory, since on an emulated machine a system call for all of
 	// them would make live slots stale.
-	for i := range k.table {
-		k.table[i] = full
+	for i := range k.marks {
+		k.marks[i], k.journeys[i] = marks, journeys
 	}
 }
 
@@ -108,28 +109,26 @@ func TestOwed(t *testing.T) {
 func TestScan(t *testing.T) {
 	t.Parallel()
 	k := newKernel(t, bpfobj.TracerConfig{})
-	slot := func(hook record.Hook, flags bpfobj.TracerFlag, age time.Duration) (b bpfobj.TracerBucket) {
-		b.Tag[1] = 7
-		b.Mark[1] = bpfobj.TracerMark{Hook: uint8(hook), Flags: uint8(flags), Fingerprint: 0x1234}
-		j := &b.Journey[1]
-		j.Fingerprint, j.Hops, j.Hook[0], j.TimeNs[0] = 0xabcd1234, 1, uint8(hook), uint64(Monotonic()-age)
-		return b
-	}
-	torn := slot(record.Egress, 0, 0)
-	torn.Journey[1].Fingerprint++
-	for i, b := range []bpfobj.TracerBucket{
-		slot(record.Egress, 0, 100*time.Second),                       // waits
-		slot(record.Egress, 0, 301*time.Second),                       // gone unseen
-		slot(record.Ingress, 0, 2*time.Second),                        // gone unseen
-		slot(record.Egress, bpfobj.TracerFlagFLAG_LIGHT, time.Second), // has no journey
-		slot(record.Xmit, bpfobj.TracerFlagFLAG_DELIVERED, 0),         // sent already
-		torn,
+	const fingerprint = 0xabcd1234
+	for i, slot := range []struct {
+		hook        record.Hook
+		flags       bpfobj.TracerFlag
+		age         time.Duration
+		fingerprint uint64
+	}{
+		{record.Egress, 0, 100 * time.Second, fingerprint},                     // waits
+		{record.Egress, 0, 301 * time.Second, fingerprint},                     // gone unseen
+		{record.Ingress, 0, 2 * time.Second, fingerprint},                      // gone unseen
+		{record.Egress, bpfobj.TracerFlagFLAG_LIGHT, time.Second, fingerprint}, // has no journey
+		{record.Xmit, bpfobj.TracerFlagFLAG_DELIVERED, 0, fingerprint},         // sent already
+		{record.Egress, 0, 0, fingerprint + 1},                                 // torn
 	} {
-		if err := k.objects.Inflight.Put(uint32(i*1000), b); err != nil {
-			t.Fatal(err)
-		}
+		marks, j := &k.marks[i*1000], &k.journeys[i*1000].Journey[1]
+		marks.Tag[1] = 7
+		marks.Mark[1] = bpfobj.TracerMark{Hook: uint8(slot.hook), Flags: uint8(slot.flags), Fingerprint: fingerprint & 0xffff}
+		j.Fingerprint, j.Hops, j.Hook[0], j.TimeNs[0] = slot.fingerprint, 1, uint8(slot.hook), uint64(Monotonic()-slot.age)
 	}
-	open, tornSlots, err := scanInflight(k.objects.Inflight, Monotonic())
+	open, tornSlots, err := k.table.scan(Monotonic())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,48 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type hooksBucket struct {
-	_       structs.HostLayout
-	Tag     [4]uint64
-	Mark    [4]hooksMark
-	Journey [4]struct {
-		_           structs.HostLayout
-		Fingerprint uint64
-		Outer       uint64
-		First       struct {
-			_               structs.HostLayout
-			Source          [16]uint8
-			Destination     [16]uint8
-			SourcePort      uint16
-			DestinationPort uint16
-			Protocol        uint8
-			Pad             [3]uint8
-		}
-		Last struct {
-			_               structs.HostLayout
-			Source          [16]uint8
-			Destination     [16]uint8
-			SourcePort      uint16
-			DestinationPort uint16
-			Protocol        uint8
-			Pad             [3]uint8
-		}
-		TimeNs    [8]uint64
-		Ifindex   [8]uint32
-		Hook      [8]uint8
-		SkbBytes  uint32
-		IpBytes   uint32
-		WireBytes uint32
-		Weight    uint32
-		Segments  uint16
-		Hops      uint8
-		Flags     uint8
-		SplitAt   uint8
-		Pad       [3]uint8
-	}
-	Pad [8]uint64
-}
-
 type hooksConfig struct {
 	_            structs.HostLayout
 	QuietReasons [4]uint64
@@ -128,12 +86,57 @@ const (
 	hooksHookHOOK_FREE    hooksHook = 5
 )
 
+type hooksJourneys struct {
+	_       structs.HostLayout
+	Journey [4]struct {
+		_           structs.HostLayout
+		Fingerprint uint64
+		Outer       uint64
+		First       struct {
+			_               structs.HostLayout
+			Source          [16]uint8
+			Destination     [16]uint8
+			SourcePort      uint16
+			DestinationPort uint16
+			Protocol        uint8
+			Pad             [3]uint8
+		}
+		Last struct {
+			_               structs.HostLayout
+			Source          [16]uint8
+			Destination     [16]uint8
+			SourcePort      uint16
+			DestinationPort uint16
+			Protocol        uint8
+			Pad             [3]uint8
+		}
+		TimeNs    [8]uint64
+		Ifindex   [8]uint32
+		Hook      [8]uint8
+		SkbBytes  uint32
+		IpBytes   uint32
+		WireBytes uint32
+		Weight    uint32
+		Segments  uint16
+		Hops      uint8
+		Flags     uint8
+		SplitAt   uint8
+		Pad       [3]uint8
+	}
+}
+
 type hooksMark struct {
 	_           structs.HostLayout
 	Ifindex     uint32
 	Hook        uint8
 	Flags       uint8
 	Fingerprint uint16
+}
+
+type hooksMarks struct {
+	_    structs.HostLayout
+	Tag  [4]uint64
+	Mark [4]hooksMark
 }
 
 type hooksScene struct {
@@ -177,6 +180,18 @@ type hooksScene struct {
 	}
 }
 
+type hooksTable uint32
+
+const (
+	hooksTableWAYS                  hooksTable = 4
+	hooksTableBUCKETS               hooksTable = 16384
+	hooksTableFLOW_BUCKETS          hooksTable = 4096
+	hooksTableAGE_QUEUED_SECONDS    hooksTable = 300
+	hooksTableAGE_ELSEWHERE_SECONDS hooksTable = 1
+	hooksTableOWED_MAX              hooksTable = 64
+	hooksTableTUNNEL_PORTS_MAX      hooksTable = 8
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -184,8 +199,8 @@ const (
 	hooksMapConnections    = "connections"
 	hooksMapCounts         = "counts"
 	hooksMapFlowBudgets    = "flow_budgets"
+	hooksMapFollowed       = "followed"
 	hooksMapHandovers      = "handovers"
-	hooksMapInflight       = "inflight"
 	hooksMapLocalAddresses = "local_addresses"
 	hooksMapLocalPods      = "local_pods"
 	hooksMapRecords        = "records"
@@ -200,9 +215,11 @@ const (
 	hooksProgMiss          = "miss"
 	hooksProgStartXmit     = "start_xmit"
 	hooksProgWrapper       = "wrapper"
+	hooksVarInflight       = "inflight"
 	hooksVarKeptCounter    = "kept_counter"
 	hooksVarKeptFlag       = "kept_flag"
 	hooksVarKeptHook       = "kept_hook"
+	hooksVarKeptTable      = "kept_table"
 	hooksVarPlanted        = "planted"
 	hooksVarSettings       = "settings"
 )
@@ -267,8 +284,8 @@ type hooksMapSpecs struct {
 	Connections    *ebpf.MapSpec `ebpf:"connections"`
 	Counts         *ebpf.MapSpec `ebpf:"counts"`
 	FlowBudgets    *ebpf.MapSpec `ebpf:"flow_budgets"`
+	Followed       *ebpf.MapSpec `ebpf:"followed"`
 	Handovers      *ebpf.MapSpec `ebpf:"handovers"`
-	Inflight       *ebpf.MapSpec `ebpf:"inflight"`
 	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
 	LocalPods      *ebpf.MapSpec `ebpf:"local_pods"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
@@ -280,9 +297,11 @@ type hooksMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksVariableSpecs struct {
+	Inflight    *ebpf.VariableSpec `ebpf:"inflight"`
 	KeptCounter *ebpf.VariableSpec `ebpf:"kept_counter"`
 	KeptFlag    *ebpf.VariableSpec `ebpf:"kept_flag"`
 	KeptHook    *ebpf.VariableSpec `ebpf:"kept_hook"`
+	KeptTable   *ebpf.VariableSpec `ebpf:"kept_table"`
 	Planted     *ebpf.VariableSpec `ebpf:"planted"`
 	Settings    *ebpf.VariableSpec `ebpf:"settings"`
 }
@@ -310,8 +329,8 @@ type hooksMaps struct {
 	Connections    *ebpf.Map `ebpf:"connections"`
 	Counts         *ebpf.Map `ebpf:"counts"`
 	FlowBudgets    *ebpf.Map `ebpf:"flow_budgets"`
+	Followed       *ebpf.Map `ebpf:"followed"`
 	Handovers      *ebpf.Map `ebpf:"handovers"`
-	Inflight       *ebpf.Map `ebpf:"inflight"`
 	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
 	LocalPods      *ebpf.Map `ebpf:"local_pods"`
 	Records        *ebpf.Map `ebpf:"records"`
@@ -324,8 +343,8 @@ func (m *hooksMaps) Close() error {
 		m.Connections,
 		m.Counts,
 		m.FlowBudgets,
+		m.Followed,
 		m.Handovers,
-		m.Inflight,
 		m.LocalAddresses,
 		m.LocalPods,
 		m.Records,
@@ -338,9 +357,11 @@ func (m *hooksMaps) Close() error {
 //
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksVariables struct {
+	Inflight    *ebpf.Variable `ebpf:"inflight"`
 	KeptCounter *ebpf.Variable `ebpf:"kept_counter"`
 	KeptFlag    *ebpf.Variable `ebpf:"kept_flag"`
 	KeptHook    *ebpf.Variable `ebpf:"kept_hook"`
+	KeptTable   *ebpf.Variable `ebpf:"kept_table"`
 	Planted     *ebpf.Variable `ebpf:"planted"`
 	Settings    *ebpf.Variable `ebpf:"settings"`
 }

@@ -67,13 +67,13 @@ func (r *runner) scene(s *scenario) (hooksScene, error) {
 	if err := r.run(&first, hooksScene{}, 1); err != nil {
 		return hooksScene{}, err
 	}
-	b, err := r.bucket()
+	b, journeys, err := r.bucket()
 	if err != nil {
 		return hooksScene{}, err
 	}
 	for way, tag := range b.Tag {
 		if tag != 0 {
-			scene := hooksScene{Mark: b.Mark[way], Journey: b.Journey[way]}
+			scene := hooksScene{Mark: b.Mark[way], Journey: journeys.Journey[way]}
 			scene.Mark.Flags = uint8(s.flags)
 			return scene, nil
 		}
@@ -82,17 +82,19 @@ func (r *runner) scene(s *scenario) (hooksScene, error) {
 }
 
 // bucket is that of the packet of the last run.
-func (r *runner) bucket() (b hooksBucket, err error) {
+func (r *runner) bucket() (b hooksMarks, journeys hooksJourneys, err error) {
 	var planted hooksScene
 	if err := r.objects.Planted.Get(&planted); err != nil {
-		return b, fmt.Errorf("read the scene: %w", err)
+		return b, journeys, fmt.Errorf("read the scene: %w", err)
 	}
 	// As bucket_of() in bpf/table.bpf.h.
 	index := uint32((planted.Key >> 6) * 0x9e3779b97f4a7c15 >> 50)
-	if err := r.objects.Inflight.Lookup(index, &b); err != nil {
-		return b, fmt.Errorf("read the in-flight table: %w", err)
+	var marks [hooksTableBUCKETS]hooksMarks
+	err = errors.Join(r.objects.Inflight.Get(&marks), r.objects.Followed.Lookup(index, &journeys))
+	if err != nil {
+		err = fmt.Errorf("read the in-flight table: %w", err)
 	}
-	return b, nil
+	return marks[index], journeys, err
 }
 
 // run repeats a scenario on the slot of scene.
@@ -168,7 +170,7 @@ func (r *runner) verify(s *scenario, scene hooksScene) error {
 	if s.leaves == hooksHookHOOK_NONE {
 		return nil
 	}
-	b, err := r.bucket()
+	b, _, err := r.bucket()
 	if err != nil {
 		return err
 	}
