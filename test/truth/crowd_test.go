@@ -24,8 +24,8 @@ import (
 const (
 	crowdPort    = 6990
 	crowdPackets = 50_000
-	crowdRate    = 12_500 // packets a second that leave the queue
-	crowdBytes   = 100    // of a packet, as the queue counts them
+	crowdRate    = 6_000 // packets a second that leave the queue
+	crowdBytes   = 100   // of a packet, as the queue counts them
 	crowdStays   = 3 * time.Second
 )
 
