@@ -70,7 +70,7 @@ ifeq ($(KERNEL),)
 	build/scoreboard
 else
 	hack/install-packages guest
-	build/scoreboard -kernel '$(KERNEL)' -parallel 3
+	build/scoreboard -kernel '$(KERNEL)' -parallel 2
 endif
 
 vm-shell: ## get a shell on another kernel, with tracer in it: KERNEL=5.10, 6.1, 6.12 or 7.2
