@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tracer/internal/lab"
+	"tracer/internal/lab/load"
 )
 
 // play is one run of a scenario in its lab.
@@ -123,12 +124,26 @@ func (p *play) act(ctx context.Context, o *outcome) error {
 	}
 	o.said, o.printed, err = p.ask(ctx)
 	o.took = time.Since(begun)
+	asked := load.Monotonic()
 	notReal := real.end(ctx)
+	notReal = errors.Join(notReal, p.idle(o.said, asked))
 	for _, end := range ends {
 		err = errors.Join(err, end())
 	}
 	if notReal != nil {
 		err = errors.Join(err, fmt.Errorf("it was not played as it should: %w", notReal))
+	}
+	return err
+}
+
+// idle says so where tracer saw no traffic, at the end of its window, and there was none: nobody may have had a CPU.
+func (p *play) idle(said said, end time.Duration) error {
+	if said.Verdict != "no-traffic" {
+		return nil
+	}
+	seen, err := p.lab.Oracle(end-p.window, end)
+	if err == nil && seen.Request.Received+seen.Response.Received+seen.TCP.Count == 0 {
+		err = errors.New("nothing arrived while tracer watched")
 	}
 	return err
 }
