@@ -46,8 +46,10 @@ func crowded(r *rig) {
 	before, countersBefore, dropsBefore := r.now(0), r.counters()[0], r.queueDrops(0)[w.overlay]
 	var oracle []time.Duration
 	arrived := r.arrivals(w, crowdPort, func(_ []byte, took time.Duration) { oracle = append(oracle, took) })
+	const headers, stamp = 14 + 20 + 8, 8
+	f := r.flows(w, crowdPort, 1, crowdBytes-headers-stamp)[0]
 	sent := make(chan error, 1)
-	go func() { sent <- crowd(w) }()
+	go func() { sent <- crowd(f) }()
 
 	// Both are as many as the queue has room for, whenever they are read.
 	var waits, shares []float64
@@ -121,15 +123,7 @@ func crowded(r *rig) {
 }
 
 // crowd fills the queue, and then for a while sends a tenth more than it lets go.
-func crowd(w *way) error {
-	to := netip.AddrPortFrom(w.server.Addr(), crowdPort)
-	var conn net.Conn
-	if err := w.from.Do(func() (err error) { conn, err = net.Dial("udp", to.String()); return err }); err != nil {
-		return err
-	}
-	defer conn.Close()
-	const headers = 14 + 20 + 8
-	packet := make([]byte, crowdBytes-headers)
+func crowd(f flow) error {
 	begin := load.Monotonic()
 	var full time.Duration
 	for n := 0; full == 0 || load.Monotonic()-full < crowdStays; n++ {
@@ -143,12 +137,10 @@ func crowd(w *way) error {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		now := load.Monotonic()
-		if full == 0 && now-begin > time.Minute {
-			return fmt.Errorf("%d packets in %v do not fill the queue", n, now-begin)
+		if elapsed := load.Monotonic() - begin; full == 0 && elapsed > time.Minute {
+			return fmt.Errorf("%d packets in %v do not fill the queue", n, elapsed)
 		}
-		binary.NativeEndian.PutUint64(packet, uint64(now))
-		if _, err := conn.Write(packet); err != nil {
+		if err := f.send(); err != nil {
 			return err
 		}
 	}

@@ -47,7 +47,7 @@ func (r *rig) flood(w *way) {
 	r.discard(&back)
 	ctx, stop := context.WithCancel(r.Context())
 	ended := make(chan error, 1)
-	f := r.flows(&back, 1, 24)[0]
+	f := r.flows(&back, samplePort, 1, 24)[0]
 	go func() {
 		for n := 0; ctx.Err() == nil; n++ {
 			if err := f.send(); err != nil {

@@ -42,13 +42,13 @@ type flow struct {
 	packet []byte
 }
 
-// flows makes some. Their packets begin with when they were sent, and have room for so much more.
-func (r *rig) flows(w *way, n, more int) (all []flow) {
+// flows makes some to a port. Their packets begin with when they were sent, and have room for so much more.
+func (r *rig) flows(w *way, port uint16, n, more int) (all []flow) {
 	r.Helper()
 	for range n {
 		var conn net.Conn
 		err := w.from.Do(func() (err error) {
-			conn, err = net.Dial("udp", netip.AddrPortFrom(w.server.Addr(), samplePort).String())
+			conn, err = net.Dial("udp", netip.AddrPortFrom(w.server.Addr(), port).String())
 			return err
 		})
 		if err != nil {
@@ -181,7 +181,7 @@ func elephantAndMice(r *rig) {
 	w := r.ways[0]
 	r.discard(w)
 	// One to begin with, until the sampling is what it will be; its successor is counted from its first packet to its last.
-	elephants, small := r.flows(w, 2, 24), r.flows(w, mice, 24)
+	elephants, small := r.flows(w, samplePort, 2, 24), r.flows(w, samplePort, mice, 24)
 	variance := r.spreads(elephants[1:], time.Hour)
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()

@@ -35,7 +35,7 @@ const (
 
 func (r *rig) pour(w *way, flows int) *pouring {
 	r.Helper()
-	all := r.flows(w, 2*flows+1, 50)
+	all := r.flows(w, samplePort, 2*flows+1, 50)
 	p := &pouring{flows: all[:flows], before: all[flows : 2*flows], last: all[2*flows]}
 	for _, f := range p.flows {
 		f.packet[countedAt] = 1
