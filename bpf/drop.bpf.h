@@ -78,8 +78,7 @@ static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 r
 		return;
 	if (asks_for_connection(skb, &p))
 		p.flags |= FLAG_SYN;
-	if (way < WAYS)
-		way = find_packet(&b, key, &p);
+	way = of_packet(&b, way, key, &p);
 	if (way >= WAYS)
 		way = waiting_segment(&p, &b);
 	if (way >= WAYS) {

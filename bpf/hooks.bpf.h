@@ -140,15 +140,17 @@ static __always_inline void finish(struct bucket *b, __u32 way)
 
 static __always_inline int ingress(struct __sk_buff *ctx, bool ethernet)
 {
-	struct packet p;
-
-	if (!parsed_ip(ctx, ethernet, &p))
-		return NEXT;
 	__u64 key = key_of(ctx);
 	struct bucket b;
+	struct packet p;
+
 	if (!bucket_of(key, &b))
 		return NEXT;
-	__u32 way = find_packet(&b, key, &p);
+	/* First, so that the bucket is fetched while the packet is parsed. */
+	__u32 way = find(&b, key);
+	if (!parsed_ip(ctx, ethernet, &p))
+		return NEXT;
+	way = of_packet(&b, way, key, &p);
 	__u64 now = 0;
 	if (way >= WAYS || !continues(&b, way, ctx->ifindex, HOOK_INGRESS, &now)) {
 		begin(ctx, &b, key, way, &p, HOOK_INGRESS, 0);
@@ -180,14 +182,17 @@ static __always_inline int egress(struct __sk_buff *ctx, bool ethernet, __u8 fla
 
 	if (!bucket_of(key, &b))
 		return NEXT;
-	__u32 way = find(&b, key);
-	if (way < WAYS && passes_by(ctx, b.mark[way])) {
-		move_mark(ctx, &b, way, HOOK_EGRESS, flags | FLAG_LIGHT | (b.mark[way].flags & FLAG_ENCAP));
+	__u32 way = find(&b, key), found = way;
+	asm volatile("" : "+r"(found)); /* as in vanish(): it may be compared in another register */
+	found &= WAYS - 1;
+	if (way < WAYS && passes_by(ctx, b.mark[found])) {
+		move_mark(ctx, &b, found, HOOK_EGRESS, flags | FLAG_LIGHT | (b.mark[found].flags & FLAG_ENCAP));
 		return NEXT;
 	}
+	way = forget_by(way, key); /* what the comparison has taught the verifier */
 	if (!parsed_ip(ctx, ethernet, &p))
 		return NEXT;
-	way = find_packet(&b, key, &p);
+	way = of_packet(&b, way, key, &p);
 	__u64 now = 0;
 	if (way >= WAYS)
 		way = take_over(&b, key, &p);

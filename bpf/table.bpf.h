@@ -113,8 +113,13 @@ static __always_inline __u64 key_of(const void *skb)
 /* False never: the verifier wants to see that a look-up has been asked whether it found something. */
 static __always_inline bool bucket_of(__u64 key, struct bucket *b)
 {
-	/* sk_buffs are at least 64 bytes apart; the multiplier is 2^64 over the golden ratio (Knuth, 6.4). */
-	__u64 i = (key >> 6) * 0x9e3779b97f4a7c15ull >> 50;
+	/*
+	 * sk_buffs lie 256 bytes apart in their slabs, those of TCP's own packets 512. All within 16 KiB have the same page of
+	 * marks, 64 buckets in an order that differs from page to page, or TCP's would have every other bucket alone: so the
+	 * few slabs that are in use take few pages and not nearly all. What hashes 16 KiB is 2^64 over the golden ratio (Knuth,
+	 * 6.4).
+	 */
+	__u64 i = (key >> 14) * 0x9e3779b97f4a7c15ull >> 50 ^ (key >> 8 & 63);
 	__u32 index = i;
 	struct journeys *j = bpf_map_lookup_elem(&followed, &index);
 
@@ -281,12 +286,13 @@ static __always_inline void give_up(struct bucket *b, __u32 way)
 	clear(b, way);
 }
 
-/* A way whose journey is this packet's; WAYS if there is none, and what was there in its stead is cleared. */
-static __always_inline __u32 find_packet(struct bucket *b, __u64 key, const struct packet *p)
+/*
+ * The way that find() found if its journey is this packet's; else WAYS, and what is there in its stead is cleared. While
+ * the packet was parsed another CPU's newcomer may have taken the way of one that is not followed.
+ */
+static __always_inline __u32 of_packet(struct bucket *b, __u32 way, __u64 key, const struct packet *p)
 {
-	__u32 way = find(b, key);
-
-	if (way >= WAYS)
+	if (way >= WAYS || b->tag[way] != key)
 		return WAYS;
 	if (!same_packet(b, way, p)) {
 		give_up(b, way);

@@ -88,7 +88,7 @@ func (r *runner) bucket() (b hooksMarks, journeys hooksJourneys, err error) {
 		return b, journeys, fmt.Errorf("read the scene: %w", err)
 	}
 	// As bucket_of() in bpf/table.bpf.h.
-	index := uint32((planted.Key >> 6) * 0x9e3779b97f4a7c15 >> 50)
+	index := uint32((planted.Key>>14)*0x9e3779b97f4a7c15>>50 ^ planted.Key>>8&63)
 	var marks [hooksTableBUCKETS]hooksMarks
 	err = errors.Join(r.objects.Inflight.Get(&marks), r.objects.Followed.Lookup(index, &journeys))
 	if err != nil {
