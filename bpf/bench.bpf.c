@@ -118,7 +118,7 @@ int dequeue(struct __sk_buff *ctx)
 
 	restore(ctx, HOOK_EGRESS);
 	if (traced(skb->dev))
-		dequeued(skb, skb->dev->ifindex);
+		dequeued(skb, skb->dev->ifindex, splits(skb->dev->ifindex));
 	return NEXT;
 }
 

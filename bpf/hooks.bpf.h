@@ -244,7 +244,8 @@ static __always_inline __u32 find_waiting(struct bucket *b, __u64 key, struct sk
 	return way;
 }
 
-static __always_inline void dequeued(struct sk_buff *skb, __u32 ifindex)
+/* split: whether the device's qdisc splits. */
+static __always_inline void dequeued(struct sk_buff *skb, __u32 ifindex, bool split)
 {
 	__u64 key = key_of(skb);
 	struct bucket b;
@@ -253,7 +254,7 @@ static __always_inline void dequeued(struct sk_buff *skb, __u32 ifindex)
 		return;
 	__u32 way = find_waiting(&b, key, skb, ifindex);
 	if (way >= WAYS) {
-		if (splits(ifindex) && is_ip(skb))
+		if (split && is_ip(skb))
 			came_out(key, skb, ifindex);
 		return;
 	}

@@ -114,8 +114,9 @@ int BPF_PROG(dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets
 	if (!skb || !traced(txq->dev))
 		return 0;
 	__u32 ifindex = txq->dev->ifindex;
+	bool split = forget_by(splits(ifindex), ifindex); /* or the verifier would follow the loop for each of both */
 	for (int i = 0; i < BULK_MAX && skb; i++) {
-		dequeued(skb, ifindex);
+		dequeued(skb, ifindex, split);
 		skb = skb->next;
 	}
 	return 0;
