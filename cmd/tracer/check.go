@@ -14,7 +14,7 @@ import (
 
 	"tracer/internal/device"
 	"tracer/internal/loader"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // checkReport is what `tracer check -o json` prints.
@@ -30,7 +30,7 @@ type checkReport struct {
 	Running       bool              `json:"running"` // a tracer holds this namespace
 	Hooks         []loader.Hook     `json:"hooks"`
 	Omitted       []loader.Omission `json:"omitted"`
-	Devices       []record.Device   `json:"devices"`
+	Devices       []netdev.Device   `json:"devices"`
 }
 
 func newCheckCommand() *cobra.Command {
@@ -97,7 +97,7 @@ func check(runDir string, patterns []string) (checkReport, error) {
 			r.Problems = append(r.Problems, err.Error())
 		}
 		r.Hooks, r.Omitted = plan.Hooks, plan.Omitted
-		if !planned(plan, r.Devices, record.RoleOverlay, record.RoleUplink) {
+		if !planned(plan, r.Devices, netdev.RoleOverlay, netdev.RoleUplink) {
 			r.Problems = append(r.Problems, "no overlay or uplink device found here: name them with --devices, such as --devices 'uplink=ens*'")
 		}
 	}
@@ -111,7 +111,7 @@ func check(runDir string, patterns []string) (checkReport, error) {
 }
 
 // planned tells whether a device of one of these roles has a hook in the plan.
-func planned(plan loader.Plan, devices []record.Device, roles ...record.Role) bool {
+func planned(plan loader.Plan, devices []netdev.Device, roles ...netdev.Role) bool {
 	for _, h := range plan.Hooks {
 		for _, d := range devices {
 			for _, role := range roles {

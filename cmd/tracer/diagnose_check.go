@@ -11,7 +11,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/export"
 	"tracer/internal/loader"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // What node-problem-detector's custom plugins exit with, and what it takes of their output by default.
@@ -98,7 +98,7 @@ func outward(h *export.HeldFinding) bool {
 	if h.Finding.Cause == diagnose.LinkDown { // a device that is gone has no role any more
 		return true
 	}
-	return (h.Role == record.RoleOverlay || h.Role == record.RoleUplink) && h.Finding.Cause != diagnose.PolicyDrop
+	return (h.Role == netdev.RoleOverlay || h.Role == netdev.RoleUplink) && h.Finding.Cause != diagnose.PolicyDrop
 }
 
 // shorten cuts a line to so many bytes, and no character in two.

@@ -15,14 +15,14 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/export"
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 func TestConclude(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
 	p50, ratio := 0.5014, 0.076
-	finding := func(role record.Role, cause diagnose.Cause, severity diagnose.Severity, held time.Duration) export.HeldFinding {
+	finding := func(role netdev.Role, cause diagnose.Cause, severity diagnose.Severity, held time.Duration) export.HeldFinding {
 		h := export.HeldFinding{Role: role, Holding: diagnose.Holding{Since: now.Add(-time.Hour), Finding: diagnose.Finding{
 			Cause: cause, Severity: severity, Stage: journey.Queue, Device: "tunl0", Direction: journey.Out,
 		}}}
@@ -44,18 +44,18 @@ func TestConclude(t *testing.T) {
 		line  string
 	}{
 		{"nothing", nil, checkOK, fine},
-		{"a slow overlay", []export.HeldFinding{finding(record.RoleOverlay, diagnose.QdiscDelay, diagnose.Critical, 4*time.Minute+30*time.Second)},
+		{"a slow overlay", []export.HeldFinding{finding(netdev.RoleOverlay, diagnose.QdiscDelay, diagnose.Critical, 4*time.Minute+30*time.Second)},
 			checkProblem, "tunl0 qdisc-delay 501 ms for 4m0s; see tracer diagnose"},
-		{"a lossy uplink", []export.HeldFinding{finding(record.RoleUplink, diagnose.QdiscDrop, diagnose.Critical, 3*time.Minute)},
+		{"a lossy uplink", []export.HeldFinding{finding(netdev.RoleUplink, diagnose.QdiscDrop, diagnose.Critical, 3*time.Minute)},
 			checkProblem, "tunl0 qdisc-drop 7.6 % for 3m0s; see tracer diagnose"},
-		{"not for long enough", []export.HeldFinding{finding(record.RoleOverlay, diagnose.QdiscDelay, diagnose.Critical, 2*time.Minute)}, checkOK, fine},
-		{"a warning", []export.HeldFinding{finding(record.RoleOverlay, diagnose.QdiscDelay, diagnose.Warning, time.Hour)}, checkOK, fine},
-		{"a pod's device", []export.HeldFinding{finding(record.RolePod, diagnose.QdiscDelay, diagnose.Critical, time.Hour)}, checkOK, fine},
-		{"elsewhere", []export.HeldFinding{finding(record.RoleOther, "remote-loss", diagnose.Critical, time.Hour)}, checkOK, fine},
-		{"somebody's rule", []export.HeldFinding{finding(record.RoleOverlay, diagnose.PolicyDrop, diagnose.Critical, time.Hour)}, checkOK, fine},
+		{"not for long enough", []export.HeldFinding{finding(netdev.RoleOverlay, diagnose.QdiscDelay, diagnose.Critical, 2*time.Minute)}, checkOK, fine},
+		{"a warning", []export.HeldFinding{finding(netdev.RoleOverlay, diagnose.QdiscDelay, diagnose.Warning, time.Hour)}, checkOK, fine},
+		{"a pod's device", []export.HeldFinding{finding(netdev.RolePod, diagnose.QdiscDelay, diagnose.Critical, time.Hour)}, checkOK, fine},
+		{"elsewhere", []export.HeldFinding{finding(netdev.RoleOther, "remote-loss", diagnose.Critical, time.Hour)}, checkOK, fine},
+		{"somebody's rule", []export.HeldFinding{finding(netdev.RoleOverlay, diagnose.PolicyDrop, diagnose.Critical, time.Hour)}, checkOK, fine},
 		{"a tunnel that is gone, behind what does not count", []export.HeldFinding{
-			finding(record.RolePod, diagnose.QdiscDelay, diagnose.Critical, time.Hour),
-			finding(record.RoleOther, diagnose.LinkDown, diagnose.Critical, time.Hour)},
+			finding(netdev.RolePod, diagnose.QdiscDelay, diagnose.Critical, time.Hour),
+			finding(netdev.RoleOther, diagnose.LinkDown, diagnose.Critical, time.Hour)},
 			checkProblem, "tunl0 link-down 7.6 % for 1h0m0s; see tracer diagnose"},
 	} {
 		code, line := conclude(export.Held{Judged: now.Add(-5 * time.Second), Findings: test.found}, now)

@@ -13,8 +13,8 @@ import (
 	"tracer/internal/identity"
 	"tracer/internal/journey"
 	"tracer/internal/loader"
+	"tracer/internal/netdev"
 	"tracer/internal/overview"
-	"tracer/internal/record"
 )
 
 // node is an agent with its names: what is shown to the outside.
@@ -37,9 +37,9 @@ func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Repor
 
 // Held are the findings that hold, with the roles of their devices.
 func (n *node) Held() export.Held {
-	roles := map[string]record.Role{journey.PodLabel: record.RolePod}
+	roles := map[string]netdev.Role{journey.PodLabel: netdev.RolePod}
 	for _, d := range n.Known() {
-		if d.Role != record.RolePod {
+		if d.Role != netdev.RolePod {
 			roles[d.Name] = d.Role
 		}
 	}
@@ -81,7 +81,7 @@ func (n *node) Status() export.Status {
 		SampleRatio: 1, SampleOneIn: steering.N, SampleBudget: steering.Budget, LastRead: n.LastRead(),
 		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.Early(), Identity: identityStatus(n.cluster),
 	}
-	roles := map[int]record.Role{}
+	roles := map[int]netdev.Role{}
 	for _, d := range n.Known() {
 		roles[d.Index] = d.Role
 	}
@@ -91,7 +91,7 @@ func (n *node) Status() export.Status {
 		s.Hooks = append(s.Hooks, export.HookStatus{
 			Program: h.Program, Hook: h.Name, Device: h.Device, Role: role, Up: h.Up, Error: h.Error,
 		})
-		s.Hooked = s.Hooked || h.Up && (role == record.RoleOverlay || role == record.RoleUplink)
+		s.Hooked = s.Hooked || h.Up && (role == netdev.RoleOverlay || role == netdev.RoleUplink)
 	}
 	for _, o := range omitted {
 		s.Omitted = append(s.Omitted, export.OmittedHook{Hook: o.Hook, Device: o.Device, Reason: o.Reason})

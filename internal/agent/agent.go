@@ -19,6 +19,7 @@ import (
 	"tracer/internal/device"
 	"tracer/internal/governor"
 	"tracer/internal/loader"
+	"tracer/internal/netdev"
 	"tracer/internal/netstat"
 	"tracer/internal/record"
 )
@@ -101,7 +102,7 @@ func Start(options Options) (_ *Agent, err error) {
 	}
 	state := a.watcher.State()
 	for name := range options.ExpectQdisc {
-		if !slices.ContainsFunc(state.Devices, func(d record.Device) bool { return d.Name == name }) {
+		if !slices.ContainsFunc(state.Devices, func(d netdev.Device) bool { return d.Name == name }) {
 			a.options.Log.Warn("a qdisc is expected at a device that is not here (yet)", "device", name)
 		}
 	}
@@ -293,7 +294,7 @@ func (a *Agent) Snapshot() *aggregate.Snapshot { return a.counts.Snapshot() }
 func (a *Agent) Brief() *aggregate.Snapshot { return a.counts.Brief() }
 
 // Devices are those traced, with their qdiscs' counters as read now; as known last, where that fails.
-func (a *Agent) Devices() []record.Device {
+func (a *Agent) Devices() []netdev.Device {
 	state, err := a.watcher.Refresh()
 	if err != nil {
 		state = a.watcher.State()
@@ -302,7 +303,7 @@ func (a *Agent) Devices() []record.Device {
 }
 
 // traced are the devices of a state that are to be traced.
-func (a *Agent) traced(s device.State) []record.Device {
+func (a *Agent) traced(s device.State) []netdev.Device {
 	// That a pattern matches nothing is an error at the start alone: its device may be away.
 	devices, _ := device.Match(a.options.Devices, s.Devices)
 	return devices
@@ -324,4 +325,4 @@ func (a *Agent) LastRead() time.Time { return time.Unix(0, a.read.Load()) }
 func (a *Agent) Loader() *loader.Loader { return a.loader }
 
 // Known are the devices traced as read last, their counters included.
-func (a *Agent) Known() []record.Device { return a.traced(a.watcher.State()) }
+func (a *Agent) Known() []netdev.Device { return a.traced(a.watcher.State()) }

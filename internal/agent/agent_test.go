@@ -23,6 +23,7 @@ import (
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
 	"tracer/internal/loader"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -380,7 +381,7 @@ func TestQueueDelay(t *testing.T) {
 }
 
 // dropsOf are the packets that a device's root qdisc says it has dropped.
-func dropsOf(devices []record.Device, name string) uint64 {
+func dropsOf(devices []netdev.Device, name string) uint64 {
 	for _, d := range devices {
 		if d.Name == name {
 			return d.Root.Drops

@@ -4,11 +4,11 @@ import (
 	"slices"
 
 	"tracer/internal/aggregate"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // limited are the devices with what the annotations of the pods behind them let these receive.
-func (a *Agent) limited(devices []record.Device) []record.Device {
+func (a *Agent) limited(devices []netdev.Device) []netdev.Device {
 	bandwidth := a.waiting.bandwidths(a.options.Namer)
 	if len(bandwidth) == 0 {
 		return devices

@@ -4,7 +4,7 @@ import (
 	"maps"
 	"sync"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // carriedLeast is how many packets a device must have sent while we looked to be in use: one that is up sends a few by
@@ -19,7 +19,7 @@ type carriers struct {
 }
 
 // see takes the devices' counters as read now, and returns the names of those in use so far.
-func (c *carriers) see(devices []record.Device) map[string]bool {
+func (c *carriers) see(devices []netdev.Device) map[string]bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.first == nil {
@@ -28,7 +28,7 @@ func (c *carriers) see(devices []record.Device) map[string]bool {
 	there := make(map[int]bool, len(devices))
 	for i := range devices {
 		d := &devices[i]
-		if d.Role == record.RolePod {
+		if d.Role == netdev.RolePod {
 			continue
 		}
 		there[d.Index] = true

@@ -3,17 +3,17 @@ package agent
 import (
 	"testing"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 func TestCarriers(t *testing.T) {
 	t.Parallel()
 	var c carriers
 	see := func(eth0, function, pod uint64) map[string]bool {
-		devices := []record.Device{{Index: 2, Name: "eth0", Role: record.RoleUplink}, {Index: 4, Name: "cali1", Role: record.RolePod}}
+		devices := []netdev.Device{{Index: 2, Name: "eth0", Role: netdev.RoleUplink}, {Index: 4, Name: "cali1", Role: netdev.RolePod}}
 		devices[0].Traffic.TxPackets, devices[1].Traffic.TxPackets = eth0, pod
 		if function > 0 {
-			devices = append(devices, record.Device{Index: 3, Name: "eth0v3", Role: record.RoleUplink, Traffic: record.Traffic{TxPackets: function}})
+			devices = append(devices, netdev.Device{Index: 3, Name: "eth0v3", Role: netdev.RoleUplink, Traffic: netdev.Traffic{TxPackets: function}})
 		}
 		return c.see(devices)
 	}

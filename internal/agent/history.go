@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -23,7 +24,7 @@ const (
 type Moment struct {
 	Taken    time.Time
 	Snapshot *aggregate.Snapshot
-	Devices  []record.Device // those traced
+	Devices  []netdev.Device // those traced
 	Stats    record.Stats    // the kernel's own counts
 	// Known is what a diagnosis is to know besides what happened in its window; of the later moment.
 	Known Known
@@ -31,7 +32,7 @@ type Moment struct {
 
 // Known is what does not belong to a window.
 type Known struct {
-	Events      []record.Event  // changes, the oldest first
+	Events      []netdev.Event  // changes, the oldest first
 	Carried     map[string]bool // devices that have been in use
 	ExpectQdisc map[string]string
 	Lookups     []record.Lookup

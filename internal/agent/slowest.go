@@ -8,6 +8,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 	"tracer/internal/trace"
 )
@@ -53,7 +54,7 @@ func (s *slowest) take(rec *record.Record) bool {
 }
 
 // drain describes what was kept since it was last called.
-func (s *slowest) drain(devices []record.Device) []trace.Trace {
+func (s *slowest) drain(devices []netdev.Device) []trace.Trace {
 	s.mu.Lock()
 	kept := s.kept
 	s.kept = make([]slowRecord, 0, slowestKept)

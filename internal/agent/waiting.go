@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tracer/internal/governor"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -211,12 +212,12 @@ func (w *waiting) localPods() map[netip.Addr]int {
 }
 
 // setDevices says which devices there are since when. Only those that come later are known to be new.
-func (w *waiting) setDevices(devices []record.Device, since time.Duration) {
+func (w *waiting) setDevices(devices []netdev.Device, since time.Duration) {
 	before := w.pods.Load()
 	pods := &podDevices{since: since, appeared: map[int]time.Duration{}}
 	for i := range devices {
 		index := devices[i].Index
-		if devices[i].Role != record.RolePod {
+		if devices[i].Role != netdev.RolePod {
 			continue
 		}
 		if before != nil {

@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -39,10 +40,10 @@ func sent(ifindex int, at time.Duration) record.Record {
 	return r
 }
 
-func podDevice(indexes ...int) []record.Device {
-	list := []record.Device{{Index: 1, Role: record.RoleUplink}}
+func podDevice(indexes ...int) []netdev.Device {
+	list := []netdev.Device{{Index: 1, Role: netdev.RoleUplink}}
 	for _, i := range indexes {
-		list = append(list, record.Device{Index: i, Role: record.RolePod})
+		list = append(list, netdev.Device{Index: i, Role: netdev.RolePod})
 	}
 	return list
 }

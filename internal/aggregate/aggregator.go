@@ -8,6 +8,7 @@ import (
 
 	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -109,7 +110,7 @@ func New(o Options) *Aggregator {
 }
 
 // SetDevices says which devices there are from now on. Records of those that left are still understood for a while.
-func (a *Aggregator) SetDevices(list []record.Device) {
+func (a *Aggregator) SetDevices(list []netdev.Device) {
 	now := a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()

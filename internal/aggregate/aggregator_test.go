@@ -11,14 +11,15 @@ import (
 
 	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
-var node = []record.Device{
-	{Index: 1, Name: "cali1", Role: record.RolePod, Lowest: true, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
-	{Index: 2, Name: "cali2", Role: record.RolePod, Lowest: true, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
-	{Index: 3, Name: "tunl0", Role: record.RoleOverlay, Up: true, Root: record.Qdisc{Kind: "netem"}},
-	{Index: 4, Name: "eth0", Role: record.RoleUplink, Lowest: true, Up: true, Root: record.Qdisc{Kind: "tbf"}},
+var node = []netdev.Device{
+	{Index: 1, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 2, Name: "cali2", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 3, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "netem"}},
+	{Index: 4, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "tbf"}},
 }
 
 // names is a Namer from a fixed list.

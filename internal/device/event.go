@@ -11,9 +11,9 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"tracer/internal/netdev"
 
-	"tracer/internal/record"
+	"golang.org/x/sys/unix"
 )
 
 // maxEvents is how many changes of each kind are kept: routes come and go with pods, and must not push out what is rare.
@@ -22,20 +22,20 @@ const maxEvents = 64
 // events are the last changes of a namespace.
 type events struct {
 	mu    sync.Mutex
-	kept  map[record.EventKind][]record.Event
+	kept  map[netdev.EventKind][]netdev.Event
 	links map[int]knownLink // by index, as announced last
 }
 
 type knownLink struct {
 	name string
-	role record.Role
+	role netdev.Role
 	up   bool // and connected
 }
 
 // add keeps an event.
-func (e *events) add(event record.Event) {
+func (e *events) add(event netdev.Event) {
 	if e.kept == nil {
-		e.kept = make(map[record.EventKind][]record.Event)
+		e.kept = make(map[netdev.EventKind][]netdev.Event)
 	}
 	list := append(e.kept[event.Kind], event)
 	if len(list) > maxEvents {
@@ -45,14 +45,14 @@ func (e *events) add(event record.Event) {
 }
 
 // list is all that is kept, the oldest first.
-func (e *events) list() []record.Event {
+func (e *events) list() []netdev.Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var all []record.Event
+	var all []netdev.Event
 	for _, list := range e.kept {
 		all = append(all, list...)
 	}
-	slices.SortStableFunc(all, func(x, y record.Event) int {
+	slices.SortStableFunc(all, func(x, y netdev.Event) int {
 		return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.Kind, y.Kind))
 	})
 	return all
@@ -66,7 +66,7 @@ func (e *events) know(previous, next State, now time.Time) {
 	if e.links == nil {
 		e.links = make(map[int]knownLink)
 	}
-	before := make(map[int]record.Device, len(previous.Devices))
+	before := make(map[int]netdev.Device, len(previous.Devices))
 	for _, d := range previous.Devices {
 		before[d.Index] = d
 	}
@@ -84,22 +84,22 @@ func (e *events) know(previous, next State, now time.Time) {
 		if !ok || !outward(d.Role) {
 			continue
 		}
-		event := record.Event{Time: now, Device: d.Name, Role: d.Role}
+		event := netdev.Event{Time: now, Device: d.Name, Role: d.Role}
 		first := old.Root.Handle == "" && d.Root.Handle == "0:"
 		if !first && !reflect.DeepEqual(configuration(old.Root), configuration(d.Root)) {
-			event.Kind, event.Text = record.QdiscEvent, fmt.Sprintf("root qdisc changed from %s to %s", old.Root.Brief(), d.Root.Brief())
+			event.Kind, event.Text = netdev.QdiscEvent, fmt.Sprintf("root qdisc changed from %s to %s", old.Root.Brief(), d.Root.Brief())
 			e.add(event)
 		}
 		if old.MTU != d.MTU {
-			event.Kind, event.Text = record.MTUEvent, fmt.Sprintf("MTU changed from %d to %d", old.MTU, d.MTU)
+			event.Kind, event.Text = netdev.MTUEvent, fmt.Sprintf("MTU changed from %d to %d", old.MTU, d.MTU)
 			e.add(event)
 		}
 	}
 }
 
 // outward tells whether a device leads out of the node, or to its pods together.
-func outward(role record.Role) bool {
-	return role == record.RoleOverlay || role == record.RoleUplink || role == record.RoleBridge
+func outward(role netdev.Role) bool {
+	return role == netdev.RoleOverlay || role == netdev.RoleUplink || role == netdev.RoleBridge
 }
 
 // announced takes one of rtnetlink's announcements.
@@ -110,7 +110,7 @@ func (e *events) announced(header syscall.NlMsghdr, message []byte, now time.Tim
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		if text := e.route(header, message); text != "" {
 			e.mu.Lock()
-			e.add(record.Event{Time: now, Kind: record.RouteEvent, Down: header.Type == unix.RTM_DELROUTE, Text: text})
+			e.add(netdev.Event{Time: now, Kind: netdev.RouteEvent, Down: header.Type == unix.RTM_DELROUTE, Text: text})
 			e.mu.Unlock()
 		}
 	}
@@ -127,7 +127,7 @@ func (e *events) link(gone bool, message []byte, now time.Time) {
 	known, ok := e.links[l.index]
 	up := l.up && !l.noCarrier && !gone
 	if ok && outward(known.role) && up != known.up {
-		event := record.Event{Time: now, Kind: record.LinkEvent, Device: known.name, Role: known.role, Down: !up, Text: "came up"}
+		event := netdev.Event{Time: now, Kind: netdev.LinkEvent, Device: known.name, Role: known.role, Down: !up, Text: "came up"}
 		switch {
 		case gone:
 			event.Text = "is gone"

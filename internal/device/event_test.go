@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/netdev"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"tracer/internal/record"
 )
 
 // TestEvents checks what is told of a tunnel's and an uplink's changes, and that pods' are not.
@@ -24,11 +24,11 @@ func TestEvents(t *testing.T) {
 	addVeth(t, "cali0123456789a", other)
 	w := newWatcher(t, nil)
 	states := watch(t, w)
-	await(t, states, "the start", func(s State) bool { return named(s, "eth0").Role == record.RoleUplink })
+	await(t, states, "the start", func(s State) bool { return named(s, "eth0").Role == netdev.RoleUplink })
 
 	vxlan := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vx0", MTU: 1400}, VxlanId: 9, Port: 4789}
 	addLink(t, vxlan)
-	await(t, states, "vx0", func(s State) bool { return named(s, "vx0").Role == record.RoleOverlay })
+	await(t, states, "vx0", func(s State) bool { return named(s, "vx0").Role == netdev.RoleOverlay })
 	try(t, netlink.LinkSetUp(vxlan))
 	try(t, netlink.LinkSetDown(vxlan))
 	try(t, netlink.LinkSetUp(vxlan)) // so soon that no read sees it down
@@ -60,7 +60,7 @@ func TestEvents(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("no event %q in %+v", want, w.Events())
 	}
-	if last := w.Events(); !slices.ContainsFunc(last, func(e record.Event) bool { return e.Device == "vx0" && e.Down && e.Kind == record.LinkEvent }) {
+	if last := w.Events(); !slices.ContainsFunc(last, func(e netdev.Event) bool { return e.Device == "vx0" && e.Down && e.Kind == netdev.LinkEvent }) {
 		t.Errorf("vx0 is not told to be gone: %+v", last)
 	}
 }
@@ -68,14 +68,14 @@ func TestEvents(t *testing.T) {
 // TestEventsByReading checks what no announcement tells: from what to what a queue or an MTU changed.
 func TestEventsByReading(t *testing.T) {
 	t.Parallel()
-	device := func(mtu int, root record.Qdisc) State {
-		return State{Devices: []record.Device{{Index: 2, Name: "tunl0", Role: record.RoleOverlay, Up: true, MTU: mtu, Root: root}}}
+	device := func(mtu int, root netdev.Qdisc) State {
+		return State{Devices: []netdev.Device{{Index: 2, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, MTU: mtu, Root: root}}}
 	}
 	var e events
 	at := time.Date(2026, 3, 4, 14, 2, 11, 0, time.UTC)
-	first := device(1480, record.Qdisc{Kind: "noqueue"})
+	first := device(1480, netdev.Qdisc{Kind: "noqueue"})
 	e.know(State{}, first, at)
-	second := device(1480, record.Qdisc{Kind: "netem", Handle: "1:", Delay: time.Second})
+	second := device(1480, netdev.Qdisc{Kind: "netem", Handle: "1:", Delay: time.Second})
 	e.know(first, second, at)
 	second.Devices[0].Root.Drops = 5
 	e.know(second, second, at)
@@ -93,7 +93,7 @@ func TestEventsByReading(t *testing.T) {
 func TestEventsBounded(t *testing.T) {
 	t.Parallel()
 	var e events
-	e.add(record.Event{Kind: record.LinkEvent, Text: "went down"})
+	e.add(netdev.Event{Kind: netdev.LinkEvent, Text: "went down"})
 	message := append([]byte{unix.AF_INET, 32, 0, 0, unix.RT_TABLE_MAIN, 0, 0, unix.RTN_UNICAST, 0, 0, 0, 0},
 		8, 0, unix.RTA_DST, 0, 10, 0, 0, 1)
 	for range 10 * maxEvents {

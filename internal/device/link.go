@@ -3,10 +3,10 @@ package device
 import (
 	"net/netip"
 
+	"tracer/internal/netdev"
+
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-
-	"tracer/internal/record"
 )
 
 // link is what netlink says about a network device, as far as its role and place depend on it.
@@ -31,7 +31,7 @@ type link struct {
 	// tunnelPort is a vxlan's or geneve's UDP port; 0 for others.
 	tunnelPort uint16
 	addresses  []netip.Prefix // global ones
-	traffic    record.Traffic
+	traffic    netdev.Traffic
 	// defaultRoute tells that the main table has a default route through it.
 	defaultRoute bool
 }
@@ -88,9 +88,9 @@ func (l *link) peerNetns() *int {
 }
 
 // parseTraffic reads struct rtnl_link_stats64: packets, bytes, errors and drops, each received and sent.
-func parseTraffic(stats []byte) record.Traffic {
+func parseTraffic(stats []byte) netdev.Traffic {
 	at := func(i int) uint64 { return u64(stats, i*8) }
-	return record.Traffic{RxPackets: at(0), TxPackets: at(1), RxBytes: at(2), TxBytes: at(3), RxDrops: at(6), TxDrops: at(7)}
+	return netdev.Traffic{RxPackets: at(0), TxPackets: at(1), RxBytes: at(2), TxBytes: at(3), RxDrops: at(6), TxDrops: at(7)}
 }
 
 func parseLinkInfo(l *link, info []byte) {

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"tracer/internal/netdev"
 
-	"tracer/internal/record"
+	"golang.org/x/sys/unix"
 )
 
 func TestParseLink(t *testing.T) {
@@ -38,7 +38,7 @@ func TestParseLink(t *testing.T) {
 			attr(unix.IFLA_STATS64, words(1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 0))),
 			link{
 				index: 9, name: "tunl0", kind: "ipip", encap: unix.ARPHRD_TUNNEL, up: true,
-				traffic: record.Traffic{RxPackets: 1, TxPackets: 2, RxBytes: 3, TxBytes: 4, RxDrops: 7, TxDrops: 8},
+				traffic: netdev.Traffic{RxPackets: 1, TxPackets: 2, RxBytes: 3, TxBytes: 4, RxDrops: 7, TxDrops: 8},
 			}, false},
 		{"wireguard", slices.Concat(header(unix.ARPHRD_NONE, 10, 0),
 			attr(unix.IFLA_IFNAME, []byte("wg0\x00")), attr(unix.IFLA_LINKINFO, attr(1, []byte("wireguard\x00")))),

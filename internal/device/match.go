@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // ErrNoMatch tells that a pattern matches no device at present.
@@ -19,14 +19,14 @@ var ErrNoMatch = errors.New("no such device")
 //
 // The error tells of all patterns that are malformed, or that match nothing. In the latter case it is ErrNoMatch and
 // the result is valid: later the devices may be there.
-func Match(patterns []string, devices []record.Device) ([]record.Device, error) {
+func Match(patterns []string, devices []netdev.Device) ([]netdev.Device, error) {
 	parsed, err := parsePatterns(patterns)
 	if err != nil {
 		return nil, err
 	}
 	plain := slices.ContainsFunc(parsed, func(p pattern) bool { return !p.override })
 	used := make([]bool, len(parsed))
-	var selected []record.Device
+	var selected []netdev.Device
 	for _, d := range devices {
 		keep := !plain
 		for i, p := range parsed {
@@ -59,7 +59,7 @@ type pattern struct {
 	text     string
 	glob     string
 	override bool
-	role     record.Role
+	role     netdev.Role
 }
 
 func parsePatterns(words []string) ([]pattern, error) {
@@ -87,7 +87,7 @@ func parsePatterns(words []string) ([]pattern, error) {
 }
 
 // names lists some devices, as a help to who mistyped one.
-func names(devices []record.Device) string {
+func names(devices []netdev.Device) string {
 	const most = 10
 	var list []string
 	for _, d := range devices[:min(most, len(devices))] {

@@ -5,17 +5,17 @@ import (
 	"strings"
 	"testing"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 func TestMatch(t *testing.T) {
 	t.Parallel()
-	devices := []record.Device{
-		{Index: 1, Name: "lo", Role: record.RoleOther},
-		{Index: 2, Name: "eno1", Role: record.RoleUplink, Lowest: true},
-		{Index: 3, Name: "bond0", Role: record.RoleUplink, Lower: []int{2}},
-		{Index: 4, Name: "cali1", Role: record.RolePod, Lowest: true},
-		{Index: 5, Name: "dummy0", Role: record.RoleOther},
+	devices := []netdev.Device{
+		{Index: 1, Name: "lo", Role: netdev.RoleOther},
+		{Index: 2, Name: "eno1", Role: netdev.RoleUplink, Lowest: true},
+		{Index: 3, Name: "bond0", Role: netdev.RoleUplink, Lower: []int{2}},
+		{Index: 4, Name: "cali1", Role: netdev.RolePod, Lowest: true},
+		{Index: 5, Name: "dummy0", Role: netdev.RoleOther},
 	}
 	tests := []struct {
 		patterns string
@@ -48,14 +48,14 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%q:\n got %s\nwant %s", test.patterns, got, test.want)
 		}
 	}
-	if devices[4].Role != record.RoleOther || devices[2].Lowest {
+	if devices[4].Role != netdev.RoleOther || devices[2].Lowest {
 		t.Error("Match changed the devices that it was given")
 	}
 }
 
 func TestMatchErrors(t *testing.T) {
 	t.Parallel()
-	devices := []record.Device{{Name: "eth0"}, {Name: "cali1"}}
+	devices := []netdev.Device{{Name: "eth0"}, {Name: "cali1"}}
 	for pattern, want := range map[string]string{
 		"eth[":       "syntax error",
 		"x[":         "syntax error",

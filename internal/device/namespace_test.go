@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/netdev"
+
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
-
-	"tracer/internal/record"
 )
 
 // enterNamespace puts the test into a network namespace of its own until it ends, and returns another one beside it.
@@ -110,13 +110,13 @@ const (
 	comcastText = "htb 10: default 1 / (class 10:1 rate 1Gbit, class 10:10 rate 50Kbit / tbf 100: rate 50Kbit burst 4Kb limit 4408b)"
 )
 
-func named(s State, name string) record.Device {
+func named(s State, name string) netdev.Device {
 	for _, d := range s.Devices {
 		if d.Name == name {
 			return d
 		}
 	}
-	return record.Device{}
+	return netdev.Device{}
 }
 
 func TestList(t *testing.T) {
@@ -155,25 +155,25 @@ func TestList(t *testing.T) {
 
 	const noqueue = "noqueue" // the other namespace is the first that this one knows by an id
 	for _, want := range []struct {
-		device record.Device
+		device netdev.Device
 		root   string
 	}{
-		{record.Device{Index: eth0, Name: "eth0", Kind: "veth", Role: record.RoleUplink, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, tbfText},
-		{record.Device{Index: macvlan, Name: "mac0", Kind: "macvlan", Role: record.RoleUplink, Lower: []int{eth0}, MTU: 1500, Ethernet: true}, noqueue},
-		{record.Device{Index: overlay, Name: "vxlan.calico", Kind: "vxlan", Role: record.RoleOverlay, Up: true, MTU: 1400, Ethernet: true, TunnelPort: 8472}, comcastText},
-		{record.Device{Index: cali, Name: "cali0123456789a", Kind: "veth", Role: record.RolePod, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},
-		{record.Device{Index: cni0, Name: "cni0", Kind: "bridge", Role: record.RoleBridge, Lower: []int{slave}, MTU: 1500, Ethernet: true}, noqueue},
-		{record.Device{Index: slave, Name: "veth0a1b2c3d", Kind: "veth", Role: record.RolePod, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},
-		{record.Device{Index: ifb, Name: "ifb7", Kind: "ifb", Role: record.RoleIFB, Up: true, MTU: 1500, Ethernet: true}, "mq / 3x " + strings.TrimSpace(string(queueDefault))},
-		{record.Device{Index: tun, Name: "tun0", Kind: "tun", Role: record.RoleOther, MTU: 1500}, noqueue},
-		{record.Device{Index: 1, Name: "lo", Role: record.RoleOther, MTU: 65536, Ethernet: true}, noqueue},
+		{netdev.Device{Index: eth0, Name: "eth0", Kind: "veth", Role: netdev.RoleUplink, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, tbfText},
+		{netdev.Device{Index: macvlan, Name: "mac0", Kind: "macvlan", Role: netdev.RoleUplink, Lower: []int{eth0}, MTU: 1500, Ethernet: true}, noqueue},
+		{netdev.Device{Index: overlay, Name: "vxlan.calico", Kind: "vxlan", Role: netdev.RoleOverlay, Up: true, MTU: 1400, Ethernet: true, TunnelPort: 8472}, comcastText},
+		{netdev.Device{Index: cali, Name: "cali0123456789a", Kind: "veth", Role: netdev.RolePod, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},
+		{netdev.Device{Index: cni0, Name: "cni0", Kind: "bridge", Role: netdev.RoleBridge, Lower: []int{slave}, MTU: 1500, Ethernet: true}, noqueue},
+		{netdev.Device{Index: slave, Name: "veth0a1b2c3d", Kind: "veth", Role: netdev.RolePod, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},
+		{netdev.Device{Index: ifb, Name: "ifb7", Kind: "ifb", Role: netdev.RoleIFB, Up: true, MTU: 1500, Ethernet: true}, "mq / 3x " + strings.TrimSpace(string(queueDefault))},
+		{netdev.Device{Index: tun, Name: "tun0", Kind: "tun", Role: netdev.RoleOther, MTU: 1500}, noqueue},
+		{netdev.Device{Index: 1, Name: "lo", Role: netdev.RoleOther, MTU: 65536, Ethernet: true}, noqueue},
 	} {
 		got := named(state, want.device.Name)
 		// The default's own settings are the kernel's.
 		if root := got.Root.String(); root != want.root && !(got.Index == ifb && strings.HasPrefix(root, want.root)) {
 			t.Errorf("%s: root is %q, want %q", got.Name, got.Root, want.root)
 		}
-		got.Root, got.Traffic = record.Qdisc{}, record.Traffic{}
+		got.Root, got.Traffic = netdev.Qdisc{}, netdev.Traffic{}
 		if !reflect.DeepEqual(got, want.device) {
 			t.Errorf("%s:\n got %+v\nwant %+v", want.device.Name, got, want.device)
 		}

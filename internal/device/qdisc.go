@@ -4,9 +4,9 @@ import (
 	"math"
 	"time"
 
-	"github.com/vishvananda/netlink/nl"
+	"tracer/internal/netdev"
 
-	"tracer/internal/record"
+	"github.com/vishvananda/netlink/nl"
 )
 
 // Package netlink reads qdiscs too, but leaves out codel, cake, the fifos' limits, netem's times beyond 32 bits and
@@ -46,7 +46,7 @@ func parseNode(message []byte, class bool) (node, bool) {
 }
 
 // parseCounters reads struct gnet_stats_basic and gnet_stats_queue (include/uapi/linux/gen_stats.h).
-func parseCounters(q *record.Qdisc, stats []byte) {
+func parseCounters(q *netdev.Qdisc, stats []byte) {
 	for kind, value := range attributes(stats) {
 		switch kind {
 		case nl.TCA_STATS_BASIC:
@@ -65,7 +65,7 @@ func parseCounters(q *record.Qdisc, stats []byte) {
 }
 
 // parseQdisc reads a qdisc's parameters; those of structs are at the offsets of include/uapi/linux/pkt_sched.h.
-func parseQdisc(q *record.Qdisc, options []byte) {
+func parseQdisc(q *netdev.Qdisc, options []byte) {
 	switch q.Kind {
 	case "pfifo", "pfifo_head_drop":
 		setLimit(q, u32(options, 0), "packets")
@@ -117,7 +117,7 @@ func parseQdisc(q *record.Qdisc, options []byte) {
 }
 
 // parseClass reads the parameters of htb's and hfsc's classes.
-func parseClass(q *record.Qdisc, options []byte) {
+func parseClass(q *netdev.Qdisc, options []byte) {
 	for kind, value := range attributes(options) {
 		switch {
 		case q.Kind == "htb" && kind == nl.TCA_HTB_PARMS:
@@ -144,7 +144,7 @@ const (
 	hfscUSC
 )
 
-func parseTBF(q *record.Qdisc, options []byte) {
+func parseTBF(q *netdev.Qdisc, options []byte) {
 	for kind, value := range attributes(options) {
 		switch kind {
 		case nl.TCA_TBF_PARMS:
@@ -165,7 +165,7 @@ const (
 	netemLossGE    = 2
 )
 
-func parseNetem(q *record.Qdisc, options []byte) {
+func parseNetem(q *netdev.Qdisc, options []byte) {
 	q.Delay = ticks(u32(options, 0))
 	setLimit(q, u32(options, 4), "packets")
 	q.Loss = fraction(u32(options, 8))
@@ -210,7 +210,7 @@ func gilbertElliott(parameters []byte) float64 {
 	return roundFraction(bad*(1-h) + (1-bad)*k1)
 }
 
-func setLimit(q *record.Qdisc, limit uint32, unit string) {
+func setLimit(q *netdev.Qdisc, limit uint32, unit string) {
 	if limit != 0 {
 		q.Limit, q.LimitUnit = uint64(limit), unit
 	}

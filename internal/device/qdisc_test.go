@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // qdiscMessage encodes an RTM_NEWQDISC or RTM_NEWTCLASS message: struct tcmsg, kind, options, statistics.
@@ -48,9 +48,9 @@ func TestParseQdisc(t *testing.T) {
 		class   bool
 		kind    string
 		options []byte
-		want    record.Qdisc
+		want    netdev.Qdisc
 	}{
-		{"netem", false, "netem", netemOptions, record.Qdisc{
+		{"netem", false, "netem", netemOptions, netdev.Qdisc{
 			Delay: 500 * time.Millisecond, Jitter: 10 * time.Millisecond, Loss: 0.1, Duplicate: 0.01, Corrupt: 0.001,
 			RateBits: 50_000, Limit: 1000, LimitUnit: "packets"}},
 		{"netem with 64-bit values, the rate's before its stand-in", false, "netem", slices.Concat(
@@ -59,46 +59,46 @@ func TestParseQdisc(t *testing.T) {
 			attr(6, words(0xffffffff, 0, 0, 0)), // TCA_NETEM_RATE
 			attr(10, n64(600_000_000_000)),      // TCA_NETEM_LATENCY64
 			attr(11, n64(1)),                    // TCA_NETEM_JITTER64
-		), record.Qdisc{Delay: 10 * time.Minute, Jitter: 1, RateBits: 40_000_000_000, Limit: 50, LimitUnit: "packets"}},
+		), netdev.Qdisc{Delay: 10 * time.Minute, Jitter: 1, RateBits: 40_000_000_000, Limit: 50, LimitUnit: "packets"}},
 		{"netem loss gemodel 1% 10% 70% 0.1%: a bad eleventh of the time", false, "netem", slices.Concat(
 			words(0, 1000, 0, 0, 0, 0),
 			attr(0x8000|5, attr(2, words(42949673, 429496730, 1288490189, 4294967))), // TCA_NETEM_LOSS: NETEM_LOSS_GE p, r, h, k1
-		), record.Qdisc{Loss: 0.064545455, Limit: 1000, LimitUnit: "packets"}},
-		{"netem of an all too short answer", false, "netem", words(7812500), record.Qdisc{Delay: 500 * time.Millisecond}},
+		), netdev.Qdisc{Loss: 0.064545455, Limit: 1000, LimitUnit: "packets"}},
+		{"netem of an all too short answer", false, "netem", words(7812500), netdev.Qdisc{Delay: 500 * time.Millisecond}},
 		{"tbf rate 50kbit burst 4kb limit 4408", false, "tbf",
 			attr(1, rate(6250), rate(0), words(4408, 10240000, 0)), // TCA_TBF_PARMS: rate, peak rate, limit, buffer, mtu
-			record.Qdisc{RateBits: 50_000, Burst: 4096, Limit: 4408, LimitUnit: "bytes"}},
+			netdev.Qdisc{RateBits: 50_000, Burst: 4096, Limit: 4408, LimitUnit: "bytes"}},
 		{"tbf rate 100gbit", false, "tbf", slices.Concat(
 			attr(1, rate(0xffffffff), rate(0), words(3000, 1000, 0)),
 			attr(4, n64(12_500_000_000)), // TCA_TBF_RATE64
-		), record.Qdisc{RateBits: 100_000_000_000, Burst: 800_000, Limit: 3000, LimitUnit: "bytes"}},
+		), netdev.Qdisc{RateBits: 100_000_000_000, Burst: 800_000, Limit: 3000, LimitUnit: "bytes"}},
 		{"htb default 10", false, "htb", attr(2, words(0x30011, 10, 0x10, 0, 0)), // TCA_HTB_INIT: version, r2q, default, debug, direct
-			record.Qdisc{Default: 0x10}},
+			netdev.Qdisc{Default: 0x10}},
 		{"htb class rate 50kbit ceil 1mbit burst 1600", true, "htb",
 			attr(1, rate(6250), rate(125000), words(4000000, 200000, 1000, 0, 0)), // TCA_HTB_PARMS: rate, ceil, buffer, cbuffer …
-			record.Qdisc{RateBits: 50_000, CeilBits: 1_000_000, Burst: 1600}},
+			netdev.Qdisc{RateBits: 50_000, CeilBits: 1_000_000, Burst: 1600}},
 		{"htb class rate 40gbit ceil 100gbit", true, "htb", slices.Concat(
 			attr(1, rate(0xffffffff), rate(0xffffffff), words(0, 0, 0, 0, 0)),
 			attr(6, n64(5_000_000_000)),  // TCA_HTB_RATE64
 			attr(7, n64(12_500_000_000)), // TCA_HTB_CEIL64
-		), record.Qdisc{RateBits: 40_000_000_000, CeilBits: 100_000_000_000}},
-		{"hfsc default 2", false, "hfsc", n16(2), record.Qdisc{Default: 2}},
+		), netdev.Qdisc{RateBits: 40_000_000_000, CeilBits: 100_000_000_000}},
+		{"hfsc default 2", false, "hfsc", n16(2), netdev.Qdisc{Default: 2}},
 		{"hfsc class", true, "hfsc", slices.Concat(
 			attr(1, words(0, 0, 1000)), attr(2, words(0, 0, 2000)), attr(3, words(0, 0, 3000)), // RSC, FSC, USC: m1, d, m2
-		), record.Qdisc{RateBits: 16_000, CeilBits: 24_000}},
+		), netdev.Qdisc{RateBits: 16_000, CeilBits: 24_000}},
 		{"fq_codel", false, "fq_codel", slices.Concat(
 			attr(1, words(4999)), attr(2, words(10240)), attr(3, words(99999)), attr(4, words(1)), attr(5, words(1024)),
-		), record.Qdisc{Target: 4999 * time.Microsecond, Interval: 99999 * time.Microsecond, Limit: 10240,
+		), netdev.Qdisc{Target: 4999 * time.Microsecond, Interval: 99999 * time.Microsecond, Limit: 10240,
 			LimitUnit: "packets", Flows: 1024}},
 		{"codel, whose fifth attribute is another", false, "codel", slices.Concat(
 			attr(1, words(5000)), attr(2, words(1000)), attr(3, words(100000)), attr(4, words(1)), attr(5, words(777)),
-		), record.Qdisc{Target: 5 * time.Millisecond, Interval: 100 * time.Millisecond, Limit: 1000, LimitUnit: "packets"}},
-		{"fq", false, "fq", slices.Concat(attr(1, words(10000)), attr(2, words(100))), record.Qdisc{Limit: 10000, LimitUnit: "packets"}},
-		{"sfq", false, "sfq", words(1514, 10, 127, 1024, 128), record.Qdisc{Limit: 127, LimitUnit: "packets"}},
-		{"pfifo", false, "pfifo", words(1000), record.Qdisc{Limit: 1000, LimitUnit: "packets"}},
-		{"bfifo", false, "bfifo", words(3000), record.Qdisc{Limit: 3000, LimitUnit: "bytes"}},
-		{"cake bandwidth 20mbit", false, "cake", attr(2, n64(2_500_000)), record.Qdisc{RateBits: 20_000_000}},
-		{"a kind that is not known", false, "dualpi2", words(1, 2, 3), record.Qdisc{}},
+		), netdev.Qdisc{Target: 5 * time.Millisecond, Interval: 100 * time.Millisecond, Limit: 1000, LimitUnit: "packets"}},
+		{"fq", false, "fq", slices.Concat(attr(1, words(10000)), attr(2, words(100))), netdev.Qdisc{Limit: 10000, LimitUnit: "packets"}},
+		{"sfq", false, "sfq", words(1514, 10, 127, 1024, 128), netdev.Qdisc{Limit: 127, LimitUnit: "packets"}},
+		{"pfifo", false, "pfifo", words(1000), netdev.Qdisc{Limit: 1000, LimitUnit: "packets"}},
+		{"bfifo", false, "bfifo", words(3000), netdev.Qdisc{Limit: 3000, LimitUnit: "bytes"}},
+		{"cake bandwidth 20mbit", false, "cake", attr(2, n64(2_500_000)), netdev.Qdisc{RateBits: 20_000_000}},
+		{"a kind that is not known", false, "dualpi2", words(1, 2, 3), netdev.Qdisc{}},
 	}
 	for _, test := range tests {
 		want := test.want
@@ -118,7 +118,7 @@ func TestParseQdisc(t *testing.T) {
 
 func TestParsePackets64(t *testing.T) {
 	t.Parallel()
-	var q record.Qdisc
+	var q netdev.Qdisc
 	parseCounters(&q, slices.Concat(attr(1, n64(1), words(2, 0)), attr(8, n64(1<<33)))) // TCA_STATS_BASIC, TCA_STATS_PKT64
 	if q.Packets != 1<<33 {
 		t.Errorf("packets = %d", q.Packets)

@@ -4,12 +4,12 @@ import (
 	"net/netip"
 	"regexp"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // roles are what classify finds out, by device index.
 type roles struct {
-	role  map[int]record.Role
+	role  map[int]netdev.Role
 	lower map[int][]int
 }
 
@@ -30,7 +30,7 @@ func classify(links []link) roles {
 		slaves: make(map[int][]*link),
 		owners: make(map[netip.Addr]int),
 		bound:  make(map[int]bool),
-		roles:  roles{role: make(map[int]record.Role), lower: make(map[int][]int)},
+		roles:  roles{role: make(map[int]netdev.Role), lower: make(map[int][]int)},
 	}
 	for i := range links {
 		l := &links[i]
@@ -62,41 +62,41 @@ type classifier struct {
 	roles
 }
 
-func (c *classifier) roleOf(l *link) record.Role {
+func (c *classifier) roleOf(l *link) netdev.Role {
 	if role, known := c.role[l.index]; known {
 		return role
 	}
-	c.role[l.index] = record.RoleOther // ends the recursion, should a snapshot taken amid changes have a loop
+	c.role[l.index] = netdev.RoleOther // ends the recursion, should a snapshot taken amid changes have a loop
 	role := c.find(l)
 	c.role[l.index] = role
 	return role
 }
 
-func (c *classifier) find(l *link) record.Role {
+func (c *classifier) find(l *link) netdev.Role {
 	master := c.links[l.master]
 	switch {
 	case l.loopback, isFallback(l.name) && !l.up:
-		return record.RoleOther
+		return netdev.RoleOther
 	case isTunnel(l.kind):
-		return record.RoleOverlay
+		return netdev.RoleOverlay
 	case l.kind == "ifb":
-		return record.RoleIFB
+		return netdev.RoleIFB
 	case isBridge(l.kind):
-		return record.RoleBridge
+		return netdev.RoleBridge
 	case l.kind == "", isBond(l.kind), master != nil && isBond(master.kind):
-		return record.RoleUplink
+		return netdev.RoleUplink
 	case isStacked(l.kind):
 		if l.foreign || c.leadsOut(c.links[l.parent]) {
-			return record.RoleUplink
+			return netdev.RoleUplink
 		}
-		return record.RoleOther
+		return netdev.RoleOther
 	case (l.kind == "veth" || l.kind == "netkit") && l.foreign:
 		if c.isUnderlay(l, master) {
-			return record.RoleUplink
+			return netdev.RoleUplink
 		}
-		return record.RolePod
+		return netdev.RolePod
 	}
-	return record.RoleOther
+	return netdev.RoleOther
 }
 
 // isUnderlay tells whether a veth or netkit to another namespace is this node's network card rather than a pod's.
@@ -128,11 +128,11 @@ func (c *classifier) leadsOut(l *link) bool {
 		return false
 	}
 	switch c.roleOf(l) {
-	case record.RoleUplink:
+	case netdev.RoleUplink:
 		return true
-	case record.RoleBridge:
+	case netdev.RoleBridge:
 		for _, slave := range c.slaves[l.index] {
-			if c.roleOf(slave) == record.RoleUplink {
+			if c.roleOf(slave) == netdev.RoleUplink {
 				return true
 			}
 		}

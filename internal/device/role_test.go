@@ -6,9 +6,9 @@ import (
 	"slices"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"tracer/internal/netdev"
 
-	"tracer/internal/record"
+	"golang.org/x/sys/unix"
 )
 
 func prefixes(texts ...string) (list []netip.Prefix) {
@@ -153,7 +153,7 @@ func TestLower(t *testing.T) {
 	if !maps.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if !slices.IsSortedFunc(state.Devices, func(a, b record.Device) int { return a.Index - b.Index }) {
+	if !slices.IsSortedFunc(state.Devices, func(a, b netdev.Device) int { return a.Index - b.Index }) {
 		t.Error("devices are not in the order of their index")
 	}
 }

@@ -9,12 +9,12 @@ import (
 	"slices"
 	"time"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // State is what a network namespace looked like at one moment. It is immutable.
 type State struct {
-	Devices []record.Device // in the order of their index
+	Devices []netdev.Device // in the order of their index
 	// Addresses are those of the namespace itself, loopback's and link-local ones not among them, in order. The
 	// addresses of Services that kube-proxy puts on kube-ipvs0 are not: what is sent there goes on to a pod.
 	Addresses []netip.Addr
@@ -40,7 +40,7 @@ func newState(links []link, qdiscs, classes []node) State {
 
 	var s State
 	for _, l := range links {
-		s.Devices = append(s.Devices, record.Device{
+		s.Devices = append(s.Devices, netdev.Device{
 			Index:      l.index,
 			Name:       l.name,
 			Kind:       l.kind,
@@ -62,7 +62,7 @@ func newState(links []link, qdiscs, classes []node) State {
 			s.Addresses = append(s.Addresses, prefix.Addr())
 		}
 	}
-	slices.SortFunc(s.Devices, func(a, b record.Device) int { return cmp.Compare(a.Index, b.Index) })
+	slices.SortFunc(s.Devices, func(a, b netdev.Device) int { return cmp.Compare(a.Index, b.Index) })
 	slices.SortFunc(s.Addresses, netip.Addr.Compare)
 	s.Addresses = slices.Compact(s.Addresses)
 	setLowest(s.Devices)
@@ -79,22 +79,22 @@ func group(nodes []node) map[int][]node {
 
 // setLowest marks where packets leave the namespace: pods' devices, and uplinks that hand their packets to no other
 // uplink of the list.
-func setLowest(devices []record.Device) {
+func setLowest(devices []netdev.Device) {
 	uplink := make(map[int]bool)
 	for _, d := range devices {
-		uplink[d.Index] = d.Role == record.RoleUplink
+		uplink[d.Index] = d.Role == netdev.RoleUplink
 	}
 	for i := range devices {
 		d := &devices[i]
-		d.Lowest = d.Role == record.RolePod ||
-			d.Role == record.RoleUplink && !slices.ContainsFunc(d.Lower, func(index int) bool { return uplink[index] })
+		d.Lowest = d.Role == netdev.RolePod ||
+			d.Role == netdev.RoleUplink && !slices.ContainsFunc(d.Lower, func(index int) bool { return uplink[index] })
 	}
 }
 
 // carryChanged sets in next when each device's root tree changed: now, if it differs from the one in previous. The
 // kernel's own qdisc in place of none is no change: a device gets it when it comes up for the first time.
 func carryChanged(previous, next State, now time.Time) {
-	before := make(map[int]record.Device)
+	before := make(map[int]netdev.Device)
 	for _, d := range previous.Devices {
 		before[d.Index] = d
 	}
@@ -115,15 +115,15 @@ func carryChanged(previous, next State, now time.Time) {
 // sameConfiguration tells whether two states differ in nothing but counters.
 func sameConfiguration(a, b State) bool {
 	return slices.Equal(a.Addresses, b.Addresses) &&
-		slices.EqualFunc(a.Devices, b.Devices, func(x, y record.Device) bool {
+		slices.EqualFunc(a.Devices, b.Devices, func(x, y netdev.Device) bool {
 			x.Root, y.Root = configuration(x.Root), configuration(y.Root)
-			x.Traffic, y.Traffic = record.Traffic{}, record.Traffic{}
+			x.Traffic, y.Traffic = netdev.Traffic{}, netdev.Traffic{}
 			return reflect.DeepEqual(x, y)
 		})
 }
 
 // configuration is the tree without its counters.
-func configuration(q record.Qdisc) record.Qdisc {
+func configuration(q netdev.Qdisc) netdev.Qdisc {
 	q.Packets, q.Bytes, q.Drops, q.Overlimits, q.Requeues = 0, 0, 0, 0, 0
 	q.BacklogBytes, q.BacklogPackets = 0, 0
 	q.Children = slices.Clone(q.Children)

@@ -4,23 +4,23 @@ import (
 	"testing"
 	"time"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 func TestCarryChanged(t *testing.T) {
 	t.Parallel()
 	start, now := time.Unix(100, 0), time.Unix(200, 0)
-	none := record.Qdisc{Kind: "noqueue"}
-	noqueue := record.Qdisc{Kind: "noqueue", Handle: "0:"}
-	fifo := record.Qdisc{Kind: "pfifo_fast", Handle: "0:"}
-	htb := record.Qdisc{Kind: "htb", Handle: "10:", Children: []record.Qdisc{{Kind: "netem", Handle: "100:", Loss: 0.1}}}
-	busy := record.Qdisc{Kind: "htb", Handle: "10:", Packets: 9, BacklogBytes: 3,
-		Children: []record.Qdisc{{Kind: "netem", Handle: "100:", Loss: 0.1, Drops: 7, BacklogPackets: 2}}}
-	worse := record.Qdisc{Kind: "htb", Handle: "10:", Children: []record.Qdisc{{Kind: "netem", Handle: "100:", Loss: 0.2}}}
+	none := netdev.Qdisc{Kind: "noqueue"}
+	noqueue := netdev.Qdisc{Kind: "noqueue", Handle: "0:"}
+	fifo := netdev.Qdisc{Kind: "pfifo_fast", Handle: "0:"}
+	htb := netdev.Qdisc{Kind: "htb", Handle: "10:", Children: []netdev.Qdisc{{Kind: "netem", Handle: "100:", Loss: 0.1}}}
+	busy := netdev.Qdisc{Kind: "htb", Handle: "10:", Packets: 9, BacklogBytes: 3,
+		Children: []netdev.Qdisc{{Kind: "netem", Handle: "100:", Loss: 0.1, Drops: 7, BacklogPackets: 2}}}
+	worse := netdev.Qdisc{Kind: "htb", Handle: "10:", Children: []netdev.Qdisc{{Kind: "netem", Handle: "100:", Loss: 0.2}}}
 
 	for _, test := range []struct {
 		name     string
-		old, new record.Qdisc
+		old, new netdev.Qdisc
 		changed  bool
 	}{
 		{"the same", htb, htb, false},
@@ -32,8 +32,8 @@ func TestCarryChanged(t *testing.T) {
 		{"set while the device was down", none, htb, true},
 		{"another default", noqueue, fifo, true},
 	} {
-		state := func(q record.Qdisc, changed time.Time) State {
-			return State{Devices: []record.Device{{Index: 3, Root: q, Changed: changed}}}
+		state := func(q netdev.Qdisc, changed time.Time) State {
+			return State{Devices: []netdev.Device{{Index: 3, Root: q, Changed: changed}}}
 		}
 		next := state(test.new, time.Time{})
 		carryChanged(state(test.old, start), next, now)
@@ -52,7 +52,7 @@ func TestCarryChanged(t *testing.T) {
 		t.Error("comparing took the counters away")
 	}
 
-	fresh := State{Devices: []record.Device{{Index: 4, Root: htb}}}
+	fresh := State{Devices: []netdev.Device{{Index: 4, Root: htb}}}
 	carryChanged(State{}, fresh, now)
 	if !fresh.Devices[0].Changed.IsZero() {
 		t.Error("a new device counts as changed")

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // Parents that are no handle (include/uapi/linux/pkt_sched.h).
@@ -19,13 +19,13 @@ type node struct {
 	ifindex int
 	handle  uint32 // major<<16 | minor; the minor of a qdisc is 0
 	parent  uint32
-	qdisc   record.Qdisc
+	qdisc   netdev.Qdisc
 }
 
 // tree builds the qdisc tree of one device. A qdisc hangs under the class that its parent handle names, or, where
 // that class is not listed (a band of prio, a queue of mq), under the qdisc that has the class. A device without a
 // root qdisc has no queue.
-func tree(qdiscs, classes []node) record.Qdisc {
+func tree(qdiscs, classes []node) netdev.Qdisc {
 	nodes := slices.Concat(qdiscs, classes)
 	root := -1
 	owner := make(map[uint32]int) // major of the handle → qdisc
@@ -42,7 +42,7 @@ func tree(qdiscs, classes []node) record.Qdisc {
 		}
 	}
 	if root < 0 {
-		return record.Qdisc{Kind: "noqueue"}
+		return netdev.Qdisc{Kind: "noqueue"}
 	}
 
 	children := make(map[int][]int)
@@ -65,7 +65,7 @@ func tree(qdiscs, classes []node) record.Qdisc {
 	return build(nodes, children, root)
 }
 
-func build(nodes []node, children map[int][]int, i int) record.Qdisc {
+func build(nodes []node, children map[int][]int, i int) netdev.Qdisc {
 	q := nodes[i].qdisc
 	q.Handle = handle(nodes[i].handle)
 	below := children[i]

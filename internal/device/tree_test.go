@@ -4,16 +4,16 @@ import (
 	"slices"
 	"testing"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 func TestTree(t *testing.T) {
 	t.Parallel()
 	qdisc := func(kind string, handle, parent uint32) node {
-		return node{handle: handle, parent: parent, qdisc: record.Qdisc{Kind: kind}}
+		return node{handle: handle, parent: parent, qdisc: netdev.Qdisc{Kind: kind}}
 	}
 	class := func(handle, parent uint32) node {
-		return node{handle: handle, parent: parent, qdisc: record.Qdisc{Kind: "htb", Class: true}}
+		return node{handle: handle, parent: parent, qdisc: netdev.Qdisc{Kind: "htb", Class: true}}
 	}
 	tests := []struct {
 		name            string

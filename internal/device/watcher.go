@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
+	"tracer/internal/netdev"
+
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-
-	"tracer/internal/record"
 )
 
 const (
@@ -74,7 +74,7 @@ func NewWatcher(options Options) (*Watcher, error) {
 
 // Events are the last changes of links, qdiscs and routes since the start, the oldest first. Those announced are known
 // while Run runs.
-func (w *Watcher) Events() []record.Event { return w.recent.list() }
+func (w *Watcher) Events() []netdev.Event { return w.recent.list() }
 
 // Close frees the sockets; it ends Run.
 func (w *Watcher) Close() {

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/netdev"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"tracer/internal/record"
 )
 
 // watch runs a watcher in the test's namespace and returns it with what it publishes.
@@ -66,7 +66,7 @@ func TestWatcherFollowsLinks(t *testing.T) {
 	index := addVeth(t, "tmp0", other)
 	await(t, states, "tmp0, up, as a pod's", func(s State) bool {
 		d := named(s, "tmp0")
-		return d.Index == index && d.Role == record.RolePod && d.Up && d.Root.Kind == "noqueue"
+		return d.Index == index && d.Role == netdev.RolePod && d.Up && d.Root.Kind == "noqueue"
 	})
 
 	l, err := netlink.LinkByIndex(index)
@@ -80,13 +80,13 @@ func TestWatcherFollowsLinks(t *testing.T) {
 
 	addAddress(t, index, "10.9.0.2/32")
 	await(t, states, "a new address", func(s State) bool {
-		return slices.Contains(s.Addresses, netip.MustParseAddr("10.9.0.2")) && named(s, "eth9").Role == record.RolePod
+		return slices.Contains(s.Addresses, netip.MustParseAddr("10.9.0.2")) && named(s, "eth9").Role == netdev.RolePod
 	})
 	route := &netlink.Route{LinkIndex: index, Scope: netlink.SCOPE_LINK, Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}}
 	try(t, netlink.RouteAdd(route))
-	await(t, states, "eth9 as uplink, for the default route", func(s State) bool { return named(s, "eth9").Role == record.RoleUplink })
+	await(t, states, "eth9 as uplink, for the default route", func(s State) bool { return named(s, "eth9").Role == netdev.RoleUplink })
 	try(t, netlink.RouteDel(route))
-	await(t, states, "eth9 as a pod's again", func(s State) bool { return named(s, "eth9").Role == record.RolePod })
+	await(t, states, "eth9 as a pod's again", func(s State) bool { return named(s, "eth9").Role == netdev.RolePod })
 
 	vxlan := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vx0"}, VxlanId: 9, Port: 4789}
 	addLink(t, vxlan)
@@ -203,7 +203,7 @@ func TestWatcherSurvivesLostEvents(t *testing.T) {
 
 	states := watch(t, w)
 	await(t, states, "all links, though their events were lost", func(s State) bool {
-		return named(s, "a0").Role == record.RoleIFB && named(s, fmt.Sprintf("b%d", links-1)).Role == record.RoleIFB
+		return named(s, "a0").Role == netdev.RoleIFB && named(s, fmt.Sprintf("b%d", links-1)).Role == netdev.RoleIFB
 	})
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // busy is the window of a node with 10,000 flows, each of a pair of its own as far as pairs are kept apart, of which a
@@ -56,9 +56,9 @@ func busy() Input {
 		s.Pairs = append(s.Pairs, p)
 	}
 	s.Stages, s.Drops = all, drops
-	return Input{Window: s.Window, Snapshot: s, Devices: []record.Device{
-		{Index: 2, Name: "eth0", Role: record.RoleUplink, Up: true, Root: record.Qdisc{Kind: "fq_codel"}},
-		{Index: 3, Name: "tunl0", Role: record.RoleOverlay, Up: true, Root: record.Qdisc{Kind: "netem"}},
+	return Input{Window: s.Window, Snapshot: s, Devices: []netdev.Device{
+		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
+		{Index: 3, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "netem"}},
 	}}
 }
 

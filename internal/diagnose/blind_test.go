@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -18,9 +19,9 @@ type blindness struct {
 }
 
 func blindnesses() []blindness {
-	unread := func(devices []record.Device) {
+	unread := func(devices []netdev.Device) {
 		for i := range devices {
-			devices[i].Root = record.Qdisc{}
+			devices[i].Root = netdev.Qdisc{}
 		}
 	}
 	return []blindness{

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 const (
@@ -32,12 +32,12 @@ func (w *window) changes(f *Finding) []string {
 }
 
 // concerns tells whether a change may have to do with the finding.
-func (f *Finding) concerns(e *record.Event) bool {
+func (f *Finding) concerns(e *netdev.Event) bool {
 	switch e.Kind {
-	case record.RouteEvent:
+	case netdev.RouteEvent:
 		return f.Cause == NoRoute || f.Cause == Neighbour || f.Cause == RPFilter
-	case record.QdiscEvent:
+	case netdev.QdiscEvent:
 		return f.Stage == journey.Queue && f.Device == e.Device
 	}
-	return f.Device == e.Device || e.Role == record.RoleUplink || e.Role == record.RoleOverlay
+	return f.Device == e.Device || e.Role == netdev.RoleUplink || e.Role == netdev.RoleOverlay
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -20,13 +21,13 @@ type Input struct {
 	HeldBefore []aggregate.Held
 	// Devices are those at the window's end with their qdiscs' counters as read then: the backlog tells which
 	// open journeys really wait there. Before are those at its start; nil if unknown.
-	Devices, Before []record.Device
+	Devices, Before []netdev.Device
 	// Baseline is the usual p50 delay of a stage in seconds, where it is known.
 	Baseline map[aggregate.StageKey]float64
 	// Stats are what the kernel counts by itself, at the window's end, StatsBefore at its start.
 	Stats, StatsBefore record.Stats
 	// Events are changes up to the window's end, the oldest first.
-	Events []record.Event
+	Events []netdev.Event
 	// Lookups are what the routing table says of packets that were lost lately in a place that means no route.
 	Lookups []record.Lookup
 	// Carried are the devices that have carried packets of ours since tracing began.

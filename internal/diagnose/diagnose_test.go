@@ -12,6 +12,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -59,9 +60,9 @@ func TestBelieve(t *testing.T) {
 		{"none wait", 0, 10, 0, 0},
 		{"the qdisc does not say", 0, 0, 40, 40},
 	} {
-		q := queue{held: 40, oldest: 40, passed: test.passed, devices: []record.Device{{
-			Root: record.Qdisc{Kind: "htb", Children: []record.Qdisc{
-				{Kind: "htb", Class: true, Children: []record.Qdisc{{Kind: "netem", BacklogPackets: test.backlog}}}}},
+		q := queue{held: 40, oldest: 40, passed: test.passed, devices: []netdev.Device{{
+			Root: netdev.Qdisc{Kind: "htb", Children: []netdev.Qdisc{
+				{Kind: "htb", Class: true, Children: []netdev.Qdisc{{Kind: "netem", BacklogPackets: test.backlog}}}}},
 		}}}
 		for i := range 40 {
 			q.heldAges.Observe(float64(i+1), 1)
@@ -92,26 +93,26 @@ func TestHeldBefore(t *testing.T) {
 // TestExpectOf checks what each kind of queue is judged as.
 func TestExpectOf(t *testing.T) {
 	t.Parallel()
-	class := func(children ...record.Qdisc) []record.Qdisc {
-		return []record.Qdisc{{Kind: "htb", Class: true, Children: children}}
+	class := func(children ...netdev.Qdisc) []netdev.Qdisc {
+		return []netdev.Qdisc{{Kind: "htb", Class: true, Children: children}}
 	}
 	for _, test := range []struct {
-		role record.Role
-		root record.Qdisc
+		role netdev.Role
+		root netdev.Qdisc
 		want expectation
 	}{
-		{record.RoleOverlay, record.Qdisc{Kind: "noqueue"}, ofNoqueue},
-		{record.RoleOverlay, record.Qdisc{Kind: "htb", Children: class(record.Qdisc{Kind: "netem"})}, ofNetem},
-		{record.RoleOverlay, record.Qdisc{Kind: "htb", Children: class(record.Qdisc{Kind: "fq_codel"})}, ofNoqueue},
-		{record.RoleOverlay, record.Qdisc{Kind: "fq_codel"}, ofAQM("fq_codel", 5*time.Millisecond)},
-		{record.RolePod, record.Qdisc{Kind: "tbf"}, ofBandwidth},
-		{record.RolePod, record.Qdisc{Kind: "tbf", Children: []record.Qdisc{{Kind: "netem"}}}, ofNetem},
-		{record.RoleUplink, record.Qdisc{Kind: "tbf"}, ofFIFO},
-		{record.RoleUplink, record.Qdisc{Kind: "pfifo_fast"}, ofFIFO},
-		{record.RoleUplink, record.Qdisc{Kind: "mq", Children: []record.Qdisc{{Kind: "fq"}, {Kind: "fq"}}}, ofFQ},
-		{record.RoleUplink, record.Qdisc{Kind: "fq_codel", Target: 10 * time.Millisecond}, ofAQM("fq_codel", 10*time.Millisecond)},
+		{netdev.RoleOverlay, netdev.Qdisc{Kind: "noqueue"}, ofNoqueue},
+		{netdev.RoleOverlay, netdev.Qdisc{Kind: "htb", Children: class(netdev.Qdisc{Kind: "netem"})}, ofNetem},
+		{netdev.RoleOverlay, netdev.Qdisc{Kind: "htb", Children: class(netdev.Qdisc{Kind: "fq_codel"})}, ofNoqueue},
+		{netdev.RoleOverlay, netdev.Qdisc{Kind: "fq_codel"}, ofAQM("fq_codel", 5*time.Millisecond)},
+		{netdev.RolePod, netdev.Qdisc{Kind: "tbf"}, ofBandwidth},
+		{netdev.RolePod, netdev.Qdisc{Kind: "tbf", Children: []netdev.Qdisc{{Kind: "netem"}}}, ofNetem},
+		{netdev.RoleUplink, netdev.Qdisc{Kind: "tbf"}, ofFIFO},
+		{netdev.RoleUplink, netdev.Qdisc{Kind: "pfifo_fast"}, ofFIFO},
+		{netdev.RoleUplink, netdev.Qdisc{Kind: "mq", Children: []netdev.Qdisc{{Kind: "fq"}, {Kind: "fq"}}}, ofFQ},
+		{netdev.RoleUplink, netdev.Qdisc{Kind: "fq_codel", Target: 10 * time.Millisecond}, ofAQM("fq_codel", 10*time.Millisecond)},
 	} {
-		got := expectOf(&record.Device{Role: test.role, Root: test.root})
+		got := expectOf(&netdev.Device{Role: test.role, Root: test.root})
 		if got != test.want {
 			t.Errorf("%s with %s: %+v, want %+v", test.role, test.root, got, test.want)
 		}
@@ -129,7 +130,7 @@ func TestAnnotatedLimit(t *testing.T) {
 	if got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
-	d := record.Device{Role: record.RolePod, Bandwidth: 10_000_000, Root: record.Qdisc{Kind: "tbf", RateBits: 9_900_000, Limit: 200_000, Burst: 100_000}}
+	d := netdev.Device{Role: netdev.RolePod, Bandwidth: 10_000_000, Root: netdev.Qdisc{Kind: "tbf", RateBits: 9_900_000, Limit: 200_000, Burst: 100_000}}
 	if e := expectOf(&d); e.delayWarning < 0.1 || e.delayWarning > 0.15 || e.reason != "the pod's annotation lets it receive 10 Mbit/s and no more" {
 		t.Errorf("100,000 bytes at 9.9 Mbit/s: %+v", e)
 	}

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"tracer/internal/aggregate"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // maxPairs is how many pairs a finding names, maxDevices how many devices of a label.
@@ -40,9 +40,9 @@ func (q *queue) describe() []string {
 }
 
 // shown are the devices that a finding names: those whose qdisc should do the least first.
-func (q *queue) shown() []record.Device {
+func (q *queue) shown() []netdev.Device {
 	devices := slices.Clone(q.devices)
-	slices.SortStableFunc(devices, func(x, y record.Device) int {
+	slices.SortStableFunc(devices, func(x, y netdev.Device) int {
 		switch a, b := expectOf(&x).delayCritical, expectOf(&y).delayCritical; {
 		case a < b:
 			return -1

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // expectation is what a healthy queue of a kind may do. Delays are a p50 in seconds, losses a share of its packets.
@@ -40,7 +40,7 @@ var (
 )
 
 // ofShaper is what a shaper does that is there on purpose: hold what its limit takes, and drop what is more.
-func ofShaper(d *record.Device) expectation {
+func ofShaper(d *netdev.Device) expectation {
 	latency := 0.0
 	for _, q := range leavesOf(d.Root, nil) {
 		if q.LimitUnit == "bytes" && q.RateBits > 0 {
@@ -59,7 +59,7 @@ func ofShaper(d *record.Device) expectation {
 
 // ofLimit is what the tbf of a pod does whose annotation asks for it: hold what its limit takes beyond its burst, and drop
 // what is more.
-func ofLimit(d *record.Device) expectation {
+func ofLimit(d *netdev.Device) expectation {
 	latency := float64(d.Root.Limit-min(d.Root.Limit, d.Root.Burst)) * 8 / float64(d.Root.RateBits)
 	return expectation{
 		delayWarning:  max(ofBandwidth.delayWarning, 1.5*latency),
@@ -71,9 +71,9 @@ func ofLimit(d *record.Device) expectation {
 }
 
 // asAnnotated tells whether a pod's device is shaped to the rate that the pod's annotation asks for.
-func asAnnotated(d *record.Device) bool {
+func asAnnotated(d *netdev.Device) bool {
 	rate, want := float64(d.Root.RateBits), float64(d.Bandwidth)
-	return d.Role == record.RolePod && d.Root.Kind == "tbf" && want > 0 && rate > 0.9*want && rate < 1.1*want
+	return d.Role == netdev.RolePod && d.Root.Kind == "tbf" && want > 0 && rate > 0.9*want && rate < 1.1*want
 }
 
 // ofAQM is what CoDel and its kin do: hold the standing queue at their target, by drops that TCP answers. Unless
@@ -92,7 +92,7 @@ func ofAQM(kind string, target time.Duration) expectation {
 var shapers = []string{"tbf", "htb", "hfsc", "cbq", "netem"}
 
 // expect returns what the devices of one label may do: of several, the one whose qdisc should do the least.
-func expect(devices []record.Device, onPurpose map[string]string) expectation {
+func expect(devices []netdev.Device, onPurpose map[string]string) expectation {
 	e := ofFIFO
 	for i, d := range devices {
 		of := expectOf(&d)
@@ -106,10 +106,10 @@ func expect(devices []record.Device, onPurpose map[string]string) expectation {
 	return e
 }
 
-func expectOf(d *record.Device) expectation {
+func expectOf(d *netdev.Device) expectation {
 	leaves := leavesOf(d.Root, nil)
 	all := func(kinds ...string) bool {
-		return len(leaves) > 0 && !slices.ContainsFunc(leaves, func(q record.Qdisc) bool { return !slices.Contains(kinds, q.Kind) })
+		return len(leaves) > 0 && !slices.ContainsFunc(leaves, func(q netdev.Qdisc) bool { return !slices.Contains(kinds, q.Kind) })
 	}
 	noqueue := defaultOf(d) == "noqueue"
 	switch {
@@ -117,7 +117,7 @@ func expectOf(d *record.Device) expectation {
 		return ofNetem
 	case asAnnotated(d):
 		return ofLimit(d)
-	case (d.Role == record.RolePod || d.Role == record.RoleIFB) && d.Root.Kind == "tbf":
+	case (d.Role == netdev.RolePod || d.Role == netdev.RoleIFB) && d.Root.Kind == "tbf":
 		return ofBandwidth
 	case noqueue && has(d.Root, "htb", "tbf", "hfsc", "cbq"):
 		return ofNoqueue
@@ -137,27 +137,27 @@ func expectOf(d *record.Device) expectation {
 
 // defaultOf is the root qdisc that a device has unless someone sets another one; "" where that depends on hardware
 // and sysctl. Tunnels, veths and bridges are IFF_NO_QUEUE.
-func defaultOf(d *record.Device) string {
+func defaultOf(d *netdev.Device) string {
 	switch d.Role {
-	case record.RoleOverlay, record.RolePod, record.RoleBridge:
+	case netdev.RoleOverlay, netdev.RolePod, netdev.RoleBridge:
 		return "noqueue"
 	}
 	return ""
 }
 
 // has tells whether one of the kinds is somewhere in the tree.
-func has(q record.Qdisc, kinds ...string) bool {
+func has(q netdev.Qdisc, kinds ...string) bool {
 	return !q.Class && slices.Contains(kinds, q.Kind) ||
-		slices.ContainsFunc(q.Children, func(child record.Qdisc) bool { return has(child, kinds...) })
+		slices.ContainsFunc(q.Children, func(child netdev.Qdisc) bool { return has(child, kinds...) })
 }
 
 // classful tells whether the tree has classes to show.
-func classful(q record.Qdisc) bool {
+func classful(q netdev.Qdisc) bool {
 	return q.Class || slices.ContainsFunc(q.Children, classful)
 }
 
 // leavesOf appends the qdiscs of the tree that have no other under them: those in which packets wait.
-func leavesOf(q record.Qdisc, leaves []record.Qdisc) []record.Qdisc {
+func leavesOf(q netdev.Qdisc, leaves []netdev.Qdisc) []netdev.Qdisc {
 	n := len(leaves)
 	for _, child := range q.Children {
 		leaves = leavesOf(child, leaves)
@@ -170,7 +170,7 @@ func leavesOf(q record.Qdisc, leaves []record.Qdisc) []record.Qdisc {
 
 // treeSum adds up a counter over the tree without counting twice. Parents often count what their leaves count, but
 // some count what these do not see, so the larger of both is true.
-func treeSum(q record.Qdisc, counter func(record.Qdisc) uint64) uint64 {
+func treeSum(q netdev.Qdisc, counter func(netdev.Qdisc) uint64) uint64 {
 	var sum uint64
 	for _, leaf := range leavesOf(q, nil) {
 		sum += counter(leaf)

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // seconds formats a time as people read it in an incident: in ms below a second, three digits at most.
@@ -71,7 +71,7 @@ func group(n uint64) string {
 }
 
 // belowKinds appends the kinds of the qdiscs under others, each once.
-func belowKinds(children []record.Qdisc, kinds []string) []string {
+func belowKinds(children []netdev.Qdisc, kinds []string) []string {
 	for _, child := range children {
 		if !child.Class && !slices.Contains(kinds, child.Kind) {
 			kinds = append(kinds, child.Kind)

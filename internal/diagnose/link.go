@@ -8,7 +8,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // recentlyDown is for how long a device that went down is news. One that is down for longer has been given up.
@@ -36,7 +36,7 @@ func linkCauses(w *window) []Finding {
 		downs, ups := 0, 0
 		for i := range w.Events {
 			e := &w.Events[i]
-			if e.Kind != record.LinkEvent || e.Device != name || e.Time.Before(w.Started.Add(-onset)) {
+			if e.Kind != netdev.LinkEvent || e.Device != name || e.Time.Before(w.Started.Add(-onset)) {
 				continue
 			}
 			if e.Down {
@@ -83,7 +83,7 @@ func (w *window) downAllAlong() []Finding {
 	var found []Finding
 	for i := range w.Devices {
 		d := &w.Devices[i]
-		if d.Role != record.RoleOverlay || d.Up || slices.Contains(downed, d.Name) {
+		if d.Role != netdev.RoleOverlay || d.Up || slices.Contains(downed, d.Name) {
 			continue
 		}
 		f := Finding{
@@ -131,8 +131,8 @@ func (w *window) downed() []string {
 	}
 	for i := range w.Events {
 		e := &w.Events[i]
-		outward := e.Role == record.RoleOverlay || e.Role == record.RoleUplink
-		if e.Kind != record.LinkEvent || !e.Down || !outward {
+		outward := e.Role == netdev.RoleOverlay || e.Role == netdev.RoleUplink
+		if e.Kind != netdev.LinkEvent || !e.Down || !outward {
 			continue
 		}
 		end := w.Started.Add(w.Window)
@@ -142,7 +142,7 @@ func (w *window) downed() []string {
 	}
 	for i := range w.Before {
 		d := &w.Before[i]
-		if d.Up && !d.NoCarrier && (d.Role == record.RoleOverlay || d.Role == record.RoleUplink) && w.isDown(d.Name) {
+		if d.Up && !d.NoCarrier && (d.Role == netdev.RoleOverlay || d.Role == netdev.RoleUplink) && w.isDown(d.Name) {
 			add(d.Name)
 		}
 	}
@@ -152,5 +152,5 @@ func (w *window) downed() []string {
 // isDown tells whether a device is down, or gone, at the end of the window. Where no devices could be read that is not
 // known.
 func (w *window) isDown(name string) bool {
-	return len(w.Devices) > 0 && !slices.ContainsFunc(w.Devices, func(d record.Device) bool { return d.Name == name && d.Up && !d.NoCarrier })
+	return len(w.Devices) > 0 && !slices.ContainsFunc(w.Devices, func(d netdev.Device) bool { return d.Name == name && d.Up && !d.NoCarrier })
 }

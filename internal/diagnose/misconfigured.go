@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // Fifos below these limits lose what a burst sends.
@@ -38,8 +38,8 @@ func misconfigurations(w *window) []Finding {
 }
 
 // unusual says why a device's queue does not belong there; "" if it may.
-func (w *window) unusual(d *record.Device) string {
-	if d.Role != record.RoleOverlay && d.Role != record.RoleUplink || !d.Root.Queues() {
+func (w *window) unusual(d *netdev.Device) string {
+	if d.Role != netdev.RoleOverlay && d.Role != netdev.RoleUplink || !d.Root.Queues() {
 		return ""
 	}
 	if want, ok := w.ExpectQdisc[d.Name]; ok {

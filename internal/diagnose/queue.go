@@ -8,15 +8,15 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // queue is all that is known of the queue stage of one device label in the window.
 type queue struct {
 	device    string
 	direction journey.Direction // of most of its packets
-	devices   []record.Device   // those of the label that have a queue, at the end
-	before    []record.Device   // the same at the start
+	devices   []netdev.Device   // those of the label that have a queue, at the end
+	before    []netdev.Device   // the same at the start
 	expected  expectation
 	unread    bool // no qdisc could be read
 
@@ -104,7 +104,7 @@ func queuesOf(w *window) []*queue {
 	for _, q := range queues {
 		q.devices, q.before = labelled(w.Devices, q.device), labelled(w.Before, q.device)
 		q.expected = expect(q.devices, w.ExpectQdisc)
-		if q.unread = !slices.ContainsFunc(w.Devices, func(d record.Device) bool { return d.Root.Kind != "" }); q.unread {
+		if q.unread = !slices.ContainsFunc(w.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" }); q.unread {
 			q.expected = ofUnread
 		}
 		q.believe()
@@ -122,10 +122,10 @@ func queuesOf(w *window) []*queue {
 }
 
 // labelled returns the devices that share a label and have a queue.
-func labelled(devices []record.Device, label string) []record.Device {
-	var out []record.Device
+func labelled(devices []netdev.Device, label string) []netdev.Device {
+	var out []netdev.Device
 	for _, d := range devices {
-		if d.Root.Queues() && (d.Name == label && d.Role != record.RolePod || label == journey.PodLabel && d.Role == record.RolePod) {
+		if d.Root.Queues() && (d.Name == label && d.Role != netdev.RolePod || label == journey.PodLabel && d.Role == netdev.RolePod) {
 			out = append(out, d)
 		}
 	}
@@ -154,17 +154,17 @@ func (q *queue) believe() {
 func (q *queue) backlog() uint64 {
 	var b uint64
 	for _, d := range q.devices {
-		b += treeSum(d.Root, func(q record.Qdisc) uint64 { return q.BacklogPackets })
+		b += treeSum(d.Root, func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
 	}
 	return b
 }
 
 // counted is by how much the qdiscs' own count of drops rose in the window; false if that is not known.
 func (q *queue) counted() (uint64, bool) {
-	drops := func(q record.Qdisc) uint64 { return q.Drops }
+	drops := func(q netdev.Qdisc) uint64 { return q.Drops }
 	var n uint64
 	for _, d := range q.devices {
-		i := slices.IndexFunc(q.before, func(b record.Device) bool { return b.Index == d.Index })
+		i := slices.IndexFunc(q.before, func(b netdev.Device) bool { return b.Index == d.Index })
 		if i < 0 {
 			return 0, false
 		}

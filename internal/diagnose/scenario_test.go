@@ -16,6 +16,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -24,8 +25,8 @@ var update = flag.Bool("update", false, "write the golden texts anew")
 // scenario is a file of testdata: what a node's window looked like, and what is to be found in it.
 type scenario struct {
 	Why     string          `json:"why"`
-	Devices []record.Device `json:"devices"`
-	Before  []record.Device `json:"before"`
+	Devices []netdev.Device `json:"devices"`
+	Before  []netdev.Device `json:"before"`
 	Pairs   []struct {
 		Src, Dst, Service string
 		Direction         journey.Direction
@@ -54,7 +55,7 @@ type scenario struct {
 	Records, Lost uint64
 	Stats         record.Stats
 	StatsBefore   record.Stats `json:"stats_before"`
-	Events        []record.Event
+	Events        []netdev.Event
 	ExpectQdisc   map[string]string `json:"expect_qdisc"`
 	Unused        []string          // devices that have carried nothing; the others have
 	Baseline      []struct {

@@ -2,7 +2,7 @@ package diagnose
 
 import (
 	"tracer/internal/aggregate"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // Usual is what a queue may do on a healthy and busy node.
@@ -13,7 +13,7 @@ type Usual struct {
 }
 
 // UsualOf is what the queue of the devices with that label may do; false where there is no queue.
-func UsualOf(devices []record.Device, label string) (Usual, bool) {
+func UsualOf(devices []netdev.Device, label string) (Usual, bool) {
 	queues := labelled(devices, label)
 	if len(queues) == 0 {
 		return Usual{}, false
@@ -24,11 +24,11 @@ func UsualOf(devices []record.Device, label string) (Usual, bool) {
 
 // DefaultQdisc is the kind of root qdisc that a device has unless someone sets another one; "" where that depends on
 // hardware and sysctl.
-func DefaultQdisc(d *record.Device) string { return defaultOf(d) }
+func DefaultQdisc(d *netdev.Device) string { return defaultOf(d) }
 
 // Believed is what is held in a queue as far as its backlog bears it out; passed is how many packets came out in the
 // window. What is held elsewhere is believed.
-func Believed(h aggregate.Held, devices []record.Device, passed uint64) aggregate.Held {
+func Believed(h aggregate.Held, devices []netdev.Device, passed uint64) aggregate.Held {
 	q := queue{
 		devices: labelled(devices, h.Device), passed: passed,
 		held: uint64(h.Packets), heldAges: h.Ages, oldest: h.Oldest,

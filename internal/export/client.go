@@ -18,8 +18,8 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
+	"tracer/internal/netdev"
 	"tracer/internal/overview"
-	"tracer/internal/record"
 	"tracer/internal/trace"
 )
 
@@ -55,8 +55,8 @@ func (c *Client) Snapshot(ctx context.Context) (*aggregate.Snapshot, error) {
 }
 
 // Devices are those traced, with their qdiscs' counters.
-func (c *Client) Devices(ctx context.Context) ([]record.Device, error) {
-	return ask[[]record.Device](ctx, c, pathDevices, nil)
+func (c *Client) Devices(ctx context.Context) ([]netdev.Device, error) {
+	return ask[[]netdev.Device](ctx, c, pathDevices, nil)
 }
 
 // Diagnose judges the last window of time.

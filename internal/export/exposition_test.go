@@ -22,7 +22,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"tracer/internal/aggregate"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 const acceptProtobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
@@ -118,7 +118,7 @@ func TestNamesThatCollide(t *testing.T) {
 		key := stageKey("queue", name)
 		source.snapshot.Stages = append(source.snapshot.Stages, aggregate.StageDelay{StageKey: key, Delay: delays(1)})
 		source.snapshot.Held = append(source.snapshot.Held, aggregate.Held{StageKey: key, Oldest: float64(i)})
-		source.devices = append(source.devices, record.Device{Index: 90 + i, Name: name, Root: fifos()})
+		source.devices = append(source.devices, netdev.Device{Index: 90 + i, Name: name, Root: fifos()})
 		source.snapshot.Pairs = append(source.snapshot.Pairs, aggregate.Pair{
 			PairKey: aggregate.PairKey{SrcWorkload: name, DstWorkload: "api", Direction: "out"}, Packets: 1,
 			Path: delays(2), Stages: []aggregate.StageDelay{{StageKey: key, Delay: delays(1)}},

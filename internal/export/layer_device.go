@@ -6,7 +6,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // The metrics by device.
@@ -31,7 +31,7 @@ var (
 )
 
 // deviceMetrics appends the metrics by device.
-func deviceMetrics(to []prometheus.Metric, s *aggregate.Snapshot, devices []record.Device, ledger *qdiscLedger) []prometheus.Metric {
+func deviceMetrics(to []prometheus.Metric, s *aggregate.Snapshot, devices []netdev.Device, ledger *qdiscLedger) []prometheus.Metric {
 	lost, oldest := drops.empty(), inflightOldest.empty()
 	for key, delay := range byStage(s.Stages) {
 		to = append(to, newHistogram(deviceStageDelay, delay, true, string(key.Stage), key.Device, string(key.Direction)))
@@ -76,7 +76,7 @@ func cleanStage(k aggregate.StageKey) aggregate.StageKey {
 	return k
 }
 
-func qdiscMetrics(to []prometheus.Metric, devices []record.Device, ledger *qdiscLedger) []prometheus.Metric {
+func qdiscMetrics(to []prometheus.Metric, devices []netdev.Device, ledger *qdiscLedger) []prometheus.Metric {
 	info, backlog := qdiscInfo.empty(), qdiscBacklog.empty()
 	dropped, overlimits := qdiscDrops.empty(), qdiscOverlimits.empty()
 	for i := range devices {
@@ -100,8 +100,8 @@ func qdiscMetrics(to []prometheus.Metric, devices []record.Device, ledger *qdisc
 }
 
 // deviceLabel is a device's name, or what the devices of all pods are called.
-func deviceLabel(name string, role record.Role) string {
-	if role == record.RolePod {
+func deviceLabel(name string, role netdev.Role) string {
+	if role == netdev.RolePod {
 		return journey.PodLabel
 	}
 	return name

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // qdiscLedger makes counters that never go down of those of qdiscs, which vanish with their device and start again
@@ -32,7 +32,7 @@ func (c leafCount) plus(d leafCount) leafCount {
 }
 
 // update takes the qdiscs' counters as read now.
-func (l *qdiscLedger) update(devices []record.Device) {
+func (l *qdiscLedger) update(devices []netdev.Device) {
 	now := make(map[leafKey]leafCount)
 	names := map[string]bool{journey.PodLabel: true} // the totals of departed pods stay
 	for i := range devices {
@@ -70,11 +70,11 @@ func (l *qdiscLedger) totals() map[deviceQdisc]leafCount {
 // leaves yields the qdiscs of a tree that hold packets themselves. A class without a qdisc of its own is one where
 // others have theirs: it has a hidden fifo. The classes that fq_codel and the like list are their flows, and counted
 // by the qdisc.
-func leaves(q *record.Qdisc) iter.Seq[*record.Qdisc] {
-	return func(yield func(*record.Qdisc) bool) { yieldLeaves(q, yield) }
+func leaves(q *netdev.Qdisc) iter.Seq[*netdev.Qdisc] {
+	return func(yield func(*netdev.Qdisc) bool) { yieldLeaves(q, yield) }
 }
 
-func yieldLeaves(q *record.Qdisc, yield func(*record.Qdisc) bool) bool {
+func yieldLeaves(q *netdev.Qdisc, yield func(*netdev.Qdisc) bool) bool {
 	if !hasQdisc(q.Children) {
 		return yield(q)
 	}
@@ -87,6 +87,6 @@ func yieldLeaves(q *record.Qdisc, yield func(*record.Qdisc) bool) bool {
 }
 
 // hasQdisc tells whether there is a qdisc among nodes or below them.
-func hasQdisc(nodes []record.Qdisc) bool {
-	return slices.ContainsFunc(nodes, func(q record.Qdisc) bool { return !q.Class || hasQdisc(q.Children) })
+func hasQdisc(nodes []netdev.Qdisc) bool {
+	return slices.ContainsFunc(nodes, func(q netdev.Qdisc) bool { return !q.Class || hasQdisc(q.Children) })
 }

@@ -5,24 +5,24 @@ import (
 	"slices"
 	"testing"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 func TestLeaves(t *testing.T) {
 	t.Parallel()
-	flows := record.Qdisc{Kind: "fq_codel", Children: []record.Qdisc{{Kind: "fq_codel", Class: true}, {Kind: "fq_codel", Class: true}}}
+	flows := netdev.Qdisc{Kind: "fq_codel", Children: []netdev.Qdisc{{Kind: "fq_codel", Class: true}, {Kind: "fq_codel", Class: true}}}
 	for _, test := range []struct {
 		name string
-		root record.Qdisc
+		root netdev.Qdisc
 		want []string
 	}{
-		{"alone", record.Qdisc{Kind: "tbf", Handle: "1:"}, []string{"tbf 1:"}},
-		{"none", record.Qdisc{Kind: "noqueue", Handle: "0:"}, []string{"noqueue 0:"}},
+		{"alone", netdev.Qdisc{Kind: "tbf", Handle: "1:"}, []string{"tbf 1:"}},
+		{"none", netdev.Qdisc{Kind: "noqueue", Handle: "0:"}, []string{"noqueue 0:"}},
 		{"mq", fifos(), []string{"pfifo_fast 0:", "pfifo_fast 0:"}},
 		{"a class without a qdisc", comcast(), []string{"htb 10:1", "netem 100:"}},
-		{"classes alone", record.Qdisc{Kind: "htb", Handle: "1:", Children: comcast().Children[:1]}, []string{"htb 1:"}},
+		{"classes alone", netdev.Qdisc{Kind: "htb", Handle: "1:", Children: comcast().Children[:1]}, []string{"htb 1:"}},
 		{"flows", flows, []string{"fq_codel "}},
-		{"flows below", record.Qdisc{Kind: "tbf", Children: []record.Qdisc{{Kind: "tbf", Class: true, Children: []record.Qdisc{flows}}}}, []string{"fq_codel "}},
+		{"flows below", netdev.Qdisc{Kind: "tbf", Children: []netdev.Qdisc{{Kind: "tbf", Class: true, Children: []netdev.Qdisc{flows}}}}, []string{"fq_codel "}},
 	} {
 		var got []string
 		for q := range leaves(&test.root) {
@@ -40,30 +40,30 @@ func TestLeaves(t *testing.T) {
 
 func TestLedger(t *testing.T) {
 	t.Parallel()
-	device := func(index int, name string, role record.Role, kind string, drops uint64) record.Device {
-		return record.Device{Index: index, Name: name, Role: role, Root: record.Qdisc{Kind: kind, Drops: drops, Overlimits: 2 * drops}}
+	device := func(index int, name string, role netdev.Role, kind string, drops uint64) netdev.Device {
+		return netdev.Device{Index: index, Name: name, Role: role, Root: netdev.Qdisc{Kind: kind, Drops: drops, Overlimits: 2 * drops}}
 	}
-	pod := func(index int, drops uint64) record.Device {
-		return device(index, "cali", record.RolePod, "tbf", drops)
+	pod := func(index int, drops uint64) netdev.Device {
+		return device(index, "cali", netdev.RolePod, "tbf", drops)
 	}
-	tunnel := func(kind string, drops uint64) record.Device {
-		return device(9, "tunl0", record.RoleOverlay, kind, drops)
+	tunnel := func(kind string, drops uint64) netdev.Device {
+		return device(9, "tunl0", netdev.RoleOverlay, kind, drops)
 	}
 	var l qdiscLedger
 	for i, step := range []struct {
-		devices []record.Device
+		devices []netdev.Device
 		want    map[deviceQdisc]uint64
 	}{
-		{[]record.Device{pod(1, 5), pod(2, 7), tunnel("noqueue", 0)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 12}},
-		{[]record.Device{pod(1, 6), pod(2, 7), tunnel("netem", 10)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 13, {"tunl0", "netem"}: 10}},
+		{[]netdev.Device{pod(1, 5), pod(2, 7), tunnel("noqueue", 0)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 12}},
+		{[]netdev.Device{pod(1, 6), pod(2, 7), tunnel("netem", 10)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 13, {"tunl0", "netem"}: 10}},
 		// A pod goes with its counters, a qdisc is replaced by one of its kind.
-		{[]record.Device{pod(2, 8), tunnel("netem", 1)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 14, {"tunl0", "netem"}: 11}},
+		{[]netdev.Device{pod(2, 8), tunnel("netem", 1)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 14, {"tunl0", "netem"}: 11}},
 		// A new pod has the old one's index; the fault is healed.
-		{[]record.Device{pod(1, 1), pod(2, 8), tunnel("noqueue", 0)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 15, {"tunl0", "netem"}: 11}},
-		{[]record.Device{tunnel("netem", 2)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 15, {"tunl0", "netem"}: 13}},
+		{[]netdev.Device{pod(1, 1), pod(2, 8), tunnel("noqueue", 0)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 15, {"tunl0", "netem"}: 11}},
+		{[]netdev.Device{tunnel("netem", 2)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 15, {"tunl0", "netem"}: 13}},
 		// The tunnel goes, its series go with it.
 		{nil, map[deviceQdisc]uint64{{"pod", "tbf"}: 15}},
-		{[]record.Device{tunnel("netem", 3)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 15, {"tunl0", "netem"}: 3}},
+		{[]netdev.Device{tunnel("netem", 3)}, map[deviceQdisc]uint64{{"pod", "tbf"}: 15, {"tunl0", "netem"}: 3}},
 	} {
 		l.update(step.devices)
 		got := map[deviceQdisc]uint64{}

@@ -18,6 +18,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/overview"
 	"tracer/internal/record"
 )
@@ -41,37 +42,37 @@ var cluster = names{
 }
 
 // comcast is the tree that the fault tool of that name sets.
-func comcast() record.Qdisc {
-	return record.Qdisc{Kind: "htb", Handle: "10:", Drops: 30, Overlimits: 40, BacklogBytes: 5000, Children: []record.Qdisc{
+func comcast() netdev.Qdisc {
+	return netdev.Qdisc{Kind: "htb", Handle: "10:", Drops: 30, Overlimits: 40, BacklogBytes: 5000, Children: []netdev.Qdisc{
 		{Kind: "htb", Class: true, Handle: "10:1", Drops: 1, Overlimits: 2},
-		{Kind: "htb", Class: true, Handle: "10:10", Drops: 29, Overlimits: 38, BacklogBytes: 5000, Children: []record.Qdisc{
+		{Kind: "htb", Class: true, Handle: "10:10", Drops: 29, Overlimits: 38, BacklogBytes: 5000, Children: []netdev.Qdisc{
 			{Kind: "netem", Handle: "100:", Drops: 29, Overlimits: 38, BacklogBytes: 5000},
 		}},
 	}}
 }
 
 // fifos is an mq as the kernel makes it.
-func fifos() record.Qdisc {
-	leaf := func(drops uint64) record.Qdisc {
-		return record.Qdisc{Kind: "pfifo_fast", Handle: "0:", Drops: drops, BacklogBytes: 100}
+func fifos() netdev.Qdisc {
+	leaf := func(drops uint64) netdev.Qdisc {
+		return netdev.Qdisc{Kind: "pfifo_fast", Handle: "0:", Drops: drops, BacklogBytes: 100}
 	}
-	class := func(drops uint64) record.Qdisc {
-		return record.Qdisc{Kind: "mq", Class: true, Drops: drops, Children: []record.Qdisc{leaf(drops)}}
+	class := func(drops uint64) netdev.Qdisc {
+		return netdev.Qdisc{Kind: "mq", Class: true, Drops: drops, Children: []netdev.Qdisc{leaf(drops)}}
 	}
-	return record.Qdisc{Kind: "mq", Handle: "0:", Drops: 7, Children: []record.Qdisc{class(3), class(4)}}
+	return netdev.Qdisc{Kind: "mq", Handle: "0:", Drops: 7, Children: []netdev.Qdisc{class(3), class(4)}}
 }
 
-func testDevices() []record.Device {
-	none := record.Qdisc{Kind: "noqueue", Handle: "0:"}
-	tbf := func(drops, backlog uint64) record.Qdisc {
-		return record.Qdisc{Kind: "tbf", Handle: "1:", Drops: drops, Overlimits: 10 * drops, BacklogBytes: backlog}
+func testDevices() []netdev.Device {
+	none := netdev.Qdisc{Kind: "noqueue", Handle: "0:"}
+	tbf := func(drops, backlog uint64) netdev.Qdisc {
+		return netdev.Qdisc{Kind: "tbf", Handle: "1:", Drops: drops, Overlimits: 10 * drops, BacklogBytes: backlog}
 	}
-	return []record.Device{
-		{Index: 4, Name: "cali1", Role: record.RolePod, Lowest: true, Up: true, Root: tbf(2, 10)},
-		{Index: 5, Name: "cali2", Role: record.RolePod, Lowest: true, Up: true, Root: tbf(3, 20)},
-		{Index: 6, Name: "cali3", Role: record.RolePod, Lowest: true, Up: true, Root: none},
-		{Index: 7, Name: "tunl0", Role: record.RoleOverlay, Up: true, Root: comcast()},
-		{Index: 2, Name: "eth0", Role: record.RoleUplink, Lowest: true, Up: true, Root: fifos()},
+	return []netdev.Device{
+		{Index: 4, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: tbf(2, 10)},
+		{Index: 5, Name: "cali2", Role: netdev.RolePod, Lowest: true, Up: true, Root: tbf(3, 20)},
+		{Index: 6, Name: "cali3", Role: netdev.RolePod, Lowest: true, Up: true, Root: none},
+		{Index: 7, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: comcast()},
+		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: fifos()},
 	}
 }
 
@@ -129,17 +130,17 @@ func testSnapshot() *aggregate.Snapshot {
 }
 
 func testStatus() Status {
-	hook := func(name, device string, role record.Role, up bool) HookStatus {
+	hook := func(name, device string, role netdev.Role, up bool) HookStatus {
 		return HookStatus{Program: "p", Hook: name, Device: device, Role: role, Up: up}
 	}
 	return Status{
 		Version: "v1.2.3", Node: "node-1", Kernel: "6.18.0", Netns: 4026531840, Started: noon.Add(-time.Hour),
 		Hooks: []HookStatus{
-			hook("kfree_skb", "", record.RoleOther, true),
-			hook("ingress", "cali1", record.RolePod, true),
-			hook("ingress", "cali2", record.RolePod, false),
-			hook("ingress", "cali3", record.RolePod, true),
-			hook("egress", "tunl0", record.RoleOverlay, true),
+			hook("kfree_skb", "", netdev.RoleOther, true),
+			hook("ingress", "cali1", netdev.RolePod, true),
+			hook("ingress", "cali2", netdev.RolePod, false),
+			hook("ingress", "cali3", netdev.RolePod, true),
+			hook("egress", "tunl0", netdev.RoleOverlay, true),
 		},
 		Omitted:        []OmittedHook{{Hook: "tc", Device: "docker0", Reason: "a bridge"}},
 		Journeys:       map[string]uint64{"finished": 900, "dropped": 15, "vanished_ingress": 3},
@@ -205,7 +206,7 @@ func request(kind record.Kind) record.Record {
 type fakeSource struct {
 	mu        sync.Mutex
 	snapshot  *aggregate.Snapshot
-	devices   []record.Device
+	devices   []netdev.Device
 	status    Status
 	report    diagnose.Report
 	failing   error
@@ -240,12 +241,12 @@ func (s *fakeSource) Held() Held {
 	defer s.mu.Unlock()
 	h := Held{Judged: noon, Findings: []HeldFinding{}}
 	for _, f := range s.report.Findings {
-		h.Findings = append(h.Findings, HeldFinding{diagnose.Holding{Finding: f, Since: noon.Add(-time.Hour)}, record.RoleOverlay})
+		h.Findings = append(h.Findings, HeldFinding{diagnose.Holding{Finding: f, Since: noon.Add(-time.Hour)}, netdev.RoleOverlay})
 	}
 	return h
 }
 
-func (s *fakeSource) Devices() []record.Device {
+func (s *fakeSource) Devices() []netdev.Device {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.devices

@@ -9,6 +9,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
+	"tracer/internal/netdev"
 	"tracer/internal/overview"
 	"tracer/internal/record"
 )
@@ -38,13 +39,13 @@ type Held struct {
 // HeldFinding is one of them.
 type HeldFinding struct {
 	diagnose.Holding
-	Role record.Role `json:"role"` // of its device
+	Role netdev.Role `json:"role"` // of its device
 }
 
 // TraceSource is what a stream of traces is made of.
 type TraceSource interface {
 	// Devices are those traced, with their qdiscs' counters as of now.
-	Devices() []record.Device
+	Devices() []netdev.Device
 	// Subscribe sends the records that want accepts, until ctx ends; then the channel is closed. want runs where
 	// records are read: it must be quick. A receiver that is too slow loses records, which lost counts; it never
 	// holds up the source.
@@ -97,7 +98,7 @@ type HookStatus struct {
 	Program string      `json:"program"`
 	Hook    string      `json:"hook"`             // "ingress", "egress", or a tracepoint's name
 	Device  string      `json:"device,omitempty"` // "" for a tracepoint
-	Role    record.Role `json:"role"`
+	Role    netdev.Role `json:"role"`
 	Up      bool        `json:"up"`
 	Error   string      `json:"error,omitempty"` // why not
 }

@@ -4,7 +4,7 @@ import (
 	"maps"
 	"time"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // PodLabel is the label that the devices of all pods share.
@@ -12,7 +12,7 @@ const PodLabel = "pod"
 
 // Device is a network device with what a path needs to know of it, worked out once.
 type Device struct {
-	record.Device
+	netdev.Device
 	// Label is the device's name, or PodLabel for a pod's.
 	Label string
 	// Queues tells whether packets can wait in the device's root qdisc.
@@ -32,11 +32,11 @@ type Devices struct {
 }
 
 // NewDevices indexes a list of devices.
-func NewDevices(list []record.Device) *Devices {
+func NewDevices(list []netdev.Device) *Devices {
 	d := &Devices{byIndex: make(map[int]*Device, len(list))}
 	for _, device := range list {
 		label := device.Name
-		if device.Role == record.RolePod {
+		if device.Role == netdev.RolePod {
 			label = PodLabel
 		}
 		d.byIndex[device.Index] = &Device{
@@ -50,7 +50,7 @@ func NewDevices(list []record.Device) *Devices {
 }
 
 // Next are the devices of a later moment, at which the list is what there is. Those that left are known for a while.
-func (d *Devices) Next(list []record.Device, now time.Time) *Devices {
+func (d *Devices) Next(list []netdev.Device, now time.Time) *Devices {
 	next := NewDevices(list)
 	next.gone = maps.Clone(d.gone)
 	for index, device := range d.byIndex {

@@ -4,27 +4,27 @@ import (
 	"testing"
 	"time"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 func TestNext(t *testing.T) {
 	t.Parallel()
-	eth0, tunl0 := record.Device{Index: 1, Name: "eth0"}, record.Device{Index: 2, Name: "tunl0"}
-	again := record.Device{Index: 2, Name: "again"}
+	eth0, tunl0 := netdev.Device{Index: 1, Name: "eth0"}, netdev.Device{Index: 2, Name: "tunl0"}
+	again := netdev.Device{Index: 2, Name: "again"}
 	at := time.Unix(1000, 0)
-	d := NewDevices([]record.Device{eth0, tunl0})
+	d := NewDevices([]netdev.Device{eth0, tunl0})
 	for _, step := range []struct {
 		after time.Duration
-		list  []record.Device
+		list  []netdev.Device
 		want  string // the name of the second device
 	}{
-		{0, []record.Device{eth0}, "tunl0"}, // it left just now
-		{remembered, []record.Device{eth0}, "tunl0"},
-		{remembered + 1, []record.Device{eth0}, ""},
-		{remembered + 2, []record.Device{eth0, again}, "again"},
-		{remembered + 3, []record.Device{eth0}, "again"}, // as if it had never been away
-		{2*remembered + 3, []record.Device{eth0}, "again"},
-		{2*remembered + 4, []record.Device{eth0}, ""},
+		{0, []netdev.Device{eth0}, "tunl0"}, // it left just now
+		{remembered, []netdev.Device{eth0}, "tunl0"},
+		{remembered + 1, []netdev.Device{eth0}, ""},
+		{remembered + 2, []netdev.Device{eth0, again}, "again"},
+		{remembered + 3, []netdev.Device{eth0}, "again"}, // as if it had never been away
+		{2*remembered + 3, []netdev.Device{eth0}, "again"},
+		{2*remembered + 4, []netdev.Device{eth0}, ""},
 	} {
 		d = d.Next(step.list, at.Add(step.after))
 		name := ""

@@ -3,6 +3,7 @@ package journey
 import (
 	"errors"
 
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -109,7 +110,7 @@ func unplaced(rec *record.Record, devices *Devices) Path {
 	}
 	if d := p.At.Device; p.Class == QueueLoss && d != nil && d.Queues {
 		p.At.Stage, p.Direction = Queue, Out
-		if d.Role == record.RolePod {
+		if d.Role == netdev.RolePod {
 			p.Direction = In
 		}
 		return p
@@ -128,7 +129,7 @@ func between(from record.Hook, a *Device, to record.Hook, b *Device) (Stage, *De
 		if from != record.Ingress {
 			return Unknown, b // sent back up by a redirect, ifb or a pair of veths: no stage of ours
 		}
-		if b.Role == record.RoleOverlay && a != b {
+		if b.Role == netdev.RoleOverlay && a != b {
 			return Decap, b
 		}
 		return Forward, b
@@ -143,7 +144,7 @@ func between(from record.Hook, a *Device, to record.Hook, b *Device) (Stage, *De
 			}
 			// A bridge's and an ifb's transmit function decides where the packet goes; those of all other
 			// stacked devices (tunnel, bond, VLAN) wrap or pass it.
-			if a.Role == record.RoleBridge || a.Role == record.RoleIFB {
+			if a.Role == netdev.RoleBridge || a.Role == netdev.RoleIFB {
 				return Forward, b
 			}
 			return Encap, a
@@ -214,11 +215,11 @@ func standing(last record.Hook, at *Device) Step {
 // transmitting is the stage after a device's xmit.
 func transmitting(at *Device) Step {
 	switch {
-	case at.Role == record.RolePod:
+	case at.Role == netdev.RolePod:
 		return Step{Stage: Deliver, Device: at}
-	case at.Role == record.RoleOverlay, at.Role == record.RoleUplink && !at.Lowest:
+	case at.Role == netdev.RoleOverlay, at.Role == netdev.RoleUplink && !at.Lowest:
 		return Step{Stage: Encap, Device: at}
-	case at.Role == record.RoleBridge, at.Role == record.RoleIFB:
+	case at.Role == netdev.RoleBridge, at.Role == netdev.RoleIFB:
 		return Step{Stage: Forward, Device: at}
 	}
 	return Step{Stage: Unknown, Device: at}
@@ -252,7 +253,7 @@ func lost(class Class, last record.Hook, at *Device) Step {
 
 // direction tells which way a journey goes that began at first and was last seen at last.
 func direction(kind record.Kind, first *Device, firstHook record.Hook, last *Device, lastHook record.Hook) Direction {
-	fromPod := first.Role == record.RolePod && firstHook == record.Ingress
+	fromPod := first.Role == netdev.RolePod && firstHook == record.Ingress
 	if lastHook == record.Ingress {
 		if kind == record.Finished || !fromPod {
 			return In // ended in the node itself, or came from outside
@@ -260,7 +261,7 @@ func direction(kind record.Kind, first *Device, firstHook record.Hook, last *Dev
 		return Out // left a pod; where to was not decided yet
 	}
 	switch last.Role {
-	case record.RoleUplink, record.RoleOverlay:
+	case netdev.RoleUplink, netdev.RoleOverlay:
 		return Out
 	default:
 		if fromPod {

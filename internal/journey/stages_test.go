@@ -9,21 +9,22 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
 // node is a node's devices: two pods, overlays, a bond over eth0, a bridge.
-var node = []record.Device{
-	{Index: 1, Name: "cali1", Role: record.RolePod, Lowest: true, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
-	{Index: 2, Name: "cali2", Role: record.RolePod, Lowest: true, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
-	{Index: 3, Name: "tunl0", Role: record.RoleOverlay, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
-	{Index: 4, Name: "slow0", Role: record.RoleOverlay, Up: true, Root: record.Qdisc{
-		Kind: "htb", Children: []record.Qdisc{{Kind: "htb", Class: true, Children: []record.Qdisc{{Kind: "netem"}}}}}},
-	{Index: 5, Name: "tbf0", Role: record.RoleOverlay, Up: true, Root: record.Qdisc{Kind: "tbf"}},
-	{Index: 6, Name: "eth0", Role: record.RoleUplink, Lowest: true, Up: true, Root: record.Qdisc{Kind: "fq_codel"}},
-	{Index: 7, Name: "bond0", Role: record.RoleUplink, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
-	{Index: 8, Name: "cni0", Role: record.RoleBridge, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
-	{Index: 9, Name: "down0", Role: record.RoleUplink, Lowest: true, Root: record.Qdisc{Kind: "fq_codel"}},
+var node = []netdev.Device{
+	{Index: 1, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 2, Name: "cali2", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 3, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 4, Name: "slow0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{
+		Kind: "htb", Children: []netdev.Qdisc{{Kind: "htb", Class: true, Children: []netdev.Qdisc{{Kind: "netem"}}}}}},
+	{Index: 5, Name: "tbf0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "tbf"}},
+	{Index: 6, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
+	{Index: 7, Name: "bond0", Role: netdev.RoleUplink, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 8, Name: "cni0", Role: netdev.RoleBridge, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 9, Name: "down0", Role: netdev.RoleUplink, Lowest: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 }
 
 var hooks = map[string]record.Hook{

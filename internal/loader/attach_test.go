@@ -9,13 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"tracer/internal/netdev"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-
-	"tracer/internal/record"
 )
 
 // inNamespace runs the test on a thread in a network namespace of its own, which ends with it.
@@ -30,7 +30,7 @@ func inNamespace(t *testing.T) {
 }
 
 // addVeth makes a pair of veths and returns the first as a device with a role.
-func addVeth(t *testing.T, name string, role record.Role) record.Device {
+func addVeth(t *testing.T, name string, role netdev.Role) netdev.Device {
 	t.Helper()
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "p"}
 	if err := netlink.LinkAdd(veth); err != nil {
@@ -40,7 +40,7 @@ func addVeth(t *testing.T, name string, role record.Role) record.Device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return record.Device{Index: l.Attrs().Index, Name: name, Role: role, Ethernet: true, Lowest: true}
+	return netdev.Device{Index: l.Attrs().Index, Name: name, Role: role, Ethernet: true, Lowest: true}
 }
 
 // standIns does nothing under our programs' names: where it matters how they are attached and not what they do, they
@@ -70,7 +70,7 @@ func newLoader(t *testing.T, dir string) *Loader {
 }
 
 // attached are the BPF programs on both ways of a device, however they are attached.
-func attached(t *testing.T, d record.Device, tcx bool) (names []string) {
+func attached(t *testing.T, d netdev.Device, tcx bool) (names []string) {
 	t.Helper()
 	if tcx {
 		for _, at := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
@@ -116,8 +116,8 @@ func TestAttach(t *testing.T) {
 	}
 	defer l.Close()
 	tcx := l.Features().TCX
-	pod, uplink := addVeth(t, "cali1", record.RolePod), addVeth(t, "eth0", record.RoleUplink)
-	if err := l.SetDevices([]record.Device{pod, uplink}, nil); err != nil {
+	pod, uplink := addVeth(t, "cali1", netdev.RolePod), addVeth(t, "eth0", netdev.RoleUplink)
+	if err := l.SetDevices([]netdev.Device{pod, uplink}, nil); err != nil {
 		t.Fatal(err)
 	}
 	prefix := filterPrefix
@@ -129,7 +129,7 @@ func TestAttach(t *testing.T) {
 	}
 	// The pod goes, the uplink becomes something that others lie under.
 	uplink.Lowest = false
-	if err := l.SetDevices([]record.Device{uplink}, nil); err != nil {
+	if err := l.SetDevices([]netdev.Device{uplink}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := attached(t, pod, tcx); len(got) != 0 {
@@ -139,8 +139,8 @@ func TestAttach(t *testing.T) {
 		t.Errorf("on the uplink: %v, want %v", got, want)
 	}
 	// No pod's: those are left alone at first where there is no TCX.
-	gone := record.Device{Index: 9999, Name: "gone", Role: record.RoleUplink, Ethernet: true, Lowest: true}
-	if err := l.SetDevices([]record.Device{uplink, gone}, nil); err != nil {
+	gone := netdev.Device{Index: 9999, Name: "gone", Role: netdev.RoleUplink, Ethernet: true, Lowest: true}
+	if err := l.SetDevices([]netdev.Device{uplink, gone}, nil); err != nil {
 		t.Fatalf("a device that went away meanwhile: %v", err)
 	}
 	failed := 0
@@ -169,7 +169,7 @@ func TestFilters(t *testing.T) {
 	t.Parallel()
 	inNamespace(t)
 	dir := t.TempDir()
-	mine, shared := addVeth(t, "cali1", record.RolePod), addVeth(t, "cali2", record.RolePod)
+	mine, shared := addVeth(t, "cali1", netdev.RolePod), addVeth(t, "cali2", netdev.RolePod)
 	// Somebody else's clsact, with a filter.
 	foreign := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: shared.Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
@@ -178,11 +178,11 @@ func TestFilters(t *testing.T) {
 	}
 	l := newLoader(t, dir)
 	l.features.TCX = false
-	if err := l.SetDevices([]record.Device{mine, shared}, nil); err != nil {
+	if err := l.SetDevices([]netdev.Device{mine, shared}, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"tracer/ingress_l2", "tracer/pod_l2"}
-	for _, d := range []record.Device{mine, shared} {
+	for _, d := range []netdev.Device{mine, shared} {
 		if got := attached(t, d, false); !slices.Equal(got, want) {
 			t.Fatalf("on %s: %v, want %v", d.Name, got, want)
 		}
@@ -209,10 +209,10 @@ func TestFilters(t *testing.T) {
 func TestFiltersClose(t *testing.T) {
 	t.Parallel()
 	inNamespace(t)
-	d := addVeth(t, "cali1", record.RolePod)
+	d := addVeth(t, "cali1", netdev.RolePod)
 	l := newLoader(t, t.TempDir())
 	l.features.TCX = false
-	if err := l.SetDevices([]record.Device{d}, nil); err != nil {
+	if err := l.SetDevices([]netdev.Device{d}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {
@@ -227,7 +227,7 @@ func TestFiltersClose(t *testing.T) {
 func TestBesideIngress(t *testing.T) {
 	t.Parallel()
 	inNamespace(t)
-	d := addVeth(t, "cali1", record.RolePod)
+	d := addVeth(t, "cali1", netdev.RolePod)
 	ingress := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: d.Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}}
 	if err := netlink.QdiscAdd(ingress); err != nil {
@@ -235,7 +235,7 @@ func TestBesideIngress(t *testing.T) {
 	}
 	l := newLoader(t, t.TempDir())
 	l.features.TCX = false
-	if err := l.SetDevices([]record.Device{d}, nil); err != nil {
+	if err := l.SetDevices([]netdev.Device{d}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := attached(t, d, false), []string{"tracer/ingress_l2"}; !slices.Equal(got, want) {
@@ -255,7 +255,7 @@ func TestBesideIngress(t *testing.T) {
 	}
 }
 
-func blockQdiscOf(t *testing.T, d record.Device) string {
+func blockQdiscOf(t *testing.T, d netdev.Device) string {
 	t.Helper()
 	kind, err := blockQdisc(d.Index)
 	if err != nil {

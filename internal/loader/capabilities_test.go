@@ -9,9 +9,9 @@ import (
 	"os/exec"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"tracer/internal/netdev"
 
-	"tracer/internal/record"
+	"golang.org/x/sys/unix"
 )
 
 // needed are the capabilities that deploy/helm/tracer/values-hardened.yaml leaves the agent.
@@ -42,8 +42,8 @@ func attachAll(dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	wire := record.Device{Index: device.Index, Name: device.Name, Role: record.RoleUplink, Ethernet: true, Lowest: true}
-	if err := l.SetDevices([]record.Device{wire}, nil); err != nil {
+	wire := netdev.Device{Index: device.Index, Name: device.Name, Role: netdev.RoleUplink, Ethernet: true, Lowest: true}
+	if err := l.SetDevices([]netdev.Device{wire}, nil); err != nil {
 		return err
 	}
 	hooks, _ := l.Hooks()
@@ -67,7 +67,7 @@ func attachAll(dir string) (err error) {
 // TestCapabilities loads, attaches and asks all with no capabilities but those that are said to be enough.
 func TestCapabilities(t *testing.T) {
 	inNamespace(t)
-	addVeth(t, "wire", record.RoleUplink)
+	addVeth(t, "wire", netdev.RoleUplink)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/bpfobj"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -118,10 +119,10 @@ func TestCost(t *testing.T) {
 func allocations(t *testing.T) cost {
 	t.Helper()
 	raw, l := journeyRecord(t), &Loader{symbols: newKernelSymbols()}
-	list := []record.Device{
-		{Index: 1, Name: "cali1", Role: record.RolePod, Lowest: true, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
-		{Index: 2, Name: "tunl0", Role: record.RoleOverlay, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
-		{Index: 3, Name: "eth0", Role: record.RoleUplink, Lowest: true, Up: true, Root: record.Qdisc{Kind: "pfifo_fast"}},
+	list := []netdev.Device{
+		{Index: 1, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+		{Index: 2, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+		{Index: 3, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "pfifo_fast"}},
 	}
 	devices, counts := journey.NewDevices(list), aggregate.New(aggregate.Options{Namer: nobody{}})
 	counts.SetDevices(list)

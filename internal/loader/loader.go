@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -135,7 +136,7 @@ func (l *Loader) Files() Files { return l.files }
 // ports, the qdiscs that split, and the namespace's own addresses. Devices come and go while this runs: a hook that fails
 // is reported by Hooks and tried again the next time. Nothing is attached before the first call: what drops see would have
 // no place. There it is an error if a hook fails that is no device's.
-func (l *Loader) SetDevices(devices []record.Device, addresses []netip.Addr) error {
+func (l *Loader) SetDevices(devices []netdev.Device, addresses []netip.Addr) error {
 	l.loading.Lock()
 	defer l.loading.Unlock()
 	plan, err := l.plan(devices, addresses)
@@ -166,7 +167,7 @@ func advise(err error) error {
 }
 
 // plan is PlanHooks' for these devices, which the programs are told of.
-func (l *Loader) plan(devices []record.Device, addresses []netip.Addr) (Plan, error) {
+func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, error) {
 	now := Monotonic()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -194,7 +195,7 @@ func (l *Loader) plan(devices []record.Device, addresses []netip.Addr) (Plan, er
 }
 
 // configure tells the programs what they cannot see for themselves.
-func (l *Loader) configure(devices []record.Device, addresses []netip.Addr) error {
+func (l *Loader) configure(devices []netdev.Device, addresses []netip.Addr) error {
 	// A full map leaves journeys to some addresses without an end, counted as vanished.
 	addressSet := make(map[[16]byte]bool, len(addresses))
 	for _, a := range addresses {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"tracer/internal/bpfobj"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // Hook is a place where a program of ours is to be: a tracepoint of the kernel, or tc of a device.
@@ -54,7 +54,7 @@ var tracepoints = [...]tracepoint{
 const Settle = 5 * time.Second
 
 // PlanHooks decides what to attach. age tells how long a device has been known.
-func PlanHooks(f Features, devices []record.Device, age func(ifindex int) time.Duration) (Plan, error) {
+func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.Duration) (Plan, error) {
 	var p Plan
 	for _, t := range tracepoints {
 		switch {
@@ -77,7 +77,7 @@ func PlanHooks(f Features, devices []record.Device, age func(ifindex int) time.D
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name, Reason: reason})
 			continue
 		}
-		if !f.TCX && d.Role == record.RolePod && age(d.Index) < Settle {
+		if !f.TCX && d.Role == netdev.RolePod && age(d.Index) < Settle {
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name,
 				Reason: fmt.Sprintf("new: left alone for %v while the pod is set up", Settle)})
 			continue
@@ -91,13 +91,13 @@ func PlanHooks(f Features, devices []record.Device, age func(ifindex int) time.D
 }
 
 // leaveOut says why a device has no tc hooks, "" if it has.
-func leaveOut(d record.Device) string {
+func leaveOut(d netdev.Device) string {
 	switch d.Role {
-	case record.RolePod, record.RoleOverlay, record.RoleUplink:
+	case netdev.RolePod, netdev.RoleOverlay, netdev.RoleUplink:
 		return ""
-	case record.RoleBridge:
+	case netdev.RoleBridge:
 		return "a bridge: its packets are seen at its ports"
-	case record.RoleIFB:
+	case netdev.RoleIFB:
 		return "an ifb: its delay counts as the redirecting device's"
 	default:
 		return "neither a pod's device nor overlay nor uplink"
@@ -105,8 +105,8 @@ func leaveOut(d record.Device) string {
 }
 
 // blindSpots are what the hooks at a device do not show.
-func blindSpots(d record.Device) (spots []Omission) {
-	if d.Role == record.RoleOverlay && !followed(d.Kind) {
+func blindSpots(d netdev.Device) (spots []Omission) {
+	if d.Role == netdev.RoleOverlay && !followed(d.Kind) {
 		spots = append(spots, Omission{Hook: "encap", Device: d.Name,
 			Reason: "a tunnel of kind " + d.Kind + " is not looked into: packets are followed up to this device, not beyond"})
 	}
@@ -127,13 +127,13 @@ func followed(kind string) bool {
 }
 
 // programs are the tc programs for a device, by its link layer and by whether packets leave the namespace there.
-func programs(d record.Device) (in, out string) {
+func programs(d netdev.Device) (in, out string) {
 	type kind struct{ ethernet, last, pod bool }
 	in = bpfobj.TracerProgIngressL3
 	if d.Ethernet {
 		in = bpfobj.TracerProgIngressL2
 	}
-	switch (kind{d.Ethernet, d.Lowest, d.Role == record.RolePod}) {
+	switch (kind{d.Ethernet, d.Lowest, d.Role == netdev.RolePod}) {
 	case kind{true, true, true}:
 		out = bpfobj.TracerProgPodL2
 	case kind{false, true, true}:
@@ -152,7 +152,7 @@ func programs(d record.Device) (in, out string) {
 }
 
 // tunnelPorts are those of the devices of a kind, as the programs compare them.
-func tunnelPorts(devices []record.Device, kind string) (ports [bpfobj.TracerTableTUNNEL_PORTS_MAX]uint16) {
+func tunnelPorts(devices []netdev.Device, kind string) (ports [bpfobj.TracerTableTUNNEL_PORTS_MAX]uint16) {
 	found := ports[:0]
 	for _, d := range devices {
 		port := hostOrder(d.TunnelPort)

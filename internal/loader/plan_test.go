@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 func allTracepoints() map[string]bool {
@@ -22,35 +22,35 @@ func TestPlanHooks(t *testing.T) {
 	t.Parallel()
 	old := func(int) time.Duration { return time.Hour }
 	fresh := func(int) time.Duration { return time.Second }
-	device := func(name string, role record.Role, ethernet, lowest bool) record.Device {
-		return record.Device{Index: 7, Name: name, Kind: "vxlan", Role: role, Ethernet: ethernet, Lowest: lowest}
+	device := func(name string, role netdev.Role, ethernet, lowest bool) netdev.Device {
+		return netdev.Device{Index: 7, Name: name, Kind: "vxlan", Role: role, Ethernet: ethernet, Lowest: lowest}
 	}
 	modern := Features{Tracepoints: allTracepoints(), TCX: true, DropReasons: true}
 	legacy := Features{Tracepoints: allTracepoints()}
 	for _, test := range []struct {
 		name     string
 		features Features
-		device   record.Device
+		device   netdev.Device
 		age      func(int) time.Duration
 		programs []string // of the device: ingress, egress
 		omitted  string   // part of the reason
 	}{
-		{"pod", modern, device("cali1", record.RolePod, true, true), fresh, []string{"ingress_l2", "pod_l2"}, ""},
-		{"pod without ethernet", modern, device("tun1", record.RolePod, false, true), old, []string{"ingress_l3", "pod_l3"}, ""},
-		{"ipip", modern, device("tunl0", record.RoleOverlay, false, false), old, []string{"ingress_l3", "through_l3"}, ""},
-		{"vxlan", modern, device("flannel.1", record.RoleOverlay, true, false), old, []string{"ingress_l2", "through_l2"}, ""},
-		{"uplink", modern, device("eth0", record.RoleUplink, true, true), old, []string{"ingress_l2", "wire_l2"}, ""},
-		{"bond", modern, device("bond0", record.RoleUplink, true, false), old, []string{"ingress_l2", "through_l2"}, ""},
-		{"wwan", modern, device("wwan0", record.RoleUplink, false, true), old, []string{"ingress_l3", "wire_l3"}, ""},
-		{"bridge", modern, device("cni0", record.RoleBridge, true, false), old, nil, "seen at its ports"},
-		{"other", modern, device("lo", record.RoleOther, true, false), old, nil, "neither"},
-		{"fresh pod without TCX", legacy, device("cali1", record.RolePod, true, true), fresh, nil, "left alone"},
-		{"old pod without TCX", legacy, device("cali1", record.RolePod, true, true), old, []string{"ingress_l2", "pod_l2"}, ""},
-		{"fresh uplink without TCX", legacy, device("eth0", record.RoleUplink, true, true), fresh, []string{"ingress_l2", "wire_l2"}, ""},
+		{"pod", modern, device("cali1", netdev.RolePod, true, true), fresh, []string{"ingress_l2", "pod_l2"}, ""},
+		{"pod without ethernet", modern, device("tun1", netdev.RolePod, false, true), old, []string{"ingress_l3", "pod_l3"}, ""},
+		{"ipip", modern, device("tunl0", netdev.RoleOverlay, false, false), old, []string{"ingress_l3", "through_l3"}, ""},
+		{"vxlan", modern, device("flannel.1", netdev.RoleOverlay, true, false), old, []string{"ingress_l2", "through_l2"}, ""},
+		{"uplink", modern, device("eth0", netdev.RoleUplink, true, true), old, []string{"ingress_l2", "wire_l2"}, ""},
+		{"bond", modern, device("bond0", netdev.RoleUplink, true, false), old, []string{"ingress_l2", "through_l2"}, ""},
+		{"wwan", modern, device("wwan0", netdev.RoleUplink, false, true), old, []string{"ingress_l3", "wire_l3"}, ""},
+		{"bridge", modern, device("cni0", netdev.RoleBridge, true, false), old, nil, "seen at its ports"},
+		{"other", modern, device("lo", netdev.RoleOther, true, false), old, nil, "neither"},
+		{"fresh pod without TCX", legacy, device("cali1", netdev.RolePod, true, true), fresh, nil, "left alone"},
+		{"old pod without TCX", legacy, device("cali1", netdev.RolePod, true, true), old, []string{"ingress_l2", "pod_l2"}, ""},
+		{"fresh uplink without TCX", legacy, device("eth0", netdev.RoleUplink, true, true), fresh, []string{"ingress_l2", "wire_l2"}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			plan, err := PlanHooks(test.features, []record.Device{test.device}, test.age)
+			plan, err := PlanHooks(test.features, []netdev.Device{test.device}, test.age)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,15 +80,15 @@ func TestBlindSpots(t *testing.T) {
 	t.Parallel()
 	f := Features{Tracepoints: allTracepoints(), TCX: true, DropReasons: true}
 	for _, test := range []struct {
-		device record.Device
+		device netdev.Device
 		hook   string // left out
 	}{
-		{record.Device{Index: 1, Name: "tunl0", Kind: "ipip", Role: record.RoleOverlay}, ""},
-		{record.Device{Index: 1, Name: "wg0", Kind: "wireguard", Role: record.RoleOverlay}, "encap"},
-		{record.Device{Index: 1, Name: "eth0", Role: record.RoleUplink, Root: record.Qdisc{Kind: "tbf"}}, "queue"},
-		{record.Device{Index: 1, Name: "eth0", Role: record.RoleUplink, Root: record.Qdisc{Kind: "fq_codel"}}, ""},
+		{netdev.Device{Index: 1, Name: "tunl0", Kind: "ipip", Role: netdev.RoleOverlay}, ""},
+		{netdev.Device{Index: 1, Name: "wg0", Kind: "wireguard", Role: netdev.RoleOverlay}, "encap"},
+		{netdev.Device{Index: 1, Name: "eth0", Role: netdev.RoleUplink, Root: netdev.Qdisc{Kind: "tbf"}}, "queue"},
+		{netdev.Device{Index: 1, Name: "eth0", Role: netdev.RoleUplink, Root: netdev.Qdisc{Kind: "fq_codel"}}, ""},
 	} {
-		plan, err := PlanHooks(f, []record.Device{test.device}, nil)
+		plan, err := PlanHooks(f, []netdev.Device{test.device}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

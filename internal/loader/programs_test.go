@@ -9,7 +9,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"tracer/internal/bpfobj"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // TestRefusedProgram has a kernel that refuses one program: the other hooks are there, that one says why it is not, and
@@ -31,7 +31,7 @@ func TestRefusedProgram(t *testing.T) {
 	if l.objects.hooks[bpfobj.TracerProgIngressL2] != nil {
 		t.Error("a program was loaded that no hook needs yet")
 	}
-	devices := []record.Device{addVeth(t, "cali1", record.RolePod), addVeth(t, "eth0", record.RoleUplink)}
+	devices := []netdev.Device{addVeth(t, "cali1", netdev.RolePod), addVeth(t, "eth0", netdev.RoleUplink)}
 	missing := func() (names []string) {
 		if err := l.SetDevices(devices, nil); err != nil {
 			t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 	"tracer/internal/trace"
 )
 
@@ -22,7 +22,7 @@ type Input struct {
 	Taken  time.Time
 	Window *aggregate.Snapshot
 	// Devices are those at the window's end, Before those at its start.
-	Devices, Before []record.Device
+	Devices, Before []netdev.Device
 	Report          diagnose.Report
 	// Baseline is the usual p50 of a stage in seconds, where it is known.
 	Baseline map[aggregate.StageKey]float64
@@ -35,7 +35,7 @@ type Input struct {
 type builder struct {
 	Input
 	seconds float64
-	roles   map[string]record.Role // by label
+	roles   map[string]netdev.Role // by label
 	usual   map[string]*float64    // of a label's queue; nil if it has none
 	held    []aggregate.Held       // as far as it is believed
 }
@@ -43,7 +43,7 @@ type builder struct {
 // Build makes an Overview.
 func Build(in Input, q Query) *Overview {
 	b := builder{
-		Input: in, seconds: max(in.Window.Window.Seconds(), 1e-3), roles: map[string]record.Role{}, usual: map[string]*float64{},
+		Input: in, seconds: max(in.Window.Window.Seconds(), 1e-3), roles: map[string]netdev.Role{}, usual: map[string]*float64{},
 	}
 	for i := range in.Devices {
 		b.roles[label(&in.Devices[i])] = in.Devices[i].Role
@@ -98,8 +98,8 @@ func Build(in Input, q Query) *Overview {
 	return o
 }
 
-func label(d *record.Device) string {
-	if d.Role == record.RolePod {
+func label(d *netdev.Device) string {
+	if d.Role == netdev.RolePod {
 		return journey.PodLabel
 	}
 	return d.Name
@@ -140,9 +140,9 @@ func (b *builder) rank(p Place) int {
 		return 1
 	case journey.Queue:
 		switch role {
-		case record.RoleOverlay:
+		case netdev.RoleOverlay:
 			return 2
-		case record.RoleUplink:
+		case netdev.RoleUplink:
 			return 4
 		}
 		return 5

@@ -7,17 +7,17 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 	"tracer/internal/trace"
 )
 
-func (b *builder) device(d *record.Device) Device {
+func (b *builder) device(d *netdev.Device) Device {
 	o := Device{Name: d.Name, Role: d.Role, Kind: d.Kind, Up: d.Up, Root: d.Root, Unusual: []string{}}
 	o.BacklogPackets, o.BacklogBytes = d.Root.BacklogPackets, d.Root.BacklogBytes
 	if !d.Changed.IsZero() {
 		o.Changed = &d.Changed
 	}
-	if i := slices.IndexFunc(b.Before, func(x record.Device) bool { return x.Index == d.Index }); i >= 0 {
+	if i := slices.IndexFunc(b.Before, func(x netdev.Device) bool { return x.Index == d.Index }); i >= 0 {
 		before := &b.Before[i]
 		rate := func(now, then uint64) float64 { return float64(now-min(now, then)) / b.seconds }
 		o.RxPackets, o.TxPackets = rate(d.Traffic.RxPackets, before.Traffic.RxPackets), rate(d.Traffic.TxPackets, before.Traffic.TxPackets)
@@ -35,7 +35,7 @@ func (b *builder) device(d *record.Device) Device {
 }
 
 // queue fills in how long packets wait.
-func (b *builder) queue(d *record.Device, o *Device) {
+func (b *builder) queue(d *netdev.Device, o *Device) {
 	at := Place{journey.Queue, label(d)}
 	o.Usual = b.usualOf(at)
 	o.Baseline = b.baselineOf(at, journey.Out, journey.In, journey.Local)
@@ -55,7 +55,7 @@ func (b *builder) queue(d *record.Device, o *Device) {
 }
 
 // mark says what is not as it should be.
-func (b *builder) mark(d *record.Device, o *Device) {
+func (b *builder) mark(d *netdev.Device, o *Device) {
 	add := func(format string, args ...any) { o.Unusual = append(o.Unusual, fmt.Sprintf(format, args...)) }
 	if normal := diagnose.DefaultQdisc(d); normal != "" && d.Root.Kind != "" && d.Root.Kind != normal {
 		add("root qdisc is %s, the default here is %s", d.Root.Kind, normal)
@@ -69,7 +69,7 @@ func (b *builder) mark(d *record.Device, o *Device) {
 	if o.DropsPerSecond > 0 {
 		add("drops %s packets/s", number(o.DropsPerSecond))
 	}
-	if !d.Up && (d.Role == record.RoleOverlay || d.Role == record.RoleUplink) {
+	if !d.Up && (d.Role == netdev.RoleOverlay || d.Role == netdev.RoleUplink) {
 		add("is down")
 	}
 }

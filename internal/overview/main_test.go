@@ -14,7 +14,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 	"tracer/internal/trace"
 )
 
@@ -55,31 +55,31 @@ var webToAPI = pairKey("default", "web", "default", "api", journey.Out)
 
 // story is ten seconds on a node whose overlay has a slow, small queue.
 func story() Input {
-	comcast := func(packets, drops, backlog uint64) record.Qdisc {
-		netem := record.Qdisc{
+	comcast := func(packets, drops, backlog uint64) netdev.Qdisc {
+		netem := netdev.Qdisc{
 			Kind: "netem", Handle: "100:", Delay: 500 * time.Millisecond, Loss: 0.1, RateBits: 50_000, Limit: 1000, LimitUnit: "packets",
 			Packets: packets, Drops: drops, BacklogPackets: backlog, BacklogBytes: 540 * backlog,
 		}
-		return record.Qdisc{
+		return netdev.Qdisc{
 			Kind: "htb", Handle: "10:", Default: 1, Packets: packets, Drops: drops, BacklogPackets: backlog, BacklogBytes: 540 * backlog,
-			Children: []record.Qdisc{
+			Children: []netdev.Qdisc{
 				{Kind: "htb", Class: true, Handle: "10:1", RateBits: 100_000_000, CeilBits: 100_000_000},
-				{Kind: "htb", Class: true, Handle: "10:10", RateBits: 100_000_000, CeilBits: 100_000_000, Packets: packets, Children: []record.Qdisc{netem}},
+				{Kind: "htb", Class: true, Handle: "10:10", RateBits: 100_000_000, CeilBits: 100_000_000, Packets: packets, Children: []netdev.Qdisc{netem}},
 			},
 		}
 	}
-	devices := func(n uint64) []record.Device {
-		noqueue := record.Qdisc{Kind: "noqueue"}
-		return []record.Device{
-			{Index: 2, Name: "eth0", Role: record.RoleUplink, Up: true, MTU: 1500, Lowest: true, Ethernet: true,
-				Traffic: record.Traffic{RxPackets: 900 * n, TxPackets: 1000 * n, RxBytes: 450_000 * n, TxBytes: 600_000 * n},
-				Root: record.Qdisc{Kind: "fq_codel", Handle: "0:", Target: 5 * time.Millisecond, Interval: 100 * time.Millisecond,
+	devices := func(n uint64) []netdev.Device {
+		noqueue := netdev.Qdisc{Kind: "noqueue"}
+		return []netdev.Device{
+			{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Up: true, MTU: 1500, Lowest: true, Ethernet: true,
+				Traffic: netdev.Traffic{RxPackets: 900 * n, TxPackets: 1000 * n, RxBytes: 450_000 * n, TxBytes: 600_000 * n},
+				Root: netdev.Qdisc{Kind: "fq_codel", Handle: "0:", Target: 5 * time.Millisecond, Interval: 100 * time.Millisecond,
 					Limit: 10240, LimitUnit: "packets", Flows: 1024, Packets: 1000 * n}},
-			{Index: 4, Name: "cali61ecb05b126", Kind: "veth", Role: record.RolePod, Up: true, Lowest: true, Ethernet: true, Root: noqueue,
-				Traffic: record.Traffic{RxPackets: 640 * n, TxPackets: 600 * n, RxBytes: 320_000 * n, TxBytes: 300_000 * n}},
-			{Index: 5, Name: "calic821d1e85ce", Kind: "veth", Role: record.RolePod, Up: true, Lowest: true, Ethernet: true, Root: noqueue},
-			{Index: 7, Name: "tunl0", Kind: "ipip", Role: record.RoleOverlay, Up: true, MTU: 1480, Root: comcast(500*n, 50*n, 37),
-				Traffic: record.Traffic{RxPackets: 600 * n, TxPackets: 600 * n, RxBytes: 300_000 * n, TxBytes: 250_000 * n},
+			{Index: 4, Name: "cali61ecb05b126", Kind: "veth", Role: netdev.RolePod, Up: true, Lowest: true, Ethernet: true, Root: noqueue,
+				Traffic: netdev.Traffic{RxPackets: 640 * n, TxPackets: 600 * n, RxBytes: 320_000 * n, TxBytes: 300_000 * n}},
+			{Index: 5, Name: "calic821d1e85ce", Kind: "veth", Role: netdev.RolePod, Up: true, Lowest: true, Ethernet: true, Root: noqueue},
+			{Index: 7, Name: "tunl0", Kind: "ipip", Role: netdev.RoleOverlay, Up: true, MTU: 1480, Root: comcast(500*n, 50*n, 37),
+				Traffic: netdev.Traffic{RxPackets: 600 * n, TxPackets: 600 * n, RxBytes: 300_000 * n, TxBytes: 250_000 * n},
 				Changed: noon.Add(-20 * time.Second)},
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
 	"tracer/internal/journey"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 	"tracer/internal/trace"
 )
 
@@ -125,10 +125,10 @@ type Drops struct {
 // Device is one device: its queue and what passes it.
 type Device struct {
 	Name      string       `json:"name"`
-	Role      record.Role  `json:"role"`
+	Role      netdev.Role  `json:"role"`
 	Kind      string       `json:"kind"`
 	Up        bool         `json:"up"`
-	Root      record.Qdisc `json:"root_qdisc"`
+	Root      netdev.Qdisc `json:"root_qdisc"`
 	Changed   *time.Time   `json:"qdisc_changed"`
 	RxPackets float64      `json:"rx_packets_per_second"`
 	TxPackets float64      `json:"tx_packets_per_second"`

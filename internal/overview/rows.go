@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"tracer/internal/aggregate"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 	"tracer/internal/trace"
 )
 
@@ -182,7 +182,7 @@ func flowEnd(id *aggregate.Identity, address string) End {
 
 // devices are all of them: overlays and uplinks first, pods' last.
 func (b *builder) devices() []Device {
-	order := []record.Role{record.RoleOverlay, record.RoleUplink, record.RoleBridge, record.RoleIFB, record.RoleOther, record.RolePod}
+	order := []netdev.Role{netdev.RoleOverlay, netdev.RoleUplink, netdev.RoleBridge, netdev.RoleIFB, netdev.RoleOther, netdev.RolePod}
 	out := make([]Device, 0, len(b.Devices))
 	for i := range b.Devices {
 		out = append(out, b.device(&b.Devices[i]))

@@ -2,7 +2,6 @@ package record
 
 import (
 	"net/netip"
-	"time"
 )
 
 // Stats are what a network namespace and its machine have counted since they are there. What could not be read is nil.
@@ -28,28 +27,6 @@ type Conntrack struct {
 	InsertFailed uint64 `json:"insert_failed"`
 	Drop         uint64 `json:"drop"` // packets for which there was no entry to be had
 	EarlyDrop    uint64 `json:"early_drop"`
-}
-
-// EventKind is what an Event is about.
-type EventKind string
-
-// The kinds of events.
-const (
-	LinkEvent  EventKind = "link"
-	QdiscEvent EventKind = "qdisc"
-	MTUEvent   EventKind = "mtu"
-	RouteEvent EventKind = "route"
-)
-
-// Event is a change of the namespace that may explain what packets meet.
-type Event struct {
-	Time   time.Time `json:"time"` // when it was announced, or seen
-	Kind   EventKind `json:"kind"`
-	Device string    `json:"device,omitempty"`
-	Role   Role      `json:"role"`
-	// Down tells of a link that it went down or away, of a route that it was removed.
-	Down bool   `json:"down,omitempty"`
-	Text string `json:"text"` // what happened: "went down", "route 10.2.0.0/16 removed"
 }
 
 // Lookup is what the routing table says of a destination that packets did not get to.

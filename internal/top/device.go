@@ -6,8 +6,8 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"tracer/internal/netdev"
 	"tracer/internal/overview"
-	"tracer/internal/record"
 	"tracer/internal/trace"
 )
 
@@ -124,7 +124,7 @@ func (m *Model) device() []string {
 }
 
 // tree draws a qdisc with what hangs under it, one on a line.
-func (m *Model) tree(q record.Qdisc, indent string) []string {
+func (m *Model) tree(q netdev.Qdisc, indent string) []string {
 	children := q.Children
 	q.Children = nil
 	counters := fmt.Sprintf(" %8s %8s %8s %8s", si(float64(q.Packets)), si(float64(q.Drops)), si(float64(q.Overlimits)), si(float64(q.BacklogPackets)))

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tracer/internal/aggregate"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -27,12 +27,12 @@ var cluster = names{
 	netip.MustParseAddr("10.96.0.10"): {Namespace: "default", Service: "api"},
 }
 
-func testDevices() []record.Device {
-	fifo := record.Qdisc{Kind: "pfifo_fast", Handle: "0:"}
-	return []record.Device{
-		{Index: 4, Name: "cali1", Role: record.RolePod, Lowest: true, Up: true, Root: record.Qdisc{Kind: "noqueue"}},
-		{Index: 7, Name: "tunl0", Role: record.RoleOverlay, Up: true, Root: record.Qdisc{Kind: "netem", Handle: "10:"}},
-		{Index: 2, Name: "eth0", Role: record.RoleUplink, Lowest: true, Up: true, Root: fifo},
+func testDevices() []netdev.Device {
+	fifo := netdev.Qdisc{Kind: "pfifo_fast", Handle: "0:"}
+	return []netdev.Device{
+		{Index: 4, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+		{Index: 7, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "netem", Handle: "10:"}},
+		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: fifo},
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -47,7 +48,7 @@ type Flow struct {
 type Hook struct {
 	Hook    string      `json:"hook"`
 	Device  string      `json:"device"`
-	Role    record.Role `json:"role"`
+	Role    netdev.Role `json:"role"`
 	Ifindex int         `json:"ifindex"`
 	At      int64       `json:"at_ns"` // since the first hook
 }

@@ -12,6 +12,7 @@ import (
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -66,7 +67,7 @@ func (s slow) play(r *rig) {
 	r.row(s.name, &o)
 	small := o.each(func(p *pairing) time.Duration { return p.stages[at] })
 
-	var root record.Qdisc
+	var root netdev.Qdisc
 	var sent passed
 	r.eventually(30*time.Second, "what the qdisc let through was recorded", func() (bool, string) {
 		for _, d := range r.now(0).Devices {

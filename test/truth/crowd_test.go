@@ -16,7 +16,7 @@ import (
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/lab/load"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // A crowd is as many packets as wait when 100,000 a second are held for half a second each. Here the queue lets fewer go
@@ -82,7 +82,7 @@ func crowded(r *rig) {
 	}
 
 	var delay hist.Histogram
-	var root record.Qdisc
+	var root netdev.Qdisc
 	var drops uint64
 	r.eventually(60*time.Second, "what the queue let go and what it dropped is counted", func() (bool, string) {
 		m := r.now(0)
@@ -196,7 +196,7 @@ func (r *rig) arrivals(w *way, port uint16, note func(contents []byte, took time
 }
 
 // root is a device's root qdisc.
-func (r *rig) root(devices []record.Device, name string) record.Qdisc {
+func (r *rig) root(devices []netdev.Device, name string) netdev.Qdisc {
 	r.Helper()
 	for _, d := range devices {
 		if d.Name == name {
@@ -204,5 +204,5 @@ func (r *rig) root(devices []record.Device, name string) record.Qdisc {
 		}
 	}
 	r.Fatalf("there is no %s", name)
-	return record.Qdisc{}
+	return netdev.Qdisc{}
 }

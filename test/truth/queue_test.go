@@ -10,7 +10,7 @@ import (
 
 	"tracer/internal/journey"
 	"tracer/internal/lab/load"
-	"tracer/internal/record"
+	"tracer/internal/netdev"
 )
 
 // TestTruth plays all scenarios on one lab, one after the other.
@@ -314,7 +314,7 @@ func (r *rig) loses(queues map[place]effect) {
 }
 
 // journeyDevices are devices with the labels that drops are counted under: those of pods share one.
-func journeyDevices(devices []record.Device) (labelled []*journey.Device) {
+func journeyDevices(devices []netdev.Device) (labelled []*journey.Device) {
 	index := journey.NewDevices(devices)
 	for _, d := range devices {
 		labelled = append(labelled, index.Find(d.Index))

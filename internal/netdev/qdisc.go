@@ -1,4 +1,4 @@
-package record
+package netdev
 
 import (
 	"fmt"

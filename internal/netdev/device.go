@@ -1,4 +1,6 @@
-package record
+// Package netdev describes the network devices of a namespace: their roles, their qdisc trees, what they count and what
+// changed about them. It is pure data; internal/device reads it from netlink.
+package netdev
 
 import (
 	"fmt"
