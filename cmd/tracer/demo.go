@@ -177,8 +177,8 @@ func traceLab(ctx context.Context, l *lab.Lab) (nodes []*agent.Agent, stop func(
 
 // labWindow is what agents and application saw in the same span of time.
 type labWindow struct {
-	names    []string       // the nodes'
-	from, to []agent.Moment // one for each node
+	names    []string         // the nodes'
+	from, to []agent.Snapshot // one for each node
 	seen     lab.Report
 }
 
@@ -186,7 +186,7 @@ type labWindow struct {
 func (w *labWindow) report() diagnose.Report { return agent.Judge(w.names[0], w.from[0], w.to[0]) }
 
 func watchLab(ctx context.Context, l *lab.Lab, nodes []*agent.Agent, duration time.Duration) (*labWindow, error) {
-	w := &labWindow{from: make([]agent.Moment, len(nodes)), to: make([]agent.Moment, len(nodes))}
+	w := &labWindow{from: make([]agent.Snapshot, len(nodes)), to: make([]agent.Snapshot, len(nodes))}
 	for _, n := range l.Nodes() {
 		w.names = append(w.names, n.Name)
 	}
@@ -206,9 +206,9 @@ func watchLab(ctx context.Context, l *lab.Lab, nodes []*agent.Agent, duration ti
 	return w, err
 }
 
-func moments(nodes []*agent.Agent, into []agent.Moment) (err error) {
+func moments(nodes []*agent.Agent, into []agent.Snapshot) (err error) {
 	for i, a := range nodes {
-		if into[i], err = a.Now(); err != nil {
+		if into[i], err = a.TakeSnapshot(); err != nil {
 			return err
 		}
 	}

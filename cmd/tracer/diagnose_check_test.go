@@ -23,7 +23,7 @@ func TestConclude(t *testing.T) {
 	now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
 	p50, ratio := 0.5014, 0.076
 	finding := func(role netdev.Role, cause diagnose.Cause, severity diagnose.Severity, held time.Duration) export.HeldFinding {
-		h := export.HeldFinding{Role: role, Holding: diagnose.Holding{Since: now.Add(-time.Hour), Finding: diagnose.Finding{
+		h := export.HeldFinding{Role: role, ActiveFinding: diagnose.ActiveFinding{Since: now.Add(-time.Hour), Finding: diagnose.Finding{
 			Cause: cause, Severity: severity, Stage: journey.Queue, Device: "tunl0", Direction: journey.Out,
 		}}}
 		if severity == diagnose.Critical {

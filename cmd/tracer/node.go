@@ -28,25 +28,25 @@ type node struct {
 
 // Diagnose judges the last window.
 func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Report, error) {
-	now, err := n.Now()
+	now, err := n.TakeSnapshot()
 	if err != nil {
 		return diagnose.Report{}, err
 	}
-	return agent.Judge(n.name, n.Ago(window), now), nil
+	return agent.Judge(n.name, n.SnapshotBefore(window), now), nil
 }
 
 // Held are the findings that hold, with the roles of their devices.
 func (n *node) Held() export.Held {
 	roles := map[string]netdev.Role{journey.PodLabel: netdev.RolePod}
-	for _, d := range n.Known() {
+	for _, d := range n.KnownDevices() {
 		if d.Role != netdev.RolePod {
 			roles[d.Name] = d.Role
 		}
 	}
-	held, judged := n.Agent.Held()
+	held, judged := n.Agent.ActiveFindings()
 	h := export.Held{Judged: judged, Findings: make([]export.HeldFinding, len(held))}
 	for i, f := range held {
-		h.Findings[i] = export.HeldFinding{Holding: f, Role: roles[f.Finding.Device]}
+		h.Findings[i] = export.HeldFinding{ActiveFinding: f, Role: roles[f.Finding.Device]}
 	}
 	return h
 }
@@ -79,10 +79,10 @@ func (n *node) Status() export.Status {
 	s := export.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
 		SampleRatio: 1, SampleOneIn: steering.N, SampleBudget: steering.Budget, LastRead: n.LastRead(),
-		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.Early(), Identity: identityStatus(n.cluster),
+		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]netdev.Role{}
-	for _, d := range n.Known() {
+	for _, d := range n.KnownDevices() {
 		roles[d.Index] = d.Role
 	}
 	hooks, omitted := l.Hooks()

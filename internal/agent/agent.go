@@ -111,7 +111,7 @@ func Start(options Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	a.read.Store(time.Now().UnixNano())
-	now, err := a.moment(a.counts.Brief)
+	now, err := a.moment(a.counts.SnapshotWithoutFlows)
 	if err != nil {
 		return nil, err
 	}
@@ -238,9 +238,9 @@ func (a *Agent) lookOnce(before *loader.Counters) error {
 	// Journeys whose slot was torn are as lost as records that did not fit into the ring: those that were read stand for
 	// them too. For packets that found no slot others stand already, by their weight.
 	lost := func(c *loader.Counters) uint64 { return c.Lost["journey"] + c.Torn }
-	a.counts.AddLost(record.Finished, lost(&after)-lost(before))
-	a.counts.AddLost(record.Dropped, after.Lost["drop"]-before.Lost["drop"])
-	a.counts.AddLost(record.Split, after.Lost["split"]-before.Lost["split"])
+	a.counts.AddMissed(record.Finished, lost(&after)-lost(before))
+	a.counts.AddMissed(record.Dropped, after.Lost["drop"]-before.Lost["drop"])
+	a.counts.AddMissed(record.Split, after.Lost["split"]-before.Lost["split"])
 	*before = after
 	return nil
 }
@@ -258,7 +258,7 @@ func (a *Agent) remember(ctx context.Context) error {
 			if !a.history.due(now) {
 				continue
 			}
-			moment, err := a.moment(a.counts.Brief)
+			moment, err := a.moment(a.counts.SnapshotWithoutFlows)
 			if err != nil {
 				a.options.Log.Error("cannot keep this moment for later", "err", err)
 				continue
@@ -280,7 +280,7 @@ func (a *Agent) scan() error {
 	if err != nil {
 		return err
 	}
-	a.counts.SetHeld(open)
+	a.counts.SetInFlight(open)
 	return nil
 }
 
@@ -290,8 +290,8 @@ func (a *Agent) Addresses() []netip.Addr { return a.watcher.State().Addresses }
 // Snapshot is what was counted since the start.
 func (a *Agent) Snapshot() *aggregate.Snapshot { return a.counts.Snapshot() }
 
-// Brief is that without the flows, which are most of it.
-func (a *Agent) Brief() *aggregate.Snapshot { return a.counts.Brief() }
+// SnapshotWithoutFlows is that without the flows, which are most of it.
+func (a *Agent) SnapshotWithoutFlows() *aggregate.Snapshot { return a.counts.SnapshotWithoutFlows() }
 
 // Devices are those traced, with their qdiscs' counters as read now; as known last, where that fails.
 func (a *Agent) Devices() []netdev.Device {
@@ -312,8 +312,8 @@ func (a *Agent) traced(s device.State) []netdev.Device {
 // Unnamed is how many records of this node's pods were counted without a name, since none came in time.
 func (a *Agent) Unnamed() uint64 { return a.waiting.missed.Load() }
 
-// Early is how many records were named before it was settled who had their addresses, since too many waited.
-func (a *Agent) Early() uint64 { return a.waiting.early.Load() }
+// NamedEarly is how many records were named before it was settled who had their addresses, since too many waited.
+func (a *Agent) NamedEarly() uint64 { return a.waiting.early.Load() }
 
 // Started is when the agent began to trace.
 func (a *Agent) Started() time.Time { return a.started }
@@ -324,5 +324,5 @@ func (a *Agent) LastRead() time.Time { return time.Unix(0, a.read.Load()) }
 // Loader is the agent's hold on the kernel, for what it says of itself.
 func (a *Agent) Loader() *loader.Loader { return a.loader }
 
-// Known are the devices traced as read last, their counters included.
-func (a *Agent) Known() []netdev.Device { return a.traced(a.watcher.State()) }
+// KnownDevices are the devices traced as read last, their counters included.
+func (a *Agent) KnownDevices() []netdev.Device { return a.traced(a.watcher.State()) }

@@ -111,9 +111,9 @@ func (c *cluster) eventually(limit time.Duration, what string, done func() (bool
 	c.Fatalf("%s: not within %v: %s", what, limit, last)
 }
 
-func (c *cluster) now(node int) Moment {
+func (c *cluster) now(node int) Snapshot {
 	c.Helper()
-	m, err := c.agents[node].Now()
+	m, err := c.agents[node].TakeSnapshot()
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func (c *cluster) now(node int) Moment {
 func (c *cluster) watch(d time.Duration) (windows []*aggregate.Snapshot, seen lab.Report) {
 	c.Helper()
 	begin := Monotonic()
-	var from []Moment
+	var from []Snapshot
 	for i := range c.agents {
 		from = append(from, c.now(i))
 	}
@@ -197,7 +197,7 @@ func TestHealthy(t *testing.T) {
 		if counters.Undecoded+counters.Malformed+counters.Lost["journey"] != 0 || lostSight(counters) > unseen(counters.Started) {
 			t.Errorf("node %d: %+v", i+1, counters)
 		}
-		if report := Judge("node", Moment{Snapshot: &aggregate.Snapshot{}}, c.now(i)); report.Verdict != diagnose.Healthy {
+		if report := Judge("node", Snapshot{Snapshot: &aggregate.Snapshot{}}, c.now(i)); report.Verdict != diagnose.Healthy {
 			t.Errorf("node %d: verdict %s: %s", i+1, report.Verdict, report.Summary)
 		}
 	}
@@ -373,7 +373,7 @@ func TestQueueDelay(t *testing.T) {
 			if report.Verdict != diagnose.Fault || report.Findings[0].Device != c.lab.OverlayDevice() || report.Findings[0].Stage != journey.Queue {
 				t.Errorf("verdict %s: %s", report.Verdict, report.Summary)
 			}
-			if report := Judge("node2", Moment{Snapshot: &aggregate.Snapshot{}}, c.now(1)); report.Verdict != diagnose.Healthy {
+			if report := Judge("node2", Snapshot{Snapshot: &aggregate.Snapshot{}}, c.now(1)); report.Verdict != diagnose.Healthy {
 				t.Errorf("the other node's verdict is %s: %s", report.Verdict, report.Summary)
 			}
 		})
@@ -399,7 +399,7 @@ func TestNothingComesOut(t *testing.T) {
 	}
 	oldest := func() float64 {
 		var oldest float64
-		for _, h := range c.now(0).Snapshot.Held {
+		for _, h := range c.now(0).Snapshot.InFlight {
 			if h.Device == c.lab.OverlayDevice() && h.Stage == journey.Queue {
 				oldest = max(oldest, h.Oldest)
 			}
@@ -412,7 +412,7 @@ func TestNothingComesOut(t *testing.T) {
 			return now > age, fmt.Sprintf("the oldest is held for %v s", now)
 		})
 	}
-	from := c.agents[0].Ago(2 * time.Second)
+	from := c.agents[0].SnapshotBefore(2 * time.Second)
 	report := Judge("node1", from, c.now(0))
 	if report.Verdict != diagnose.Fault || report.Findings[0].Cause != "qdisc-delay" || report.Findings[0].Device != c.lab.OverlayDevice() {
 		t.Errorf("verdict %s: %s", report.Verdict, report.Summary)

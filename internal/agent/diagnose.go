@@ -10,26 +10,26 @@ import (
 	"tracer/internal/record"
 )
 
-// Now is this moment, with the open journeys and the qdiscs' counters as they are.
-func (a *Agent) Now() (Moment, error) {
+// TakeSnapshot is this moment, with the open journeys and the qdiscs' counters as they are.
+func (a *Agent) TakeSnapshot() (Snapshot, error) {
 	if err := a.scan(); err != nil {
-		return Moment{}, err
+		return Snapshot{}, err
 	}
 	return a.moment(a.counts.Snapshot)
 }
 
-// Glance is this moment without its flows, by what has been counted so far and the open journeys as scanned last.
-func (a *Agent) Glance() (Moment, error) { return a.glance(a.counts.Brief) }
+// GlanceSnapshot is this moment without its flows, by what has been counted so far and the open journeys as scanned last.
+func (a *Agent) GlanceSnapshot() (Snapshot, error) { return a.glance(a.counts.SnapshotWithoutFlows) }
 
 // glance is the same by a snapshot of either kind.
-func (a *Agent) glance(snapshot func() *aggregate.Snapshot) (Moment, error) {
+func (a *Agent) glance(snapshot func() *aggregate.Snapshot) (Snapshot, error) {
 	state, err := a.watcher.Refresh()
 	if err != nil {
-		return Moment{}, fmt.Errorf("read the devices' counters: %w", err)
+		return Snapshot{}, fmt.Errorf("read the devices' counters: %w", err)
 	}
-	m := Moment{Taken: time.Now(), Snapshot: snapshot(), Devices: a.limited(a.traced(state)), Stats: a.stats()}
+	m := Snapshot{Taken: time.Now(), Snapshot: snapshot(), Devices: a.limited(a.traced(state)), Stats: a.stats()}
 	m.Known = Known{
-		Events: a.watcher.Events(), Carried: a.carriers.see(m.Devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.usual(),
+		Events: a.watcher.Events(), ActiveDevices: a.carriers.see(m.Devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.usual(),
 		DropsUnseen: !a.loader.Up("kfree_skb"), Lookups: a.fib.lookups(Monotonic()),
 	}
 	return m, nil
@@ -46,10 +46,10 @@ func (a *Agent) stats() record.Stats {
 
 // moment is this moment by a snapshot of either kind, with the open journeys as they were scanned last. Where records
 // wait for their names it waits as long, so that all of them that had ended are counted.
-func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Moment, error) {
-	m, err := a.Glance()
+func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Snapshot, error) {
+	m, err := a.GlanceSnapshot()
 	if err != nil {
-		return Moment{}, err
+		return Snapshot{}, err
 	}
 	until := int64(Monotonic())
 	if a.options.Learner != nil && a.waiting.passed.Load() > 0 {
@@ -59,31 +59,33 @@ func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Moment, error) {
 		}
 	}
 	counted := *snapshot()
-	counted.Held = m.Snapshot.Held
+	counted.InFlight = m.Snapshot.InFlight
 	m.Snapshot = &counted
 	return m, nil
 }
 
-// Ago is the latest moment kept that is at least so long ago, or the earliest.
-func (a *Agent) Ago(window time.Duration) Moment { return a.history.before(time.Now().Add(-window)) }
+// SnapshotBefore is the latest moment kept that is at least so long ago, or the earliest.
+func (a *Agent) SnapshotBefore(window time.Duration) Snapshot {
+	return a.history.before(time.Now().Add(-window))
+}
 
 // Judge diagnoses what happened between two moments. node is what the report calls this node.
-func Judge(node string, from, to Moment) diagnose.Report {
+func Judge(node string, from, to Snapshot) diagnose.Report {
 	return diagnose.Diagnose(diagnose.Input{
-		Node:       node,
-		Started:    from.Taken,
-		Window:     to.Taken.Sub(from.Taken),
-		Snapshot:   to.Snapshot.Since(from.Snapshot),
-		HeldBefore: from.Snapshot.Held,
-		Devices:    to.Devices,
-		Before:     from.Devices,
-		Stats:      to.Stats, StatsBefore: from.Stats,
-		Events:      to.Known.Events,
-		Carried:     to.Known.Carried,
-		ExpectQdisc: to.Known.ExpectQdisc,
-		DropsUnseen: to.Known.DropsUnseen,
-		Lookups:     to.Known.Lookups,
-		Baseline:    to.Known.Baseline,
+		Node:           node,
+		Started:        from.Taken,
+		Window:         to.Taken.Sub(from.Taken),
+		Snapshot:       to.Snapshot.Since(from.Snapshot),
+		InFlightBefore: from.Snapshot.InFlight,
+		Devices:        to.Devices,
+		Before:         from.Devices,
+		Stats:          to.Stats, StatsBefore: from.Stats,
+		Events:        to.Known.Events,
+		ActiveDevices: to.Known.ActiveDevices,
+		ExpectQdisc:   to.Known.ExpectQdisc,
+		DropsUnseen:   to.Known.DropsUnseen,
+		Lookups:       to.Known.Lookups,
+		Baseline:      to.Known.Baseline,
 	})
 }
 

@@ -62,7 +62,7 @@ func (f *fib) note(batch []record.Record) {
 }
 
 // lookups are what the table says now of what was lost lately and has no way.
-func (f *fib) lookups(now time.Duration) (said []record.Lookup) {
+func (f *fib) lookups(now time.Duration) (said []record.RouteLookup) {
 	f.mu.Lock()
 	var ask []netip.Addr
 	for to, at := range f.lost {
@@ -77,7 +77,7 @@ func (f *fib) lookups(now time.Duration) (said []record.Lookup) {
 	for _, to := range ask {
 		if _, err := f.table.RouteGet(to.AsSlice()); err != nil {
 			if verdict := verdictOf(err); verdict != "" {
-				said = append(said, record.Lookup{Destination: to, Says: verdict})
+				said = append(said, record.RouteLookup{Destination: to, Result: verdict})
 			}
 		}
 	}

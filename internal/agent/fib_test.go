@@ -62,10 +62,10 @@ func TestLookups(t *testing.T) {
 		lost("10.2.0.6", "IP_INNOROUTES", "ip_forward", now),      // has a reason
 		{Kind: record.Finished, Reason: "", Location: "ip_error"}, // not lost
 	})
-	said := func(address, verdict string) record.Lookup {
-		return record.Lookup{Destination: netip.MustParseAddr(address), Says: verdict}
+	said := func(address, verdict string) record.RouteLookup {
+		return record.RouteLookup{Destination: netip.MustParseAddr(address), Result: verdict}
 	}
-	want := []record.Lookup{
+	want := []record.RouteLookup{
 		said("10.2.0.1", "blackhole"), said("10.2.0.2", "unreachable"), said("10.2.0.3", "prohibit"), said("10.2.0.4", "there is no route"), said("fd00::1", "blackhole"),
 	}
 	if got := f.lookups(now); !slices.Equal(got, want) {

@@ -20,8 +20,8 @@ const (
 	keepFor = time.Minute
 )
 
-// Moment is what is known at one time. Counts grow since the start; two moments make a window.
-type Moment struct {
+// Snapshot is what is known at one time. Counts grow since the start; two moments make a window.
+type Snapshot struct {
 	Taken    time.Time
 	Snapshot *aggregate.Snapshot
 	Devices  []netdev.Device // those traced
@@ -32,18 +32,18 @@ type Moment struct {
 
 // Known is what does not belong to a window.
 type Known struct {
-	Events      []netdev.Event  // changes, the oldest first
-	Carried     map[string]bool // devices that have been in use
-	ExpectQdisc map[string]string
-	Lookups     []record.Lookup
-	DropsUnseen bool // this kernel, or a hook that failed, hides losses
-	Baseline    map[aggregate.StageKey]float64
+	Events        []netdev.Event  // changes, the oldest first
+	ActiveDevices map[string]bool // devices that have been in use
+	ExpectQdisc   map[string]string
+	Lookups       []record.RouteLookup
+	DropsUnseen   bool // this kernel, or a hook that failed, hides losses
+	Baseline      map[aggregate.StageKey]float64
 }
 
 // history keeps the moments of the last minutes. It holds at least one.
 type history struct {
 	mu      sync.Mutex
-	moments []Moment
+	moments []Snapshot
 }
 
 func (h *history) due(now time.Time) bool {
@@ -53,7 +53,7 @@ func (h *history) due(now time.Time) bool {
 }
 
 // last is the moment added last.
-func (h *history) last() Moment {
+func (h *history) last() Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.moments[len(h.moments)-1]
@@ -61,7 +61,7 @@ func (h *history) last() Moment {
 
 // add keeps a moment. It comes without its flows: a window is judged by pairs, and thousands of flows each time would
 // be most of our memory.
-func (h *history) add(m Moment) {
+func (h *history) add(m Snapshot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.moments) > 0 && m.Taken.Sub(h.moments[0].Taken) > keepFor {
@@ -71,9 +71,9 @@ func (h *history) add(m Moment) {
 }
 
 // dense returns a function that tells of each moment in turn whether one that is kept is too near before it.
-func (h *history) dense(now time.Time) func(Moment) bool {
+func (h *history) dense(now time.Time) func(Snapshot) bool {
 	var kept time.Time
-	return func(m Moment) bool {
+	return func(m Snapshot) bool {
 		if now.Sub(m.Taken) > young && m.Taken.Sub(kept) < keepOldEvery-keepEvery/2 {
 			return true
 		}
@@ -83,7 +83,7 @@ func (h *history) dense(now time.Time) func(Moment) bool {
 }
 
 // before is the latest moment not after t, or the earliest there is.
-func (h *history) before(t time.Time) Moment {
+func (h *history) before(t time.Time) Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	best := h.moments[0]

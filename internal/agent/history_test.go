@@ -9,14 +9,14 @@ import (
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	h := history{moments: []Moment{{Taken: begin}}}
+	h := history{moments: []Snapshot{{Taken: begin}}}
 	now := begin
 	for range 120 {
 		now = now.Add(keepEvery + 10*time.Millisecond)
 		if !h.due(now) {
 			t.Fatalf("nothing is due after %v", keepEvery)
 		}
-		h.add(Moment{Taken: now})
+		h.add(Snapshot{Taken: now})
 	}
 	if n := len(h.moments); n < 6 || n > 9 {
 		t.Errorf("%d moments are kept", n)

@@ -26,7 +26,7 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 	return func(yield func(*overview.Overview, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		snapshot := a.counts.Brief
+		snapshot := a.counts.SnapshotWithoutFlows
 		if q.By == overview.ByFlow {
 			snapshot = a.counts.Snapshot
 		}
@@ -35,7 +35,7 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 			slow = &slowest{pair: *q.Pair, names: a.options.Namer}
 			a.Subscribe(ctx, slow.take)
 		}
-		from := a.Ago(max(q.Interval, firstWindow))
+		from := a.SnapshotBefore(max(q.Interval, firstWindow))
 		wait := q.Interval
 		if q.By == overview.ByFlow {
 			wait = min(wait, firstWindow)
@@ -51,7 +51,7 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 				return
 			}
 			if to.Taken.Sub(judged) >= verdictEvery {
-				report, judged = Judge(node, a.Ago(verdictWindow), to), to.Taken
+				report, judged = Judge(node, a.SnapshotBefore(verdictWindow), to), to.Taken
 			}
 			in := overview.Input{
 				About: about(), Taken: to.Taken, Window: window(from.Snapshot, to.Snapshot), Devices: to.Devices, Before: from.Devices,

@@ -39,7 +39,7 @@ func pack(b []byte, r *record.Record) []byte {
 	v4 := r.First.Source.Addr().Is4() && r.First.Destination.Addr().Is4() && r.Last.Source.Addr().Is4() && r.Last.Destination.Addr().Is4()
 	set(packedEncapsulated, r.Encapsulated)
 	set(packedFragment, r.Fragment)
-	set(packedPlaced, r.Placed)
+	set(packedPlaced, r.Attributed)
 	set(packedSYN, r.SYN)
 	set(packedIPv4, v4)
 	set(packedTwoFlows, r.Last != r.First)
@@ -88,7 +88,7 @@ func unpack(b []byte, r *record.Record) (rest []byte, withExtra bool) {
 	*r = record.Record{
 		Kind: record.Kind(b[1]), Len: int(b[2]),
 		Encapsulated: flags&packedEncapsulated != 0, Fragment: flags&packedFragment != 0,
-		Placed: flags&packedPlaced != 0, SYN: flags&packedSYN != 0,
+		Attributed: flags&packedPlaced != 0, SYN: flags&packedSYN != 0,
 	}
 	b = unpackFlow(b[3:], &r.First, flags&packedIPv4 != 0)
 	r.Last = r.First

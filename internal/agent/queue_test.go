@@ -28,7 +28,7 @@ func samples() []record.Record {
 	}
 	long.Hops[5].Time = 0
 
-	drop := record.Record{Kind: record.Dropped, Time: time.Minute, Reason: "QDISC_DROP", Location: "__dev_queue_xmit", Placed: true}
+	drop := record.Record{Kind: record.Dropped, Time: time.Minute, Reason: "QDISC_DROP", Location: "__dev_queue_xmit", Attributed: true}
 	drop.First = flow("10.244.1.2:0", "10.244.2.2:0", 1)
 	drop.Last = drop.First
 

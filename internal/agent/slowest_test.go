@@ -23,7 +23,7 @@ func TestSlowest(t *testing.T) {
 	}
 	journeyOf := func(from, to netip.AddrPort, took time.Duration) *record.Record {
 		f := record.Flow{Source: from, Destination: to, Protocol: unix.IPPROTO_TCP}
-		r := &record.Record{Kind: record.Finished, Placed: true, First: f, Last: f, Len: 3, Time: time.Hour + took}
+		r := &record.Record{Kind: record.Finished, Attributed: true, First: f, Last: f, Len: 3, Time: time.Hour + took}
 		r.Hops[0] = record.Hop{Hook: record.Ingress, Ifindex: 1, Time: time.Hour}
 		r.Hops[1] = record.Hop{Hook: record.Egress, Ifindex: 2, Time: time.Hour + time.Microsecond}
 		r.Hops[2] = record.Hop{Hook: record.Xmit, Ifindex: 2, Time: time.Hour + took}

@@ -96,7 +96,7 @@ func TestRemoteDelay(t *testing.T) {
 		opened++
 	}
 	c.eventually(20*time.Second, "round trips that open connections", func() (bool, string) {
-		opening := connections(c.now(0).Snapshot.Since(from.Snapshot)).Opening
+		opening := connections(c.now(0).Snapshot.Since(from.Snapshot)).HandshakeRTT
 		text := fmt.Sprintf("%d, of %.4f s (p50)", opening.Count(), opening.Quantile(0.5))
 		return opening.Count() >= 3 && opening.Quantile(0.5) > want/2, text
 	})
@@ -240,7 +240,7 @@ func TestReceivers(t *testing.T) {
 		}
 	}()
 	c.eventually(60*time.Second, "refused connections", func() (bool, string) {
-		from := c.agents[1].Ago(10 * time.Second)
+		from := c.agents[1].SnapshotBefore(10 * time.Second)
 		report := Judge("node", from, c.now(1))
 		return slices.ContainsFunc(report.Findings, func(f diagnose.Finding) bool {
 			return f.Cause == diagnose.NoListener && f.Device == journey.PodLabel

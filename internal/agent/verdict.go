@@ -30,12 +30,12 @@ type verdicts struct {
 	kept     time.Time
 }
 
-// Held are the findings that hold, and when they were looked at last.
-func (a *Agent) Held() (held []diagnose.Holding, judged time.Time) {
+// ActiveFindings are the findings that hold, and when they were looked at last.
+func (a *Agent) ActiveFindings() (held []diagnose.ActiveFinding, judged time.Time) {
 	v := &a.verdicts
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.tracker.Held(), v.judged
+	return v.tracker.Active(), v.judged
 }
 
 // usual is the usual p50 by place, where it is known.
@@ -46,10 +46,12 @@ func (a *Agent) usual() map[aggregate.StageKey]float64 {
 }
 
 // judge diagnoses the last seconds before a moment, tells what begins and ends, and learns what is usual.
-func (a *Agent) judge(now Moment) { a.judgeSince(now, a.Ago(verdictWindow), a.Ago(learnEvery)) }
+func (a *Agent) judge(now Snapshot) {
+	a.judgeSince(now, a.SnapshotBefore(verdictWindow), a.SnapshotBefore(learnEvery))
+}
 
 // judgeSince does so with the moments at which the window began, and that which is learnt from.
-func (a *Agent) judgeSince(now, from, learnFrom Moment) {
+func (a *Agent) judgeSince(now, from, learnFrom Snapshot) {
 	report := Judge("", from, now)
 	v := &a.verdicts
 	v.mu.Lock()
@@ -76,7 +78,7 @@ func (a *Agent) judgeSince(now, from, learnFrom Moment) {
 }
 
 // tell writes a line of log for each, if it is to.
-func (a *Agent) tell(what string, list []diagnose.Holding, now time.Time) {
+func (a *Agent) tell(what string, list []diagnose.ActiveFinding, now time.Time) {
 	if !a.options.LogFindings {
 		return
 	}

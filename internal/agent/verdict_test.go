@@ -66,7 +66,7 @@ func TestFindings(t *testing.T) {
 	}
 	held := func(cause diagnose.Cause, stage journey.Stage, device string) func() (bool, string) {
 		return func() (bool, string) {
-			all, judged := c.agents[0].Held()
+			all, judged := c.agents[0].ActiveFindings()
 			for _, h := range all {
 				if f := h.Finding; f.Cause == cause && f.Stage == stage && f.Device == device && f.Severity == diagnose.Critical && !h.CriticalSince.IsZero() {
 					return true, ""
@@ -76,7 +76,7 @@ func TestFindings(t *testing.T) {
 		}
 	}
 	nothing := func() (bool, string) {
-		all, judged := c.agents[0].Held()
+		all, judged := c.agents[0].ActiveFindings()
 		return len(all) == 0 && !judged.IsZero(), fmt.Sprintf("%+v", all)
 	}
 	c.eventually(60*time.Second, "a first judgement without findings", nothing)
@@ -128,8 +128,8 @@ func TestUsual(t *testing.T) {
 	key := aggregate.StageKey{Stage: journey.Forward, Device: "tunl0", Direction: journey.Out}
 	now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
 	var delay hist.Histogram
-	moment := func() Moment {
-		return Moment{Taken: now, Snapshot: &aggregate.Snapshot{Taken: now, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay.Clone()}}}}
+	moment := func() Snapshot {
+		return Snapshot{Taken: now, Snapshot: &aggregate.Snapshot{Taken: now, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay.Clone()}}}}
 	}
 	a.history.add(moment())
 	a.verdicts.learnt = now

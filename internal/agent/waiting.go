@@ -28,8 +28,8 @@ const (
 
 // Learner is a Namer that may learn late who had an address. Its methods are called on the hot path.
 type Learner interface {
-	// Knows tells whether it is known by now who had the address at that time.
-	Knows(address netip.Addr, at time.Duration) bool
+	// Resolved tells whether it is known by now who had the address at that time.
+	Resolved(address netip.Addr, at time.Duration) bool
 	// LocalPods are the addresses of this node's pods.
 	LocalPods() []netip.Addr
 	// Changed tells that at that time the address went from one pod's device to another, or that its device is gone.
@@ -148,7 +148,7 @@ func (w *waiting) ends(r *record.Record, yield func(ifindex int, appeared time.D
 // unknown tells whether a pod of this node sent the packet, or gets it, that nobody names yet.
 func (w *waiting) unknown(r *record.Record) (unknown bool) {
 	w.ends(r, func(_ int, _ time.Duration, address netip.Addr) {
-		unknown = unknown || !w.learner.Knows(address, r.Start())
+		unknown = unknown || !w.learner.Resolved(address, r.Start())
 	})
 	return unknown
 }

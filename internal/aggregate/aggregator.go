@@ -37,7 +37,7 @@ type Options struct {
 // Aggregator counts what records say. One goroutine adds records; all methods may be called by any.
 type Aggregator struct {
 	namer    Namer
-	steady   Steady // the namer again, if it is one
+	steady   VersionedNamer // the namer again, if it is one
 	now      func() time.Time
 	maxPairs int
 	maxFlows int
@@ -54,8 +54,8 @@ type Aggregator struct {
 	flows   map[flowKey]*flow
 	recent  flowList
 	sockets sockets
-	held    []Held
-	debts   [record.Open + 1]debt
+	held    []InFlight
+	debts   [record.InFlight + 1]debt
 
 	records, lost, mismatches  uint64
 	pairOverflow, flowOverflow uint64
@@ -92,7 +92,7 @@ func New(o Options) *Aggregator {
 		pairs:    make(map[PairKey]*pair),
 		flows:    make(map[flowKey]*flow),
 	}
-	a.steady, _ = o.Namer.(Steady)
+	a.steady, _ = o.Namer.(VersionedNamer)
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -226,24 +226,24 @@ func (a *Aggregator) deviceStage(key StageKey) *stage {
 // Snapshot returns all that is known now. Add waits only while what changed since the last one is copied.
 func (a *Aggregator) Snapshot() *Snapshot { return a.snapshot(true) }
 
-// Brief is a Snapshot without the flows, which are most of it.
-func (a *Aggregator) Brief() *Snapshot { return a.snapshot(false) }
+// SnapshotWithoutFlows is a Snapshot without the flows, which are most of it.
+func (a *Aggregator) SnapshotWithoutFlows() *Snapshot { return a.snapshot(false) }
 
 func (a *Aggregator) snapshot(flows bool) *Snapshot {
 	a.mu.Lock()
 	taken := a.now()
 	s := &Snapshot{
-		Taken:        taken,
-		Window:       taken.Sub(a.started),
-		Stages:       make([]StageDelay, 0, len(a.stages)),
-		Drops:        make([]DropCount, 0, len(a.drops)),
-		Pairs:        make([]Pair, 0, len(a.pairs)),
-		Held:         a.held,
-		Records:      a.records,
-		Lost:         a.lost,
-		Mismatches:   a.mismatches,
-		PairOverflow: a.pairOverflow,
-		FlowOverflow: a.flowOverflow,
+		Taken:         taken,
+		Window:        taken.Sub(a.started),
+		Stages:        make([]StageDelay, 0, len(a.stages)),
+		Drops:         make([]DropCount, 0, len(a.drops)),
+		Pairs:         make([]Pair, 0, len(a.pairs)),
+		InFlight:      a.held,
+		Records:       a.records,
+		MissedRecords: a.lost,
+		Mismatches:    a.mismatches,
+		PairOverflow:  a.pairOverflow,
+		FlowOverflow:  a.flowOverflow,
 	}
 	for _, st := range a.stages {
 		s.Stages = append(s.Stages, st.frozen())

@@ -43,7 +43,7 @@ func hop(hook record.Hook, ifindex, micros int) record.Hop {
 
 func newRecord(kind record.Kind, first, last record.Flow, hops ...record.Hop) record.Record {
 	r := record.Record{
-		Kind: kind, First: first, Last: last, Len: len(hops), Placed: true,
+		Kind: kind, First: first, Last: last, Len: len(hops), Attributed: true,
 		Time: hops[len(hops)-1].Time, IPBytes: 1000, Segments: 1, Weight: 1,
 	}
 	copy(r.Hops[:], hops)
@@ -59,7 +59,7 @@ func request(kind record.Kind) record.Record {
 	switch kind {
 	case record.Dropped:
 		hops = append(hops[:2], hop(record.Free, 3, 12))
-	case record.Open:
+	case record.InFlight:
 		hops = hops[:2]
 	case record.Split: // by eth0's tbf when it was enqueued
 		hops = append(hops[:5], hop(record.Free, 4, 523))
@@ -93,7 +93,7 @@ func TestAdd(t *testing.T) {
 	a.Add(&noise)
 	bad := newRecord(record.Finished, dropped.First, dropped.Last, hop(record.Ingress, 77, 0))
 	a.Add(&bad)
-	open := request(record.Open)
+	open := request(record.InFlight)
 	a.Add(&open)
 
 	s := a.Snapshot()
@@ -315,8 +315,8 @@ func TestAddLost(t *testing.T) {
 	for range 10 {
 		a.Add(&r)
 	}
-	a.AddLost(record.Finished, 25)
-	a.AddLost(record.Dropped, 1)
+	a.AddMissed(record.Finished, 25)
+	a.AddMissed(record.Dropped, 1)
 	a.Add(&r)
 	if got := packets(); got != 11+3 { // 25 over 10 records
 		t.Errorf("%v packets after the first record, want 14", got)
@@ -332,12 +332,12 @@ func TestAddLost(t *testing.T) {
 	a.Add(&d)
 	a.Add(&d)
 	s := a.Snapshot()
-	if s.Drops[0].Packets != 3 || s.Lost != 26 {
-		t.Errorf("%d drops, %d lost", s.Drops[0].Packets, s.Lost)
+	if s.Drops[0].Packets != 3 || s.MissedRecords != 26 {
+		t.Errorf("%d drops, %d lost", s.Drops[0].Packets, s.MissedRecords)
 	}
 	// After a long gap the first record does not stand for all of them.
-	a.AddLost(record.Finished, 0)
-	a.AddLost(record.Finished, 10_000)
+	a.AddMissed(record.Finished, 0)
+	a.AddMissed(record.Finished, 10_000)
 	before := packets()
 	a.Add(&r)
 	if got := packets() - before; got != 1+maxRate {
@@ -374,8 +374,8 @@ func TestConcurrent(t *testing.T) {
 		a.Add(&r)
 		if i%1000 == 0 {
 			a.SetDevices(node)
-			a.SetHeld([]record.Record{request(record.Open)})
-			a.AddLost(record.Finished, 1)
+			a.SetInFlight([]record.Record{request(record.InFlight)})
+			a.AddMissed(record.Finished, 1)
 		}
 	}
 	close(stop)

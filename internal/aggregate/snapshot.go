@@ -28,8 +28,8 @@ type Namer interface {
 	Lookup(address netip.Addr, at time.Duration) Identity
 }
 
-// Steady is a Namer that tells when its answers change, so that it need not be asked for each packet.
-type Steady interface {
+// VersionedNamer is a Namer that tells when its answers change, so that it need not be asked for each packet.
+type VersionedNamer interface {
 	Namer
 	// Version changes whenever answers may, and is never 0. As long as it stays, an address has the same name at all
 	// times from since on.
@@ -117,35 +117,35 @@ type StageTime struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// HeldPair is one pair's part of a Held.
-type HeldPair struct {
+// InFlightPair is one pair's part of a Held.
+type InFlightPair struct {
 	PairKey
 	Packets float64 `json:"packets"`        // weighted
 	Oldest  float64 `json:"oldest_seconds"` // age at the last hook
 }
 
-// Held are the open journeys at one place: packets that went in and did not come out yet.
-type Held struct {
+// InFlight are the open journeys at one place: packets that went in and did not come out yet.
+type InFlight struct {
 	StageKey
 	Packets float64        `json:"packets"`        // weighted
 	Oldest  float64        `json:"oldest_seconds"` // age at the last hook
 	Ages    hist.Histogram `json:"ages"`           // seconds
-	Pairs   []HeldPair     `json:"pairs"`          // at most 64, most packets first
+	Pairs   []InFlightPair `json:"pairs"`          // at most 64, most packets first
 }
 
 // Snapshot is all that is known at one moment. It is immutable and may be read by many at once. Counts and
 // histograms grow since the start of the aggregator; Since gives a window of them.
 type Snapshot struct {
-	Taken   time.Time     `json:"taken"`
-	Window  time.Duration `json:"window"` // how much time the counts cover
-	Stages  []StageDelay  `json:"stages"` // by device, all pairs together
-	Drops   []DropCount   `json:"drops"`  // by device, all pairs together
-	Pairs   []Pair        `json:"pairs"`  // bounded; the rest is in the pair "_other"
-	Flows   []Flow        `json:"flows"`  // bounded; the least recently seen leave first
-	Held    []Held        `json:"held"`   // as last scanned, not cumulative
-	Records uint64        `json:"records"`
-	// Lost counts records that the kernel made and nobody read. They are made up for in the weights.
-	Lost uint64 `json:"lost"`
+	Taken    time.Time     `json:"taken"`
+	Window   time.Duration `json:"window"` // how much time the counts cover
+	Stages   []StageDelay  `json:"stages"` // by device, all pairs together
+	Drops    []DropCount   `json:"drops"`  // by device, all pairs together
+	Pairs    []Pair        `json:"pairs"`  // bounded; the rest is in the pair "_other"
+	Flows    []Flow        `json:"flows"`  // bounded; the least recently seen leave first
+	InFlight []InFlight    `json:"held"`   // as last scanned, not cumulative
+	Records  uint64        `json:"records"`
+	// MissedRecords counts records that the kernel made and nobody read. They are made up for in the weights.
+	MissedRecords uint64 `json:"lost"`
 	// Mismatches counts records that make no path: an unknown device, hooks out of order.
 	Mismatches uint64 `json:"mismatches"`
 	// PairOverflow counts records whose pair did not fit; FlowOverflow flows that were evicted.

@@ -12,39 +12,39 @@ import (
 type TCP struct {
 	// Of the end that sends the pair's packets. Round trips are samples in seconds: they hold the other end's delayed
 	// acknowledgements.
-	RTT         hist.Histogram `json:"rtt"`
-	Opening     hist.Histogram `json:"opening"`  // of those, the round trips that open a connection: answered at once
-	Segments    uint64         `json:"segments"` // sent with data, retransmissions included
-	Retransmits uint64         `json:"retransmits"`
-	Spurious    uint64         `json:"spurious"`  // retransmissions of what the other end had already
-	Delivered   uint64         `json:"delivered"` // segments that were acknowledged
+	RTT          hist.Histogram `json:"rtt"`
+	HandshakeRTT hist.Histogram `json:"opening"`  // of those, the round trips that open a connection: answered at once
+	Segments     uint64         `json:"segments"` // sent with data, retransmissions included
+	Retransmits  uint64         `json:"retransmits"`
+	Spurious     uint64         `json:"spurious"`  // retransmissions of what the other end had already
+	Delivered    uint64         `json:"delivered"` // segments that were acknowledged
 	// Of the retransmissions that were looked at, Repaired are how many were acknowledged afterwards, and Stuck how many
 	// were of a segment that had been sent again before, in vain; StuckBytes is the length of those.
-	Resent     uint64 `json:"resent"`
-	Repaired   uint64 `json:"repaired"`
-	Stuck      uint64 `json:"stuck"`
-	StuckBytes uint64 `json:"stuck_bytes"`
-	// Passed are segments that were acknowledged while others were stuck, PassedBytes their length.
-	Passed      uint64 `json:"passed"`
-	PassedBytes uint64 `json:"passed_bytes"`
-	// Backlogged is for how long more was to be sent than was on the way, all connections together, Closed how much of
+	Retransmitted           uint64 `json:"resent"`
+	Recovered               uint64 `json:"repaired"`
+	RetransmittedAgain      uint64 `json:"stuck"`
+	RetransmittedAgainBytes uint64 `json:"stuck_bytes"`
+	// AckedMeanwhile are segments that were acknowledged while others were stuck, PassedBytes their length.
+	AckedMeanwhile      uint64 `json:"passed"`
+	AckedMeanwhileBytes uint64 `json:"passed_bytes"`
+	// SendPending is for how long more was to be sent than was on the way, all connections together, Closed how much of
 	// that the other end's window left no room, and Limited how long nothing but that window kept them from sending.
-	Backlogged float64 `json:"backlogged_seconds"`
-	Closed     float64 `json:"closed_seconds"`
-	Limited    float64 `json:"limited_seconds"`
+	SendPending  float64 `json:"backlogged_seconds"`
+	WindowClosed float64 `json:"closed_seconds"`
+	RWNDLimited  float64 `json:"limited_seconds"`
 
 	// Of the end that receives them: for how long something waited to be read, how much of that it took more than half of
 	// the buffer, and how long such a buffer takes to be read at the rate at which the application does.
-	Waiting float64        `json:"waiting_seconds"`
-	Full    float64        `json:"full_seconds"`
-	Unread  hist.Histogram `json:"unread"`
+	UnreadSeconds float64        `json:"waiting_seconds"`
+	BufferFull    float64        `json:"full_seconds"`
+	Unread        hist.Histogram `json:"unread"`
 	// Refused are SYNs to ports of pods where nobody listens, RefusedIn the seconds in which there were any.
-	Refused   uint64 `json:"refused"`
-	RefusedIn uint64 `json:"refused_in_seconds"`
-	// OverfullIn are the seconds in which a socket that listens had no room for one more connection; Overfull is how it
+	Refused        uint64 `json:"refused"`
+	RefusedSeconds uint64 `json:"refused_in_seconds"`
+	// AcceptQueueFullSeconds are the seconds in which a socket that listens had no room for one more connection; Overfull is how it
 	// stood in the last of them.
-	OverfullIn uint64         `json:"overfull_in_seconds"`
-	Overfull   record.Backlog `json:"overfull"`
+	AcceptQueueFullSeconds uint64         `json:"overfull_in_seconds"`
+	AcceptQueue            record.Backlog `json:"overfull"`
 
 	refusedAt, overfullAt time.Duration // the last such second
 	stuckFrom, stuckAt    time.Duration // the first and the last segment that was stuck, of those that are not long ago
@@ -69,7 +69,7 @@ func (t *TCP) sent(c *record.TCP, at time.Duration) {
 		t.RTT.ObserveDuration(c.RTT, 1)
 		// The first record, and nothing acknowledged but the SYN.
 		if c.Span == 0 && c.Delivered == 1 {
-			t.Opening.ObserveDuration(c.RTT, 1)
+			t.HandshakeRTT.ObserveDuration(c.RTT, 1)
 		}
 	}
 	t.Segments += uint64(c.Segments)
@@ -78,34 +78,34 @@ func (t *TCP) sent(c *record.TCP, at time.Duration) {
 	t.Delivered += uint64(c.Delivered)
 	t.resent(c, at)
 	look := min(c.Span, maxLook).Seconds()
-	t.Limited += min(c.Limited.Seconds(), look)
+	t.RWNDLimited += min(c.RWNDLimited.Seconds(), look)
 	if c.Unsent == 0 {
 		return
 	}
-	t.Backlogged += look
+	t.SendPending += look
 	// Less than a segment is as good as closed: no sender sends less.
 	if c.SendWindow < max(1, c.MSS) {
-		t.Closed += look
+		t.WindowClosed += look
 	}
 }
 
 // resent counts what was sent again, and what was acknowledged meanwhile.
 func (t *TCP) resent(c *record.TCP, at time.Duration) {
 	if t.stuckAt > 0 && at-t.stuckAt < maxStuck && at-c.Span >= t.stuckFrom {
-		t.Passed += uint64(c.Delivered)
-		t.PassedBytes += uint64(c.Acked)
+		t.AckedMeanwhile += uint64(c.Delivered)
+		t.AckedMeanwhileBytes += uint64(c.Acked)
 	}
-	if c.Repaired {
-		t.Repaired++
+	if c.Recovered {
+		t.Recovered++
 	}
-	if c.Resent > 0 {
-		t.Resent++
+	if c.RetransmittedLength > 0 {
+		t.Retransmitted++
 	}
-	if !c.Stuck {
+	if !c.RetransmittedAgain {
 		return
 	}
-	t.Stuck++
-	t.StuckBytes += uint64(c.Resent)
+	t.RetransmittedAgain++
+	t.RetransmittedAgainBytes += uint64(c.RetransmittedLength)
 	if t.stuckAt == 0 || at-t.stuckAt >= maxStuck {
 		t.stuckFrom = at
 	}
@@ -118,11 +118,11 @@ func (t *TCP) received(c *record.TCP) {
 	if look == 0 || c.Unread == 0 {
 		return
 	}
-	t.Waiting += look.Seconds()
+	t.UnreadSeconds += look.Seconds()
 	if c.Unread < c.ReceiveWindow {
 		return
 	}
-	t.Full += look.Seconds()
+	t.BufferFull += look.Seconds()
 	wait := c.Span // nothing was read in all that time
 	if c.Read > 0 {
 		wait = time.Duration(float64(c.Span) * float64(c.Unread) / float64(c.Read))
@@ -133,13 +133,13 @@ func (t *TCP) received(c *record.TCP) {
 // refuse counts SYNs that met no socket.
 func (t *TCP) refuse(at time.Duration, n uint64) {
 	t.Refused += n
-	countSecond(&t.RefusedIn, &t.refusedAt, at)
+	countSecond(&t.RefusedSeconds, &t.refusedAt, at)
 }
 
 // overfull counts a look at a socket that has no room for one more connection.
 func (t *TCP) overfull(at time.Duration, b record.Backlog) {
-	t.Overfull = b
-	countSecond(&t.OverfullIn, &t.overfullAt, at)
+	t.AcceptQueue = b
+	countSecond(&t.AcceptQueueFullSeconds, &t.overfullAt, at)
 }
 
 // countSecond counts the second that at is in, unless it was the last one already.
@@ -155,7 +155,7 @@ func (t *TCP) frozen() *TCP {
 		return nil
 	}
 	c := *t
-	c.RTT, c.Opening, c.Unread = t.RTT.Clone(), t.Opening.Clone(), t.Unread.Clone()
+	c.RTT, c.HandshakeRTT, c.Unread = t.RTT.Clone(), t.HandshakeRTT.Clone(), t.Unread.Clone()
 	return &c
 }
 
@@ -166,27 +166,27 @@ func (t *TCP) since(old *TCP) *TCP {
 	}
 	d := t.frozen()
 	d.RTT.Sub(&old.RTT)
-	d.Opening.Sub(&old.Opening)
+	d.HandshakeRTT.Sub(&old.HandshakeRTT)
 	d.Unread.Sub(&old.Unread)
 	d.Segments -= min(d.Segments, old.Segments)
 	d.Retransmits -= min(d.Retransmits, old.Retransmits)
 	d.Spurious -= min(d.Spurious, old.Spurious)
 	d.Delivered -= min(d.Delivered, old.Delivered)
-	d.Backlogged = max(0, d.Backlogged-old.Backlogged)
-	d.Closed = max(0, d.Closed-old.Closed)
-	d.Limited = max(0, d.Limited-old.Limited)
-	d.Waiting = max(0, d.Waiting-old.Waiting)
-	d.Full = max(0, d.Full-old.Full)
+	d.SendPending = max(0, d.SendPending-old.SendPending)
+	d.WindowClosed = max(0, d.WindowClosed-old.WindowClosed)
+	d.RWNDLimited = max(0, d.RWNDLimited-old.RWNDLimited)
+	d.UnreadSeconds = max(0, d.UnreadSeconds-old.UnreadSeconds)
+	d.BufferFull = max(0, d.BufferFull-old.BufferFull)
 	d.Refused -= min(d.Refused, old.Refused)
-	d.RefusedIn -= min(d.RefusedIn, old.RefusedIn)
-	d.OverfullIn -= min(d.OverfullIn, old.OverfullIn)
-	d.Resent -= min(d.Resent, old.Resent)
-	d.Repaired -= min(d.Repaired, old.Repaired)
-	d.Stuck -= min(d.Stuck, old.Stuck)
-	d.StuckBytes -= min(d.StuckBytes, old.StuckBytes)
-	d.Passed -= min(d.Passed, old.Passed)
-	d.PassedBytes -= min(d.PassedBytes, old.PassedBytes)
-	if d.RTT.Count()+d.Segments+d.Retransmits+d.Delivered+d.Refused+d.OverfullIn == 0 && d.Backlogged+d.Waiting == 0 {
+	d.RefusedSeconds -= min(d.RefusedSeconds, old.RefusedSeconds)
+	d.AcceptQueueFullSeconds -= min(d.AcceptQueueFullSeconds, old.AcceptQueueFullSeconds)
+	d.Retransmitted -= min(d.Retransmitted, old.Retransmitted)
+	d.Recovered -= min(d.Recovered, old.Recovered)
+	d.RetransmittedAgain -= min(d.RetransmittedAgain, old.RetransmittedAgain)
+	d.RetransmittedAgainBytes -= min(d.RetransmittedAgainBytes, old.RetransmittedAgainBytes)
+	d.AckedMeanwhile -= min(d.AckedMeanwhile, old.AckedMeanwhile)
+	d.AckedMeanwhileBytes -= min(d.AckedMeanwhileBytes, old.AckedMeanwhileBytes)
+	if d.RTT.Count()+d.Segments+d.Retransmits+d.Delivered+d.Refused+d.AcceptQueueFullSeconds == 0 && d.SendPending+d.UnreadSeconds == 0 {
 		return nil
 	}
 	return d
@@ -198,27 +198,27 @@ func (t *TCP) Merge(other *TCP) {
 		return
 	}
 	t.RTT.Merge(&other.RTT)
-	t.Opening.Merge(&other.Opening)
+	t.HandshakeRTT.Merge(&other.HandshakeRTT)
 	t.Unread.Merge(&other.Unread)
 	t.Segments += other.Segments
 	t.Retransmits += other.Retransmits
 	t.Spurious += other.Spurious
 	t.Delivered += other.Delivered
-	t.Backlogged += other.Backlogged
-	t.Closed += other.Closed
-	t.Limited += other.Limited
-	t.Waiting += other.Waiting
-	t.Full += other.Full
+	t.SendPending += other.SendPending
+	t.WindowClosed += other.WindowClosed
+	t.RWNDLimited += other.RWNDLimited
+	t.UnreadSeconds += other.UnreadSeconds
+	t.BufferFull += other.BufferFull
 	t.Refused += other.Refused
-	t.RefusedIn = max(t.RefusedIn, other.RefusedIn)
-	t.Resent += other.Resent
-	t.Repaired += other.Repaired
-	t.Stuck += other.Stuck
-	t.StuckBytes += other.StuckBytes
-	t.Passed += other.Passed
-	t.PassedBytes += other.PassedBytes
-	if other.OverfullIn > t.OverfullIn {
-		t.OverfullIn, t.Overfull = other.OverfullIn, other.Overfull
+	t.RefusedSeconds = max(t.RefusedSeconds, other.RefusedSeconds)
+	t.Retransmitted += other.Retransmitted
+	t.Recovered += other.Recovered
+	t.RetransmittedAgain += other.RetransmittedAgain
+	t.RetransmittedAgainBytes += other.RetransmittedAgainBytes
+	t.AckedMeanwhile += other.AckedMeanwhile
+	t.AckedMeanwhileBytes += other.AckedMeanwhileBytes
+	if other.AcceptQueueFullSeconds > t.AcceptQueueFullSeconds {
+		t.AcceptQueueFullSeconds, t.AcceptQueue = other.AcceptQueueFullSeconds, other.AcceptQueue
 	}
 }
 
@@ -259,8 +259,8 @@ func (a *Aggregator) connection(rec *record.Record) {
 	}
 }
 
-// Overfull counts that the socket that a packet was for had no room for one more connection, at that time.
-func (a *Aggregator) Overfull(rec *record.Record, at time.Duration, b record.Backlog) {
+// AcceptQueueFull counts that the socket that a packet was for had no room for one more connection, at that time.
+func (a *Aggregator) AcceptQueueFull(rec *record.Record, at time.Duration, b record.Backlog) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	path, err := journey.Stages(rec, a.devices)

@@ -43,7 +43,7 @@ func TestConnectionThroughService(t *testing.T) {
 	}
 	end(1, record.TCP{Ifindex: 1, RTT: 300 * time.Millisecond, Segments: 9, Retransmits: 2, Spurious: 1, Delivered: 6, Deliver: 20 * time.Microsecond})
 	end(101, record.TCP{Ifindex: 1, Span: 100 * time.Millisecond, RTT: 500 * time.Millisecond, Segments: 1, Unread: 3000, ReceiveWindow: 1000, Read: 1500,
-		Unsent: 7, SendWindow: 100, MSS: 1400, Limited: 60 * time.Millisecond})
+		Unsent: 7, SendWindow: 100, MSS: 1400, RWNDLimited: 60 * time.Millisecond})
 	w := a.Snapshot().Since(before)
 
 	out := pairOf(t, w, "web", "api", journey.Out).TCP
@@ -51,12 +51,12 @@ func TestConnectionThroughService(t *testing.T) {
 		t.Errorf("of what it sends: %+v", out)
 	}
 	near := func(got, want float64) bool { return got > want*0.99 && got < want*1.01 }
-	if !near(out.Backlogged, 0.1) || !near(out.Closed, 0.1) || !near(out.Limited, 0.06) || out.Waiting != 0 {
+	if !near(out.SendPending, 0.1) || !near(out.WindowClosed, 0.1) || !near(out.RWNDLimited, 0.06) || out.UnreadSeconds != 0 {
 		t.Errorf("of the other end's window: %+v", out)
 	}
 	back := pairOf(t, w, "api", "web", journey.In)
 	// 3000 bytes at 1500 in 100 ms.
-	if in := back.TCP; !near(in.Waiting, 0.1) || !near(in.Full, 0.1) || in.Unread.Count() != 1 || !near(in.Unread.Sum(), 0.2) || in.Segments != 0 {
+	if in := back.TCP; !near(in.UnreadSeconds, 0.1) || !near(in.BufferFull, 0.1) || in.Unread.Count() != 1 || !near(in.Unread.Sum(), 0.2) || in.Segments != 0 {
 		t.Errorf("of what it receives: %+v", in)
 	}
 	if len(back.Stages) != 1 || back.Stages[0].Stage != journey.Deliver || back.Stages[0].Device != journey.PodLabel || !near(back.Stages[0].Delay.Sum(), 20e-6) {
@@ -106,7 +106,7 @@ func TestRefused(t *testing.T) {
 		r.Reason, r.Location, r.SYN = test.reason, test.location, test.syn
 		a.Add(&r)
 	}
-	if p := pairOf(t, a.Snapshot(), "api", "web", journey.In); p.TCP.Refused != 3 || p.TCP.RefusedIn != 2 || len(p.Drops) != 0 {
+	if p := pairOf(t, a.Snapshot(), "api", "web", journey.In); p.TCP.Refused != 3 || p.TCP.RefusedSeconds != 2 || len(p.Drops) != 0 {
 		t.Errorf("%+v, drops %+v", p.TCP, p.Drops)
 	}
 }
@@ -144,29 +144,29 @@ func TestResent(t *testing.T) {
 		at int // milliseconds
 		record.TCP
 	}{
-		{100, record.TCP{Resent: 1400}},
+		{100, record.TCP{RetransmittedLength: 1400}},
 		{200, record.TCP{Acked: 5000, Delivered: 5, Span: span}}, // nothing is stuck yet
-		{300, record.TCP{Resent: 1400, Stuck: true}},
+		{300, record.TCP{RetransmittedLength: 1400, RetransmittedAgain: true}},
 		{350, record.TCP{Acked: 700, Delivered: 7, Span: span}}, // some of it before
 		{450, record.TCP{Acked: 300, Delivered: 3, Span: span}},
-		{500, record.TCP{Resent: 1000, Retransmits: 1}},
-		{4000, record.TCP{Resent: 1200, Stuck: true}},
-		{8000, record.TCP{Acked: 200, Delivered: 2, Repaired: true, Span: span}},
+		{500, record.TCP{RetransmittedLength: 1000, Retransmits: 1}},
+		{4000, record.TCP{RetransmittedLength: 1200, RetransmittedAgain: true}},
+		{8000, record.TCP{Acked: 200, Delivered: 2, Recovered: true, Span: span}},
 		{60000, record.TCP{Acked: 9000, Delivered: 9, Span: span}}, // nothing is stuck any more
-		{60100, record.TCP{Resent: 1400, Stuck: true}},
+		{60100, record.TCP{RetransmittedLength: 1400, RetransmittedAgain: true}},
 		{60150, record.TCP{Acked: 100, Delivered: 1, Span: span}},
 	} {
 		a.Add(connection(sent.First.Source.String(), sent.First.Destination.String(), c.at, c.TCP))
 	}
 	now := a.Snapshot()
 	got := pairOf(t, now.Since(before), "web", "api", journey.Out).TCP
-	if got.Resent != 5 || got.Repaired != 1 || got.Stuck != 3 || got.StuckBytes != 4000 || got.Passed != 5 || got.PassedBytes != 500 {
+	if got.Retransmitted != 5 || got.Recovered != 1 || got.RetransmittedAgain != 3 || got.RetransmittedAgainBytes != 4000 || got.AckedMeanwhile != 5 || got.AckedMeanwhileBytes != 500 {
 		t.Errorf("%+v", got)
 	}
 	var sum TCP
 	sum.Merge(got)
 	sum.Merge(got)
-	if sum.Resent != 10 || sum.Repaired != 2 || sum.Stuck != 6 || sum.StuckBytes != 8000 || sum.Passed != 10 || sum.PassedBytes != 1000 {
+	if sum.Retransmitted != 10 || sum.Recovered != 2 || sum.RetransmittedAgain != 6 || sum.RetransmittedAgainBytes != 8000 || sum.AckedMeanwhile != 10 || sum.AckedMeanwhileBytes != 1000 {
 		t.Errorf("twice that is %+v", sum)
 	}
 }
@@ -181,10 +181,10 @@ func TestOverfull(t *testing.T) {
 	a.Add(&syn)
 	before := a.Snapshot()
 	for _, at := range []time.Duration{time.Hour, time.Hour + time.Millisecond, time.Hour + time.Second} {
-		a.Overfull(&syn, at, record.Backlog{Waiting: 2, Most: 1})
+		a.AcceptQueueFull(&syn, at, record.Backlog{Length: 2, Limit: 1})
 	}
 	got := pairOf(t, a.Snapshot().Since(before), "api", "web", journey.In).TCP
-	if got.OverfullIn != 2 || got.Overfull != (record.Backlog{Waiting: 2, Most: 1}) {
+	if got.AcceptQueueFullSeconds != 2 || got.AcceptQueue != (record.Backlog{Length: 2, Limit: 1}) {
 		t.Errorf("%+v", got)
 	}
 }

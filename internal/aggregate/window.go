@@ -13,16 +13,16 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 		return s
 	}
 	w := &Snapshot{
-		Taken:        s.Taken,
-		Window:       s.Taken.Sub(old.Taken),
-		Stages:       stagesSince(s.Stages, old.Stages),
-		Drops:        dropsSince(s.Drops, old.Drops),
-		Held:         s.Held,
-		Records:      s.Records - min(s.Records, old.Records),
-		Lost:         s.Lost - min(s.Lost, old.Lost),
-		Mismatches:   s.Mismatches - min(s.Mismatches, old.Mismatches),
-		PairOverflow: s.PairOverflow - min(s.PairOverflow, old.PairOverflow),
-		FlowOverflow: s.FlowOverflow - min(s.FlowOverflow, old.FlowOverflow),
+		Taken:         s.Taken,
+		Window:        s.Taken.Sub(old.Taken),
+		Stages:        stagesSince(s.Stages, old.Stages),
+		Drops:         dropsSince(s.Drops, old.Drops),
+		InFlight:      s.InFlight,
+		Records:       s.Records - min(s.Records, old.Records),
+		MissedRecords: s.MissedRecords - min(s.MissedRecords, old.MissedRecords),
+		Mismatches:    s.Mismatches - min(s.Mismatches, old.Mismatches),
+		PairOverflow:  s.PairOverflow - min(s.PairOverflow, old.PairOverflow),
+		FlowOverflow:  s.FlowOverflow - min(s.FlowOverflow, old.FlowOverflow),
 	}
 	pairs := byKey(old.Pairs, func(p *Pair) PairKey { return p.PairKey })
 	w.Pairs = make([]Pair, 0, len(s.Pairs)) // growing it would be a third of what this allocates

@@ -35,7 +35,7 @@ func blindnesses() []blindness {
 		{name: "devices", take: func(in *Input) { in.Devices, in.Before = nil, nil }, vague: map[Cause][]Cause{
 			LinkDown: {UnknownCause, NoRoute, Neighbour},
 		}},
-		{name: "open journeys", take: func(in *Input) { in.Snapshot.Held, in.HeldBefore = nil, nil }},
+		{name: "open journeys", take: func(in *Input) { in.Snapshot.InFlight, in.InFlightBefore = nil, nil }},
 		{name: "counters", take: func(in *Input) { in.Stats, in.StatsBefore = record.Stats{}, record.Stats{} }, vague: map[Cause][]Cause{
 			ConntrackFull: {PolicyDrop}, TTL: {UnknownCause}, RPFilter: {UnknownCause}, MTU: {UnknownCause},
 		}},

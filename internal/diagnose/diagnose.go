@@ -17,8 +17,8 @@ type Input struct {
 	Window  time.Duration // its length
 	// Snapshot is the window's: what happened in it, and what is held at its end.
 	Snapshot *aggregate.Snapshot
-	// HeldBefore is what was held at the window's start; nil if tracing began with it.
-	HeldBefore []aggregate.Held
+	// InFlightBefore is what was held at the window's start; nil if tracing began with it.
+	InFlightBefore []aggregate.InFlight
 	// Devices are those at the window's end with their qdiscs' counters as read then: the backlog tells which
 	// open journeys really wait there. Before are those at its start; nil if unknown.
 	Devices, Before []netdev.Device
@@ -29,9 +29,9 @@ type Input struct {
 	// Events are changes up to the window's end, the oldest first.
 	Events []netdev.Event
 	// Lookups are what the routing table says of packets that were lost lately in a place that means no route.
-	Lookups []record.Lookup
-	// Carried are the devices that have carried packets of ours since tracing began.
-	Carried map[string]bool
+	Lookups []record.RouteLookup
+	// ActiveDevices are the devices that have carried packets of ours since tracing began.
+	ActiveDevices map[string]bool
 	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.
 	DropsUnseen bool
 	// ExpectQdisc are the root qdiscs that are there on purpose, by device.
@@ -107,7 +107,7 @@ func rank(s Severity) int { return slices.Index([]Severity{Critical, Warning, In
 
 // traffic tells whether anything was on its way in the window.
 func traffic(s *aggregate.Snapshot) bool {
-	return len(s.Pairs) > 0 || len(s.Held) > 0 ||
+	return len(s.Pairs) > 0 || len(s.InFlight) > 0 ||
 		slices.ContainsFunc(s.Drops, func(d aggregate.DropCount) bool { return d.Loss })
 }
 
@@ -115,8 +115,8 @@ func traffic(s *aggregate.Snapshot) bool {
 // evidence agrees (0 to 1, where none at all still leaves half), times the share of records that was not lost.
 func confidence(samples, agreement float64, s *aggregate.Snapshot) float64 {
 	c := samples / (samples + 2) * (0.5 + 0.5*agreement)
-	if s.Lost > 0 {
-		c *= 1 - float64(s.Lost)/float64(s.Lost+s.Records)
+	if s.MissedRecords > 0 {
+		c *= 1 - float64(s.MissedRecords)/float64(s.MissedRecords+s.Records)
 	}
 	return max(0.01, c)
 }

@@ -79,7 +79,7 @@ func TestBelieve(t *testing.T) {
 func TestHeldBefore(t *testing.T) {
 	t.Parallel()
 	in := load(t, "testdata/overlay-tbf-growing.json").input()
-	in.HeldBefore = []aggregate.Held{{
+	in.InFlightBefore = []aggregate.InFlight{{
 		StageKey: aggregate.StageKey{Stage: journey.Queue, Device: "vxlan.calico", Direction: journey.Out},
 		Packets:  830,
 	}}
@@ -141,7 +141,7 @@ func TestLookups(t *testing.T) {
 	t.Parallel()
 	in := load(t, "testdata/no-route-blackhole.json").input()
 	alone := Diagnose(in).Findings[0]
-	in.Lookups = []record.Lookup{{Destination: netip.MustParseAddr("10.2.0.7"), Says: "blackhole"}}
+	in.Lookups = []record.RouteLookup{{Destination: netip.MustParseAddr("10.2.0.7"), Result: "blackhole"}}
 	both := Diagnose(in).Findings[0]
 	if both.Confidence <= alone.Confidence || !slices.Contains(both.Evidence, "the routing table says of 10.2.0.7: blackhole") {
 		t.Errorf("confidence %v with a look-up, %v without: %q", both.Confidence, alone.Confidence, both.Evidence)
@@ -152,7 +152,7 @@ func TestConfidence(t *testing.T) {
 	t.Parallel()
 	few, many := confidence(3, 1, &aggregate.Snapshot{}), confidence(1000, 1, &aggregate.Snapshot{})
 	torn := confidence(1000, 0.2, &aggregate.Snapshot{})
-	lossy := confidence(1000, 1, &aggregate.Snapshot{Records: 300, Lost: 100})
+	lossy := confidence(1000, 1, &aggregate.Snapshot{Records: 300, MissedRecords: 100})
 	if !(few < many && torn < many && lossy < many) || many > 1 || few != 0.6 {
 		t.Errorf("few %v, many %v, torn %v, lossy %v", few, many, torn, lossy)
 	}

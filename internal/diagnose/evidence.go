@@ -71,11 +71,11 @@ func (q *queue) next() []string {
 
 // lostEvidence says how far the figures are to be trusted.
 func lostEvidence(s *aggregate.Snapshot) []string {
-	if s.Lost == 0 {
+	if s.MissedRecords == 0 {
 		return nil
 	}
 	return []string{fmt.Sprintf("%s of %s journeys did not fit into our tables, and are made up for in the figures",
-		group(s.Lost), group(s.Lost+s.Records))}
+		group(s.MissedRecords), group(s.MissedRecords+s.Records))}
 }
 
 // names lists pairs by name, those given first, then those of keys that are not among them, and how many there are.

@@ -125,7 +125,7 @@ func (w *window) unanswered() ([]pairQueue, uint64) {
 func (w *window) downed() []string {
 	var out []string
 	add := func(name string) {
-		if w.Carried[name] && !slices.Contains(out, name) {
+		if w.ActiveDevices[name] && !slices.Contains(out, name) {
 			out = append(out, name)
 		}
 	}

@@ -85,8 +85,8 @@ func queuesOf(w *window) []*queue {
 		q.drops = append(q.drops, d)
 		q.dropped += d.Packets
 	}
-	for i := range s.Held {
-		if h := &s.Held[i]; h.Stage == journey.Queue {
+	for i := range s.InFlight {
+		if h := &s.InFlight[i]; h.Stage == journey.Queue {
 			q := at(h.StageKey)
 			q.held += uint64(h.Packets)
 			q.heldAges.Merge(&h.Ages)
@@ -96,7 +96,7 @@ func queuesOf(w *window) []*queue {
 			}
 		}
 	}
-	for _, h := range w.HeldBefore {
+	for _, h := range w.InFlightBefore {
 		if q := queues[h.Device]; q != nil && h.Stage == journey.Queue {
 			q.heldBefore += uint64(h.Packets)
 		}

@@ -59,15 +59,15 @@ func slowReaders(s *aggregate.Snapshot) []slowReader {
 	slow := func(full, watched float64) bool { return full >= fullLeast && full >= fullWarning*watched }
 	for i := range s.Pairs {
 		p := &s.Pairs[i]
-		if t := p.TCP; t != nil && p.DstNamespace != "" && slow(t.Full, t.Waiting) && t.Unread.Quantile(0.5) >= unreadLeast {
-			out = append(out, slowReader{Pair: p, full: t.Full, watched: t.Waiting, unread: t.Unread})
+		if t := p.TCP; t != nil && p.DstNamespace != "" && slow(t.BufferFull, t.UnreadSeconds) && t.Unread.Quantile(0.5) >= unreadLeast {
+			out = append(out, slowReader{Pair: p, full: t.BufferFull, watched: t.UnreadSeconds, unread: t.Unread})
 			known[p.PairKey] = true
 		}
 	}
 	for i := range s.Pairs {
 		p := &s.Pairs[i]
-		if t := p.TCP; t != nil && p.DstNamespace != "" && !known[p.PairKey] && slow(t.Closed, t.Backlogged) && t.Limited >= fullLeast {
-			out = append(out, slowReader{Pair: p, full: t.Closed, watched: t.Backlogged, afar: true})
+		if t := p.TCP; t != nil && p.DstNamespace != "" && !known[p.PairKey] && slow(t.WindowClosed, t.SendPending) && t.RWNDLimited >= fullLeast {
+			out = append(out, slowReader{Pair: p, full: t.WindowClosed, watched: t.SendPending, afar: true})
 		}
 	}
 	slices.SortStableFunc(out, func(x, y slowReader) int { return cmp.Compare(y.full, x.full) })
@@ -106,7 +106,7 @@ func receiverSlow(w *window) *Finding {
 	if worst.afar {
 		f.Confidence *= inferred
 		f.Evidence = append(f.Evidence, fmt.Sprintf("its window was closed for %s of %s in which there was more to send; nothing but that window held the sender up for %s",
-			seconds(worst.full), seconds(worst.watched), seconds(worst.TCP.Limited)),
+			seconds(worst.full), seconds(worst.watched), seconds(worst.TCP.RWNDLimited)),
 			"known from the sender's end: the application is on another node")
 	} else {
 		f.Delay = &Delay{P50: new(worst.unread.Quantile(0.5)), P99: new(worst.unread.Quantile(0.99))}
@@ -144,7 +144,7 @@ func noListener(w *window) *Finding {
 	var refused, passed uint64
 	for i := range w.Snapshot.Pairs {
 		p := &w.Snapshot.Pairs[i]
-		if p.TCP == nil || !w.lasts(p.TCP.RefusedIn, refusedIn) || p.SrcWorkload == "_node" || p.DstNamespace == "" {
+		if p.TCP == nil || !w.lasts(p.TCP.RefusedSeconds, refusedIn) || p.SrcWorkload == "_node" || p.DstNamespace == "" {
 			continue
 		}
 		hit = append(hit, p)
@@ -174,7 +174,7 @@ func noListener(w *window) *Finding {
 	f.Confidence = confidence(float64(refused), 1, w.Snapshot)
 	f.Evidence = []string{
 		fmt.Sprintf("%s asked for a connection and met no socket; that is %s of what these pairs sent", packets(refused), percent(ratio)),
-		fmt.Sprintf("it went on: in %s of the window somebody was refused; critical beyond %s", plural(hit[0].TCP.RefusedIn, "second"), plural(strays, "connection")),
+		fmt.Sprintf("it went on: in %s of the window somebody was refused; critical beyond %s", plural(hit[0].TCP.RefusedSeconds, "second"), plural(strays, "connection")),
 	}
 	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
 	f.Next = []string{"ss -ltn # in the pod: does it listen, and not at 127.0.0.1 alone?", "kubectl get endpointslices,svc # does the Service's targetPort agree?"}
@@ -209,34 +209,36 @@ func acceptQueueFull(w *window) []Finding {
 func overfull(w *window) *Finding {
 	var hit []*aggregate.Pair
 	for i := range w.Snapshot.Pairs {
-		if p := &w.Snapshot.Pairs[i]; p.TCP != nil && w.lasts(p.TCP.OverfullIn, overfullWarning) {
+		if p := &w.Snapshot.Pairs[i]; p.TCP != nil && w.lasts(p.TCP.AcceptQueueFullSeconds, overfullWarning) {
 			hit = append(hit, p)
 		}
 	}
 	if len(hit) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int { return cmp.Compare(y.TCP.OverfullIn, x.TCP.OverfullIn) })
+	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int {
+		return cmp.Compare(y.TCP.AcceptQueueFullSeconds, x.TCP.AcceptQueueFullSeconds)
+	})
 	worst := hit[0].TCP
 	f := &Finding{
 		Kind: KindDrop, Cause: AcceptQueueFull, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
 		Next: lookAtAcceptQueue[:],
 	}
-	if w.lasts(worst.OverfullIn, overfullCritical) {
+	if w.lasts(worst.AcceptQueueFullSeconds, overfullCritical) {
 		f.Severity = Critical
 	}
 	pairs := make([]pairQueue, len(hit))
 	for i, p := range hit {
 		pairs[i] = pairQueue{Pair: p}
-		f.pain += float64(p.TCP.OverfullIn) * openingRTO / w.seconds()
+		f.pain += float64(p.TCP.AcceptQueueFullSeconds) * openingRTO / w.seconds()
 	}
 	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
 	f.subject = "the application " + f.Pairs[0].Dst
 	f.claim = fmt.Sprintf("does not accept connections in time: its queue is full where %s connects", f.Pairs[0].Src)
-	f.Confidence = confidence(float64(worst.OverfullIn), 1, w.Snapshot)
+	f.Confidence = confidence(float64(worst.AcceptQueueFullSeconds), 1, w.Snapshot)
 	f.Evidence = []string{
 		fmt.Sprintf("its listening socket had no room for one more connection in %s of the window: %s of at most %s waited to be accepted",
-			plural(worst.OverfullIn, "second"), group(uint64(worst.Overfull.Waiting)), group(uint64(worst.Overfull.Most))),
+			plural(worst.AcceptQueueFullSeconds, "second"), group(uint64(worst.AcceptQueue.Length)), group(uint64(worst.AcceptQueue.Limit))),
 		fmt.Sprintf("the kernel throws away who asks for one then, who asks again after a second, two, four; critical from %s on",
 			plural(overfullCritical, "second")),
 	}

@@ -66,9 +66,9 @@ func (c *connected) here(s *aggregate.Snapshot) float64 {
 	if c.back != nil {
 		sum += c.back.Path.Quantile(0.5)
 	}
-	for i := range s.Held {
-		for _, h := range s.Held[i].Pairs {
-			if s.Held[i].Stage == journey.Queue && (h.PairKey == c.PairKey || c.back != nil && h.PairKey == c.back.PairKey) {
+	for i := range s.InFlight {
+		for _, h := range s.InFlight[i].Pairs {
+			if s.InFlight[i].Stage == journey.Queue && (h.PairKey == c.PairKey || c.back != nil && h.PairKey == c.back.PairKey) {
 				sum = max(sum, h.Oldest)
 			}
 		}
@@ -103,8 +103,8 @@ func remoteDelays(w *window, pairs []connected) *Finding {
 	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: "the wire or the other node"}
 	for _, c := range pairs {
 		p := slowPair{connected: c, rtt: &c.TCP.RTT, here: c.here(w.Snapshot), limit: remoteDelay}
-		if c.TCP.Opening.Count() >= minSamples {
-			p.rtt, p.limit = &c.TCP.Opening, openingDelay
+		if c.TCP.HandshakeRTT.Count() >= minSamples {
+			p.rtt, p.limit = &c.TCP.HandshakeRTT, openingDelay
 		}
 		if p.excess = p.rtt.Quantile(leastShare) - p.here; p.rtt.Count() < minSamples || p.excess < max(p.limit, remoteShare*p.here) {
 			continue
@@ -168,14 +168,18 @@ const stuckShare = 5
 // hardly any came through, while others did that are less than half as long.
 func (l *lossy) tooLarge() bool {
 	t := l.TCP
-	return t.Stuck >= minCritical && 2*t.Stuck >= t.Resent && stuckShare*t.Repaired <= t.Stuck &&
-		t.StuckBytes >= blackHoleLeast*t.Stuck && t.Passed >= minCritical && 2*l.passed() < l.stuck()
+	return t.RetransmittedAgain >= minCritical && 2*t.RetransmittedAgain >= t.Retransmitted && stuckShare*t.Recovered <= t.RetransmittedAgain &&
+		t.RetransmittedAgainBytes >= blackHoleLeast*t.RetransmittedAgain && t.AckedMeanwhile >= minCritical && 2*l.passed() < l.stuck()
 }
 
 // stuck and passed are the mean sizes of segments that were sent again in vain, and of those that were confirmed
 // meanwhile.
-func (l *lossy) stuck() float64  { return float64(l.TCP.StuckBytes) / float64(max(1, l.TCP.Stuck)) }
-func (l *lossy) passed() float64 { return float64(l.TCP.PassedBytes) / float64(max(1, l.TCP.Passed)) }
+func (l *lossy) stuck() float64 {
+	return float64(l.TCP.RetransmittedAgainBytes) / float64(max(1, l.TCP.RetransmittedAgain))
+}
+func (l *lossy) passed() float64 {
+	return float64(l.TCP.AckedMeanwhileBytes) / float64(max(1, l.TCP.AckedMeanwhile))
+}
 
 // remoteLosses are retransmissions of what this node has not lost: those of segments that are too large for the way, and
 // the others.
@@ -212,7 +216,7 @@ func blackHole(w *window, hit []lossy) *Finding {
 	f.Cause = MTU
 	f.claim = "loses the large segments of " + listed(f.Pairs, f.PairsTotal) + ", and passes small ones"
 	f.Evidence = append([]string{fmt.Sprintf("%s of %.0f bytes (mean) had been sent again before, in vain, while %s of %.0f bytes were acknowledged",
-		plural(worst.TCP.Stuck, "segment"), worst.stuck(), group(worst.TCP.Passed), worst.passed())}, f.Evidence...)
+		plural(worst.TCP.RetransmittedAgain, "segment"), worst.stuck(), group(worst.TCP.AckedMeanwhile), worst.passed())}, f.Evidence...)
 	f.Next = []string{"tracepath -n DESTINATION # in the pod", "ping -c 3 -M do -s 1400 DESTINATION # in the pod; then smaller", "ip -d link show # are the tunnel's and the pods' MTUs those that the fabric allows?"}
 	return f
 }

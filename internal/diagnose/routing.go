@@ -126,7 +126,7 @@ func routingCauses(w *window) []Finding {
 func (w *window) lookups() (out []string) {
 	for _, l := range w.Lookups {
 		if len(out) < maxChanges {
-			out = append(out, fmt.Sprintf("the routing table says of %v: %s", l.Destination, l.Says))
+			out = append(out, fmt.Sprintf("the routing table says of %v: %s", l.Destination, l.Result))
 		}
 	}
 	return out

@@ -106,13 +106,13 @@ func (c *connections) counted() *aggregate.TCP {
 	}
 	t := &aggregate.TCP{
 		Segments: c.Segments, Retransmits: c.Retransmits, Spurious: c.Spurious, Delivered: c.Delivered,
-		Backlogged: c.Backlogged, Closed: c.Closed, Limited: c.Limited, Waiting: c.Waiting, Full: c.Full,
-		Refused: c.Refused, RefusedIn: c.RefusedIn,
-		Resent: c.Resent, Repaired: c.Repaired, Stuck: c.Stuck, StuckBytes: c.StuckBytes, Passed: c.Passed, PassedBytes: c.PassedBytes,
-		OverfullIn: c.OverfullIn, Overfull: record.Backlog{Waiting: c.Waits, Most: c.Most, Full: c.OverfullIn > 0},
+		SendPending: c.Backlogged, WindowClosed: c.Closed, RWNDLimited: c.Limited, UnreadSeconds: c.Waiting, BufferFull: c.Full,
+		Refused: c.Refused, RefusedSeconds: c.RefusedIn,
+		Retransmitted: c.Resent, Recovered: c.Repaired, RetransmittedAgain: c.Stuck, RetransmittedAgainBytes: c.StuckBytes, AckedMeanwhile: c.Passed, AckedMeanwhileBytes: c.PassedBytes,
+		AcceptQueueFullSeconds: c.OverfullIn, AcceptQueue: record.Backlog{Length: c.Waits, Limit: c.Most, Full: c.OverfullIn > 0},
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
-	t.Opening.Observe(c.RTT, uint64(c.Opened))
+	t.HandshakeRTT.Observe(c.RTT, uint64(c.Opened))
 	if c.Unread > 0 {
 		t.Unread.Observe(c.Unread, 20)
 	}
@@ -151,7 +151,7 @@ func key(src, dst string, direction journey.Direction) aggregate.PairKey {
 
 // input builds what the aggregator would have made of the scenario.
 func (s *scenario) input() Input {
-	window := &aggregate.Snapshot{Window: 15 * time.Second, Records: s.Records, Lost: s.Lost}
+	window := &aggregate.Snapshot{Window: 15 * time.Second, Records: s.Records, MissedRecords: s.Lost}
 	stages := map[aggregate.StageKey]*hist.Histogram{}
 	for _, p := range s.Pairs {
 		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted()}
@@ -188,7 +188,7 @@ func (s *scenario) input() Input {
 		window.Stages = append(window.Stages, aggregate.StageDelay{StageKey: k, Delay: *h})
 	}
 	for _, h := range s.Held {
-		held := aggregate.Held{
+		held := aggregate.InFlight{
 			StageKey: aggregate.StageKey{Stage: h.Stage, Device: h.Device, Direction: h.Direction},
 			Packets:  float64(h.Packets), Oldest: h.Oldest,
 		}
@@ -196,9 +196,9 @@ func (s *scenario) input() Input {
 			held.Ages.Observe(h.Oldest*float64(i+1)/float64(h.Packets), 1)
 		}
 		for _, p := range h.Pairs {
-			held.Pairs = append(held.Pairs, aggregate.HeldPair{PairKey: key(p[0], p[1], h.Direction)})
+			held.Pairs = append(held.Pairs, aggregate.InFlightPair{PairKey: key(p[0], p[1], h.Direction)})
 		}
-		window.Held = append(window.Held, held)
+		window.InFlight = append(window.InFlight, held)
 	}
 	baseline := map[aggregate.StageKey]float64{}
 	for _, b := range s.Baseline {
@@ -209,8 +209,8 @@ func (s *scenario) input() Input {
 		carried[d.Name] = !slices.Contains(s.Unused, d.Name)
 	}
 	return Input{
-		Carried:  carried,
-		Baseline: baseline, Stats: s.Stats, StatsBefore: s.StatsBefore, Events: s.Events, ExpectQdisc: s.ExpectQdisc,
+		ActiveDevices: carried,
+		Baseline:      baseline, Stats: s.Stats, StatsBefore: s.StatsBefore, Events: s.Events, ExpectQdisc: s.ExpectQdisc,
 		Node: "node-1", Started: time.Date(2026, 3, 4, 14, 2, 30, 0, time.UTC), Window: window.Window,
 		Snapshot: window, Devices: s.Devices, Before: s.Before,
 	}

@@ -14,8 +14,8 @@ const (
 	startAfter, endAfter = 2, 3
 )
 
-// Holding is a finding that holds over rounds of diagnosis.
-type Holding struct {
+// ActiveFinding is a finding that holds over rounds of diagnosis.
+type ActiveFinding struct {
 	Finding Finding   `json:"finding"`
 	Since   time.Time `json:"since"` // when it was first found
 	// CriticalSince is when it was first critical without a break; zero if it is not.
@@ -37,7 +37,7 @@ type findingKey struct {
 func (f *Finding) key() findingKey { return findingKey{f.Cause, f.Stage, f.Device, f.Direction} }
 
 type tracked struct {
-	Holding
+	ActiveFinding
 	found, missed       int // rounds, one after the other
 	uncritical          int // likewise, of those that found it
 	holds, toldCritical bool
@@ -45,7 +45,7 @@ type tracked struct {
 
 // Round takes a diagnosis and returns what holds from now on, what holds already and became critical, and what does not
 // hold any more.
-func (t *Tracker) Round(r *Report, now time.Time) (started, worsened, ended []Holding) {
+func (t *Tracker) Round(r *Report, now time.Time) (started, worsened, ended []ActiveFinding) {
 	if t.tracked == nil {
 		t.tracked = make(map[findingKey]*tracked)
 	}
@@ -59,17 +59,17 @@ func (t *Tracker) Round(r *Report, now time.Time) (started, worsened, ended []Ho
 		seen[k] = true
 		x := t.tracked[k]
 		if x == nil {
-			x = &tracked{Holding: Holding{Since: now}}
+			x = &tracked{ActiveFinding: ActiveFinding{Since: now}}
 			t.tracked[k] = x
 		}
 		x.update(f, now)
 		switch {
 		case !x.holds && x.found >= startAfter:
 			x.holds, x.toldCritical = true, f.Severity == Critical
-			started = append(started, x.Holding)
+			started = append(started, x.ActiveFinding)
 		case x.holds && f.Severity == Critical && !x.toldCritical:
 			x.toldCritical = true
-			worsened = append(worsened, x.Holding)
+			worsened = append(worsened, x.ActiveFinding)
 		}
 	}
 	for k, x := range t.tracked {
@@ -80,7 +80,7 @@ func (t *Tracker) Round(r *Report, now time.Time) (started, worsened, ended []Ho
 		x.missed++
 		if !x.holds || x.missed >= endAfter {
 			if x.holds {
-				ended = append(ended, x.Holding)
+				ended = append(ended, x.ActiveFinding)
 			}
 			delete(t.tracked, k)
 		}
@@ -109,19 +109,19 @@ func (x *tracked) update(f *Finding, now time.Time) {
 	x.Finding = *f
 }
 
-// Held are the findings that hold, the critical ones first, then those that hurt most.
-func (t *Tracker) Held() []Holding {
-	held := []Holding{}
+// Active are the findings that hold, the critical ones first, then those that hurt most.
+func (t *Tracker) Active() []ActiveFinding {
+	held := []ActiveFinding{}
 	for _, x := range t.tracked {
 		if x.holds {
-			held = append(held, x.Holding)
+			held = append(held, x.ActiveFinding)
 		}
 	}
 	slices.SortFunc(held, compareHoldings)
 	return held
 }
 
-func compareHoldings(x, y Holding) int {
+func compareHoldings(x, y ActiveFinding) int {
 	a, b := &x.Finding, &y.Finding
 	return cmp.Or(cmp.Compare(rank(a.Severity), rank(b.Severity)), cmp.Compare(b.pain, a.pain),
 		cmp.Compare(a.Cause, b.Cause), cmp.Compare(a.Device, b.Device), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Direction, b.Direction))

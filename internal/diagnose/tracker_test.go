@@ -65,7 +65,7 @@ func TestHeld(t *testing.T) {
 	round(5*time.Second, finding("eth0", Warning, 9), finding("tunl0", Critical, 1))
 	round(10*time.Second, finding("eth0", Critical, 9), finding("tunl0", Critical, 1))
 	round(15*time.Second, finding("eth0", Warning, 9)) // still critical, and tunl0's still holds
-	held := tracker.Held()
+	held := tracker.Active()
 	if len(held) != 2 || held[0].Finding.Device != "eth0" || held[1].Finding.Device != "tunl0" || held[0].Finding.Severity != Critical ||
 		!held[0].Since.Equal(start) || !held[0].CriticalSince.Equal(start.Add(10*time.Second)) || !held[1].CriticalSince.Equal(start.Add(5*time.Second)) {
 		t.Errorf("held %+v", held)
@@ -75,7 +75,7 @@ func TestHeld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var back []Holding
+	var back []ActiveFinding
 	if err := json.Unmarshal(data, &back); err != nil || !back[0].Since.Equal(start) || back[0].Finding.Device != "eth0" || len(back[0].Finding.Evidence) != 1 {
 		t.Errorf("%+v, %v from %s", back, err, data)
 	}

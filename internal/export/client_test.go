@@ -58,7 +58,7 @@ func TestClient(t *testing.T) {
 	want := source.snapshot
 	if !got.Taken.Equal(want.Taken) || len(got.Pairs) != len(want.Pairs) || got.Pairs[0].PairKey != want.Pairs[0].PairKey ||
 		got.Pairs[0].Path.Quantile(0.5) != want.Pairs[0].Path.Quantile(0.5) || !reflect.DeepEqual(got.Drops, want.Drops) ||
-		got.Held[0].Oldest != want.Held[0].Oldest || got.Stages[1].Delay.Count() != 3 || got.Stages[1].Device != "tunl0" {
+		got.InFlight[0].Oldest != want.InFlight[0].Oldest || got.Stages[1].Delay.Count() != 3 || got.Stages[1].Device != "tunl0" {
 		t.Errorf("snapshot %+v", got)
 	}
 }

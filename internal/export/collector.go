@@ -79,7 +79,7 @@ func (c *Collector) collect() []prometheus.Metric {
 	if c.metrics != nil && c.now().Sub(c.made) < fresh {
 		return c.metrics
 	}
-	snapshot := c.source.Brief()
+	snapshot := c.source.SnapshotWithoutFlows()
 	metrics := deviceMetrics(nil, snapshot, c.source.Devices(), &c.qdiscs)
 	metrics = c.pairs.metrics(metrics, snapshot)
 	metrics = selfMetrics(metrics, c.source.Status(), c.pairs.overflow)

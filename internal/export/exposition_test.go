@@ -117,7 +117,7 @@ func TestNamesThatCollide(t *testing.T) {
 	for i, name := range []string{"veth\xff", "veth\xfe"} {
 		key := stageKey("queue", name)
 		source.snapshot.Stages = append(source.snapshot.Stages, aggregate.StageDelay{StageKey: key, Delay: delays(1)})
-		source.snapshot.Held = append(source.snapshot.Held, aggregate.Held{StageKey: key, Oldest: float64(i)})
+		source.snapshot.InFlight = append(source.snapshot.InFlight, aggregate.InFlight{StageKey: key, Oldest: float64(i)})
 		source.devices = append(source.devices, netdev.Device{Index: 90 + i, Name: name, Root: fifos()})
 		source.snapshot.Pairs = append(source.snapshot.Pairs, aggregate.Pair{
 			PairKey: aggregate.PairKey{SrcWorkload: name, DstWorkload: "api", Direction: "out"}, Packets: 1,

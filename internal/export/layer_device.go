@@ -42,8 +42,8 @@ func deviceMetrics(to []prometheus.Metric, s *aggregate.Snapshot, devices []netd
 			lost.add(float64(d.Packets), d.Reason, string(d.Stage), d.Device, string(d.Direction))
 		}
 	}
-	for i := range s.Held {
-		h := &s.Held[i]
+	for i := range s.InFlight {
+		h := &s.InFlight[i]
 		oldest.max(h.Oldest, h.Device, string(h.Direction))
 	}
 	to = oldest.metrics(lost.metrics(to))

@@ -122,7 +122,7 @@ func testSnapshot() *aggregate.Snapshot {
 				Packets: 7, Bytes: 700, Path: delays(1),
 			},
 		},
-		Held: []aggregate.Held{
+		InFlight: []aggregate.InFlight{
 			{StageKey: stageKey(journey.Queue, "tunl0"), Packets: 37, Oldest: 19.5},
 			{StageKey: stageKey(journey.Encap, "tunl0"), Packets: 1, Oldest: 0.01},
 		},
@@ -184,19 +184,19 @@ func request(kind record.Kind) record.Record {
 		hop(record.Egress, 2, 500_030), hop(record.Dequeue, 2, 500_032), hop(record.Xmit, 2, 500_033),
 	}
 	rec := record.Record{
-		Kind: kind, Placed: true, SKBBytes: 1014, IPBytes: 1000, WireBytes: 1034, Segments: 1, Weight: 4,
+		Kind: kind, Attributed: true, SKBBytes: 1014, IPBytes: 1000, WireBytes: 1034, Segments: 1, Weight: 4,
 		First: flowOf("10.244.1.2:4000", "10.96.0.10:80"), Last: flowOf("10.244.1.2:4000", "10.244.2.3:8080"),
 	}
 	switch kind {
 	case record.Dropped:
 		hops = append(hops[:2], hop(record.Free, 7, 25))
 		rec.Reason, rec.Location = "QDISC_DROP", "__dev_queue_xmit"
-	case record.Open:
+	case record.InFlight:
 		hops = hops[:2]
 	}
 	rec.Len = copy(rec.Hops[:], hops)
 	rec.Time = hops[len(hops)-1].Time
-	if kind == record.Open {
+	if kind == record.InFlight {
 		rec.Time += 3 * time.Second
 	}
 	return rec
@@ -234,14 +234,14 @@ func (s *fakeSource) Snapshot() *aggregate.Snapshot {
 	return s.snapshot
 }
 
-func (s *fakeSource) Brief() *aggregate.Snapshot { return s.Snapshot() }
+func (s *fakeSource) SnapshotWithoutFlows() *aggregate.Snapshot { return s.Snapshot() }
 
 func (s *fakeSource) Held() Held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := Held{Judged: noon, Findings: []HeldFinding{}}
 	for _, f := range s.report.Findings {
-		h.Findings = append(h.Findings, HeldFinding{diagnose.Holding{Finding: f, Since: noon.Add(-time.Hour)}, netdev.RoleOverlay})
+		h.Findings = append(h.Findings, HeldFinding{diagnose.ActiveFinding{Finding: f, Since: noon.Add(-time.Hour)}, netdev.RoleOverlay})
 	}
 	return h
 }

@@ -18,8 +18,8 @@ import (
 type Source interface {
 	TraceSource
 	Snapshot() *aggregate.Snapshot
-	// Brief is a Snapshot without flows.
-	Brief() *aggregate.Snapshot
+	// SnapshotWithoutFlows is a Snapshot without flows.
+	SnapshotWithoutFlows() *aggregate.Snapshot
 	Status() Status
 	// Diagnose judges the last window of time.
 	Diagnose(ctx context.Context, window time.Duration) (diagnose.Report, error)
@@ -38,7 +38,7 @@ type Held struct {
 
 // HeldFinding is one of them.
 type HeldFinding struct {
-	diagnose.Holding
+	diagnose.ActiveFinding
 	Role netdev.Role `json:"role"` // of its device
 }
 

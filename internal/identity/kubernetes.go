@@ -85,7 +85,7 @@ type Kubernetes struct {
 	stale             atomic.Bool
 }
 
-var _ aggregate.Steady = (*Kubernetes)(nil)
+var _ aggregate.VersionedNamer = (*Kubernetes)(nil)
 
 // NewKubernetes returns a source that knows what an earlier one kept. It asks nobody; Run does.
 func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
@@ -261,8 +261,8 @@ func (k *Kubernetes) Version() (version uint64, since time.Duration) {
 // shared is what some clusters take for pods (RFC 6598).
 var shared = netip.MustParsePrefix("100.64.0.0/10")
 
-// Knows tells whether a pod, and which one, is known to have had the address at that time.
-func (k *Kubernetes) Knows(address netip.Addr, at time.Duration) bool {
+// Resolved tells whether a pod, and which one, is known to have had the address at that time.
+func (k *Kubernetes) Resolved(address netip.Addr, at time.Duration) bool {
 	id, _ := k.holdings.at(address.Unmap().WithZone(""), at)
 	return id != nil
 }

@@ -17,7 +17,7 @@ type Table struct {
 	misses  atomic.Uint64
 }
 
-var _ aggregate.Steady = (*Table)(nil)
+var _ aggregate.VersionedNamer = (*Table)(nil)
 
 // LoadFile reads a table from a YAML file: a list of entries with the keys ip (an address or a CIDR), namespace, pod,
 // workload, service and node. The longest prefix that holds an address names it. The workload "_node" stands for a

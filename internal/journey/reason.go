@@ -110,7 +110,7 @@ func function(symbol string) string {
 func quiet(rec *record.Record, at Stage) bool {
 	switch rec.Reason {
 	case "", NotSpecified:
-		return at == Deliver || !rec.Placed || rec.Last.Destination.Addr().IsMulticast()
+		return at == Deliver || !rec.Attributed || rec.Last.Destination.Addr().IsMulticast()
 	case "QUEUE_PURGE":
 		return at != Queue // a socket's queue, purged when it closes
 	}

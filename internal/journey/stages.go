@@ -21,7 +21,7 @@ const hopsFirst = record.MaxHops - 2
 func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
 	hops := rec.Path()
 	if rec.Kind == record.Dropped {
-		if !rec.Placed {
+		if !rec.Attributed {
 			return unplaced(rec, devices), nil
 		}
 		p.Class = Classify(rec.Reason, rec.Location)
@@ -73,7 +73,7 @@ func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
 	switch rec.Kind {
 	case record.Finished:
 		end = from.Time
-	case record.Open:
+	case record.InFlight:
 		end = max(end, from.Time) // a hook may run while the table is read
 		s := standing(from.Hook, a)
 		s.Delay = end - from.Time

@@ -35,7 +35,7 @@ var hooks = map[string]record.Hook{
 // that of a packet split after two.
 func rec(t testing.TB, kind record.Kind, hops string) *record.Record {
 	t.Helper()
-	r := &record.Record{Kind: kind, Placed: true, Weight: 1, Segments: 1}
+	r := &record.Record{Kind: kind, Attributed: true, Weight: 1, Segments: 1}
 	hops, splitAt, _ := strings.Cut(hops, "/")
 	if splitAt != "" {
 		r.SplitAt = int(splitAt[0] - '0')
@@ -137,16 +137,16 @@ func TestStages(t *testing.T) {
 			"out 111: forward tbf0 5 counted, queue tbf0 102, encap tbf0 3, queue eth0 1"},
 		{"a segment of the node's own", record.Finished, "E tbf0 0, D tbf0 105, X tbf0 107, E eth0 110, X eth0 111/1",
 			"out 111: queue tbf0 107, encap tbf0 3, queue eth0 1"},
-		{"a segment that waits", record.Open, "I cali1 0, E tbf0 5/2", "out 5: forward tbf0 5 counted | queue tbf0 0"},
+		{"a segment that waits", record.InFlight, "I cali1 0, E tbf0 5/2", "out 5: forward tbf0 5 counted | queue tbf0 0"},
 
-		{"open in a queue", record.Open, "I cali1 0, E slow0 5", "out 5: forward slow0 5 | queue slow0 0"},
-		{"open behind a dequeue", record.Open, "I cali1 0, E slow0 5, D slow0 25",
+		{"open in a queue", record.InFlight, "I cali1 0, E slow0 5", "out 5: forward slow0 5 | queue slow0 0"},
+		{"open behind a dequeue", record.InFlight, "I cali1 0, E slow0 5, D slow0 25",
 			"out 25: forward slow0 5 | queue slow0 20"},
-		{"open without a queue", record.Open, "I cali1 0, E tunl0 5", "out 5: forward tunl0 5 | unknown tunl0 0"},
-		{"open in the tunnel", record.Open, "I cali1 0, E tunl0 5, X tunl0 6",
+		{"open without a queue", record.InFlight, "I cali1 0, E tunl0 5", "out 5: forward tunl0 5 | unknown tunl0 0"},
+		{"open in the tunnel", record.InFlight, "I cali1 0, E tunl0 5, X tunl0 6",
 			"out 6: forward tunl0 5, queue tunl0 1 noqueue | encap tunl0 0"},
-		{"open behind an ingress", record.Open, "I eth0 0", "in 0:  | forward eth0 0"},
-		{"open and delivered", record.Open, "I eth0 0, I tunl0 1, E cali1 2, X cali1 3",
+		{"open behind an ingress", record.InFlight, "I eth0 0", "in 0:  | forward eth0 0"},
+		{"open and delivered", record.InFlight, "I eth0 0, I tunl0 1, E cali1 2, X cali1 3",
 			"in 3: decap tunl0 1, forward cali1 1, queue cali1 1 noqueue | deliver cali1 0"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -216,7 +216,7 @@ func TestUnplacedDrop(t *testing.T) {
 		t.Errorf("got %s, class %d, %v", p.String(), p.Class, err)
 	}
 	r = rec(t, record.Dropped, "E eth0 0")
-	r.Placed, r.Reason = false, "NOT_SPECIFIED"
+	r.Attributed, r.Reason = false, "NOT_SPECIFIED"
 	p, err = Stages(r, devices)
 	if err != nil || p.String() != " 0:  | unknown eth0 0" || p.Class.Loss() {
 		t.Errorf("got %s, class %d, %v", p.String(), p.Class, err)
@@ -224,7 +224,7 @@ func TestUnplacedDrop(t *testing.T) {
 	// A segment of a packet that the qdisc split is at no hook, but in the qdisc.
 	for device, want := range map[string]string{"tbf0": "out 0:  | queue tbf0 0", "tunl0": " 0:  | unknown tunl0 0"} {
 		r = rec(t, record.Dropped, "F "+device+" 0")
-		r.Placed, r.Reason = false, "QDISC_DROP"
+		r.Attributed, r.Reason = false, "QDISC_DROP"
 		p, err = Stages(r, devices)
 		if err != nil || p.String() != want || !p.Class.Loss() {
 			t.Errorf("got %s, class %d, %v, want %s", p.String(), p.Class, err, want)
@@ -296,7 +296,7 @@ func TestErrors(t *testing.T) {
 // TestOpenWhileScanned checks that a hook that runs while the table is read does no harm.
 func TestOpenWhileScanned(t *testing.T) {
 	t.Parallel()
-	r := rec(t, record.Open, "I cali1 0, E slow0 5")
+	r := rec(t, record.InFlight, "I cali1 0, E slow0 5")
 	r.Time -= 2 * time.Microsecond
 	if p, err := Stages(r, NewDevices(node)); err != nil || p.At.Delay != 0 || p.Total != 5*time.Microsecond {
 		t.Errorf("%s, %v", p.String(), err)
@@ -310,7 +310,7 @@ func TestSum(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	paths := 0
 	for range 200_000 {
-		rec := &record.Record{Kind: record.Kind(1 + r.IntN(4)), Len: r.IntN(record.MaxHops + 1), Placed: true}
+		rec := &record.Record{Kind: record.Kind(1 + r.IntN(4)), Len: r.IntN(record.MaxHops + 1), Attributed: true}
 		now := time.Hour
 		for i := range rec.Len {
 			now += time.Duration(r.IntN(1000))

@@ -52,7 +52,7 @@ func convertJourney(j *bpfobj.TracerJourney, r *record.Record) {
 	r.SplitAt = int(j.SplitAt)
 	r.Encapsulated = j.Flags&uint8(bpfobj.TracerFlagFLAG_ENCAP) != 0
 	r.Fragment = j.Flags&uint8(bpfobj.TracerFlagFLAG_FRAGMENT) != 0
-	r.Placed = j.Flags&uint8(bpfobj.TracerFlagFLAG_UNPLACED) == 0
+	r.Attributed = j.Flags&uint8(bpfobj.TracerFlagFLAG_UNPLACED) == 0
 	r.SYN = j.Flags&uint8(bpfobj.TracerFlagFLAG_SYN) != 0
 
 	const first = int(bpfobj.TracerHopsHOPS_FIRST)

@@ -59,9 +59,9 @@ func TestConvertTCP(t *testing.T) {
 		Source: netip.MustParseAddrPort("10.244.1.2:40000"), Destination: netip.MustParseAddrPort("10.96.0.10:80"), Protocol: 6,
 	}
 	want := record.Record{Kind: record.Connection, First: flow, Last: flow, Time: 10 * time.Second, TCP: &record.TCP{
-		Ifindex: 11, Span: 100 * time.Millisecond, Deliver: 10 * time.Microsecond, Limited: 10 * time.Millisecond,
-		RTT: 500 * time.Microsecond, Smoothed: 600 * time.Microsecond, Least: 400 * time.Microsecond,
-		Segments: 20, Retransmits: 3, Spurious: 1, Delivered: 16, Acked: 4000, Resent: 1000, Repaired: true, Stuck: true,
+		Ifindex: 11, Span: 100 * time.Millisecond, Deliver: 10 * time.Microsecond, RWNDLimited: 10 * time.Millisecond,
+		RTT: 500 * time.Microsecond, SRTT: 600 * time.Microsecond, MinRTT: 400 * time.Microsecond,
+		Segments: 20, Retransmits: 3, Spurious: 1, Delivered: 16, Acked: 4000, RetransmittedLength: 1000, Recovered: true, RetransmittedAgain: true,
 		Read: 2048, Unread: 4096, ReceiveWindow: 8192, SendWindow: 16384, Unsent: 5, CongestionWindow: 10, InFlight: 2,
 		MSS: 1400, State: 1,
 	}}

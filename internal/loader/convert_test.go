@@ -97,7 +97,7 @@ func TestConvert(t *testing.T) {
 		},
 		Len: 8, Skipped: 1,
 		SKBBytes: 62, IPBytes: 48, WireBytes: 112, Segments: 3, Weight: 16, SplitAt: 2,
-		Encapsulated: true, Placed: true,
+		Encapsulated: true, Attributed: true,
 		Reason: "QDISC_DROP", Location: "somewhere", Time: 10 * time.Second,
 	}
 	if got != want {

@@ -86,7 +86,7 @@ func scanBucket(open []record.Record, b *bpfobj.TracerMarks, journeys *bpfobj.Tr
 			torn++
 			continue
 		}
-		r := record.Record{Kind: record.Open, Time: now}
+		r := record.Record{Kind: record.InFlight, Time: now}
 		convertJourney(&j, &r)
 		if r.Len > 0 && now-r.Hops[r.Len-1].Time <= ageLimit(r.Hops[r.Len-1].Hook) {
 			open = append(open, r)

@@ -53,5 +53,5 @@ func (l *Listener) question() []byte {
 // parseBacklog takes the program's answer apart: bit 31 that somebody listens, bit 30 that the queue is full, then 15 bits
 // of what waits, and 15 of how much may.
 func parseBacklog(answer uint32) (record.Backlog, bool) {
-	return record.Backlog{Waiting: answer >> 15 & 0x7fff, Most: answer & 0x7fff, Full: answer>>30&1 == 1}, answer>>31 == 1
+	return record.Backlog{Length: answer >> 15 & 0x7fff, Limit: answer & 0x7fff, Full: answer>>30&1 == 1}, answer>>31 == 1
 }

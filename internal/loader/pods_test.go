@@ -124,7 +124,7 @@ func TestPods(t *testing.T) {
 	for _, port := range []uint16{3000, 4000} {
 		select {
 		case r := <-records:
-			if r.First.Destination.Port() != port || r.Kind != record.Dropped || !r.Placed || r.Len != 2 ||
+			if r.First.Destination.Port() != port || r.Kind != record.Dropped || !r.Attributed || r.Len != 2 ||
 				r.Hops[0].Hook != record.Xmit || r.Hops[0].Ifindex != pod || r.Hops[1].Hook != record.Free {
 				t.Errorf("the record is %+v, want a drop behind device %d of a packet to port %d", r, pod, port)
 			}

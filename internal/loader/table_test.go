@@ -132,7 +132,7 @@ func TestScan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(open) != 1 || open[0].Kind != record.Open || open[0].Len != 1 || open[0].Hops[0].Hook != record.Egress {
+	if len(open) != 1 || open[0].Kind != record.InFlight || open[0].Len != 1 || open[0].Hops[0].Hook != record.Egress {
 		t.Errorf("open: %+v, want the one that waits", open)
 	}
 	if tornSlots != 1 {

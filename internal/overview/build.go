@@ -37,7 +37,7 @@ type builder struct {
 	seconds float64
 	roles   map[string]netdev.Role // by label
 	usual   map[string]*float64    // of a label's queue; nil if it has none
-	held    []aggregate.Held       // as far as it is believed
+	held    []aggregate.InFlight   // as far as it is believed
 }
 
 // Build makes an Overview.
@@ -48,7 +48,7 @@ func Build(in Input, q Query) *Overview {
 	for i := range in.Devices {
 		b.roles[label(&in.Devices[i])] = in.Devices[i].Role
 	}
-	for _, h := range in.Window.Held {
+	for _, h := range in.Window.InFlight {
 		passed := uint64(0)
 		for i := range in.Window.Stages {
 			if s := &in.Window.Stages[i]; s.StageKey == h.StageKey {
@@ -56,7 +56,7 @@ func Build(in Input, q Query) *Overview {
 			}
 		}
 		if h.Stage == journey.Queue {
-			h = diagnose.Believed(h, in.Devices, passed)
+			h = diagnose.ClampToBacklog(h, in.Devices, passed)
 		}
 		if h.Packets > 0 {
 			b.held = append(b.held, h)
@@ -65,7 +65,7 @@ func Build(in Input, q Query) *Overview {
 	o := &Overview{
 		SchemaVersion: SchemaVersion, About: in.About, Taken: in.Taken, WindowSeconds: in.Window.Window.Seconds(),
 		Verdict: in.Report.Verdict, Summary: in.Report.Summary, Findings: in.Report.Findings,
-		LostPerSecond: float64(in.Window.Lost) / b.seconds, By: q.By,
+		LostPerSecond: float64(in.Window.MissedRecords) / b.seconds, By: q.By,
 		Devices: b.devices(), Held: b.heldOf(nil), Drops: b.dropsOf(in.Window.Drops),
 	}
 	if o.Missing == nil {
@@ -112,8 +112,8 @@ func (b *builder) usualOf(p Place) *float64 {
 	}
 	u, ok := b.usual[p.Device]
 	if !ok {
-		if usual, queues := diagnose.UsualOf(b.Devices, p.Device); queues {
-			u = &usual.Delay
+		if usual, queues := diagnose.ThresholdOf(b.Devices, p.Device); queues {
+			u = &usual.WarnDelay
 		}
 		b.usual[p.Device] = u
 	}
@@ -167,7 +167,7 @@ func delayOf(h *hist.Histogram) *Delay {
 
 // finish fills in what follows from a row's stages: shares, what is slow, what is held, the worst one. waiting is what
 // is held of it by stage.
-func (b *builder) finish(r *Row, stages []Stage, waiting map[Place]aggregate.HeldPair) {
+func (b *builder) finish(r *Row, stages []Stage, waiting map[Place]aggregate.InFlightPair) {
 	for place := range waiting {
 		if !slices.ContainsFunc(stages, func(s Stage) bool { return s.Place == place }) {
 			stages = append(stages, Stage{Place: place})

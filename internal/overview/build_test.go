@@ -87,7 +87,7 @@ func TestStory(t *testing.T) {
 func TestForgotten(t *testing.T) {
 	t.Parallel()
 	in := story()
-	in.Window.Held[0].Device, in.Window.Held[0].Oldest = "eth0", 200
+	in.Window.InFlight[0].Device, in.Window.InFlight[0].Oldest = "eth0", 200
 	if o := Build(in, query(t, ByPair, "", "")); len(o.Held) != 0 || slices.ContainsFunc(o.Rows, func(r Row) bool { return r.Held > 0 }) {
 		t.Errorf("held %+v", o.Held)
 	}

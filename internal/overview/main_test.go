@@ -94,7 +94,7 @@ func story() Input {
 	onWire := key(journey.Forward, "eth0", journey.Out)
 	local := key(journey.Forward, "pod", journey.Local)
 	window := &aggregate.Snapshot{
-		Taken: noon, Window: 10 * time.Second, Records: 2500, Lost: 5,
+		Taken: noon, Window: 10 * time.Second, Records: 2500, MissedRecords: 5,
 		Stages: []aggregate.StageDelay{
 			stage(queue, 500, 0.46), stage(forward, 540, 22e-6), stage(encap, 500, 9e-6), stage(wire, 1000, 4e-6),
 			stage(decap, 600, 11e-6), stage(toPod, 600, 7e-6), stage(onWire, 500, 15e-6), stage(local, 90, 12e-6),
@@ -107,8 +107,8 @@ func story() Input {
 			pair(pairKey("shop", "checkout", "shop", "cart", journey.Local), "shop/cart", 60, stage(local, 60, 12e-6)),
 			pair(pairKey("shop", "checkout", "kube-system", "coredns", journey.Local), "kube-system/kube-dns", 30, stage(local, 30, 12e-6)),
 		},
-		Held: []aggregate.Held{
-			{StageKey: queue, Packets: 37, Oldest: 0.48, Ages: delays(37, 0.4), Pairs: []aggregate.HeldPair{
+		InFlight: []aggregate.InFlight{
+			{StageKey: queue, Packets: 37, Oldest: 0.48, Ages: delays(37, 0.4), Pairs: []aggregate.InFlightPair{
 				{PairKey: webToAPI, Packets: 35, Oldest: 0.48},
 				{PairKey: pairKey("kube-system", "metrics", "default", "api", journey.Out), Packets: 2, Oldest: 0.3}, // none came out
 			}},

@@ -10,14 +10,14 @@ import (
 )
 
 // waiting is what is held of each pair, by place.
-func (b *builder) waiting() map[aggregate.PairKey]map[Place]aggregate.HeldPair {
-	waiting := map[aggregate.PairKey]map[Place]aggregate.HeldPair{}
+func (b *builder) waiting() map[aggregate.PairKey]map[Place]aggregate.InFlightPair {
+	waiting := map[aggregate.PairKey]map[Place]aggregate.InFlightPair{}
 	for i := range b.held {
 		h := &b.held[i]
 		for _, p := range h.Pairs {
 			p.Packets, p.Oldest = min(p.Packets, h.Packets), min(p.Oldest, h.Oldest)
 			if waiting[p.PairKey] == nil {
-				waiting[p.PairKey] = map[Place]aggregate.HeldPair{}
+				waiting[p.PairKey] = map[Place]aggregate.InFlightPair{}
 			}
 			waiting[p.PairKey][Place{h.Stage, h.Device}] = p
 		}
@@ -40,7 +40,7 @@ func (b *builder) pairs() []Row {
 	return rows
 }
 
-func (b *builder) pair(p *aggregate.Pair, waiting map[Place]aggregate.HeldPair) Row {
+func (b *builder) pair(p *aggregate.Pair, waiting map[Place]aggregate.InFlightPair) Row {
 	r := Row{
 		Src:     End{Namespace: p.SrcNamespace, Workload: p.SrcWorkload},
 		Dst:     End{Namespace: p.DstNamespace, Workload: p.DstWorkload},
@@ -85,7 +85,7 @@ func (b *builder) services() []Row {
 	}
 	waiting := b.waiting()
 	sums := map[key]*aggregate.Pair{}
-	held := map[key]map[Place]aggregate.HeldPair{}
+	held := map[key]map[Place]aggregate.InFlightPair{}
 	members := map[key]int{}
 	var keys []key // in the order of the pairs, so that rows come in one
 	for i := range b.Window.Pairs {
@@ -97,7 +97,7 @@ func (b *builder) services() []Row {
 		sum := sums[k]
 		if sum == nil {
 			sum = &aggregate.Pair{Service: p.Service, PairKey: aggregate.PairKey{Direction: p.Direction, DstNamespace: k.namespace, DstWorkload: k.workload}}
-			sums[k], held[k] = sum, map[Place]aggregate.HeldPair{}
+			sums[k], held[k] = sum, map[Place]aggregate.InFlightPair{}
 			keys = append(keys, k)
 		}
 		add(sum, p)

@@ -40,7 +40,7 @@ const (
 	Finished   Kind = iota + 1 // passed its last hook: the wire, a pod, or the node itself
 	Dropped                    // kfree_skb
 	Split                      // the original of a software GSO split, freed behind an egress
-	Open                       // not ended yet: read from the in-flight table
+	InFlight                   // not ended yet: read from the in-flight table
 	Connection                 // no journey: how a TCP connection stands
 )
 
@@ -104,10 +104,10 @@ type Record struct {
 	// Of a drop alone.
 	Reason   string // the kernel's name without SKB_DROP_REASON_, e.g. "QDISC_DROP"; "" where the kernel gives none
 	Location string // symbol that called kfree_skb, e.g. "__dev_queue_xmit"; "" where unknown
-	// Placed is false for a drop whose packet was at no hook before: Hops then holds, if anything, the device
+	// Attributed is false for a drop whose packet was at no hook before: Hops then holds, if anything, the device
 	// that the kernel named and nothing else is known.
-	Placed bool
-	SYN    bool // a TCP segment that asks for a connection
+	Attributed bool
+	SYN        bool // a TCP segment that asks for a connection
 	// Time is when the record was made (CLOCK_MONOTONIC); for Open, when the table was read.
 	Time time.Duration
 

@@ -29,8 +29,8 @@ type Conntrack struct {
 	EarlyDrop    uint64 `json:"early_drop"`
 }
 
-// Lookup is what the routing table says of a destination that packets did not get to.
-type Lookup struct {
+// RouteLookup is what the routing table says of a destination that packets did not get to.
+type RouteLookup struct {
 	Destination netip.Addr `json:"destination"`
-	Says        string     `json:"says"` // "blackhole", "unreachable" …
+	Result      string     `json:"says"` // "blackhole", "unreachable" …
 }

@@ -12,23 +12,23 @@ type TCP struct {
 	Span time.Duration
 	// Deliver is how long the packet that came last took from the pod's device to its socket; 0 if that is not known.
 	Deliver time.Duration
-	// Limited is how long nothing but the other end's window kept this one from sending.
-	Limited time.Duration
+	// RWNDLimited is how long nothing but the other end's window kept this one from sending.
+	RWNDLimited time.Duration
 
 	// RTT is the round trip of the segment that was acknowledged last; 0 if none was. It may hold the delay of the
 	// other end's acknowledgement (40 ms), and its application's answer.
-	RTT      time.Duration
-	Smoothed time.Duration // the kernel's mean
-	Least    time.Duration // the kernel's minimum, of five minutes
+	RTT    time.Duration
+	SRTT   time.Duration // the kernel's mean
+	MinRTT time.Duration // the kernel's minimum, of five minutes
 
-	Segments    uint32 // sent with data, retransmissions included
-	Retransmits uint32 // segments
-	Spurious    uint32 // of those, what the other end had already
-	Delivered   uint32 // segments that were acknowledged
-	Acked       uint32 // bytes that were acknowledged without a gap
-	Resent      uint32 // length of the segment that has just been sent again; 0 if this record is of another occasion
-	Repaired    bool   // the segment that was sent again last, before this record, has been acknowledged
-	Stuck       bool   // the segment that has just been sent again is the same as the last time: that was lost too
+	Segments            uint32 // sent with data, retransmissions included
+	Retransmits         uint32 // segments
+	Spurious            uint32 // of those, what the other end had already
+	Delivered           uint32 // segments that were acknowledged
+	Acked               uint32 // bytes that were acknowledged without a gap
+	RetransmittedLength uint32 // length of the segment that has just been sent again; 0 if this record is of another occasion
+	Recovered           bool   // the segment that was sent again last, before this record, has been acknowledged
+	RetransmittedAgain  bool   // the segment that has just been sent again is the same as the last time: that was lost too
 
 	Read          uint32 // bytes that the application took
 	Unread        uint32 // bytes that wait for it

@@ -14,7 +14,7 @@ func TestText(t *testing.T) {
 	lost := traceOf(t, request(record.Dropped))
 	lost.Missed = 3
 	var b strings.Builder
-	for _, trace := range []Trace{traceOf(t, request(record.Finished)), lost, traceOf(t, request(record.Open))} {
+	for _, trace := range []Trace{traceOf(t, request(record.Finished)), lost, traceOf(t, request(record.InFlight))} {
 		trace.Time = time.Date(2026, 5, 1, 13, 0, 0, 1000, time.Local)
 		if err := trace.WriteText(&b, false); err != nil {
 			t.Fatal(err)

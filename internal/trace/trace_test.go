@@ -29,19 +29,19 @@ func request(kind record.Kind) record.Record {
 		hop(record.Egress, 2, 500_030), hop(record.Dequeue, 2, 500_032), hop(record.Xmit, 2, 500_033),
 	}
 	rec := record.Record{
-		Kind: kind, Placed: true, SKBBytes: 1014, IPBytes: 1000, WireBytes: 1034, Segments: 1, Weight: 4,
+		Kind: kind, Attributed: true, SKBBytes: 1014, IPBytes: 1000, WireBytes: 1034, Segments: 1, Weight: 4,
 		First: flowOf("10.244.1.2:4000", "10.96.0.10:80"), Last: flowOf("10.244.1.2:4000", "10.244.2.3:8080"),
 	}
 	switch kind {
 	case record.Dropped:
 		hops = append(hops[:2], hop(record.Free, 7, 25))
 		rec.Reason, rec.Location = "QDISC_DROP", "__dev_queue_xmit"
-	case record.Open:
+	case record.InFlight:
 		hops = hops[:2]
 	}
 	rec.Len = copy(rec.Hops[:], hops)
 	rec.Time = hops[len(hops)-1].Time
-	if kind == record.Open {
+	if kind == record.InFlight {
 		rec.Time += 3 * time.Second
 	}
 	return rec
@@ -82,7 +82,7 @@ func TestTraceKinds(t *testing.T) {
 	if dropped.At == nil || dropped.At.Seconds != 5e-6 || dropped.TotalSeconds != 25e-6 || len(dropped.Stages) != 1 {
 		t.Errorf("dropped %+v, at %+v", dropped, dropped.At)
 	}
-	open := traceOf(t, request(record.Open))
+	open := traceOf(t, request(record.InFlight))
 	if want := (Stage{Stage: journey.Queue, Device: "tunl0", Seconds: 3}); open.At == nil || *open.At != want || open.Kind != "open" {
 		t.Errorf("open at %+v", open.At)
 	}
@@ -130,7 +130,7 @@ func TestTraceNames(t *testing.T) {
 	if got.Last.Protocol != "icmpv6" {
 		t.Errorf("protocol %q", got.Last.Protocol)
 	}
-	virtual := request(record.Open) // not translated yet
+	virtual := request(record.InFlight) // not translated yet
 	virtual.Last = virtual.First
 	if got := traceOf(t, virtual); got.Service != "default/api" || got.Dst.Workload != "_unknown" {
 		t.Errorf("untranslated: %q, %+v", got.Service, got.Dst)

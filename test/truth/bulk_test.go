@@ -105,7 +105,7 @@ type passed struct {
 
 func (r *rig) passed(node int) (p passed) {
 	r.Helper()
-	devices := journey.NewDevices(r.nodes[node].agent.Known())
+	devices := journey.NewDevices(r.nodes[node].agent.KnownDevices())
 	for _, one := range r.nodes[node].take() {
 		path, err := journey.Stages(&one, devices)
 		if err != nil {
@@ -115,7 +115,7 @@ func (r *rig) passed(node int) (p passed) {
 		switch {
 		case path.Direction == journey.In:
 			continue
-		case one.Kind == record.Dropped && (!one.Placed || one.SplitAt > 0):
+		case one.Kind == record.Dropped && (!one.Attributed || one.SplitAt > 0):
 			// A segment of what was counted as a whole: its record still has the size of that.
 			p.segments--
 			p.bytes -= uint64(min(one.WireBytes, fullFrame))

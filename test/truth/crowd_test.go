@@ -66,7 +66,7 @@ func crowded(r *rig) {
 			if backlog < 0.98*crowdPackets {
 				continue
 			}
-			for _, h := range m.Snapshot.Held {
+			for _, h := range m.Snapshot.InFlight {
 				if h.StageKey == at {
 					waits, shares = append(waits, backlog), append(shares, h.Packets/backlog)
 				}

@@ -166,7 +166,7 @@ func (r *rig) compare(l leg, from time.Duration) (o observed) {
 // sightings are what a node recorded of a leg's packets, by port.
 func (r *rig) sightings(l leg, node int) map[uint16][]sighting {
 	r.Helper()
-	devices := journey.NewDevices(r.nodes[node].agent.Known())
+	devices := journey.NewDevices(r.nodes[node].agent.KnownDevices())
 	seen := make(map[uint16][]sighting)
 	records := r.nodes[node].take()
 	for i := range records {

@@ -158,9 +158,9 @@ func (n *node) reset() {
 }
 
 // now is a node's moment.
-func (r *rig) now(i int) agent.Moment {
+func (r *rig) now(i int) agent.Snapshot {
 	r.Helper()
-	m, err := r.nodes[i].agent.Now()
+	m, err := r.nodes[i].agent.TakeSnapshot()
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func redirected(r *rig) {
 	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(w.server.Addr(), dropPort), size: 32, n: packets}); err != nil {
 		r.Fatal(err)
 	}
-	devices := journey.NewDevices(r.nodes[0].agent.Known())
+	devices := journey.NewDevices(r.nodes[0].agent.KnownDevices())
 	r.eventually(20*time.Second, "packets that were redirected", func() (bool, string) {
 		n := 0
 		for _, one := range r.nodes[0].take() {

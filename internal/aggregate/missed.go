@@ -32,9 +32,9 @@ func (d *debt) pay() uint64 {
 	return n
 }
 
-// AddLost says that n more records of a kind were lost since it was last called. Call it about once a second, also
+// AddMissed says that n more records of a kind were lost since it was last called. Call it about once a second, also
 // with 0: the next records are weighted so as to make up for the loss.
-func (a *Aggregator) AddLost(kind record.Kind, n uint64) {
+func (a *Aggregator) AddMissed(kind record.Kind, n uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.lost += n

@@ -16,20 +16,20 @@ const maxHeldPairs = 64
 // has left where no hook sees it: a socket of the node, a GRO merge, an eBPF redirect.
 const staleAfter = time.Second
 
-// SetHeld replaces the open journeys by those that a scan of the in-flight table has found.
-func (a *Aggregator) SetHeld(open []record.Record) {
+// SetInFlight replaces the open journeys by those that a scan of the in-flight table has found.
+func (a *Aggregator) SetInFlight(open []record.Record) {
 	a.mu.Lock()
 	devices := a.devices
 	a.mu.Unlock()
 
 	type place struct {
-		Held
-		pairs map[PairKey]HeldPair
+		InFlight
+		pairs map[PairKey]InFlightPair
 	}
 	places := make(map[StageKey]*place)
 	for i := range open {
 		rec := &open[i]
-		if rec.Kind != record.Open {
+		if rec.Kind != record.InFlight {
 			continue
 		}
 		path, err := journey.Stages(rec, devices)
@@ -43,7 +43,7 @@ func (a *Aggregator) SetHeld(open []record.Record) {
 		key := StageKey{path.At.Stage, path.At.Device.Label, path.Direction}
 		p := places[key]
 		if p == nil {
-			p = &place{Held: Held{StageKey: key}, pairs: make(map[PairKey]HeldPair)}
+			p = &place{InFlight: InFlight{StageKey: key}, pairs: make(map[PairKey]InFlightPair)}
 			places[key] = p
 		}
 		weight := max(1, rec.Weight)
@@ -54,21 +54,21 @@ func (a *Aggregator) SetHeld(open []record.Record) {
 		src, dst := a.namer.Lookup(rec.First.Source.Addr(), at), a.namer.Lookup(rec.Last.Destination.Addr(), at)
 		pair := keyOf(src, dst, path.Direction)
 		h := p.pairs[pair]
-		p.pairs[pair] = HeldPair{pair, h.Packets + float64(weight), max(h.Oldest, age.Seconds())}
+		p.pairs[pair] = InFlightPair{pair, h.Packets + float64(weight), max(h.Oldest, age.Seconds())}
 	}
 
-	held := make([]Held, 0, len(places))
+	held := make([]InFlight, 0, len(places))
 	for _, p := range places {
 		for _, pair := range p.pairs {
 			p.Pairs = append(p.Pairs, pair)
 		}
-		slices.SortFunc(p.Pairs, func(x, y HeldPair) int {
+		slices.SortFunc(p.Pairs, func(x, y InFlightPair) int {
 			return cmp.Or(cmp.Compare(y.Packets, x.Packets), comparePairs(x.PairKey, y.PairKey))
 		})
 		p.Pairs = slices.Clip(p.Pairs[:min(len(p.Pairs), maxHeldPairs)])
-		held = append(held, p.Held)
+		held = append(held, p.InFlight)
 	}
-	slices.SortFunc(held, func(x, y Held) int { return compareStages(x.StageKey, y.StageKey) })
+	slices.SortFunc(held, func(x, y InFlight) int { return compareStages(x.StageKey, y.StageKey) })
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
