@@ -57,7 +57,7 @@ func (w *window) unusual(d *netdev.Device) string {
 	if has(d.Root, "tbf", "htb", "hfsc", "cbq") {
 		return "it holds packets back to a rate, which no CNI asks for on an uplink"
 	}
-	for _, leaf := range leavesOf(d.Root, nil) {
+	for leaf := range d.Root.Leaves() {
 		if !slices.Contains([]string{"pfifo", "bfifo", "pfifo_head_drop", "fq_codel", "codel", "sfq"}, leaf.Kind) {
 			continue
 		}

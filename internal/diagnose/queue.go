@@ -154,7 +154,7 @@ func (q *queue) believe() {
 func (q *queue) backlog() uint64 {
 	var b uint64
 	for _, d := range q.devices {
-		b += treeSum(d.Root, func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
+		b += d.Root.Total(func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
 	}
 	return b
 }
@@ -172,7 +172,7 @@ func (q *queue) counted() (uint64, bool) {
 		if before.Kind != d.Root.Kind || before.Handle != d.Root.Handle {
 			return 0, false // another qdisc: it counts from zero
 		}
-		now, then := treeSum(d.Root, drops), treeSum(before, drops)
+		now, then := d.Root.Total(drops), before.Total(drops)
 		if now < then {
 			return 0, false
 		}
