@@ -60,11 +60,11 @@ func (q *queue) delayed(w *window) *Finding {
 	if q.held > 0 {
 		f.Delay.Oldest = &q.oldest
 	}
-	excess := slow.Sum()
-	if usual, ok := w.Baseline[aggregate.StageKey{Stage: journey.Queue, Device: q.device, Direction: q.direction}]; ok {
+	usual, ok := w.Baseline[aggregate.StageKey{Stage: journey.Queue, Device: q.device, Direction: q.direction}]
+	if ok {
 		f.Delay.Baseline = &usual
-		excess = max(0, excess-usual*float64(slow.Count()))
 	}
+	excess := aggregate.Excess(slow.Sum(), slow.Count(), usual)
 	if heldLong > 0 {
 		excess += q.heldAges.Sum()
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"tracer/internal/aggregate"
 	"tracer/internal/journey"
 )
 
@@ -51,7 +52,7 @@ func (q *queue) dropping(w *window) *Finding {
 	f.Confidence = confidence(float64(q.dropped), agreement, w.Snapshot)
 
 	var hit []pairQueue
-	through := minRTO + q.delay.Quantile(0.5) // is sent again after that at least
+	through := aggregate.MinRTO + q.delay.Quantile(0.5) // is sent again after that at least
 	f.pain = float64(q.dropped) * through
 	for _, p := range q.pairs {
 		if p.dropped > 0 {

@@ -61,7 +61,7 @@ func linkCauses(w *window) []Finding {
 				f.Severity = Critical
 			}
 			f.Drops = &Drops{Packets: n, Reason: reasonOf(lost)}
-			f.pain = float64(n) * minRTO / w.seconds()
+			f.pain = float64(n) * aggregate.MinRTO / w.seconds()
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s found no way on meanwhile (%s)", packets(n), strings.Join(reasons(lost), ", ")))
 		}
 		hits := w.hits(lost)
@@ -94,7 +94,7 @@ func (w *window) downAllAlong() []Finding {
 		}
 		if lonely, sent := w.unanswered(); sent >= minFine {
 			f.Severity, f.Confidence = Critical, 0.8
-			f.pain = float64(sent) * minRTO / w.seconds()
+			f.pain = float64(sent) * aggregate.MinRTO / w.seconds()
 			f.Evidence = append(f.Evidence, fmt.Sprintf("pods sent %s out of the node, and nothing came back for them", packets(sent)))
 			f.Pairs, f.PairsTotal = names(lonely, nil, nil)
 		}

@@ -157,7 +157,7 @@ func noListener(w *window) *Finding {
 	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int { return cmp.Compare(y.TCP.Refused, x.TCP.Refused) })
 	f := &Finding{
 		Kind: KindDrop, Cause: NoListener, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
-		pain: float64(refused) * minRTO / w.seconds(),
+		pain: float64(refused) * aggregate.MinRTO / w.seconds(),
 	}
 	if refused > strays {
 		f.Severity = Critical

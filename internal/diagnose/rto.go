@@ -1,24 +1,9 @@
 package diagnose
 
-import (
-	"tracer/internal/aggregate"
-	"tracer/internal/journey"
-)
+import "tracer/internal/aggregate"
 
-// minRTO is the least time beyond the round trip after which TCP sends a lost packet again, in seconds (TCP_RTO_MIN in
-// include/net/tcp.h). It stands for the patience of others that send again too.
-const minRTO = 0.2
-
-// rto is after how long a packet of the pair that was lost is sent again, in seconds: the round trips that TCP knows come
-// on top (tcp_set_rto()), those of the way back where it is the other end that is on this node.
-func (w *window) rto(p *aggregate.Pair) float64 {
-	for _, p := range []*aggregate.Pair{p, w.back(p)} {
-		if p != nil && p.TCP != nil && p.TCP.RTT.Count() > 0 {
-			return minRTO + p.TCP.RTT.Quantile(0.5)
-		}
-	}
-	return minRTO
-}
+// rto is the time after which a lost packet of the pair is sent again, in seconds.
+func (w *window) rto(p *aggregate.Pair) float64 { return p.RTO(w.back(p)) }
 
 // back is the pair of what comes back to a pair's sender; nil if nothing does.
 func (w *window) back(p *aggregate.Pair) *aggregate.Pair {
@@ -28,17 +13,5 @@ func (w *window) back(p *aggregate.Pair) *aggregate.Pair {
 			w.byKey[w.Snapshot.Pairs[i].PairKey] = &w.Snapshot.Pairs[i]
 		}
 	}
-	return w.byKey[reversed(p.PairKey)]
-}
-
-// reversed is the pair of what goes the other way, as this node sees it.
-func reversed(k aggregate.PairKey) aggregate.PairKey {
-	k.SrcNamespace, k.SrcWorkload, k.DstNamespace, k.DstWorkload = k.DstNamespace, k.DstWorkload, k.SrcNamespace, k.SrcWorkload
-	switch k.Direction {
-	case journey.Out:
-		k.Direction = journey.In
-	case journey.In:
-		k.Direction = journey.Out
-	}
-	return k
+	return w.byKey[p.Reverse()]
 }

@@ -85,7 +85,7 @@ func stageCauses(w *window) []Finding {
 		f := w.stageDelay(cause, st.StageKey, &slow, pairs)
 		if known {
 			f.Delay.Baseline = &usual
-			f.pain = max(0, f.pain-usual*float64(slow.Count())/w.seconds())
+			f.pain = aggregate.Excess(slow.Sum(), slow.Count(), usual) / w.seconds()
 		}
 		limit := warning
 		if slow.Quantile(0.5) >= critical && slow.Above(critical) >= minCritical {
