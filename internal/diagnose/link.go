@@ -34,9 +34,9 @@ func linkCauses(w *window) []Finding {
 			subject: name, claim: "is down",
 		}
 		downs, ups := 0, 0
-		for i := range w.Events {
-			e := &w.Events[i]
-			if e.Kind != netdev.LinkEvent || e.Device != name || e.Time.Before(w.Started.Add(-onset)) {
+		for i := range w.to.Events {
+			e := &w.to.Events[i]
+			if e.Kind != netdev.LinkEvent || e.Device != name || e.Time.Before(w.from.Taken.Add(-onset)) {
 				continue
 			}
 			if e.Down {
@@ -81,8 +81,8 @@ func linkCauses(w *window) []Finding {
 func (w *window) downAllAlong() []Finding {
 	downed := w.downed()
 	var found []Finding
-	for i := range w.Devices {
-		d := &w.Devices[i]
+	for i := range w.to.Devices {
+		d := &w.to.Devices[i]
 		if d.Role != netdev.RoleOverlay || d.Up || slices.Contains(downed, d.Name) {
 			continue
 		}
@@ -107,8 +107,8 @@ func (w *window) downAllAlong() []Finding {
 func (w *window) unanswered() ([]pairQueue, uint64) {
 	var lonely []pairQueue
 	var sent uint64
-	for i := range w.Snapshot.Pairs {
-		switch p := &w.Snapshot.Pairs[i]; {
+	for i := range w.counts.Pairs {
+		switch p := &w.counts.Pairs[i]; {
 		case p.Direction == journey.In && p.DstNamespace != "" && p.Packets > 0:
 			return nil, 0
 		case p.Direction == journey.Out && p.SrcNamespace != "" && p.DstNamespace != "":
@@ -125,23 +125,23 @@ func (w *window) unanswered() ([]pairQueue, uint64) {
 func (w *window) downed() []string {
 	var out []string
 	add := func(name string) {
-		if w.ActiveDevices[name] && !slices.Contains(out, name) {
+		if w.to.ActiveDevices[name] && !slices.Contains(out, name) {
 			out = append(out, name)
 		}
 	}
-	for i := range w.Events {
-		e := &w.Events[i]
+	for i := range w.to.Events {
+		e := &w.to.Events[i]
 		outward := e.Role == netdev.RoleOverlay || e.Role == netdev.RoleUplink
 		if e.Kind != netdev.LinkEvent || !e.Down || !outward {
 			continue
 		}
-		end := w.Started.Add(w.Window)
-		if w.isDown(e.Device) && end.Sub(e.Time) < recentlyDown || !e.Time.Before(w.Started) {
+		end := w.from.Taken.Add(w.length())
+		if w.isDown(e.Device) && end.Sub(e.Time) < recentlyDown || !e.Time.Before(w.from.Taken) {
 			add(e.Device)
 		}
 	}
-	for i := range w.Before {
-		d := &w.Before[i]
+	for i := range w.from.Devices {
+		d := &w.from.Devices[i]
 		if d.Up && !d.NoCarrier && (d.Role == netdev.RoleOverlay || d.Role == netdev.RoleUplink) && w.isDown(d.Name) {
 			add(d.Name)
 		}
@@ -152,5 +152,5 @@ func (w *window) downed() []string {
 // isDown tells whether a device is down, or gone, at the end of the window. Where no devices could be read that is not
 // known.
 func (w *window) isDown(name string) bool {
-	return len(w.Devices) > 0 && !slices.ContainsFunc(w.Devices, func(d netdev.Device) bool { return d.Name == name && d.Up && !d.NoCarrier })
+	return len(w.to.Devices) > 0 && !slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return d.Name == name && d.Up && !d.NoCarrier })
 }

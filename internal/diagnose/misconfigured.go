@@ -14,8 +14,8 @@ const tinyPackets, tinyBytes = 64, 64 << 10
 // misconfigurations are queues that nobody installs by default, before they hurt.
 func misconfigurations(w *window) []Finding {
 	var found []Finding
-	for i := range w.Devices {
-		d := &w.Devices[i]
+	for i := range w.to.Devices {
+		d := &w.to.Devices[i]
 		why := w.unusual(d)
 		if why == "" || slices.ContainsFunc(w.queues, func(q *queue) bool { return q.device == d.Name && q.found }) {
 			continue
@@ -42,7 +42,7 @@ func (w *window) unusual(d *netdev.Device) string {
 	if d.Role != netdev.RoleOverlay && d.Role != netdev.RoleUplink || !d.Root.Queues() {
 		return ""
 	}
-	if want, ok := w.ExpectQdisc[d.Name]; ok {
+	if want, ok := w.to.ExpectQdisc[d.Name]; ok {
 		if want == d.Root.Kind {
 			return ""
 		}

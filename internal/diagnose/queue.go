@@ -68,7 +68,7 @@ func queuesOf(w *window) []*queue {
 		}
 		return q
 	}
-	s := w.Snapshot
+	s := w.counts
 	most := make(map[string]uint64)
 	for i := range s.Stages {
 		if st := &s.Stages[i]; st.Stage == journey.Queue {
@@ -96,15 +96,15 @@ func queuesOf(w *window) []*queue {
 			}
 		}
 	}
-	for _, h := range w.InFlightBefore {
+	for _, h := range w.inFlightBefore() {
 		if q := queues[h.Device]; q != nil && h.Stage == journey.Queue {
 			q.heldBefore += uint64(h.Packets)
 		}
 	}
 	for _, q := range queues {
-		q.devices, q.before = labelled(w.Devices, q.device), labelled(w.Before, q.device)
-		q.expected = expect(q.devices, w.ExpectQdisc)
-		if q.unread = !slices.ContainsFunc(w.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" }); q.unread {
+		q.devices, q.before = labelled(w.to.Devices, q.device), labelled(w.from.Devices, q.device)
+		q.expected = expect(q.devices, w.to.ExpectQdisc)
+		if q.unread = !slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" }); q.unread {
 			q.expected = ofUnread
 		}
 		q.believe()
