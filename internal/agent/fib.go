@@ -47,7 +47,7 @@ func (f *fib) close() {
 func (f *fib) note(batch []record.Record) {
 	for i := range batch {
 		r := &batch[i]
-		if r.Kind != record.Dropped || !diagnose.Discards(r.Reason, r.Location) {
+		if r.Kind != record.Dropped || !diagnose.MeansNoRoute(r.Reason, r.Location) {
 			continue
 		}
 		f.mu.Lock()

@@ -14,8 +14,8 @@ const usualVersion = 1
 
 // keptUsual is what is usual, as it is kept for the next start.
 type keptUsual struct {
-	Version int                `json:"version"`
-	Places  []diagnose.Usually `json:"places"`
+	Version int                      `json:"version"`
+	Places  []diagnose.StageBaseline `json:"places"`
 }
 
 func (a *Agent) usualPath() string { return filepath.Join(a.options.StateDir, "usual.json") }
@@ -36,7 +36,7 @@ func (a *Agent) restoreUsual() {
 		a.options.Log.Warn("what an earlier run found usual is set aside, and learnt anew", "err", errors.Join(err, asideErr), "file", aside)
 	default:
 		a.verdicts.baseline.Restore(state.Places)
-		a.verdicts.usual = a.verdicts.baseline.Known()
+		a.verdicts.usual = a.verdicts.baseline.P50()
 	}
 }
 
@@ -46,7 +46,7 @@ func (a *Agent) keepUsual() {
 		return
 	}
 	a.verdicts.mu.Lock()
-	state := keptUsual{usualVersion, a.verdicts.baseline.Places()}
+	state := keptUsual{usualVersion, a.verdicts.baseline.Stages()}
 	a.verdicts.mu.Unlock()
 	if err := statefile.Write(a.usualPath(), state); err != nil {
 		a.options.Log.Warn("what is usual is not kept for the next start; make the directory writable, or give another with --state-dir", "err", err)

@@ -72,7 +72,7 @@ func (a *Agent) judgeSince(now, from, learnFrom diagnose.Snapshot) {
 	}
 	if now.Taken.Sub(learnFrom.Taken) >= learnLeast {
 		v.baseline.Learn(now.Counts.Since(learnFrom.Counts).Stages, v.found, now.Taken)
-		v.usual = v.baseline.Known()
+		v.usual = v.baseline.P50()
 		v.learnt, v.found = now.Taken, nil
 	}
 }

@@ -1,3 +1,8 @@
+// Package diagnose says from two snapshots of a node which hop delays or loses the packets, and why.
+//
+// Diagnose asks groups of rules, each in a file of its own: cause_qdisc.go finds qdisc-delay and qdisc-drop, and so on. What
+// there is to say of a cause stands in cause.go, the registry; all figures that decide, with their reasons, in
+// thresholds.go. Over time, Tracker tells which findings are active, and Baseline learns what delays are usual.
 package diagnose
 
 import (
@@ -7,24 +12,29 @@ import (
 	"tracer/internal/aggregate"
 )
 
-// family finds the causes of one kind in a window. It looks for itself, except that it takes from the window's losses
+// ruleGroup finds the causes of one file, cause_<name>.go. It looks for itself, except that it takes from the window's losses
 // what it explains.
-type family func(*window) []Finding
+type ruleGroup struct {
+	name string
+	find func(*window) []Finding
+}
 
-// families are asked in this order. Of two that know a reason for a loss the first explains it, so that no packet is
+// ruleGroups are asked in this order. Of two that know a reason for a loss the first explains it, so that no packet is
 // explained twice.
-func families() []family {
-	return []family{
-		queueCauses,
-		linkCauses,
-		policyCauses,
-		routingCauses,
-		receiveCauses,
-		receiverCauses,
-		stageCauses,
-		misconfigurations,
-		remoteCauses,
-		unknownCauses, // takes what nobody else does, so the last
+func ruleGroups() []ruleGroup {
+	return []ruleGroup{
+		{"qdisc", qdiscRules},
+		{"link", linkRules},
+		{"policy", policyRules},
+		{"routing", routingRules},
+		{"backlog", backlogRules},
+		{"checksum", checksumRules},
+		{"receiver", receiverRules},
+		{"listener", listenerRules},
+		{"stage", stageRules},
+		{"misconfiguration", misconfigurationRules},
+		{"remote", remoteRules},
+		{"unknown", unknownRules}, // takes what nobody else does, so the last
 	}
 }
 
@@ -39,8 +49,8 @@ func Diagnose(node string, from, to Snapshot) Report {
 		Verdict:       Healthy,
 		Findings:      []Finding{},
 	}
-	for _, find := range families() {
-		r.Findings = append(r.Findings, find(w)...)
+	for _, g := range ruleGroups() {
+		r.Findings = append(r.Findings, g.find(w)...)
 	}
 	// What is critical comes first even where a warning adds up to more time: it is what the verdict is about.
 	slices.SortStableFunc(r.Findings, func(x, y Finding) int {
@@ -56,7 +66,7 @@ func Diagnose(node string, from, to Snapshot) Report {
 	return r
 }
 
-func rank(s Severity) int { return slices.Index([]Severity{Critical, Warning, Info}, s) }
+func rank(s Severity) int { return slices.Index([]Severity{Critical, Warning}, s) }
 
 // traffic tells whether anything was on its way in the window.
 func traffic(s *aggregate.Snapshot) bool {

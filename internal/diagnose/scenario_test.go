@@ -250,6 +250,9 @@ func TestScenarios(t *testing.T) {
 			}
 			for i, w := range s.Want.Findings {
 				f := &r.Findings[i]
+				if !slices.ContainsFunc(Causes(), func(c CauseInfo) bool { return c.Cause == f.Cause && slices.Contains(c.Kinds, f.Kind) }) {
+					t.Errorf("%s of kind %s is not registered", f.Cause, f.Kind)
+				}
 				if f.Cause != w.Cause || f.Stage != w.Stage || f.Device != w.Device || f.Severity != w.Severity {
 					t.Errorf("%s at %s %s, %s; want %+v", f.Cause, f.Stage, f.Device, f.Severity, w)
 				}
@@ -259,8 +262,8 @@ func TestScenarios(t *testing.T) {
 				if w.P50 != nil && (f.Delay.P50 == nil || !within(*f.Delay.P50, *w.P50, hist.MaxError)) {
 					t.Errorf("p50 %v, want %v", f.Delay.P50, *w.P50)
 				}
-				if w.Held != nil && f.Delay.Held != *w.Held {
-					t.Errorf("held %d, want %d", f.Delay.Held, *w.Held)
+				if w.Held != nil && f.Delay.InFlight != *w.Held {
+					t.Errorf("%d in flight, want %d", f.Delay.InFlight, *w.Held)
 				}
 				if w.Packets != nil && f.Drops.Packets != *w.Packets {
 					t.Errorf("dropped %d, want %d", f.Drops.Packets, *w.Packets)

@@ -15,7 +15,7 @@ type window struct {
 	queues   []*queue
 	// losses are the packets lost that no cause has claimed yet.
 	losses losses
-	byKey  map[aggregate.PairKey]*aggregate.Pair // by reverse
+	byKey  map[aggregate.PairKey]*aggregate.Pair // by pair
 }
 
 func newWindow(node string, from, to Snapshot) *window {
@@ -45,19 +45,22 @@ func (w *window) inFlightBefore() []aggregate.InFlight {
 func (w *window) rto(p *aggregate.Pair) float64 { return p.RTO(w.reverse(p)) }
 
 // reverse is the pair of what comes back to a pair's sender; nil if nothing does.
-func (w *window) reverse(p *aggregate.Pair) *aggregate.Pair {
+func (w *window) reverse(p *aggregate.Pair) *aggregate.Pair { return w.pair(p.Reverse()) }
+
+// pair is the one of that key; nil if nothing of it was seen.
+func (w *window) pair(key aggregate.PairKey) *aggregate.Pair {
 	if w.byKey == nil {
 		w.byKey = make(map[aggregate.PairKey]*aggregate.Pair, len(w.counts.Pairs))
 		for i := range w.counts.Pairs {
 			w.byKey[w.counts.Pairs[i].PairKey] = &w.counts.Pairs[i]
 		}
 	}
-	return w.byKey[p.Reverse()]
+	return w.byKey[key]
 }
 
-// rose is by how much one of the kernel's IP counters rose in the window; 0 if that is not known. One that is left out
-// is 0.
-func (w *window) rose(counter string) uint64 {
+// rise is by how much one of the kernel's IP counters rose in the window; 0 if that is not known. One that is left out is
+// 0.
+func (w *window) rise(counter string) uint64 {
 	if w.from.Stats.Protocols == nil {
 		return 0
 	}

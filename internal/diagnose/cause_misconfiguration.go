@@ -8,30 +8,27 @@ import (
 	"tracer/internal/netdev"
 )
 
-// Fifos below these limits lose what a burst sends.
-const tinyPackets, tinyBytes = 64, 64 << 10
-
-// misconfigurations are queues that nobody installs by default, before they hurt.
-func misconfigurations(w *window) []Finding {
+// misconfigurationRules find misconfiguration: queues that nobody installs by default, before they hurt.
+func misconfigurationRules(w *window) []Finding {
 	var found []Finding
 	for i := range w.to.Devices {
 		d := &w.to.Devices[i]
 		why := w.unusual(d)
-		if why == "" || slices.ContainsFunc(w.queues, func(q *queue) bool { return q.device == d.Name && q.found }) {
+		if why == "" || slices.ContainsFunc(w.queues, func(q *queue) bool { return q.device == d.Name && q.hasFinding }) {
 			continue
 		}
 		f := Finding{
 			Kind: KindMisconfiguration, Cause: Misconfigured, Severity: Warning,
 			Stage: journey.Queue, Device: d.Name, Direction: journey.Out, Confidence: 0.9,
-			Pairs: []Pair{}, Next: []string{"tc -s qdisc show dev " + d.Name},
-			subject: d.Name, claim: "has a queue that does not belong there: " + d.Root.Brief(),
+			Pairs: []Pair{}, Next: next(Misconfigured, "DEVICE", d.Name),
+			subject: d.Name, predicate: "has a queue that does not belong there: " + d.Root.Brief(),
 		}
 		line := fmt.Sprintf("root qdisc of %s is %s", d.Name, d.Root.Brief())
 		if !d.Changed.IsZero() {
 			line += " since " + d.Changed.Format("15:04:05")
 		}
-		f.Evidence = append([]string{line, why, "no packet has been hurt by it in this window",
-			fmt.Sprintf("if it is there on purpose say so to tracer: --expect-qdisc %s=%s", d.Name, d.Root.Kind)}, w.changes(&f)...)
+		f.Evidence = append([]string{line, why, "it has hurt no packet in this window",
+			fmt.Sprintf("if it is there on purpose, tell tracer so: --expect-qdisc %s=%s", d.Name, d.Root.Kind)}, w.changes(&f)...)
 		found = append(found, f)
 	}
 	return found
@@ -48,7 +45,7 @@ func (w *window) unusual(d *netdev.Device) string {
 		}
 		return fmt.Sprintf("it should be %s (--expect-qdisc)", want)
 	}
-	if def := defaultOf(d); def != "" && def != d.Root.Kind {
+	if def := DefaultQdisc(d); def != "" && def != d.Root.Kind {
 		return "the device's default is " + def
 	}
 	if has(d.Root, "netem") {
@@ -61,7 +58,7 @@ func (w *window) unusual(d *netdev.Device) string {
 		if !slices.Contains([]string{"pfifo", "bfifo", "pfifo_head_drop", "fq_codel", "codel", "sfq"}, leaf.Kind) {
 			continue
 		}
-		if leaf.Limit > 0 && (leaf.LimitUnit == "packets" && leaf.Limit < tinyPackets || leaf.LimitUnit == "bytes" && leaf.Limit < tinyBytes) {
+		if leaf.Limit > 0 && (leaf.LimitUnit == "packets" && leaf.Limit < minFifoPackets || leaf.LimitUnit == "bytes" && leaf.Limit < minFifoBytes) {
 			return "its limit is so small that it loses what a burst sends"
 		}
 	}
