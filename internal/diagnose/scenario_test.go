@@ -44,21 +44,21 @@ type scenario struct {
 		}
 		TCP *connections
 	}
-	Held []struct {
+	InFlight []struct {
 		Stage     journey.Stage
 		Device    string
 		Direction journey.Direction
 		Packets   int
 		Oldest    float64 `json:"oldest_seconds"` // the others are spread evenly down to 0
 		Pairs     [][2]string
-	}
-	Records, Lost uint64
-	Stats         record.Stats
-	StatsBefore   record.Stats `json:"stats_before"`
-	Events        []netdev.Event
-	ExpectQdisc   map[string]string `json:"expect_qdisc"`
-	Unused        []string          // devices that have carried nothing; the others have
-	Baseline      []struct {
+	} `json:"in_flight"`
+	Records, Missed uint64
+	Stats           record.Stats
+	StatsBefore     record.Stats `json:"stats_before"`
+	Events          []netdev.Event
+	ExpectQdisc     map[string]string `json:"expect_qdisc"`
+	Unused          []string          // devices that have carried nothing; the others are active
+	Baseline        []struct {
 		aggregate.StageKey
 		P50 float64 `json:"p50_seconds"`
 	}
@@ -71,7 +71,7 @@ type scenario struct {
 			Severity   Severity
 			Direction  journey.Direction
 			P50        *float64 `json:"p50_seconds"`
-			Held       *uint64
+			InFlight   *uint64  `json:"in_flight"`
 			Packets    *uint64
 			Ratio      *float64
 			Reason     *string
@@ -82,22 +82,35 @@ type scenario struct {
 	Summary string
 }
 
-// connections are what a scenario says of a pair's.
+// connections are what a scenario says of a pair's, by the names of aggregate.TCP.
 type connections struct {
-	Opened                                     int // round trips that opened connections
-	RTTs                                       int
-	RTT                                        float64 `json:"rtt_seconds"`
-	Segments, Retransmits, Spurious, Delivered uint64
-	Backlogged, Closed, Limited, Waiting, Full float64 // seconds
-	Unread                                     float64 `json:"unread_seconds"`
-	Refused                                    uint64
-	RefusedIn                                  uint64 `json:"refused_in_seconds"`
-	Resent, Repaired, Stuck, Passed            uint64
-	StuckBytes                                 uint64 `json:"stuck_bytes"`
-	PassedBytes                                uint64 `json:"passed_bytes"`
-	OverfullIn                                 uint64 `json:"overfull_in_seconds"`
-	Waits                                      uint32 `json:"waiting_connections"`
-	Most                                       uint32 `json:"most_connections"`
+	RTTs        int
+	Handshakes  int     // of the round trips
+	RTT         float64 `json:"rtt_seconds"`
+	Segments    uint64
+	Retransmits uint64
+	Spurious    uint64
+	Delivered   uint64
+
+	Retransmitted           uint64
+	Recovered               uint64
+	RetransmittedAgain      uint64 `json:"retransmitted_again"`
+	RetransmittedAgainBytes uint64 `json:"retransmitted_again_bytes"`
+	AckedMeanwhile          uint64 `json:"acked_meanwhile"`
+	AckedMeanwhileBytes     uint64 `json:"acked_meanwhile_bytes"`
+
+	SendPending  float64 `json:"send_pending_seconds"`
+	WindowClosed float64 `json:"window_closed_seconds"`
+	RWNDLimited  float64 `json:"rwnd_limited_seconds"`
+	Unread       float64 `json:"unread_seconds"`
+	BufferFull   float64 `json:"buffer_full_seconds"`
+	Read         float64 `json:"read_seconds"` // that a full buffer takes to be read
+
+	Refused                uint64
+	RefusedSeconds         uint64 `json:"refused_seconds"`
+	AcceptQueueFullSeconds uint64 `json:"accept_queue_full_seconds"`
+	AcceptQueueLength      uint32 `json:"accept_queue_length"`
+	AcceptQueueLimit       uint32 `json:"accept_queue_limit"`
 }
 
 func (c *connections) counted() *aggregate.TCP {
@@ -106,15 +119,16 @@ func (c *connections) counted() *aggregate.TCP {
 	}
 	t := &aggregate.TCP{
 		Segments: c.Segments, Retransmits: c.Retransmits, Spurious: c.Spurious, Delivered: c.Delivered,
-		SendPending: c.Backlogged, WindowClosed: c.Closed, RWNDLimited: c.Limited, UnreadSeconds: c.Waiting, BufferFull: c.Full,
-		Refused: c.Refused, RefusedSeconds: c.RefusedIn,
-		Retransmitted: c.Resent, Recovered: c.Repaired, RetransmittedAgain: c.Stuck, RetransmittedAgainBytes: c.StuckBytes, AckedMeanwhile: c.Passed, AckedMeanwhileBytes: c.PassedBytes,
-		AcceptQueueFullSeconds: c.OverfullIn, AcceptQueue: record.Backlog{Length: c.Waits, Limit: c.Most, Full: c.OverfullIn > 0},
+		Retransmitted: c.Retransmitted, Recovered: c.Recovered, RetransmittedAgain: c.RetransmittedAgain,
+		RetransmittedAgainBytes: c.RetransmittedAgainBytes, AckedMeanwhile: c.AckedMeanwhile, AckedMeanwhileBytes: c.AckedMeanwhileBytes,
+		SendPending: c.SendPending, WindowClosed: c.WindowClosed, RWNDLimited: c.RWNDLimited, UnreadSeconds: c.Unread, BufferFull: c.BufferFull,
+		Refused: c.Refused, RefusedSeconds: c.RefusedSeconds, AcceptQueueFullSeconds: c.AcceptQueueFullSeconds,
+		AcceptQueue: record.Backlog{Length: c.AcceptQueueLength, Limit: c.AcceptQueueLimit, Full: c.AcceptQueueFullSeconds > 0},
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
-	t.HandshakeRTT.Observe(c.RTT, uint64(c.Opened))
-	if c.Unread > 0 {
-		t.Unread.Observe(c.Unread, 20)
+	t.HandshakeRTT.Observe(c.RTT, uint64(c.Handshakes))
+	if c.Read > 0 {
+		t.Unread.Observe(c.Read, 20)
 	}
 	return t
 }
@@ -159,7 +173,7 @@ func (e *snapshots) diagnose() Report { return Diagnose("node-1", e.from, e.to) 
 
 // snapshots builds what an agent would have seen of the scenario.
 func (s *scenario) snapshots() *snapshots {
-	window := &aggregate.Snapshot{Window: 15 * time.Second, Records: s.Records, MissedRecords: s.Lost}
+	window := &aggregate.Snapshot{Window: 15 * time.Second, Records: s.Records, MissedRecords: s.Missed}
 	stages := map[aggregate.StageKey]*hist.Histogram{}
 	for _, p := range s.Pairs {
 		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted()}
@@ -195,18 +209,18 @@ func (s *scenario) snapshots() *snapshots {
 	for k, h := range stages {
 		window.Stages = append(window.Stages, aggregate.StageDelay{StageKey: k, Delay: *h})
 	}
-	for _, h := range s.Held {
-		held := aggregate.InFlight{
+	for _, h := range s.InFlight {
+		in := aggregate.InFlight{
 			StageKey: aggregate.StageKey{Stage: h.Stage, Device: h.Device, Direction: h.Direction},
 			Packets:  float64(h.Packets), Oldest: h.Oldest,
 		}
 		for i := range h.Packets {
-			held.Ages.Observe(h.Oldest*float64(i+1)/float64(h.Packets), 1)
+			in.Ages.Observe(h.Oldest*float64(i+1)/float64(h.Packets), 1)
 		}
 		for _, p := range h.Pairs {
-			held.Pairs = append(held.Pairs, aggregate.InFlightPair{PairKey: key(p[0], p[1], h.Direction)})
+			in.Pairs = append(in.Pairs, aggregate.InFlightPair{PairKey: key(p[0], p[1], h.Direction)})
 		}
-		window.InFlight = append(window.InFlight, held)
+		window.InFlight = append(window.InFlight, in)
 	}
 	baseline := map[aggregate.StageKey]float64{}
 	for _, b := range s.Baseline {
@@ -262,8 +276,8 @@ func TestScenarios(t *testing.T) {
 				if w.P50 != nil && (f.Delay.P50 == nil || !within(*f.Delay.P50, *w.P50, hist.MaxError)) {
 					t.Errorf("p50 %v, want %v", f.Delay.P50, *w.P50)
 				}
-				if w.Held != nil && f.Delay.InFlight != *w.Held {
-					t.Errorf("%d in flight, want %d", f.Delay.InFlight, *w.Held)
+				if w.InFlight != nil && f.Delay.InFlight != *w.InFlight {
+					t.Errorf("%d in flight, want %d", f.Delay.InFlight, *w.InFlight)
 				}
 				if w.Packets != nil && f.Drops.Packets != *w.Packets {
 					t.Errorf("dropped %d, want %d", f.Drops.Packets, *w.Packets)
