@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,10 @@ Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic seen, 1 could not r
 
 With --check it is a plugin of node-problem-detector: a line of at most 80 bytes,
 within 3 s, from the agent alone; exit code 0 fine, 1 a critical finding at this node's
-overlay or uplink for 3 minutes, 2 unknown.`,
+overlay or uplink for 3 minutes, 2 unknown.
+
+Causes that it finds:
+` + listCauses(),
 		Example: `  tracer diagnose
   tracer diagnose --duration 5s -o json | jq .summary
   ip netns exec node1 tracer diagnose`,
@@ -86,6 +90,15 @@ overlay or uplink for 3 minutes, 2 unknown.`,
 	flags.add(cmd)
 	flags.expect.add(cmd)
 	return cmd
+}
+
+// listCauses has a line for each cause.
+func listCauses() string {
+	var lines []string
+	for _, c := range diagnose.Causes() {
+		lines = append(lines, fmt.Sprintf("  %-17s  %s", c.Cause, c.Meaning))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // diagnose asks the agent of this namespace, or watches where there is none.

@@ -110,9 +110,9 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
-			Meaning:    "somebody's rule drops the packets: nft, iptables, a network policy, tc, XDP, XFRM",
+			Meaning:    "somebody's rule drops the packets (netfilter, tc, XDP, XFRM)",
 			Where:      "forward, behind the device where the packet was seen last",
-			Evidence:   "`NETFILTER_DROP`, `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`)",
+			Evidence:   "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`)",
 			Thresholds: []Threshold{policyThreshold},
 			Next:       []string{"nft list ruleset | grep -nE 'drop|reject'", "iptables-save -c | grep -E 'DROP|REJECT'"},
 			Advice:     "find the rule, and who made it",
@@ -139,7 +139,7 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: RPFilter, Kinds: []Kind{KindDrop}, Groups: []string{"routing"},
-			Meaning:    "the reverse path filter drops packets that arrive where the route back to their source does not lead",
+			Meaning:    "the reverse path filter drops packets whose way back leads elsewhere",
 			Where:      "forward",
 			Evidence:   "`IP_RPFILTER` and martians; on 5.10 the function while `TcpExtIPReversePathFilter` rises",
 			Thresholds: []Threshold{routingThreshold},
@@ -247,9 +247,9 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: Misconfigured, Kinds: []Kind{KindMisconfiguration}, Groups: []string{"misconfiguration"},
-			Meaning:  "a root qdisc that no CNI installs (netem, a shaper, a tiny fifo) and that hurts nobody yet: a warning",
+			Meaning:  "a root qdisc that no CNI installs, and that hurts nobody yet: a warning",
 			Where:    "queue, overlay or uplink",
-			Evidence: "the qdisc tree, and the device's default",
+			Evidence: "netem, a shaper or a tiny fifo in the qdisc tree, or another root qdisc than the device's default or the expected one",
 			Next:     []string{"tc -s qdisc show dev DEVICE"},
 			Advice:   "remove it, or say that it is on purpose: `--expect-qdisc eth0=tbf`",
 		},

@@ -23,6 +23,9 @@ func TestCausesRegistered(t *testing.T) {
 		if len(c.Kinds) == 0 || len(c.Groups) == 0 || c.Meaning == "" || c.Where == "" || c.Evidence == "" || len(c.Next) == 0 || c.Advice == "" {
 			t.Errorf("%s: incomplete: %+v", c.Cause, c)
 		}
+		if len(c.Meaning) > 80 {
+			t.Errorf("%s: %q is too long for the help", c.Cause, c.Meaning)
+		}
 		for _, th := range c.Thresholds {
 			if th.Reason == "" || th.String() == "" {
 				t.Errorf("%s: a threshold without figures or reason: %+v", c.Cause, th)
