@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 
 	"tracer/internal/diagnose"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/loader"
 	"tracer/internal/netdev"
 )
@@ -36,7 +36,7 @@ func checkNode(ctx context.Context, runDir string, now func() time.Time, out io.
 	held, err := askHeld(ctx, runDir)
 	code, line := checkUnknown, "no tracer agent runs here"
 	switch {
-	case errors.Is(err, export.ErrNoAgent):
+	case errors.Is(err, api.ErrNoAgent):
 	case errors.Is(err, context.DeadlineExceeded):
 		line = "the tracer agent does not answer in time"
 	case err != nil:
@@ -49,17 +49,17 @@ func checkNode(ctx context.Context, runDir string, now func() time.Time, out io.
 }
 
 // askHeld asks the agent of this network namespace, or, in a container with one of its own, the node's.
-func askHeld(ctx context.Context, runDir string) (export.Held, error) {
+func askHeld(ctx context.Context, runDir string) (api.ActiveFindings, error) {
 	files, err := loader.CurrentFiles(runDir)
 	if err != nil {
-		return export.Held{}, err
+		return api.ActiveFindings{}, err
 	}
-	var held export.Held
+	var held api.ActiveFindings
 	for _, socket := range []string{files.Socket(), files.FirstSocket()} {
-		client := export.Dial(socket)
-		held, err = client.Held(ctx)
+		client := api.Dial(socket)
+		held, err = client.ActiveFindings(ctx)
 		client.Close()
-		if !errors.Is(err, export.ErrNoAgent) {
+		if !errors.Is(err, api.ErrNoAgent) {
 			break
 		}
 	}
@@ -67,7 +67,7 @@ func askHeld(ctx context.Context, runDir string) (export.Held, error) {
 }
 
 // conclude tells whether the overlay or an uplink of this node has been at fault for long.
-func conclude(held export.Held, now time.Time) (int, string) {
+func conclude(held api.ActiveFindings, now time.Time) (int, string) {
 	switch {
 	case held.Judged.IsZero():
 		return checkUnknown, "the tracer agent has only just started"
@@ -94,7 +94,7 @@ func conclude(held export.Held, now time.Time) (int, string) {
 
 // outward tells whether a finding is this node's own, at its overlay or uplink. A rule does what somebody told it to, and
 // is no fault of the node.
-func outward(h *export.HeldFinding) bool {
+func outward(h *api.ActiveFinding) bool {
 	if h.Finding.Cause == diagnose.LinkDown { // a device that is gone has no role any more
 		return true
 	}

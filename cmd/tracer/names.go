@@ -10,7 +10,7 @@ import (
 
 	"tracer/internal/agent"
 	"tracer/internal/aggregate"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/identity"
 	"tracer/internal/loader"
 )
@@ -106,12 +106,12 @@ func (f *agentFlags) start() (*node, error) {
 }
 
 // identityStatus is how the names stand; nil where they do not come from a cluster.
-func identityStatus(k *identity.Kubernetes) *export.IdentityStatus {
+func identityStatus(k *identity.Kubernetes) *api.IdentityStatus {
 	if k == nil {
 		return nil
 	}
 	s := k.Status()
-	return &export.IdentityStatus{
+	return &api.IdentityStatus{
 		Scope: string(s.Scope), Synced: s.Synced, Errors: s.Errors, Conflicts: s.Conflicts, Stale: s.Stale,
 	}
 }
