@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tracer/internal/agent"
 	"tracer/internal/aggregate"
 	"tracer/internal/export/api"
 	"tracer/internal/identity"
@@ -61,7 +60,7 @@ func (f *clusterFlags) kubernetes(node, stateDir string) (*identity.Kubernetes, 
 	}
 	k, err := identity.NewKubernetes(identity.KubernetesOptions{
 		Config: config, Node: node, Scope: identity.Scope(f.scope), Networks: networks, StateDir: stateDir,
-		Jitter: identity.MaxJitter, Clock: agent.Monotonic,
+		Jitter: identity.MaxJitter, Clock: loader.Monotonic,
 	})
 	if err != nil {
 		return nil, err

@@ -75,10 +75,10 @@ func (n *node) about() overview.About {
 
 // Status is how the agent stands.
 func (n *node) Status() api.Status {
-	l, steering := n.Loader(), n.Steering()
+	l, sampling := n.Loader(), n.Sampling()
 	s := api.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
-		SampleRatio: 1, SampleOneIn: steering.N, SampleBudget: steering.Budget, LastRead: n.LastRead(),
+		SampleRatio: 1, SampleOneIn: sampling.N, SampleBudget: sampling.Budget, LastRead: n.LastRead(),
 		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]netdev.Role{}

@@ -15,8 +15,8 @@ import (
 // Noon is the time at which all of it was taken.
 var Noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// Comcast is the tree that the fault tool of that name sets.
-func Comcast() netdev.Qdisc {
+// comcast is the tree that the fault tool of that name sets.
+func comcast() netdev.Qdisc {
 	return netdev.Qdisc{Kind: "htb", Handle: "10:", Drops: 30, Overlimits: 40, BacklogBytes: 5000, Children: []netdev.Qdisc{
 		{Kind: "htb", Class: true, Handle: "10:1", Drops: 1, Overlimits: 2},
 		{Kind: "htb", Class: true, Handle: "10:10", Drops: 29, Overlimits: 38, BacklogBytes: 5000, Children: []netdev.Qdisc{
@@ -46,7 +46,7 @@ func Devices() []netdev.Device {
 		{Index: 4, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: tbf(2, 10)},
 		{Index: 5, Name: "cali2", Role: netdev.RolePod, Lowest: true, Up: true, Root: tbf(3, 20)},
 		{Index: 6, Name: "cali3", Role: netdev.RolePod, Lowest: true, Up: true, Root: none},
-		{Index: 7, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: Comcast()},
+		{Index: 7, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: comcast()},
 		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: FIFOs()},
 	}
 }

@@ -1,4 +1,4 @@
-package agent
+package latenames
 
 import (
 	"encoding/binary"
@@ -8,28 +8,28 @@ import (
 	"tracer/internal/record"
 )
 
-// mostPacked is more than a packed record ever takes; most take a quarter of it.
-const mostPacked = 320
+// maxEncoded is more bytes than an encoded record ever takes; most take a quarter of it.
+const maxEncoded = 320
 
-// What a packed record begins with, bit by bit.
+// The flags that an encoded record begins with.
 const (
-	packedEncapsulated = 1 << iota
-	packedFragment
-	packedPlaced
-	packedSYN
-	packedIPv4      // all addresses are
-	packedTwoFlows  // NAT made Last another one
-	packedWithExtra // has what few records have
+	flagEncapsulated = 1 << iota
+	flagFragment
+	flagAttributed
+	flagSYN
+	flagIPv4     // all addresses are
+	flagTwoFlows // NAT made Last another one
+	flagExtra    // has what few records have
 )
 
-// extra is what few records have, and is not packed.
+// extra is what few records have, and is not encoded.
 type extra struct {
 	reason, location string
 	tcp              *record.TCP
 }
 
-// pack appends a record to b, less its extra: a seventh of what it takes as it is.
-func pack(b []byte, r *record.Record) []byte {
+// encode appends a record to b, less its extra: it takes a seventh of a record.Record.
+func encode(b []byte, r *record.Record) []byte {
 	flags := byte(0)
 	set := func(bit byte, is bool) {
 		if is {
@@ -37,17 +37,17 @@ func pack(b []byte, r *record.Record) []byte {
 		}
 	}
 	v4 := r.First.Source.Addr().Is4() && r.First.Destination.Addr().Is4() && r.Last.Source.Addr().Is4() && r.Last.Destination.Addr().Is4()
-	set(packedEncapsulated, r.Encapsulated)
-	set(packedFragment, r.Fragment)
-	set(packedPlaced, r.Attributed)
-	set(packedSYN, r.SYN)
-	set(packedIPv4, v4)
-	set(packedTwoFlows, r.Last != r.First)
-	set(packedWithExtra, hasExtra(r))
+	set(flagEncapsulated, r.Encapsulated)
+	set(flagFragment, r.Fragment)
+	set(flagAttributed, r.Attributed)
+	set(flagSYN, r.SYN)
+	set(flagIPv4, v4)
+	set(flagTwoFlows, r.Last != r.First)
+	set(flagExtra, hasExtra(r))
 	b = append(b, flags, byte(r.Kind), byte(r.Len))
-	b = packFlow(b, &r.First, v4)
-	if flags&packedTwoFlows != 0 {
-		b = packFlow(b, &r.Last, v4)
+	b = encodeFlow(b, &r.First, v4)
+	if flags&flagTwoFlows != 0 {
+		b = encodeFlow(b, &r.Last, v4)
 	}
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.Time))
 	before := r.Time
@@ -68,7 +68,7 @@ func pack(b []byte, r *record.Record) []byte {
 
 func hasExtra(r *record.Record) bool { return r.TCP != nil || r.Reason != "" || r.Location != "" }
 
-func packFlow(b []byte, f *record.Flow, v4 bool) []byte {
+func encodeFlow(b []byte, f *record.Flow, v4 bool) []byte {
 	for _, end := range [...]netip.AddrPort{f.Source, f.Destination} {
 		if v4 {
 			a := end.Addr().As4()
@@ -82,18 +82,18 @@ func packFlow(b []byte, f *record.Flow, v4 bool) []byte {
 	return append(b, f.Protocol)
 }
 
-// unpack reads a record from the beginning of b, and returns the rest. withExtra tells that it had one.
-func unpack(b []byte, r *record.Record) (rest []byte, withExtra bool) {
+// decode reads a record from the beginning of b, and returns the rest. withExtra tells that it had one.
+func decode(b []byte, r *record.Record) (rest []byte, withExtra bool) {
 	flags := b[0]
 	*r = record.Record{
 		Kind: record.Kind(b[1]), Len: int(b[2]),
-		Encapsulated: flags&packedEncapsulated != 0, Fragment: flags&packedFragment != 0,
-		Attributed: flags&packedPlaced != 0, SYN: flags&packedSYN != 0,
+		Encapsulated: flags&flagEncapsulated != 0, Fragment: flags&flagFragment != 0,
+		Attributed: flags&flagAttributed != 0, SYN: flags&flagSYN != 0,
 	}
-	b = unpackFlow(b[3:], &r.First, flags&packedIPv4 != 0)
+	b = decodeFlow(b[3:], &r.First, flags&flagIPv4 != 0)
 	r.Last = r.First
-	if flags&packedTwoFlows != 0 {
-		b = unpackFlow(b, &r.Last, flags&packedIPv4 != 0)
+	if flags&flagTwoFlows != 0 {
+		b = decodeFlow(b, &r.Last, flags&flagIPv4 != 0)
 	}
 	r.Time = time.Duration(binary.LittleEndian.Uint64(b))
 	b = b[8:]
@@ -116,10 +116,10 @@ func unpack(b []byte, r *record.Record) (rest []byte, withExtra bool) {
 	r.Skipped, r.SplitAt = int(number()), int(number())
 	r.SKBBytes, r.IPBytes, r.WireBytes = uint32(number()), uint32(number()), uint32(number())
 	r.Segments, r.Weight = uint32(number()), uint32(number())
-	return b, flags&packedWithExtra != 0
+	return b, flags&flagExtra != 0
 }
 
-func unpackFlow(b []byte, f *record.Flow, v4 bool) (rest []byte) {
+func decodeFlow(b []byte, f *record.Flow, v4 bool) (rest []byte) {
 	for _, end := range [...]*netip.AddrPort{&f.Source, &f.Destination} {
 		var a netip.Addr
 		if v4 {

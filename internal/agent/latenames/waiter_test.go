@@ -1,4 +1,4 @@
-package agent
+package latenames
 
 import (
 	"maps"
@@ -9,7 +9,6 @@ import (
 	"time"
 	"unsafe"
 
-	"tracer/internal/aggregate"
 	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
@@ -49,19 +48,19 @@ func podDevice(indexes ...int) []netdev.Device {
 }
 
 // through are the times of the records that come through.
-func through(w *waiting, now time.Duration, records ...record.Record) (times []time.Duration) {
+func through(w *Waiter, now time.Duration, records ...record.Record) (times []time.Duration) {
 	w.next = func(batch []record.Record) {
 		for i := range batch {
 			times = append(times, batch[i].Time)
 		}
 	}
-	w.pass(records, now)
+	w.Add(records, now)
 	return times
 }
 
 func TestNothingWaitsWithoutLearner(t *testing.T) {
 	t.Parallel()
-	var w waiting
+	var w Waiter
 	if got := through(&w, 0, sent(7, time.Hour)); len(got) != 1 {
 		t.Errorf("passed %v", got)
 	}
@@ -71,8 +70,8 @@ func TestRecordsWaitForNames(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
 	l := &learned{known: map[netip.Addr]bool{}, changes: map[netip.Addr]time.Duration{}}
-	w := &waiting{learner: l}
-	w.setDevices(podDevice(7), 0)
+	w := &Waiter{learner: l}
+	w.SetDevices(podDevice(7), 0)
 	expect := func(got, want []time.Duration) {
 		t.Helper()
 		if !slices.Equal(got, want) {
@@ -84,19 +83,19 @@ func TestRecordsWaitForNames(t *testing.T) {
 	expect(through(w, 11*s, sent(7, 11*s)), []time.Duration{10 * s}) // the other
 	expect(through(w, 12*s), nil)                                    // both of the pod's wait for its name
 	expect(through(w, 15*s), []time.Duration{10 * s})                // in vain
-	if w.missed.Load() != 1 {
-		t.Errorf("%d missed", w.missed.Load())
+	if w.Unnamed() != 1 {
+		t.Errorf("%d unnamed", w.Unnamed())
 	}
 	l.known[podAddress] = true
 	expect(through(w, 15*s), []time.Duration{11 * s})
 	expect(through(w, 16*s, sent(7, 16*s)), nil)
 	expect(through(w, 17*s-1), nil)
 	expect(through(w, 17*s), []time.Duration{16 * s})
-	if got := w.passed.Load(); got != int64(16*s) {
-		t.Errorf("passed up to %d", got)
+	if got := w.HandedOn(); got != 16*s {
+		t.Errorf("handed on up to %v", got)
 	}
-	if w.missed.Load() != 1 {
-		t.Errorf("%d missed", w.missed.Load())
+	if w.Unnamed() != 1 {
+		t.Errorf("%d unnamed", w.Unnamed())
 	}
 }
 
@@ -105,9 +104,9 @@ func TestNobodysPackets(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
 	l := &learned{known: map[netip.Addr]bool{}, changes: map[netip.Addr]time.Duration{}}
-	w := &waiting{learner: l}
-	w.setDevices(podDevice(), 0)
-	w.setDevices(podDevice(7), 5*s)
+	w := &Waiter{learner: l}
+	w.SetDevices(podDevice(), 0)
+	w.SetDevices(podDevice(7), 5*s)
 	var records []record.Record
 	for _, address := range []string{"fe80::1", "::", "0.0.0.0", "169.254.1.2", "ff02::16", "224.0.0.251", "255.255.255.255"} {
 		from := sent(7, 10*s)
@@ -120,67 +119,34 @@ func TestNobodysPackets(t *testing.T) {
 	if got := through(w, 11*s, records...); len(got) != len(records) {
 		t.Errorf("%d of %d came through after a second", len(got), len(records))
 	}
-	if w.missed.Load() != 0 || len(l.changes) != 0 {
-		t.Errorf("%d missed, and %v changed", w.missed.Load(), l.changes)
+	if w.Unnamed() != 0 || len(l.changes) != 0 {
+		t.Errorf("%d unnamed, and %v changed", w.Unnamed(), l.changes)
 	}
 }
 
-func TestWaitingIsBounded(t *testing.T) {
+func TestWaiterIsBounded(t *testing.T) {
 	t.Parallel()
 	l := &learned{known: map[netip.Addr]bool{}, changes: map[netip.Addr]time.Duration{}}
-	w := &waiting{learner: l}
-	w.setDevices(podDevice(7), 0)
-	const n = maxWaiting + maxUnnamed + 100
+	w := &Waiter{learner: l}
+	w.SetDevices(podDevice(7), 0)
+	const n = maxDelayed + maxUnnamed + 100
 	count := 0
 	for left := n; left > 0; left -= 256 {
 		count += len(through(w, time.Second, slices.Repeat([]record.Record{sent(7, time.Second)}, min(left, 256))...))
 	}
-	if count != 100 || w.missed.Load() != 100 {
-		t.Errorf("%d came through, %d without a name; want 100", count, w.missed.Load())
+	if count != 100 || w.Unnamed() != 100 {
+		t.Errorf("%d came through, %d without a name; want 100", count, w.Unnamed())
 	}
-	if got := w.early.Load(); got != n-maxWaiting {
-		t.Errorf("%d went early, want %d", got, n-maxWaiting)
+	if got := w.Early(); got != n-maxDelayed {
+		t.Errorf("%d went early, want %d", got, n-maxDelayed)
 	}
 	if count += len(through(w, time.Hour)); count != n {
 		t.Errorf("%d of %d came through", count, n)
 	}
 }
 
-func TestDevicesTellOfChanges(t *testing.T) {
-	t.Parallel()
-	const s = time.Second
-	l := &learned{known: map[netip.Addr]bool{podAddress: true}, changes: map[netip.Addr]time.Duration{}}
-	w := &waiting{learner: l}
-	expect := func(what string, want time.Duration) {
-		t.Helper()
-		if got := l.changes[podAddress]; got != want {
-			t.Errorf("%s: changed at %v, want %v", what, got, want)
-		}
-	}
-	w.setDevices(podDevice(7), 0)
-	through(w, 10*s, sent(7, 10*s))
-	expect("a device that was there before us", 0)
-	if got := w.localPods(); len(got) != 1 || got[podAddress] != 7 {
-		t.Errorf("local pods are %v", got)
-	}
-	w.setDevices(podDevice(7, 8), 20*s)
-	through(w, 21*s, sent(8, 21*s))
-	expect("another pod sends with the address of one that is there", 0)
-	w.setDevices(podDevice(8), 30*s)
-	through(w, 31*s)
-	expect("the device is gone", 30*s)
-	if got := w.localPods(); len(got) != 0 {
-		t.Errorf("local pods are %v", got)
-	}
-	w.setDevices(podDevice(8, 9), 40*s)
-	through(w, 42*s, sent(9, 42*s))
-	expect("a new device has it", 40*s)
-	through(w, 43*s, sent(9, 43*s))
-	expect("and goes on having it", 40*s)
-}
-
-// TestFullRoom: those records that nobody names are kept as they are, all others in a fraction of that.
-func TestFullRoom(t *testing.T) {
+// TestMemory: those records that nobody names are kept as they are, all others in a fraction of that.
+func TestMemory(t *testing.T) {
 	heap := func() int64 {
 		runtime.GC()
 		var m runtime.MemStats
@@ -188,42 +154,20 @@ func TestFullRoom(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	before := heap()
-	w := &waiting{learner: &learned{changes: map[netip.Addr]time.Duration{}}}
-	w.setDevices(podDevice(7), 0)
+	w := &Waiter{learner: &learned{changes: map[netip.Addr]time.Duration{}}}
+	w.SetDevices(podDevice(7), 0)
 	batch := slices.Repeat([]record.Record{sent(7, time.Second)}, batchSize)
-	for left := maxWaiting + 2*maxUnnamed; left > 0; left -= len(batch) {
+	for left := maxDelayed + 2*maxUnnamed; left > 0; left -= len(batch) {
 		through(w, time.Second, batch...)
 	}
-	if w.settled.len != maxWaiting || len(w.unnamed) != maxUnnamed {
-		t.Errorf("%d and %d wait", w.settled.len, len(w.unnamed))
+	if w.delayed.len != maxDelayed || len(w.unnamed) != maxUnnamed {
+		t.Errorf("%d and %d wait", w.delayed.len, len(w.unnamed))
 	}
-	const most = maxWaiting*100 + 3*maxUnnamed*int64(unsafe.Sizeof(record.Record{}))
+	const most = maxDelayed*100 + 3*maxUnnamed*int64(unsafe.Sizeof(record.Record{}))
 	if taken := heap() - before; taken > most {
-		t.Errorf("the full room takes %d bytes, more than %d", taken, most)
+		t.Errorf("a full waiter takes %d bytes, more than %d", taken, most)
 	} else {
-		t.Logf("the full room takes %d bytes", taken)
+		t.Logf("a full waiter takes %d bytes", taken)
 	}
 	runtime.KeepAlive(w)
-}
-
-type limitedPod struct{ address netip.Addr }
-
-func (l limitedPod) Lookup(a netip.Addr, _ time.Duration) aggregate.Identity {
-	if a == l.address {
-		return aggregate.Identity{Pod: "web", Bandwidth: 10_000_000}
-	}
-	return aggregate.Identity{}
-}
-
-func TestBandwidths(t *testing.T) {
-	t.Parallel()
-	w := &waiting{learner: &learned{known: map[netip.Addr]bool{podAddress: true}, changes: map[netip.Addr]time.Duration{}}}
-	w.setDevices(podDevice(7), 0)
-	through(w, time.Second, sent(7, time.Second))
-	if got := w.bandwidths(limitedPod{podAddress}); len(got) != 1 || got[7] != 10_000_000 {
-		t.Errorf("%v", got)
-	}
-	if got := w.bandwidths(limitedPod{peerAddress}); len(got) != 0 {
-		t.Errorf("of a pod elsewhere: %v", got)
-	}
 }

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,9 +12,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
-	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
@@ -52,7 +48,7 @@ lines:
 }
 
 // TestFindings has a rule drop what one pod sends, then takes it away and lets the tunnel go down: each is found with its
-// cause and place, holds, and is told once as it begins and once as it ends.
+// cause and place, holds, and is logged once as it begins and once as it ends.
 func TestFindings(t *testing.T) {
 	t.Parallel()
 	var log logged
@@ -100,7 +96,7 @@ func TestFindings(t *testing.T) {
 	nft("delete table ip refuse")
 	c.eventually(90*time.Second, "the end of the rule's drops", nothing)
 	if begun, ended := log.count("a finding begins", "cause=policy-drop"), log.count("a finding has ended", "cause=policy-drop"); begun != 1 || ended != 1 {
-		t.Errorf("told %d times that it begins, %d times that it ends: %s", begun, ended, log.text.String())
+		t.Errorf("logged %d times that it begins, %d times that it ends: %s", begun, ended, log.text.String())
 	}
 
 	if err := node.Do(func() error {
@@ -113,62 +109,4 @@ func TestFindings(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.eventually(60*time.Second, "the tunnel that is down", held(diagnose.LinkDown, journey.Queue, c.lab.OverlayDevice()))
-}
-
-// TestUsual has an agent learn, keep and restore what is usual, by moments made up.
-func TestUsual(t *testing.T) {
-	t.Parallel()
-	var log logged
-	dir := t.TempDir()
-	newAgent := func(dir string) *Agent {
-		return &Agent{options: Options{StateDir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))}}
-	}
-	a := newAgent(dir)
-	a.restoreUsual()
-	key := aggregate.StageKey{Stage: journey.Forward, Device: "tunl0", Direction: journey.Out}
-	now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
-	var delay hist.Histogram
-	moment := func() diagnose.Snapshot {
-		return diagnose.Snapshot{Taken: now, Counts: &aggregate.Snapshot{Taken: now, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay.Clone()}}}}
-	}
-	a.history.add(moment())
-	a.verdicts.learnt = now
-	for range 12 * 10 { // ten minutes, judged each five seconds
-		now = now.Add(keepEvery)
-		delay.Observe(20e-6, 100)
-		m := moment()
-		a.history.add(m)
-		// Ago looks back from the true time: all of these moments are long past.
-		a.judgeSince(m, a.history.before(m.Taken.Add(-verdictWindow)), a.history.before(m.Taken.Add(-learnEvery)))
-	}
-	usual, ok := a.usual()[key]
-	if !ok || usual < 19e-6 || usual > 21e-6 {
-		t.Fatalf("usual is %v", a.usual())
-	}
-	a.keepUsual()
-	again := newAgent(dir)
-	again.restoreUsual()
-	if again.usual()[key] != usual {
-		t.Errorf("restored %v, want %v", again.usual(), usual)
-	}
-
-	// Of another format, and not to be written: told, and the agent goes on.
-	if err := os.WriteFile(a.usualPath(), []byte(`{"version":0,"places":[]}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	old := newAgent(dir)
-	old.restoreUsual()
-	if len(old.usual()) != 0 || log.count("set aside", "its format is 0", "usual.json.unreadable") != 1 {
-		t.Errorf("of an old format: %v", old.usual())
-	}
-	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	nowhere := newAgent(file)
-	nowhere.restoreUsual()
-	nowhere.keepUsual()
-	if log.count("is not kept for the next start; make the directory writable") != 1 {
-		t.Error("nothing is said of a directory that cannot be written")
-	}
 }

@@ -15,8 +15,8 @@ import (
 	"tracer/internal/record"
 )
 
-// TestLookups asks a real routing table about packets that were lost for want of a route.
-func TestLookups(t *testing.T) {
+// TestRouteLookups asks a real routing table about packets that were lost for want of a route.
+func TestRouteLookups(t *testing.T) {
 	t.Parallel()
 	runtime.LockOSThread() // for good: the thread ends in this namespace
 	space, err := netns.New()
@@ -42,18 +42,18 @@ func TestLookups(t *testing.T) {
 			t.Fatalf("%s: %v", to, err)
 		}
 	}
-	var f fib
-	if err := f.open(); err != nil {
+	var l routeLookups
+	if err := l.open(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(f.close)
+	t.Cleanup(l.close)
 	lost := func(to, reason, location string, at time.Duration) record.Record {
 		r := record.Record{Kind: record.Dropped, Reason: reason, Location: location, Time: at}
 		r.Last.Destination = netip.AddrPortFrom(netip.MustParseAddr(to), 80)
 		return r
 	}
 	const now = time.Hour
-	f.note([]record.Record{
+	l.add([]record.Record{
 		lost("10.2.0.9", "NOT_SPECIFIED", "ip_error", now-time.Minute), // long ago
 		lost("10.2.0.1", "NOT_SPECIFIED", "ip_error", now), lost("10.2.0.2", "", "ip_error", now), lost("10.2.0.3", "", "ip_error", now),
 		lost("10.2.0.4", "", "dst_discard.isra.0", now), lost("fd00::1", "", "ip6_pkt_discard", now),
@@ -68,10 +68,10 @@ func TestLookups(t *testing.T) {
 	want := []record.RouteLookup{
 		said("10.2.0.1", "blackhole"), said("10.2.0.2", "unreachable"), said("10.2.0.3", "prohibit"), said("10.2.0.4", "there is no route"), said("fd00::1", "blackhole"),
 	}
-	if got := f.lookups(now); !slices.Equal(got, want) {
+	if got := l.results(now); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if got := f.lookups(now + time.Minute); len(got) != 0 {
+	if got := l.results(now + time.Minute); len(got) != 0 {
 		t.Errorf("a minute later: %v", got)
 	}
 }

@@ -1,19 +1,19 @@
-package agent
+package latenames
 
 import "tracer/internal/record"
 
 // blockBytes is the size of a block: some hundred records.
 const blockBytes = 32 << 10
 
-// queue holds records in the order in which they came. They are packed, in blocks that come and go: as they are, many
-// records that wait for a name would be more than all that is known of the cluster.
+// queue holds records in the order in which they came. They are encoded, in blocks that come and go: as they are, many
+// records that wait for a name would take more memory than all names of the cluster.
 type queue struct {
 	first, last *block
-	spare       *block // emptied last: while as many go as come, the next one that is needed
-	rest        []byte // of the first block, behind what was unpacked
-	extras      int    // of the first block that were unpacked
+	spare       *block // emptied last: while as many records go as come, it is the next one that is needed
+	rest        []byte // of the first block, behind what was decoded
+	extras      int    // of the first block that were decoded
 	current     record.Record
-	unpacked    bool // current is the front
+	decoded     bool // current is the front
 	len         int
 }
 
@@ -24,12 +24,12 @@ type block struct {
 }
 
 func (q *queue) push(r *record.Record) {
-	if q.last == nil || cap(q.last.data)-len(q.last.data) < mostPacked {
+	if q.last == nil || cap(q.last.data)-len(q.last.data) < maxEncoded {
 		q.grow()
 	}
 	b := q.last
 	before := len(b.data)
-	b.data = pack(b.data, r)
+	b.data = encode(b.data, r)
 	if hasExtra(r) {
 		b.extras = append(b.extras, extra{r.Reason, r.Location, r.TCP})
 	}
@@ -54,19 +54,19 @@ func (q *queue) grow() {
 
 // front is the oldest record, valid until the next one is. There must be one.
 func (q *queue) front() *record.Record {
-	if q.unpacked {
+	if q.decoded {
 		return &q.current
 	}
 	if len(q.rest) == 0 {
 		q.advance()
 	}
 	var withExtra bool
-	if q.rest, withExtra = unpack(q.rest, &q.current); withExtra {
+	if q.rest, withExtra = decode(q.rest, &q.current); withExtra {
 		e := &q.first.extras[q.extras]
 		q.current.Reason, q.current.Location, q.current.TCP = e.reason, e.location, e.tcp
 		q.extras++
 	}
-	q.unpacked = true
+	q.decoded = true
 	return &q.current
 }
 
@@ -82,6 +82,6 @@ func (q *queue) advance() {
 // pop removes the front.
 func (q *queue) pop() {
 	q.front()
-	q.unpacked = false
+	q.decoded = false
 	q.len--
 }

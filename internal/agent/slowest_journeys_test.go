@@ -13,7 +13,7 @@ import (
 	"tracer/internal/record"
 )
 
-func TestSlowest(t *testing.T) {
+func TestSlowestJourneys(t *testing.T) {
 	t.Parallel()
 	web, api := netip.MustParseAddrPort("10.1.0.1:4000"), netip.MustParseAddrPort("10.2.0.1:80")
 	known := names{web.Addr(): {Workload: "web"}, api.Addr(): {Workload: "api"}}
@@ -29,18 +29,18 @@ func TestSlowest(t *testing.T) {
 		r.Hops[2] = record.Hop{Hook: record.Xmit, Ifindex: 2, Time: time.Hour + took}
 		return r
 	}
-	s := slowest{pair: aggregate.PairKey{SrcWorkload: "web", DstWorkload: "api", Direction: journey.Out}, names: known}
+	s := slowestJourneys{pair: aggregate.PairKey{SrcWorkload: "web", DstWorkload: "api", Direction: journey.Out}, names: known}
 	for ms := 1; ms <= 20; ms++ {
 		// Each in between, so that the order is not that of arrival.
-		if s.take(journeyOf(web, api, time.Duration((ms*8)%21)*time.Millisecond)) || s.take(journeyOf(api, web, time.Second)) {
+		if s.consider(journeyOf(web, api, time.Duration((ms*8)%21)*time.Millisecond)) || s.consider(journeyOf(api, web, time.Second)) {
 			t.Fatal("a record was wanted")
 		}
 	}
 	dropped := journeyOf(web, api, time.Minute)
 	dropped.Kind = record.Dropped
-	s.take(dropped)
+	s.consider(dropped)
 	got := s.drain(devices)
-	if len(got) != slowestKept {
+	if len(got) != maxSlowest {
 		t.Fatalf("%d kept", len(got))
 	}
 	for i, trace := range got {

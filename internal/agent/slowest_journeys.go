@@ -8,17 +8,18 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
+	"tracer/internal/loader"
 	"tracer/internal/netdev"
 	"tracer/internal/record"
 	"tracer/internal/trace"
 )
 
-// slowestKept is how many journeys of a window are kept.
-const slowestKept = 5
+// maxSlowest is how many journeys of a window are kept.
+const maxSlowest = 5
 
-// slowest keeps the slowest journeys of one pair. Its take is a subscriber's want that wants nothing: nearly every
-// record is turned away by one comparison, and none is copied but those that are kept.
-type slowest struct {
+// slowestJourneys keeps the slowest journeys of one pair. Its consider is a subscriber's want that wants nothing: one
+// comparison is enough for nearly every record, and none is copied but those that are kept.
+type slowestJourneys struct {
 	pair  aggregate.PairKey
 	names aggregate.Namer
 
@@ -31,22 +32,22 @@ type slowRecord struct {
 	took time.Duration
 }
 
-func (s *slowest) take(rec *record.Record) bool {
+func (s *slowestJourneys) consider(rec *record.Record) bool {
 	if rec.Kind == record.Dropped || rec.Len == 0 {
 		return false
 	}
 	took := max(rec.Time, rec.Hops[rec.Len-1].Time) - rec.Hops[0].Time
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.kept) == slowestKept && took <= s.kept[slowestKept-1].took {
+	if len(s.kept) == maxSlowest && took <= s.kept[maxSlowest-1].took {
 		return false
 	}
 	src, dst := s.names.Lookup(rec.First.Source.Addr(), rec.Start()), s.names.Lookup(rec.Last.Destination.Addr(), rec.Start())
 	if !aggregate.SamePair(s.pair, src, dst) {
 		return false
 	}
-	if len(s.kept) == slowestKept {
-		s.kept = s.kept[:slowestKept-1]
+	if len(s.kept) == maxSlowest {
+		s.kept = s.kept[:maxSlowest-1]
 	}
 	at, _ := slices.BinarySearchFunc(s.kept, took, func(k slowRecord, took time.Duration) int { return cmp.Compare(took, k.took) })
 	s.kept = slices.Insert(s.kept, at, slowRecord{*rec, took})
@@ -54,13 +55,13 @@ func (s *slowest) take(rec *record.Record) bool {
 }
 
 // drain describes what was kept since it was last called.
-func (s *slowest) drain(devices []netdev.Device) []trace.Trace {
+func (s *slowestJourneys) drain(devices []netdev.Device) []trace.Trace {
 	s.mu.Lock()
 	kept := s.kept
-	s.kept = make([]slowRecord, 0, slowestKept)
+	s.kept = make([]slowRecord, 0, maxSlowest)
 	s.mu.Unlock()
 	known := journey.NewDevices(devices)
-	zero := time.Now().Add(-Monotonic())
+	zero := time.Now().Add(-loader.Monotonic())
 	var out []trace.Trace
 	for i := range kept {
 		t, err := trace.New(&kept[i].Record, known, s.names, zero)

@@ -11,27 +11,27 @@ import (
 // subscriberBuffer is how many records wait for a subscriber.
 const subscriberBuffer = 1024
 
-// subscriber gets a copy of the records that it wants.
-type subscriber struct {
-	records chan record.Record
-	want    func(*record.Record) bool
-	lost    atomic.Uint64
-}
-
 // subscribers are those there are now.
 type subscribers struct {
 	mu     sync.Mutex
 	active map[*subscriber]bool
 }
 
-// Subscribe sends the records of journeys that want accepts, until ctx or the agent ends; then the channel is closed. want runs
-// where records are read: it must be quick. A receiver that is too slow loses records, which lost counts; it never
-// holds up the agent.
-func (a *Agent) Subscribe(ctx context.Context, want func(*record.Record) bool) (records <-chan record.Record, lost func() uint64) {
+// subscriber gets a copy of the records that it wants.
+type subscriber struct {
+	records chan record.Record
+	want    func(*record.Record) bool
+	missed  atomic.Uint64
+}
+
+// Subscribe sends the records of journeys that want accepts, until ctx or the agent ends; then the channel is closed.
+// want runs where records are read: it must be quick. A receiver that is too slow misses records, which missed counts; it
+// never holds up the agent.
+func (a *Agent) Subscribe(ctx context.Context, want func(*record.Record) bool) (records <-chan record.Record, missed func() uint64) {
 	s := &subscriber{records: make(chan record.Record, subscriberBuffer), want: want}
 	a.subscribers.add(s)
 	context.AfterFunc(ctx, func() { a.subscribers.remove(s) })
-	return s.records, s.lost.Load
+	return s.records, s.missed.Load
 }
 
 func (s *subscribers) add(n *subscriber) {
@@ -72,7 +72,7 @@ func (s *subscribers) publish(batch []record.Record) {
 			select {
 			case n.records <- batch[i]:
 			default:
-				n.lost.Add(1)
+				n.missed.Add(1)
 			}
 		}
 	}

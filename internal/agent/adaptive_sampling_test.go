@@ -15,6 +15,7 @@ import (
 	"tracer/internal/governor"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
+	"tracer/internal/loader"
 	"tracer/internal/record"
 )
 
@@ -39,13 +40,13 @@ func TestFloodOfFlows(t *testing.T) {
 			variance += float64(r.Weight) * float64(r.Weight-1)
 		}
 	}()
-	before, begin := c.now(0), Monotonic()
+	before, begin := c.now(0), loader.Monotonic()
 	if err := cache.Do(func() error { return flood(api.Address, packets) }); err != nil {
 		t.Fatal(err)
 	}
-	took := Monotonic() - begin
+	took := loader.Monotonic() - begin
 	c.eventually(10*time.Second, "the last of the flood is counted", func() (bool, string) {
-		s := c.agents[0].Steering()
+		s := c.agents[0].Sampling()
 		return s.N == 1, fmt.Sprintf("%+v", s)
 	})
 	window := c.now(0).Counts.Since(before.Counts)

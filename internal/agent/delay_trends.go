@@ -8,11 +8,11 @@ import (
 	"tracer/internal/overview"
 )
 
-// trendPoints is how many moments a trend goes back, at keepEvery each: five minutes.
+// trendPoints is how many points a trend has, at snapshotEvery each: five minutes.
 const trendPoints = 60
 
-// trends keep the p50 of each pair's stages over the last minutes, far beyond the moments that are kept whole.
-type trends struct {
+// delayTrends keep the p50 of each pair's stages over the last minutes, far longer than the history keeps snapshots.
+type delayTrends struct {
 	mu     sync.Mutex
 	now    int // the point written last
 	series map[trendKey]*trend
@@ -29,8 +29,8 @@ type trend struct {
 	last int
 }
 
-// add writes the point of a window that has just ended, and forgets what has been silent for the whole length.
-func (t *trends) add(w *aggregate.Snapshot) {
+// add writes the point of a window that has just ended, and deletes trends without any point.
+func (t *delayTrends) add(w *aggregate.Snapshot) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.series == nil {
@@ -70,7 +70,7 @@ func (s *trend) fill(now int) {
 }
 
 // of are the trends of a pair, from the first point at which any of them has something.
-func (t *trends) of(pair aggregate.PairKey) []overview.Trend {
+func (t *delayTrends) of(pair aggregate.PairKey) []overview.Trend {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []overview.Trend
@@ -90,7 +90,7 @@ func (t *trends) of(pair aggregate.PairKey) []overview.Trend {
 				first = min(first, i)
 			}
 		}
-		out = append(out, overview.Trend{Place: key.place, EverySeconds: keepEvery.Seconds(), P50: points})
+		out = append(out, overview.Trend{Place: key.place, EverySeconds: snapshotEvery.Seconds(), P50: points})
 	}
 	for i := range out {
 		out[i].P50 = out[i].P50[min(first, trendPoints):]

@@ -17,11 +17,11 @@ func passed(pair aggregate.PairKey, seconds float64) *aggregate.Snapshot {
 	return &aggregate.Snapshot{Pairs: []aggregate.Pair{{PairKey: pair, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay}}}}}
 }
 
-func TestTrends(t *testing.T) {
+func TestDelayTrends(t *testing.T) {
 	t.Parallel()
 	web := aggregate.PairKey{SrcWorkload: "web", DstWorkload: "api", Direction: journey.Out}
 	other := aggregate.PairKey{SrcWorkload: "other", DstWorkload: "api", Direction: journey.Out}
-	var all trends
+	var all delayTrends
 	if got := all.of(web); len(got) != 0 {
 		t.Errorf("of nothing: %+v", got)
 	}
@@ -53,9 +53,9 @@ func TestTrends(t *testing.T) {
 	}
 }
 
-func TestKeepEvery(t *testing.T) {
+func TestLengthOfTrends(t *testing.T) {
 	t.Parallel()
-	if back := trendPoints * keepEvery; back < 5*time.Minute {
+	if back := trendPoints * snapshotEvery; back < 5*time.Minute {
 		t.Errorf("trends go back %v", back)
 	}
 }
