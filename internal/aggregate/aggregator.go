@@ -114,7 +114,7 @@ func (a *Aggregator) SetDevices(list []netdev.Device) {
 	now := a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.devices = a.devices.Next(list, now)
+	a.devices = a.devices.Updated(list, now)
 }
 
 // Add counts a record that is not Open. Once its flow and its delays have been seen, it does not allocate.
@@ -143,13 +143,13 @@ func (a *Aggregator) add(rec *record.Record) {
 		a.mismatches++
 		return
 	}
-	path, err := journey.Stages(rec, a.devices)
+	path, err := journey.PathOf(rec, a.devices)
 	if err != nil {
 		a.mismatches++
 		return
 	}
 	share := 1 + a.debts[rec.Kind].pay()
-	if rec.Kind == record.Dropped && !path.Class.Loss() {
+	if rec.Kind == record.Dropped && !path.Loss() {
 		// Of what is no loss only the count by reason is of interest.
 		a.drop(dropKey(rec, &path)).add(rec, share)
 		if refused(rec, &path) {
@@ -167,7 +167,7 @@ func (a *Aggregator) add(rec *record.Record) {
 	}
 	weight := uint64(max(1, rec.Weight)) * share
 	steps := path.Steps()
-	for i := path.Counted; i < len(steps); i++ {
+	for i := path.StepsBeforeSplit; i < len(steps); i++ {
 		step := &steps[i]
 		if step.Stage == journey.Unknown || step.NoQueue {
 			continue

@@ -14,7 +14,7 @@ func dropKey(rec *record.Record, path *journey.Path) DropKey {
 		StageKey: StageKey{Stage: path.At.Stage, Direction: path.Direction},
 		Reason:   rec.Reason,
 		Location: rec.Location,
-		Loss:     path.Class.Loss(),
+		Loss:     path.Loss(),
 	}
 	if path.At.Device != nil {
 		key.Device = path.At.Device.Label

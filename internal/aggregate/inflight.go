@@ -32,7 +32,7 @@ func (a *Aggregator) SetInFlight(open []record.Record) {
 		if rec.Kind != record.InFlight {
 			continue
 		}
-		path, err := journey.Stages(rec, devices)
+		path, err := journey.PathOf(rec, devices)
 		if err != nil || path.At.Stage == journey.Deliver { // delivered: sent before, as a finished one
 			continue
 		}

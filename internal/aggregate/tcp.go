@@ -263,7 +263,7 @@ func (a *Aggregator) connection(rec *record.Record) {
 func (a *Aggregator) AcceptQueueFull(rec *record.Record, at time.Duration, b record.Backlog) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	path, err := journey.Stages(rec, a.devices)
+	path, err := journey.PathOf(rec, a.devices)
 	if err != nil {
 		return // its device has gone
 	}

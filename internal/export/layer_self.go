@@ -4,6 +4,8 @@ import (
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"tracer/internal/journey"
 )
 
 // The verdict, and the metrics about tracer itself.
@@ -63,7 +65,7 @@ func selfMetrics(to []prometheus.Metric, s Status, overflow uint64) []prometheus
 		if h.Up {
 			v = 1
 		}
-		up.min(v, h.Hook, deviceLabel(h.Device, h.Role))
+		up.min(v, h.Hook, journey.Label(h.Device, h.Role))
 	}
 	for _, p := range s.Programs {
 		run.add(p.Seconds, p.Program)

@@ -36,7 +36,7 @@ func (b *builder) device(d *netdev.Device) Device {
 
 // queue fills in how long packets wait.
 func (b *builder) queue(d *netdev.Device, o *Device) {
-	at := Place{journey.Queue, label(d)}
+	at := Place{journey.Queue, journey.Label(d.Name, d.Role)}
 	o.Usual = b.usualOf(at)
 	o.Baseline = b.baselineOf(at, journey.Out, journey.In, journey.Local)
 	var delay hist.Histogram

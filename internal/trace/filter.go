@@ -124,11 +124,11 @@ func (m *Matcher) Match(rec *record.Record, devices *journey.Devices) (bool, err
 	if f.Device == "" && f.Stage == (StageFilter{}) && f.SlowerThan == 0 && !f.DropsOnly {
 		return true, nil
 	}
-	path, err := journey.Stages(rec, devices)
+	path, err := journey.PathOf(rec, devices)
 	if err != nil {
 		return false, err
 	}
-	return (!f.DropsOnly || path.Class.Loss()) && path.Total >= f.SlowerThan &&
+	return (!f.DropsOnly || path.Loss()) && path.Total >= f.SlowerThan &&
 		(f.Device == "" || passes(rec, devices, f.Device)) && f.Stage.match(&path), nil
 }
 

@@ -81,7 +81,7 @@ type Drop struct {
 // New describes a record. zero is the time of day at which CLOCK_MONOTONIC was zero. A record that makes no path
 // is an error of package journey.
 func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, zero time.Time) (Trace, error) {
-	path, err := journey.Stages(rec, devices)
+	path, err := journey.PathOf(rec, devices)
 	if err != nil {
 		return Trace{}, err
 	}
@@ -127,7 +127,7 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 		t.At = &at
 		if rec.Kind == record.Dropped {
 			t.Drop = &Drop{
-				Stage: at.Stage, Device: at.Device, Location: rec.Location, Loss: path.Class.Loss(),
+				Stage: at.Stage, Device: at.Device, Location: rec.Location, Loss: path.Loss(),
 				Reason: cmp.Or(rec.Reason, journey.NotSpecified),
 			}
 		}

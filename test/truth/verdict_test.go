@@ -114,7 +114,7 @@ func redirected(r *rig) {
 			if one.First.Destination.Port() != dropPort || one.Kind != record.Finished {
 				continue
 			}
-			path, err := journey.Stages(&one, devices)
+			path, err := journey.PathOf(&one, devices)
 			if err != nil {
 				r.Fatalf("%+v: %v", one, err)
 			}
