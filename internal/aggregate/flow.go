@@ -14,7 +14,7 @@ import (
 type flowKey struct {
 	address   [4][16]byte
 	port      [4]uint16
-	protocol  uint8
+	protocol  record.Protocol
 	direction uint8
 }
 

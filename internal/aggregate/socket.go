@@ -45,7 +45,7 @@ func (a *Aggregator) find(key socketKey, now time.Duration) *flow {
 	clear(a.sockets.flows)
 	a.sockets.made = now
 	for f := a.recent.oldest; f != nil; f = f.newer {
-		if f.key.protocol != protocolTCP || f.pair == nil || f.pair.gone {
+		if f.key.protocol != record.ProtocolTCP || f.pair == nil || f.pair.gone {
 			continue
 		}
 		if f.key.direction != keyIn {
@@ -57,8 +57,6 @@ func (a *Aggregator) find(key socketKey, now time.Duration) *flow {
 	}
 	return a.sockets.flows[key]
 }
-
-const protocolTCP = 6
 
 func (f *flow) socketKey(received bool) socketKey {
 	k, from := socketKey{received: received}, 0

@@ -43,8 +43,8 @@ type TCP struct {
 	RefusedSeconds uint64 `json:"refused_in_seconds"`
 	// AcceptQueueFullSeconds are the seconds in which a socket that listens had no room for one more connection; Overfull is how it
 	// stood in the last of them.
-	AcceptQueueFullSeconds uint64         `json:"overfull_in_seconds"`
-	AcceptQueue            record.Backlog `json:"overfull"`
+	AcceptQueueFullSeconds uint64             `json:"overfull_in_seconds"`
+	AcceptQueue            record.AcceptQueue `json:"overfull"`
 
 	refusedAt, overfullAt time.Duration // the last such second
 	stuckFrom, stuckAt    time.Duration // the first and the last segment that was stuck, of those that are not long ago
@@ -137,7 +137,7 @@ func (t *TCP) refuse(at time.Duration, n uint64) {
 }
 
 // overfull counts a look at a socket that has no room for one more connection.
-func (t *TCP) overfull(at time.Duration, b record.Backlog) {
+func (t *TCP) overfull(at time.Duration, b record.AcceptQueue) {
 	t.AcceptQueue = b
 	countSecond(&t.AcceptQueueFullSeconds, &t.overfullAt, at)
 }
@@ -260,7 +260,7 @@ func (a *Aggregator) connection(rec *record.Record) {
 }
 
 // AcceptQueueFull counts that the socket that a packet was for had no room for one more connection, at that time.
-func (a *Aggregator) AcceptQueueFull(rec *record.Record, at time.Duration, b record.Backlog) {
+func (a *Aggregator) AcceptQueueFull(rec *record.Record, at time.Duration, b record.AcceptQueue) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	path, err := journey.PathOf(rec, a.devices)

@@ -181,10 +181,10 @@ func TestOverfull(t *testing.T) {
 	a.Add(&syn)
 	before := a.Snapshot()
 	for _, at := range []time.Duration{time.Hour, time.Hour + time.Millisecond, time.Hour + time.Second} {
-		a.AcceptQueueFull(&syn, at, record.Backlog{Length: 2, Limit: 1})
+		a.AcceptQueueFull(&syn, at, record.AcceptQueue{Length: 2, Limit: 1})
 	}
 	got := pairOf(t, a.Snapshot().Since(before), "api", "web", journey.In).TCP
-	if got.AcceptQueueFullSeconds != 2 || got.AcceptQueue != (record.Backlog{Length: 2, Limit: 1}) {
+	if got.AcceptQueueFullSeconds != 2 || got.AcceptQueue != (record.AcceptQueue{Length: 2, Limit: 1}) {
 		t.Errorf("%+v", got)
 	}
 }

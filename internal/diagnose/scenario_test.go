@@ -109,7 +109,7 @@ func (c *connections) counted() *aggregate.TCP {
 		SendPending: c.Backlogged, WindowClosed: c.Closed, RWNDLimited: c.Limited, UnreadSeconds: c.Waiting, BufferFull: c.Full,
 		Refused: c.Refused, RefusedSeconds: c.RefusedIn,
 		Retransmitted: c.Resent, Recovered: c.Repaired, RetransmittedAgain: c.Stuck, RetransmittedAgainBytes: c.StuckBytes, AckedMeanwhile: c.Passed, AckedMeanwhileBytes: c.PassedBytes,
-		AcceptQueueFullSeconds: c.OverfullIn, AcceptQueue: record.Backlog{Length: c.Waits, Limit: c.Most, Full: c.OverfullIn > 0},
+		AcceptQueueFullSeconds: c.OverfullIn, AcceptQueue: record.AcceptQueue{Length: c.Waits, Limit: c.Most, Full: c.OverfullIn > 0},
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
 	t.HandshakeRTT.Observe(c.RTT, uint64(c.Opened))

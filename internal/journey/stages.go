@@ -19,7 +19,7 @@ const leadingHops = record.MaxHops - 2
 
 // PathOf turns a record into the path of its packet. It does not allocate.
 func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
-	hops := rec.Path()
+	hops := rec.Passed()
 	if rec.Kind == record.Dropped {
 		if !rec.Attributed {
 			return unattributed(rec, devices), nil

@@ -112,7 +112,7 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 	t.Src.Workload = cmp.Or(t.Src.Workload, unknownWorkload)
 	t.Dst.Workload = cmp.Or(t.Dst.Workload, unknownWorkload)
 
-	for _, hop := range rec.Path() {
+	for _, hop := range rec.Passed() {
 		h := Hook{Hook: hop.Hook.String(), Ifindex: hop.Ifindex, At: int64(hop.Time - start)}
 		if device := devices.Find(hop.Ifindex); device != nil {
 			h.Device, h.Role = device.Name, device.Role
@@ -158,18 +158,16 @@ func newFlow(f *record.Flow) Flow {
 	return Flow{
 		Source:      endpoint(f.Source, f.Protocol),
 		Destination: endpoint(f.Destination, f.Protocol),
-		Protocol:    protocolName(f.Protocol),
+		Protocol:    cmp.Or(f.Protocol.String(), "0"),
 	}
 }
 
-// protocolName is the name, or the number.
-func protocolName(p uint8) string { return cmp.Or(Protocol(p).String(), "0") }
-
-func endpoint(a netip.AddrPort, protocol uint8) string {
+// endpoint is an address, with its port if the protocol has any.
+func endpoint(a netip.AddrPort, protocol record.Protocol) string {
 	switch {
 	case !a.Addr().IsValid():
 		return ""
-	case Protocol(protocol).Ports():
+	case protocol.Ports():
 		return a.String()
 	}
 	return a.Addr().String()

@@ -15,7 +15,7 @@ import (
 )
 
 func flowOf(src, dst string) record.Flow {
-	return record.Flow{Source: netip.MustParseAddrPort(src), Destination: netip.MustParseAddrPort(dst), Protocol: tcp}
+	return record.Flow{Source: netip.MustParseAddrPort(src), Destination: netip.MustParseAddrPort(dst), Protocol: record.ProtocolTCP}
 }
 
 func hop(hook record.Hook, ifindex, micros int) record.Hop {
@@ -119,7 +119,7 @@ func TestTraceNames(t *testing.T) {
 	unknown := request(record.Finished)
 	unknown.First = flowOf("192.0.2.1:1", "[2001:db8::1]:2")
 	unknown.Last = unknown.First
-	unknown.First.Protocol, unknown.Last.Protocol = 89, icmpv6
+	unknown.First.Protocol, unknown.Last.Protocol = 89, record.ProtocolICMPv6
 	got := traceOf(t, unknown)
 	if want := (aggregate.Identity{Workload: "_unknown"}); got.Src != want || got.Dst != want || got.Service != "" {
 		t.Errorf("nobody is %+v to %+v by %q", got.Src, got.Dst, got.Service)

@@ -118,7 +118,7 @@ func redirected(r *rig) {
 			if err != nil {
 				r.Fatalf("%+v: %v", one, err)
 			}
-			hops := one.Path()
+			hops := one.Passed()
 			if last := hops[len(hops)-1]; last.Hook != record.Xmit || last.Ifindex != back {
 				r.Fatalf("the last hook is %v, want xmit at %s", last, w.from.Device)
 			}
