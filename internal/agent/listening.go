@@ -102,7 +102,7 @@ func (a *Agent) lookAtListeners() error {
 	backlogs, err := a.loader.Backlogs(where)
 	for at, b := range backlogs {
 		if packet := places[at]; b.Full {
-			a.counts.AcceptQueueFull(&packet, Monotonic(), b)
+			a.counts.AddAcceptQueueFull(&packet, Monotonic(), b)
 		}
 	}
 	return err
