@@ -63,7 +63,7 @@ func selfMetrics(to []prometheus.Metric, s Status, overflow uint64) []prometheus
 		if h.Up {
 			v = 1
 		}
-		up.min(v, h.Hook, deviceLabel(h.Device, h.Role))
+		up.min(v, h.Hook, h.Role.Label(h.Device))
 	}
 	for _, p := range s.Programs {
 		run.add(p.Seconds, p.Program)

@@ -8,7 +8,7 @@ import (
 )
 
 // PodLabel is the label that the devices of all pods share.
-const PodLabel = "pod"
+const PodLabel = netdev.PodLabel
 
 // Device is a network device with what a path needs to know of it, worked out once.
 type Device struct {
@@ -35,13 +35,9 @@ type Devices struct {
 func NewDevices(list []netdev.Device) *Devices {
 	d := &Devices{byIndex: make(map[int]*Device, len(list))}
 	for _, device := range list {
-		label := device.Name
-		if device.Role == netdev.RolePod {
-			label = PodLabel
-		}
 		d.byIndex[device.Index] = &Device{
 			Device: device,
-			Label:  label,
+			Label:  device.Role.Label(device.Name),
 			Queues: device.Root.Queues(),
 			Splits: device.Root.Splits(),
 		}

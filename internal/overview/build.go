@@ -98,12 +98,7 @@ func Build(in Input, q Query) *Overview {
 	return o
 }
 
-func label(d *netdev.Device) string {
-	if d.Role == netdev.RolePod {
-		return journey.PodLabel
-	}
-	return d.Name
-}
+func label(d *netdev.Device) string { return d.Role.Label(d.Name) }
 
 // usualOf is the usual p50 of a place, nil where none is known.
 func (b *builder) usualOf(p Place) *float64 {

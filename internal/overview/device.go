@@ -69,7 +69,7 @@ func (b *builder) mark(d *netdev.Device, o *Device) {
 	if o.DropsPerSecond > 0 {
 		add("drops %s packets/s", number(o.DropsPerSecond))
 	}
-	if !d.Up && (d.Role == netdev.RoleOverlay || d.Role == netdev.RoleUplink) {
+	if !d.Up && d.Role.LeadsOut() {
 		add("is down")
 	}
 }
