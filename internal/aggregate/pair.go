@@ -7,11 +7,8 @@ import (
 	"tracer/internal/journey"
 )
 
-// Workloads of peers without one of their own.
-const (
-	unknown = "_unknown" // nobody knows the address
-	other   = "_other"   // no room to keep it apart
-)
+// other is the workload of pairs, and the reason of drops, for which there is no room.
+const other = "_other"
 
 // pair is a Pair that grows.
 type pair struct {
@@ -117,7 +114,7 @@ func SamePair(key PairKey, src, dst Identity) bool {
 
 func workload(id Identity) string {
 	if id.Workload == "" {
-		return unknown
+		return UnknownWorkload
 	}
 	return id.Workload
 }

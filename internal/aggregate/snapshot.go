@@ -13,7 +13,7 @@ import (
 type Identity struct {
 	Namespace string `json:"namespace,omitempty"`
 	Pod       string `json:"pod,omitempty"`
-	Workload  string `json:"workload,omitempty"` // the owner as people name it; "_node", "_external", "_unknown" for no pod
+	Workload  string `json:"workload,omitempty"` // the owner as people name it; NodeWorkload and its like for no pod
 	Service   string `json:"service,omitempty"`  // of a Service's virtual address
 	Node      string `json:"node,omitempty"`
 	// Bandwidth is how many bits a second the pod is to receive at most, by its annotation; 0 if it has none.
