@@ -32,8 +32,8 @@ type Learner interface {
 	Resolved(address netip.Addr, at time.Duration) bool
 	// LocalPods are the addresses of this node's pods.
 	LocalPods() []netip.Addr
-	// Changed tells that at that time the address went from one pod's device to another, or that its device is gone.
-	Changed(address netip.Addr, at time.Duration)
+	// DeviceChanged tells that at that time the address went from one pod's device to another, or that its device is gone.
+	DeviceChanged(address netip.Addr, at time.Duration)
 }
 
 // waiting holds records back for a while: what tells whose an address was at a packet's time may come after the packet,
@@ -174,7 +174,7 @@ func (w *waiting) tell(r *record.Record) {
 		}
 		w.behind[address] = ifindex
 		if appeared != 0 {
-			w.learner.Changed(address, appeared)
+			w.learner.DeviceChanged(address, appeared)
 		}
 	})
 }
@@ -189,7 +189,7 @@ func (w *waiting) follow() {
 	for address, ifindex := range w.behind {
 		if _, there := now.appeared[ifindex]; !there {
 			delete(w.behind, address)
-			w.learner.Changed(address, now.since)
+			w.learner.DeviceChanged(address, now.since)
 		}
 	}
 }

@@ -6,19 +6,11 @@ import (
 	"time"
 )
 
-// The workloads of peers that are no pods.
-const (
-	NodeWorkload     = "_node"     // a node's own addresses
-	ExternalWorkload = "_external" // outside of the cluster
-	UnknownWorkload  = "_unknown"  // nobody knows the address
-	OtherWorkload    = "_other"    // all pairs together for which there is no room
-)
-
 // Identity says who is behind an address. The zero Identity is nobody known.
 type Identity struct {
 	Namespace string `json:"namespace,omitempty"`
 	Pod       string `json:"pod,omitempty"`
-	Workload  string `json:"workload,omitempty"` // the pod's owner as people name it, or one of those above
+	Workload  string `json:"workload,omitempty"` // the pod's owner as people name it; NodeWorkload or its like for no pod
 	Service   string `json:"service,omitempty"`  // of a Service's virtual address
 	Node      string `json:"node,omitempty"`
 	// Bandwidth is how many bits a second the pod may receive, by its annotation; 0 if it has none.
@@ -39,14 +31,6 @@ type VersionedNamer interface {
 	// Version changes whenever answers may, and is never 0. As long as it stays, an address has the same name at all
 	// times from since on.
 	Version() (version uint64, since time.Duration)
-}
-
-// workload is who is behind an address, in a pair.
-func workload(id Identity) string {
-	if id.Workload == "" {
-		return UnknownWorkload
-	}
-	return id.Workload
 }
 
 // serviceOf names the Service of a virtual address as namespace/name, "" if it is none.

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/golden"
 	"tracer/internal/netdev"
 )
 
@@ -55,7 +56,7 @@ func scrape(t testing.TB, c *Collector, accept string) []byte {
 func TestTextExposition(t *testing.T) {
 	t.Parallel()
 	text := scrape(t, newTestCollector(newSource()), "text/plain")
-	golden(t, "metrics.txt", bytes.ReplaceAll(text, []byte(runtime.Version()), []byte("go")))
+	golden.Check(t, "testdata/metrics.txt", bytes.ReplaceAll(text, []byte(runtime.Version()), []byte("go")))
 }
 
 func TestClassicPairsExposition(t *testing.T) {
@@ -67,7 +68,7 @@ func TestClassicPairsExposition(t *testing.T) {
 			pairs.WriteString(line)
 		}
 	}
-	golden(t, "classic_pairs.txt", pairs.Bytes())
+	golden.Check(t, "testdata/classic_pairs.txt", pairs.Bytes())
 }
 
 func TestProtobufExposition(t *testing.T) {
@@ -93,7 +94,7 @@ func TestProtobufExposition(t *testing.T) {
 		}
 		got.WriteByte('\n')
 	}
-	golden(t, "metrics.json", got.Bytes())
+	golden.Check(t, "testdata/metrics.json", got.Bytes())
 }
 
 func TestLint(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
-	"tracer/internal/journey"
 	"tracer/internal/netdev"
 )
 
@@ -80,7 +79,7 @@ func qdiscMetrics(to []prometheus.Metric, devices []netdev.Device, ledger *qdisc
 	info, backlog := qdiscInfo.empty(), qdiscBacklog.empty()
 	dropped, overlimits := qdiscDrops.empty(), qdiscOverlimits.empty()
 	for i := range devices {
-		label := journey.Label(devices[i].Name, devices[i].Role)
+		label := devices[i].Role.Label(devices[i].Name)
 		for q := range leaves(&devices[i].Root) {
 			info.max(1, label, q.Kind)
 			if q.Queues() {

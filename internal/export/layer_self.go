@@ -4,8 +4,6 @@ import (
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"tracer/internal/journey"
 )
 
 // The verdict, and the metrics about tracer itself.
@@ -65,7 +63,7 @@ func selfMetrics(to []prometheus.Metric, s Status, overflow uint64) []prometheus
 		if h.Up {
 			v = 1
 		}
-		up.min(v, h.Hook, journey.Label(h.Device, h.Role))
+		up.min(v, h.Hook, h.Role.Label(h.Device))
 	}
 	for _, p := range s.Programs {
 		run.add(p.Seconds, p.Program)

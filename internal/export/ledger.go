@@ -37,7 +37,7 @@ func (l *qdiscLedger) update(devices []netdev.Device) {
 	names := map[string]bool{journey.PodLabel: true} // the totals of departed pods stay
 	for i := range devices {
 		d := &devices[i]
-		label := journey.Label(d.Name, d.Role)
+		label := d.Role.Label(d.Name)
 		names[label] = true
 		for q := range leaves(&d.Root) {
 			if q.Queues() {

@@ -8,21 +8,12 @@ import (
 )
 
 // PodLabel is the label that the devices of all pods share.
-const PodLabel = "pod"
-
-// Label is what a device is called in metrics, counts and findings: by its name, but all pods' devices by PodLabel, as they
-// come and go and a node has hundreds.
-func Label(name string, role netdev.Role) string {
-	if role == netdev.RolePod {
-		return PodLabel
-	}
-	return name
-}
+const PodLabel = netdev.PodLabel
 
 // Device is a network device with what paths need to know of it, worked out once.
 type Device struct {
 	netdev.Device
-	Label string // by func Label
+	Label string // as netdev.Role.Label has it
 	// Queues tells whether packets can wait in the device's root qdisc.
 	Queues bool
 	// Splits tells whether the qdisc tree may segment a GSO packet when it is enqueued.
@@ -45,7 +36,7 @@ func NewDevices(list []netdev.Device) *Devices {
 	for _, device := range list {
 		d.byIndex[device.Index] = &Device{
 			Device: device,
-			Label:  Label(device.Name, device.Role),
+			Label:  device.Role.Label(device.Name),
 			Queues: device.Root.Queues(),
 			Splits: device.Root.Splits(),
 		}

@@ -121,9 +121,7 @@ func stageBetween(from record.Hook, a *Device, to record.Hook, b *Device) (Stage
 			if a == b {
 				return "", nil
 			}
-			// A bridge's and an ifb's transmit function decides where the packet goes; those of all other
-			// stacked devices (tunnel, bond, VLAN) wrap or pass it.
-			if a.Role == netdev.RoleBridge || a.Role == netdev.RoleIFB {
+			if a.Role.Forwards() {
 				return Forward, b
 			}
 			return Encap, a
@@ -198,7 +196,7 @@ func stageAfterXmit(at *Device) Step {
 		return Step{Stage: Deliver, Device: at}
 	case at.Role == netdev.RoleOverlay, at.Role == netdev.RoleUplink && !at.Lowest:
 		return Step{Stage: Encap, Device: at}
-	case at.Role == netdev.RoleBridge, at.Role == netdev.RoleIFB:
+	case at.Role.Forwards():
 		return Step{Stage: Forward, Device: at}
 	}
 	return Step{Stage: Unknown, Device: at}
@@ -213,13 +211,11 @@ func directionOf(kind record.Kind, first *Device, firstHook record.Hook, last *D
 		}
 		return Out // left a pod; where to was not decided yet
 	}
-	switch last.Role {
-	case netdev.RoleUplink, netdev.RoleOverlay:
+	switch {
+	case last.Role.LeadsOut():
 		return Out
-	default:
-		if fromPod {
-			return Local
-		}
-		return In
+	case fromPod:
+		return Local
 	}
+	return In
 }

@@ -47,7 +47,7 @@ func Build(in Input, q Query) *Overview {
 	}
 	for i := range in.Devices {
 		d := &in.Devices[i]
-		b.roles[journey.Label(d.Name, d.Role)] = d.Role
+		b.roles[d.Role.Label(d.Name)] = d.Role
 	}
 	for _, h := range in.Window.InFlight {
 		passed := uint64(0)

@@ -176,7 +176,7 @@ func (b *builder) flows() []Row {
 }
 
 func flowEnd(id *aggregate.Identity, address string) End {
-	return End{Namespace: id.Namespace, Workload: cmp.Or(id.Workload, "_unknown"), Pod: id.Pod, Address: address}
+	return End{Namespace: id.Namespace, Workload: cmp.Or(id.Workload, aggregate.UnknownWorkload), Pod: id.Pod, Address: address}
 }
 
 // devices are all of them: overlays and uplinks first, pods' last.

@@ -109,8 +109,8 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 	if virtual.Service != "" {
 		t.Service = qualified(virtual.Namespace, virtual.Service)
 	}
-	t.Src.Workload = cmp.Or(t.Src.Workload, unknownWorkload)
-	t.Dst.Workload = cmp.Or(t.Dst.Workload, unknownWorkload)
+	t.Src.Workload = cmp.Or(t.Src.Workload, aggregate.UnknownWorkload)
+	t.Dst.Workload = cmp.Or(t.Dst.Workload, aggregate.UnknownWorkload)
 
 	for _, hop := range rec.Passed() {
 		h := Hook{Hook: hop.Hook.String(), Ifindex: hop.Ifindex, At: int64(hop.Time - start)}
@@ -134,9 +134,6 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 	}
 	return t, nil
 }
-
-// unknownWorkload is the workload of addresses that nobody knows.
-const unknownWorkload = "_unknown"
 
 // qualified is a name within its namespace, if it has one.
 func qualified(namespace, name string) string {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/golden"
 	"tracer/internal/journey"
 	"tracer/internal/record"
 )
@@ -62,7 +63,7 @@ func TestFinishedTrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "trace.json", append(got, '\n'))
+	golden.Check(t, "testdata/trace.json", append(got, '\n'))
 
 	var back Trace
 	if err := json.Unmarshal(got, &back); err != nil {
