@@ -170,7 +170,7 @@ func (w *labWindow) rows() (rows []demoRow) {
 // stages are those that packets from web to api met on a node, in order.
 func (w *labWindow) stages(node int) []aggregate.StageDelay {
 	order := []journey.Stage{journey.Decap, journey.Forward, journey.Queue, journey.Encap}
-	window := w.to[node].Snapshot.Since(w.from[node].Snapshot)
+	window := w.to[node].Counts.Since(w.from[node].Counts)
 	for _, p := range window.Pairs {
 		if p.SrcWorkload == lab.Web && p.DstWorkload == lab.API {
 			stages := slices.Clone(p.Stages)

@@ -32,7 +32,7 @@ func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Repor
 	if err != nil {
 		return diagnose.Report{}, err
 	}
-	return agent.Judge(n.name, n.SnapshotBefore(window), now), nil
+	return diagnose.Diagnose(n.name, n.SnapshotBefore(window), now), nil
 }
 
 // Held are the findings that hold, with the roles of their devices.

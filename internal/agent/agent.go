@@ -263,7 +263,7 @@ func (a *Agent) remember(ctx context.Context) error {
 				a.options.Log.Error("cannot keep this moment for later", "err", err)
 				continue
 			}
-			a.trends.add(moment.Snapshot.Since(a.history.last().Snapshot))
+			a.trends.add(moment.Counts.Since(a.history.last().Counts))
 			a.history.add(moment)
 			a.judge(moment)
 			if now.Sub(a.verdicts.kept) >= keepUsualEvery { // this goroutine's alone

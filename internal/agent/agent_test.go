@@ -111,7 +111,7 @@ func (c *cluster) eventually(limit time.Duration, what string, done func() (bool
 	c.Fatalf("%s: not within %v: %s", what, limit, last)
 }
 
-func (c *cluster) now(node int) Snapshot {
+func (c *cluster) now(node int) diagnose.Snapshot {
 	c.Helper()
 	m, err := c.agents[node].TakeSnapshot()
 	if err != nil {
@@ -124,13 +124,13 @@ func (c *cluster) now(node int) Snapshot {
 func (c *cluster) watch(d time.Duration) (windows []*aggregate.Snapshot, seen lab.Report) {
 	c.Helper()
 	begin := Monotonic()
-	var from []Snapshot
+	var from []diagnose.Snapshot
 	for i := range c.agents {
 		from = append(from, c.now(i))
 	}
 	time.Sleep(d)
 	for i := range c.agents {
-		windows = append(windows, c.now(i).Snapshot.Since(from[i].Snapshot))
+		windows = append(windows, c.now(i).Counts.Since(from[i].Counts))
 	}
 	end := Monotonic()
 	seen, err := c.lab.Recent(end-begin, end)
@@ -197,7 +197,7 @@ func TestHealthy(t *testing.T) {
 		if counters.Undecoded+counters.Malformed+counters.Lost["journey"] != 0 || lostSight(counters) > unseen(counters.Started) {
 			t.Errorf("node %d: %+v", i+1, counters)
 		}
-		if report := Judge("node", Snapshot{Snapshot: &aggregate.Snapshot{}}, c.now(i)); report.Verdict != diagnose.Healthy {
+		if report := diagnose.Diagnose("node", diagnose.Snapshot{Counts: &aggregate.Snapshot{}}, c.now(i)); report.Verdict != diagnose.Healthy {
 			t.Errorf("node %d: verdict %s: %s", i+1, report.Verdict, report.Summary)
 		}
 	}
@@ -242,7 +242,7 @@ func TestIPv6(t *testing.T) {
 	for node, direction := range []journey.Direction{journey.Out, journey.In} {
 		c.eventually(10*time.Second, "datagrams over IPv6", func() (bool, string) {
 			var n float64
-			for _, f := range c.now(node).Snapshot.Flows {
+			for _, f := range c.now(node).Counts.Flows {
 				if f.First.Destination.Addr() == api.Address6 && f.First.Protocol == unix.IPPROTO_UDP && f.Direction == direction {
 					n += f.Packets
 				}
@@ -272,7 +272,7 @@ func TestLocal(t *testing.T) {
 		send(t, cache, to)
 	}
 	count := func(node int) (n float64) {
-		for _, p := range c.now(node).Snapshot.Pairs {
+		for _, p := range c.now(node).Counts.Pairs {
 			if p.SrcWorkload == "cache" && p.DstWorkload == lab.Web && p.Direction == journey.Local {
 				n += p.Packets
 			}
@@ -360,7 +360,7 @@ func TestQueueDelay(t *testing.T) {
 			c.eventually(10*time.Second, "drops as the qdisc counts them", func() (bool, string) {
 				m := c.now(0)
 				var counted uint64
-				for _, d := range m.Snapshot.Drops {
+				for _, d := range m.Counts.Drops {
 					if d.Device == c.lab.OverlayDevice() && d.Stage == journey.Queue {
 						counted += d.Packets
 					}
@@ -369,11 +369,11 @@ func TestQueueDelay(t *testing.T) {
 				return max(counted, qdisc)-min(counted, qdisc) <= unseen(qdisc) && counted > 0, fmt.Sprintf("%d counted, the qdisc says %d", counted, qdisc)
 			})
 			c.looks(lab.Web, lab.API)
-			report := Judge("node1", from, c.now(0))
+			report := diagnose.Diagnose("node1", from, c.now(0))
 			if report.Verdict != diagnose.Fault || report.Findings[0].Device != c.lab.OverlayDevice() || report.Findings[0].Stage != journey.Queue {
 				t.Errorf("verdict %s: %s", report.Verdict, report.Summary)
 			}
-			if report := Judge("node2", Snapshot{Snapshot: &aggregate.Snapshot{}}, c.now(1)); report.Verdict != diagnose.Healthy {
+			if report := diagnose.Diagnose("node2", diagnose.Snapshot{Counts: &aggregate.Snapshot{}}, c.now(1)); report.Verdict != diagnose.Healthy {
 				t.Errorf("the other node's verdict is %s: %s", report.Verdict, report.Summary)
 			}
 		})
@@ -399,7 +399,7 @@ func TestNothingComesOut(t *testing.T) {
 	}
 	oldest := func() float64 {
 		var oldest float64
-		for _, h := range c.now(0).Snapshot.InFlight {
+		for _, h := range c.now(0).Counts.InFlight {
 			if h.Device == c.lab.OverlayDevice() && h.Stage == journey.Queue {
 				oldest = max(oldest, h.Oldest)
 			}
@@ -413,7 +413,7 @@ func TestNothingComesOut(t *testing.T) {
 		})
 	}
 	from := c.agents[0].SnapshotBefore(2 * time.Second)
-	report := Judge("node1", from, c.now(0))
+	report := diagnose.Diagnose("node1", from, c.now(0))
 	if report.Verdict != diagnose.Fault || report.Findings[0].Cause != "qdisc-delay" || report.Findings[0].Device != c.lab.OverlayDevice() {
 		t.Errorf("verdict %s: %s", report.Verdict, report.Summary)
 	}

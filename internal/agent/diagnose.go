@@ -11,28 +11,30 @@ import (
 )
 
 // TakeSnapshot is this moment, with the open journeys and the qdiscs' counters as they are.
-func (a *Agent) TakeSnapshot() (Snapshot, error) {
+func (a *Agent) TakeSnapshot() (diagnose.Snapshot, error) {
 	if err := a.scan(); err != nil {
-		return Snapshot{}, err
+		return diagnose.Snapshot{}, err
 	}
 	return a.moment(a.counts.Snapshot)
 }
 
 // GlanceSnapshot is this moment without its flows, by what has been counted so far and the open journeys as scanned last.
-func (a *Agent) GlanceSnapshot() (Snapshot, error) { return a.glance(a.counts.SnapshotWithoutFlows) }
+func (a *Agent) GlanceSnapshot() (diagnose.Snapshot, error) {
+	return a.glance(a.counts.SnapshotWithoutFlows)
+}
 
 // glance is the same by a snapshot of either kind.
-func (a *Agent) glance(snapshot func() *aggregate.Snapshot) (Snapshot, error) {
+func (a *Agent) glance(snapshot func() *aggregate.Snapshot) (diagnose.Snapshot, error) {
 	state, err := a.watcher.Refresh()
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("read the devices' counters: %w", err)
+		return diagnose.Snapshot{}, fmt.Errorf("read the devices' counters: %w", err)
 	}
-	m := Snapshot{Taken: time.Now(), Snapshot: snapshot(), Devices: a.limited(a.traced(state)), Stats: a.stats()}
-	m.Known = Known{
-		Events: a.watcher.Events(), ActiveDevices: a.carriers.see(m.Devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.usual(),
+	devices := a.limited(a.traced(state))
+	return diagnose.Snapshot{
+		Taken: time.Now(), Counts: snapshot(), Devices: devices, Stats: a.stats(),
+		Events: a.watcher.Events(), ActiveDevices: a.carriers.see(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.usual(),
 		DropsUnseen: !a.loader.Up("kfree_skb"), Lookups: a.fib.lookups(Monotonic()),
-	}
-	return m, nil
+	}, nil
 }
 
 // stats are the kernel's own counts, as far as they can be read.
@@ -46,10 +48,10 @@ func (a *Agent) stats() record.Stats {
 
 // moment is this moment by a snapshot of either kind, with the open journeys as they were scanned last. Where records
 // wait for their names it waits as long, so that all of them that had ended are counted.
-func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Snapshot, error) {
+func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (diagnose.Snapshot, error) {
 	m, err := a.GlanceSnapshot()
 	if err != nil {
-		return Snapshot{}, err
+		return diagnose.Snapshot{}, err
 	}
 	until := int64(Monotonic())
 	if a.options.Learner != nil && a.waiting.passed.Load() > 0 {
@@ -59,34 +61,14 @@ func (a *Agent) moment(snapshot func() *aggregate.Snapshot) (Snapshot, error) {
 		}
 	}
 	counted := *snapshot()
-	counted.InFlight = m.Snapshot.InFlight
-	m.Snapshot = &counted
+	counted.InFlight = m.Counts.InFlight
+	m.Counts = &counted
 	return m, nil
 }
 
 // SnapshotBefore is the latest moment kept that is at least so long ago, or the earliest.
-func (a *Agent) SnapshotBefore(window time.Duration) Snapshot {
+func (a *Agent) SnapshotBefore(window time.Duration) diagnose.Snapshot {
 	return a.history.before(time.Now().Add(-window))
-}
-
-// Judge diagnoses what happened between two moments. node is what the report calls this node.
-func Judge(node string, from, to Snapshot) diagnose.Report {
-	return diagnose.Diagnose(diagnose.Input{
-		Node:           node,
-		Started:        from.Taken,
-		Window:         to.Taken.Sub(from.Taken),
-		Snapshot:       to.Snapshot.Since(from.Snapshot),
-		InFlightBefore: from.Snapshot.InFlight,
-		Devices:        to.Devices,
-		Before:         from.Devices,
-		Stats:          to.Stats, StatsBefore: from.Stats,
-		Events:        to.Known.Events,
-		ActiveDevices: to.Known.ActiveDevices,
-		ExpectQdisc:   to.Known.ExpectQdisc,
-		DropsUnseen:   to.Known.DropsUnseen,
-		Lookups:       to.Known.Lookups,
-		Baseline:      to.Known.Baseline,
-	})
 }
 
 // Monotonic is the clock of all times in records (CLOCK_MONOTONIC).

@@ -5,9 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"tracer/internal/aggregate"
-	"tracer/internal/netdev"
-	"tracer/internal/record"
+	"tracer/internal/diagnose"
 )
 
 const (
@@ -20,30 +18,10 @@ const (
 	keepFor = time.Minute
 )
 
-// Snapshot is what is known at one time. Counts grow since the start; two moments make a window.
-type Snapshot struct {
-	Taken    time.Time
-	Snapshot *aggregate.Snapshot
-	Devices  []netdev.Device // those traced
-	Stats    record.Stats    // the kernel's own counts
-	// Known is what a diagnosis is to know besides what happened in its window; of the later moment.
-	Known Known
-}
-
-// Known is what does not belong to a window.
-type Known struct {
-	Events        []netdev.Event  // changes, the oldest first
-	ActiveDevices map[string]bool // devices that have been in use
-	ExpectQdisc   map[string]string
-	Lookups       []record.RouteLookup
-	DropsUnseen   bool // this kernel, or a hook that failed, hides losses
-	Baseline      map[aggregate.StageKey]float64
-}
-
 // history keeps the moments of the last minutes. It holds at least one.
 type history struct {
 	mu      sync.Mutex
-	moments []Snapshot
+	moments []diagnose.Snapshot
 }
 
 func (h *history) due(now time.Time) bool {
@@ -53,7 +31,7 @@ func (h *history) due(now time.Time) bool {
 }
 
 // last is the moment added last.
-func (h *history) last() Snapshot {
+func (h *history) last() diagnose.Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.moments[len(h.moments)-1]
@@ -61,7 +39,7 @@ func (h *history) last() Snapshot {
 
 // add keeps a moment. It comes without its flows: a window is judged by pairs, and thousands of flows each time would
 // be most of our memory.
-func (h *history) add(m Snapshot) {
+func (h *history) add(m diagnose.Snapshot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.moments) > 0 && m.Taken.Sub(h.moments[0].Taken) > keepFor {
@@ -71,9 +49,9 @@ func (h *history) add(m Snapshot) {
 }
 
 // dense returns a function that tells of each moment in turn whether one that is kept is too near before it.
-func (h *history) dense(now time.Time) func(Snapshot) bool {
+func (h *history) dense(now time.Time) func(diagnose.Snapshot) bool {
 	var kept time.Time
-	return func(m Snapshot) bool {
+	return func(m diagnose.Snapshot) bool {
 		if now.Sub(m.Taken) > young && m.Taken.Sub(kept) < keepOldEvery-keepEvery/2 {
 			return true
 		}
@@ -83,7 +61,7 @@ func (h *history) dense(now time.Time) func(Snapshot) bool {
 }
 
 // before is the latest moment not after t, or the earliest there is.
-func (h *history) before(t time.Time) Snapshot {
+func (h *history) before(t time.Time) diagnose.Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	best := h.moments[0]

@@ -3,20 +3,22 @@ package agent
 import (
 	"testing"
 	"time"
+
+	"tracer/internal/diagnose"
 )
 
 // TestHistory keeps moments for ten minutes and looks back: not later than asked, and hardly earlier.
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	h := history{moments: []Snapshot{{Taken: begin}}}
+	h := history{moments: []diagnose.Snapshot{{Taken: begin}}}
 	now := begin
 	for range 120 {
 		now = now.Add(keepEvery + 10*time.Millisecond)
 		if !h.due(now) {
 			t.Fatalf("nothing is due after %v", keepEvery)
 		}
-		h.add(Snapshot{Taken: now})
+		h.add(diagnose.Snapshot{Taken: now})
 	}
 	if n := len(h.moments); n < 6 || n > 9 {
 		t.Errorf("%d moments are kept", n)

@@ -51,11 +51,11 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 				return
 			}
 			if to.Taken.Sub(judged) >= verdictEvery {
-				report, judged = Judge(node, a.SnapshotBefore(verdictWindow), to), to.Taken
+				report, judged = diagnose.Diagnose(node, a.SnapshotBefore(verdictWindow), to), to.Taken
 			}
 			in := overview.Input{
-				About: about(), Taken: to.Taken, Window: window(from.Snapshot, to.Snapshot), Devices: to.Devices, Before: from.Devices,
-				Report: report, Baseline: to.Known.Baseline,
+				About: about(), Taken: to.Taken, Window: window(from.Counts, to.Counts), Devices: to.Devices, Before: from.Devices,
+				Report: report, Baseline: to.Baseline,
 			}
 			if q.Pair != nil {
 				in.History, in.Slow = a.trends.of(*q.Pair), slow.drain(to.Devices)

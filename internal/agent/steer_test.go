@@ -48,7 +48,7 @@ func TestFloodOfFlows(t *testing.T) {
 		s := c.agents[0].Steering()
 		return s.N == 1, fmt.Sprintf("%+v", s)
 	})
-	window := c.now(0).Snapshot.Since(before.Snapshot)
+	window := c.now(0).Counts.Since(before.Counts)
 	var out float64
 	for _, p := range window.Pairs {
 		if p.SrcWorkload == "cache" && p.DstWorkload == lab.API {

@@ -46,13 +46,13 @@ func (a *Agent) usual() map[aggregate.StageKey]float64 {
 }
 
 // judge diagnoses the last seconds before a moment, tells what begins and ends, and learns what is usual.
-func (a *Agent) judge(now Snapshot) {
+func (a *Agent) judge(now diagnose.Snapshot) {
 	a.judgeSince(now, a.SnapshotBefore(verdictWindow), a.SnapshotBefore(learnEvery))
 }
 
 // judgeSince does so with the moments at which the window began, and that which is learnt from.
-func (a *Agent) judgeSince(now, from, learnFrom Snapshot) {
-	report := Judge("", from, now)
+func (a *Agent) judgeSince(now, from, learnFrom diagnose.Snapshot) {
+	report := diagnose.Diagnose("", from, now)
 	v := &a.verdicts
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -71,7 +71,7 @@ func (a *Agent) judgeSince(now, from, learnFrom Snapshot) {
 		return
 	}
 	if now.Taken.Sub(learnFrom.Taken) >= learnLeast {
-		v.baseline.Learn(now.Snapshot.Since(learnFrom.Snapshot).Stages, v.found, now.Taken)
+		v.baseline.Learn(now.Counts.Since(learnFrom.Counts).Stages, v.found, now.Taken)
 		v.usual = v.baseline.Known()
 		v.learnt, v.found = now.Taken, nil
 	}

@@ -128,8 +128,8 @@ func TestUsual(t *testing.T) {
 	key := aggregate.StageKey{Stage: journey.Forward, Device: "tunl0", Direction: journey.Out}
 	now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
 	var delay hist.Histogram
-	moment := func() Snapshot {
-		return Snapshot{Taken: now, Snapshot: &aggregate.Snapshot{Taken: now, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay.Clone()}}}}
+	moment := func() diagnose.Snapshot {
+		return diagnose.Snapshot{Taken: now, Counts: &aggregate.Snapshot{Taken: now, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay.Clone()}}}}
 	}
 	a.history.add(moment())
 	a.verdicts.learnt = now

@@ -82,11 +82,11 @@ func TestBaselineOutlastsFault(t *testing.T) {
 // TestBaselineOfFaultFromStart: a device that has been slow since we look is never usual.
 func TestBaselineOfFaultFromStart(t *testing.T) {
 	t.Parallel()
-	in := load(t, "testdata/overlay-delay-and-loss.json").input()
+	e := load(t, "testdata/overlay-delay-and-loss.json").snapshots()
 	var b Baseline
-	r := Diagnose(in)
+	r := e.diagnose()
 	for i := range 100 {
-		b.Learn(in.Snapshot.Stages, r.Findings, time.Unix(int64(i)*60, 0))
+		b.Learn(e.to.Counts.Stages, r.Findings, time.Unix(int64(i)*60, 0))
 	}
 	if usual, known := b.Known()[tunnel]; known {
 		t.Errorf("a queue of %v s is usual", usual)

@@ -18,9 +18,9 @@ const (
 // changes are evidence of what was changed near the onset of a finding, at its device or in its routes, the last ones.
 func (w *window) changes(f *Finding) []string {
 	var out []string
-	for i := len(w.Events) - 1; i >= 0 && len(out) < maxChanges; i-- {
-		e := &w.Events[i]
-		if e.Time.Before(w.Started.Add(-onset)) {
+	for i := len(w.to.Events) - 1; i >= 0 && len(out) < maxChanges; i-- {
+		e := &w.to.Events[i]
+		if e.Time.Before(w.from.Taken.Add(-onset)) {
 			break
 		}
 		if !f.concerns(e) {

@@ -29,7 +29,7 @@ func (q *queue) delayed(w *window) *Finding {
 		heldLong = q.heldAges.Above(max(e.delayCritical, minHeldAge))
 		// How many came out while the oldest one was held, at the window's rate.
 		span := 1.0
-		if length := w.Window.Seconds(); length > 0 {
+		if length := w.length().Seconds(); length > 0 {
 			span = min(1, q.oldest/length)
 		}
 		if float64(heldLong) < minHeldShare*(float64(heldLong)+float64(q.passed)*span) {
@@ -60,26 +60,26 @@ func (q *queue) delayed(w *window) *Finding {
 	if q.held > 0 {
 		f.Delay.Oldest = &q.oldest
 	}
-	excess := slow.Sum()
-	if usual, ok := w.Baseline[aggregate.StageKey{Stage: journey.Queue, Device: q.device, Direction: q.direction}]; ok {
+	usual, ok := w.to.Baseline[aggregate.StageKey{Stage: journey.Queue, Device: q.device, Direction: q.direction}]
+	if ok {
 		f.Delay.Baseline = &usual
-		excess = max(0, excess-usual*float64(slow.Count()))
 	}
+	excess := aggregate.Excess(slow.Sum(), slow.Count(), usual)
 	if heldLong > 0 {
 		excess += q.heldAges.Sum()
 	}
 	f.claim = f.Delay.claim()
 	f.pain = excess / w.seconds()
 	f.Delay.Share = share(pairs)
-	f.Pairs, f.PairsTotal = names(pairs, q.heldPairs, w.Snapshot.Pairs)
-	f.Confidence = confidence(float64(samples), float64(hurt.Above(e.delayWarning))/float64(hurt.Count()), w.Snapshot)
+	f.Pairs, f.PairsTotal = names(pairs, q.heldPairs, w.counts.Pairs)
+	f.Confidence = confidence(float64(samples), float64(hurt.Above(e.delayWarning))/float64(hurt.Count()), w.counts)
 	f.Evidence = append(q.describe(), q.delayEvidence(&slow, f.Delay.Share)...)
 	limit := e.delayWarning
 	if f.Severity == Critical {
 		limit = e.delayCritical
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%s from a p50 of %s: %s", f.Severity, seconds(limit), e.reason))
-	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	f.Evidence = append(f.Evidence, lostEvidence(w.counts)...)
 	return f
 }
 

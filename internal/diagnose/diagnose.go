@@ -3,52 +3,9 @@ package diagnose
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"tracer/internal/aggregate"
-	"tracer/internal/netdev"
-	"tracer/internal/record"
 )
-
-// Input is all that a diagnosis looks at.
-type Input struct {
-	Node    string
-	Started time.Time     // of the window
-	Window  time.Duration // its length
-	// Snapshot is the window's: what happened in it, and what is held at its end.
-	Snapshot *aggregate.Snapshot
-	// InFlightBefore is what was held at the window's start; nil if tracing began with it.
-	InFlightBefore []aggregate.InFlight
-	// Devices are those at the window's end with their qdiscs' counters as read then: the backlog tells which
-	// open journeys really wait there. Before are those at its start; nil if unknown.
-	Devices, Before []netdev.Device
-	// Baseline is the usual p50 delay of a stage in seconds, where it is known.
-	Baseline map[aggregate.StageKey]float64
-	// Stats are what the kernel counts by itself, at the window's end, StatsBefore at its start.
-	Stats, StatsBefore record.Stats
-	// Events are changes up to the window's end, the oldest first.
-	Events []netdev.Event
-	// Lookups are what the routing table says of packets that were lost lately in a place that means no route.
-	Lookups []record.RouteLookup
-	// ActiveDevices are the devices that have carried packets of ours since tracing began.
-	ActiveDevices map[string]bool
-	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.
-	DropsUnseen bool
-	// ExpectQdisc are the root qdiscs that are there on purpose, by device.
-	ExpectQdisc map[string]string
-}
-
-// window is an Input with what several causes look at, worked out once.
-type window struct {
-	Input
-	queues []*queue
-	// losses are the packets lost that no cause has claimed yet.
-	losses losses
-	byKey  map[aggregate.PairKey]*aggregate.Pair // by back
-}
-
-// seconds is how long the window is, and never nothing: rates are taken by it.
-func (w *window) seconds() float64 { return max(w.Window.Seconds(), 1e-3) }
 
 // family finds the causes of one kind in a window. It looks for itself, except that it takes from the window's losses
 // what it explains.
@@ -71,21 +28,17 @@ func families() []family {
 	}
 }
 
-// Diagnose judges a window.
-func Diagnose(in Input) Report {
-	if in.Snapshot == nil {
-		in.Snapshot = &aggregate.Snapshot{}
-	}
+// Diagnose judges what happened between two snapshots of a node.
+func Diagnose(node string, from, to Snapshot) Report {
+	w := newWindow(node, from, to)
 	r := Report{
 		SchemaVersion: SchemaVersion,
-		Node:          in.Node,
-		Started:       in.Started,
-		WindowSeconds: in.Window.Seconds(),
+		Node:          node,
+		Started:       from.Taken,
+		WindowSeconds: w.length().Seconds(),
 		Verdict:       Healthy,
 		Findings:      []Finding{},
 	}
-	w := &window{Input: in, losses: lossesOf(in.Snapshot)}
-	w.queues = queuesOf(w)
 	for _, find := range families() {
 		r.Findings = append(r.Findings, find(w)...)
 	}
@@ -96,7 +49,7 @@ func Diagnose(in Input) Report {
 	switch {
 	case len(r.Findings) > 0 && r.Findings[0].Severity == Critical:
 		r.Verdict = Fault
-	case !traffic(in.Snapshot):
+	case !traffic(w.counts):
 		r.Verdict = NoTraffic
 	}
 	r.Summary = summarize(&r, w)

@@ -29,11 +29,11 @@ func TestExitCode(t *testing.T) {
 // measured always is.
 func TestAbsentIsNull(t *testing.T) {
 	t.Parallel()
-	data, err := json.Marshal(Diagnose(Input{}))
+	data, err := json.Marshal(Diagnose("", Snapshot{}, Snapshot{}))
 	if err != nil || !strings.Contains(string(data), `"verdict":"no-traffic"`) || !strings.Contains(string(data), `"findings":[]`) {
 		t.Errorf("%s, %v", data, err)
 	}
-	data, err = json.Marshal(Diagnose(load(t, "testdata/overlay-nothing-comes-out.json").input()).Findings[0])
+	data, err = json.Marshal(load(t, "testdata/overlay-nothing-comes-out.json").snapshots().diagnose().Findings[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,12 +78,12 @@ func TestBelieve(t *testing.T) {
 // TestHeldBefore checks that the loss is set against what arrived in the window, not against what waited before.
 func TestHeldBefore(t *testing.T) {
 	t.Parallel()
-	in := load(t, "testdata/overlay-tbf-growing.json").input()
-	in.InFlightBefore = []aggregate.InFlight{{
+	e := load(t, "testdata/overlay-tbf-growing.json").snapshots()
+	e.from.Counts = &aggregate.Snapshot{InFlight: []aggregate.InFlight{{
 		StageKey: aggregate.StageKey{Stage: journey.Queue, Device: "vxlan.calico", Direction: journey.Out},
 		Packets:  830,
-	}}
-	r := Diagnose(in)
+	}}}
+	r := e.diagnose()
 	f := r.Findings[slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Cause == QdiscDrop })]
 	if want := 100.0 / (100 + 30 + 70); *f.Drops.Ratio != want {
 		t.Errorf("ratio %v, want %v", *f.Drops.Ratio, want)
@@ -125,7 +125,7 @@ func TestExpectOf(t *testing.T) {
 // TestAnnotatedLimit says of a pod's limit whether its annotation asks for it.
 func TestAnnotatedLimit(t *testing.T) {
 	t.Parallel()
-	got := Diagnose(load(t, "testdata/pod-limit-unlike-annotation.json").input()).Findings[0].Evidence[0]
+	got := load(t, "testdata/pod-limit-unlike-annotation.json").snapshots().diagnose().Findings[0].Evidence[0]
 	want := "root qdisc of cali1 is tbf 1: rate 10Mbit burst 64Kb limit 165536b; the device's default is noqueue; the pod's annotation lets it receive 100 Mbit/s"
 	if got != want {
 		t.Errorf("got %s\nwant %s", got, want)
@@ -139,10 +139,10 @@ func TestAnnotatedLimit(t *testing.T) {
 // TestLookups is surer of a missing route where the routing table says so too.
 func TestLookups(t *testing.T) {
 	t.Parallel()
-	in := load(t, "testdata/no-route-blackhole.json").input()
-	alone := Diagnose(in).Findings[0]
-	in.Lookups = []record.RouteLookup{{Destination: netip.MustParseAddr("10.2.0.7"), Result: "blackhole"}}
-	both := Diagnose(in).Findings[0]
+	e := load(t, "testdata/no-route-blackhole.json").snapshots()
+	alone := e.diagnose().Findings[0]
+	e.to.Lookups = []record.RouteLookup{{Destination: netip.MustParseAddr("10.2.0.7"), Result: "blackhole"}}
+	both := e.diagnose().Findings[0]
 	if both.Confidence <= alone.Confidence || !slices.Contains(both.Evidence, "the routing table says of 10.2.0.7: blackhole") {
 		t.Errorf("confidence %v with a look-up, %v without: %q", both.Confidence, alone.Confidence, both.Evidence)
 	}
@@ -188,7 +188,7 @@ func (broken) Write([]byte) (int, error) { return 0, errors.New("pipe closed") }
 
 func TestWriteTextFails(t *testing.T) {
 	t.Parallel()
-	r := Diagnose(Input{})
+	r := Diagnose("", Snapshot{}, Snapshot{})
 	if err := r.WriteText(broken{}, false); err == nil || !strings.Contains(err.Error(), "write report: pipe closed") {
 		t.Errorf("got %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"tracer/internal/aggregate"
 	"tracer/internal/journey"
 )
 
@@ -48,10 +49,10 @@ func (q *queue) dropping(w *window) *Finding {
 			agreement = float64(min(counted, q.dropped)) / float64(max(counted, q.dropped))
 		}
 	}
-	f.Confidence = confidence(float64(q.dropped), agreement, w.Snapshot)
+	f.Confidence = confidence(float64(q.dropped), agreement, w.counts)
 
 	var hit []pairQueue
-	through := minRTO + q.delay.Quantile(0.5) // is sent again after that at least
+	through := aggregate.MinRTO + q.delay.Quantile(0.5) // is sent again after that at least
 	f.pain = float64(q.dropped) * through
 	for _, p := range q.pairs {
 		if p.dropped > 0 {
@@ -69,7 +70,7 @@ func (q *queue) dropping(w *window) *Finding {
 	}
 	f.Evidence = append(q.describe(), line,
 		fmt.Sprintf("%s from a loss of %s: %s", f.Severity, percent(limit), q.expected.reason))
-	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	f.Evidence = append(f.Evidence, lostEvidence(w.counts)...)
 	return f
 }
 

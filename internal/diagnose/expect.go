@@ -42,7 +42,7 @@ var (
 // ofShaper is what a shaper does that is there on purpose: hold what its limit takes, and drop what is more.
 func ofShaper(d *netdev.Device) expectation {
 	latency := 0.0
-	for _, q := range leavesOf(d.Root, nil) {
+	for q := range d.Root.Leaves() {
 		if q.LimitUnit == "bytes" && q.RateBits > 0 {
 			latency = max(latency, float64(q.Limit)*8/float64(q.RateBits))
 		}
@@ -107,7 +107,7 @@ func expect(devices []netdev.Device, onPurpose map[string]string) expectation {
 }
 
 func expectOf(d *netdev.Device) expectation {
-	leaves := leavesOf(d.Root, nil)
+	leaves := slices.Collect(d.Root.Leaves())
 	all := func(kinds ...string) bool {
 		return len(leaves) > 0 && !slices.ContainsFunc(leaves, func(q netdev.Qdisc) bool { return !slices.Contains(kinds, q.Kind) })
 	}
@@ -153,26 +153,4 @@ func has(q netdev.Qdisc, kinds ...string) bool {
 // classful tells whether the tree has classes to show.
 func classful(q netdev.Qdisc) bool {
 	return q.Class || slices.ContainsFunc(q.Children, classful)
-}
-
-// leavesOf appends the qdiscs of the tree that have no other under them: those in which packets wait.
-func leavesOf(q netdev.Qdisc, leaves []netdev.Qdisc) []netdev.Qdisc {
-	n := len(leaves)
-	for _, child := range q.Children {
-		leaves = leavesOf(child, leaves)
-	}
-	if len(leaves) == n && !q.Class {
-		leaves = append(leaves, q)
-	}
-	return leaves
-}
-
-// treeSum adds up a counter over the tree without counting twice. Parents often count what their leaves count, but
-// some count what these do not see, so the larger of both is true.
-func treeSum(q netdev.Qdisc, counter func(netdev.Qdisc) uint64) uint64 {
-	var sum uint64
-	for _, leaf := range leavesOf(q, nil) {
-		sum += counter(leaf)
-	}
-	return max(sum, counter(q))
 }

@@ -34,9 +34,9 @@ func linkCauses(w *window) []Finding {
 			subject: name, claim: "is down",
 		}
 		downs, ups := 0, 0
-		for i := range w.Events {
-			e := &w.Events[i]
-			if e.Kind != netdev.LinkEvent || e.Device != name || e.Time.Before(w.Started.Add(-onset)) {
+		for i := range w.to.Events {
+			e := &w.to.Events[i]
+			if e.Kind != netdev.LinkEvent || e.Device != name || e.Time.Before(w.from.Taken.Add(-onset)) {
 				continue
 			}
 			if e.Down {
@@ -61,7 +61,7 @@ func linkCauses(w *window) []Finding {
 				f.Severity = Critical
 			}
 			f.Drops = &Drops{Packets: n, Reason: reasonOf(lost)}
-			f.pain = float64(n) * minRTO / w.seconds()
+			f.pain = float64(n) * aggregate.MinRTO / w.seconds()
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s found no way on meanwhile (%s)", packets(n), strings.Join(reasons(lost), ", ")))
 		}
 		hits := w.hits(lost)
@@ -81,8 +81,8 @@ func linkCauses(w *window) []Finding {
 func (w *window) downAllAlong() []Finding {
 	downed := w.downed()
 	var found []Finding
-	for i := range w.Devices {
-		d := &w.Devices[i]
+	for i := range w.to.Devices {
+		d := &w.to.Devices[i]
 		if d.Role != netdev.RoleOverlay || d.Up || slices.Contains(downed, d.Name) {
 			continue
 		}
@@ -94,7 +94,7 @@ func (w *window) downAllAlong() []Finding {
 		}
 		if lonely, sent := w.unanswered(); sent >= minFine {
 			f.Severity, f.Confidence = Critical, 0.8
-			f.pain = float64(sent) * minRTO / w.seconds()
+			f.pain = float64(sent) * aggregate.MinRTO / w.seconds()
 			f.Evidence = append(f.Evidence, fmt.Sprintf("pods sent %s out of the node, and nothing came back for them", packets(sent)))
 			f.Pairs, f.PairsTotal = names(lonely, nil, nil)
 		}
@@ -107,8 +107,8 @@ func (w *window) downAllAlong() []Finding {
 func (w *window) unanswered() ([]pairQueue, uint64) {
 	var lonely []pairQueue
 	var sent uint64
-	for i := range w.Snapshot.Pairs {
-		switch p := &w.Snapshot.Pairs[i]; {
+	for i := range w.counts.Pairs {
+		switch p := &w.counts.Pairs[i]; {
 		case p.Direction == journey.In && p.DstNamespace != "" && p.Packets > 0:
 			return nil, 0
 		case p.Direction == journey.Out && p.SrcNamespace != "" && p.DstNamespace != "":
@@ -125,22 +125,22 @@ func (w *window) unanswered() ([]pairQueue, uint64) {
 func (w *window) downed() []string {
 	var out []string
 	add := func(name string) {
-		if w.ActiveDevices[name] && !slices.Contains(out, name) {
+		if w.to.ActiveDevices[name] && !slices.Contains(out, name) {
 			out = append(out, name)
 		}
 	}
-	for i := range w.Events {
-		e := &w.Events[i]
+	for i := range w.to.Events {
+		e := &w.to.Events[i]
 		if e.Kind != netdev.LinkEvent || !e.Down || !e.Role.LeadsOut() {
 			continue
 		}
-		end := w.Started.Add(w.Window)
-		if w.isDown(e.Device) && end.Sub(e.Time) < recentlyDown || !e.Time.Before(w.Started) {
+		end := w.from.Taken.Add(w.length())
+		if w.isDown(e.Device) && end.Sub(e.Time) < recentlyDown || !e.Time.Before(w.from.Taken) {
 			add(e.Device)
 		}
 	}
-	for i := range w.Before {
-		d := &w.Before[i]
+	for i := range w.from.Devices {
+		d := &w.from.Devices[i]
 		if d.Up && !d.NoCarrier && d.Role.LeadsOut() && w.isDown(d.Name) {
 			add(d.Name)
 		}
@@ -151,5 +151,5 @@ func (w *window) downed() []string {
 // isDown tells whether a device is down, or gone, at the end of the window. Where no devices could be read that is not
 // known.
 func (w *window) isDown(name string) bool {
-	return len(w.Devices) > 0 && !slices.ContainsFunc(w.Devices, func(d netdev.Device) bool { return d.Name == name && d.Up && !d.NoCarrier })
+	return len(w.to.Devices) > 0 && !slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return d.Name == name && d.Up && !d.NoCarrier })
 }

@@ -109,11 +109,11 @@ func (c *lossCause) find(w *window, at aggregate.StageKey, lost []aggregate.Drop
 	}
 	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
 	f.subject, f.claim = c.subject, "loses "+percent(ratio)+" of "+listed(f.Pairs, f.PairsTotal)
-	f.Confidence = confidence(float64(hurt), c.certainty, w.Snapshot)
+	f.Confidence = confidence(float64(hurt), c.certainty, w.counts)
 	f.Evidence = append([]string{fmt.Sprintf("%s of %s of these pairs were lost %s (%s)",
 		group(hurt), packets(hurt+passed), place(at), strings.Join(reasons(lost), ", "))}, c.evidence...)
 	f.Evidence = append(f.Evidence, w.changes(f)...)
-	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	f.Evidence = append(f.Evidence, lostEvidence(w.counts)...)
 	return f
 }
 
@@ -209,8 +209,8 @@ func (w *window) hits(lost []aggregate.DropCount) []hit {
 		keys[d.DropKey] = true
 	}
 	found := make(map[ends]*hit)
-	for i := range w.Snapshot.Pairs {
-		p := &w.Snapshot.Pairs[i]
+	for i := range w.counts.Pairs {
+		p := &w.counts.Pairs[i]
 		for _, d := range p.Drops {
 			if !keys[d.DropKey] {
 				continue
@@ -226,8 +226,8 @@ func (w *window) hits(lost []aggregate.DropCount) []hit {
 	if len(found) == 0 {
 		return nil
 	}
-	for i := range w.Snapshot.Pairs {
-		p := &w.Snapshot.Pairs[i]
+	for i := range w.counts.Pairs {
+		p := &w.counts.Pairs[i]
 		if h := found[endsOf(p)]; h != nil {
 			h.passed += p.Path.Count()
 			if h.DstWorkload == aggregate.UnknownWorkload && p.DstWorkload != aggregate.UnknownWorkload {

@@ -14,8 +14,8 @@ const tinyPackets, tinyBytes = 64, 64 << 10
 // misconfigurations are queues that nobody installs by default, before they hurt.
 func misconfigurations(w *window) []Finding {
 	var found []Finding
-	for i := range w.Devices {
-		d := &w.Devices[i]
+	for i := range w.to.Devices {
+		d := &w.to.Devices[i]
 		why := w.unusual(d)
 		if why == "" || slices.ContainsFunc(w.queues, func(q *queue) bool { return q.device == d.Name && q.found }) {
 			continue
@@ -42,7 +42,7 @@ func (w *window) unusual(d *netdev.Device) string {
 	if !d.Role.LeadsOut() || !d.Root.Queues() {
 		return ""
 	}
-	if want, ok := w.ExpectQdisc[d.Name]; ok {
+	if want, ok := w.to.ExpectQdisc[d.Name]; ok {
 		if want == d.Root.Kind {
 			return ""
 		}
@@ -57,7 +57,7 @@ func (w *window) unusual(d *netdev.Device) string {
 	if has(d.Root, "tbf", "htb", "hfsc", "cbq") {
 		return "it holds packets back to a rate, which no CNI asks for on an uplink"
 	}
-	for _, leaf := range leavesOf(d.Root, nil) {
+	for leaf := range d.Root.Leaves() {
 		if !slices.Contains([]string{"pfifo", "bfifo", "pfifo_head_drop", "fq_codel", "codel", "sfq"}, leaf.Kind) {
 			continue
 		}

@@ -68,7 +68,7 @@ func queuesOf(w *window) []*queue {
 		}
 		return q
 	}
-	s := w.Snapshot
+	s := w.counts
 	most := make(map[string]uint64)
 	for i := range s.Stages {
 		if st := &s.Stages[i]; st.Stage == journey.Queue {
@@ -96,15 +96,15 @@ func queuesOf(w *window) []*queue {
 			}
 		}
 	}
-	for _, h := range w.InFlightBefore {
+	for _, h := range w.inFlightBefore() {
 		if q := queues[h.Device]; q != nil && h.Stage == journey.Queue {
 			q.heldBefore += uint64(h.Packets)
 		}
 	}
 	for _, q := range queues {
-		q.devices, q.before = labelled(w.Devices, q.device), labelled(w.Before, q.device)
-		q.expected = expect(q.devices, w.ExpectQdisc)
-		if q.unread = !slices.ContainsFunc(w.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" }); q.unread {
+		q.devices, q.before = labelled(w.to.Devices, q.device), labelled(w.from.Devices, q.device)
+		q.expected = expect(q.devices, w.to.ExpectQdisc)
+		if q.unread = !slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" }); q.unread {
 			q.expected = ofUnread
 		}
 		q.believe()
@@ -154,7 +154,7 @@ func (q *queue) believe() {
 func (q *queue) backlog() uint64 {
 	var b uint64
 	for _, d := range q.devices {
-		b += treeSum(d.Root, func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
+		b += d.Root.Total(func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
 	}
 	return b
 }
@@ -172,7 +172,7 @@ func (q *queue) counted() (uint64, bool) {
 		if before.Kind != d.Root.Kind || before.Handle != d.Root.Handle {
 			return 0, false // another qdisc: it counts from zero
 		}
-		now, then := treeSum(d.Root, drops), treeSum(before, drops)
+		now, then := d.Root.Total(drops), before.Total(drops)
 		if now < then {
 			return 0, false
 		}

@@ -79,7 +79,7 @@ func slowReaders(s *aggregate.Snapshot) []slowReader {
 func receiverSlow(w *window) *Finding {
 	// What probes a closed window is thrown away as it should be.
 	w.losses.take(func(d *aggregate.DropCount) bool { return d.Reason == "TCP_ZEROWINDOW" })
-	slow := slowReaders(w.Snapshot)
+	slow := slowReaders(w.counts)
 	if len(slow) == 0 {
 		return nil
 	}
@@ -102,7 +102,7 @@ func receiverSlow(w *window) *Finding {
 	f.subject = "the application " + f.Pairs[0].Dst
 	share := worst.full / worst.watched
 	f.claim = fmt.Sprintf("reads slowly what %s sends: it leaves no room for more in %s of the time", f.Pairs[0].Src, percent(share))
-	f.Confidence = confidence(worst.full/fullLeast*5, share, w.Snapshot)
+	f.Confidence = confidence(worst.full/fullLeast*5, share, w.counts)
 	if worst.afar {
 		f.Confidence *= inferred
 		f.Evidence = append(f.Evidence, fmt.Sprintf("its window was closed for %s of %s in which there was more to send; nothing but that window held the sender up for %s",
@@ -114,7 +114,7 @@ func receiverSlow(w *window) *Finding {
 			seconds(worst.full), seconds(worst.watched), seconds(*f.Delay.P50)))
 	}
 	f.Evidence = append(f.Evidence, "the network has delivered what waits there: the application is slow, not the network")
-	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	f.Evidence = append(f.Evidence, lostEvidence(w.counts)...)
 	return f
 }
 
@@ -134,7 +134,7 @@ func receiverDrops(w *window) []Finding {
 
 // lasts tells whether something is seen in as many seconds of the window as it takes.
 func (w *window) lasts(seconds, least uint64) bool {
-	return seconds >= least && float64(seconds) >= lastingShare*w.Window.Seconds()
+	return seconds >= least && float64(seconds) >= lastingShare*w.length().Seconds()
 }
 
 // noListener are connections that somebody asked for at a port of a pod where nobody listens. What the node itself tries
@@ -142,8 +142,8 @@ func (w *window) lasts(seconds, least uint64) bool {
 func noListener(w *window) *Finding {
 	var hit []*aggregate.Pair
 	var refused, passed uint64
-	for i := range w.Snapshot.Pairs {
-		p := &w.Snapshot.Pairs[i]
+	for i := range w.counts.Pairs {
+		p := &w.counts.Pairs[i]
 		if p.TCP == nil || !w.lasts(p.TCP.RefusedSeconds, refusedIn) || p.SrcWorkload == aggregate.NodeWorkload || p.DstNamespace == "" {
 			continue
 		}
@@ -157,7 +157,7 @@ func noListener(w *window) *Finding {
 	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int { return cmp.Compare(y.TCP.Refused, x.TCP.Refused) })
 	f := &Finding{
 		Kind: KindDrop, Cause: NoListener, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
-		pain: float64(refused) * minRTO / w.seconds(),
+		pain: float64(refused) * aggregate.MinRTO / w.seconds(),
 	}
 	if refused > strays {
 		f.Severity = Critical
@@ -171,12 +171,12 @@ func noListener(w *window) *Finding {
 	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
 	f.subject = "nobody in " + f.Pairs[0].Dst
 	f.claim = fmt.Sprintf("listens at the port that %s connects to: %s refused", f.Pairs[0].Src, plural(refused, "connection"))
-	f.Confidence = confidence(float64(refused), 1, w.Snapshot)
+	f.Confidence = confidence(float64(refused), 1, w.counts)
 	f.Evidence = []string{
 		fmt.Sprintf("%s asked for a connection and met no socket; that is %s of what these pairs sent", packets(refused), percent(ratio)),
 		fmt.Sprintf("it went on: in %s of the window somebody was refused; critical beyond %s", plural(hit[0].TCP.RefusedSeconds, "second"), plural(strays, "connection")),
 	}
-	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	f.Evidence = append(f.Evidence, lostEvidence(w.counts)...)
 	f.Next = []string{"ss -ltn # in the pod: does it listen, and not at 127.0.0.1 alone?", "kubectl get endpointslices,svc # does the Service's targetPort agree?"}
 	return f
 }
@@ -208,8 +208,8 @@ func acceptQueueFull(w *window) []Finding {
 // one is thrown away without a word then.
 func overfull(w *window) *Finding {
 	var hit []*aggregate.Pair
-	for i := range w.Snapshot.Pairs {
-		if p := &w.Snapshot.Pairs[i]; p.TCP != nil && w.lasts(p.TCP.AcceptQueueFullSeconds, overfullWarning) {
+	for i := range w.counts.Pairs {
+		if p := &w.counts.Pairs[i]; p.TCP != nil && w.lasts(p.TCP.AcceptQueueFullSeconds, overfullWarning) {
 			hit = append(hit, p)
 		}
 	}
@@ -235,13 +235,13 @@ func overfull(w *window) *Finding {
 	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
 	f.subject = "the application " + f.Pairs[0].Dst
 	f.claim = fmt.Sprintf("does not accept connections in time: its queue is full where %s connects", f.Pairs[0].Src)
-	f.Confidence = confidence(float64(worst.AcceptQueueFullSeconds), 1, w.Snapshot)
+	f.Confidence = confidence(float64(worst.AcceptQueueFullSeconds), 1, w.counts)
 	f.Evidence = []string{
 		fmt.Sprintf("its listening socket had no room for one more connection in %s of the window: %s of at most %s waited to be accepted",
 			plural(worst.AcceptQueueFullSeconds, "second"), group(uint64(worst.AcceptQueue.Length)), group(uint64(worst.AcceptQueue.Limit))),
 		fmt.Sprintf("the kernel throws away who asks for one then, who asks again after a second, two, four; critical from %s on",
 			plural(overfullCritical, "second")),
 	}
-	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	f.Evidence = append(f.Evidence, lostEvidence(w.counts)...)
 	return f
 }

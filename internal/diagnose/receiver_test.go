@@ -19,7 +19,7 @@ func TestLasts(t *testing.T) {
 		{59, 4, 10 * time.Minute, false},
 		{60, 4, 10 * time.Minute, true},
 	} {
-		w := &window{Input: Input{Window: test.window}}
+		w := &window{from: Snapshot{Taken: noon}, to: Snapshot{Taken: noon.Add(test.window)}}
 		if got := w.lasts(test.seconds, test.least); got != test.want {
 			t.Errorf("%+v: %v", test, got)
 		}

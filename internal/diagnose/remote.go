@@ -47,12 +47,12 @@ type connected struct {
 // not known: its round trips may be long, and its losses many.
 func (w *window) connected() []connected {
 	var out []connected
-	for i := range w.Snapshot.Pairs {
-		p := &w.Snapshot.Pairs[i]
+	for i := range w.counts.Pairs {
+		p := &w.counts.Pairs[i]
 		if p.TCP == nil || p.Packets == 0 || p.Direction != journey.Out || !inCluster(p.DstNamespace, p.DstWorkload) {
 			continue
 		}
-		out = append(out, connected{Pair: p, back: w.back(p)})
+		out = append(out, connected{Pair: p, back: w.reverse(p)})
 	}
 	return out
 }
@@ -104,7 +104,7 @@ func remoteDelays(w *window, pairs []connected) *Finding {
 	var rtt hist.Histogram
 	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: "the wire or the other node"}
 	for _, c := range pairs {
-		p := slowPair{connected: c, rtt: &c.TCP.RTT, here: c.here(w.Snapshot), limit: remoteDelay}
+		p := slowPair{connected: c, rtt: &c.TCP.RTT, here: c.here(w.counts), limit: remoteDelay}
 		if c.TCP.HandshakeRTT.Count() >= minSamples {
 			p.rtt, p.limit = &c.TCP.HandshakeRTT, openingDelay
 		}
@@ -132,7 +132,7 @@ func remoteDelays(w *window, pairs []connected) *Finding {
 		f.Severity = Critical
 	}
 	f.Pairs, f.PairsTotal = names(hurt, nil, nil)
-	f.Confidence = inferred * confidence(float64(rtt.Count()), float64(rtt.Above(worst.limit))/float64(rtt.Count()), w.Snapshot)
+	f.Confidence = inferred * confidence(float64(rtt.Count()), float64(rtt.Above(worst.limit))/float64(rtt.Count()), w.counts)
 	f.claim = fmt.Sprintf("adds %s to round trips of %s", seconds(*f.Delay.P50), listed(f.Pairs, f.PairsTotal))
 	why := "a delayed acknowledgement would explain 40 ms"
 	if worst.limit == openingDelay {
@@ -144,7 +144,7 @@ func remoteDelays(w *window, pairs []connected) *Finding {
 		fmt.Sprintf("inferred: what is left is beyond this node; %s; %s from %s on", why, f.Severity, seconds(worst.limit)),
 	}
 	f.Next = []string{"tracer diagnose # on the node of " + f.Pairs[0].Dst, "ss -tiH | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"}
-	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	f.Evidence = append(f.Evidence, lostEvidence(w.counts)...)
 	return f
 }
 
@@ -240,16 +240,16 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 	}
 	ratio := float64(lost) / float64(segments)
 	// A peer that has gone answers nothing: that some tries were in vain is no alarm.
-	if !w.DropsUnseen && ratio >= remoteLossCritical && lost >= minCritical && (answered > 0 || lost > strays) {
+	if !w.to.DropsUnseen && ratio >= remoteLossCritical && lost >= minCritical && (answered > 0 || lost > strays) {
 		f.Severity = Critical
 	}
 	f.Pairs, f.PairsTotal = names(hurt, nil, nil)
 	f.Drops = &Drops{Packets: lost, Ratio: &ratio}
-	f.Confidence = inferred * confidence(float64(lost), float64(lost)/float64(lost+local), w.Snapshot)
+	f.Confidence = inferred * confidence(float64(lost), float64(lost)/float64(lost+local), w.counts)
 	f.claim = "loses " + percent(ratio) + " of " + listed(f.Pairs, f.PairsTotal)
 	f.Evidence = []string{fmt.Sprintf("of %s %s were lost: those sent again, without %s that had arrived after all and %s that were lost on this node",
 		plural(segments, "segment"), group(lost), group(spurious), group(local))}
-	if w.DropsUnseen {
+	if w.to.DropsUnseen {
 		f.Confidence /= 2
 		f.Evidence = append(f.Evidence, "drops on this node are not seen (`tracer check` says why): they may have been lost here")
 	}
@@ -260,6 +260,6 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 	f.Evidence = append(f.Evidence, fmt.Sprintf("inferred: they were lost beyond this node, or their acknowledgements were; %s from a loss of %s",
 		f.Severity, percent(map[Severity]float64{Warning: remoteLossWarning, Critical: remoteLossCritical}[f.Severity])))
 	f.Next = []string{"tracer diagnose # on the node of " + f.Pairs[0].Dst, "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit # in the pod", "ip -s -s link show; ethtool -S UPLINK"}
-	f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+	f.Evidence = append(f.Evidence, lostEvidence(w.counts)...)
 	return f
 }

@@ -124,7 +124,7 @@ func routingCauses(w *window) []Finding {
 
 // lookups are evidence of what the routing table says of packets that were lost without a reason.
 func (w *window) lookups() (out []string) {
-	for _, l := range w.Lookups {
+	for _, l := range w.to.Lookups {
 		if len(out) < maxChanges {
 			out = append(out, fmt.Sprintf("the routing table says of %v: %s", l.Destination, l.Result))
 		}

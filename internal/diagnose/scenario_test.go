@@ -147,8 +147,16 @@ func key(src, dst string, direction journey.Direction) aggregate.PairKey {
 	return k
 }
 
-// input builds what the aggregator would have made of the scenario.
-func (s *scenario) input() Input {
+// noon is when the scenarios' windows begin.
+var noon = time.Date(2026, 3, 4, 14, 2, 30, 0, time.UTC)
+
+// snapshots are the snapshots between which a scenario's window lies. The first has counted nothing.
+type snapshots struct{ from, to Snapshot }
+
+func (e *snapshots) diagnose() Report { return Diagnose("node-1", e.from, e.to) }
+
+// snapshots builds what an agent would have seen of the scenario.
+func (s *scenario) snapshots() *snapshots {
 	window := &aggregate.Snapshot{Window: 15 * time.Second, Records: s.Records, MissedRecords: s.Lost}
 	stages := map[aggregate.StageKey]*hist.Histogram{}
 	for _, p := range s.Pairs {
@@ -202,15 +210,16 @@ func (s *scenario) input() Input {
 	for _, b := range s.Baseline {
 		baseline[b.StageKey] = b.P50
 	}
-	carried := map[string]bool{}
+	active := map[string]bool{}
 	for _, d := range slices.Concat(s.Before, s.Devices) {
-		carried[d.Name] = !slices.Contains(s.Unused, d.Name)
+		active[d.Name] = !slices.Contains(s.Unused, d.Name)
 	}
-	return Input{
-		ActiveDevices: carried,
-		Baseline:      baseline, Stats: s.Stats, StatsBefore: s.StatsBefore, Events: s.Events, ExpectQdisc: s.ExpectQdisc,
-		Node: "node-1", Started: time.Date(2026, 3, 4, 14, 2, 30, 0, time.UTC), Window: window.Window,
-		Snapshot: window, Devices: s.Devices, Before: s.Before,
+	return &snapshots{
+		from: Snapshot{Taken: noon, Devices: s.Before, Stats: s.StatsBefore},
+		to: Snapshot{
+			Taken: noon.Add(window.Window), Counts: window, Devices: s.Devices, Stats: s.Stats, Events: s.Events,
+			ActiveDevices: active, ExpectQdisc: s.ExpectQdisc, Baseline: baseline,
+		},
 	}
 }
 
@@ -227,7 +236,7 @@ func TestScenarios(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := load(t, file)
-			r := Diagnose(s.input())
+			r := s.snapshots().diagnose()
 			if r.Verdict != s.Want.Verdict {
 				t.Errorf("verdict %s, want %s", r.Verdict, s.Want.Verdict)
 			}
@@ -284,11 +293,11 @@ func TestScenarios(t *testing.T) {
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic"} {
-		in := load(t, "testdata/"+name+".json").input()
+		e := load(t, "testdata/"+name+".json").snapshots()
 		if name == "overlay-delay-and-loss" {
-			in.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 0.00002}
+			e.to.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 0.00002}
 		}
-		r := Diagnose(in)
+		r := e.diagnose()
 		var text, colored bytes.Buffer
 		if err := r.WriteText(&text, false); err != nil {
 			t.Fatal(err)

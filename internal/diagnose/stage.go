@@ -59,8 +59,8 @@ const (
 // stageCauses are the delays of the stages in which nothing is queued.
 func stageCauses(w *window) []Finding {
 	var found []Finding
-	for i := range w.Snapshot.Stages {
-		st := &w.Snapshot.Stages[i]
+	for i := range w.counts.Stages {
+		st := &w.counts.Stages[i]
 		cause, ok := map[journey.Stage]Cause{
 			journey.Forward: ForwardDelay, journey.Encap: EncapDelay, journey.Decap: SoftirqDelay,
 		}[st.Stage]
@@ -68,7 +68,7 @@ func stageCauses(w *window) []Finding {
 			continue
 		}
 		warning, critical := stageWarning, stageCritical
-		usual, known := w.Baseline[st.StageKey]
+		usual, known := w.to.Baseline[st.StageKey]
 		if known {
 			warning = min(max(warning, beyondUsual*usual), beyondLimit*warning)
 			critical = min(max(critical, beyondUsual*usual), beyondLimit*critical)
@@ -85,7 +85,7 @@ func stageCauses(w *window) []Finding {
 		f := w.stageDelay(cause, st.StageKey, &slow, pairs)
 		if known {
 			f.Delay.Baseline = &usual
-			f.pain = max(0, f.pain-usual*float64(slow.Count())/w.seconds())
+			f.pain = aggregate.Excess(slow.Sum(), slow.Count(), usual) / w.seconds()
 		}
 		limit := warning
 		if slow.Quantile(0.5) >= critical && slow.Above(critical) >= minCritical {
@@ -94,7 +94,7 @@ func stageCauses(w *window) []Finding {
 		f.claim = f.Delay.claim()
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s from a p50 of %s: nothing is queued in this stage", f.Severity, seconds(limit)))
 		f.Evidence = append(f.Evidence, w.changes(f)...)
-		f.Evidence = append(f.Evidence, lostEvidence(w.Snapshot)...)
+		f.Evidence = append(f.Evidence, lostEvidence(w.counts)...)
 		found = append(found, *f)
 	}
 	return found
@@ -109,7 +109,7 @@ func (w *window) stageDelay(cause Cause, at aggregate.StageKey, slow *hist.Histo
 		pain:  slow.Sum() / w.seconds(),
 	}
 	f.Pairs, f.PairsTotal = names(pairs, nil, nil)
-	f.Confidence = confidence(float64(slow.Count()), float64(slow.Above(stageWarning))/float64(max(1, slow.Count())), w.Snapshot)
+	f.Confidence = confidence(float64(slow.Count()), float64(slow.Above(stageWarning))/float64(max(1, slow.Count())), w.counts)
 	line := fmt.Sprintf("%s took %s (p50), %s (p99)", packets(slow.Count()), seconds(*f.Delay.P50), seconds(*f.Delay.P99))
 	if f.Delay.Share != nil {
 		line += fmt.Sprintf("; that is %s of their time on this node", percent(*f.Delay.Share))
@@ -146,8 +146,8 @@ func (w *window) stageDelay(cause Cause, at aggregate.StageKey, slow *hist.Histo
 // pairsIn are the pairs that passed a stage at a place.
 func (w *window) pairsIn(at aggregate.StageKey) []pairQueue {
 	var out []pairQueue
-	for i := range w.Snapshot.Pairs {
-		p := &w.Snapshot.Pairs[i]
+	for i := range w.counts.Pairs {
+		p := &w.counts.Pairs[i]
 		for j := range p.Stages {
 			if p.Stages[j].StageKey == at {
 				out = append(out, pairQueue{Pair: p, delay: &p.Stages[j].Delay})

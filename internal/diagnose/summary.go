@@ -14,8 +14,8 @@ const minFine = 20
 // summarize says it all in one sentence, and nothing that was not measured.
 func summarize(r *Report, w *window) string {
 	on := ""
-	if w.Node != "" {
-		on = " on " + w.Node
+	if w.node != "" {
+		on = " on " + w.node
 	}
 	switch {
 	case r.Verdict == NoTraffic:
@@ -24,7 +24,7 @@ func summarize(r *Report, w *window) string {
 	case len(r.Findings) == 0:
 		var n float64
 		pairs := 0
-		for _, p := range w.Snapshot.Pairs {
+		for _, p := range w.counts.Pairs {
 			n += p.Packets
 			if p.Packets > 0 {
 				pairs++

@@ -80,7 +80,7 @@ func qdiscMetrics(to []prometheus.Metric, devices []netdev.Device, ledger *qdisc
 	dropped, overlimits := qdiscDrops.empty(), qdiscOverlimits.empty()
 	for i := range devices {
 		label := devices[i].Role.Label(devices[i].Name)
-		for q := range leaves(&devices[i].Root) {
+		for q := range devices[i].Root.Leaves() {
 			info.max(1, label, q.Kind)
 			if q.Queues() {
 				backlog.add(float64(q.BacklogBytes), label, q.Kind)

@@ -20,8 +20,6 @@ const (
 	halfLife = 10 * time.Minute
 	// stays is how much a pair with series of its own is preferred, so that two do not take turns.
 	stays = 2
-	// lossSeconds is what a lost packet costs its pair: the least retransmission time-out (TCP_RTO_MIN).
-	lossSeconds = 0.2
 )
 
 // pairLayer decides which pairs have series of their own, and keeps counters that never go down while that changes:
@@ -126,7 +124,7 @@ func (l *pairLayer) update(s *aggregate.Snapshot) {
 		g.hurt += p.Path.Sum()
 		for j := range p.Drops {
 			if d := &p.Drops[j]; d.Loss {
-				g.hurt += lossSeconds * float64(d.Packets)
+				g.hurt += p.RTO(nil) * float64(d.Packets)
 			}
 		}
 	}

@@ -1,9 +1,7 @@
 package export
 
 import (
-	"iter"
 	"maps"
-	"slices"
 
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
@@ -39,7 +37,7 @@ func (l *qdiscLedger) update(devices []netdev.Device) {
 		d := &devices[i]
 		label := d.Role.Label(d.Name)
 		names[label] = true
-		for q := range leaves(&d.Root) {
+		for q := range d.Root.Leaves() {
 			if q.Queues() {
 				k := leafKey{d.Index, deviceQdisc{label, q.Kind}}
 				now[k] = now[k].plus(leafCount{q.Drops, q.Overlimits})
@@ -65,28 +63,4 @@ func (l *qdiscLedger) totals() map[deviceQdisc]leafCount {
 		sum[k.deviceQdisc] = sum[k.deviceQdisc].plus(n)
 	}
 	return sum
-}
-
-// leaves yields the qdiscs of a tree that hold packets themselves. A class without a qdisc of its own is one where
-// others have theirs: it has a hidden fifo. The classes that fq_codel and the like list are their flows, and counted
-// by the qdisc.
-func leaves(q *netdev.Qdisc) iter.Seq[*netdev.Qdisc] {
-	return func(yield func(*netdev.Qdisc) bool) { yieldLeaves(q, yield) }
-}
-
-func yieldLeaves(q *netdev.Qdisc, yield func(*netdev.Qdisc) bool) bool {
-	if !hasQdisc(q.Children) {
-		return yield(q)
-	}
-	for i := range q.Children {
-		if !yieldLeaves(&q.Children[i], yield) {
-			return false
-		}
-	}
-	return true
-}
-
-// hasQdisc tells whether there is a qdisc among nodes or below them.
-func hasQdisc(nodes []netdev.Qdisc) bool {
-	return slices.ContainsFunc(nodes, func(q netdev.Qdisc) bool { return !q.Class || hasQdisc(q.Children) })
 }

@@ -2,41 +2,10 @@ package export
 
 import (
 	"maps"
-	"slices"
 	"testing"
 
 	"tracer/internal/netdev"
 )
-
-func TestLeaves(t *testing.T) {
-	t.Parallel()
-	flows := netdev.Qdisc{Kind: "fq_codel", Children: []netdev.Qdisc{{Kind: "fq_codel", Class: true}, {Kind: "fq_codel", Class: true}}}
-	for _, test := range []struct {
-		name string
-		root netdev.Qdisc
-		want []string
-	}{
-		{"alone", netdev.Qdisc{Kind: "tbf", Handle: "1:"}, []string{"tbf 1:"}},
-		{"none", netdev.Qdisc{Kind: "noqueue", Handle: "0:"}, []string{"noqueue 0:"}},
-		{"mq", fifos(), []string{"pfifo_fast 0:", "pfifo_fast 0:"}},
-		{"a class without a qdisc", comcast(), []string{"htb 10:1", "netem 100:"}},
-		{"classes alone", netdev.Qdisc{Kind: "htb", Handle: "1:", Children: comcast().Children[:1]}, []string{"htb 1:"}},
-		{"flows", flows, []string{"fq_codel "}},
-		{"flows below", netdev.Qdisc{Kind: "tbf", Children: []netdev.Qdisc{{Kind: "tbf", Class: true, Children: []netdev.Qdisc{flows}}}}, []string{"fq_codel "}},
-	} {
-		var got []string
-		for q := range leaves(&test.root) {
-			got = append(got, q.Kind+" "+q.Handle)
-		}
-		if !slices.Equal(got, test.want) {
-			t.Errorf("%s: %q, want %q", test.name, got, test.want)
-		}
-	}
-	root := comcast()
-	for range leaves(&root) {
-		break
-	}
-}
 
 func TestLedger(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package netdev
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -50,6 +51,40 @@ func (q Qdisc) Queues() bool { return q.Kind != "" && q.Kind != "noqueue" }
 func (q Qdisc) Splits() bool {
 	return q.Kind == "tbf" || q.Kind == "cake" || q.Kind == "netem" && q.Corrupt > 0 ||
 		slices.ContainsFunc(q.Children, Qdisc.Splits)
+}
+
+// Leaves yields the qdiscs of the tree that hold packets themselves. A class without a qdisc of its own is a leaf where
+// its siblings have one: the kernel gives it a hidden fifo (pfifo_qdisc_ops). The classes that fq_codel and its kin list
+// are their flows, which the qdisc counts.
+func (q Qdisc) Leaves() iter.Seq[Qdisc] {
+	return func(yield func(Qdisc) bool) { q.yieldLeaves(yield) }
+}
+
+func (q Qdisc) yieldLeaves(yield func(Qdisc) bool) bool {
+	if !hasQdisc(q.Children) {
+		return yield(q)
+	}
+	for _, child := range q.Children {
+		if !child.yieldLeaves(yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasQdisc tells whether there is a qdisc, not only classes, among nodes or below them.
+func hasQdisc(nodes []Qdisc) bool {
+	return slices.ContainsFunc(nodes, func(q Qdisc) bool { return !q.Class || hasQdisc(q.Children) })
+}
+
+// Total adds up a counter over the tree without counting twice. A parent often counts what its leaves count, and
+// sometimes what these do not see, so the larger of the two is right.
+func (q Qdisc) Total(counter func(Qdisc) uint64) uint64 {
+	var sum uint64
+	for leaf := range q.Leaves() {
+		sum += counter(leaf)
+	}
+	return max(sum, counter(q))
 }
 
 // String is the whole tree on one line, in the words and units of tc: "htb 10: default 1 / class 10:10 rate 50Kbit

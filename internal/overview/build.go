@@ -13,9 +13,6 @@ import (
 	"tracer/internal/trace"
 )
 
-// retransmission is what a lost packet costs: TCP's least time-out (TCP_RTO_MIN).
-const retransmission = 0.2
-
 // Input is all that an Overview is made of.
 type Input struct {
 	About  About
@@ -38,6 +35,18 @@ type builder struct {
 	roles   map[string]netdev.Role // by label
 	usual   map[string]*float64    // of a label's queue; nil if it has none
 	held    []aggregate.InFlight   // as far as it is believed
+	byKey   map[aggregate.PairKey]*aggregate.Pair
+}
+
+// pairOf is a pair of the window, nil if it is not among them.
+func (b *builder) pairOf(key aggregate.PairKey) *aggregate.Pair {
+	if b.byKey == nil {
+		b.byKey = make(map[aggregate.PairKey]*aggregate.Pair, len(b.Window.Pairs))
+		for i := range b.Window.Pairs {
+			b.byKey[b.Window.Pairs[i].PairKey] = &b.Window.Pairs[i]
+		}
+	}
+	return b.byKey[key]
 }
 
 // Build makes an Overview.
@@ -160,25 +169,31 @@ func delayOf(h *hist.Histogram) *Delay {
 }
 
 // finish fills in what follows from a row's stages: shares, what is slow, what is held, the worst one. waiting is what
-// is held of it by stage.
-func (b *builder) finish(r *Row, stages []Stage, waiting map[Place]aggregate.InFlightPair) {
+// is held of it by stage; rto is the time after which a packet of it that was lost is sent again.
+func (b *builder) finish(r *Row, stages []Stage, waiting map[Place]aggregate.InFlightPair, rto float64) {
 	for place := range waiting {
 		if !slices.ContainsFunc(stages, func(s Stage) bool { return s.Place == place }) {
 			stages = append(stages, Stage{Place: place})
 		}
 	}
 	b.order(stages)
-	var all, most float64
+	var all, most, extra float64
 	spent := make([]float64, len(stages))
 	for i := range stages {
 		s := &stages[i]
 		w := waiting[s.Place]
 		s.Held, s.Oldest = w.Packets, w.Oldest
 		// Those that wait have waited half as long as the oldest, on average.
-		spent[i] = s.Mean*float64(s.Packets) + w.Packets*w.Oldest/2
+		passed, inside := s.Mean*float64(s.Packets), w.Packets*w.Oldest/2
+		spent[i] = passed + inside
 		all += spent[i]
 		s.Usual = b.usualOf(s.Place)
 		s.Baseline = b.baselineOf(s.Place, r.Direction)
+		baseline := 0.0
+		if s.Baseline != nil {
+			baseline = *s.Baseline
+		}
+		extra += inside + aggregate.Excess(passed, s.Packets, baseline)
 		s.Slow = s.Usual != nil && (s.Delay != nil && s.Delay.P50 > *s.Usual || s.Oldest > max(10**s.Usual, 0.1))
 		if spent[i] > most {
 			most = spent[i]
@@ -197,7 +212,7 @@ func (b *builder) finish(r *Row, stages []Stage, waiting map[Place]aggregate.InF
 		stages = []Stage{}
 	}
 	r.Stages = stages
-	r.Pain = (all + float64(r.Drops.Packets)*retransmission) / b.seconds
+	r.Pain = (extra + float64(r.Drops.Packets)*rto) / b.seconds
 }
 
 // heldOf lists what is held, of one pair or of all.

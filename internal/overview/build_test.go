@@ -1,6 +1,7 @@
 package overview
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -142,5 +143,26 @@ func TestSort(t *testing.T) {
 	}
 	if err := new(Sort).Set("jitter"); err == nil || !strings.Contains(err.Error(), "choose pain, src") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestPain counts what is beyond the baseline, and for a lost packet the time until it is sent again, as the diagnosis
+// does.
+func TestPain(t *testing.T) {
+	t.Parallel()
+	pain := func(in Input) float64 {
+		rows := Build(in, query(t, ByPair, "", "")).Rows
+		return rows[slices.IndexFunc(rows, func(r Row) bool { return r.Key() == webToAPI })].Pain
+	}
+	in := story()
+	in.Window.InFlight = nil
+	slow := pain(in)
+	lost := 50 * (aggregate.MinRTO + in.Window.Pairs[1].TCP.RTT.Quantile(0.5)) / 10
+	in.Baseline = map[aggregate.StageKey]float64{}
+	for _, s := range in.Window.Stages {
+		in.Baseline[s.StageKey] = s.Delay.Quantile(1)
+	}
+	if usual := pain(in); math.Abs(usual-lost) > 1e-9 || slow < lost+20 {
+		t.Errorf("pain %v, %v with delays that are usual, want %v for the packets lost", slow, usual, lost)
 	}
 }

@@ -142,9 +142,8 @@ func story() Input {
 		}},
 	}
 	in.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 20e-6}
-	in.Report = diagnose.Diagnose(diagnose.Input{
-		Node: "node-1", Started: noon.Add(-10 * time.Second), Window: 10 * time.Second, Snapshot: window, Devices: in.Devices, Before: in.Before,
-	})
+	in.Report = diagnose.Diagnose("node-1",
+		diagnose.Snapshot{Taken: noon.Add(-10 * time.Second), Devices: in.Before}, diagnose.Snapshot{Taken: noon, Counts: window, Devices: in.Devices})
 	return in
 }
 

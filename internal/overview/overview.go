@@ -67,8 +67,9 @@ type Row struct {
 	TCP              *TCP              `json:"tcp"`  // null if no connection of it was looked at
 	Held             float64           `json:"held"` // packets that are inside now, in its worst place
 	OldestSeconds    float64           `json:"oldest_seconds"`
-	// Pain is the time that packets spend here, in seconds each second; a lost packet counts as its retransmission
-	// time-out.
+	// Pain is the extra time of its packets, in seconds each second, by the formula that orders findings too
+	// (aggregate.Excess, aggregate.Pair.RTO): what they spend here beyond the baseline, and for each packet lost the time
+	// until it is sent again.
 	Pain float64 `json:"pain"`
 }
 

@@ -54,7 +54,7 @@ func (b *builder) pair(p *aggregate.Pair, waiting map[Place]aggregate.InFlightPa
 			Place: Place{d.Stage, d.Device}, Packets: d.Delay.Count(), Delay: delayOf(&d.Delay), Mean: d.Delay.Mean(),
 		})
 	}
-	b.finish(&r, stages, waiting)
+	b.finish(&r, stages, waiting, p.RTO(b.pairOf(p.Reverse())))
 	return r
 }
 
@@ -169,7 +169,7 @@ func (b *builder) flows() []Row {
 				Place: Place{s.Stage, s.Device}, Packets: s.Count, Mean: s.Seconds / float64(s.Count),
 			})
 		}
-		b.finish(&r, stages, nil)
+		b.finish(&r, stages, nil, f.RTO())
 		rows = append(rows, r)
 	}
 	return rows

@@ -100,7 +100,7 @@ func (r *rig) drop(by string, queued bool, kernel func() uint64) (as aggregate.D
 	const packets = 5000
 	drops := func() map[aggregate.DropKey]uint64 {
 		found := map[aggregate.DropKey]uint64{}
-		for _, d := range r.now(0).Snapshot.Drops {
+		for _, d := range r.now(0).Counts.Drops {
 			if d.Loss && (d.Stage == journey.Queue) == queued {
 				found[d.DropKey] = d.Packets
 			}
