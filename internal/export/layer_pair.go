@@ -13,7 +13,7 @@ import (
 )
 
 // otherName takes the pairs that have no series of their own.
-var otherName = pairName{srcWorkload: "_other", dstWorkload: "_other"}
+var otherName = pairName{srcWorkload: aggregate.OtherWorkload, dstWorkload: aggregate.OtherWorkload}
 
 const (
 	// halfLife is after what time a pair's rank counts half.
