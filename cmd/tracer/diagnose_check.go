@@ -11,7 +11,6 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/export/api"
 	"tracer/internal/loader"
-	"tracer/internal/netdev"
 )
 
 // What node-problem-detector's custom plugins exit with, and what it takes of their output by default.
@@ -77,7 +76,7 @@ func conclude(held api.ActiveFindings, now time.Time) (int, string) {
 	for i := range held.Findings {
 		h := &held.Findings[i]
 		f := &h.Finding
-		if f.Severity != diagnose.Critical || !outward(h) || now.Sub(h.CriticalSince) < checkHeld {
+		if f.Severity != diagnose.Critical || !isNodeFault(h) || now.Sub(h.CriticalSince) < checkHeld {
 			continue
 		}
 		line := fmt.Sprintf("%s %s", f.Device, f.Cause)
@@ -92,13 +91,13 @@ func conclude(held api.ActiveFindings, now time.Time) (int, string) {
 	return checkOK, "overlay and uplink are fine"
 }
 
-// outward tells whether a finding is this node's own, at its overlay or uplink. A rule does what somebody told it to, and
-// is no fault of the node.
-func outward(h *api.ActiveFinding) bool {
+// isNodeFault tells whether a finding is this node's own, at its overlay or uplink. A firewall rule that drops packets does
+// what somebody told it to.
+func isNodeFault(h *api.ActiveFinding) bool {
 	if h.Finding.Cause == diagnose.LinkDown { // a device that is gone has no role any more
 		return true
 	}
-	return (h.Role == netdev.RoleOverlay || h.Role == netdev.RoleUplink) && h.Finding.Cause != diagnose.PolicyDrop
+	return h.Role.LeadsOut() && h.Finding.Cause != diagnose.PolicyDrop
 }
 
 // shorten cuts a line to so many bytes, and no character in two.

@@ -91,7 +91,7 @@ func (n *node) Status() api.Status {
 		s.Hooks = append(s.Hooks, api.HookStatus{
 			Program: h.Program, Hook: h.Name, Device: h.Device, Role: role, Up: h.Up, Error: h.Error,
 		})
-		s.Hooked = s.Hooked || h.Up && (role == netdev.RoleOverlay || role == netdev.RoleUplink)
+		s.Hooked = s.Hooked || h.Up && role.LeadsOut()
 	}
 	for _, o := range omitted {
 		s.Omitted = append(s.Omitted, api.OmittedHook{Hook: o.Hook, Device: o.Device, Reason: o.Reason})

@@ -305,7 +305,7 @@ func TestService(t *testing.T) {
 			t.Errorf("the source was rewritten from %v to %v", r.First.Source, r.Last.Source)
 		}
 		var hooks []string
-		for _, h := range r.Path() {
+		for _, h := range r.Passed() {
 			hooks = append(hooks, h.Hook.String())
 		}
 		want := []string{"ingress", "egress", "xmit", "egress", "xmit"}

@@ -100,7 +100,7 @@ func (a *Agent) readAcceptQueues() error {
 	backlogs, err := a.loader.Backlogs(where)
 	for at, b := range backlogs {
 		if packet := targets[at]; b.Full {
-			a.counts.AcceptQueueFull(&packet, loader.Monotonic(), b)
+			a.counts.AddAcceptQueueFull(&packet, loader.Monotonic(), b)
 		}
 	}
 	return err

@@ -108,7 +108,7 @@ func TestSoftwareSegmentation(t *testing.T) {
 		select {
 		case r := <-records:
 			var hooks []string
-			for _, h := range r.Path() {
+			for _, h := range r.Passed() {
 				hooks = append(hooks, h.Hook.String())
 			}
 			if want := []string{"ingress", "egress", "xmit", "egress", "free"}; !slices.Equal(hooks, want) {

@@ -117,7 +117,7 @@ func expectOf(d *netdev.Device) expectation {
 		return ofNetem
 	case asAnnotated(d):
 		return ofLimit(d)
-	case (d.Role == netdev.RolePod || d.Role == netdev.RoleIFB) && d.Root.Kind == "tbf":
+	case d.Role.Shaped() && d.Root.Kind == "tbf":
 		return ofBandwidth
 	case noqueue && has(d.Root, "htb", "tbf", "hfsc", "cbq"):
 		return ofNoqueue
@@ -136,10 +136,9 @@ func expectOf(d *netdev.Device) expectation {
 }
 
 // defaultOf is the root qdisc that a device has unless someone sets another one; "" where that depends on hardware
-// and sysctl. Tunnels, veths and bridges are IFF_NO_QUEUE.
+// and sysctl.
 func defaultOf(d *netdev.Device) string {
-	switch d.Role {
-	case netdev.RoleOverlay, netdev.RolePod, netdev.RoleBridge:
+	if d.Role.NoQueue() {
 		return "noqueue"
 	}
 	return ""

@@ -230,7 +230,7 @@ func (w *window) hits(lost []aggregate.DropCount) []hit {
 		p := &w.counts.Pairs[i]
 		if h := found[endsOf(p)]; h != nil {
 			h.passed += p.Path.Count()
-			if h.DstWorkload == unknownWorkload && p.DstWorkload != unknownWorkload {
+			if h.DstWorkload == aggregate.UnknownWorkload && p.DstWorkload != aggregate.UnknownWorkload {
 				h.Pair = p // the same by a name that says more
 			}
 		}
@@ -246,14 +246,13 @@ func (w *window) hits(lost []aggregate.DropCount) []hit {
 	return out
 }
 
-// unknownWorkload is what a peer is called that nobody knows.
-const unknownWorkload = "_unknown"
-
 // ours tells whether a pod is at an end of the pair, or may be: what the world sends to a node's closed ports, and the
 // node's own affairs, are no pods' pain.
 func (h *hit) ours() bool {
 	pod := func(namespace string) bool { return namespace != "" }
-	node := func(workload string) bool { return workload == "_node" || workload == "_external" }
+	node := func(workload string) bool {
+		return workload == aggregate.NodeWorkload || workload == aggregate.ExternalWorkload
+	}
 	return pod(h.SrcNamespace) || pod(h.DstNamespace) || !node(h.SrcWorkload) && !node(h.DstWorkload)
 }
 
@@ -310,7 +309,7 @@ func listed(pairs []Pair, total int) string {
 		return "the packets"
 	}
 	text := pairs[0].Src + " → " + pairs[0].Dst
-	if pairs[0].Service != nil && strings.HasSuffix(pairs[0].Dst, unknownWorkload) {
+	if pairs[0].Service != nil && strings.HasSuffix(pairs[0].Dst, aggregate.UnknownWorkload) {
 		text = pairs[0].Src + " → service " + *pairs[0].Service
 	}
 	if total > 1 {

@@ -125,7 +125,7 @@ func queuesOf(w *window) []*queue {
 func labelled(devices []netdev.Device, label string) []netdev.Device {
 	var out []netdev.Device
 	for _, d := range devices {
-		if d.Root.Queues() && (d.Name == label && d.Role != netdev.RolePod || label == journey.PodLabel && d.Role == netdev.RolePod) {
+		if d.Root.Queues() && d.Role.Label(d.Name) == label {
 			out = append(out, d)
 		}
 	}

@@ -18,7 +18,7 @@ func receiveCauses(w *window) []Finding {
 func (w *window) backlogOverflows() []Finding {
 	lost := w.losses.take(func(d *aggregate.DropCount) bool {
 		return d.Reason == "CPU_BACKLOG" || (d.Reason == "" || d.Reason == journey.NotSpecified) &&
-			slices.Contains([]string{"enqueue_to_backlog", "netif_rx_internal", "gro_cells_receive"}, function(d.Location))
+			slices.Contains([]string{"enqueue_to_backlog", "netif_rx_internal", "gro_cells_receive"}, journey.FunctionName(d.Location))
 	})
 	return w.explain(lost, func(aggregate.StageKey, []aggregate.DropCount) lossCause {
 		c := lossCause{

@@ -144,7 +144,7 @@ func noListener(w *window) *Finding {
 	var refused, passed uint64
 	for i := range w.counts.Pairs {
 		p := &w.counts.Pairs[i]
-		if p.TCP == nil || !w.lasts(p.TCP.RefusedSeconds, refusedIn) || p.SrcWorkload == "_node" || p.DstNamespace == "" {
+		if p.TCP == nil || !w.lasts(p.TCP.RefusedSeconds, refusedIn) || p.SrcWorkload == aggregate.NodeWorkload || p.DstNamespace == "" {
 			continue
 		}
 		hit = append(hit, p)

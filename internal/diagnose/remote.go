@@ -58,7 +58,9 @@ func (w *window) connected() []connected {
 }
 
 // inCluster tells pods and nodes from the world and from those that nobody knows.
-func inCluster(namespace, workload string) bool { return namespace != "" || workload == "_node" }
+func inCluster(namespace, workload string) bool {
+	return namespace != "" || workload == aggregate.NodeWorkload
+}
 
 // here is how much of a round trip is spent on this node, in seconds: packets that have not come out count too.
 func (c *connected) here(s *aggregate.Snapshot) float64 {

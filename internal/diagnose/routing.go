@@ -36,7 +36,7 @@ var discards = [...]string{
 // Discards tells of a packet that was lost without a reason whether the place where it was freed means that no route led on:
 // then the routing table can be asked.
 func Discards(reason, location string) bool {
-	return (reason == "" || reason == journey.NotSpecified) && slices.Contains(discards[:], function(location))
+	return (reason == "" || reason == journey.NotSpecified) && slices.Contains(discards[:], journey.FunctionName(location))
 }
 
 // routes are what routing can do to packets. Functions are those of net/ipv4, net/ipv6 and net/core.
@@ -134,7 +134,7 @@ func (w *window) lookups() (out []string) {
 
 // explains tells whether packets were lost so; rose is by how much its counters rose.
 func (r *route) explains(d *aggregate.DropCount, rose uint64) bool {
-	at := function(d.Location)
+	at := journey.FunctionName(d.Location)
 	switch {
 	case d.Reason == "IP_INHDR": // a bad header too, but not when it is forwarded
 		return r.cause == TTL && slices.Contains(r.shared, at)

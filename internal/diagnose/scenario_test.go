@@ -3,7 +3,6 @@ package diagnose
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,13 +13,12 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/golden"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
-
-var update = flag.Bool("update", false, "write the golden texts anew")
 
 // scenario is a file of testdata: what a node's window looked like, and what is to be found in it.
 type scenario struct {
@@ -109,7 +107,7 @@ func (c *connections) counted() *aggregate.TCP {
 		SendPending: c.Backlogged, WindowClosed: c.Closed, RWNDLimited: c.Limited, UnreadSeconds: c.Waiting, BufferFull: c.Full,
 		Refused: c.Refused, RefusedSeconds: c.RefusedIn,
 		Retransmitted: c.Resent, Recovered: c.Repaired, RetransmittedAgain: c.Stuck, RetransmittedAgainBytes: c.StuckBytes, AckedMeanwhile: c.Passed, AckedMeanwhileBytes: c.PassedBytes,
-		AcceptQueueFullSeconds: c.OverfullIn, AcceptQueue: record.Backlog{Length: c.Waits, Limit: c.Most, Full: c.OverfullIn > 0},
+		AcceptQueueFullSeconds: c.OverfullIn, AcceptQueue: record.AcceptQueue{Length: c.Waits, Limit: c.Most, Full: c.OverfullIn > 0},
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
 	t.HandshakeRTT.Observe(c.RTT, uint64(c.Opened))
@@ -314,25 +312,8 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name+".txt", text.Bytes())
-		golden(t, name+".ansi", colored.Bytes())
-		golden(t, name+".report", append(data, '\n'))
-	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", "golden", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
+		golden.Check(t, "testdata/golden/"+name+".txt", text.Bytes())
+		golden.Check(t, "testdata/golden/"+name+".ansi", colored.Bytes())
+		golden.Check(t, "testdata/golden/"+name+".report", append(data, '\n'))
 	}
 }

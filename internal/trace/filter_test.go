@@ -48,8 +48,8 @@ func TestMatch(t *testing.T) {
 		{Filter{Port: 8080}, &finished, true},
 		{Filter{Port: 4000}, &finished, true},
 		{Filter{Port: 443}, &finished, false},
-		{Filter{Protocol: tcp}, &finished, true},
-		{Filter{Protocol: udp}, &finished, false},
+		{Filter{Protocol: record.ProtocolTCP}, &finished, true},
+		{Filter{Protocol: record.ProtocolUDP}, &finished, false},
 		{Filter{Device: "tunl0"}, &finished, true},
 		{Filter{Device: "cali1"}, &finished, true},
 		{Filter{Device: "pod"}, &finished, true},
@@ -107,7 +107,7 @@ func TestQuery(t *testing.T) {
 			Pod: "default/web-1", Peer: "10.0.0.1", Workload: "api", Port: 65535, Protocol: 89, Device: "tunl0",
 			Stage: StageFilter{journey.Queue, "tunl0", 1500 * time.Microsecond}, SlowerThan: 1500 * time.Microsecond, DropsOnly: true,
 		},
-		{Pod: "a&b=c d", Protocol: udp},
+		{Pod: "a&b=c d", Protocol: record.ProtocolUDP},
 	} {
 		query, err := url.ParseQuery(f.Values().Encode())
 		if err != nil {

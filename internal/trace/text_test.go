@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/golden"
 	"tracer/internal/record"
 	"tracer/internal/trace/tracetest"
 )
@@ -21,7 +22,7 @@ func TestText(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	golden(t, "trace.txt", []byte(b.String()))
+	golden.Check(t, "testdata/trace.txt", []byte(b.String()))
 }
 
 func TestBar(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/golden"
 	"tracer/internal/journey"
 	"tracer/internal/record"
 	"tracer/internal/trace/tracetest"
@@ -29,7 +30,7 @@ func TestFinishedTrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "trace.json", append(got, '\n'))
+	golden.Check(t, "testdata/trace.json", append(got, '\n'))
 
 	var back Trace
 	if err := json.Unmarshal(got, &back); err != nil {
@@ -86,7 +87,7 @@ func TestTraceNames(t *testing.T) {
 	unknown := tracetest.Request(record.Finished)
 	unknown.First = tracetest.Flow("192.0.2.1:1", "[2001:db8::1]:2")
 	unknown.Last = unknown.First
-	unknown.First.Protocol, unknown.Last.Protocol = 89, icmpv6
+	unknown.First.Protocol, unknown.Last.Protocol = 89, record.ProtocolICMPv6
 	got := traceOf(t, unknown)
 	if want := (aggregate.Identity{Workload: "_unknown"}); got.Src != want || got.Dst != want || got.Service != "" {
 		t.Errorf("nobody is %+v to %+v by %q", got.Src, got.Dst, got.Service)

@@ -67,7 +67,7 @@ func (w *Waiter) takeDevices() {
 	for address, ifindex := range w.deviceOf {
 		if _, there := now.appeared[ifindex]; !there {
 			delete(w.deviceOf, address)
-			w.learner.Changed(address, now.since)
+			w.learner.DeviceChanged(address, now.since)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (w *Waiter) learnDevices(r *record.Record) {
 		}
 		w.deviceOf[address] = ifindex
 		if appeared != 0 {
-			w.learner.Changed(address, appeared)
+			w.learner.DeviceChanged(address, appeared)
 		}
 	})
 }

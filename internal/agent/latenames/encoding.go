@@ -79,7 +79,7 @@ func encodeFlow(b []byte, f *record.Flow, v4 bool) []byte {
 		}
 		b = binary.LittleEndian.AppendUint16(b, end.Port())
 	}
-	return append(b, f.Protocol)
+	return append(b, byte(f.Protocol))
 }
 
 // decode reads a record from the beginning of b, and returns the rest. withExtra tells that it had one.
@@ -130,6 +130,6 @@ func decodeFlow(b []byte, f *record.Flow, v4 bool) (rest []byte) {
 		*end = netip.AddrPortFrom(a, binary.LittleEndian.Uint16(b))
 		b = b[2:]
 	}
-	f.Protocol = b[0]
+	f.Protocol = record.Protocol(b[0])
 	return b[1:]
 }

@@ -11,7 +11,7 @@ import (
 
 // samples are records of all sorts, with every field used by some.
 func samples() []record.Record {
-	flow := func(src, dst string, protocol uint8) record.Flow {
+	flow := func(src, dst string, protocol record.Protocol) record.Flow {
 		return record.Flow{Source: netip.MustParseAddrPort(src), Destination: netip.MustParseAddrPort(dst), Protocol: protocol}
 	}
 	packet := sent(7, time.Hour)

@@ -34,8 +34,8 @@ type Learner interface {
 	Resolved(address netip.Addr, at time.Duration) bool
 	// LocalPods are the addresses of this node's pods.
 	LocalPods() []netip.Addr
-	// Changed tells that at that time the address went from one pod's device to another, or that its device is gone.
-	Changed(address netip.Addr, at time.Duration)
+	// DeviceChanged tells that at that time the address went from one pod's device to another, or that its device is gone.
+	DeviceChanged(address netip.Addr, at time.Duration)
 }
 
 // Waiter holds records back.

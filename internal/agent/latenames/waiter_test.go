@@ -19,9 +19,9 @@ type learned struct {
 	changes map[netip.Addr]time.Duration
 }
 
-func (l *learned) Resolved(a netip.Addr, _ time.Duration) bool { return l.known[a] }
-func (l *learned) LocalPods() []netip.Addr                     { return slices.Collect(maps.Keys(l.known)) }
-func (l *learned) Changed(a netip.Addr, at time.Duration)      { l.changes[a] = at }
+func (l *learned) Resolved(a netip.Addr, _ time.Duration) bool  { return l.known[a] }
+func (l *learned) LocalPods() []netip.Addr                      { return slices.Collect(maps.Keys(l.known)) }
+func (l *learned) DeviceChanged(a netip.Addr, at time.Duration) { l.changes[a] = at }
 
 var (
 	podAddress  = netip.MustParseAddr("10.244.1.2")

@@ -114,6 +114,6 @@ func (d *describer) refresh() error {
 	if before == nil {
 		before = journey.NewDevices(nil)
 	}
-	d.devices.Store(before.Next(d.source.Devices(), time.Now()))
+	d.devices.Store(before.Updated(d.source.Devices(), time.Now()))
 	return nil
 }

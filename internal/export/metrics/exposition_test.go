@@ -25,6 +25,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/export/api"
 	"tracer/internal/export/exporttest"
+	"tracer/internal/golden"
 	"tracer/internal/netdev"
 )
 
@@ -89,7 +90,7 @@ func TestDescribe(t *testing.T) {
 func TestTextExposition(t *testing.T) {
 	t.Parallel()
 	text := expose(t, newTestCollector(newSource()), "text/plain")
-	golden(t, "metrics.txt", bytes.ReplaceAll(text, []byte(runtime.Version()), []byte("go")))
+	golden.Check(t, "testdata/metrics.txt", bytes.ReplaceAll(text, []byte(runtime.Version()), []byte("go")))
 }
 
 func TestClassicPairsExposition(t *testing.T) {
@@ -101,7 +102,7 @@ func TestClassicPairsExposition(t *testing.T) {
 			pairs.WriteString(line)
 		}
 	}
-	golden(t, "classic_pairs.txt", pairs.Bytes())
+	golden.Check(t, "testdata/classic_pairs.txt", pairs.Bytes())
 }
 
 func TestProtobufExposition(t *testing.T) {
@@ -127,7 +128,7 @@ func TestProtobufExposition(t *testing.T) {
 		}
 		got.WriteByte('\n')
 	}
-	golden(t, "metrics.json", got.Bytes())
+	golden.Check(t, "testdata/metrics.json", got.Bytes())
 }
 
 func TestLint(t *testing.T) {

@@ -7,7 +7,7 @@ var hooks = subject{
 	families: []*metricFamily{hookUp},
 	collect: func(from *input, to *scrape) {
 		for _, h := range from.status.Hooks {
-			to.min(hookUp, bit(h.Up), h.Hook, deviceLabel(h.Device, h.Role))
+			to.min(hookUp, bit(h.Up), h.Hook, h.Role.Label(h.Device))
 		}
 	},
 }

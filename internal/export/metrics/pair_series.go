@@ -14,7 +14,7 @@ var seriesOverflow = counter("tracer_series_overflow_total",
 	"Times that a pair was merged into _other for want of series.")
 
 // otherName takes the pairs that have no series of their own.
-var otherName = pairName{srcWorkload: "_other", dstWorkload: "_other"}
+var otherName = pairName{srcWorkload: aggregate.OtherWorkload, dstWorkload: aggregate.OtherWorkload}
 
 const (
 	// halfLife is after what time a packet, or a second of delay, counts half in a pair's rank.

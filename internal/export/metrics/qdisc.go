@@ -1,10 +1,5 @@
 package metrics
 
-import (
-	"tracer/internal/journey"
-	"tracer/internal/netdev"
-)
-
 var (
 	qdiscInfo = gauge("tracer_qdisc_info",
 		"1 for each kind of qdisc at the leaves of a device's tree.", "device", "kind")
@@ -22,7 +17,7 @@ func (a *qdiscAccumulator) subject() subject {
 		families: []*metricFamily{qdiscInfo, qdiscBacklog, qdiscDrops, qdiscOverlimits},
 		collect: func(from *input, to *scrape) {
 			for i := range from.devices {
-				label := deviceLabel(from.devices[i].Name, from.devices[i].Role)
+				label := from.devices[i].Role.Label(from.devices[i].Name)
 				for q := range from.devices[i].Root.Leaves() {
 					to.max(qdiscInfo, 1, label, q.Kind)
 					if q.Queues() {
@@ -37,12 +32,4 @@ func (a *qdiscAccumulator) subject() subject {
 			}
 		},
 	}
-}
-
-// deviceLabel is a device's name, or what the devices of all pods are called.
-func deviceLabel(name string, role netdev.Role) string {
-	if role == netdev.RolePod {
-		return journey.PodLabel
-	}
-	return name
 }

@@ -35,7 +35,7 @@ func (a *qdiscAccumulator) update(devices []netdev.Device) {
 	labels := map[string]bool{journey.PodLabel: true} // the totals of pods that are gone stay
 	for i := range devices {
 		d := &devices[i]
-		label := deviceLabel(d.Name, d.Role)
+		label := d.Role.Label(d.Name)
 		labels[label] = true
 		for q := range d.Root.Leaves() {
 			if q.Queues() {

@@ -86,7 +86,7 @@ func (c *classifier) find(l *link) netdev.Role {
 	case l.kind == "", isBond(l.kind), master != nil && isBond(master.kind):
 		return netdev.RoleUplink
 	case isStacked(l.kind):
-		if l.foreign || c.leadsOut(c.links[l.parent]) {
+		if l.foreign || c.reachesUplink(c.links[l.parent]) {
 			return netdev.RoleUplink
 		}
 		return netdev.RoleOther
@@ -122,8 +122,8 @@ func (c *classifier) isUnderlay(l, master *link) bool {
 	return false
 }
 
-// leadsOut tells whether what stacks on l goes out through an uplink.
-func (c *classifier) leadsOut(l *link) bool {
+// reachesUplink tells whether what stacks on l sends through an uplink.
+func (c *classifier) reachesUplink(l *link) bool {
 	if l == nil {
 		return false
 	}

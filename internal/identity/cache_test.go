@@ -14,7 +14,7 @@ import (
 	"tracer/internal/aggregate"
 )
 
-func TestKept(t *testing.T) {
+func TestCache(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	with := func(o *KubernetesOptions) { o.StateDir = dir }
@@ -59,8 +59,8 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// TestKeptElsewhere: addresses of this node's pods do not outlive a reboot; what cannot be read is said and left aside.
-func TestKeptElsewhere(t *testing.T) {
+// TestCacheIsIgnored: addresses of this node's pods do not outlive a reboot; what cannot be read is logged and ignored.
+func TestCacheIsIgnored(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	k, _ := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
@@ -75,8 +75,8 @@ func TestKeptElsewhere(t *testing.T) {
 	for _, test := range []struct{ name, pattern, with, want, warning string }{
 		{"another boot", `"boot":"[^"]*"`, `"boot":"another"`, "api", ""},
 		{"another format", `"version":1`, `"version":99`, "", "format is 99"},
-		{"cut off", `(?s)"names".*`, `"na`, "", "left aside"},
-		{"no address", `10\.96\.0\.10`, `10.96.0.300`, "", "left aside"},
+		{"cut off", `(?s)"names".*`, `"na`, "", "are ignored"},
+		{"no address", `10\.96\.0\.10`, `10.96.0.300`, "", "are ignored"},
 	} {
 		changed := regexp.MustCompile(test.pattern).ReplaceAll(content, []byte(test.with))
 		if err := os.WriteFile(path, changed, 0o600); err != nil {
@@ -84,7 +84,7 @@ func TestKeptElsewhere(t *testing.T) {
 		}
 		var log strings.Builder
 		next, clock := source(t, func(o *KubernetesOptions) { o.StateDir, o.Log = dir, slog.New(slog.NewTextHandler(&log, nil)) })
-		if id, _ := next.holdings.at(netip.MustParseAddr("10.244.1.2"), clock.at); id != nil {
+		if id, _ := next.owners.at(netip.MustParseAddr("10.244.1.2"), clock.at); id != nil {
 			t.Errorf("%s: the pod is %+v", test.name, id)
 		}
 		if got := clock.lookup(next, "10.96.0.10").Service; got != test.want {
@@ -96,8 +96,8 @@ func TestKeptElsewhere(t *testing.T) {
 	}
 }
 
-// TestKeptOnce: what has not changed is not written again.
-func TestKeptOnce(t *testing.T) {
+// TestCacheIsSavedOnce: what has not changed is not written again.
+func TestCacheIsSavedOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	k, clock := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
@@ -120,16 +120,16 @@ func TestKeptOnce(t *testing.T) {
 	tell(t, &k.services, aService("api", "10.96.0.10"))
 	tell[*discoveryv1.EndpointSlice](t, &k.slices)
 	first := written()
-	k.holdings.forget(clock.at)
+	k.owners.expire(clock.at)
 	k.SetNodes(nodes())
-	k.keep()
+	k.saveCache()
 	if !os.SameFile(first, written()) {
 		t.Error("written again, though nothing changed")
 	}
 	if err := k.pods.Add(aPod("new", "node1", "10.244.1.3")); err != nil {
 		t.Fatal(err)
 	}
-	k.keep()
+	k.saveCache()
 	if os.SameFile(first, written()) {
 		t.Error("a new pod is not written")
 	}
@@ -142,9 +142,9 @@ func TestKeptOnce(t *testing.T) {
 	if err := k.pods.Add(aPod("late", "node1", "10.244.1.4")); err != nil {
 		t.Fatal(err)
 	}
-	k.keep()
+	k.saveCache()
 	k.options.StateDir = dir
-	k.keep()
+	k.saveCache()
 	next, _ = source(t, func(o *KubernetesOptions) { o.StateDir = dir })
 	if got := clock.lookup(next, "10.244.1.4").Pod; got != "late" {
 		t.Errorf("the pod that came meanwhile is %q", got)

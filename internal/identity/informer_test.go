@@ -4,14 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"io"
 	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -273,79 +270,5 @@ func TestListIsTriedAgain(t *testing.T) {
 	}
 	if s := k.Status(); !s.Synced["pods"] || s.Errors["pods"] != 0 {
 		t.Errorf("status is %+v", s)
-	}
-}
-
-func TestSilentServer(t *testing.T) {
-	t.Parallel()
-	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	defer silent.Close()
-	config := &rest.Config{Host: silent.URL}
-	transport, err := httpClient(config, 50*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pods, err := podResource().client(config, transport)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = pods.Get().Resource("pods").Stream(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "no answer from 127.0.0.1") {
-		t.Errorf("the error is %v", err)
-	}
-	// One that has begun to answer may take its time.
-	client := http.Client{Transport: impatient{next: http.DefaultTransport, within: time.Second}}
-	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.(http.Flusher).Flush()
-		time.Sleep(1200 * time.Millisecond)
-		_, _ = io.WriteString(w, "late")
-	}))
-	defer slow.Close()
-	response, err := client.Get(slow.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if text, err := io.ReadAll(response.Body); err != nil || string(text) != "late" {
-		t.Errorf("read %q, %v", text, err)
-	}
-}
-
-func TestLoadConfig(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name, content string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	for name, test := range map[string]struct{ path, want string }{
-		"missing": {filepath.Join(dir, "none"), "give a readable one with --kubeconfig"},
-		"garbage": {write("garbage", "{"), "read kubeconfig"},
-		"empty":   {write("empty", ""), "it needs a current context"},
-		"no cluster": {write("half", `{apiVersion: v1, kind: Config, contexts: [{name: a, context: {cluster: b, user: c}}], current-context: a}`),
-			"it needs a current context"},
-	} {
-		if _, err := LoadConfig(test.path); err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	write("ca.crt", "a certificate")
-	good := write("good", `{apiVersion: v1, kind: Config, clusters: [{name: b, cluster: {server: "https://10.0.0.1:6443", certificate-authority: ca.crt}}],
-users: [{name: c, user: {token: t}}], contexts: [{name: a, context: {cluster: b, user: c}}], current-context: a}`)
-	config, err := LoadConfig(good)
-	if err != nil || config.Host != "https://10.0.0.1:6443" || config.CAFile != filepath.Join(dir, "ca.crt") {
-		t.Errorf("%+v, %v", config, err)
-	}
-	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	if _, err := LoadConfig(""); !errors.Is(err, ErrNoCluster) {
-		t.Errorf("no cluster: %v", err)
-	}
-	t.Setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
-	t.Setenv("KUBERNETES_SERVICE_PORT", "443")
-	_, none := os.Stat("/var/run/secrets/kubernetes.io/serviceaccount/token") // there is one where the tests run in a pod
-	if _, err := LoadConfig(""); errors.Is(err, ErrNoToken) != (none != nil) {
-		t.Errorf("without a token, %v: %v", none != nil, err)
 	}
 }
