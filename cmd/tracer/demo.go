@@ -192,7 +192,7 @@ func watchLab(ctx context.Context, l *lab.Lab, nodes []*agent.Agent, duration ti
 	for _, n := range l.Nodes() {
 		w.names = append(w.names, n.Name)
 	}
-	begin := agent.Monotonic()
+	begin := loader.Monotonic()
 	if err := moments(nodes, w.from); err != nil {
 		return nil, err
 	}
@@ -204,7 +204,7 @@ func watchLab(ctx context.Context, l *lab.Lab, nodes []*agent.Agent, duration ti
 		return nil, err
 	}
 	// What was sent in the window and has arrived, or was sent long enough before that to be lost.
-	w.seen, err = l.Recent(agent.Monotonic()-begin, agent.Monotonic())
+	w.seen, err = l.Recent(loader.Monotonic()-begin, loader.Monotonic())
 	return w, err
 }
 

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"tracer/internal/diagnose"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/loader"
 )
 
@@ -107,10 +107,10 @@ func (f *watchFlags) diagnose(ctx context.Context, duration time.Duration) (diag
 	if err != nil {
 		return diagnose.Report{}, err
 	}
-	client := export.Dial(files.Socket())
+	client := api.Dial(files.Socket())
 	defer client.Close()
 	report, err := client.Diagnose(ctx, duration)
-	if !errors.Is(err, export.ErrNoAgent) {
+	if !errors.Is(err, api.ErrNoAgent) {
 		if len(f.expect) > 0 {
 			slog.Warn("--expect-qdisc is not heeded: the agent answers by what it was told itself")
 		}

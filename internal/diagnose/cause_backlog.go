@@ -13,7 +13,7 @@ import (
 func backlogRules(w *window) []Finding {
 	lost := w.losses.take(func(d *aggregate.DropCount) bool {
 		return d.Reason == "CPU_BACKLOG" || (d.Reason == "" || d.Reason == journey.NotSpecified) &&
-			slices.Contains([]string{"enqueue_to_backlog", "netif_rx_internal", "gro_cells_receive"}, function(d.Location))
+			slices.Contains([]string{"enqueue_to_backlog", "netif_rx_internal", "gro_cells_receive"}, journey.FunctionName(d.Location))
 	})
 	return w.explain(lost, func(aggregate.StageKey, []aggregate.DropCount) lossRule {
 		r := lossRule{

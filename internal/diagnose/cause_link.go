@@ -132,8 +132,7 @@ func (w *window) wentDown() []string {
 	}
 	for i := range w.to.Events {
 		e := &w.to.Events[i]
-		outward := e.Role == netdev.RoleOverlay || e.Role == netdev.RoleUplink
-		if e.Kind != netdev.LinkEvent || !e.Down || !outward {
+		if e.Kind != netdev.LinkEvent || !e.Down || !e.Role.LeadsOut() {
 			continue
 		}
 		end := w.from.Taken.Add(w.length())
@@ -143,7 +142,7 @@ func (w *window) wentDown() []string {
 	}
 	for i := range w.from.Devices {
 		d := &w.from.Devices[i]
-		if d.Up && !d.NoCarrier && (d.Role == netdev.RoleOverlay || d.Role == netdev.RoleUplink) && w.isDown(d.Name) {
+		if d.Up && !d.NoCarrier && d.Role.LeadsOut() && w.isDown(d.Name) {
 			add(d.Name)
 		}
 	}

@@ -26,7 +26,7 @@ func noListener(w *window) *Finding {
 	var refused, sent uint64
 	for i := range w.counts.Pairs {
 		p := &w.counts.Pairs[i]
-		if p.TCP == nil || !w.lasts(p.TCP.RefusedSeconds, t.WarnSeconds) || p.SrcWorkload == "_node" || p.DstNamespace == "" {
+		if p.TCP == nil || !w.lasts(p.TCP.RefusedSeconds, t.WarnSeconds) || p.SrcWorkload == aggregate.NodeWorkload || p.DstNamespace == "" {
 			continue
 		}
 		hit = append(hit, p)

@@ -36,7 +36,7 @@ func misconfigurationRules(w *window) []Finding {
 
 // unusual says why a device's queue does not belong there; "" if it may.
 func (w *window) unusual(d *netdev.Device) string {
-	if d.Role != netdev.RoleOverlay && d.Role != netdev.RoleUplink || !d.Root.Queues() {
+	if !d.Role.LeadsOut() || !d.Root.Queues() {
 		return ""
 	}
 	if want, ok := w.to.ExpectQdisc[d.Name]; ok {

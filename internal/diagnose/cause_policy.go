@@ -23,7 +23,7 @@ func (w *window) conntrackFull() []Finding {
 		return nil
 	}
 	lost := w.losses.takeSome(full, func(d *aggregate.DropCount) bool {
-		return function(d.Location) == "nf_hook_slow" && (d.Reason == "NETFILTER_DROP" || d.Reason == journey.NotSpecified)
+		return journey.FunctionName(d.Location) == "nf_hook_slow" && (d.Reason == "NETFILTER_DROP" || d.Reason == journey.NotSpecified)
 	})
 	size := fmt.Sprintf("this namespace's table holds %s entries", group(t.Entries))
 	if t.Max > 0 {
@@ -94,7 +94,7 @@ func policyOf(d *aggregate.DropCount) string {
 	case "XFRM_POLICY":
 		return "XFRM"
 	case "", journey.NotSpecified:
-		switch function(d.Location) {
+		switch journey.FunctionName(d.Location) {
 		case "nf_hook_slow", "nft_do_chain", "nf_hook", "nf_hook_slow_list":
 			return "netfilter"
 		case "__netif_receive_skb_core":
@@ -106,10 +106,4 @@ func policyOf(d *aggregate.DropCount) string {
 		}
 	}
 	return ""
-}
-
-// function is a symbol without the suffixes that compilers add (".isra.0").
-func function(symbol string) string {
-	name, _, _ := strings.Cut(symbol, ".")
-	return name
 }

@@ -42,7 +42,9 @@ func (w *window) connected() []connected {
 }
 
 // inCluster tells pods and nodes from the world and from those that nobody knows.
-func inCluster(namespace, workload string) bool { return namespace != "" || workload == "_node" }
+func inCluster(namespace, workload string) bool {
+	return namespace != "" || workload == aggregate.NodeWorkload
+}
 
 // residence is how much of a round trip is spent on this node, in seconds: packets in flight count too.
 func (c *connected) residence(s *aggregate.Snapshot) float64 {

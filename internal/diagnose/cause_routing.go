@@ -30,7 +30,7 @@ var noRouteFunctions = [...]string{
 // MeansNoRoute tells of a packet that was lost without a reason whether the function that freed it means that no route led
 // on: then the routing table can be asked.
 func MeansNoRoute(reason, location string) bool {
-	return (reason == "" || reason == journey.NotSpecified) && slices.Contains(noRouteFunctions[:], function(location))
+	return (reason == "" || reason == journey.NotSpecified) && slices.Contains(noRouteFunctions[:], journey.FunctionName(location))
 }
 
 // routingCauses are what routing can do to packets. Functions are those of net/ipv4, net/ipv6 and net/core.
@@ -117,7 +117,7 @@ func (w *window) lookups() (out []string) {
 
 // explains tells whether packets were lost so; rise is by how much its counters rose.
 func (r *routingCause) explains(d *aggregate.DropCount, rise uint64) bool {
-	at := function(d.Location)
+	at := journey.FunctionName(d.Location)
 	switch {
 	case d.Reason == "IP_INHDR": // a bad header too, but not when it is forwarded
 		return r.cause == TTL && slices.Contains(r.shared, at)

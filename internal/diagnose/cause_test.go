@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"tracer/internal/golden"
 )
 
 // TestCausesRegistered has every cause in the registry once, with all that is to be said of it.
@@ -117,20 +119,11 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, rest, ok := strings.Cut(string(data), docsBegin)
-	got, after, ok2 := strings.Cut(rest, docsEnd)
+	_, after, ok2 := strings.Cut(rest, docsEnd)
 	if !ok || !ok2 {
 		t.Fatalf("%s lacks the lines between which the causes stand", docs)
 	}
-	want := describeCauses()
-	if got == want {
-		return
-	}
-	if !*update {
-		t.Fatalf("%s is not what the registry says; go test ./internal/diagnose -update writes it anew", docs)
-	}
-	if err := os.WriteFile(docs, []byte(before+docsBegin+want+docsEnd+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	golden.Check(t, docs, []byte(before+docsBegin+describeCauses()+docsEnd+after))
 }
 
 // describeCauses is the generated part: a table of all, and a section for each.

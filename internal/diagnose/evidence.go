@@ -133,5 +133,5 @@ func (f *Finding) concerns(e *netdev.Event) bool {
 	case netdev.QdiscEvent:
 		return f.Stage == journey.Queue && f.Device == e.Device
 	}
-	return f.Device == e.Device || e.Role == netdev.RoleUplink || e.Role == netdev.RoleOverlay
+	return f.Device == e.Device || e.Role.LeadsOut()
 }

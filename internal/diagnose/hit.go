@@ -56,7 +56,7 @@ func (w *window) hits(lost []aggregate.DropCount) []hit {
 		p := &w.counts.Pairs[i]
 		if h := found[endpointsOf(p)]; h != nil {
 			h.passed += p.Path.Count()
-			if h.DstWorkload == unknownWorkload && p.DstWorkload != unknownWorkload {
+			if h.DstWorkload == aggregate.UnknownWorkload && p.DstWorkload != aggregate.UnknownWorkload {
 				h.Pair = p // the same by a name that says more
 			}
 		}
@@ -72,14 +72,13 @@ func (w *window) hits(lost []aggregate.DropCount) []hit {
 	return out
 }
 
-// unknownWorkload is what a peer is called that nobody knows.
-const unknownWorkload = "_unknown"
-
 // involvesPod tells whether a pod is at an end of the pair, or may be: what the world sends to a node's closed ports, and
 // the node's own traffic, hurt no pod.
 func (h *hit) involvesPod() bool {
 	pod := func(namespace string) bool { return namespace != "" }
-	node := func(workload string) bool { return workload == "_node" || workload == "_external" }
+	node := func(workload string) bool {
+		return workload == aggregate.NodeWorkload || workload == aggregate.ExternalWorkload
+	}
 	return pod(h.SrcNamespace) || pod(h.DstNamespace) || !node(h.SrcWorkload) && !node(h.DstWorkload)
 }
 

@@ -216,7 +216,7 @@ func listed(pairs []Pair, total int) string {
 		return "the packets"
 	}
 	text := pairs[0].Src + " → " + pairs[0].Dst
-	if pairs[0].Service != nil && strings.HasSuffix(pairs[0].Dst, unknownWorkload) {
+	if pairs[0].Service != nil && strings.HasSuffix(pairs[0].Dst, aggregate.UnknownWorkload) {
 		text = pairs[0].Src + " → service " + *pairs[0].Service
 	}
 	if total > 1 {

@@ -7,10 +7,9 @@ import (
 )
 
 // DefaultQdisc is the root qdisc that a device has unless someone sets another one; "" where that depends on hardware and
-// sysctl. Tunnels, veths and bridges are IFF_NO_QUEUE.
+// sysctl.
 func DefaultQdisc(d *netdev.Device) string {
-	switch d.Role {
-	case netdev.RoleOverlay, netdev.RolePod, netdev.RoleBridge:
+	if d.Role.NoQueue() {
 		return "noqueue"
 	}
 	return ""

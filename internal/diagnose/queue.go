@@ -155,7 +155,7 @@ func (q *queue) addInFlight(f *aggregate.InFlight) {
 func labelled(devices []netdev.Device, label string) []netdev.Device {
 	var out []netdev.Device
 	for _, d := range devices {
-		if d.Root.Queues() && (d.Name == label && d.Role != netdev.RolePod || label == journey.PodLabel && d.Role == netdev.RolePod) {
+		if d.Root.Queues() && d.Role.Label(d.Name) == label {
 			out = append(out, d)
 		}
 	}

@@ -3,7 +3,6 @@ package diagnose
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,13 +13,12 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/golden"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
-
-var update = flag.Bool("update", false, "write the golden texts anew")
 
 // scenario is a file of testdata: what a node's window looked like, and what is to be found in it.
 type scenario struct {
@@ -123,7 +121,7 @@ func (c *connections) counted() *aggregate.TCP {
 		RetransmittedAgainBytes: c.RetransmittedAgainBytes, AckedMeanwhile: c.AckedMeanwhile, AckedMeanwhileBytes: c.AckedMeanwhileBytes,
 		SendPending: c.SendPending, WindowClosed: c.WindowClosed, RWNDLimited: c.RWNDLimited, UnreadSeconds: c.Unread, BufferFull: c.BufferFull,
 		Refused: c.Refused, RefusedSeconds: c.RefusedSeconds, AcceptQueueFullSeconds: c.AcceptQueueFullSeconds,
-		AcceptQueue: record.Backlog{Length: c.AcceptQueueLength, Limit: c.AcceptQueueLimit, Full: c.AcceptQueueFullSeconds > 0},
+		AcceptQueue: record.AcceptQueue{Length: c.AcceptQueueLength, Limit: c.AcceptQueueLimit, Full: c.AcceptQueueFullSeconds > 0},
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
 	t.HandshakeRTT.Observe(c.RTT, uint64(c.Handshakes))
@@ -331,25 +329,8 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name+".txt", text.Bytes())
-		golden(t, name+".ansi", colored.Bytes())
-		golden(t, name+".report", append(data, '\n'))
-	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", "golden", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
+		golden.Check(t, "testdata/golden/"+name+".txt", text.Bytes())
+		golden.Check(t, "testdata/golden/"+name+".ansi", colored.Bytes())
+		golden.Check(t, "testdata/golden/"+name+".report", append(data, '\n'))
 	}
 }

@@ -330,7 +330,7 @@ func deviceThreshold(d *netdev.Device) Threshold {
 		return netemQueue
 	case asAnnotated(d):
 		return annotatedQueue(d)
-	case (d.Role == netdev.RolePod || d.Role == netdev.RoleIFB) && d.Root.Kind == "tbf":
+	case d.Role.Shaped() && d.Root.Kind == "tbf":
 		return podLimitQueue
 	case noqueue && has(d.Root, "htb", "tbf", "hfsc", "cbq"):
 		return defaultNoQueue

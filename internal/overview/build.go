@@ -55,7 +55,8 @@ func Build(in Input, q Query) *Overview {
 		Input: in, seconds: max(in.Window.Window.Seconds(), 1e-3), roles: map[string]netdev.Role{}, usual: map[string]*float64{},
 	}
 	for i := range in.Devices {
-		b.roles[label(&in.Devices[i])] = in.Devices[i].Role
+		d := &in.Devices[i]
+		b.roles[d.Role.Label(d.Name)] = d.Role
 	}
 	for _, h := range in.Window.InFlight {
 		passed := uint64(0)
@@ -105,13 +106,6 @@ func Build(in Input, q Query) *Overview {
 		o.Detail = b.detail(*q.Pair)
 	}
 	return o
-}
-
-func label(d *netdev.Device) string {
-	if d.Role == netdev.RolePod {
-		return journey.PodLabel
-	}
-	return d.Name
 }
 
 // usualOf is the usual p50 of a place, nil where none is known.

@@ -38,11 +38,11 @@ func query(t testing.TB, by By, filter, sort string) Query {
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	for _, by := range Kinds() {
-		golden(t, string(by)+".json", Build(story(), query(t, by, "", "")))
+		checkJSON(t, string(by)+".json", Build(story(), query(t, by, "", "")))
 	}
 	q := query(t, ByPair, "", "")
 	q.Pair = &webToAPI
-	golden(t, "detail.json", Build(story(), q))
+	checkJSON(t, "detail.json", Build(story(), q))
 }
 
 // TestStory checks what must be seen of the faulty queue, whatever else is shown.

@@ -36,7 +36,7 @@ func (b *builder) device(d *netdev.Device) Device {
 
 // queue fills in how long packets wait.
 func (b *builder) queue(d *netdev.Device, o *Device) {
-	at := Place{journey.Queue, label(d)}
+	at := Place{journey.Queue, d.Role.Label(d.Name)}
 	o.Usual = b.usualOf(at)
 	o.Baseline = b.baselineOf(at, journey.Out, journey.In, journey.Local)
 	var delay hist.Histogram
@@ -69,7 +69,7 @@ func (b *builder) mark(d *netdev.Device, o *Device) {
 	if o.DropsPerSecond > 0 {
 		add("drops %s packets/s", number(o.DropsPerSecond))
 	}
-	if !d.Up && (d.Role == netdev.RoleOverlay || d.Role == netdev.RoleUplink) {
+	if !d.Up && d.Role.LeadsOut() {
 		add("is down")
 	}
 }

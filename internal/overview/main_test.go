@@ -2,16 +2,12 @@ package overview
 
 import (
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
+	"tracer/internal/golden"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
@@ -151,28 +147,12 @@ func story() Input {
 	return in
 }
 
-var update = flag.Bool("update", false, "write testdata anew")
-
-// golden compares with a file in testdata.
-func golden(t testing.TB, name string, v any) {
+// checkJSON compares v's JSON with a file in testdata.
+func checkJSON(t testing.TB, name string, v any) {
 	t.Helper()
 	got, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got = append(got, '\n')
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got; -update writes it anew):\n%s", path, diff)
-	}
+	golden.Check(t, "testdata/"+name, append(got, '\n'))
 }

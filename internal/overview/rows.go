@@ -6,7 +6,6 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/netdev"
-	"tracer/internal/trace"
 )
 
 // waiting is what is held of each pair, by place.
@@ -151,11 +150,11 @@ func (b *builder) flows() []Row {
 		f := &b.Window.Flows[i]
 		r := Row{
 			Src: flowEnd(&f.Src, f.First.Source.String()), Dst: flowEnd(&f.Dst, f.Last.Destination.String()),
-			Protocol: trace.Protocol(f.First.Protocol).String(), Direction: f.Direction,
+			Protocol: f.First.Protocol.String(), Direction: f.Direction,
 			PacketsPerSecond: f.Packets / b.seconds, BitsPerSecond: f.Bytes * 8 / b.seconds, Path: delayOf(&f.Path),
 			Drops: Drops{Packets: f.Drops, PerSecond: float64(f.Drops) / b.seconds}, TCP: b.flowTCP(&f.TCP),
 		}
-		if !trace.Protocol(f.First.Protocol).Ports() {
+		if !f.First.Protocol.Ports() {
 			r.Src.Address, r.Dst.Address = f.First.Source.Addr().String(), f.Last.Destination.Addr().String()
 		}
 		if f.First.Destination != f.Last.Destination {
@@ -177,7 +176,7 @@ func (b *builder) flows() []Row {
 }
 
 func flowEnd(id *aggregate.Identity, address string) End {
-	return End{Namespace: id.Namespace, Workload: cmp.Or(id.Workload, "_unknown"), Pod: id.Pod, Address: address}
+	return End{Namespace: id.Namespace, Workload: cmp.Or(id.Workload, aggregate.UnknownWorkload), Pod: id.Pod, Address: address}
 }
 
 // devices are all of them: overlays and uplinks first, pods' last.

@@ -19,7 +19,7 @@ type Filter struct {
 	// namespace/name, or an address. Workload is an end by its workload alone.
 	Pod, Peer, Workload string
 	Port                uint16 // source or destination, before or after NAT
-	Protocol            Protocol
+	Protocol            record.Protocol
 	Device              string // a device passed; "pod" is any pod's
 	Stage               StageFilter
 	// SlowerThan is the least time on this node.
@@ -116,7 +116,7 @@ func (m *Matcher) Match(rec *record.Record, devices *journey.Devices) (bool, err
 	f := &m.filter
 	switch {
 	case f.DropsOnly && rec.Kind != record.Dropped,
-		f.Protocol != 0 && rec.First.Protocol != uint8(f.Protocol),
+		f.Protocol != 0 && rec.First.Protocol != f.Protocol,
 		f.Port != 0 && !hasPort(&rec.First, f.Port) && !hasPort(&rec.Last, f.Port),
 		!m.between(rec):
 		return false, nil
@@ -124,11 +124,11 @@ func (m *Matcher) Match(rec *record.Record, devices *journey.Devices) (bool, err
 	if f.Device == "" && f.Stage == (StageFilter{}) && f.SlowerThan == 0 && !f.DropsOnly {
 		return true, nil
 	}
-	path, err := journey.Stages(rec, devices)
+	path, err := journey.PathOf(rec, devices)
 	if err != nil {
 		return false, err
 	}
-	return (!f.DropsOnly || path.Class.Loss()) && path.Total >= f.SlowerThan &&
+	return (!f.DropsOnly || path.Loss()) && path.Total >= f.SlowerThan &&
 		(f.Device == "" || passes(rec, devices, f.Device)) && f.Stage.match(&path), nil
 }
 
@@ -137,7 +137,7 @@ func hasPort(f *record.Flow, port uint16) bool {
 }
 
 func passes(rec *record.Record, devices *journey.Devices, name string) bool {
-	for _, hop := range rec.Path() {
+	for _, hop := range rec.Passed() {
 		if d := devices.Find(hop.Ifindex); d != nil && (d.Name == name || d.Label == name) {
 			return true
 		}

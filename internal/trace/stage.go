@@ -31,7 +31,7 @@ type StageFilter struct {
 
 // stages are those that can be asked for.
 var stages = []journey.Stage{
-	journey.Forward, journey.Queue, journey.Encap, journey.Decap, journey.Deliver, journey.PodQueue, journey.Unknown,
+	journey.Forward, journey.Queue, journey.Encap, journey.Decap, journey.Deliver, journey.Unknown,
 }
 
 // Set reads what String writes.

@@ -28,7 +28,7 @@ func Colour(s journey.Stage) int {
 		return 5 // magenta
 	case journey.Decap:
 		return 4 // blue
-	case journey.Deliver, journey.PodQueue:
+	case journey.Deliver:
 		return 2 // green
 	}
 	return 7

@@ -81,7 +81,7 @@ type Drop struct {
 // New describes a record. zero is the time of day at which CLOCK_MONOTONIC was zero. A record that makes no path
 // is an error of package journey.
 func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, zero time.Time) (Trace, error) {
-	path, err := journey.Stages(rec, devices)
+	path, err := journey.PathOf(rec, devices)
 	if err != nil {
 		return Trace{}, err
 	}
@@ -109,10 +109,10 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 	if virtual.Service != "" {
 		t.Service = qualified(virtual.Namespace, virtual.Service)
 	}
-	t.Src.Workload = cmp.Or(t.Src.Workload, unknownWorkload)
-	t.Dst.Workload = cmp.Or(t.Dst.Workload, unknownWorkload)
+	t.Src.Workload = cmp.Or(t.Src.Workload, aggregate.UnknownWorkload)
+	t.Dst.Workload = cmp.Or(t.Dst.Workload, aggregate.UnknownWorkload)
 
-	for _, hop := range rec.Path() {
+	for _, hop := range rec.Passed() {
 		h := Hook{Hook: hop.Hook.String(), Ifindex: hop.Ifindex, At: int64(hop.Time - start)}
 		if device := devices.Find(hop.Ifindex); device != nil {
 			h.Device, h.Role = device.Name, device.Role
@@ -127,16 +127,13 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 		t.At = &at
 		if rec.Kind == record.Dropped {
 			t.Drop = &Drop{
-				Stage: at.Stage, Device: at.Device, Location: rec.Location, Loss: path.Class.Loss(),
+				Stage: at.Stage, Device: at.Device, Location: rec.Location, Loss: path.Loss(),
 				Reason: cmp.Or(rec.Reason, journey.NotSpecified),
 			}
 		}
 	}
 	return t, nil
 }
-
-// unknownWorkload is the workload of addresses that nobody knows.
-const unknownWorkload = "_unknown"
 
 // qualified is a name within its namespace, if it has one.
 func qualified(namespace, name string) string {
@@ -158,18 +155,16 @@ func newFlow(f *record.Flow) Flow {
 	return Flow{
 		Source:      endpoint(f.Source, f.Protocol),
 		Destination: endpoint(f.Destination, f.Protocol),
-		Protocol:    protocolName(f.Protocol),
+		Protocol:    cmp.Or(f.Protocol.String(), "0"),
 	}
 }
 
-// protocolName is the name, or the number.
-func protocolName(p uint8) string { return cmp.Or(Protocol(p).String(), "0") }
-
-func endpoint(a netip.AddrPort, protocol uint8) string {
+// endpoint is an address, with its port if the protocol has any.
+func endpoint(a netip.AddrPort, protocol record.Protocol) string {
 	switch {
 	case !a.Addr().IsValid():
 		return ""
-	case Protocol(protocol).Ports():
+	case protocol.Ports():
 		return a.String()
 	}
 	return a.Addr().String()

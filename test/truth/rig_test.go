@@ -194,7 +194,7 @@ func (r *rig) lostSight() (n uint64) {
 		}
 		for i := range open {
 			// Of what waits behind an ingress nothing was expected.
-			if last := open[i].Path(); last[len(last)-1].Hook != record.Ingress {
+			if last := open[i].Passed(); last[len(last)-1].Hook != record.Ingress {
 				n++
 			}
 		}
