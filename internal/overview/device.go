@@ -5,10 +5,10 @@ import (
 	"slices"
 
 	"tracer/internal/diagnose"
+	"tracer/internal/format"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
-	"tracer/internal/trace"
 )
 
 func (b *builder) device(d *netdev.Device) Device {
@@ -61,10 +61,10 @@ func (b *builder) mark(d *netdev.Device, o *Device) {
 		add("root qdisc is %s, the default here is %s", d.Root.Kind, normal)
 	}
 	if o.Usual != nil && o.Queue != nil && o.Queue.P50 > *o.Usual {
-		add("packets wait %s (p50), usual is up to %s", trace.Seconds(o.Queue.P50), trace.Seconds(*o.Usual))
+		add("packets wait %s (p50), usual is up to %s", format.Seconds(o.Queue.P50), format.Seconds(*o.Usual))
 	}
 	if o.Usual != nil && o.OldestSeconds > max(10**o.Usual, 0.1) {
-		add("%.0f packets are held, the oldest for %s", o.Held, trace.Seconds(o.OldestSeconds))
+		add("%.0f packets are held, the oldest for %s", o.Held, format.Seconds(o.OldestSeconds))
 	}
 	if o.DropsPerSecond > 0 {
 		add("drops %s packets/s", number(o.DropsPerSecond))

@@ -5,9 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"tracer/internal/trace"
+	"tracer/internal/filter"
 )
 
 // Filter chooses rows: those that meet all of its terms. A term is a text that is somewhere in the row's names, or
@@ -73,7 +72,7 @@ func fields() string {
 	return strings.Join(names, ", ")
 }
 
-// ParseFilter reads a filter. What makes no sense is a *trace.SyntaxError.
+// ParseFilter reads a filter. An error is a *filter.SyntaxError.
 func ParseFilter(text string) (Filter, error) {
 	f := Filter{text: strings.TrimSpace(text)}
 	for at := 0; at < len(text); {
@@ -108,7 +107,7 @@ func parseTerm(text string, from, to int) (func(*Row) bool, error) {
 	}
 	value, at := term[i+len(operator):], from+i+len(operator)
 	fail := func(at int, format string, args ...any) error {
-		return &trace.SyntaxError{Text: text, At: at, Problem: fmt.Sprintf(format, args...)}
+		return &filter.SyntaxError{Text: text, At: at, Problem: fmt.Sprintf(format, args...)}
 	}
 	if value == "" {
 		return nil, fail(at, "a value is missing after %s%s", name, operator)
@@ -127,9 +126,9 @@ func parseTerm(text string, from, to int) (func(*Row) bool, error) {
 		if field = times[name]; field == nil {
 			return nil, fail(from, "there is no field %q; there are %s", name, fields())
 		}
-		d, err := time.ParseDuration(value)
+		d, err := filter.ParseDuration(text, at, to)
 		if err != nil {
-			return nil, fail(at, "%q is no time; give one with its unit, such as 10ms", value)
+			return nil, err
 		}
 		limit = d.Seconds()
 	} else {

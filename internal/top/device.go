@@ -6,9 +6,9 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"tracer/internal/format"
 	"tracer/internal/netdev"
 	"tracer/internal/overview"
-	"tracer/internal/trace"
 )
 
 // deviceColumn is one of the table of devices.
@@ -111,7 +111,7 @@ func (m *Model) device() []string {
 	}
 	lines = append(lines, queue)
 	if d.Held > 0 {
-		lines = append(lines, fmt.Sprintf("held %s packets, the oldest for %s", si(d.Held), trace.Seconds(d.OldestSeconds)))
+		lines = append(lines, fmt.Sprintf("held %s packets, the oldest for %s", si(d.Held), format.Seconds(d.OldestSeconds)))
 	}
 	for _, u := range d.Unusual {
 		lines = append(lines, s.bad.Render("! "+u))
