@@ -45,7 +45,7 @@ func (m *Model) detail() []string {
 		"",
 	}
 	lines = append(lines, m.waterfall(r, d.History)...)
-	for _, h := range d.Held {
+	for _, h := range d.InFlight {
 		lines = append(lines, s.bad.Render("held")+fmt.Sprintf("  %s packets in %s, the oldest for %s", si(h.Packets),
 			s.stage(h.Stage, h.String()), format.Seconds(h.Oldest)))
 	}
@@ -53,11 +53,11 @@ func (m *Model) detail() []string {
 		lines = append(lines, s.bad.Render("lost")+fmt.Sprintf("  %s/s in %s: %s by %s", si(x.PerSecond),
 			s.stage(x.Stage, x.String()), x.Reason, x.Location))
 	}
-	if len(d.Slow) > 0 {
+	if len(d.Slowest) > 0 {
 		lines = append(lines, "", s.head.Render("SLOWEST JOURNEYS OF THIS WINDOW"))
 	}
-	for i := range d.Slow {
-		lines = append(lines, m.slow(&d.Slow[i]))
+	for i := range d.Slowest {
+		lines = append(lines, m.slow(&d.Slowest[i]))
 	}
 	return lines
 }
@@ -84,7 +84,7 @@ func (m *Model) waterfall(r *overview.Row, history []overview.Trend) []string {
 	var passed float64
 	for i := range r.Stages {
 		st := &r.Stages[i]
-		usual := cmp.Or(usualText(st.Baseline, st.Usual), "-")
+		usual := cmp.Or(usualText(st.Baseline, st.WarnAbove), "-")
 		numbers := fmt.Sprintf("%7s %7s", p50(st.Delay), p99(st.Delay))
 		if st.Slow {
 			numbers = s.bad.Render(numbers)

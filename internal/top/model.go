@@ -275,7 +275,7 @@ func (m *Model) body() []string {
 		return m.device()
 	}
 	lines := slices.Clone(help)
-	if missing := m.latest.Missing; len(missing) > 0 {
+	if missing := m.latest.HooksMissing; len(missing) > 0 {
 		lines = append(lines, "", m.styles.bad.Render("Hooks that are missing:"))
 		lines = append(lines, missing...)
 	}
