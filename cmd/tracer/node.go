@@ -64,11 +64,11 @@ func (n *node) about() overview.About {
 		if h.Up {
 			a.HooksUp++
 		} else {
-			a.Missing = append(a.Missing, strings.TrimSpace(h.Hook+" "+h.Device+": "+h.Error))
+			a.HooksMissing = append(a.HooksMissing, strings.TrimSpace(h.Hook+" "+h.Device+": "+h.Error))
 		}
 	}
 	for _, lost := range s.Lost {
-		a.RecordsLost += lost
+		a.RecordsMissed += lost
 	}
 	return a
 }

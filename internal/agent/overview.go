@@ -58,7 +58,7 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 				Report: report, Baseline: to.Baseline,
 			}
 			if q.Pair != nil {
-				in.History, in.Slow = a.trends.of(*q.Pair), slow.drain(to.Devices)
+				in.History, in.Slowest = a.trends.of(*q.Pair), slow.drain(to.Devices)
 			}
 			if !yield(overview.Build(in, q), nil) {
 				return

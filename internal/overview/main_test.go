@@ -127,14 +127,14 @@ func story() Input {
 	in := Input{
 		About: About{
 			Version: "v1.2.3", Node: "node-1", Kernel: "6.12.111", Started: noon.Add(-time.Hour), HooksUp: 13,
-			Missing: []string{"egress calic821d1e85ce: no such device"}, SampleRatio: 1, RecordsLost: 12,
+			HooksMissing: []string{"egress calic821d1e85ce: no such device"}, SampleRatio: 1, RecordsMissed: 12,
 		},
 		Taken: noon, Window: window, Devices: devices(2), Before: devices(1),
 		History: []Trend{
 			{Place{journey.Queue, "tunl0"}, 5, []*float64{new(20e-6), nil, new(0.1), new(0.3), new(0.5), new(0.5)}},
 			{Place{journey.Forward, "tunl0"}, 5, []*float64{new(20e-6), nil, new(21e-6), new(22e-6), new(21e-6), new(22e-6)}},
 		},
-		Slow: []trace.Trace{{
+		Slowest: []trace.Trace{{
 			Time: noon.Add(-time.Second), Kind: "finished", Direction: journey.Out, TotalSeconds: 0.531,
 			First:  trace.Flow{Source: "10.244.1.2:49818", Destination: "10.96.0.10:80", Protocol: "udp"},
 			Hooks:  []trace.Hook{},

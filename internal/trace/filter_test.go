@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/filter"
 	"tracer/internal/journey"
 	"tracer/internal/record"
 	"tracer/internal/trace/tracetest"
@@ -158,7 +159,7 @@ func TestStageFilter(t *testing.T) {
 	for text, at := range map[string]int{"": 0, "qeue>1ms": 0, "queue>10": 6, "queue@>10ms": 6, "queue@tunl0>-1s": 12} {
 		got := StageFilter{Stage: journey.Encap}
 		err := got.Set(text)
-		if syntax, ok := errors.AsType[*SyntaxError](err); !ok || syntax.At != at || got.Stage != journey.Encap {
+		if syntax, ok := errors.AsType[*filter.SyntaxError](err); !ok || syntax.At != at || got.Stage != journey.Encap {
 			t.Errorf("%q: %v, %+v", text, err, got)
 		}
 	}

@@ -24,22 +24,3 @@ func TestText(t *testing.T) {
 	}
 	golden.Check(t, "testdata/trace.txt", []byte(b.String()))
 }
-
-func TestBar(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		from, length, total float64
-		want                string
-	}{
-		{0, 10, 10, "████████"},
-		{0, 5, 10, "████"},
-		{5, 5, 10, "    ████"},
-		{10, 0, 10, "       █"}, // the least thing is seen
-		{0, 0.001, 10, "█"},
-		{1, 1, 0, ""},
-	} {
-		if got := Bar(test.from, test.length, test.total, 8); got != test.want {
-			t.Errorf("%+v: %q", test, got)
-		}
-	}
-}
