@@ -13,15 +13,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tracer/internal/agent"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
+	"tracer/internal/export/health"
+	"tracer/internal/export/httpserver"
+	"tracer/internal/export/metrics"
 )
 
 // agentFlags are those of the agent alone.
 type agentFlags struct {
 	watchFlags
 	cluster   clusterFlags
-	metrics   export.MetricsOptions
-	collector export.CollectorOptions
+	metrics   metrics.ServerOptions
+	collector metrics.Options
 	health    string
 }
 
@@ -45,10 +48,10 @@ on a unix socket that only root can open; diagnose and trace ask there.`,
 	flags.cluster.add(cmd)
 	flags.expect.add(cmd)
 	f.StringVar(&flags.stateDir, "state-dir", "/var/lib/tracer", "where names (for a start without the API server) and what is usual are kept; empty for nowhere")
-	f.StringVar(&flags.metrics.Address, "listen", export.DefaultMetricsAddress, "address of /metrics, as host:port")
+	f.StringVar(&flags.metrics.Address, "listen", metrics.DefaultAddress, "address of /metrics, as host:port")
 	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")
-	f.StringVar(&flags.health, "health-listen", export.DefaultHealthAddress, "address of /healthz and /readyz, as host:port")
-	f.IntVar(&flags.collector.MaxSeries, "max-series", export.DefaultMaxSeries, "most series by pair of workloads; the least busy share one")
+	f.StringVar(&flags.health, "health-listen", health.DefaultAddress, "address of /healthz and /readyz, as host:port")
+	f.IntVar(&flags.collector.MaxSeries, "max-series", metrics.DefaultMaxSeries, "most series by pair of workloads; the least busy share one")
 	f.BoolVar(&flags.collector.ClassicPairs, "classic-histograms", false, "give histograms by pair classic buckets too, for a Prometheus without native ones")
 	return cmd
 }
@@ -66,18 +69,18 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	f.collector.Source = n
-	f.metrics.Collector, f.metrics.Version = export.NewCollector(f.collector), version
+	f.metrics.Collector, f.metrics.Version = metrics.NewCollector(f.collector), version
 	f.metrics.Address = bracketed(f.metrics.Address)
 	files := n.Loader().Files()
 	group, ctx := errgroup.WithContext(ctx)
-	var servers []*export.Server
-	for _, listen := range []func() (*export.Server, error){
-		func() (*export.Server, error) { return export.NewMetricsServer(f.metrics) },
-		func() (*export.Server, error) {
-			return export.NewHealthServer(export.HealthOptions{Address: f.health, Status: n.Status})
+	var servers []*httpserver.Server
+	for _, listen := range []func() (*httpserver.Server, error){
+		func() (*httpserver.Server, error) { return metrics.NewServer(f.metrics) },
+		func() (*httpserver.Server, error) {
+			return health.NewServer(health.Options{Address: f.health, Status: n.Status})
 		},
-		func() (*export.Server, error) {
-			return export.NewSocketServer(export.SocketOptions{Path: files.Socket(), Source: n, Names: n.names})
+		func() (*httpserver.Server, error) {
+			return api.NewServer(api.ServerOptions{Path: files.Socket(), Source: n, Names: n.names})
 		},
 	} {
 		server, err := listen()

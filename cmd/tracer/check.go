@@ -97,7 +97,7 @@ func check(runDir string, patterns []string) (checkReport, error) {
 			r.Problems = append(r.Problems, err.Error())
 		}
 		r.Hooks, r.Omitted = plan.Hooks, plan.Omitted
-		if !planned(plan, r.Devices, netdev.RoleOverlay, netdev.RoleUplink) {
+		if !leadsOut(plan, r.Devices) {
 			r.Problems = append(r.Problems, "no overlay or uplink device found here: name them with --devices, such as --devices 'uplink=ens*'")
 		}
 	}
@@ -110,14 +110,12 @@ func check(runDir string, patterns []string) (checkReport, error) {
 	return r, nil
 }
 
-// planned tells whether a device of one of these roles has a hook in the plan.
-func planned(plan loader.Plan, devices []netdev.Device, roles ...netdev.Role) bool {
+// leadsOut tells whether a device through which packets leave the node has a hook in the plan.
+func leadsOut(plan loader.Plan, devices []netdev.Device) bool {
 	for _, h := range plan.Hooks {
 		for _, d := range devices {
-			for _, role := range roles {
-				if d.Index == h.Ifindex && d.Role == role {
-					return true
-				}
+			if d.Index == h.Ifindex && d.Role.LeadsOut() {
+				return true
 			}
 		}
 	}

@@ -177,20 +177,22 @@ func traceLab(ctx context.Context, l *lab.Lab) (nodes []*agent.Agent, stop func(
 
 // labWindow is what agents and application saw in the same span of time.
 type labWindow struct {
-	names    []string         // the nodes'
-	from, to []agent.Snapshot // one for each node
+	names    []string            // the nodes'
+	from, to []diagnose.Snapshot // one for each node
 	seen     lab.Report
 }
 
 // report judges the first node, where the caller's packets leave.
-func (w *labWindow) report() diagnose.Report { return agent.Judge(w.names[0], w.from[0], w.to[0]) }
+func (w *labWindow) report() diagnose.Report {
+	return diagnose.Diagnose(w.names[0], w.from[0], w.to[0])
+}
 
 func watchLab(ctx context.Context, l *lab.Lab, nodes []*agent.Agent, duration time.Duration) (*labWindow, error) {
-	w := &labWindow{from: make([]agent.Snapshot, len(nodes)), to: make([]agent.Snapshot, len(nodes))}
+	w := &labWindow{from: make([]diagnose.Snapshot, len(nodes)), to: make([]diagnose.Snapshot, len(nodes))}
 	for _, n := range l.Nodes() {
 		w.names = append(w.names, n.Name)
 	}
-	begin := agent.Monotonic()
+	begin := loader.Monotonic()
 	if err := moments(nodes, w.from); err != nil {
 		return nil, err
 	}
@@ -202,11 +204,11 @@ func watchLab(ctx context.Context, l *lab.Lab, nodes []*agent.Agent, duration ti
 		return nil, err
 	}
 	// What was sent in the window and has arrived, or was sent long enough before that to be lost.
-	w.seen, err = l.Recent(agent.Monotonic()-begin, agent.Monotonic())
+	w.seen, err = l.Recent(loader.Monotonic()-begin, loader.Monotonic())
 	return w, err
 }
 
-func moments(nodes []*agent.Agent, into []agent.Snapshot) (err error) {
+func moments(nodes []*agent.Agent, into []diagnose.Snapshot) (err error) {
 	for i, a := range nodes {
 		if into[i], err = a.TakeSnapshot(); err != nil {
 			return err

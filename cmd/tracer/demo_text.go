@@ -10,9 +10,9 @@ import (
 	"strings"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/format"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
-	"tracer/internal/trace"
 )
 
 // demoText tells the demo's story to a person. Write errors are not looked at: the story's end is the exit code.
@@ -85,7 +85,7 @@ func (t *demoText) fault(f lab.Injected) {
 		t.line("     %s", t.style(styleBad, "$ "+c))
 	}
 	t.line("")
-	t.line("     By that, packets should take about %s and %.0f %% should be lost.", trace.Seconds(f.Expected.Delay), f.Expected.Loss*100)
+	t.line("     By that, packets should take about %s and %.0f %% should be lost.", format.Seconds(f.Expected.Delay), f.Expected.Loss*100)
 }
 
 func (t *demoText) faulted(l *lab.Lab, healthy, faulted *labWindow) {
@@ -113,7 +113,7 @@ func (t *demoText) application(w *labWindow) {
 	request := w.seen.Request
 	t.line("")
 	t.line("     by the application's own clock: %s from web to api (p50), %.1f %% lost; a call takes %s",
-		t.style(styleBold, trace.Seconds(request.Delay.P50)), request.LossRatio*100, trace.Seconds(w.seen.RoundTrip.P50))
+		t.style(styleBold, format.Seconds(request.Delay.P50)), request.LossRatio*100, format.Seconds(w.seen.RoundTrip.P50))
 }
 
 // demoRow is a stage on the way from web to api.
@@ -161,7 +161,7 @@ func (w *labWindow) rows() (rows []demoRow) {
 	for i, node := range w.names {
 		for _, s := range w.stages(i) {
 			p50 := s.Delay.Quantile(0.5)
-			rows = append(rows, demoRow{node, string(s.Stage), s.Device, trace.Seconds(p50), trace.Seconds(s.Delay.Quantile(0.99)), p50 / total})
+			rows = append(rows, demoRow{node, string(s.Stage), s.Device, format.Seconds(p50), format.Seconds(s.Delay.Quantile(0.99)), p50 / total})
 		}
 	}
 	return rows
@@ -170,7 +170,7 @@ func (w *labWindow) rows() (rows []demoRow) {
 // stages are those that packets from web to api met on a node, in order.
 func (w *labWindow) stages(node int) []aggregate.StageDelay {
 	order := []journey.Stage{journey.Decap, journey.Forward, journey.Queue, journey.Encap}
-	window := w.to[node].Snapshot.Since(w.from[node].Snapshot)
+	window := w.to[node].Counts.Since(w.from[node].Counts)
 	for _, p := range window.Pairs {
 		if p.SrcWorkload == lab.Web && p.DstWorkload == lab.API {
 			stages := slices.Clone(p.Stages)

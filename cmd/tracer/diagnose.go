@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"tracer/internal/diagnose"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/loader"
 )
 
@@ -33,7 +34,10 @@ Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic seen, 1 could not r
 
 With --check it is a plugin of node-problem-detector: a line of at most 80 bytes,
 within 3 s, from the agent alone; exit code 0 fine, 1 a critical finding at this node's
-overlay or uplink for 3 minutes, 2 unknown.`,
+overlay or uplink for 3 minutes, 2 unknown.
+
+Causes that it finds:
+` + listCauses(),
 		Example: `  tracer diagnose
   tracer diagnose --duration 5s -o json | jq .summary
   ip netns exec node1 tracer diagnose`,
@@ -88,16 +92,25 @@ overlay or uplink for 3 minutes, 2 unknown.`,
 	return cmd
 }
 
+// listCauses has a line for each cause.
+func listCauses() string {
+	var lines []string
+	for _, c := range diagnose.Causes() {
+		lines = append(lines, fmt.Sprintf("  %-17s  %s", c.Cause, c.Meaning))
+	}
+	return strings.Join(lines, "\n")
+}
+
 // diagnose asks the agent of this namespace, or watches where there is none.
 func (f *watchFlags) diagnose(ctx context.Context, duration time.Duration) (diagnose.Report, error) {
 	files, err := loader.CurrentFiles(f.runDir)
 	if err != nil {
 		return diagnose.Report{}, err
 	}
-	client := export.Dial(files.Socket())
+	client := api.Dial(files.Socket())
 	defer client.Close()
 	report, err := client.Diagnose(ctx, duration)
-	if !errors.Is(err, export.ErrNoAgent) {
+	if !errors.Is(err, api.ErrNoAgent) {
 		if len(f.expect) > 0 {
 			slog.Warn("--expect-qdisc is not heeded: the agent answers by what it was told itself")
 		}

@@ -9,9 +9,8 @@ import (
 	"unicode/utf8"
 
 	"tracer/internal/diagnose"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/loader"
-	"tracer/internal/netdev"
 )
 
 // What node-problem-detector's custom plugins exit with, and what it takes of their output by default.
@@ -36,7 +35,7 @@ func checkNode(ctx context.Context, runDir string, now func() time.Time, out io.
 	held, err := askHeld(ctx, runDir)
 	code, line := checkUnknown, "no tracer agent runs here"
 	switch {
-	case errors.Is(err, export.ErrNoAgent):
+	case errors.Is(err, api.ErrNoAgent):
 	case errors.Is(err, context.DeadlineExceeded):
 		line = "the tracer agent does not answer in time"
 	case err != nil:
@@ -49,17 +48,17 @@ func checkNode(ctx context.Context, runDir string, now func() time.Time, out io.
 }
 
 // askHeld asks the agent of this network namespace, or, in a container with one of its own, the node's.
-func askHeld(ctx context.Context, runDir string) (export.Held, error) {
+func askHeld(ctx context.Context, runDir string) (api.ActiveFindings, error) {
 	files, err := loader.CurrentFiles(runDir)
 	if err != nil {
-		return export.Held{}, err
+		return api.ActiveFindings{}, err
 	}
-	var held export.Held
+	var held api.ActiveFindings
 	for _, socket := range []string{files.Socket(), files.FirstSocket()} {
-		client := export.Dial(socket)
-		held, err = client.Held(ctx)
+		client := api.Dial(socket)
+		held, err = client.ActiveFindings(ctx)
 		client.Close()
-		if !errors.Is(err, export.ErrNoAgent) {
+		if !errors.Is(err, api.ErrNoAgent) {
 			break
 		}
 	}
@@ -67,7 +66,7 @@ func askHeld(ctx context.Context, runDir string) (export.Held, error) {
 }
 
 // conclude tells whether the overlay or an uplink of this node has been at fault for long.
-func conclude(held export.Held, now time.Time) (int, string) {
+func conclude(held api.ActiveFindings, now time.Time) (int, string) {
 	switch {
 	case held.Judged.IsZero():
 		return checkUnknown, "the tracer agent has only just started"
@@ -77,7 +76,7 @@ func conclude(held export.Held, now time.Time) (int, string) {
 	for i := range held.Findings {
 		h := &held.Findings[i]
 		f := &h.Finding
-		if f.Severity != diagnose.Critical || !outward(h) || now.Sub(h.CriticalSince) < checkHeld {
+		if f.Severity != diagnose.Critical || !isNodeFault(h) || now.Sub(h.CriticalSince) < checkHeld {
 			continue
 		}
 		line := fmt.Sprintf("%s %s", f.Device, f.Cause)
@@ -92,13 +91,13 @@ func conclude(held export.Held, now time.Time) (int, string) {
 	return checkOK, "overlay and uplink are fine"
 }
 
-// outward tells whether a finding is this node's own, at its overlay or uplink. A rule does what somebody told it to, and
-// is no fault of the node.
-func outward(h *export.HeldFinding) bool {
+// isNodeFault tells whether a finding is this node's own, at its overlay or uplink. A firewall rule that drops packets does
+// what somebody told it to.
+func isNodeFault(h *api.ActiveFinding) bool {
 	if h.Finding.Cause == diagnose.LinkDown { // a device that is gone has no role any more
 		return true
 	}
-	return (h.Role == netdev.RoleOverlay || h.Role == netdev.RoleUplink) && h.Finding.Cause != diagnose.PolicyDrop
+	return h.Role.LeadsOut() && h.Finding.Cause != diagnose.PolicyDrop
 }
 
 // shorten cuts a line to so many bytes, and no character in two.

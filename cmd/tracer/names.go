@@ -8,9 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tracer/internal/agent"
 	"tracer/internal/aggregate"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/identity"
 	"tracer/internal/loader"
 )
@@ -61,7 +60,7 @@ func (f *clusterFlags) kubernetes(node, stateDir string) (*identity.Kubernetes, 
 	}
 	k, err := identity.NewKubernetes(identity.KubernetesOptions{
 		Config: config, Node: node, Scope: identity.Scope(f.scope), Networks: networks, StateDir: stateDir,
-		Jitter: identity.MaxJitter, Clock: agent.Monotonic,
+		Jitter: identity.MaxJitter, Clock: loader.Monotonic,
 	})
 	if err != nil {
 		return nil, err
@@ -106,12 +105,12 @@ func (f *agentFlags) start() (*node, error) {
 }
 
 // identityStatus is how the names stand; nil where they do not come from a cluster.
-func identityStatus(k *identity.Kubernetes) *export.IdentityStatus {
+func identityStatus(k *identity.Kubernetes) *api.IdentityStatus {
 	if k == nil {
 		return nil
 	}
 	s := k.Status()
-	return &export.IdentityStatus{
+	return &api.IdentityStatus{
 		Scope: string(s.Scope), Synced: s.Synced, Errors: s.Errors, Conflicts: s.Conflicts, Stale: s.Stale,
 	}
 }

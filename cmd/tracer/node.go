@@ -9,7 +9,7 @@ import (
 
 	"tracer/internal/agent"
 	"tracer/internal/diagnose"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/identity"
 	"tracer/internal/journey"
 	"tracer/internal/loader"
@@ -32,11 +32,11 @@ func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Repor
 	if err != nil {
 		return diagnose.Report{}, err
 	}
-	return agent.Judge(n.name, n.SnapshotBefore(window), now), nil
+	return diagnose.Diagnose(n.name, n.SnapshotBefore(window), now), nil
 }
 
-// Held are the findings that hold, with the roles of their devices.
-func (n *node) Held() export.Held {
+// ActiveFindings are the findings that hold, with the roles of their devices.
+func (n *node) ActiveFindings() api.ActiveFindings {
 	roles := map[string]netdev.Role{journey.PodLabel: netdev.RolePod}
 	for _, d := range n.KnownDevices() {
 		if d.Role != netdev.RolePod {
@@ -44,9 +44,9 @@ func (n *node) Held() export.Held {
 		}
 	}
 	held, judged := n.Agent.ActiveFindings()
-	h := export.Held{Judged: judged, Findings: make([]export.HeldFinding, len(held))}
+	h := api.ActiveFindings{Judged: judged, Findings: make([]api.ActiveFinding, len(held))}
 	for i, f := range held {
-		h.Findings[i] = export.HeldFinding{ActiveFinding: f, Role: roles[f.Finding.Device]}
+		h.Findings[i] = api.ActiveFinding{ActiveFinding: f, Role: roles[f.Finding.Device]}
 	}
 	return h
 }
@@ -64,21 +64,21 @@ func (n *node) about() overview.About {
 		if h.Up {
 			a.HooksUp++
 		} else {
-			a.Missing = append(a.Missing, strings.TrimSpace(h.Hook+" "+h.Device+": "+h.Error))
+			a.HooksMissing = append(a.HooksMissing, strings.TrimSpace(h.Hook+" "+h.Device+": "+h.Error))
 		}
 	}
 	for _, lost := range s.Lost {
-		a.RecordsLost += lost
+		a.RecordsMissed += lost
 	}
 	return a
 }
 
 // Status is how the agent stands.
-func (n *node) Status() export.Status {
-	l, steering := n.Loader(), n.Steering()
-	s := export.Status{
+func (n *node) Status() api.Status {
+	l, sampling := n.Loader(), n.Sampling()
+	s := api.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
-		SampleRatio: 1, SampleOneIn: steering.N, SampleBudget: steering.Budget, LastRead: n.LastRead(),
+		SampleRatio: 1, SampleOneIn: sampling.N, SampleBudget: sampling.Budget, LastRead: n.LastRead(),
 		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]netdev.Role{}
@@ -88,13 +88,13 @@ func (n *node) Status() export.Status {
 	hooks, omitted := l.Hooks()
 	for _, h := range hooks {
 		role := roles[h.Ifindex]
-		s.Hooks = append(s.Hooks, export.HookStatus{
+		s.Hooks = append(s.Hooks, api.HookStatus{
 			Program: h.Program, Hook: h.Name, Device: h.Device, Role: role, Up: h.Up, Error: h.Error,
 		})
-		s.Hooked = s.Hooked || h.Up && (role == netdev.RoleOverlay || role == netdev.RoleUplink)
+		s.Hooked = s.Hooked || h.Up && role.LeadsOut()
 	}
 	for _, o := range omitted {
-		s.Omitted = append(s.Omitted, export.OmittedHook{Hook: o.Hook, Device: o.Device, Reason: o.Reason})
+		s.Omitted = append(s.Omitted, api.OmittedHook{Hook: o.Hook, Device: o.Device, Reason: o.Reason})
 	}
 	counters, err := l.Counters()
 	if err != nil {
@@ -109,7 +109,7 @@ func (n *node) Status() export.Status {
 		slog.Error("the programs' run times are missing from the status", "err", err)
 	}
 	for _, p := range programs {
-		s.Programs = append(s.Programs, export.ProgramStatus(p))
+		s.Programs = append(s.Programs, api.ProgramStatus(p))
 	}
 	return s
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/loader"
 	"tracer/internal/overview"
 	"tracer/internal/top"
@@ -92,13 +92,13 @@ func (f *topFlags) source(ctx context.Context) (_ top.Source, own bool, end func
 	if err != nil {
 		return nil, false, nil, err
 	}
-	client := export.Dial(files.Socket())
+	client := api.Dial(files.Socket())
 	_, err = client.Status(ctx)
 	if err == nil {
 		return client, false, func() error { client.Close(); return nil }, nil
 	}
 	client.Close()
-	if !errors.Is(err, export.ErrNoAgent) {
+	if !errors.Is(err, api.ErrNoAgent) {
 		return nil, false, nil, err
 	}
 	n, err := f.start()

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/loader"
 	"tracer/internal/trace"
 )
@@ -77,11 +77,11 @@ func (f *watchFlags) trace(ctx context.Context, filter trace.Filter, show func(i
 	if err != nil {
 		return err
 	}
-	client := export.Dial(files.Socket())
+	client := api.Dial(files.Socket())
 	defer client.Close()
 	if _, err := client.Status(ctx); err == nil {
-		return show(client.Trace(ctx, filter))
-	} else if !errors.Is(err, export.ErrNoAgent) {
+		return show(client.Traces(ctx, filter))
+	} else if !errors.Is(err, api.ErrNoAgent) {
 		return err
 	}
 	n, err := f.start()
@@ -91,7 +91,7 @@ func (f *watchFlags) trace(ctx context.Context, filter trace.Filter, show func(i
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(running) }()
-	err = show(export.Follow(running, n, n.names, filter))
+	err = show(api.Traces(running, n, n.names, filter))
 	stop()
 	return errors.Join(err, <-ended, n.Close())
 }

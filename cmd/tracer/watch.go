@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tracer/internal/agent"
+	"tracer/internal/agent/latenames"
 	"tracer/internal/aggregate"
 	"tracer/internal/governor"
 	"tracer/internal/identity"
@@ -83,7 +84,7 @@ func (f *watchFlags) start() (*node, error) {
 }
 
 // startAgent starts one with those names; learner is where they come from, if more may be learnt late.
-func (f *watchFlags) startAgent(names aggregate.Namer, learner agent.Learner) (*agent.Agent, error) {
+func (f *watchFlags) startAgent(names aggregate.Namer, learner latenames.Learner) (*agent.Agent, error) {
 	switch {
 	case f.limits.MaxRecords < 1:
 		return nil, fmt.Errorf("--max-records %d: give at least 1", f.limits.MaxRecords)

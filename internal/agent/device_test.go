@@ -270,7 +270,7 @@ func (p *pairOfNodes) follow(a *Agent, device map[int]string, w wayOut, directio
 				t.Fatalf("of %d datagrams %d were followed to their end; counters %+v, %v", packets, i, counters, err)
 			}
 			var hooks []string
-			for _, h := range r.Path() {
+			for _, h := range r.Passed() {
 				if h.Hook == record.Dequeue {
 					continue // some devices have a queue by default on some kernels
 				}

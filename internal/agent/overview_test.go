@@ -34,7 +34,7 @@ func (c *cluster) looks(src, dst string) {
 				c.Errorf("by %s the first row is not %s's: %+v", by, src, o.Rows)
 			}
 			d := o.Detail
-			if d.Row.Key() != pair || len(d.Slow) == 0 || len(d.Held) == 0 || len(d.History) == 0 || d.Slow[0].TotalSeconds < d.Row.Path.P50/2 {
+			if d.Row.Key() != pair || len(d.Slowest) == 0 || len(d.InFlight) == 0 || len(d.History) == 0 || d.Slowest[0].TotalSeconds < d.Row.Path.P50/2 {
 				c.Errorf("looked at closely: %+v", d)
 			}
 			i := slices.IndexFunc(o.Devices, func(d overview.Device) bool { return d.Name == c.lab.OverlayDevice() })

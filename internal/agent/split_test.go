@@ -14,6 +14,7 @@ import (
 
 	"tracer/internal/journey"
 	"tracer/internal/lab"
+	"tracer/internal/loader"
 	"tracer/internal/record"
 )
 
@@ -39,7 +40,7 @@ func TestSplit(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			// The programs are told of the qdisc a moment after it came, and the queue has to fill.
-			from := Monotonic() + time.Second
+			from := loader.Monotonic() + time.Second
 			records, lost := c.agents[0].Subscribe(ctx, func(r *record.Record) bool {
 				return r.Time > from && r.First.Destination.Addr() == address && (r.SplitAt > 0 || r.Kind == record.Split)
 			})
@@ -107,7 +108,7 @@ func TestSoftwareSegmentation(t *testing.T) {
 		select {
 		case r := <-records:
 			var hooks []string
-			for _, h := range r.Path() {
+			for _, h := range r.Passed() {
 				hooks = append(hooks, h.Hook.String())
 			}
 			if want := []string{"ingress", "egress", "xmit", "egress", "free"}; !slices.Equal(hooks, want) {

@@ -26,9 +26,9 @@ func (c *cluster) judged(node int, cause diagnose.Cause) diagnose.Finding {
 	var found diagnose.Finding
 	from := c.now(node)
 	c.eventually(60*time.Second, fmt.Sprintf("node%d names %s", node+1, cause), func() (bool, string) {
-		time.Sleep(tick)
+		time.Sleep(time.Second)
 		to := c.now(node)
-		report := Judge("node", from, to)
+		report := diagnose.Diagnose("node", from, to)
 		if to.Taken.Sub(from.Taken) > 8*time.Second {
 			from = to
 		}
@@ -47,7 +47,7 @@ func (c *cluster) healthy(node int, d time.Duration) {
 	c.Helper()
 	from := c.now(node)
 	time.Sleep(d)
-	if report := Judge("node", from, c.now(node)); len(report.Findings) > 0 {
+	if report := diagnose.Diagnose("node", from, c.now(node)); len(report.Findings) > 0 {
 		c.Errorf("node%d, with nothing wrong: %s; %q", node+1, report.Summary, report.Findings[0].Evidence)
 	}
 }
@@ -96,7 +96,7 @@ func TestRemoteDelay(t *testing.T) {
 		opened++
 	}
 	c.eventually(20*time.Second, "round trips that open connections", func() (bool, string) {
-		opening := connections(c.now(0).Snapshot.Since(from.Snapshot)).HandshakeRTT
+		opening := connections(c.now(0).Counts.Since(from.Counts)).HandshakeRTT
 		text := fmt.Sprintf("%d, of %.4f s (p50)", opening.Count(), opening.Quantile(0.5))
 		return opening.Count() >= 3 && opening.Quantile(0.5) > want/2, text
 	})
@@ -241,7 +241,7 @@ func TestReceivers(t *testing.T) {
 	}()
 	c.eventually(60*time.Second, "refused connections", func() (bool, string) {
 		from := c.agents[1].SnapshotBefore(10 * time.Second)
-		report := Judge("node", from, c.now(1))
+		report := diagnose.Diagnose("node", from, c.now(1))
 		return slices.ContainsFunc(report.Findings, func(f diagnose.Finding) bool {
 			return f.Cause == diagnose.NoListener && f.Device == journey.PodLabel
 		}), report.Summary

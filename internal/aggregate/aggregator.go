@@ -1,5 +1,7 @@
-// Package aggregate counts journeys by stage and device, by pair of workloads and by flow, in bounded memory, and
-// hands out immutable snapshots of that.
+// Package aggregate counts records in bounded memory: how long packets took and how many were dropped, by stage and device,
+// by pair of workloads and by flow, how their TCP connections stand, and which packets are in flight. It hands out
+// immutable snapshots, two of which make a window: those are what the diagnosis, the metrics and the live view are made of.
+// Delays are in seconds, sizes in bytes.
 package aggregate
 
 import (
@@ -25,57 +27,40 @@ type Options struct {
 	Namer Namer
 	// Now is the clock that snapshots are stamped with; time.Now if nil.
 	Now func() time.Time
-	// MaxPairs bounds the pairs kept, beside one "_other" for each direction that takes what does not fit.
+	// MaxPairs bounds the pairs kept, beside an OtherWorkload one for each direction that counts for what does not fit.
 	MaxPairs int
-	// MaxFlows bounds the flows kept. The least recently seen one makes room for a new one.
+	// MaxFlows bounds the flows kept. The least recently seen one is evicted for a new one.
 	MaxFlows int
-	// PairIdle is how long a pair must have been silent before it makes room for a new one. It is to be longer
-	// than any window that is looked at, since a pair that comes back starts from zero.
+	// PairIdle is how long a pair must have been idle before it may be evicted for a new one. It must be longer than
+	// any window, since a pair that comes back starts from zero.
 	PairIdle time.Duration
 }
 
-// Aggregator counts what records say. One goroutine adds records; all methods may be called by any.
+// Aggregator counts records. One goroutine adds records; all methods may be called by any.
 type Aggregator struct {
-	namer    Namer
-	steady   VersionedNamer // the namer again, if it is one
-	now      func() time.Time
-	maxPairs int
-	maxFlows int
-	pairIdle time.Duration
-	started  time.Time
+	namer     Namer
+	versioned VersionedNamer // the namer again, if it is one
+	now       func() time.Time
+	maxPairs  int
+	maxFlows  int
+	pairIdle  time.Duration
+	started   time.Time
 
-	mu      sync.Mutex // guards all below; held for the time of a batch of records, or of copying what changed
-	devices *journey.Devices
-	stages  map[StageKey]*stage
-	drops   map[DropKey]*DropCount
-	pairs   map[PairKey]*pair
-	others  int // pairs that are "_other"
-	swept   time.Duration
-	flows   map[flowKey]*flow
-	recent  flowList
-	sockets sockets
-	held    []InFlight
-	debts   [record.InFlight + 1]debt
+	mu          sync.Mutex // guards all below, for a batch of records or while what changed is copied
+	devices     *journey.Devices
+	stages      map[StageKey]*stage
+	drops       map[DropKey]*DropCount
+	pairs       map[PairKey]*pair
+	otherPairs  int           // of them those of OtherWorkload
+	idleScanned time.Duration // when pairs were last searched for idle ones
+	flows       map[flowKey]*flow
+	lru         flowList // the flows, for eviction
+	connections connectionIndex
+	inFlight    []InFlight
+	missed      [record.InFlight + 1]compensation // by record.Kind
 
-	records, lost, mismatches  uint64
-	pairOverflow, flowOverflow uint64
-}
-
-// stage is a StageDelay that grows, at a device or at a pair.
-type stage struct {
-	StageDelay
-	all *stage // the same stage of all pairs; nil in that one itself
-}
-
-func (s *stage) observe(step *journey.Step, weight uint64) {
-	if step.Untimed {
-		s.Untimed += weight
-		s.all.Untimed += weight
-		return
-	}
-	delay := hist.OfDuration(step.Delay)
-	s.Delay.Add(delay, weight)
-	s.all.Delay.Add(delay, weight)
+	records, missedRecords, mismatches uint64
+	pairOverflow, flowOverflow         uint64
 }
 
 // New returns an Aggregator that knows no device yet.
@@ -92,7 +77,7 @@ func New(o Options) *Aggregator {
 		pairs:    make(map[PairKey]*pair),
 		flows:    make(map[flowKey]*flow),
 	}
-	a.steady, _ = o.Namer.(VersionedNamer)
+	a.versioned, _ = o.Namer.(VersionedNamer)
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -109,15 +94,15 @@ func New(o Options) *Aggregator {
 	return a
 }
 
-// SetDevices says which devices there are from now on. Records of those that left are still understood for a while.
+// SetDevices says which devices there are from now on. Records that name one that is gone are counted for a while yet.
 func (a *Aggregator) SetDevices(list []netdev.Device) {
 	now := a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.devices = a.devices.Next(list, now)
+	a.devices = a.devices.Updated(list, now)
 }
 
-// Add counts a record that is not Open. Once its flow and its delays have been seen, it does not allocate.
+// Add counts a record that is not of a packet in flight. Once its flow and its delays have been seen, it does not allocate.
 func (a *Aggregator) Add(rec *record.Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -136,38 +121,38 @@ func (a *Aggregator) AddAll(batch []record.Record) {
 func (a *Aggregator) add(rec *record.Record) {
 	a.records++
 	if rec.Kind == record.Connection {
-		a.connection(rec)
+		a.addConnection(rec)
 		return
 	}
 	if rec.Kind < record.Finished || rec.Kind > record.Split {
 		a.mismatches++
 		return
 	}
-	path, err := journey.Stages(rec, a.devices)
+	path, err := journey.PathOf(rec, a.devices)
 	if err != nil {
 		a.mismatches++
 		return
 	}
-	share := 1 + a.debts[rec.Kind].pay()
-	if rec.Kind == record.Dropped && !path.Class.Loss() {
-		// Of what is no loss only the count by reason is of interest.
-		a.drop(dropKey(rec, &path)).add(rec, share)
-		if refused(rec, &path) {
-			a.flow(rec, path.Direction).pair.tcp(rec.Time).refuse(rec.Time, share)
+	factor := 1 + a.missed[rec.Kind].next()
+	if rec.Kind == record.Dropped && !path.Loss() {
+		// What is no loss is only counted by its reason.
+		a.deviceDrop(dropKey(rec, &path)).add(rec, factor)
+		if isRefused(rec, &path) {
+			a.flow(rec, path.Direction).pair.tcp(rec.Time).addRefused(rec.Time, factor)
 		}
 		return
 	}
 
 	f := a.flow(rec, path.Direction)
 	p := f.pair
-	p.dirty, p.seen = true, rec.Time
-	f.dirty, f.seen = true, rec.Time
+	p.changed, p.lastSeen = true, rec.Time
+	f.changed, f.lastSeen = true, rec.Time
 	if p.other {
 		a.pairOverflow++
 	}
-	weight := uint64(max(1, rec.Weight)) * share
+	weight := uint64(max(1, rec.Weight)) * factor
 	steps := path.Steps()
-	for i := path.Counted; i < len(steps); i++ {
+	for i := path.StepsBeforeSplit; i < len(steps); i++ {
 		step := &steps[i]
 		if step.Stage == journey.Unknown || step.NoQueue {
 			continue
@@ -179,18 +164,18 @@ func (a *Aggregator) add(rec *record.Record) {
 	if rec.Kind == record.Dropped {
 		// Drops are never sampled: each record is one, whatever the journey stood for.
 		key := dropKey(rec, &path)
-		a.pairDrop(p, key).add(rec, share)
-		f.drops += share
+		a.pairDrop(p, key).add(rec, factor)
+		f.drops += factor
 		f.dropReason = key.Reason
 		return
 	}
-	if whole(rec, steps) {
+	if residenceKnown(rec, steps) {
 		total := hist.OfDuration(path.Total)
 		p.Path.Add(total, weight)
 		f.path.Add(total, weight)
 	}
 	if rec.SplitAt > 0 && rec.Kind != record.Split {
-		return // of a packet that has been counted
+		return // a segment, whose packet has its own record
 	}
 	packets := float64(weight) * float64(max(1, rec.Segments))
 	bytes := float64(weight) * float64(rec.IPBytes)
@@ -200,9 +185,9 @@ func (a *Aggregator) add(rec *record.Record) {
 	f.bytes += bytes
 }
 
-// whole tells whether a journey's total is its residence on this node: not if the packet was split when it was
-// enqueued, since then only its segments waited.
-func whole(rec *record.Record, steps []journey.Step) bool {
+// residenceKnown tells whether a journey's total is the packet's residence on this node: not if the packet was split at
+// enqueue, since then its segments stayed on.
+func residenceKnown(rec *record.Record, steps []journey.Step) bool {
 	if rec.Kind != record.Split {
 		return true
 	}
@@ -211,62 +196,4 @@ func whole(rec *record.Record, steps []journey.Step) bool {
 	}
 	last := &steps[len(steps)-1]
 	return !(last.Stage == journey.Queue && last.Untimed)
-}
-
-// deviceStage returns the stage of all pairs together.
-func (a *Aggregator) deviceStage(key StageKey) *stage {
-	s := a.stages[key]
-	if s == nil {
-		s = &stage{StageDelay: StageDelay{StageKey: key}}
-		a.stages[key] = s
-	}
-	return s
-}
-
-// Snapshot returns all that is known now. Add waits only while what changed since the last one is copied.
-func (a *Aggregator) Snapshot() *Snapshot { return a.snapshot(true) }
-
-// SnapshotWithoutFlows is a Snapshot without the flows, which are most of it.
-func (a *Aggregator) SnapshotWithoutFlows() *Snapshot { return a.snapshot(false) }
-
-func (a *Aggregator) snapshot(flows bool) *Snapshot {
-	a.mu.Lock()
-	taken := a.now()
-	s := &Snapshot{
-		Taken:         taken,
-		Window:        taken.Sub(a.started),
-		Stages:        make([]StageDelay, 0, len(a.stages)),
-		Drops:         make([]DropCount, 0, len(a.drops)),
-		Pairs:         make([]Pair, 0, len(a.pairs)),
-		InFlight:      a.held,
-		Records:       a.records,
-		MissedRecords: a.lost,
-		Mismatches:    a.mismatches,
-		PairOverflow:  a.pairOverflow,
-		FlowOverflow:  a.flowOverflow,
-	}
-	for _, st := range a.stages {
-		s.Stages = append(s.Stages, st.frozen())
-	}
-	for _, d := range a.drops {
-		s.Drops = append(s.Drops, *d)
-	}
-	for _, p := range a.pairs {
-		s.Pairs = append(s.Pairs, p.frozen())
-	}
-	if flows {
-		s.Flows = make([]Flow, 0, len(a.flows))
-		for f := a.recent.newest; f != nil; f = f.older {
-			s.Flows = append(s.Flows, f.frozen())
-		}
-	}
-	a.mu.Unlock()
-	s.sort()
-	return s
-}
-
-func (s *stage) frozen() StageDelay {
-	d := s.StageDelay
-	d.Delay = s.Delay.Clone()
-	return d
 }

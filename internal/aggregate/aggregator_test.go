@@ -259,8 +259,8 @@ func (v *versioned) Lookup(a netip.Addr, at time.Duration) Identity {
 
 func (v *versioned) Version() (uint64, time.Duration) { return v.version, v.since }
 
-// TestSteadyNames checks that a flow's names are kept as long as they hold, and no longer.
-func TestSteadyNames(t *testing.T) {
+// TestVersionedNames checks that a flow's names are kept as long as they hold, and no longer.
+func TestVersionedNames(t *testing.T) {
 	t.Parallel()
 	web, api := netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.2.0.1")
 	v := &versioned{names: names{web: {Workload: "web"}, api: {Workload: "api"}}, version: 1}
@@ -307,7 +307,7 @@ func TestSteadyNames(t *testing.T) {
 	}
 }
 
-func TestAddLost(t *testing.T) {
+func TestAddMissed(t *testing.T) {
 	t.Parallel()
 	a := newAggregator(t, Options{})
 	r := request(record.Finished)
@@ -333,19 +333,19 @@ func TestAddLost(t *testing.T) {
 	a.Add(&d)
 	s := a.Snapshot()
 	if s.Drops[0].Packets != 3 || s.MissedRecords != 26 {
-		t.Errorf("%d drops, %d lost", s.Drops[0].Packets, s.MissedRecords)
+		t.Errorf("%d drops, %d missed", s.Drops[0].Packets, s.MissedRecords)
 	}
 	// After a long gap the first record does not stand for all of them.
 	a.AddMissed(record.Finished, 0)
 	a.AddMissed(record.Finished, 10_000)
 	before := packets()
 	a.Add(&r)
-	if got := packets() - before; got != 1+maxRate {
+	if got := packets() - before; got != 1+maxPerRecord {
 		t.Errorf("the first record after a gap counts %v", got)
 	}
 }
 
-// TestConcurrent is for the race detector: one goroutine adds while others look, and what they hold stays as it was.
+// TestConcurrent is for the race detector: one goroutine adds while others take snapshots, which stay as they were.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	a := newAggregator(t, Options{MaxFlows: 8})

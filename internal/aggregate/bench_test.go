@@ -30,16 +30,16 @@ func traffic(n int) (names, []record.Record) {
 	return who, records
 }
 
-// steadyNames have answers that hold, as an agent's do between two changes in the cluster.
-type steadyNames struct{ names }
+// constantNames have answers that hold, as an agent's do between two changes in the cluster.
+type constantNames struct{ names }
 
-func (steadyNames) Version() (uint64, time.Duration) { return 1, 0 }
+func (constantNames) Version() (uint64, time.Duration) { return 1, 0 }
 
 func BenchmarkAdd(b *testing.B) {
 	for _, flows := range []int{1, 1000, 10_000} {
 		b.Run(fmt.Sprintf("flows=%d", flows), func(b *testing.B) {
 			who, records := traffic(flows)
-			a := newAggregator(b, Options{Namer: steadyNames{who}, MaxFlows: 10_000})
+			a := newAggregator(b, Options{Namer: constantNames{who}, MaxFlows: 10_000})
 			for i := range records {
 				a.Add(&records[i])
 			}
@@ -86,7 +86,7 @@ func heapNow() uint64 {
 func TestMillionFlows(t *testing.T) {
 	const flows, pairs = 1_000_000, 500
 	who, records := traffic(pairs)
-	a := newAggregator(t, Options{Namer: steadyNames{who}})
+	a := newAggregator(t, Options{Namer: constantNames{who}})
 	before := heapNow()
 	for i := range flows {
 		r := &records[i%pairs]

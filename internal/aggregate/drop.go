@@ -5,16 +5,19 @@ import (
 	"tracer/internal/record"
 )
 
-// maxDropKeys bounds the kinds of drops told apart. What is beyond has the reason "_other" and no location.
-const maxDropKeys = 1024
+// maxDropKeys bounds the DropKeys kept. Drops of further keys are counted under otherReason and no location.
+const (
+	maxDropKeys = 1024
+	otherReason = "_other"
+)
 
-// dropKey says where and why a packet was lost.
+// dropKey says where and why a packet was dropped.
 func dropKey(rec *record.Record, path *journey.Path) DropKey {
 	key := DropKey{
 		StageKey: StageKey{Stage: path.At.Stage, Direction: path.Direction},
 		Reason:   rec.Reason,
 		Location: rec.Location,
-		Loss:     path.Class.Loss(),
+		Loss:     path.Loss(),
 	}
 	if path.At.Device != nil {
 		key.Device = path.At.Device.Label
@@ -25,19 +28,19 @@ func dropKey(rec *record.Record, path *journey.Path) DropKey {
 	return key
 }
 
-// add counts one dropped sk_buff that stands for n.
+// add counts one dropped sk_buff, which stands for n.
 func (d *DropCount) add(rec *record.Record, n uint64) {
 	d.Packets += n
 	d.Segments += n * uint64(max(1, rec.Segments))
 }
 
-// drop returns the count of all pairs together.
-func (a *Aggregator) drop(key DropKey) *DropCount {
+// deviceDrop returns the count of all pairs together.
+func (a *Aggregator) deviceDrop(key DropKey) *DropCount {
 	d := a.drops[key]
 	if d == nil {
-		if len(a.drops) >= maxDropKeys && key.Reason != other {
-			key.Reason, key.Location = other, ""
-			return a.drop(key)
+		if len(a.drops) >= maxDropKeys && key.Reason != otherReason {
+			key.Reason, key.Location = otherReason, ""
+			return a.deviceDrop(key)
 		}
 		d = &DropCount{DropKey: key}
 		a.drops[key] = d
@@ -63,8 +66,8 @@ func (a *Aggregator) pairDrop(p *pair, key DropKey) *pairDrop {
 			return d
 		}
 	}
-	all := a.drop(key)
-	if all.DropKey != key { // one too many kinds
+	all := a.deviceDrop(key)
+	if all.DropKey != key { // there was no room for it
 		return a.pairDrop(p, all.DropKey)
 	}
 	d := &pairDrop{DropCount: DropCount{DropKey: key}, all: all}

@@ -9,31 +9,31 @@ import (
 	"tracer/internal/record"
 )
 
-// maxHeldPairs is how many pairs a Held names.
-const maxHeldPairs = 64
+// maxInFlightPairs is how many pairs an InFlight names.
+const maxInFlightPairs = 64
 
-// staleAfter is how long a packet can be on its way between two hooks without a queue between them. What is older
-// has left where no hook sees it: a socket of the node, a GRO merge, an eBPF redirect.
+// staleAfter is how long a packet may take between two hooks that have no queue between them. What is older has left by a
+// way without a hook: a socket of the node, a GRO merge, an eBPF redirect.
 const staleAfter = time.Second
 
-// SetInFlight replaces the open journeys by those that a scan of the in-flight table has found.
-func (a *Aggregator) SetInFlight(open []record.Record) {
+// SetInFlight replaces the packets in flight by those that a scan of the in-flight table found.
+func (a *Aggregator) SetInFlight(scanned []record.Record) {
 	a.mu.Lock()
 	devices := a.devices
 	a.mu.Unlock()
 
-	type place struct {
+	type group struct {
 		InFlight
 		pairs map[PairKey]InFlightPair
 	}
-	places := make(map[StageKey]*place)
-	for i := range open {
-		rec := &open[i]
+	groups := make(map[StageKey]*group)
+	for i := range scanned {
+		rec := &scanned[i]
 		if rec.Kind != record.InFlight {
 			continue
 		}
-		path, err := journey.Stages(rec, devices)
-		if err != nil || path.At.Stage == journey.Deliver { // delivered: sent before, as a finished one
+		path, err := journey.PathOf(rec, devices)
+		if err != nil || path.At.Stage == journey.Deliver { // delivered: counted by a record of its own
 			continue
 		}
 		age := path.At.Delay
@@ -41,36 +41,36 @@ func (a *Aggregator) SetInFlight(open []record.Record) {
 			continue
 		}
 		key := StageKey{path.At.Stage, path.At.Device.Label, path.Direction}
-		p := places[key]
-		if p == nil {
-			p = &place{InFlight: InFlight{StageKey: key}, pairs: make(map[PairKey]InFlightPair)}
-			places[key] = p
+		g := groups[key]
+		if g == nil {
+			g = &group{InFlight: InFlight{StageKey: key}, pairs: make(map[PairKey]InFlightPair)}
+			groups[key] = g
 		}
 		weight := max(1, rec.Weight)
-		p.Packets += float64(weight)
-		p.Oldest = max(p.Oldest, age.Seconds())
-		p.Ages.ObserveDuration(age, uint64(weight))
+		g.Packets += float64(weight)
+		g.Oldest = max(g.Oldest, age.Seconds())
+		g.Ages.ObserveDuration(age, uint64(weight))
 		at := rec.Start()
 		src, dst := a.namer.Lookup(rec.First.Source.Addr(), at), a.namer.Lookup(rec.Last.Destination.Addr(), at)
-		pair := keyOf(src, dst, path.Direction)
-		h := p.pairs[pair]
-		p.pairs[pair] = InFlightPair{pair, h.Packets + float64(weight), max(h.Oldest, age.Seconds())}
+		pair := newPairKey(src, dst, path.Direction)
+		sum := g.pairs[pair]
+		g.pairs[pair] = InFlightPair{pair, sum.Packets + float64(weight), max(sum.Oldest, age.Seconds())}
 	}
 
-	held := make([]InFlight, 0, len(places))
-	for _, p := range places {
-		for _, pair := range p.pairs {
-			p.Pairs = append(p.Pairs, pair)
+	inFlight := make([]InFlight, 0, len(groups))
+	for _, g := range groups {
+		for _, pair := range g.pairs {
+			g.Pairs = append(g.Pairs, pair)
 		}
-		slices.SortFunc(p.Pairs, func(x, y InFlightPair) int {
+		slices.SortFunc(g.Pairs, func(x, y InFlightPair) int {
 			return cmp.Or(cmp.Compare(y.Packets, x.Packets), comparePairs(x.PairKey, y.PairKey))
 		})
-		p.Pairs = slices.Clip(p.Pairs[:min(len(p.Pairs), maxHeldPairs)])
-		held = append(held, p.InFlight)
+		g.Pairs = slices.Clip(g.Pairs[:min(len(g.Pairs), maxInFlightPairs)])
+		inFlight = append(inFlight, g.InFlight)
 	}
-	slices.SortFunc(held, func(x, y InFlight) int { return compareStages(x.StageKey, y.StageKey) })
+	slices.SortFunc(inFlight, func(x, y InFlight) int { return compareStages(x.StageKey, y.StageKey) })
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.held = held
+	a.inFlight = inFlight
 }

@@ -9,7 +9,7 @@ import (
 	"tracer/internal/record"
 )
 
-func TestHeld(t *testing.T) {
+func TestInFlight(t *testing.T) {
 	t.Parallel()
 	a := newAggregator(t, Options{})
 	open := request(record.InFlight)
@@ -25,7 +25,7 @@ func TestHeld(t *testing.T) {
 	a.SetInFlight([]record.Record{open, young, inSocket, onItsWay, delivered, unknown})
 	s := a.Snapshot()
 	if len(s.InFlight) != 2 {
-		t.Fatalf("held %+v", s.InFlight)
+		t.Fatalf("in flight %+v", s.InFlight)
 	}
 	if h := s.InFlight[0]; h.StageKey != (StageKey{journey.Forward, "eth0", journey.In}) || h.Packets != 1 {
 		t.Errorf("%+v", h)
@@ -38,7 +38,7 @@ func TestHeld(t *testing.T) {
 		t.Errorf("pairs %+v", h.Pairs)
 	}
 	a.SetInFlight(nil)
-	if held := a.Snapshot().InFlight; len(held) != 0 || len(s.InFlight) != 2 {
-		t.Errorf("after an empty scan %+v; before it %d", held, len(s.InFlight))
+	if left := a.Snapshot().InFlight; len(left) != 0 || len(s.InFlight) != 2 {
+		t.Errorf("after an empty scan %+v; before it %d", left, len(s.InFlight))
 	}
 }

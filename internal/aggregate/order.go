@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// sort brings a snapshot in an order that does not depend on maps. Flows are ordered already: by last sight.
+// sort gives a snapshot an order that does not depend on maps. Flows have one already: the last seen first.
 func (s *Snapshot) sort() {
 	slices.SortFunc(s.Stages, func(x, y StageDelay) int { return compareStages(x.StageKey, y.StageKey) })
 	slices.SortFunc(s.Drops, func(x, y DropCount) int { return compareDrops(x.DropKey, y.DropKey) })

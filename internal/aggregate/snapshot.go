@@ -1,40 +1,12 @@
 package aggregate
 
 import (
-	"net/netip"
 	"time"
 
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/record"
 )
-
-// Identity says who is behind an address. The zero Identity is nobody known.
-type Identity struct {
-	Namespace string `json:"namespace,omitempty"`
-	Pod       string `json:"pod,omitempty"`
-	Workload  string `json:"workload,omitempty"` // the owner as people name it; "_node", "_external", "_unknown" for no pod
-	Service   string `json:"service,omitempty"`  // of a Service's virtual address
-	Node      string `json:"node,omitempty"`
-	// Bandwidth is how many bits a second the pod is to receive at most, by its annotation; 0 if it has none.
-	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
-	// Stale marks a name of an earlier run that nobody has confirmed yet.
-	Stale bool `json:"stale,omitempty"`
-}
-
-// Namer tells who was behind an address. Its Lookup is called on the hot path: it must not block or allocate.
-type Namer interface {
-	// Lookup names who had the address at that time (CLOCK_MONOTONIC).
-	Lookup(address netip.Addr, at time.Duration) Identity
-}
-
-// VersionedNamer is a Namer that tells when its answers change, so that it need not be asked for each packet.
-type VersionedNamer interface {
-	Namer
-	// Version changes whenever answers may, and is never 0. As long as it stays, an address has the same name at all
-	// times from since on.
-	Version() (version uint64, since time.Duration)
-}
 
 // PairKey is who talks to whom, by workload, and which way the packets go on this node.
 type PairKey struct {
@@ -63,7 +35,7 @@ type StageDelay struct {
 // Passed is how many sk_buffs left the stage, timed or not.
 func (s *StageDelay) Passed() uint64 { return s.Delay.Count() + s.Untimed }
 
-// DropKey is where and why packets were lost.
+// DropKey is where and why packets were dropped.
 type DropKey struct {
 	StageKey
 	Reason   string `json:"reason"`   // the kernel's, e.g. "QDISC_DROP"; "NOT_SPECIFIED" where it gives none
@@ -79,7 +51,7 @@ type DropCount struct {
 	Segments uint64 `json:"segments"`
 }
 
-// Pair is what one pair's packets met since the start.
+// Pair is what happened to one pair's packets since the start.
 type Pair struct {
 	PairKey
 	Service string         `json:"service,omitempty"` // namespace/name, where the packets were sent to a virtual address
@@ -88,10 +60,10 @@ type Pair struct {
 	Path    hist.Histogram `json:"path"`              // whole residence on this node, seconds
 	Stages  []StageDelay   `json:"stages"`
 	Drops   []DropCount    `json:"drops"`
-	TCP     *TCP           `json:"tcp,omitempty"` // nil if no connection of it was looked at
+	TCP     *TCP           `json:"tcp,omitempty"` // nil if there was no record of its connections
 }
 
-// Flow is what one flow's packets met since the start.
+// Flow is what happened to one flow's packets since the start.
 type Flow struct {
 	First     record.Flow       `json:"first"`
 	Last      record.Flow       `json:"last"`
@@ -101,30 +73,30 @@ type Flow struct {
 	Packets   float64           `json:"packets"`
 	Bytes     float64           `json:"bytes"`
 	Path      hist.Histogram    `json:"path"`
-	// Stages are those that its packets were timed in, as far as there is room for them.
+	// Stages are the first few in which its packets were timed.
 	Stages []StageTime `json:"stages"`
 	Drops  uint64      `json:"drops"`
 	TCP    FlowTCP     `json:"tcp"`
-	// DropReason is why the last of them was lost.
+	// DropReason is that of the last drop.
 	DropReason string        `json:"drop_reason,omitempty"`
 	LastSeen   time.Duration `json:"last_seen"` // CLOCK_MONOTONIC
 }
 
-// StageTime is how long packets were in a stage, all together.
+// StageTime is how long packets were in a stage, all their delays together.
 type StageTime struct {
 	StageKey
 	Count   uint64  `json:"count"` // sk_buffs, weighted
 	Seconds float64 `json:"seconds"`
 }
 
-// InFlightPair is one pair's part of a Held.
+// InFlightPair is one pair's part of an InFlight.
 type InFlightPair struct {
 	PairKey
 	Packets float64 `json:"packets"`        // weighted
 	Oldest  float64 `json:"oldest_seconds"` // age at the last hook
 }
 
-// InFlight are the open journeys at one place: packets that went in and did not come out yet.
+// InFlight are the packets in flight in one stage: they entered it and have not left it yet.
 type InFlight struct {
 	StageKey
 	Packets float64        `json:"packets"`        // weighted
@@ -133,22 +105,64 @@ type InFlight struct {
 	Pairs   []InFlightPair `json:"pairs"`          // at most 64, most packets first
 }
 
-// Snapshot is all that is known at one moment. It is immutable and may be read by many at once. Counts and
-// histograms grow since the start of the aggregator; Since gives a window of them.
+// Snapshot is all that was counted up to one time. It is immutable, for any number of readers. Counts and histograms are
+// since the start of the aggregator; those of a window are made by Since.
 type Snapshot struct {
 	Taken    time.Time     `json:"taken"`
-	Window   time.Duration `json:"window"` // how much time the counts cover
+	Window   time.Duration `json:"window"` // the time that the counts cover
 	Stages   []StageDelay  `json:"stages"` // by device, all pairs together
 	Drops    []DropCount   `json:"drops"`  // by device, all pairs together
-	Pairs    []Pair        `json:"pairs"`  // bounded; the rest is in the pair "_other"
-	Flows    []Flow        `json:"flows"`  // bounded; the least recently seen leave first
-	InFlight []InFlight    `json:"held"`   // as last scanned, not cumulative
+	Pairs    []Pair        `json:"pairs"`  // bounded; what did not fit is in the pair of OtherWorkload
+	Flows    []Flow        `json:"flows"`  // bounded; the last seen first
+	InFlight []InFlight    `json:"held"`   // by the last scan, not cumulative
 	Records  uint64        `json:"records"`
-	// MissedRecords counts records that the kernel made and nobody read. They are made up for in the weights.
+	// MissedRecords counts records that the kernel made and nobody read. The weights of the others make up for them.
 	MissedRecords uint64 `json:"lost"`
-	// Mismatches counts records that make no path: an unknown device, hooks out of order.
+	// Mismatches counts records that make no path, as their device is unknown or their hooks are out of order.
 	Mismatches uint64 `json:"mismatches"`
 	// PairOverflow counts records whose pair did not fit; FlowOverflow flows that were evicted.
 	PairOverflow uint64 `json:"pair_overflow"`
 	FlowOverflow uint64 `json:"flow_overflow"`
+}
+
+// Snapshot returns all that was counted so far. It keeps Add waiting only while it copies what has changed since the last one.
+func (a *Aggregator) Snapshot() *Snapshot { return a.snapshot(true) }
+
+// SnapshotWithoutFlows is a Snapshot without the flows, which are most of it.
+func (a *Aggregator) SnapshotWithoutFlows() *Snapshot { return a.snapshot(false) }
+
+func (a *Aggregator) snapshot(flows bool) *Snapshot {
+	a.mu.Lock()
+	taken := a.now()
+	s := &Snapshot{
+		Taken:         taken,
+		Window:        taken.Sub(a.started),
+		Stages:        make([]StageDelay, 0, len(a.stages)),
+		Drops:         make([]DropCount, 0, len(a.drops)),
+		Pairs:         make([]Pair, 0, len(a.pairs)),
+		InFlight:      a.inFlight,
+		Records:       a.records,
+		MissedRecords: a.missedRecords,
+		Mismatches:    a.mismatches,
+		PairOverflow:  a.pairOverflow,
+		FlowOverflow:  a.flowOverflow,
+	}
+	for _, st := range a.stages {
+		s.Stages = append(s.Stages, st.snapshot())
+	}
+	for _, d := range a.drops {
+		s.Drops = append(s.Drops, *d)
+	}
+	for _, p := range a.pairs {
+		s.Pairs = append(s.Pairs, p.snapshot())
+	}
+	if flows {
+		s.Flows = make([]Flow, 0, len(a.flows))
+		for f := a.lru.newest; f != nil; f = f.older {
+			s.Flows = append(s.Flows, f.snapshot())
+		}
+	}
+	a.mu.Unlock()
+	s.sort()
+	return s
 }

@@ -4,70 +4,70 @@ import (
 	"time"
 
 	"tracer/internal/hist"
-	"tracer/internal/journey"
 	"tracer/internal/record"
 )
 
-// TCP is what a pair's connections say since the start, at those of their ends that are on this node.
+// TCP is what the kernel knows of a pair's connections since the start, at those of their ends that are on this node.
 type TCP struct {
-	// Of the end that sends the pair's packets. Round trips are samples in seconds: they hold the other end's delayed
+	// From the end that sends the pair's packets. Round trips are samples, which include the peer's delayed
 	// acknowledgements.
 	RTT          hist.Histogram `json:"rtt"`
-	HandshakeRTT hist.Histogram `json:"opening"`  // of those, the round trips that open a connection: answered at once
+	HandshakeRTT hist.Histogram `json:"opening"`  // of those, the handshakes', which are acknowledged at once
 	Segments     uint64         `json:"segments"` // sent with data, retransmissions included
 	Retransmits  uint64         `json:"retransmits"`
-	Spurious     uint64         `json:"spurious"`  // retransmissions of what the other end had already
+	Spurious     uint64         `json:"spurious"`  // retransmissions of what the peer had received
 	Delivered    uint64         `json:"delivered"` // segments that were acknowledged
-	// Of the retransmissions that were looked at, Repaired are how many were acknowledged afterwards, and Stuck how many
-	// were of a segment that had been sent again before, in vain; StuckBytes is the length of those.
+	// Retransmitted are the segments whose retransmission made a record. Of them, Recovered were acknowledged afterwards, and
+	// RetransmittedAgain had been retransmitted before, in vain.
 	Retransmitted           uint64 `json:"resent"`
 	Recovered               uint64 `json:"repaired"`
 	RetransmittedAgain      uint64 `json:"stuck"`
 	RetransmittedAgainBytes uint64 `json:"stuck_bytes"`
-	// AckedMeanwhile are segments that were acknowledged while others were stuck, PassedBytes their length.
+	// AckedMeanwhile are segments that were acknowledged while others were retransmitted again and again.
 	AckedMeanwhile      uint64 `json:"passed"`
 	AckedMeanwhileBytes uint64 `json:"passed_bytes"`
-	// SendPending is for how long more was to be sent than was on the way, all connections together, Closed how much of
-	// that the other end's window left no room, and Limited how long nothing but that window kept them from sending.
+	// SendPending is for how long, in seconds and over all connections, there were data to be sent; WindowClosed is the part
+	// of it in which the peer's window had no room, and RWNDLimited how long that window alone kept them from sending.
 	SendPending  float64 `json:"backlogged_seconds"`
 	WindowClosed float64 `json:"closed_seconds"`
 	RWNDLimited  float64 `json:"limited_seconds"`
 
-	// Of the end that receives them: for how long something waited to be read, how much of that it took more than half of
-	// the buffer, and how long such a buffer takes to be read at the rate at which the application does.
+	// From the end that receives them. UnreadSeconds is for how long there were data to be read, BufferFull the part of it in
+	// which they filled more than half of the buffer, and Unread how long such data take to be read at the application's
+	// rate.
 	UnreadSeconds float64        `json:"waiting_seconds"`
 	BufferFull    float64        `json:"full_seconds"`
 	Unread        hist.Histogram `json:"unread"`
-	// Refused are SYNs to ports of pods where nobody listens, RefusedIn the seconds in which there were any.
+	// Refused are SYNs to ports of pods where nobody listens, RefusedSeconds the seconds in which there were any.
 	Refused        uint64 `json:"refused"`
 	RefusedSeconds uint64 `json:"refused_in_seconds"`
-	// AcceptQueueFullSeconds are the seconds in which a socket that listens had no room for one more connection; Overfull is how it
-	// stood in the last of them.
-	AcceptQueueFullSeconds uint64         `json:"overfull_in_seconds"`
-	AcceptQueue            record.Backlog `json:"overfull"`
+	// AcceptQueueFullSeconds are the seconds in which a listening socket had its accept queue full, AcceptQueue is how that
+	// was in the last of them.
+	AcceptQueueFullSeconds uint64             `json:"overfull_in_seconds"`
+	AcceptQueue            record.AcceptQueue `json:"overfull"`
 
-	refusedAt, overfullAt time.Duration // the last such second
-	stuckFrom, stuckAt    time.Duration // the first and the last segment that was stuck, of those that are not long ago
+	lastRefused, lastQueueFull time.Duration // the last such seconds
+	againFrom, againLast       time.Duration // the first and the last RetransmittedAgain, of those within againWindow
 }
 
-// FlowTCP is what one flow's connection says, at the end that sends, if that is on this node.
+// FlowTCP is what the kernel knows of one flow's connection at the sending end, if that is on this node.
 type FlowTCP struct {
 	RTTs        uint64  `json:"rtts"` // how many samples
 	RTTSeconds  float64 `json:"rtt_seconds"`
 	Retransmits uint64  `json:"retransmits"`
 }
 
-// maxLook bounds the time that one look at a connection stands for: before it may have been idle for hours.
-const maxLook = 5 * time.Second
+// maxSpan bounds the time that one record of a connection stands for, as it may have been idle for hours before it.
+const maxSpan = 5 * time.Second
 
-// maxStuck is how long after a segment was sent again in vain it is taken for stuck still: until it is sent the next time.
-const maxStuck = 5 * time.Second
+// againWindow is for how long a segment that was retransmitted again is taken for lost still: until its next retransmission.
+const againWindow = 5 * time.Second
 
-// sent counts what a connection's end says as the sender, at that time.
-func (t *TCP) sent(c *record.TCP, at time.Duration) {
+// addSender counts a record of a connection's end as the sender, made at that time.
+func (t *TCP) addSender(c *record.TCP, at time.Duration) {
 	if c.RTT > 0 {
 		t.RTT.ObserveDuration(c.RTT, 1)
-		// The first record, and nothing acknowledged but the SYN.
+		// In the first record, nothing but the SYN has been acknowledged.
 		if c.Span == 0 && c.Delivered == 1 {
 			t.HandshakeRTT.ObserveDuration(c.RTT, 1)
 		}
@@ -76,22 +76,22 @@ func (t *TCP) sent(c *record.TCP, at time.Duration) {
 	t.Retransmits += uint64(c.Retransmits)
 	t.Spurious += uint64(c.Spurious)
 	t.Delivered += uint64(c.Delivered)
-	t.resent(c, at)
-	look := min(c.Span, maxLook).Seconds()
-	t.RWNDLimited += min(c.RWNDLimited.Seconds(), look)
+	t.addRetransmission(c, at)
+	span := min(c.Span, maxSpan).Seconds()
+	t.RWNDLimited += min(c.RWNDLimited.Seconds(), span)
 	if c.Unsent == 0 {
 		return
 	}
-	t.SendPending += look
-	// Less than a segment is as good as closed: no sender sends less.
+	t.SendPending += span
+	// Less than a segment counts as closed: senders send no less.
 	if c.SendWindow < max(1, c.MSS) {
-		t.WindowClosed += look
+		t.WindowClosed += span
 	}
 }
 
-// resent counts what was sent again, and what was acknowledged meanwhile.
-func (t *TCP) resent(c *record.TCP, at time.Duration) {
-	if t.stuckAt > 0 && at-t.stuckAt < maxStuck && at-c.Span >= t.stuckFrom {
+// addRetransmission counts what was retransmitted, and what was acknowledged meanwhile.
+func (t *TCP) addRetransmission(c *record.TCP, at time.Duration) {
+	if t.againLast > 0 && at-t.againLast < againWindow && at-c.Span >= t.againFrom {
 		t.AckedMeanwhile += uint64(c.Delivered)
 		t.AckedMeanwhileBytes += uint64(c.Acked)
 	}
@@ -106,43 +106,43 @@ func (t *TCP) resent(c *record.TCP, at time.Duration) {
 	}
 	t.RetransmittedAgain++
 	t.RetransmittedAgainBytes += uint64(c.RetransmittedLength)
-	if t.stuckAt == 0 || at-t.stuckAt >= maxStuck {
-		t.stuckFrom = at
+	if t.againLast == 0 || at-t.againLast >= againWindow {
+		t.againFrom = at
 	}
-	t.stuckAt = at
+	t.againLast = at
 }
 
-// received counts what a connection's end says as the receiver.
-func (t *TCP) received(c *record.TCP) {
-	look := min(c.Span, maxLook)
-	if look == 0 || c.Unread == 0 {
+// addReceiver counts a record of a connection's end as the receiver.
+func (t *TCP) addReceiver(c *record.TCP) {
+	span := min(c.Span, maxSpan)
+	if span == 0 || c.Unread == 0 {
 		return
 	}
-	t.UnreadSeconds += look.Seconds()
+	t.UnreadSeconds += span.Seconds()
 	if c.Unread < c.ReceiveWindow {
 		return
 	}
-	t.BufferFull += look.Seconds()
-	wait := c.Span // nothing was read in all that time
+	t.BufferFull += span.Seconds()
+	toRead := c.Span // nothing was read in all that time
 	if c.Read > 0 {
-		wait = time.Duration(float64(c.Span) * float64(c.Unread) / float64(c.Read))
+		toRead = time.Duration(float64(c.Span) * float64(c.Unread) / float64(c.Read))
 	}
-	t.Unread.ObserveDuration(wait, 1)
+	t.Unread.ObserveDuration(toRead, 1)
 }
 
-// refuse counts SYNs that met no socket.
-func (t *TCP) refuse(at time.Duration, n uint64) {
+// addRefused counts SYNs to a port where nobody listens.
+func (t *TCP) addRefused(at time.Duration, n uint64) {
 	t.Refused += n
-	countSecond(&t.RefusedSeconds, &t.refusedAt, at)
+	countSecond(&t.RefusedSeconds, &t.lastRefused, at)
 }
 
-// overfull counts a look at a socket that has no room for one more connection.
-func (t *TCP) overfull(at time.Duration, b record.Backlog) {
-	t.AcceptQueue = b
-	countSecond(&t.AcceptQueueFullSeconds, &t.overfullAt, at)
+// addAcceptQueueFull counts that a listening socket's accept queue is full.
+func (t *TCP) addAcceptQueueFull(at time.Duration, queue record.AcceptQueue) {
+	t.AcceptQueue = queue
+	countSecond(&t.AcceptQueueFullSeconds, &t.lastQueueFull, at)
 }
 
-// countSecond counts the second that at is in, unless it was the last one already.
+// countSecond counts the second of time at, unless that was the last one counted.
 func countSecond(n *uint64, last *time.Duration, at time.Duration) {
 	if second := at.Truncate(time.Second); second != *last {
 		*last = second
@@ -150,7 +150,8 @@ func countSecond(n *uint64, last *time.Duration, at time.Duration) {
 	}
 }
 
-func (t *TCP) frozen() *TCP {
+// snapshot returns a copy that does not change any more.
+func (t *TCP) snapshot() *TCP {
 	if t == nil {
 		return nil
 	}
@@ -159,12 +160,12 @@ func (t *TCP) frozen() *TCP {
 	return &c
 }
 
-// since is what was added to old; nil if nothing was.
+// since is what was added after old; nil if nothing was.
 func (t *TCP) since(old *TCP) *TCP {
 	if t == nil || old == nil {
 		return t
 	}
-	d := t.frozen()
+	d := t.snapshot()
 	d.RTT.Sub(&old.RTT)
 	d.HandshakeRTT.Sub(&old.HandshakeRTT)
 	d.Unread.Sub(&old.Unread)
@@ -220,67 +221,4 @@ func (t *TCP) Merge(other *TCP) {
 	if other.AcceptQueueFullSeconds > t.AcceptQueueFullSeconds {
 		t.AcceptQueueFullSeconds, t.AcceptQueue = other.AcceptQueueFullSeconds, other.AcceptQueue
 	}
-}
-
-// tcp is the pair's, which then changes.
-func (p *pair) tcp(now time.Duration) *TCP {
-	p.dirty, p.seen = true, now
-	if p.TCP == nil {
-		p.TCP = &TCP{}
-	}
-	return p.TCP
-}
-
-// connection counts how a TCP connection stands: for the pair of what this end sends, and that of what it receives.
-func (a *Aggregator) connection(rec *record.Record) {
-	c := rec.TCP
-	if p, f := a.sends(rec); p != nil {
-		p.tcp(rec.Time).sent(c, rec.Time)
-		if f != nil {
-			f.dirty = true
-			f.tcp.Retransmits += uint64(c.Retransmits)
-			if c.RTT > 0 {
-				f.tcp.RTTs++
-				f.tcp.RTTSeconds += c.RTT.Seconds()
-			}
-		}
-	}
-	if p, f := a.receives(rec); p != nil {
-		p.tcp(rec.Time).received(c)
-		if d := a.devices.Find(c.Ifindex); d != nil && c.Deliver > 0 {
-			step := journey.Step{Stage: journey.Deliver, Device: d, Delay: c.Deliver}
-			s := a.pairStage(p, StageKey{step.Stage, d.Label, p.Direction})
-			s.observe(&step, 1)
-			if f != nil {
-				f.observe(s.all, &step, 1)
-				f.dirty = true
-			}
-		}
-	}
-}
-
-// AcceptQueueFull counts that the socket that a packet was for had no room for one more connection, at that time.
-func (a *Aggregator) AcceptQueueFull(rec *record.Record, at time.Duration, b record.Backlog) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	path, err := journey.Stages(rec, a.devices)
-	if err != nil {
-		return // its device has gone
-	}
-	a.flow(rec, path.Direction).pair.tcp(at).overfull(at, b)
-}
-
-// refused tells of a drop that is no loss whether somebody asked for a connection where nobody listens. Without a
-// reason, only TCP's own function frees what has come so far.
-func refused(rec *record.Record, path *journey.Path) bool {
-	if !rec.SYN || path.At.Stage != journey.Deliver {
-		return false
-	}
-	switch rec.Reason {
-	case "NO_SOCKET":
-		return true
-	case "", journey.NotSpecified:
-		return rec.Location == "tcp_v4_rcv" || rec.Location == "tcp_v6_rcv"
-	}
-	return false
 }

@@ -75,7 +75,7 @@ func TestConnectionThroughService(t *testing.T) {
 	}
 }
 
-// TestConnectionByName counts what no journey was seen of by its addresses, unless one is a Service's.
+// TestConnectionByName counts connections without a flow by their addresses, unless one is a Service's.
 func TestConnectionByName(t *testing.T) {
 	t.Parallel()
 	a := New(Options{Namer: cluster})
@@ -88,7 +88,7 @@ func TestConnectionByName(t *testing.T) {
 	}
 }
 
-// TestRefused counts who asks where nobody listens, and for how long that goes on.
+// TestRefused counts SYNs to where nobody listens, and for how long that goes on.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	a := New(Options{Namer: cluster})
@@ -111,8 +111,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestSocketsFollowFlows finds a connection's flow also where one that it had in mind has become another's.
-func TestSocketsFollowFlows(t *testing.T) {
+// TestConnectionIndex finds a connection's flow also where the memory of one in the index has become another flow's.
+func TestConnectionIndex(t *testing.T) {
 	t.Parallel()
 	a := New(Options{Namer: cluster, MaxFlows: 1})
 	a.SetDevices(node)
@@ -120,7 +120,7 @@ func TestSocketsFollowFlows(t *testing.T) {
 		r := request(record.Finished)
 		r.First, r.Last = flowOf("10.1.0.1:"+port, "10.9.0.1:80"), flowOf("10.1.0.1:"+port, "10.2.0.1:80")
 		a.Add(&r)
-		for range 2 { // the first look may come before the second that it takes to look anew
+		for range 2 { // the first record may come before the index may be built anew
 			a.Add(connection("10.1.0.1:1", "10.9.0.1:80", i*3000+1, record.TCP{Retransmits: 1}))
 			a.Add(connection("10.1.0.1:2", "10.9.0.1:80", i*3000+1500, record.TCP{Retransmits: 100}))
 		}
@@ -131,8 +131,8 @@ func TestSocketsFollowFlows(t *testing.T) {
 	}
 }
 
-// TestResent counts what was sent again, what of it came through, and what did while some was stuck.
-func TestResent(t *testing.T) {
+// TestRetransmitted counts retransmissions, those that were acknowledged, and what else was while some were not.
+func TestRetransmitted(t *testing.T) {
 	t.Parallel()
 	a := New(Options{Namer: cluster})
 	a.SetDevices(node)
@@ -145,14 +145,14 @@ func TestResent(t *testing.T) {
 		record.TCP
 	}{
 		{100, record.TCP{RetransmittedLength: 1400}},
-		{200, record.TCP{Acked: 5000, Delivered: 5, Span: span}}, // nothing is stuck yet
+		{200, record.TCP{Acked: 5000, Delivered: 5, Span: span}}, // nothing was retransmitted again yet
 		{300, record.TCP{RetransmittedLength: 1400, RetransmittedAgain: true}},
 		{350, record.TCP{Acked: 700, Delivered: 7, Span: span}}, // some of it before
 		{450, record.TCP{Acked: 300, Delivered: 3, Span: span}},
 		{500, record.TCP{RetransmittedLength: 1000, Retransmits: 1}},
 		{4000, record.TCP{RetransmittedLength: 1200, RetransmittedAgain: true}},
 		{8000, record.TCP{Acked: 200, Delivered: 2, Recovered: true, Span: span}},
-		{60000, record.TCP{Acked: 9000, Delivered: 9, Span: span}}, // nothing is stuck any more
+		{60000, record.TCP{Acked: 9000, Delivered: 9, Span: span}}, // nor any more
 		{60100, record.TCP{RetransmittedLength: 1400, RetransmittedAgain: true}},
 		{60150, record.TCP{Acked: 100, Delivered: 1, Span: span}},
 	} {
@@ -171,8 +171,8 @@ func TestResent(t *testing.T) {
 	}
 }
 
-// TestOverfull counts seconds, and not looks, in which a socket that listens has no room.
-func TestOverfull(t *testing.T) {
+// TestAcceptQueueFull counts seconds, and not calls.
+func TestAcceptQueueFull(t *testing.T) {
 	t.Parallel()
 	a := New(Options{Namer: cluster})
 	a.SetDevices(node)
@@ -181,10 +181,10 @@ func TestOverfull(t *testing.T) {
 	a.Add(&syn)
 	before := a.Snapshot()
 	for _, at := range []time.Duration{time.Hour, time.Hour + time.Millisecond, time.Hour + time.Second} {
-		a.AcceptQueueFull(&syn, at, record.Backlog{Length: 2, Limit: 1})
+		a.AddAcceptQueueFull(&syn, at, record.AcceptQueue{Length: 2, Limit: 1})
 	}
 	got := pairOf(t, a.Snapshot().Since(before), "api", "web", journey.In).TCP
-	if got.AcceptQueueFullSeconds != 2 || got.AcceptQueue != (record.Backlog{Length: 2, Limit: 1}) {
+	if got.AcceptQueueFullSeconds != 2 || got.AcceptQueue != (record.AcceptQueue{Length: 2, Limit: 1}) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"tracer/internal/record"
 )
 
-// Since returns the window between old, an earlier snapshot of the same aggregator, and s: counts and histograms of
-// what happened in it, without the entries to which nothing did. Held is as s has it. An entry that has less than
-// before was evicted and came back: all of it is new. Without an old one the window is s itself.
+// Since returns the window between old, an earlier snapshot of the same aggregator, and s: the counts and histograms of what
+// happened in it, without empty entries. InFlight is that of s. An entry with less than before was evicted and came back: all
+// of it is new. If old is nil, the window is s itself.
 func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 	if old == nil {
 		return s

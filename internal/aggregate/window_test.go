@@ -36,7 +36,7 @@ func TestSince(t *testing.T) {
 	a.SetInFlight([]record.Record{request(record.InFlight)})
 	w := a.Snapshot().Since(old)
 	if w.Window != 15*time.Second || old.Window != 10*time.Second || w.Records != 4 || len(w.InFlight) != 1 {
-		t.Errorf("window %v after %v, %d records, %d held", w.Window, old.Window, w.Records, len(w.InFlight))
+		t.Errorf("window %v after %v, %d records, %d in flight", w.Window, old.Window, w.Records, len(w.InFlight))
 	}
 	if len(w.Pairs) != 1 || len(w.Flows) != 1 || w.Pairs[0].Packets != 3 || w.Pairs[0].Path.Count() != 3 || w.Flows[0].Drops != 1 {
 		t.Errorf("pairs %+v, flows %+v", w.Pairs, w.Flows)

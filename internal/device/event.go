@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -16,13 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEvents is how many changes of each kind are kept: routes come and go with pods, and must not push out what is rare.
+// maxEvents is how many changes of each kind are kept: routes come and go with pods and must not evict what is rare.
 const maxEvents = 64
 
 // events are the last changes of a namespace.
 type events struct {
 	mu    sync.Mutex
-	kept  map[netdev.EventKind][]netdev.Event
+	kinds map[netdev.EventKind][]netdev.Event
 	links map[int]knownLink // by index, as announced last
 }
 
@@ -32,24 +31,24 @@ type knownLink struct {
 	up   bool // and connected
 }
 
-// add keeps an event.
+// add appends an event and evicts the oldest of its kind beyond maxEvents.
 func (e *events) add(event netdev.Event) {
-	if e.kept == nil {
-		e.kept = make(map[netdev.EventKind][]netdev.Event)
+	if e.kinds == nil {
+		e.kinds = make(map[netdev.EventKind][]netdev.Event)
 	}
-	list := append(e.kept[event.Kind], event)
+	list := append(e.kinds[event.Kind], event)
 	if len(list) > maxEvents {
 		list = slices.Delete(list, 0, len(list)-maxEvents)
 	}
-	e.kept[event.Kind] = list
+	e.kinds[event.Kind] = list
 }
 
-// list is all that is kept, the oldest first.
+// list returns all events, the oldest first.
 func (e *events) list() []netdev.Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var all []netdev.Event
-	for _, list := range e.kept {
+	for _, list := range e.kinds {
 		all = append(all, list...)
 	}
 	slices.SortStableFunc(all, func(x, y netdev.Event) int {
@@ -58,9 +57,9 @@ func (e *events) list() []netdev.Event {
 	return all
 }
 
-// know takes over which links there are, and tells what changed at those that lead out of the node: their queue, their
-// MTU. A read sees no link that went down and came up in between: the announcements do.
-func (e *events) know(previous, next State, now time.Time) {
+// compare takes the links of the next state over and adds an event where the root qdisc or the MTU of a watched device
+// differs from the previous one. A link that went down and came up between two reads is seen by its messages alone.
+func (e *events) compare(previous, next State, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.links == nil {
@@ -76,17 +75,16 @@ func (e *events) know(previous, next State, now time.Time) {
 			known.up = d.Up && !d.NoCarrier
 		}
 		role := d.Role
-		if outward(known.role) && !outward(role) {
+		if known.role.Watched() && !role.Watched() {
 			role = known.role // a tunl0 that is down has none, and its coming up is still of interest
 		}
 		e.links[d.Index] = knownLink{d.Name, role, known.up}
 		old, ok := before[d.Index]
-		if !ok || !outward(d.Role) {
+		if !ok || !d.Role.Watched() {
 			continue
 		}
 		event := netdev.Event{Time: now, Device: d.Name, Role: d.Role}
-		first := old.Root.Handle == "" && d.Root.Handle == "0:"
-		if !first && !reflect.DeepEqual(configuration(old.Root), configuration(d.Root)) {
+		if qdiscChanged(old.Root, d.Root) {
 			event.Kind, event.Text = netdev.QdiscEvent, fmt.Sprintf("root qdisc changed from %s to %s", old.Root.Brief(), d.Root.Brief())
 			e.add(event)
 		}
@@ -97,18 +95,13 @@ func (e *events) know(previous, next State, now time.Time) {
 	}
 }
 
-// outward tells whether a device leads out of the node, or to its pods together.
-func outward(role netdev.Role) bool {
-	return role == netdev.RoleOverlay || role == netdev.RoleUplink || role == netdev.RoleBridge
-}
-
-// announced takes one of rtnetlink's announcements.
-func (e *events) announced(header syscall.NlMsghdr, message []byte, now time.Time) {
+// message takes one of the messages that rtnetlink multicasts.
+func (e *events) message(header syscall.NlMsghdr, body []byte, now time.Time) {
 	switch header.Type {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-		e.link(header.Type == unix.RTM_DELLINK, message, now)
+		e.link(header.Type == unix.RTM_DELLINK, body, now)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		if text := e.route(header, message); text != "" {
+		if text := e.route(header, body); text != "" {
 			e.mu.Lock()
 			e.add(netdev.Event{Time: now, Kind: netdev.RouteEvent, Down: header.Type == unix.RTM_DELROUTE, Text: text})
 			e.mu.Unlock()
@@ -116,17 +109,17 @@ func (e *events) announced(header syscall.NlMsghdr, message []byte, now time.Tim
 	}
 }
 
-// link keeps that a link went down or away, or came up.
+// link adds an event when a watched link goes down or away, or comes up.
 func (e *events) link(gone bool, message []byte, now time.Time) {
 	l, ok := parseLink(message)
-	if !ok || message[0] == unix.AF_BRIDGE { // a bridge tells of its port
+	if !ok || message[0] == unix.AF_BRIDGE { // a bridge announces its port
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known, ok := e.links[l.index]
 	up := l.up && !l.noCarrier && !gone
-	if ok && outward(known.role) && up != known.up {
+	if ok && known.role.Watched() && up != known.up {
 		event := netdev.Event{Time: now, Kind: netdev.LinkEvent, Device: known.name, Role: known.role, Down: !up, Text: "came up"}
 		switch {
 		case gone:
@@ -147,8 +140,8 @@ func (e *events) link(gone bool, message []byte, now time.Time) {
 	}
 }
 
-// route says what an RTM_NEWROUTE or RTM_DELROUTE tells; "" for what is no route to another host: local and multicast
-// ones, and those of link-local addresses. struct rtmsg is family, destination's and source's length, TOS, table,
+// route describes an RTM_NEWROUTE or RTM_DELROUTE message; "" for what is no route to another host: local and multicast
+// routes, and those of link-local addresses. struct rtmsg is family, destination's and source's length, TOS, table,
 // protocol, scope, type, flags.
 func (e *events) route(header syscall.NlMsghdr, message []byte) string {
 	if len(message) < unix.SizeofRtMsg || message[4] == unix.RT_TABLE_LOCAL || u32(message, 8)&unix.RTM_F_CLONED != 0 {

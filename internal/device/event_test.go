@@ -74,12 +74,12 @@ func TestEventsByReading(t *testing.T) {
 	var e events
 	at := time.Date(2026, 3, 4, 14, 2, 11, 0, time.UTC)
 	first := device(1480, netdev.Qdisc{Kind: "noqueue"})
-	e.know(State{}, first, at)
+	e.compare(State{}, first, at)
 	second := device(1480, netdev.Qdisc{Kind: "netem", Handle: "1:", Delay: time.Second})
-	e.know(first, second, at)
+	e.compare(first, second, at)
 	second.Devices[0].Root.Drops = 5
-	e.know(second, second, at)
-	e.know(second, device(9000, second.Devices[0].Root), at)
+	e.compare(second, second, at)
+	e.compare(second, device(9000, second.Devices[0].Root), at)
 	var got []string
 	for _, event := range e.list() {
 		got = append(got, event.Text)
@@ -97,7 +97,7 @@ func TestEventsBounded(t *testing.T) {
 	message := append([]byte{unix.AF_INET, 32, 0, 0, unix.RT_TABLE_MAIN, 0, 0, unix.RTN_UNICAST, 0, 0, 0, 0},
 		8, 0, unix.RTA_DST, 0, 10, 0, 0, 1)
 	for range 10 * maxEvents {
-		e.announced(syscall.NlMsghdr{Type: unix.RTM_NEWROUTE}, message, time.Now())
+		e.message(syscall.NlMsghdr{Type: unix.RTM_NEWROUTE}, message, time.Now())
 	}
 	list := e.list()
 	if len(list) != maxEvents+1 || list[0].Text != "went down" || list[1].Text != "route 10.0.0.1/32 added" {

@@ -91,9 +91,9 @@ func setLowest(devices []netdev.Device) {
 	}
 }
 
-// carryChanged sets in next when each device's root tree changed: now, if it differs from the one in previous. The
-// kernel's own qdisc in place of none is no change: a device gets it when it comes up for the first time.
-func carryChanged(previous, next State, now time.Time) {
+// setChanged sets in next when each device's root tree changed: now, if it differs from the one in previous, else what
+// previous says.
+func setChanged(previous, next State, now time.Time) {
 	before := make(map[int]netdev.Device)
 	for _, d := range previous.Devices {
 		before[d.Index] = d
@@ -105,11 +105,17 @@ func carryChanged(previous, next State, now time.Time) {
 			continue
 		}
 		d.Changed = old.Changed
-		first := old.Root.Handle == "" && d.Root.Handle == "0:"
-		if !first && !reflect.DeepEqual(configuration(old.Root), configuration(d.Root)) {
+		if qdiscChanged(old.Root, d.Root) {
 			d.Changed = now
 		}
 	}
+}
+
+// qdiscChanged tells whether somebody changed a root qdisc's tree. The kernel's own qdisc in place of none is no change: a
+// device gets it when it comes up for the first time.
+func qdiscChanged(old, now netdev.Qdisc) bool {
+	kernels := old.Handle == "" && now.Handle == "0:"
+	return !kernels && !reflect.DeepEqual(configuration(old), configuration(now))
 }
 
 // sameConfiguration tells whether two states differ in nothing but counters.

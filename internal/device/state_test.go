@@ -36,7 +36,7 @@ func TestCarryChanged(t *testing.T) {
 			return State{Devices: []netdev.Device{{Index: 3, Root: q, Changed: changed}}}
 		}
 		next := state(test.new, time.Time{})
-		carryChanged(state(test.old, start), next, now)
+		setChanged(state(test.old, start), next, now)
 		want := start
 		if test.changed {
 			want = now
@@ -53,7 +53,7 @@ func TestCarryChanged(t *testing.T) {
 	}
 
 	fresh := State{Devices: []netdev.Device{{Index: 4, Root: htb}}}
-	carryChanged(State{}, fresh, now)
+	setChanged(State{}, fresh, now)
 	if !fresh.Devices[0].Changed.IsZero() {
 		t.Error("a new device counts as changed")
 	}

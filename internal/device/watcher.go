@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	// settle is how long changes are gathered before the state is read anew: a pod's set-up is a dozen of them.
-	settle = 75 * time.Millisecond
+	// debounce is how long changes are gathered before the state is read anew: a pod's set-up is a dozen of them.
+	debounce = 75 * time.Millisecond
 	// retryAfter is the pause after a failed read.
 	retryAfter = time.Second
-	// eventBuffer is the room for unread announcements, in bytes. When it runs over all is read anew.
-	eventBuffer = 1 << 20
+	// receiveBuffer holds unread messages, in bytes. When it overflows (ENOBUFS) everything is read anew.
+	receiveBuffer = 1 << 20
 )
 
 // Options are what a Watcher needs besides the kernel. The zero Options are good.
@@ -33,12 +33,12 @@ type Options struct {
 type Watcher struct {
 	options Options
 	source  *source
-	events  *nl.NetlinkSocket
+	socket  *nl.NetlinkSocket // joined to rtnetlink's multicast groups
 
 	mu    sync.Mutex
 	state State
 
-	recent events
+	events events
 }
 
 // NewWatcher starts to listen in the calling thread's network namespace and reads its state. The caller closes it.
@@ -50,35 +50,35 @@ func NewWatcher(options Options) (*Watcher, error) {
 		options.Log = slog.Default()
 	}
 	// Before the first read, so that no change falls between the two.
-	events, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_TC,
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_TC,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to rtnetlink: %w (does the sandbox or seccomp profile allow AF_NETLINK?)", err)
 	}
-	// Beyond rmem_max only with CAP_NET_ADMIN; a small buffer costs reads, not truth.
-	if err := events.SetReceiveBufferSize(eventBuffer, true); err != nil {
-		_ = events.SetReceiveBufferSize(eventBuffer, false)
+	// Beyond rmem_max only with CAP_NET_ADMIN; a small buffer costs more reads and misses no state.
+	if err := socket.SetReceiveBufferSize(receiveBuffer, true); err != nil {
+		_ = socket.SetReceiveBufferSize(receiveBuffer, false)
 	}
-	w := &Watcher{options: options, events: events}
+	w := &Watcher{options: options, socket: socket}
 	if w.source, err = openSource(); err != nil {
-		events.Close()
+		socket.Close()
 		return nil, err
 	}
 	if w.state, err = w.source.read(); err != nil {
 		w.Close()
 		return nil, err
 	}
-	w.recent.know(State{}, w.state, options.Now())
+	w.events.compare(State{}, w.state, options.Now())
 	return w, nil
 }
 
-// Events are the last changes of links, qdiscs and routes since the start, the oldest first. Those announced are known
-// while Run runs.
-func (w *Watcher) Events() []netdev.Event { return w.recent.list() }
+// Events are the last changes of links, qdiscs and routes since the start, the oldest first. Links and routes are
+// followed while Run runs.
+func (w *Watcher) Events() []netdev.Event { return w.events.list() }
 
 // Close frees the sockets; it ends Run.
 func (w *Watcher) Close() {
-	w.events.Close()
+	w.socket.Close()
 	w.source.close()
 }
 
@@ -98,8 +98,8 @@ func (w *Watcher) Refresh() (State, error) {
 		return State{}, err
 	}
 	now := w.options.Now()
-	carryChanged(w.state, next, now)
-	w.recent.know(w.state, next, now)
+	setChanged(w.state, next, now)
+	w.events.compare(w.state, next, now)
 	w.state = next
 	return next, nil
 }
@@ -107,7 +107,7 @@ func (w *Watcher) Refresh() (State, error) {
 // Run publishes the state at once and after every change of it, counters aside. It returns nil when the context
 // ends. It is called once; Refresh goes on to work until Close.
 func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
-	closed := context.AfterFunc(ctx, w.events.Close)
+	closed := context.AfterFunc(ctx, w.socket.Close)
 	defer closed()
 
 	changed := make(chan struct{}, 1)
@@ -130,7 +130,7 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 		case <-changed:
 			if read == nil {
 				since = w.options.Now()
-				read = time.After(settle)
+				read = time.After(debounce)
 			}
 		case <-read:
 			read = nil
@@ -168,9 +168,9 @@ func (w *Watcher) listen(changed chan<- struct{}) error {
 	}
 }
 
-// receive waits for announcements and tells whether one of them can change the state. So can those that were lost.
+// receive waits for messages and tells whether one of them can change the state. So can those that were dropped.
 func (w *Watcher) receive() (bool, error) {
-	messages, from, err := w.events.Receive()
+	messages, from, err := w.socket.Receive()
 	switch {
 	case errors.Is(err, unix.ENOBUFS):
 		return true, nil
@@ -183,14 +183,14 @@ func (w *Watcher) receive() (bool, error) {
 	}
 	relevant := false
 	for _, m := range messages {
-		w.recent.announced(m.Header, m.Data, w.options.Now())
+		w.events.message(m.Header, m.Data, w.options.Now())
 		relevant = relevant || isRelevant(m.Header.Type, m.Data)
 	}
 	return relevant, nil
 }
 
 // isRelevant leaves out what comes often and changes nothing: routes other than a default one, and the filters (our
-// own among them) that the tc group tells of too.
+// own among them) that the tc group announces too.
 func isRelevant(kind uint16, message []byte) bool {
 	switch kind {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR,

@@ -178,7 +178,7 @@ func TestWatcherSurvivesLostEvents(t *testing.T) {
 	t.Parallel()
 	enterNamespace(t)
 	w := newWatcher(t, nil)
-	try(t, w.events.SetReceiveBufferSize(1, true)) // the kernel's minimum of about 2 KiB
+	try(t, w.socket.SetReceiveBufferSize(1, true)) // the kernel's minimum of about 2 KiB
 	const links = 40
 	addLinks := func(prefix string) {
 		for i := range links {
@@ -186,19 +186,19 @@ func TestWatcherSurvivesLostEvents(t *testing.T) {
 		}
 	}
 	addLinks("a")
-	if _, _, err := w.events.Receive(); !errors.Is(err, unix.ENOBUFS) {
+	if _, _, err := w.socket.Receive(); !errors.Is(err, unix.ENOBUFS) {
 		t.Fatalf("the buffer did not run over: %v", err)
 	}
 	// It runs over again only once it was empty.
-	try(t, w.events.SetReceiveTimeout(&unix.Timeval{Usec: 1000}))
+	try(t, w.socket.SetReceiveTimeout(&unix.Timeval{Usec: 1000}))
 	for {
-		if _, _, err := w.events.Receive(); errors.Is(err, unix.EAGAIN) {
+		if _, _, err := w.socket.Receive(); errors.Is(err, unix.EAGAIN) {
 			break
 		} else {
 			try(t, err)
 		}
 	}
-	try(t, w.events.SetReceiveTimeout(&unix.Timeval{}))
+	try(t, w.socket.SetReceiveTimeout(&unix.Timeval{}))
 	addLinks("b")
 
 	states := watch(t, w)

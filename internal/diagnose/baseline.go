@@ -10,28 +10,28 @@ import (
 )
 
 const (
-	// learnPackets is how many packets a minute needs for its median to say something, and knownAfter in how many minutes
-	// what is usual is known.
+	// learnPackets is how many packets a minute needs for its median to say something, and knownAfter after how many minutes
+	// the baseline is known.
 	learnPackets, knownAfter = 20, 5
-	// firstMinutes is of how many the median is taken as it is. From then on a minute moves what is usual by drift, the
+	// firstMinutes is of how many the median is taken as it is. From then on a minute moves the baseline by drift, the
 	// logarithm of a factor: by 6 % an hour at most, so that hours of something unusual that no finding named are not the
 	// new normal either.
 	firstMinutes = 15
 	drift        = 0.001
-	// maxBaseline bounds the places kept, forgetAfter how long one is kept that nothing passes.
+	// maxBaseline bounds the stages kept, forgetAfter how long one is kept that nothing passes.
 	maxBaseline = 1024
 	forgetAfter = 7 * 24 * time.Hour
 )
 
-// Baseline is what is usual: the median of the medians of each minute, by stage, device and direction. Each minute moves
+// Baseline is the usual delay: the median of the medians of each minute, by stage, device and direction. Each minute moves
 // it by a small step up or down, whatever its distance, so that outliers count as little as can be. The zero Baseline knows
 // nothing. It is not safe for concurrent use.
 type Baseline struct {
-	places map[aggregate.StageKey]*Usually
+	stages map[aggregate.StageKey]*StageBaseline
 }
 
-// Usually is what is usual at one place.
-type Usually struct {
+// StageBaseline is the usual delay of one stage.
+type StageBaseline struct {
 	aggregate.StageKey
 	P50     float64   `json:"p50_seconds"`
 	Minutes uint64    `json:"minutes"`         // that it was learnt from
@@ -41,8 +41,8 @@ type Usually struct {
 
 // Learn takes a minute's stages, but for those where something was found: a fault is never usual, however long it lasts.
 func (b *Baseline) Learn(stages []aggregate.StageDelay, found []Finding, now time.Time) {
-	if b.places == nil {
-		b.places = make(map[aggregate.StageKey]*Usually)
+	if b.stages == nil {
+		b.stages = make(map[aggregate.StageKey]*StageBaseline)
 	}
 	for i := range stages {
 		st := &stages[i]
@@ -54,26 +54,26 @@ func (b *Baseline) Learn(stages []aggregate.StageDelay, found []Finding, now tim
 		if p50 <= 0 {
 			continue
 		}
-		u := b.places[st.StageKey]
+		u := b.stages[st.StageKey]
 		if u == nil {
-			if len(b.places) >= maxBaseline {
+			if len(b.stages) >= maxBaseline {
 				continue
 			}
-			u = &Usually{StageKey: st.StageKey, P50: p50}
-			b.places[st.StageKey] = u
+			u = &StageBaseline{StageKey: st.StageKey, P50: p50}
+			b.stages[st.StageKey] = u
 		}
 		u.learn(p50)
 		u.Last = now
 	}
-	for key, u := range b.places {
+	for key, u := range b.stages {
 		if now.Sub(u.Last) > forgetAfter {
-			delete(b.places, key)
+			delete(b.stages, key)
 		}
 	}
 }
 
 // learn takes one minute's median.
-func (u *Usually) learn(p50 float64) {
+func (u *StageBaseline) learn(p50 float64) {
 	u.Minutes++
 	if u.Minutes <= firstMinutes {
 		at, _ := slices.BinarySearch(u.First, p50)
@@ -85,10 +85,10 @@ func (u *Usually) learn(p50 float64) {
 	u.P50 *= math.Exp(min(drift, max(-drift, math.Log(p50/u.P50))))
 }
 
-// Known is the usual p50 in seconds where it is known.
-func (b *Baseline) Known() map[aggregate.StageKey]float64 {
-	known := make(map[aggregate.StageKey]float64, len(b.places))
-	for key, u := range b.places {
+// P50 is the usual p50 in seconds, of the stages where it is known.
+func (b *Baseline) P50() map[aggregate.StageKey]float64 {
+	known := make(map[aggregate.StageKey]float64, len(b.stages))
+	for key, u := range b.stages {
 		if u.Minutes >= knownAfter {
 			known[key] = u.P50
 		}
@@ -96,26 +96,26 @@ func (b *Baseline) Known() map[aggregate.StageKey]float64 {
 	return known
 }
 
-// Places is all that was learnt, in order, to be kept for the next start.
-func (b *Baseline) Places() []Usually {
-	places := make([]Usually, 0, len(b.places))
-	for _, u := range b.places {
-		place := *u
-		place.First = slices.Clone(u.First)
-		places = append(places, place)
+// Stages is all that was learnt, in order, to be kept for the next start.
+func (b *Baseline) Stages() []StageBaseline {
+	stages := make([]StageBaseline, 0, len(b.stages))
+	for _, u := range b.stages {
+		stage := *u
+		stage.First = slices.Clone(u.First)
+		stages = append(stages, stage)
 	}
-	slices.SortFunc(places, func(x, y Usually) int {
+	slices.SortFunc(stages, func(x, y StageBaseline) int {
 		return cmp.Or(cmp.Compare(x.Device, y.Device), cmp.Compare(x.Stage, y.Stage), cmp.Compare(x.Direction, y.Direction))
 	})
-	return places
+	return stages
 }
 
 // Restore takes what was kept. What makes no sense is left out.
-func (b *Baseline) Restore(places []Usually) {
-	b.places = make(map[aggregate.StageKey]*Usually, len(places))
-	for _, u := range places {
-		if u.P50 > 0 && !math.IsInf(u.P50, 0) && u.Stage != "" && len(b.places) < maxBaseline {
-			b.places[u.StageKey] = &u
+func (b *Baseline) Restore(stages []StageBaseline) {
+	b.stages = make(map[aggregate.StageKey]*StageBaseline, len(stages))
+	for _, u := range stages {
+		if u.P50 > 0 && !math.IsInf(u.P50, 0) && u.Stage != "" && len(b.stages) < maxBaseline {
+			b.stages[u.StageKey] = &u
 		}
 	}
 }

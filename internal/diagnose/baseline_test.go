@@ -27,7 +27,7 @@ func (l *learner) minute(p50 float64, packets uint64, found ...Finding) {
 
 // near tells whether what is usual lies within a factor of want.
 func (l *learner) near(want, factor float64) bool {
-	return math.Abs(math.Log(l.Known()[tunnel]/want)) <= math.Log(factor)
+	return math.Abs(math.Log(l.P50()[tunnel]/want)) <= math.Log(factor)
 }
 
 func TestBaselineConverges(t *testing.T) {
@@ -37,7 +37,7 @@ func TestBaselineConverges(t *testing.T) {
 	for range knownAfter - 2 {
 		l.minute(20e-6, 1000)
 	}
-	if _, known := l.Known()[tunnel]; known {
+	if _, known := l.P50()[tunnel]; known {
 		t.Error("known after too few minutes")
 	}
 	random := rand.New(rand.NewPCG(1, 2))
@@ -49,7 +49,7 @@ func TestBaselineConverges(t *testing.T) {
 		l.minute(p50, 1000)
 	}
 	if !l.near(20e-6, 1.25) {
-		t.Errorf("usual is %v after ten hours at 20 µs", l.Known()[tunnel])
+		t.Errorf("usual is %v after ten hours at 20 µs", l.P50()[tunnel])
 	}
 	l.minute(1, learnPackets-1)
 	if !l.near(20e-6, 1.25) {
@@ -63,18 +63,18 @@ func TestBaselineOutlastsFault(t *testing.T) {
 	for range 120 {
 		l.minute(20e-6, 1000)
 	}
-	before := l.Known()[tunnel]
+	before := l.P50()[tunnel]
 	fault := Finding{Stage: journey.Queue, Device: "tunl0"}
 	for range 7 * 24 * 60 { // for a week
 		l.minute(0.5, 1000, fault)
 	}
-	if got := l.Known()[tunnel]; got != before {
+	if got := l.P50()[tunnel]; got != before {
 		t.Errorf("a fault of a week moved the usual from %v to %v", before, got)
 	}
 	for range 6 * 60 { // and one that nobody has named, for six hours
 		l.minute(0.5, 1000)
 	}
-	if got := l.Known()[tunnel]; got > 1.5*before {
+	if got := l.P50()[tunnel]; got > 1.5*before {
 		t.Errorf("six hours moved the usual from %v to %v", before, got)
 	}
 }
@@ -82,16 +82,16 @@ func TestBaselineOutlastsFault(t *testing.T) {
 // TestBaselineOfFaultFromStart: a device that has been slow since we look is never usual.
 func TestBaselineOfFaultFromStart(t *testing.T) {
 	t.Parallel()
-	in := load(t, "testdata/overlay-delay-and-loss.json").input()
+	e := load(t, "testdata/overlay-delay-and-loss.json").snapshots()
 	var b Baseline
-	r := Diagnose(in)
+	r := e.diagnose()
 	for i := range 100 {
-		b.Learn(in.Snapshot.Stages, r.Findings, time.Unix(int64(i)*60, 0))
+		b.Learn(e.to.Counts.Stages, r.Findings, time.Unix(int64(i)*60, 0))
 	}
-	if usual, known := b.Known()[tunnel]; known {
+	if usual, known := b.P50()[tunnel]; known {
 		t.Errorf("a queue of %v s is usual", usual)
 	}
-	if len(b.Known()) == 0 {
+	if len(b.P50()) == 0 {
 		t.Error("nothing else was learnt beside it")
 	}
 }
@@ -104,12 +104,12 @@ func TestBaselineKept(t *testing.T) {
 	}
 	var again learner
 	again.now = l.now
-	again.Restore(append(l.Places(), Usually{P50: -1, StageKey: aggregate.StageKey{Stage: journey.Encap}}, Usually{P50: 1}))
-	if len(again.Places()) != 1 || again.Known()[tunnel] != l.Known()[tunnel] {
-		t.Errorf("restored %+v", again.Places())
+	again.Restore(append(l.Stages(), StageBaseline{P50: -1, StageKey: aggregate.StageKey{Stage: journey.Encap}}, StageBaseline{P50: 1}))
+	if len(again.Stages()) != 1 || again.P50()[tunnel] != l.P50()[tunnel] {
+		t.Errorf("restored %+v", again.Stages())
 	}
 	again.Learn(nil, nil, again.now.Add(forgetAfter+time.Hour))
-	if len(again.Places()) != 0 {
+	if len(again.Stages()) != 0 {
 		t.Error("what nothing has passed for long is kept")
 	}
 	for i := range 2 * maxBaseline {
@@ -117,7 +117,7 @@ func TestBaselineKept(t *testing.T) {
 		st.Delay.Observe(1, learnPackets)
 		again.Learn([]aggregate.StageDelay{st}, nil, again.now)
 	}
-	if n := len(again.Places()); n != maxBaseline {
+	if n := len(again.Stages()); n != maxBaseline {
 		t.Errorf("%d places are kept", n)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // busy is the window of a node with 10,000 flows, each of a pair of its own as far as pairs are kept apart, of which a
 // tenth lose packets in five ways, with a slow queue besides. All are of TCP, whose other direction came in.
-func busy() Input {
+func busy() *snapshots {
 	const flows = 10000
 	s := &aggregate.Snapshot{Window: 15 * time.Second, Records: 1e6}
 	places := []aggregate.StageKey{
@@ -56,19 +56,19 @@ func busy() Input {
 		s.Pairs = append(s.Pairs, p)
 	}
 	s.Stages, s.Drops = all, drops
-	return Input{Window: s.Window, Snapshot: s, Devices: []netdev.Device{
+	return &snapshots{from: Snapshot{Taken: noon}, to: Snapshot{Taken: noon.Add(s.Window), Counts: s, Devices: []netdev.Device{
 		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 		{Index: 3, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "netem"}},
-	}}
+	}}}
 }
 
 func BenchmarkDiagnose(b *testing.B) {
-	in := busy()
-	if r := Diagnose(in); len(r.Findings) < 6 {
+	e := busy()
+	if r := e.diagnose(); len(r.Findings) < 6 {
 		b.Fatalf("findings %+v", r.Findings)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		Diagnose(in)
+		e.diagnose()
 	}
 }

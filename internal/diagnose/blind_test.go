@@ -13,7 +13,7 @@ import (
 // blindness takes one of the engine's eyes away.
 type blindness struct {
 	name string
-	take func(*Input)
+	take func(*snapshots)
 	// vague are causes that a finding may be taken for without that eye: they say less, and nothing wrong.
 	vague map[Cause][]Cause
 }
@@ -25,28 +25,28 @@ func blindnesses() []blindness {
 		}
 	}
 	return []blindness{
-		{name: "drops", take: func(in *Input) {
-			in.Snapshot.Drops, in.DropsUnseen = nil, true
-			for i := range in.Snapshot.Pairs {
-				in.Snapshot.Pairs[i].Drops = nil
+		{name: "drops", take: func(e *snapshots) {
+			e.to.Counts.Drops, e.to.DropsUnseen = nil, true
+			for i := range e.to.Counts.Pairs {
+				e.to.Counts.Pairs[i].Drops = nil
 			}
 		}},
-		{name: "qdiscs", take: func(in *Input) { unread(in.Devices); unread(in.Before) }},
-		{name: "devices", take: func(in *Input) { in.Devices, in.Before = nil, nil }, vague: map[Cause][]Cause{
+		{name: "qdiscs", take: func(e *snapshots) { unread(e.to.Devices); unread(e.from.Devices) }},
+		{name: "devices", take: func(e *snapshots) { e.to.Devices, e.from.Devices = nil, nil }, vague: map[Cause][]Cause{
 			LinkDown: {UnknownCause, NoRoute, Neighbour},
 		}},
-		{name: "open journeys", take: func(in *Input) { in.Snapshot.InFlight, in.InFlightBefore = nil, nil }},
-		{name: "counters", take: func(in *Input) { in.Stats, in.StatsBefore = record.Stats{}, record.Stats{} }, vague: map[Cause][]Cause{
+		{name: "open journeys", take: func(e *snapshots) { e.to.Counts.InFlight, e.from.Counts = nil, nil }},
+		{name: "counters", take: func(e *snapshots) { e.to.Stats, e.from.Stats = record.Stats{}, record.Stats{} }, vague: map[Cause][]Cause{
 			ConntrackFull: {PolicyDrop}, TTL: {UnknownCause}, RPFilter: {UnknownCause}, MTU: {UnknownCause},
 		}},
-		{name: "events", take: func(in *Input) { in.Events = nil }, vague: map[Cause][]Cause{LinkDown: {NoRoute, Neighbour, UnknownCause}}},
-		{name: "pairs", take: func(in *Input) { in.Snapshot.Pairs = nil }},
-		{name: "connections", take: func(in *Input) {
-			for i := range in.Snapshot.Pairs {
-				in.Snapshot.Pairs[i].TCP = nil
+		{name: "events", take: func(e *snapshots) { e.to.Events = nil }, vague: map[Cause][]Cause{LinkDown: {NoRoute, Neighbour, UnknownCause}}},
+		{name: "pairs", take: func(e *snapshots) { e.to.Counts.Pairs = nil }},
+		{name: "connections", take: func(e *snapshots) {
+			for i := range e.to.Counts.Pairs {
+				e.to.Counts.Pairs[i].TCP = nil
 			}
 		}},
-		{name: "baseline", take: func(in *Input) { in.Baseline = nil }},
+		{name: "baseline", take: func(e *snapshots) { e.to.Baseline = nil }},
 	}
 }
 
@@ -67,11 +67,11 @@ func TestBlind(t *testing.T) {
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".json")
-		seeing := Diagnose(load(t, file).input())
+		seeing := load(t, file).snapshots().diagnose()
 		for _, b := range blindnesses() {
-			in := load(t, file).input()
-			b.take(&in)
-			r := Diagnose(in)
+			e := load(t, file).snapshots()
+			b.take(e)
+			r := e.diagnose()
 			if r.Verdict == Fault && seeing.Verdict != Fault {
 				t.Errorf("%s without %s: a false alarm: %s", name, b.name, r.Summary)
 			}

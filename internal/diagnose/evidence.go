@@ -1,21 +1,27 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/journey"
 	"tracer/internal/netdev"
 )
 
 // maxPairs is how many pairs a finding names, maxDevices how many devices of a label.
 const maxPairs, maxDevices = 10, 3
 
-// describe says what the queue is, with its parameters and since when.
+// maxLines is how many changes, or answers of the routing table, a finding names.
+const maxLines = 3
+
+// describe says what qdiscs the queue has, with its parameters and since when.
 func (q *queue) describe() []string {
 	if len(q.devices) == 0 {
 		if q.unread {
-			return []string{"which qdiscs there are could not be read"}
+			return []string{"the qdiscs could not be read"}
 		}
 		return []string{fmt.Sprintf("%s has no queue any more, or is gone", q.device)}
 	}
@@ -25,7 +31,7 @@ func (q *queue) describe() []string {
 		if !d.Changed.IsZero() {
 			line += " since " + d.Changed.Format("15:04:05")
 		}
-		if def := defaultOf(&d); def != "" && def != d.Root.Kind {
+		if def := DefaultQdisc(&d); def != "" && def != d.Root.Kind {
 			line += "; the device's default is " + def
 		}
 		switch {
@@ -43,13 +49,7 @@ func (q *queue) describe() []string {
 func (q *queue) shown() []netdev.Device {
 	devices := slices.Clone(q.devices)
 	slices.SortStableFunc(devices, func(x, y netdev.Device) int {
-		switch a, b := expectOf(&x).delayCritical, expectOf(&y).delayCritical; {
-		case a < b:
-			return -1
-		case a > b:
-			return 1
-		}
-		return 0
+		return cmp.Compare(deviceThreshold(&x).CriticalDelay, deviceThreshold(&y).CriticalDelay)
 	})
 	return devices[:min(maxDevices, len(devices))]
 }
@@ -61,7 +61,7 @@ func (q *queue) next() []string {
 	}
 	var out []string
 	for _, d := range q.shown() {
-		out = append(out, "tc -s qdisc show dev "+d.Name)
+		out = append(out, next(QdiscDelay, "DEVICE", d.Name)...)
 		if classful(d.Root) {
 			out = append(out, "tc -s class show dev "+d.Name)
 		}
@@ -69,51 +69,69 @@ func (q *queue) next() []string {
 	return out
 }
 
-// lostEvidence says how far the figures are to be trusted.
-func lostEvidence(s *aggregate.Snapshot) []string {
+// missedEvidence says how far the figures are to be trusted.
+func missedEvidence(s *aggregate.Snapshot) []string {
 	if s.MissedRecords == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s of %s journeys did not fit into our tables, and are made up for in the figures",
+	return []string{fmt.Sprintf("%s of %s records were missed; the figures are scaled up for them",
 		group(s.MissedRecords), group(s.MissedRecords+s.Records))}
 }
 
-// names lists pairs by name, those given first, then those of keys that are not among them, and how many there are.
-// Pairs of both ways and of several services are one.
-func names(pairs []pairQueue, keys []aggregate.PairKey, all []aggregate.Pair) ([]Pair, int) {
+// pairNames lists pairs by name, those given first, and how many there are. Pairs of both ways and of several Services are
+// one.
+func pairNames(pairs []*aggregate.Pair) ([]Pair, int) {
 	out := []Pair{}
-	seen := make(map[aggregate.PairKey]bool, len(pairs)+len(keys))
-	add := func(key aggregate.PairKey, service string) {
+	seen := make(map[aggregate.PairKey]bool, len(pairs))
+	for _, p := range pairs {
+		key := p.PairKey
 		key.Direction = ""
 		if seen[key] {
-			return
+			continue
 		}
 		seen[key] = true
 		if len(out) == maxPairs {
-			return
+			continue
 		}
-		p := Pair{Src: name(key.SrcNamespace, key.SrcWorkload), Dst: name(key.DstNamespace, key.DstWorkload)}
-		if service != "" {
-			p.Service = &service
+		named := Pair{Src: qualified(p.SrcNamespace, p.SrcWorkload), Dst: qualified(p.DstNamespace, p.DstWorkload)}
+		if p.Service != "" {
+			named.Service = &p.Service
 		}
-		out = append(out, p)
-	}
-	for _, p := range pairs {
-		add(p.PairKey, p.Service)
-	}
-	for _, key := range keys {
-		service := ""
-		if i := slices.IndexFunc(all, func(p aggregate.Pair) bool { return p.PairKey == key }); i >= 0 {
-			service = all[i].Service
-		}
-		add(key, service)
+		out = append(out, named)
 	}
 	return out, len(seen)
 }
 
-func name(namespace, workload string) string {
+func qualified(namespace, workload string) string {
 	if namespace == "" {
 		return workload
 	}
 	return namespace + "/" + workload
+}
+
+// changes are evidence of what was changed near the onset of a finding, at its device or in its routes, the last ones.
+func (w *window) changes(f *Finding) []string {
+	var out []string
+	for i := len(w.to.Events) - 1; i >= 0 && len(out) < maxLines; i-- {
+		e := &w.to.Events[i]
+		if e.Time.Before(w.from.Taken.Add(-onset)) {
+			break
+		}
+		if !f.concerns(e) {
+			continue
+		}
+		out = append(out, strings.Join(strings.Fields(e.Time.Format("15:04:05")+": "+e.Device+" "+e.Text), " "))
+	}
+	return out
+}
+
+// concerns tells whether a change may have to do with the finding.
+func (f *Finding) concerns(e *netdev.Event) bool {
+	switch e.Kind {
+	case netdev.RouteEvent:
+		return f.Cause == NoRoute || f.Cause == Neighbour || f.Cause == RPFilter
+	case netdev.QdiscEvent:
+		return f.Stage == journey.Queue && f.Device == e.Device
+	}
+	return f.Device == e.Device || e.Role.LeadsOut()
 }

@@ -2,11 +2,8 @@ package diagnose
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-
-	"tracer/internal/netdev"
 )
 
 // seconds formats a time as people read it in an incident: in ms below a second, three digits at most.
@@ -68,15 +65,4 @@ func group(n uint64) string {
 		b.WriteRune(d)
 	}
 	return b.String()
-}
-
-// belowKinds appends the kinds of the qdiscs under others, each once.
-func belowKinds(children []netdev.Qdisc, kinds []string) []string {
-	for _, child := range children {
-		if !child.Class && !slices.Contains(kinds, child.Kind) {
-			kinds = append(kinds, child.Kind)
-		}
-		kinds = belowKinds(child.Children, kinds)
-	}
-	return kinds
 }

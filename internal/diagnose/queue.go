@@ -17,43 +17,70 @@ type queue struct {
 	direction journey.Direction // of most of its packets
 	devices   []netdev.Device   // those of the label that have a queue, at the end
 	before    []netdev.Device   // the same at the start
-	expected  expectation
+	threshold Threshold
 	unread    bool // no qdisc could be read
 
-	timing        // of the packets that came out
-	passed uint64 // sk_buffs that came out, timed or not
+	stageDelays        // of the packets that came out
+	passed      uint64 // sk_buffs that came out, timed or not
 
-	held       uint64         // packets in it at the end, as far as its backlog bears them out
-	heldAges   hist.Histogram // how long they are in it by now
-	oldest     float64        // the longest of them, seconds
-	heldBefore uint64
-	heldPairs  []aggregate.PairKey
+	inFlight       uint64         // packets in it at the end, clamped to its backlog
+	ages           hist.Histogram // for how long they have been in it
+	oldest         float64        // the longest of them, seconds
+	inFlightPairs  []aggregate.PairKey
+	inFlightBefore uint64
 
 	drops   []aggregate.DropCount
 	dropped uint64
 
-	found bool // fault with it, by queueCauses
+	hasFinding bool // by qdiscRules
 }
 
-// pairQueue is one pair's part of it.
-type pairQueue struct {
+// stageDelays is how long packets were in one stage of one device label.
+type stageDelays struct {
+	delay hist.Histogram
+	pairs []pairStage
+}
+
+// pairStage is one pair's part of a stage.
+type pairStage struct {
 	*aggregate.Pair
-	delay   *hist.Histogram // nil if none came out
+	delay   *hist.Histogram // nil if none of its packets came out
 	dropped uint64
 }
 
-// queueCauses are a queue's delay and its loss.
-func queueCauses(w *window) []Finding {
-	var found []Finding
-	for _, q := range w.queues {
-		for _, f := range []*Finding{q.delayed(w), q.dropping(w)} {
-			if f != nil {
-				found = append(found, *f)
-				q.found = true
-			}
+func pairsOf(stages []pairStage) []*aggregate.Pair {
+	pairs := make([]*aggregate.Pair, len(stages))
+	for i := range stages {
+		pairs[i] = stages[i].Pair
+	}
+	return pairs
+}
+
+// slow returns the delays of the pairs whose p50 is above a threshold in seconds, those with the longest sum first. If the
+// stage is slow as a whole these are all pairs that it slows; if not it may still be slow for one class of packets, which
+// shows in pairs with a fair number of packets that are together a fair part of all: single bursts are not.
+func (s *stageDelays) slow(threshold float64) (hist.Histogram, []pairStage) {
+	whole := s.delay.Quantile(0.5) >= threshold
+	least := uint64(minClassPackets)
+	if whole {
+		least = 1
+	}
+	var slow hist.Histogram
+	var pairs []pairStage
+	for _, p := range s.pairs {
+		if p.delay != nil && p.delay.Count() >= least && p.delay.Quantile(0.5) >= threshold {
+			slow.Merge(p.delay)
+			pairs = append(pairs, p)
 		}
 	}
-	return found
+	slices.SortStableFunc(pairs, func(x, y pairStage) int { return cmp.Compare(y.delay.Sum(), x.delay.Sum()) })
+	switch {
+	case whole && len(pairs) == 0: // the pairs that make it slow are not kept apart
+		return s.delay.Clone(), nil
+	case !whole && float64(slow.Count()) < minClassShare*float64(s.delay.Count()):
+		return hist.Histogram{}, nil
+	}
+	return slow, pairs
 }
 
 // queuesOf gathers the queues in which something was seen, in the order of their names. What they lost is theirs,
@@ -68,10 +95,9 @@ func queuesOf(w *window) []*queue {
 		}
 		return q
 	}
-	s := w.Snapshot
 	most := make(map[string]uint64)
-	for i := range s.Stages {
-		if st := &s.Stages[i]; st.Stage == journey.Queue {
+	for i := range w.counts.Stages {
+		if st := &w.counts.Stages[i]; st.Stage == journey.Queue {
 			q := at(st.StageKey)
 			q.delay.Merge(&st.Delay)
 			q.passed += st.Passed()
@@ -85,33 +111,28 @@ func queuesOf(w *window) []*queue {
 		q.drops = append(q.drops, d)
 		q.dropped += d.Packets
 	}
-	for i := range s.InFlight {
-		if h := &s.InFlight[i]; h.Stage == journey.Queue {
-			q := at(h.StageKey)
-			q.held += uint64(h.Packets)
-			q.heldAges.Merge(&h.Ages)
-			q.oldest = max(q.oldest, h.Oldest)
-			for _, p := range h.Pairs {
-				q.heldPairs = append(q.heldPairs, p.PairKey)
-			}
+	for i := range w.counts.InFlight {
+		if f := &w.counts.InFlight[i]; f.Stage == journey.Queue {
+			at(f.StageKey).addInFlight(f)
 		}
 	}
-	for _, h := range w.InFlightBefore {
-		if q := queues[h.Device]; q != nil && h.Stage == journey.Queue {
-			q.heldBefore += uint64(h.Packets)
+	for _, f := range w.inFlightBefore() {
+		if q := queues[f.Device]; q != nil && f.Stage == journey.Queue {
+			q.inFlightBefore += uint64(f.Packets)
 		}
 	}
+	unread := !slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" })
 	for _, q := range queues {
-		q.devices, q.before = labelled(w.Devices, q.device), labelled(w.Before, q.device)
-		q.expected = expect(q.devices, w.ExpectQdisc)
-		if q.unread = !slices.ContainsFunc(w.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" }); q.unread {
-			q.expected = ofUnread
+		q.devices, q.before = labelled(w.to.Devices, q.device), labelled(w.from.Devices, q.device)
+		q.threshold = thresholdOf(q.devices, w.to.ExpectQdisc)
+		if q.unread = unread; unread {
+			q.threshold = unreadQueue
 		}
-		q.believe()
-		q.addPairs(s.Pairs)
+		q.clampToBacklog()
+		q.addPairs(w.counts.Pairs)
 		// A queue that is gone by now has left its packets' later stages alone.
-		for i := range s.Stages {
-			if st := &s.Stages[i]; st.Device == q.device && st.Stage == journey.Encap {
+		for i := range w.counts.Stages {
+			if st := &w.counts.Stages[i]; st.Device == q.device && st.Stage == journey.Encap {
 				q.passed = max(q.passed, st.Passed())
 			}
 		}
@@ -121,45 +142,67 @@ func queuesOf(w *window) []*queue {
 	return sorted
 }
 
+func (q *queue) addInFlight(f *aggregate.InFlight) {
+	q.inFlight += uint64(f.Packets)
+	q.ages.Merge(&f.Ages)
+	q.oldest = max(q.oldest, f.Oldest)
+	for _, p := range f.Pairs {
+		q.inFlightPairs = append(q.inFlightPairs, p.PairKey)
+	}
+}
+
 // labelled returns the devices that share a label and have a queue.
 func labelled(devices []netdev.Device, label string) []netdev.Device {
 	var out []netdev.Device
 	for _, d := range devices {
-		if d.Root.Queues() && (d.Name == label && d.Role != netdev.RolePod || label == journey.PodLabel && d.Role == netdev.RolePod) {
+		if d.Root.Queues() && d.Role.Label(d.Name) == label {
 			out = append(out, d)
 		}
 	}
 	return out
 }
 
-// believe takes from the open journeys those that the queue's backlog does not bear out: packets that left where no
-// hook saw it look as if they were held for ever. A queue is first in, first out in the main, so those that really
-// wait are the youngest. Where the backlog reads 0 (a qdisc may not say) they are believed if nothing came out at all.
-func (q *queue) believe() {
+// clampToBacklog takes from the packets in flight those beyond the queue's backlog: packets that left where no hook saw it
+// look as if they were in flight for ever. A queue is first in, first out in the main, so those that really wait are the
+// youngest. Where the backlog reads 0 (a qdisc may not say) they are left if nothing came out at all.
+func (q *queue) clampToBacklog() {
 	b := q.backlog()
-	if b >= q.held || b == 0 && q.passed == 0 {
+	if b >= q.inFlight || b == 0 && q.passed == 0 {
 		return
 	}
 	var ages hist.Histogram
 	left := b
-	for upper, n := range q.heldAges.Buckets() {
+	for upper, n := range q.ages.Buckets() {
 		n = min(n, left)
 		ages.Observe(upper, n)
 		left -= n
 	}
-	q.held, q.heldAges, q.oldest = b, ages, ages.Max()
+	q.inFlight, q.ages, q.oldest = b, ages, ages.Max()
 }
 
-// backlog is how many packets the qdiscs say they hold.
+// ClampToBacklog returns what is in flight in a queue, as far as the backlog of the devices' qdiscs bears it out; passed is
+// how many packets came out in the window. Where there is no queue all of it is.
+func ClampToBacklog(f aggregate.InFlight, devices []netdev.Device, passed uint64) aggregate.InFlight {
+	q := queue{devices: labelled(devices, f.Device), passed: passed}
+	if len(q.devices) == 0 {
+		return f
+	}
+	q.addInFlight(&f)
+	q.clampToBacklog()
+	f.Packets, f.Ages, f.Oldest = float64(q.inFlight), q.ages, q.oldest
+	return f
+}
+
+// backlog is how many packets the qdiscs say are in them.
 func (q *queue) backlog() uint64 {
 	var b uint64
 	for _, d := range q.devices {
-		b += treeSum(d.Root, func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
+		b += d.Root.Total(func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
 	}
 	return b
 }
 
-// counted is by how much the qdiscs' own count of drops rose in the window; false if that is not known.
+// counted is how many drops the qdiscs themselves counted in the window; false if that is not known.
 func (q *queue) counted() (uint64, bool) {
 	drops := func(q netdev.Qdisc) uint64 { return q.Drops }
 	var n uint64
@@ -172,7 +215,7 @@ func (q *queue) counted() (uint64, bool) {
 		if before.Kind != d.Root.Kind || before.Handle != d.Root.Handle {
 			return 0, false // another qdisc: it counts from zero
 		}
-		now, then := treeSum(d.Root, drops), treeSum(before, drops)
+		now, then := d.Root.Total(drops), before.Total(drops)
 		if now < then {
 			return 0, false
 		}
@@ -181,10 +224,19 @@ func (q *queue) counted() (uint64, bool) {
 	return n, len(q.devices) > 0
 }
 
+// arrived is how many packets came to the queue in the window: those that came out, those lost, and by how many it has
+// grown.
+func (q *queue) arrived() uint64 {
+	return q.dropped + q.passed + q.inFlight - min(q.inFlight, q.inFlightBefore)
+}
+
+// lossRatio is the share of what arrived that was lost.
+func (q *queue) lossRatio() float64 { return float64(q.dropped) / float64(max(1, q.arrived())) }
+
 // addPairs finds each pair's part.
 func (q *queue) addPairs(pairs []aggregate.Pair) {
 	for i := range pairs {
-		p := pairQueue{Pair: &pairs[i]}
+		p := pairStage{Pair: &pairs[i]}
 		for j := range p.Stages {
 			if st := &p.Stages[j]; st.Stage == journey.Queue && st.Device == q.device {
 				p.delay = &st.Delay

@@ -1,4 +1,3 @@
-// Package diagnose says from a window of counts which hop delays or loses the packets, and why.
 package diagnose
 
 import (
@@ -29,7 +28,6 @@ type Severity string
 const (
 	Critical Severity = "critical" // it hurts the pairs it names
 	Warning  Severity = "warning"  // it is not as it should be
-	Info     Severity = "info"
 )
 
 // Kind is what packets suffer.
@@ -41,35 +39,6 @@ const (
 	KindDrop             Kind = "drop"
 	KindRetransmit       Kind = "retransmit"
 	KindMisconfiguration Kind = "misconfiguration"
-)
-
-// Cause is why they do.
-type Cause string
-
-// The causes.
-const (
-	QdiscDelay      Cause = "qdisc-delay"
-	QdiscDrop       Cause = "qdisc-drop"
-	PolicyDrop      Cause = "policy-drop"
-	ConntrackFull   Cause = "conntrack-full"
-	NoRoute         Cause = "no-route"
-	TTL             Cause = "ttl"
-	RPFilter        Cause = "rp-filter"
-	Neighbour       Cause = "neighbour"
-	MTU             Cause = "mtu"
-	BacklogOverflow Cause = "backlog-overflow"
-	SoftirqDelay    Cause = "softirq-delay"
-	ForwardDelay    Cause = "forward-delay"
-	EncapDelay      Cause = "encap-delay"
-	Checksum        Cause = "checksum"
-	LinkDown        Cause = "link-down"
-	ReceiverSlow    Cause = "receiver-slow"
-	NoListener      Cause = "no-listener"
-	AcceptQueueFull Cause = "accept-queue-full"
-	RemoteDelay     Cause = "remote-delay"
-	RemoteLoss      Cause = "remote-loss"
-	Misconfigured   Cause = "misconfiguration"
-	UnknownCause    Cause = "unknown"
 )
 
 // Report is a diagnosis. As JSON, what is absent is null.
@@ -99,16 +68,16 @@ type Finding struct {
 	Evidence   []string          `json:"evidence"`
 	Next       []string          `json:"next"` // commands that show more
 
-	// pain is the extra time that pairs spend for it, in seconds each second: packets times excess delay, a lost
-	// packet counting as its retransmission time-out.
+	// pain is the extra time that packets spend for it, in seconds each second; see aggregate.Excess and aggregate.Pair.RTO.
 	pain float64
 	// Of the summary's sentence: what is at fault ("tunl0 egress queue"), what it does ("drops 10 %"), and why, or "".
 	// Findings with one subject share a sentence.
-	subject, claim, why string
+	subject, predicate, reason string
+	beyond                     bool // beyond this node
 }
 
 // Sentence says in short what is at fault and what it does. It is "" for a finding that came as JSON.
-func (f *Finding) Sentence() string { return strings.TrimSpace(f.subject + " " + f.claim) }
+func (f *Finding) Sentence() string { return strings.TrimSpace(f.subject + " " + f.predicate) }
 
 // MarshalJSON writes null for a place that is none of this node's.
 func (f Finding) MarshalJSON() ([]byte, error) {
@@ -131,10 +100,10 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 type Delay struct {
 	P50      *float64 `json:"p50_seconds"` // null if none came out
 	P99      *float64 `json:"p99_seconds"`
-	Held     uint64   `json:"held"`           // in there now
-	Oldest   *float64 `json:"oldest_seconds"` // age of the oldest of them; null if there is none
-	Baseline *float64 `json:"baseline_p50_seconds"`
-	Share    *float64 `json:"share_of_path"` // of the time that the pairs' packets spend on this node
+	InFlight uint64   `json:"held"`                 // packets in there now
+	Oldest   *float64 `json:"oldest_seconds"`       // age of the oldest of them; null if there is none
+	Baseline *float64 `json:"baseline_p50_seconds"` // the usual p50, as learnt here; null if it is not known
+	Share    *float64 `json:"share_of_path"`        // of the time that the pairs' packets spend on this node
 }
 
 // Drops is how much is lost in the stage.

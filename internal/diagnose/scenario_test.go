@@ -3,7 +3,6 @@ package diagnose
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,13 +13,12 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/golden"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
-
-var update = flag.Bool("update", false, "write the golden texts anew")
 
 // scenario is a file of testdata: what a node's window looked like, and what is to be found in it.
 type scenario struct {
@@ -44,21 +42,21 @@ type scenario struct {
 		}
 		TCP *connections
 	}
-	Held []struct {
+	InFlight []struct {
 		Stage     journey.Stage
 		Device    string
 		Direction journey.Direction
 		Packets   int
 		Oldest    float64 `json:"oldest_seconds"` // the others are spread evenly down to 0
 		Pairs     [][2]string
-	}
-	Records, Lost uint64
-	Stats         record.Stats
-	StatsBefore   record.Stats `json:"stats_before"`
-	Events        []netdev.Event
-	ExpectQdisc   map[string]string `json:"expect_qdisc"`
-	Unused        []string          // devices that have carried nothing; the others have
-	Baseline      []struct {
+	} `json:"in_flight"`
+	Records, Missed uint64
+	Stats           record.Stats
+	StatsBefore     record.Stats `json:"stats_before"`
+	Events          []netdev.Event
+	ExpectQdisc     map[string]string `json:"expect_qdisc"`
+	Unused          []string          // devices that have carried nothing; the others are active
+	Baseline        []struct {
 		aggregate.StageKey
 		P50 float64 `json:"p50_seconds"`
 	}
@@ -71,7 +69,7 @@ type scenario struct {
 			Severity   Severity
 			Direction  journey.Direction
 			P50        *float64 `json:"p50_seconds"`
-			Held       *uint64
+			InFlight   *uint64  `json:"in_flight"`
 			Packets    *uint64
 			Ratio      *float64
 			Reason     *string
@@ -82,22 +80,35 @@ type scenario struct {
 	Summary string
 }
 
-// connections are what a scenario says of a pair's.
+// connections are what a scenario says of a pair's, by the names of aggregate.TCP.
 type connections struct {
-	Opened                                     int // round trips that opened connections
-	RTTs                                       int
-	RTT                                        float64 `json:"rtt_seconds"`
-	Segments, Retransmits, Spurious, Delivered uint64
-	Backlogged, Closed, Limited, Waiting, Full float64 // seconds
-	Unread                                     float64 `json:"unread_seconds"`
-	Refused                                    uint64
-	RefusedIn                                  uint64 `json:"refused_in_seconds"`
-	Resent, Repaired, Stuck, Passed            uint64
-	StuckBytes                                 uint64 `json:"stuck_bytes"`
-	PassedBytes                                uint64 `json:"passed_bytes"`
-	OverfullIn                                 uint64 `json:"overfull_in_seconds"`
-	Waits                                      uint32 `json:"waiting_connections"`
-	Most                                       uint32 `json:"most_connections"`
+	RTTs        int
+	Handshakes  int     // of the round trips
+	RTT         float64 `json:"rtt_seconds"`
+	Segments    uint64
+	Retransmits uint64
+	Spurious    uint64
+	Delivered   uint64
+
+	Retransmitted           uint64
+	Recovered               uint64
+	RetransmittedAgain      uint64 `json:"retransmitted_again"`
+	RetransmittedAgainBytes uint64 `json:"retransmitted_again_bytes"`
+	AckedMeanwhile          uint64 `json:"acked_meanwhile"`
+	AckedMeanwhileBytes     uint64 `json:"acked_meanwhile_bytes"`
+
+	SendPending  float64 `json:"send_pending_seconds"`
+	WindowClosed float64 `json:"window_closed_seconds"`
+	RWNDLimited  float64 `json:"rwnd_limited_seconds"`
+	Unread       float64 `json:"unread_seconds"`
+	BufferFull   float64 `json:"buffer_full_seconds"`
+	Read         float64 `json:"read_seconds"` // that a full buffer takes to be read
+
+	Refused                uint64
+	RefusedSeconds         uint64 `json:"refused_seconds"`
+	AcceptQueueFullSeconds uint64 `json:"accept_queue_full_seconds"`
+	AcceptQueueLength      uint32 `json:"accept_queue_length"`
+	AcceptQueueLimit       uint32 `json:"accept_queue_limit"`
 }
 
 func (c *connections) counted() *aggregate.TCP {
@@ -106,15 +117,16 @@ func (c *connections) counted() *aggregate.TCP {
 	}
 	t := &aggregate.TCP{
 		Segments: c.Segments, Retransmits: c.Retransmits, Spurious: c.Spurious, Delivered: c.Delivered,
-		SendPending: c.Backlogged, WindowClosed: c.Closed, RWNDLimited: c.Limited, UnreadSeconds: c.Waiting, BufferFull: c.Full,
-		Refused: c.Refused, RefusedSeconds: c.RefusedIn,
-		Retransmitted: c.Resent, Recovered: c.Repaired, RetransmittedAgain: c.Stuck, RetransmittedAgainBytes: c.StuckBytes, AckedMeanwhile: c.Passed, AckedMeanwhileBytes: c.PassedBytes,
-		AcceptQueueFullSeconds: c.OverfullIn, AcceptQueue: record.Backlog{Length: c.Waits, Limit: c.Most, Full: c.OverfullIn > 0},
+		Retransmitted: c.Retransmitted, Recovered: c.Recovered, RetransmittedAgain: c.RetransmittedAgain,
+		RetransmittedAgainBytes: c.RetransmittedAgainBytes, AckedMeanwhile: c.AckedMeanwhile, AckedMeanwhileBytes: c.AckedMeanwhileBytes,
+		SendPending: c.SendPending, WindowClosed: c.WindowClosed, RWNDLimited: c.RWNDLimited, UnreadSeconds: c.Unread, BufferFull: c.BufferFull,
+		Refused: c.Refused, RefusedSeconds: c.RefusedSeconds, AcceptQueueFullSeconds: c.AcceptQueueFullSeconds,
+		AcceptQueue: record.AcceptQueue{Length: c.AcceptQueueLength, Limit: c.AcceptQueueLimit, Full: c.AcceptQueueFullSeconds > 0},
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
-	t.HandshakeRTT.Observe(c.RTT, uint64(c.Opened))
-	if c.Unread > 0 {
-		t.Unread.Observe(c.Unread, 20)
+	t.HandshakeRTT.Observe(c.RTT, uint64(c.Handshakes))
+	if c.Read > 0 {
+		t.Unread.Observe(c.Read, 20)
 	}
 	return t
 }
@@ -149,9 +161,17 @@ func key(src, dst string, direction journey.Direction) aggregate.PairKey {
 	return k
 }
 
-// input builds what the aggregator would have made of the scenario.
-func (s *scenario) input() Input {
-	window := &aggregate.Snapshot{Window: 15 * time.Second, Records: s.Records, MissedRecords: s.Lost}
+// noon is when the scenarios' windows begin.
+var noon = time.Date(2026, 3, 4, 14, 2, 30, 0, time.UTC)
+
+// snapshots are the snapshots between which a scenario's window lies. The first has counted nothing.
+type snapshots struct{ from, to Snapshot }
+
+func (e *snapshots) diagnose() Report { return Diagnose("node-1", e.from, e.to) }
+
+// snapshots builds what an agent would have seen of the scenario.
+func (s *scenario) snapshots() *snapshots {
+	window := &aggregate.Snapshot{Window: 15 * time.Second, Records: s.Records, MissedRecords: s.Missed}
 	stages := map[aggregate.StageKey]*hist.Histogram{}
 	for _, p := range s.Pairs {
 		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted()}
@@ -187,32 +207,33 @@ func (s *scenario) input() Input {
 	for k, h := range stages {
 		window.Stages = append(window.Stages, aggregate.StageDelay{StageKey: k, Delay: *h})
 	}
-	for _, h := range s.Held {
-		held := aggregate.InFlight{
+	for _, h := range s.InFlight {
+		in := aggregate.InFlight{
 			StageKey: aggregate.StageKey{Stage: h.Stage, Device: h.Device, Direction: h.Direction},
 			Packets:  float64(h.Packets), Oldest: h.Oldest,
 		}
 		for i := range h.Packets {
-			held.Ages.Observe(h.Oldest*float64(i+1)/float64(h.Packets), 1)
+			in.Ages.Observe(h.Oldest*float64(i+1)/float64(h.Packets), 1)
 		}
 		for _, p := range h.Pairs {
-			held.Pairs = append(held.Pairs, aggregate.InFlightPair{PairKey: key(p[0], p[1], h.Direction)})
+			in.Pairs = append(in.Pairs, aggregate.InFlightPair{PairKey: key(p[0], p[1], h.Direction)})
 		}
-		window.InFlight = append(window.InFlight, held)
+		window.InFlight = append(window.InFlight, in)
 	}
 	baseline := map[aggregate.StageKey]float64{}
 	for _, b := range s.Baseline {
 		baseline[b.StageKey] = b.P50
 	}
-	carried := map[string]bool{}
+	active := map[string]bool{}
 	for _, d := range slices.Concat(s.Before, s.Devices) {
-		carried[d.Name] = !slices.Contains(s.Unused, d.Name)
+		active[d.Name] = !slices.Contains(s.Unused, d.Name)
 	}
-	return Input{
-		ActiveDevices: carried,
-		Baseline:      baseline, Stats: s.Stats, StatsBefore: s.StatsBefore, Events: s.Events, ExpectQdisc: s.ExpectQdisc,
-		Node: "node-1", Started: time.Date(2026, 3, 4, 14, 2, 30, 0, time.UTC), Window: window.Window,
-		Snapshot: window, Devices: s.Devices, Before: s.Before,
+	return &snapshots{
+		from: Snapshot{Taken: noon, Devices: s.Before, Stats: s.StatsBefore},
+		to: Snapshot{
+			Taken: noon.Add(window.Window), Counts: window, Devices: s.Devices, Stats: s.Stats, Events: s.Events,
+			ActiveDevices: active, ExpectQdisc: s.ExpectQdisc, Baseline: baseline,
+		},
 	}
 }
 
@@ -229,7 +250,7 @@ func TestScenarios(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := load(t, file)
-			r := Diagnose(s.input())
+			r := s.snapshots().diagnose()
 			if r.Verdict != s.Want.Verdict {
 				t.Errorf("verdict %s, want %s", r.Verdict, s.Want.Verdict)
 			}
@@ -241,6 +262,9 @@ func TestScenarios(t *testing.T) {
 			}
 			for i, w := range s.Want.Findings {
 				f := &r.Findings[i]
+				if !slices.ContainsFunc(Causes(), func(c CauseInfo) bool { return c.Cause == f.Cause && slices.Contains(c.Kinds, f.Kind) }) {
+					t.Errorf("%s of kind %s is not registered", f.Cause, f.Kind)
+				}
 				if f.Cause != w.Cause || f.Stage != w.Stage || f.Device != w.Device || f.Severity != w.Severity {
 					t.Errorf("%s at %s %s, %s; want %+v", f.Cause, f.Stage, f.Device, f.Severity, w)
 				}
@@ -250,8 +274,8 @@ func TestScenarios(t *testing.T) {
 				if w.P50 != nil && (f.Delay.P50 == nil || !within(*f.Delay.P50, *w.P50, hist.MaxError)) {
 					t.Errorf("p50 %v, want %v", f.Delay.P50, *w.P50)
 				}
-				if w.Held != nil && f.Delay.Held != *w.Held {
-					t.Errorf("held %d, want %d", f.Delay.Held, *w.Held)
+				if w.InFlight != nil && f.Delay.InFlight != *w.InFlight {
+					t.Errorf("%d in flight, want %d", f.Delay.InFlight, *w.InFlight)
 				}
 				if w.Packets != nil && f.Drops.Packets != *w.Packets {
 					t.Errorf("dropped %d, want %d", f.Drops.Packets, *w.Packets)
@@ -286,11 +310,11 @@ func TestScenarios(t *testing.T) {
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic"} {
-		in := load(t, "testdata/"+name+".json").input()
+		e := load(t, "testdata/"+name+".json").snapshots()
 		if name == "overlay-delay-and-loss" {
-			in.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 0.00002}
+			e.to.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 0.00002}
 		}
-		r := Diagnose(in)
+		r := e.diagnose()
 		var text, colored bytes.Buffer
 		if err := r.WriteText(&text, false); err != nil {
 			t.Fatal(err)
@@ -305,25 +329,8 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name+".txt", text.Bytes())
-		golden(t, name+".ansi", colored.Bytes())
-		golden(t, name+".report", append(data, '\n'))
-	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", "golden", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
+		golden.Check(t, "testdata/golden/"+name+".txt", text.Bytes())
+		golden.Check(t, "testdata/golden/"+name+".ansi", colored.Bytes())
+		golden.Check(t, "testdata/golden/"+name+".report", append(data, '\n'))
 	}
 }

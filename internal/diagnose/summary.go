@@ -8,14 +8,11 @@ import (
 	"tracer/internal/journey"
 )
 
-// minFine is how many packets must have passed a queue for a report to say that it is fine.
-const minFine = 20
-
 // summarize says it all in one sentence, and nothing that was not measured.
 func summarize(r *Report, w *window) string {
 	on := ""
-	if w.Node != "" {
-		on = " on " + w.Node
+	if w.node != "" {
+		on = " on " + w.node
 	}
 	switch {
 	case r.Verdict == NoTraffic:
@@ -24,7 +21,7 @@ func summarize(r *Report, w *window) string {
 	case len(r.Findings) == 0:
 		var n float64
 		pairs := 0
-		for _, p := range w.Snapshot.Pairs {
+		for _, p := range w.counts.Pairs {
 			n += p.Packets
 			if p.Packets > 0 {
 				pairs++
@@ -34,13 +31,16 @@ func summarize(r *Report, w *window) string {
 			on, packets(uint64(n)), plural(uint64(pairs), "pair"), seconds(r.WindowSeconds))
 	}
 	principal := &r.Findings[0]
+	if principal.beyond && w.node != "" {
+		on = " beyond " + w.node
+	}
 	first := sentence(r, principal, on)
 	if r.Verdict == Healthy {
 		first = "no fault, but " + first
 	}
 	parts := []string{first}
-	if principal.why != "" {
-		parts = append(parts, principal.why)
+	if principal.reason != "" {
+		parts = append(parts, principal.reason)
 	}
 	var same, besides []string
 	for i := range r.Findings {
@@ -50,7 +50,7 @@ func summarize(r *Report, w *window) string {
 		case f.Cause == principal.Cause && f.Device != principal.Device:
 			same = append(same, f.Device)
 		default:
-			besides = append(besides, f.subject+" "+f.claim)
+			besides = append(besides, f.subject+" "+f.predicate)
 		}
 	}
 	if len(same) > 0 {
@@ -78,7 +78,7 @@ func sentence(r *Report, principal *Finding, on string) string {
 		f := &r.Findings[i]
 		if f.subject == principal.subject && f.Severity == principal.Severity && !slices.Contains(kinds, f.Kind) {
 			kinds = append(kinds, f.Kind)
-			does = append(does, f.claim)
+			does = append(does, f.predicate)
 		}
 	}
 	return principal.subject + on + " " + strings.Join(does, " and ")
@@ -92,14 +92,14 @@ func (q *queue) subject() string {
 	return q.device + " egress queue"
 }
 
-// because names the root qdisc, against what would be there by default.
-func (q *queue) because() string {
+// reason names the root qdisc, and what would be there by default.
+func (q *queue) reason() string {
 	if len(q.devices) == 0 {
 		return ""
 	}
 	d := q.shown()[0]
 	kinds := d.Root.Kind
-	if below := belowKinds(d.Root.Children, nil); len(below) > 0 {
+	if below := childKinds(d.Root.Children, nil); len(below) > 0 {
 		kinds += " with " + strings.Join(below, ", ")
 	}
 	of := "its root qdisc"
@@ -107,7 +107,7 @@ func (q *queue) because() string {
 		of = "the root qdisc of " + d.Name
 	}
 	why := fmt.Sprintf("%s is %s", of, kinds)
-	if def := defaultOf(&d); def != "" && def != d.Root.Kind {
+	if def := DefaultQdisc(&d); def != "" && def != d.Root.Kind {
 		why += fmt.Sprintf(", not the %s that is the default there", def)
 	}
 	return why
@@ -118,8 +118,8 @@ func fine(r *Report, queues []*queue) []string {
 	var out []string
 	for _, q := range queues {
 		bad := slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Device == q.device })
-		if !bad && q.device != journey.PodLabel && q.delay.Count() >= minFine &&
-			q.delay.Quantile(0.5) < q.expected.delayWarning && q.lossRatio() < q.expected.lossWarning {
+		if !bad && q.device != journey.PodLabel && q.delay.Count() >= minMeasured &&
+			q.delay.Quantile(0.5) < q.threshold.WarnDelay && q.lossRatio() < q.threshold.WarnLoss {
 			out = append(out, q.device)
 		}
 	}

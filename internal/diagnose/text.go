@@ -99,8 +99,8 @@ func (f *Finding) rows() []row {
 		if d.Baseline != nil {
 			parts = append(parts, "usual p50 "+seconds(*d.Baseline))
 		}
-		if d.Held > 0 {
-			parts = append(parts, fmt.Sprintf("%s held, the oldest for %s", packets(d.Held), seconds(*d.Oldest)))
+		if d.InFlight > 0 {
+			parts = append(parts, fmt.Sprintf("%s in flight, the oldest for %s", packets(d.InFlight), seconds(*d.Oldest)))
 		}
 		if d.Share != nil {
 			parts = append(parts, percent(*d.Share)+" of the path")

@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	// startAfter is in how many rounds, one after the other, a finding must be before it holds, and endAfter from how many
-	// it must be missing before it does not any more: a load that comes in bursts is no news each time.
+	// startAfter is in how many rounds, one after the other, a finding must be before it is active, and endAfter from how many
+	// it must be missing before it is not any more: a load that comes in bursts is no news each time.
 	startAfter, endAfter = 2, 3
 )
 
-// ActiveFinding is a finding that holds over rounds of diagnosis.
+// ActiveFinding is a finding over rounds of diagnosis.
 type ActiveFinding struct {
 	Finding Finding   `json:"finding"`
 	Since   time.Time `json:"since"` // when it was first found
@@ -38,13 +38,13 @@ func (f *Finding) key() findingKey { return findingKey{f.Cause, f.Stage, f.Devic
 
 type tracked struct {
 	ActiveFinding
-	found, missed       int // rounds, one after the other
-	uncritical          int // likewise, of those that found it
-	holds, toldCritical bool
+	found, missed        int // rounds, one after the other
+	uncritical           int // likewise, of those that found it
+	active, toldCritical bool
 }
 
-// Round takes a diagnosis and returns what holds from now on, what holds already and became critical, and what does not
-// hold any more.
+// Round takes a diagnosis and returns the findings that are active from now on, those that were already and became critical,
+// and those that are not any more.
 func (t *Tracker) Round(r *Report, now time.Time) (started, worsened, ended []ActiveFinding) {
 	if t.tracked == nil {
 		t.tracked = make(map[findingKey]*tracked)
@@ -64,10 +64,10 @@ func (t *Tracker) Round(r *Report, now time.Time) (started, worsened, ended []Ac
 		}
 		x.update(f, now)
 		switch {
-		case !x.holds && x.found >= startAfter:
-			x.holds, x.toldCritical = true, f.Severity == Critical
+		case !x.active && x.found >= startAfter:
+			x.active, x.toldCritical = true, f.Severity == Critical
 			started = append(started, x.ActiveFinding)
-		case x.holds && f.Severity == Critical && !x.toldCritical:
+		case x.active && f.Severity == Critical && !x.toldCritical:
 			x.toldCritical = true
 			worsened = append(worsened, x.ActiveFinding)
 		}
@@ -78,14 +78,14 @@ func (t *Tracker) Round(r *Report, now time.Time) (started, worsened, ended []Ac
 		}
 		x.found = 0
 		x.missed++
-		if !x.holds || x.missed >= endAfter {
-			if x.holds {
+		if !x.active || x.missed >= endAfter {
+			if x.active {
 				ended = append(ended, x.ActiveFinding)
 			}
 			delete(t.tracked, k)
 		}
 	}
-	slices.SortFunc(ended, compareHoldings)
+	slices.SortFunc(ended, compareActive)
 	return started, worsened, ended
 }
 
@@ -109,19 +109,19 @@ func (x *tracked) update(f *Finding, now time.Time) {
 	x.Finding = *f
 }
 
-// Active are the findings that hold, the critical ones first, then those that hurt most.
+// Active are the active findings, the critical ones first, then those that hurt most.
 func (t *Tracker) Active() []ActiveFinding {
-	held := []ActiveFinding{}
+	active := []ActiveFinding{}
 	for _, x := range t.tracked {
-		if x.holds {
-			held = append(held, x.ActiveFinding)
+		if x.active {
+			active = append(active, x.ActiveFinding)
 		}
 	}
-	slices.SortFunc(held, compareHoldings)
-	return held
+	slices.SortFunc(active, compareActive)
+	return active
 }
 
-func compareHoldings(x, y ActiveFinding) int {
+func compareActive(x, y ActiveFinding) int {
 	a, b := &x.Finding, &y.Finding
 	return cmp.Or(cmp.Compare(rank(a.Severity), rank(b.Severity)), cmp.Compare(b.pain, a.pain),
 		cmp.Compare(a.Cause, b.Cause), cmp.Compare(a.Device, b.Device), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Direction, b.Direction))

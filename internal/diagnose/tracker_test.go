@@ -51,7 +51,7 @@ func TestTracker(t *testing.T) {
 	}
 }
 
-func TestHeld(t *testing.T) {
+func TestActive(t *testing.T) {
 	t.Parallel()
 	var tracker Tracker
 	start := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
@@ -65,13 +65,13 @@ func TestHeld(t *testing.T) {
 	round(5*time.Second, finding("eth0", Warning, 9), finding("tunl0", Critical, 1))
 	round(10*time.Second, finding("eth0", Critical, 9), finding("tunl0", Critical, 1))
 	round(15*time.Second, finding("eth0", Warning, 9)) // still critical, and tunl0's still holds
-	held := tracker.Active()
-	if len(held) != 2 || held[0].Finding.Device != "eth0" || held[1].Finding.Device != "tunl0" || held[0].Finding.Severity != Critical ||
-		!held[0].Since.Equal(start) || !held[0].CriticalSince.Equal(start.Add(10*time.Second)) || !held[1].CriticalSince.Equal(start.Add(5*time.Second)) {
-		t.Errorf("held %+v", held)
+	active := tracker.Active()
+	if len(active) != 2 || active[0].Finding.Device != "eth0" || active[1].Finding.Device != "tunl0" || active[0].Finding.Severity != Critical ||
+		!active[0].Since.Equal(start) || !active[0].CriticalSince.Equal(start.Add(10*time.Second)) || !active[1].CriticalSince.Equal(start.Add(5*time.Second)) {
+		t.Errorf("active %+v", active)
 	}
 	// All of it goes over the socket.
-	data, err := json.Marshal(held)
+	data, err := json.Marshal(active)
 	if err != nil {
 		t.Fatal(err)
 	}

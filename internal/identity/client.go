@@ -1,12 +1,7 @@
 package identity
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,54 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 )
-
-// answerWithin is how long the API server may take to begin an answer. One that accepts a request and is silent would
-// hold us for good.
-const answerWithin = 30 * time.Second
-
-// ErrNoCluster means that nothing says where an API server is.
-var ErrNoCluster = errors.New("no kubeconfig, and not inside a pod")
-
-// ErrNoToken means that the pod that we are in may not ask the API server.
-var ErrNoToken = errors.New("this pod has no service account's token; set automountServiceAccountToken: true, or give --kubeconfig")
-
-// LoadConfig reads how to reach the API server: from a kubeconfig, or where none is given from the pod's service
-// account.
-func LoadConfig(kubeconfig string) (*rest.Config, error) {
-	if kubeconfig == "" {
-		config, err := rest.InClusterConfig()
-		switch {
-		case errors.Is(err, rest.ErrNotInCluster):
-			return nil, ErrNoCluster
-		case errors.Is(err, os.ErrNotExist):
-			return nil, ErrNoToken
-		case err != nil:
-			return nil, fmt.Errorf("read the pod's service account: %w", err)
-		}
-		return config, nil
-	}
-	// Without the defaults of the loading rules: a file that is given and not there is a mistake.
-	config, err := clientcmd.LoadFromFile(kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig %s: %w; give a readable one with --kubeconfig", kubeconfig, err)
-	}
-	for _, cluster := range config.Clusters {
-		cluster.LocationOfOrigin = kubeconfig
-	}
-	for _, user := range config.AuthInfos {
-		user.LocationOfOrigin = kubeconfig
-	}
-	if err := clientcmd.ResolveLocalPaths(config); err != nil {
-		return nil, fmt.Errorf("read kubeconfig %s: %w", kubeconfig, err)
-	}
-	c, err := clientcmd.NewDefaultClientConfig(*config, &clientcmd.ConfigOverrides{}).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig %s: %w; it needs a current context with a cluster's server", kubeconfig, err)
-	}
-	return c, nil
-}
 
 // resource is a kind of object that is watched.
 type resource struct {
@@ -101,44 +49,9 @@ func (r resource) client(config *rest.Config, transport *http.Client) (*rest.RES
 	return rest.RESTClientForConfigAndClient(config, transport)
 }
 
-// httpClient is one for all kinds, so that they share a connection.
-func httpClient(config *rest.Config, within time.Duration) (*http.Client, error) {
+// httpClient makes one client for all kinds, so that they share a connection. It sends the token of config (see token.go).
+func httpClient(config *rest.Config, timeout time.Duration) (*http.Client, error) {
 	config = rest.CopyConfig(config)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return impatient{next, within} })
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return timeoutTransport{next, timeout} })
 	return rest.HTTPClientFor(config)
-}
-
-// impatient ends a request to which no answer begins.
-type impatient struct {
-	next   http.RoundTripper
-	within time.Duration
-}
-
-func (i impatient) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(r.Context())
-	timer := time.AfterFunc(i.within, func() {
-		cancel(fmt.Errorf("no answer from %s within %v", r.URL.Host, i.within))
-	})
-	response, err := i.next.RoundTrip(r.WithContext(ctx))
-	timer.Stop()
-	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && r.Context().Err() == nil {
-			err = cause
-		}
-		cancel(nil)
-		return nil, err
-	}
-	response.Body = body{response.Body, cancel}
-	return response, nil
-}
-
-// body releases what its request holds once it is closed.
-type body struct {
-	io.ReadCloser
-	release context.CancelCauseFunc
-}
-
-func (b body) Close() error {
-	defer b.release(nil)
-	return b.ReadCloser.Close()
 }

@@ -18,26 +18,19 @@ import (
 	"tracer/internal/aggregate"
 )
 
-// The workloads of peers that are no pods.
-const (
-	nodeWorkload     = "_node"
-	externalWorkload = "_external"
-	unknownWorkload  = "_unknown"
-)
-
 const (
 	// MaxJitter bounds the random pause before the first request: the agents of many nodes may start at once.
 	MaxJitter = 3 * time.Second
-	// ahead is how long before its event an address is taken to have been its holder's, where nothing tells the time.
-	ahead = 5 * time.Second
-	// manyPods is where --identity-scope=cluster becomes dear.
+	// assumedLag is how long before its event an owner is taken to have got an address, where nothing tells the time.
+	assumedLag = 5 * time.Second
+	// manyPods is the size of a cluster from which on --identity-scope=cluster is expensive.
 	manyPods = 10_000
-	// keepEvery is how often what is known is written down if it has changed, and old holders are forgotten.
-	keepEvery = 30 * time.Second
+	// maintainEvery is how often the cache file is saved if anything has changed, and old owners are removed.
+	maintainEvery = 30 * time.Second
 
-	// Who claims a node's address: pods, by what they say of their node, and pods of the node that are behind Services.
-	hostUID       = "host"
-	hostBehindUID = "host behind a Service"
+	// The owners of a node's address: hostUID if a pod's status has it, hostEndpointUID if an EndpointSlice has it.
+	hostUID         = "host"
+	hostEndpointUID = "host behind a Service"
 )
 
 // Scope says whose pods are known.
@@ -55,31 +48,34 @@ type KubernetesOptions struct {
 	Node     string // this node's name in the cluster
 	Scope    Scope  // NodeScope if empty
 	Networks *Networks
-	StateDir string               // where what is known is kept for the next start; "" for nowhere
-	Jitter   time.Duration        // at most so much pause before the first request
+	StateDir string               // where the cache file is; "" for none
+	Jitter   time.Duration        // the longest pause before the first request
 	Clock    func() time.Duration // CLOCK_MONOTONIC, as packets' times
 	Now      func() time.Time     // time.Now if nil
 	Log      *slog.Logger         // slog.Default() if nil
 }
 
-// Kubernetes names addresses by what an API server tells. Where it cannot be reached the names are those known last.
+// Kubernetes names addresses by what the API server says of pods, Services and EndpointSlices. While it cannot be reached
+// the names stay as they were last known. All methods may be called by many goroutines at once.
 type Kubernetes struct {
-	options  KubernetesOptions
-	log      *slog.Logger
-	holdings holdings
-	nodes    atomic.Pointer[Nodes]
+	options KubernetesOptions
+	log     *slog.Logger
+	owners  ownerTable
+	nodes   atomic.Pointer[Nodes]
 
-	pods, services, slices watcher
-	hostPods               map[netip.Addr]int    // pods on the node of that address; by the pods' watcher alone
-	backends               map[claimKey][]string // by the slices' watcher alone
-	behind                 map[netip.Addr]int    // backends of that address; by the slices' watcher alone
-	warned                 bool
+	pods, services, slices informer
+	strings                interner
 
-	mu      sync.Mutex // guards strings
-	strings map[string]string
+	// Of the pods' informer alone.
+	hostPods map[netip.Addr]int // how many pods are on the node of that address
+	warned   bool               // that the cluster is large
 
-	keeping sync.Mutex // guards keptAt
-	keptAt  uint64     // the holdings' version that was written down last
+	// Of the slices' informer alone.
+	endpointServices map[endpointKey][]string // the Services of each endpoint
+	endpointCount    map[netip.Addr]int       // the endpoints of each address
+
+	cacheMu      sync.Mutex // guards savedVersion
+	savedVersion uint64     // the owners' version that was saved last
 
 	misses, conflicts atomic.Uint64
 	stale             atomic.Bool
@@ -87,7 +83,7 @@ type Kubernetes struct {
 
 var _ aggregate.VersionedNamer = (*Kubernetes)(nil)
 
-// NewKubernetes returns a source that knows what an earlier one kept. It asks nobody; Run does.
+// NewKubernetes returns a source that knows what an earlier one saved. It makes no request; Run does.
 func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -103,43 +99,43 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 		return nil, fmt.Errorf("identity scope %q: choose node or cluster", o.Scope)
 	}
 	k := &Kubernetes{
-		options: o, log: o.Log, hostPods: map[netip.Addr]int{}, backends: map[claimKey][]string{}, behind: map[netip.Addr]int{},
-		strings: map[string]string{},
+		options: o, log: o.Log, hostPods: map[netip.Addr]int{},
+		endpointServices: map[endpointKey][]string{}, endpointCount: map[netip.Addr]int{},
 	}
-	transport, err := httpClient(o.Config, answerWithin)
+	transport, err := httpClient(o.Config, responseTimeout)
 	if err != nil {
-		return nil, fmt.Errorf("prepare to ask the API server: %w", err)
+		return nil, fmt.Errorf("make a client for the API server: %w", err)
 	}
 	if err := k.prepare(transport); err != nil {
 		return nil, err
 	}
-	k.restore()
+	k.loadCache()
 	return k, nil
 }
 
 func (k *Kubernetes) prepare(transport *http.Client) error {
-	k.pods = watcher{resource: podResource(), decode: decodePod, strip: k.stripPod, changed: k.podChanged}
-	k.services = watcher{resource: serviceResource(), decode: decodeService, strip: k.stripService, changed: k.serviceChanged}
-	k.slices = watcher{resource: endpointSliceResource(), decode: decodeSlice, strip: k.stripSlice, changed: k.sliceChanged}
+	k.pods = informer{resource: podResource(), decode: decodePod, strip: k.stripPod, onChange: k.podChanged}
+	k.services = informer{resource: serviceResource(), decode: decodeService, strip: k.stripService, onChange: k.serviceChanged}
+	k.slices = informer{resource: endpointSliceResource(), decode: decodeSlice, strip: k.stripSlice, onChange: k.sliceChanged}
 	if k.options.Scope == NodeScope {
 		k.pods.fields = fields.OneTermEqualSelector("spec.nodeName", k.options.Node)
 	}
-	for _, w := range k.watchers() {
-		client, err := w.resource.client(k.options.Config, transport)
+	for _, i := range k.informers() {
+		client, err := i.resource.client(k.options.Config, transport)
 		if err != nil {
-			return fmt.Errorf("prepare to watch %s: %w", w.name, err)
+			return fmt.Errorf("make a client for %s: %w", i.name, err)
 		}
-		w.client, w.log, w.replaced = client, k.log, func() { k.listed(w) }
+		i.client, i.log, i.onReplace = client, k.log, func() { k.onReplace(i) }
 	}
 	return nil
 }
 
-// watchers are those that run: who knows all pods needs nobody to say which are behind Services.
-func (k *Kubernetes) watchers() []*watcher {
+// informers are those that run. With all pods known, EndpointSlices add nothing.
+func (k *Kubernetes) informers() []*informer {
 	if k.options.Scope == ClusterScope {
-		return []*watcher{&k.pods, &k.services}
+		return []*informer{&k.pods, &k.services}
 	}
-	return []*watcher{&k.pods, &k.services, &k.slices}
+	return []*informer{&k.pods, &k.services, &k.slices}
 }
 
 // Run keeps the names current until ctx ends.
@@ -152,34 +148,34 @@ func (k *Kubernetes) Run(ctx context.Context) error {
 		}
 	}
 	var group errgroup.Group
-	for _, w := range k.watchers() {
-		group.Go(func() error { w.run(ctx); return nil })
+	for _, i := range k.informers() {
+		group.Go(func() error { i.run(ctx); return nil })
 	}
-	group.Go(func() error { return k.upkeep(ctx) })
+	group.Go(func() error { return k.maintain(ctx) })
 	return group.Wait()
 }
 
-// upkeep forgets and writes down.
-func (k *Kubernetes) upkeep(ctx context.Context) error {
-	ticker := time.NewTicker(keepEvery)
+// maintain removes what is old, reads the nodes' addresses anew and saves the cache file, until ctx ends.
+func (k *Kubernetes) maintain(ctx context.Context) error {
+	ticker := time.NewTicker(maintainEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			k.keep()
+			k.saveCache()
 			return nil
 		case <-ticker.C:
-			k.holdings.forget(k.options.Clock())
+			k.owners.expire(k.options.Clock())
 			k.readNodes()
-			k.keep()
+			k.saveCache()
 		}
 	}
 }
 
-// listed is called when all objects of a kind have been told.
-func (k *Kubernetes) listed(w *watcher) {
-	if w == &k.pods {
-		switch n := len(w.known); {
+// onReplace is called after an informer has got the list of all its objects.
+func (k *Kubernetes) onReplace(i *informer) {
+	if i == &k.pods {
+		switch n := len(i.store); {
 		case n == 0 && k.options.Scope == NodeScope:
 			k.log.Warn("the API server has no pod on this node; is its name right? Give it with --node-name", "node", k.options.Node)
 		case n > manyPods && !k.warned:
@@ -187,8 +183,8 @@ func (k *Kubernetes) listed(w *watcher) {
 			k.log.Warn("all pods of a large cluster are watched; --identity-scope=node asks far less of the API server", "pods", n)
 		}
 	}
-	for _, w := range k.watchers() {
-		if !w.synced.Load() {
+	for _, i := range k.informers() {
+		if !i.synced.Load() {
 			return
 		}
 	}
@@ -196,114 +192,19 @@ func (k *Kubernetes) listed(w *watcher) {
 		k.log.Info("the API server answers; names are current again")
 	}
 	k.dropStale()
-	k.keep()
+	k.saveCache()
 }
 
-// since is when an address that comes with an event was its holder's at the earliest, if nothing tells. What is there
-// at the first list was there before us.
-func (k *Kubernetes) since(w *watcher, at time.Duration) time.Duration {
-	if !w.synced.Load() {
+// ownedSince is the earliest time at which an owner may have got an address that comes with an event at that time, where
+// nothing tells. What the first list has was there before us.
+func (k *Kubernetes) ownedSince(i *informer, at time.Duration) time.Duration {
+	if !i.synced.Load() {
 		return 0
 	}
-	return max(0, at-ahead)
+	return max(0, at-assumedLag)
 }
 
-// monotonic is the packets' time of a time of day.
+// monotonic converts a time of day to CLOCK_MONOTONIC, the time of packets.
 func (k *Kubernetes) monotonic(t time.Time) time.Duration {
 	return max(0, k.options.Clock()-k.options.Now().Sub(t))
 }
-
-// intern returns a copy of s that is shared: namespaces, workloads and nodes are few. A decoded object's strings may
-// hold more memory than they show.
-func (k *Kubernetes) intern(s string) string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if known, ok := k.strings[s]; ok {
-		return known
-	}
-	if len(k.strings) >= 1<<16 {
-		clear(k.strings)
-	}
-	k.strings[s] = s
-	return s
-}
-
-// Lookup names who had the address at that time. It neither blocks for long nor allocates.
-func (k *Kubernetes) Lookup(address netip.Addr, at time.Duration) aggregate.Identity {
-	address = address.Unmap().WithZone("")
-	id, claimed := k.holdings.at(address, at)
-	switch {
-	case id != nil:
-		return *id
-	case claimed:
-		k.misses.Add(1)
-		return aggregate.Identity{}
-	}
-	if nodes := k.nodes.Load(); nodes != nil && nodes.addresses[address] {
-		return aggregate.Identity{Workload: nodeWorkload}
-	}
-	if id := k.options.Networks.find(address); id != nil {
-		return *id
-	}
-	if address.IsLinkLocalUnicast() || address.IsMulticast() ||
-		k.options.Scope == NodeScope && (address.IsPrivate() || shared.Contains(address)) { // a pod elsewhere, for all we know
-		return aggregate.Identity{Workload: unknownWorkload}
-	}
-	return aggregate.Identity{Workload: externalWorkload}
-}
-
-// Version is that of all that Lookup goes by.
-func (k *Kubernetes) Version() (version uint64, since time.Duration) {
-	version = k.holdings.version.Load() + 1
-	return version, time.Duration(k.holdings.since.Load())
-}
-
-// shared is what some clusters take for pods (RFC 6598).
-var shared = netip.MustParsePrefix("100.64.0.0/10")
-
-// Resolved tells whether a pod, and which one, is known to have had the address at that time.
-func (k *Kubernetes) Resolved(address netip.Addr, at time.Duration) bool {
-	id, _ := k.holdings.at(address.Unmap().WithZone(""), at)
-	return id != nil
-}
-
-// Changed tells that the address went from one pod's device on this node to another, or that its device is gone: the
-// kernel knows before the API server.
-func (k *Kubernetes) Changed(address netip.Addr, at time.Duration) {
-	k.holdings.changed(address.Unmap().WithZone(""), at)
-}
-
-// LocalPods are the addresses that this node's pods have now.
-func (k *Kubernetes) LocalPods() []netip.Addr {
-	var list []netip.Addr
-	k.holdings.held(func(a netip.Addr, h holder) {
-		if h.local {
-			list = append(list, a)
-		}
-	})
-	return list
-}
-
-// KubernetesStatus is how the names stand.
-type KubernetesStatus struct {
-	Scope     Scope             `json:"scope"`
-	Synced    map[string]bool   `json:"synced"`    // by resource: all of it has been listed
-	Errors    map[string]uint64 `json:"errors"`    // by resource: requests that failed
-	Conflicts uint64            `json:"conflicts"` // addresses claimed by two pods at once
-	Stale     bool              `json:"stale"`     // names are those of an earlier run, since the API server has not answered yet
-}
-
-// Status is how the names stand.
-func (k *Kubernetes) Status() KubernetesStatus {
-	s := KubernetesStatus{
-		Scope: k.options.Scope, Synced: map[string]bool{}, Errors: map[string]uint64{},
-		Conflicts: k.conflicts.Load(), Stale: k.stale.Load(),
-	}
-	for _, w := range k.watchers() {
-		s.Synced[w.name], s.Errors[w.name] = w.synced.Load(), w.errors.Load()
-	}
-	return s
-}
-
-// Misses is how many look-ups found nobody though the address is somebody's.
-func (k *Kubernetes) Misses() uint64 { return k.misses.Load() }

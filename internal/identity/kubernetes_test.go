@@ -42,14 +42,14 @@ func source(t testing.TB, change func(*KubernetesOptions)) (*Kubernetes, *fakeCl
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, w := range k.watchers() {
-		w.known = map[string]fact{}
+	for _, w := range k.informers() {
+		w.store = map[string]info{}
 	}
 	return k, clock
 }
 
 // tell hands over a list, as the reflector does.
-func tell[T runtime.Object](t testing.TB, w *watcher, objects ...T) {
+func tell[T runtime.Object](t testing.TB, w *informer, objects ...T) {
 	t.Helper()
 	var list []any
 	for _, o := range objects {
@@ -316,7 +316,7 @@ func TestConcurrentLookups(t *testing.T) {
 		if err := k.pods.Add(aPod("web", "node1", "10.244.1.2")); err != nil {
 			t.Fatal(err)
 		}
-		k.Changed(netip.MustParseAddr("10.244.1.2"), time.Hour)
+		k.DeviceChanged(netip.MustParseAddr("10.244.1.2"), time.Hour)
 		if err := k.pods.Delete(aPod("web", "node1", "10.244.1.2")); err != nil {
 			t.Fatal(err)
 		}
@@ -343,7 +343,7 @@ func TestKubernetesVersion(t *testing.T) {
 	for name, change := range map[string]func(){
 		"a pod":    func() { tell(t, &k.pods, aPod("web", "node1", "10.244.1.2")) },
 		"a node":   func() { k.SetNodes(&Nodes{}) },
-		"a device": func() { k.Changed(netip.MustParseAddr("10.244.1.9"), time.Hour) },
+		"a device": func() { k.DeviceChanged(netip.MustParseAddr("10.244.1.9"), time.Hour) },
 	} {
 		before, _ := k.Version()
 		change()

@@ -10,7 +10,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Nodes are the nodes' addresses, as far as this node's own routes tell: nothing in the cluster needs to be asked.
+// Nodes are the addresses of the cluster's nodes, as far as this node's own addresses and routes show them. The API server
+// need not be asked for them.
 type Nodes struct {
 	addresses map[netip.Addr]bool
 	networks  []netip.Prefix // that hold nodes and no pods
@@ -58,17 +59,17 @@ func newNodes(addresses []netlink.Addr, routes []netlink.Route) *Nodes {
 		}
 	}
 	// Some clouds give pods addresses of the nodes' own network.
-	kept := n.networks[:0]
+	nodesOnly := n.networks[:0]
 	for _, p := range n.networks {
 		pods := false
 		for _, a := range single {
 			pods = pods || p.Contains(a) && !n.addresses[a]
 		}
 		if !pods {
-			kept = append(kept, p)
+			nodesOnly = append(nodesOnly, p)
 		}
 	}
-	n.networks = kept
+	n.networks = nodesOnly
 	return n
 }
 
@@ -100,7 +101,7 @@ func (k *Kubernetes) SetNodes(n *Nodes) {
 		return
 	}
 	k.nodes.Store(n)
-	k.holdings.version.Add(1)
+	k.owners.version.Add(1)
 }
 
 func (k *Kubernetes) readNodes() {
@@ -109,7 +110,7 @@ func (k *Kubernetes) readNodes() {
 	}
 	n, err := ReadNodes()
 	if err != nil {
-		k.log.Warn("nodes' addresses are not up to date", "err", err)
+		k.log.Warn("cannot read the nodes' addresses; trying again", "err", err)
 		return
 	}
 	k.SetNodes(n)

@@ -26,8 +26,8 @@ type entry struct {
 	Node      string `yaml:"node"`
 }
 
-// reserved are the workloads with a leading underscore that a file may give. No workload of Kubernetes has one.
-var reserved = [...]string{"_node", "_external", "_unknown"}
+// reserved are the workloads with a leading underscore that a file may give.
+var reserved = [...]string{aggregate.NodeWorkload, aggregate.ExternalWorkload, aggregate.UnknownWorkload}
 
 func readFile(path string) (*index, error) {
 	data, err := os.ReadFile(path)

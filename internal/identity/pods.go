@@ -12,58 +12,58 @@ import (
 	"tracer/internal/aggregate"
 )
 
-// podFact is what is kept of a pod.
-type podFact struct {
-	bare
+// podInfo is what is kept of a pod.
+type podInfo struct {
+	infoMeta
 	uid   string
 	id    *aggregate.Identity
 	ips   []netip.Addr // its own; none of a pod in its node's network namespace
 	hosts []netip.Addr // its node's
-	// began is when it had the addresses at the earliest, zero if unknown; proven if its processes ran by then.
+	// began is the earliest time at which it had the addresses, zero if unknown; proven if its processes ran by then.
 	began  time.Time
 	proven bool
-	ended  bool // its processes are gone, and its addresses may be somebody else's
+	ended  bool // its processes are gone, and another pod may have its addresses
 }
 
-func (p *podFact) DeepCopyObject() runtime.Object { return p }
+func (p *podInfo) DeepCopyObject() runtime.Object { return p }
 
 func decodePod(data []byte) (runtime.Object, error) {
 	p := &corev1.Pod{}
 	return p, p.Unmarshal(data)
 }
 
-// stripPod keeps what names need. local tells which node's clock is ours.
-func (k *Kubernetes) stripPod(object runtime.Object) fact {
+// stripPod keeps of a pod what names need.
+func (k *Kubernetes) stripPod(object runtime.Object) info {
 	p := object.(*corev1.Pod)
-	f := &podFact{uid: string(p.UID), ended: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed}
-	f.Name, f.Namespace = p.Name, k.intern(p.Namespace)
-	f.id = &aggregate.Identity{
-		Namespace: f.Namespace, Pod: p.Name, Workload: k.intern(workloadOf(p)), Node: k.intern(p.Spec.NodeName),
+	info := &podInfo{uid: string(p.UID), ended: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed}
+	info.Name, info.Namespace = p.Name, k.strings.intern(p.Namespace)
+	info.id = &aggregate.Identity{
+		Namespace: info.Namespace, Pod: p.Name, Workload: k.strings.intern(workloadOf(p)), Node: k.strings.intern(p.Spec.NodeName),
 		Bandwidth: bandwidthOf(p),
 	}
 	for _, ip := range p.Status.HostIPs {
-		f.hosts = appendAddress(f.hosts, ip.IP)
+		info.hosts = appendAddress(info.hosts, ip.IP)
 	}
-	f.hosts = appendAddress(f.hosts, p.Status.HostIP)
+	info.hosts = appendAddress(info.hosts, p.Status.HostIP)
 	if !p.Spec.HostNetwork {
 		for _, ip := range p.Status.PodIPs {
-			f.ips = appendAddress(f.ips, ip.IP)
+			info.ips = appendAddress(info.ips, ip.IP)
 		}
-		f.ips = appendAddress(f.ips, p.Status.PodIP)
+		info.ips = appendAddress(info.ips, p.Status.PodIP)
 		// Host ports aside, a node's address is never a pod's.
-		f.ips = slices.DeleteFunc(f.ips, func(a netip.Addr) bool { return slices.Contains(f.hosts, a) })
+		info.ips = slices.DeleteFunc(info.ips, func(a netip.Addr) bool { return slices.Contains(info.hosts, a) })
 	}
 	// Another node's clock may be wrong.
 	if p.Spec.NodeName == k.options.Node {
-		f.began, f.proven = beginning(p)
+		info.began, info.proven = beginning(p)
 	}
-	return f
+	return info
 }
 
-// bandwidthAnnotation is what the CNI's bandwidth plugin goes by, for what a pod receives.
+// bandwidthAnnotation limits, by the CNI's bandwidth plugin, what a pod receives.
 const bandwidthAnnotation = "kubernetes.io/ingress-bandwidth"
 
-// bandwidthOf is how many bits a second a pod is to receive at most; 0 without a limit, and where it makes no sense.
+// bandwidthOf is how many bits a second a pod is to receive at most; 0 without a limit, or if it cannot be parsed.
 func bandwidthOf(p *corev1.Pod) uint64 {
 	text, ok := p.Annotations[bandwidthAnnotation]
 	if !ok {
@@ -76,7 +76,7 @@ func bandwidthOf(p *corev1.Pod) uint64 {
 	return uint64(q.Value())
 }
 
-// appendAddress leaves out what is no address, or there already.
+// appendAddress appends an address unless it is none, or in the list already.
 func appendAddress(list []netip.Addr, s string) []netip.Addr {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.IsUnspecified() {
@@ -88,8 +88,8 @@ func appendAddress(list []netip.Addr, s string) []netip.Addr {
 	return append(list, a)
 }
 
-// beginning is when a pod had its address at the earliest. Its first container starts only once it has one, and before
-// that nobody sends.
+// beginning is the earliest time at which a pod had its address. Its first container starts once it has one, and before
+// that nothing sends.
 func beginning(p *corev1.Pod) (began time.Time, proven bool) {
 	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
 		for i := range list {
@@ -133,54 +133,54 @@ func ending(p *corev1.Pod) (end time.Time) {
 	return end
 }
 
-// podChanged claims and releases a pod's addresses.
-func (k *Kubernetes) podChanged(before, now fact, last runtime.Object) {
+// podChanged adds, changes or ends the pod as the owner of its addresses.
+func (k *Kubernetes) podChanged(before, now info, last runtime.Object) {
 	at := k.options.Clock()
-	old, _ := before.(*podFact)
-	p, _ := now.(*podFact)
+	old, _ := before.(*podInfo)
+	p, _ := now.(*podInfo)
 	if old != nil && p != nil && old.uid != p.uid { // deleted and made again in a gap of the watch
-		k.endPod(old, at, nil)
+		k.removePod(old, at, nil)
 		old = nil
 	}
 	switch {
 	case p == nil || p.ended:
 		if old != nil && !old.ended {
-			k.endPod(old, at, last)
+			k.removePod(old, at, last)
 		}
 	default:
 		if old != nil {
 			for _, a := range old.ips {
 				if !slices.Contains(p.ips, a) {
-					k.holdings.release(a, p.uid, pod, at)
+					k.owners.release(a, p.uid, pod, at)
 				}
 			}
 		}
-		k.claimPod(p, at)
+		k.addPod(p, at)
 	}
 	k.countHosts(old, p)
 }
 
-func (k *Kubernetes) claimPod(p *podFact, at time.Duration) {
-	from, sure := k.since(&k.pods, at), at
+func (k *Kubernetes) addPod(p *podInfo, at time.Duration) {
+	from, certain := k.ownedSince(&k.pods, at), at
 	if !p.began.IsZero() {
-		// Kubernetes cuts times to the second.
+		// Kubernetes truncates times to seconds.
 		from = min(at, k.monotonic(p.began))
 		if p.proven {
-			sure = min(at, from+time.Second)
+			certain = min(at, from+time.Second)
 		}
 	}
 	for _, a := range p.ips {
-		if k.holdings.claim(a, holder{
-			uid: p.uid, rank: pod, local: p.id.Node == k.options.Node, id: p.id, from: from, sure: sure,
+		if k.owners.acquire(a, owner{
+			uid: p.uid, rank: pod, local: p.id.Node == k.options.Node, id: p.id, from: from, certain: certain,
 		}, p.proven, at) > 0 {
 			k.conflicts.Add(1)
-			k.log.Warn("two pods have one address; nobody is named until one of them is gone", "address", a,
+			k.log.Warn("two pods have the same address; its packets have no name until one of them is gone", "address", a,
 				"pod", p.Namespace+"/"+p.Name)
 		}
 	}
 }
 
-func (k *Kubernetes) endPod(p *podFact, at time.Duration, last runtime.Object) {
+func (k *Kubernetes) removePod(p *podInfo, at time.Duration, last runtime.Object) {
 	end := at
 	if state, ok := last.(*corev1.Pod); ok && p.id.Node == k.options.Node {
 		if t := ending(state); !t.IsZero() {
@@ -188,17 +188,17 @@ func (k *Kubernetes) endPod(p *podFact, at time.Duration, last runtime.Object) {
 		}
 	}
 	for _, a := range p.ips {
-		k.holdings.release(a, p.uid, pod, end)
+		k.owners.release(a, p.uid, pod, end)
 	}
 }
 
-// countHosts keeps the addresses of the nodes on which known pods are.
-func (k *Kubernetes) countHosts(old, now *podFact) {
+// countHosts makes the nodes of known pods the owners of the addresses that the pods have for them.
+func (k *Kubernetes) countHosts(old, now *podInfo) {
 	if now != nil {
 		for _, a := range now.hosts {
 			if k.hostPods[a]++; k.hostPods[a] == 1 {
-				id := &aggregate.Identity{Workload: nodeWorkload, Node: now.id.Node}
-				k.holdings.claim(a, holder{uid: hostUID, rank: host, id: id}, true, k.options.Clock())
+				id := &aggregate.Identity{Workload: aggregate.NodeWorkload, Node: now.id.Node}
+				k.owners.acquire(a, owner{uid: hostUID, rank: host, id: id}, true, k.options.Clock())
 			}
 		}
 	}
@@ -206,7 +206,7 @@ func (k *Kubernetes) countHosts(old, now *podFact) {
 		for _, a := range old.hosts {
 			if k.hostPods[a]--; k.hostPods[a] == 0 {
 				delete(k.hostPods, a)
-				k.holdings.release(a, hostUID, host, forever)
+				k.owners.release(a, hostUID, host, forever)
 			}
 		}
 	}

@@ -1,4 +1,3 @@
-// Package identity tells who is behind an address.
 package identity
 
 import (
@@ -42,8 +41,8 @@ func (t *Table) Reload() error {
 	return nil
 }
 
-// Lookup returns the zero Identity, and counts a miss, where nothing names the address; a file names it for all times. It
-// neither blocks nor allocates. IPv4-mapped addresses are IPv4, and zones are left aside. An empty Table knows nobody.
+// Lookup returns the zero Identity, and counts a miss, where no entry names the address. Entries hold for all times. It
+// neither blocks nor allocates. IPv4-mapped addresses are IPv4, and zones are ignored. An empty Table has no names.
 func (t *Table) Lookup(addr netip.Addr, _ time.Duration) aggregate.Identity {
 	if x := t.index.Load(); x != nil {
 		if id := x.lookup(addr.Unmap().WithZone("")); id != nil {
@@ -57,10 +56,10 @@ func (t *Table) Lookup(addr netip.Addr, _ time.Duration) aggregate.Identity {
 // Version changes when the file has been read again.
 func (t *Table) Version() (version uint64, since time.Duration) { return t.version.Load() + 1, 0 }
 
-// Misses is how many lookups found nobody.
+// Misses counts lookups without an answer.
 func (t *Table) Misses() uint64 { return t.misses.Load() }
 
-// Len is how many entries the table has.
+// Len returns the number of entries.
 func (t *Table) Len() int {
 	if x := t.index.Load(); x != nil {
 		return len(x.hosts) + len(x.networks)

@@ -8,40 +8,35 @@ import (
 )
 
 // PodLabel is the label that the devices of all pods share.
-const PodLabel = "pod"
+const PodLabel = netdev.PodLabel
 
-// Device is a network device with what a path needs to know of it, worked out once.
+// Device is a network device with what paths need to know of it, worked out once.
 type Device struct {
 	netdev.Device
-	// Label is the device's name, or PodLabel for a pod's.
-	Label string
+	Label string // as netdev.Role.Label has it
 	// Queues tells whether packets can wait in the device's root qdisc.
 	Queues bool
 	// Splits tells whether the qdisc tree may segment a GSO packet when it is enqueued.
 	Splits bool
 }
 
-// remembered is how long a device is known after it is gone. Records wait some seconds for a name, and what waited in its
-// queue is dropped together with it.
-const remembered = 10 * time.Second
+// keepGone is how long a device is still known after it is gone. Records wait some seconds for a pod's name, and the
+// packets in a device's queue are dropped as it goes.
+const keepGone = 10 * time.Second
 
-// Devices are the devices of one moment by their index. They do not change and may be read by many at once.
+// Devices is an immutable index of the devices at one time, for any number of readers.
 type Devices struct {
-	byIndex map[int]*Device
-	gone    map[int]time.Time // of those that are not there any more, when this was seen
+	byIndex   map[int]*Device
+	goneSince map[int]time.Time // when it was seen that a device of byIndex is gone
 }
 
 // NewDevices indexes a list of devices.
 func NewDevices(list []netdev.Device) *Devices {
 	d := &Devices{byIndex: make(map[int]*Device, len(list))}
 	for _, device := range list {
-		label := device.Name
-		if device.Role == netdev.RolePod {
-			label = PodLabel
-		}
 		d.byIndex[device.Index] = &Device{
 			Device: device,
-			Label:  label,
+			Label:  device.Role.Label(device.Name),
 			Queues: device.Root.Queues(),
 			Splits: device.Root.Splits(),
 		}
@@ -49,27 +44,27 @@ func NewDevices(list []netdev.Device) *Devices {
 	return d
 }
 
-// Next are the devices of a later moment, at which the list is what there is. Those that left are known for a while.
-func (d *Devices) Next(list []netdev.Device, now time.Time) *Devices {
+// Updated are the devices at a later time, when those of the list are there. Those that are gone stay known for a while.
+func (d *Devices) Updated(list []netdev.Device, now time.Time) *Devices {
 	next := NewDevices(list)
-	next.gone = maps.Clone(d.gone)
+	next.goneSince = maps.Clone(d.goneSince)
 	for index, device := range d.byIndex {
 		if next.byIndex[index] != nil {
-			delete(next.gone, index)
+			delete(next.goneSince, index)
 			continue
 		}
-		since, ok := d.gone[index]
+		since, ok := d.goneSince[index]
 		if !ok {
 			since = now
 		}
-		if now.Sub(since) > remembered {
-			delete(next.gone, index)
+		if now.Sub(since) > keepGone {
+			delete(next.goneSince, index)
 			continue
 		}
-		if next.gone == nil {
-			next.gone = map[int]time.Time{}
+		if next.goneSince == nil {
+			next.goneSince = map[int]time.Time{}
 		}
-		next.byIndex[index], next.gone[index] = device, since
+		next.byIndex[index], next.goneSince[index] = device, since
 	}
 	return next
 }

@@ -19,14 +19,14 @@ func TestNext(t *testing.T) {
 		want  string // the name of the second device
 	}{
 		{0, []netdev.Device{eth0}, "tunl0"}, // it left just now
-		{remembered, []netdev.Device{eth0}, "tunl0"},
-		{remembered + 1, []netdev.Device{eth0}, ""},
-		{remembered + 2, []netdev.Device{eth0, again}, "again"},
-		{remembered + 3, []netdev.Device{eth0}, "again"}, // as if it had never been away
-		{2*remembered + 3, []netdev.Device{eth0}, "again"},
-		{2*remembered + 4, []netdev.Device{eth0}, ""},
+		{keepGone, []netdev.Device{eth0}, "tunl0"},
+		{keepGone + 1, []netdev.Device{eth0}, ""},
+		{keepGone + 2, []netdev.Device{eth0, again}, "again"},
+		{keepGone + 3, []netdev.Device{eth0}, "again"}, // as if it had never been away
+		{2*keepGone + 3, []netdev.Device{eth0}, "again"},
+		{2*keepGone + 4, []netdev.Device{eth0}, ""},
 	} {
-		d = d.Next(step.list, at.Add(step.after))
+		d = d.Updated(step.list, at.Add(step.after))
 		name := ""
 		if found := d.Find(2); found != nil {
 			name = found.Name
@@ -35,7 +35,7 @@ func TestNext(t *testing.T) {
 			t.Errorf("after %v: %q, want %q", step.after, name, step.want)
 		}
 	}
-	if len(d.gone) != 0 {
-		t.Errorf("still remembered as gone: %v", d.gone)
+	if len(d.goneSince) != 0 {
+		t.Errorf("still remembered as gone: %v", d.goneSince)
 	}
 }

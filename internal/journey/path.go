@@ -1,5 +1,6 @@
-// Package journey turns the hooks that a packet passed into stages: what the kernel did with it in between, where,
-// and how long that took.
+// Package journey turns the record of one packet into its path through this node: the stages between the hooks that it
+// passed, each with its device and delay, its direction, and for a dropped packet whether that was a loss. The
+// aggregator, the trace and the diagnosis all read records this way.
 package journey
 
 import (
@@ -23,13 +24,12 @@ type Stage string
 
 // The stages.
 const (
-	Forward  Stage = "forward"   // routing, netfilter, kube-proxy's NAT
-	Queue    Stage = "queue"     // the qdisc, its pacing, the TX lock
-	Encap    Stage = "encap"     // a tunnel's, bond's or VLAN's transmit function, up to the device under it
-	Decap    Stage = "decap"     // from an underlay device up to the tunnel's
-	Deliver  Stage = "deliver"   // from the pod's device to its socket
-	PodQueue Stage = "pod-queue" // the pod's own device
-	Unknown  Stage = "unknown"   // what no pair of hooks tells
+	Forward Stage = "forward" // routing, netfilter, kube-proxy's NAT
+	Queue   Stage = "queue"   // the qdisc, its pacing, the TX lock
+	Encap   Stage = "encap"   // a tunnel's, bond's or VLAN's transmit function, up to the device under it
+	Decap   Stage = "decap"   // from an underlay device up to the tunnel's
+	Deliver Stage = "deliver" // from the pod's device to its socket
+	Unknown Stage = "unknown" // the hooks do not tell
 )
 
 // Step is one stage of one packet.
@@ -37,30 +37,28 @@ type Step struct {
 	Stage  Stage
 	Device *Device // where; nil if the stage is Unknown and no device can be named
 	Delay  time.Duration
-	// NoQueue marks the Queue stage of a device without a qdisc: nothing is queued there by construction, and
-	// the delay is the transmit path's own.
+	// NoQueue marks the Queue stage of a device that has no queue: the delay is the transmit path's own.
 	NoQueue bool
-	// Untimed marks a delay that does not belong to the stage alone, or not wholly: it counts in the total but
-	// measures nothing.
+	// Untimed marks a delay that is not the stage's own, or only in part: it counts in the total, but not as a
+	// measurement of the stage.
 	Untimed bool
 }
 
-// Path is what a record says: the stages passed and, unless the journey finished, the one it is or was lost in.
-// The delays of all steps and of At are together Total.
+// Path is one packet's way through this node: the stages that it passed and, unless its journey finished, the one where it
+// is or was dropped. The delays of all steps and of At add up to Total.
 type Path struct {
 	Direction Direction
-	// Total is the time from the first hook to the last. For an open journey it is the time up to the scan, for
-	// a dropped one up to its loss.
+	// Total is the time from the first hook to the last; for a packet in flight up to the scan of the table, for a
+	// dropped one up to the drop.
 	Total time.Duration
-	// At is the stage that the packet of an open journey is in since its last hook, or in which that of a
-	// dropped one was lost, and how long it was there. It is the zero Step in a finished journey.
+	// At is the stage that a packet in flight is in, or in which a dropped one was, and how long it has been there
+	// since its last hook. It is the zero Step in a finished journey.
 	At Step
-	// Counted is how many of the steps the packet had passed before a qdisc split it: they are in that packet's own
-	// record, and this is one of its segments'.
-	Counted int
-	// Class tells of a drop what kind of loss it is, if it is one.
-	Class Class
+	// StepsBeforeSplit is how many of the steps a segment shares with the packet that a qdisc split into it. That
+	// packet's own record has them too; 0 for all other packets.
+	StepsBeforeSplit int
 
+	class dropClass
 	steps [record.MaxHops]Step
 	n     int
 }
@@ -68,11 +66,16 @@ type Path struct {
 // Steps are the stages passed, in order.
 func (p *Path) Steps() []Step { return p.steps[:p.n] }
 
-// next is where the next step is to be written.
-func (p *Path) next() *Step { return &p.steps[p.n] }
+// Loss tells of a dropped packet whether it was lost. The kernel also frees by kfree_skb what has served its purpose, as a
+// duplicate or a packet for another host.
+func (p *Path) Loss() bool { return p.class.loss() }
 
-// keep appends it. Queue steps at one device are one stage: up to the dequeue and from there to the driver.
-func (p *Path) keep() {
+// nextStep is where the next step is written before it is pushed.
+func (p *Path) nextStep() *Step { return &p.steps[p.n] }
+
+// push appends the step at nextStep. Queue steps at one device are one stage: up to the dequeue, and from there to the
+// driver.
+func (p *Path) push() {
 	s := &p.steps[p.n]
 	if p.n > 0 && s.Stage == Queue {
 		if last := &p.steps[p.n-1]; last.Stage == Queue && last.Device == s.Device {
@@ -86,9 +89,8 @@ func (p *Path) keep() {
 	p.n++
 }
 
-// stay sets At. A packet that has been dequeued but not sent is still in that device's queue stage: the stage was
-// not passed.
-func (p *Path) stay(s Step) {
+// setAt sets At. A packet that was dequeued but not sent is still in that device's queue stage and has not passed it.
+func (p *Path) setAt(s Step) {
 	if p.n > 0 && s.Stage == Queue {
 		if last := &p.steps[p.n-1]; last.Stage == Queue && last.Device == s.Device {
 			s.Delay += last.Delay

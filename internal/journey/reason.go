@@ -6,38 +6,37 @@ import (
 	"tracer/internal/record"
 )
 
-// Class is what a drop's reason says about it.
-type Class uint8
+// dropClass is what a drop's reason and location say about it.
+type dropClass uint8
 
-// The classes of drops. The zero Class is that of a journey that was not dropped.
+// The classes of drops. The zero class is that of a journey that did not end in a drop.
 const (
-	NoDrop        Class = iota
-	Noise               // freed by kfree_skb, but no loss
-	QueueLoss           // a qdisc's or AQM's reason
-	QueueLocation       // no reason, but a function that frees what a qdisc drops
-	PolicyLoss          // a verdict: netfilter, tc, XDP, cgroup, XFRM
-	OtherLoss
+	noDrop              dropClass = iota
+	noise                         // freed by kfree_skb, but no loss
+	qdiscDrop                     // the reason is a qdisc's or an AQM's
+	qdiscDropByLocation           // no reason, but freed by a function that frees what a qdisc drops
+	policyDrop                    // a verdict: netfilter, tc, XDP, cgroup, XFRM
+	otherDrop
 )
 
-// Loss tells whether a packet was lost.
-func (c Class) Loss() bool { return c > Noise }
+func (c dropClass) loss() bool { return c > noise }
 
-// NotSpecified is the kernel's reason for drops that nobody has given a reason yet.
+// NotSpecified is the kernel's reason for drops to which its code gives none.
 const NotSpecified = "NOT_SPECIFIED"
 
-// Classify tells what a reason means, as the kernel names it without SKB_DROP_REASON_, and the symbol that called
-// kfree_skb. Reasons are those of include/net/dropreason-core.h and, with their prefix or without, of the qdisc
-// subsystem. What it does not know is a loss.
-func Classify(reason, location string) Class {
+// classify tells what kind of drop it is by its reason, which is the kernel's name without SKB_DROP_REASON_, and its
+// location, the symbol that called kfree_skb. Reasons are those of include/net/dropreason-core.h and, with or without
+// their prefix, those of the qdisc subsystem. A reason that is not known means a loss.
+func classify(reason, location string) dropClass {
 	switch reason {
 	case "", NotSpecified:
 		switch {
 		case freesForQdisc(location):
-			return QueueLocation
-		case function(location) == "skb_release_data": // fragments, once the packet is whole (skb_shinfo's frag_list)
-			return Noise
+			return qdiscDropByLocation
+		case FunctionName(location) == "skb_release_data": // fragments, after reassembly (skb_shinfo's frag_list)
+			return noise
 		}
-		return OtherLoss
+		return otherDrop
 
 	case "SKB_CONSUMED", "SKB_NOT_DROPPED_YET",
 		"NO_SOCKET",               // after a close, and every echo reply to a raw socket (icmp_rcv, ping_rcv)
@@ -60,31 +59,31 @@ func Classify(reason, location string) Class {
 		"TCP_FASTOPEN",            // data goes on with the child socket
 		"DUP_FRAG",                // a fragment received before
 		"IPV6_NDISC_NS_OTHERHOST": // solicitations for other hosts
-		return Noise
+		return noise
 
 	case "QDISC_DROP", "OVERLIMIT", "CONGESTED", "CAKE_FLOOD",
-		"QUEUE_PURGE": // qdisc_reset; for other queues see quiet
-		return QueueLoss
+		"QUEUE_PURGE": // qdisc_reset; for other queues see isNoise
+		return qdiscDrop
 
 	case "NETFILTER_DROP", "TC_EGRESS", "TC_INGRESS", "TC_COOKIE_ERROR", "TC_CHAIN_NOTFOUND", "TC_RECLASSIFY_LOOP",
 		"XDP", "BPF_CGROUP_EGRESS", "XFRM_POLICY":
-		return PolicyLoss
+		return policyDrop
 	}
 	switch {
-	case reason[0] >= '0' && reason[0] <= '9': // a number that no enum has, as 7.2 gives to segments that tbf drops
-		return Classify("", location)
+	case reason[0] >= '0' && reason[0] <= '9': // a number that no enum has: 7.2 gives one to segments that tbf drops
+		return classify("", location)
 	case strings.HasPrefix(reason, "FQ_"), strings.HasPrefix(reason, "QDISC_"), strings.HasPrefix(reason, "CODEL"):
-		return QueueLoss
+		return qdiscDrop
 	case strings.HasPrefix(reason, "UNIX_"): // unix sockets carry no packet of the network
-		return Noise
+		return noise
 	}
-	return OtherLoss
+	return otherDrop
 }
 
-// freesForQdisc tells whether a caller of kfree_skb frees what a qdisc has dropped, on kernels or in qdiscs that give
+// freesForQdisc tells whether a caller of kfree_skb frees what a qdisc has dropped. It serves kernels and qdiscs that give
 // no reason.
 func freesForQdisc(location string) bool {
-	switch function(location) {
+	switch FunctionName(location) {
 	case "kfree_skb_list", "kfree_skb_list_reason", // a qdisc's to_free list
 		"__dev_queue_xmit", "__dev_xmit_skb", // the same, inlined
 		"__tcf_kfree_skb_list",                                                  // the same, from 6.19
@@ -98,16 +97,17 @@ func freesForQdisc(location string) bool {
 	return false
 }
 
-// function is a symbol without the suffixes that compilers add (".isra.0").
-func function(symbol string) string {
+// FunctionName is the function's name in a symbol, such as a drop's location: without the suffixes that compilers add
+// (".isra.0").
+func FunctionName(symbol string) string {
 	name, _, _ := strings.Cut(symbol, ".")
 	return name
 }
 
-// quiet tells of a drop whose reason says little that it is no loss, by where it happened. Without a reason, what is
-// freed in a pod's sockets or was at no hook is mostly a packet that has been dealt with (the kernel of 5.10 has no
-// reasons at all), and multicast ends so wherever nobody listens.
-func quiet(rec *record.Record, at Stage) bool {
+// isNoise tells whether a drop with a reason that says little is no loss, by the stage it was in. Without a reason, a packet
+// freed in a pod's socket or without having passed a hook has mostly been dealt with (5.10 gives no reasons at all), and
+// so end multicast packets wherever nobody listens.
+func isNoise(rec *record.Record, at Stage) bool {
 	switch rec.Reason {
 	case "", NotSpecified:
 		return at == Deliver || !rec.Attributed || rec.Last.Destination.Addr().IsMulticast()

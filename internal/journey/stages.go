@@ -7,24 +7,24 @@ import (
 	"tracer/internal/record"
 )
 
-// Why a record makes no path. They are counted, never guessed around.
+// Why a record makes no path. The caller counts such records.
 var (
 	ErrNoHops = errors.New("record has no hooks")
 	ErrDevice = errors.New("record names a device that is not there (any more)")
 	ErrOrder  = errors.New("record's hooks are out of order")
 )
 
-// hopsFirst is how many hops a record holds before it skips some.
-const hopsFirst = record.MaxHops - 2
+// leadingHops is how many hops a record holds before those that it skips.
+const leadingHops = record.MaxHops - 2
 
-// Stages turns a record into the path of its packet. It does not allocate.
-func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
-	hops := rec.Path()
+// PathOf turns a record into the path of its packet. It does not allocate.
+func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
+	hops := rec.Passed()
 	if rec.Kind == record.Dropped {
 		if !rec.Attributed {
-			return unplaced(rec, devices), nil
+			return unattributed(rec, devices), nil
 		}
-		p.Class = Classify(rec.Reason, rec.Location)
+		p.class = classify(rec.Reason, rec.Location)
 	}
 	end := rec.Time
 	if n := len(hops); n > 0 && hops[n-1].Hook == record.Free {
@@ -40,7 +40,7 @@ func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
 		return Path{}, ErrDevice
 	}
 	first := a
-	splitAt := splitHop(rec)
+	splitAt := hopOfSplit(rec)
 	for i := range hops[1:] {
 		to, b := &hops[i+1], a
 		if to.Ifindex != from.Ifindex {
@@ -52,78 +52,57 @@ func Stages(rec *record.Record, devices *Devices) (p Path, err error) {
 			return Path{}, ErrOrder
 		}
 		stage, at := Unknown, (*Device)(nil) // what lies in between was not kept
-		if rec.Skipped == 0 || i+1 != hopsFirst {
-			if stage, at = between(from.Hook, a, to.Hook, b); stage == "" {
+		if rec.Skipped == 0 || i+1 != leadingHops {
+			if stage, at = stageBetween(from.Hook, a, to.Hook, b); stage == "" {
 				return Path{}, ErrOrder
 			}
 		}
-		// Written in its place: to copy steps would take as long as all the rest.
-		step := p.next()
+		// Written in place: copying steps would take as long as all the rest.
+		step := p.nextStep()
 		step.Stage, step.Device, step.Delay, step.Untimed = stage, at, to.Time-from.Time, stage == Unknown
-		// A dequeue proves that there is (or was) a queue, whatever the device has now.
+		// A dequeue proves that there was a queue, whatever the device has now.
 		step.NoQueue = stage == Queue && from.Hook == record.Egress && to.Hook == record.Xmit && !b.Queues
-		p.keep()
+		p.push()
 		from, a = to, b
 		if i+1 == splitAt {
-			p.Counted = p.n
+			p.StepsBeforeSplit = p.n
 		}
 	}
 
-	p.Direction = direction(rec.Kind, first, hops[0].Hook, a, from.Hook)
+	p.Direction = directionOf(rec.Kind, first, hops[0].Hook, a, from.Hook)
 	switch rec.Kind {
 	case record.Finished:
 		end = from.Time
 	case record.InFlight:
 		end = max(end, from.Time) // a hook may run while the table is read
-		s := standing(from.Hook, a)
+		s := inFlightStage(from.Hook, a)
 		s.Delay = end - from.Time
-		p.stay(s)
+		p.setAt(s)
 	default:
 		if end < from.Time {
 			return Path{}, ErrOrder
 		}
 		if rec.Kind == record.Split {
-			step := p.next()
-			*step = splitting(rec, from.Hook, a)
+			step := p.nextStep()
+			*step = splitStage(rec, from.Hook, a)
 			step.Delay = end - from.Time
-			p.keep()
+			p.push()
 			break
 		}
-		s := lost(p.Class, from.Hook, a)
+		s := dropStage(p.class, from.Hook, a)
 		s.Delay = end - from.Time
-		p.stay(s)
-		if quiet(rec, p.At.Stage) {
-			p.Class = Noise
+		p.setAt(s)
+		if isNoise(rec, p.At.Stage) {
+			p.class = noise
 		}
 	}
 	p.Total = end - hops[0].Time
 	return p, nil
 }
 
-// unplaced is the path of a dropped packet that was at no hook before: the device that the kernel named, if any,
-// and nothing else. But what a qdisc says that it dropped was in that device's queue, with or without a hook: so end
-// the segments that tbf makes of a packet when it takes it in.
-func unplaced(rec *record.Record, devices *Devices) Path {
-	p := Path{At: Step{Stage: Unknown}, Class: Classify(rec.Reason, rec.Location)}
-	if rec.Len > 0 {
-		p.At.Device = devices.Find(rec.Hops[0].Ifindex)
-	}
-	if d := p.At.Device; p.Class == QueueLoss && d != nil && d.Queues {
-		p.At.Stage, p.Direction = Queue, Out
-		if d.Role == netdev.RolePod {
-			p.Direction = In
-		}
-		return p
-	}
-	if quiet(rec, Unknown) {
-		p.Class = Noise
-	}
-	return p
-}
-
-// between is the stage from a hook at device a to the next one at device b, and where; Unknown if its delay belongs to
-// none alone, "" if no packet can pass them in this order.
-func between(from record.Hook, a *Device, to record.Hook, b *Device) (Stage, *Device) {
+// stageBetween is the stage from a hook at device a to the next one at device b, and the device where it is: Unknown if
+// the delay belongs to no single stage, "" if no packet can pass the two in this order.
+func stageBetween(from record.Hook, a *Device, to record.Hook, b *Device) (Stage, *Device) {
 	switch to {
 	case record.Ingress:
 		if from != record.Ingress {
@@ -142,9 +121,7 @@ func between(from record.Hook, a *Device, to record.Hook, b *Device) (Stage, *De
 			if a == b {
 				return "", nil
 			}
-			// A bridge's and an ifb's transmit function decides where the packet goes; those of all other
-			// stacked devices (tunnel, bond, VLAN) wrap or pass it.
-			if a.Role == netdev.RoleBridge || a.Role == netdev.RoleIFB {
+			if a.Role.Forwards() {
 				return Forward, b
 			}
 			return Encap, a
@@ -171,32 +148,32 @@ func between(from record.Hook, a *Device, to record.Hook, b *Device) (Stage, *De
 	return "", nil
 }
 
-// splitHop is the index of the hop after which a segment's packet was split; -1 in records of whole packets.
-func splitHop(rec *record.Record) int {
+// hopOfSplit is the index of the hop after which a segment's packet was split; -1 in records of whole packets.
+func hopOfSplit(rec *record.Record) int {
 	hop := rec.SplitAt - 1
 	if rec.Kind == record.Split {
 		return -1
 	}
-	if rec.Skipped > 0 && hop >= hopsFirst {
-		return max(hopsFirst-1, hop-rec.Skipped)
+	if rec.Skipped > 0 && hop >= leadingHops {
+		return max(leadingHops-1, hop-rec.Skipped)
 	}
 	return hop
 }
 
-// splitting is the stage that ends with the free of a software GSO split's original.
-func splitting(rec *record.Record, last record.Hook, at *Device) Step {
+// splitStage is the stage that ends when the original of a software GSO split is freed.
+func splitStage(rec *record.Record, last record.Hook, at *Device) Step {
 	if last != record.Egress || rec.SplitAt > 0 {
-		// After a dequeue the queue has been timed, and when a packet was split before it, its segments time it:
-		// this is the splitting itself.
+		// What remains is the splitting itself: after a dequeue the queue has been timed, and where the packet was
+		// split at enqueue its segments time the queue.
 		return Step{Stage: Unknown, Device: at, Untimed: true}
 	}
-	// Without a dequeue the packet bypassed an empty qdisc (sch_direct_xmit splits it then). Or a qdisc split it
-	// that the programs did not know of yet: then only its segments waited.
+	// Without a dequeue the packet bypassed an empty qdisc (sch_direct_xmit splits it then). Or the qdisc split it at
+	// enqueue before the programs knew that it does: then only the segments were queued.
 	return Step{Stage: Queue, Device: at, NoQueue: !at.Queues, Untimed: at.Splits}
 }
 
-// standing is the stage that a packet is in after its last hook.
-func standing(last record.Hook, at *Device) Step {
+// inFlightStage is the stage that a packet is in after its last hook.
+func inFlightStage(last record.Hook, at *Device) Step {
 	switch last {
 	case record.Ingress:
 		return Step{Stage: Forward, Device: at}
@@ -207,52 +184,26 @@ func standing(last record.Hook, at *Device) Step {
 	case record.Dequeue:
 		return Step{Stage: Queue, Device: at}
 	case record.Xmit:
-		return transmitting(at)
+		return stageAfterXmit(at)
 	}
 	return Step{Stage: Unknown, Device: at}
 }
 
-// transmitting is the stage after a device's xmit.
-func transmitting(at *Device) Step {
+// stageAfterXmit is the stage after a device's xmit.
+func stageAfterXmit(at *Device) Step {
 	switch {
 	case at.Role == netdev.RolePod:
 		return Step{Stage: Deliver, Device: at}
 	case at.Role == netdev.RoleOverlay, at.Role == netdev.RoleUplink && !at.Lowest:
 		return Step{Stage: Encap, Device: at}
-	case at.Role == netdev.RoleBridge, at.Role == netdev.RoleIFB:
+	case at.Role.Forwards():
 		return Step{Stage: Forward, Device: at}
 	}
 	return Step{Stage: Unknown, Device: at}
 }
 
-// lost is the stage in which a packet was dropped after its last hook.
-func lost(class Class, last record.Hook, at *Device) Step {
-	switch last {
-	case record.Ingress:
-		return Step{Stage: Forward, Device: at}
-	case record.Egress, record.Dequeue:
-		switch class {
-		case QueueLoss:
-			return Step{Stage: Queue, Device: at}
-		case QueueLocation:
-			// The caller alone says less than a reason: the same functions free what is sent to a device
-			// that is down.
-			if at.Queues && at.Up {
-				return Step{Stage: Queue, Device: at}
-			}
-		case PolicyLoss:
-			return Step{Stage: Forward, Device: at} // a tc program behind ours, in front of the qdisc
-		}
-	case record.Xmit:
-		if class != QueueLoss { // that of a device below, whose egress we did not see
-			return transmitting(at)
-		}
-	}
-	return Step{Stage: Unknown, Device: at}
-}
-
-// direction tells which way a journey goes that began at first and was last seen at last.
-func direction(kind record.Kind, first *Device, firstHook record.Hook, last *Device, lastHook record.Hook) Direction {
+// directionOf is the direction of a journey that began at first and was last seen at last.
+func directionOf(kind record.Kind, first *Device, firstHook record.Hook, last *Device, lastHook record.Hook) Direction {
 	fromPod := first.Role == netdev.RolePod && firstHook == record.Ingress
 	if lastHook == record.Ingress {
 		if kind == record.Finished || !fromPod {
@@ -260,13 +211,11 @@ func direction(kind record.Kind, first *Device, firstHook record.Hook, last *Dev
 		}
 		return Out // left a pod; where to was not decided yet
 	}
-	switch last.Role {
-	case netdev.RoleUplink, netdev.RoleOverlay:
+	switch {
+	case last.Role.LeadsOut():
 		return Out
-	default:
-		if fromPod {
-			return Local
-		}
-		return In
+	case fromPod:
+		return Local
 	}
+	return In
 }

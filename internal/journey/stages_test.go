@@ -78,8 +78,8 @@ func (p *Path) String() string {
 	var steps []string
 	for i, s := range p.Steps() {
 		text := one(s)
-		if i < p.Counted {
-			text += " counted"
+		if i < p.StepsBeforeSplit {
+			text += " shared"
 		}
 		steps = append(steps, text)
 	}
@@ -90,7 +90,7 @@ func (p *Path) String() string {
 	return text
 }
 
-func TestStages(t *testing.T) {
+func TestPathOf(t *testing.T) {
 	t.Parallel()
 	devices := NewDevices(node)
 	for _, test := range []struct {
@@ -134,24 +134,24 @@ func TestStages(t *testing.T) {
 		{"split at enqueue, going on", record.Split, "I cali1 0, E tbf0 5, F tbf0 9/2",
 			"out 9: forward tbf0 5, unknown tbf0 4 untimed"},
 		{"a segment of that", record.Finished, "I cali1 0, E tbf0 5, D tbf0 105, X tbf0 107, E eth0 110, X eth0 111/2",
-			"out 111: forward tbf0 5 counted, queue tbf0 102, encap tbf0 3, queue eth0 1"},
+			"out 111: forward tbf0 5 shared, queue tbf0 102, encap tbf0 3, queue eth0 1"},
 		{"a segment of the node's own", record.Finished, "E tbf0 0, D tbf0 105, X tbf0 107, E eth0 110, X eth0 111/1",
 			"out 111: queue tbf0 107, encap tbf0 3, queue eth0 1"},
-		{"a segment that waits", record.InFlight, "I cali1 0, E tbf0 5/2", "out 5: forward tbf0 5 counted | queue tbf0 0"},
+		{"a segment that waits", record.InFlight, "I cali1 0, E tbf0 5/2", "out 5: forward tbf0 5 shared | queue tbf0 0"},
 
-		{"open in a queue", record.InFlight, "I cali1 0, E slow0 5", "out 5: forward slow0 5 | queue slow0 0"},
-		{"open behind a dequeue", record.InFlight, "I cali1 0, E slow0 5, D slow0 25",
+		{"in flight in a queue", record.InFlight, "I cali1 0, E slow0 5", "out 5: forward slow0 5 | queue slow0 0"},
+		{"in flight behind a dequeue", record.InFlight, "I cali1 0, E slow0 5, D slow0 25",
 			"out 25: forward slow0 5 | queue slow0 20"},
-		{"open without a queue", record.InFlight, "I cali1 0, E tunl0 5", "out 5: forward tunl0 5 | unknown tunl0 0"},
-		{"open in the tunnel", record.InFlight, "I cali1 0, E tunl0 5, X tunl0 6",
+		{"in flight without a queue", record.InFlight, "I cali1 0, E tunl0 5", "out 5: forward tunl0 5 | unknown tunl0 0"},
+		{"in flight in the tunnel", record.InFlight, "I cali1 0, E tunl0 5, X tunl0 6",
 			"out 6: forward tunl0 5, queue tunl0 1 noqueue | encap tunl0 0"},
-		{"open behind an ingress", record.InFlight, "I eth0 0", "in 0:  | forward eth0 0"},
-		{"open and delivered", record.InFlight, "I eth0 0, I tunl0 1, E cali1 2, X cali1 3",
+		{"in flight behind an ingress", record.InFlight, "I eth0 0", "in 0:  | forward eth0 0"},
+		{"in flight and delivered", record.InFlight, "I eth0 0, I tunl0 1, E cali1 2, X cali1 3",
 			"in 3: decap tunl0 1, forward cali1 1, queue cali1 1 noqueue | deliver cali1 0"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			p, err := Stages(rec(t, test.kind, test.hops), devices)
+			p, err := PathOf(rec(t, test.kind, test.hops), devices)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -168,66 +168,66 @@ func TestDrops(t *testing.T) {
 	for _, test := range []struct {
 		hops, reason, location string
 		want                   string
-		class                  Class
+		class                  dropClass
 	}{
-		{"I cali1 0, E slow0 5, F slow0 9", "QDISC_DROP", "__dev_queue_xmit", "out 9: forward slow0 5 | queue slow0 4", QueueLoss},
-		{"I cali1 0, E slow0 5, F slow0 9", "FQ_HORIZON_LIMIT", "", "out 9: forward slow0 5 | queue slow0 4", QueueLoss},
-		{"I cali1 0, E slow0 5", "QDISC_OVERLIMIT", "", "out 5: forward slow0 5 | queue slow0 0", QueueLoss},
-		{"E eth0 0, D eth0 6, F eth0 9", "NOT_SPECIFIED", "drop_func", "out 9:  | queue eth0 9", QueueLocation},
-		{"E eth0 0, F eth0 9", "", "kfree_skb_list", "out 9:  | queue eth0 9", QueueLocation},
-		{"E eth0 0, F eth0 9", "", "fq_codel_dequeue.constprop.0", "out 9:  | queue eth0 9", QueueLocation},
-		{"E eth0 0, F eth0 9", "NOT_SPECIFIED", "__fq_codel_dequeue", "out 9:  | queue eth0 9", QueueLocation},
-		{"E eth0 0, F eth0 9", "262151", "__tcf_kfree_skb_list", "out 9:  | queue eth0 9", QueueLocation},
-		{"E eth0 0, F eth0 9", "QUEUE_PURGE", "qdisc_reset", "out 9:  | queue eth0 9", QueueLoss},
+		{"I cali1 0, E slow0 5, F slow0 9", "QDISC_DROP", "__dev_queue_xmit", "out 9: forward slow0 5 | queue slow0 4", qdiscDrop},
+		{"I cali1 0, E slow0 5, F slow0 9", "FQ_HORIZON_LIMIT", "", "out 9: forward slow0 5 | queue slow0 4", qdiscDrop},
+		{"I cali1 0, E slow0 5", "QDISC_OVERLIMIT", "", "out 5: forward slow0 5 | queue slow0 0", qdiscDrop},
+		{"E eth0 0, D eth0 6, F eth0 9", "NOT_SPECIFIED", "drop_func", "out 9:  | queue eth0 9", qdiscDropByLocation},
+		{"E eth0 0, F eth0 9", "", "kfree_skb_list", "out 9:  | queue eth0 9", qdiscDropByLocation},
+		{"E eth0 0, F eth0 9", "", "fq_codel_dequeue.constprop.0", "out 9:  | queue eth0 9", qdiscDropByLocation},
+		{"E eth0 0, F eth0 9", "NOT_SPECIFIED", "__fq_codel_dequeue", "out 9:  | queue eth0 9", qdiscDropByLocation},
+		{"E eth0 0, F eth0 9", "262151", "__tcf_kfree_skb_list", "out 9:  | queue eth0 9", qdiscDropByLocation},
+		{"E eth0 0, F eth0 9", "QUEUE_PURGE", "qdisc_reset", "out 9:  | queue eth0 9", qdiscDrop},
 		// The same function frees what is sent to a device that is down, or by one without a queue.
-		{"E down0 0, F down0 9", "", "kfree_skb_list", "out 9:  | unknown down0 9", QueueLocation},
-		{"E tunl0 0, F tunl0 9", "NOT_SPECIFIED", "__dev_queue_xmit", "out 9:  | unknown tunl0 9", QueueLocation},
+		{"E down0 0, F down0 9", "", "kfree_skb_list", "out 9:  | unknown down0 9", qdiscDropByLocation},
+		{"E tunl0 0, F tunl0 9", "NOT_SPECIFIED", "__dev_queue_xmit", "out 9:  | unknown tunl0 9", qdiscDropByLocation},
 		// Even where the queue has gone meanwhile, the reason is certain.
-		{"E tunl0 0, F tunl0 9", "QDISC_DROP", "", "out 9:  | queue tunl0 9", QueueLoss},
-		{"E eth0 0, F eth0 9", "NOT_SPECIFIED", "e1000_xmit_frame", "out 9:  | unknown eth0 9", OtherLoss},
-		{"E eth0 0, F eth0 9", "TC_EGRESS", "__dev_queue_xmit", "out 9:  | forward eth0 9", PolicyLoss},
-		{"I cali1 0, F cali1 3", "NETFILTER_DROP", "nf_hook_slow", "out 3:  | forward cali1 3", PolicyLoss},
-		{"I eth0 0, I tunl0 2, F tunl0 3", "IP_RPFILTER", "ip_route_input_slow", "in 3: decap tunl0 2 | forward tunl0 1", OtherLoss},
-		{"E tunl0 0, X tunl0 2, F tunl0 3", "NEIGH_FAILED", "", "out 3: queue tunl0 2 noqueue | encap tunl0 1", OtherLoss},
-		{"E tunl0 0, X tunl0 2, F tunl0 3", "QDISC_DROP", "", "out 3: queue tunl0 2 noqueue | unknown tunl0 1", QueueLoss},
-		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "SOCKET_RCVBUFF", "", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", OtherLoss},
-		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "NO_SOCKET", "", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", Noise},
-		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "", "tcp_rcv_state_process", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", Noise},
+		{"E tunl0 0, F tunl0 9", "QDISC_DROP", "", "out 9:  | queue tunl0 9", qdiscDrop},
+		{"E eth0 0, F eth0 9", "NOT_SPECIFIED", "e1000_xmit_frame", "out 9:  | unknown eth0 9", otherDrop},
+		{"E eth0 0, F eth0 9", "TC_EGRESS", "__dev_queue_xmit", "out 9:  | forward eth0 9", policyDrop},
+		{"I cali1 0, F cali1 3", "NETFILTER_DROP", "nf_hook_slow", "out 3:  | forward cali1 3", policyDrop},
+		{"I eth0 0, I tunl0 2, F tunl0 3", "IP_RPFILTER", "ip_route_input_slow", "in 3: decap tunl0 2 | forward tunl0 1", otherDrop},
+		{"E tunl0 0, X tunl0 2, F tunl0 3", "NEIGH_FAILED", "", "out 3: queue tunl0 2 noqueue | encap tunl0 1", otherDrop},
+		{"E tunl0 0, X tunl0 2, F tunl0 3", "QDISC_DROP", "", "out 3: queue tunl0 2 noqueue | unknown tunl0 1", qdiscDrop},
+		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "SOCKET_RCVBUFF", "", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", otherDrop},
+		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "NO_SOCKET", "", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", noise},
+		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "", "tcp_rcv_state_process", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", noise},
 	} {
 		r := rec(t, record.Dropped, test.hops)
 		r.Reason, r.Location = test.reason, test.location
-		p, err := Stages(r, devices)
+		p, err := PathOf(r, devices)
 		if err != nil {
 			t.Fatalf("%s: %v", test.hops, err)
 		}
-		if got := p.String(); got != test.want || p.Class != test.class {
+		if got := p.String(); got != test.want || p.class != test.class {
 			t.Errorf("%s, %s at %s:\n got %s, class %d\nwant %s, class %d",
-				test.hops, test.reason, test.location, got, p.Class, test.want, test.class)
+				test.hops, test.reason, test.location, got, p.class, test.want, test.class)
 		}
 	}
 }
 
-func TestUnplacedDrop(t *testing.T) {
+func TestUnattributedDrop(t *testing.T) {
 	t.Parallel()
 	devices := NewDevices(node)
 	r := &record.Record{Kind: record.Dropped, Reason: "QDISC_DROP", Time: time.Hour}
-	p, err := Stages(r, devices)
-	if err != nil || p.String() != " 0:  | unknown - 0" || !p.Class.Loss() {
-		t.Errorf("got %s, class %d, %v", p.String(), p.Class, err)
+	p, err := PathOf(r, devices)
+	if err != nil || p.String() != " 0:  | unknown - 0" || !p.Loss() {
+		t.Errorf("got %s, class %d, %v", p.String(), p.class, err)
 	}
 	r = rec(t, record.Dropped, "E eth0 0")
 	r.Attributed, r.Reason = false, "NOT_SPECIFIED"
-	p, err = Stages(r, devices)
-	if err != nil || p.String() != " 0:  | unknown eth0 0" || p.Class.Loss() {
-		t.Errorf("got %s, class %d, %v", p.String(), p.Class, err)
+	p, err = PathOf(r, devices)
+	if err != nil || p.String() != " 0:  | unknown eth0 0" || p.Loss() {
+		t.Errorf("got %s, class %d, %v", p.String(), p.class, err)
 	}
 	// A segment of a packet that the qdisc split is at no hook, but in the qdisc.
 	for device, want := range map[string]string{"tbf0": "out 0:  | queue tbf0 0", "tunl0": " 0:  | unknown tunl0 0"} {
 		r = rec(t, record.Dropped, "F "+device+" 0")
 		r.Attributed, r.Reason = false, "QDISC_DROP"
-		p, err = Stages(r, devices)
-		if err != nil || p.String() != want || !p.Class.Loss() {
-			t.Errorf("got %s, class %d, %v, want %s", p.String(), p.Class, err, want)
+		p, err = PathOf(r, devices)
+		if err != nil || p.String() != want || !p.Loss() {
+			t.Errorf("got %s, class %d, %v, want %s", p.String(), p.class, err, want)
 		}
 	}
 }
@@ -237,8 +237,8 @@ func TestDefragmentationIsNoLoss(t *testing.T) {
 	t.Parallel()
 	r := rec(t, record.Dropped, "I cali1 0, F cali1 3")
 	r.Reason, r.Location = NotSpecified, "skb_release_data"
-	if p, err := Stages(r, NewDevices(node)); err != nil || p.Class.Loss() {
-		t.Errorf("class %d, %v", p.Class, err)
+	if p, err := PathOf(r, NewDevices(node)); err != nil || p.Loss() {
+		t.Errorf("class %d, %v", p.class, err)
 	}
 }
 
@@ -247,8 +247,8 @@ func TestMulticastIsNoLoss(t *testing.T) {
 	r := rec(t, record.Dropped, "I eth0 0, F eth0 3")
 	r.Reason = NotSpecified
 	r.Last.Destination = netip.MustParseAddrPort("[ff02::fb]:5353")
-	if p, err := Stages(r, NewDevices(node)); err != nil || p.Class.Loss() {
-		t.Errorf("class %d, %v", p.Class, err)
+	if p, err := PathOf(r, NewDevices(node)); err != nil || p.Loss() {
+		t.Errorf("class %d, %v", p.class, err)
 	}
 }
 
@@ -257,7 +257,7 @@ func TestSkippedHooks(t *testing.T) {
 	r := rec(t, record.Finished,
 		"I cali1 0, I cni0 1, E slow0 2, D slow0 3, X slow0 4, E bond0 5, E eth0 50, X eth0 52")
 	r.Skipped = 3
-	p, err := Stages(r, NewDevices(node))
+	p, err := PathOf(r, NewDevices(node))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,21 +284,21 @@ func TestErrors(t *testing.T) {
 		{record.Split, "I cali1 0, E eth0 5, F eth0 4", ErrOrder},
 		{record.Dropped, "F eth0 4", ErrNoHops},
 	} {
-		if p, err := Stages(rec(t, test.kind, test.hops), NewDevices(node)); !errors.Is(err, test.want) {
+		if p, err := PathOf(rec(t, test.kind, test.hops), NewDevices(node)); !errors.Is(err, test.want) {
 			t.Errorf("%s: %s, %v; want %v", test.hops, p.String(), err, test.want)
 		}
 	}
-	if _, err := Stages(&record.Record{Kind: record.Finished}, NewDevices(node)); !errors.Is(err, ErrNoHops) {
+	if _, err := PathOf(&record.Record{Kind: record.Finished}, NewDevices(node)); !errors.Is(err, ErrNoHops) {
 		t.Errorf("no hops: %v", err)
 	}
 }
 
-// TestOpenWhileScanned checks that a hook that runs while the table is read does no harm.
-func TestOpenWhileScanned(t *testing.T) {
+// TestInFlightWhileScanned checks that a hook that runs while the table is read does no harm.
+func TestInFlightWhileScanned(t *testing.T) {
 	t.Parallel()
 	r := rec(t, record.InFlight, "I cali1 0, E slow0 5")
 	r.Time -= 2 * time.Microsecond
-	if p, err := Stages(r, NewDevices(node)); err != nil || p.At.Delay != 0 || p.Total != 5*time.Microsecond {
+	if p, err := PathOf(r, NewDevices(node)); err != nil || p.At.Delay != 0 || p.Total != 5*time.Microsecond {
 		t.Errorf("%s, %v", p.String(), err)
 	}
 }
@@ -323,7 +323,7 @@ func TestSum(t *testing.T) {
 			rec.Skipped = r.IntN(3)
 		}
 		rec.Time = now + time.Duration(r.IntN(1000))
-		p, err := Stages(rec, devices)
+		p, err := PathOf(rec, devices)
 		if err != nil {
 			continue
 		}
@@ -341,11 +341,11 @@ func TestSum(t *testing.T) {
 	}
 }
 
-func TestStagesAllocates(t *testing.T) {
+func TestPathOfAllocates(t *testing.T) {
 	devices := NewDevices(node)
 	r := rec(t, record.Finished, "I cali1 0, E slow0 10, D slow0 11, X slow0 12, E eth0 20, D eth0 22, X eth0 24")
 	if n := testing.AllocsPerRun(1000, func() {
-		if _, err := Stages(r, devices); err != nil {
+		if _, err := PathOf(r, devices); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -353,12 +353,12 @@ func TestStagesAllocates(t *testing.T) {
 	}
 }
 
-func BenchmarkStages(b *testing.B) {
+func BenchmarkPathOf(b *testing.B) {
 	devices := NewDevices(node)
 	r := rec(b, record.Finished, "I cali1 0, E tunl0 10, X tunl0 12, E eth0 20, X eth0 24")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Stages(r, devices); err != nil {
+		if _, err := PathOf(r, devices); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"go.yaml.in/yaml/v3"
+
+	"tracer/internal/aggregate"
 )
 
 // identity is one entry of the file from which an agent without Kubernetes learns who is behind an address.
@@ -19,14 +21,11 @@ type identity struct {
 	Service   string     `yaml:"service,omitempty"`
 }
 
-// nodeWorkload is the workload of a node's own addresses.
-const nodeWorkload = "_node"
-
 func (t *topology) identities() []identity {
 	var all []identity
 	for _, n := range t.Nodes {
 		for _, ip := range []netip.Addr{n.Address, n.Address6, n.Tunnel, n.Tunnel6} {
-			all = append(all, identity{IP: ip, Workload: nodeWorkload, Node: n.Name})
+			all = append(all, identity{IP: ip, Workload: aggregate.NodeWorkload, Node: n.Name})
 		}
 	}
 	for _, p := range t.Pods {

@@ -80,7 +80,7 @@ func convertFlow(f *bpfobj.TracerFlow) record.Flow {
 	return record.Flow{
 		Source:      netip.AddrPortFrom(netip.AddrFrom16(f.Source).Unmap(), hostOrder(f.SourcePort)),
 		Destination: netip.AddrPortFrom(netip.AddrFrom16(f.Destination).Unmap(), hostOrder(f.DestinationPort)),
-		Protocol:    f.Protocol,
+		Protocol:    record.Protocol(f.Protocol),
 	}
 }
 

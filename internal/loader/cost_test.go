@@ -138,7 +138,7 @@ func allocations(t *testing.T) cost {
 			return nil
 		}},
 		{"stage", func() error {
-			_, err := journey.Stages(&r, devices)
+			_, err := journey.PathOf(&r, devices)
 			return err
 		}},
 		{"aggregate", func() error {

@@ -19,7 +19,7 @@ const (
 	node1, node2 = "172.18.0.2", "172.18.0.3"
 )
 
-func flow(src, dst string, srcPort, dstPort uint16, protocol uint8) record.Flow {
+func flow(src, dst string, srcPort, dstPort uint16, protocol record.Protocol) record.Flow {
 	return record.Flow{
 		Source:      netip.AddrPortFrom(netip.MustParseAddr(src), srcPort),
 		Destination: netip.AddrPortFrom(netip.MustParseAddr(dst), dstPort),
@@ -125,7 +125,7 @@ func TestBegin(t *testing.T) {
 					r.IPBytes, r.SKBBytes, r.Segments, r.Weight, test.ipBytes, len(test.packet))
 			}
 			if r.Len != 1 || r.Hops[0].Hook != hook || r.Hops[0].Ifindex == 0 || r.Hops[0].Time == 0 {
-				k.Errorf("path %v, want one hook with device and time", r.Path())
+				k.Errorf("path %v, want one hook with device and time", r.Passed())
 			}
 		})
 	}

@@ -20,10 +20,10 @@ type Listener struct {
 
 // Backlogs are those of the sockets that listen there; where none does, there is none. Of several that share a port
 // (SO_REUSEPORT) it is one's. With an error it is those of the places that could be asked.
-func (l *Loader) Backlogs(where []Listener) (map[Listener]record.Backlog, error) {
+func (l *Loader) Backlogs(where []Listener) (map[Listener]record.AcceptQueue, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	found := make(map[Listener]record.Backlog)
+	found := make(map[Listener]record.AcceptQueue)
 	if l.closed || len(where) == 0 {
 		return found, nil
 	}
@@ -52,6 +52,6 @@ func (l *Listener) question() []byte {
 
 // parseBacklog takes the program's answer apart: bit 31 that somebody listens, bit 30 that the queue is full, then 15 bits
 // of what waits, and 15 of how much may.
-func parseBacklog(answer uint32) (record.Backlog, bool) {
-	return record.Backlog{Length: answer >> 15 & 0x7fff, Limit: answer & 0x7fff, Full: answer>>30&1 == 1}, answer>>31 == 1
+func parseBacklog(answer uint32) (record.AcceptQueue, bool) {
+	return record.AcceptQueue{Length: answer >> 15 & 0x7fff, Limit: answer & 0x7fff, Full: answer>>30&1 == 1}, answer>>31 == 1
 }

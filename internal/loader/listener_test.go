@@ -19,11 +19,11 @@ import (
 
 func TestParseBacklog(t *testing.T) {
 	t.Parallel()
-	if b, ok := parseBacklog(1<<31 | 3<<15 | 4096); !ok || b != (record.Backlog{Length: 3, Limit: 4096}) {
+	if b, ok := parseBacklog(1<<31 | 3<<15 | 4096); !ok || b != (record.AcceptQueue{Length: 3, Limit: 4096}) {
 		t.Errorf("%+v, %v", b, ok)
 	}
 	// One more than 65,535 that may wait.
-	if b, ok := parseBacklog(0xffffffff); !ok || b != (record.Backlog{Length: 0x7fff, Limit: 0x7fff, Full: true}) {
+	if b, ok := parseBacklog(0xffffffff); !ok || b != (record.AcceptQueue{Length: 0x7fff, Limit: 0x7fff, Full: true}) {
 		t.Errorf("%+v, %v", b, ok)
 	}
 	if b, ok := parseBacklog(0); ok {
@@ -113,8 +113,8 @@ func TestBacklogs(t *testing.T) {
 	t.Cleanup(collection.Close)
 	l.objects.Listener = collection.Programs[bpfobj.TracerProgListener]
 	closed := netip.AddrPortFrom(at4.Addr(), 1)
-	want := map[Listener]record.Backlog{{id, at4}: {Length: most + 1, Limit: most, Full: true}, {id, at6}: {Length: 1, Limit: most}}
-	var found map[Listener]record.Backlog
+	want := map[Listener]record.AcceptQueue{{id, at4}: {Length: most + 1, Limit: most, Full: true}, {id, at6}: {Length: 1, Limit: most}}
+	var found map[Listener]record.AcceptQueue
 	for until := time.Now().Add(10 * time.Second); !maps.Equal(found, want); { // who connects is not waited for by who listens
 		if time.Now().After(until) {
 			t.Fatalf("got %+v, want %+v", found, want)

@@ -73,7 +73,7 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 	}
 	for _, d := range devices {
 		p.Omitted = append(p.Omitted, blindSpots(d)...)
-		if reason := leaveOut(d); reason != "" {
+		if reason := d.Role.Unhooked(); reason != "" {
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name, Reason: reason})
 			continue
 		}
@@ -88,20 +88,6 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 			Hook{Program: out, Name: "egress", Device: d.Name, Ifindex: d.Index})
 	}
 	return p, nil
-}
-
-// leaveOut says why a device has no tc hooks, "" if it has.
-func leaveOut(d netdev.Device) string {
-	switch d.Role {
-	case netdev.RolePod, netdev.RoleOverlay, netdev.RoleUplink:
-		return ""
-	case netdev.RoleBridge:
-		return "a bridge: its packets are seen at its ports"
-	case netdev.RoleIFB:
-		return "an ifb: its delay counts as the redirecting device's"
-	default:
-		return "neither a pod's device nor overlay nor uplink"
-	}
 }
 
 // blindSpots are what the hooks at a device do not show.

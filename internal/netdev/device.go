@@ -2,46 +2,7 @@
 // changed about them. It is pure data; internal/device reads it from netlink.
 package netdev
 
-import (
-	"fmt"
-	"time"
-)
-
-// Role is what a network device is for on a Kubernetes node.
-type Role uint8
-
-// The roles of devices.
-const (
-	RoleOther   Role = iota
-	RolePod          // host side of a pod's veth or netkit
-	RoleOverlay      // ipip, vxlan, geneve, wireguard, ip6tnl, gre, sit
-	RoleUplink       // underlay, and what it stacks on: bond, VLAN, slaves
-	RoleBridge
-	RoleIFB
-)
-
-var roleNames = [...]string{"other", "pod", "overlay", "uplink", "bridge", "ifb"}
-
-func (r Role) String() string {
-	if int(r) < len(roleNames) {
-		return roleNames[r]
-	}
-	return fmt.Sprintf("role(%d)", uint8(r))
-}
-
-// MarshalText writes the role's name.
-func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
-
-// UnmarshalText reads a role's name.
-func (r *Role) UnmarshalText(text []byte) error {
-	for i, name := range roleNames {
-		if name == string(text) {
-			*r = Role(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("unknown role %q", text)
-}
+import "time"
 
 // Device is a network device of the traced namespace at one moment.
 type Device struct {
@@ -84,37 +45,4 @@ type Traffic struct {
 	TxBytes   uint64 `json:"tx_bytes"`
 	RxDrops   uint64 `json:"rx_drops"`
 	TxDrops   uint64 `json:"tx_drops"`
-}
-
-// Qdisc is a queueing discipline or a class of one, with what hangs under it. Fields that a kind does not have
-// are zero.
-type Qdisc struct {
-	Kind   string `json:"kind"`             // "htb", "netem", "fq_codel", "noqueue" …
-	Class  bool   `json:"class,omitempty"`  // a class of the qdisc above it
-	Handle string `json:"handle,omitempty"` // as tc prints it: "10:", "10:1"
-
-	Delay     time.Duration `json:"delay,omitempty"`      // netem's, mean
-	Jitter    time.Duration `json:"jitter,omitempty"`     // netem's
-	Loss      float64       `json:"loss,omitempty"`       // netem's, 0 to 1
-	Duplicate float64       `json:"duplicate,omitempty"`  // netem's, 0 to 1
-	Corrupt   float64       `json:"corrupt,omitempty"`    // netem's, 0 to 1
-	RateBits  uint64        `json:"rate_bits,omitempty"`  // bits/s: tbf, netem, htb class
-	CeilBits  uint64        `json:"ceil_bits,omitempty"`  // bits/s: htb class
-	Burst     uint64        `json:"burst,omitempty"`      // bytes: tbf, htb class
-	Limit     uint64        `json:"limit,omitempty"`      // what the queue holds at most, in LimitUnit
-	LimitUnit string        `json:"limit_unit,omitempty"` // "packets" or "bytes"
-	Target    time.Duration `json:"target,omitempty"`     // codel's and fq_codel's aim
-	Interval  time.Duration `json:"interval,omitempty"`   // codel's and fq_codel's
-	Flows     uint32        `json:"flows,omitempty"`      // fq_codel's
-	Default   uint32        `json:"default,omitempty"`    // htb's default class
-
-	Packets        uint64 `json:"packets"` // sent since it was made, in segments
-	Bytes          uint64 `json:"bytes"`
-	Drops          uint64 `json:"drops"` // sk_buffs dropped since it was made
-	Overlimits     uint64 `json:"overlimits"`
-	Requeues       uint64 `json:"requeues"`
-	BacklogBytes   uint64 `json:"backlog_bytes"`
-	BacklogPackets uint64 `json:"backlog_packets"`
-
-	Children []Qdisc `json:"children,omitempty"`
 }

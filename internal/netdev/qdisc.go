@@ -2,12 +2,46 @@ package netdev
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
+
+// Qdisc is a queueing discipline or a class of one, with what hangs under it. Fields that a kind does not have
+// are zero.
+type Qdisc struct {
+	Kind   string `json:"kind"`             // "htb", "netem", "fq_codel", "noqueue" …
+	Class  bool   `json:"class,omitempty"`  // a class of the qdisc above it
+	Handle string `json:"handle,omitempty"` // as tc prints it: "10:", "10:1"
+
+	Delay     time.Duration `json:"delay,omitempty"`      // netem's, mean
+	Jitter    time.Duration `json:"jitter,omitempty"`     // netem's
+	Loss      float64       `json:"loss,omitempty"`       // netem's, 0 to 1
+	Duplicate float64       `json:"duplicate,omitempty"`  // netem's, 0 to 1
+	Corrupt   float64       `json:"corrupt,omitempty"`    // netem's, 0 to 1
+	RateBits  uint64        `json:"rate_bits,omitempty"`  // bits/s: tbf, netem, htb class
+	CeilBits  uint64        `json:"ceil_bits,omitempty"`  // bits/s: htb class
+	Burst     uint64        `json:"burst,omitempty"`      // bytes: tbf, htb class
+	Limit     uint64        `json:"limit,omitempty"`      // what the queue holds at most, in LimitUnit
+	LimitUnit string        `json:"limit_unit,omitempty"` // "packets" or "bytes"
+	Target    time.Duration `json:"target,omitempty"`     // codel's and fq_codel's aim
+	Interval  time.Duration `json:"interval,omitempty"`   // codel's and fq_codel's
+	Flows     uint32        `json:"flows,omitempty"`      // fq_codel's
+	Default   uint32        `json:"default,omitempty"`    // htb's default class
+
+	Packets        uint64 `json:"packets"` // sent since it was made, in segments
+	Bytes          uint64 `json:"bytes"`
+	Drops          uint64 `json:"drops"` // sk_buffs dropped since it was made
+	Overlimits     uint64 `json:"overlimits"`
+	Requeues       uint64 `json:"requeues"`
+	BacklogBytes   uint64 `json:"backlog_bytes"`
+	BacklogPackets uint64 `json:"backlog_packets"`
+
+	Children []Qdisc `json:"children,omitempty"`
+}
 
 // Queues tells whether packets can be held there: not so only where there is no queue at all.
 func (q Qdisc) Queues() bool { return q.Kind != "" && q.Kind != "noqueue" }
@@ -17,6 +51,40 @@ func (q Qdisc) Queues() bool { return q.Kind != "" && q.Kind != "noqueue" }
 func (q Qdisc) Splits() bool {
 	return q.Kind == "tbf" || q.Kind == "cake" || q.Kind == "netem" && q.Corrupt > 0 ||
 		slices.ContainsFunc(q.Children, Qdisc.Splits)
+}
+
+// Leaves yields the qdiscs of the tree that hold packets themselves. A class without a qdisc of its own is a leaf where
+// its siblings have one: the kernel gives it a hidden fifo (pfifo_qdisc_ops). The classes that fq_codel and its kin list
+// are their flows, which the qdisc counts.
+func (q Qdisc) Leaves() iter.Seq[Qdisc] {
+	return func(yield func(Qdisc) bool) { q.yieldLeaves(yield) }
+}
+
+func (q Qdisc) yieldLeaves(yield func(Qdisc) bool) bool {
+	if !hasQdisc(q.Children) {
+		return yield(q)
+	}
+	for _, child := range q.Children {
+		if !child.yieldLeaves(yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasQdisc tells whether there is a qdisc, not only classes, among nodes or below them.
+func hasQdisc(nodes []Qdisc) bool {
+	return slices.ContainsFunc(nodes, func(q Qdisc) bool { return !q.Class || hasQdisc(q.Children) })
+}
+
+// Total adds up a counter over the tree without counting twice. A parent often counts what its leaves count, and
+// sometimes what these do not see, so the larger of the two is right.
+func (q Qdisc) Total(counter func(Qdisc) uint64) uint64 {
+	var sum uint64
+	for leaf := range q.Leaves() {
+		sum += counter(leaf)
+	}
+	return max(sum, counter(q))
 }
 
 // String is the whole tree on one line, in the words and units of tc: "htb 10: default 1 / class 10:10 rate 50Kbit

@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -93,6 +94,57 @@ func TestQueuesAndSplits(t *testing.T) {
 		}
 		if got := test.qdisc.Splits(); got != test.splits {
 			t.Errorf("%v: Splits = %v", test.qdisc, got)
+		}
+	}
+}
+
+func TestLeaves(t *testing.T) {
+	t.Parallel()
+	flows := Qdisc{Kind: "fq_codel", Children: []Qdisc{{Kind: "fq_codel", Class: true}, {Kind: "fq_codel", Class: true}}}
+	for _, test := range []struct {
+		name string
+		root Qdisc
+		want []string
+	}{
+		{"alone", Qdisc{Kind: "tbf", Handle: "1:"}, []string{"tbf 1:"}},
+		{"none", Qdisc{Kind: "noqueue", Handle: "0:"}, []string{"noqueue 0:"}},
+		{"mq", Qdisc{Kind: "mq", Children: []Qdisc{{Kind: "fq", Handle: "2:"}, {Kind: "fq", Handle: "3:"}}}, []string{"fq 2:", "fq 3:"}},
+		{"a class without a qdisc", comcast(), []string{"htb 10:1", "netem 100:"}},
+		{"classes alone", Qdisc{Kind: "htb", Handle: "1:", Children: comcast().Children[:1]}, []string{"htb 1:"}},
+		{"flows", flows, []string{"fq_codel "}},
+		{"flows below", Qdisc{Kind: "tbf", Children: []Qdisc{{Kind: "tbf", Class: true, Children: []Qdisc{flows}}}}, []string{"fq_codel "}},
+	} {
+		var got []string
+		for q := range test.root.Leaves() {
+			got = append(got, q.Kind+" "+q.Handle)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
+	for q := range comcast().Leaves() {
+		if q.Handle != "10:1" {
+			t.Errorf("the first leaf is %s", q.Handle)
+		}
+		break // and no further call
+	}
+}
+
+func TestTotal(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name                string
+		root, hidden, netem uint64
+		want                uint64
+	}{
+		{"the root counts what its leaves count", 12, 5, 7, 12},
+		{"the root does not count", 0, 5, 7, 12},
+		{"the root sees what its leaves do not", 20, 5, 7, 20},
+	} {
+		q := comcast()
+		q.BacklogPackets, q.Children[0].BacklogPackets, q.Children[1].Children[0].BacklogPackets = test.root, test.hidden, test.netem
+		if got := q.Total(func(q Qdisc) uint64 { return q.BacklogPackets }); got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package overview
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,12 +37,12 @@ func query(t testing.TB, by By, filter, sort string) Query {
 // TestGolden keeps what scripts and the live view read.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	for _, by := range Kinds() {
-		golden(t, string(by)+".json", Build(story(), query(t, by, "", "")))
+	for _, by := range RowKinds() {
+		checkJSON(t, string(by)+".json", Build(story(), query(t, by, "", "")))
 	}
 	q := query(t, ByPair, "", "")
 	q.Pair = &webToAPI
-	golden(t, "detail.json", Build(story(), q))
+	checkJSON(t, "detail.json", Build(story(), q))
 }
 
 // TestStory checks what must be seen of the faulty queue, whatever else is shown.
@@ -49,7 +50,7 @@ func TestStory(t *testing.T) {
 	t.Parallel()
 	o := Build(story(), query(t, ByPair, "", ""))
 	first := o.Rows[0]
-	if first.Key() != webToAPI || *first.Worst != (Place{journey.Queue, "tunl0"}) || first.Held != 35 || first.Drops.Reason != "QDISC_DROP" || first.Drops.Packets != 50 {
+	if first.Key() != webToAPI || *first.Worst != (Place{journey.Queue, "tunl0"}) || first.InFlight != 35 || first.Drops.Reason != "QDISC_DROP" || first.Drops.Packets != 50 {
 		t.Errorf("first row %+v", first)
 	}
 	var places []string
@@ -61,13 +62,13 @@ func TestStory(t *testing.T) {
 	if want := []string{"forward tunl0", "queue tunl0", "encap tunl0", "queue eth0"}; !slices.Equal(places, want) {
 		t.Errorf("stages in the order %v, want %v", places, want)
 	}
-	if share < 0.999 || share > 1.001 || !first.Stages[1].Slow || first.Stages[3].Slow || first.Stages[0].Usual != nil {
+	if share < 0.999 || share > 1.001 || !first.Stages[1].Slow || first.Stages[3].Slow || first.Stages[0].WarnAbove != nil {
 		t.Errorf("stages %+v", first.Stages)
 	}
-	// A pair of which nothing came out is there too, by what is held of it.
+	// A pair none of whose packets came out is there too, by those in flight.
 	i := slices.IndexFunc(o.Rows, func(r Row) bool { return r.Src.Workload == "metrics" })
-	if i < 0 || o.Rows[i].Path != nil || o.Rows[i].Held != 2 || o.Rows[i].Worst.Device != "tunl0" {
-		t.Errorf("held pair: %d of %+v", i, o.Rows)
+	if i < 0 || o.Rows[i].Path != nil || o.Rows[i].InFlight != 2 || o.Rows[i].Worst.Device != "tunl0" {
+		t.Errorf("pair in flight: %d of %+v", i, o.Rows)
 	}
 	if o.Verdict != diagnose.Fault || !strings.Contains(o.Summary, "tunl0") {
 		t.Errorf("%s: %s", o.Verdict, o.Summary)
@@ -83,13 +84,13 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// TestForgotten leaves out what is no more in the queue by its own backlog.
-func TestForgotten(t *testing.T) {
+// TestClampedInFlight leaves out what the queue's own backlog does not bear out.
+func TestClampedInFlight(t *testing.T) {
 	t.Parallel()
 	in := story()
 	in.Window.InFlight[0].Device, in.Window.InFlight[0].Oldest = "eth0", 200
-	if o := Build(in, query(t, ByPair, "", "")); len(o.Held) != 0 || slices.ContainsFunc(o.Rows, func(r Row) bool { return r.Held > 0 }) {
-		t.Errorf("held %+v", o.Held)
+	if o := Build(in, query(t, ByPair, "", "")); len(o.InFlight) != 0 || slices.ContainsFunc(o.Rows, func(r Row) bool { return r.InFlight > 0 }) {
+		t.Errorf("in flight %+v", o.InFlight)
 	}
 }
 
@@ -97,14 +98,14 @@ func TestForgotten(t *testing.T) {
 func TestEmpty(t *testing.T) {
 	t.Parallel()
 	gone := pairKey("default", "gone", "default", "api", journey.Out)
-	for _, by := range Kinds() {
+	for _, by := range RowKinds() {
 		q := query(t, by, "", "")
 		q.Pair = &gone
 		o := Build(Input{Window: &aggregate.Snapshot{Flows: []aggregate.Flow{}}}, q)
-		if o.Findings == nil || o.Missing == nil || o.Held == nil || o.Drops == nil || o.Devices == nil || by != ByDevice && o.Rows == nil {
+		if o.Findings == nil || o.HooksMissing == nil || o.InFlight == nil || o.Drops == nil || o.Devices == nil || by != ByDevice && o.Rows == nil {
 			t.Errorf("%s: %+v", by, o)
 		}
-		if d := o.Detail; d.Row.Key() != gone || d.Row.Stages == nil || d.History == nil || d.Slow == nil || d.Held == nil {
+		if d := o.Detail; d.Row.Key() != gone || d.Row.Stages == nil || d.History == nil || d.Slowest == nil || d.InFlight == nil {
 			t.Errorf("detail %+v", d)
 		}
 	}
@@ -142,5 +143,26 @@ func TestSort(t *testing.T) {
 	}
 	if err := new(Sort).Set("jitter"); err == nil || !strings.Contains(err.Error(), "choose pain, src") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestPain counts what is beyond the baseline, and for a lost packet the time until it is sent again, as the diagnosis
+// does.
+func TestPain(t *testing.T) {
+	t.Parallel()
+	pain := func(in Input) float64 {
+		rows := Build(in, query(t, ByPair, "", "")).Rows
+		return rows[slices.IndexFunc(rows, func(r Row) bool { return r.Key() == webToAPI })].Pain
+	}
+	in := story()
+	in.Window.InFlight = nil
+	slow := pain(in)
+	lost := 50 * (aggregate.MinRTO + in.Window.Pairs[1].TCP.RTT.Quantile(0.5)) / 10
+	in.Baseline = map[aggregate.StageKey]float64{}
+	for _, s := range in.Window.Stages {
+		in.Baseline[s.StageKey] = s.Delay.Quantile(1)
+	}
+	if usual := pain(in); math.Abs(usual-lost) > 1e-9 || slow < lost+20 {
+		t.Errorf("pain %v, %v with delays that are usual, want %v for the packets lost", slow, usual, lost)
 	}
 }

@@ -1,16 +1,57 @@
 package overview
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"tracer/internal/diagnose"
+	"tracer/internal/format"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
-	"tracer/internal/trace"
 )
 
+// Device is one network device: its queue and the traffic through it.
+type Device struct {
+	Name      string       `json:"name"`
+	Role      netdev.Role  `json:"role"`
+	Kind      string       `json:"kind"`
+	Up        bool         `json:"up"`
+	Root      netdev.Qdisc `json:"root_qdisc"`
+	Changed   *time.Time   `json:"qdisc_changed"`
+	RxPackets float64      `json:"rx_packets_per_second"`
+	TxPackets float64      `json:"tx_packets_per_second"`
+	RxBits    float64      `json:"rx_bits_per_second"`
+	TxBits    float64      `json:"tx_bits_per_second"`
+	// Queue is the delay in its queue; null if there is none or no packet left it. All pods' devices have one together.
+	Queue          *Delay   `json:"queue"`
+	WarnAbove      *float64 `json:"warn_above_seconds"` // the threshold of its p50; null if there is no queue
+	Baseline       *float64 `json:"baseline_p50_seconds"`
+	InFlight       float64  `json:"held"`
+	OldestSeconds  float64  `json:"oldest_seconds"`
+	BacklogPackets uint64   `json:"backlog_packets"`
+	BacklogBytes   uint64   `json:"backlog_bytes"`
+	// DropsPerSecond is the qdisc's own count and that of the device.
+	DropsPerSecond float64  `json:"drops_per_second"`
+	Unusual        []string `json:"unusual"` // what is not as it should be
+}
+
+// devices are all of them: overlays and uplinks first, pods' last.
+func (b *builder) devices() []Device {
+	order := []netdev.Role{netdev.RoleOverlay, netdev.RoleUplink, netdev.RoleBridge, netdev.RoleIFB, netdev.RoleOther, netdev.RolePod}
+	out := make([]Device, 0, len(b.Devices))
+	for i := range b.Devices {
+		out = append(out, b.device(&b.Devices[i]))
+	}
+	slices.SortStableFunc(out, func(x, y Device) int {
+		return cmp.Or(cmp.Compare(slices.Index(order, x.Role), slices.Index(order, y.Role)), cmp.Compare(x.Name, y.Name))
+	})
+	return out
+}
+
+// device is one of the window's devices.
 func (b *builder) device(d *netdev.Device) Device {
 	o := Device{Name: d.Name, Role: d.Role, Kind: d.Kind, Up: d.Up, Root: d.Root, Unusual: []string{}}
 	o.BacklogPackets, o.BacklogBytes = d.Root.BacklogPackets, d.Root.BacklogBytes
@@ -30,14 +71,14 @@ func (b *builder) device(d *netdev.Device) Device {
 	if d.Root.Queues() {
 		b.queue(d, &o)
 	}
-	b.mark(d, &o)
+	b.markUnusual(d, &o)
 	return o
 }
 
-// queue fills in how long packets wait.
+// queue fills in how long packets are in the queue.
 func (b *builder) queue(d *netdev.Device, o *Device) {
-	at := Place{journey.Queue, label(d)}
-	o.Usual = b.usualOf(at)
+	at := Place{journey.Queue, d.Role.Label(d.Name)}
+	o.WarnAbove = b.warnAboveOf(at)
 	o.Baseline = b.baselineOf(at, journey.Out, journey.In, journey.Local)
 	var delay hist.Histogram
 	for i := range b.Window.Stages {
@@ -45,31 +86,31 @@ func (b *builder) queue(d *netdev.Device, o *Device) {
 			delay.Merge(&s.Delay)
 		}
 	}
-	o.Queue = delayOf(&delay)
-	for i := range b.held {
-		if h := &b.held[i]; (Place{h.Stage, h.Device}) == at {
-			o.Held += h.Packets
+	o.Queue = newDelay(&delay)
+	for i := range b.inFlight {
+		if h := &b.inFlight[i]; (Place{h.Stage, h.Device}) == at {
+			o.InFlight += h.Packets
 			o.OldestSeconds = max(o.OldestSeconds, h.Oldest)
 		}
 	}
 }
 
-// mark says what is not as it should be.
-func (b *builder) mark(d *netdev.Device, o *Device) {
+// markUnusual says what is not as it should be.
+func (b *builder) markUnusual(d *netdev.Device, o *Device) {
 	add := func(format string, args ...any) { o.Unusual = append(o.Unusual, fmt.Sprintf(format, args...)) }
 	if normal := diagnose.DefaultQdisc(d); normal != "" && d.Root.Kind != "" && d.Root.Kind != normal {
 		add("root qdisc is %s, the default here is %s", d.Root.Kind, normal)
 	}
-	if o.Usual != nil && o.Queue != nil && o.Queue.P50 > *o.Usual {
-		add("packets wait %s (p50), usual is up to %s", trace.Seconds(o.Queue.P50), trace.Seconds(*o.Usual))
+	if o.WarnAbove != nil && o.Queue != nil && o.Queue.P50 > *o.WarnAbove {
+		add("packets wait %s (p50), above the threshold of %s", format.Seconds(o.Queue.P50), format.Seconds(*o.WarnAbove))
 	}
-	if o.Usual != nil && o.OldestSeconds > max(10**o.Usual, 0.1) {
-		add("%.0f packets are held, the oldest for %s", o.Held, trace.Seconds(o.OldestSeconds))
+	if o.WarnAbove != nil && o.OldestSeconds > oldestAbove(*o.WarnAbove) {
+		add("%.0f packets in flight, the oldest for %s", o.InFlight, format.Seconds(o.OldestSeconds))
 	}
 	if o.DropsPerSecond > 0 {
 		add("drops %s packets/s", number(o.DropsPerSecond))
 	}
-	if !d.Up && (d.Role == netdev.RoleOverlay || d.Role == netdev.RoleUplink) {
+	if !d.Up && d.Role.LeadsOut() {
 		add("is down")
 	}
 }

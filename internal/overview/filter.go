@@ -5,20 +5,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"tracer/internal/trace"
+	"tracer/internal/filter"
 )
 
-// Filter chooses rows: those that meet all of its terms. A term is a text that is somewhere in the row's names, or
-// compares a field: "web p99>10ms device=tunl0 drops>0". The zero Filter takes every row.
+// Filter chooses the rows that meet all of its terms. A term is a text that is part of the row's names, or compares a field:
+// "web p99>10ms device=tunl0 drops>0". The zero Filter takes every row.
 type Filter struct {
 	text  string
 	terms []func(*Row) bool
 }
 
-// words are the fields that hold text; "=" means that they contain it.
-var words = map[string]func(*Row) []string{
+// textFields are the fields that hold text; "=" means that they contain it.
+var textFields = map[string]func(*Row) []string{
 	"src":     func(r *Row) []string { return []string{r.Src.String(), r.Src.Workload, r.Src.Address} },
 	"dst":     func(r *Row) []string { return []string{r.Dst.String(), r.Dst.Workload, r.Dst.Address} },
 	"service": func(r *Row) []string { return []string{r.Service} },
@@ -40,16 +39,16 @@ var words = map[string]func(*Row) []string{
 	},
 }
 
-// numbers are the fields that are compared with a number; times are those that are with a time.
+// numberFields are the fields that are compared with a number, timeFields those that are with a time.
 var (
-	numbers = map[string]func(*Row) float64{
+	numberFields = map[string]func(*Row) float64{
 		"pps":    func(r *Row) float64 { return r.PacketsPerSecond },
 		"bps":    func(r *Row) float64 { return r.BitsPerSecond },
 		"drops":  func(r *Row) float64 { return r.Drops.PerSecond },
 		"resent": func(r *Row) float64 { return r.TCP.perSecond() },
-		"held":   func(r *Row) float64 { return r.Held },
+		"held":   func(r *Row) float64 { return r.InFlight },
 	}
-	times = map[string]func(*Row) float64{
+	timeFields = map[string]func(*Row) float64{
 		"p50": func(r *Row) float64 { return r.Path.p50() },
 		"p99": func(r *Row) float64 { return r.Path.p99() },
 		"rtt": func(r *Row) float64 { return r.TCP.rtt() },
@@ -60,20 +59,20 @@ var (
 // fields names all of them.
 func fields() string {
 	var names []string
-	for name := range words {
+	for name := range textFields {
 		names = append(names, name)
 	}
-	for name := range numbers {
+	for name := range numberFields {
 		names = append(names, name)
 	}
-	for name := range times {
+	for name := range timeFields {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
 }
 
-// ParseFilter reads a filter. What makes no sense is a *trace.SyntaxError.
+// ParseFilter reads a filter. An error is a *filter.SyntaxError.
 func ParseFilter(text string) (Filter, error) {
 	f := Filter{text: strings.TrimSpace(text)}
 	for at := 0; at < len(text); {
@@ -95,6 +94,7 @@ func ParseFilter(text string) (Filter, error) {
 	return f, nil
 }
 
+// parseTerm reads the term that is text[from:to].
 func parseTerm(text string, from, to int) (func(*Row) bool, error) {
 	term := text[from:to]
 	i := strings.IndexAny(term, "<>=")
@@ -108,12 +108,12 @@ func parseTerm(text string, from, to int) (func(*Row) bool, error) {
 	}
 	value, at := term[i+len(operator):], from+i+len(operator)
 	fail := func(at int, format string, args ...any) error {
-		return &trace.SyntaxError{Text: text, At: at, Problem: fmt.Sprintf(format, args...)}
+		return &filter.SyntaxError{Text: text, At: at, Problem: fmt.Sprintf(format, args...)}
 	}
 	if value == "" {
 		return nil, fail(at, "a value is missing after %s%s", name, operator)
 	}
-	if field, ok := words[name]; ok {
+	if field, ok := textFields[name]; ok {
 		if operator != "=" {
 			return nil, fail(from+i, "%s is compared by = alone", name)
 		}
@@ -122,14 +122,14 @@ func parseTerm(text string, from, to int) (func(*Row) bool, error) {
 			return slices.ContainsFunc(field(r), func(s string) bool { return strings.Contains(strings.ToLower(s), want) })
 		}, nil
 	}
-	field, limit := numbers[name], 0.0
+	field, limit := numberFields[name], 0.0
 	if field == nil {
-		if field = times[name]; field == nil {
+		if field = timeFields[name]; field == nil {
 			return nil, fail(from, "there is no field %q; there are %s", name, fields())
 		}
-		d, err := time.ParseDuration(value)
+		d, err := filter.ParseDuration(text, at, to)
 		if err != nil {
-			return nil, fail(at, "%q is no time; give one with its unit, such as 10ms", value)
+			return nil, err
 		}
 		limit = d.Seconds()
 	} else {

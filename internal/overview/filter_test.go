@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"tracer/internal/trace"
+	"tracer/internal/filter"
 )
 
 func TestFilter(t *testing.T) {
@@ -66,7 +66,7 @@ func TestFilterErrors(t *testing.T) {
 		"=x":              {0, "no field"},
 	} {
 		_, err := ParseFilter(text)
-		syntax, ok := errors.AsType[*trace.SyntaxError](err)
+		syntax, ok := errors.AsType[*filter.SyntaxError](err)
 		if !ok || syntax.At != want.at || !strings.Contains(syntax.Problem, want.part) {
 			t.Errorf("%q: %v, want %q at %d", text, err, want.part, want.at)
 		}

@@ -2,16 +2,12 @@ package overview
 
 import (
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
+	"tracer/internal/golden"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
@@ -131,14 +127,14 @@ func story() Input {
 	in := Input{
 		About: About{
 			Version: "v1.2.3", Node: "node-1", Kernel: "6.12.111", Started: noon.Add(-time.Hour), HooksUp: 13,
-			Missing: []string{"egress calic821d1e85ce: no such device"}, SampleRatio: 1, RecordsLost: 12,
+			HooksMissing: []string{"egress calic821d1e85ce: no such device"}, SampleRatio: 1, RecordsMissed: 12,
 		},
 		Taken: noon, Window: window, Devices: devices(2), Before: devices(1),
 		History: []Trend{
 			{Place{journey.Queue, "tunl0"}, 5, []*float64{new(20e-6), nil, new(0.1), new(0.3), new(0.5), new(0.5)}},
 			{Place{journey.Forward, "tunl0"}, 5, []*float64{new(20e-6), nil, new(21e-6), new(22e-6), new(21e-6), new(22e-6)}},
 		},
-		Slow: []trace.Trace{{
+		Slowest: []trace.Trace{{
 			Time: noon.Add(-time.Second), Kind: "finished", Direction: journey.Out, TotalSeconds: 0.531,
 			First:  trace.Flow{Source: "10.244.1.2:49818", Destination: "10.96.0.10:80", Protocol: "udp"},
 			Hooks:  []trace.Hook{},
@@ -146,34 +142,17 @@ func story() Input {
 		}},
 	}
 	in.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 20e-6}
-	in.Report = diagnose.Diagnose(diagnose.Input{
-		Node: "node-1", Started: noon.Add(-10 * time.Second), Window: 10 * time.Second, Snapshot: window, Devices: in.Devices, Before: in.Before,
-	})
+	in.Report = diagnose.Diagnose("node-1",
+		diagnose.Snapshot{Taken: noon.Add(-10 * time.Second), Devices: in.Before}, diagnose.Snapshot{Taken: noon, Counts: window, Devices: in.Devices})
 	return in
 }
 
-var update = flag.Bool("update", false, "write testdata anew")
-
-// golden compares with a file in testdata.
-func golden(t testing.TB, name string, v any) {
+// checkJSON compares v's JSON with a file in testdata.
+func checkJSON(t testing.TB, name string, v any) {
 	t.Helper()
 	got, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got = append(got, '\n')
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got; -update writes it anew):\n%s", path, diff)
-	}
+	golden.Check(t, "testdata/"+name, append(got, '\n'))
 }

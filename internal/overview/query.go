@@ -11,7 +11,7 @@ import (
 	"tracer/internal/journey"
 )
 
-// By is what the rows are. A *By is a flag's value.
+// By is the kind of rows. A *By is a flag's value.
 type By string
 
 // The kinds of rows.
@@ -22,12 +22,12 @@ const (
 	ByDevice  By = "device"
 )
 
-// Kinds are the kinds of rows, in the order in which a person goes through them.
-func Kinds() []By { return []By{ByPair, ByService, ByFlow, ByDevice} }
+// RowKinds are the kinds of rows, in the order in which a person goes through them.
+func RowKinds() []By { return []By{ByPair, ByService, ByFlow, ByDevice} }
 
 // Set reads a kind's name.
 func (b *By) Set(text string) error {
-	for _, kind := range Kinds() {
+	for _, kind := range RowKinds() {
 		if text == string(kind) {
 			*b = kind
 			return nil
@@ -47,14 +47,14 @@ const (
 	MaxInterval = time.Minute
 )
 
-// Query is what somebody wants to see.
+// Query is which overview is wanted.
 type Query struct {
 	By       By
 	Interval time.Duration // between two overviews
 	Filter   Filter
 	Sort     Sort
 	Limit    int                // rows at most; 0 for all
-	Pair     *aggregate.PairKey // to be looked at closely
+	Pair     *aggregate.PairKey // whose Detail is wanted
 }
 
 // The keys of a query in a URL.

@@ -13,13 +13,13 @@ type Sort struct {
 	Reverse bool
 }
 
-// sorting compares rows so that those come first that a person looks for: the most, or the first by name.
-type sorting struct {
+// order compares rows by one column, so that those come first that a person looks for: the most, or the first by name.
+type order struct {
 	key     string
 	compare func(x, y *Row) int
 }
 
-func most(value func(*Row) float64) func(x, y *Row) int {
+func byMost(value func(*Row) float64) func(x, y *Row) int {
 	return func(x, y *Row) int { return cmp.Compare(value(y), value(x)) }
 }
 
@@ -27,28 +27,28 @@ func byName(value func(*Row) string) func(x, y *Row) int {
 	return func(x, y *Row) int { return cmp.Compare(value(x), value(y)) }
 }
 
-func sortings() []sorting {
-	return []sorting{
-		{"pain", most(func(r *Row) float64 { return r.Pain })},
+func orders() []order {
+	return []order{
+		{"pain", byMost(func(r *Row) float64 { return r.Pain })},
 		{"src", byName(func(r *Row) string { return r.Src.String() })},
 		{"dst", byName(func(r *Row) string { return r.Dst.String() })},
 		{"dir", byName(func(r *Row) string { return string(r.Direction) })},
-		{"pps", most(func(r *Row) float64 { return r.PacketsPerSecond })},
-		{"bps", most(func(r *Row) float64 { return r.BitsPerSecond })},
-		{"p50", most(func(r *Row) float64 { return r.Path.p50() })},
-		{"p99", most(func(r *Row) float64 { return r.Path.p99() })},
+		{"pps", byMost(func(r *Row) float64 { return r.PacketsPerSecond })},
+		{"bps", byMost(func(r *Row) float64 { return r.BitsPerSecond })},
+		{"p50", byMost(func(r *Row) float64 { return r.Path.p50() })},
+		{"p99", byMost(func(r *Row) float64 { return r.Path.p99() })},
 		{"worst", byName(func(r *Row) string { return r.Worst.String() })},
-		{"drops", most(func(r *Row) float64 { return r.Drops.PerSecond })},
-		{"rtt", most(func(r *Row) float64 { return r.TCP.rtt() })},
-		{"resent", most(func(r *Row) float64 { return r.TCP.perSecond() })},
-		{"held", most(func(r *Row) float64 { return r.Held })},
+		{"drops", byMost(func(r *Row) float64 { return r.Drops.PerSecond })},
+		{"rtt", byMost(func(r *Row) float64 { return r.TCP.rtt() })},
+		{"resent", byMost(func(r *Row) float64 { return r.TCP.perSecond() })},
+		{"held", byMost(func(r *Row) float64 { return r.InFlight })},
 	}
 }
 
 // SortKeys are the columns to sort by.
 func SortKeys() []string {
 	var keys []string
-	for _, s := range sortings() {
+	for _, s := range orders() {
 		keys = append(keys, s.key)
 	}
 	return keys
@@ -75,11 +75,12 @@ func (s *Sort) String() string {
 // Type is what help calls the value.
 func (s *Sort) Type() string { return "column" }
 
-// Rows returns the first rows up to a limit, which is none if 0, in this order. Those that are equal come by name, so that they stay in place from one window to the next.
+// Rows returns the first rows in this order, up to a limit if that is not 0. Equal ones come by name, so that they stay in place
+// from one window to the next.
 func (s Sort) Rows(rows []Row, limit int) []Row {
 	key := cmp.Or(s.Key, "pain")
-	all := sortings()
-	compare := all[slices.IndexFunc(all, func(x sorting) bool { return x.key == key })].compare
+	all := orders()
+	compare := all[slices.IndexFunc(all, func(x order) bool { return x.key == key })].compare
 	order := make([]*Row, len(rows)) // rows are large: moving pointers is far quicker
 	for i := range rows {
 		order[i] = &rows[i]
@@ -112,47 +113,4 @@ func (r *Row) compareNames(o *Row) int {
 func (e *End) compare(o *End) int {
 	return cmp.Or(cmp.Compare(e.Namespace, o.Namespace), cmp.Compare(e.Pod, o.Pod), cmp.Compare(e.Workload, o.Workload),
 		cmp.Compare(e.Address, o.Address))
-}
-
-func (d *Delay) p50() float64 {
-	if d == nil {
-		return 0
-	}
-	return d.P50
-}
-
-func (d *Delay) p99() float64 {
-	if d == nil {
-		return 0
-	}
-	return d.P99
-}
-
-// String is the stage and its device, "" for no place.
-func (p *Place) String() string {
-	if p == nil {
-		return ""
-	}
-	if p.Device == "" {
-		return string(p.Stage)
-	}
-	return string(p.Stage) + " " + p.Device
-}
-
-// String names an end as people do: a flow's by its pod or else its address, with the port.
-func (e End) String() string {
-	name := cmp.Or(e.Pod, e.Workload)
-	if e.Namespace != "" {
-		name = e.Namespace + "/" + name
-	}
-	switch {
-	case e.Address == "":
-		return name
-	case e.Pod == "":
-		return e.Address
-	}
-	if i := strings.LastIndexByte(e.Address, ':'); i >= 0 && (!strings.Contains(e.Address[:i], ":") || e.Address[0] == '[') {
-		return name + e.Address[i:]
-	}
-	return name
 }

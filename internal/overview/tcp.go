@@ -2,7 +2,7 @@ package overview
 
 import "tracer/internal/aggregate"
 
-// TCP is what the sender's end of a row's connections says, if it is on this node.
+// TCP is what the kernel knows of a row's connections at the sending end, if that is on this node.
 type TCP struct {
 	RTT         *Delay   `json:"rtt"`               // null if no segment was acknowledged, and for flows
 	RTTMean     *float64 `json:"rtt_mean_seconds"`  // likewise, but for flows too
@@ -13,7 +13,7 @@ type TCP struct {
 	Segments    *uint64  `json:"segments"` // sent with data; null for flows
 }
 
-// rtt is the mean round trip, less than any if there is none.
+// rtt is the mean round trip, below 0 if there is none.
 func (t *TCP) rtt() float64 {
 	if t == nil || t.RTTMean == nil {
 		return -1
@@ -28,13 +28,13 @@ func (t *TCP) perSecond() float64 {
 	return t.PerSecond
 }
 
-// tcp is what connections say as senders; nil if none does.
+// tcp is a pair's; nil if nothing is known of its connections as senders.
 func (b *builder) tcp(t *aggregate.TCP) *TCP {
 	if t == nil || t.RTT.Count() == 0 && t.Segments == 0 && t.Retransmits == 0 {
 		return nil
 	}
 	out := &TCP{
-		RTT: delayOf(&t.RTT), Retransmits: t.Retransmits, PerSecond: float64(t.Retransmits) / b.seconds,
+		RTT: newDelay(&t.RTT), Retransmits: t.Retransmits, PerSecond: float64(t.Retransmits) / b.seconds,
 		Spurious: &t.Spurious, Segments: &t.Segments,
 	}
 	if t.RTT.Count() > 0 {
@@ -43,7 +43,7 @@ func (b *builder) tcp(t *aggregate.TCP) *TCP {
 	return out
 }
 
-// flowTCP is the same of one flow.
+// flowTCP is a flow's.
 func (b *builder) flowTCP(t *aggregate.FlowTCP) *TCP {
 	if t.RTTs == 0 && t.Retransmits == 0 {
 		return nil

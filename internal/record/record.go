@@ -1,5 +1,6 @@
-// Package record holds what the kernel says: one packet's journey through this node, and the devices that it
-// passes. It is the vocabulary of every other package and depends on none of them.
+// Package record holds what the kernel tells in the shape that all other packages share: one packet's journey through this
+// node, how a TCP connection stands, and the kernel's own counters. Times are CLOCK_MONOTONIC unless they say otherwise,
+// sizes are bytes. It depends on no other package.
 package record
 
 import (
@@ -40,7 +41,7 @@ const (
 	Finished   Kind = iota + 1 // passed its last hook: the wire, a pod, or the node itself
 	Dropped                    // kfree_skb
 	Split                      // the original of a software GSO split, freed behind an egress
-	InFlight                   // not ended yet: read from the in-flight table
+	InFlight                   // not at an end: read from the in-flight table
 	Connection                 // no journey: how a TCP connection stands
 )
 
@@ -60,7 +61,7 @@ func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 type Flow struct {
 	Source      netip.AddrPort
 	Destination netip.AddrPort
-	Protocol    uint8 // IPPROTO_*
+	Protocol    Protocol
 }
 
 // Hop is a hook passed: where and when.
@@ -93,29 +94,31 @@ type Record struct {
 	// Weight is how many packets this one stands for: the inverse of the probability by which it was sampled.
 	Weight uint32
 
-	// SplitAt is how many hooks the packet had passed when the qdisc that took it in split it; 0 if none did. Then
-	// there are a record of kind Split for the packet, and one for its first and one for its last segment, which
-	// begin with the same hooks: Segments is 1 there, and the packet is not to be counted again.
+	// SplitAt is how many hooks the packet had passed when a qdisc split it at enqueue; 0 if none did. Such a packet
+	// has a record of kind Split, and one each for its first and its last segment, which begin with the same hooks.
+	// The segments' records have Segments 1, and the packet is not to be counted again.
 	SplitAt int
 
 	Encapsulated bool // seen inside a tunnel header at some hook
 	Fragment     bool
 
-	// Of a drop alone.
+	// The following are set for drops only.
+
 	Reason   string // the kernel's name without SKB_DROP_REASON_, e.g. "QDISC_DROP"; "" where the kernel gives none
 	Location string // symbol that called kfree_skb, e.g. "__dev_queue_xmit"; "" where unknown
-	// Attributed is false for a drop whose packet was at no hook before: Hops then holds, if anything, the device
-	// that the kernel named and nothing else is known.
+	// Attributed is false for a drop whose packet had passed no hook: Hops then holds at most the device that the
+	// kernel named, and nothing else is known.
 	Attributed bool
 	SYN        bool // a TCP segment that asks for a connection
-	// Time is when the record was made (CLOCK_MONOTONIC); for Open, when the table was read.
+
+	// Time is when the record was made; for InFlight, when the table was read.
 	Time time.Duration
 
-	// TCP is that of a Connection, whose First and Last are both its addresses from this end; else nil.
+	// TCP is set for a Connection only. First and Last are then both its addresses as seen from this end.
 	TCP *TCP
 }
 
-// Start is when the packet was seen first (CLOCK_MONOTONIC), for a drop at no hook when it was lost.
+// Start is when the packet was first seen; for a drop of a packet that had passed no hook, when it was dropped.
 func (r *Record) Start() time.Duration {
 	if r.Len > 0 {
 		return r.Hops[0].Time
@@ -123,5 +126,5 @@ func (r *Record) Start() time.Duration {
 	return r.Time
 }
 
-// Path are the hooks passed, in order.
-func (r *Record) Path() []Hop { return r.Hops[:r.Len] }
+// Passed are the hooks passed, in order.
+func (r *Record) Passed() []Hop { return r.Hops[:r.Len] }

@@ -2,43 +2,43 @@ package record
 
 import "time"
 
-// TCP is how a TCP connection stands at one of its ends, which is a pod's of this node or the node's own. Its counts are
-// those since the connection's record before. It does not change.
+// TCP is how a TCP connection stands at one of its ends, which is in a pod of this node or in the node itself. Counts are
+// those since the connection's previous record. It is immutable.
 type TCP struct {
 	// Ifindex is the pod's device on the node's side; 0 where this end is the node itself.
 	Ifindex int
-	// Span is how long ago the record before was made; 0 in the first one, which then counts from the connection's
-	// beginning, or nothing if that was missed.
+	// Span is how long ago the previous record was made. It is 0 in the first record, which counts from the
+	// connection's beginning, or nothing if that was not seen.
 	Span time.Duration
-	// Deliver is how long the packet that came last took from the pod's device to its socket; 0 if that is not known.
+	// Deliver is how long the last received packet took from the pod's device to its socket; 0 if unknown.
 	Deliver time.Duration
-	// RWNDLimited is how long nothing but the other end's window kept this one from sending.
+	// RWNDLimited is how long the peer's receive window alone kept this end from sending (TCP_CHRONO_RWND_LIMITED).
 	RWNDLimited time.Duration
 
-	// RTT is the round trip of the segment that was acknowledged last; 0 if none was. It may hold the delay of the
-	// other end's acknowledgement (40 ms), and its application's answer.
+	// RTT is the round trip of the segment that was acknowledged last; 0 if none was. A delayed acknowledgement (40 ms)
+	// is part of it.
 	RTT    time.Duration
-	SRTT   time.Duration // the kernel's mean
-	MinRTT time.Duration // the kernel's minimum, of five minutes
+	SRTT   time.Duration // the kernel's smoothed mean
+	MinRTT time.Duration // the kernel's minimum of the last five minutes
 
 	Segments            uint32 // sent with data, retransmissions included
 	Retransmits         uint32 // segments
-	Spurious            uint32 // of those, what the other end had already
+	Spurious            uint32 // of those, segments that the peer had already received
 	Delivered           uint32 // segments that were acknowledged
-	Acked               uint32 // bytes that were acknowledged without a gap
-	RetransmittedLength uint32 // length of the segment that has just been sent again; 0 if this record is of another occasion
-	Recovered           bool   // the segment that was sent again last, before this record, has been acknowledged
-	RetransmittedAgain  bool   // the segment that has just been sent again is the same as the last time: that was lost too
+	Acked               uint32 // bytes that were acknowledged in sequence
+	RetransmittedLength uint32 // bytes of the segment whose retransmission made this record; 0 if something else did
+	Recovered           bool   // the segment retransmitted before this record was acknowledged
+	RetransmittedAgain  bool   // the retransmitted segment is the same as the last time: the retransmission was lost too
 
-	Read          uint32 // bytes that the application took
-	Unread        uint32 // bytes that wait for it
-	ReceiveWindow uint32 // bytes that the other end may still send
+	Read          uint32 // bytes that the application read
+	Unread        uint32 // bytes that it has not read yet
+	ReceiveWindow uint32 // bytes that the peer may still send
 
-	SendWindow       uint32 // bytes that may be on the way
-	Unsent           uint32 // bytes that were written and are not on the way yet
-	CongestionWindow uint32 // segments that may be on the way
+	SendWindow       uint32 // bytes that may be in flight
+	Unsent           uint32 // bytes that the application wrote and that were not sent yet
+	CongestionWindow uint32 // segments that may be in flight
 	InFlight         uint32 // segments
 	MSS              uint32
 
-	State uint8 // the kernel's number: 1 is ESTABLISHED
+	State uint8 // the kernel's number: 1 is TCP_ESTABLISHED
 }

@@ -34,7 +34,7 @@ func columns() []column {
 		{"P99", "p99", 6, true, 1, func(_ *styles, r *overview.Row) string { return p99(r.Path) }},
 		{"TIME BY STAGE", "pain", barWidth, false, 6, func(s *styles, r *overview.Row) string { return s.bar(r.Stages, barWidth) }},
 		{"WORST STAGE", "worst", worstLeast, false, 2, worst},
-		{"HELD", "held", 5, true, 10, func(_ *styles, r *overview.Row) string { return orBlank(r.Held) }},
+		{"HELD", "held", 5, true, 10, func(_ *styles, r *overview.Row) string { return orBlank(r.InFlight) }},
 		{"LOST/S", "drops", 6, true, 4, func(s *styles, r *overview.Row) string {
 			if r.Drops.Packets == 0 {
 				return ""

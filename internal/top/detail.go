@@ -8,6 +8,7 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"tracer/internal/format"
 	"tracer/internal/journey"
 	"tracer/internal/overview"
 	"tracer/internal/trace"
@@ -44,19 +45,19 @@ func (m *Model) detail() []string {
 		"",
 	}
 	lines = append(lines, m.waterfall(r, d.History)...)
-	for _, h := range d.Held {
+	for _, h := range d.InFlight {
 		lines = append(lines, s.bad.Render("held")+fmt.Sprintf("  %s packets in %s, the oldest for %s", si(h.Packets),
-			s.stage(h.Stage, h.String()), trace.Seconds(h.Oldest)))
+			s.stage(h.Stage, h.String()), format.Seconds(h.Oldest)))
 	}
 	for _, x := range d.Drops {
 		lines = append(lines, s.bad.Render("lost")+fmt.Sprintf("  %s/s in %s: %s by %s", si(x.PerSecond),
 			s.stage(x.Stage, x.String()), x.Reason, x.Location))
 	}
-	if len(d.Slow) > 0 {
+	if len(d.Slowest) > 0 {
 		lines = append(lines, "", s.head.Render("SLOWEST JOURNEYS OF THIS WINDOW"))
 	}
-	for i := range d.Slow {
-		lines = append(lines, m.slow(&d.Slow[i]))
+	for i := range d.Slowest {
+		lines = append(lines, m.slow(&d.Slowest[i]))
 	}
 	return lines
 }
@@ -83,12 +84,12 @@ func (m *Model) waterfall(r *overview.Row, history []overview.Trend) []string {
 	var passed float64
 	for i := range r.Stages {
 		st := &r.Stages[i]
-		usual := cmp.Or(usualText(st.Baseline, st.Usual), "-")
+		usual := cmp.Or(usualText(st.Baseline, st.WarnAbove), "-")
 		numbers := fmt.Sprintf("%7s %7s", p50(st.Delay), p99(st.Delay))
 		if st.Slow {
 			numbers = s.bad.Render(numbers)
 		}
-		drawn := strings.ReplaceAll(trace.Bar(passed, st.Share, total, barWidth), "█", s.block(st.Stage))
+		drawn := strings.ReplaceAll(format.Bar(passed, st.Share, total, barWidth), "█", s.block(st.Stage))
 		indent := len(drawn) - len(strings.TrimLeft(drawn, " "))
 		drawn = drawn[:indent] + s.stage(st.Stage, drawn[indent:])
 		passed += st.Share
@@ -116,7 +117,7 @@ func (m *Model) slow(t *trace.Trace) string {
 			worst = st
 		}
 	}
-	return ansi.Truncate(fmt.Sprintf("%s %7s  %s  %s %s → %s", t.Time.Local().Format("15:04:05.000"), trace.Seconds(t.TotalSeconds),
-		m.styles.stage(worst.Stage, fit(fmt.Sprintf("%s %s %s", trace.Seconds(worst.Seconds), worst.Stage, worst.Device), 28, false)),
+	return ansi.Truncate(fmt.Sprintf("%s %7s  %s  %s %s → %s", t.Time.Local().Format("15:04:05.000"), format.Seconds(t.TotalSeconds),
+		m.styles.stage(worst.Stage, fit(fmt.Sprintf("%s %s %s", format.Seconds(worst.Seconds), worst.Stage, worst.Device), 28, false)),
 		t.First.Protocol, t.First.Source, t.First.Destination), m.width, "…")
 }

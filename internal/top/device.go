@@ -6,9 +6,9 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"tracer/internal/format"
 	"tracer/internal/netdev"
 	"tracer/internal/overview"
-	"tracer/internal/trace"
 )
 
 // deviceColumn is one of the table of devices.
@@ -29,7 +29,7 @@ func deviceColumns() []deviceColumn {
 		{"OUT BIT", 7, true, 6, func(_ *styles, d *overview.Device) string { return si(d.TxBits) }},
 		{"Q P50", 6, true, 8, func(_ *styles, d *overview.Device) string { return p50(d.Queue) }},
 		{"Q P99", 6, true, 1, func(s *styles, d *overview.Device) string {
-			if d.Queue != nil && d.Usual != nil && d.Queue.P50 > *d.Usual {
+			if d.Queue != nil && d.WarnAbove != nil && d.Queue.P50 > *d.WarnAbove {
 				return s.bad.Render(p99(d.Queue))
 			}
 			return p99(d.Queue)
@@ -102,7 +102,7 @@ func (m *Model) device() []string {
 		fmt.Sprintf("out %6s packets/s %6sbit/s · drops %s/s", si(d.TxPackets), si(d.TxBits), si(d.DropsPerSecond)),
 	}
 	usual := ""
-	if text := usualText(d.Baseline, d.Usual); text != "" {
+	if text := usualText(d.Baseline, d.WarnAbove); text != "" {
 		usual = " · usual p50 " + text
 	}
 	queue := "no queue"
@@ -110,8 +110,8 @@ func (m *Model) device() []string {
 		queue = fmt.Sprintf("queue p50 %s p99 %s%s · backlog %d packets, %sB", p50(d.Queue), p99(d.Queue), usual, d.BacklogPackets, si(float64(d.BacklogBytes)))
 	}
 	lines = append(lines, queue)
-	if d.Held > 0 {
-		lines = append(lines, fmt.Sprintf("held %s packets, the oldest for %s", si(d.Held), trace.Seconds(d.OldestSeconds)))
+	if d.InFlight > 0 {
+		lines = append(lines, fmt.Sprintf("held %s packets, the oldest for %s", si(d.InFlight), format.Seconds(d.OldestSeconds)))
 	}
 	for _, u := range d.Unusual {
 		lines = append(lines, s.bad.Render("! "+u))

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"tracer/internal/format"
 	"tracer/internal/overview"
-	"tracer/internal/trace"
 )
 
 // si writes a number in at most five columns: 0, 0.4, 12, 950, 1.2k, 34k, 5.6M.
@@ -32,7 +32,7 @@ func p50(d *overview.Delay) string {
 	if d == nil {
 		return "-"
 	}
-	return trace.Seconds(d.P50)
+	return format.Seconds(d.P50)
 }
 
 // rtt writes a row's mean round trip; nothing where there is none, as for what is no TCP.
@@ -40,14 +40,14 @@ func rtt(t *overview.TCP) string {
 	if t == nil || t.RTTMean == nil {
 		return ""
 	}
-	return trace.Seconds(*t.RTTMean)
+	return format.Seconds(*t.RTTMean)
 }
 
 func p99(d *overview.Delay) string {
 	if d == nil {
 		return "-"
 	}
-	return trace.Seconds(d.P99)
+	return format.Seconds(d.P99)
 }
 
 // age writes how long ago something was, in the two largest units.
@@ -108,9 +108,9 @@ func spark(points []*float64, width int) string {
 func usualText(baseline, limit *float64) string {
 	switch {
 	case baseline != nil:
-		return trace.Seconds(*baseline)
+		return format.Seconds(*baseline)
 	case limit != nil:
-		return "≤" + trace.Seconds(*limit)
+		return "≤" + format.Seconds(*limit)
 	}
 	return ""
 }

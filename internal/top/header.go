@@ -15,7 +15,7 @@ import (
 func (s *styles) title(o *overview.Overview, version string) string {
 	parts := []string{s.bold.Render("tracer " + o.Node), o.Kernel, "up " + age(o.Taken.Sub(o.Started))}
 	hooks := fmt.Sprintf("%d hooks", o.HooksUp)
-	if n := len(o.Missing); n > 0 {
+	if n := len(o.HooksMissing); n > 0 {
 		hooks += ", " + s.bad.Render(fmt.Sprintf("%d missing", n))
 	}
 	parts = append(parts, hooks)
@@ -37,10 +37,10 @@ func (s *styles) volume(o *overview.Overview) string {
 		parts = append(parts, "every packet followed")
 	}
 	switch {
-	case o.LostPerSecond > 0:
-		parts = append(parts, s.bad.Render(si(o.LostPerSecond)+" records lost/s"))
-	case o.RecordsLost > 0:
-		parts = append(parts, fmt.Sprintf("%s records lost since the start", si(float64(o.RecordsLost))))
+	case o.MissedPerSecond > 0:
+		parts = append(parts, s.bad.Render(si(o.MissedPerSecond)+" records lost/s"))
+	case o.RecordsMissed > 0:
+		parts = append(parts, fmt.Sprintf("%s records lost since the start", si(float64(o.RecordsMissed))))
 	default:
 		parts = append(parts, "no records lost")
 	}
@@ -92,7 +92,7 @@ func (m *Model) header() []string {
 // tabs are the kinds of rows, and what bars mean.
 func (m *Model) tabs() string {
 	var parts []string
-	for i, kind := range overview.Kinds() {
+	for i, kind := range overview.RowKinds() {
 		text := fmt.Sprintf("%d %ss", i+1, kind)
 		if kind == m.query.By {
 			text = m.styles.mark.Render(" " + text + " ")

@@ -14,6 +14,6 @@ var help = []string{
 	"? q               this help, quit",
 	"",
 	"A bar divides the time on this node among its stages. \"!\" marks what is not",
-	"as it should be. Rows are sorted by what hurts most: the time that packets",
-	"spend here, a lost one counting 200 ms.",
+	"as it should be. Rows are sorted by what hurts most: the extra time of",
+	"their packets, a lost one counting 200 ms and its round trip.",
 }

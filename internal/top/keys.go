@@ -39,9 +39,9 @@ func (m *Model) key(k tea.KeyPressMsg) tea.Cmd {
 	case "esc", "backspace", "left":
 		return m.back()
 	case "1", "2", "3", "4":
-		return m.show(overview.Kinds()[name[0]-'1'])
+		return m.show(overview.RowKinds()[name[0]-'1'])
 	case "tab", "shift+tab":
-		kinds := overview.Kinds()
+		kinds := overview.RowKinds()
 		step := 1
 		if name != "tab" {
 			step = len(kinds) - 1

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"iter"
 	"os"
 	"path/filepath"
@@ -16,7 +15,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/ansi"
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"tracer/internal/overview"
@@ -29,27 +27,6 @@ func TestMain(m *testing.M) {
 }
 
 var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-
-var update = flag.Bool("update", false, "write testdata anew")
-
-// golden compares with a file in testdata.
-func golden(t testing.TB, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got; -update writes it anew):\n%s", path, diff)
-	}
-}
 
 // story is an overview as an agent sends it: those that internal/overview's own goldens keep.
 func story(t testing.TB, name string) *overview.Overview {

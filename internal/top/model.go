@@ -15,8 +15,8 @@ import (
 	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/ansi"
 
+	"tracer/internal/filter"
 	"tracer/internal/overview"
-	"tracer/internal/trace"
 )
 
 // The smallest terminal that anything can be seen on.
@@ -257,7 +257,7 @@ func (m *Model) lines() []string {
 		lines = append(lines, "")
 	}
 	lines = append(lines[:m.height-1], m.footer())
-	if wrong, ok := errors.AsType[*trace.SyntaxError](m.wrong); ok && m.typing {
+	if wrong, ok := errors.AsType[*filter.SyntaxError](m.wrong); ok && m.typing {
 		lines[m.height-2] = m.styles.bad.Render(pointAt(wrong, m.width))
 	}
 	for i := range lines {
@@ -275,7 +275,7 @@ func (m *Model) body() []string {
 		return m.device()
 	}
 	lines := slices.Clone(help)
-	if missing := m.latest.Missing; len(missing) > 0 {
+	if missing := m.latest.HooksMissing; len(missing) > 0 {
 		lines = append(lines, "", m.styles.bad.Render("Hooks that are missing:"))
 		lines = append(lines, missing...)
 	}
@@ -283,7 +283,7 @@ func (m *Model) body() []string {
 }
 
 // pointAt says what is wrong with what is typed, with a mark above its place; before it where there is more room.
-func pointAt(e *trace.SyntaxError, width int) string {
+func pointAt(e *filter.SyntaxError, width int) string {
 	at := 1 + utf8.RuneCountInString(e.Text[:e.At]) // behind the prompt
 	if text := e.Problem + " "; at > width/2 && len(text) < at {
 		return strings.Repeat(" ", at-utf8.RuneCountInString(text)) + text + "^"

@@ -8,6 +8,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"tracer/internal/golden"
 	"tracer/internal/journey"
 	"tracer/internal/overview"
 )
@@ -21,7 +22,7 @@ func TestFrames(t *testing.T) {
 		} {
 			s := newScreen(t, size.width, size.height)
 			s.press(keys...)
-			golden(t, fmt.Sprintf("%s-%dx%d.txt", name, size.width, size.height), s.text())
+			golden.Check(t, fmt.Sprintf("testdata/%s-%dx%d.txt", name, size.width, size.height), []byte(s.text()))
 		}
 	}
 }
@@ -251,7 +252,7 @@ func TestOnce(t *testing.T) {
 		if err := WriteTable(&b, o, overview.Query{By: o.By}, "v1.2.3", 160, false); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "once-"+by+".txt", b.String())
+		golden.Check(t, "testdata/once-"+by+".txt", []byte(b.String()))
 	}
 }
 

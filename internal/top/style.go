@@ -6,8 +6,8 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/x/ansi"
 
+	"tracer/internal/format"
 	"tracer/internal/journey"
-	"tracer/internal/trace"
 )
 
 // styles are few, of the terminal's own 16 colours, so that they follow its scheme. Without colour all that they tell
@@ -61,7 +61,7 @@ func (s *styles) stage(stage journey.Stage, text string) string {
 	if !s.color || text == "" {
 		return text
 	}
-	return lipgloss.NewStyle().Foreground(ansi.BasicColor(trace.Colour(stage))).Render(text)
+	return lipgloss.NewStyle().Foreground(ansi.BasicColor(format.StageColor(stage))).Render(text)
 }
 
 // legend names what bars are drawn with.

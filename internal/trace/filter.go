@@ -13,18 +13,18 @@ import (
 	"tracer/internal/record"
 )
 
-// Filter chooses journeys: those that meet all that is set. The zero Filter takes every one.
+// Filter chooses the journeys that meet all that is set. The zero Filter takes every one.
 type Filter struct {
-	// Pod is one end of the packet's way and Peer the other, whichever sends: a pod, workload or service by name or
-	// namespace/name, or an address. Workload is an end by its workload alone.
+	// Pod is one end of the packet's path and Peer the other, whichever sends: a pod, workload or Service by name or
+	// namespace/name, or an address. Workload is either end, by its workload only.
 	Pod, Peer, Workload string
 	Port                uint16 // source or destination, before or after NAT
-	Protocol            Protocol
+	Protocol            record.Protocol
 	Device              string // a device passed; "pod" is any pod's
 	Stage               StageFilter
 	// SlowerThan is the least time on this node.
 	SlowerThan time.Duration
-	// DropsOnly leaves out all but lost packets.
+	// DropsOnly takes only packets that were lost.
 	DropsOnly bool
 }
 
@@ -98,7 +98,7 @@ func (f Filter) Values() url.Values {
 	return query
 }
 
-// Matcher is a Filter made ready to look at many records. It does not allocate, and may be used by many at once.
+// Matcher is a Filter made ready to match many records. It does not allocate, and may be used by any number of goroutines.
 type Matcher struct {
 	filter              Filter
 	names               aggregate.Namer
@@ -110,13 +110,13 @@ func (f Filter) Matcher(names aggregate.Namer) *Matcher {
 	return &Matcher{filter: f, names: names, pod: newEnd(f.Pod), peer: newEnd(f.Peer), workload: newEnd(f.Workload)}
 }
 
-// Match tells whether a record meets all that is set. A record that makes no path is an error of package journey, if
-// it comes to that.
+// Match tells whether a record meets all that is set. An error is that of package journey, if the path is needed and the
+// record makes none.
 func (m *Matcher) Match(rec *record.Record, devices *journey.Devices) (bool, error) {
 	f := &m.filter
 	switch {
 	case f.DropsOnly && rec.Kind != record.Dropped,
-		f.Protocol != 0 && rec.First.Protocol != uint8(f.Protocol),
+		f.Protocol != 0 && rec.First.Protocol != f.Protocol,
 		f.Port != 0 && !hasPort(&rec.First, f.Port) && !hasPort(&rec.Last, f.Port),
 		!m.between(rec):
 		return false, nil
@@ -124,20 +124,22 @@ func (m *Matcher) Match(rec *record.Record, devices *journey.Devices) (bool, err
 	if f.Device == "" && f.Stage == (StageFilter{}) && f.SlowerThan == 0 && !f.DropsOnly {
 		return true, nil
 	}
-	path, err := journey.Stages(rec, devices)
+	path, err := journey.PathOf(rec, devices)
 	if err != nil {
 		return false, err
 	}
-	return (!f.DropsOnly || path.Class.Loss()) && path.Total >= f.SlowerThan &&
-		(f.Device == "" || passes(rec, devices, f.Device)) && f.Stage.match(&path), nil
+	return (!f.DropsOnly || path.Loss()) && path.Total >= f.SlowerThan &&
+		(f.Device == "" || passes(rec, devices, f.Device)) && f.Stage.matchPath(&path), nil
 }
 
+// hasPort tells whether either end of the flow has the port.
 func hasPort(f *record.Flow, port uint16) bool {
 	return f.Source.Port() == port || f.Destination.Port() == port
 }
 
+// passes tells whether the packet passed the device of that name or label.
 func passes(rec *record.Record, devices *journey.Devices, name string) bool {
-	for _, hop := range rec.Path() {
+	for _, hop := range rec.Passed() {
 		if d := devices.Find(hop.Ifindex); d != nil && (d.Name == name || d.Label == name) {
 			return true
 		}
@@ -145,7 +147,7 @@ func passes(rec *record.Record, devices *journey.Devices, name string) bool {
 	return false
 }
 
-// between tells whether the packet goes between the ends that are asked for.
+// between tells whether the packet goes between the ends asked for, in either direction.
 func (m *Matcher) between(rec *record.Record) bool {
 	if m.pod == (end{}) && m.peer == (end{}) && m.workload == (end{}) {
 		return true
@@ -157,17 +159,17 @@ func (m *Matcher) between(rec *record.Record) bool {
 		virtual = m.names.Lookup(rec.First.Destination.Addr(), at)
 	}
 	sentBy := func(e *end) bool {
-		return e.any() || e.named(&src) || e.at(rec.First.Source) || e.at(rec.Last.Source)
+		return e.isAny() || e.matches(&src) || e.hasAddress(rec.First.Source) || e.hasAddress(rec.Last.Source)
 	}
 	sentTo := func(e *end) bool {
-		return e.any() || e.named(&dst) || e.at(rec.First.Destination) || e.at(rec.Last.Destination) ||
-			e.is(virtual.Namespace, virtual.Service)
+		return e.isAny() || e.matches(&dst) || e.hasAddress(rec.First.Destination) || e.hasAddress(rec.Last.Destination) ||
+			e.hasName(virtual.Namespace, virtual.Service)
 	}
 	return (sentBy(&m.pod) && sentTo(&m.peer) || sentBy(&m.peer) && sentTo(&m.pod)) &&
-		(m.workload.any() || m.workload.is(src.Namespace, src.Workload) || m.workload.is(dst.Namespace, dst.Workload))
+		(m.workload.isAny() || m.workload.hasName(src.Namespace, src.Workload) || m.workload.hasName(dst.Namespace, dst.Workload))
 }
 
-// end is one that is asked for: by address, or by a name with or without its namespace.
+// end is an end of a path that is asked for: by address, or by a name with or without its namespace. The zero end is any.
 type end struct {
 	address         netip.Addr
 	namespace, name string
@@ -183,14 +185,14 @@ func newEnd(text string) end {
 	return end{name: text}
 }
 
-func (e *end) any() bool { return *e == end{} }
+func (e *end) isAny() bool { return *e == end{} }
 
-func (e *end) at(a netip.AddrPort) bool { return e.address.IsValid() && e.address == a.Addr() }
+func (e *end) hasAddress(a netip.AddrPort) bool { return e.address.IsValid() && e.address == a.Addr() }
 
-func (e *end) is(namespace, name string) bool {
+func (e *end) hasName(namespace, name string) bool {
 	return name != "" && e.name == name && (e.namespace == "" || e.namespace == namespace)
 }
 
-func (e *end) named(id *aggregate.Identity) bool {
-	return e.is(id.Namespace, id.Pod) || e.is(id.Namespace, id.Workload)
+func (e *end) matches(id *aggregate.Identity) bool {
+	return e.hasName(id.Namespace, id.Pod) || e.hasName(id.Namespace, id.Workload)
 }

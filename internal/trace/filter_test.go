@@ -8,13 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/filter"
 	"tracer/internal/journey"
 	"tracer/internal/record"
+	"tracer/internal/trace/tracetest"
 )
 
 func TestMatch(t *testing.T) {
 	t.Parallel()
-	finished, dropped, freed := request(record.Finished), request(record.Dropped), request(record.Dropped)
+	finished, dropped, freed := tracetest.Request(record.Finished), tracetest.Request(record.Dropped), tracetest.Request(record.Dropped)
 	freed.Reason = "SKB_CONSUMED"
 	devices := journey.NewDevices(testDevices())
 	for _, test := range []struct {
@@ -47,8 +49,8 @@ func TestMatch(t *testing.T) {
 		{Filter{Port: 8080}, &finished, true},
 		{Filter{Port: 4000}, &finished, true},
 		{Filter{Port: 443}, &finished, false},
-		{Filter{Protocol: tcp}, &finished, true},
-		{Filter{Protocol: udp}, &finished, false},
+		{Filter{Protocol: record.ProtocolTCP}, &finished, true},
+		{Filter{Protocol: record.ProtocolUDP}, &finished, false},
 		{Filter{Device: "tunl0"}, &finished, true},
 		{Filter{Device: "cali1"}, &finished, true},
 		{Filter{Device: "pod"}, &finished, true},
@@ -84,7 +86,7 @@ func TestMatch(t *testing.T) {
 
 // A filter runs for every record of the node.
 func TestMatchDoesNotAllocate(t *testing.T) {
-	rec, devices := request(record.Finished), journey.NewDevices(testDevices())
+	rec, devices := tracetest.Request(record.Finished), journey.NewDevices(testDevices())
 	m := Filter{
 		Pod: "default/web-1", Peer: "10.244.2.3", Workload: "api", Port: 80, Device: "tunl0", SlowerThan: time.Millisecond,
 		Stage: StageFilter{Stage: journey.Queue, LongerThan: time.Millisecond},
@@ -106,7 +108,7 @@ func TestQuery(t *testing.T) {
 			Pod: "default/web-1", Peer: "10.0.0.1", Workload: "api", Port: 65535, Protocol: 89, Device: "tunl0",
 			Stage: StageFilter{journey.Queue, "tunl0", 1500 * time.Microsecond}, SlowerThan: 1500 * time.Microsecond, DropsOnly: true,
 		},
-		{Pod: "a&b=c d", Protocol: udp},
+		{Pod: "a&b=c d", Protocol: record.ProtocolUDP},
 	} {
 		query, err := url.ParseQuery(f.Values().Encode())
 		if err != nil {
@@ -157,7 +159,7 @@ func TestStageFilter(t *testing.T) {
 	for text, at := range map[string]int{"": 0, "qeue>1ms": 0, "queue>10": 6, "queue@>10ms": 6, "queue@tunl0>-1s": 12} {
 		got := StageFilter{Stage: journey.Encap}
 		err := got.Set(text)
-		if syntax, ok := errors.AsType[*SyntaxError](err); !ok || syntax.At != at || got.Stage != journey.Encap {
+		if syntax, ok := errors.AsType[*filter.SyntaxError](err); !ok || syntax.At != at || got.Stage != journey.Encap {
 			t.Errorf("%q: %v, %+v", text, err, got)
 		}
 	}

@@ -5,39 +5,22 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/golden"
 	"tracer/internal/record"
+	"tracer/internal/trace/tracetest"
 )
 
 // TestText draws what a person sees of a packet that came through and of one that was lost.
 func TestText(t *testing.T) {
 	t.Parallel()
-	lost := traceOf(t, request(record.Dropped))
+	lost := traceOf(t, tracetest.Request(record.Dropped))
 	lost.Missed = 3
 	var b strings.Builder
-	for _, trace := range []Trace{traceOf(t, request(record.Finished)), lost, traceOf(t, request(record.InFlight))} {
+	for _, trace := range []Trace{traceOf(t, tracetest.Request(record.Finished)), lost, traceOf(t, tracetest.Request(record.InFlight))} {
 		trace.Time = time.Date(2026, 5, 1, 13, 0, 0, 1000, time.Local)
 		if err := trace.WriteText(&b, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	golden(t, "trace.txt", []byte(b.String()))
-}
-
-func TestBar(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		from, length, total float64
-		want                string
-	}{
-		{0, 10, 10, "████████"},
-		{0, 5, 10, "████"},
-		{5, 5, 10, "    ████"},
-		{10, 0, 10, "       █"}, // the least thing is seen
-		{0, 0.001, 10, "█"},
-		{1, 1, 0, ""},
-	} {
-		if got := Bar(test.from, test.length, test.total, 8); got != test.want {
-			t.Errorf("%+v: %q", test, got)
-		}
-	}
+	golden.Check(t, "testdata/trace.txt", []byte(b.String()))
 }

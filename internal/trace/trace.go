@@ -1,4 +1,6 @@
-// Package trace describes one packet's journey as people read it, chooses journeys and draws them.
+// Package trace is one packet's journey as people read it: with names, devices and stages, as JSON or drawn as a waterfall, and
+// the filter that chooses journeys. It serves tracer trace, the agent's socket, and the slowest journeys in tracer top. Times
+// are in seconds where the name does not say otherwise.
 package trace
 
 import (
@@ -12,7 +14,7 @@ import (
 	"tracer/internal/record"
 )
 
-// Trace is one packet's journey as people read it. As JSON it is one line.
+// Trace is one packet's journey with the names of its ends. As JSON it is one line.
 type Trace struct {
 	Time      time.Time          `json:"time"` // at the first hook
 	Kind      string             `json:"kind"` // "finished", "dropped", "split" or "open"
@@ -25,7 +27,7 @@ type Trace struct {
 	Hooks     []Hook             `json:"hooks"`
 	Skipped   int                `json:"skipped,omitempty"` // hooks between the sixth and the last two that were not kept
 	Stages    []Stage            `json:"stages"`            // those passed
-	// At is the stage that the packet is in, or in which it was lost; null if the journey is over. The times of
+	// At is the stage that the packet is in, or in which it was dropped; null if the journey finished. The times of
 	// Stages and At add up to the total.
 	At           *Stage  `json:"at"`
 	TotalSeconds float64 `json:"total_seconds"`
@@ -33,7 +35,7 @@ type Trace struct {
 	Segments     uint32  `json:"segments"`
 	Weight       uint32  `json:"weight"` // packets that this one stands for
 	Drop         *Drop   `json:"drop"`
-	// Missed counts journeys before this one that did not reach the reader since it was too slow.
+	// Missed counts journeys before this one that the reader was too slow to get.
 	Missed uint64 `json:"missed,omitempty"`
 }
 
@@ -69,19 +71,19 @@ type Bytes struct {
 	Wire uint32 `json:"wire"` // at the last hook, with the headers that segmentation adds
 }
 
-// Drop is where and why a packet was lost.
+// Drop is where and why a packet was dropped.
 type Drop struct {
 	Stage    journey.Stage `json:"stage"`
 	Device   string        `json:"device"`
 	Reason   string        `json:"reason"`
 	Location string        `json:"location"`
-	Loss     bool          `json:"loss"` // false for what the kernel frees without it being a loss
+	Loss     bool          `json:"loss"` // false for what the kernel frees though it is no loss
 }
 
-// New describes a record. zero is the time of day at which CLOCK_MONOTONIC was zero. A record that makes no path
-// is an error of package journey.
+// New makes the Trace of a record. zero is the time of day at which CLOCK_MONOTONIC was zero. An error is that of package
+// journey, if the record makes no path.
 func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, zero time.Time) (Trace, error) {
-	path, err := journey.Stages(rec, devices)
+	path, err := journey.PathOf(rec, devices)
 	if err != nil {
 		return Trace{}, err
 	}
@@ -102,17 +104,17 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 		Segments:     max(1, rec.Segments),
 		Weight:       max(1, rec.Weight),
 	}
-	virtual := t.Dst // nothing has translated it, or not yet
+	virtual := t.Dst // if it was not translated, or not yet
 	if rec.First.Destination != rec.Last.Destination {
 		virtual = names.Lookup(rec.First.Destination.Addr(), start)
 	}
 	if virtual.Service != "" {
 		t.Service = qualified(virtual.Namespace, virtual.Service)
 	}
-	t.Src.Workload = cmp.Or(t.Src.Workload, unknownWorkload)
-	t.Dst.Workload = cmp.Or(t.Dst.Workload, unknownWorkload)
+	t.Src.Workload = cmp.Or(t.Src.Workload, aggregate.UnknownWorkload)
+	t.Dst.Workload = cmp.Or(t.Dst.Workload, aggregate.UnknownWorkload)
 
-	for _, hop := range rec.Path() {
+	for _, hop := range rec.Passed() {
 		h := Hook{Hook: hop.Hook.String(), Ifindex: hop.Ifindex, At: int64(hop.Time - start)}
 		if device := devices.Find(hop.Ifindex); device != nil {
 			h.Device, h.Role = device.Name, device.Role
@@ -127,16 +129,13 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 		t.At = &at
 		if rec.Kind == record.Dropped {
 			t.Drop = &Drop{
-				Stage: at.Stage, Device: at.Device, Location: rec.Location, Loss: path.Class.Loss(),
+				Stage: at.Stage, Device: at.Device, Location: rec.Location, Loss: path.Loss(),
 				Reason: cmp.Or(rec.Reason, journey.NotSpecified),
 			}
 		}
 	}
 	return t, nil
 }
-
-// unknownWorkload is the workload of addresses that nobody knows.
-const unknownWorkload = "_unknown"
 
 // qualified is a name within its namespace, if it has one.
 func qualified(namespace, name string) string {
@@ -158,18 +157,16 @@ func newFlow(f *record.Flow) Flow {
 	return Flow{
 		Source:      endpoint(f.Source, f.Protocol),
 		Destination: endpoint(f.Destination, f.Protocol),
-		Protocol:    protocolName(f.Protocol),
+		Protocol:    cmp.Or(f.Protocol.String(), "0"),
 	}
 }
 
-// protocolName is the name, or the number.
-func protocolName(p uint8) string { return cmp.Or(Protocol(p).String(), "0") }
-
-func endpoint(a netip.AddrPort, protocol uint8) string {
+// endpoint is an address, with its port if the protocol has any.
+func endpoint(a netip.AddrPort, protocol record.Protocol) string {
 	switch {
 	case !a.Addr().IsValid():
 		return ""
-	case Protocol(protocol).Ports():
+	case protocol.Ports():
 		return a.String()
 	}
 	return a.Addr().String()

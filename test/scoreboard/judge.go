@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// anything is what a scenario says where it does not matter.
+const anything = "any"
+
 // finding is where and why, as a scenario expects it: what is not given must be null, "any" may be anything.
 type finding struct {
 	Kind      *string `yaml:"kind"` // not given: any
@@ -59,7 +62,7 @@ func (f finding) is(r said, i int, pods []string) bool {
 
 func same(want, got *string) bool {
 	w, g := text(want), text(got)
-	return w == "any" || w == g || strings.Contains(w, "|") && slices.Contains(strings.Split(w, "|"), g)
+	return w == anything || w == g || strings.Contains(w, "|") && slices.Contains(strings.Split(w, "|"), g)
 }
 
 func sameDevice(want, got *string, pods []string) bool {

@@ -5,8 +5,8 @@
 //	go run ./test/scoreboard -run 'qdisc' -seed 7  # some, as they were with that seed
 //	go run ./test/scoreboard -list
 //
-// Each scenario is a file in scenarios/, which says what is built, what is broken and what must be found. What the
-// diagnosis itself expects is not known here: a report is read as anybody would read it.
+// Each scenario is a file in scenarios/, which says what is built, what is broken and what must be found. Of the diagnosis
+// nothing but the causes' names is known here: a report is read as anybody would read it.
 package main
 
 import (

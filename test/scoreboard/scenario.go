@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"tracer/internal/diagnose"
 )
 
 // Where scenarios can be played.
@@ -39,7 +41,7 @@ type scenario struct {
 	During   []step            `yaml:"during"`   // begun with the window, and ended with it
 	After    []step            `yaml:"after"`    // undoes what the lab's end does not, whatever happened
 	Real     []check           `yaml:"real"`     // by which we know that the fault hurts, or the load is there
-	Diagnose diagnose          `yaml:"diagnose"` // how tracer is asked
+	Diagnose question          `yaml:"diagnose"` // how tracer is asked
 	Expect   expectation       `yaml:"expect"`
 }
 
@@ -58,8 +60,8 @@ type loadConfig struct {
 	Off  bool           `yaml:"off"` // hardly any: a packet in ten seconds
 }
 
-// diagnose says how tracer is asked.
-type diagnose struct {
+// question says how tracer is asked.
+type question struct {
 	On    string   `yaml:"on"`    // the node
 	Flags []string `yaml:"flags"` // beside the usual
 	Agent bool     `yaml:"agent"` // ask an agent that has just been started
@@ -173,6 +175,12 @@ func (s *scenario) validate() error {
 	for _, f := range s.Expect.Findings {
 		if f.Cause == nil {
 			complain("a finding without a cause")
+			continue
+		}
+		for cause := range strings.SplitSeq(*f.Cause, "|") {
+			if cause != anything && !slices.ContainsFunc(diagnose.Causes(), func(c diagnose.CauseInfo) bool { return string(c.Cause) == cause }) {
+				complain("cause %q: tracer knows none of that name", cause)
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -42,6 +42,7 @@ func TestScenarioRefused(t *testing.T) {
 		"nowhere":          "about: x\nexpect: {verdict: [healthy]}\n",
 		"no verdict":       "about: x\nwhere: [host]\n",
 		"fault not proven": "about: x\nwhere: [host]\nexpect: {verdict: [fault], findings: [{cause: ttl}]}\n",
+		"unknown cause":    "about: x\nwhere: [host]\nreal: [{oracle: tcp.p50, least: 1}]\nexpect: {verdict: [fault], findings: [{cause: ttl|tll}]}\n",
 		"unknown figure":   "about: x\nwhere: [host]\nreal: [{oracle: luck, least: 1}]\nexpect: {verdict: [healthy]}\n",
 		"unknown traffic":  "about: x\nwhere: [host]\ntraffic: [{kind: jam, from: a, to: b}]\nexpect: {verdict: [healthy]}\n",
 	} {

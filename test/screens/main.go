@@ -177,7 +177,7 @@ func (s *stage) trace(ctx context.Context, dir string) (err error) {
 	}
 	defer func() { err = errors.Join(err, term.Close()) }()
 	title := "tracer trace --stage 'queue>100ms' --once 2; tracer trace --drops --once 1"
-	if err := await(ctx, term, "forward", "queue", "lost in queue"); err != nil {
+	if err := await(ctx, term, "forward", "queue", "dropped in queue"); err != nil {
 		return err
 	}
 	return take(ctx, term, filepath.Join(dir, "trace.svg"), title)

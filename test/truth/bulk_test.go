@@ -107,7 +107,7 @@ func (r *rig) passed(node int) (p passed) {
 	r.Helper()
 	devices := journey.NewDevices(r.nodes[node].agent.KnownDevices())
 	for _, one := range r.nodes[node].take() {
-		path, err := journey.Stages(&one, devices)
+		path, err := journey.PathOf(&one, devices)
 		if err != nil {
 			r.Fatalf("%+v: %v", one, err)
 		}
@@ -127,7 +127,7 @@ func (r *rig) passed(node int) (p passed) {
 		if one.First.Protocol != unix.IPPROTO_TCP || one.IPBytes < 1000 || one.Kind == record.Dropped {
 			continue
 		}
-		for _, step := range path.Steps()[path.Counted:] {
+		for _, step := range path.Steps()[path.StepsBeforeSplit:] {
 			if step.Stage == journey.Queue && !step.Untimed && step.Device.Name == "eth0" {
 				wait := step.Delay
 				if whole { // netem's rate counts a packet's own length

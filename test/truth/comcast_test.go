@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"tracer/internal/agent"
 	"tracer/internal/diagnose"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
@@ -48,14 +47,14 @@ func comcast(r *rig) {
 	var oldest float64
 	r.eventually(time.Minute, "packets that wait for more than 6 s", func() (bool, string) {
 		oldest = 0
-		for _, h := range r.now(0).Snapshot.InFlight {
+		for _, h := range r.now(0).Counts.InFlight {
 			if h.Device == w.overlay && h.Stage == journey.Queue {
 				oldest = max(oldest, h.Oldest)
 			}
 		}
 		return oldest > longest, fmt.Sprintf("the oldest waits for %.1f s", oldest)
 	})
-	report := agent.Judge("node1", r.nodes[0].agent.SnapshotBefore(window), r.now(0))
+	report := diagnose.Diagnose("node1", r.nodes[0].agent.SnapshotBefore(window), r.now(0))
 	if f := report.Findings; report.Verdict != diagnose.Fault || len(f) == 0 || f[0].Cause != "qdisc-delay" || f[0].Device != w.overlay {
 		r.Errorf("verdict %s: %s", report.Verdict, report.Summary)
 	}

@@ -66,7 +66,7 @@ func crowded(r *rig) {
 			if backlog < 0.98*crowdPackets {
 				continue
 			}
-			for _, h := range m.Snapshot.InFlight {
+			for _, h := range m.Counts.InFlight {
 				if h.StageKey == at {
 					waits, shares = append(waits, backlog), append(shares, h.Packets/backlog)
 				}
@@ -87,7 +87,7 @@ func crowded(r *rig) {
 	r.eventually(60*time.Second, "what the queue let go and what it dropped is counted", func() (bool, string) {
 		m := r.now(0)
 		root = r.root(m.Devices, w.overlay)
-		for _, s := range m.Snapshot.Since(before.Snapshot).Stages {
+		for _, s := range m.Counts.Since(before.Counts).Stages {
 			if s.StageKey == at {
 				delay = s.Delay
 			}

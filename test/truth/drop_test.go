@@ -118,7 +118,7 @@ func (s refusal) play(r *rig) {
 func (r *rig) otherDrops(node int) map[aggregate.DropKey]uint64 {
 	r.Helper()
 	drops := map[aggregate.DropKey]uint64{}
-	for _, d := range r.now(node).Snapshot.Drops {
+	for _, d := range r.now(node).Counts.Drops {
 		if d.Stage != journey.Queue && d.Loss {
 			drops[d.DropKey] += d.Packets
 		}

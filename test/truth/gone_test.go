@@ -130,7 +130,7 @@ func (r *rig) lostWith(w *way, node int, to netip.Addr, device, label string, go
 			r.Fatal(err)
 		}
 		for i := range open {
-			path := open[i].Path()
+			path := open[i].Passed()
 			if last := path[len(path)-1]; last.Hook == record.Egress && last.Ifindex == index {
 				held++
 			}
@@ -173,7 +173,7 @@ func (r *rig) passesBy(w *way, device string) {
 					continue
 				}
 				var way []string
-				for _, h := range one.Path() {
+				for _, h := range one.Passed() {
 					way = append(way, h.Hook.String(), names[h.Ifindex])
 				}
 				if last = strings.Join(way, " "); last == want[i] {

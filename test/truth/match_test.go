@@ -178,7 +178,7 @@ func (r *rig) sightings(l leg, node int) map[uint16][]sighting {
 		if to != l.server || one.Len == 0 {
 			continue
 		}
-		path, err := journey.Stages(one, devices)
+		path, err := journey.PathOf(one, devices)
 		if err != nil {
 			r.Errorf("%v: record %+v: %v", l, one, err)
 			continue

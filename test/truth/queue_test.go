@@ -326,7 +326,7 @@ func journeyDevices(devices []netdev.Device) (labelled []*journey.Device) {
 func (r *rig) queueDrops(node int) map[string]uint64 {
 	r.Helper()
 	drops := map[string]uint64{}
-	for _, d := range r.now(node).Snapshot.Drops {
+	for _, d := range r.now(node).Counts.Drops {
 		if d.Stage == journey.Queue && d.Loss {
 			drops[d.Device] += d.Packets
 		}

@@ -18,6 +18,7 @@ import (
 
 	"tracer/internal/agent"
 	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
 	"tracer/internal/governor"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
@@ -158,7 +159,7 @@ func (n *node) reset() {
 }
 
 // now is a node's moment.
-func (r *rig) now(i int) agent.Snapshot {
+func (r *rig) now(i int) diagnose.Snapshot {
 	r.Helper()
 	m, err := r.nodes[i].agent.TakeSnapshot()
 	if err != nil {
@@ -193,7 +194,7 @@ func (r *rig) lostSight() (n uint64) {
 		}
 		for i := range open {
 			// Of what waits behind an ingress nothing was expected.
-			if last := open[i].Path(); last[len(last)-1].Hook != record.Ingress {
+			if last := open[i].Passed(); last[len(last)-1].Hook != record.Ingress {
 				n++
 			}
 		}

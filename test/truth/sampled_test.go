@@ -72,7 +72,7 @@ func (f flow) port() uint16 { return f.LocalAddr().(*net.UDPAddr).AddrPort().Por
 func (r *rig) counted() map[uint16]aggregate.Flow {
 	r.Helper()
 	found := map[uint16]aggregate.Flow{}
-	for _, f := range r.now(0).Snapshot.Flows {
+	for _, f := range r.now(0).Counts.Flows {
 		if f.First.Destination.Port() == samplePort && f.Direction == journey.Out {
 			found[f.First.Source.Port()] = f
 		}
@@ -121,7 +121,7 @@ func (r *rig) spreads(flows []flow, long time.Duration) *spread {
 func (r *rig) sampling(least uint32) {
 	r.Helper()
 	r.eventually(20*time.Second, "the governor follows fewer packets", func() (bool, string) {
-		s := r.nodes[0].agent.Steering()
+		s := r.nodes[0].agent.Sampling()
 		return s.N >= least, fmt.Sprintf("%+v", s)
 	})
 }
@@ -132,7 +132,7 @@ func (r *rig) sampling(least uint32) {
 // time in ten.
 func (r *rig) steady(records int, play func() error) governor.Sampling {
 	r.Helper()
-	before := r.now(0).Snapshot
+	before := r.now(0).Counts
 	counters := r.counters()[0]
 	played := make(chan error, 1)
 	go func() { played <- play() }()
@@ -147,7 +147,7 @@ func (r *rig) steady(records int, play func() error) governor.Sampling {
 			}
 			ended = true
 		case <-time.After(r.interval()):
-			s := r.nodes[0].agent.Steering().Sampling
+			s := r.nodes[0].agent.Sampling().Sampling
 			if looks++; s.N < 2 || s.Budget == 0 {
 				others++
 			}
@@ -159,7 +159,7 @@ func (r *rig) steady(records int, play func() error) governor.Sampling {
 	if 10*others > looks {
 		r.Errorf("%d of %d times not a part of the packets was followed, with a budget: samplings %v", others, looks, times)
 	}
-	window := r.now(0).Snapshot.Since(before)
+	window := r.now(0).Counts.Since(before)
 	if rate := float64(window.Records) / window.Window.Seconds(); rate > 1.5*float64(records) {
 		r.Errorf("%.0f records a second, at most %d were wanted", rate, records)
 	}

@@ -114,11 +114,11 @@ func redirected(r *rig) {
 			if one.First.Destination.Port() != dropPort || one.Kind != record.Finished {
 				continue
 			}
-			path, err := journey.Stages(&one, devices)
+			path, err := journey.PathOf(&one, devices)
 			if err != nil {
 				r.Fatalf("%+v: %v", one, err)
 			}
-			hops := one.Path()
+			hops := one.Passed()
 			if last := hops[len(hops)-1]; last.Hook != record.Xmit || last.Ifindex != back {
 				r.Fatalf("the last hook is %v, want xmit at %s", last, w.from.Device)
 			}

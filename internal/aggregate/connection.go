@@ -1,0 +1,158 @@
+package aggregate
+
+import (
+	"time"
+
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// tcp returns the pair's TCP counts, to be changed.
+func (p *pair) tcp(now time.Duration) *TCP {
+	p.changed, p.lastSeen = true, now
+	if p.TCP == nil {
+		p.TCP = &TCP{}
+	}
+	return p.TCP
+}
+
+// addConnection counts how a TCP connection stands: for the pair of what this end sends, and for the pair of what it receives.
+func (a *Aggregator) addConnection(rec *record.Record) {
+	c := rec.TCP
+	if p, f := a.sendingPair(rec); p != nil {
+		p.tcp(rec.Time).addSender(c, rec.Time)
+		if f != nil {
+			f.changed = true
+			f.tcp.Retransmits += uint64(c.Retransmits)
+			if c.RTT > 0 {
+				f.tcp.RTTs++
+				f.tcp.RTTSeconds += c.RTT.Seconds()
+			}
+		}
+	}
+	if p, f := a.receivingPair(rec); p != nil {
+		p.tcp(rec.Time).addReceiver(c)
+		if d := a.devices.Find(c.Ifindex); d != nil && c.Deliver > 0 {
+			step := journey.Step{Stage: journey.Deliver, Device: d, Delay: c.Deliver}
+			s := a.pairStage(p, StageKey{step.Stage, d.Label, p.Direction})
+			s.observe(&step, 1)
+			if f != nil {
+				f.observe(s.all, &step, 1)
+				f.changed = true
+			}
+		}
+	}
+}
+
+// AddAcceptQueueFull counts that the listening socket which a packet was for had its accept queue full, at that time.
+func (a *Aggregator) AddAcceptQueueFull(rec *record.Record, at time.Duration, queue record.AcceptQueue) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	path, err := journey.PathOf(rec, a.devices)
+	if err != nil {
+		return // its device is gone
+	}
+	a.flow(rec, path.Direction).pair.tcp(at).addAcceptQueueFull(at, queue)
+}
+
+// isRefused tells of a drop that is no loss whether it is a SYN to a port where nobody listens. Where the kernel gives no
+// reason, TCP's receive function is what frees such a one.
+func isRefused(rec *record.Record, path *journey.Path) bool {
+	if !rec.SYN || path.At.Stage != journey.Deliver {
+		return false
+	}
+	switch rec.Reason {
+	case "NO_SOCKET":
+		return true
+	case "", journey.NotSpecified:
+		return rec.Location == "tcp_v4_rcv" || rec.Location == "tcp_v6_rcv"
+	}
+	return false
+}
+
+// connectionKey is a flow by the addresses that a connection's end knows: those of the first hook, before NAT, for what it
+// sends, those of the last hook for what it receives.
+type connectionKey struct {
+	address  [2][16]byte
+	port     [2]uint16
+	received bool
+}
+
+func newConnectionKey(flow *record.Flow, received bool) connectionKey {
+	return connectionKey{
+		address:  [2][16]byte{flow.Source.Addr().As16(), flow.Destination.Addr().As16()},
+		port:     [2]uint16{flow.Source.Port(), flow.Destination.Port()},
+		received: received,
+	}
+}
+
+// connectionIndex finds flows by their connectionKey. It is built anew when one is not found, at most once a second, so that
+// counting packets does not pay for it.
+type connectionIndex struct {
+	flows map[connectionKey]*flow
+	built time.Duration
+}
+
+// connectionFlow returns a connection's flow; nil if there is none, or none yet.
+func (a *Aggregator) connectionFlow(key connectionKey, now time.Duration) *flow {
+	f := a.connections.flows[key]
+	if f != nil && !f.pair.evicted && key == f.connectionKey(key.received) { // the memory may be another flow's by now
+		return f
+	}
+	if a.connections.flows != nil && now < a.connections.built+time.Second {
+		return nil
+	}
+	if a.connections.flows == nil {
+		a.connections.flows = make(map[connectionKey]*flow)
+	}
+	clear(a.connections.flows)
+	a.connections.built = now
+	for f := a.lru.oldest; f != nil; f = f.newer {
+		if f.key.protocol != record.ProtocolTCP || f.pair == nil || f.pair.evicted {
+			continue
+		}
+		if f.key.direction != keyIn {
+			a.connections.flows[f.connectionKey(false)] = f
+		}
+		if f.key.direction != keyOut {
+			a.connections.flows[f.connectionKey(true)] = f
+		}
+	}
+	return a.connections.flows[key]
+}
+
+func (f *flow) connectionKey(received bool) connectionKey {
+	k, from := connectionKey{received: received}, 0
+	if received {
+		from = 2
+	}
+	copy(k.address[:], f.key.address[from:])
+	copy(k.port[:], f.key.port[from:])
+	return k
+}
+
+// sendingPair returns the pair, and if it is known the flow, of what a connection's end sends.
+func (a *Aggregator) sendingPair(rec *record.Record) (*pair, *flow) {
+	if f := a.connectionFlow(newConnectionKey(&rec.First, false), rec.Time); f != nil {
+		return f.pair, f
+	}
+	return a.pairByNames(rec.First, rec.Time, journey.Out), nil
+}
+
+// receivingPair returns those of what it receives.
+func (a *Aggregator) receivingPair(rec *record.Record) (*pair, *flow) {
+	reverse := record.Flow{Source: rec.First.Destination, Destination: rec.First.Source, Protocol: rec.First.Protocol}
+	if f := a.connectionFlow(newConnectionKey(&reverse, true), rec.Time); f != nil {
+		return f.pair, f
+	}
+	return a.pairByNames(reverse, rec.Time, journey.In), nil
+}
+
+// pairByNames returns the pair of two addresses; nil where one is a Service's, as it is not known which pod is behind it.
+func (a *Aggregator) pairByNames(flow record.Flow, at time.Duration, direction journey.Direction) *pair {
+	src, dst := a.namer.Lookup(flow.Source.Addr(), at), a.namer.Lookup(flow.Destination.Addr(), at)
+	if src.Workload == "" && src.Service != "" || dst.Workload == "" && dst.Service != "" {
+		return nil
+	}
+	return a.pair(newPairKey(src, dst, direction), at)
+}

@@ -1,0 +1,42 @@
+package aggregate
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Identity says who is behind an address. The zero Identity is nobody known.
+type Identity struct {
+	Namespace string `json:"namespace,omitempty"`
+	Pod       string `json:"pod,omitempty"`
+	Workload  string `json:"workload,omitempty"` // the pod's owner as people name it; NodeWorkload or its like for no pod
+	Service   string `json:"service,omitempty"`  // of a Service's virtual address
+	Node      string `json:"node,omitempty"`
+	// Bandwidth is how many bits a second the pod may receive, by its annotation; 0 if it has none.
+	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
+	// Stale marks a name of an earlier run that nobody has confirmed yet.
+	Stale bool `json:"stale,omitempty"`
+}
+
+// Namer tells who was behind an address. Its Lookup is called on the hot path: it must not block or allocate.
+type Namer interface {
+	// Lookup names who had the address at that time (CLOCK_MONOTONIC).
+	Lookup(address netip.Addr, at time.Duration) Identity
+}
+
+// VersionedNamer is a Namer that tells when its answers change, so that it need not be asked for each packet.
+type VersionedNamer interface {
+	Namer
+	// Version changes whenever answers may, and is never 0. As long as it stays, an address has the same name at all
+	// times from since on.
+	Version() (version uint64, since time.Duration)
+}
+
+// serviceOf names the Service of a virtual address as namespace/name, "" if it is none.
+func serviceOf(id Identity) string {
+	if id.Service == "" || id.Namespace == "" || strings.Contains(id.Service, "/") {
+		return id.Service
+	}
+	return id.Namespace + "/" + id.Service
+}

@@ -1,0 +1,115 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+)
+
+// listenerRules find no-listener and accept-queue-full: connections that clients ask for and do not get.
+func listenerRules(w *window) []Finding {
+	var found []Finding
+	if f := noListener(w); f != nil {
+		found = append(found, *f)
+	}
+	return append(found, acceptQueueFull(w)...)
+}
+
+// noListener are connections that somebody asked for at a port of a pod where nobody listens. What the node itself tries
+// is kubelet's probing of pods that start.
+func noListener(w *window) *Finding {
+	t := listenerThreshold
+	var hit []*aggregate.Pair
+	var refused, sent uint64
+	for i := range w.counts.Pairs {
+		p := &w.counts.Pairs[i]
+		if p.TCP == nil || !w.lasts(p.TCP.RefusedSeconds, t.WarnSeconds) || p.SrcWorkload == aggregate.NodeWorkload || p.DstNamespace == "" {
+			continue
+		}
+		hit = append(hit, p)
+		refused += p.TCP.Refused
+		sent += max(p.TCP.Refused, p.Path.Count())
+	}
+	if refused < minCritical {
+		return nil
+	}
+	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int { return cmp.Compare(y.TCP.Refused, x.TCP.Refused) })
+	ratio := float64(refused) / float64(sent)
+	f := &Finding{
+		Kind: KindDrop, Cause: NoListener, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
+		Drops: &Drops{Packets: refused, Ratio: &ratio, Reason: "NO_SOCKET"},
+		Next:  next(NoListener),
+		pain:  float64(refused) * aggregate.MinRTO / w.seconds(),
+	}
+	if refused >= t.CriticalCount {
+		f.Severity = Critical
+	}
+	f.Pairs, f.PairsTotal = pairNames(hit)
+	f.subject = "the application " + f.Pairs[0].Dst
+	f.predicate = fmt.Sprintf("does not listen at the port that %s connects to: %s refused", f.Pairs[0].Src, plural(refused, "connection"))
+	f.Confidence = confidence(float64(refused), 1, w.counts)
+	f.Evidence = append([]string{
+		fmt.Sprintf("%s (SYN) found no listening socket, %s of all that these pairs sent", packets(refused), percent(ratio)),
+		fmt.Sprintf("connections were refused in %s of the window; critical from %s on", plural(hit[0].TCP.RefusedSeconds, "second"), plural(t.CriticalCount, "connection")),
+	}, missedEvidence(w.counts)...)
+	return f
+}
+
+// acceptQueueFull are connections that the kernel would have made and the application did not accept.
+func acceptQueueFull(w *window) []Finding {
+	lost := w.losses.take(func(d *aggregate.DropCount) bool { return d.Reason == "TCP_LISTEN_OVERFLOW" })
+	found := w.explain(lost, func(aggregate.StageKey, []aggregate.DropCount) lossRule {
+		return lossRule{
+			cause: AcceptQueueFull, subject: "an application that does not accept connections in time", threshold: acceptQueueDropThreshold, certainty: 1,
+			evidence: []string{"its listening socket's accept queue was full"},
+		}
+	})
+	// The same twice: by what was seen of the queue, and by what was lost for it.
+	if f := acceptQueueSeenFull(w); f != nil && (len(found) == 0 || f.Severity == Critical) {
+		return []Finding{*f}
+	}
+	return found
+}
+
+// acceptQueueSeenFull are listening sockets that were found to have no room for one more connection: most kernels drop the
+// SYNs then without giving a reason.
+func acceptQueueSeenFull(w *window) *Finding {
+	t := acceptQueueThreshold
+	var hit []*aggregate.Pair
+	for i := range w.counts.Pairs {
+		if p := &w.counts.Pairs[i]; p.TCP != nil && w.lasts(p.TCP.AcceptQueueFullSeconds, t.WarnSeconds) {
+			hit = append(hit, p)
+		}
+	}
+	if len(hit) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int {
+		return cmp.Compare(y.TCP.AcceptQueueFullSeconds, x.TCP.AcceptQueueFullSeconds)
+	})
+	worst := hit[0].TCP
+	f := &Finding{
+		Kind: KindDrop, Cause: AcceptQueueFull, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
+		Next: next(AcceptQueueFull),
+	}
+	if w.lasts(worst.AcceptQueueFullSeconds, t.CriticalSeconds) {
+		f.Severity = Critical
+	}
+	for _, p := range hit {
+		f.pain += float64(p.TCP.AcceptQueueFullSeconds) * initialRTO / w.seconds()
+	}
+	f.Pairs, f.PairsTotal = pairNames(hit)
+	f.subject = "the application " + f.Pairs[0].Dst
+	f.predicate = fmt.Sprintf("does not accept connections in time: its accept queue is full where %s connects", f.Pairs[0].Src)
+	f.Confidence = confidence(float64(worst.AcceptQueueFullSeconds), 1, w.counts)
+	f.Evidence = append([]string{
+		fmt.Sprintf("its accept queue was full in %s of the window: %s connections waited in it, its limit is %s",
+			plural(worst.AcceptQueueFullSeconds, "second"), group(uint64(worst.AcceptQueue.Length)), group(uint64(worst.AcceptQueue.Limit))),
+		fmt.Sprintf("meanwhile the kernel drops SYNs, which clients send again after 1, 2 and 4 seconds; critical from %s on",
+			plural(t.CriticalSeconds, "second")),
+	}, missedEvidence(w.counts)...)
+	return f
+}

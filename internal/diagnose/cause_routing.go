@@ -1,0 +1,130 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+)
+
+// routingCause is a way in which routing loses packets, and by what it is known.
+type routingCause struct {
+	cause   Cause
+	subject string
+	reasons []string // the kernel's drop reasons that mean it
+	// functions free a packet for nothing else: they tell where the kernel gives no reason. Those of shared do so for several
+	// reasons, and tell if one of the kernel's counters rose meanwhile.
+	functions, shared []string
+	counters          []string
+	threshold         Threshold
+	explanation       string
+}
+
+// noRouteFunctions free what no route leads on for, or what one discards.
+var noRouteFunctions = [...]string{
+	"ip_error", "dst_discard", "dst_discard_out", "dst_blackhole_output", "ip6_pkt_drop", "ip6_pkt_discard", "ip6_pkt_discard_out",
+	"ip6_pkt_prohibit", "ip6_pkt_prohibit_out",
+}
+
+// MeansNoRoute tells of a packet that was lost without a reason whether the function that freed it means that no route led
+// on: then the routing table can be asked.
+func MeansNoRoute(reason, location string) bool {
+	return (reason == "" || reason == journey.NotSpecified) && slices.Contains(noRouteFunctions[:], journey.FunctionName(location))
+}
+
+// routingCauses are what routing can do to packets. Functions are those of net/ipv4, net/ipv6 and net/core.
+func routingCauses() []routingCause {
+	return []routingCause{
+		{
+			cause: MTU, subject: "a device whose MTU is too small", threshold: mtuThreshold,
+			reasons:     []string{"PKT_TOO_BIG", "IP_FRAG_FAILED"},
+			functions:   []string{"ip_fragment", "ip_do_fragment", "ip6_fragment", "ip6_pkt_too_big"},
+			shared:      []string{"ip_forward", "ip6_forward", "ip_finish_output", "ip6_finish_output", "ip_tunnel_xmit", "vxlan_xmit_one", "geneve_xmit"},
+			counters:    []string{"IpFragFails", "Ip6FragFails", "Ip6InTooBigErrors", "Ip6OutFragFails"},
+			explanation: "packets that must not be fragmented are larger than the next device's MTU",
+		},
+		{
+			cause: TTL, subject: "an expired TTL", threshold: ttlThreshold,
+			reasons:     []string{"IP_INHDR"},
+			shared:      []string{"ip_forward", "ip6_forward"},
+			counters:    []string{"IpInHdrErrors", "Ip6InHdrErrors"},
+			explanation: "their TTL or hop limit ended here: a routing loop, or a sender that sets it too low",
+		},
+		{
+			cause: RPFilter, subject: "the reverse path filter", threshold: routingThreshold,
+			reasons:     []string{"IP_RPFILTER", "IP_LOCAL_SOURCE", "IP_INVALID_SOURCE", "IP_LOCALNET"},
+			shared:      []string{"ip_rcv_finish_core", "ip_rcv_finish", "ip_route_input_noref", "ip_route_input_slow"},
+			counters:    []string{"TcpExtIPReversePathFilter"},
+			explanation: "the route back to their source is not through the device where they arrived",
+		},
+		{
+			cause: Neighbour, subject: "a next hop without a link address", threshold: routingThreshold,
+			reasons: []string{"NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD", "NEIGH_CREATEFAIL", "NEIGH_HH_FILLFAIL"},
+			functions: []string{"arp_error_report", "ndisc_error_report", "__neigh_event_send", "neigh_invalidate", "neigh_resolve_output",
+				"neigh_connected_output", "neigh_timer_handler", "neigh_add_timer"},
+			explanation: "the next hop does not answer to ARP or neighbour discovery",
+		},
+		{
+			cause: NoRoute, subject: "a missing or blackhole route", threshold: routingThreshold,
+			reasons:     []string{"IP_OUTNOROUTES", "IP_INNOROUTES", "IP_INADDRERRORS", "IP_INVALID_DEST", "IP6_INNOROUTES"},
+			functions:   noRouteFunctions[:],
+			counters:    []string{"IpExtInNoRoutes", "IpOutNoRoutes", "Ip6InNoRoutes", "Ip6OutNoRoutes", "IpInAddrErrors", "Ip6InAddrErrors"},
+			explanation: "there is no route to their destination, or one that discards them (blackhole, unreachable, prohibit)",
+		},
+	}
+}
+
+// routingRules find mtu, ttl, rp-filter, neighbour and no-route: packets that could not be routed on.
+func routingRules(w *window) []Finding {
+	var found []Finding
+	for _, rule := range routingCauses() {
+		rise := uint64(0)
+		for _, c := range rule.counters {
+			rise += w.rise(c)
+		}
+		lost := w.losses.take(func(d *aggregate.DropCount) bool { return rule.explains(d, rise) })
+		found = append(found, w.explain(lost, func(_ aggregate.StageKey, lost []aggregate.DropCount) lossRule {
+			r := lossRule{cause: rule.cause, subject: rule.subject, threshold: rule.threshold, certainty: 1, evidence: []string{rule.explanation}}
+			for _, c := range rule.counters {
+				if n := w.rise(c); n > 0 {
+					r.evidence = append(r.evidence, fmt.Sprintf("the kernel's %s rose by %s", c, group(n)))
+				}
+			}
+			if !slices.Contains(rule.reasons, lost[0].Reason) {
+				r.certainty = byFunction
+				r.evidence = append(r.evidence, noReason)
+				if answers := w.lookups(); rule.cause == NoRoute && len(answers) > 0 {
+					r.certainty = 0.9
+					r.evidence = append(r.evidence, answers...)
+				}
+			}
+			return r
+		})...)
+	}
+	return found
+}
+
+// lookups are evidence of what the routing table says of packets that were lost without a reason.
+func (w *window) lookups() (out []string) {
+	for _, l := range w.to.Lookups {
+		if len(out) < maxLines {
+			out = append(out, fmt.Sprintf("the routing table says of %v: %s", l.Destination, l.Result))
+		}
+	}
+	return out
+}
+
+// explains tells whether packets were lost so; rise is by how much its counters rose.
+func (r *routingCause) explains(d *aggregate.DropCount, rise uint64) bool {
+	at := journey.FunctionName(d.Location)
+	switch {
+	case d.Reason == "IP_INHDR": // a bad header too, but not when it is forwarded
+		return r.cause == TTL && slices.Contains(r.shared, at)
+	case slices.Contains(r.reasons, d.Reason):
+		return true
+	case d.Reason != "" && d.Reason != journey.NotSpecified:
+		return false
+	}
+	return slices.Contains(r.functions, at) || rise > 0 && slices.Contains(r.shared, at)
+}

@@ -1,0 +1,109 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+)
+
+// stageRules find forward-delay, encap-delay and softirq-delay: the delays of the stages in which nothing is queued.
+func stageRules(w *window) []Finding {
+	causes := map[journey.Stage]Cause{journey.Forward: ForwardDelay, journey.Encap: EncapDelay, journey.Decap: SoftirqDelay}
+	var found []Finding
+	for i := range w.counts.Stages {
+		st := &w.counts.Stages[i]
+		if cause, ok := causes[st.Stage]; ok {
+			if f := w.slowStage(cause, st); f != nil {
+				found = append(found, *f)
+			}
+		}
+	}
+	return found
+}
+
+// slowStage tells whether packets took longer in a stage than they should, and than they usually do.
+func (w *window) slowStage(cause Cause, st *aggregate.StageDelay) *Finding {
+	t := stageThreshold
+	baseline, known := w.to.Baseline[st.StageKey]
+	if known {
+		t.WarnDelay = min(max(t.WarnDelay, baselineFactor*baseline), maxBaselineFactor*t.WarnDelay)
+		t.CriticalDelay = min(max(t.CriticalDelay, baselineFactor*baseline), maxBaselineFactor*t.CriticalDelay)
+	}
+	if st.Delay.Above(t.WarnDelay) < minSamples { // nothing to look for in the pairs
+		return nil
+	}
+	stage := stageDelays{delay: st.Delay, pairs: w.pairsIn(st.StageKey)}
+	slow, pairs := stage.slow(t.WarnDelay)
+	if slow.Above(t.WarnDelay) < minSamples {
+		return nil
+	}
+	f := &Finding{
+		Kind: KindDelay, Cause: cause, Severity: Warning,
+		Stage: st.Stage, Device: st.Device, Direction: st.Direction,
+		Delay: &Delay{P50: new(slow.Quantile(0.5)), P99: new(slow.Quantile(0.99)), Share: shareOfPath(pairs)},
+		Next:  next(cause, "DEVICE", st.Device),
+		pain:  aggregate.Excess(slow.Sum(), slow.Count(), baseline) / w.seconds(),
+	}
+	if known {
+		f.Delay.Baseline = &baseline
+	}
+	f.predicate = f.Delay.predicate()
+	f.Pairs, f.PairsTotal = pairNames(pairsOf(pairs))
+	f.Confidence = confidence(float64(slow.Count()), float64(slow.Above(stageThreshold.WarnDelay))/float64(max(1, slow.Count())), w.counts)
+	w.describeStage(f, &slow)
+	from := t.WarnDelay
+	if slow.Quantile(0.5) >= t.CriticalDelay && slow.Above(t.CriticalDelay) >= minCritical {
+		f.Severity, from = Critical, t.CriticalDelay
+	}
+	f.Evidence = append(f.Evidence, fmt.Sprintf("%s from a p50 of %s: nothing is queued in this stage", f.Severity, seconds(from)))
+	f.Evidence = append(f.Evidence, w.changes(f)...)
+	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
+	return f
+}
+
+// describeStage says what was measured, and what happens in the stage.
+func (w *window) describeStage(f *Finding, slow *hist.Histogram) {
+	line := fmt.Sprintf("%s took %s (p50), %s (p99)", packets(slow.Count()), seconds(*f.Delay.P50), seconds(*f.Delay.P99))
+	if f.Delay.Share != nil {
+		line += fmt.Sprintf("; that is %s of their time on this node", percent(*f.Delay.Share))
+	}
+	f.Evidence = []string{line}
+	device := f.Device
+	if device == journey.PodLabel {
+		device = "pods' devices"
+	}
+	switch f.Cause {
+	case ForwardDelay:
+		f.subject = "forwarding to " + device
+		f.Evidence = append(f.Evidence, "this stage is routing, netfilter with its queues to user space (NFQUEUE), and waiting for the next hop's link address")
+	case EncapDelay:
+		f.subject = "the tunnel " + device
+		f.Evidence = append(f.Evidence, "this stage is wrapping, encryption if the tunnel does any, and routing and netfilter of the outer packet")
+	case SoftirqDelay:
+		f.subject = "the softirq that unwraps packets for " + device
+		if s, ok := w.softnet(); ok {
+			f.Evidence = append(f.Evidence, fmt.Sprintf("softnet_stat of the machine: the budget ran out %s, %s dropped",
+				plural(s.TimeSqueeze, "time"), packets(s.Dropped)))
+			if s.TimeSqueeze == 0 && s.Dropped == 0 {
+				f.Confidence *= 0.8
+			}
+		}
+		f.Evidence = append(f.Evidence, "unwrapped packets wait for a softirq's next turn, on a CPU that has no time for it")
+	}
+}
+
+// pairsIn are the pairs that passed a stage.
+func (w *window) pairsIn(at aggregate.StageKey) []pairStage {
+	var out []pairStage
+	for i := range w.counts.Pairs {
+		p := &w.counts.Pairs[i]
+		for j := range p.Stages {
+			if p.Stages[j].StageKey == at {
+				out = append(out, pairStage{Pair: p, delay: &p.Stages[j].Delay})
+			}
+		}
+	}
+	return out
+}

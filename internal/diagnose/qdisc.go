@@ -1,0 +1,44 @@
+package diagnose
+
+import (
+	"slices"
+
+	"tracer/internal/netdev"
+)
+
+// DefaultQdisc is the root qdisc that a device has unless someone sets another one; "" where that depends on hardware and
+// sysctl.
+func DefaultQdisc(d *netdev.Device) string {
+	if d.Role.NoQueue() {
+		return "noqueue"
+	}
+	return ""
+}
+
+// asAnnotated tells whether a pod's device is shaped to the rate that the pod's annotation asks for.
+func asAnnotated(d *netdev.Device) bool {
+	rate, want := float64(d.Root.RateBits), float64(d.Bandwidth)
+	return d.Role == netdev.RolePod && d.Root.Kind == "tbf" && want > 0 && rate > 0.9*want && rate < 1.1*want
+}
+
+// has tells whether one of the kinds is somewhere in the tree.
+func has(q netdev.Qdisc, kinds ...string) bool {
+	return !q.Class && slices.Contains(kinds, q.Kind) ||
+		slices.ContainsFunc(q.Children, func(child netdev.Qdisc) bool { return has(child, kinds...) })
+}
+
+// classful tells whether the tree has classes to show.
+func classful(q netdev.Qdisc) bool {
+	return q.Class || slices.ContainsFunc(q.Children, classful)
+}
+
+// childKinds appends the kinds of the qdiscs under others, each once.
+func childKinds(children []netdev.Qdisc, kinds []string) []string {
+	for _, child := range children {
+		if !child.Class && !slices.Contains(kinds, child.Kind) {
+			kinds = append(kinds, child.Kind)
+		}
+		kinds = childKinds(child.Children, kinds)
+	}
+	return kinds
+}

@@ -1,0 +1,56 @@
+package diagnose
+
+import (
+	"slices"
+	"testing"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+	"tracer/internal/netdev"
+)
+
+// TestClampToBacklog checks which packets in flight are taken for waiting.
+func TestClampToBacklog(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		backlog uint64
+		passed  uint64
+		want    uint64
+		oldest  float64
+	}{
+		{"backlog bears them out", 50, 10, 40, 40},
+		{"only the youngest wait", 10, 10, 10, 10},
+		{"none wait", 0, 10, 0, 0},
+		{"the qdisc does not say", 0, 0, 40, 40},
+	} {
+		q := queue{inFlight: 40, oldest: 40, passed: test.passed, devices: []netdev.Device{{
+			Root: netdev.Qdisc{Kind: "htb", Children: []netdev.Qdisc{
+				{Kind: "htb", Class: true, Children: []netdev.Qdisc{{Kind: "netem", BacklogPackets: test.backlog}}}}},
+		}}}
+		for i := range 40 {
+			q.ages.Observe(float64(i+1), 1)
+		}
+		q.clampToBacklog()
+		if q.inFlight != test.want || q.ages.Count() != test.want ||
+			q.oldest < test.oldest || q.oldest > test.oldest*(1+hist.MaxError) {
+			t.Errorf("%s: %d in flight, the oldest for %v s; want %d, %v s", test.name, q.inFlight, q.oldest, test.want, test.oldest)
+		}
+	}
+}
+
+// TestInFlightBefore checks that the loss is set against what arrived in the window, not against what waited before.
+func TestInFlightBefore(t *testing.T) {
+	t.Parallel()
+	e := load(t, "testdata/overlay-tbf-growing.json").snapshots()
+	e.from.Counts = &aggregate.Snapshot{InFlight: []aggregate.InFlight{{
+		StageKey: aggregate.StageKey{Stage: journey.Queue, Device: "vxlan.calico", Direction: journey.Out},
+		Packets:  830,
+	}}}
+	r := e.diagnose()
+	f := r.Findings[slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Cause == QdiscDrop })]
+	if want := 100.0 / (100 + 30 + 70); *f.Drops.Ratio != want {
+		t.Errorf("ratio %v, want %v", *f.Drops.Ratio, want)
+	}
+}

@@ -1,0 +1,36 @@
+package diagnose
+
+import (
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/netdev"
+	"tracer/internal/record"
+)
+
+// Snapshot is what is known of a node at one moment. Two of them make the window that is judged. What is left out is not
+// known, and less is found then.
+type Snapshot struct {
+	Taken time.Time
+	// Counts grow since tracing began; what is in flight is as scanned last.
+	Counts *aggregate.Snapshot
+	// Devices are those traced, with their qdiscs' counters as read now: the backlog tells which open journeys really
+	// wait.
+	Devices []netdev.Device
+	Stats   record.Stats // what the kernel counts by itself
+
+	// The rest does not belong to a window: that of its end is taken.
+
+	// Events are changes of links, routes and qdiscs up to now, the oldest first.
+	Events []netdev.Event
+	// ActiveDevices are the devices that have carried packets of ours since tracing began.
+	ActiveDevices map[string]bool
+	// ExpectQdisc are the root qdiscs that are there on purpose, by device.
+	ExpectQdisc map[string]string
+	// Lookups are what the routing table says of packets that were lost lately in a place that means no route.
+	Lookups []record.RouteLookup
+	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.
+	DropsUnseen bool
+	// Baseline is the usual p50 delay of a stage in seconds, where it was learnt.
+	Baseline map[aggregate.StageKey]float64
+}

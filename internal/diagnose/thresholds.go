@@ -1,0 +1,358 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tracer/internal/netdev"
+)
+
+// All figures that decide whether something is a finding, and whether it is critical, stand in this file with their
+// reasons. They leave room above what a healthy and busy node does: an alarm there costs more trust than a fault that is
+// called a warning.
+
+// Threshold is from where on something is a warning, and from where on critical. A figure that is 0 is none.
+type Threshold struct {
+	WarnDelay, CriticalDelay     float64 // p50 in seconds
+	WarnLoss, CriticalLoss       float64 // share of the packets
+	WarnTime, CriticalTime       float64 // share of the time
+	WarnSeconds, CriticalSeconds uint64  // seconds of the window in which it was seen
+	// CriticalCount is how many packets, segments, round trips or connections a critical finding takes, where that is more
+	// than minCritical.
+	CriticalCount uint64
+	Reason        string
+}
+
+// What every finding takes.
+const (
+	// minSamples is how many packets a finding takes, minCritical how many a critical one: fewer are chance.
+	minSamples, minCritical = 3, 5
+	// maxStrays is how many packets of a pair that loses all of them are still no alarm, as long as nothing of it came
+	// through in the window: a client that tries what a policy forbids, or a pod that has gone, sends some SYNs.
+	maxStrays = 10
+	// minMeasured is how many packets it takes to call a queue fine, and a link that is down one that hurts.
+	minMeasured = 20
+	// onset is how long before the window a change may have been made that explains what is seen in it.
+	onset = time.Minute
+)
+
+// Queues, by what they are: qdisc-delay, qdisc-drop, misconfiguration.
+var (
+	netemQueue = Threshold{
+		WarnDelay: 0.001, CriticalDelay: 0.005, WarnLoss: 0.001, CriticalLoss: 0.005,
+		Reason: "netem has no place on a healthy node",
+	}
+	// Pods' and overlay's devices and bridges are IFF_NO_QUEUE unless someone gives them a queue.
+	defaultNoQueue = Threshold{
+		WarnDelay: 0.001, CriticalDelay: 0.005, WarnLoss: 0.001, CriticalLoss: 0.01,
+		Reason: "the device has no queue by default",
+	}
+	// The CNI bandwidth plugin's tbf (plugins/meta/bandwidth, latencyInMillis) drops what exceeds its 25 ms: TCP finds its
+	// rate by losing a few percent there, as the pod's annotation wants it.
+	podLimitQueue = Threshold{
+		WarnDelay: 0.05, CriticalDelay: 0.1, WarnLoss: 0.05, CriticalLoss: 0.2,
+		Reason: "a pod's bandwidth limit holds packets up to 25 ms",
+	}
+	// What is slow in fq was sent slowly on purpose, at tens of ms between two packets of a slow flow. It drops only beyond
+	// 100 packets of a flow.
+	fqQueue = Threshold{
+		WarnDelay: 0.05, CriticalDelay: 0.2, WarnLoss: 0.005, CriticalLoss: 0.02,
+		Reason: "fq paces flows on purpose",
+	}
+	// It may be any of these, so the most lenient figures hold.
+	unreadQueue = Threshold{
+		WarnDelay: 0.05, CriticalDelay: 0.2, WarnLoss: 0.05, CriticalLoss: 0.2,
+		Reason: "which qdisc it has could not be read",
+	}
+	// TCP's small queues keep a fifo far below its limit.
+	fifoQueue = Threshold{
+		WarnDelay: 0.015, CriticalDelay: 0.02, WarnLoss: 0.005, CriticalLoss: 0.01,
+		Reason: "1,000 packets of 1,500 bytes take 12 ms at 1 Gbit/s",
+	}
+)
+
+// aqmQueue is for CoDel and its kin: they keep the standing queue at their target, by drops that TCP answers. Unless
+// overloaded they lose less than 2 %, each of which is meant.
+func aqmQueue(kind string, target time.Duration) Threshold {
+	return Threshold{
+		WarnDelay: max(2*target.Seconds(), 0.01), CriticalDelay: max(4*target.Seconds(), 0.02), WarnLoss: 0.02, CriticalLoss: 0.05,
+		Reason: fmt.Sprintf("%s aims at %v", kind, target),
+	}
+}
+
+// codelTarget is CoDel's default.
+const codelTarget = 5 * time.Millisecond
+
+// annotatedQueue is for the tbf of a pod whose annotation asks for it: it holds what its limit takes beyond its burst, and
+// drops what is more.
+func annotatedQueue(d *netdev.Device) Threshold {
+	latency := float64(d.Root.Limit-min(d.Root.Limit, d.Root.Burst)) * 8 / float64(d.Root.RateBits)
+	return Threshold{
+		WarnDelay: max(podLimitQueue.WarnDelay, 1.5*latency), CriticalDelay: max(podLimitQueue.CriticalDelay, 2.5*latency), WarnLoss: 0.2, CriticalLoss: 0.5,
+		Reason: fmt.Sprintf("the pod's annotation lets it receive %s and no more", bitRate(d.Bandwidth)),
+	}
+}
+
+// expectedQueue is for a shaper that is there on purpose: it holds what its limit takes, and drops what is more.
+func expectedQueue(d *netdev.Device) Threshold {
+	latency := 0.0
+	for q := range d.Root.Leaves() {
+		if q.LimitUnit == "bytes" && q.RateBits > 0 {
+			latency = max(latency, float64(q.Limit)*8/float64(q.RateBits))
+		}
+		latency = max(latency, (q.Delay + q.Jitter).Seconds())
+	}
+	return Threshold{
+		WarnDelay: max(0.05, 1.2*latency), CriticalDelay: max(0.1, 2*latency), WarnLoss: 0.1, CriticalLoss: 0.3,
+		Reason: fmt.Sprintf("%s is there on purpose (--expect-qdisc)", d.Root.Kind),
+	}
+}
+
+const (
+	// minClassShare is the least share of a queue's packets that counts as a class of its own, and minClassPackets the
+	// least of a pair of it: single bursts are no class.
+	minClassShare   = 0.01
+	minClassPackets = minMeasured
+	// minInFlightAge is the least age in seconds at which packets in flight say that a queue is slow, and minInFlightShare
+	// the least share of them in what came to the queue meanwhile: a few forgotten ones in a queue that moves are no finding.
+	minInFlightAge   = 0.1
+	minInFlightShare = 0.1
+	// minFifoPackets and minFifoBytes are limits of a fifo below which it loses what a burst sends.
+	minFifoPackets, minFifoBytes = 64, 64 << 10
+)
+
+// Stages without a queue: forward-delay, encap-delay, softirq-delay.
+var stageThreshold = Threshold{
+	WarnDelay: 0.001, CriticalDelay: 0.005,
+	Reason: "nothing is queued in this stage: forwarding and wrapping take tens of microseconds, a decrypting tunnel hundreds",
+}
+
+// baselineFactor is how many times the baseline is still not slow: a machine that has always been slow is no news. But the
+// baseline excuses no more than maxBaselineFactor times the threshold.
+const baselineFactor, maxBaselineFactor = 3, 4
+
+// Losses outside of queues, as shares of the packets of the pairs that lose any.
+var (
+	policyThreshold = Threshold{
+		WarnLoss: 0.005, CriticalLoss: 0.02,
+		Reason: "a rule that drops now and then does what it is there for",
+	}
+	conntrackThreshold = Threshold{
+		WarnLoss: 0.001, CriticalLoss: 0.01,
+		Reason: "each is a connection that fails",
+	}
+	routingThreshold = Threshold{
+		WarnLoss: 0.005, CriticalLoss: 0.05,
+		Reason: "while pods go, some packets find no way to them",
+	}
+	ttlThreshold = Threshold{
+		WarnLoss: 0.005, CriticalLoss: 0.05, CriticalCount: 10,
+		Reason: "a traceroute ends so on purpose",
+	}
+	mtuThreshold = Threshold{
+		WarnLoss: 0.0025, CriticalLoss: 0.005,
+		Reason: "only large packets are hit, which may be few of a pair's",
+	}
+	backlogThreshold = Threshold{
+		WarnLoss: 0.001, CriticalLoss: 0.01,
+		Reason: "a CPU that keeps up drops none",
+	}
+	checksumThreshold = Threshold{
+		WarnLoss: 0.001, CriticalLoss: 0.005,
+		Reason: "hardly any packet is damaged on a healthy link",
+	}
+	receiverDropThreshold = Threshold{
+		WarnLoss: 0.01, CriticalLoss: 0.05,
+		Reason: "a burst may fill a socket's buffer",
+	}
+	acceptQueueDropThreshold = Threshold{
+		WarnLoss: 0.01, CriticalLoss: 0.05,
+		Reason: "a burst may fill an accept queue",
+	}
+	unknownThreshold = Threshold{
+		WarnLoss: 0.01, CriticalLoss: 0.05, CriticalCount: 20,
+		Reason: "what the kernel frees without a cause that is known may be no loss",
+	}
+	// A packet in a socket, or at no hook before, is most often one that has been dealt with.
+	unknownDeliverThreshold = Threshold{
+		WarnLoss: 0.05, CriticalLoss: never,
+		Reason: "in a socket the kernel frees much that was delivered",
+	}
+)
+
+// never is a share that nothing reaches.
+const never = 2
+
+// Links: link-down.
+//
+// recentlyDown is for how long a device that went down is news. One that is down for longer has been given up.
+const recentlyDown = 10 * time.Minute
+
+// Pods' sockets: receiver-slow, no-listener, accept-queue-full.
+var (
+	receiverThreshold = Threshold{
+		WarnTime: 0.25, CriticalTime: 0.5,
+		Reason: "the share of the time in which the application leaves its sender no room; one that reads in bursts but keeps up stays below",
+	}
+	listenerThreshold = Threshold{
+		WarnSeconds: 4, CriticalSeconds: 4, CriticalCount: maxStrays + 1,
+		Reason: "while pods come and go some connections are refused, not for long",
+	}
+	acceptQueueThreshold = Threshold{
+		WarnSeconds: 2, CriticalSeconds: 4,
+		Reason: "a burst fills an accept queue for less than a second",
+	}
+)
+
+const (
+	// minFullTime is the least time in seconds for which a receive buffer is full, or a window closed.
+	minFullTime = 1.0
+	// minReadTime is how long a full buffer takes to be read at least, in seconds: a fast connection's buffer may be full,
+	// and is read in milliseconds.
+	minReadTime = 0.1
+	// lastingShare is the share of the window that seconds have to be besides: in an hour there are many bursts.
+	lastingShare = 0.1
+	// initialRTO is after how many seconds a SYN is sent again for the first time (TCP_TIMEOUT_INIT).
+	initialRTO = 1.0
+)
+
+// lasts tells whether something is seen in as many seconds of the window as it takes.
+func (w *window) lasts(seconds, least uint64) bool {
+	return seconds >= least && float64(seconds) >= lastingShare*w.length().Seconds()
+}
+
+// Beyond this node: remote-delay, remote-loss, mtu.
+var (
+	// A delayed acknowledgement takes 40 ms (TCP_DELACK_MIN) and a tick of at most 10 ms.
+	remoteDelayThreshold = Threshold{
+		WarnDelay: 0.06, CriticalDelay: 0.06,
+		Reason: "a delayed acknowledgement would explain 40 ms",
+	}
+	handshakeDelayThreshold = Threshold{
+		WarnDelay: 0.02, CriticalDelay: 0.02,
+		Reason: "these round trips open connections, which the kernel answers at once",
+	}
+	remoteLossThreshold = Threshold{
+		WarnLoss: 0.01, CriticalLoss: 0.02,
+		Reason: "TCP that fills a link finds its rate by losing far less",
+	}
+)
+
+const (
+	// leastQuantile is the part of a window's round trips that is disregarded as shorter than the others for being older
+	// than the fault: what was sent before it began comes back within its window.
+	leastQuantile = 0.05
+	// remoteShare is how much of a delay or a loss has to be beyond this node where this node has a part in it: both are not
+	// measured on the same packets.
+	remoteShare = 0.3
+	// inferredConfidence is how far a finding about what was not seen may be trusted.
+	inferredConfidence = 0.8
+	// minLargeSegment is the least mean size of segments, in bytes, that may be too large for a link: all links pass smaller
+	// ones (536 is what TCP assumes where it knows nothing).
+	minLargeSegment = 536
+	// recoveredShare is one in how many segments that were retransmitted repeatedly may be acknowledged in the end for a
+	// link that loses all large ones: where losses are random most are, and after an outage all.
+	recoveredShare = 5
+)
+
+// String says it in words, without the reason.
+func (t Threshold) String() string {
+	var parts []string
+	add := func(warning, critical float64, format func(float64) string, of string) {
+		switch {
+		case warning == 0:
+		case critical == never:
+			parts = append(parts, fmt.Sprintf("%s %s (never critical)", of, format(warning)))
+		case warning == critical:
+			parts = append(parts, fmt.Sprintf("%s %s", of, format(critical)))
+		default:
+			parts = append(parts, fmt.Sprintf("%s %s (warning), %s (critical)", of, format(warning), format(critical)))
+		}
+	}
+	whole := func(n float64) string { return plural(uint64(n), "second") }
+	add(t.WarnDelay, t.CriticalDelay, seconds, "p50")
+	add(t.WarnLoss, t.CriticalLoss, percent, "loss")
+	add(t.WarnTime, t.CriticalTime, percent, "time")
+	add(float64(t.WarnSeconds), float64(t.CriticalSeconds), whole, "for")
+	text := strings.Join(parts, ", ")
+	if t.CriticalCount > 0 {
+		text += fmt.Sprintf(", critical from %d on", t.CriticalCount)
+	}
+	return text
+}
+
+// queueThresholds are the thresholds of queues, by what they are, as far as they do not depend on the device.
+func queueThresholds() []Threshold {
+	return []Threshold{defaultNoQueue, fifoQueue, aqmQueue("fq_codel", codelTarget), fqQueue, podLimitQueue, netemQueue, unreadQueue}
+}
+
+// delayThresholds and lossThresholds are one half of each.
+func delayThresholds(all []Threshold) []Threshold {
+	for i := range all {
+		all[i].WarnLoss, all[i].CriticalLoss = 0, 0
+	}
+	return all
+}
+
+func lossThresholds(all []Threshold) []Threshold {
+	for i := range all {
+		all[i].WarnDelay, all[i].CriticalDelay = 0, 0
+	}
+	return all
+}
+
+// thresholdOf is what the devices of one label are judged by: of several, the one whose qdisc should do the least.
+func thresholdOf(devices []netdev.Device, expected map[string]string) Threshold {
+	least := fifoQueue
+	for i, d := range devices {
+		t := deviceThreshold(&d)
+		if want, ok := expected[d.Name]; ok && want == d.Root.Kind && has(d.Root, "tbf", "htb", "hfsc", "cbq", "netem") {
+			t = expectedQueue(&d)
+		}
+		if i == 0 || t.CriticalDelay < least.CriticalDelay {
+			least = t
+		}
+	}
+	return least
+}
+
+// deviceThreshold chooses by what the device is and by its qdiscs.
+func deviceThreshold(d *netdev.Device) Threshold {
+	leaves := slices.Collect(d.Root.Leaves())
+	all := func(kinds ...string) bool {
+		return !slices.ContainsFunc(leaves, func(q netdev.Qdisc) bool { return !slices.Contains(kinds, q.Kind) })
+	}
+	noqueue := DefaultQdisc(d) == "noqueue"
+	switch {
+	case has(d.Root, "netem"):
+		return netemQueue
+	case asAnnotated(d):
+		return annotatedQueue(d)
+	case d.Role.Shaped() && d.Root.Kind == "tbf":
+		return podLimitQueue
+	case noqueue && has(d.Root, "htb", "tbf", "hfsc", "cbq"):
+		return defaultNoQueue
+	case all("fq_codel", "codel", "cake", "pie", "fq_pie", "dualpi2"):
+		target := codelTarget
+		for _, q := range leaves {
+			target = max(target, q.Target)
+		}
+		return aqmQueue(leaves[0].Kind, target)
+	case noqueue:
+		return defaultNoQueue
+	case all("fq"):
+		return fqQueue
+	}
+	return fifoQueue
+}
+
+// ThresholdOf is what the queue of the devices with that label is judged by; false where there is no queue.
+func ThresholdOf(devices []netdev.Device, label string) (Threshold, bool) {
+	queues := labelled(devices, label)
+	if len(queues) == 0 {
+		return Threshold{}, false
+	}
+	return thresholdOf(queues, nil), true
+}

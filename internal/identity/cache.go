@@ -1,0 +1,125 @@
+package identity
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/statefile"
+)
+
+// cacheVersion is the version of the file's format. Files of another version are ignored.
+const cacheVersion = 1
+
+// cacheFile is what is known, written for the next start, when the API server may not answer.
+type cacheFile struct {
+	Version int          `json:"version"`
+	Node    string       `json:"node"`
+	Boot    string       `json:"boot"` // pods do not outlive it with their addresses
+	Names   []cacheEntry `json:"names"`
+}
+
+type cacheEntry struct {
+	Address netip.Addr         `json:"address"`
+	UID     string             `json:"uid"`
+	Rank    rank               `json:"rank"`
+	ID      aggregate.Identity `json:"id"`
+}
+
+func (k *Kubernetes) cachePath() string { return filepath.Join(k.options.StateDir, "identities.json") }
+
+// saveCache writes what is known to the cache file if it has changed since the last time. The file is replaced in one step:
+// a reader sees the old one or the new one.
+func (k *Kubernetes) saveCache() {
+	k.cacheMu.Lock()
+	defer k.cacheMu.Unlock()
+	version := k.owners.version.Load()
+	if version == k.savedVersion {
+		return
+	}
+	if k.options.StateDir == "" || k.stale.Load() {
+		return // what was loaded is in the file already
+	}
+	for _, i := range k.informers() {
+		if !i.synced.Load() {
+			return
+		}
+	}
+	if err := k.writeCache(); err != nil {
+		k.log.Warn("cannot save the names for the next start; make the directory writable, or give another with --state-dir", "err", err)
+		return
+	}
+	k.savedVersion = version
+}
+
+func (k *Kubernetes) writeCache() error {
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	state := cacheFile{Version: cacheVersion, Node: k.options.Node, Boot: boot}
+	k.owners.current(func(a netip.Addr, o owner) {
+		state.Names = append(state.Names, cacheEntry{Address: a, UID: o.uid, Rank: o.rank, ID: *o.id})
+	})
+	return statefile.Write(k.cachePath(), state)
+}
+
+// loadCache takes over what an earlier run saved, marked stale until the API server answers.
+func (k *Kubernetes) loadCache() {
+	if k.options.StateDir == "" {
+		return
+	}
+	var state cacheFile
+	switch err := statefile.Read(k.cachePath(), cacheVersion, &state); {
+	case errors.Is(err, fs.ErrNotExist):
+		return
+	case err != nil:
+		k.log.Warn("the names that an earlier run saved are ignored", "err", err)
+		return
+	case state.Node != k.options.Node:
+		return
+	}
+	boot, err := bootID()
+	if err != nil {
+		k.log.Warn("the names that an earlier run saved are ignored", "err", err)
+		return
+	}
+	for _, n := range state.Names {
+		local := n.Rank == pod && n.ID.Node == k.options.Node
+		if local && state.Boot != boot {
+			continue
+		}
+		id := n.ID
+		id.Stale = true
+		k.owners.acquire(n.Address, owner{uid: n.UID, rank: n.Rank, local: local, id: &id}, true, 0)
+		k.stale.Store(true)
+	}
+}
+
+// dropStale removes what was loaded from the cache and was not confirmed by the API server.
+func (k *Kubernetes) dropStale() {
+	type entry struct {
+		address netip.Addr
+		uid     string
+		rank    rank
+	}
+	var gone []entry
+	k.owners.current(func(a netip.Addr, o owner) {
+		if o.id.Stale {
+			gone = append(gone, entry{a, o.uid, o.rank})
+		}
+	})
+	for _, e := range gone {
+		k.owners.release(e.address, e.uid, e.rank, forever)
+	}
+}
+
+// bootID tells one boot of the machine from another.
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(data)), err
+}

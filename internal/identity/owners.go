@@ -1,0 +1,288 @@
+package identity
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tracer/internal/aggregate"
+)
+
+const (
+	forever = time.Duration(math.MaxInt64)
+	// retention is how long a former owner is known: longer than a packet waits in a queue.
+	retention = 10 * time.Minute
+	// maxOwners bounds the owners known of one address; the one whose time ended first is evicted.
+	maxOwners = 4
+	// maxUnowned bounds the addresses of which no owner is known: a pod may send from as many as it likes.
+	maxUnowned = 4096
+)
+
+// rank says which source counts more where several name one address.
+type rank uint8
+
+const (
+	service  rank = iota + 1 // a Service's virtual address
+	endpoint                 // what an EndpointSlice says of a pod elsewhere
+	host                     // a node's own address
+	pod                      // the pod itself
+)
+
+// owner is a pod, Service or node that has, or had, an address. All times are CLOCK_MONOTONIC.
+type owner struct {
+	uid     string
+	rank    rank
+	local   bool // a pod of this node
+	id      *aggregate.Identity
+	from    time.Duration // the earliest time at which it may have had the address
+	certain time.Duration // when it certainly had it
+	to      time.Duration // when it lost it; forever if it has it still
+	seen    time.Duration // when it became known
+}
+
+func (o *owner) covers(at time.Duration) bool { return o.from <= at && at < o.to }
+
+// ownerTable says who owned which address when. Look-ups neither block for long nor allocate: what a map entry points to
+// is replaced and never changed.
+type ownerTable struct {
+	mu        sync.RWMutex
+	addresses map[netip.Addr]*history
+	unowned   int           // how many of them have no owner
+	version   atomic.Uint64 // grows with every change of an address that has an owner before or after it
+	since     atomic.Int64  // the latest time at which any address changed its owner
+}
+
+// history is the owners of one address, in the order in which they became known.
+type history struct {
+	owners []owner
+	// deviceSince is when the device that leads to the address changed last: no earlier pod owns the address from then on.
+	deviceSince time.Duration
+}
+
+// owned tells whether anybody is known to have, or have had, the address.
+func (x *history) owned() bool { return x != nil && len(x.owners) > 0 }
+
+// at returns who owned the address then, nil for nobody. owned tells whether it has, or had, an owner at any time.
+func (t *ownerTable) at(address netip.Addr, at time.Duration) (id *aggregate.Identity, owned bool) {
+	t.mu.RLock()
+	x := t.addresses[address]
+	t.mu.RUnlock()
+	if !x.owned() {
+		return nil, false
+	}
+	if len(x.owners) == 1 {
+		if o := &x.owners[0]; o.covers(at) {
+			return o.id, true
+		}
+		return nil, true
+	}
+	return resolve(x.owners, at), true
+}
+
+// resolve decides between several owners. The highest rank wins. Of two with the same rank whose times overlap, the end of
+// the first was noticed late: the second owns the address as soon as that is certain. While neither has ended the answer is
+// nil, since a wrong name is worse than none. Owners with equal identities do not contradict each other.
+func resolve(list []owner, at time.Duration) *aggregate.Identity {
+	var best *owner
+	others, open := 0, 0 // owners of the same rank that contradict best; how many of them have not ended
+	for i := range list {
+		o := &list[i]
+		if !o.covers(at) || best != nil && o.rank < best.rank {
+			continue
+		}
+		switch {
+		case best == nil || o.rank > best.rank:
+			best, others, open = o, 0, 0
+		case *o.id == *best.id:
+			if o.to > best.to {
+				best = o
+			}
+		case o.certain > best.certain:
+			others++
+			if best.to == forever {
+				open++
+			}
+			best = o
+		default:
+			others++
+			if o.to == forever {
+				open++
+			}
+		}
+	}
+	if best == nil || others > 0 && (open > 0 || at < best.certain) {
+		return nil
+	}
+	return best.id
+}
+
+// put stores the history of an address and moves since; the lock is held. Callers of Version read the version before
+// since, so that a new version never goes with an old since.
+func (t *ownerTable) put(address netip.Addr, x *history) {
+	if t.addresses == nil {
+		t.addresses = map[netip.Addr]*history{}
+	}
+	since := time.Duration(t.since.Load())
+	for i := range x.owners {
+		o := &x.owners[i]
+		since = max(since, o.from, o.certain)
+		if o.to != forever {
+			since = max(since, o.to)
+		}
+	}
+	t.since.Store(int64(since))
+	t.replace(address, x)
+}
+
+// remove deletes an address; the lock is held.
+func (t *ownerTable) remove(address netip.Addr) { t.replace(address, nil) }
+
+// replace puts another history, or none, in the place of the one that an address has. The version stays if there is no
+// owner before and after: else a pod that sends from many addresses would make every flow look its names up again.
+func (t *ownerTable) replace(address netip.Addr, x *history) {
+	old := t.addresses[address]
+	if old != nil && !old.owned() {
+		t.unowned--
+	}
+	if x != nil && !x.owned() {
+		t.unowned++
+	}
+	if x == nil {
+		delete(t.addresses, address)
+	} else {
+		t.addresses[address] = x
+	}
+	if old.owned() || x.owned() {
+		t.version.Add(1)
+	}
+}
+
+// acquire notes that o owns the address now. conflicts counts the other owners of the same rank that have not ended. Unless
+// it is proven when o began, it began no earlier than the owner before it ended.
+func (t *ownerTable) acquire(address netip.Addr, o owner, proven bool, now time.Duration) (conflicts int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o.to, o.seen = forever, now
+	x := &history{}
+	var list []owner
+	if old := t.addresses[address]; old != nil {
+		if x.deviceSince = old.deviceSince; o.local {
+			o.from = max(o.from, x.deviceSince)
+		}
+		for _, p := range old.owners {
+			same := p.uid == o.uid && p.rank == o.rank
+			switch {
+			case same && p.to == forever:
+				o.from, o.certain, o.seen = min(o.from, p.from), min(o.certain, p.certain), p.seen
+				continue
+			case same && o.local:
+				if !(proven && o.from+time.Second >= x.deviceSince) {
+					return 0 // it lost the address, and nothing shows that it has it again
+				}
+				continue
+			case p.to < now-retention:
+				continue
+			case p.rank == o.rank && p.id.Stale && !o.id.Stale:
+				continue // what an earlier run cached gives way to what the API server says
+			case p.rank == o.rank && p.to == forever:
+				conflicts++
+			case p.rank == o.rank && !proven && p.to <= now:
+				o.from = max(o.from, p.to)
+			}
+			list = append(list, p)
+		}
+	}
+	if len(list) >= maxOwners {
+		slices.SortStableFunc(list, func(a, b owner) int { return int(min(max(b.to-a.to, -1), 1)) })
+		list = list[:maxOwners-1]
+	}
+	o.certain = max(o.certain, o.from)
+	x.owners = append(list, o)
+	t.put(address, x)
+	return conflicts
+}
+
+// deviceChanged notes that the device that leads to the address is gone, or another one is there. The pod that owned the
+// address before owns it no longer, even if the API server has not said so yet. Of addresses without an owner no more than
+// maxUnowned are kept: a pod that takes one of the others may be named for some seconds before it had it.
+func (t *ownerTable) deviceChanged(address netip.Addr, at time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.addresses[address]
+	if old == nil {
+		if t.unowned < maxUnowned {
+			t.put(address, &history{deviceSince: at})
+		}
+		return
+	}
+	if old.deviceSince >= at {
+		return
+	}
+	x := &history{owners: slices.Clone(old.owners), deviceSince: at}
+	for i := range x.owners {
+		if o := &x.owners[i]; o.local && o.seen < at {
+			o.to = min(o.to, at)
+		} else if o.local {
+			o.from = max(o.from, at)
+		}
+	}
+	t.put(address, x)
+}
+
+// release notes that an owner lost the address at end; forever removes it as if it had never owned it.
+func (t *ownerTable) release(address netip.Addr, uid string, of rank, end time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.addresses[address]
+	if old == nil {
+		return
+	}
+	list := make([]owner, 0, len(old.owners))
+	for _, o := range old.owners {
+		if o.uid == uid && o.rank == of {
+			if end == forever {
+				continue
+			}
+			o.to = min(o.to, end)
+		}
+		list = append(list, o)
+	}
+	if len(list) == 0 && (old.deviceSince == 0 || t.unowned >= maxUnowned) {
+		t.remove(address)
+		return
+	}
+	t.put(address, &history{owners: list, deviceSince: old.deviceSince})
+}
+
+// expire removes owners that ended longer than retention ago.
+func (t *ownerTable) expire(now time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	expired := func(o owner) bool { return o.to < now-retention }
+	for address, x := range t.addresses {
+		if len(x.owners) > 0 && !slices.ContainsFunc(x.owners, expired) {
+			continue
+		}
+		if list := slices.DeleteFunc(slices.Clone(x.owners), expired); len(list) > 0 {
+			t.put(address, &history{owners: list, deviceSince: x.deviceSince})
+		} else if x.deviceSince < now-retention {
+			t.remove(address)
+		}
+	}
+}
+
+// current calls yield for every address and who owns it now.
+func (t *ownerTable) current(yield func(netip.Addr, owner)) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for address, x := range t.addresses {
+		for _, o := range x.owners {
+			if o.to == forever {
+				yield(address, o)
+			}
+		}
+	}
+}

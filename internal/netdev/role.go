@@ -1,0 +1,103 @@
+package netdev
+
+import "fmt"
+
+// Role is what a network device is for on a Kubernetes node. internal/device finds it out; --devices can override it.
+//
+// What a role decides stands in the table roles below:
+//
+//   - whether the tc programs are attached to the device (Unhooked);
+//   - whether its failures are the node's own (LeadsOut): a link that goes down is a finding, `tracer check` reports
+//     critical findings there, a journey that ends there goes out;
+//   - whether changes of its link, root qdisc and MTU are kept as events (Watched);
+//   - which delay and loss are normal in its queue: whether it has one at all unless somebody sets it up (NoQueue), and
+//     whether the CNI may have put a rate limit there (Shaped);
+//   - whether it passes packets on to another device as they are (Forwards).
+//
+// Beyond the table, a pod's device shares one label with those of all other pods (Label), is always where packets leave
+// the namespace (Device.Lowest), and is left alone at first on kernels without TCX (internal/loader). An overlay's device
+// wraps packets: internal/journey takes what comes after it as encap and decap.
+type Role uint8
+
+// The roles of devices.
+const (
+	RoleOther   Role = iota
+	RolePod          // host side of a pod's veth or netkit
+	RoleOverlay      // ipip, vxlan, geneve, wireguard, ip6tnl, gre, sit
+	RoleUplink       // underlay, and what it stacks on: bond, VLAN, slaves
+	RoleBridge
+	RoleIFB
+)
+
+// PodLabel is the label that the devices of all pods share: there may be hundreds, which come and go.
+const PodLabel = "pod"
+
+var roles = [...]struct {
+	name     string
+	unhooked string
+	leadsOut bool
+	watched  bool
+	noqueue  bool
+	shaped   bool
+	forwards bool
+}{
+	RoleOther:   {name: "other", unhooked: "neither a pod's device nor overlay nor uplink"},
+	RolePod:     {name: "pod", noqueue: true, shaped: true},
+	RoleOverlay: {name: "overlay", leadsOut: true, watched: true, noqueue: true},
+	RoleUplink:  {name: "uplink", leadsOut: true, watched: true},
+	RoleBridge: {name: "bridge", unhooked: "a bridge: its packets are seen at its ports",
+		watched: true, noqueue: true, forwards: true},
+	RoleIFB: {name: "ifb", unhooked: "an ifb: its delay counts as the redirecting device's",
+		shaped: true, forwards: true},
+}
+
+// Unhooked says why no tc programs are attached to such a device, "" if they are.
+func (r Role) Unhooked() string { return roles[r].unhooked }
+
+// LeadsOut tells whether packets leave and reach the node through such a device: overlays and uplinks.
+func (r Role) LeadsOut() bool { return roles[r].leadsOut }
+
+// Watched tells whether a change of such a device's link, root qdisc or MTU may explain what many packets meet. Pods'
+// devices come and go all the time.
+func (r Role) Watched() bool { return roles[r].watched }
+
+// NoQueue tells whether such a device's root qdisc is noqueue unless somebody sets another one: tunnels, veths and
+// bridges are IFF_NO_QUEUE. Of others the default depends on hardware and sysctl.
+func (r Role) NoQueue() bool { return roles[r].noqueue }
+
+// Shaped tells whether a tbf on such a device is normal: the CNI's bandwidth plugin limits pods there, on the veth for
+// what they receive and on an ifb for what they send.
+func (r Role) Shaped() bool { return roles[r].shaped }
+
+// Forwards tells whether such a device's transmit function decides where a packet goes next. Those of all other stacked
+// devices (tunnel, bond, VLAN) wrap or pass it.
+func (r Role) Forwards() bool { return roles[r].forwards }
+
+// Label is by what a device of this role is known in metrics and findings: its name, or PodLabel.
+func (r Role) Label(name string) string {
+	if r == RolePod {
+		return PodLabel
+	}
+	return name
+}
+
+func (r Role) String() string {
+	if int(r) < len(roles) {
+		return roles[r].name
+	}
+	return fmt.Sprintf("role(%d)", uint8(r))
+}
+
+// MarshalText writes the role's name.
+func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads a role's name.
+func (r *Role) UnmarshalText(text []byte) error {
+	for i := range roles {
+		if roles[i].name == string(text) {
+			*r = Role(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown role %q", text)
+}

@@ -1,0 +1,96 @@
+package overview
+
+import (
+	"cmp"
+	"strings"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+)
+
+// Row is one pair of workloads, flow or service.
+type Row struct {
+	Src              End               `json:"src"`
+	Dst              End               `json:"dst"`
+	Service          string            `json:"service,omitempty"`  // namespace/name
+	Protocol         string            `json:"protocol,omitempty"` // of a flow
+	Pairs            int               `json:"pairs,omitempty"`    // how many a service's row stands for
+	Direction        journey.Direction `json:"direction"`
+	PacketsPerSecond float64           `json:"packets_per_second"`
+	BitsPerSecond    float64           `json:"bits_per_second"`
+	Path             *Delay            `json:"path"`   // whole time on this node; null if nothing came through
+	Stages           []Stage           `json:"stages"` // in the order in which packets meet them
+	Worst            *Place            `json:"worst"`  // where most of the time goes
+	Drops            Drops             `json:"drops"`
+	TCP              *TCP              `json:"tcp"`  // null if nothing is known of its connections
+	InFlight         float64           `json:"held"` // packets in flight where the oldest of them is
+	OldestSeconds    float64           `json:"oldest_seconds"`
+	// Pain is the extra time of its packets, in seconds each second, by the formula that orders findings too
+	// (aggregate.Excess, aggregate.Pair.RTO): what they spend here beyond the baseline, and for each packet dropped the time
+	// until it is sent again.
+	Pain float64 `json:"pain"`
+}
+
+// Key names the row's pair.
+func (r *Row) Key() aggregate.PairKey {
+	return aggregate.PairKey{
+		SrcNamespace: r.Src.Namespace, SrcWorkload: r.Src.Workload,
+		DstNamespace: r.Dst.Namespace, DstWorkload: r.Dst.Workload, Direction: r.Direction,
+	}
+}
+
+// End is who sends or receives.
+type End struct {
+	Namespace string `json:"namespace,omitempty"`
+	Workload  string `json:"workload,omitempty"`
+	Pod       string `json:"pod,omitempty"`     // of a flow
+	Address   string `json:"address,omitempty"` // of a flow, with its port
+}
+
+// String names an end as people do: a flow's by its pod or else its address, with the port.
+func (e End) String() string {
+	name := cmp.Or(e.Pod, e.Workload)
+	if e.Namespace != "" {
+		name = e.Namespace + "/" + name
+	}
+	switch {
+	case e.Address == "":
+		return name
+	case e.Pod == "":
+		return e.Address
+	}
+	if i := strings.LastIndexByte(e.Address, ':'); i >= 0 && (!strings.Contains(e.Address[:i], ":") || e.Address[0] == '[') {
+		return name + e.Address[i:]
+	}
+	return name
+}
+
+// Delay is the quantiles of a distribution.
+type Delay struct {
+	P50 float64 `json:"p50_seconds"`
+	P99 float64 `json:"p99_seconds"`
+}
+
+// newDelay is what is shown of a histogram; nil if it is empty.
+func newDelay(h *hist.Histogram) *Delay {
+	if h.Count() == 0 {
+		return nil
+	}
+	return &Delay{P50: h.Quantile(0.5), P99: h.Quantile(0.99)}
+}
+
+// p50 and p99 are 0 where there is no delay.
+func (d *Delay) p50() float64 {
+	if d == nil {
+		return 0
+	}
+	return d.P50
+}
+
+func (d *Delay) p99() float64 {
+	if d == nil {
+		return 0
+	}
+	return d.P99
+}
