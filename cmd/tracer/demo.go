@@ -62,11 +62,11 @@ network namespaces of its own.`,
 				return err
 			}
 			out := cmd.OutOrStdout()
-			told := newDemoText(out, colorful(os.Stdout))
+			text := newDemoText(out, colorful(os.Stdout))
 			if output == "json" {
-				told = newDemoText(io.Discard, false)
+				text = newDemoText(io.Discard, false)
 			}
-			report, err := demo(cmd.Context(), told)
+			report, err := demo(cmd.Context(), text)
 			if err != nil {
 				return err
 			}

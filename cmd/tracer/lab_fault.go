@@ -118,7 +118,7 @@ Undone by "tracer lab heal", or by hand:
 	return err
 }
 
-// describeLabFault says in a few words what the queue was told.
+// describeLabFault says in a few words how the queue was set up.
 func describeLabFault(f lab.Injected) string {
 	words := []string{f.Device + " of " + f.Node + ": " + f.Tool}
 	if f.Tool == lab.Netem && f.Delay > 0 {

@@ -57,9 +57,9 @@ func (n *node) ActiveFindings() api.ActiveFindings {
 			roles[d.Name] = d.Role
 		}
 	}
-	held, judged := n.Agent.ActiveFindings()
-	h := api.ActiveFindings{Judged: judged, Findings: make([]api.ActiveFinding, len(held))}
-	for i, f := range held {
+	active, judged := n.Agent.ActiveFindings()
+	h := api.ActiveFindings{Judged: judged, Findings: make([]api.ActiveFinding, len(active))}
+	for i, f := range active {
 		h.Findings[i] = api.ActiveFinding{ActiveFinding: f, Role: roles[f.Finding.Device]}
 	}
 	return h
