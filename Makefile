@@ -57,7 +57,7 @@ test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=
 	hack/install-packages guest
 	go run ./test/vm -kernel '$(KERNEL)' -skip '$(GUEST_SKIP)' $(GUEST_TESTS)
 
-accuracy: ## measure how exact the figures are, here and on all guest kernels, for docs/accuracy.md (a quarter of an hour)
+accuracy: ## measure how exact the figures are, here and on all guest kernels, for docs/reports/accuracy.md (a quarter of an hour)
 	hack/install-packages guest
 	mkdir -p build/guests
 	go test -count=1 -v ./test/truth >build/guests/here.log || { cat build/guests/here.log; exit 1; }

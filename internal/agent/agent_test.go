@@ -155,7 +155,7 @@ func stages(s *aggregate.Snapshot, src, dst string) map[journey.Stage]aggregate.
 func lostSight(c loader.Counters) uint64 { return c.Mismatches + c.Torn }
 
 // unseen is of how many packets a tracepoint may have been missed. Some kernels run no tracing program in the context of
-// certain processes, and a softirq that interrupts one of these is in it (docs/design.md).
+// certain processes, and a softirq that interrupts one of these is in it: docs/design.md#skipped-tracepoints.
 func unseen(packets uint64) uint64 { return 2 + packets/100 }
 
 // TestHealthy follows the Service's packets through both nodes, of whom each sees its own alone.

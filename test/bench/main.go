@@ -44,7 +44,7 @@ func main() {
 	flag.DurationVar(&o.watch, "watch", 75*time.Second, "how long the agent watches whose memory is measured; it keeps one minute")
 	flag.DurationVar(&o.view, "view", 3*time.Second, "how long each of ten times is, in which the live view is measured")
 	flag.StringVar(&o.json, "json", "build/bench.json", "file for the numbers")
-	flag.StringVar(&o.docs, "docs", "", "page whose last run becomes this one, as docs/overhead.md")
+	flag.StringVar(&o.docs, "docs", "", "page whose last run becomes this one, as docs/reports/overhead.md")
 	flag.StringVar(&o.be, "be", "", "be one of the benchmark's `other` processes (it starts these itself)")
 	flag.StringVar(&o.socket, "socket", "", "the agent's, for the one of these that is its live view")
 	flag.Parse()

@@ -352,7 +352,7 @@ func (r *rig) holds(o *observed, at place, want effect) {
 	}
 }
 
-// row prints a line of the table in docs/accuracy.md: kernel, scenario and way; then in milliseconds the oracle's time,
+// row prints a line of the table in docs/reports/accuracy.md: kernel, scenario and way; then in milliseconds the oracle's time,
 // the sum of the stages, and by how much the two differ in the median and of 99 of 100 packets; lost and sent ones.
 func (r *rig) row(scenario string, o *observed) {
 	ms := func(d time.Duration) float64 { return 1000 * d.Seconds() }

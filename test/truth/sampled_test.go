@@ -251,7 +251,7 @@ func elephantAndMice(r *rig) {
 	}
 }
 
-// tell prints for docs/accuracy.md what a scenario found, under which sampling; behind ± is a standard error.
+// tell prints for docs/reports/accuracy.md what a scenario found, under which sampling; behind ± is a standard error.
 func (r *rig) tell(scenario string, used governor.Sampling, format string, values ...any) {
 	fmt.Printf("sampled\t%s\t%s\t%d\t%s\n", r.kernel, scenario, used.N, fmt.Sprintf(format, values...))
 }

@@ -208,7 +208,7 @@ func bursts(r *rig) {
 	all := float64(len(p.waits[0]))
 	sum, _ := variance.sums()
 	deviation := math.Sqrt(sum) / all
-	// Where a kernel leaves out tracepoints, see docs/design.md, a few journeys in a thousand have no end.
+	// A few journeys in a thousand have no end where a kernel skips tracepoints: docs/design.md#skipped-tracepoints.
 	if got := float64(delay.Count()); deviation > 0.01 || math.Abs(got/all-1) > 4*deviation+0.01 {
 		r.Errorf("%.0f packets are counted, of %.0f: a standard error is %.2f %%", got, all, 100*deviation)
 	}
