@@ -21,7 +21,7 @@ import (
 
 // agentFlags are those of the agent alone.
 type agentFlags struct {
-	watchFlags
+	tracingFlags
 	cluster   clusterFlags
 	metrics   metrics.ServerOptions
 	collector metrics.Options
@@ -32,14 +32,14 @@ func newAgentCommand() *cobra.Command {
 	var flags agentFlags
 	cmd := &cobra.Command{
 		Use:   "agent",
-		Short: "Trace this node for good, and serve metrics, health and flow data",
-		Long: `Trace this node for good, and serve metrics, health and flow data: the process of the
-DaemonSet. Metrics are served to the network, health to this host alone, and flow data
-on a unix socket that only root can open; diagnose and trace ask there.`,
-		Example: `  tracer agent
-  tracer agent --kubeconfig ~/.kube/config --node-name node1
-  tracer agent --listen 172.18.0.2:9435 --web.config.file web.yml
-  ip netns exec node1 tracer agent --identity-file names.yaml`,
+		Short: "Trace this node until stopped, and serve metrics, health and flow data",
+		Long: `Trace this node until stopped, and serve metrics, health and flow data: the process of
+the DaemonSet. Metrics are served to the network, health to this host alone, and flow
+data on a unix socket that only root can open; diagnose, trace and top ask there.`,
+		Example: `  $tracer agent
+  $tracer agent --kubeconfig ~/.kube/config --node-name node1
+  $tracer agent --listen 172.18.0.2:9435 --web.config.file web.yml
+  $tracer agent --identity-file names.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd.Context()) },
 	}
@@ -47,7 +47,7 @@ on a unix socket that only root can open; diagnose and trace ask there.`,
 	flags.add(cmd)
 	flags.cluster.add(cmd)
 	flags.expect.add(cmd)
-	f.StringVar(&flags.stateDir, "state-dir", "/var/lib/tracer", "where names (for a start without the API server) and what is usual are kept; empty for nowhere")
+	f.StringVar(&flags.stateDir, "state-dir", "/var/lib/tracer", "where names (for a start without the API server) and the learned baseline are kept; empty for nowhere")
 	f.StringVar(&flags.metrics.Address, "listen", metrics.DefaultAddress, "address of /metrics, as host:port")
 	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")
 	f.StringVar(&flags.health, "health-listen", health.DefaultAddress, "address of /healthz and /readyz, as host:port")
@@ -56,13 +56,13 @@ on a unix socket that only root can open; diagnose and trace ask there.`,
 	return cmd
 }
 
-// run takes all that can be refused (the namespace, the addresses, the socket) before it says that it is ready.
+// run takes all that may be taken already (the namespace, the addresses, the socket) before it says that it is ready.
 func (f *agentFlags) run(ctx context.Context) (err error) {
 	if f.collector.MaxSeries < 1 {
 		return fmt.Errorf("--max-series %d: give at least 1", f.collector.MaxSeries)
 	}
 	agent.SaveMemory()
-	f.unwatched = true
+	f.logFindings = true
 	n, err := f.start()
 	if err != nil {
 		return err
@@ -97,10 +97,10 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	status := n.Status()
 	for _, h := range status.Hooks {
 		if !h.Up {
-			slog.Warn("a hook is missing", "hook", h.Hook, "device", h.Device, "err", h.Error)
+			slog.Warn("cannot attach a hook", "hook", h.Hook, "device", h.Device, "err", h.Error)
 		}
 	}
-	debug.FreeOSMemory() // types were parsed and programs loaded: seldom does one come later
+	debug.FreeOSMemory() // that took types and programs to load: little of the kind comes later
 	slog.Info("tracing", "node", n.name, "kernel", status.Kernel, "hooks", len(status.Hooks), "version", version)
 	group.Go(func() error { return n.Run(ctx) })
 	if n.cluster != nil {

@@ -63,7 +63,7 @@ func TestConclude(t *testing.T) {
 			t.Errorf("%s: %d %q, want %d %q", test.why, code, line, test.code, test.line)
 		}
 	}
-	for judged, want := range map[time.Time]string{{}: "only just started", now.Add(-time.Minute): "judged 1m0s ago"} {
+	for judged, want := range map[time.Time]string{{}: "only just started", now.Add(-time.Minute): "latest diagnosis 1m0s ago"} {
 		if code, line := conclude(api.ActiveFindings{Judged: judged}, now); code != checkUnknown || !strings.Contains(line, want) {
 			t.Errorf("judged at %v: %d %q", judged, code, line)
 		}

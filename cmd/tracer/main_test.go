@@ -66,7 +66,7 @@ func inNamespace(t *testing.T) {
 func execute(t *testing.T, args ...string) (output string, err error) {
 	t.Helper()
 	var out bytes.Buffer
-	cmd := newRootCommand()
+	cmd := newRootCommand(thisEdition())
 	cmd.SetArgs(args)
 	cmd.SetOut(&out)
 	err = cmd.ExecuteContext(t.Context())

@@ -116,7 +116,7 @@ func Start(options Options) (_ *Agent, err error) {
 // Run traces until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, task := range []func(context.Context) error{a.followDevices, a.readRecords, a.pollKernel, a.keepHistory} {
+	for _, task := range []func(context.Context) error{a.watchDevices, a.readRecords, a.pollKernel, a.keepHistory} {
 		group.Go(func() error { return task(ctx) })
 	}
 	return group.Wait()

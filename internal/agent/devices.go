@@ -10,8 +10,8 @@ import (
 	"tracer/internal/netdev"
 )
 
-// followDevices attaches to devices as they come.
-func (a *Agent) followDevices(ctx context.Context) error {
+// watchDevices attaches to devices as they come, and leaves those that go.
+func (a *Agent) watchDevices(ctx context.Context) error {
 	return a.watcher.Run(ctx, func(s device.State) {
 		if !s.Since.IsZero() {
 			a.lateNames.SetDevices(a.traced(s), loader.Monotonic()-time.Since(s.Since))

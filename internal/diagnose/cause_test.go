@@ -148,7 +148,7 @@ func describeCauses() string {
 		}
 		fmt.Fprintf(&b, "- Next: %s\n- Advice: %s\n", strings.Join(commands, ", "), c.Advice)
 		if c.NotPlayed != "" {
-			fmt.Fprintf(&b, "- Not on the [scoreboard](scoreboard.md): %s\n", c.NotPlayed)
+			fmt.Fprintf(&b, "- Not on the [scoreboard](reports/scoreboard.md): %s\n", c.NotPlayed)
 		}
 	}
 	b.WriteString("\n")

@@ -35,7 +35,7 @@ func Traces(ctx context.Context, source TraceSource, names aggregate.Namer, filt
 			return
 		}
 		records, missed := source.Subscribe(ctx, d.wants)
-		var before uint64 // missed ones that were told of
+		var before uint64 // those that a trace has told of
 		for {
 			select {
 			case <-ctx.Done():

@@ -1,7 +1,7 @@
 package metrics
 
 var activeFinding = gauge("tracer_finding",
-	"1 while this finding holds.", "cause", "stage", "device", "direction", "severity")
+	"1 while this finding is active.", "cause", "stage", "device", "direction", "severity")
 
 var findings = subject{
 	families: []*metricFamily{activeFinding},

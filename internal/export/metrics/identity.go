@@ -2,15 +2,15 @@ package metrics
 
 var (
 	identityMisses = counter("tracer_identity_misses_total",
-		"Look-ups of addresses that nobody is known to have.")
+		"Lookups of addresses without a known owner.")
 	identityEarly = counter("tracer_identity_early_total",
-		"Records that were named before it was settled who had their addresses, since too many waited.")
+		"Records that were named before the usual delay for late names was over, since too many waited.")
 	identitySynced = gauge("tracer_identity_synced",
 		"1 once all objects of a kind have been read from the API server.", "resource")
 	identityErrors = counter("tracer_identity_errors_total",
 		"Requests to the API server that failed.", "resource")
 	identityConflicts = counter("tracer_identity_conflicts_total",
-		"Times that two pods claimed one address; nobody is named until one of them is gone.")
+		"Times that two pods claimed one address; neither is named until one of them is gone.")
 	identityStale = gauge("tracer_identity_stale",
 		"1 while names are those of an earlier run, since the API server has not answered yet.")
 )

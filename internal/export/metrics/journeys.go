@@ -4,7 +4,7 @@ var (
 	journeysTotal = counter("tracer_journeys_total",
 		"Journeys of packets by what became of them.", "outcome")
 	recordsLost = counter("tracer_records_lost_total",
-		"Records that the kernel made and that were not read, for want of room in the ring buffer.", "kind")
+		"Records that the kernel made and that were missed, as the ring buffer was full.", "kind")
 )
 
 // journeys are what became of journeys, and of the records of those that ended.

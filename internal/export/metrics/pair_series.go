@@ -11,7 +11,7 @@ import (
 )
 
 var seriesOverflow = counter("tracer_series_overflow_total",
-	"Times that a pair was merged into _other for want of series.")
+	"Times that a pair was merged into _other, as there were too many series.")
 
 // otherName takes the pairs that have no series of their own.
 var otherName = pairName{srcWorkload: aggregate.OtherWorkload, dstWorkload: aggregate.OtherWorkload}

@@ -2,11 +2,11 @@ package metrics
 
 var (
 	sampleRatio = gauge("tracer_sample_ratio",
-		"Share of packets that were followed since the start.")
+		"Share of packets that were tracked since the start.")
 	sampleOneIn = gauge("tracer_sample_one_in",
-		"Of the packets beyond their flow's budget one in so many is followed; 1 if all are.")
+		"Of the packets beyond their flow's budget one in so many is tracked; 1 if all are.")
 	sampleBudget = gauge("tracer_sample_flow_budget",
-		"Packets of each flow that are followed for certain, in each tenth of a second.")
+		"Packets of each flow that are always tracked, in each tenth of a second.")
 )
 
 var sampling = subject{

@@ -4,7 +4,7 @@ var (
 	pairRTT = histogramFamily("tracer_tcp_rtt_seconds",
 		"Round trips of a pair's TCP connections by the sender's kernel, sampled; delayed acknowledgements included.", pairLabels...)
 	pairRetransmits = counter("tracer_tcp_retransmits_total",
-		"TCP segments of a pair that its sender, on this node, has sent again.", pairLabels...)
+		"TCP segments of a pair that its sender, on this node, has retransmitted.", pairLabels...)
 )
 
 func (a *pairAccumulator) collectTCP(to *scrape, name pairName, classic bool) {

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,27 +15,27 @@ import (
 	"tracer/internal/loader"
 )
 
-// watchFlags are those of every command that traces by itself.
-type watchFlags struct {
+// tracingFlags are those of every command that can trace by itself.
+type tracingFlags struct {
 	devices      []string
 	identityFile string
 	node         string
 	runDir       string
 	limits       governor.Limits
 	expect       expectFlag // of those that diagnose
-	stateDir     string     // of the agent; "" for those that watch for a while
-	unwatched    bool       // nobody looks at what it finds: it says so in its log
+	stateDir     string     // of the agent; "" for those that trace for a while
+	logFindings  bool       // of the agent
 }
 
-func (f *watchFlags) add(cmd *cobra.Command) {
+func (f *tracingFlags) add(cmd *cobra.Command) {
 	addDevices(cmd, &f.devices)
 	addRunDir(cmd, &f.runDir)
 	cmd.Flags().StringVar(&f.identityFile, "identity-file", "",
-		"YAML file that names addresses (default: what a lab wrote for this namespace, if there is one)")
+		"YAML file that names addresses (default: the one for this namespace in --run-dir, if there is one)")
 	cmd.Flags().IntVar(&f.limits.MaxRecords, "max-records", governor.DefaultMaxRecords,
-		"most packets a second to follow: beyond that a fair sample, of each flow some")
+		"most packets a second to track: beyond that a fair sample, of each flow some")
 	cmd.Flags().Float64Var(&f.limits.MaxCPU, "max-cpu", governor.DefaultMaxCPU,
-		"most CPU time to take, in cores: beyond that fewer packets are followed")
+		"most CPU time to take, in cores: beyond that fewer packets are tracked")
 	cmd.Flags().StringVar(&f.node, "node-name", "", "this node's name (default: $NODE_NAME, the identity file's, the host's)")
 }
 
@@ -47,7 +45,7 @@ func addDevices(cmd *cobra.Command, patterns *[]string) {
 }
 
 // names reads the identity file: the one given, or the lab's for this namespace.
-func (f *watchFlags) names(files loader.Files) (*identity.Table, error) {
+func (f *tracingFlags) names(files loader.Files) (*identity.Table, error) {
 	if f.identityFile != "" {
 		return identity.LoadFile(f.identityFile)
 	}
@@ -59,7 +57,7 @@ func (f *watchFlags) names(files loader.Files) (*identity.Table, error) {
 }
 
 // start begins to trace the current namespace.
-func (f *watchFlags) start() (*node, error) {
+func (f *tracingFlags) start() (*node, error) {
 	files, err := loader.CurrentFiles(f.runDir)
 	if err != nil {
 		return nil, err
@@ -80,11 +78,11 @@ func (f *watchFlags) start() (*node, error) {
 		}
 		return ""
 	}
-	return &node{Agent: a, name: f.nodeName(named), names: table}, nil
+	return newNode(a, f.nodeName(named), table, nil), nil
 }
 
 // startAgent starts one with those names; learner is where they come from, if more may be learnt late.
-func (f *watchFlags) startAgent(names aggregate.Namer, learner latenames.Learner) (*agent.Agent, error) {
+func (f *tracingFlags) startAgent(names aggregate.Namer, learner latenames.Learner) (*agent.Agent, error) {
 	switch {
 	case f.limits.MaxRecords < 1:
 		return nil, fmt.Errorf("--max-records %d: give at least 1", f.limits.MaxRecords)
@@ -97,12 +95,12 @@ func (f *watchFlags) startAgent(names aggregate.Namer, learner latenames.Learner
 	}
 	return agent.Start(agent.Options{
 		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: names, Learner: learner, Limits: f.limits,
-		ExpectQdisc: expected, StateDir: f.stateDir, LogFindings: f.unwatched,
+		ExpectQdisc: expected, StateDir: f.stateDir, LogFindings: f.logFindings,
 	})
 }
 
 // nodeName is this node's name as given, or as the environment has it, or as named says, or the host's.
-func (f *watchFlags) nodeName(named func() string) string {
+func (f *tracingFlags) nodeName(named func() string) string {
 	if f.node != "" {
 		return f.node
 	}
@@ -119,24 +117,4 @@ func (f *watchFlags) nodeName(named func() string) string {
 		return "unknown"
 	}
 	return name
-}
-
-// watch traces for a while and then, still tracing, calls judge.
-func (n *node) watch(ctx context.Context, duration time.Duration, judge func() error) error {
-	running, stop := context.WithCancel(ctx)
-	defer stop()
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(running) }()
-	var err error
-	select {
-	case <-time.After(duration):
-		err = judge()
-		stop()
-		err = errors.Join(err, <-ended)
-	case err = <-ended:
-		if ctx.Err() != nil {
-			err = errors.Join(errors.New("interrupted"), err)
-		}
-	}
-	return errors.Join(err, n.Close())
 }

@@ -30,7 +30,7 @@ type clusterFlags struct {
 func (f *clusterFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "how to reach the API server for names (default: the pod's service account; without either, no names)")
-	flags.StringVar(&f.scope, "identity-scope", string(identity.NodeScope), "whose pods are known by name: node (this node's; others by the Service that they are behind), or cluster (all; dear in a large one)")
+	flags.StringVar(&f.scope, "identity-scope", string(identity.NodeScope), "whose pods are known by name: node (this node's; others by the Service that they are behind), or cluster (all; expensive in a large one)")
 	flags.StringVar(&f.cidrNames, "cidr-names", "", "YAML file that maps CIDRs to names of peers outside of the cluster")
 }
 
@@ -46,7 +46,7 @@ func (f *clusterFlags) kubernetes(node, stateDir string) (*identity.Kubernetes, 
 	case errors.Is(err, identity.ErrNoCluster):
 		return nil, nil
 	case errors.Is(err, identity.ErrNoToken) && f.cidrNames == "":
-		slog.Warn("nobody is named", "err", err)
+		slog.Warn("cannot ask the API server for names: addresses stay without", "err", err)
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -79,14 +79,14 @@ func (f *agentFlags) start() (*node, error) {
 		if f.cluster.kubeconfig != "" {
 			return nil, errors.New("--identity-file and --kubeconfig exclude each other; give one of them")
 		}
-		return f.watchFlags.start()
+		return f.tracingFlags.start()
 	}
 	files, err := loader.CurrentFiles(f.runDir)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(files.Identity()); err == nil && f.cluster.kubeconfig == "" {
-		return f.watchFlags.start() // a lab's
+		return f.tracingFlags.start() // a lab's
 	}
 	name := f.nodeName(nil)
 	k, err := f.cluster.kubernetes(name, f.stateDir)
@@ -94,17 +94,17 @@ func (f *agentFlags) start() (*node, error) {
 		return nil, err
 	}
 	if k == nil {
-		return f.watchFlags.start()
+		return f.tracingFlags.start()
 	}
 	a, err := f.startAgent(k, k)
 	if err != nil {
 		return nil, err
 	}
-	slog.Info("names come from the cluster", "node", name, "scope", f.cluster.scope)
-	return &node{Agent: a, name: name, names: k, cluster: k}, nil
+	slog.Info("taking names from the API server", "node", name, "scope", f.cluster.scope)
+	return newNode(a, name, k, k), nil
 }
 
-// identityStatus is how the names stand; nil where they do not come from a cluster.
+// identityStatus is the state of the names; nil where they do not come from a cluster.
 func identityStatus(k *identity.Kubernetes) *api.IdentityStatus {
 	if k == nil {
 		return nil
