@@ -31,11 +31,11 @@ func newLabCommand() *cobra.Command {
 
 A lab has nodes joined by an overlay as Calico makes it, pods, a Service, and an
 application under steady load that knows how long each of its packets took. It
-writes only into namespaces that it made, and leaves nothing behind.`,
+changes nothing outside of the namespaces that it made.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&flags.name, "name", lab.DefaultName, "the lab's name, which all that it makes carries")
+	cmd.PersistentFlags().StringVar(&flags.name, "name", lab.DefaultName, "the lab's name, with which the names of its namespaces begin")
 	cmd.PersistentFlags().StringVar(&flags.runDir, "run-dir", lab.DefaultRunDir, "where the lab keeps its state and identities")
 	cmd.PersistentFlags().StringVarP(&flags.output, "output", "o", "table", "how to print: table or json")
 	cmd.AddCommand(newLabUpCommand(&flags), newLabDownCommand(&flags), newLabStatusCommand(&flags),
@@ -90,13 +90,13 @@ func newLabUpCommand(flags *labFlags) *cobra.Command {
 func newLabDownCommand(flags *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
-		Short: "Remove the lab, also one that was left half-built",
+		Short: "Remove the lab, even if it was built by half",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := lab.Remove(flags.runDir, flags.name); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "lab %q is gone\n", flags.name)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "lab %q removed\n", flags.name)
 			return err
 		},
 	}
@@ -105,7 +105,7 @@ func newLabDownCommand(flags *labFlags) *cobra.Command {
 func newLabStatusCommand(flags *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Show the lab, its load's latest numbers and the faults in force",
+		Short: "Show the lab, the latest numbers of its load and the active faults",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := flags.check(); err != nil {
