@@ -78,7 +78,7 @@ func (t *demoText) healthy(l *lab.Lab, w *labWindow) {
 	t.line("     verdict     %s", t.style(styleGood, string(w.report().Verdict)))
 }
 
-func (t *demoText) fault(f lab.Injected) {
+func (t *demoText) fault(f lab.ActiveFault) {
 	t.chapter("Somebody puts a slow, small queue onto %s of %s", f.Device, f.Node)
 	t.line("")
 	for _, c := range f.Commands {

@@ -28,11 +28,11 @@ func newLabCommand() *cobra.Command {
 
 A lab has nodes joined by an overlay as Calico makes it, pods, a Service, and an
 application under steady load that knows how long each of its packets took. It
-writes only into namespaces that it made, and leaves nothing behind.`,
+changes nothing outside of the namespaces that it made.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&flags.name, "name", lab.DefaultName, "the lab's name, which all that it makes carries")
+	cmd.PersistentFlags().StringVar(&flags.name, "name", lab.DefaultName, "the lab's name, with which the names of its namespaces begin")
 	cmd.PersistentFlags().StringVar(&flags.runDir, "run-dir", lab.DefaultRunDir, "where the lab keeps its state and identities")
 	cmd.PersistentFlags().StringVarP(&flags.output, "output", "o", "table", "how to print: table or json")
 	cmd.AddCommand(newLabUpCommand(&flags), newLabDownCommand(&flags), newLabStatusCommand(&flags),
@@ -43,13 +43,13 @@ writes only into namespaces that it made, and leaves nothing behind.`,
 func newLabDownCommand(flags *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
-		Short: "Remove the lab, or what is left of one",
+		Short: "Remove the lab, even if it was built by half",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := lab.Remove(flags.runDir, flags.name); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "lab %q is gone\n", flags.name)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "lab %q removed\n", flags.name)
 			return err
 		},
 	}

@@ -18,15 +18,15 @@ func newLabFaultCommand(flags *labFlags) *cobra.Command {
 	var rate, loss, limit string
 	cmd := &cobra.Command{
 		Use:   "fault",
-		Short: "Put delay, a rate or loss onto a device's queue",
-		Long: `Put delay, a rate or loss onto the queue of a device of the lab.
+		Short: "Add delay, loss or a rate limit to a device of the lab",
+		Long: `Add delay, loss or a rate limit to the queue of a device of the lab.
 
-Where the kernel has netem, this is what the tool comcast sets: htb with a netem
-under class 10:10, and marks that lead packets there. Elsewhere tbf makes delay
-and loss out of the load: its rate is a little less than what the load offers, so
-its queue fills and stands; each packet waits for the whole queue, and those that
-find no room are lost. That needs the lab's own load to pass the device, takes the
-time until the queue is full, and without a wish for loss costs some 5% of it.`,
+Where the kernel has netem, this makes the same qdiscs as the tool comcast: htb
+with netem under class 10:10, and firewall rules that put packets into that class.
+Elsewhere tbf makes delay and loss: its rate is a little below the lab's load, so
+its queue fills up; each packet waits for the whole queue, and those that find no
+room are dropped. For this the lab's load must pass the device, it takes until the
+queue is full, and if no loss is asked for about 5% of the packets are lost.`,
 		Example: `  $tracer lab fault --delay 500ms --loss 10%
   $tracer lab fault --delay 500ms --rate 50kbit --loss 10%
   $tracer lab fault --device pod:web --delay 50ms
@@ -66,20 +66,20 @@ time until the queue is full, and without a wish for loss costs some 5% of it.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.Node, "node", "", "the node; by itself where web is, or the pod of --device")
+	fs.StringVar(&f.Node, "node", "", "the node (default: that of web, or of the pod in --device)")
 	fs.StringVar(&f.Device, "device", lab.OverlayDevice, "overlay, uplink, or pod:<name>")
 	fs.DurationVar(&f.Delay, "delay", 0, "how long packets wait, for example 500ms")
-	fs.StringVar(&rate, "rate", "", "how much may leave, for example 50kbit")
+	fs.StringVar(&rate, "rate", "", "how many bits a second may leave, for example 50kbit")
 	fs.StringVar(&loss, "loss", "", "the share of packets that is dropped, for example 10%")
-	fs.StringVar(&limit, "limit", "", "what the queue holds at most, for example 125kb; by itself it follows from the delay")
-	fs.StringVar(&f.Tool, "tool", "", "netem or tbf; by itself netem where the kernel has it")
+	fs.StringVar(&limit, "limit", "", "what the queue holds at most, for example 125kb (default: derived from the delay)")
+	fs.StringVar(&f.Tool, "tool", "", "netem or tbf (default: netem where the kernel has it)")
 	return cmd
 }
 
 func newLabHealCommand(flags *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "heal",
-		Short: "Take all faults away",
+		Short: "Remove all faults",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := lab.Open(flags.runDir, flags.name)
@@ -98,7 +98,7 @@ func newLabHealCommand(flags *labFlags) *cobra.Command {
 				return err
 			}
 			for _, f := range faults {
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s of %s is healthy again\n", f.Device, f.Node); err != nil {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "removed the fault of %s on %s\n", f.Device, f.Node); err != nil {
 					return err
 				}
 			}
@@ -107,19 +107,19 @@ func newLabHealCommand(flags *labFlags) *cobra.Command {
 	}
 }
 
-func writeLabFault(w io.Writer, f lab.Injected) error {
-	_, err := fmt.Fprintf(w, `%s, of which the load should see %s.
+func writeLabFault(w io.Writer, f lab.ActiveFault) error {
+	_, err := fmt.Fprintf(w, `%s. Expected for the load: %s.
 %sBy hand:
   %s
-Undone by "tracer lab heal", or by hand:
+To undo it: "tracer lab heal", or by hand:
   %s
 `, describeLabFault(f), expectation(f.Expected), note(f.Expected),
 		strings.Join(f.Commands, "\n  "), strings.Join(f.Undo, "\n  "))
 	return err
 }
 
-// describeLabFault says in a few words how the queue was set up.
-func describeLabFault(f lab.Injected) string {
+// describeLabFault describes the queue of a fault on one line.
+func describeLabFault(f lab.ActiveFault) string {
 	words := []string{f.Device + " of " + f.Node + ": " + f.Tool}
 	if f.Tool == lab.Netem && f.Delay > 0 {
 		words = append(words, "delay "+labSeconds(f.Delay))

@@ -77,7 +77,7 @@ func writeLabStatus(w io.Writer, s lab.Status, now time.Time) error {
 		p("%.1f UDP calls/s answered\n", s.CallsPerSecond)
 	}
 	if len(s.Faults) == 0 {
-		p("no fault in force\n")
+		p("no active fault\n")
 	}
 	for _, f := range s.Faults {
 		p("fault since %s: %s\n", f.Since.Format(time.TimeOnly), describeLabFault(f))
@@ -85,7 +85,7 @@ func writeLabStatus(w io.Writer, s lab.Status, now time.Time) error {
 	return t.Flush()
 }
 
-func writeWay(p func(string, ...any), name string, way lab.Way) {
+func writeWay(p func(string, ...any), name string, way lab.OneWay) {
 	writeDelays(p, name, way.Delay)
 	p("\t%.1f%%\t%d\n", way.LossRatio*100, way.Pending)
 }

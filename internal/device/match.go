@@ -10,15 +10,15 @@ import (
 	"tracer/internal/netdev"
 )
 
-// ErrNoMatch tells that a pattern matches no device at present.
-var ErrNoMatch = errors.New("no such device")
+// errNoMatch tells that a pattern matches no device at present.
+var errNoMatch = errors.New("no such device")
 
 // Match selects devices by the patterns of --devices and sets Lowest anew among those selected. A pattern is a glob
 // as in package path ("eth*"); if there are such, only devices matching one of them stay. "uplink=ens*" gives the
 // devices a role (the last such pattern that matches wins) and keeps them as well.
 //
-// The error tells of all patterns that are malformed, or that match nothing. In the latter case it is ErrNoMatch and
-// the result is valid: later the devices may be there.
+// The error tells of all patterns that are malformed, or that match nothing. In the latter case the result is valid all
+// the same: later the devices may be there.
 func Match(patterns []string, devices []netdev.Device) ([]netdev.Device, error) {
 	parsed, err := parsePatterns(patterns)
 	if err != nil {
@@ -48,7 +48,7 @@ func Match(patterns []string, devices []netdev.Device) ([]netdev.Device, error) 
 	var missing []error
 	for i, p := range parsed {
 		if !used[i] {
-			missing = append(missing, fmt.Errorf("device pattern %q: %w; devices here: %s", p.text, ErrNoMatch, names(devices)))
+			missing = append(missing, fmt.Errorf("device pattern %q: %w; devices here: %s", p.text, errNoMatch, names(devices)))
 		}
 	}
 	return selected, errors.Join(missing...)
@@ -86,7 +86,7 @@ func parsePatterns(words []string) ([]pattern, error) {
 	return patterns, errors.Join(errs...)
 }
 
-// names lists some devices, as a help to who mistyped one.
+// names lists some devices, to help with a mistyped pattern.
 func names(devices []netdev.Device) string {
 	const most = 10
 	var list []string

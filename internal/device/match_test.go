@@ -64,13 +64,13 @@ func TestMatchErrors(t *testing.T) {
 		"pod=":       "is empty",
 	} {
 		selected, err := Match([]string{"eth0", pattern}, devices)
-		if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, ErrNoMatch) || selected != nil {
+		if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, errNoMatch) || selected != nil {
 			t.Errorf("%q: got %v, %v", pattern, selected, err)
 		}
 	}
 
 	selected, err := Match([]string{"ens*", "cali*", "pod=azv*"}, devices)
-	if !errors.Is(err, ErrNoMatch) || len(selected) != 1 || selected[0].Name != "cali1" {
+	if !errors.Is(err, errNoMatch) || len(selected) != 1 || selected[0].Name != "cali1" {
 		t.Errorf("got %v, %v", selected, err)
 	}
 	for _, want := range []string{`"ens*"`, `"pod=azv*"`, "devices here: eth0, cali1"} {

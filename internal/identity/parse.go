@@ -29,20 +29,24 @@ type entry struct {
 // reserved are the workloads with a leading underscore that a file may give.
 var reserved = [...]string{aggregate.NodeWorkload, aggregate.ExternalWorkload, aggregate.UnknownWorkload}
 
-func readFile(path string) (*index, error) {
+// LoadFile reads a table from a YAML file: a list of entries with the keys ip (an address or a CIDR), namespace, pod,
+// workload, service and node. The longest prefix that contains an address names it. The workload "_node" stands for a
+// node's own addresses, "_external" for those outside of the cluster; a Service's virtual address has a service in
+// place of a workload.
+func LoadFile(path string) (*Table, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read identities: %w; give a readable YAML file, or none", err)
 	}
-	x, err := parse(data)
+	t, err := parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("read identities: %s: %w", path, err)
 	}
-	return x, nil
+	return t, nil
 }
 
 // parse reads a file's content. An error names the line.
-func parse(data []byte) (*index, error) {
+func parse(data []byte) (*Table, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	var entries []*entry                                                        // pointers, since an empty entry would be left out otherwise
@@ -60,7 +64,7 @@ func parse(data []byte) (*index, error) {
 		return nil, readable(err)
 	}
 
-	x := &index{
+	t := &Table{
 		hosts:    make(map[netip.Addr]*aggregate.Identity, len(entries)),
 		networks: make(map[netip.Prefix]*aggregate.Identity),
 	}
@@ -78,12 +82,12 @@ func parse(data []byte) (*index, error) {
 			return nil, fmt.Errorf("line %d: ip %q is in line %d already; remove one of the two", line, e.IP, first)
 		}
 		lines[network] = line
-		x.add(network, &aggregate.Identity{
+		t.add(network, &aggregate.Identity{
 			Namespace: e.Namespace, Pod: e.Pod, Workload: e.Workload, Service: e.Service, Node: e.Node,
 		})
 	}
-	slices.SortFunc(x.bits, func(a, b netip.Prefix) int { return cmp.Compare(b.Bits(), a.Bits()) })
-	return x, nil
+	slices.SortFunc(t.bits, func(a, b netip.Prefix) int { return cmp.Compare(b.Bits(), a.Bits()) })
+	return t, nil
 }
 
 // check returns what the entry names.
@@ -124,21 +128,21 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, addr.BitLen()), nil
 }
 
-func (x *index) add(network netip.Prefix, id *aggregate.Identity) {
+func (t *Table) add(network netip.Prefix, id *aggregate.Identity) {
 	if network.IsSingleIP() {
-		x.hosts[network.Addr()] = id
+		t.hosts[network.Addr()] = id
 		return
 	}
-	x.networks[network] = id
-	known := slices.ContainsFunc(x.bits, func(p netip.Prefix) bool {
+	t.networks[network] = id
+	known := slices.ContainsFunc(t.bits, func(p netip.Prefix) bool {
 		return p.Bits() == network.Bits() && p.Addr().Is4() == network.Addr().Is4()
 	})
 	if !known {
-		x.bits = append(x.bits, network)
+		t.bits = append(t.bits, network)
 	}
 }
 
-// readable puts the errors of the YAML package on one line and takes Go's type names out of them.
+// readable puts an error of the YAML package on one line and takes Go's type names out of it.
 func readable(err error) error {
 	text := err.Error()
 	if typed, ok := errors.AsType[*yaml.TypeError](err); ok {

@@ -73,7 +73,7 @@ func FuzzParse(f *testing.F) {
 		}
 		// Whatever was accepted is found again and has a name.
 		check := func(addr netip.Addr) {
-			if id := x.lookup(addr); id == nil || id.Workload == "" && id.Service == "" {
+			if id := x.find(addr); id == nil || id.Workload == "" && id.Service == "" {
 				t.Errorf("%v is %+v", addr, id)
 			}
 		}

@@ -28,7 +28,7 @@ type AppOptions struct {
 	Part   string
 }
 
-// args are the words by which a process is told its AppOptions, after those of Options.App.
+// args are the arguments that hold the options, after those of Options.App.
 func (o AppOptions) args() []string {
 	return []string{o.Part, "--name", o.Name, "--run-dir", o.RunDir}
 }
@@ -84,8 +84,8 @@ func (t *topology) part(name, dir string, in func(func() error) error) (func(con
 	return nil, fmt.Errorf("unknown part %q of the application: choose %s or %s", name, Server, Client)
 }
 
-// whileExists runs f until ctx ends or the directory is gone: a lab that was taken down leaves nobody behind,
-// even where its maker died before it could write down whom it started.
+// whileExists runs f until ctx ends or the directory is gone: a lab that was removed leaves no process behind, even if the
+// process that built it died before it could write down which it had started.
 func whileExists(ctx context.Context, dir string, f func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -190,10 +190,10 @@ func (l *Lab) waitForTraffic(ctx context.Context) error {
 	})
 }
 
-// waitFor waits for what a working application does within moments.
+// waitFor waits for a condition that a working application meets within moments.
 func (l *Lab) waitFor(ctx context.Context, what string, done func() (bool, error)) error {
 	const limit = 15 * time.Second
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w after %v", errTooLate, limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w after %v", errTimeout, limit))
 	defer cancel()
 	err := poll(ctx, func() (bool, error) {
 		if ok, err := done(); ok || err != nil {
@@ -207,7 +207,7 @@ func (l *Lab) waitFor(ctx context.Context, what string, done func() (bool, error
 	return nil
 }
 
-var errTooLate = errors.New("it did not happen")
+var errTimeout = errors.New("timed out")
 
 // appFailure says why a part of the application ended, if one did.
 func (l *Lab) appFailure() error {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Bulk sends over TCP from one pod to another, as much as goes, until ctx ends. at is where the other one listens; port 0
-// is any.
+// Bulk sends over TCP from one pod to another, as fast as possible, until ctx ends. The other one listens at the given
+// address; port 0 is any.
 func Bulk(ctx context.Context, from, to Pod, at netip.AddrPort) error {
 	var listener net.Listener
 	err := to.Do(func() (err error) { listener, err = net.Listen("tcp", at.String()); return err })
@@ -33,7 +33,7 @@ func Bulk(ctx context.Context, from, to Pod, at netip.AddrPort) error {
 	if err != nil {
 		return fmt.Errorf("send in bulk: %w", err)
 	}
-	// What has not been sent by then is forgotten.
+	// What has not been sent by the end is discarded.
 	if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
 		return fmt.Errorf("send in bulk: %w", err)
 	}

@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How packets are marked for class 10:10.
+// The tools that set the class of packets to 10:10.
 const (
 	byIptables = "iptables" // as comcast does
 	byNftables = "nftables" // the same rule where there is no iptables
 )
 
-// classifyTable is the nftables table of the marks.
+// classifyTable is the nftables table of that rule.
 const classifyTable = tableName + "-fault"
 
 func classifier() string {
@@ -70,7 +70,7 @@ func unclassifyCommands(ns Namespace, how string) []string {
 	return commands
 }
 
-// classify marks the node's packets. The marks are not a device's: a second fault on the node finds them there.
+// classify adds the rules to a node. They are not of one device: a second fault on the node finds them there.
 func (t *topology) classify(node *Node, how string) error {
 	if how == byNftables {
 		return node.withNftables(addClassifyTable)
@@ -86,7 +86,7 @@ func (t *topology) classify(node *Node, how string) error {
 	return nil
 }
 
-// unclassify removes the marks, if there are any.
+// unclassify removes the rules, if there are any.
 func (t *topology) unclassify(node *Node, how string) error {
 	switch how {
 	case byNftables:

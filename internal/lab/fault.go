@@ -6,13 +6,11 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"tracer/internal/lab/load"
 )
 
-// The tools that make a fault.
+// The qdiscs that make a fault.
 const (
-	Netem = "netem" // the exact tree of the tool comcast: htb with netem under a class
+	Netem = "netem" // the same tree as the tool comcast makes: htb with netem under a class
 	TBF   = "tbf"   // a rate just below the load, and a queue as long as the delay
 )
 
@@ -22,35 +20,35 @@ const (
 	UplinkDevice  = "uplink"
 )
 
-// Fault is what is wished. Zero fields are no wish; at least one of Delay, Rate and Loss must be one.
+// Fault is what to do to packets. At least one of Delay, Rate and Loss must be set.
 type Fault struct {
 	Node   string        // "" is where web, or the pod of "pod:<name>", is
 	Device string        // "" is OverlayDevice
 	Delay  time.Duration // for each packet
 	Rate   uint64        // bits per second
 	Loss   float64       // 0 to 1
-	Limit  uint64        // bytes that the queue holds at most; by itself it follows from Delay
+	Limit  uint64        // bytes that the queue holds at most; 0 to derive it from Delay
 	Tool   string        // "" is Netem where the kernel has it, else TBF
 }
 
-// Injected is a fault in force.
-type Injected struct {
+// ActiveFault is a fault that is active.
+type ActiveFault struct {
 	Node   string    `json:"node"`
 	Netns  Namespace `json:"netns"`
 	Device string    `json:"device"`
 	Tool   string    `json:"tool"`
 	Since  time.Time `json:"since"`
-	// What the queue was told. For tbf the delay is what makes up its limit.
+	// The parameters of the queue. For tbf the delay is the time that a full queue takes.
 	Delay float64 `json:"delay_seconds"`
 	Rate  uint64  `json:"rate_bits"` // 0 for no limit
 	Loss  float64 `json:"loss_ratio"`
 	Limit uint64  `json:"limit"` // tbf: bytes, netem: packets
-	// Expected is what the load's UDP packets should meet, reckoned from the load. It is no measurement: that is
-	// Oracle's.
+	// Expected is what the load's UDP packets should meet, computed from the load. What they met is measured: see
+	// Oracle.
 	Expected Expected `json:"expected"`
-	Commands []string `json:"commands"` // what a person would type to the same effect
-	Undo     []string `json:"undo"`     // and to be rid of it
-	// Classify is what marks the packets for netem's class; tbf needs none.
+	Commands []string `json:"commands"` // the same by hand
+	Undo     []string `json:"undo"`     // and how to remove it by hand
+	// Classify is the tool that leads packets to netem's class; tbf needs none.
 	Classify string `json:"classify,omitempty"`
 }
 
@@ -63,7 +61,7 @@ type Expected struct {
 	Note   string  `json:"note,omitempty"`
 }
 
-// maxDelay is what netem's 32 bits of 64 ns can say.
+// maxDelay fits netem's 32 bits in units of 64 ns.
 const maxDelay = 250 * time.Second
 
 func (f Fault) validate() error {
@@ -88,8 +86,8 @@ func (f Fault) validate() error {
 	return nil
 }
 
-// place finds the node and the device that a fault speaks of, and fills in the former.
-func (t *topology) place(f *Fault) (device string, err error) {
+// locate finds the device of a fault and fills in its node.
+func (t *topology) locate(f *Fault) (device string, err error) {
 	if pod, ok := strings.CutPrefix(f.Device, "pod:"); ok {
 		p := t.pod(pod)
 		if p == nil {
@@ -127,66 +125,4 @@ func (t *topology) podNames() string {
 		names = append(names, p.Name)
 	}
 	return strings.Join(names, ", ")
-}
-
-// passing is the part of the load that leaves through a device.
-type passing struct {
-	packetBytes float64       // of one UDP packet, as the device's qdisc counts it
-	packets     float64       // UDP, a second
-	callBytes   float64       // of one TCP call's packets this way
-	callEvery   time.Duration // between two TCP calls at most; 0 for none
-}
-
-// bytes offered in a second, when packets take delay. TCP calls wait for each other, and so become fewer.
-func (p passing) bytes(delay time.Duration) float64 {
-	offered := p.packets * p.packetBytes
-	if p.callEvery > 0 {
-		offered += p.callBytes / max(p.callEvery, delay).Seconds()
-	}
-	return offered
-}
-
-// Bytes of headers in front of payloads.
-const (
-	ipUDP     = 20 + 8
-	ipTCP     = 20 + 20 + 12 // with time stamps
-	ethernet  = 14
-	ipipOuter = 20 + ethernet
-	vxOuter   = 20 + 8 + 8 + ethernet // to the inner Ethernet header
-)
-
-// passingBy reckons what of the load leaves a node through a device: requests on the way to api, responses on
-// the way to web, nothing elsewhere.
-func (t *topology) passingBy(node, device string) passing {
-	web, api := t.pod(Web), t.pod(API)
-	header, requests, responses := 0, false, false
-	switch device {
-	case t.overlayDevice():
-		requests, responses = node == web.Node, node == api.Node
-		if t.Overlay == VXLAN {
-			header = ethernet
-		}
-	case t.Uplink:
-		requests, responses = node == web.Node, node == api.Node
-		header = ipipOuter
-		if t.Overlay == VXLAN {
-			header = ethernet + vxOuter
-		}
-	case web.Device:
-		responses, header = node == web.Node, ethernet
-	case api.Device:
-		requests, header = node == api.Node, ethernet
-	}
-	p := passing{packetBytes: float64(t.Load.Size + ipUDP + header)}
-	if !requests && !responses {
-		return p
-	}
-	p.packets, p.callEvery = t.Load.Rate, t.Load.TCP
-	body := load.TCPRequestBytes
-	ack := 1 // the client has nothing more to say and acknowledges the answer by a packet of its own
-	if responses {
-		body, ack = load.TCPResponseBytes, 0
-	}
-	p.callBytes = float64(body + ipTCP + header + ack*(ipTCP+header))
-	return p
 }

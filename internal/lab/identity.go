@@ -11,7 +11,7 @@ import (
 	"tracer/internal/aggregate"
 )
 
-// identity is one entry of the file from which an agent without Kubernetes learns who is behind an address.
+// identity is one entry of the file that names addresses for an agent without Kubernetes.
 type identity struct {
 	IP        netip.Addr `yaml:"ip"`
 	Namespace string     `yaml:"namespace,omitempty"`

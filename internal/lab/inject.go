@@ -15,17 +15,17 @@ const (
 	handleFast  = 0x10<<16 | 0x1  // 10:1
 	handleSlow  = 0x10<<16 | 0x10 // 10:10
 	handleNetem = 0x100 << 16     // 100:
-	handleProbe = 0xffef << 16    // of the probe alone
+	handleProbe = 0xffef << 16    // of hasNetem alone
 )
 
-// Fault puts a fault onto a device that has none yet.
-func (l *Lab) Fault(f Fault) (Injected, error) {
+// Fault adds a fault to a device that has none.
+func (l *Lab) Fault(f Fault) (ActiveFault, error) {
 	if err := f.validate(); err != nil {
-		return Injected{}, err
+		return ActiveFault{}, err
 	}
-	var done Injected
+	var done ActiveFault
 	err := l.change(func(st *state) error {
-		device, err := st.place(&f)
+		device, err := st.locate(&f)
 		if err != nil {
 			return err
 		}
@@ -46,12 +46,12 @@ func (l *Lab) Fault(f Fault) (Injected, error) {
 		return err
 	})
 	if err != nil {
-		return Injected{}, fmt.Errorf("fault: %w", err)
+		return ActiveFault{}, fmt.Errorf("fault: %w", err)
 	}
 	return done, nil
 }
 
-// Heal takes all faults away. Without any it does nothing.
+// Heal removes all faults.
 func (l *Lab) Heal() error {
 	return l.change(func(st *state) error {
 		for len(st.Faults) > 0 {
@@ -67,8 +67,8 @@ func (l *Lab) Heal() error {
 	})
 }
 
-// Faults are those in force, in the order in which they came.
-func (l *Lab) Faults() ([]Injected, error) {
+// Faults returns the active ones, the oldest first.
+func (l *Lab) Faults() ([]ActiveFault, error) {
 	st, err := readState(l.dir)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (l *Lab) Faults() ([]Injected, error) {
 	return st.Faults, nil
 }
 
-// change lets f change the state as it is on disk, with other processes kept out.
+// change calls f with the state from disk, with the lab locked against other processes.
 func (l *Lab) change(f func(*state) error) error {
 	unlock, err := lockDir(l.dir)
 	if err != nil {
@@ -90,32 +90,32 @@ func (l *Lab) change(f func(*state) error) error {
 	return f(st)
 }
 
-// inject reckons the fault and puts it in force. It is written down first, so that Heal finds also half of it.
-func (l *Lab) inject(st *state, f Fault, device string) (Injected, error) {
+// inject plans a fault and applies it. The state is written first, so that Heal finds a fault that was applied by half.
+func (l *Lab) inject(st *state, f Fault, device string) (ActiveFault, error) {
 	node := st.node(f.Node)
 	h, err := node.Netns.handle()
 	if err != nil {
-		return Injected{}, err
+		return ActiveFault{}, err
 	}
 	defer h.Close()
 	link, err := h.LinkByName(device)
 	if err != nil {
-		return Injected{}, fmt.Errorf("%s: find %s: %w", node.Name, device, err)
+		return ActiveFault{}, fmt.Errorf("%s: find %s: %w", node.Name, device, err)
 	}
-	done := Injected{Node: node.Name, Netns: node.Netns, Device: device, Tool: f.Tool, Since: time.Now()}
-	passing := st.passingBy(node.Name, device)
+	done := ActiveFault{Node: node.Name, Netns: node.Netns, Device: device, Tool: f.Tool, Since: time.Now()}
+	offered := st.offeredAt(node.Name, device)
 	var apply func() error
 	if f.Tool == TBF {
-		q, expected, err := planTBF(f, passing, link.Attrs().MTU+ethernet)
+		q, expected, err := planTBF(f, offered, link.Attrs().MTU+ethernet)
 		if err != nil {
-			return Injected{}, err
+			return ActiveFault{}, err
 		}
 		done.Rate, done.Limit, done.Loss, done.Expected = q.rate*8, q.limit, expected.Loss, expected
 		done.Delay = float64(q.limit) / float64(q.rate)
 		done.Commands = q.commands(node.Netns, device)
 		apply = func() error { return q.add(h, link) }
 	} else {
-		q, expected := planNetem(f, passing)
+		q, expected := planNetem(f, offered)
 		done.Delay, done.Rate, done.Loss, done.Limit = q.delay.Seconds(), q.rate, q.loss, q.limit
 		done.Expected = expected
 		done.Commands = q.commands(node.Netns, device)
@@ -130,7 +130,7 @@ func (l *Lab) inject(st *state, f Fault, device string) (Injected, error) {
 	before := st.Faults
 	st.Faults = append(st.Faults, done)
 	if err := st.write(l.dir); err != nil {
-		return Injected{}, err
+		return ActiveFault{}, err
 	}
 	if err := apply(); err != nil {
 		undone := st.heal(done)
@@ -138,75 +138,17 @@ func (l *Lab) inject(st *state, f Fault, device string) (Injected, error) {
 			st.Faults = before
 			undone = st.write(l.dir)
 		}
-		return Injected{}, errors.Join(err, undone)
+		return ActiveFault{}, errors.Join(err, undone)
 	}
 	return done, nil
-}
-
-// hasNetem asks the kernel, on the wire's loopback device, which carries nothing.
-func (t *topology) hasNetem() (bool, error) {
-	h, err := t.Wire.handle()
-	if err != nil {
-		return false, err
-	}
-	defer h.Close()
-	lo, err := h.LinkByName("lo")
-	if err != nil {
-		return false, fmt.Errorf("%s: find lo: %w", t.Wire, err)
-	}
-	loadModule("sch_netem")
-	q := netlink.NewNetem(qdiscAttrs(lo, netlink.HANDLE_ROOT, handleProbe), netlink.NetemQdiscAttrs{})
-	if err := h.QdiscAdd(q); errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
-		return false, nil
-	} else if err != nil {
-		return false, fmt.Errorf("ask the kernel for netem: %w", err)
-	}
-	return true, h.QdiscDel(q)
 }
 
 func qdiscAttrs(link netlink.Link, parent, handle uint32) netlink.QdiscAttrs {
 	return netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Parent: parent, Handle: handle}
 }
 
-func (q tbf) add(h *netlink.Handle, link netlink.Link) error {
-	err := h.QdiscAdd(&netlink.Tbf{
-		QdiscAttrs: qdiscAttrs(link, netlink.HANDLE_ROOT, handleRoot),
-		Rate:       q.rate,
-		Limit:      uint32(q.limit),
-		Buffer:     netlink.Xmittime(q.rate, uint32(q.burst)),
-	})
-	if err != nil {
-		return fmt.Errorf("add tbf to %s: %w", link.Attrs().Name, err)
-	}
-	return nil
-}
-
-func (q netem) add(h *netlink.Handle, link netlink.Link) error {
-	root := netlink.NewHtb(qdiscAttrs(link, netlink.HANDLE_ROOT, handleRoot))
-	root.Defcls = 1
-	if err := h.QdiscAdd(root); err != nil {
-		return fmt.Errorf("add htb to %s: %w", link.Attrs().Name, err)
-	}
-	for class, rate := range map[uint32]uint64{handleFast: topRate, handleSlow: q.classRate()} {
-		attrs := netlink.ClassAttrs{LinkIndex: link.Attrs().Index, Parent: handleRoot, Handle: class}
-		if err := h.ClassAdd(netlink.NewHtbClass(attrs, netlink.HtbClassAttrs{Rate: rate})); err != nil {
-			return fmt.Errorf("add htb class %s to %s: %w", netlink.HandleStr(class), link.Attrs().Name, err)
-		}
-	}
-	leaf := netlink.NewNetem(qdiscAttrs(link, handleSlow, handleNetem), netlink.NetemQdiscAttrs{
-		Latency: uint32(q.delay.Microseconds()),
-		Loss:    float32(q.loss * 100),
-		Limit:   uint32(q.limit),
-		Rate64:  q.rate / 8,
-	})
-	if err := h.QdiscAdd(leaf); err != nil {
-		return fmt.Errorf("add netem to %s: %w", link.Attrs().Name, err)
-	}
-	return nil
-}
-
-// heal gives a device back its default qdisc, and removes the marks that the fault needed.
-func (t *topology) heal(f Injected) error {
+// heal gives a device its default qdisc again, and removes the classification of its packets.
+func (t *topology) heal(f ActiveFault) error {
 	node := t.node(f.Node)
 	h, err := node.Netns.handle()
 	if err != nil {

@@ -27,7 +27,7 @@ type Lab struct {
 // Up builds a lab and starts its application. It returns once calls are answered; whatever goes wrong until
 // then, or the end of ctx, leaves nothing behind.
 func Up(ctx context.Context, o Options) (*Lab, error) {
-	o = o.Defaults()
+	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (l *Lab) build(ctx context.Context, app []string) error {
 func (l *Lab) writeIdentities() error {
 	for i := range l.st.Nodes {
 		node := &l.st.Nodes[i]
-		inode, err := node.Netns.Inode()
+		inode, err := node.Netns.inode()
 		if err != nil {
 			return err
 		}
@@ -202,7 +202,7 @@ func (l *Lab) remove() error {
 	slices.Sort(all)
 	all = slices.Compact(all)
 	for _, ns := range all {
-		if inode, err := ns.Inode(); err == nil {
+		if inode, err := ns.inode(); err == nil {
 			err := os.Remove(identityFile(l.runDir, inode))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				errs = append(errs, fmt.Errorf("remove identities: %w", err))

@@ -260,7 +260,7 @@ func TestRemoveHalfBuilt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := testOptions(t).Defaults()
+			o := testOptions(t).withDefaults()
 			dir := labDir(o.RunDir, o.Name)
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				t.Fatal(err)
@@ -295,7 +295,7 @@ func TestDoReturnsItsThread(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	want, err := ns.Inode()
+	want, err := ns.inode()
 	if err != nil {
 		t.Fatal(err)
 	}

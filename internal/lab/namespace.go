@@ -23,8 +23,8 @@ type Namespace string
 // Path is the file that stands for the namespace.
 func (n Namespace) Path() string { return filepath.Join(namespaceDir, string(n)) }
 
-// Inode is the namespace's number, by which the kernel and the agent tell namespaces apart.
-func (n Namespace) Inode() (uint64, error) {
+// inode is the namespace's number, by which the kernel and the agent tell namespaces apart.
+func (n Namespace) inode() (uint64, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(n.Path(), &st); err != nil {
 		return 0, fmt.Errorf("network namespace %s: %w", n, err)

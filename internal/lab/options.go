@@ -26,7 +26,7 @@ const (
 	API = "api" // answers, behind the Service
 )
 
-// DefaultName is the lab that commands speak of when they name none.
+// DefaultName is the lab that commands mean when they name none.
 const DefaultName = "tracer"
 
 // DefaultRunDir is where labs leave their state, and where an agent looks for identities.
@@ -38,14 +38,14 @@ type PodSpec struct {
 	Node string // "node1"
 }
 
-// Options say what lab to build. The zero Options, made whole by Defaults, are the lab of the story.
+// Options say what lab to build. The zero Options are good.
 type Options struct {
 	Name    string
 	Nodes   int
 	Overlay string    // Auto, IPIP or VXLAN
 	Pods    []PodSpec // beside web on node1 and api on node2
 	Load    load.Config
-	// Names and addresses, of which a lab's own tests need only one set.
+	// Names and addresses. The defaults are good unless a test needs others.
 	Uplink  string       // of each node's device towards the others
 	NodeNet netip.Prefix // a /24, with the nodes' addresses
 	PodNet  netip.Prefix // a /16, of which each node has a /24 for its pods
@@ -56,8 +56,8 @@ type Options struct {
 	App []string
 }
 
-// Defaults returns o with what was left out.
-func (o Options) Defaults() Options {
+// withDefaults returns o with defaults for what was left out.
+func (o Options) withDefaults() Options {
 	if o.Name == "" {
 		o.Name = DefaultName
 	}
@@ -88,8 +88,8 @@ func (o Options) Defaults() Options {
 	return o
 }
 
-// DefaultLoad is small enough for the story's 50 kbit/s to hurt without stopping it: a tbf of that rate drops
-// about a tenth of it.
+// DefaultLoad is chosen for a rate of 50 kbit/s to slow it down and not to stop it: a tbf of that rate drops about a tenth
+// of it.
 func DefaultLoad() load.Config {
 	return load.Config{Rate: 50, Size: 90, TCP: 100 * time.Millisecond}
 }
@@ -115,7 +115,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// validate checks options that Defaults made whole.
+// validate checks options that withDefaults completed.
 func (o Options) validate() error {
 	if err := checkName(o.Name); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 
 func TestOptionsDefaultsAreValid(t *testing.T) {
 	t.Parallel()
-	if err := (Options{}).Defaults().validate(); err != nil {
+	if err := (Options{}).withDefaults().validate(); err != nil {
 		t.Error(err)
 	}
 }
@@ -37,7 +37,7 @@ func TestOptionsRefused(t *testing.T) {
 		"net of Services":  func(o *Options) { o.PodNet = netip.MustParsePrefix("10.96.0.0/16") },
 		"node in pod net":  func(o *Options) { o.NodeNet = netip.MustParsePrefix("10.244.9.0/24") },
 	} {
-		o := Options{}.Defaults()
+		o := Options{}.withDefaults()
 		change(&o)
 		if err := o.validate(); err == nil {
 			t.Errorf("%s: %+v is taken", name, o)

@@ -17,27 +17,27 @@ type Delays struct {
 	Max   float64 `json:"max_seconds"`
 }
 
-// Way is what the UDP packets of one direction met between the two pods.
-type Way struct {
+// OneWay is what the UDP packets of one direction met between the two pods, by the clock of the machine.
+type OneWay struct {
 	Sent     int `json:"sent"`
 	Received int `json:"received"`
-	Lost     int `json:"lost"`    // overtaken by a later packet that was received
-	Pending  int `json:"pending"` // neither received nor overtaken: on the way, or lost and nobody knows yet
-	// LossRatio is the share of the lost among those whose fate is known.
+	Lost     int `json:"lost"`    // not received, though a later packet was
+	Pending  int `json:"pending"` // not received, nor any later packet: in flight, or lost
+	// LossRatio is the lost ones among those received or lost.
 	LossRatio float64 `json:"loss_ratio"`
 	Delay     Delays  `json:"delay"` // one way
 }
 
-// Report is what the application saw by its own clock.
+// Report is what the application measured.
 type Report struct {
-	Request   Way    `json:"request"`    // web to api
-	Response  Way    `json:"response"`   // api to web
+	Request   OneWay `json:"request"`    // web to api
+	Response  OneWay `json:"response"`   // api to web
 	RoundTrip Delays `json:"round_trip"` // of UDP calls
 	TCP       Delays `json:"tcp"`        // of whole calls over TCP
 }
 
-// Oracle tells what happened to the packets and calls that were sent in [from, to), times by CLOCK_MONOTONIC.
-// Its newest knowledge is a tenth of a second old.
+// Oracle returns what happened to the packets and calls that were sent in [from, to), times by CLOCK_MONOTONIC.
+// The newest of that is a tenth of a second old.
 func (l *Lab) Oracle(from, to time.Duration) (Report, error) {
 	return l.report(func(log string) ([]load.Entry, error) {
 		entries, err := load.ReadLog(filepath.Join(l.dir, log), from)
@@ -45,8 +45,8 @@ func (l *Lab) Oracle(from, to time.Duration) (Report, error) {
 	}, func([]load.Entry) (time.Duration, time.Duration) { return from, to })
 }
 
-// Recent tells what happened to the packets and calls that arrived within the window before now. Where delays
-// are longer than the window, Oracle would tell only that all is pending.
+// Recent returns what happened to the packets and calls that arrived within the window before now. Where delays
+// are longer than the window, Oracle would report every packet as pending.
 func (l *Lab) Recent(window time.Duration, now time.Duration) (Report, error) {
 	read := func(log string) ([]load.Entry, error) {
 		entries, err := load.ReadLog(filepath.Join(l.dir, log), now-window-load.CallTimeout)
@@ -72,8 +72,8 @@ func arrivals(received []load.Entry, from, to time.Duration) (first, last time.D
 	return first, last
 }
 
-// report reads the logs and judges each within the span of sending times that span chooses for what its
-// receiver has.
+// report reads the logs and evaluates each for the packets sent in a span of time, which span derives from what the receiver
+// logged.
 func (l *Lab) report(read func(log string) ([]load.Entry, error), span func([]load.Entry) (from, to time.Duration)) (Report, error) {
 	var logs [5][]load.Entry
 	// The receivers' first: what came after the senders' were read would have been sent by nobody.
@@ -87,18 +87,18 @@ func (l *Lab) report(read func(log string) ([]load.Entry, error), span func([]lo
 	requests, responses, calls, requestsSent, responsesSent := logs[0], logs[1], logs[2], logs[3], logs[4]
 	var r Report
 	from, to := span(requests)
-	r.Request = way(requestsSent, requests, from, to)
+	r.Request = oneWay(requestsSent, requests, from, to)
 	from, to = span(responses)
-	r.Response = way(responsesSent, responses, from, to)
+	r.Response = oneWay(responsesSent, responses, from, to)
 	r.RoundTrip = delays(within(responses, from, to), func(e load.Entry) time.Duration { return e.RoundTrip })
 	from, to = span(calls)
 	r.TCP = delays(within(calls, from, to), func(e load.Entry) time.Duration { return e.Delay })
 	return r, nil
 }
 
-// way judges the packets sent in [from, to). The queues of the lab keep the order, so a packet that a later one
-// overtook is lost. A receiver's log may be ahead of the sender's: what was received was sent.
-func way(sent, received []load.Entry, from, to time.Duration) Way {
+// oneWay evaluates the packets sent in [from, to). The queues of the lab keep the order, so a packet is lost once a later one
+// has been received. A receiver's log may be ahead of the sender's: what was received was sent.
+func oneWay(sent, received []load.Entry, from, to time.Duration) OneWay {
 	var newest uint64
 	for _, e := range received {
 		newest = max(newest, e.Seq)
@@ -108,7 +108,7 @@ func way(sent, received []load.Entry, from, to time.Duration) Way {
 	for _, e := range received {
 		came[e.Seq] = true
 	}
-	w := Way{Received: len(came), Sent: len(came)}
+	w := OneWay{Received: len(came), Sent: len(came)}
 	for _, e := range within(sent, from, to) {
 		if came[e.Seq] {
 			continue

@@ -15,7 +15,7 @@ func entry(seq uint64, sent, received time.Duration) load.Entry {
 	return e
 }
 
-func TestWay(t *testing.T) {
+func TestOneWay(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
 	var sent []load.Entry
@@ -26,17 +26,17 @@ func TestWay(t *testing.T) {
 	for name, test := range map[string]struct {
 		sent     []load.Entry
 		from, to time.Duration
-		want     Way
+		want     OneWay
 	}{
-		"all": {sent, 0, 10 * s, Way{Sent: 10, Received: 4, Lost: 3, Pending: 3, LossRatio: 3.0 / 7,
+		"all": {sent, 0, 10 * s, OneWay{Sent: 10, Received: 4, Lost: 3, Pending: 3, LossRatio: 3.0 / 7,
 			Delay: Delays{Count: 4, P50: 4, P99: 5, Max: 5}}},
-		"a window": {sent, 2 * s, 5 * s, Way{Sent: 3, Received: 1, Lost: 2, LossRatio: 2.0 / 3,
+		"a window": {sent, 2 * s, 5 * s, OneWay{Sent: 3, Received: 1, Lost: 2, LossRatio: 2.0 / 3,
 			Delay: Delays{Count: 1, P50: 4, P99: 4, Max: 4}}},
-		"the newest":             {sent, 7 * s, 10 * s, Way{Sent: 3, Pending: 3}},
-		"nothing":                {sent, 20 * s, 30 * s, Way{}},
-		"sender's log is behind": {sent[:1], 0, 2 * s, Way{Sent: 2, Received: 2, Delay: Delays{Count: 2, P50: 5, P99: 5, Max: 5}}},
+		"the newest":             {sent, 7 * s, 10 * s, OneWay{Sent: 3, Pending: 3}},
+		"nothing":                {sent, 20 * s, 30 * s, OneWay{}},
+		"sender's log is behind": {sent[:1], 0, 2 * s, OneWay{Sent: 2, Received: 2, Delay: Delays{Count: 2, P50: 5, P99: 5, Max: 5}}},
 	} {
-		if got := way(test.sent, received, test.from, test.to); got != test.want {
+		if got := oneWay(test.sent, received, test.from, test.to); got != test.want {
 			t.Errorf("%s: %+v, want %+v", name, got, test.want)
 		}
 	}

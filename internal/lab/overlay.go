@@ -17,7 +17,7 @@ const (
 	vxlanPort = 4789
 )
 
-// chooseOverlay settles Auto by asking the kernel, in the first node's namespace.
+// chooseOverlay resolves Auto: it tries whether the kernel has ipip, in the first node's namespace.
 func (t *topology) chooseOverlay() error {
 	if t.Overlay == VXLAN {
 		return nil

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// process is a part of the application that outlives its starter. A number alone may be another's by the time
-// it is to be stopped: the start time and the command line must fit too.
+// process is a part of the application that outlives the process that started it. By the time it is to be stopped the PID
+// may belong to another process: the start time and the command line must match too.
 type process struct {
 	Part    string   `json:"part"`
 	PID     int      `json:"pid"`

@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// state is what the lab's directory says of it. It is written before anything is made, and again with every
-// change, so that a lab whose maker died half-way can still be taken down.
+// state is what is kept of a lab in its directory. It is written before anything is made, and again with every
+// change, so that a lab can be removed even if the process that built it died half-way.
 type state struct {
 	topology
-	Created   time.Time  `json:"created"`
-	Ready     bool       `json:"ready"` // it was built to the end
-	InProcess bool       `json:"in_process"`
-	Processes []process  `json:"processes"`
-	Faults    []Injected `json:"faults"`
+	Created   time.Time     `json:"created"`
+	Ready     bool          `json:"ready"` // it was built to the end
+	InProcess bool          `json:"in_process"`
+	Processes []process     `json:"processes"`
+	Faults    []ActiveFault `json:"faults"`
 }
 
 func (s *state) write(dir string) error {

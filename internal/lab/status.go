@@ -12,7 +12,7 @@ import (
 // statusWindow is how far back the latest numbers reach.
 const statusWindow = 5 * time.Second
 
-// Status is what a lab is and how it fares.
+// Status is what a lab consists of and how its load fares.
 type Status struct {
 	Name          string       `json:"name"`
 	Since         time.Time    `json:"since"`
@@ -22,13 +22,13 @@ type Status struct {
 	Pods          []Pod        `json:"pods"`
 	Service       Service      `json:"service"`
 	Load          load.Config  `json:"load"`
-	// Trouble says why there is no load, if there is none; null where it runs.
+	// Trouble says why the application does not run; null if it does.
 	Trouble *string `json:"trouble"`
 	// CallsPerSecond are those that were answered of late.
-	CallsPerSecond float64    `json:"calls_per_second"`
-	WindowSeconds  float64    `json:"window_seconds"`
-	Recent         Report     `json:"recent"`
-	Faults         []Injected `json:"faults"`
+	CallsPerSecond float64       `json:"calls_per_second"`
+	WindowSeconds  float64       `json:"window_seconds"`
+	Recent         Report        `json:"recent"`
+	Faults         []ActiveFault `json:"faults"`
 }
 
 // NodeStatus is a node and what the kernel says of its overlay's queue.
@@ -50,7 +50,7 @@ func (l *Lab) Status(now time.Time) (Status, error) {
 	window := min(statusWindow, now.Sub(st.Created)) // a young lab has been up for less
 	s.WindowSeconds = window.Seconds()
 	if s.Faults == nil {
-		s.Faults = []Injected{}
+		s.Faults = []ActiveFault{}
 	}
 	for _, node := range st.Nodes {
 		kind, err := rootQdisc(node.Netns, s.OverlayDevice)

@@ -13,7 +13,7 @@ import (
 
 func testTopology(t *testing.T, overlay string) *topology {
 	t.Helper()
-	o := Options{Nodes: 3, Overlay: overlay, Pods: []PodSpec{{"cache", "node1"}, {"far", "node3"}}}.Defaults()
+	o := Options{Nodes: 3, Overlay: overlay, Pods: []PodSpec{{"cache", "node1"}, {"far", "node3"}}}.withDefaults()
 	if err := o.validate(); err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ const cgroups = "tracer-k8srig"
 // process.
 func Isolate(main func() int) int {
 	if os.Getenv(inside) != "" {
-		if err := settleIn(); err != nil {
+		if err := setUpNamespaces(); err != nil {
 			fmt.Fprintln(os.Stderr, "k8srig: prepare the namespaces:", err)
 			return 1
 		}
@@ -56,8 +56,8 @@ func Isolate(main func() int) int {
 	return 0
 }
 
-// settleIn makes the new namespaces usable: mounts that stay inside, this namespace's /proc, and a network.
-func settleIn() error {
+// setUpNamespaces makes the new namespaces usable: mounts that stay inside, this namespace's /proc, and a network.
+func setUpNamespaces() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}

@@ -155,7 +155,7 @@ func (p *play) counter(ctx context.Context, c check) (float64, error) {
 // oracleValue reads one figure of what the load saw of itself. Times are seconds; "missing" is the share of packets
 // that were sent and did not arrive, be they lost or still on the way; "calls" is how many calls were answered.
 func oracleValue(r lab.Report, name string) (float64, error) {
-	missing := func(w lab.Way) float64 {
+	missing := func(w lab.OneWay) float64 {
 		if w.Sent == 0 {
 			return 0
 		}

@@ -25,8 +25,8 @@ const (
 	labName = "screens"
 	columns = 112
 	rows    = 23
-	// limit is how long anything may take to come up.
-	limit = time.Minute
+	// timeout is how long anything may take to appear.
+	timeout = time.Minute
 )
 
 func main() {
@@ -41,13 +41,13 @@ func main() {
 	}
 }
 
-// stage is a lab's first node with an agent.
-type stage struct {
+// node is the lab's first node, which has an agent.
+type node struct {
 	tracer string
 }
 
 func run(ctx context.Context, binary, dir string) (err error) {
-	s := stage{}
+	s := node{}
 	if s.tracer, err = filepath.Abs(binary); err != nil {
 		return err
 	}
@@ -66,13 +66,13 @@ func run(ctx context.Context, binary, dir string) (err error) {
 	defer func() {
 		err = errors.Join(err, agent.Process.Signal(syscall.SIGTERM), agent.Wait())
 	}()
-	if err := pause(ctx, 40*time.Second); err != nil { // the healthy past that a history shows
+	if err := pause(ctx, 40*time.Second); err != nil { // so that a history shows healthy minutes
 		return err
 	}
 	if err := s.lab(ctx, "fault", "--delay", "500ms", "--rate", "50kbit", "--loss", "10%"); err != nil {
 		return err
 	}
-	if err := s.found(ctx); err != nil {
+	if err := s.awaitFault(ctx); err != nil {
 		return err
 	}
 	return errors.Join(s.top(ctx, dir), s.trace(ctx, dir))
@@ -87,17 +87,17 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// line is tracer on the first node.
-func (s *stage) line(args ...string) []string {
+// line is the command line of tracer on the first node.
+func (s *node) line(args ...string) []string {
 	return append([]string{"ip", "netns", "exec", labName + "-node1", s.tracer}, args...)
 }
 
-func (s *stage) command(ctx context.Context, args ...string) *exec.Cmd {
+func (s *node) command(ctx context.Context, args ...string) *exec.Cmd {
 	line := s.line(args...)
 	return exec.CommandContext(ctx, line[0], line[1:]...)
 }
 
-func (s *stage) lab(ctx context.Context, args ...string) error {
+func (s *node) lab(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, s.tracer, append(append([]string{"lab"}, args...), "--name", labName)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("tracer lab %s: %w: %s", args[0], err, out)
@@ -105,9 +105,9 @@ func (s *stage) lab(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// found waits until the agent has judged a whole window of the fault.
-func (s *stage) found(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// awaitFault waits until the agent reports the fault, over a whole window of it.
+func (s *node) awaitFault(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := pause(ctx, 20*time.Second); err != nil {
 		return err
@@ -125,19 +125,19 @@ func (s *stage) found(ctx context.Context) error {
 			return nil
 		}
 		if err := pause(ctx, time.Second); err != nil {
-			return fmt.Errorf("the fault is not found: %w: %s", err, o.Summary)
+			return fmt.Errorf("the fault is not reported: %w: %s", err, o.Summary)
 		}
 	}
 }
 
 // shot is a screen of the live view: the keys that lead there, and what it then shows.
 type shot struct {
-	name  string // "" for one that is only on the way
+	name  string // "" to take no picture
 	keys  []string
 	shows []string
 }
 
-func (s *stage) top(ctx context.Context, dir string) (err error) {
+func (s *node) top(ctx context.Context, dir string) (err error) {
 	term, err := terminal.Start(columns, rows, []string{"TERM=xterm-256color"}, s.line("top")...)
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (s *stage) top(ctx context.Context, dir string) (err error) {
 			return err
 		}
 		if shot.name == "" {
-			continue // on the way
+			continue
 		}
 		if err := take(ctx, term, filepath.Join(dir, shot.name+".svg"), "tracer top"); err != nil {
 			return err
@@ -168,7 +168,7 @@ func (s *stage) top(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
-func (s *stage) trace(ctx context.Context, dir string) (err error) {
+func (s *node) trace(ctx context.Context, dir string) (err error) {
 	script := fmt.Sprintf("%s; %s; sleep 600", strings.Join(s.line("trace", "--stage", "'queue>100ms'", "--once", "2"), " "),
 		strings.Join(s.line("trace", "--drops", "--once", "1"), " "))
 	term, err := terminal.Start(columns, rows, []string{"TERM=xterm-256color"}, "sh", "-c", script)
@@ -185,7 +185,7 @@ func (s *stage) trace(ctx context.Context, dir string) (err error) {
 
 // await waits until the texts are on the screen.
 func await(ctx context.Context, term *terminal.Terminal, texts ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return term.Wait(ctx, texts...)
 }

@@ -1,4 +1,4 @@
-// Package terminal runs a program in a terminal of its own, types keys and reads the screen, by tmux.
+// Package terminal runs a program in a terminal of its own, types keys and reads the screen. It uses tmux.
 package terminal
 
 import (
@@ -15,17 +15,17 @@ import (
 )
 
 const (
-	poll     = 20 * time.Millisecond
-	patience = 10 * time.Second // with a program whose terminal has gone
+	poll         = 20 * time.Millisecond
+	closeTimeout = 10 * time.Second // for the program to end after its terminal is gone
 )
 
-// Terminal is one with a program in it.
+// Terminal is a terminal with a program running in it.
 type Terminal struct {
 	socket string
 	dir    string
 }
 
-// Start runs a program in a terminal of that size. The environment is ours, and what env adds to it.
+// Start runs a program in a terminal of that size, with the environment of the caller and env.
 func Start(width, height int, env []string, program ...string) (*Terminal, error) {
 	dir, err := os.MkdirTemp("", "terminal")
 	if err != nil {
@@ -42,7 +42,7 @@ func Start(width, height int, env []string, program ...string) (*Terminal, error
 	return t, nil
 }
 
-// tmux gives a command to the server that is ours alone.
+// tmux runs a command on the tmux server of this terminal.
 func (t *Terminal) tmux(args ...string) (string, error) {
 	cmd := exec.Command("tmux", append([]string{"-S", t.socket, "-u"}, args...)...)
 	out, err := cmd.CombinedOutput()
@@ -52,7 +52,7 @@ func (t *Terminal) tmux(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// Close ends the terminal and the program in it, and waits for that.
+// Close ends the terminal and the program in it, and waits until the program has ended.
 func (t *Terminal) Close() error {
 	defer os.RemoveAll(t.dir)
 	pid, err := t.PID()
@@ -62,21 +62,21 @@ func (t *Terminal) Close() error {
 	if err == nil {
 		_, err = t.tmux("kill-server")
 	}
-	for end := time.Now().Add(patience); err == nil && syscall.Kill(pid, 0) == nil; time.Sleep(poll) {
+	for end := time.Now().Add(closeTimeout); err == nil && syscall.Kill(pid, 0) == nil; time.Sleep(poll) {
 		if time.Now().After(end) {
-			err = fmt.Errorf("process %d goes on without its terminal", pid)
+			err = fmt.Errorf("process %d still runs without its terminal", pid)
 		}
 	}
 	return err
 }
 
-// Running tells whether the program has not ended.
+// Running tells whether the program is still running.
 func (t *Terminal) Running() bool {
 	_, err := t.tmux("list-sessions")
 	return err == nil
 }
 
-// PID is the program's.
+// PID is the process ID of the program.
 func (t *Terminal) PID() (int, error) {
 	out, err := t.tmux("display-message", "-p", "#{pane_pid}")
 	if err != nil {
@@ -89,7 +89,7 @@ func (t *Terminal) PID() (int, error) {
 	return pid, nil
 }
 
-// Screen is what can be read, line by line.
+// Screen is the text on the screen, line by line.
 func (t *Terminal) Screen() (string, error) { return t.tmux("capture-pane", "-p") }
 
 // Styled is the screen with its SGR sequences.
@@ -127,7 +127,7 @@ func (t *Terminal) Wait(ctx context.Context, texts ...string) error {
 		select {
 		case <-time.After(poll):
 		case <-ctx.Done():
-			return fmt.Errorf("%q does not come up on the screen:\n%s", missing, screen)
+			return fmt.Errorf("%q is not on the screen:\n%s", missing, screen)
 		}
 	}
 }

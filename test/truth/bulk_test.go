@@ -25,14 +25,14 @@ const bulkRate = 400_000
 // fullFrame is what TCP's full segments take on the wire.
 const fullFrame = 1500 + 14
 
-// slow is a scenario: a rate, under which TCP sends as much as it can.
-type slow struct {
+// bulkScenario is a rate, under which TCP sends as much as it can.
+type bulkScenario struct {
 	name  string
 	netem bool
 	do    []string // tc, at DEVICE
 }
 
-var slows = []slow{
+var bulkScenarios = []bulkScenario{
 	{name: "bulk TCP through htb with netem", netem: true, do: []string{
 		"qdisc add dev DEVICE root handle 10: htb default 10",
 		"class add dev DEVICE parent 10: classid 10:10 htb rate 1mbit burst 3000",
@@ -43,11 +43,11 @@ var slows = []slow{
 
 // play has small packets beside the large ones in the same queue: they know how long they waited, and the large ones
 // must have waited as long. What left the queue must be as much as the qdisc says, in segments and in bytes.
-func (s slow) play(r *rig) {
-	w := r.ways[0]
+func (s bulkScenario) play(r *rig) {
+	w := r.pairs[0]
 	at := place{0, journey.Queue, "eth0"}
-	r.quiet()
-	sight := r.lostSight()
+	r.awaitDrops()
+	sight := r.missedPackets()
 	for _, c := range s.do {
 		r.tc(0, replace(c, map[string]string{"DEVICE": at.device}))
 	}
@@ -65,7 +65,7 @@ func (s slow) play(r *rig) {
 	o := r.compare(leg{w, false}, from)
 	r.agree(&o)
 	r.row(s.name, &o)
-	small := o.each(func(p *pairing) time.Duration { return p.stages[at] })
+	small := o.each(func(p *comparison) time.Duration { return p.stages[at] })
 
 	var root netdev.Qdisc
 	var sent passed
@@ -76,7 +76,7 @@ func (s slow) play(r *rig) {
 			}
 		}
 		sent = r.passed(0)
-		lost := float64(r.lostSince(sight))
+		lost := float64(r.missedSince(sight))
 		within := func(got, want uint64, each float64) bool {
 			return math.Abs(float64(got)-float64(want)) <= 0.01*float64(want)+lost*each
 		}

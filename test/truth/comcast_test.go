@@ -10,19 +10,19 @@ import (
 	"tracer/internal/lab/load"
 )
 
-// story is the fault that this tool is for: 500 ms of delay, 50 kbit/s and 10 % of loss on the overlay.
-var story = lab.Fault{Delay: 500 * time.Millisecond, Rate: 50_000, Loss: 0.1, Tool: lab.Netem}
+// comcastFault is the fault that this tool is for: 500 ms of delay, 50 kbit/s and 10 % of loss on the overlay.
+var comcastFault = lab.Fault{Delay: 500 * time.Millisecond, Rate: 50_000, Loss: 0.1, Tool: lab.Netem}
 
-// comcast puts the tree of the tool of that name under load, until packets wait far longer than the window in which
+// comcast puts the qdiscs of the tool of that name under load, until packets wait far longer than the window in which
 // they are looked at: nothing that was sent in it comes out in it.
 func comcast(r *rig) {
 	const longest, window = 6.0, 2 * time.Second
-	w := r.ways[0]
+	w := r.pairs[0]
 	at := place{0, journey.Queue, w.overlay}
-	r.quiet()
+	r.awaitDrops()
 	before := r.queueDrops(0)
 	if r.netem {
-		if _, err := r.lab.Fault(story); err != nil {
+		if _, err := r.lab.Fault(comcastFault); err != nil {
 			r.Fatal(err)
 		}
 	} else {
@@ -62,7 +62,7 @@ func comcast(r *rig) {
 
 	o := r.compare(leg{w, false}, from)
 	r.agree(&o)
-	longestWait := quantile(o.each(func(p *pairing) time.Duration { return p.stages[at] }), 1)
+	longestWait := quantile(o.each(func(p *comparison) time.Duration { return p.stages[at] }), 1)
 	if longestWait < 2*time.Second {
 		r.Errorf("of %d packets that came out none waited longer than %v, and the oldest inside %.1f s", len(o.packets), longestWait, oldest)
 	}

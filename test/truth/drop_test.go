@@ -15,11 +15,11 @@ import (
 	"tracer/internal/journey"
 )
 
-// dropPort is where the packets that are dropped are sent to.
+// dropPort is the destination port of the packets that are dropped.
 const dropPort = 6999
 
-// refusal is a scenario: what the first node is told so that it drops a pod's packets on their way through it.
-type refusal struct {
+// dropScenario makes the first node drop a pod's packets when it forwards them.
+type dropScenario struct {
 	name     string
 	do, undo []string // in the node; DEVICE is the sender's there, ADDRESS where it sends to, OVERLAY the way there with its MTU
 	source   netip.Addr
@@ -30,7 +30,7 @@ type refusal struct {
 
 var spoofed = netip.MustParseAddr("10.99.0.1")
 
-var refusals = []refusal{
+var dropScenarios = []dropScenario{
 	{
 		name: "iptables: DROP in FORWARD", reasons: []string{"NETFILTER_DROP"},
 		do:   []string{"iptables -w -I FORWARD -p udp --dport 6999 -j DROP"},
@@ -66,9 +66,9 @@ var refusals = []refusal{
 	},
 }
 
-func (s refusal) play(r *rig) {
+func (s dropScenario) play(r *rig) {
 	const packets = 10
-	w := r.ways[0]
+	w := r.pairs[0]
 	to := w.server.Addr()
 	if s.name == "blackhole route" {
 		to = netip.MustParseAddr("10.244.2.99") // nobody's, so that nobody else is cut off
@@ -86,7 +86,7 @@ func (s refusal) play(r *rig) {
 			}))
 		}
 	}
-	r.quiet()
+	r.awaitDrops()
 	before := r.otherDrops(0)
 	fill(s.do)
 	r.Cleanup(func() { fill(s.undo) })
@@ -137,7 +137,7 @@ type datagrams struct {
 }
 
 // sendTo sends datagrams from a way's pod.
-func sendTo(w *way, what datagrams) error {
+func sendTo(w *podPair, what datagrams) error {
 	return w.from.Do(func() error {
 		d := net.Dialer{}
 		if what.source.IsValid() {
@@ -167,7 +167,7 @@ func sendTo(w *way, what datagrams) error {
 			// An ICMP error that came back for an earlier one is told instead of sending.
 			if _, err := conn.Write(contents); err == nil {
 				sent++
-			} else if !slices.ContainsFunc(toldLater, func(e error) bool { return errors.Is(err, e) }) {
+			} else if !slices.ContainsFunc(icmpErrors, func(e error) bool { return errors.Is(err, e) }) {
 				return err
 			}
 		}
@@ -175,5 +175,5 @@ func sendTo(w *way, what datagrams) error {
 	})
 }
 
-// toldLater are ICMP errors as a socket tells them.
-var toldLater = []error{unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ECONNREFUSED, unix.EMSGSIZE}
+// icmpErrors are ICMP errors as a socket returns them.
+var icmpErrors = []error{unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ECONNREFUSED, unix.EMSGSIZE}

@@ -18,8 +18,8 @@ var kinds = []string{"pfifo", "pfifo_fast", "fq", "fq_codel", "sfq", "cake", "mq
 func (r *rig) playKind(kind string) {
 	r.tc(0, "qdisc add dev eth0 root "+kind)
 	r.Cleanup(func() { r.tc(0, "qdisc del dev eth0 root") })
-	r.send(r.traffic(), r.ways...)
-	for _, o := range r.observe(30, time.Minute, legs(r.ways)...) {
+	r.send(r.traffic(), r.pairs...)
+	for _, o := range r.observe(30, time.Minute, legs(r.pairs)...) {
 		r.agree(&o)
 		if len(o.lost) > 0 {
 			r.Errorf("%v: %d packets were lost: %v", o.leg, len(o.lost), o.lost)
@@ -82,7 +82,7 @@ var disorder = []string{
 // playDisorder has packets that come twice, in another order, or damaged so that nobody takes them: each is one journey,
 // with its own time.
 func (r *rig) playDisorder(netem string) {
-	w := r.ways[0]
+	w := r.pairs[0]
 	r.tc(0, "qdisc add dev "+w.overlay+" root netem "+netem)
 	r.Cleanup(func() { r.tc(0, "qdisc del dev "+w.overlay+" root") })
 	stop := r.send(r.traffic(), w)
@@ -107,9 +107,9 @@ func (r *rig) playDisorder(netem string) {
 // replaced takes a queue away while packets are in it, and puts another one there: those in it are its drops, those
 // after are timed by the new one.
 func replaced(r *rig) {
-	w := r.ways[0]
+	w := r.pairs[0]
 	at := place{0, journey.Queue, w.overlay}
-	r.quiet()
+	r.awaitDrops()
 	before := r.queueDrops(0)
 	r.tc(0, "qdisc add dev "+w.overlay+" root handle 1: netem delay 500ms")
 	r.Cleanup(func() { r.tc(0, "qdisc del dev "+w.overlay+" root") })

@@ -20,9 +20,9 @@ type packet struct {
 	arrived time.Duration // 0 if it was lost
 }
 
-// fates tells what became of the packets up to the newest that had come a while ago. What that one overtook is lost,
+// outcomes tells what became of the packets up to the newest that had come a while ago. What that one overtook is lost,
 // for queues keep the order.
-func fates(sent, received []load.Entry, ports map[uint64]uint16, newest uint64) []packet {
+func outcomes(sent, received []load.Entry, ports map[uint64]uint16, newest uint64) []packet {
 	came := make(map[uint64]load.Entry, len(received))
 	for _, e := range received {
 		came[e.Seq] = e
@@ -68,16 +68,16 @@ func match(p packet, outbound, inbound []sighting) (out, in *sighting) {
 	return out, in
 }
 
-// observed is what oracle and tracer say of a leg's packets.
+// observed is what the oracle and the tracer say of a leg's packets.
 type observed struct {
 	leg       leg
 	lost      []loss
 	unmatched int // of those received, how many were not recorded by both nodes
-	packets   []pairing
+	packets   []comparison
 }
 
-// pairing is a packet that came, by both.
-type pairing struct {
+// comparison is a packet that was received, by both.
+type comparison struct {
 	oracle, measured time.Duration
 	stages           map[place]time.Duration
 	without          map[place]bool // queue stages of devices that have no queue
@@ -101,7 +101,7 @@ func (p place) String() string {
 func (r *rig) observe(atLeast int, limit time.Duration, legs ...leg) []observed {
 	r.Helper()
 	from := load.Monotonic()
-	r.eventually(limit, fmt.Sprintf("%d packets on each way", atLeast), func() (bool, string) {
+	r.eventually(limit, fmt.Sprintf("%d packets in each direction", atLeast), func() (bool, string) {
 		for _, l := range legs {
 			_, received, err := l.logs(from)
 			if err != nil {
@@ -142,7 +142,7 @@ func (r *rig) compare(l leg, from time.Duration) (o observed) {
 		o = observed{leg: l}
 		outbound, inbound := r.sightings(l, l.outbound()), r.sightings(l, 1-l.outbound())
 		unplaced := 0
-		for _, p := range fates(sent, received, ports, newest) {
+		for _, p := range outcomes(sent, received, ports, newest) {
 			out, in := match(p, outbound[p.port], inbound[p.port])
 			switch {
 			case p.arrived == 0:
@@ -154,7 +154,7 @@ func (r *rig) compare(l leg, from time.Duration) (o observed) {
 			case out == nil || in == nil:
 				o.unmatched++
 			default:
-				o.packets = append(o.packets, pairingOf(l, p, out, in))
+				o.packets = append(o.packets, comparisonOf(l, p, out, in))
 			}
 		}
 		if o.unmatched+unplaced == 0 || time.Now().After(end) {
@@ -210,8 +210,8 @@ func placeOf(node int, s journey.Step) place {
 	return p
 }
 
-func pairingOf(l leg, p packet, out, in *sighting) pairing {
-	both := pairing{
+func comparisonOf(l leg, p packet, out, in *sighting) comparison {
+	both := comparison{
 		oracle: p.arrived - p.sent, measured: out.path.Total + in.path.Total, stages: map[place]time.Duration{},
 		without: map[place]bool{},
 	}
@@ -239,7 +239,7 @@ func quantile[T cmp.Ordered](values []T, q float64) T {
 }
 
 // each is what f says of every packet.
-func (o *observed) each(f func(*pairing) time.Duration) []time.Duration {
+func (o *observed) each(f func(*comparison) time.Duration) []time.Duration {
 	all := make([]time.Duration, len(o.packets))
 	for i := range o.packets {
 		all[i] = f(&o.packets[i])
@@ -267,11 +267,11 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-func TestFates(t *testing.T) {
+func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	sent := []load.Entry{{Seq: 1, Sent: 10}, {Seq: 2, Sent: 20}, {Seq: 3, Sent: 30}, {Seq: 4, Sent: 40}}
 	received := []load.Entry{{Seq: 1, Sent: 10, Arrived: 15}, {Seq: 3, Sent: 30, Arrived: 39}}
-	got := fates(sent, received, map[uint64]uint16{1: 100, 2: 200, 3: 300}, 3)
+	got := outcomes(sent, received, map[uint64]uint16{1: 100, 2: 200, 3: 300}, 3)
 	want := []packet{{100, 10, 15}, {200, 20, 0}, {300, 30, 39}}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)

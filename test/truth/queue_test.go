@@ -36,7 +36,7 @@ func TestTruth(t *testing.T) {
 		}
 		r.run("replaced", replaced)
 	}
-	for _, s := range slows {
+	for _, s := range bulkScenarios {
 		if s.netem && !r.netem {
 			continue
 		}
@@ -44,15 +44,15 @@ func TestTruth(t *testing.T) {
 	}
 	r.run("comcast", comcast)
 	if !r.emulated { // that would take a minute to send so many
-		r.run("crowded", crowded)
+		r.run("full table", fullTable)
 	}
-	for _, s := range refusals {
+	for _, s := range dropScenarios {
 		r.run(s.name, s.play)
 	}
-	r.run("shot", shot)
-	r.run("redirected", redirected)
-	r.run("recreated", recreated)
-	r.run("pod gone", podGone)
+	r.run("tc drop", tcShot)
+	r.run("tc redirect", tcRedirect)
+	r.run("overlay recreated", overlayRecreated)
+	r.run("pod deleted", podDeleted)
 }
 
 // The places where a queue is put.
@@ -79,13 +79,13 @@ const (
 
 var filling = load.Config{Rate: 150, Size: 500}
 
-// held is a scenario: a queue on the way there, and one on the way back.
-type held struct {
+// queueScenario has a queue on the way there, and one on the way back.
+type queueScenario struct {
 	on          string
 	there, back effect
 }
 
-var queues = []held{
+var queues = []queueScenario{
 	{on: onOverlay, there: effect{delay: 10 * time.Millisecond}, back: effect{delay: 50 * time.Millisecond}},
 	{on: onOverlay, there: effect{delay: 500 * time.Millisecond}, back: effect{loss: 10}},
 	{on: onOverlay, there: effect{loss: 10}, back: effect{delay: 10 * time.Millisecond, loss: 1}},
@@ -100,7 +100,7 @@ var queues = []held{
 	{on: onPod, back: effect{full: 100 * time.Millisecond}},
 }
 
-func (s held) tool() string {
+func (s queueScenario) tool() string {
 	if s.there.full != 0 || s.back.full != 0 {
 		return "tbf"
 	}
@@ -129,7 +129,7 @@ func (e effect) String() string {
 	return strings.Join(words, " ")
 }
 
-func (s held) name() string {
+func (s queueScenario) name() string {
 	name := s.there.String() + " on " + s.on
 	if s.there == (effect{}) {
 		name = "nothing on " + s.on
@@ -141,7 +141,7 @@ func (s held) name() string {
 }
 
 // place is where a leg's packets meet the queue.
-func (s held) place(l leg) place {
+func (s queueScenario) place(l leg) place {
 	switch s.on {
 	case onOverlay:
 		return place{l.outbound(), journey.Queue, l.overlay}
@@ -152,7 +152,7 @@ func (s held) place(l leg) place {
 	}
 }
 
-func (s held) effect(l leg) effect {
+func (s queueScenario) effect(l leg) effect {
 	if l.back {
 		return s.back
 	}
@@ -170,9 +170,9 @@ func (r *rig) tolerance(oracle time.Duration) time.Duration {
 }
 
 func healthy(r *rig) {
-	r.send(r.traffic(), r.ways...)
-	r.observe(1, time.Minute, legs(r.ways)...) // the first packets wait for their neighbours' addresses
-	for _, o := range r.observe(60, time.Minute, legs(r.ways)...) {
+	r.send(r.traffic(), r.pairs...)
+	r.observe(1, time.Minute, legs(r.pairs)...) // the first packets wait for their neighbours' addresses
+	for _, o := range r.observe(60, time.Minute, legs(r.pairs)...) {
 		r.agree(&o)
 		if len(o.lost) > 0 {
 			r.Errorf("%v: %d packets were lost: %v", o.leg, len(o.lost), o.lost)
@@ -184,7 +184,7 @@ func healthy(r *rig) {
 // agree checks packet by packet that both nodes' stages are together what the oracle says.
 func (r *rig) agree(o *observed) {
 	r.Helper()
-	if share := float64(o.unmatched) / float64(o.unmatched+len(o.packets)); share > 0.05 || uint64(o.unmatched) > r.lostSight() {
+	if share := float64(o.unmatched) / float64(o.unmatched+len(o.packets)); share > 0.05 || uint64(o.unmatched) > r.missedPackets() {
 		r.Errorf("%v: %d of %d packets that came were not recorded by both nodes; counters: %+v", o.leg,
 			o.unmatched, o.unmatched+len(o.packets), r.counters())
 	}
@@ -212,38 +212,38 @@ func (r *rig) agree(o *observed) {
 	}
 }
 
-func oracle(p *pairing) time.Duration   { return p.oracle }
-func measured(p *pairing) time.Duration { return p.measured }
+func oracle(p *comparison) time.Duration   { return p.oracle }
+func measured(p *comparison) time.Duration { return p.measured }
 
-func (s held) play(r *rig) {
+func (s queueScenario) play(r *rig) {
 	queues := map[place]effect{}
-	ways, fill := r.ways, func() {}
+	pairs, fill := r.pairs, func() {}
 	if s.tool() == "tbf" {
 		// One way is held up, another one of the same pods fills the queue.
-		ways = ways[:1]
+		pairs = pairs[:1]
 	}
-	for _, l := range legs(ways) {
+	for _, l := range legs(pairs) {
 		if e := s.effect(l); e != (effect{}) {
 			queues[s.place(l)] = e
 		}
 	}
 	if s.tool() == "tbf" {
-		filler := *ways[0]
+		filler := *pairs[0]
 		filler.server = netip.AddrPortFrom(filler.server.Addr(), firstPort-1)
 		fill = r.start(filling, &filler)
 	}
-	r.quiet()
-	sight := r.lostSight()
+	r.awaitDrops()
+	sight := r.missedPackets()
 	before := [2]map[string]uint64{r.queueDrops(0), r.queueDrops(1)}
 	for q, e := range queues {
 		r.tc(q.node, fmt.Sprintf("qdisc add dev %s root %s", q.device, e.qdisc()))
 		r.Cleanup(func() { r.tc(q.node, fmt.Sprintf("qdisc del dev %s root", q.device)) })
 	}
-	stop := r.send(r.traffic(), ways...)
+	stop := r.send(r.traffic(), pairs...)
 	if s.tool() == "tbf" {
 		r.fills(queues)
 	}
-	for _, o := range r.observe(60, time.Minute, legs(ways)...) {
+	for _, o := range r.observe(60, time.Minute, legs(pairs)...) {
 		at, want := s.place(o.leg), s.effect(o.leg)
 		r.agree(&o)
 		if want == (effect{}) {
@@ -272,7 +272,7 @@ func (s held) play(r *rig) {
 			ok := held == 0
 			for label, drops := range qdiscs {
 				off := int64(counted[label]-before[node][label]) - int64(drops)
-				ok = ok && uint64(max(off, -off)) <= r.lostSince(sight)
+				ok = ok && uint64(max(off, -off)) <= r.missedSince(sight)
 			}
 			return ok, fmt.Sprintf("node%d: counted %v, before %v, the qdiscs say %v and hold %d", node+1, counted, before[node], qdiscs, held)
 		})
@@ -337,7 +337,7 @@ func (r *rig) queueDrops(node int) map[string]uint64 {
 // holds checks that one stage holds the delay that was injected, and the others nothing.
 func (r *rig) holds(o *observed, at place, want effect) {
 	r.Helper()
-	stage := func(p *pairing) time.Duration { return p.stages[at] }
+	stage := func(p *comparison) time.Duration { return p.stages[at] }
 	// A queue's timer is late rather than early, so the quickest packets tell what was injected. A tbf's packets wait
 	// for those in front of them, of which there are fewer where the load falls behind.
 	held, delay, tolerance := quantile(o.each(stage), 0.1), want.delay, r.tolerance(want.delay)
@@ -347,7 +347,7 @@ func (r *rig) holds(o *observed, at place, want effect) {
 	if off := held - delay; math.Abs(float64(off)) > float64(tolerance) {
 		r.Errorf("%v: %v is measured to hold packets %v, injected are %v", o.leg, at, held, delay)
 	}
-	if rest := quantile(o.each(func(p *pairing) time.Duration { return p.measured - p.stages[at] }), 0.5); rest > r.tolerance(0) {
+	if rest := quantile(o.each(func(p *comparison) time.Duration { return p.measured - p.stages[at] }), 0.5); rest > r.tolerance(0) {
 		r.Errorf("%v: all other stages take %v (p50), though only %v is slow", o.leg, rest, at)
 	}
 }
@@ -356,7 +356,7 @@ func (r *rig) holds(o *observed, at place, want effect) {
 // the sum of the stages, and by how much the two differ in the median and of 99 of 100 packets; lost and sent ones.
 func (r *rig) row(scenario string, o *observed) {
 	ms := func(d time.Duration) float64 { return 1000 * d.Seconds() }
-	diff := o.each(func(p *pairing) time.Duration { return p.oracle - p.measured })
+	diff := o.each(func(p *comparison) time.Duration { return p.oracle - p.measured })
 	fmt.Printf("accuracy\t%s\t%s\t%v\t%.3f\t%.3f\t%.3f\t%.3f\t%d\t%d\n", r.kernel, scenario, o.leg,
 		ms(quantile(o.each(oracle), 0.5)), ms(quantile(o.each(measured), 0.5)), ms(quantile(diff, 0.5)), ms(quantile(diff, 0.99)),
 		len(o.lost), len(o.packets)+len(o.lost))

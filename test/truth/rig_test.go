@@ -31,7 +31,7 @@ type rig struct {
 	*testing.T
 	lab      *lab.Lab
 	nodes    [2]*node // requests leave the first and arrive at the second
-	ways     []*way
+	pairs    []*podPair
 	kernel   string // "6.1"
 	emulated bool
 	netem    bool
@@ -43,16 +43,16 @@ type node struct {
 	agent *agent.Agent
 
 	mu      sync.Mutex
-	records []record.Record // of the ways' packets
+	records []record.Record // of the pairs' packets
 }
 
 // firstPort is the port of the first way's server; the others' follow.
 const firstPort = 7001
 
-// everything has every packet followed.
+// everything samples every packet.
 var everything = governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}
 
-// newRig makes the lab. Nobody traces it until follow.
+// newRig makes the lab. It is not traced until follow.
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{T: t, kernel: release()}
@@ -82,8 +82,8 @@ func newRig(t *testing.T) *rig {
 	if r.emulated && (!r.netem || r.lab.Overlay() != lab.IPIP) {
 		t.Fatalf("a guest's kernel has netem and ipip, this one lacks them: netem %v, overlay %s", r.netem, r.lab.Overlay())
 	}
-	r.addWays()
-	r.settle()
+	r.addPodPairs()
+	r.addNeighbours()
 	return r
 }
 
@@ -102,7 +102,7 @@ func (r *rig) trace(n lab.Node, dir string, limits governor.Limits) *node {
 	traced := &node{Node: n}
 	err := n.Do(func() (err error) {
 		traced.agent, err = agent.Start(agent.Options{
-			Loader: loader.Options{Dir: dir}, Namer: nobody{}, Limits: limits,
+			Loader: loader.Options{Dir: dir}, Namer: noNames{}, Limits: limits,
 		})
 		return err
 	})
@@ -133,14 +133,14 @@ func (r *rig) trace(n lab.Node, dir string, limits governor.Limits) *node {
 	return traced
 }
 
-// nobody knows no names: scenarios tell packets by their addresses.
-type nobody struct{}
+// noNames is a Namer without names: scenarios identify packets by their addresses.
+type noNames struct{}
 
-func (nobody) Lookup(netip.Addr, time.Duration) aggregate.Identity { return aggregate.Identity{} }
+func (noNames) Lookup(netip.Addr, time.Duration) aggregate.Identity { return aggregate.Identity{} }
 
-// wants tells the ways' packets.
+// wants selects the records of the pairs' packets.
 func (r *rig) wants(one *record.Record) bool {
-	ours := func(port uint16) bool { return port >= bulkPort && int(port) < firstPort+len(r.ways) }
+	ours := func(port uint16) bool { return port >= bulkPort && int(port) < firstPort+len(r.pairs) }
 	return (one.First.Protocol == unix.IPPROTO_UDP || one.First.Protocol == unix.IPPROTO_TCP) &&
 		(ours(one.First.Destination.Port()) || ours(one.First.Source.Port()))
 }
@@ -158,7 +158,7 @@ func (n *node) reset() {
 	n.records = nil
 }
 
-// now is a node's moment.
+// now is a snapshot of a node.
 func (r *rig) now(i int) diagnose.Snapshot {
 	r.Helper()
 	m, err := r.nodes[i].agent.TakeSnapshot()
@@ -180,9 +180,9 @@ func (r *rig) counters() (all [2]loader.Counters) {
 	return all
 }
 
-// lostSight is of how many packets inside a node the programs say that they lost sight: what they do not know of a few
-// packets must be counted at least. A journey that still waits for its end may be one of them.
-func (r *rig) lostSight() (n uint64) {
+// missedPackets counts the packets inside a node whose journey the programs could not follow to its end, by their own
+// counters: what is not known of a few packets must at least be counted. A journey that is still open may be one of them.
+func (r *rig) missedPackets() (n uint64) {
 	r.Helper()
 	for _, c := range r.counters() {
 		n += c.Mismatches + c.Torn + c.Collisions + c.Expired + c.Vanished["egress"] + c.Vanished["dequeue"] + c.Vanished["xmit"]
@@ -202,10 +202,10 @@ func (r *rig) lostSight() (n uint64) {
 	return n
 }
 
-// lostSince is by how much that has risen.
-func (r *rig) lostSince(before uint64) uint64 {
+// missedSince is by how much missedPackets has grown.
+func (r *rig) missedSince(before uint64) uint64 {
 	r.Helper()
-	return max(r.lostSight(), before) - before
+	return max(r.missedPackets(), before) - before
 }
 
 // tc runs tc(8) in a node's namespace (0 is the first's).
@@ -234,11 +234,11 @@ func replace(s string, values map[string]string) string {
 	return s
 }
 
-// quiet waits until what was dropped before has been told.
-func (r *rig) quiet() {
+// awaitDrops waits until all earlier drops are counted.
+func (r *rig) awaitDrops() {
 	r.Helper()
 	var last string
-	r.eventually(20*time.Second, "drops come to an end", func() (bool, string) {
+	r.eventually(20*time.Second, "no more drops are counted", func() (bool, string) {
 		now := fmt.Sprint(r.queueDrops(0), r.queueDrops(1), r.otherDrops(0), r.otherDrops(1))
 		before := last
 		last = now

@@ -12,8 +12,8 @@ import (
 	"tracer/internal/journey"
 )
 
-// shedPort is where the packets that are dropped are sent to. Nobody takes their records.
-const shedPort = samplePort + 1
+// sampledDropPort is the destination port of the packets that are dropped. Their records are not taken.
+const sampledDropPort = samplePort + 1
 
 // sampledDrops drops packets when each is followed and when one in 64 or fewer are: each drop is counted both times, as
 // many as the kernel counts itself, and at the same stage and device for the same reason.
@@ -26,7 +26,7 @@ func sampledDrops(r *rig) {
 	r.run("few followed", func(r *rig) {
 		const least = 64
 		r.follow(atMost(50))
-		r.flood(r.ways[0])
+		r.flood(r.pairs[0])
 		r.sampling(least)
 		few = r.dropTwice()
 		if s := r.nodes[0].agent.Sampling(); s.N < least {
@@ -39,7 +39,7 @@ func sampledDrops(r *rig) {
 }
 
 // flood sends packets the other way until the test ends, of which none is dropped: so many that few are followed.
-func (r *rig) flood(w *way) {
+func (r *rig) flood(w *podPair) {
 	r.Helper()
 	back := *w
 	back.from, back.to = w.to, w.from
@@ -71,7 +71,7 @@ func (r *rig) flood(w *way) {
 // dropTwice has a full queue drop packets and then a rule of netfilter's, and returns as what they were counted.
 func (r *rig) dropTwice() []aggregate.DropKey {
 	r.Helper()
-	overlay := r.ways[0].overlay
+	overlay := r.pairs[0].overlay
 	r.tc(0, "qdisc replace dev "+overlay+" root tbf rate 1mbit burst 2000 limit 3000")
 	queue := r.drop("a full queue", true, func() uint64 { return r.root(r.now(0).Devices, overlay).Drops })
 	if queue.Device != overlay {
@@ -82,7 +82,7 @@ func (r *rig) dropTwice() []aggregate.DropKey {
 	r.inNode(0, "nft add table inet truth")
 	r.Cleanup(func() { r.inNode(0, "nft delete table inet truth") })
 	r.inNode(0, "nft add chain inet truth forward { type filter hook forward priority 0 ; }")
-	r.inNode(0, fmt.Sprintf("nft add rule inet truth forward udp dport %d counter drop", shedPort))
+	r.inNode(0, fmt.Sprintf("nft add rule inet truth forward udp dport %d counter drop", sampledDropPort))
 	rule := r.drop("a rule", false, func() (n uint64) {
 		_, text, _ := strings.Cut(r.inNode(0, "nft list chain inet truth forward"), "counter packets ")
 		if _, err := fmt.Sscan(text, &n); err != nil {
@@ -107,10 +107,10 @@ func (r *rig) drop(by string, queued bool, kernel func() uint64) (as aggregate.D
 		}
 		return found
 	}
-	r.quiet()
+	r.awaitDrops()
 	before := drops()
-	w := r.ways[0]
-	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(w.server.Addr(), shedPort), size: 200, n: packets}); err != nil {
+	w := r.pairs[0]
+	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(w.server.Addr(), sampledDropPort), size: 200, n: packets}); err != nil {
 		r.Fatal(err)
 	}
 	var want uint64

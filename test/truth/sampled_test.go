@@ -43,7 +43,7 @@ type flow struct {
 }
 
 // flows makes some to a port. Their packets begin with when they were sent, and have room for so much more.
-func (r *rig) flows(w *way, port uint16, n, more int) (all []flow) {
+func (r *rig) flows(w *podPair, port uint16, n, more int) (all []flow) {
 	r.Helper()
 	for range n {
 		var conn net.Conn
@@ -178,7 +178,7 @@ func (r *rig) steady(records int, play func() error) governor.Sampling {
 func elephantAndMice(r *rig) {
 	const mice, seconds, records = 200, 30, 8000
 	r.follow(atMost(records))
-	w := r.ways[0]
+	w := r.pairs[0]
 	r.discard(w)
 	// One to begin with, until the sampling is what it will be; its successor is counted from its first packet to its last.
 	elephants, small := r.flows(w, samplePort, 2, 24), r.flows(w, samplePort, mice, 24)
@@ -257,7 +257,7 @@ func (r *rig) tell(scenario string, used governor.Sampling, format string, value
 }
 
 // discard takes packets where they are sent to.
-func (r *rig) discard(w *way) {
+func (r *rig) discard(w *podPair) {
 	r.Helper()
 	var conn net.PacketConn
 	err := w.to.Do(func() (err error) {

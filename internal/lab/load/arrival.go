@@ -18,7 +18,7 @@ type Receiver struct {
 	oob   [64]byte
 }
 
-// NewReceiver asks the kernel for times of arrival.
+// NewReceiver returns a receiver on a socket, for which it turns on times of arrival (SO_TIMESTAMPNS).
 func NewReceiver(conn *net.UDPConn, clock Clock) (*Receiver, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -32,7 +32,7 @@ func NewReceiver(conn *net.UDPConn, clock Clock) (*Receiver, error) {
 		err = optErr
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask for times of arrival: %w", err)
+		return nil, fmt.Errorf("turn on times of arrival: %w", err)
 	}
 	return &Receiver{conn: conn, clock: clock}, nil
 }
@@ -51,13 +51,13 @@ func (r *Receiver) Read(b []byte) (n int, peer netip.AddrPort, arrived, received
 	return n, peer, arrival(stamp+r.sinceEpoch(), received), received, nil
 }
 
-// longest is how long a datagram may wait to be read.
-const longest = time.Minute
+// maxWait is how long a datagram may wait to be read.
+const maxWait = time.Minute
 
-// arrival is a stamp, which is by CLOCK_REALTIME, as the receiver's clock has it. Where somebody has set CLOCK_REALTIME in
-// the meantime it is of no use, and the time of reading stands for it.
+// arrival checks the time of arrival, converted to the receiver's clock. Where CLOCK_REALTIME was set in the meantime it is
+// wrong, and the time of reading is taken instead.
 func arrival(stamped, received time.Duration) time.Duration {
-	if stamped > received || received-stamped > longest {
+	if stamped > received || received-stamped > maxWait {
 		return received
 	}
 	return stamped
@@ -78,8 +78,8 @@ func realtimeOf(oob []byte) (time.Duration, bool) {
 	return 0, false
 }
 
-// sinceEpoch is what the receiver's clock is ahead of CLOCK_REALTIME. Both are read at once as far as that is possible:
-// of some tries the one that took least counts.
+// sinceEpoch is how far the receiver's clock is ahead of CLOCK_REALTIME. The two cannot be read at once: of several tries
+// the shortest counts.
 func (r *Receiver) sinceEpoch() time.Duration {
 	const enough = 2 * time.Microsecond
 	var ahead time.Duration

@@ -18,7 +18,7 @@ type Config struct {
 	Size int           `json:"size_bytes"`      // UDP payload of a call, and of its answer
 	TCP  time.Duration `json:"tcp_interval_ns"` // between two TCP calls of which one waits for the other; 0 for none
 	// Sockets is from how many UDP sockets calls are sent in turn, 0 being 1. With several, the log of what was sent
-	// has their ports: a call is known by its port wherever it is seen.
+	// has their ports: a call is identified by its port wherever it is seen.
 	Sockets int `json:"sockets,omitempty"`
 }
 
@@ -31,7 +31,7 @@ func (c Config) Validate() error {
 	case !(c.Rate >= 0 && c.Rate <= 100_000):
 		return fmt.Errorf("rate of %v calls a second: choose 0 to 100000", c.Rate)
 	case c.Rate == 0 && c.TCP == 0:
-		return errors.New("no load at all: give a rate, or an interval for calls over TCP")
+		return errors.New("no load: give a rate, or an interval for TCP calls")
 	case c.Size < MinSize || c.Size > MaxSize:
 		return fmt.Errorf("size of %d bytes: choose %d (the time stamps) to %d (the overlay's MTU)", c.Size, MinSize, MaxSize)
 	case c.Sockets < 0 || c.Sockets > maxSockets:
@@ -52,9 +52,9 @@ type Client struct {
 
 // Run calls and logs until ctx ends, and then returns nil.
 func (c *Client) Run(ctx context.Context) error {
-	var logs [3]*Log
+	var logs [3]*logFile
 	for i, name := range []string{RequestsSent, Responses, Calls} {
-		l, err := CreateLog(filepath.Join(c.Dir, name), LogBytes)
+		l, err := createLog(filepath.Join(c.Dir, name), logBytes)
 		if err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (c *Client) Run(ctx context.Context) error {
 
 // send is an open loop: call n leaves at its own time, however late the answers are. After a pause of the whole
 // machine it does not make up for more than a tenth of a second.
-func (c *Client) send(ctx context.Context, conns []net.Conn, log *Log) error {
+func (c *Client) send(ctx context.Context, conns []net.Conn, log *logFile) error {
 	ports := make([]uint16, len(conns))
 	if len(conns) > 1 {
 		for i, conn := range conns {
@@ -118,12 +118,12 @@ func (c *Client) send(ctx context.Context, conns []net.Conn, log *Log) error {
 		log.Append(Entry{Seq: seq, Sent: p.sent, Port: ports[turn]})
 		if _, err := conns[turn].Write(b); errors.Is(err, net.ErrClosed) {
 			return nil
-		} // any other error is a call that nobody will answer: it counts as sent and lost
+		} // after any other error the call counts as sent and lost
 		next = max(next+interval, c.Clock()-100*time.Millisecond)
 	}
 }
 
-func (c *Client) receive(conn net.Conn, log *Log) error {
+func (c *Client) receive(conn net.Conn, log *logFile) error {
 	udp, ok := conn.(*net.UDPConn)
 	if !ok {
 		return fmt.Errorf("the connection for UDP is a %T", conn)
@@ -138,7 +138,7 @@ func (c *Client) receive(conn net.Conn, log *Log) error {
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		} else if err != nil {
-			continue // an ICMP error that came back: the server is not there yet, or no longer
+			continue // an ICMP error: the server is not there yet, or no longer
 		}
 		p, err := parsePacket(b[:n])
 		if err != nil || p.kind != response {
@@ -150,13 +150,13 @@ func (c *Client) receive(conn net.Conn, log *Log) error {
 	}
 }
 
-// CallTimeout is how long a TCP call may take before its connection is given up. Queues of a minute must not
-// look like a dead server.
+// CallTimeout is how long a TCP call may take before its connection is closed. A queue of a minute must not look like a
+// dead server.
 const CallTimeout = 2 * time.Minute
 
 // callTCP makes one call after the other over one connection, as a web server with a pool of one would, and
 // connects anew when it breaks.
-func (c *Client) callTCP(ctx context.Context, log *Log) error {
+func (c *Client) callTCP(ctx context.Context, log *logFile) error {
 	b := make([]byte, max(TCPRequestBytes, TCPResponseBytes))
 	tick := time.NewTicker(c.TCP)
 	defer tick.Stop()
@@ -185,7 +185,7 @@ func (c *Client) callTCP(ctx context.Context, log *Log) error {
 	return nil
 }
 
-func (c *Client) callOnce(conn net.Conn, b []byte, seq uint64, log *Log) error {
+func (c *Client) callOnce(conn net.Conn, b []byte, seq uint64, log *logFile) error {
 	if err := conn.SetDeadline(time.Now().Add(CallTimeout)); err != nil {
 		return err
 	}

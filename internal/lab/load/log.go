@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// LogBytes is how large a log grows before it becomes the previous one and its predecessor is forgotten. The
-// two together hold twenty minutes of the default load.
-const LogBytes = 4 << 20
+// logBytes is how large a log grows before it is rotated. The log and its predecessor hold twenty minutes of the default load.
+const logBytes = 4 << 20
 
 // Entry is one line of a log, times by CLOCK_MONOTONIC in nanoseconds. Of a packet that was only sent, Arrived,
 // Received and Delay are zero; RoundTrip is known of responses alone.
@@ -52,9 +51,9 @@ func (e Entry) appendTo(b []byte) []byte {
 	return append(b, '}', '\n')
 }
 
-// Log is a file of entries, one JSON object a line, with at most one predecessor at path + ".1". It may be used
+// logFile is a file of entries, one JSON object a line, with at most one predecessor at path + ".1". It may be used
 // from several goroutines.
-type Log struct {
+type logFile struct {
 	path string
 	max  int
 
@@ -66,16 +65,16 @@ type Log struct {
 	err  error // the first that writing met
 }
 
-// CreateLog makes an empty log of at most max bytes; its predecessor may have as many.
-func CreateLog(path string, max int) (*Log, error) {
-	l := &Log{path: path, max: max}
+// createLog makes an empty log of at most max bytes; its predecessor may have as many.
+func createLog(path string, max int) (*logFile, error) {
+	l := &logFile{path: path, max: max}
 	if err := l.open(); err != nil {
 		return nil, fmt.Errorf("create log: %w", err)
 	}
 	return l, nil
 }
 
-func (l *Log) open() error {
+func (l *logFile) open() error {
 	file, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
@@ -85,9 +84,9 @@ func (l *Log) open() error {
 	return nil
 }
 
-// Append adds an entry. It reaches the file with the next Flush. What goes wrong is kept for Flush to tell, so
-// that the load goes on while a disk is full.
-func (l *Log) Append(e Entry) {
+// Append adds an entry. It reaches the file with the next Flush, which returns what went wrong: the load goes on
+// while a disk is full.
+func (l *logFile) Append(e Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
@@ -104,7 +103,7 @@ func (l *Log) Append(e Entry) {
 	l.err = err
 }
 
-func (l *Log) rotate() error {
+func (l *logFile) rotate() error {
 	if err := errors.Join(l.buf.Flush(), l.file.Close()); err != nil {
 		return err
 	}
@@ -115,7 +114,7 @@ func (l *Log) rotate() error {
 }
 
 // Flush writes what is buffered and returns the first error that the log ever met.
-func (l *Log) Flush() error {
+func (l *logFile) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil {
@@ -125,7 +124,7 @@ func (l *Log) Flush() error {
 }
 
 // Close flushes and closes the file.
-func (l *Log) Close() error {
+func (l *logFile) Close() error {
 	return errors.Join(l.Flush(), l.file.Close())
 }
 
@@ -142,7 +141,7 @@ func ReadLog(path string, from time.Duration) ([]Entry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read log: %w", err)
 		}
-		if len(entries) > 0 { // unless both names were the same file, turned over while we read
+		if len(entries) > 0 { // unless both names were the same file, rotated while we read
 			for len(previous) > 0 && previous[len(previous)-1].Seq >= entries[0].Seq {
 				previous = previous[:len(previous)-1]
 			}

@@ -11,7 +11,7 @@ import (
 func TestLogRoundTrip(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
-	l, err := CreateLog(path, LogBytes)
+	l, err := createLog(path, logBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestLogStaysBounded(t *testing.T) {
 	t.Parallel()
 	const max, count = 2000, 1000
 	path := filepath.Join(t.TempDir(), "log")
-	l, err := CreateLog(path, max)
+	l, err := createLog(path, max)
 	if err != nil {
 		t.Fatal(err)
 	}

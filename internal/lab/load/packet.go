@@ -1,6 +1,6 @@
 // Package load is the lab's application: a client that calls a server at a steady rate, over UDP and TCP, and
-// writes down how long each packet took. Both ends read the same clock, so one-way delays need no trust in
-// anything that is being tested.
+// writes down how long each packet took. Both ends read the same clock, so one-way delays depend on
+// nothing that is being tested.
 package load
 
 import (
@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MinSize is the smallest UDP payload in bytes: the stamp alone.
+// MinSize is the smallest UDP payload in bytes: the header alone.
 const MinSize = 32
 
 // MaxSize is the largest UDP payload in bytes: what fits the overlay's MTU of 1450 unfragmented, also by IPv6.
@@ -28,7 +28,7 @@ const (
 	response kind = 2
 )
 
-// packet is the stamp at the head of each UDP payload; what follows is filling.
+// packet is the header of each UDP payload; what follows is padding.
 type packet struct {
 	kind kind
 	seq  uint64
@@ -38,7 +38,7 @@ type packet struct {
 
 var errNotOurs = errors.New("not a packet of the load")
 
-// put writes the stamp into the head of b, which has at least MinSize bytes. The sequence number comes early,
+// put writes the header to the beginning of b, which has at least MinSize bytes. The sequence number comes early,
 // so that packets of one flow differ in their first bytes as those of real applications do.
 func (p packet) put(b []byte) {
 	binary.BigEndian.PutUint32(b, magic)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Names of the logs in a lab's directory. "Sent" logs have every packet that left, the others those that came.
+// Names of the logs in a lab's directory. The "sent" logs have every packet that was sent, the others those received.
 const (
 	RequestsSent  = "requests-sent.jsonl"
 	Requests      = "requests.jsonl"
@@ -41,22 +41,22 @@ type Server struct {
 
 // Serve answers and logs, closes the sockets when ctx ends, and then returns nil.
 func (s *Server) Serve(ctx context.Context) error {
-	requests, err := CreateLog(filepath.Join(s.Dir, Requests), LogBytes)
+	requests, err := createLog(filepath.Join(s.Dir, Requests), logBytes)
 	if err != nil {
 		return err
 	}
 	defer requests.Close()
-	answers, err := CreateLog(filepath.Join(s.Dir, ResponsesSent), LogBytes)
+	answers, err := createLog(filepath.Join(s.Dir, ResponsesSent), logBytes)
 	if err != nil {
 		return err
 	}
 	defer answers.Close()
-	return runUntil(ctx, func() { s.UDP.Close(); s.TCP.Close() }, []*Log{requests, answers},
+	return runUntil(ctx, func() { s.UDP.Close(); s.TCP.Close() }, []*logFile{requests, answers},
 		func(context.Context) error { return s.serveUDP(requests, answers) },
 		s.serveTCP)
 }
 
-func (s *Server) serveUDP(requests, answers *Log) error {
+func (s *Server) serveUDP(requests, answers *logFile) error {
 	receiver, err := NewReceiver(s.UDP, s.Clock)
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (s *Server) serveUDP(requests, answers *Log) error {
 		}
 		p, err := parsePacket(b[:n])
 		if err != nil || p.kind != request {
-			continue // somebody else's packet is none of our load
+			continue // not a packet of the load
 		}
 		requests.Append(Entry{Seq: p.seq, Sent: p.sent, Arrived: arrived, Received: received, Delay: received - p.sent})
 		answer := packet{kind: response, seq: p.seq, call: p.sent, sent: s.Clock()}
@@ -99,7 +99,7 @@ func (s *Server) serveTCP(ctx context.Context) error {
 			b := make([]byte, max(TCPRequestBytes, TCPResponseBytes))
 			for {
 				if _, err := readMessage(conn, b); err != nil {
-					return // the client went away, or speaks something else
+					return // the client closed the connection, or speaks another protocol
 				}
 				if _, err := conn.Write(putMessage(b, TCPResponseBytes)); err != nil {
 					return
@@ -128,7 +128,7 @@ func readMessage(r io.Reader, b []byte) (int, error) {
 
 // runUntil runs parts until ctx ends or one fails, flushes logs meanwhile, and calls stop to end the rest. The
 // end of ctx is no error.
-func runUntil(parent context.Context, stop func(), logs []*Log, parts ...func(context.Context) error) error {
+func runUntil(parent context.Context, stop func(), logs []*logFile, parts ...func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	end := context.AfterFunc(ctx, stop)
@@ -146,7 +146,7 @@ func runUntil(parent context.Context, stop func(), logs []*Log, parts ...func(co
 	return nil
 }
 
-func flush(ctx context.Context, logs []*Log) error {
+func flush(ctx context.Context, logs []*logFile) error {
 	tick := time.NewTicker(flushInterval)
 	defer tick.Stop()
 	for {

@@ -10,33 +10,33 @@ import (
 	"tracer/internal/record"
 )
 
-// spare are addresses that the lab gives to nobody: of a second device of the server's, and behind a second overlay.
+// spare are addresses that the lab does not use: one of a second device of the server, one behind a second overlay.
 var spare = struct{ device, overlay netip.Addr }{netip.MustParseAddr("10.244.2.97"), netip.MustParseAddr("10.244.2.96")}
 
-// slowQueue is a qdisc that lets a packet go now and then.
+// slowQueue is a qdisc that sends a packet every 0.1 s.
 const slowQueue = "tbf rate 8kbit burst 1600 limit 100000"
 
-// podGone deletes a pod's device while packets wait in front of it: they are lost there, each of them.
-func podGone(r *rig) {
+// podDeleted deletes a pod's device while packets wait in its queue: each of them is dropped there.
+func podDeleted(r *rig) {
 	const device = "cali0truth97"
-	w := r.ways[0]
+	w := r.pairs[0]
 	here, pod := r.lab.Node(2).Netns, w.to.Netns
 	r.ip(here, fmt.Sprintf("link add %s type veth peer name spare0 netns %s", device, pod))
 	r.ip(pod, fmt.Sprintf("addr add %s/32 dev spare0", spare.device))
 	r.ip(pod, "link set spare0 up")
 	r.ip(here, "link set "+device+" up")
 	r.ip(here, fmt.Sprintf("route add %s/32 dev %s", spare.device, device))
-	r.know(here, device, r.mac(pod, "spare0"), spare.device.String())
+	r.setNeighbour(here, device, r.mac(pod, "spare0"), spare.device.String())
 	r.tc(1, "qdisc add dev "+device+" root "+slowQueue)
 	r.hooked(1, device)
-	r.lostWith(w, 1, spare.device, device, journey.PodLabel, func() { r.ip(here, "link del "+device) })
+	r.lostWithDevice(w, 1, spare.device, device, journey.PodLabel, func() { r.ip(here, "link del "+device) })
 }
 
-// recreated deletes an overlay device while packets wait in its queue, and makes it again as CNIs do when they start
-// anew: what waited is lost there, and what comes later has whole journeys.
-func recreated(r *rig) {
+// overlayRecreated deletes an overlay device while packets wait in its queue, and makes it again as CNIs do when they
+// restart: the packets are dropped there, and later ones have whole journeys.
+func overlayRecreated(r *rig) {
 	const device = "vxlan.truth"
-	w := r.ways[0]
+	w := r.pairs[0]
 	address := fmt.Sprintf("%s/32 dev lo", spare.overlay)
 	r.ip(w.to.Netns, "addr add "+address)
 	r.Cleanup(func() { r.ip(w.to.Netns, "addr del "+address) })
@@ -51,7 +51,7 @@ func recreated(r *rig) {
 	meet := func() {
 		for i := range r.nodes {
 			here, there := r.lab.Node(i+1).Netns, r.lab.Node(2-i).Netns
-			r.know(here, device, r.mac(there, device), fmt.Sprintf("10.246.0.%d", 2-i))
+			r.setNeighbour(here, device, r.mac(there, device), fmt.Sprintf("10.246.0.%d", 2-i))
 		}
 		r.ip(r.lab.Node(1).Netns, fmt.Sprintf("route replace %s/32 via 10.246.0.2 dev %s", spare.overlay, device))
 		for i := range r.nodes {
@@ -68,18 +68,18 @@ func recreated(r *rig) {
 	})
 	route := fmt.Sprintf("%s/32 dev %s", spare.overlay, w.to.Device)
 	r.ip(there, "route add "+route)
-	r.know(there, w.to.Device, r.mac(w.to.Netns, "eth0"), spare.overlay.String())
+	r.setNeighbour(there, w.to.Device, r.mac(w.to.Netns, "eth0"), spare.overlay.String())
 	r.Cleanup(func() {
 		r.ip(there, fmt.Sprintf("neigh del %s dev %s", spare.overlay, w.to.Device))
 		r.ip(there, "route del "+route)
 	})
 	meet()
-	r.passesBy(w, device)
+	r.checkJourneys(w, device)
 	r.tc(0, "qdisc add dev "+device+" root "+slowQueue)
-	r.lostWith(w, 0, spare.overlay, device, device, func() { r.ip(r.lab.Node(1).Netns, "link del "+device) })
+	r.lostWithDevice(w, 0, spare.overlay, device, device, func() { r.ip(r.lab.Node(1).Netns, "link del "+device) })
 	add(0)
 	meet()
-	r.passesBy(w, device)
+	r.checkJourneys(w, device)
 }
 
 // hooked waits until a device of a node has its hooks.
@@ -113,11 +113,11 @@ func (r *rig) index(node int, device string) int {
 	return index
 }
 
-// lostWith sends packets into a queue that holds them, and takes them away with what they wait in.
-func (r *rig) lostWith(w *way, node int, to netip.Addr, device, label string, gone func()) {
+// lostWithDevice sends packets into a slow queue, deletes the device with it by calling gone, and expects them as drops.
+func (r *rig) lostWithDevice(w *podPair, node int, to netip.Addr, device, label string, gone func()) {
 	r.Helper()
 	const packets, size = 60, 100
-	r.quiet()
+	r.awaitDrops()
 	before, index := r.queueDrops(node)[label], r.index(node, device)
 	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(to, dropPort), size: size, n: packets}); err != nil {
 		r.Fatal(err)
@@ -146,8 +146,8 @@ func (r *rig) lostWith(w *way, node int, to netip.Addr, device, label string, go
 	fmt.Printf("gone\t%s\t%s\t%d\t%d\n", r.kernel, device, held, r.queueDrops(node)[label]-before)
 }
 
-// passesBy checks that packets by an overlay have whole journeys on both nodes.
-func (r *rig) passesBy(w *way, device string) {
+// checkJourneys checks that packets over a device have whole journeys on both nodes.
+func (r *rig) checkJourneys(w *podPair, device string) {
 	r.Helper()
 	const packets = 10
 	for _, n := range r.nodes {

@@ -19,37 +19,37 @@ import (
 	"tracer/internal/netdev"
 )
 
-// A crowd is as many packets as wait when 100,000 a second are held for half a second each. Here the queue lets fewer go
-// and holds them the longer, so that this machine has time for all else.
+// The table is full when 100,000 packets a second are in flight for half a second each. Here the queue lets fewer go and
+// holds them longer, so that this machine has time for everything else.
 const (
-	crowdPort    = 6990
-	crowdPackets = 50_000
-	crowdRate    = 6_000 // packets a second that leave the queue
-	crowdBytes   = 100   // of a packet, as the queue counts them
-	crowdStays   = 3 * time.Second
+	tablePort    = 6990
+	tablePackets = 50_000
+	tableRate    = 6_000 // packets a second that leave the queue
+	tableBytes   = 100   // of a packet, as the queue counts them
+	tableStays   = 3 * time.Second
 )
 
-// crowdCollisions is how many of them find no slot at most, were the addresses of packets random: by Erlang's formula,
-// where three and more are there for four ways.
-const crowdCollisions = 0.21
+// tableCollisions is the share of them that find no slot at most, were the addresses of packets random: by Erlang's formula for
+// sets of four slots.
+const tableCollisions = 0.21
 
-// crowded has as many packets wait in one queue as the in-flight table is made for, and some more come. How many wait is
+// fullTable has as many packets wait in one queue as the in-flight table is made for, and some more come. How many wait is
 // compared with the queue's own count, how long with the receiver's clock, and how many are lost with the queue's count
 // again.
-func crowded(r *rig) {
+func fullTable(r *rig) {
 	w := r.vxlan()
 	at := aggregate.StageKey{Stage: journey.Queue, Device: w.overlay, Direction: journey.Out}
-	r.quiet()
+	r.awaitDrops()
 	r.tc(0, fmt.Sprintf("qdisc add dev %s root tbf rate %d burst %d limit %d", w.overlay,
-		crowdRate*crowdBytes*8, crowdRate*crowdBytes/50, crowdPackets*crowdBytes))
+		tableRate*tableBytes*8, tableRate*tableBytes/50, tablePackets*tableBytes))
 	r.Cleanup(func() { r.tc(0, "qdisc del dev "+w.overlay+" root") })
 	before, countersBefore, dropsBefore := r.now(0), r.counters()[0], r.queueDrops(0)[w.overlay]
 	var oracle []time.Duration
-	arrived := r.arrivals(w, crowdPort, func(_ []byte, took time.Duration) { oracle = append(oracle, took) })
+	arrived := r.arrivals(w, tablePort, func(_ []byte, took time.Duration) { oracle = append(oracle, took) })
 	const headers, stamp = 14 + 20 + 8, 8
-	f := r.flows(w, crowdPort, 1, crowdBytes-headers-stamp)[0]
+	f := r.flows(w, tablePort, 1, tableBytes-headers-stamp)[0]
 	sent := make(chan error, 1)
-	go func() { sent <- crowd(f) }()
+	go func() { sent <- fillQueue(f) }()
 
 	// Both are as many as the queue has room for, whenever they are read.
 	var waits, shares []float64
@@ -63,7 +63,7 @@ func crowded(r *rig) {
 		case <-time.After(r.interval()):
 			m := r.now(0)
 			backlog := float64(r.root(m.Devices, w.overlay).BacklogPackets)
-			if backlog < 0.98*crowdPackets {
+			if backlog < 0.98*tablePackets {
 				continue
 			}
 			for _, h := range m.Counts.InFlight {
@@ -78,7 +78,7 @@ func crowded(r *rig) {
 	}
 	share := quantile(shares, 0.5)
 	if math.Abs(share-1) > 0.03 {
-		r.Errorf("of the packets that wait, by the queue's count, %.1f %% are held by the tracer's", 100*share)
+		r.Errorf("of the packets that wait, by the queue's count, %.1f %% are in flight by the tracer's", 100*share)
 	}
 
 	var delay hist.Histogram
@@ -113,7 +113,7 @@ func crowded(r *rig) {
 	after := r.counters()[0]
 	collisions := float64(after.Collisions - countersBefore.Collisions)
 	collisions /= collisions + float64(after.Started-countersBefore.Started)
-	if collisions > crowdCollisions {
+	if collisions > tableCollisions {
 		r.Errorf("%.1f %% of the packets found no slot", 100*collisions)
 	}
 	// Kernel and scenario; how many wait, by the queue and by the tracer; in percent those that found no slot, and the
@@ -122,14 +122,14 @@ func crowded(r *rig) {
 		quantile(waits, 0.5), share*quantile(waits, 0.5), 100*collisions, 100*worst, root.Drops, drops)
 }
 
-// crowd fills the queue, and then for a while sends a tenth more than it lets go.
-func crowd(f flow) error {
+// fillQueue fills the queue, and then for a while sends a tenth more than it lets go.
+func fillQueue(f flow) error {
 	begin := load.Monotonic()
 	var full time.Duration
-	for n := 0; full == 0 || load.Monotonic()-full < crowdStays; n++ {
+	for n := 0; full == 0 || load.Monotonic()-full < tableStays; n++ {
 		for {
 			elapsed := load.Monotonic() - begin
-			if n < crowdPackets+int(1.1*crowdRate*elapsed.Seconds()) {
+			if n < tablePackets+int(1.1*tableRate*elapsed.Seconds()) {
 				break
 			}
 			if full == 0 {
@@ -149,7 +149,7 @@ func crowd(f flow) error {
 
 // arrivals takes packets that bear when they were sent, where they are sent to, and notes how long each was on its way.
 // It ends, and no more is noted, when ended returns.
-func (r *rig) arrivals(w *way, port uint16, note func(contents []byte, took time.Duration)) (ended func()) {
+func (r *rig) arrivals(w *podPair, port uint16, note func(contents []byte, took time.Duration)) (ended func()) {
 	r.Helper()
 	var conn *net.UDPConn
 	err := w.to.Do(func() (err error) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/vishvananda/netlink"
 )
 
 // tbf is a token bucket filter as the root qdisc.
@@ -14,23 +16,22 @@ type tbf struct {
 	burst uint64 // bytes: the largest packet, since tbf drops or splits what is larger
 }
 
-// lossTolerance is how far the loss that a rate gives may be from the one that was wished.
+// lossTolerance is how far the loss that follows from a rate may be from the one that was asked for.
 const lossTolerance = 0.05
 
-// overload is how much too little tbf's rate is where no loss is wished: without any, no queue would stand.
+// overload is the part of the load that tbf's rate lacks where no loss is asked for: without it the queue would stay empty.
 const overload = 0.05
 
-// minQueue is the least number of packets to make a delay of: with fewer, its steps are too coarse to speak of.
+// minQueue is the least number of packets that a queue must hold to make a delay: with fewer its steps are too coarse.
 const minQueue = 3
 
-// pureRateWait is how long a queue gets where only a rate is given.
+// pureRateWait is the time that a full queue takes where only a rate is given.
 const pureRateWait = 30 * time.Second
 
-// planTBF makes delay and loss out of tbf, which knows only a rate and a limit. The load does not wait for
-// answers, so a rate just below it lets the queue fill up to its limit and stand there: each packet that still
-// finds room then waits limit/rate, and the others, 1 − rate/load of them, are dropped. The burst is
-// in bytes.
-func planTBF(f Fault, p passing, burst int) (tbf, Expected, error) {
+// planTBF makes delay and loss with tbf, which has only a rate and a limit. The load does not wait for answers, so with a
+// rate just below it the queue fills up to its limit and stays full: each packet that finds room waits limit/rate, and the
+// others, 1 − rate/load of them, are dropped. The burst is in bytes.
+func planTBF(f Fault, p offeredLoad, burst int) (tbf, Expected, error) {
 	delay, loss := f.Delay, f.Loss
 	offered := p.bytes(delay)
 	needLoad := f.Delay != 0 || f.Loss != 0
@@ -85,8 +86,8 @@ func planTBF(f Fault, p passing, burst int) (tbf, Expected, error) {
 	return q, q.expect(p, note), nil
 }
 
-// checkRate says what is possible where a given rate, together with the load, cannot give delay and loss.
-func checkRate(f Fault, p passing) error {
+// checkRate refuses a rate that, together with the load, cannot give delay and loss, and says what can.
+func checkRate(f Fault, p offeredLoad) error {
 	if f.Delay == 0 && f.Loss == 0 {
 		return nil
 	}
@@ -107,8 +108,8 @@ func checkRate(f Fault, p passing) error {
 	return nil
 }
 
-// expect reckons what the queue does to the load once it is full, if it ever is.
-func (q tbf) expect(p passing, note string) Expected {
+// expect computes what the queue does to the load once it is full, if it ever is.
+func (q tbf) expect(p offeredLoad, note string) Expected {
 	rate, places := float64(q.rate), math.Floor(float64(q.limit)/p.packetBytes)
 	delay := time.Duration(float64(q.limit) / rate * float64(time.Second))
 	offered := p.bytes(delay)
@@ -124,73 +125,21 @@ func (q tbf) expect(p passing, note string) Expected {
 	}
 }
 
-// commands are the fault in the words of tc(8).
+// commands are the fault as commands of tc(8).
 func (q tbf) commands(ns Namespace, device string) []string {
 	return []string{fmt.Sprintf("ip netns exec %s tc qdisc add dev %s root handle 10: tbf rate %s burst %d limit %d",
 		ns, device, formatRate(q.rate*8), q.burst, q.limit)}
 }
 
-// netem is comcast's tree: all packets of a protocol that it marks go through class 10:10 and the netem there.
-type netem struct {
-	delay time.Duration
-	rate  uint64 // bits per second, 0 for none
-	loss  float64
-	limit uint64 // packets
-}
-
-// defaultNetemLimit is netem's own, in packets.
-const defaultNetemLimit = 1000
-
-// topRate is comcast's for packets that it does not hold up.
-const topRate = 1_000_000_000
-
-func planNetem(f Fault, p passing) (netem, Expected) {
-	q := netem{delay: f.Delay, rate: f.Rate, loss: f.Loss, limit: defaultNetemLimit}
-	if f.Limit != 0 {
-		q.limit = max(1, uint64(float64(f.Limit)/p.packetBytes)) // netem counts packets, whatever their length
+func (q tbf) add(h *netlink.Handle, link netlink.Link) error {
+	err := h.QdiscAdd(&netlink.Tbf{
+		QdiscAttrs: qdiscAttrs(link, netlink.HANDLE_ROOT, handleRoot),
+		Rate:       q.rate,
+		Limit:      uint32(q.limit),
+		Buffer:     netlink.Xmittime(q.rate, uint32(q.burst)),
+	})
+	if err != nil {
+		return fmt.Errorf("add tbf to %s: %w", link.Attrs().Name, err)
 	}
-	e := Expected{Delay: q.delay.Seconds(), Loss: q.loss, Settle: q.delay.Seconds()}
-	if q.rate == 0 {
-		return q, e
-	}
-	rate := float64(q.rate) / 8
-	e.Delay += p.packetBytes / rate
-	if p.bytes(f.Delay)*(1-q.loss) > rate {
-		passes := p.bytes(f.Delay) * (1 - q.loss)
-		full := float64(q.limit) * p.packetBytes / rate
-		e.Delay, e.Loss = full, 1-rate/p.bytes(f.Delay)
-		e.Settle = float64(q.limit) * p.packetBytes / (passes - rate)
-		e.Note = fmt.Sprintf("the load is above this rate: the queue fills up to %d packets, which wait %.0f s", q.limit, full)
-	}
-	return q, e
-}
-
-func (q netem) classRate() uint64 {
-	if q.rate == 0 {
-		return topRate
-	}
-	return q.rate
-}
-
-func (q netem) commands(ns Namespace, device string) []string {
-	discipline := "netem"
-	if q.delay != 0 {
-		discipline += " delay " + formatDelay(q.delay)
-	}
-	if q.rate != 0 {
-		discipline += " rate " + formatRate(q.rate)
-	}
-	if q.loss != 0 {
-		discipline += " loss " + formatLoss(q.loss)
-	}
-	if q.limit != defaultNetemLimit {
-		discipline += fmt.Sprintf(" limit %d", q.limit)
-	}
-	in := fmt.Sprintf("ip netns exec %s tc ", ns)
-	return []string{
-		in + fmt.Sprintf("qdisc add dev %s root handle 10: htb default 1", device),
-		in + fmt.Sprintf("class add dev %s parent 10: classid 10:1 htb rate %s", device, formatRate(topRate)),
-		in + fmt.Sprintf("class add dev %s parent 10: classid 10:10 htb rate %s", device, formatRate(q.classRate())),
-		in + fmt.Sprintf("qdisc add dev %s parent 10:10 handle 100: %s", device, discipline),
-	}
+	return nil
 }

@@ -13,9 +13,9 @@ import (
 	"tracer/internal/hist"
 )
 
-// pouring is traffic of which more is sent when what was sent before has come: a machine that stands still makes it
-// slower, and does nothing else to it.
-type pouring struct {
+// closedLoop is traffic of which more is sent when what was sent before has been received: a machine that stalls makes it
+// slower, and changes nothing else.
+type closedLoop struct {
 	flows      []flow // that are counted from their first packet to their last
 	before     []flow // as many that come before them
 	last       flow   // and one behind
@@ -29,14 +29,14 @@ type pouring struct {
 const (
 	kindAt    = 8
 	countedAt = 9
-	// pouredBytes is how long it is, with IP's and UDP's headers.
-	pouredBytes = 28 + 58
+	// closedLoopBytes is how long it is, with IP's and UDP's headers.
+	closedLoopBytes = 28 + 58
 )
 
-func (r *rig) pour(w *way, flows int) *pouring {
+func (r *rig) newClosedLoop(w *podPair, flows int) *closedLoop {
 	r.Helper()
 	all := r.flows(w, samplePort, 2*flows+1, 50)
-	p := &pouring{flows: all[:flows], before: all[flows : 2*flows], last: all[2*flows]}
+	p := &closedLoop{flows: all[:flows], before: all[flows : 2*flows], last: all[2*flows]}
 	for _, f := range p.flows {
 		f.packet[countedAt] = 1
 	}
@@ -51,7 +51,7 @@ func (r *rig) pour(w *way, flows int) *pouring {
 }
 
 // send sends a packet of a kind from the next flow.
-func (p *pouring) send(kind byte) error {
+func (p *closedLoop) send(kind byte) error {
 	flows := p.before
 	if p.counting.Load() {
 		flows = p.flows
@@ -59,18 +59,18 @@ func (p *pouring) send(kind byte) error {
 	return p.sendFrom(flows[p.sent[kind].Load()%int64(len(flows))], kind)
 }
 
-func (p *pouring) sendFrom(f flow, kind byte) error {
+func (p *closedLoop) sendFrom(f flow, kind byte) error {
 	f.packet[kindAt] = kind
 	p.sent[kind].Add(1)
 	return f.send()
 }
 
 // waiting is how many packets of a kind are on their way.
-func (p *pouring) waiting(kind byte) int64 { return p.sent[kind].Load() - p.came[kind].Load() }
+func (p *closedLoop) waiting(kind byte) int64 { return p.sent[kind].Load() - p.came[kind].Load() }
 
 // play calls turn again and again: first until fewer packets are followed than there are, then for so long while packets
 // are counted. It returns how long those were on the node that was left, as counted, and the sampling used most.
-func (p *pouring) play(r *rig, records int, window time.Duration, turn func() error) (delay hist.Histogram, used governor.Sampling) {
+func (p *closedLoop) play(r *rig, records int, window time.Duration, turn func() error) (delay hist.Histogram, used governor.Sampling) {
 	r.Helper()
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
@@ -123,7 +123,7 @@ func halfSlow(r *rig) {
 	// The middle of one of the histogram's buckets, which are 4.4 % wide.
 	holds := [2]time.Duration{51 * time.Millisecond, 510 * time.Millisecond}
 	r.follow(atMost(records))
-	w := r.ways[0]
+	w := r.pairs[0]
 	for _, c := range []string{
 		"qdisc add dev DEVICE root handle 1: htb default 10",
 		"class add dev DEVICE parent 1: classid 1:10 htb rate RATE burst 1500 quantum 1500",
@@ -135,7 +135,7 @@ func halfSlow(r *rig) {
 		r.tc(0, replace(c, map[string]string{"DEVICE": w.overlay, "RATE": fmt.Sprint(rate * frameBytes(w) * 8)}))
 	}
 	r.Cleanup(func() { r.tc(0, "qdisc del dev "+w.overlay+" root") })
-	p := r.pour(w, 1)
+	p := r.newClosedLoop(w, 1)
 	variance := r.spreads(p.flows, long)
 	delay, used := p.play(r, records, window, func() error {
 		some := false
@@ -185,11 +185,11 @@ func bursts(r *rig) {
 		every   = 200 * time.Millisecond
 	)
 	r.follow(atMost(records))
-	w := r.ways[0]
+	w := r.pairs[0]
 	frame := frameBytes(w)
 	r.tc(0, fmt.Sprintf("qdisc add dev %s root tbf rate %d burst %d limit %d", w.overlay, rate*frame*8, 20*frame, 2*burst*frame))
 	r.Cleanup(func() { r.tc(0, "qdisc del dev "+w.overlay+" root") })
-	p := r.pour(w, flows)
+	p := r.newClosedLoop(w, flows)
 	variance := r.spreads(p.flows, time.Hour)
 	var last time.Time
 	delay, used := p.play(r, records, window, func() error {
@@ -217,11 +217,11 @@ func bursts(r *rig) {
 }
 
 // frameBytes is how long a packet is to the queue of a way's overlay.
-func frameBytes(w *way) int {
+func frameBytes(w *podPair) int {
 	if strings.HasPrefix(w.overlay, "vxlan") {
-		return pouredBytes + 14
+		return closedLoopBytes + 14
 	}
-	return pouredBytes
+	return closedLoopBytes
 }
 
 // sameQuantiles compares how long packets took with the receiver's clock, to 5 % and the way to and from the sockets, and

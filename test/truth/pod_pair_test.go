@@ -15,8 +15,8 @@ import (
 	"tracer/internal/lab/load"
 )
 
-// way is one on which packets go from a pod to another and back.
-type way struct {
+// podPair is two pods on different nodes between which packets go over an overlay, there and back.
+type podPair struct {
 	name     string // "ipip, IPv4"
 	overlay  string // the tunnel's device
 	from, to lab.Pod
@@ -25,9 +25,9 @@ type way struct {
 	dir string // with the logs of the traffic
 }
 
-// addWays lists the ways that this kernel has. Calico's overlay for IPv4 is ipip where there is ipip, and IPv6 goes by
-// vxlan; a second pair of pods goes by vxlan with IPv4.
-func (r *rig) addWays() {
+// addPodPairs sets the pairs up that this kernel can have. Calico's overlay for IPv4 is ipip where the kernel has it, and
+// IPv6 goes over vxlan; a second pair of pods uses vxlan with IPv4.
+func (r *rig) addPodPairs() {
 	pod := func(name string) lab.Pod {
 		p, ok := r.lab.Pod(name)
 		if !ok {
@@ -39,20 +39,20 @@ func (r *rig) addWays() {
 	const vxlan = "vxlan.calico"
 	if r.lab.Overlay() == lab.IPIP {
 		r.addVXLAN(vxlan, client, server)
-		r.addWay(&way{name: "ipip, IPv4", overlay: r.lab.OverlayDevice(), from: web, to: api}, api.Address)
+		r.addPodPair(&podPair{name: "ipip, IPv4", overlay: r.lab.OverlayDevice(), from: web, to: api}, api.Address)
 	}
-	r.addWay(&way{name: "vxlan, IPv4", overlay: vxlan, from: client, to: server}, server.Address)
-	r.addWay(&way{name: "vxlan, IPv6", overlay: vxlan, from: client, to: server}, server.Address6)
+	r.addPodPair(&podPair{name: "vxlan, IPv4", overlay: vxlan, from: client, to: server}, server.Address)
+	r.addPodPair(&podPair{name: "vxlan, IPv6", overlay: vxlan, from: client, to: server}, server.Address6)
 }
 
-func (r *rig) addWay(w *way, address netip.Addr) {
-	w.server = netip.AddrPortFrom(address, uint16(firstPort+len(r.ways)))
-	r.ways = append(r.ways, w)
+func (r *rig) addPodPair(w *podPair, address netip.Addr) {
+	w.server = netip.AddrPortFrom(address, uint16(firstPort+len(r.pairs)))
+	r.pairs = append(r.pairs, w)
 }
 
-// vxlan is the way by vxlan that every kernel has.
-func (r *rig) vxlan() *way {
-	return r.ways[slices.IndexFunc(r.ways, func(w *way) bool { return w.name == "vxlan, IPv4" })]
+// vxlan is the pair over vxlan that every kernel can have.
+func (r *rig) vxlan() *podPair {
+	return r.pairs[slices.IndexFunc(r.pairs, func(w *podPair) bool { return w.name == "vxlan, IPv4" })]
 }
 
 // addVXLAN gives an ipip lab a second overlay, for IPv6 and for two pods' IPv4.
@@ -78,28 +78,28 @@ func (r *rig) addVXLAN(name string, client, server lab.Pod) {
 	}
 }
 
-// settle tells everybody the addresses of their neighbours for good. Questions for them would be in the queues' counts
-// of drops, and are no IP packets; and the first packets would wait for the answers.
-func (r *rig) settle() {
+// addNeighbours adds permanent neighbour entries everywhere. ARP requests would be in the qdiscs' counts of drops without
+// being IP packets, and the first packets would wait for the answers.
+func (r *rig) addNeighbours() {
 	r.Helper()
-	vxlan := r.ways[len(r.ways)-1].overlay
+	vxlan := r.pairs[len(r.pairs)-1].overlay
 	for i := range r.nodes {
 		here, there := r.lab.Node(i+1), r.lab.Node(2-i)
-		r.know(here.Netns, "eth0", r.mac(there.Netns, "eth0"), there.Address.String(), there.Address6.String())
+		r.setNeighbour(here.Netns, "eth0", r.mac(there.Netns, "eth0"), there.Address.String(), there.Address6.String())
 		if r.lab.Overlay() == lab.IPIP { // else the lab has done so
-			r.know(here.Netns, vxlan, r.mac(there.Netns, vxlan), fmt.Sprintf("10.245.0.%d", 2-i), fmt.Sprintf("fd00:10:245::%d", 2-i))
+			r.setNeighbour(here.Netns, vxlan, r.mac(there.Netns, vxlan), fmt.Sprintf("10.245.0.%d", 2-i), fmt.Sprintf("fd00:10:245::%d", 2-i))
 		}
 		for _, p := range r.lab.Pods() {
 			if p.Node == here.Name {
-				r.know(here.Netns, p.Device, r.mac(p.Netns, "eth0"), p.Address.String(), p.Address6.String())
-				r.know(p.Netns, "eth0", r.mac(here.Netns, p.Device), "169.254.1.1", "fe80::ecee:eeff:feee:eeee")
+				r.setNeighbour(here.Netns, p.Device, r.mac(p.Netns, "eth0"), p.Address.String(), p.Address6.String())
+				r.setNeighbour(p.Netns, "eth0", r.mac(here.Netns, p.Device), "169.254.1.1", "fe80::ecee:eeff:feee:eeee")
 			}
 		}
 	}
 }
 
-// know tells a namespace for good who has these addresses behind a device.
-func (r *rig) know(ns lab.Namespace, device string, mac net.HardwareAddr, addresses ...string) {
+// setNeighbour makes permanent neighbour entries for addresses behind a device.
+func (r *rig) setNeighbour(ns lab.Namespace, device string, mac net.HardwareAddr, addresses ...string) {
 	r.Helper()
 	for _, a := range addresses {
 		r.ip(ns, fmt.Sprintf("neigh replace %s lladdr %s dev %s nud permanent", a, mac, device))
@@ -123,8 +123,8 @@ func (r *rig) device(ns lab.Namespace, name string) (device *net.Interface) {
 	return device
 }
 
-// traffic is how much goes on each way. Each packet is known by its port as long as it is on its way. An emulated
-// machine that has more to do than it can measures only that.
+// traffic is the load of each pair. Each packet is known by its port as long as it is in flight. An overloaded emulated
+// machine would measure only its own overload.
 func (r *rig) traffic() load.Config {
 	if r.emulated {
 		return load.Config{Rate: 20, Size: 90, Sockets: 64}
@@ -132,20 +132,20 @@ func (r *rig) traffic() load.Config {
 	return load.Config{Rate: 100, Size: 90, Sockets: 256}
 }
 
-// send forgets what was recorded, and starts traffic.
-func (r *rig) send(config load.Config, ways ...*way) (stop func()) {
+// send drops what was recorded, and starts traffic.
+func (r *rig) send(config load.Config, pairs ...*podPair) (stop func()) {
 	r.Helper()
 	for _, n := range r.nodes {
 		n.reset()
 	}
-	return r.start(config, ways...)
+	return r.start(config, pairs...)
 }
 
-// start lets packets go on ways until it is stopped, or the test ends.
-func (r *rig) start(config load.Config, ways ...*way) (stop func()) {
+// start sends packets between pairs until it is stopped, or the test ends.
+func (r *rig) start(config load.Config, pairs ...*podPair) (stop func()) {
 	r.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 2*len(ways))
+	ended := make(chan error, 2*len(pairs))
 	started := 0
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -156,7 +156,7 @@ func (r *rig) start(config load.Config, ways ...*way) (stop func()) {
 		}
 	})
 	r.Cleanup(stop)
-	for _, w := range ways {
+	for _, w := range pairs {
 		w.dir = r.TempDir()
 		server := &load.Server{Dir: w.dir, Clock: load.Monotonic}
 		err := w.to.Do(func() (err error) {
@@ -184,9 +184,9 @@ func (r *rig) start(config load.Config, ways ...*way) (stop func()) {
 	return stop
 }
 
-// leg is one direction of a way.
+// leg is one direction of a pair.
 type leg struct {
-	*way
+	*podPair
 	back bool // the answers'
 }
 
@@ -213,8 +213,8 @@ func (l leg) receiver() string {
 	return l.to.Device
 }
 
-func legs(ways []*way) (all []leg) {
-	for _, w := range ways {
+func legs(pairs []*podPair) (all []leg) {
+	for _, w := range pairs {
 		all = append(all, leg{w, false}, leg{w, true})
 	}
 	return all
@@ -232,7 +232,7 @@ func (l leg) logs(from time.Duration) (sent, received []load.Entry, err error) {
 }
 
 // ports are those of the calls, by their number.
-func (w *way) ports() (map[uint64]uint16, error) {
+func (w *podPair) ports() (map[uint64]uint16, error) {
 	calls, err := load.ReadLog(filepath.Join(w.dir, load.RequestsSent), 0)
 	ports := make(map[uint64]uint16, len(calls))
 	for _, e := range calls {

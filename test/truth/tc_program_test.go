@@ -16,9 +16,9 @@ import (
 	"tracer/internal/record"
 )
 
-// behind attaches a program of somebody else's behind ours at the egress of a device of the first node: for datagrams to
-// a port it gives this answer, after calling a helper if there is one; for all others none.
-func (r *rig) behind(device string, port uint16, answer asm.Instructions) {
+// attachAfter attaches a foreign program after ours at the egress of a device of the first node. For datagrams to a port it
+// runs the instructions in answer and returns their verdict; for all others it has none.
+func (r *rig) attachAfter(device string, port uint16, answer asm.Instructions) {
 	r.Helper()
 	const dport = 22 // behind an IPv4 header without options
 	offset := int32(dport)
@@ -61,21 +61,21 @@ func (r *rig) behind(device string, port uint16, answer asm.Instructions) {
 		return nil
 	})
 	if err != nil {
-		r.Fatalf("attach behind ours: %v", err)
+		r.Fatalf("attach after ours: %v", err)
 	}
 }
 
-// shot has somebody else's program throw packets away behind ours: a drop at the hook, and no queue's.
-func shot(r *rig) {
-	const packets, shot = 10, 2
-	w := r.ways[0]
-	r.quiet()
+// tcShot has a foreign program drop packets after ours (TC_ACT_SHOT): a drop at the hook, and not of the queue.
+func tcShot(r *rig) {
+	const packets, actShot = 10, 2 // TC_ACT_SHOT
+	w := r.pairs[0]
+	r.awaitDrops()
 	before, queues := r.otherDrops(0), r.queueDrops(0)[w.overlay]
-	r.behind(w.overlay, dropPort, asm.Instructions{asm.Mov.Imm(asm.R0, shot), asm.Return()})
+	r.attachAfter(w.overlay, dropPort, asm.Instructions{asm.Mov.Imm(asm.R0, actShot), asm.Return()})
 	if err := sendTo(w, datagrams{to: netip.AddrPortFrom(w.server.Addr(), dropPort), size: 32, n: packets}); err != nil {
 		r.Fatal(err)
 	}
-	r.eventually(20*time.Second, "packets that were shot", func() (bool, string) {
+	r.eventually(20*time.Second, "packets that the program dropped", func() (bool, string) {
 		var n uint64
 		text := ""
 		for key, count := range r.otherDrops(0) {
@@ -91,14 +91,14 @@ func shot(r *rig) {
 	}
 }
 
-// redirected has somebody else's program send packets elsewhere behind ours: their journeys say so, and no stage is
-// made of the way that they did not go.
-func redirected(r *rig) {
+// tcRedirect has a foreign program redirect packets after ours: their journeys say so, and there is no stage of a device
+// that they did not pass.
+func tcRedirect(r *rig) {
 	const packets = 10
 	// By vxlan everywhere: a packet without an Ethernet header cannot go to a pod's device.
 	w := r.vxlan()
 	back := r.index(0, w.from.Device)
-	r.behind(w.overlay, dropPort, asm.Instructions{
+	r.attachAfter(w.overlay, dropPort, asm.Instructions{
 		asm.Mov.Imm(asm.R1, int32(back)), asm.Mov.Imm(asm.R2, 0), asm.FnRedirect.Call(), asm.Return(),
 	})
 	for _, n := range r.nodes {
@@ -124,7 +124,7 @@ func redirected(r *rig) {
 			}
 			for _, step := range path.Steps() {
 				if step.Device != nil && step.Device.Name == w.overlay && (step.Stage == journey.Queue || step.Stage == journey.Encap) {
-					r.Errorf("%s of %v at %s, where the packet never went", step.Stage, step.Delay, w.overlay)
+					r.Errorf("%s of %v at %s, where the packet never was", step.Stage, step.Delay, w.overlay)
 				}
 			}
 			n++
