@@ -13,15 +13,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tracer/internal/agent"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
+	"tracer/internal/export/health"
+	"tracer/internal/export/httpserver"
+	"tracer/internal/export/metrics"
 )
 
 // agentFlags are those of the agent alone.
 type agentFlags struct {
-	watchFlags
+	tracingFlags
 	cluster   clusterFlags
-	metrics   export.MetricsOptions
-	collector export.CollectorOptions
+	metrics   metrics.ServerOptions
+	collector metrics.Options
 	health    string
 }
 
@@ -29,14 +32,14 @@ func newAgentCommand() *cobra.Command {
 	var flags agentFlags
 	cmd := &cobra.Command{
 		Use:   "agent",
-		Short: "Trace this node for good, and serve metrics, health and flow data",
-		Long: `Trace this node for good, and serve metrics, health and flow data: the process of the
-DaemonSet. Metrics are served to the network, health to this host alone, and flow data
-on a unix socket that only root can open; diagnose and trace ask there.`,
-		Example: `  tracer agent
-  tracer agent --kubeconfig ~/.kube/config --node-name node1
-  tracer agent --listen 172.18.0.2:9435 --web.config.file web.yml
-  ip netns exec node1 tracer agent --identity-file names.yaml`,
+		Short: "Trace this node until stopped, and serve metrics, health and flow data",
+		Long: `Trace this node until stopped, and serve metrics, health and flow data: the process of
+the DaemonSet. Metrics are served to the network, health to this host alone, and flow
+data on a unix socket that only root can open; diagnose, trace and top ask there.`,
+		Example: `  $tracer agent
+  $tracer agent --kubeconfig ~/.kube/config --node-name node1
+  $tracer agent --listen 172.18.0.2:9435 --web.config.file web.yml
+  $tracer agent --identity-file names.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd.Context()) },
 	}
@@ -44,40 +47,40 @@ on a unix socket that only root can open; diagnose and trace ask there.`,
 	flags.add(cmd)
 	flags.cluster.add(cmd)
 	flags.expect.add(cmd)
-	f.StringVar(&flags.stateDir, "state-dir", "/var/lib/tracer", "where names (for a start without the API server) and what is usual are kept; empty for nowhere")
-	f.StringVar(&flags.metrics.Address, "listen", export.DefaultMetricsAddress, "address of /metrics, as host:port")
+	f.StringVar(&flags.stateDir, "state-dir", "/var/lib/tracer", "where names (for a start without the API server) and the learned baseline are kept; empty for nowhere")
+	f.StringVar(&flags.metrics.Address, "listen", metrics.DefaultAddress, "address of /metrics, as host:port")
 	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")
-	f.StringVar(&flags.health, "health-listen", export.DefaultHealthAddress, "address of /healthz and /readyz, as host:port")
-	f.IntVar(&flags.collector.MaxSeries, "max-series", export.DefaultMaxSeries, "most series by pair of workloads; the least busy share one")
+	f.StringVar(&flags.health, "health-listen", health.DefaultAddress, "address of /healthz and /readyz, as host:port")
+	f.IntVar(&flags.collector.MaxSeries, "max-series", metrics.DefaultMaxSeries, "most series by pair of workloads; the least busy share one")
 	f.BoolVar(&flags.collector.ClassicPairs, "classic-histograms", false, "give histograms by pair classic buckets too, for a Prometheus without native ones")
 	return cmd
 }
 
-// run takes all that can be refused (the namespace, the addresses, the socket) before it says that it is ready.
+// run takes all that may be taken already (the namespace, the addresses, the socket) before it says that it is ready.
 func (f *agentFlags) run(ctx context.Context) (err error) {
 	if f.collector.MaxSeries < 1 {
 		return fmt.Errorf("--max-series %d: give at least 1", f.collector.MaxSeries)
 	}
 	agent.SaveMemory()
-	f.unwatched = true
+	f.logFindings = true
 	n, err := f.start()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	f.collector.Source = n
-	f.metrics.Collector, f.metrics.Version = export.NewCollector(f.collector), version
+	f.metrics.Collector, f.metrics.Version = metrics.NewCollector(f.collector), version
 	f.metrics.Address = bracketed(f.metrics.Address)
 	files := n.Loader().Files()
 	group, ctx := errgroup.WithContext(ctx)
-	var servers []*export.Server
-	for _, listen := range []func() (*export.Server, error){
-		func() (*export.Server, error) { return export.NewMetricsServer(f.metrics) },
-		func() (*export.Server, error) {
-			return export.NewHealthServer(export.HealthOptions{Address: f.health, Status: n.Status})
+	var servers []*httpserver.Server
+	for _, listen := range []func() (*httpserver.Server, error){
+		func() (*httpserver.Server, error) { return metrics.NewServer(f.metrics) },
+		func() (*httpserver.Server, error) {
+			return health.NewServer(health.Options{Address: f.health, Status: n.Status})
 		},
-		func() (*export.Server, error) {
-			return export.NewSocketServer(export.SocketOptions{Path: files.Socket(), Source: n, Names: n.names})
+		func() (*httpserver.Server, error) {
+			return api.NewServer(api.ServerOptions{Path: files.Socket(), Source: n, Names: n.names})
 		},
 	} {
 		server, err := listen()
@@ -94,10 +97,10 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	status := n.Status()
 	for _, h := range status.Hooks {
 		if !h.Up {
-			slog.Warn("a hook is missing", "hook", h.Hook, "device", h.Device, "err", h.Error)
+			slog.Warn("cannot attach a hook", "hook", h.Hook, "device", h.Device, "err", h.Error)
 		}
 	}
-	debug.FreeOSMemory() // types were parsed and programs loaded: seldom does one come later
+	debug.FreeOSMemory() // that took types and programs to load: little of the kind comes later
 	slog.Info("tracing", "node", n.name, "kernel", status.Kernel, "hooks", len(status.Hooks), "version", version)
 	group.Go(func() error { return n.Run(ctx) })
 	if n.cluster != nil {

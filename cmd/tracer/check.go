@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -42,7 +41,7 @@ func newCheckCommand() *cobra.Command {
 		Long: `Show what this kernel and this node let tracer see: the hooks that would be used, those
 left out and why, the devices with their roles and qdiscs. Nothing is attached.
 It exits 1 if an agent could not run here.`,
-		Example: "  tracer check\n  tracer check -o json | jq .omitted",
+		Example: "  $tracer check\n  $tracer check -o json | jq .omitted",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := oneOf("output", output, "table", "json"); err != nil {
@@ -199,28 +198,4 @@ func capabilities() (map[string]bool, error) {
 		found[c.name] = has(c.bit) || c.bit != unix.CAP_NET_ADMIN && has(unix.CAP_SYS_ADMIN)
 	}
 	return found, nil
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return "unknown"
-	}
-	return unix.ByteSliceToString(u.Release[:])
-}
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
-// oneOf checks a flag that takes one of some words.
-func oneOf(flag, value string, choices ...string) error {
-	for _, c := range choices {
-		if value == c {
-			return nil
-		}
-	}
-	return fmt.Errorf("--%s %q: choose %s", flag, value, strings.Join(choices, " or "))
 }

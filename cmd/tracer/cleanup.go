@@ -18,7 +18,7 @@ func newCleanupCommand() *cobra.Command {
 and the clsact qdiscs that it made, if nobody else uses them by now. Only kernels
 without TCX (before 6.6) keep such things; elsewhere there is nothing to remove.
 It refuses while a tracer runs here.`,
-		Example: "  tracer cleanup\n  ip netns exec node1 tracer cleanup",
+		Example: "  $tracer cleanup",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			files, err := loader.CurrentFiles(runDir)

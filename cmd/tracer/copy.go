@@ -16,7 +16,7 @@ func newCopyCommand() *cobra.Command {
 		Short: "Copy this program to a file",
 		Long: `Copy this program to a file: the image has no shell, and a container that is to run
 tracer diagnose --check shares a directory with an init container that does this.`,
-		Example: `  tracer copy /shared/tracer`,
+		Example: `  $tracer copy /shared/tracer`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			self, err := os.Executable()

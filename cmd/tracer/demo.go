@@ -55,18 +55,18 @@ func newDemoCommand() *cobra.Command {
 an overlay and a pod that calls another, time the healthy path, put a fault onto the
 overlay's queue, name it, and take everything away again. It touches nothing but
 network namespaces of its own.`,
-		Example: "  tracer demo\n  tracer demo -o json | jq .faulted.summary",
+		Example: "  $tracer demo\n  $tracer demo -o json | jq .faulted.summary",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := oneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			told := newDemoText(out, colorful(os.Stdout))
+			text := newDemoText(out, colorful(os.Stdout))
 			if output == "json" {
-				told = newDemoText(io.Discard, false)
+				text = newDemoText(io.Discard, false)
 			}
-			report, err := demo(cmd.Context(), told)
+			report, err := demo(cmd.Context(), text)
 			if err != nil {
 				return err
 			}
@@ -192,23 +192,23 @@ func watchLab(ctx context.Context, l *lab.Lab, nodes []*agent.Agent, duration ti
 	for _, n := range l.Nodes() {
 		w.names = append(w.names, n.Name)
 	}
-	begin := agent.Monotonic()
-	if err := moments(nodes, w.from); err != nil {
+	begin := loader.Monotonic()
+	if err := takeSnapshots(nodes, w.from); err != nil {
 		return nil, err
 	}
 	if err := sleep(ctx, duration); err != nil {
 		return nil, err
 	}
-	err := moments(nodes, w.to)
+	err := takeSnapshots(nodes, w.to)
 	if err != nil {
 		return nil, err
 	}
 	// What was sent in the window and has arrived, or was sent long enough before that to be lost.
-	w.seen, err = l.Recent(agent.Monotonic()-begin, agent.Monotonic())
+	w.seen, err = l.Recent(loader.Monotonic()-begin, loader.Monotonic())
 	return w, err
 }
 
-func moments(nodes []*agent.Agent, into []diagnose.Snapshot) (err error) {
+func takeSnapshots(nodes []*agent.Agent, into []diagnose.Snapshot) (err error) {
 	for i, a := range nodes {
 		if into[i], err = a.TakeSnapshot(); err != nil {
 			return err
@@ -222,6 +222,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
-		return errors.New("interrupted; everything is taken away again")
+		return fmt.Errorf("%w; the lab is removed", errInterrupted)
 	}
 }

@@ -2,22 +2,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"tracer/internal/diagnose"
-	"tracer/internal/export"
-	"tracer/internal/loader"
 )
 
 func newDiagnoseCommand() *cobra.Command {
-	var flags watchFlags
+	var flags tracingFlags
 	var output string
 	var checking bool
 	duration := 15 * time.Second
@@ -27,16 +23,16 @@ func newDiagnoseCommand() *cobra.Command {
 		Long: `Say which hop holds or loses packets on this node, and why.
 
 Where an agent runs in this network namespace it is asked about its last seconds;
-elsewhere the command watches by itself.
+elsewhere the command traces by itself.
 
 Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic seen, 1 could not run.
 
 With --check it is a plugin of node-problem-detector: a line of at most 80 bytes,
 within 3 s, from the agent alone; exit code 0 fine, 1 a critical finding at this node's
 overlay or uplink for 3 minutes, 2 unknown.`,
-		Example: `  tracer diagnose
-  tracer diagnose --duration 5s -o json | jq .summary
-  ip netns exec node1 tracer diagnose`,
+		Example: `  $tracer diagnose
+  $tracer diagnose --duration 5s -o json | jq .summary
+  kubectl exec -n tracer ds/tracer -- /tracer diagnose`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if checking {
@@ -72,7 +68,7 @@ overlay or uplink for 3 minutes, 2 unknown.`,
 			return nil
 		},
 	}
-	cmd.Flags().DurationVar(&duration, "duration", duration, "how long to watch, or how far an agent looks back (at most 1m)")
+	cmd.Flags().DurationVar(&duration, "duration", duration, "how long to trace, or how far the agent looks back (at most 1m)")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "how to print: text or json")
 	cmd.Flags().BoolVar(&checking, "check", false, "ask the agent as a plugin of node-problem-detector does")
 	// To the problem detector the usual 1 would say that the node is at fault.
@@ -88,33 +84,21 @@ overlay or uplink for 3 minutes, 2 unknown.`,
 	return cmd
 }
 
-// diagnose asks the agent of this namespace, or watches where there is none.
-func (f *watchFlags) diagnose(ctx context.Context, duration time.Duration) (diagnose.Report, error) {
-	files, err := loader.CurrentFiles(f.runDir)
-	if err != nil {
-		return diagnose.Report{}, err
-	}
-	client := export.Dial(files.Socket())
-	defer client.Close()
-	report, err := client.Diagnose(ctx, duration)
-	if !errors.Is(err, export.ErrNoAgent) {
-		if len(f.expect) > 0 {
-			slog.Warn("--expect-qdisc is not heeded: the agent answers by what it was told itself")
+// diagnose asks the agent of this namespace, or traces for a while where there is none.
+func (f *tracingFlags) diagnose(ctx context.Context, duration time.Duration) (report diagnose.Report, err error) {
+	err = f.withSource(ctx, func(ctx context.Context, s source, own bool) (err error) {
+		switch {
+		case !own && len(f.expect) > 0:
+			slog.Warn("--expect-qdisc is ignored: the agent goes by its own flag")
+		case own:
+			select {
+			case <-time.After(duration):
+			case <-ctx.Done():
+				return errInterrupted
+			}
 		}
-		return report, err
-	}
-	n, err := f.start()
-	if err != nil {
-		return diagnose.Report{}, err
-	}
-	err = n.watch(ctx, duration, func() (err error) {
-		report, err = n.Diagnose(ctx, duration)
+		report, err = s.Diagnose(ctx, duration)
 		return err
 	})
 	return report, err
-}
-
-// colorful tells whether colour is wanted on f: a terminal, and no NO_COLOR (see no-color.org).
-func colorful(f *os.File) bool {
-	return os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(f.Fd()))
 }

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 
 	"tracer/internal/diagnose"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/loader"
 )
 
@@ -22,61 +22,61 @@ const (
 const (
 	// checkWithin is how long the agent may take, with room in the plugin's own time-out.
 	checkWithin = 2500 * time.Millisecond
-	// checkHeld is how long a finding must have been critical: what passes by itself is no condition of a node.
-	checkHeld = 3 * time.Minute
-	// checkStale is how old the agent's judgement may be. It judges every 5 s.
-	checkStale = 30 * time.Second
+	// checkCriticalFor is how long a finding must have been critical: what passes by itself is no condition of a node.
+	checkCriticalFor = 3 * time.Minute
+	// checkMaxAge is how old the agent's latest diagnosis may be. It makes one every 5 s.
+	checkMaxAge = 30 * time.Second
 )
 
 // checkNode writes one line on how this node's overlay and uplink are, as the agent has it, and returns the exit code.
 func checkNode(ctx context.Context, runDir string, now func() time.Time, out io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
-	held, err := askHeld(ctx, runDir)
+	active, err := askActiveFindings(ctx, runDir)
 	code, line := checkUnknown, "no tracer agent runs here"
 	switch {
-	case errors.Is(err, export.ErrNoAgent):
+	case errors.Is(err, api.ErrNoAgent):
 	case errors.Is(err, context.DeadlineExceeded):
 		line = "the tracer agent does not answer in time"
 	case err != nil:
 		line = "cannot ask the tracer agent: " + err.Error()
 	default:
-		code, line = conclude(held, now())
+		code, line = conclude(active, now())
 	}
 	fmt.Fprintln(out, shorten(line, checkBytes-1))
 	return code
 }
 
-// askHeld asks the agent of this network namespace, or, in a container with one of its own, the node's.
-func askHeld(ctx context.Context, runDir string) (export.Held, error) {
+// askActiveFindings asks the agent of this network namespace, or, in a container with one of its own, the node's.
+func askActiveFindings(ctx context.Context, runDir string) (api.ActiveFindings, error) {
 	files, err := loader.CurrentFiles(runDir)
 	if err != nil {
-		return export.Held{}, err
+		return api.ActiveFindings{}, err
 	}
-	var held export.Held
+	var active api.ActiveFindings
 	for _, socket := range []string{files.Socket(), files.FirstSocket()} {
-		client := export.Dial(socket)
-		held, err = client.Held(ctx)
+		client := api.Dial(socket)
+		active, err = client.ActiveFindings(ctx)
 		client.Close()
-		if !errors.Is(err, export.ErrNoAgent) {
+		if !errors.Is(err, api.ErrNoAgent) {
 			break
 		}
 	}
-	return held, err
+	return active, err
 }
 
-// conclude tells whether the overlay or an uplink of this node has been at fault for long.
-func conclude(held export.Held, now time.Time) (int, string) {
+// conclude tells whether the overlay or an uplink of this node has been at fault for long enough, as exit code and text.
+func conclude(active api.ActiveFindings, now time.Time) (int, string) {
 	switch {
-	case held.Judged.IsZero():
+	case active.Judged.IsZero():
 		return checkUnknown, "the tracer agent has only just started"
-	case now.Sub(held.Judged) > checkStale:
-		return checkUnknown, fmt.Sprintf("the tracer agent judged %s ago for the last time", now.Sub(held.Judged).Round(time.Second))
+	case now.Sub(active.Judged) > checkMaxAge:
+		return checkUnknown, fmt.Sprintf("the tracer agent made its latest diagnosis %s ago", now.Sub(active.Judged).Round(time.Second))
 	}
-	for i := range held.Findings {
-		h := &held.Findings[i]
-		f := &h.Finding
-		if f.Severity != diagnose.Critical || !isNodeFault(h) || now.Sub(h.CriticalSince) < checkHeld {
+	for i := range active.Findings {
+		a := &active.Findings[i]
+		f := &a.Finding
+		if f.Severity != diagnose.Critical || !isNodeFault(a) || now.Sub(a.CriticalSince) < checkCriticalFor {
 			continue
 		}
 		line := fmt.Sprintf("%s %s", f.Device, f.Cause)
@@ -86,18 +86,18 @@ func conclude(held export.Held, now time.Time) (int, string) {
 		case f.Drops != nil && f.Drops.Ratio != nil:
 			line += fmt.Sprintf(" %.1f %%", *f.Drops.Ratio*100)
 		}
-		return checkProblem, fmt.Sprintf("%s for %s; see tracer diagnose", line, now.Sub(h.CriticalSince).Truncate(time.Minute))
+		return checkProblem, fmt.Sprintf("%s for %s; see tracer diagnose", line, now.Sub(a.CriticalSince).Truncate(time.Minute))
 	}
 	return checkOK, "overlay and uplink are fine"
 }
 
 // isNodeFault tells whether a finding is this node's own, at its overlay or uplink. A firewall rule that drops packets does
 // what somebody told it to.
-func isNodeFault(h *export.HeldFinding) bool {
-	if h.Finding.Cause == diagnose.LinkDown { // a device that is gone has no role any more
+func isNodeFault(a *api.ActiveFinding) bool {
+	if a.Finding.Cause == diagnose.LinkDown { // a device that is gone has no role any more
 		return true
 	}
-	return h.Role.LeadsOut() && h.Finding.Cause != diagnose.PolicyDrop
+	return a.Role.LeadsOut() && a.Finding.Cause != diagnose.PolicyDrop
 }
 
 // shorten cuts a line to so many bytes, and no character in two.

@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"tracer/internal/diagnose"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
 )
@@ -22,8 +22,8 @@ func TestConclude(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
 	p50, ratio := 0.5014, 0.076
-	finding := func(role netdev.Role, cause diagnose.Cause, severity diagnose.Severity, held time.Duration) export.HeldFinding {
-		h := export.HeldFinding{Role: role, ActiveFinding: diagnose.ActiveFinding{Since: now.Add(-time.Hour), Finding: diagnose.Finding{
+	finding := func(role netdev.Role, cause diagnose.Cause, severity diagnose.Severity, held time.Duration) api.ActiveFinding {
+		h := api.ActiveFinding{Role: role, ActiveFinding: diagnose.ActiveFinding{Since: now.Add(-time.Hour), Finding: diagnose.Finding{
 			Cause: cause, Severity: severity, Stage: journey.Queue, Device: "tunl0", Direction: journey.Out,
 		}}}
 		if severity == diagnose.Critical {
@@ -39,32 +39,32 @@ func TestConclude(t *testing.T) {
 	const fine = "overlay and uplink are fine"
 	for _, test := range []struct {
 		why   string
-		found []export.HeldFinding
+		found []api.ActiveFinding
 		code  int
 		line  string
 	}{
 		{"nothing", nil, checkOK, fine},
-		{"a slow overlay", []export.HeldFinding{finding(netdev.RoleOverlay, diagnose.QdiscDelay, diagnose.Critical, 4*time.Minute+30*time.Second)},
+		{"a slow overlay", []api.ActiveFinding{finding(netdev.RoleOverlay, diagnose.QdiscDelay, diagnose.Critical, 4*time.Minute+30*time.Second)},
 			checkProblem, "tunl0 qdisc-delay 501 ms for 4m0s; see tracer diagnose"},
-		{"a lossy uplink", []export.HeldFinding{finding(netdev.RoleUplink, diagnose.QdiscDrop, diagnose.Critical, 3*time.Minute)},
+		{"a lossy uplink", []api.ActiveFinding{finding(netdev.RoleUplink, diagnose.QdiscDrop, diagnose.Critical, 3*time.Minute)},
 			checkProblem, "tunl0 qdisc-drop 7.6 % for 3m0s; see tracer diagnose"},
-		{"not for long enough", []export.HeldFinding{finding(netdev.RoleOverlay, diagnose.QdiscDelay, diagnose.Critical, 2*time.Minute)}, checkOK, fine},
-		{"a warning", []export.HeldFinding{finding(netdev.RoleOverlay, diagnose.QdiscDelay, diagnose.Warning, time.Hour)}, checkOK, fine},
-		{"a pod's device", []export.HeldFinding{finding(netdev.RolePod, diagnose.QdiscDelay, diagnose.Critical, time.Hour)}, checkOK, fine},
-		{"elsewhere", []export.HeldFinding{finding(netdev.RoleOther, "remote-loss", diagnose.Critical, time.Hour)}, checkOK, fine},
-		{"somebody's rule", []export.HeldFinding{finding(netdev.RoleOverlay, diagnose.PolicyDrop, diagnose.Critical, time.Hour)}, checkOK, fine},
-		{"a tunnel that is gone, behind what does not count", []export.HeldFinding{
+		{"not for long enough", []api.ActiveFinding{finding(netdev.RoleOverlay, diagnose.QdiscDelay, diagnose.Critical, 2*time.Minute)}, checkOK, fine},
+		{"a warning", []api.ActiveFinding{finding(netdev.RoleOverlay, diagnose.QdiscDelay, diagnose.Warning, time.Hour)}, checkOK, fine},
+		{"a pod's device", []api.ActiveFinding{finding(netdev.RolePod, diagnose.QdiscDelay, diagnose.Critical, time.Hour)}, checkOK, fine},
+		{"elsewhere", []api.ActiveFinding{finding(netdev.RoleOther, "remote-loss", diagnose.Critical, time.Hour)}, checkOK, fine},
+		{"somebody's rule", []api.ActiveFinding{finding(netdev.RoleOverlay, diagnose.PolicyDrop, diagnose.Critical, time.Hour)}, checkOK, fine},
+		{"a tunnel that is gone, behind what does not count", []api.ActiveFinding{
 			finding(netdev.RolePod, diagnose.QdiscDelay, diagnose.Critical, time.Hour),
 			finding(netdev.RoleOther, diagnose.LinkDown, diagnose.Critical, time.Hour)},
 			checkProblem, "tunl0 link-down 7.6 % for 1h0m0s; see tracer diagnose"},
 	} {
-		code, line := conclude(export.Held{Judged: now.Add(-5 * time.Second), Findings: test.found}, now)
+		code, line := conclude(api.ActiveFindings{Judged: now.Add(-5 * time.Second), Findings: test.found}, now)
 		if code != test.code || line != test.line {
 			t.Errorf("%s: %d %q, want %d %q", test.why, code, line, test.code, test.line)
 		}
 	}
-	for judged, want := range map[time.Time]string{{}: "only just started", now.Add(-time.Minute): "judged 1m0s ago"} {
-		if code, line := conclude(export.Held{Judged: judged}, now); code != checkUnknown || !strings.Contains(line, want) {
+	for judged, want := range map[time.Time]string{{}: "only just started", now.Add(-time.Minute): "latest diagnosis 1m0s ago"} {
+		if code, line := conclude(api.ActiveFindings{Judged: judged}, now); code != checkUnknown || !strings.Contains(line, want) {
 			t.Errorf("judged at %v: %d %q", judged, code, line)
 		}
 	}

@@ -27,10 +27,10 @@ and loss out of the load: its rate is a little less than what the load offers, s
 its queue fills and stands; each packet waits for the whole queue, and those that
 find no room are lost. That needs the lab's own load to pass the device, takes the
 time until the queue is full, and without a wish for loss costs some 5% of it.`,
-		Example: `  tracer lab fault --delay 500ms --loss 10%
-  tracer lab fault --delay 500ms --rate 50kbit --loss 10%
-  tracer lab fault --device pod:web --delay 50ms
-  tracer lab fault --rate 50kbit --delay 20s      # after: tracer lab up --rate 100`,
+		Example: `  $tracer lab fault --delay 500ms --loss 10%
+  $tracer lab fault --delay 500ms --rate 50kbit --loss 10%
+  $tracer lab fault --device pod:web --delay 50ms
+  $tracer lab fault --rate 50kbit --delay 20s      # after: tracer lab up --rate 100`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := flags.check(); err != nil {
@@ -118,7 +118,7 @@ Undone by "tracer lab heal", or by hand:
 	return err
 }
 
-// describeLabFault says in a few words what the queue was told.
+// describeLabFault says in a few words how the queue was set up.
 func describeLabFault(f lab.Injected) string {
 	words := []string{f.Device + " of " + f.Node + ": " + f.Tool}
 	if f.Tool == lab.Netem && f.Delay > 0 {

@@ -8,8 +8,40 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"tracer/internal/lab"
 )
+
+func newLabStatusCommand(flags *labFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show the lab, its load's latest numbers and the faults in force",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := flags.check(); err != nil {
+				return err
+			}
+			l, err := lab.Open(flags.runDir, flags.name)
+			if err != nil {
+				return err
+			}
+			return flags.printStatus(cmd.OutOrStdout(), l)
+		},
+	}
+}
+
+func (f *labFlags) printStatus(w io.Writer, l *lab.Lab) error {
+	now := time.Now()
+	status, err := l.Status(now)
+	if err != nil {
+		return err
+	}
+	if f.output == "json" {
+		return writeLabJSON(w, status)
+	}
+	return writeLabStatus(w, status, now)
+}
 
 // writeLabStatus writes a lab for people.
 func writeLabStatus(w io.Writer, s lab.Status, now time.Time) error {

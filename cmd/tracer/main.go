@@ -23,13 +23,13 @@ func main() {
 	os.Exit(run(ctx))
 }
 
-// exitCode is an error that has been told already, or is none: the process ends with it.
+// exitCode is an error that has been printed already, or is none: the process ends with it.
 type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 func run(ctx context.Context) int {
-	err := newRootCommand().ExecuteContext(ctx)
+	err := newRootCommand(thisEdition()).ExecuteContext(ctx)
 	var code exitCode
 	switch {
 	case err == nil:
@@ -42,7 +42,7 @@ func run(ctx context.Context) int {
 	}
 }
 
-func newRootCommand() *cobra.Command {
+func newRootCommand(e edition) *cobra.Command {
 	var level string
 	cmd := &cobra.Command{
 		Use:   "tracer",
@@ -51,11 +51,10 @@ func newRootCommand() *cobra.Command {
 kernel and without touching an application: the pods' devices, the overlay (tunl0,
 vxlan.calico …) and the uplink. It says which hop holds or loses packets, and why.
 
-The namespace traced is the one it is started in.`,
-		Example: `  tracer demo                    # the whole story, on this machine alone
-  tracer diagnose                # watch this node for 15 s and say what is wrong
-  ip netns exec node1 tracer diagnose -o json`,
+It traces the network namespace that it is started in.`,
+		Example:       e.examples,
 		Version:       version,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: e.program},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -69,9 +68,11 @@ The namespace traced is the one it is started in.`,
 			return nil
 		},
 	}
+	cmd.SetVersionTemplate("tracer version {{.Version}}\n")
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	cmd.AddCommand(newAgentCommand(), newTraceCommand(), newTopCommand(), newDiagnoseCommand(), newCheckCommand(), newCleanupCommand(), newCopyCommand())
-	addLabCommands(cmd)
+	cmd.AddCommand(e.commands...)
+	e.finish(cmd)
 	return cmd
 }

@@ -66,7 +66,7 @@ func inNamespace(t *testing.T) {
 func execute(t *testing.T, args ...string) (output string, err error) {
 	t.Helper()
 	var out bytes.Buffer
-	cmd := newRootCommand()
+	cmd := newRootCommand(thisEdition())
 	cmd.SetArgs(args)
 	cmd.SetOut(&out)
 	err = cmd.ExecuteContext(t.Context())
@@ -263,7 +263,7 @@ func TestAgent(t *testing.T) {
 	if _, err := os.Stat(usual + ".unreadable"); err != nil {
 		t.Errorf("the damaged state: %v", err)
 	}
-	if out := log.String(); !strings.Contains(out, "a qdisc is expected at a device that is not here") || !strings.Contains(out, "device=eth7") {
+	if out := log.String(); !strings.Contains(out, "no such device (yet) for --expect-qdisc") || !strings.Contains(out, "device=eth7") {
 		t.Errorf("nothing is said of a wrong --expect-qdisc: %s", out)
 	}
 }

@@ -7,14 +7,18 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tracer/internal/agent"
 	"tracer/internal/diagnose"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
+	"tracer/internal/failurelog"
 	"tracer/internal/identity"
 	"tracer/internal/journey"
 	"tracer/internal/loader"
 	"tracer/internal/netdev"
 	"tracer/internal/overview"
+	"tracer/internal/trace"
 )
 
 // node is an agent with its names: what is shown to the outside.
@@ -24,6 +28,16 @@ type node struct {
 	names namer
 	// cluster is where the names come from; nil where that is a file.
 	cluster *identity.Kubernetes
+
+	readingCounters, readingPrograms *failurelog.Operation
+}
+
+func newNode(a *agent.Agent, name string, names namer, cluster *identity.Kubernetes) *node {
+	return &node{
+		Agent: a, name: name, names: names, cluster: cluster,
+		readingCounters: failurelog.New(slog.Default(), slog.LevelError, "cannot read the BPF programs' counters; the status goes without them"),
+		readingPrograms: failurelog.New(slog.Default(), slog.LevelError, "cannot read the BPF programs' run times; the status goes without them"),
+	}
 }
 
 // Diagnose judges the last window.
@@ -35,20 +49,25 @@ func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Repor
 	return diagnose.Diagnose(n.name, n.SnapshotBefore(window), now), nil
 }
 
-// Held are the findings that hold, with the roles of their devices.
-func (n *node) Held() export.Held {
+// ActiveFindings are the findings that hold, with the roles of their devices.
+func (n *node) ActiveFindings() api.ActiveFindings {
 	roles := map[string]netdev.Role{journey.PodLabel: netdev.RolePod}
 	for _, d := range n.KnownDevices() {
 		if d.Role != netdev.RolePod {
 			roles[d.Name] = d.Role
 		}
 	}
-	held, judged := n.Agent.ActiveFindings()
-	h := export.Held{Judged: judged, Findings: make([]export.HeldFinding, len(held))}
-	for i, f := range held {
-		h.Findings[i] = export.HeldFinding{ActiveFinding: f, Role: roles[f.Finding.Device]}
+	active, judged := n.Agent.ActiveFindings()
+	h := api.ActiveFindings{Judged: judged, Findings: make([]api.ActiveFinding, len(active))}
+	for i, f := range active {
+		h.Findings[i] = api.ActiveFinding{ActiveFinding: f, Role: roles[f.Finding.Device]}
 	}
 	return h
+}
+
+// Traces are those of the journeys that match the filter.
+func (n *node) Traces(ctx context.Context, filter trace.Filter) iter.Seq2[trace.Trace, error] {
+	return api.Traces(ctx, n, n.names, filter)
 }
 
 // Overviews are those of the live view.
@@ -73,12 +92,12 @@ func (n *node) about() overview.About {
 	return a
 }
 
-// Status is how the agent stands.
-func (n *node) Status() export.Status {
-	l, steering := n.Loader(), n.Steering()
-	s := export.Status{
+// Status is the state of the agent.
+func (n *node) Status() api.Status {
+	l, sampling := n.Loader(), n.Sampling()
+	s := api.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
-		SampleRatio: 1, SampleOneIn: steering.N, SampleBudget: steering.Budget, LastRead: n.LastRead(),
+		SampleRatio: 1, SampleOneIn: sampling.N, SampleBudget: sampling.Budget, LastRead: n.LastRead(),
 		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]netdev.Role{}
@@ -88,28 +107,24 @@ func (n *node) Status() export.Status {
 	hooks, omitted := l.Hooks()
 	for _, h := range hooks {
 		role := roles[h.Ifindex]
-		s.Hooks = append(s.Hooks, export.HookStatus{
+		s.Hooks = append(s.Hooks, api.HookStatus{
 			Program: h.Program, Hook: h.Name, Device: h.Device, Role: role, Up: h.Up, Error: h.Error,
 		})
 		s.Hooked = s.Hooked || h.Up && role.LeadsOut()
 	}
 	for _, o := range omitted {
-		s.Omitted = append(s.Omitted, export.OmittedHook{Hook: o.Hook, Device: o.Device, Reason: o.Reason})
+		s.Omitted = append(s.Omitted, api.OmittedHook{Hook: o.Hook, Device: o.Device, Reason: o.Reason})
 	}
 	counters, err := l.Counters()
-	if err != nil {
-		slog.Error("the programs' counts are missing from the status", "err", err)
-	}
+	n.readingCounters.Done(err)
 	s.Journeys, s.Lost = outcomes(counters), counters.Lost
 	if began := counters.Started + counters.Unsampled; began > 0 {
 		s.SampleRatio = float64(counters.Started) / float64(began)
 	}
 	programs, err := l.Programs()
-	if err != nil {
-		slog.Error("the programs' run times are missing from the status", "err", err)
-	}
+	n.readingPrograms.Done(err)
 	for _, p := range programs {
-		s.Programs = append(s.Programs, export.ProgramStatus(p))
+		s.Programs = append(s.Programs, api.ProgramStatus(p))
 	}
 	return s
 }
@@ -126,4 +141,13 @@ func outcomes(c loader.Counters) map[string]uint64 {
 		m["vanished_"+hook] = count
 	}
 	return m
+}
+
+// kernelRelease is what uname -r prints.
+func kernelRelease() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
 }

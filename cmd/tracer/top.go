@@ -14,15 +14,13 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"tracer/internal/export"
-	"tracer/internal/loader"
 	"tracer/internal/overview"
 	"tracer/internal/top"
 )
 
 // topFlags are those of the live view.
 type topFlags struct {
-	watchFlags
+	tracingFlags
 	query  overview.Query
 	filter string
 	output string
@@ -35,15 +33,15 @@ func newTopCommand() *cobra.Command {
 		Use:   "top",
 		Short: "See live where the time goes: pairs, services, flows, devices",
 		Long: `See live where the time goes on this node, by pair of workloads, service, flow or device:
-what hurts most comes first, with the stage that its time goes to. Enter looks closely,
-? helps.
+what hurts most comes first, with the stage that its time goes to. Enter shows a row in
+detail, ? the keys.
 
 Where an agent runs in this network namespace it is asked; elsewhere the command traces
 by itself. With --once it prints one window and ends: no terminal is needed for that.`,
-		Example: `  tracer top
-  tracer top --once --filter 'web p99>10ms'
-  tracer top --once -o json | jq '.rows[0].worst'
-  kubectl exec -n tracer -it ds/tracer -- tracer top`,
+		Example: `  $tracer top
+  $tracer top --once --filter 'web p99>10ms'
+  $tracer top --once -o json | jq '.rows[0].worst'
+  kubectl exec -n tracer -it ds/tracer -- /tracer top`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := flags.check(cmd); err != nil {
@@ -57,7 +55,7 @@ by itself. With --once it prints one window and ends: no terminal is needed for 
 	}
 	f := cmd.Flags()
 	f.Var(&flags.query.By, "by", "what the rows are")
-	f.DurationVar(&flags.query.Interval, "interval", flags.query.Interval, "time between two looks; with --once, how long to watch without an agent")
+	f.DurationVar(&flags.query.Interval, "interval", flags.query.Interval, "time between two updates; with --once and no agent, how long to trace")
 	f.Var(&flags.query.Sort, "sort", "column to sort by: pain (what hurts most), src, dst, dir, pps, bps, p50, p99, worst, drops, rtt, resent, held; -COLUMN for the reverse")
 	f.StringVar(&flags.filter, "filter", "", "show only rows that match: texts and conditions such as 'web device=tunl0 p99>10ms drops>0'")
 	f.IntVar(&flags.query.Limit, "limit", 0, "most rows to print with --once (default: all)")
@@ -86,77 +84,36 @@ func (f *topFlags) check(cmd *cobra.Command) (err error) {
 	return nil
 }
 
-// source is the agent of this namespace, or a tracer of our own where there is none. The caller calls close.
-func (f *topFlags) source(ctx context.Context) (_ top.Source, own bool, end func() error, err error) {
-	files, err := loader.CurrentFiles(f.runDir)
-	if err != nil {
-		return nil, false, nil, err
-	}
-	client := export.Dial(files.Socket())
-	_, err = client.Status(ctx)
-	if err == nil {
-		return client, false, func() error { client.Close(); return nil }, nil
-	}
-	client.Close()
-	if !errors.Is(err, export.ErrNoAgent) {
-		return nil, false, nil, err
-	}
-	n, err := f.start()
-	if err != nil {
-		return nil, false, nil, err
-	}
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(running) }()
-	return n, true, func() error { stop(); return errors.Join(<-ended, n.Close()) }, nil
+// printOnce prints one window: the agent's last, or one that we trace.
+func (f *topFlags) printOnce(ctx context.Context, w io.Writer) error {
+	return f.withSource(ctx, func(ctx context.Context, s source, own bool) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		left := 1
+		if own || f.query.By == overview.ByFlow { // the first one has nothing to show yet
+			left = 2
+		}
+		for o, err := range s.Overviews(ctx, f.query) {
+			if err != nil {
+				return err
+			}
+			if left--; left > 0 {
+				continue
+			}
+			if f.output == "json" {
+				return writeJSON(w, o)
+			}
+			return top.WriteTable(w, o, f.query, version, terminalWidth(), colorful(os.Stdout))
+		}
+		return errInterrupted
+	})
 }
 
-// printOnce prints one window: the agent's last, or one that we watch.
-func (f *topFlags) printOnce(ctx context.Context, w io.Writer) (err error) {
-	source, own, end, err := f.source(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, end()) }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	left := 1
-	if own || f.query.By == overview.ByFlow { // the first one has nothing to show yet
-		left = 2
-	}
-	for o, err := range source.Overviews(ctx, f.query) {
-		if err != nil {
-			return err
-		}
-		if left--; left > 0 {
-			continue
-		}
-		if f.output == "json" {
-			return writeJSON(w, o)
-		}
-		return top.WriteTable(w, o, f.query, version, terminalWidth(), colorful(os.Stdout))
-	}
-	return errors.New("interrupted")
-}
-
-// terminalWidth is that of standard output, or enough for all columns.
-func terminalWidth() int {
-	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && width > 0 {
-		return width
-	}
-	return 160
-}
-
-// show is the live view. What is logged meanwhile would be written across it: it is told at the end.
-func (f *topFlags) show(ctx context.Context) (err error) {
+// show is the live view. What is logged meanwhile would be written across it: it is printed at the end.
+func (f *topFlags) show(ctx context.Context) error {
 	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stdout.Fd())) {
-		return errors.New("this is no terminal: print the view with --once, or give kubectl exec -it")
+		return errors.New("this is not a terminal: print the view with --once, or give kubectl exec -it")
 	}
-	source, _, end, err := f.source(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, end()) }()
 	before := slog.Default()
 	var log lateLog
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})))
@@ -164,7 +121,9 @@ func (f *topFlags) show(ctx context.Context) (err error) {
 		slog.SetDefault(before)
 		log.writeTo(os.Stderr)
 	}()
-	return top.Run(ctx, top.Options{Source: source, Query: f.query, Version: version, Now: time.Now}, os.Stdin, os.Stdout)
+	return f.withSource(ctx, func(ctx context.Context, s source, _ bool) error {
+		return top.Run(ctx, top.Options{Source: s, Query: f.query, Version: version, Now: time.Now}, os.Stdin, os.Stdout)
+	})
 }
 
 // lateLog keeps the last of what is logged.

@@ -11,13 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tracer/internal/export"
-	"tracer/internal/loader"
 	"tracer/internal/trace"
 )
 
 func newTraceCommand() *cobra.Command {
-	var flags watchFlags
+	var flags tracingFlags
 	var filter trace.Filter
 	var output string
 	var once int
@@ -29,12 +27,12 @@ func newTraceCommand() *cobra.Command {
 
 Where an agent runs in this network namespace the journeys are its; elsewhere the
 command traces by itself. It goes on until interrupted, or as --once or --duration
-say. Filters run where packets are counted, so that only journeys that match are sent;
-what is too fast for the reader is counted and left out.`,
-		Example: `  tracer trace --once 5
-  tracer trace --pod default/web --slower-than 10ms
-  tracer trace --stage 'queue@tunl0>10ms' --proto tcp
-  tracer trace --drops -o json | jq .drop`,
+say. Filters run in the agent, so that only journeys that match are sent; those that
+come faster than they are read are left out, and counted.`,
+		Example: `  $tracer trace --once 5
+  $tracer trace --pod default/web --slower-than 10ms
+  $tracer trace --stage 'queue@tunl0>10ms' --proto tcp
+  $tracer trace --drops -o json | jq .drop`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := oneOf("output", output, "text", "json"); err != nil {
@@ -49,8 +47,8 @@ what is too fast for the reader is counted and left out.`,
 				ctx, stop = context.WithTimeout(ctx, duration)
 				defer stop()
 			}
-			return flags.trace(ctx, filter, func(traces iter.Seq2[trace.Trace, error]) error {
-				return print(cmd.OutOrStdout(), traces, once, output == "json")
+			return flags.withSource(ctx, func(ctx context.Context, s source, _ bool) error {
+				return printTraces(cmd.OutOrStdout(), s.Traces(ctx, filter), once, output == "json")
 			})
 		},
 	}
@@ -71,33 +69,8 @@ what is too fast for the reader is counted and left out.`,
 	return cmd
 }
 
-// trace hands a stream of journeys to show: the agent's of this namespace, or our own where there is none.
-func (f *watchFlags) trace(ctx context.Context, filter trace.Filter, show func(iter.Seq2[trace.Trace, error]) error) (err error) {
-	files, err := loader.CurrentFiles(f.runDir)
-	if err != nil {
-		return err
-	}
-	client := export.Dial(files.Socket())
-	defer client.Close()
-	if _, err := client.Status(ctx); err == nil {
-		return show(client.Trace(ctx, filter))
-	} else if !errors.Is(err, export.ErrNoAgent) {
-		return err
-	}
-	n, err := f.start()
-	if err != nil {
-		return err
-	}
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(running) }()
-	err = show(export.Follow(running, n, n.names, filter))
-	stop()
-	return errors.Join(err, <-ended, n.Close())
-}
-
-// print writes journeys until there are no more, or enough.
-func print(w io.Writer, traces iter.Seq2[trace.Trace, error], enough int, asJSON bool) error {
+// printTraces writes journeys until there are no more, or enough.
+func printTraces(w io.Writer, traces iter.Seq2[trace.Trace, error], enough int, asJSON bool) error {
 	color, printed := colorful(os.Stdout), 0
 	for t, err := range traces {
 		if err != nil {

@@ -1,15 +1,18 @@
 package agent
 
 import (
+	"net/netip"
 	"slices"
+	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/loader"
 	"tracer/internal/netdev"
 )
 
-// limited are the devices with what the annotations of the pods behind them let these receive.
-func (a *Agent) limited(devices []netdev.Device) []netdev.Device {
-	bandwidth := a.waiting.bandwidths(a.options.Namer)
+// withBandwidths are the devices with the bandwidth that annotations limit the pods behind them to.
+func (a *Agent) withBandwidths(devices []netdev.Device) []netdev.Device {
+	bandwidth := bandwidths(a.lateNames.LocalPods(), a.options.Namer, loader.Monotonic())
 	if len(bandwidth) == 0 {
 		return devices
 	}
@@ -20,11 +23,10 @@ func (a *Agent) limited(devices []netdev.Device) []netdev.Device {
 	return devices
 }
 
-// bandwidths are those of pods of this node that have a limit, by their device, as far as packets have shown it.
-func (w *waiting) bandwidths(names aggregate.Namer) map[int]uint64 {
+// bandwidths are those of pods that have a limit, by the index of their device. The pods' devices are given by address.
+func bandwidths(pods map[netip.Addr]int, names aggregate.Namer, now time.Duration) map[int]uint64 {
 	found := map[int]uint64{}
-	now := Monotonic()
-	for address, ifindex := range w.localPods() { // which all have a name
+	for address, ifindex := range pods {
 		if id := names.Lookup(address, now); id.Bandwidth > 0 {
 			found[ifindex] = id.Bandwidth
 		}

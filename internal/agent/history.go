@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -9,65 +10,91 @@ import (
 )
 
 const (
-	// keepEvery is the distance of the moments that are kept, and so how exactly a window can begin: of those older
-	// than young it is keepOldEvery, since they are most of our memory.
-	keepEvery    = 5 * time.Second
-	keepOldEvery = 15 * time.Second
-	young        = 20 * time.Second
-	// keepFor bounds the window that can be looked back at.
-	keepFor = time.Minute
+	// snapshotEvery is the distance of the snapshots that are kept, and so how exactly a window can begin. Of those older
+	// than recent it is oldSnapshotEvery, since they are most of our memory.
+	snapshotEvery    = 5 * time.Second
+	oldSnapshotEvery = 15 * time.Second
+	recent           = 20 * time.Second
+	// historyLength bounds the window that can be looked back at.
+	historyLength = time.Minute
 )
 
-// history keeps the moments of the last minutes. It holds at least one.
+// keepHistory takes the snapshots of the history, and diagnoses the window before each.
+func (a *Agent) keepHistory(ctx context.Context) error {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			a.saveBaseline()
+			return nil
+		case now := <-ticker.C:
+			if !a.history.due(now) {
+				continue
+			}
+			s, err := a.completeSnapshot(a.counts.SnapshotWithoutFlows)
+			a.failures.snapshot.Done(err)
+			if err != nil {
+				continue
+			}
+			a.trends.add(s.Counts.Since(a.history.last().Counts))
+			a.history.add(s)
+			a.diagnoseAt(s)
+			if now.Sub(a.baseline.saved) >= saveBaselineEvery { // this goroutine's alone
+				a.baseline.saved = now
+				a.saveBaseline()
+			}
+		}
+	}
+}
+
+// history keeps the snapshots of the last minute. It holds at least one.
 type history struct {
-	mu      sync.Mutex
-	moments []diagnose.Snapshot
+	mu        sync.Mutex
+	snapshots []diagnose.Snapshot
 }
 
-func (h *history) due(now time.Time) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return now.Sub(h.moments[len(h.moments)-1].Taken) >= keepEvery
-}
+// due tells whether it is time for another one.
+func (h *history) due(now time.Time) bool { return now.Sub(h.last().Taken) >= snapshotEvery }
 
-// last is the moment added last.
+// last is the snapshot added last.
 func (h *history) last() diagnose.Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.moments[len(h.moments)-1]
+	return h.snapshots[len(h.snapshots)-1]
 }
 
-// add keeps a moment. It comes without its flows: a window is judged by pairs, and thousands of flows each time would
-// be most of our memory.
-func (h *history) add(m diagnose.Snapshot) {
+// add keeps a snapshot. It comes without its flows: a window is diagnosed by pairs, and thousands of flows each time
+// would be most of our memory.
+func (h *history) add(s diagnose.Snapshot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for len(h.moments) > 0 && m.Taken.Sub(h.moments[0].Taken) > keepFor {
-		h.moments = h.moments[1:]
+	for len(h.snapshots) > 0 && s.Taken.Sub(h.snapshots[0].Taken) > historyLength {
+		h.snapshots = h.snapshots[1:]
 	}
-	h.moments = slices.DeleteFunc(append(h.moments, m), h.dense(m.Taken))
+	h.snapshots = slices.DeleteFunc(append(h.snapshots, s), tooDense(s.Taken))
 }
 
-// dense returns a function that tells of each moment in turn whether one that is kept is too near before it.
-func (h *history) dense(now time.Time) func(diagnose.Snapshot) bool {
+// tooDense returns a function that tells of each snapshot in turn whether one that is kept is too near before it.
+func tooDense(now time.Time) func(diagnose.Snapshot) bool {
 	var kept time.Time
-	return func(m diagnose.Snapshot) bool {
-		if now.Sub(m.Taken) > young && m.Taken.Sub(kept) < keepOldEvery-keepEvery/2 {
+	return func(s diagnose.Snapshot) bool {
+		if now.Sub(s.Taken) > recent && s.Taken.Sub(kept) < oldSnapshotEvery-snapshotEvery/2 {
 			return true
 		}
-		kept = m.Taken
+		kept = s.Taken
 		return false
 	}
 }
 
-// before is the latest moment not after t, or the earliest there is.
+// before is the latest snapshot not after t, or the earliest there is.
 func (h *history) before(t time.Time) diagnose.Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	best := h.moments[0]
-	for _, m := range h.moments {
-		if !m.Taken.After(t) {
-			best = m
+	best := h.snapshots[0]
+	for _, s := range h.snapshots {
+		if !s.Taken.After(t) {
+			best = s
 		}
 	}
 	return best

@@ -7,24 +7,24 @@ import (
 	"tracer/internal/diagnose"
 )
 
-// TestHistory keeps moments for ten minutes and looks back: not later than asked, and hardly earlier.
+// TestHistory keeps snapshots for ten minutes and looks back: not later than asked, and hardly earlier.
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	h := history{moments: []diagnose.Snapshot{{Taken: begin}}}
+	h := history{snapshots: []diagnose.Snapshot{{Taken: begin}}}
 	now := begin
 	for range 120 {
-		now = now.Add(keepEvery + 10*time.Millisecond)
+		now = now.Add(snapshotEvery + 10*time.Millisecond)
 		if !h.due(now) {
-			t.Fatalf("nothing is due after %v", keepEvery)
+			t.Fatalf("nothing is due after %v", snapshotEvery)
 		}
 		h.add(diagnose.Snapshot{Taken: now})
 	}
-	if n := len(h.moments); n < 6 || n > 9 {
-		t.Errorf("%d moments are kept", n)
+	if n := len(h.snapshots); n < 6 || n > 9 {
+		t.Errorf("%d snapshots are kept", n)
 	}
 	for _, test := range []struct{ window, slack time.Duration }{
-		{5 * time.Second, keepEvery + time.Second}, {15 * time.Second, keepEvery + time.Second}, {45 * time.Second, keepOldEvery + time.Second},
+		{5 * time.Second, snapshotEvery + time.Second}, {15 * time.Second, snapshotEvery + time.Second}, {45 * time.Second, oldSnapshotEvery + time.Second},
 	} {
 		if got := now.Sub(h.before(now.Add(-test.window)).Taken); got < test.window || got > test.window+test.slack {
 			t.Errorf("asked for the last %v, got the last %v", test.window, got)

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// verdictWindow is what the verdict of an overview is about, and verdictEvery how often it is made: it is the dearest
-	// part, and changes slowly.
-	verdictWindow = 15 * time.Second
-	verdictEvery  = 5 * time.Second
+	// diagnosisWindow is what the verdict of an overview is about, and diagnosisEvery how often it is made: it is the most
+	// expensive part, and changes slowly.
+	diagnosisWindow = 15 * time.Second
+	diagnosisEvery  = 5 * time.Second
 	// firstWindow is the least window of the first overview, so that it shows something, and how long a first window of
-	// flows is, of which no earlier moment is kept.
+	// flows is, since the history is without flows.
 	firstWindow = time.Second
 )
 
@@ -26,14 +26,14 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 	return func(yield func(*overview.Overview, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		snapshot := a.counts.SnapshotWithoutFlows
+		count := a.counts.SnapshotWithoutFlows
 		if q.By == overview.ByFlow {
-			snapshot = a.counts.Snapshot
+			count = a.counts.Snapshot
 		}
-		var slow *slowest
+		var slow *slowestJourneys
 		if q.Pair != nil {
-			slow = &slowest{pair: *q.Pair, names: a.options.Namer}
-			a.Subscribe(ctx, slow.take)
+			slow = &slowestJourneys{pair: *q.Pair, names: a.options.Namer}
+			a.Subscribe(ctx, slow.consider)
 		}
 		from := a.SnapshotBefore(max(q.Interval, firstWindow))
 		wait := q.Interval
@@ -45,13 +45,13 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		for {
-			to, err := a.glance(snapshot) // who looks does not wait for names that come late
+			to, err := a.quickSnapshot(count) // a live view does not wait for late names
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if to.Taken.Sub(judged) >= verdictEvery {
-				report, judged = diagnose.Diagnose(node, a.SnapshotBefore(verdictWindow), to), to.Taken
+			if to.Taken.Sub(judged) >= diagnosisEvery {
+				report, judged = diagnose.Diagnose(node, a.SnapshotBefore(diagnosisWindow), to), to.Taken
 			}
 			in := overview.Input{
 				About: about(), Taken: to.Taken, Window: window(from.Counts, to.Counts), Devices: to.Devices, Before: from.Devices,

@@ -14,6 +14,7 @@ import (
 
 	"tracer/internal/journey"
 	"tracer/internal/lab"
+	"tracer/internal/loader"
 	"tracer/internal/record"
 )
 
@@ -39,7 +40,7 @@ func TestSplit(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			// The programs are told of the qdisc a moment after it came, and the queue has to fill.
-			from := Monotonic() + time.Second
+			from := loader.Monotonic() + time.Second
 			records, lost := c.agents[0].Subscribe(ctx, func(r *record.Record) bool {
 				return r.Time > from && r.First.Destination.Addr() == address && (r.SplitAt > 0 || r.Kind == record.Split)
 			})

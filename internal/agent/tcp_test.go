@@ -26,7 +26,7 @@ func (c *cluster) judged(node int, cause diagnose.Cause) diagnose.Finding {
 	var found diagnose.Finding
 	from := c.now(node)
 	c.eventually(60*time.Second, fmt.Sprintf("node%d names %s", node+1, cause), func() (bool, string) {
-		time.Sleep(tick)
+		time.Sleep(time.Second)
 		to := c.now(node)
 		report := diagnose.Diagnose("node", from, to)
 		if to.Taken.Sub(from.Taken) > 8*time.Second {

@@ -11,11 +11,12 @@ import (
 	"tracer/internal/filter"
 	"tracer/internal/journey"
 	"tracer/internal/record"
+	"tracer/internal/trace/tracetest"
 )
 
 func TestMatch(t *testing.T) {
 	t.Parallel()
-	finished, dropped, freed := request(record.Finished), request(record.Dropped), request(record.Dropped)
+	finished, dropped, freed := tracetest.Request(record.Finished), tracetest.Request(record.Dropped), tracetest.Request(record.Dropped)
 	freed.Reason = "SKB_CONSUMED"
 	devices := journey.NewDevices(testDevices())
 	for _, test := range []struct {
@@ -85,7 +86,7 @@ func TestMatch(t *testing.T) {
 
 // A filter runs for every record of the node.
 func TestMatchDoesNotAllocate(t *testing.T) {
-	rec, devices := request(record.Finished), journey.NewDevices(testDevices())
+	rec, devices := tracetest.Request(record.Finished), journey.NewDevices(testDevices())
 	m := Filter{
 		Pod: "default/web-1", Peer: "10.244.2.3", Workload: "api", Port: 80, Device: "tunl0", SlowerThan: time.Millisecond,
 		Stage: StageFilter{Stage: journey.Queue, LongerThan: time.Millisecond},

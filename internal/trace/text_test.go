@@ -7,15 +7,16 @@ import (
 
 	"tracer/internal/golden"
 	"tracer/internal/record"
+	"tracer/internal/trace/tracetest"
 )
 
 // TestText draws what a person sees of a packet that came through and of one that was lost.
 func TestText(t *testing.T) {
 	t.Parallel()
-	lost := traceOf(t, request(record.Dropped))
+	lost := traceOf(t, tracetest.Request(record.Dropped))
 	lost.Missed = 3
 	var b strings.Builder
-	for _, trace := range []Trace{traceOf(t, request(record.Finished)), lost, traceOf(t, request(record.InFlight))} {
+	for _, trace := range []Trace{traceOf(t, tracetest.Request(record.Finished)), lost, traceOf(t, tracetest.Request(record.InFlight))} {
 		trace.Time = time.Date(2026, 5, 1, 13, 0, 0, 1000, time.Local)
 		if err := trace.WriteText(&b, false); err != nil {
 			t.Fatal(err)

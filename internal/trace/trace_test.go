@@ -3,7 +3,6 @@ package trace
 import (
 	"encoding/json"
 	"errors"
-	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -13,40 +12,8 @@ import (
 	"tracer/internal/golden"
 	"tracer/internal/journey"
 	"tracer/internal/record"
+	"tracer/internal/trace/tracetest"
 )
-
-func flowOf(src, dst string) record.Flow {
-	return record.Flow{Source: netip.MustParseAddrPort(src), Destination: netip.MustParseAddrPort(dst), Protocol: record.ProtocolTCP}
-}
-
-func hop(hook record.Hook, ifindex, micros int) record.Hop {
-	return record.Hop{Hook: hook, Ifindex: ifindex, Time: time.Hour + time.Duration(micros)*time.Microsecond}
-}
-
-// request is a packet from web to api through its service: tunl0 holds it for half a second.
-func request(kind record.Kind) record.Record {
-	hops := []record.Hop{
-		hop(record.Ingress, 4, 0), hop(record.Egress, 7, 20), hop(record.Dequeue, 7, 500_020), hop(record.Xmit, 7, 500_021),
-		hop(record.Egress, 2, 500_030), hop(record.Dequeue, 2, 500_032), hop(record.Xmit, 2, 500_033),
-	}
-	rec := record.Record{
-		Kind: kind, Attributed: true, SKBBytes: 1014, IPBytes: 1000, WireBytes: 1034, Segments: 1, Weight: 4,
-		First: flowOf("10.244.1.2:4000", "10.96.0.10:80"), Last: flowOf("10.244.1.2:4000", "10.244.2.3:8080"),
-	}
-	switch kind {
-	case record.Dropped:
-		hops = append(hops[:2], hop(record.Free, 7, 25))
-		rec.Reason, rec.Location = "QDISC_DROP", "__dev_queue_xmit"
-	case record.InFlight:
-		hops = hops[:2]
-	}
-	rec.Len = copy(rec.Hops[:], hops)
-	rec.Time = hops[len(hops)-1].Time
-	if kind == record.InFlight {
-		rec.Time += 3 * time.Second
-	}
-	return rec
-}
 
 func traceOf(t testing.TB, rec record.Record) Trace {
 	t.Helper()
@@ -59,7 +26,7 @@ func traceOf(t testing.TB, rec record.Record) Trace {
 
 func TestFinishedTrace(t *testing.T) {
 	t.Parallel()
-	got, err := json.MarshalIndent(traceOf(t, request(record.Finished)), "", " ")
+	got, err := json.MarshalIndent(traceOf(t, tracetest.Request(record.Finished)), "", " ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,33 +36,33 @@ func TestFinishedTrace(t *testing.T) {
 	if err := json.Unmarshal(got, &back); err != nil {
 		t.Fatal(err)
 	}
-	if want := traceOf(t, request(record.Finished)); !reflect.DeepEqual(back, want) {
+	if want := traceOf(t, tracetest.Request(record.Finished)); !reflect.DeepEqual(back, want) {
 		t.Errorf("read back\n%+v\nwant\n%+v", back, want)
 	}
 }
 
 func TestTraceKinds(t *testing.T) {
 	t.Parallel()
-	dropped := traceOf(t, request(record.Dropped))
+	dropped := traceOf(t, tracetest.Request(record.Dropped))
 	if want := (Drop{journey.Queue, "tunl0", "QDISC_DROP", "__dev_queue_xmit", true}); dropped.Drop == nil || *dropped.Drop != want {
 		t.Errorf("drop %+v", dropped.Drop)
 	}
 	if dropped.At == nil || dropped.At.Seconds != 5e-6 || dropped.TotalSeconds != 25e-6 || len(dropped.Stages) != 1 {
 		t.Errorf("dropped %+v, at %+v", dropped, dropped.At)
 	}
-	open := traceOf(t, request(record.InFlight))
+	open := traceOf(t, tracetest.Request(record.InFlight))
 	if want := (Stage{Stage: journey.Queue, Device: "tunl0", Seconds: 3}); open.At == nil || *open.At != want || open.Kind != "open" {
 		t.Errorf("open at %+v", open.At)
 	}
 	if open.Drop != nil || open.TotalSeconds != 3.00002 {
 		t.Errorf("open %+v", open)
 	}
-	quiet := request(record.Dropped)
+	quiet := tracetest.Request(record.Dropped)
 	quiet.Reason = "SKB_CONSUMED"
 	if got := traceOf(t, quiet); got.Drop == nil || got.Drop.Loss {
 		t.Errorf("no loss, but %+v", got.Drop)
 	}
-	silent := request(record.Dropped)
+	silent := tracetest.Request(record.Dropped)
 	silent.Reason = ""
 	if got := traceOf(t, silent); got.Drop.Reason != journey.NotSpecified {
 		t.Errorf("without a reason: %+v", got.Drop)
@@ -117,8 +84,8 @@ func TestTraceKinds(t *testing.T) {
 
 func TestTraceNames(t *testing.T) {
 	t.Parallel()
-	unknown := request(record.Finished)
-	unknown.First = flowOf("192.0.2.1:1", "[2001:db8::1]:2")
+	unknown := tracetest.Request(record.Finished)
+	unknown.First = tracetest.Flow("192.0.2.1:1", "[2001:db8::1]:2")
 	unknown.Last = unknown.First
 	unknown.First.Protocol, unknown.Last.Protocol = 89, record.ProtocolICMPv6
 	got := traceOf(t, unknown)
@@ -131,7 +98,7 @@ func TestTraceNames(t *testing.T) {
 	if got.Last.Protocol != "icmpv6" {
 		t.Errorf("protocol %q", got.Last.Protocol)
 	}
-	virtual := request(record.InFlight) // not translated yet
+	virtual := tracetest.Request(record.InFlight) // not translated yet
 	virtual.Last = virtual.First
 	if got := traceOf(t, virtual); got.Service != "default/api" || got.Dst.Workload != "_unknown" {
 		t.Errorf("untranslated: %q, %+v", got.Service, got.Dst)
@@ -140,7 +107,7 @@ func TestTraceNames(t *testing.T) {
 
 func TestTraceOfNoPath(t *testing.T) {
 	t.Parallel()
-	rec := request(record.Finished)
+	rec := tracetest.Request(record.Finished)
 	rec.Hops[1].Ifindex = 99
 	if _, err := New(&rec, journey.NewDevices(testDevices()), cluster, noon); !errors.Is(err, journey.ErrDevice) {
 		t.Errorf("unknown device: %v", err)

@@ -17,7 +17,7 @@ import (
 
 	"tracer/internal/agent"
 	"tracer/internal/diagnose"
-	"tracer/internal/export"
+	"tracer/internal/export/api"
 	"tracer/internal/loader"
 	"tracer/internal/overview"
 	"tracer/internal/top"
@@ -72,17 +72,17 @@ func (s source) Overviews(ctx context.Context, q overview.Query) iter.Seq2[*over
 	})
 }
 
-func (s source) Status() export.Status { return export.Status{Version: "bench", Node: "node1"} }
+func (s source) Status() api.Status { return api.Status{Version: "bench", Node: "node1"} }
 
 func (s source) Diagnose(context.Context, time.Duration) (diagnose.Report, error) {
 	return diagnose.Report{}, errors.New("nobody asks this here")
 }
 
-func (s source) Held() export.Held { return export.Held{} }
+func (s source) ActiveFindings() api.ActiveFindings { return api.ActiveFindings{} }
 
 // beView is the live view, from the agent on that socket.
 func beView(ctx context.Context, socket string) error {
-	client := export.Dial(socket)
+	client := api.Dial(socket)
 	defer client.Close()
 	o := top.Options{Source: client, Query: overview.Query{By: overview.ByPair, Interval: 2 * time.Second}, Version: "bench", Now: time.Now}
 	return top.Run(ctx, o, os.Stdin, os.Stdout)
@@ -111,7 +111,7 @@ func beViewed(ctx context.Context) error {
 		return err
 	}
 	socket := filepath.Join(o.Dir, "agent.sock")
-	server, err := export.NewSocketServer(export.SocketOptions{Path: socket, Source: source{a}, Names: t.names()})
+	server, err := api.NewServer(api.ServerOptions{Path: socket, Source: source{a}, Names: t.names()})
 	if err != nil {
 		return errors.Join(err, a.Close())
 	}

@@ -29,7 +29,7 @@ func sampledDrops(r *rig) {
 		r.flood(r.ways[0])
 		r.sampling(least)
 		few = r.dropTwice()
-		if s := r.nodes[0].agent.Steering(); s.N < least {
+		if s := r.nodes[0].agent.Sampling(); s.N < least {
 			r.Errorf("the sampling is %+v in the midst of it", s)
 		}
 	})
@@ -125,6 +125,6 @@ func (r *rig) drop(by string, queued bool, kernel func() uint64) (as aggregate.D
 		return want > packets/2 && counted == want && kinds == 1,
 			fmt.Sprintf("%d by the kernel, %d by the tracer as %d kinds, one of them %+v", want, counted, kinds, as)
 	})
-	r.tell("drops by "+by, r.nodes[0].agent.Steering().Sampling, "%d by the kernel's count and by the tracer's", want)
+	r.tell("drops by "+by, r.nodes[0].agent.Sampling().Sampling, "%d by the kernel's count and by the tracer's", want)
 	return as
 }

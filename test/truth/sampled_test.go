@@ -121,7 +121,7 @@ func (r *rig) spreads(flows []flow, long time.Duration) *spread {
 func (r *rig) sampling(least uint32) {
 	r.Helper()
 	r.eventually(20*time.Second, "the governor follows fewer packets", func() (bool, string) {
-		s := r.nodes[0].agent.Steering()
+		s := r.nodes[0].agent.Sampling()
 		return s.N >= least, fmt.Sprintf("%+v", s)
 	})
 }
@@ -147,7 +147,7 @@ func (r *rig) steady(records int, play func() error) governor.Sampling {
 			}
 			ended = true
 		case <-time.After(r.interval()):
-			s := r.nodes[0].agent.Steering().Sampling
+			s := r.nodes[0].agent.Sampling().Sampling
 			if looks++; s.N < 2 || s.Budget == 0 {
 				others++
 			}

@@ -1,0 +1,5 @@
+//go:build nolab
+
+package main
+
+func thisEdition() edition { return shipped() }

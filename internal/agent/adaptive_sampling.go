@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/governor"
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+// adaptiveSampling keeps what tracing costs within its limits. It is the reader's goroutine's alone: should that stall, no
+// epoch begins any more, and only a sample of the packets is tracked.
+type adaptiveSampling struct {
+	governor *governor.Governor
+	spent    governor.Spent // since the last step
+	stepped  time.Time
+	cpu      time.Duration // of this process, when stepped
+	changed  time.Duration // when the sampling in force began
+	state    atomic.Pointer[Sampling]
+
+	// What takes some system calls to read, as read last.
+	read   time.Time
+	ran    time.Duration // of the programs
+	missed uint64        // journeys that found no room in the ring buffer
+}
+
+// Sampling is how many packets are tracked, and why not more.
+type Sampling struct {
+	governor.Sampling
+	// CPU is how many cores the agent and, where the kernel tells, its programs took lately.
+	CPU float64
+}
+
+func (s *adaptiveSampling) start(limits governor.Limits) {
+	if limits.MaxRecords == 0 {
+		limits.MaxRecords = governor.DefaultMaxRecords
+	}
+	if limits.MaxCPU == 0 {
+		limits.MaxCPU = governor.DefaultMaxCPU
+	}
+	s.governor = governor.New(limits)
+	s.state.Store(&Sampling{Sampling: governor.Everything})
+}
+
+// Sampling is the sampling as of the last epoch.
+func (a *Agent) Sampling() Sampling { return *a.sampling.state.Load() }
+
+// adaptSampling counts a batch of records, and once in an epoch says which packets are to be tracked in the next.
+func (a *Agent) adaptSampling(batch []record.Record) error {
+	s := &a.sampling
+	for i := range batch {
+		r := &batch[i]
+		if r.Kind == record.Dropped || r.Kind == record.Connection {
+			continue // never sampled
+		}
+		all, old := &s.spent.Certain, &s.spent.OldCertain
+		if r.Weight > 1 {
+			all, old = &s.spent.Chosen, &s.spent.OldChosen
+		}
+		if *all++; r.Hops[0].Time < s.changed {
+			*old++
+		}
+	}
+	now := time.Now()
+	s.spent.Elapsed = now.Sub(s.stepped)
+	if s.spent.Elapsed < governor.Epoch {
+		return nil
+	}
+	first := s.stepped.IsZero()
+	s.stepped = now
+	if err := a.addSpent(now); err != nil {
+		return err
+	}
+	if first {
+		s.spent.Elapsed = 0
+	}
+	before, next := s.state.Load().Sampling, s.governor.Step(s.spent)
+	s.spent = governor.Spent{}
+	s.state.Store(&Sampling{Sampling: next, CPU: s.governor.CPU()})
+	if next == governor.Everything && before == next {
+		return nil // the programs need not know of the epoch
+	}
+	if err := a.loader.Sample(next.N, next.Budget); err != nil {
+		return err
+	}
+	if next != before {
+		s.changed = loader.Monotonic()
+	}
+	return nil
+}
+
+// addSpent adds what was spent besides the records that were read; what takes long to read, once in a while.
+func (a *Agent) addSpent(now time.Time) error {
+	s := &a.sampling
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return fmt.Errorf("read the time spent: %w", err)
+	}
+	own := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	s.spent.CPU = own - s.cpu
+	s.cpu = own
+	if now.Sub(s.read) < pollEvery {
+		return nil
+	}
+	s.read = now
+	programs, programsErr := a.loader.Programs()
+	counters, countersErr := a.loader.Counters()
+	if err := errors.Join(programsErr, countersErr); err != nil {
+		return err
+	}
+	var ran time.Duration
+	for _, p := range programs {
+		ran += time.Duration(p.Seconds * float64(time.Second))
+	}
+	s.spent.CPU += max(0, ran-s.ran)
+	missed := counters.Lost["journey"] + counters.Lost["split"]
+	if s.state.Load().N > 1 {
+		s.spent.Chosen += missed - s.missed
+	} else {
+		s.spent.Certain += missed - s.missed
+	}
+	s.ran, s.missed = ran, missed
+	return nil
+}

@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+)
+
+// TestBaseline has an agent learn, save and restore its baseline, by snapshots made up.
+func TestBaseline(t *testing.T) {
+	t.Parallel()
+	var log logged
+	dir := t.TempDir()
+	newAgent := func(dir string) *Agent {
+		l := slog.New(slog.NewTextHandler(&log, nil))
+		return &Agent{options: Options{StateDir: dir, Log: l}, failures: newFailures(l)}
+	}
+	a := newAgent(dir)
+	a.restoreBaseline()
+	key := aggregate.StageKey{Stage: journey.Forward, Device: "tunl0", Direction: journey.Out}
+	now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
+	var delay hist.Histogram
+	snapshot := func() diagnose.Snapshot {
+		return diagnose.Snapshot{Taken: now, Counts: &aggregate.Snapshot{Taken: now, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay.Clone()}}}}
+	}
+	a.history.add(snapshot())
+	a.baseline.learned = now
+	for range 12 * 10 { // ten minutes, diagnosed each five seconds
+		now = now.Add(snapshotEvery)
+		delay.Observe(20e-6, 100)
+		m := snapshot()
+		a.history.add(m)
+		// SnapshotBefore goes by the true time: all of these snapshots are long past.
+		a.diagnoseBetween(a.history.before(m.Taken.Add(-diagnosisWindow)), m)
+		a.baseline.learn(a.history.before(m.Taken.Add(-learnEvery)), m)
+	}
+	usual, ok := a.baseline.p50s()[key]
+	if !ok || usual < 19e-6 || usual > 21e-6 {
+		t.Fatalf("usual is %v", a.baseline.p50s())
+	}
+	a.saveBaseline()
+	again := newAgent(dir)
+	again.restoreBaseline()
+	if again.baseline.p50s()[key] != usual {
+		t.Errorf("restored %v, want %v", again.baseline.p50s(), usual)
+	}
+
+	// Of another format, and not to be written: told, and the agent goes on.
+	if err := os.WriteFile(a.baselinePath(), []byte(`{"version":0,"places":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := newAgent(dir)
+	old.restoreBaseline()
+	if len(old.baseline.p50s()) != 0 || log.count("set aside", "its format is 0", "usual.json.unreadable") != 1 {
+		t.Errorf("of an old format: %v", old.baseline.p50s())
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nowhere := newAgent(file)
+	nowhere.restoreBaseline()
+	nowhere.saveBaseline()
+	if log.count("cannot save the learned baseline; make the directory writable") != 1 {
+		t.Error("nothing is said of a directory that cannot be written")
+	}
+}

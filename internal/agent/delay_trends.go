@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"math"
+	"sync"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/overview"
+)
+
+// trendPoints is how many points a trend has, at snapshotEvery each: five minutes.
+const trendPoints = 60
+
+// delayTrends keep the p50 of each pair's stages over the last minutes, far longer than the history keeps snapshots.
+type delayTrends struct {
+	mu     sync.Mutex
+	now    int // the point written last
+	series map[trendKey]*trend
+}
+
+type trendKey struct {
+	pair  aggregate.PairKey
+	place overview.Place
+}
+
+// trend is a ring: point i stands at i modulo its length. What lies between last and now is not written yet.
+type trend struct {
+	p50  [trendPoints]float32
+	last int
+}
+
+// add writes the point of a window that has just ended, and deletes trends without any point.
+func (t *delayTrends) add(w *aggregate.Snapshot) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.series == nil {
+		t.series = map[trendKey]*trend{}
+	}
+	t.now++
+	for i := range w.Pairs {
+		p := &w.Pairs[i]
+		for j := range p.Stages {
+			d := &p.Stages[j]
+			if d.Delay.Count() == 0 {
+				continue
+			}
+			key := trendKey{p.PairKey, overview.Place{Stage: d.Stage, Device: d.Device}}
+			s := t.series[key]
+			if s == nil {
+				s = &trend{last: t.now - trendPoints}
+				t.series[key] = s
+			}
+			s.fill(t.now)
+			s.p50[t.now%trendPoints] = float32(d.Delay.Quantile(0.5))
+		}
+	}
+	for key, s := range t.series {
+		if t.now-s.last >= trendPoints {
+			delete(t.series, key)
+		}
+	}
+}
+
+// fill marks the points up to now as those of nothing.
+func (s *trend) fill(now int) {
+	for i := max(s.last+1, now-trendPoints+1); i <= now; i++ {
+		s.p50[((i%trendPoints)+trendPoints)%trendPoints] = float32(math.NaN())
+	}
+	s.last = now
+}
+
+// of are the trends of a pair, from the first point at which any of them has something.
+func (t *delayTrends) of(pair aggregate.PairKey) []overview.Trend {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []overview.Trend
+	first := trendPoints
+	for key, s := range t.series {
+		if key.pair != pair {
+			continue
+		}
+		points := make([]*float64, trendPoints)
+		for i := range points {
+			at := t.now - trendPoints + 1 + i
+			if at < 0 || at > s.last || at <= s.last-trendPoints {
+				continue
+			}
+			if v := float64(s.p50[at%trendPoints]); !math.IsNaN(v) {
+				points[i] = &v
+				first = min(first, i)
+			}
+		}
+		out = append(out, overview.Trend{Place: key.place, EverySeconds: snapshotEvery.Seconds(), P50: points})
+	}
+	for i := range out {
+		out[i].P50 = out[i].P50[min(first, trendPoints):]
+	}
+	return out
+}

@@ -1,0 +1,49 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"tracer/internal/device"
+	"tracer/internal/loader"
+	"tracer/internal/netdev"
+)
+
+// watchDevices attaches to devices as they come, and leaves those that go.
+func (a *Agent) watchDevices(ctx context.Context) error {
+	return a.watcher.Run(ctx, func(s device.State) {
+		if !s.Since.IsZero() {
+			a.lateNames.SetDevices(a.traced(s), loader.Monotonic()-time.Since(s.Since))
+		}
+		a.failures.devices.Done(a.setDevices(s))
+	})
+}
+
+func (a *Agent) setDevices(s device.State) error {
+	traced := a.traced(s)
+	a.counts.SetDevices(traced)
+	return a.loader.SetDevices(traced, s.Addresses)
+}
+
+// traced are the devices of a state that are to be traced.
+func (a *Agent) traced(s device.State) []netdev.Device {
+	// That a pattern matches nothing is an error at the start alone: its device may be away.
+	devices, _ := device.Match(a.options.Devices, s.Devices)
+	return devices
+}
+
+// Devices are those traced, with their qdiscs' counters as read now; as read last, where that fails.
+func (a *Agent) Devices() []netdev.Device {
+	state, err := a.watcher.Refresh()
+	if err != nil {
+		state = a.watcher.State()
+	}
+	return a.traced(state)
+}
+
+// KnownDevices are the devices traced, with their counters as read last.
+func (a *Agent) KnownDevices() []netdev.Device { return a.traced(a.watcher.State()) }
+
+// Addresses are this namespace's own.
+func (a *Agent) Addresses() []netip.Addr { return a.watcher.State().Addresses }

@@ -1,0 +1,27 @@
+package agent
+
+import (
+	"log/slog"
+
+	"tracer/internal/failurelog"
+)
+
+// failures are what the agent does again and again, and goes on after it failed.
+type failures struct {
+	devices, sampling, maps, acceptQueues, pods, snapshot, netstat, baseline *failurelog.Operation
+}
+
+func newFailures(log *slog.Logger) failures {
+	failed := func(message string) *failurelog.Operation { return failurelog.New(log, slog.LevelError, message) }
+	warned := func(message string) *failurelog.Operation { return failurelog.New(log, slog.LevelWarn, message) }
+	return failures{
+		devices:      failed("cannot attach to the devices as they are now"),
+		sampling:     failed("cannot adapt the sampling"),
+		maps:         failed("cannot read the BPF maps"),
+		acceptQueues: failed("cannot read accept queues; full ones may stay unseen"),
+		pods:         failed("cannot tell the BPF programs this node's pods; drops inside pods may stay unattributed"),
+		snapshot:     failed("cannot take a snapshot; this window is not diagnosed"),
+		netstat:      warned("cannot read some of the kernel's counters; diagnoses go without them"),
+		baseline:     warned("cannot save the learned baseline; make the directory writable or give another --state-dir"),
+	}
+}

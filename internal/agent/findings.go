@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"sync"
+	"time"
+
+	"tracer/internal/diagnose"
+)
+
+// findings are those of the diagnoses that the agent makes as it keeps its history.
+type findings struct {
+	mu      sync.Mutex
+	tracker diagnose.Tracker
+	judged  time.Time // when the latest diagnosis was made
+}
+
+// ActiveFindings are the findings that hold, and when the latest diagnosis was made.
+func (a *Agent) ActiveFindings() (active []diagnose.ActiveFinding, judged time.Time) {
+	f := &a.findings
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tracker.Active(), f.judged
+}
+
+// diagnoseAt diagnoses the window before a snapshot, logs what begins and ends, and learns the baseline.
+func (a *Agent) diagnoseAt(now diagnose.Snapshot) {
+	a.diagnoseBetween(a.SnapshotBefore(diagnosisWindow), now)
+	a.baseline.learn(a.SnapshotBefore(learnEvery), now)
+}
+
+func (a *Agent) diagnoseBetween(from, now diagnose.Snapshot) {
+	report := diagnose.Diagnose("", from, now)
+	a.baseline.exclude(report.Findings)
+	f := &a.findings
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	started, worsened, ended := f.tracker.Round(&report, now.Taken)
+	f.judged = now.Taken
+	a.logFindings("a finding begins", started, now.Taken)
+	a.logFindings("a finding is critical now", worsened, now.Taken)
+	a.logFindings("a finding has ended", ended, now.Taken)
+}
+
+// logFindings logs each of them, if it is to.
+func (a *Agent) logFindings(message string, list []diagnose.ActiveFinding, now time.Time) {
+	if !a.options.LogFindings {
+		return
+	}
+	for i := range list {
+		f := &list[i].Finding
+		write := a.options.Log.Info
+		if f.Severity == diagnose.Critical {
+			write = a.options.Log.Warn
+		}
+		write(message, "cause", f.Cause, "severity", f.Severity, "stage", f.Stage, "device", f.Device, "direction", f.Direction,
+			"what", f.Sentence(), "for", now.Sub(list[i].Since).Round(time.Second))
+	}
+}

@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+const (
+	// pollEvery is how often the programs' maps and the accept queues are read.
+	pollEvery = time.Second
+	// retryEvery is how often hooks that failed, or were put off, are tried again.
+	retryEvery = 5 * time.Second
+)
+
+// pollKernel reads what the programs do not send.
+func (a *Agent) pollKernel(ctx context.Context) error {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	var before loader.Counters
+	lastRetry := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			a.failures.maps.Done(a.readMaps(&before))
+			a.failures.acceptQueues.Done(a.readAcceptQueues())
+			if now.Sub(lastRetry) >= retryEvery {
+				lastRetry = now
+				a.failures.devices.Done(a.setDevices(a.watcher.State()))
+				a.failures.pods.Done(a.loader.SetPods(a.lateNames.LocalPods()))
+			}
+		}
+	}
+}
+
+// readMaps reads the open journeys, and how many records were missed since before.
+func (a *Agent) readMaps(before *loader.Counters) error {
+	if err := a.readOpenJourneys(); err != nil {
+		return err
+	}
+	after, err := a.loader.Counters()
+	if err != nil {
+		return err
+	}
+	// Journeys whose slot was torn are missed as are records that did not fit into the ring buffer: those that were read
+	// stand for them too. For packets that found no slot others stand already, by their weight.
+	missed := func(c *loader.Counters) uint64 { return c.Lost["journey"] + c.Torn }
+	a.counts.AddMissed(record.Finished, missed(&after)-missed(before))
+	a.counts.AddMissed(record.Dropped, after.Lost["drop"]-before.Lost["drop"])
+	a.counts.AddMissed(record.Split, after.Lost["split"]-before.Lost["split"])
+	*before = after
+	return nil
+}
+
+// readOpenJourneys tells the aggregator of the journeys that have not ended.
+func (a *Agent) readOpenJourneys() error {
+	open, _, err := a.loader.Open()
+	if err != nil {
+		return err
+	}
+	a.counts.SetInFlight(open)
+	return nil
+}

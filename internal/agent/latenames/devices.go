@@ -1,0 +1,100 @@
+package latenames
+
+import (
+	"net/netip"
+	"time"
+
+	"tracer/internal/netdev"
+	"tracer/internal/record"
+)
+
+// SetDevices says which devices there are since when. Only those that come later are known to be new.
+func (w *Waiter) SetDevices(devices []netdev.Device, since time.Duration) {
+	before := w.pods.Load()
+	pods := &podDevices{since: since, appeared: map[int]time.Duration{}}
+	for i := range devices {
+		index := devices[i].Index
+		if devices[i].Role != netdev.RolePod {
+			continue
+		}
+		if before != nil {
+			known, ok := before.appeared[index]
+			if !ok {
+				known = since
+			}
+			pods.appeared[index] = known
+		} else {
+			pods.appeared[index] = 0
+		}
+	}
+	w.pods.Store(pods)
+}
+
+// IsPod tells whether a device is a pod's.
+func (w *Waiter) IsPod(ifindex int) bool {
+	pods := w.pods.Load()
+	if pods == nil {
+		return false
+	}
+	_, ok := pods.appeared[ifindex]
+	return ok
+}
+
+// LocalPods are the devices of this node's pods, by address, as far as packets have shown them.
+func (w *Waiter) LocalPods() map[netip.Addr]int {
+	found := map[netip.Addr]int{}
+	if w.learner == nil {
+		return found
+	}
+	pods := w.learner.LocalPods()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, address := range pods {
+		if ifindex, ok := w.deviceOf[address]; ok {
+			found[address] = ifindex
+		}
+	}
+	return found
+}
+
+// takeDevices takes up which devices there are, and tells the learner of addresses whose device is gone.
+func (w *Waiter) takeDevices() {
+	now := w.pods.Load()
+	if now == w.current {
+		return
+	}
+	w.current = now
+	for address, ifindex := range w.deviceOf {
+		if _, there := now.appeared[ifindex]; !there {
+			delete(w.deviceOf, address)
+			w.learner.DeviceChanged(address, now.since)
+		}
+	}
+}
+
+// learnDevices takes from a record which device an address is behind, and tells the learner where that is a new device. An
+// address stays behind the device at which it was seen first, as long as that is there: others' addresses may come out of
+// a pod too.
+func (w *Waiter) learnDevices(r *record.Record) {
+	w.podEnds(r, func(ifindex int, appeared time.Duration, address netip.Addr) {
+		before, known := w.deviceOf[address]
+		if known {
+			if before == ifindex {
+				return
+			}
+			if _, there := w.current.appeared[before]; there {
+				return
+			}
+		}
+		if len(w.deviceOf) >= maxAddresses {
+			clear(w.deviceOf)
+		}
+		if w.deviceOf == nil {
+			w.deviceOf = map[netip.Addr]int{}
+		}
+		w.deviceOf[address] = ifindex
+		if appeared != 0 {
+			w.learner.DeviceChanged(address, appeared)
+		}
+	})
+}

@@ -1,0 +1,32 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+// readRecords takes what the programs send.
+func (a *Agent) readRecords(ctx context.Context) error {
+	return a.loader.Run(ctx, func(batch []record.Record) {
+		a.read.Store(time.Now().UnixNano())
+		// The loader may be closed before it has handed over the last records.
+		if err := a.adaptSampling(batch); !errors.Is(err, unix.EBADF) {
+			a.failures.sampling.Done(err)
+		}
+		a.listenTargets.add(batch, a.lateNames.IsPod)
+		a.routeLookups.add(batch)
+		a.lateNames.Add(batch, loader.Monotonic())
+	})
+}
+
+// add counts records that need not wait for names, or no longer, and passes them on.
+func (a *Agent) add(batch []record.Record) {
+	a.counts.AddAll(batch)
+	a.subscribers.publish(batch)
+}

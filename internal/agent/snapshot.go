@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"tracer/internal/agent/latenames"
+	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+// TakeSnapshot is what is known now, with the open journeys and the qdiscs' counters as they are.
+func (a *Agent) TakeSnapshot() (diagnose.Snapshot, error) {
+	if err := a.readOpenJourneys(); err != nil {
+		return diagnose.Snapshot{}, err
+	}
+	return a.completeSnapshot(a.counts.Snapshot)
+}
+
+// SnapshotBefore is the latest snapshot of the history that was taken at least so long ago, or the earliest.
+func (a *Agent) SnapshotBefore(window time.Duration) diagnose.Snapshot {
+	return a.history.before(time.Now().Add(-window))
+}
+
+// quickSnapshot goes by what has been counted so far, and by the open journeys as read last. count is what it counts.
+func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapshot, error) {
+	state, err := a.watcher.Refresh()
+	if err != nil {
+		return diagnose.Snapshot{}, fmt.Errorf("read the devices' counters: %w", err)
+	}
+	devices := a.withBandwidths(a.traced(state))
+	return diagnose.Snapshot{
+		Taken: time.Now(), Counts: count(), Devices: devices, Stats: a.stats(),
+		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
+		DropsUnseen: !a.loader.Up("kfree_skb"), Lookups: a.routeLookups.results(loader.Monotonic()),
+	}, nil
+}
+
+// completeSnapshot is a quickSnapshot that waits as long as records wait for their names, so that all that had ended are
+// counted.
+func (a *Agent) completeSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapshot, error) {
+	s, err := a.quickSnapshot(a.counts.SnapshotWithoutFlows)
+	if err != nil {
+		return diagnose.Snapshot{}, err
+	}
+	until := loader.Monotonic()
+	if a.lateNames.Delays() && a.lateNames.HandedOn() > 0 {
+		// No longer than that: health tells of a reader that is stuck.
+		for end := s.Taken.Add(2 * latenames.NameDelay); a.lateNames.HandedOn() < until && time.Now().Before(end); {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	complete := *count()
+	complete.InFlight = s.Counts.InFlight
+	s.Counts = &complete
+	return s, nil
+}
+
+// stats are the kernel's own counts, as far as they can be read.
+func (a *Agent) stats() record.Stats {
+	stats, err := a.netstat.Read()
+	a.failures.netstat.Done(err)
+	return stats
+}

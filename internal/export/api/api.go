@@ -1,0 +1,37 @@
+// Package api serves what was traced, in full, on a unix socket: its requests, the types of their answers, and the client.
+package api
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
+	"tracer/internal/netdev"
+	"tracer/internal/overview"
+	"tracer/internal/record"
+)
+
+// Source is where all that is served comes from. Its methods may be called by many goroutines at once.
+type Source interface {
+	TraceSource
+	Snapshot() *aggregate.Snapshot
+	Status() Status
+	// Diagnose judges the last window of time.
+	Diagnose(ctx context.Context, window time.Duration) (diagnose.Report, error)
+	ActiveFindings() ActiveFindings
+	// Overviews yields one at once and then one for each of the query's intervals, until ctx ends. An error is the last
+	// that it yields.
+	Overviews(ctx context.Context, query overview.Query) iter.Seq2[*overview.Overview, error]
+}
+
+// TraceSource is what a stream of traces is made of.
+type TraceSource interface {
+	// Devices are those traced, with their qdiscs' counters as of now.
+	Devices() []netdev.Device
+	// Subscribe sends the records that want accepts, until ctx ends; then the channel is closed. want runs where
+	// records are read: it must be quick. A receiver that is too slow misses records, which missed counts; it never
+	// holds up the source.
+	Subscribe(ctx context.Context, want func(*record.Record) bool) (records <-chan record.Record, missed func() uint64)
+}

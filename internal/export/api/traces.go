@@ -1,0 +1,119 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+	"tracer/internal/record"
+	"tracer/internal/trace"
+)
+
+// A stream of traces reads the devices anew after maxDevicesAge, and for a device that it does not know after
+// minDevicesAge: reading them is expensive.
+const (
+	maxDevicesAge = 5 * time.Second
+	minDevicesAge = time.Second
+)
+
+// Traces yields the journeys that match the filter, as they end, until ctx or the source does. The filter runs where
+// records are read, so that no other is copied. Records that make no path are left out; the source counts them.
+func Traces(ctx context.Context, source TraceSource, names aggregate.Namer, filter trace.Filter) iter.Seq2[trace.Trace, error] {
+	return func(yield func(trace.Trace, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		d := describer{source: source, names: names, filter: filter.Matcher(names)}
+		if err := d.refresh(); err != nil {
+			yield(trace.Trace{}, fmt.Errorf("stream journeys: %w", err))
+			return
+		}
+		records, missed := source.Subscribe(ctx, d.wants)
+		var before uint64 // those that a trace has told of
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case rec, open := <-records:
+				if !open {
+					return
+				}
+				t, err := d.describe(&rec)
+				if err != nil {
+					yield(trace.Trace{}, fmt.Errorf("stream journeys: %w", err))
+					return
+				}
+				if t == nil {
+					continue
+				}
+				total := missed()
+				t.Missed, before = total-before, total
+				if !yield(*t, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// describer chooses and describes records, by the devices as read a short time ago.
+type describer struct {
+	source  TraceSource
+	names   aggregate.Namer
+	filter  *trace.Matcher
+	devices atomic.Pointer[journey.Devices] // read by wants, where records are
+	zero    time.Time                       // when CLOCK_MONOTONIC was 0
+	read    time.Duration                   // when the devices were read, by CLOCK_MONOTONIC
+}
+
+// wants also accepts a record with a device that is not known yet: describe reads the devices anew.
+func (d *describer) wants(rec *record.Record) bool {
+	ok, err := d.filter.Match(rec, d.devices.Load())
+	return ok || errors.Is(err, journey.ErrDevice)
+}
+
+// describe returns nil for a record that makes no path or is not wanted.
+func (d *describer) describe(rec *record.Record) (*trace.Trace, error) {
+	if rec.Time-d.read > maxDevicesAge {
+		if err := d.refresh(); err != nil {
+			return nil, err
+		}
+	}
+	t, err := trace.New(rec, d.devices.Load(), d.names, d.zero)
+	if errors.Is(err, journey.ErrDevice) && rec.Time-d.read > minDevicesAge {
+		// The device may have come after they were read.
+		if err := d.refresh(); err != nil {
+			return nil, err
+		}
+		t, err = trace.New(rec, d.devices.Load(), d.names, d.zero)
+	}
+	if err != nil {
+		return nil, nil //nolint:nilerr // counted by the aggregator; there is nothing to show
+	}
+	if ok, err := d.filter.Match(rec, d.devices.Load()); !ok || err != nil {
+		return nil, nil //nolint:nilerr // it made a path just now
+	}
+	return &t, nil
+}
+
+func (d *describer) refresh() error {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return fmt.Errorf("read the monotonic clock: %w", err)
+	}
+	d.read = time.Duration(ts.Nano())
+	// Each time anew: the time of day may be set while we run.
+	d.zero = time.Now().Add(-d.read)
+	before := d.devices.Load()
+	if before == nil {
+		before = journey.NewDevices(nil)
+	}
+	d.devices.Store(before.Updated(d.source.Devices(), time.Now()))
+	return nil
+}

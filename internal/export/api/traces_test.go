@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"testing"
+
+	"tracer/internal/export/exporttest"
+	"tracer/internal/record"
+	"tracer/internal/trace"
+	"tracer/internal/trace/tracetest"
+)
+
+func TestTraces(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		exporttest.WaitFor(t, "the subscription", func() bool { return source.subscriptions() == 1 })
+		broken := tracetest.Request(record.Finished)
+		broken.Hops[0].Ifindex = 99
+		source.publish(broken) // makes no path
+		source.publish(tracetest.Request(record.Finished))
+	}()
+	var got []trace.Trace
+	for one, err := range Traces(ctx, source, tracetest.Cluster(), trace.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, one)
+		switch len(got) {
+		case 1:
+			for range 10 { // 4 fit
+				source.publish(tracetest.Request(record.Dropped))
+			}
+		case 3:
+			source.end()
+		}
+	}
+	// What had been sent when the source ended still comes.
+	if len(got) != 5 || got[1].Missed != 6 || got[2].Missed != 0 {
+		t.Errorf("%d traces: %+v", len(got), got)
+	}
+}
+
+func TestTracesNewDevice(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	late := source.devices[0]
+	late.Index, late.Name = 50, "cali9"
+	go func() {
+		exporttest.WaitFor(t, "the subscription", func() bool { return source.subscriptions() == 1 })
+		source.publish(tracetest.Request(record.Finished))
+	}()
+	var last trace.Trace
+	n := 0
+	for one, err := range Traces(t.Context(), source, tracetest.Cluster(), trace.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = one
+		if n++; n == 2 {
+			break
+		}
+		source.set(func(s *fakeSource) { s.devices = append(s.devices[:len(s.devices):len(s.devices)], late) })
+		rec := tracetest.Request(record.Finished)
+		rec.Hops[0].Ifindex = late.Index
+		rec.Time += 1 << 50 // after the devices were read
+		source.publish(rec)
+	}
+	if last.Hooks[0].Device != "cali9" {
+		t.Errorf("hooks %+v", last.Hooks)
+	}
+}
