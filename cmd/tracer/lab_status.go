@@ -16,7 +16,7 @@ import (
 func newLabStatusCommand(flags *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Show the lab, its load's latest numbers and the faults in force",
+		Short: "Show the lab, its load's latest numbers and the active faults",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := flags.check(); err != nil {

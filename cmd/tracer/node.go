@@ -97,7 +97,7 @@ func (n *node) Status() api.Status {
 	l, sampling := n.Loader(), n.Sampling()
 	s := api.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
-		SampleRatio: 1, SampleOneIn: sampling.N, SampleBudget: sampling.Budget, LastRead: n.LastRead(),
+		SampleRatio: 1, SampleOneIn: sampling.OneIn, SampleBudget: sampling.FlowQuota, LastRead: n.LastRead(),
 		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]netdev.Role{}

@@ -196,7 +196,7 @@ func TestTop(t *testing.T) {
 	}
 	wait("tracer node1", "FAULT", "web → default/api", "!queue", "█ queue")
 	press("Enter")
-	wait("STAGE", "≤1ms", "held", "SLOWEST JOURNEYS", "udp 10.244.1.2")
+	wait("STAGE", "≤1ms", "in flight", "SLOWEST JOURNEYS", "udp 10.244.1.2")
 	press("Escape")
 	wait("SOURCE →") // what follows an escape at once is another key
 	press("4")

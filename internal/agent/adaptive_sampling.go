@@ -17,7 +17,7 @@ import (
 // epoch begins any more, and only a sample of the packets is tracked.
 type adaptiveSampling struct {
 	governor *governor.Governor
-	spent    governor.Spent // since the last step
+	spent    governor.Cost // since the last step
 	stepped  time.Time
 	cpu      time.Duration // of this process, when stepped
 	changed  time.Duration // when the sampling in force began
@@ -44,7 +44,7 @@ func (s *adaptiveSampling) start(limits governor.Limits) {
 		limits.MaxCPU = governor.DefaultMaxCPU
 	}
 	s.governor = governor.New(limits)
-	s.state.Store(&Sampling{Sampling: governor.Everything})
+	s.state.Store(&Sampling{Sampling: governor.EveryPacket})
 }
 
 // Sampling is the sampling as of the last epoch.
@@ -58,9 +58,9 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 		if r.Kind == record.Dropped || r.Kind == record.Connection {
 			continue // never sampled
 		}
-		all, old := &s.spent.Certain, &s.spent.OldCertain
+		all, old := &s.spent.WithinQuota, &s.spent.StaleWithinQuota
 		if r.Weight > 1 {
-			all, old = &s.spent.Chosen, &s.spent.OldChosen
+			all, old = &s.spent.Sampled, &s.spent.StaleSampled
 		}
 		if *all++; r.Hops[0].Time < s.changed {
 			*old++
@@ -80,12 +80,12 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 		s.spent.Elapsed = 0
 	}
 	before, next := s.state.Load().Sampling, s.governor.Step(s.spent)
-	s.spent = governor.Spent{}
+	s.spent = governor.Cost{}
 	s.state.Store(&Sampling{Sampling: next, CPU: s.governor.CPU()})
-	if next == governor.Everything && before == next {
+	if next == governor.EveryPacket && before == next {
 		return nil // the programs need not know of the epoch
 	}
-	if err := a.loader.Sample(next.N, next.Budget); err != nil {
+	if err := a.loader.Sample(next.OneIn, next.FlowQuota); err != nil {
 		return err
 	}
 	if next != before {
@@ -119,10 +119,10 @@ func (a *Agent) addSpent(now time.Time) error {
 	}
 	s.spent.CPU += max(0, ran-s.ran)
 	missed := counters.Lost["journey"] + counters.Lost["split"]
-	if s.state.Load().N > 1 {
-		s.spent.Chosen += missed - s.missed
+	if s.state.Load().OneIn > 1 {
+		s.spent.Sampled += missed - s.missed
 	} else {
-		s.spent.Certain += missed - s.missed
+		s.spent.WithinQuota += missed - s.missed
 	}
 	s.ran, s.missed = ran, missed
 	return nil

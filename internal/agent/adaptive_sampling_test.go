@@ -47,7 +47,7 @@ func TestFloodOfFlows(t *testing.T) {
 	took := loader.Monotonic() - begin
 	c.eventually(10*time.Second, "the last of the flood is counted", func() (bool, string) {
 		s := c.agents[0].Sampling()
-		return s.N == 1, fmt.Sprintf("%+v", s)
+		return s.OneIn == 1, fmt.Sprintf("%+v", s)
 	})
 	window := c.now(0).Counts.Since(before.Counts)
 	var out float64

@@ -1,6 +1,10 @@
-// Package governor decides how many packets are followed, so that what following them costs stays within bounds: by
-// the records that came and the time that was spent, never by what the records say. It reads no clock and touches no
-// kernel.
+// Package governor is the controller of adaptive sampling: it decides which packets are tracked, so that the cost of tracking
+// them stays within limits. It sees how many records came and how much CPU time was spent, never what the records say. It reads
+// no clock and calls no kernel: the agent gives it the cost of each epoch and applies its answer.
+//
+// It tightens the sampling at once, as far as it must. It loosens by steps of two, and only after a looser sampling would have
+// stayed within the limits for a hold time. The hold time doubles each time that loosening turns out to be too early (back-off),
+// so that the sampling does not oscillate.
 package governor
 
 import (
@@ -14,167 +18,168 @@ const (
 	DefaultMaxCPU     = 0.05
 )
 
-// Epoch is how often Step is to be called: a flow's budget is for so long.
+// Epoch is how often Step is to be called. A flow's quota is for one epoch.
 const Epoch = 100 * time.Millisecond
 
-// Limits are what following packets may cost.
+// Limits are what tracking packets may cost.
 type Limits struct {
 	MaxRecords int     // a second
-	MaxCPU     float64 // of one core, 0 to the number of cores
+	MaxCPU     float64 // in cores: 0.05 is a twentieth of one
 }
 
-// Sampling is which packets are followed: of each flow Budget in each epoch, and of those beyond that one in N. With
-// N = 1 it is every packet, whatever the budget.
+// Sampling is which packets are tracked: of each flow the first FlowQuota in each epoch, and of the others one in OneIn at
+// random. With OneIn = 1 every packet is, whatever the quota.
 type Sampling struct {
-	N      uint32 `json:"one_in"`
-	Budget uint32 `json:"flow_budget"`
+	OneIn     uint32 `json:"one_in"`
+	FlowQuota uint32 `json:"flow_budget"`
 }
 
-// Everything follows every packet.
-var Everything = Sampling{N: 1, Budget: maxBudget}
+// EveryPacket tracks every packet.
+var EveryPacket = Sampling{OneIn: 1, FlowQuota: maxQuota}
 
 const (
-	maxN      = 1 << 24
-	maxBudget = 64
-	// headroom is the part of the limit that a looser sampling must be foreseen to stay under.
-	headroom = 0.8
-	// flowShare is the part of the limit that budgets may use up. The rest is for chance, which alone tells of the
-	// flows that have used up theirs.
-	flowShare = 0.5
+	maxOneIn = 1 << 24
+	maxQuota = 64
 
-	calm      = 2 * time.Second // how long a looser sampling must have been possible
-	calmest   = time.Minute     // the same, where loosening failed again and again
-	regret    = 5 * time.Second // a sampling that had to be tightened within this time was too loose
-	cpuWindow = 2 * time.Second // over which time spent is averaged
-	lowest    = 1.0 / 64        // of the limit of records, for the sake of the limit of time
+	// loosenBelow is the part of the limit below which a looser sampling must be foreseen to stay. Tightening begins at the
+	// limit itself: between the two nothing changes (hysteresis).
+	loosenBelow = 0.8
+	// quotaShare is the part of the limit that records within quotas may take. The rest is for those at random, which alone tell
+	// of flows that have used up their quota.
+	quotaShare = 0.5
+
+	minHold    = 2 * time.Second // the hold time at first
+	maxHold    = time.Minute     // after repeated back-off
+	backOff    = 5 * time.Second // tightening within this time of loosening means that it was too early
+	cpuAverage = 2 * time.Second // time constant of the average of CPU time
+	minScale   = 1.0 / 64        // of the limit of records, however much CPU time is spent
 )
 
-// Spent is what following packets took since the last Step.
-type Spent struct {
+// Cost is what tracking packets took since the last Step.
+type Cost struct {
 	Elapsed time.Duration
-	// Records are journeys that were read or lost: Certain ones stand for themselves alone, the others were chosen by
-	// chance. Drops are never sampled and do not count.
-	Certain, Chosen uint64
-	// OldCertain and OldChosen are those of them that began before the sampling in force did: packets that waited long say
-	// nothing of it. To tighten it for their sake again and again would end with no budgets at all.
-	OldCertain, OldChosen uint64
-	// CPU is the time that the agent took on all cores together, with that of the programs in the kernel as far as
-	// the kernel tells.
+	// WithinQuota and Sampled count the journeys whose records were read or missed: those that were tracked with certainty, and
+	// those that were at random. While OneIn is 1 all are certain. Drops are never sampled and do not count.
+	WithinQuota uint64
+	Sampled     uint64
+	// StaleWithinQuota and StaleSampled are those of them that began before the sampling in force did: their packets waited
+	// long, and say nothing of it. Tightening on their account, again and again, would leave no quota.
+	StaleWithinQuota uint64
+	StaleSampled     uint64
+	// CPU is the time of the agent on all cores, with that of the programs in the kernel as far as the kernel tells.
 	CPU time.Duration
 }
 
 // Governor holds the limits. It is not safe for use by several goroutines.
 type Governor struct {
-	limits  Limits
-	now     Sampling
-	allowed float64 // the part of the limit of records that the limit of time leaves
-	cpu     float64 // cores, averaged
+	limits   Limits
+	inForce  Sampling
+	scale    float64 // the part of the limit of records that the limit of CPU time leaves
+	cpuCores float64 // averaged
 
-	quiet    time.Duration // how long a looser sampling would have done
-	patience time.Duration // how long it must have, this time
-	loosened time.Duration // since it was loosened last
+	stable   time.Duration // for how long a looser sampling would have been within the limits
+	hold     time.Duration // for how long it must have been
+	loosened time.Duration // since the sampling was last loosened
 }
 
 // New returns a Governor that begins with every packet.
 func New(limits Limits) *Governor {
-	return &Governor{limits: limits, now: Everything, allowed: 1, patience: calm, loosened: calmest}
+	return &Governor{limits: limits, inForce: EveryPacket, scale: 1, hold: minHold, loosened: maxHold}
 }
 
-// CPU is how many cores following packets took lately.
-func (g *Governor) CPU() float64 { return g.cpu }
+// CPU is how many cores tracking packets took lately.
+func (g *Governor) CPU() float64 { return g.cpuCores }
 
-// Step takes what was spent since the last one and returns what is to hold from now on. It tightens at once, as far
-// as is needed. It loosens by steps of two, after it would have done for a while: twice as long each time that this
-// turned out to be too loose, so that it does not swing.
-func (g *Governor) Step(spent Spent) Sampling {
-	seconds := spent.Elapsed.Seconds()
+// Step takes the cost since the last one and returns the sampling that is to be in force from now on.
+func (g *Governor) Step(cost Cost) Sampling {
+	seconds := cost.Elapsed.Seconds()
 	if seconds <= 0 {
-		return g.now
+		return g.inForce
 	}
-	g.pace(spent, seconds)
-	limit := float64(g.limits.MaxRecords) * g.allowed
-	certain, chosen := float64(spent.Certain)/seconds, float64(spent.Chosen)/seconds
-	g.loosened += spent.Elapsed
-	tight := g.tighten(certain-float64(spent.OldCertain)/seconds, chosen-float64(spent.OldChosen)/seconds, limit)
-	if tight != g.now {
-		if g.loosened < regret {
-			g.patience = min(2*g.patience, calmest)
+	g.scaleToCPU(cost, seconds)
+	limit := float64(g.limits.MaxRecords) * g.scale
+	rate := func(n uint64) float64 { return float64(n) / seconds }
+	g.loosened += cost.Elapsed
+
+	tighter := g.tighten(rate(cost.WithinQuota)-rate(cost.StaleWithinQuota), rate(cost.Sampled)-rate(cost.StaleSampled), limit)
+	if tighter != g.inForce {
+		if g.loosened < backOff {
+			g.hold = min(2*g.hold, maxHold)
 		}
-		g.now, g.quiet = tight, 0
-		return g.now
+		g.inForce, g.stable = tighter, 0
+		return g.inForce
 	}
-	if g.loosened > 2*calmest {
-		g.patience = calm
+	if g.loosened > 2*maxHold {
+		g.hold = minHold
 	}
-	if all, old := spent.Certain+spent.Chosen, spent.OldCertain+spent.OldChosen; 10*old > all {
-		// What the sampling in force lets through is not known yet.
-		g.quiet = 0
-		return g.now
+	if all, stale := cost.WithinQuota+cost.Sampled, cost.StaleWithinQuota+cost.StaleSampled; 10*stale > all {
+		g.stable = 0 // what the sampling in force lets through is not known yet
+		return g.inForce
 	}
-	loose := g.loosen(certain, chosen, limit)
-	if loose == g.now {
-		g.quiet = 0
-		return g.now
+	looser := g.loosen(rate(cost.WithinQuota), rate(cost.Sampled), limit)
+	if looser == g.inForce {
+		g.stable = 0
+		return g.inForce
 	}
-	patience := g.patience
-	if loose == Everything {
-		patience = calm // all that passes is known, not guessed: the flood is over
+	hold := g.hold
+	if looser == EveryPacket {
+		hold = minHold // all that passes is known and not extrapolated: the flood is over
 	}
-	if g.quiet += spent.Elapsed; g.quiet >= patience {
-		g.now, g.quiet, g.loosened = loose, 0, 0
+	if g.stable += cost.Elapsed; g.stable >= hold {
+		g.inForce, g.stable, g.loosened = looser, 0, 0
 	}
-	return g.now
+	return g.inForce
 }
 
-// pace lets fewer records through while too much time is spent.
-func (g *Governor) pace(spent Spent, seconds float64) {
-	weight := min(1, seconds/cpuWindow.Seconds())
-	g.cpu += weight * (spent.CPU.Seconds()/seconds - g.cpu)
-	switch most := g.limits.MaxCPU; {
-	case g.cpu > most:
-		g.allowed = max(lowest, g.allowed*(1-weight*(1-most/g.cpu)))
-	case g.cpu < headroom*most:
-		g.allowed = min(1, g.allowed*(1+weight/4))
+// scaleToCPU lowers the limit of records while too much CPU time is spent, and raises it again.
+func (g *Governor) scaleToCPU(cost Cost, seconds float64) {
+	weight := min(1, seconds/cpuAverage.Seconds())
+	g.cpuCores += weight * (cost.CPU.Seconds()/seconds - g.cpuCores)
+	switch limit := g.limits.MaxCPU; {
+	case g.cpuCores > limit:
+		g.scale = max(minScale, g.scale*(1-weight*(1-limit/g.cpuCores)))
+	case g.cpuCores < loosenBelow*limit:
+		g.scale = min(1, g.scale*(1+weight/4))
 	}
 }
 
-// tighten returns a sampling that keeps these rates under the limit, the one in force if that does.
-func (g *Governor) tighten(certain, chosen, limit float64) Sampling {
-	next := g.now
-	if certain+chosen <= limit {
+// tighten returns a sampling that keeps these records a second under the limit: the one in force, if that does.
+func (g *Governor) tighten(withinQuota, sampled, limit float64) Sampling {
+	next := g.inForce
+	if withinQuota+sampled <= limit {
 		return next
 	}
-	if next.N == 1 {
-		// How much of this the budgets will take, is not known yet.
-		next.N = powerOfTwo((certain + chosen) / limit)
+	if next.OneIn == 1 {
+		// How many of these will be within quotas is not known yet.
+		next.OneIn = powerOfTwo((withinQuota + sampled) / limit)
 		return next
 	}
-	if most := flowShare * limit; certain > most {
-		next.Budget = uint32(float64(next.Budget) * most / certain)
+	if most := quotaShare * limit; withinQuota > most {
+		next.FlowQuota = uint32(float64(next.FlowQuota) * most / withinQuota)
 	}
-	if left := limit - min(certain, flowShare*limit); chosen > left {
-		next.N = min(maxN, next.N*powerOfTwo(chosen/left))
+	if left := limit - min(withinQuota, quotaShare*limit); sampled > left {
+		next.OneIn = min(maxOneIn, next.OneIn*powerOfTwo(sampled/left))
 	}
 	return next
 }
 
-// loosen returns a looser sampling that at these rates would stay well under the limit, the one in force if there is
+// loosen returns a looser sampling that at these records a second would stay well under the limit: the one in force, if there is
 // none.
-func (g *Governor) loosen(certain, chosen, limit float64) Sampling {
-	next := g.now
+func (g *Governor) loosen(withinQuota, sampled, limit float64) Sampling {
+	next := g.inForce
 	switch {
-	case next.N == 1:
-	case certain+float64(next.N)*chosen < headroom*limit:
-		return Everything
-	case certain+2*chosen < headroom*limit:
-		next.N /= 2
-	case next.Budget < maxBudget && 2*certain < headroom*flowShare*limit:
-		next.Budget = min(max(1, 2*next.Budget), maxBudget)
+	case next.OneIn == 1:
+	case withinQuota+float64(next.OneIn)*sampled < loosenBelow*limit:
+		return EveryPacket
+	case withinQuota+2*sampled < loosenBelow*limit:
+		next.OneIn /= 2
+	case next.FlowQuota < maxQuota && 2*withinQuota < loosenBelow*quotaShare*limit:
+		next.FlowQuota = min(max(1, 2*next.FlowQuota), maxQuota)
 	}
 	return next
 }
 
-// powerOfTwo is the least one that is not below x.
+// powerOfTwo is the least power of two that is not below x.
 func powerOfTwo(x float64) uint32 {
-	return uint32(math.Exp2(math.Ceil(math.Log2(min(max(x, 1), maxN)))))
+	return uint32(math.Exp2(math.Ceil(math.Log2(min(max(x, 1), maxOneIn)))))
 }

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// network is what the governor steers: flows that send so many packets a second each, of which it follows some.
+// network is flows that send so many packets a second each, of which the governor has some tracked.
 type network struct {
 	*testing.T
 	governor *Governor
 	rand     *rand.Rand
-	now      Sampling
+	sampling Sampling
 	// perRecord and rest are the time that following packets takes.
 	perRecord, rest time.Duration
 	changes         int
 }
 
 func newNetwork(t *testing.T, limits Limits) *network {
-	return &network{T: t, governor: New(limits), rand: rand.New(rand.NewPCG(3, 4)), now: Everything}
+	return &network{T: t, governor: New(limits), rand: rand.New(rand.NewPCG(3, 4)), sampling: EveryPacket}
 }
 
 // run lets time pass and returns how many records a second came in its last quarter.
@@ -29,32 +29,32 @@ func (n *network) run(d time.Duration, flows, perFlow float64) (records float64)
 		each := perFlow * Epoch.Seconds() * (0.9 + 0.2*n.rand.Float64())
 		certain := flows * each
 		var chosen float64
-		if n.now.N > 1 {
-			within := min(each, float64(n.now.Budget))
+		if n.sampling.OneIn > 1 {
+			within := min(each, float64(n.sampling.FlowQuota))
 			certain = flows * within
-			mean := flows * (each - within) / float64(n.now.N)
+			mean := flows * (each - within) / float64(n.sampling.OneIn)
 			chosen = max(0, mean+math.Sqrt(mean)*n.rand.NormFloat64())
 		}
 		if step >= steps*3/4 {
 			records += certain + chosen
 		}
-		next := n.governor.Step(Spent{
-			Elapsed: Epoch, Certain: uint64(certain), Chosen: uint64(chosen),
+		next := n.governor.Step(Cost{
+			Elapsed: Epoch, WithinQuota: uint64(certain), Sampled: uint64(chosen),
 			CPU: time.Duration((certain+chosen)*float64(n.perRecord)) + time.Duration(float64(n.rest)*Epoch.Seconds()),
 		})
-		if next != n.now {
+		if next != n.sampling {
 			n.changes++
 		}
-		n.now = next
+		n.sampling = next
 	}
 	return records / (d.Seconds() / 4)
 }
 
-func TestQuietNetworkIsFollowedWhole(t *testing.T) {
+func TestEveryPacketWithoutLoad(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, Limits{MaxRecords: 20_000, MaxCPU: 1})
-	if n.run(time.Minute, 100, 150); n.now != Everything || n.changes != 0 {
-		t.Errorf("%+v after %d changes", n.now, n.changes)
+	if n.run(time.Minute, 100, 150); n.sampling != EveryPacket || n.changes != 0 {
+		t.Errorf("%+v after %d changes", n.sampling, n.changes)
 	}
 }
 
@@ -73,16 +73,16 @@ func TestFlood(t *testing.T) {
 			t.Parallel()
 			n := newNetwork(t, Limits{MaxRecords: 20_000, MaxCPU: 10})
 			n.run(10*time.Second, 100, 20)
-			if n.now != Everything {
-				t.Fatalf("%+v before the flood", n.now)
+			if n.sampling != EveryPacket {
+				t.Fatalf("%+v before the flood", n.sampling)
 			}
 			n.run(time.Second, test.flows, test.perFlow)
 			if got := n.run(time.Second, test.flows, test.perFlow); got > 20_000*1.1 {
-				t.Errorf("%.0f records a second in the flood's second second, at %+v", got, n.now)
+				t.Errorf("%.0f records a second in the flood's second second, at %+v", got, n.sampling)
 			}
 			got := n.run(time.Minute, test.flows, test.perFlow)
 			if got > 20_000*1.1 || got < 20_000/4 {
-				t.Errorf("%.0f records a second in the flood, at %+v", got, n.now)
+				t.Errorf("%.0f records a second in the flood, at %+v", got, n.sampling)
 			}
 			n.changes = 0
 			n.run(5*time.Minute, test.flows, test.perFlow)
@@ -90,20 +90,20 @@ func TestFlood(t *testing.T) {
 				t.Errorf("%d changes in five minutes of the same", n.changes)
 			}
 			n.run(3*time.Minute, 100, 20)
-			if n.now != Everything {
-				t.Errorf("three minutes after the flood still %+v", n.now)
+			if n.sampling != EveryPacket {
+				t.Errorf("three minutes after the flood still %+v", n.sampling)
 			}
 		})
 	}
 }
 
-// TestRareFlowsKeepTheirBudget has an elephant beside two hundred flows with a packet a second.
-func TestRareFlowsKeepTheirBudget(t *testing.T) {
+// TestRareFlowsKeepTheirQuota has an elephant beside two hundred flows with a packet a second.
+func TestRareFlowsKeepTheirQuota(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, Limits{MaxRecords: 20_000, MaxCPU: 1})
 	n.run(time.Minute, 1, 1e6)
-	if n.now.Budget < 1 {
-		t.Errorf("%+v: the rare flows have no budget", n.now)
+	if n.sampling.FlowQuota < 1 {
+		t.Errorf("%+v: the rare flows have no quota", n.sampling)
 	}
 }
 
@@ -114,7 +114,7 @@ func TestCPU(t *testing.T) {
 	n.perRecord = 20 * time.Microsecond
 	n.run(30*time.Second, 10, 10_000)
 	if got := n.governor.CPU(); got > 0.06 || got < 0.02 {
-		t.Errorf("%.3f cores, at %+v", got, n.now)
+		t.Errorf("%.3f cores, at %+v", got, n.sampling)
 	}
 	// Where the records are not what takes the time, a few are followed all the same.
 	n.rest = 100 * time.Millisecond
@@ -125,68 +125,68 @@ func TestCPU(t *testing.T) {
 
 func TestStepWithoutTime(t *testing.T) {
 	t.Parallel()
-	if got := New(Limits{MaxRecords: 1, MaxCPU: 1}).Step(Spent{Certain: 100}); got != Everything {
+	if got := New(Limits{MaxRecords: 1, MaxCPU: 1}).Step(Cost{WithinQuota: 100}); got != EveryPacket {
 		t.Errorf("%+v", got)
 	}
 }
 
-// TestBudgetComesBack has flows that use up more than their share for a moment.
-func TestBudgetComesBack(t *testing.T) {
+// TestQuotaRecovers has flows that use up more than their share for a moment.
+func TestQuotaRecovers(t *testing.T) {
 	t.Parallel()
 	g := New(Limits{MaxRecords: 1000, MaxCPU: 1})
 	step := func(certain, chosen uint64) Sampling {
-		return g.Step(Spent{Elapsed: Epoch, Certain: certain, Chosen: chosen})
+		return g.Step(Cost{Elapsed: Epoch, WithinQuota: certain, Sampled: chosen})
 	}
 	step(1000, 0)
-	if got := step(60, 60); got.Budget >= maxBudget || got.Budget == 0 {
-		t.Fatalf("%+v, want a smaller budget", got)
+	if got := step(60, 60); got.FlowQuota >= maxQuota || got.FlowQuota == 0 {
+		t.Fatalf("%+v, want a smaller quota", got)
 	}
 	var got Sampling
 	for range 100 {
 		got = step(10, 40)
 	}
-	if got.Budget != maxBudget || got.N == 1 {
-		t.Errorf("%+v in the end, want a budget of %d", got, maxBudget)
+	if got.FlowQuota != maxQuota || got.OneIn == 1 {
+		t.Errorf("%+v in the end, want a quota of %d", got, maxQuota)
 	}
 }
 
 // TestSlowPackets has a flow whose packets wait before they are records, and for a while are many more.
 func TestSlowPackets(t *testing.T) {
 	t.Parallel()
-	const usual, flood = 600, 6000 // packets an epoch
+	const normal, flood = 600, 6000 // packets an epoch
 	for _, late := range []int{5, 30, 60, 100} {
 		g := New(Limits{MaxRecords: 2000, MaxCPU: 1})
-		now, changed := Everything, 0
+		now, changed := EveryPacket, 0
 		var sent []uint64
 		var under []Sampling // which of them began
 		for epoch := range 1500 {
-			sent, under = append(sent, usual), append(under, now)
+			sent, under = append(sent, normal), append(under, now)
 			if epoch >= 300 && epoch < 500 {
 				sent[epoch] = flood
 			}
-			spent := Spent{Elapsed: Epoch}
+			spent := Cost{Elapsed: Epoch}
 			if began := epoch - late; began >= 0 {
-				spent.Certain = sent[began]
-				if s := under[began]; s.N > 1 {
-					spent.Certain = min(sent[began], uint64(s.Budget))
-					spent.Chosen = (sent[began] - spent.Certain) / uint64(s.N)
+				spent.WithinQuota = sent[began]
+				if s := under[began]; s.OneIn > 1 {
+					spent.WithinQuota = min(sent[began], uint64(s.FlowQuota))
+					spent.Sampled = (sent[began] - spent.WithinQuota) / uint64(s.OneIn)
 				}
 				if began < changed {
-					spent.OldCertain, spent.OldChosen = spent.Certain, spent.Chosen
+					spent.StaleWithinQuota, spent.StaleSampled = spent.WithinQuota, spent.Sampled
 				}
 			}
 			next := g.Step(spent)
 			if next != now {
 				now, changed = next, epoch+1
 			}
-			if epoch >= late && now.Budget < 16 || epoch < 300 && now.N > 8 {
+			if epoch >= late && now.FlowQuota < 16 || epoch < 300 && now.OneIn > 8 {
 				t.Fatalf("%d epochs late, epoch %d: %+v", late, epoch, now)
 			}
-			if settled := 500 + 2*late; epoch > settled && spent.Certain+spent.Chosen > 200 {
-				t.Fatalf("%d epochs late, epoch %d: %d records, at most 200 were wanted", late, epoch, spent.Certain+spent.Chosen)
+			if flooded := 500 + 2*late; epoch > flooded && spent.WithinQuota+spent.Sampled > 200 {
+				t.Fatalf("%d epochs late, epoch %d: %d records, at most 200 were wanted", late, epoch, spent.WithinQuota+spent.Sampled)
 			}
 		}
-		if now.N < 4 || now.N > 8 { // it loosens only to what is well below the limit
+		if now.OneIn < 4 || now.OneIn > 8 { // it loosens only to what is well below the limit
 			t.Errorf("%d epochs late: %+v, want one in 4 or 8", late, now)
 		}
 	}

@@ -13,14 +13,14 @@ var bounds = [1 << Schema]float64{
 	1.681792830507429, 1.7562521603732995, 1.8340080864093424, 1.9152065613971474,
 }
 
-// guessBits are the leading bits of a mantissa by which guess is looked up. 64 steps to a doubling are finer than
-// the narrowest bucket (2^(1/16)-1 = 1/22), so that at most one bound lies within a step.
-const guessBits = 6
+// stepBits are the leading bits of a mantissa, by which a bucket is looked up: they divide a doubling into 64 steps. That is
+// finer than the narrowest bucket (2^(1/16)-1 = 1/22), so that at most one bound lies within a step.
+const stepBits = 6
 
-// guess is the bucket of the lowest value in each step.
-var guess = func() (table [1 << guessBits]uint8) {
+// stepBuckets is the bucket of the lowest value in each step.
+var stepBuckets = func() (table [1 << stepBits]uint8) {
 	for step := range table {
-		lowest := 1 + float64(step)/(1<<guessBits)
+		lowest := 1 + float64(step)/(1<<stepBits)
 		k := 0
 		for k < len(bounds) && bounds[k] < lowest {
 			k++
@@ -36,8 +36,8 @@ func index(seconds float64) int {
 	b := math.Float64bits(seconds)
 	exponent := int(b>>mantissaBits) - bias
 	mantissa := b & (1<<mantissaBits - 1)
-	k := int(guess[mantissa>>(mantissaBits-guessBits)])
-	// The value lies above its step's lowest; it may have passed the bound in between.
+	k := int(stepBuckets[mantissa>>(mantissaBits-stepBits)])
+	// The value may be above the bound that lies within its step.
 	if k < len(bounds) && math.Float64frombits(bias<<mantissaBits|mantissa) > bounds[k] {
 		k++
 	}
@@ -49,8 +49,7 @@ func UpperBound(i int) float64 {
 	return math.Ldexp(bounds[i&(1<<Schema-1)], i>>Schema)
 }
 
-// Buckets yields the upper bound in seconds and the count of each bucket that is not empty, in ascending order,
-// without the zero bucket.
+// Buckets yields the upper bound in seconds and the count of each non-empty bucket, in ascending order, without the zero bucket.
 func (h *Histogram) Buckets() iter.Seq2[float64, uint64] {
 	return func(yield func(float64, uint64) bool) {
 		for i, n := range h.Native(Schema) {
@@ -61,8 +60,8 @@ func (h *Histogram) Buckets() iter.Seq2[float64, uint64] {
 	}
 }
 
-// Native yields index and count of each bucket that is not empty as a Prometheus native histogram of the given
-// schema has them, in ascending order, without the zero bucket. The schema is at most Schema.
+// Native yields index and count of each non-empty bucket as a Prometheus native histogram of the given schema has them, in
+// ascending order, without the zero bucket. The schema is at most Schema.
 func (h *Histogram) Native(schema int) iter.Seq2[int, uint64] {
 	shift := max(0, Schema-schema)
 	return func(yield func(int, uint64) bool) {
@@ -88,9 +87,9 @@ func (h *Histogram) Native(schema int) iter.Seq2[int, uint64] {
 	}
 }
 
-// Cumulative returns how many durations are at most as long as each of the ascending bounds, in seconds, as the
-// buckets of a classic Prometheus histogram have it. A bound inside of a bucket takes the whole bucket or nothing,
-// whichever edge is nearer: it is as if the bound lay up to half a bucket (2.2 %) aside.
+// Cumulative returns how many durations are at most each of the ascending bounds, in seconds, as the buckets of a classic
+// Prometheus histogram have it. Where a bound lies within a bucket, that counts as a whole or not at all, whichever edge is
+// nearer: as if the bound were up to half a bucket (2.2 %) off.
 func (h *Histogram) Cumulative(le []float64) []uint64 {
 	out := make([]uint64, len(le))
 	sum, i := h.zero, 0

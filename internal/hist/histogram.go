@@ -22,7 +22,7 @@ const MaxError = 0.0443 // 2^(1/16) - 1
 // maxIndex bounds the memory of a histogram: what lasts longer than 2^16 s (18 hours) is counted there.
 const maxIndex = 16 << Schema
 
-// slack is how many buckets are added beyond the one needed, so that a histogram soon stops growing.
+// slack is how many buckets more than needed are added, so that a histogram soon stops growing.
 const slack = 4
 
 // Histogram counts durations, each with an integer weight. The zero Histogram is empty and ready to use. A copy
@@ -35,22 +35,22 @@ type Histogram struct {
 	sum    float64
 }
 
-// Value is a duration with its bucket, for one that several histograms count.
+// Value is a duration with its bucket, worked out once for several histograms.
 type Value struct {
 	seconds float64
 	bucket  int
 }
 
-// Of is the Value of a duration in seconds. Negative and not-a-number durations count as zero.
-func Of(seconds float64) Value {
+// ValueOf is the Value of a duration in seconds. Negative ones and not-a-number count as zero.
+func ValueOf(seconds float64) Value {
 	if !(seconds > ZeroThreshold) {
 		return Value{}
 	}
 	return Value{seconds, index(seconds)}
 }
 
-// OfDuration is Of for a time.Duration.
-func OfDuration(d time.Duration) Value { return Of(d.Seconds()) }
+// ValueOfDuration is ValueOf for a time.Duration.
+func ValueOfDuration(d time.Duration) Value { return ValueOf(d.Seconds()) }
 
 // Add counts a value weight times. It allocates only when the value lies outside of the range seen so far.
 func (h *Histogram) Add(v Value, weight uint64) {
@@ -68,11 +68,13 @@ func (h *Histogram) Add(v Value, weight uint64) {
 	h.counts[i] += weight
 }
 
-// Observe counts a duration in seconds, as Of takes it, weight times.
-func (h *Histogram) Observe(seconds float64, weight uint64) { h.Add(Of(seconds), weight) }
+// Observe counts a duration in seconds, as ValueOf takes it, weight times.
+func (h *Histogram) Observe(seconds float64, weight uint64) { h.Add(ValueOf(seconds), weight) }
 
 // ObserveDuration is Observe for a time.Duration.
-func (h *Histogram) ObserveDuration(d time.Duration, weight uint64) { h.Add(OfDuration(d), weight) }
+func (h *Histogram) ObserveDuration(d time.Duration, weight uint64) {
+	h.Add(ValueOfDuration(d), weight)
+}
 
 // grow makes room for the buckets from first to last.
 func (h *Histogram) grow(first, last int) {
@@ -159,8 +161,7 @@ func (h *Histogram) Merge(other *Histogram) {
 	h.sum += other.sum
 }
 
-// Sub takes away what old counted, where old is an earlier state of h: what remains is the time between. A bucket
-// of old that holds more than h's leaves zero.
+// Sub subtracts old, an earlier state of h: what remains was counted since. A bucket in which old has more becomes zero.
 func (h *Histogram) Sub(old *Histogram) {
 	h.zero -= min(h.zero, old.zero)
 	h.count = h.zero
@@ -178,7 +179,7 @@ func (h *Histogram) Sub(old *Histogram) {
 }
 
 // Quantile returns the duration in seconds below which the share q (0 to 1) of the weights lies, to MaxError.
-// Inside of a bucket values are taken to be spread evenly by their logarithm. It is 0 if nothing was counted.
+// Within a bucket, values are taken to be spread evenly by their logarithm. It is 0 if nothing was counted.
 func (h *Histogram) Quantile(q float64) float64 {
 	if h.count == 0 {
 		return 0

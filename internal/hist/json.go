@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// wire is a Histogram as JSON has it.
-type wire struct {
+// jsonHistogram is a Histogram as JSON has it.
+type jsonHistogram struct {
 	First  int      `json:"first,omitempty"`  // index of the first of counts
 	Counts []uint64 `json:"counts,omitempty"` // from the first to the last bucket that is not empty
 	Zero   uint64   `json:"zero,omitempty"`
@@ -17,7 +17,7 @@ type wire struct {
 // MarshalJSON writes the used buckets as one array. An empty histogram is {}.
 func (h Histogram) MarshalJSON() ([]byte, error) {
 	used, first := h.used()
-	w := wire{Counts: used, Zero: h.zero, Sum: h.sum}
+	w := jsonHistogram{Counts: used, Zero: h.zero, Sum: h.sum}
 	if len(used) > 0 {
 		w.First = first
 	}
@@ -26,7 +26,7 @@ func (h Histogram) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads what MarshalJSON wrote. It refuses buckets that no duration can have.
 func (h *Histogram) UnmarshalJSON(data []byte) error {
-	var w wire
+	var w jsonHistogram
 	if err := json.Unmarshal(data, &w); err != nil {
 		return fmt.Errorf("read histogram: %w", err)
 	}

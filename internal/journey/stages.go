@@ -7,17 +7,21 @@ import (
 	"tracer/internal/record"
 )
 
-// Why a record makes no path. The caller counts such records.
+// ErrDevice is why a record makes no path whose device is not known, or not any more. Who asks for the path of a packet that
+// has just passed a new device may try again.
+var ErrDevice = errors.New("record names a device that is not there (any more)")
+
+// What else may be wrong with a record.
 var (
-	ErrNoHops = errors.New("record has no hooks")
-	ErrDevice = errors.New("record names a device that is not there (any more)")
-	ErrOrder  = errors.New("record's hooks are out of order")
+	errNoHops = errors.New("record has no hooks")
+	errOrder  = errors.New("record's hooks are out of order")
 )
 
 // leadingHops is how many hops a record holds before those that it skips.
 const leadingHops = record.MaxHops - 2
 
-// PathOf turns a record into the path of its packet. It does not allocate.
+// PathOf turns a record into the path of its packet. It does not allocate. A record that makes none is an error, which callers
+// count.
 func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 	hops := rec.Passed()
 	if rec.Kind == record.Dropped {
@@ -31,7 +35,7 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 		end, hops = hops[n-1].Time, hops[:n-1]
 	}
 	if len(hops) == 0 {
-		return Path{}, ErrNoHops
+		return Path{}, errNoHops
 	}
 
 	from := &hops[0]
@@ -49,12 +53,12 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 			}
 		}
 		if to.Time < from.Time {
-			return Path{}, ErrOrder
+			return Path{}, errOrder
 		}
 		stage, at := Unknown, (*Device)(nil) // what lies in between was not kept
 		if rec.Skipped == 0 || i+1 != leadingHops {
 			if stage, at = stageBetween(from.Hook, a, to.Hook, b); stage == "" {
-				return Path{}, ErrOrder
+				return Path{}, errOrder
 			}
 		}
 		// Written in place: copying steps would take as long as all the rest.
@@ -80,7 +84,7 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 		p.setAt(s)
 	default:
 		if end < from.Time {
-			return Path{}, ErrOrder
+			return Path{}, errOrder
 		}
 		if rec.Kind == record.Split {
 			step := p.nextStep()

@@ -274,21 +274,21 @@ func TestErrors(t *testing.T) {
 		hops string
 		want error
 	}{
-		{record.Finished, "I cali1 5, E eth0 3, X eth0 6", ErrOrder},
-		{record.Finished, "I cali1 0, E slow0 3, X eth0 6", ErrOrder},
-		{record.Finished, "I cali1 0, E slow0 3, D eth0 6", ErrOrder},
-		{record.Finished, "E eth0 0, X eth0 3, E eth0 6", ErrOrder},
-		{record.Finished, "I cali1 0, F cali1 3, E eth0 6", ErrOrder},
+		{record.Finished, "I cali1 5, E eth0 3, X eth0 6", errOrder},
+		{record.Finished, "I cali1 0, E slow0 3, X eth0 6", errOrder},
+		{record.Finished, "I cali1 0, E slow0 3, D eth0 6", errOrder},
+		{record.Finished, "E eth0 0, X eth0 3, E eth0 6", errOrder},
+		{record.Finished, "I cali1 0, F cali1 3, E eth0 6", errOrder},
 		{record.Finished, "I cali1 0, E gone0 3, X gone0 6", ErrDevice},
 		{record.Finished, "I gone0 0, E eth0 3, X eth0 6", ErrDevice},
-		{record.Split, "I cali1 0, E eth0 5, F eth0 4", ErrOrder},
-		{record.Dropped, "F eth0 4", ErrNoHops},
+		{record.Split, "I cali1 0, E eth0 5, F eth0 4", errOrder},
+		{record.Dropped, "F eth0 4", errNoHops},
 	} {
 		if p, err := PathOf(rec(t, test.kind, test.hops), NewDevices(node)); !errors.Is(err, test.want) {
 			t.Errorf("%s: %s, %v; want %v", test.hops, p.String(), err, test.want)
 		}
 	}
-	if _, err := PathOf(&record.Record{Kind: record.Finished}, NewDevices(node)); !errors.Is(err, ErrNoHops) {
+	if _, err := PathOf(&record.Record{Kind: record.Finished}, NewDevices(node)); !errors.Is(err, errNoHops) {
 		t.Errorf("no hops: %v", err)
 	}
 }

@@ -66,7 +66,7 @@ func parseConntrack(text string) (*record.Conntrack, error) {
 }
 
 // parseTables reads the form of snmp and netstat: a line of names and a line of numbers, with the same word before both.
-// A counter is called as nstat calls it, by that word and its name. Those that are 0 are left out.
+// Counters are named as by nstat, by that word and their name. Those that are 0 are left out.
 func parseTables(text string, to map[string]uint64) error {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i := 0; i+1 < len(lines); i += 2 {
@@ -76,7 +76,7 @@ func parseTables(text string, to map[string]uint64) error {
 		}
 		table := strings.TrimSuffix(names[0], ":")
 		for j, name := range names[1:] {
-			put(to, table+name, numbers[j+1])
+			addCounter(to, table+name, numbers[j+1])
 		}
 	}
 	return nil
@@ -89,13 +89,13 @@ func parseList(text string, to map[string]uint64) error {
 		if len(fields) != 2 {
 			return fmt.Errorf("no name and number: %q", line)
 		}
-		put(to, fields[0], fields[1])
+		addCounter(to, fields[0], fields[1])
 	}
 	return nil
 }
 
-// put keeps a counter. What is no number above 0 is none: some fields are settings, of which -1 is one (TcpMaxConn).
-func put(to map[string]uint64, name, number string) {
+// addCounter adds a counter if it is a number above 0. Some fields are settings, which may be -1 (TcpMaxConn).
+func addCounter(to map[string]uint64, name, number string) {
 	if n, err := strconv.ParseUint(number, 10, 64); err == nil && n > 0 {
 		to[name] = n
 	}

@@ -1,5 +1,5 @@
-// Package netstat reads what the kernel counts by itself for a network namespace: IP's counters, the connection table's,
-// and those of the softirqs that take packets in.
+// Package netstat reads the kernel's own counters of a network namespace: IP's, the connection table's, and those of the
+// receiving softirqs. The diagnosis sets them beside what the programs saw.
 package netstat
 
 import (
@@ -27,10 +27,10 @@ const (
 // maxFile is room for a file with a line for each of some thousand CPUs.
 const maxFile = 1 << 20
 
-// lookAgain is how often a file that was not there is looked for again: conntrack comes with the first rule that wants it.
-const lookAgain = time.Minute
+// reopenAfter is how often files that were missing are looked for again: conntrack comes with the first rule that needs it.
+const reopenAfter = time.Minute
 
-// maxEntries says how many entries the connection table may have. The limit is the machine's.
+// maxEntries has how many entries the connection table may hold, on the whole machine.
 const maxEntries = "/proc/sys/net/netfilter/nf_conntrack_max"
 
 // Reader reads the counters of one network namespace. Its methods may be called from any goroutine.
@@ -39,7 +39,7 @@ type Reader struct {
 
 	mu     sync.Mutex
 	files  map[string]*os.File // open: a path leads to the namespace of whoever opens it
-	looked time.Time
+	opened time.Time           // when missing files were last looked for
 	buffer []byte
 }
 
@@ -49,14 +49,14 @@ func Open() (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the network namespace: %w", err)
 	}
-	r := &Reader{namespace: namespace, files: make(map[string]*os.File), looked: time.Now()}
+	r := &Reader{namespace: namespace, files: make(map[string]*os.File), opened: time.Now()}
 	if err := r.open(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
-// Close gives up the files.
+// Close closes the files.
 func (r *Reader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -68,14 +68,14 @@ func (r *Reader) Close() error {
 	return errors.Join(append(errs, r.namespace.Close())...)
 }
 
-// Read returns the counters as they are now. What is not there is left out; errors say what could not be read though it
-// is there, beside what could.
+// Read returns the counters as they are now, without those that are not there. An error says which could not be read; the others
+// are returned all the same.
 func (r *Reader) Read() (record.Stats, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
-	if now := time.Now(); len(r.files) < len(names()) && now.Sub(r.looked) >= lookAgain {
-		r.looked = now
+	if now := time.Now(); len(r.files) < len(fileNames()) && now.Sub(r.opened) >= reopenAfter {
+		r.opened = now
 		errs = append(errs, r.inNamespace(r.open))
 	}
 	stats := record.Stats{Protocols: make(map[string]uint64)}
@@ -91,12 +91,12 @@ func (r *Reader) Read() (record.Stats, error) {
 		"netstat": func(text string) error { return parseTables(text, stats.Protocols) },
 		"snmp6":   func(text string) error { return parseList(text, stats.Protocols) },
 	}
-	for _, name := range names() {
+	for _, name := range fileNames() {
 		f := r.files[name]
 		if f == nil {
 			continue
 		}
-		text, err := r.text(f)
+		text, err := r.contents(f)
 		if err == nil {
 			err = parse[name](text)
 		}
@@ -107,11 +107,11 @@ func (r *Reader) Read() (record.Stats, error) {
 	return stats, errors.Join(errs...)
 }
 
-func names() []string { return []string{softnetFile, conntrackFile, "snmp", "netstat", "snmp6"} }
+func fileNames() []string { return []string{softnetFile, conntrackFile, "snmp", "netstat", "snmp6"} }
 
-// open opens what is there and not open yet, in the calling thread's network namespace.
+// open opens the files that are there and not open yet, in the calling thread's network namespace.
 func (r *Reader) open() error {
-	for _, name := range names() {
+	for _, name := range fileNames() {
 		if r.files[name] != nil {
 			continue
 		}
@@ -127,8 +127,8 @@ func (r *Reader) open() error {
 	return nil
 }
 
-// inNamespace runs f on a thread in the Reader's namespace: on this one if it is there, as to enter one takes rights that
-// an agent on a node need not have; else on one that ends with it.
+// inNamespace runs f on a thread in the Reader's namespace: on this one if it is in it, since entering a namespace takes a
+// capability that an agent on a node need not have; else on one that ends afterwards.
 func (r *Reader) inNamespace(f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -152,8 +152,8 @@ func (r *Reader) inNamespace(f func() error) error {
 	return <-done
 }
 
-// text is a file's contents from its beginning.
-func (r *Reader) text(f *os.File) (string, error) {
+// contents are a file's, from its beginning.
+func (r *Reader) contents(f *os.File) (string, error) {
 	if r.buffer == nil {
 		r.buffer = make([]byte, 64<<10)
 	}

@@ -61,7 +61,7 @@ func TestReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	delete(reader.files, "snmp")
-	reader.looked = reader.looked.Add(-lookAgain)
+	reader.opened = reader.opened.Add(-reopenAfter)
 	if again, err := reader.Read(); err != nil || again.Protocols["IpOutNoRoutes"] != after.Protocols["IpOutNoRoutes"] {
 		t.Errorf("%d, %v; want %d", again.Protocols["IpOutNoRoutes"], err, after.Protocols["IpOutNoRoutes"])
 	}

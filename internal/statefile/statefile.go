@@ -1,4 +1,5 @@
-// Package statefile keeps what is known for the next start, as JSON in a file of its own.
+// Package statefile writes and reads state that is to survive a restart of the agent: a JSON file, replaced as a whole, with the
+// version of its format.
 package statefile
 
 import (
@@ -30,7 +31,7 @@ func Write(path string, v any) error {
 	return nil
 }
 
-// Read reads what Write wrote with that version into v. An error is fs.ErrNotExist where there is none.
+// Read reads into v what Write wrote, whose JSON has to have that "version". The error is fs.ErrNotExist where there is no file.
 func Read(path string, version int, v any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -51,7 +52,7 @@ func Read(path string, version int, v any) error {
 	return nil
 }
 
-// SetAside renames a file that cannot be read, in place of one set aside before, and returns its new name.
+// SetAside renames a file that Read refuses, over one that was set aside before, and returns its new name.
 func SetAside(path string) (string, error) {
 	aside := path + ".unreadable"
 	if err := os.Rename(path, aside); err != nil {

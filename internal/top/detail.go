@@ -14,7 +14,7 @@ import (
 	"tracer/internal/trace"
 )
 
-// hooks are those that a stage lies between.
+// hooks are those that a stage is between.
 func hooks(p overview.Place) string {
 	switch p.Stage {
 	case journey.Forward:
@@ -31,39 +31,39 @@ func hooks(p overview.Place) string {
 	return ""
 }
 
-// detail draws one pair: the waterfall of its stages, their last minutes, what is held, lost and slow.
-func (m *Model) detail() []string {
+// detail draws one pair: the waterfall of its stages, their last minutes, packets in flight, drops, and its slowest journeys.
+func (m *model) detail() []string {
 	s, d := &m.styles, m.latest.Detail
 	if d == nil || m.query.Pair == nil || d.Row.Key() != *m.query.Pair {
-		return []string{s.faint.Render("looking …")}
+		return []string{s.faint.Render("waiting for the pair's figures …")}
 	}
 	r := &d.Row
 	lines := []string{
-		s.bold.Render(name(r, m.width-8)) + " " + string(r.Direction),
-		fmt.Sprintf("on this node p50 %s p99 %s · %s packets/s · %sbit/s · %s lost/s %s", p50(r.Path), p99(r.Path),
+		s.bold.Render(rowName(r, m.width-8)) + " " + string(r.Direction),
+		fmt.Sprintf("on this node p50 %s p99 %s · %s packets/s · %sbit/s · %s drops/s %s", p50(r.Path), p99(r.Path),
 			si(r.PacketsPerSecond), si(r.BitsPerSecond), si(r.Drops.PerSecond), r.Drops.Reason),
 		"",
 	}
 	lines = append(lines, m.waterfall(r, d.History)...)
 	for _, h := range d.InFlight {
-		lines = append(lines, s.bad.Render("held")+fmt.Sprintf("  %s packets in %s, the oldest for %s", si(h.Packets),
+		lines = append(lines, s.bad.Render("in flight")+fmt.Sprintf("  %s packets in %s, the oldest for %s", si(h.Packets),
 			s.stage(h.Stage, h.String()), format.Seconds(h.Oldest)))
 	}
 	for _, x := range d.Drops {
-		lines = append(lines, s.bad.Render("lost")+fmt.Sprintf("  %s/s in %s: %s by %s", si(x.PerSecond),
+		lines = append(lines, s.bad.Render("dropped")+fmt.Sprintf("  %s/s in %s: %s by %s", si(x.PerSecond),
 			s.stage(x.Stage, x.String()), x.Reason, x.Location))
 	}
 	if len(d.Slowest) > 0 {
 		lines = append(lines, "", s.head.Render("SLOWEST JOURNEYS OF THIS WINDOW"))
 	}
 	for i := range d.Slowest {
-		lines = append(lines, m.slow(&d.Slowest[i]))
+		lines = append(lines, m.journeyLine(&d.Slowest[i]))
 	}
 	return lines
 }
 
-// waterfall draws each stage where it stands on the way, by its mean.
-func (m *Model) waterfall(r *overview.Row, history []overview.Trend) []string {
+// waterfall draws each stage at its place on the path, by its share of the time.
+func (m *model) waterfall(r *overview.Row, history []overview.Trend) []string {
 	s := &m.styles
 	var total float64
 	for i := range r.Stages {
@@ -104,13 +104,13 @@ func (m *Model) waterfall(r *overview.Row, history []overview.Trend) []string {
 		lines = append(lines, ansi.Truncate(line+" "+rest, m.width, ""))
 	}
 	if len(r.Stages) == 0 {
-		lines = append(lines, s.faint.Render("nothing of this pair passed in this window"))
+		lines = append(lines, s.faint.Render("no packet of this pair in this window"))
 	}
 	return append(lines, "")
 }
 
-// slow is one journey in a line: when, how long, whose, and where most of it went.
-func (m *Model) slow(t *trace.Trace) string {
+// journeyLine is one journey in a line: when, how long, in which stage most of the time, and which flow.
+func (m *model) journeyLine(t *trace.Trace) string {
 	worst := trace.Stage{}
 	for _, st := range t.Stages {
 		if st.Seconds >= worst.Seconds {

@@ -11,12 +11,12 @@ import (
 	"tracer/internal/overview"
 )
 
-// deviceColumn is one of the table of devices.
+// deviceColumn is a column of the table of devices.
 type deviceColumn struct {
 	title string
 	width int
 	right bool
-	rank  int
+	rank  int // as of column
 	cell  func(*styles, *overview.Device) string
 }
 
@@ -39,8 +39,8 @@ func deviceColumns() []deviceColumn {
 	}
 }
 
-// devices draws the table of devices; qdiscs have the rest of the line.
-func (m *Model) devices(height int) []string {
+// devices draws the table of devices; the qdiscs have the rest of the line.
+func (m *model) devices(height int) []string {
 	const nameWidth, marked = 15, 2
 	room := m.width - nameWidth - marked
 	all := deviceColumns()
@@ -81,12 +81,12 @@ func (m *Model) devices(height int) []string {
 	return lines
 }
 
-// device draws one device: what is unusual, what passes it, and its tree of qdiscs.
-func (m *Model) device() []string {
+// device draws one device: its traffic, its queue, what is unusual, and its tree of qdiscs.
+func (m *model) device() []string {
 	s := &m.styles
 	d := m.selectedDevice()
 	if d == nil {
-		return []string{s.faint.Render(m.deviceName + " is not there any more")}
+		return []string{s.faint.Render(m.deviceName + " is gone")}
 	}
 	state := "up"
 	if !d.Up {
@@ -111,7 +111,7 @@ func (m *Model) device() []string {
 	}
 	lines = append(lines, queue)
 	if d.InFlight > 0 {
-		lines = append(lines, fmt.Sprintf("held %s packets, the oldest for %s", si(d.InFlight), format.Seconds(d.OldestSeconds)))
+		lines = append(lines, fmt.Sprintf("%s packets in flight, the oldest for %s", si(d.InFlight), format.Seconds(d.OldestSeconds)))
 	}
 	for _, u := range d.Unusual {
 		lines = append(lines, s.bad.Render("! "+u))
@@ -123,8 +123,8 @@ func (m *Model) device() []string {
 	return append(lines, m.tree(d.Root, "")...)
 }
 
-// tree draws a qdisc with what hangs under it, one on a line.
-func (m *Model) tree(q netdev.Qdisc, indent string) []string {
+// tree draws a qdisc with those below it, one on a line.
+func (m *model) tree(q netdev.Qdisc, indent string) []string {
 	children := q.Children
 	q.Children = nil
 	counters := fmt.Sprintf(" %8s %8s %8s %8s", si(float64(q.Packets)), si(float64(q.Drops)), si(float64(q.Overlimits)), si(float64(q.BacklogPackets)))
@@ -140,7 +140,8 @@ func (m *Model) tree(q netdev.Qdisc, indent string) []string {
 	return lines
 }
 
-func (m *Model) selectedDevice() *overview.Device {
+// selectedDevice is the device of the closer look, nil if it is gone.
+func (m *model) selectedDevice() *overview.Device {
 	for i := range m.latest.Devices {
 		if d := &m.latest.Devices[i]; strings.EqualFold(d.Name, m.deviceName) {
 			return d

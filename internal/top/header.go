@@ -11,7 +11,7 @@ import (
 	"tracer/internal/overview"
 )
 
-// title says who counted, and how it stands.
+// title says which tracer counted, and whether its hooks are up.
 func (s *styles) title(o *overview.Overview, version string) string {
 	parts := []string{s.bold.Render("tracer " + o.Node), o.Kernel, "up " + age(o.Taken.Sub(o.Started))}
 	hooks := fmt.Sprintf("%d hooks", o.HooksUp)
@@ -23,26 +23,26 @@ func (s *styles) title(o *overview.Overview, version string) string {
 		parts = append(parts, s.warn.Render(fmt.Sprintf("agent %s, this is %s", o.Version, version)))
 	}
 	if o.SchemaVersion > overview.SchemaVersion {
-		parts = append(parts, s.warn.Render("newer than this can show: some is left out"))
+		parts = append(parts, s.warn.Render("a newer format: some fields are left out"))
 	}
 	return strings.Join(parts, " · ")
 }
 
-// volume says how much there was, and how much of it was seen.
+// volume says how much traffic there was, and how much of it was seen.
 func (s *styles) volume(o *overview.Overview) string {
 	parts := []string{si(o.PacketsPerSecond) + " packets/s", si(o.BitsPerSecond) + "bit/s"}
 	if o.SampleRatio < 1 {
-		parts = append(parts, fmt.Sprintf("%.2g %% followed", 100*o.SampleRatio))
+		parts = append(parts, fmt.Sprintf("%.2g %% tracked", 100*o.SampleRatio))
 	} else {
-		parts = append(parts, "every packet followed")
+		parts = append(parts, "every packet tracked")
 	}
 	switch {
 	case o.MissedPerSecond > 0:
-		parts = append(parts, s.bad.Render(si(o.MissedPerSecond)+" records lost/s"))
+		parts = append(parts, s.bad.Render(si(o.MissedPerSecond)+" records missed/s"))
 	case o.RecordsMissed > 0:
-		parts = append(parts, fmt.Sprintf("%s records lost since the start", si(float64(o.RecordsMissed))))
+		parts = append(parts, fmt.Sprintf("%s records missed since the start", si(float64(o.RecordsMissed))))
 	default:
-		parts = append(parts, "no records lost")
+		parts = append(parts, "no records missed")
 	}
 	return strings.Join(parts, " · ")
 }
@@ -68,19 +68,19 @@ func (s *styles) verdict(o *overview.Overview, width, lines int) []string {
 	return text
 }
 
-// header is what stands above each view.
-func (m *Model) header() []string {
+// header is the lines above each view.
+func (m *model) header() []string {
 	s, o := &m.styles, m.latest
 	right := o.Taken.Local().Format("15:04:05") + " " + fmt.Sprintf("every %v", m.query.Interval)
 	switch {
-	case m.stale != nil:
+	case m.streamErr != nil:
 		right = s.bad.Render("STALE " + age(m.now().Sub(m.received)))
 	case m.paused:
 		right = s.warn.Render("PAUSED " + o.Taken.Local().Format("15:04:05"))
 	}
 	lines := []string{ends(s.title(o, m.options.Version), right, m.width), ansi.Truncate(s.volume(o), m.width, "…")}
-	if m.stale != nil {
-		return append(lines, ansi.Truncate(s.bad.Render("trying again: "+oneLine(m.stale)), m.width, "…"))
+	if m.streamErr != nil {
+		return append(lines, ansi.Truncate(s.bad.Render("trying again: "+oneLine(m.streamErr)), m.width, "…"))
 	}
 	room := 1
 	if m.height >= 20 {
@@ -90,7 +90,7 @@ func (m *Model) header() []string {
 }
 
 // tabs are the kinds of rows, and what bars mean.
-func (m *Model) tabs() string {
+func (m *model) tabs() string {
 	var parts []string
 	for i, kind := range overview.RowKinds() {
 		text := fmt.Sprintf("%d %ss", i+1, kind)
@@ -106,6 +106,7 @@ func (m *Model) tabs() string {
 	return ends(left, legend, m.width)
 }
 
+// oneLine is an error's text without line breaks.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-func (m *Model) now() time.Time { return m.options.Now() }
+func (m *model) now() time.Time { return m.options.Now() }

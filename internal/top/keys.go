@@ -13,11 +13,11 @@ import (
 // intervals are those to choose from.
 var intervals = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
 
-// veryFar is beyond the end of everything.
+// veryFar is beyond the end of any table or text.
 const veryFar = 1 << 30
 
-// goBy moves the cursor in a table, and the text elsewhere.
-func (m *Model) goBy(rows int) {
+// scrollBy moves the cursor in a table, and the text elsewhere.
+func (m *model) scrollBy(rows int) {
 	if m.mode == modeTable {
 		m.move(rows)
 	} else {
@@ -26,43 +26,43 @@ func (m *Model) goBy(rows int) {
 }
 
 // key does what a key is for.
-func (m *Model) key(k tea.KeyPressMsg) tea.Cmd {
+func (m *model) key(k tea.KeyPressMsg) tea.Cmd {
 	switch name := k.String(); name {
 	case "q", "ctrl+c":
 		return tea.Quit
 	case "?", "h", "f1":
 		if m.mode == modeHelp {
-			m.mode = m.before
+			m.mode = m.modeBeforeHelp
 		} else {
-			m.mode, m.before, m.down = modeHelp, m.mode, 0
+			m.mode, m.modeBeforeHelp, m.bodyOffset = modeHelp, m.mode, 0
 		}
 	case "esc", "backspace", "left":
 		return m.back()
 	case "1", "2", "3", "4":
-		return m.show(overview.RowKinds()[name[0]-'1'])
+		return m.showRows(overview.RowKinds()[name[0]-'1'])
 	case "tab", "shift+tab":
 		kinds := overview.RowKinds()
 		step := 1
 		if name != "tab" {
 			step = len(kinds) - 1
 		}
-		return m.show(kinds[(slices.Index(kinds, m.query.By)+step)%len(kinds)])
+		return m.showRows(kinds[(slices.Index(kinds, m.query.By)+step)%len(kinds)])
 	case "up", "k":
-		m.goBy(-1)
+		m.scrollBy(-1)
 	case "down", "j":
-		m.goBy(1)
+		m.scrollBy(1)
 	case "pgup", "ctrl+b":
-		m.goBy(-m.page())
+		m.scrollBy(-m.page())
 	case "pgdown", "ctrl+f":
-		m.goBy(m.page())
+		m.scrollBy(m.page())
 	case "home", "g":
-		m.goBy(-veryFar)
+		m.scrollBy(-veryFar)
 	case "end", "G":
-		m.goBy(veryFar)
+		m.scrollBy(veryFar)
 	case "space", " ":
 		m.paused = !m.paused
 		if !m.paused {
-			return m.feed.ask(m.query)
+			return m.stream.open(m.query)
 		}
 	case "s", ">":
 		return m.sortBy(1)
@@ -72,25 +72,25 @@ func (m *Model) key(k tea.KeyPressMsg) tea.Cmd {
 		m.query.Sort.Reverse = !m.query.Sort.Reverse
 		return m.resort()
 	case "+", "=":
-		return m.pace(1)
+		return m.changeInterval(1)
 	case "-":
-		return m.pace(-1)
+		return m.changeInterval(-1)
 	case "/":
 		if m.mode == modeTable && m.query.By != overview.ByDevice {
-			m.typing, m.wrong = true, nil
+			m.typing, m.filterErr = true, nil
 			m.input.SetValue(m.query.Filter.String())
 			m.input.CursorEnd()
 			m.input.SetWidth(max(10, m.width/2))
 			return m.input.Focus()
 		}
 	case "enter", "right":
-		return m.open()
+		return m.openRow()
 	}
 	return nil
 }
 
-// typeKey edits the filter. What is typed is tried on the rows that are there while it is one.
-func (m *Model) typeKey(k tea.KeyPressMsg) tea.Cmd {
+// typeKey edits the filter. An error in it is shown as it is typed.
+func (m *model) typeKey(k tea.KeyPressMsg) tea.Cmd {
 	switch k.String() {
 	case "esc":
 		m.typing = false
@@ -100,63 +100,63 @@ func (m *Model) typeKey(k tea.KeyPressMsg) tea.Cmd {
 	case "enter":
 		filter, err := overview.ParseFilter(m.input.Value())
 		if err != nil {
-			m.wrong = err
+			m.filterErr = err
 			return nil
 		}
 		m.typing = false
 		m.query.Filter = filter
-		m.cursor, m.chosen = 0, ""
-		if m.latest != nil { // at once, of the rows that are there
+		m.cursor, m.selected = 0, ""
+		if m.latest != nil { // at once, on the rows that are there
 			kept := *m.latest
 			kept.Rows = filter.Apply(slices.Clone(kept.Rows))
 			kept.RowsTotal = len(kept.Rows)
 			m.latest = &kept
 		}
 		m.scroll()
-		return m.feed.ask(m.query)
+		return m.stream.open(m.query)
 	}
 	var cmd tea.Cmd
 	m.input, cmd = m.input.Update(k)
-	_, m.wrong = overview.ParseFilter(m.input.Value())
+	_, m.filterErr = overview.ParseFilter(m.input.Value())
 	return cmd
 }
 
-// back leaves a closer look, or takes the filter away.
-func (m *Model) back() tea.Cmd {
+// back leaves help or a detail, or else removes the filter.
+func (m *model) back() tea.Cmd {
 	switch {
 	case m.mode == modeHelp:
-		m.mode = m.before
+		m.mode = m.modeBeforeHelp
 	case m.mode == modeDetail:
 		m.mode, m.query.Pair = modeTable, nil
-		return m.feed.ask(m.query)
+		return m.stream.open(m.query)
 	case m.mode == modeDevice:
 		m.mode = modeTable
 	case m.query.Filter.String() != "":
 		m.query.Filter = overview.Filter{}
-		return m.feed.ask(m.query)
+		return m.stream.open(m.query)
 	}
 	return nil
 }
 
-// show turns to rows of a kind.
-func (m *Model) show(by overview.By) tea.Cmd {
+// showRows changes to rows of another kind.
+func (m *model) showRows(by overview.By) tea.Cmd {
 	m.mode, m.query.Pair, m.query.By = modeTable, nil, by
-	m.cursor, m.offset, m.chosen = 0, 0, ""
+	m.cursor, m.offset, m.selected = 0, 0, ""
 	if m.latest != nil && m.latest.By != by {
 		turned := *m.latest
 		turned.By, turned.Rows, turned.RowsTotal = by, nil, 0
 		m.latest = &turned
 	}
-	return m.feed.ask(m.query)
+	return m.stream.open(m.query)
 }
 
-// open looks closely at what the cursor is on.
-func (m *Model) open() tea.Cmd {
+// openRow shows in detail what the cursor is on.
+func (m *model) openRow() tea.Cmd {
 	if m.mode != modeTable || m.cursor >= m.count() {
 		return nil
 	}
 	if m.query.By == overview.ByDevice {
-		m.mode, m.down, m.deviceName = modeDevice, 0, m.latest.Devices[m.cursor].Name
+		m.mode, m.bodyOffset, m.deviceName = modeDevice, 0, m.latest.Devices[m.cursor].Name
 		return nil
 	}
 	r := &m.latest.Rows[m.cursor]
@@ -168,42 +168,42 @@ func (m *Model) open() tea.Cmd {
 		if filter, err := overview.ParseFilter(want); err == nil {
 			m.query.Filter = filter
 		}
-		return m.show(overview.ByPair)
+		return m.showRows(overview.ByPair)
 	}
-	return m.look(r.Key())
+	return m.openPair(r.Key())
 }
 
-// look shows a pair's waterfall.
-func (m *Model) look(pair aggregate.PairKey) tea.Cmd {
-	m.mode, m.down, m.query.Pair = modeDetail, 0, &pair
-	return m.feed.ask(m.query)
+// openPair shows a pair in detail.
+func (m *model) openPair(pair aggregate.PairKey) tea.Cmd {
+	m.mode, m.bodyOffset, m.query.Pair = modeDetail, 0, &pair
+	return m.stream.open(m.query)
 }
 
-// sortBy goes to the next column, or the one before.
-func (m *Model) sortBy(step int) tea.Cmd {
+// sortBy sorts by the next column, or the one before.
+func (m *model) sortBy(step int) tea.Cmd {
 	keys := overview.SortKeys()
 	at := max(0, slices.Index(keys, m.query.Sort.Key))
 	m.query.Sort = overview.Sort{Key: keys[(at+step+len(keys))%len(keys)]}
 	return m.resort()
 }
 
-// resort sorts the rows that are there, and asks for those that belong there.
-func (m *Model) resort() tea.Cmd {
+// resort sorts the rows that are there, and asks for those of the new order.
+func (m *model) resort() tea.Cmd {
 	if m.latest != nil && m.latest.Rows != nil {
 		sorted := *m.latest
 		sorted.Rows = m.query.Sort.Rows(sorted.Rows, 0)
 		m.latest = &sorted
-		m.follow()
+		m.keepSelection()
 	}
-	return m.feed.ask(m.query)
+	return m.stream.open(m.query)
 }
 
-// pace goes to the next longer interval, or the shorter one.
-func (m *Model) pace(step int) tea.Cmd {
+// changeInterval takes the next longer interval, or the next shorter one.
+func (m *model) changeInterval(step int) tea.Cmd {
 	at, found := slices.BinarySearch(intervals, m.query.Interval)
 	if !found && step > 0 {
 		at-- // the next longer one is here
 	}
 	m.query.Interval = intervals[max(0, min(at+step, len(intervals)-1))]
-	return m.feed.ask(m.query)
+	return m.stream.open(m.query)
 }

@@ -93,7 +93,7 @@ func (f *fakeSource) fail(err error) {
 // screen is a view that a test drives by hand, without a terminal.
 type screen struct {
 	testing.TB
-	*Model
+	*model
 	source *fakeSource
 	asked  int // the last query that was answered
 	clock  time.Time
@@ -104,7 +104,7 @@ func newScreen(t testing.TB, width, height int) *screen {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	s := &screen{TB: t, source: &fakeSource{t: t}, clock: noon}
-	s.Model = New(ctx, Options{
+	s.model = newModel(ctx, Options{
 		Source: s.source, Query: overview.Query{By: overview.ByPair, Interval: 2 * time.Second}, Version: "v1.2.3",
 		Now: func() time.Time { return s.clock },
 	})
@@ -125,15 +125,15 @@ func (s *screen) run(cmd tea.Cmd) {
 		return
 	}
 	limit := 20 * time.Millisecond // for a timer, or the next overview
-	if s.asked != s.feed.query {
-		s.asked, limit = s.feed.query, 10*time.Second
+	if s.asked != s.stream.query {
+		s.asked, limit = s.stream.query, 10*time.Second
 	}
 	done := make(chan tea.Msg, 1)
 	go func() { done <- cmd() }()
 	select {
 	case m := <-done:
 		switch m := m.(type) {
-		case frameMsg, failMsg:
+		case overviewMsg, errorMsg:
 			s.Update(m)
 		case tea.BatchMsg:
 			for _, c := range m {

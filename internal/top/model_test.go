@@ -116,7 +116,7 @@ func TestLook(t *testing.T) {
 	if p := s.source.last().Pair; p == nil || p.SrcWorkload != "web" || p.Direction != journey.Out {
 		t.Fatalf("asked for %+v", p)
 	}
-	s.shows("TIME ", "held  35 packets in queue tunl0, the oldest for 480ms", "lost  5/s in queue tunl0: QDISC_DROP by __dev_queue_xmit",
+	s.shows("TIME ", "in flight  35 packets in queue tunl0, the oldest for 480ms", "dropped  5/s in queue tunl0: QDISC_DROP by __dev_queue_xmit",
 		"20µs", "10.244.1.2:49818", "LAST 30S")
 	s.press("esc")
 	if s.source.last().Pair != nil {
@@ -138,13 +138,13 @@ func TestCursorFollows(t *testing.T) {
 	was := s.latest.Rows[s.cursor].Key()
 	moved := *s.latest
 	moved.Rows = append([]overview.Row{s.latest.Rows[4], s.latest.Rows[3]}, s.latest.Rows[:3]...)
-	s.send(frameMsg{s.feed.query, &moved})
+	s.send(overviewMsg{s.stream.query, &moved})
 	if got := s.latest.Rows[s.cursor].Key(); got != was || s.cursor != 3 {
 		t.Errorf("the cursor is at %d, on %+v", s.cursor, got)
 	}
 	short := moved
 	short.Rows = moved.Rows[:1]
-	s.send(frameMsg{s.feed.query, &short})
+	s.send(overviewMsg{s.stream.query, &short})
 	if s.cursor != 0 {
 		t.Errorf("the cursor is at %d of 1", s.cursor)
 	}
@@ -154,17 +154,17 @@ func TestCursorFollows(t *testing.T) {
 func TestStale(t *testing.T) {
 	t.Parallel()
 	s := newScreen(t, 100, 20)
-	s.send(failMsg{s.feed.query, errBroken})
+	s.send(errorMsg{s.stream.query, errBroken})
 	s.clock = s.clock.Add(75 * time.Second)
 	s.shows("STALE 1m15s", "has stopped", "trying again", "nightly-report")
-	s.send(failMsg{s.feed.query - 1, nil}) // of a query before
-	s.send(frameMsg{s.feed.query, story(t, "pair")})
+	s.send(errorMsg{s.stream.query - 1, nil}) // of a query before
+	s.send(overviewMsg{s.stream.query, story(t, "pair")})
 	s.hides("STALE")
 	s.shows("FAULT")
 
 	never := newScreen(t, 100, 20)
 	never.latest = nil
-	never.send(failMsg{never.feed.query, errBroken})
+	never.send(errorMsg{never.stream.query, errBroken})
 	never.shows("no data", "has stopped", "q quits")
 }
 
@@ -176,11 +176,11 @@ func TestReconnect(t *testing.T) {
 	s.press("+") // asks anew
 	s.shows("STALE")
 	s.source.fail(nil)
-	for end := time.Now().Add(20 * time.Second); s.stale != nil; {
+	for end := time.Now().Add(20 * time.Second); s.streamErr != nil; {
 		if time.Now().After(end) {
 			t.Fatal("no new data")
 		}
-		s.Update(s.feed.next()())
+		s.Update(s.stream.next()())
 	}
 	s.hides("STALE")
 }
@@ -205,10 +205,10 @@ func TestPause(t *testing.T) {
 	s.shows("PAUSED 12:00:00")
 	later := story(t, "pair")
 	later.Node = "another"
-	s.send(frameMsg{s.feed.query, later})
+	s.send(overviewMsg{s.stream.query, later})
 	s.hides("another")
 	s.press("space")
-	s.send(frameMsg{s.feed.query, later})
+	s.send(overviewMsg{s.stream.query, later})
 	s.shows("another")
 }
 
@@ -235,12 +235,12 @@ func TestVersions(t *testing.T) {
 	other := story(t, "pair")
 	other.Version, other.SchemaVersion = "v2.0.0", overview.SchemaVersion+1
 	other.Rows[0].Path, other.Rows[0].Worst, other.Rows[0].Stages = nil, nil, nil
-	s.send(frameMsg{s.feed.query, other})
-	s.shows("agent v2.0.0, this is v1.2.3", "some is left out", "web")
+	s.send(overviewMsg{s.stream.query, other})
+	s.shows("agent v2.0.0, this is v1.2.3", "some fields are left out", "web")
 	bare := &overview.Overview{By: overview.ByPair} // of an agent that knows nothing of this
-	s.send(frameMsg{s.feed.query, bare})
+	s.send(overviewMsg{s.stream.query, bare})
 	s.text()
-	s.send(frameMsg{s.feed.query, &overview.Overview{By: overview.ByFlow}})
+	s.send(overviewMsg{s.stream.query, &overview.Overview{By: overview.ByFlow}})
 	s.shows("counting flows")
 }
 
@@ -261,7 +261,7 @@ func BenchmarkFrame(b *testing.B) {
 	s := newScreen(b, 200, 50)
 	s.send(colours(true))
 	for b.Loop() {
-		s.take(s.latest)
+		s.receive(s.latest)
 		_ = s.View()
 	}
 }

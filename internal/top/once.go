@@ -10,9 +10,9 @@ import (
 	"tracer/internal/overview"
 )
 
-// WriteTable prints an overview once, so many columns wide, as the view shows it.
+// WriteTable prints an overview as the view shows it, so many columns wide.
 func WriteTable(w io.Writer, o *overview.Overview, q overview.Query, version string, width int, color bool) error {
-	m := Model{options: Options{Version: version}, styles: newStyles(color), width: width, query: q, latest: o, cursor: -1}
+	m := model{options: Options{Version: version}, styles: newStyles(color), width: width, query: q, latest: o, cursor: -1}
 	s := &m.styles
 	lines := []string{s.title(o, version), s.volume(o)}
 	lines = append(lines, s.verdict(o, width, 3)...)

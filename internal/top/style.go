@@ -10,8 +10,7 @@ import (
 	"tracer/internal/journey"
 )
 
-// styles are few, of the terminal's own 16 colours, so that they follow its scheme. Without colour all that they tell
-// is told by letters too.
+// styles are few and of the terminal's own 16 colours, so that they follow its scheme. Nothing is told by colour alone.
 type styles struct {
 	color                                    bool
 	bold, faint, bad, warn, good, head, mark lipgloss.Style
@@ -33,15 +32,15 @@ func newStyles(color bool) styles {
 	return s
 }
 
-// shown are the stages of the legend, in the order of a packet's way.
-var shown = []journey.Stage{journey.Decap, journey.Forward, journey.Queue, journey.Encap, journey.Deliver}
+// legendStages are the stages of the legend, in the order of a packet's path.
+var legendStages = []journey.Stage{journey.Decap, journey.Forward, journey.Queue, journey.Encap, journey.Deliver}
 
-// block is what a stage's part of a bar is drawn with.
+// block is what a stage's part of a bar is made of.
 func (s *styles) block(stage journey.Stage) string {
 	if s.color {
 		return "█"
 	}
-	for _, known := range shown {
+	for _, known := range legendStages {
 		if stage == known {
 			return stageLetter(stage)
 		}
@@ -64,10 +63,10 @@ func (s *styles) stage(stage journey.Stage, text string) string {
 	return lipgloss.NewStyle().Foreground(ansi.BasicColor(format.StageColor(stage))).Render(text)
 }
 
-// legend names what bars are drawn with.
+// legend says which stage each part of a bar is.
 func (s *styles) legend() string {
-	parts := make([]string, len(shown))
-	for i, stage := range shown {
+	parts := make([]string, len(legendStages))
+	for i, stage := range legendStages {
 		parts[i] = s.stage(stage, s.block(stage)) + " " + string(stage)
 	}
 	return strings.Join(parts, " ")
@@ -88,7 +87,7 @@ func fit(text string, width int, right bool) string {
 	return text + strings.Repeat(" ", width-n)
 }
 
-// ends puts one text at the left and one at the right of a line; what does not fit is cut off the left one.
+// ends puts one text at the left of a line and one at the right; the left one is cut if they do not fit.
 func ends(left, right string, width int) string {
 	n := ansi.StringWidth(right)
 	if n == 0 || n+8 > width {

@@ -9,7 +9,7 @@ import (
 	"tracer/internal/overview"
 )
 
-// titles are the table's head; that of the column which the rows are sorted by has an arrow.
+// titles are the table's head. The column that rows are sorted by has an arrow.
 func (s *styles) titles(chosen []column, nameWidth int, by overview.By, sort overview.Sort) string {
 	arrow := "▼"
 	if sort.Reverse {
@@ -38,10 +38,10 @@ func (s *styles) titles(chosen []column, nameWidth int, by overview.By, sort ove
 	return s.head.Render(b.String())
 }
 
-// row is one line of the table. Where the cursor is the name is marked, so that the colours beside it stay.
+// row is one line of the table. Under the cursor only the name is marked, so that the other columns keep their colours.
 func (s *styles) row(r *overview.Row, chosen []column, nameWidth int, marked bool) string {
 	var b strings.Builder
-	who := fit(name(r, nameWidth), nameWidth, false)
+	who := fit(rowName(r, nameWidth), nameWidth, false)
 	if marked {
 		who = s.mark.Render(who)
 	}
@@ -53,21 +53,21 @@ func (s *styles) row(r *overview.Row, chosen []column, nameWidth int, marked boo
 }
 
 // table draws the rows from offset on in so many lines, its head included; the row at cursor is marked.
-func (m *Model) table(height int) []string {
+func (m *model) table(height int) []string {
 	o := m.latest
-	chosen, nameWidth := choose(m.width, o.By)
+	chosen, nameWidth := chooseColumns(m.width, o.By)
 	lines := []string{m.styles.titles(chosen, nameWidth, o.By, m.query.Sort)}
 	for i := m.offset; i < len(o.Rows) && len(lines) < height; i++ {
 		lines = append(lines, m.styles.row(&o.Rows[i], chosen, nameWidth, i == m.cursor))
 	}
 	if len(o.Rows) == 0 && len(lines) < height {
-		lines = append(lines, m.styles.faint.Render(nothing(o, m.query.Filter.String())))
+		lines = append(lines, m.styles.faint.Render(noRows(o, m.query.Filter.String())))
 	}
 	return lines
 }
 
-// nothing says why there are no rows.
-func nothing(o *overview.Overview, filter string) string {
+// noRows says why there are none.
+func noRows(o *overview.Overview, filter string) string {
 	switch {
 	case o.Rows == nil:
 		return fmt.Sprintf("counting %ss: they show after the next window", o.By)

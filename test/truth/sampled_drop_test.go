@@ -29,7 +29,7 @@ func sampledDrops(r *rig) {
 		r.flood(r.pairs[0])
 		r.sampling(least)
 		few = r.dropTwice()
-		if s := r.nodes[0].agent.Sampling(); s.N < least {
+		if s := r.nodes[0].agent.Sampling(); s.OneIn < least {
 			r.Errorf("the sampling is %+v in the midst of it", s)
 		}
 	})

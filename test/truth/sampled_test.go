@@ -122,7 +122,7 @@ func (r *rig) sampling(least uint32) {
 	r.Helper()
 	r.eventually(20*time.Second, "the governor follows fewer packets", func() (bool, string) {
 		s := r.nodes[0].agent.Sampling()
-		return s.N >= least, fmt.Sprintf("%+v", s)
+		return s.OneIn >= least, fmt.Sprintf("%+v", s)
 	})
 }
 
@@ -148,7 +148,7 @@ func (r *rig) steady(records int, play func() error) governor.Sampling {
 			ended = true
 		case <-time.After(r.interval()):
 			s := r.nodes[0].agent.Sampling().Sampling
-			if looks++; s.N < 2 || s.Budget == 0 {
+			if looks++; s.OneIn < 2 || s.FlowQuota == 0 {
 				others++
 			}
 			if times[s]++; times[s] > times[most] {
@@ -253,7 +253,7 @@ func elephantAndMice(r *rig) {
 
 // tell prints for docs/reports/accuracy.md what a scenario found, under which sampling; behind ± is a standard error.
 func (r *rig) tell(scenario string, used governor.Sampling, format string, values ...any) {
-	fmt.Printf("sampled\t%s\t%s\t%d\t%s\n", r.kernel, scenario, used.N, fmt.Sprintf(format, values...))
+	fmt.Printf("sampled\t%s\t%s\t%d\t%s\n", r.kernel, scenario, used.OneIn, fmt.Sprintf(format, values...))
 }
 
 // discard takes packets where they are sent to.

@@ -10,28 +10,28 @@ import (
 	"tracer/internal/overview"
 )
 
-// retry is the pause before a stream that broke is opened again.
+// retry is the pause before a source that failed is asked again.
 const retry = time.Second
 
-// Source is where overviews come from: a running agent, or a tracer of our own. An error is the last that it yields.
+// Source is where overviews come from: a running agent, or a tracer in this process. An error is the last that it yields.
 type Source interface {
 	Overviews(context.Context, overview.Query) iter.Seq2[*overview.Overview, error]
 }
 
-// frameMsg is an overview for the query of that number; failMsg says that there is none for now.
+// overviewMsg is an overview for the query of that number; errorMsg says why there is none.
 type (
-	frameMsg struct {
+	overviewMsg struct {
 		query    int
 		overview *overview.Overview
 	}
-	failMsg struct {
+	errorMsg struct {
 		query int
 		err   error
 	}
 )
 
-// feed reads overviews for one query at a time. A stream that breaks is opened again, for ever.
-type feed struct {
+// stream reads overviews for one query at a time. Where the source fails it is asked again, for ever.
+type stream struct {
 	ctx      context.Context
 	source   Source
 	query    int // the number of the current one
@@ -39,16 +39,16 @@ type feed struct {
 	messages chan tea.Msg
 }
 
-// ask ends the stream there is and opens one for q.
-func (f *feed) ask(q overview.Query) tea.Cmd {
-	if f.cancel != nil {
-		f.cancel()
+// open ends the query there is and begins q.
+func (s *stream) open(q overview.Query) tea.Cmd {
+	if s.cancel != nil {
+		s.cancel()
 	}
-	ctx, cancel := context.WithCancel(f.ctx)
-	f.cancel = cancel
-	f.query++
-	messages, number := make(chan tea.Msg), f.query
-	f.messages = messages
+	ctx, cancel := context.WithCancel(s.ctx)
+	s.cancel = cancel
+	s.query++
+	messages, number := make(chan tea.Msg), s.query
+	s.messages = messages
 	go func() {
 		send := func(m tea.Msg) bool {
 			select {
@@ -59,10 +59,10 @@ func (f *feed) ask(q overview.Query) tea.Cmd {
 			}
 		}
 		for ctx.Err() == nil {
-			for o, err := range f.source.Overviews(ctx, q) {
-				var m tea.Msg = frameMsg{number, o}
+			for o, err := range s.source.Overviews(ctx, q) {
+				var m tea.Msg = overviewMsg{number, o}
 				if err != nil {
-					m = failMsg{number, err}
+					m = errorMsg{number, err}
 				}
 				if !send(m) {
 					return
@@ -74,12 +74,12 @@ func (f *feed) ask(q overview.Query) tea.Cmd {
 			}
 		}
 	}()
-	return f.next()
+	return s.next()
 }
 
 // next waits for the next message.
-func (f *feed) next() tea.Cmd {
-	ctx, messages := f.ctx, f.messages
+func (s *stream) next() tea.Cmd {
+	ctx, messages := s.ctx, s.messages
 	return func() tea.Msg {
 		select {
 		case m := <-messages:

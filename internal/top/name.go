@@ -1,0 +1,48 @@
+package top
+
+import (
+	"github.com/charmbracelet/x/ansi"
+
+	"tracer/internal/overview"
+)
+
+// rowName is who talks to whom, with the service in between where there is room.
+func rowName(r *overview.Row, width int) string {
+	src, dst := r.Src.String(), r.Dst.String()
+	if r.Pairs > 0 {
+		if r.Service != "" {
+			return r.Service
+		}
+		return dst + " (no service)"
+	}
+	if r.Service != "" {
+		if text := src + " → (" + r.Service + ") → " + dst; ansi.StringWidth(text) <= width {
+			return text
+		}
+	}
+	for _, as := range []func(overview.End) string{overview.End.String, withoutNamespace, byWorkload} {
+		src, dst = as(r.Src), as(r.Dst)
+		if ansi.StringWidth(src)+3+ansi.StringWidth(dst) <= width {
+			return src + " → " + dst
+		}
+	}
+	half := max(4, (width-3)/2)
+	if ansi.StringWidth(src) > half {
+		src = ansi.Truncate(src, max(half, width-3-ansi.StringWidth(dst)), "…")
+	}
+	return src + " → " + dst
+}
+
+// withoutNamespace is the name alone.
+func withoutNamespace(e overview.End) string {
+	e.Namespace = ""
+	return e.String()
+}
+
+// byWorkload is the shortest name, but for a flow with its port.
+func byWorkload(e overview.End) string {
+	if e.Pod != "" {
+		e.Pod = e.Workload
+	}
+	return withoutNamespace(e)
+}
