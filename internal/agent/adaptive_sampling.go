@@ -60,7 +60,7 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 		}
 		all, old := &s.spent.WithinQuota, &s.spent.StaleWithinQuota
 		if r.Weight > 1 {
-			all, old = &s.spent.Sampled, &s.spent.StaleSampled
+			all, old = &s.spent.ByChance, &s.spent.StaleByChance
 		}
 		if *all++; r.Hops[0].Time < s.changed {
 			*old++
@@ -120,7 +120,7 @@ func (a *Agent) addSpent(now time.Time) error {
 	s.spent.CPU += max(0, ran-s.ran)
 	missed := counters.Lost["journey"] + counters.Lost["split"]
 	if s.state.Load().OneIn > 1 {
-		s.spent.Sampled += missed - s.missed
+		s.spent.ByChance += missed - s.missed
 	} else {
 		s.spent.WithinQuota += missed - s.missed
 	}

@@ -170,7 +170,7 @@ func (a *Aggregator) add(rec *record.Record) {
 		return
 	}
 	if residenceKnown(rec, steps) {
-		total := hist.ValueOfDuration(path.Total)
+		total := hist.ValueOf(path.Total)
 		p.Path.Add(total, weight)
 		f.path.Add(total, weight)
 	}

@@ -18,7 +18,7 @@ func (s *stage) observe(step *journey.Step, weight uint64) {
 		s.all.Untimed += weight
 		return
 	}
-	delay := hist.ValueOfDuration(step.Delay)
+	delay := hist.ValueOf(step.Delay)
 	s.Delay.Add(delay, weight)
 	s.all.Delay.Add(delay, weight)
 }

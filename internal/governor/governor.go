@@ -27,14 +27,14 @@ type Limits struct {
 	MaxCPU     float64 // in cores: 0.05 is a twentieth of one
 }
 
-// Sampling is which packets are tracked: of each flow the first FlowQuota in each epoch, and of the others one in OneIn at
-// random. With OneIn = 1 every packet is, whatever the quota.
+// Sampling is which packets are sampled: of each flow the first FlowQuota in each epoch, and of the others one in OneIn by
+// chance. With OneIn = 1 every packet is, whatever the quota.
 type Sampling struct {
 	OneIn     uint32 `json:"one_in"`
 	FlowQuota uint32 `json:"flow_budget"`
 }
 
-// EveryPacket tracks every packet.
+// EveryPacket samples every packet.
 var EveryPacket = Sampling{OneIn: 1, FlowQuota: maxQuota}
 
 const (
@@ -44,7 +44,7 @@ const (
 	// loosenBelow is the part of the limit below which a looser sampling must be foreseen to stay. Tightening begins at the
 	// limit itself: between the two nothing changes (hysteresis).
 	loosenBelow = 0.8
-	// quotaShare is the part of the limit that records within quotas may take. The rest is for those at random, which alone tell
+	// quotaShare is the part of the limit that records within quotas may take. The rest is for those by chance, which alone tell
 	// of flows that have used up their quota.
 	quotaShare = 0.5
 
@@ -58,14 +58,14 @@ const (
 // Cost is what tracking packets took since the last Step.
 type Cost struct {
 	Elapsed time.Duration
-	// WithinQuota and Sampled count the journeys whose records were read or missed: those that were tracked with certainty, and
-	// those that were at random. While OneIn is 1 all are certain. Drops are never sampled and do not count.
+	// WithinQuota and ByChance count the journeys whose records were read or missed: those sampled with certainty, and those
+	// sampled by chance. While OneIn is 1 all are certain. Drops are never sampled and do not count.
 	WithinQuota uint64
-	Sampled     uint64
-	// StaleWithinQuota and StaleSampled are those of them that began before the sampling in force did: their packets waited
+	ByChance    uint64
+	// StaleWithinQuota and StaleByChance are those of them that began before the sampling in force did: their packets waited
 	// long, and say nothing of it. Tightening on their account, again and again, would leave no quota.
 	StaleWithinQuota uint64
-	StaleSampled     uint64
+	StaleByChance    uint64
 	// CPU is the time of the agent on all cores, with that of the programs in the kernel as far as the kernel tells.
 	CPU time.Duration
 }
@@ -101,7 +101,7 @@ func (g *Governor) Step(cost Cost) Sampling {
 	rate := func(n uint64) float64 { return float64(n) / seconds }
 	g.loosened += cost.Elapsed
 
-	tighter := g.tighten(rate(cost.WithinQuota)-rate(cost.StaleWithinQuota), rate(cost.Sampled)-rate(cost.StaleSampled), limit)
+	tighter := g.tighten(rate(cost.WithinQuota)-rate(cost.StaleWithinQuota), rate(cost.ByChance)-rate(cost.StaleByChance), limit)
 	if tighter != g.inForce {
 		if g.loosened < backOff {
 			g.hold = min(2*g.hold, maxHold)
@@ -112,11 +112,11 @@ func (g *Governor) Step(cost Cost) Sampling {
 	if g.loosened > 2*maxHold {
 		g.hold = minHold
 	}
-	if all, stale := cost.WithinQuota+cost.Sampled, cost.StaleWithinQuota+cost.StaleSampled; 10*stale > all {
+	if all, stale := cost.WithinQuota+cost.ByChance, cost.StaleWithinQuota+cost.StaleByChance; 10*stale > all {
 		g.stable = 0 // what the sampling in force lets through is not known yet
 		return g.inForce
 	}
-	looser := g.loosen(rate(cost.WithinQuota), rate(cost.Sampled), limit)
+	looser := g.loosen(rate(cost.WithinQuota), rate(cost.ByChance), limit)
 	if looser == g.inForce {
 		g.stable = 0
 		return g.inForce
@@ -144,34 +144,34 @@ func (g *Governor) scaleToCPU(cost Cost, seconds float64) {
 }
 
 // tighten returns a sampling that keeps these records a second under the limit: the one in force, if that does.
-func (g *Governor) tighten(withinQuota, sampled, limit float64) Sampling {
+func (g *Governor) tighten(withinQuota, byChance, limit float64) Sampling {
 	next := g.inForce
-	if withinQuota+sampled <= limit {
+	if withinQuota+byChance <= limit {
 		return next
 	}
 	if next.OneIn == 1 {
 		// How many of these will be within quotas is not known yet.
-		next.OneIn = powerOfTwo((withinQuota + sampled) / limit)
+		next.OneIn = powerOfTwo((withinQuota + byChance) / limit)
 		return next
 	}
 	if most := quotaShare * limit; withinQuota > most {
 		next.FlowQuota = uint32(float64(next.FlowQuota) * most / withinQuota)
 	}
-	if left := limit - min(withinQuota, quotaShare*limit); sampled > left {
-		next.OneIn = min(maxOneIn, next.OneIn*powerOfTwo(sampled/left))
+	if left := limit - min(withinQuota, quotaShare*limit); byChance > left {
+		next.OneIn = min(maxOneIn, next.OneIn*powerOfTwo(byChance/left))
 	}
 	return next
 }
 
 // loosen returns a looser sampling that at these records a second would stay well under the limit: the one in force, if there is
 // none.
-func (g *Governor) loosen(withinQuota, sampled, limit float64) Sampling {
+func (g *Governor) loosen(withinQuota, byChance, limit float64) Sampling {
 	next := g.inForce
 	switch {
 	case next.OneIn == 1:
-	case withinQuota+float64(next.OneIn)*sampled < loosenBelow*limit:
+	case withinQuota+float64(next.OneIn)*byChance < loosenBelow*limit:
 		return EveryPacket
-	case withinQuota+2*sampled < loosenBelow*limit:
+	case withinQuota+2*byChance < loosenBelow*limit:
 		next.OneIn /= 2
 	case next.FlowQuota < maxQuota && 2*withinQuota < loosenBelow*quotaShare*limit:
 		next.FlowQuota = min(max(1, 2*next.FlowQuota), maxQuota)

@@ -39,7 +39,7 @@ func (n *network) run(d time.Duration, flows, perFlow float64) (records float64)
 			records += certain + chosen
 		}
 		next := n.governor.Step(Cost{
-			Elapsed: Epoch, WithinQuota: uint64(certain), Sampled: uint64(chosen),
+			Elapsed: Epoch, WithinQuota: uint64(certain), ByChance: uint64(chosen),
 			CPU: time.Duration((certain+chosen)*float64(n.perRecord)) + time.Duration(float64(n.rest)*Epoch.Seconds()),
 		})
 		if next != n.sampling {
@@ -135,7 +135,7 @@ func TestQuotaRecovers(t *testing.T) {
 	t.Parallel()
 	g := New(Limits{MaxRecords: 1000, MaxCPU: 1})
 	step := func(certain, chosen uint64) Sampling {
-		return g.Step(Cost{Elapsed: Epoch, WithinQuota: certain, Sampled: chosen})
+		return g.Step(Cost{Elapsed: Epoch, WithinQuota: certain, ByChance: chosen})
 	}
 	step(1000, 0)
 	if got := step(60, 60); got.FlowQuota >= maxQuota || got.FlowQuota == 0 {
@@ -169,10 +169,10 @@ func TestSlowPackets(t *testing.T) {
 				spent.WithinQuota = sent[began]
 				if s := under[began]; s.OneIn > 1 {
 					spent.WithinQuota = min(sent[began], uint64(s.FlowQuota))
-					spent.Sampled = (sent[began] - spent.WithinQuota) / uint64(s.OneIn)
+					spent.ByChance = (sent[began] - spent.WithinQuota) / uint64(s.OneIn)
 				}
 				if began < changed {
-					spent.StaleWithinQuota, spent.StaleSampled = spent.WithinQuota, spent.Sampled
+					spent.StaleWithinQuota, spent.StaleByChance = spent.WithinQuota, spent.ByChance
 				}
 			}
 			next := g.Step(spent)
@@ -182,8 +182,8 @@ func TestSlowPackets(t *testing.T) {
 			if epoch >= late && now.FlowQuota < 16 || epoch < 300 && now.OneIn > 8 {
 				t.Fatalf("%d epochs late, epoch %d: %+v", late, epoch, now)
 			}
-			if flooded := 500 + 2*late; epoch > flooded && spent.WithinQuota+spent.Sampled > 200 {
-				t.Fatalf("%d epochs late, epoch %d: %d records, at most 200 were wanted", late, epoch, spent.WithinQuota+spent.Sampled)
+			if flooded := 500 + 2*late; epoch > flooded && spent.WithinQuota+spent.ByChance > 200 {
+				t.Fatalf("%d epochs late, epoch %d: %d records, at most 200 were wanted", late, epoch, spent.WithinQuota+spent.ByChance)
 			}
 		}
 		if now.OneIn < 4 || now.OneIn > 8 { // it loosens only to what is well below the limit

@@ -44,8 +44,8 @@ func index(seconds float64) int {
 	return min(exponent<<Schema+k, maxIndex)
 }
 
-// UpperBound is the upper bound in seconds of bucket i, which belongs to it.
-func UpperBound(i int) float64 {
+// upperBound is the upper bound in seconds of bucket i, which belongs to it.
+func upperBound(i int) float64 {
 	return math.Ldexp(bounds[i&(1<<Schema-1)], i>>Schema)
 }
 
@@ -53,7 +53,7 @@ func UpperBound(i int) float64 {
 func (h *Histogram) Buckets() iter.Seq2[float64, uint64] {
 	return func(yield func(float64, uint64) bool) {
 		for i, n := range h.Native(Schema) {
-			if !yield(UpperBound(i), n) {
+			if !yield(upperBound(i), n) {
 				return
 			}
 		}

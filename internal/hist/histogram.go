@@ -41,16 +41,16 @@ type Value struct {
 	bucket  int
 }
 
-// ValueOf is the Value of a duration in seconds. Negative ones and not-a-number count as zero.
-func ValueOf(seconds float64) Value {
+// valueOf is the Value of a duration in seconds. Negative ones and not-a-number count as zero.
+func valueOf(seconds float64) Value {
 	if !(seconds > ZeroThreshold) {
 		return Value{}
 	}
 	return Value{seconds, index(seconds)}
 }
 
-// ValueOfDuration is ValueOf for a time.Duration.
-func ValueOfDuration(d time.Duration) Value { return ValueOf(d.Seconds()) }
+// ValueOf is the Value of a duration. A negative one counts as zero.
+func ValueOf(d time.Duration) Value { return valueOf(d.Seconds()) }
 
 // Add counts a value weight times. It allocates only when the value lies outside of the range seen so far.
 func (h *Histogram) Add(v Value, weight uint64) {
@@ -68,12 +68,12 @@ func (h *Histogram) Add(v Value, weight uint64) {
 	h.counts[i] += weight
 }
 
-// Observe counts a duration in seconds, as ValueOf takes it, weight times.
-func (h *Histogram) Observe(seconds float64, weight uint64) { h.Add(ValueOf(seconds), weight) }
+// Observe counts a duration in seconds, weight times.
+func (h *Histogram) Observe(seconds float64, weight uint64) { h.Add(valueOf(seconds), weight) }
 
 // ObserveDuration is Observe for a time.Duration.
 func (h *Histogram) ObserveDuration(d time.Duration, weight uint64) {
-	h.Add(ValueOfDuration(d), weight)
+	h.Add(ValueOf(d), weight)
 }
 
 // grow makes room for the buckets from first to last.
@@ -110,7 +110,7 @@ func (h *Histogram) Mean() float64 {
 func (h *Histogram) Max() float64 {
 	for i := len(h.counts) - 1; i >= 0; i-- {
 		if h.counts[i] > 0 {
-			return UpperBound(h.first + i)
+			return upperBound(h.first + i)
 		}
 	}
 	return 0

@@ -25,7 +25,7 @@ func TestBounds(t *testing.T) {
 func TestIndex(t *testing.T) {
 	t.Parallel()
 	for i := index(ZeroThreshold); i < maxIndex; i++ {
-		upper := UpperBound(i)
+		upper := upperBound(i)
 		if got := index(upper); got != i {
 			t.Fatalf("index(%v) = %d, want %d: the upper bound belongs to the bucket", upper, got, i)
 		}
@@ -49,8 +49,8 @@ func FuzzIndex(f *testing.F) {
 			return
 		}
 		i := index(seconds)
-		if seconds > UpperBound(i) || seconds <= UpperBound(i-1) {
-			t.Errorf("%v is not in bucket %d: (%v, %v]", seconds, i, UpperBound(i-1), UpperBound(i))
+		if seconds > upperBound(i) || seconds <= upperBound(i-1) {
+			t.Errorf("%v is not in bucket %d: (%v, %v]", seconds, i, upperBound(i-1), upperBound(i))
 		}
 	})
 }

@@ -32,9 +32,9 @@ func (s *styles) title(o *overview.Overview, version string) string {
 func (s *styles) volume(o *overview.Overview) string {
 	parts := []string{si(o.PacketsPerSecond) + " packets/s", si(o.BitsPerSecond) + "bit/s"}
 	if o.SampleRatio < 1 {
-		parts = append(parts, fmt.Sprintf("%.2g %% tracked", 100*o.SampleRatio))
+		parts = append(parts, fmt.Sprintf("%.2g %% sampled", 100*o.SampleRatio))
 	} else {
-		parts = append(parts, "every packet tracked")
+		parts = append(parts, "every packet sampled")
 	}
 	switch {
 	case o.MissedPerSecond > 0:
