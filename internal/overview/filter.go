@@ -180,8 +180,8 @@ func (r *Row) mentions(want string) bool {
 // String is the filter as it was read.
 func (f Filter) String() string { return f.text }
 
-// Match tells whether a row meets all terms.
-func (f Filter) Match(r *Row) bool {
+// match tells whether a row meets all terms.
+func (f Filter) match(r *Row) bool {
 	for _, match := range f.terms {
 		if !match(r) {
 			return false
@@ -192,5 +192,5 @@ func (f Filter) Match(r *Row) bool {
 
 // Apply returns the rows that match. It may use the memory of those given.
 func (f Filter) Apply(rows []Row) []Row {
-	return slices.DeleteFunc(rows, func(r Row) bool { return !f.Match(&r) })
+	return slices.DeleteFunc(rows, func(r Row) bool { return !f.match(&r) })
 }

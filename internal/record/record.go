@@ -30,9 +30,6 @@ func (h Hook) String() string {
 	return fmt.Sprintf("hook(%d)", uint8(h))
 }
 
-// MarshalText writes the hook's name.
-func (h Hook) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
-
 // Kind says how a journey came to its end.
 type Kind uint8
 
@@ -53,9 +50,6 @@ func (k Kind) String() string {
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
-
-// MarshalText writes the kind's name.
-func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // Flow is the innermost IP packet's tuple. ICMP has no ports.
 type Flow struct {
