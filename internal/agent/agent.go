@@ -236,10 +236,10 @@ func (a *Agent) lookOnce(before *loader.Counters) error {
 	}
 	// Journeys whose slot was torn are as lost as records that did not fit into the ring: those that were read stand for
 	// them too. For packets that found no slot others stand already, by their weight.
-	lost := func(c *loader.Counters) uint64 { return c.Lost["journey"] + c.Torn }
+	lost := func(c *loader.Counters) uint64 { return c.Missed["journey"] + c.Torn }
 	a.counts.AddLost(record.Finished, lost(&after)-lost(before))
-	a.counts.AddLost(record.Dropped, after.Lost["drop"]-before.Lost["drop"])
-	a.counts.AddLost(record.Split, after.Lost["split"]-before.Lost["split"])
+	a.counts.AddLost(record.Dropped, after.Missed["drop"]-before.Missed["drop"])
+	a.counts.AddLost(record.Split, after.Missed["split"]-before.Missed["split"])
 	*before = after
 	return nil
 }

@@ -115,7 +115,7 @@ func (a *Agent) account(now time.Time) error {
 		ran += time.Duration(p.Seconds * float64(time.Second))
 	}
 	s.since.CPU += max(0, ran-s.ran)
-	lost := counters.Lost["journey"] + counters.Lost["split"]
+	lost := counters.Missed["journey"] + counters.Missed["split"]
 	if s.state.Load().N > 1 {
 		s.since.Chosen += lost - s.lost
 	} else {

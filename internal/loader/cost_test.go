@@ -24,7 +24,7 @@ const costFile = "testdata/cost.txt"
 
 var updateCost = flag.Bool("update-cost", false, "write "+costFile+" anew")
 
-// cost is a number by what it counts and of whom: "instructions wire_l2".
+// cost is a number by what it counts and of whom: "instructions tracer_final_l2".
 type cost map[string]int
 
 func (c cost) text() []byte {

@@ -40,18 +40,19 @@ type kernel struct {
 
 type loaded struct {
 	objects struct {
-		bpfobj.TracerMaps
+		Counters  *ebpf.Map      `ebpf:"tracer_counters"`
+		Journeys  *ebpf.Map      `ebpf:"tracer_journeys"`
+		Variables *ebpf.Map      `ebpf:".bss"`
 		Settings  *ebpf.Variable `ebpf:"settings"`
-		Bss       *ebpf.Map      `ebpf:".bss"`
-		IngressL2 *ebpf.Program  `ebpf:"ingress_l2"`
-		IngressL3 *ebpf.Program  `ebpf:"ingress_l3"`
-		WireL2    *ebpf.Program  `ebpf:"wire_l2"`
-		WireL3    *ebpf.Program  `ebpf:"wire_l3"`
-		PodL2     *ebpf.Program  `ebpf:"pod_l2"`
+		InL2      *ebpf.Program  `ebpf:"tracer_in_l2"`
+		InL3      *ebpf.Program  `ebpf:"tracer_in_l3"`
+		FinalL2   *ebpf.Program  `ebpf:"tracer_final_l2"`
+		FinalL3   *ebpf.Program  `ebpf:"tracer_final_l3"`
+		PodL2     *ebpf.Program  `ebpf:"tracer_pod_l2"`
 	}
 	table    table
-	marks    []bpfobj.TracerMarks // the in-flight table itself
-	journeys []bpfobj.TracerJourneys
+	buckets  []bpfobj.TracerBucketSlots // the in-flight table itself
+	journeys []bpfobj.TracerBucketJourneys
 	epoch    uint32 // of sampling, the last one
 }
 
@@ -73,11 +74,11 @@ func load() (*loaded, error) {
 	if err := spec.LoadAndAssign(&o.objects, nil); err != nil {
 		return nil, err
 	}
-	o.table = table{o.objects.Bss, spec.Variables[bpfobj.TracerVarInflight].Offset, o.objects.Followed}
-	var marksErr, journeysErr error
-	o.marks, marksErr = mapBuckets[bpfobj.TracerMarks](o.table.variables, o.table.marksAt)
-	o.journeys, journeysErr = mapBuckets[bpfobj.TracerJourneys](o.table.journeys, 0)
-	return &o, errors.Join(marksErr, journeysErr)
+	o.table = table{o.objects.Variables, spec.Variables[bpfobj.TracerVarInflight].Offset, o.objects.Journeys}
+	var bucketsErr, journeysErr error
+	o.buckets, bucketsErr = mapBuckets[bpfobj.TracerBucketSlots](o.table.variables, o.table.slotsAt)
+	o.journeys, journeysErr = mapBuckets[bpfobj.TracerBucketJourneys](o.table.journeys, 0)
+	return &o, errors.Join(bucketsErr, journeysErr)
 }
 
 // mapBuckets maps what all buckets have for as long as the process lives.
@@ -111,10 +112,10 @@ func newKernel(t *testing.T, config bpfobj.TracerConfig) *kernel {
 }
 
 // sample begins an epoch of sampling, in which no flow has started a journey yet.
-func (k *kernel) sample(n, budget uint32, salt uint64) {
+func (k *kernel) sample(n, quota uint32, salt uint64) {
 	k.Helper()
 	k.epoch++
-	config := bpfobj.TracerConfig{SampleN: n, FlowBudget: budget, Epoch: k.epoch, Salt: salt, WakeupBytes: 1 << 20}
+	config := bpfobj.TracerConfig{SampleN: n, FlowQuota: quota, Epoch: k.epoch, Salt: salt, WakeupBytes: 1 << 20}
 	if err := k.objects.Settings.Set(config); err != nil {
 		k.Fatal(err)
 	}
@@ -133,17 +134,17 @@ func (k *kernel) each(name string, f func(k *kernel)) {
 // reset empties table and counters.
 func (k *kernel) reset() {
 	k.Helper()
-	for i := range k.marks {
-		if b := &k.marks[i]; b.Tag != [len(b.Tag)]uint64{} {
-			*b, k.journeys[i] = bpfobj.TracerMarks{}, bpfobj.TracerJourneys{}
+	for i := range k.buckets {
+		if b := &k.buckets[i]; b.Tag != [len(b.Tag)]uint64{} {
+			*b, k.journeys[i] = bpfobj.TracerBucketSlots{}, bpfobj.TracerBucketJourneys{}
 		}
 	}
 	var cpus []bpfobj.TracerCounters
-	if err := k.objects.Counts.Lookup(uint32(0), &cpus); err != nil {
+	if err := k.objects.Counters.Lookup(uint32(0), &cpus); err != nil {
 		k.Fatal(err)
 	}
 	clear(cpus)
-	if err := k.objects.Counts.Put(uint32(0), cpus); err != nil {
+	if err := k.objects.Counters.Put(uint32(0), cpus); err != nil {
 		k.Fatal(err)
 	}
 }
@@ -167,7 +168,7 @@ func (k *kernel) pass(p *ebpf.Program, packet []byte, ingressIfindex uint32) {
 
 // takesIngress tells whether a test run can say where a packet came in (5.11).
 func (k *kernel) takesIngress() bool {
-	_, err := k.objects.WireL2.Run(&ebpf.RunOptions{Data: make([]byte, 60), Context: skb{IngressIfindex: 1}})
+	_, err := k.objects.FinalL2.Run(&ebpf.RunOptions{Data: make([]byte, 60), Context: skb{IngressIfindex: 1}})
 	return !errors.Is(err, unix.EINVAL)
 }
 
@@ -183,7 +184,7 @@ func (k *kernel) open() []record.Record {
 
 func (k *kernel) counters() Counters {
 	k.Helper()
-	c, err := (&Loader{objects: objects{named: named{TracerMaps: k.objects.TracerMaps}}}).Counters()
+	c, err := (&Loader{objects: objects{named: named{Counters: k.objects.Counters}}}).Counters()
 	if err != nil {
 		k.Fatal(err)
 	}

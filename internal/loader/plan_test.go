@@ -114,7 +114,7 @@ func TestPlanWithoutTracepoints(t *testing.T) {
 		t.Errorf("omitted %+v, want qdisc_dequeue alone", plan.Omitted)
 	}
 	f.Tracepoints["net_dev_start_xmit"] = false
-	if _, err := PlanHooks(f, nil, nil); !errors.Is(err, ErrUnsupported) {
-		t.Errorf("without net_dev_start_xmit: %v, want ErrUnsupported", err)
+	if _, err := PlanHooks(f, nil, nil); !errors.Is(err, errUnsupported) {
+		t.Errorf("without net_dev_start_xmit: %v, want errUnsupported", err)
 	}
 }

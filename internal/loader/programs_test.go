@@ -21,14 +21,14 @@ func TestRefusedProgram(t *testing.T) {
 	l, err := New(Options{Dir: t.TempDir(), edit: func(spec *ebpf.CollectionSpec) {
 		standIns(spec)
 		if broken {
-			spec.Programs[bpfobj.TracerProgWireL2].Instructions = asm.Instructions{asm.Return()} // of nothing
+			spec.Programs[bpfobj.TracerProgTracerFinalL2].Instructions = asm.Instructions{asm.Return()} // of nothing
 		}
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if l.objects.hooks[bpfobj.TracerProgIngressL2] != nil {
+	if l.objects.hooks["ingress_l2"] != nil {
 		t.Error("a program was loaded that no hook needs yet")
 	}
 	devices := []record.Device{addVeth(t, "cali1", record.RolePod), addVeth(t, "eth0", record.RoleUplink)}

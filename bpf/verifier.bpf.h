@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * What is written for the verifier alone. Beside it stand libbpf's barrier(), which keeps the compiler from moving memory
+ * accesses across it, and barrier_var(), which makes it forget where a variable's value comes from.
+ */
+#ifndef TRACER_VERIFIER_BPF_H
+#define TRACER_VERIFIER_BPF_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "config.bpf.h"
+
+/*
+ * An index below a power of two. clang may compare one register and use its copy, to which older verifiers do not carry
+ * the bound; or it may read the index back from the stack, of which they have forgotten it. Hence a mask that clang, which
+ * knows the bound, would leave out.
+ */
+static __always_inline __u64 masked_index(__u64 index, __u64 size)
+{
+	barrier_var(index);
+	return index & (size - 1);
+}
+
+/*
+ * Makes a number unknown to the verifier: settings.zero is always 0, but it cannot know that. Otherwise it follows a loop
+ * once for each combination of values, and reaches its limit: 5.10 and 6.1 in the tc programs, 7.2 in tracer_kfree.
+ */
+static __always_inline __u32 make_unknown(__u32 number)
+{
+	return number ^ settings.zero;
+}
+
+/* The same by another number of which the verifier knows nothing: then nothing need be loaded. */
+static __always_inline __u32 make_unknown_by(__u32 number, __u32 unknown)
+{
+	asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+r"(number) : "r"(unknown));
+	return number;
+}
+
+#endif
