@@ -37,7 +37,7 @@ static __always_inline bool load(const struct source *from, __u32 offset, void *
 {
 	if (from->ctx)
 		return !bpf_skb_load_bytes(from->ctx, offset, to, size);
-	/* Addresses, because the verifier can foretell nothing of them: lengths would give it a case for each. */
+	/* By addresses, of which the verifier knows nothing: by lengths it would follow a path for each. */
 	return from->start + offset + size <= from->end &&
 	       !bpf_probe_read_kernel(to, size, (const void *)(from->start + offset));
 }
@@ -116,8 +116,8 @@ static __always_inline void make_layer_unknown(struct layer *layer)
 }
 
 /*
- * One header a turn and not a function for each kind within another: so the verifier meets all ways through here
- * again at the head of the loop, and its work grows with their number and not with its power.
+ * A loop that reads one header at a time, and no functions within functions: all paths meet again at the head of the
+ * loop, so the verifier's work grows with their number and not exponentially.
  */
 static __always_inline enum parsed parse_headers(const struct source *from, enum header header, __u32 offset,
 						 struct packet *p)
@@ -125,7 +125,7 @@ static __always_inline enum parsed parse_headers(const struct source *from, enum
 	struct layer layer = { .offset = offset };
 	__u32 tunnels = 0;
 
-	/* Zeroes that the verifier does not know for such: it keeps what it knows to be 0 apart from what was decoded. */
+	/* Zeroes, but unknown to the verifier: it would tell paths with a known 0 from those with what was decoded. */
 	__u64 zero = settings.zero, *words = (__u64 *)p;
 #pragma clang loop unroll(full)
 	for (__u32 i = 0; i < sizeof(*p) / sizeof(*words); i++)

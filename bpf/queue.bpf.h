@@ -24,8 +24,8 @@
 #define BULK_MAX 32
 
 /*
- * Whether the packet is still the one whose word was read at the last tc hook. What lies behind an encrypting
- * device has no word to compare.
+ * Whether the packet is still the one whose word was read at the last tc hook. What comes out of an encrypting
+ * device has no such word.
  */
 static __always_inline bool has_outer_word(const struct journey *j, struct sk_buff *skb)
 {

@@ -104,7 +104,7 @@ static __always_inline __u32 find_expected_segment(const struct packet *p, struc
 /*
  * A packet without a slot comes out of a qdisc that splits: start and end are the addresses of its IP header and
  * behind its linear data, nonlinear how many bytes follow elsewhere. A first or last segment gets the journey that waits
- * for it, any other an unsampled slot, by which the next hook knows that it is none that was missed.
+ * for it; any other gets an unsampled slot, so that the next hook does not take it for one whose ingress was missed.
  *
  * A function of its own, so that older verifiers look at it once and not for each packet of a bulk dequeue.
  */

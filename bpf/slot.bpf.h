@@ -8,11 +8,10 @@
  * them): the tag is cleared before the slot is written and set after it, and every later hook compares the
  * fingerprint in the slot's state with the one in the journey.
  *
- * barrier() keeps the compiler from reordering these writes; between two cores of an arm64 machine it orders nothing. A
- * program that continues a journey on another CPU got its sk_buff from there by way of a lock, which does order them.
- * Who has no such lock are two newcomers in one slot and the scan in user space (internal/loader/inflight.go): for them a
- * slot may look whole that is not, in whatever order its parts become visible. So the scan does not rely on it: it
- * compares tag and state before and after, and the fingerprints of state and journey.
+ * barrier() keeps the compiler from reordering these writes; it orders nothing between two cores of an arm64 machine. A
+ * program that continues a journey on another CPU needs no more: its sk_buff came from there through a lock, which does
+ * order them. The scan in user space (internal/loader/inflight.go) takes no lock, so it may see the writes in any order. It
+ * compares tag and state before and after it reads the journey, and the fingerprint in the state with the journey's.
  */
 #ifndef TRACER_SLOT_BPF_H
 #define TRACER_SLOT_BPF_H
@@ -51,7 +50,7 @@ struct bucket {
 /* What a look-up returns that finds no slot. */
 #define NO_SLOT SLOTS_PER_BUCKET
 
-/* Whether a look-up found one. Not compared with NO_SLOT alone: behind this the verifier knows that it is in the bucket. */
+/* Whether a look-up found one. By "<" and not by "!=", so that the verifier knows that it is within the bucket. */
 static __always_inline bool is_slot(__u32 slot)
 {
 	return slot < NO_SLOT;
@@ -69,7 +68,7 @@ static __always_inline __u64 key_of(const void *skb)
 	return key;
 }
 
-/* False never: the verifier wants to see that a look-up has been asked whether it found something. */
+/* Never false: it is there for the verifier, which wants the result of a look-up in a map checked. */
 static __always_inline bool bucket_of(__u64 key, struct bucket *b)
 {
 	/*
@@ -102,7 +101,7 @@ static __always_inline __u32 find_slot(const struct bucket *b, __u64 key)
 		slot = 2;
 	else if (b->tag[3] == key)
 		slot = 3;
-	/* Or the verifier would follow all that comes behind once for each slot. */
+	/* Otherwise the verifier would follow all that comes after once for each slot. */
 	return make_unknown_by(slot, key);
 }
 

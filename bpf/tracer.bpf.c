@@ -94,7 +94,7 @@ int tracer_pod_l3(struct __sk_buff *ctx)
  *
  * Without an skb there may be no device either (noop_qdisc), and to follow its NULL is not as harmless as it is in
  * other programs: this one has a function of its own, adopt_segment_at(), and in such programs 5.10 (Debian's 5.10.0-46)
- * finds no way out of a fault and panics. Compare 0108a4e9f358 ("bpf: ensure main program has an extable", 6.4).
+ * finds no handler for the fault and panics. Compare 0108a4e9f358 ("bpf: ensure main program has an extable", 6.4).
  */
 SEC("tp_btf/qdisc_dequeue")
 int BPF_PROG(tracer_dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets, struct sk_buff *skb)
@@ -103,7 +103,7 @@ int BPF_PROG(tracer_dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int 
 	if (!skb || !in_netns(txq->dev))
 		return 0;
 	__u32 ifindex = txq->dev->ifindex;
-	/* Or the verifier would follow the loop for each of both. */
+	/* Otherwise the verifier would follow the loop for either value. */
 	bool split = make_unknown_by(splits(ifindex), ifindex);
 	for (int i = 0; i < BULK_MAX && skb; i++) {
 		on_dequeue(skb, ifindex, split);

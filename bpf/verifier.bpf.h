@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
- * What is written for the verifier alone. Beside it stand libbpf's barrier(), which keeps the compiler from moving memory
- * accesses across it, and barrier_var(), which makes it forget where a variable's value comes from.
+ * What is written for the verifier alone. libbpf has barrier(), across which the compiler moves no memory access, and
+ * barrier_var(), behind which it knows nothing of a variable's value.
  */
 #ifndef TRACER_VERIFIER_BPF_H
 #define TRACER_VERIFIER_BPF_H
