@@ -23,7 +23,7 @@ func (l *Loader) SetDevices(devices []record.Device, addresses []netip.Addr) err
 		return err
 	}
 	// That takes a while, in which others ask for what is there.
-	loaded, refused := l.objects.more(l.objects.missing(plan.Hooks))
+	loaded, refused := l.objects.loadMore(l.objects.missing(plan.Hooks))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	maps.Copy(l.objects.hooks, loaded)

@@ -91,8 +91,8 @@ func inKernel(programs []string) (names []string) {
 	return names
 }
 
-// more loads programs beside those that are there; where one is refused, the others all the same.
-func (o *objects) more(programs []string) (loaded map[string]*ebpf.Program, refused map[string]error) {
+// loadMore loads programs beside those that are there; where one is refused, the others all the same.
+func (o *objects) loadMore(programs []string) (loaded map[string]*ebpf.Program, refused map[string]error) {
 	loaded, refused = map[string]*ebpf.Program{}, map[string]error{}
 	if len(programs) == 0 {
 		return loaded, refused
@@ -107,7 +107,7 @@ func (o *objects) more(programs []string) (loaded map[string]*ebpf.Program, refu
 		return loaded, refused
 	}
 	for _, program := range programs {
-		one, errs := o.more([]string{program})
+		one, errs := o.loadMore([]string{program})
 		maps.Copy(loaded, one)
 		maps.Copy(refused, errs)
 	}

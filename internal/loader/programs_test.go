@@ -3,6 +3,7 @@ package loader
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -53,5 +54,54 @@ func TestRefusedProgram(t *testing.T) {
 	broken = false
 	if got := missing(); len(got) != 0 {
 		t.Errorf("%q are missing", got)
+	}
+}
+
+// TestKernelNames checks that programs and maps carry the tool's name in the kernel, which cuts names after 15 characters,
+// and that each hook's program has one.
+func TestKernelNames(t *testing.T) {
+	t.Parallel()
+	spec, err := bpfobj.LoadTracer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(name string) {
+		t.Helper()
+		if !strings.HasPrefix(name, "tracer_") || len(name) > 15 {
+			t.Errorf("%q is the name of something in the kernel", name)
+		}
+	}
+	known := map[string]bool{bpfobj.TracerProgTracerListener: true}
+	for program, name := range kernelNames {
+		known[name] = true
+		if spec.Programs[name] == nil {
+			t.Errorf("%s is %s in the kernel, and that is no program", program, name)
+		}
+	}
+	for name := range spec.Programs {
+		check(name)
+		if !known[name] {
+			t.Errorf("%s is the program of no hook", name)
+		}
+	}
+	for name := range spec.Maps {
+		if name != inflightSection && name != settingsSection {
+			check(name)
+		}
+	}
+	all := []string{}
+	for _, point := range tracepoints {
+		all = append(all, point.program)
+	}
+	for _, role := range []record.Role{record.RolePod, record.RoleUplink, record.RoleOverlay} {
+		for i := range 4 {
+			in, out := programs(record.Device{Role: role, Ethernet: i&1 == 0, Lowest: i&2 == 0})
+			all = append(all, in, out)
+		}
+	}
+	for _, program := range all {
+		if kernelNames[program] == "" {
+			t.Errorf("the program %s has no name in the kernel", program)
+		}
 	}
 }
