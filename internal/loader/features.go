@@ -22,8 +22,7 @@ type Features struct {
 // errUnsupported is wrapped by errors about a kernel that lacks what tracing cannot do without.
 var errUnsupported = errors.New("not supported by this kernel")
 
-// ProbeFeatures reads the kernel's type information (BTF). Without it there is no tracing: the error wraps
-// errUnsupported.
+// ProbeFeatures reads the kernel's type information (BTF). Without it there is no tracing, and an error.
 func ProbeFeatures() (Features, error) {
 	spec, err := btf.LoadKernelSpec()
 	if err != nil {

@@ -58,8 +58,8 @@ type Loader struct {
 }
 
 // New locks the calling thread's network namespace, sweeps what a tracer before us left there, and loads the programs that
-// belong to no device. An error wraps ErrLocked where a tracer runs, errUnsupported where the kernel cannot,
-// os.ErrPermission where the caller may not.
+// belong to no device. An error wraps ErrLocked where a tracer runs, os.ErrPermission where the caller may
+// not; otherwise it says what the kernel lacks.
 func New(opts Options) (_ *Loader, err error) {
 	if opts.Dir == "" {
 		opts.Dir = RunDir
