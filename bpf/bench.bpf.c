@@ -86,14 +86,14 @@ SEC("tc")
 int first(struct __sk_buff *ctx)
 {
 	restore(ctx, HOOK_NONE);
-	return on_ingress(ctx, true);
+	return on_ingress(ctx);
 }
 
 SEC("tc")
 int later(struct __sk_buff *ctx)
 {
 	restore(ctx, HOOK_INGRESS);
-	return on_egress(ctx, true, FLAG_LAST);
+	return on_egress(ctx);
 }
 
 SEC("tc")

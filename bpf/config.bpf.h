@@ -3,6 +3,7 @@
 #ifndef TRACER_CONFIG_BPF_H
 #define TRACER_CONFIG_BPF_H
 
+#include <stddef.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -27,12 +28,17 @@ struct {
 	__type(value, __u32);
 } tracer_pod_ips SEC(".maps");
 
-/* Devices whose qdisc splits GSO packets, by index. settings.splitting says how many there are. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32);
-	__type(value, __u8);
-} tracer_split_on SEC(".maps");
+/* The traced devices by their index: a variable, at an address that programs know, since each tc hook looks here. */
+struct device_bucket devices[DEVICE_BUCKETS] SEC(".data.devices");
+
+/* NULL: the device is not traced. */
+static __always_inline const struct device *find_device(__u32 ifindex)
+{
+	const struct device_bucket *d = &devices[ifindex & (DEVICE_BUCKETS - 1)];
+
+	if (d->device[0].ifindex == ifindex)
+		return &d->device[0];
+	return d->device[1].ifindex == ifindex ? &d->device[1] : NULL;
+}
 
 #endif

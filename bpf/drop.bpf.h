@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
 
 #include "compat.bpf.h"
 #include "config.bpf.h"
@@ -65,10 +66,9 @@ static __always_inline void drop_without_slot(struct sk_buff *skb, struct packet
 	struct journey j = { .flags = flags };
 	__u64 now = bpf_ktime_get_ns();
 
-	/* Sockets and some qdiscs keep other things in skb->dev; then this reads nothing that matches. */
-	if (dev && in_netns(dev)) {
+	if (dev && may_be_in_netns(dev)) {
 		j.flags |= FLAG_UNATTRIBUTED;
-		init_dropped(&j, skb, p, HOOK_FREE, dev->ifindex, now);
+		init_dropped(&j, skb, p, HOOK_FREE, BPF_CORE_READ(dev, ifindex), now);
 	} else {
 		__u32 *ifindex = bpf_map_lookup_elem(&tracer_pod_ips, p->flow.destination);
 

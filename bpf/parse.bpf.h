@@ -19,31 +19,26 @@
 #include "parse_quick.bpf.h"
 #include "parse_thorough.bpf.h"
 
-static __noinline enum parsed parse_thoroughly(struct __sk_buff *ctx, bool ethernet, struct packet *p)
-{
-	struct source from = { .ctx = ctx, .length = ctx->len };
-
-	if (ethernet)
-		return parse_headers(&from, ETHERTYPE, offsetof(struct ethhdr, h_proto), p);
-	return parse_headers(&from, IP, l3_ip_offset(ctx), p);
-}
-
 /* Parses what a tc program sees; ethernet: whether the device has a link-layer header. */
 static __always_inline enum parsed parse_tc(struct __sk_buff *ctx, bool ethernet, struct packet *p)
 {
+	barrier_data(p); /* or clang keeps it in registers, some of which no way but one would set */
 	/* Cheap, and keeps ARP and its like from the thorough parser; VLAN tags may still stand in the frame. */
 	switch (ctx->protocol) {
 	case bpf_htons(ETH_P_IP):
 	case bpf_htons(ETH_P_IPV6):
 		if (parse_quickly(ctx, ethernet, p))
 			return PARSED;
-		return parse_thoroughly(ctx, ethernet, p);
+		break;
 	case bpf_htons(ETH_P_8021Q):
 	case bpf_htons(ETH_P_8021AD):
-		return parse_thoroughly(ctx, ethernet, p);
+		break;
 	default:
 		return NOT_IP;
 	}
+	if (ethernet)
+		return parse_thoroughly(ctx, ETHERTYPE, offsetof(struct ethhdr, h_proto), p);
+	return parse_thoroughly(ctx, IP, l3_ip_offset(ctx), p);
 }
 
 static __always_inline bool is_ip(struct sk_buff *skb)
@@ -64,10 +59,12 @@ static __always_inline __u64 linear_end(struct sk_buff *skb)
 /* Parses the IP packet that a tracepoint sees, from the network header that the stack has set. */
 static __always_inline enum parsed parse_skb(struct sk_buff *skb, struct packet *p)
 {
-	struct source from = { .start = network_header(skb), .end = linear_end(skb) };
+	__u64 start = network_header(skb), end = linear_end(skb);
+	__u32 length = end + skb->data_len - start;
 
-	from.length = from.end + skb->data_len - from.start;
-	return parse_headers(&from, IP, 0, p);
+	if (parse_plain_at(start, end, length, p))
+		return PARSED;
+	return parse_at(start, end, length, p);
 }
 
 #endif

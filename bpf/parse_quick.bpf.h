@@ -102,4 +102,34 @@ static __always_inline bool parse_quickly(struct __sk_buff *ctx, bool ethernet, 
 	return false;
 }
 
+/*
+ * The same of an IP packet in kernel memory: IPv4 without options and tunnels, by a single read. start is the address of its
+ * header, end that behind its linear data, length how long it is wherever its data are.
+ */
+static __always_inline bool parse_plain_at(__u64 start, __u64 end, __u32 length, struct packet *p)
+{
+	struct {
+		struct iphdr ip;
+		struct transport transport;
+	} __attribute__((packed, aligned(8))) headers;
+	__u64 head;
+
+	if (start + sizeof(headers) > end || bpf_probe_read_kernel(&headers, sizeof(headers), (const void *)start))
+		return false;
+	head = *(const __u64 *)&headers;
+	struct layer layer = { .id = headers.ip.id, .protocol = headers.ip.protocol };
+	__u32 bytes = bpf_ntohs(headers.ip.tot_len);
+	if ((__u8)head != 0x45 || head & bpf_cpu_to_be64(IP_OFFSET | IP_MF) || bytes < sizeof(headers.ip) || bytes > length)
+		return false;
+	if (!has_transport(layer.protocol) || udp_tunnel_header(&headers.transport, &layer))
+		return false;
+	map_ipv4(p->flow.source, headers.ip.saddr);
+	map_ipv4(p->flow.destination, headers.ip.daddr);
+	p->outer = outer_word(head);
+	p->ip_bytes = bytes;
+	p->flags = 0;
+	decode_transport(&headers.transport, &layer, p);
+	return true;
+}
+
 #endif

@@ -107,71 +107,158 @@ static __always_inline bool read_transport(const struct source *from, const stru
 	return true;
 }
 
-static __always_inline void make_layer_unknown(struct layer *layer)
+/*
+ * Where a thorough parse stands. It is kept in a map, of whose contents the verifier knows nothing: so it looks at the step
+ * from one header to the next once, as a function of its own, and not again for all that was read before.
+ */
+struct parser {
+	struct packet packet;
+	struct layer layer;
+	__u32 next; /* enum header */
+	__u32 tunnels;
+	__u32 in_use;
+	__u32 pad;
+};
+
+/*
+ * tc programs run in softirq or with softirqs held off, one at a time on a CPU. Tracepoints may interrupt each other: a task,
+ * a softirq and an interrupt.
+ */
+enum { TRACEPOINT_PARSERS = 4 };
+
+struct parsers {
+	struct parser tc;
+	struct parser tracepoint[TRACEPOINT_PARSERS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct parsers);
+} tracer_parsers SEC(".maps");
+
+static __always_inline struct parsers *parsers_of_cpu(void)
 {
-	layer->offset = make_unknown(layer->offset);
-	layer->id = make_unknown(layer->id);
-	layer->fragment = make_unknown(layer->fragment);
-	layer->protocol = make_unknown(layer->protocol);
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&tracer_parsers, &zero);
+}
+
+/* What parse_header() returns where another header follows. */
+enum { MORE = -1 };
+
+/* Reads the next header. Returns MORE, or how parsing ended (enum parsed). */
+static __always_inline int parse_header(const struct source *from, struct parser *s)
+{
+	struct packet *p = &s->packet;
+	struct layer layer = s->layer;
+	enum header next = s->next;
+	union header_bytes u = {};
+
+	switch (next) {
+	case ETHERTYPE:
+		if (!load(from, layer.offset, &u, sizeof(u.ethertype)))
+			return MALFORMED;
+		if (u.ethertype == bpf_htons(ETH_P_8021Q) || u.ethertype == bpf_htons(ETH_P_8021AD)) {
+			layer.offset += VLAN_HLEN;
+			break;
+		}
+		if (u.ethertype != bpf_htons(ETH_P_IP) && u.ethertype != bpf_htons(ETH_P_IPV6))
+			return NOT_IP;
+		layer.offset += sizeof(u.ethertype);
+		next = IP;
+		break;
+	case IP:
+		if (!read_ip(from, &layer, &u, p, !s->tunnels, &next))
+			return MALFORMED;
+		break;
+	case EXTENSION:
+		if (!read_extension(from, &layer, &u, p, &next))
+			return MALFORMED;
+		break;
+	case TRANSPORT:
+		if (!read_transport(from, &layer, &u))
+			return MALFORMED;
+		next = inside_tunnel(&u.transport, &layer);
+		if (next == TRANSPORT) {
+			decode_transport(&u.transport, &layer, p);
+			return PARSED;
+		}
+		p->flags |= FLAG_ENCAP;
+		if (++s->tunnels > TUNNELS_MAX)
+			return TOO_DEEP;
+	}
+	s->layer = layer;
+	s->next = next;
+	return MORE;
+}
+
+static __always_inline void init_parser(struct parser *s, enum header first, __u32 offset)
+{
+	__builtin_memset(&s->packet, 0, sizeof(s->packet));
+	s->layer = (struct layer){ .offset = offset };
+	s->next = first;
+	s->tunnels = 0;
+}
+
+/* A global function: the verifier looks at it by itself. So is the next, whose addresses are read as numbers. */
+__noinline int parse_header_tc(struct __sk_buff *ctx)
+{
+	struct source from = { .ctx = ctx, .length = ctx->len };
+	struct parsers *all = parsers_of_cpu();
+
+	return all ? parse_header(&from, &all->tc) : NOT_IP;
+}
+
+__noinline int parse_header_at(__u64 start, __u64 end, __u32 length, __u32 index)
+{
+	struct source from = { .start = start, .end = end, .length = length };
+	struct parsers *all = parsers_of_cpu();
+
+	return all ? parse_header(&from, &all->tracepoint[index & (TRACEPOINT_PARSERS - 1)]) : NOT_IP;
+}
+
+/* Parses what a tc program sees. */
+static __always_inline enum parsed parse_thoroughly(struct __sk_buff *ctx, enum header first, __u32 offset,
+						    struct packet *p)
+{
+	struct parsers *all = parsers_of_cpu();
+	int result = MORE;
+
+	if (!all)
+		return NOT_IP;
+	init_parser(&all->tc, first, offset);
+	for (int i = 0; i < HEADERS_MAX && result == MORE; i++)
+		result = parse_header_tc(ctx);
+	*p = all->tc.packet;
+	return result == MORE ? TOO_DEEP : result;
 }
 
 /*
- * A loop that reads one header at a time, and no functions within functions: all paths meet again at the head of the
- * loop, so the verifier's work grows with their number and not exponentially.
+ * Parses an IP packet in kernel memory: start is the address of its IP header, end that behind its linear data, length how
+ * long it is wherever its data are.
  */
-static __always_inline enum parsed parse_headers(const struct source *from, enum header header, __u32 offset,
-						 struct packet *p)
+static __always_inline enum parsed parse_at(__u64 start, __u64 end, __u32 length, struct packet *p)
 {
-	struct layer layer = { .offset = offset };
-	__u32 tunnels = 0;
+	struct parsers *all = parsers_of_cpu();
+	int result = MORE;
+	__u32 index = 0;
 
-	/* Zeroes, but unknown to the verifier: it would tell paths with a known 0 from those with what was decoded. */
-	__u64 zero = settings.zero, *words = (__u64 *)p;
-#pragma clang loop unroll(full)
-	for (__u32 i = 0; i < sizeof(*p) / sizeof(*words); i++)
-		words[i] = zero;
-	for (int i = 0; i < HEADERS_MAX; i++) {
-		union header_bytes u = {};
-		switch (header) {
-		case ETHERTYPE:
-			if (!load(from, layer.offset, &u, sizeof(u.ethertype)))
-				return MALFORMED;
-			if (u.ethertype == bpf_htons(ETH_P_8021Q) || u.ethertype == bpf_htons(ETH_P_8021AD)) {
-				layer.offset += VLAN_HLEN;
-				break;
-			}
-			if (u.ethertype != bpf_htons(ETH_P_IP) && u.ethertype != bpf_htons(ETH_P_IPV6))
-				return NOT_IP;
-			layer.offset += sizeof(u.ethertype);
-			header = IP;
-			break;
-		case IP:
-			if (!read_ip(from, &layer, &u, p, !tunnels, &header))
-				return MALFORMED;
-			break;
-		case EXTENSION:
-			if (!read_extension(from, &layer, &u, p, &header))
-				return MALFORMED;
-			break;
-		case TRANSPORT:
-			if (!read_transport(from, &layer, &u))
-				return MALFORMED;
-			header = inside_tunnel(&u.transport, &layer);
-			if (header == TRANSPORT) {
-				decode_transport(&u.transport, &layer, p);
-				return PARSED;
-			}
-			p->flags |= FLAG_ENCAP;
-			if (++tunnels > TUNNELS_MAX)
-				return TOO_DEEP;
-		}
-		/* Not at the head, or clang would fall through into the loop, which 5.10 and 6.1 refuse. */
-		header = make_unknown(header);
-		tunnels = make_unknown(tunnels);
-		p->flags = make_unknown(p->flags);
-		make_layer_unknown(&layer);
-	}
-	return TOO_DEEP;
+	if (!all)
+		return NOT_IP;
+	/* Who interrupts between look and mark is done before we go on. */
+	while (index < TRACEPOINT_PARSERS - 1 && all->tracepoint[index].in_use)
+		index++;
+	struct parser *s = &all->tracepoint[index & (TRACEPOINT_PARSERS - 1)];
+	s->in_use = 1;
+	init_parser(s, IP, 0);
+	for (int i = 0; i < HEADERS_MAX && result == MORE; i++)
+		result = parse_header_at(start, end, length, index);
+	*p = s->packet;
+	barrier();
+	s->in_use = 0;
+	return result == MORE ? TOO_DEEP : result;
 }
 
 #endif

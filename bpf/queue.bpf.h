@@ -27,17 +27,20 @@
  * Whether the packet is still the one whose word was read at the last tc hook. What comes out of an encrypting
  * device has no such word.
  */
-static __always_inline bool has_outer_word(const struct journey *j, struct sk_buff *skb)
+static __always_inline bool has_outer_word(const struct journey *j, __u64 header)
 {
 	__u64 word;
 
-	if (!read_word(skb->head + skb->network_header, &word))
+	if (!read_word((const void *)header, &word))
 		return false;
 	return outer_word(word) == j->outer;
 }
 
-/* The slot of a packet that is queued on this device; NO_SLOT if what is found is another's. */
-static __always_inline __u32 find_queued(struct bucket *b, __u64 key, struct sk_buff *skb, __u32 ifindex)
+/*
+ * The slot of a packet that is queued on this device; NO_SLOT if what is found is another's. header is the address of the
+ * packet's IP header.
+ */
+static __always_inline __u32 find_queued(struct bucket *b, __u64 key, __u64 header, __u32 ifindex)
 {
 	__u32 slot = find_slot(b, key);
 
@@ -46,11 +49,35 @@ static __always_inline __u32 find_queued(struct bucket *b, __u64 key, struct sk_
 	struct slot_state state = b->state[slot];
 	if (state.flags & FLAG_DELIVERED || !is_queued(state.hook) || state.ifindex != ifindex)
 		return NO_SLOT;
-	if (!(state.flags & FLAG_UNSAMPLED) && !has_outer_word(&b->journey[slot], skb)) {
+	if (!(state.flags & FLAG_UNSAMPLED) && !has_outer_word(&b->journey[slot], header)) {
 		evict_mismatch(b, slot);
 		return NO_SLOT;
 	}
 	return slot;
+}
+
+/*
+ * What seldom happens at a dequeue: the slot of a packet that is queued there is another's (returns 0), or the driver had sent
+ * the packet back and the last time counts. A global function: the verifier looks at it by itself, and not for each packet of
+ * a bulk dequeue. What often happens is no function, since a call takes as long as half of it.
+ */
+__noinline int dequeue_again(__u64 key, __u32 mismatch)
+{
+	struct bucket b;
+
+	if (!bucket_of(key, &b))
+		return 0;
+	__u32 slot = find_slot(&b, key);
+	if (!is_slot(slot))
+		return 0;
+	if (mismatch) {
+		evict_mismatch(&b, slot);
+		return 0;
+	}
+	struct journey *j = &b.journey[slot];
+	j->time_ns[last_hop(j->hops)] = bpf_ktime_get_ns();
+	count_atomic(COUNT_REQUEUED);
+	return 1;
 }
 
 /* split: whether the device's qdisc splits. */
@@ -61,25 +88,24 @@ static __always_inline void on_dequeue(struct sk_buff *skb, __u32 ifindex, bool 
 
 	if (!bucket_of(key, &b))
 		return;
-	__u32 slot = find_queued(&b, key, skb, ifindex);
-	if (!is_slot(slot)) {
+	__u32 slot = find_slot(&b, key), found = masked_index(slot, SLOTS_PER_BUCKET);
+	struct slot_state state = b.state[found];
+	if (!is_slot(slot) || state.flags & FLAG_DELIVERED || !is_queued(state.hook) || state.ifindex != ifindex) {
 		if (split && is_ip(skb))
 			adopt_segment(key, skb, ifindex);
 		return;
 	}
-	struct slot_state state = b.state[slot];
 	if (state.flags & FLAG_UNSAMPLED) {
-		b.state[slot].hook = HOOK_DEQUEUE;
+		b.state[found].hook = HOOK_DEQUEUE;
 		return;
 	}
-	if (state.hook == HOOK_DEQUEUE) {
-		/* The driver had sent it back: the last time counts. */
-		struct journey *j = &b.journey[slot];
-		j->time_ns[last_hop(j->hops)] = bpf_ktime_get_ns();
-		count_atomic(COUNT_REQUEUED);
+	bool mismatch = !has_outer_word(&b.journey[found], network_header(skb));
+	if (mismatch || state.hook == HOOK_DEQUEUE) {
+		if (!dequeue_again(key, mismatch) && split && is_ip(skb))
+			adopt_segment(key, skb, ifindex);
 		return;
 	}
-	append_hop(&b, slot, HOOK_DEQUEUE, state.ifindex, bpf_ktime_get_ns(), state.flags);
+	append_hop(&b, found, HOOK_DEQUEUE, ifindex, bpf_ktime_get_ns(), state.flags);
 }
 
 static __always_inline void on_xmit(struct sk_buff *skb, struct net_device *dev)
@@ -91,7 +117,7 @@ static __always_inline void on_xmit(struct sk_buff *skb, struct net_device *dev)
 
 	if (!bucket_of(key, &b))
 		return;
-	__u32 slot = find_queued(&b, key, skb, dev->ifindex);
+	__u32 slot = find_queued(&b, key, network_header(skb), dev->ifindex);
 	if (!is_slot(slot))
 		return;
 	struct slot_state state = b.state[slot];

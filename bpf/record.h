@@ -28,6 +28,7 @@ enum table {
 	STALE_SECONDS = 1, /* elsewhere */
 	/* How much weight of packets without a slot a journey takes over: after a long time without one it is no spike. */
 	CARRIED_WEIGHT_MAX = 64,
+	DEVICE_BUCKETS = 8192, /* of two devices */
 	TUNNEL_PORTS_MAX = 8, /* UDP destination ports of each kind of tunnel that the programs look into */
 };
 
@@ -172,9 +173,20 @@ struct config {
 	__u32 splitting; /* devices whose qdisc splits GSO packets; see segment.bpf.h */
 	__u32 flow_quota; /* journeys that a flow may start in an epoch before chance decides; below 65,535 */
 	__u32 epoch; /* user space counts it up; the lower half matters, and is never 0 */
-	__u32 zero; /* always; see make_unknown() in verifier.bpf.h */
-	__u32 pad;
 	__u64 salt; /* a random number for each epoch */
+};
+
+/* What the programs need to know of a device. */
+struct device {
+	__u32 ifindex; /* 0: nobody's entry */
+	__u8 ethernet; /* 1: packets have an Ethernet header at tc */
+	__u8 splits; /* 1: its qdisc splits GSO packets; see segment.bpf.h */
+	__u16 flags; /* FLAG_LAST, FLAG_POD */
+};
+
+/* Devices whose index is the same modulo DEVICE_BUCKETS, in the same cache line. */
+struct device_bucket {
+	struct device device[2];
 };
 
 /* Per-CPU event counts. The order is the index into struct counters. */
@@ -216,6 +228,7 @@ _Static_assert(sizeof(struct bucket_journeys) == 896, "bucket_journeys");
 _Static_assert(sizeof(struct record) == 248, "record");
 _Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
 _Static_assert(sizeof(struct listener_query) == 24, "listener_query");
-_Static_assert(sizeof(struct config) == 104, "config");
+_Static_assert(sizeof(struct config) == 96, "config");
+_Static_assert(sizeof(struct device_bucket) == 16, "device_bucket");
 
 #endif

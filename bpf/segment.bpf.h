@@ -9,6 +9,7 @@
 #define TRACER_SEGMENT_BPF_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
@@ -28,7 +29,9 @@
 /* Whether a device's qdisc splits packets. */
 static __always_inline bool splits(__u32 ifindex)
 {
-	return settings.splitting && bpf_map_lookup_elem(&tracer_split_on, &ifindex);
+	const struct device *d = settings.splitting ? find_device(ifindex) : NULL;
+
+	return d && d->splits;
 }
 
 struct gso {
@@ -110,11 +113,10 @@ static __always_inline __u32 find_expected_segment(const struct packet *p, struc
  */
 __noinline int adopt_segment_at(__u64 key, __u64 start, __u64 end, __u32 nonlinear, __u32 ifindex)
 {
-	struct source from = { .start = start, .end = end, .length = end - start + nonlinear };
 	struct bucket b;
 	struct packet p;
 
-	if (!bucket_of(key, &b) || parse_headers(&from, IP, 0, &p) != PARSED)
+	if (!bucket_of(key, &b) || parse_at(start, end, end - start + nonlinear, &p) != PARSED)
 		return 0;
 	__u32 slot = find_slot(&b, key);
 	if (is_slot(slot) && holds_packet(&b, slot, &p))

@@ -83,17 +83,18 @@ static __always_inline bool may_continue(const struct bucket *b, __u32 slot, __u
 	return !is_stale(b, slot, *now);
 }
 
-static __always_inline int on_ingress(struct __sk_buff *ctx, bool ethernet)
+static __always_inline int on_ingress(struct __sk_buff *ctx)
 {
+	const struct device *device = find_device(ctx->ifindex);
 	__u64 key = key_of(ctx);
 	struct bucket b;
 	struct packet p;
 
-	if (!bucket_of(key, &b))
+	if (!device || !bucket_of(key, &b))
 		return NEXT;
 	/* First, so that the bucket is fetched while the packet is parsed. */
 	__u32 slot = find_slot(&b, key);
-	if (!parse_or_count(ctx, ethernet, &p))
+	if (!parse_or_count(ctx, device->ethernet, &p))
 		return NEXT;
 	slot = verify_slot(&b, slot, key, &p);
 	__u64 now = 0;
@@ -119,14 +120,16 @@ static __always_inline bool is_unsampled_forward(const struct __sk_buff *ctx, st
 	return state.flags & FLAG_UNSAMPLED && state.hook == HOOK_INGRESS && state.ifindex == ctx->ingress_ifindex;
 }
 
-static __always_inline int on_egress(struct __sk_buff *ctx, bool ethernet, __u32 flags)
+static __always_inline int on_egress(struct __sk_buff *ctx)
 {
+	const struct device *device = find_device(ctx->ifindex);
 	__u64 key = key_of(ctx);
 	struct bucket b;
 	struct packet p;
 
-	if (!bucket_of(key, &b))
+	if (!device || !bucket_of(key, &b))
 		return NEXT;
+	__u32 flags = device->flags;
 	__u32 slot = find_slot(&b, key), found = masked_index(slot, SLOTS_PER_BUCKET);
 	if (is_slot(slot) && is_unsampled_forward(ctx, b.state[found])) {
 		move_unsampled(ctx, &b, found, HOOK_EGRESS,
@@ -134,19 +137,18 @@ static __always_inline int on_egress(struct __sk_buff *ctx, bool ethernet, __u32
 		return NEXT;
 	}
 	slot = make_unknown_by(slot, key); /* what the comparison has taught the verifier */
-	if (!parse_or_count(ctx, ethernet, &p))
+	if (!parse_or_count(ctx, device->ethernet, &p))
 		return NEXT;
 	slot = verify_slot(&b, slot, key, &p);
 	__u64 now = 0;
 	if (!is_slot(slot))
-		slot = adopt_clone(&b, key, &p);
+		slot = adopt_clone(key, &p);
 	if (is_slot(slot) && may_continue(&b, slot, ctx->ifindex, HOOK_EGRESS, &now))
 		continue_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags, now);
 	else if (!ctx->ingress_ifindex && !(p.flags & FLAG_ENCAP))
 		begin_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags);
 	else
-		count_softirq(
-			COUNT_NO_INGRESS); /* forwarded, or the outside of a tunnel of ours: its first hook was missed */
+		count_softirq(COUNT_NO_INGRESS); /* forwarded, or the outside of a tunnel of ours */
 	return NEXT;
 }
 

@@ -31,70 +31,38 @@ const enum counter *kept_counter __attribute__((unused));
 const struct record *kept_record __attribute__((unused));
 const struct tcp_record *kept_tcp_record __attribute__((unused));
 const struct listener_query *kept_listener_query __attribute__((unused));
+const struct device_bucket *kept_device_bucket __attribute__((unused));
 
 char LICENSE[] SEC("license") = "GPL";
 
 /*
- * tc ingress: sch_handle_ingress(), in softirq. tc egress: sch_handle_egress() from __dev_queue_xmit(), with
- * bottom halves off. Each for devices with (l2) and without (l3) an Ethernet header; egress also by whether it is
- * transit, to another device of this namespace, or final: the packet leaves the namespace there, to the wire or to a pod.
+ * sch_handle_ingress(), in softirq. Like the next it serves all devices: what it needs to know of one is in tracer_devices.
  * Names have at most 15 characters, or the kernel would cut them.
  */
 SEC("tc")
-int tracer_in_l2(struct __sk_buff *ctx)
+int tracer_ingress(struct __sk_buff *ctx)
 {
-	return on_ingress(ctx, true);
+	return on_ingress(ctx);
 }
 
+/* sch_handle_egress() from __dev_queue_xmit(), with bottom halves off. */
 SEC("tc")
-int tracer_in_l3(struct __sk_buff *ctx)
+int tracer_egress(struct __sk_buff *ctx)
 {
-	return on_ingress(ctx, false);
+	return on_egress(ctx);
 }
 
-SEC("tc")
-int tracer_trans_l2(struct __sk_buff *ctx)
-{
-	return on_egress(ctx, true, 0);
-}
-
-SEC("tc")
-int tracer_trans_l3(struct __sk_buff *ctx)
-{
-	return on_egress(ctx, false, 0);
-}
-
-SEC("tc")
-int tracer_final_l2(struct __sk_buff *ctx)
-{
-	return on_egress(ctx, true, FLAG_LAST);
-}
-
-SEC("tc")
-int tracer_final_l3(struct __sk_buff *ctx)
-{
-	return on_egress(ctx, false, FLAG_LAST);
-}
-
-SEC("tc")
-int tracer_pod_l2(struct __sk_buff *ctx)
-{
-	return on_egress(ctx, true, FLAG_LAST | FLAG_POD);
-}
-
-SEC("tc")
-int tracer_pod_l3(struct __sk_buff *ctx)
-{
-	return on_egress(ctx, false, FLAG_LAST | FLAG_POD);
-}
+/*
+ * Programs on tracepoints follow only pointers that the kernel has just used itself, and read by a helper what may be none:
+ * most have functions of their own, and in such programs 5.10 (Debian's 5.10.0-46) finds no handler for a fault and
+ * panics. Compare 0108a4e9f358 ("bpf: ensure main program has an extable", 6.4).
+ */
 
 /*
  * dequeue_skb() in net/sched/sch_generic.c, bottom halves off. The skb may be NULL, or the head of a list that
  * the qdisc hands out in bulk. It fires again for what the driver had sent back.
  *
- * Without an skb there may be no device either (noop_qdisc), and to follow its NULL is not as harmless as it is in
- * other programs: this one has a function of its own, adopt_segment_at(), and in such programs 5.10 (Debian's 5.10.0-46)
- * finds no handler for the fault and panics. Compare 0108a4e9f358 ("bpf: ensure main program has an extable", 6.4).
+ * Without an skb there may be no device either (noop_qdisc), and its NULL must not be followed: see above.
  */
 SEC("tp_btf/qdisc_dequeue")
 int BPF_PROG(tracer_dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets, struct sk_buff *skb)

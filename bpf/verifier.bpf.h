@@ -11,6 +11,12 @@
 
 #include "config.bpf.h"
 
+/* Makes clang keep what a pointer points to in memory, and not in registers. */
+static __always_inline void barrier_data(const void *data)
+{
+	asm volatile("" : : "r"(data) : "memory");
+}
+
 /*
  * An index below a power of two. clang may compare one register and use its copy, to which older verifiers do not carry
  * the bound; or it may read the index back from the stack, of which they have forgotten it. Hence a mask that clang, which
@@ -23,15 +29,9 @@ static __always_inline __u64 masked_index(__u64 index, __u64 size)
 }
 
 /*
- * Makes a number unknown to the verifier: settings.zero is always 0, but it cannot know that. Otherwise it follows a loop
- * once for each combination of values, and reaches its limit: 5.10 and 6.1 in the tc programs, 7.2 in tracer_kfree.
+ * Makes a number unknown to the verifier, by another of which it knows nothing: otherwise it follows what comes behind once
+ * for each value that the number can have.
  */
-static __always_inline __u32 make_unknown(__u32 number)
-{
-	return number ^ settings.zero;
-}
-
-/* The same by another number of which the verifier knows nothing: then nothing need be loaded. */
 static __always_inline __u32 make_unknown_by(__u32 number, __u32 unknown)
 {
 	asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+r"(number) : "r"(unknown));

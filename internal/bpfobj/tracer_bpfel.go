@@ -35,8 +35,6 @@ type TracerConfig struct {
 	Splitting      uint32
 	FlowQuota      uint32
 	Epoch          uint32
-	Zero           uint32
-	Pad            uint32
 	Salt           uint64
 }
 
@@ -71,6 +69,19 @@ type TracerCounters struct {
 	_             structs.HostLayout
 	Count         [21]uint64
 	PendingWeight uint64
+}
+
+type TracerDevice struct {
+	_        structs.HostLayout
+	Ifindex  uint32
+	Ethernet uint8
+	Splits   uint8
+	Flags    uint16
+}
+
+type TracerDeviceBucket struct {
+	_      structs.HostLayout
+	Device [2]TracerDevice
 }
 
 type TracerFlag uint32
@@ -177,6 +188,7 @@ const (
 	TracerTableSTALE_QUEUED_SECONDS TracerTable = 300
 	TracerTableSTALE_SECONDS        TracerTable = 1
 	TracerTableCARRIED_WEIGHT_MAX   TracerTable = 64
+	TracerTableDEVICE_BUCKETS       TracerTable = 8192
 	TracerTableTUNNEL_PORTS_MAX     TracerTable = 8
 )
 
@@ -221,28 +233,24 @@ const (
 	TracerMapTracerCounters    = "tracer_counters"
 	TracerMapTracerJourneys    = "tracer_journeys"
 	TracerMapTracerNodeIps     = "tracer_node_ips"
+	TracerMapTracerParsers     = "tracer_parsers"
 	TracerMapTracerPodIps      = "tracer_pod_ips"
 	TracerMapTracerQuotas      = "tracer_quotas"
 	TracerMapTracerRecords     = "tracer_records"
-	TracerMapTracerSplitOn     = "tracer_split_on"
 	TracerMapTracerTcpRate     = "tracer_tcp_rate"
 	TracerProgTracerConsume    = "tracer_consume"
 	TracerProgTracerDequeue    = "tracer_dequeue"
-	TracerProgTracerFinalL2    = "tracer_final_l2"
-	TracerProgTracerFinalL3    = "tracer_final_l3"
-	TracerProgTracerInL2       = "tracer_in_l2"
-	TracerProgTracerInL3       = "tracer_in_l3"
+	TracerProgTracerEgress     = "tracer_egress"
+	TracerProgTracerIngress    = "tracer_ingress"
 	TracerProgTracerKfree      = "tracer_kfree"
 	TracerProgTracerListener   = "tracer_listener"
-	TracerProgTracerPodL2      = "tracer_pod_l2"
-	TracerProgTracerPodL3      = "tracer_pod_l3"
 	TracerProgTracerTcpRcv     = "tracer_tcp_rcv"
 	TracerProgTracerTcpRtx     = "tracer_tcp_rtx"
-	TracerProgTracerTransL2    = "tracer_trans_l2"
-	TracerProgTracerTransL3    = "tracer_trans_l3"
 	TracerProgTracerXmit       = "tracer_xmit"
+	TracerVarDevices           = "devices"
 	TracerVarInflight          = "inflight"
 	TracerVarKeptCounter       = "kept_counter"
+	TracerVarKeptDeviceBucket  = "kept_device_bucket"
 	TracerVarKeptFlag          = "kept_flag"
 	TracerVarKeptHook          = "kept_hook"
 	TracerVarKeptHops          = "kept_hops"
@@ -298,18 +306,12 @@ type TracerSpecs struct {
 type TracerProgramSpecs struct {
 	TracerConsume  *ebpf.ProgramSpec `ebpf:"tracer_consume"`
 	TracerDequeue  *ebpf.ProgramSpec `ebpf:"tracer_dequeue"`
-	TracerFinalL2  *ebpf.ProgramSpec `ebpf:"tracer_final_l2"`
-	TracerFinalL3  *ebpf.ProgramSpec `ebpf:"tracer_final_l3"`
-	TracerInL2     *ebpf.ProgramSpec `ebpf:"tracer_in_l2"`
-	TracerInL3     *ebpf.ProgramSpec `ebpf:"tracer_in_l3"`
+	TracerEgress   *ebpf.ProgramSpec `ebpf:"tracer_egress"`
+	TracerIngress  *ebpf.ProgramSpec `ebpf:"tracer_ingress"`
 	TracerKfree    *ebpf.ProgramSpec `ebpf:"tracer_kfree"`
 	TracerListener *ebpf.ProgramSpec `ebpf:"tracer_listener"`
-	TracerPodL2    *ebpf.ProgramSpec `ebpf:"tracer_pod_l2"`
-	TracerPodL3    *ebpf.ProgramSpec `ebpf:"tracer_pod_l3"`
 	TracerTcpRcv   *ebpf.ProgramSpec `ebpf:"tracer_tcp_rcv"`
 	TracerTcpRtx   *ebpf.ProgramSpec `ebpf:"tracer_tcp_rtx"`
-	TracerTransL2  *ebpf.ProgramSpec `ebpf:"tracer_trans_l2"`
-	TracerTransL3  *ebpf.ProgramSpec `ebpf:"tracer_trans_l3"`
 	TracerXmit     *ebpf.ProgramSpec `ebpf:"tracer_xmit"`
 }
 
@@ -322,10 +324,10 @@ type TracerMapSpecs struct {
 	TracerCounters *ebpf.MapSpec `ebpf:"tracer_counters"`
 	TracerJourneys *ebpf.MapSpec `ebpf:"tracer_journeys"`
 	TracerNodeIps  *ebpf.MapSpec `ebpf:"tracer_node_ips"`
+	TracerParsers  *ebpf.MapSpec `ebpf:"tracer_parsers"`
 	TracerPodIps   *ebpf.MapSpec `ebpf:"tracer_pod_ips"`
 	TracerQuotas   *ebpf.MapSpec `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.MapSpec `ebpf:"tracer_records"`
-	TracerSplitOn  *ebpf.MapSpec `ebpf:"tracer_split_on"`
 	TracerTcpRate  *ebpf.MapSpec `ebpf:"tracer_tcp_rate"`
 }
 
@@ -333,8 +335,10 @@ type TracerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerVariableSpecs struct {
+	Devices           *ebpf.VariableSpec `ebpf:"devices"`
 	Inflight          *ebpf.VariableSpec `ebpf:"inflight"`
 	KeptCounter       *ebpf.VariableSpec `ebpf:"kept_counter"`
+	KeptDeviceBucket  *ebpf.VariableSpec `ebpf:"kept_device_bucket"`
 	KeptFlag          *ebpf.VariableSpec `ebpf:"kept_flag"`
 	KeptHook          *ebpf.VariableSpec `ebpf:"kept_hook"`
 	KeptHops          *ebpf.VariableSpec `ebpf:"kept_hops"`
@@ -371,10 +375,10 @@ type TracerMaps struct {
 	TracerCounters *ebpf.Map `ebpf:"tracer_counters"`
 	TracerJourneys *ebpf.Map `ebpf:"tracer_journeys"`
 	TracerNodeIps  *ebpf.Map `ebpf:"tracer_node_ips"`
+	TracerParsers  *ebpf.Map `ebpf:"tracer_parsers"`
 	TracerPodIps   *ebpf.Map `ebpf:"tracer_pod_ips"`
 	TracerQuotas   *ebpf.Map `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.Map `ebpf:"tracer_records"`
-	TracerSplitOn  *ebpf.Map `ebpf:"tracer_split_on"`
 	TracerTcpRate  *ebpf.Map `ebpf:"tracer_tcp_rate"`
 }
 
@@ -385,10 +389,10 @@ func (m *TracerMaps) Close() error {
 		m.TracerCounters,
 		m.TracerJourneys,
 		m.TracerNodeIps,
+		m.TracerParsers,
 		m.TracerPodIps,
 		m.TracerQuotas,
 		m.TracerRecords,
-		m.TracerSplitOn,
 		m.TracerTcpRate,
 	)
 }
@@ -397,8 +401,10 @@ func (m *TracerMaps) Close() error {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerVariables struct {
+	Devices           *ebpf.Variable `ebpf:"devices"`
 	Inflight          *ebpf.Variable `ebpf:"inflight"`
 	KeptCounter       *ebpf.Variable `ebpf:"kept_counter"`
+	KeptDeviceBucket  *ebpf.Variable `ebpf:"kept_device_bucket"`
 	KeptFlag          *ebpf.Variable `ebpf:"kept_flag"`
 	KeptHook          *ebpf.Variable `ebpf:"kept_hook"`
 	KeptHops          *ebpf.Variable `ebpf:"kept_hops"`
@@ -416,18 +422,12 @@ type TracerVariables struct {
 type TracerPrograms struct {
 	TracerConsume  *ebpf.Program `ebpf:"tracer_consume"`
 	TracerDequeue  *ebpf.Program `ebpf:"tracer_dequeue"`
-	TracerFinalL2  *ebpf.Program `ebpf:"tracer_final_l2"`
-	TracerFinalL3  *ebpf.Program `ebpf:"tracer_final_l3"`
-	TracerInL2     *ebpf.Program `ebpf:"tracer_in_l2"`
-	TracerInL3     *ebpf.Program `ebpf:"tracer_in_l3"`
+	TracerEgress   *ebpf.Program `ebpf:"tracer_egress"`
+	TracerIngress  *ebpf.Program `ebpf:"tracer_ingress"`
 	TracerKfree    *ebpf.Program `ebpf:"tracer_kfree"`
 	TracerListener *ebpf.Program `ebpf:"tracer_listener"`
-	TracerPodL2    *ebpf.Program `ebpf:"tracer_pod_l2"`
-	TracerPodL3    *ebpf.Program `ebpf:"tracer_pod_l3"`
 	TracerTcpRcv   *ebpf.Program `ebpf:"tracer_tcp_rcv"`
 	TracerTcpRtx   *ebpf.Program `ebpf:"tracer_tcp_rtx"`
-	TracerTransL2  *ebpf.Program `ebpf:"tracer_trans_l2"`
-	TracerTransL3  *ebpf.Program `ebpf:"tracer_trans_l3"`
 	TracerXmit     *ebpf.Program `ebpf:"tracer_xmit"`
 }
 
@@ -435,18 +435,12 @@ func (p *TracerPrograms) Close() error {
 	return _TracerClose(
 		p.TracerConsume,
 		p.TracerDequeue,
-		p.TracerFinalL2,
-		p.TracerFinalL3,
-		p.TracerInL2,
-		p.TracerInL3,
+		p.TracerEgress,
+		p.TracerIngress,
 		p.TracerKfree,
 		p.TracerListener,
-		p.TracerPodL2,
-		p.TracerPodL3,
 		p.TracerTcpRcv,
 		p.TracerTcpRtx,
-		p.TracerTransL2,
-		p.TracerTransL3,
 		p.TracerXmit,
 	)
 }

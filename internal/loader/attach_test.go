@@ -131,7 +131,7 @@ func TestAttach(t *testing.T) {
 		}
 		return names
 	}
-	if got, want := attached(t, pod, tcx), names("ingress_l2", "pod_l2"); !slices.Equal(got, want) {
+	if got, want := attached(t, pod, tcx), names("ingress", "egress"); !slices.Equal(got, want) {
 		t.Errorf("on the pod's device: %v, want %v", got, want)
 	}
 	// The pod goes, the uplink becomes something that others lie under.
@@ -142,7 +142,7 @@ func TestAttach(t *testing.T) {
 	if got := attached(t, pod, tcx); len(got) != 0 {
 		t.Errorf("on a device that is not traced any more: %v", got)
 	}
-	if got, want := attached(t, uplink, tcx), names("ingress_l2", "through_l2"); !slices.Equal(got, want) {
+	if got, want := attached(t, uplink, tcx), names("ingress", "egress"); !slices.Equal(got, want) {
 		t.Errorf("on the uplink: %v, want %v", got, want)
 	}
 	// No pod's: those are left alone at first where there is no TCX.
@@ -188,7 +188,7 @@ func TestFilters(t *testing.T) {
 	if err := l.SetDevices([]record.Device{mine, shared}, nil); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"tracer/ingress_l2", "tracer/pod_l2"}
+	want := []string{"tracer/ingress", "tracer/egress"}
 	for _, d := range []record.Device{mine, shared} {
 		if got := attached(t, d, false); !slices.Equal(got, want) {
 			t.Fatalf("on %s: %v, want %v", d.Name, got, want)
@@ -245,7 +245,7 @@ func TestBesideIngress(t *testing.T) {
 	if err := l.SetDevices([]record.Device{d}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := attached(t, d, false), []string{"tracer/ingress_l2"}; !slices.Equal(got, want) {
+	if got, want := attached(t, d, false), []string{"tracer/ingress"}; !slices.Equal(got, want) {
 		t.Errorf("attached %v, want %v", got, want)
 	}
 	hooks, _ := l.Hooks()

@@ -62,7 +62,12 @@ func (l *Loader) plan(devices []record.Device, addresses []netip.Addr) (Plan, er
 	if err != nil {
 		return Plan{}, err
 	}
-	return plan, l.configure(devices, addresses)
+	hasHooks := map[int]bool{}
+	for _, h := range plan.Hooks {
+		hasHooks[h.Ifindex] = true
+	}
+	hooked := slices.DeleteFunc(slices.Clone(devices), func(d record.Device) bool { return !hasHooks[d.Index] })
+	return plan, l.configure(devices, hooked, addresses)
 }
 
 // apply attaches what the plan has and we have not, but for programs that were refused, and detaches what we have and it

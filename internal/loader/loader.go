@@ -53,7 +53,7 @@ type Loader struct {
 	seen      map[int]time.Duration // when a device was first given to SetDevices
 	made      map[int]string        // devices with a clsact qdisc of ours
 	addresses map[[16]byte]bool     // in the kernel's maps, as the next
-	splitting map[uint32]bool
+	devices   deviceTable
 	pods      map[[16]byte]uint32
 }
 
@@ -66,7 +66,7 @@ func New(opts Options) (_ *Loader, err error) {
 	}
 	l := &Loader{
 		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
-		made: map[int]string{}, addresses: map[[16]byte]bool{}, splitting: map[uint32]bool{}, pods: map[[16]byte]uint32{},
+		made: map[int]string{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, pods: map[[16]byte]uint32{},
 	}
 	defer func() {
 		if err != nil {

@@ -44,16 +44,35 @@ type loaded struct {
 		Journeys  *ebpf.Map      `ebpf:"tracer_journeys"`
 		Variables *ebpf.Map      `ebpf:".bss"`
 		Settings  *ebpf.Variable `ebpf:"settings"`
-		InL2      *ebpf.Program  `ebpf:"tracer_in_l2"`
-		InL3      *ebpf.Program  `ebpf:"tracer_in_l3"`
-		FinalL2   *ebpf.Program  `ebpf:"tracer_final_l2"`
-		FinalL3   *ebpf.Program  `ebpf:"tracer_final_l3"`
-		PodL2     *ebpf.Program  `ebpf:"tracer_pod_l2"`
+		Devices   *ebpf.Variable `ebpf:"devices"`
+		Ingress   *ebpf.Program  `ebpf:"tracer_ingress"`
+		Egress    *ebpf.Program  `ebpf:"tracer_egress"`
 	}
 	table    table
 	buckets  []bpfobj.TracerBucketSlots // the in-flight table itself
 	journeys []bpfobj.TracerBucketJourneys
 	epoch    uint32 // of sampling, the last one
+
+	inL2, inL3, finalL2, finalL3, podL2 *place
+}
+
+// place is a program at a device of some kind.
+type place struct {
+	program *ebpf.Program
+	devices *ebpf.Variable
+	device  bpfobj.TracerDevice
+}
+
+// Run tells the programs of the device, which in a test run is the first, and has the program run.
+func (p *place) Run(options *ebpf.RunOptions) (uint32, error) {
+	const first = 1
+	p.device.Ifindex = first
+	var all [deviceBuckets]bpfobj.TracerDeviceBucket
+	all[first].Device[0] = p.device
+	if err := p.devices.Set(&all); err != nil {
+		return 0, err
+	}
+	return p.program.Run(options)
 }
 
 // Tests share the programs, one test at a time: to verify them takes an emulated machine seconds.
@@ -74,6 +93,12 @@ func load() (*loaded, error) {
 	if err := spec.LoadAndAssign(&o.objects, nil); err != nil {
 		return nil, err
 	}
+	at := func(program *ebpf.Program, ethernet uint8, flags uint16) *place {
+		return &place{program, o.objects.Devices, bpfobj.TracerDevice{Ethernet: ethernet, Flags: flags}}
+	}
+	o.inL2, o.inL3 = at(o.objects.Ingress, 1, 0), at(o.objects.Ingress, 0, 0)
+	o.finalL2, o.finalL3 = at(o.objects.Egress, 1, uint16(last)), at(o.objects.Egress, 0, uint16(last))
+	o.podL2 = at(o.objects.Egress, 1, uint16(last|pod))
 	o.table = table{o.objects.Variables, spec.Variables[bpfobj.TracerVarInflight].Offset, o.objects.Journeys}
 	var bucketsErr, journeysErr error
 	o.buckets, bucketsErr = mapBuckets[bpfobj.TracerBucketSlots](o.table.variables, o.table.slotsAt)
@@ -150,7 +175,7 @@ func (k *kernel) reset() {
 }
 
 // pass runs a tc program over a packet and checks that it lets the packet go on as it is.
-func (k *kernel) pass(p *ebpf.Program, packet []byte, ingressIfindex uint32) {
+func (k *kernel) pass(p *place, packet []byte, ingressIfindex uint32) {
 	k.Helper()
 	context := skb{IngressIfindex: ingressIfindex, WireLen: uint32(len(packet))}
 	opts := ebpf.RunOptions{Data: packet, DataOut: make([]byte, len(packet)+64), Context: context}
@@ -168,7 +193,7 @@ func (k *kernel) pass(p *ebpf.Program, packet []byte, ingressIfindex uint32) {
 
 // takesIngress tells whether a test run can say where a packet came in (5.11).
 func (k *kernel) takesIngress() bool {
-	_, err := k.objects.FinalL2.Run(&ebpf.RunOptions{Data: make([]byte, 60), Context: skb{IngressIfindex: 1}})
+	_, err := k.finalL2.Run(&ebpf.RunOptions{Data: make([]byte, 60), Context: skb{IngressIfindex: 1}})
 	return !errors.Is(err, unix.EINVAL)
 }
 

@@ -71,6 +71,7 @@ func PlanHooks(f Features, devices []record.Device, age func(ifindex int) time.D
 		p.Omitted = append(p.Omitted, Omission{Hook: "kfree_skb",
 			Reason: "the kernel gives drops no reason; the place in the kernel is told instead"})
 	}
+	table := deviceTable{}
 	for _, d := range devices {
 		p.Omitted = append(p.Omitted, blindSpots(d)...)
 		if reason := leaveOut(d); reason != "" {
@@ -82,10 +83,14 @@ func PlanHooks(f Features, devices []record.Device, age func(ifindex int) time.D
 				Reason: fmt.Sprintf("new: left alone for %v while the pod is set up", podSetup)})
 			continue
 		}
-		in, out := programs(d)
-		p.Hooks = append(p.Hooks,
-			Hook{Program: in, Name: "ingress", Device: d.Name, Ifindex: d.Index},
-			Hook{Program: out, Name: "egress", Device: d.Name, Ifindex: d.Index})
+		if !table.add(d) {
+			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name,
+				Reason: fmt.Sprintf("%d other devices have the same index modulo %d", bucketDevices, deviceBuckets)})
+			continue
+		}
+		for _, direction := range []string{"ingress", "egress"} {
+			p.Hooks = append(p.Hooks, Hook{Program: direction, Name: direction, Device: d.Name, Ifindex: d.Index})
+		}
 	}
 	return p, nil
 }
@@ -124,23 +129,6 @@ func seesInto(kind string) bool {
 		return true
 	}
 	return false
-}
-
-// programs are the tc programs for a device, by its link layer and by whether packets leave the namespace there.
-func programs(d record.Device) (in, out string) {
-	layer := "_l3"
-	if d.Ethernet {
-		layer = "_l2"
-	}
-	switch {
-	case !d.Lowest:
-		out = "through"
-	case d.Role == record.RolePod:
-		out = "pod"
-	default:
-		out = "wire"
-	}
-	return "ingress" + layer, out + layer
 }
 
 // tunnelPorts are those of the devices of a kind, as the programs compare them.

@@ -29,7 +29,7 @@ type named struct {
 	Counters *ebpf.Map      `ebpf:"tracer_counters"`
 	NodeIPs  *ebpf.Map      `ebpf:"tracer_node_ips"`
 	PodIPs   *ebpf.Map      `ebpf:"tracer_pod_ips"`
-	SplitOn  *ebpf.Map      `ebpf:"tracer_split_on"`
+	Devices  *ebpf.Variable `ebpf:"devices"`
 	Settings *ebpf.Variable `ebpf:"settings"`
 	Listener *ebpf.Program  `ebpf:"tracer_listener"`
 }
@@ -37,14 +37,8 @@ type named struct {
 // kernelNames are the names of the hooks' programs in the kernel, where 15 characters are all there is, by the names that
 // metrics and JSON give them.
 var kernelNames = map[string]string{
-	"ingress_l2":   bpfobj.TracerProgTracerInL2,
-	"ingress_l3":   bpfobj.TracerProgTracerInL3,
-	"through_l2":   bpfobj.TracerProgTracerTransL2,
-	"through_l3":   bpfobj.TracerProgTracerTransL3,
-	"wire_l2":      bpfobj.TracerProgTracerFinalL2,
-	"wire_l3":      bpfobj.TracerProgTracerFinalL3,
-	"pod_l2":       bpfobj.TracerProgTracerPodL2,
-	"pod_l3":       bpfobj.TracerProgTracerPodL3,
+	"ingress":      bpfobj.TracerProgTracerIngress,
+	"egress":       bpfobj.TracerProgTracerEgress,
 	"dequeue":      bpfobj.TracerProgTracerDequeue,
 	"start_xmit":   bpfobj.TracerProgTracerXmit,
 	"free_skb":     bpfobj.TracerProgTracerKfree,
@@ -57,6 +51,7 @@ var kernelNames = map[string]string{
 const (
 	inflightSection = ".bss"
 	settingsSection = ".data.settings"
+	devicesSection  = ".data.devices"
 )
 
 // load makes the maps, and loads what is no hook's program and those of the hooks.
@@ -131,7 +126,9 @@ func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 	if o.edit != nil {
 		o.edit(spec)
 	}
-	for section, name := range map[string]string{inflightSection: "tracer_inflight", settingsSection: "tracer_settings"} {
+	for section, name := range map[string]string{
+		inflightSection: "tracer_inflight", settingsSection: "tracer_settings", devicesSection: "tracer_devices",
+	} {
 		spec.Maps[section].Name = name
 		spec.Maps[section].Flags |= unix.BPF_F_MMAPABLE // which only what is named as a section gets by itself
 	}
@@ -150,7 +147,7 @@ func (o *objects) Close() error {
 		return nil
 	}
 	errs := []error{
-		o.Records.Close(), o.Counters.Close(), o.NodeIPs.Close(), o.PodIPs.Close(), o.SplitOn.Close(), o.Listener.Close(),
+		o.Records.Close(), o.Counters.Close(), o.NodeIPs.Close(), o.PodIPs.Close(), o.Listener.Close(),
 	}
 	for _, program := range o.hooks {
 		errs = append(errs, program.Close())

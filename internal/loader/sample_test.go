@@ -16,7 +16,7 @@ import (
 func (k *kernel) repeat(packet []byte, times uint32) (seen, sampled uint64) {
 	k.Helper()
 	before := k.counters()
-	if _, err := k.objects.InL2.Run(&ebpf.RunOptions{Data: packet, Repeat: times}); err != nil {
+	if _, err := k.inL2.Run(&ebpf.RunOptions{Data: packet, Repeat: times}); err != nil {
 		k.Fatal(err)
 	}
 	after := k.counters()
@@ -52,7 +52,7 @@ func TestSampling(t *testing.T) {
 		total += quota + n*(float64(started)-quota)
 		before := k.counters().Started
 		for mouse := range uint16(mice) {
-			k.pass(k.objects.InL2, packet(fmt.Sprintf("10.244.3.%d", mouse%250), mouse+2), 0)
+			k.pass(k.inL2, packet(fmt.Sprintf("10.244.3.%d", mouse%250), mouse+2), 0)
 		}
 		if seen := k.counters().Started - before; seen != mice {
 			t.Errorf("epoch %d: %d of %d rare flows were seen", epoch, seen, mice)
@@ -91,7 +91,7 @@ func TestSamplingFlood(t *testing.T) {
 	packet := join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 6}.over(tcp(1, 80, 3, "")))
 	for flow := range flows {
 		packet[28], packet[29], packet[34], packet[35] = byte(flow), byte(flow>>8), byte(flow>>16), byte(flow)
-		if _, err := k.objects.InL2.Run(&ebpf.RunOptions{Data: packet}); err != nil {
+		if _, err := k.inL2.Run(&ebpf.RunOptions{Data: packet}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"tracer/internal/record"
 )
 
-// configure tells the programs what they cannot see for themselves.
-func (l *Loader) configure(devices []record.Device, addresses []netip.Addr) error {
+// configure tells the programs what they cannot see for themselves. hooked are the devices that have tc hooks by the plan.
+func (l *Loader) configure(devices, hooked []record.Device, addresses []netip.Addr) error {
 	// A full map leaves journeys to some addresses without an end, counted as unfinished.
 	addressSet := make(map[[16]byte]bool, len(addresses))
 	for _, a := range addresses {
@@ -23,19 +23,13 @@ func (l *Loader) configure(devices []record.Device, addresses []netip.Addr) erro
 	if err := setKeys(l.objects.NodeIPs, l.addresses, addressSet); err != nil {
 		return fmt.Errorf("tell the programs this node's addresses: %w", err)
 	}
-	// Or leaves packets that a qdisc splits untimed there, counted as split.
-	splitting := map[uint32]bool{}
-	for _, d := range devices {
-		if d.Root.Splits() {
-			splitting[uint32(d.Index)] = true
-		}
-	}
-	if err := setKeys(l.objects.SplitOn, l.splitting, splitting); err != nil {
-		return fmt.Errorf("tell the programs which qdiscs split packets: %w", err)
+	table := newDeviceTable(hooked)
+	if err := l.setDeviceTable(table); err != nil {
+		return err
 	}
 	return l.change(func(c *bpfobj.TracerConfig) {
 		c.VxlanPort, c.GenevePort = tunnelPorts(devices, "vxlan"), tunnelPorts(devices, "geneve")
-		c.Splitting = uint32(len(l.splitting))
+		c.Splitting = table.splitting()
 	})
 }
 

@@ -35,7 +35,7 @@ func TestMakeRoom(t *testing.T) {
 	} {
 		k.each(test.name, func(k *kernel) {
 			k.fill(test.hook, test.flags, test.age)
-			k.pass(k.objects.InL2, packet, 0)
+			k.pass(k.inL2, packet, 0)
 			c := k.counters()
 			if taken := c.Started == 1; taken != test.taken || c.TableFull == 1 == test.taken || c.EvictedStale != test.stale {
 				k.Errorf("%d started, %d found the table full, %d were stale", c.Started, c.TableFull, c.EvictedStale)
@@ -82,7 +82,7 @@ func TestCarriedWeight(t *testing.T) {
 		return cpus
 	}
 	k.fill(record.Egress, 0, 0)
-	k.pass(k.objects.InL2, packet, 0)
+	k.pass(k.inL2, packet, 0)
 	if cpus := pending(); slices.Max(cpus) != 1 {
 		t.Fatalf("one packet found no slot, and %v are pending", cpus)
 	}
@@ -96,7 +96,7 @@ func TestCarriedWeight(t *testing.T) {
 		if err := k.objects.Counters.Put(uint32(0), cpus); err != nil {
 			t.Fatal(err)
 		}
-		k.pass(k.objects.InL2, packet, 0)
+		k.pass(k.inL2, packet, 0)
 		open := k.open()
 		if len(open) != 1 || uint64(open[0].Weight) != test.weight || slices.Min(pending()) != test.left {
 			t.Errorf("%d were pending: journeys %+v, and now %v are", test.pending, open, pending())

@@ -3,7 +3,6 @@ package loader
 import (
 	"testing"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
@@ -35,21 +34,21 @@ func TestUnsampledForward(t *testing.T) {
 		name    string
 		sampled bool
 		in, out []byte
-		at      *ebpf.Program
+		at      *place
 		camein  uint32
 		flags   uint8  // 0: the slot is empty
 		same    bool   // it is of the packet that came in
 		missed  uint64 // packets whose ingress was
 	}{
-		{name: "on to the wire", in: packet, out: packet, at: k.objects.FinalL2, camein: here, flags: unsampled | last, same: true},
-		{name: "on to a pod", in: packet, out: packet, at: k.objects.PodL2, camein: here, flags: unsampled | last | pod, same: true},
-		{name: "out of a tunnel", in: tunnelled, out: packet, at: k.objects.PodL2, camein: here, flags: unsampled | last | pod | encap, same: true},
-		{name: "unread", in: packet, out: broken, at: k.objects.FinalL2, camein: here, flags: unsampled | last, same: true},
-		{name: "by another device", in: packet, out: packet, at: k.objects.FinalL2, camein: elsewhere, flags: unsampled | last, same: true},
-		{name: "another one by another device", in: packet, out: other, at: k.objects.FinalL2, camein: elsewhere, missed: 1},
-		{name: "the node's own", in: packet, out: other, at: k.objects.FinalL2, flags: unsampled | last},
-		{name: "sampled", sampled: true, in: packet, out: packet, at: k.objects.FinalL2, camein: here, flags: last, same: true},
-		{name: "another one was sampled", sampled: true, in: packet, out: other, at: k.objects.FinalL2, camein: here, missed: 1},
+		{name: "on to the wire", in: packet, out: packet, at: k.finalL2, camein: here, flags: unsampled | last, same: true},
+		{name: "on to a pod", in: packet, out: packet, at: k.podL2, camein: here, flags: unsampled | last | pod, same: true},
+		{name: "out of a tunnel", in: tunnelled, out: packet, at: k.podL2, camein: here, flags: unsampled | last | pod | encap, same: true},
+		{name: "unread", in: packet, out: broken, at: k.finalL2, camein: here, flags: unsampled | last, same: true},
+		{name: "by another device", in: packet, out: packet, at: k.finalL2, camein: elsewhere, flags: unsampled | last, same: true},
+		{name: "another one by another device", in: packet, out: other, at: k.finalL2, camein: elsewhere, missed: 1},
+		{name: "the node's own", in: packet, out: other, at: k.finalL2, flags: unsampled | last},
+		{name: "sampled", sampled: true, in: packet, out: packet, at: k.finalL2, camein: here, flags: last, same: true},
+		{name: "another one was sampled", sampled: true, in: packet, out: other, at: k.finalL2, camein: here, missed: 1},
 	} {
 		k.each(test.name, func(k *kernel) {
 			n := uint32(1 << 31)
@@ -74,8 +73,8 @@ func TestUnsampledForward(t *testing.T) {
 	}
 	k.each("broken by another device", func(k *kernel) {
 		k.sample(1<<31, 0, 1)
-		k.pass(k.objects.InL2, packet, 0)
-		k.pass(k.objects.FinalL2, broken, elsewhere)
+		k.pass(k.inL2, packet, 0)
+		k.pass(k.finalL2, broken, elsewhere)
 		if n := k.counters().Malformed; n != 1 {
 			k.Errorf("%d malformed, want 1", n)
 		}
@@ -84,11 +83,11 @@ func TestUnsampledForward(t *testing.T) {
 
 // inAndOut has a packet come in and then, in the same sk_buff, one go out. It returns the state of the slot in
 // between and behind. A test run mostly gets the sk_buff that the one before has freed: another one leaves it as it was.
-func (k *kernel) inAndOut(in []byte, at *ebpf.Program, out []byte, camein uint32) (before, after bpfobj.TracerSlotState) {
+func (k *kernel) inAndOut(in []byte, at *place, out []byte, camein uint32) (before, after bpfobj.TracerSlotState) {
 	k.Helper()
 	for range 100 {
 		k.reset()
-		k.pass(k.objects.InL2, in, 0)
+		k.pass(k.inL2, in, 0)
 		b, slot := k.only()
 		tag := b.Tag[slot]
 		before = b.State[slot]

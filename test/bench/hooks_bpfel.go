@@ -69,8 +69,6 @@ type hooksConfig struct {
 	Splitting      uint32
 	FlowQuota      uint32
 	Epoch          uint32
-	Zero           uint32
-	Pad            uint32
 	Salt           uint64
 }
 
@@ -105,6 +103,19 @@ type hooksCounters struct {
 	_             structs.HostLayout
 	Count         [21]uint64
 	PendingWeight uint64
+}
+
+type hooksDevice struct {
+	_        structs.HostLayout
+	Ifindex  uint32
+	Ethernet uint8
+	Splits   uint8
+	Flags    uint16
+}
+
+type hooksDeviceBucket struct {
+	_      structs.HostLayout
+	Device [2]hooksDevice
 }
 
 type hooksFlag uint32
@@ -191,6 +202,7 @@ const (
 	hooksTableSTALE_QUEUED_SECONDS hooksTable = 300
 	hooksTableSTALE_SECONDS        hooksTable = 1
 	hooksTableCARRIED_WEIGHT_MAX   hooksTable = 64
+	hooksTableDEVICE_BUCKETS       hooksTable = 8192
 	hooksTableTUNNEL_PORTS_MAX     hooksTable = 8
 )
 
@@ -202,10 +214,10 @@ const (
 	hooksMapTracerCounters = "tracer_counters"
 	hooksMapTracerJourneys = "tracer_journeys"
 	hooksMapTracerNodeIps  = "tracer_node_ips"
+	hooksMapTracerParsers  = "tracer_parsers"
 	hooksMapTracerPodIps   = "tracer_pod_ips"
 	hooksMapTracerQuotas   = "tracer_quotas"
 	hooksMapTracerRecords  = "tracer_records"
-	hooksMapTracerSplitOn  = "tracer_split_on"
 	hooksProgClock         = "clock"
 	hooksProgDequeue       = "dequeue"
 	hooksProgEmpty         = "empty"
@@ -215,6 +227,7 @@ const (
 	hooksProgMiss          = "miss"
 	hooksProgStartXmit     = "start_xmit"
 	hooksProgWrapper       = "wrapper"
+	hooksVarDevices        = "devices"
 	hooksVarInflight       = "inflight"
 	hooksVarKeptCounter    = "kept_counter"
 	hooksVarKeptFlag       = "kept_flag"
@@ -285,16 +298,17 @@ type hooksMapSpecs struct {
 	TracerCounters *ebpf.MapSpec `ebpf:"tracer_counters"`
 	TracerJourneys *ebpf.MapSpec `ebpf:"tracer_journeys"`
 	TracerNodeIps  *ebpf.MapSpec `ebpf:"tracer_node_ips"`
+	TracerParsers  *ebpf.MapSpec `ebpf:"tracer_parsers"`
 	TracerPodIps   *ebpf.MapSpec `ebpf:"tracer_pod_ips"`
 	TracerQuotas   *ebpf.MapSpec `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.MapSpec `ebpf:"tracer_records"`
-	TracerSplitOn  *ebpf.MapSpec `ebpf:"tracer_split_on"`
 }
 
 // hooksVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksVariableSpecs struct {
+	Devices     *ebpf.VariableSpec `ebpf:"devices"`
 	Inflight    *ebpf.VariableSpec `ebpf:"inflight"`
 	KeptCounter *ebpf.VariableSpec `ebpf:"kept_counter"`
 	KeptFlag    *ebpf.VariableSpec `ebpf:"kept_flag"`
@@ -328,10 +342,10 @@ type hooksMaps struct {
 	TracerCounters *ebpf.Map `ebpf:"tracer_counters"`
 	TracerJourneys *ebpf.Map `ebpf:"tracer_journeys"`
 	TracerNodeIps  *ebpf.Map `ebpf:"tracer_node_ips"`
+	TracerParsers  *ebpf.Map `ebpf:"tracer_parsers"`
 	TracerPodIps   *ebpf.Map `ebpf:"tracer_pod_ips"`
 	TracerQuotas   *ebpf.Map `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.Map `ebpf:"tracer_records"`
-	TracerSplitOn  *ebpf.Map `ebpf:"tracer_split_on"`
 }
 
 func (m *hooksMaps) Close() error {
@@ -340,10 +354,10 @@ func (m *hooksMaps) Close() error {
 		m.TracerCounters,
 		m.TracerJourneys,
 		m.TracerNodeIps,
+		m.TracerParsers,
 		m.TracerPodIps,
 		m.TracerQuotas,
 		m.TracerRecords,
-		m.TracerSplitOn,
 	)
 }
 
@@ -351,6 +365,7 @@ func (m *hooksMaps) Close() error {
 //
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksVariables struct {
+	Devices     *ebpf.Variable `ebpf:"devices"`
 	Inflight    *ebpf.Variable `ebpf:"inflight"`
 	KeptCounter *ebpf.Variable `ebpf:"kept_counter"`
 	KeptFlag    *ebpf.Variable `ebpf:"kept_flag"`

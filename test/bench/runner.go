@@ -47,6 +47,12 @@ func newRunner() (*runner, error) {
 	if err == nil {
 		r.reader, err = ringbuf.NewReader(r.objects.TracerRecords)
 	}
+	if err == nil {
+		// Packets leave the namespace behind their second hook.
+		var devices [hooksTableDEVICE_BUCKETS]hooksDeviceBucket
+		devices[loopback].Device[0] = hooksDevice{Ifindex: loopback, Ethernet: 1, Flags: uint16(hooksFlagFLAG_LAST)}
+		err = r.objects.Devices.Set(&devices)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare the programs: %w", err), r.objects.Close())
 	}
