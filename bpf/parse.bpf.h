@@ -62,6 +62,7 @@ static __always_inline enum parsed parse_skb(struct sk_buff *skb, struct packet 
 	__u64 start = network_header(skb), end = linear_end(skb);
 	__u32 length = end + skb->data_len - start;
 
+	barrier_data(p); /* as above */
 	if (parse_plain_at(start, end, length, p))
 		return PARSED;
 	return parse_at(start, end, length, p);

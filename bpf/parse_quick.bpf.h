@@ -119,7 +119,8 @@ static __always_inline bool parse_plain_at(__u64 start, __u64 end, __u32 length,
 	head = *(const __u64 *)&headers;
 	struct layer layer = { .id = headers.ip.id, .protocol = headers.ip.protocol };
 	__u32 bytes = bpf_ntohs(headers.ip.tot_len);
-	if ((__u8)head != 0x45 || head & bpf_cpu_to_be64(IP_OFFSET | IP_MF) || bytes < sizeof(headers.ip) || bytes > length)
+	if ((__u8)head != 0x45 || head & bpf_cpu_to_be64(IP_OFFSET | IP_MF) || bytes < sizeof(headers.ip) ||
+	    bytes > length)
 		return false;
 	if (!has_transport(layer.protocol) || udp_tunnel_header(&headers.transport, &layer))
 		return false;
