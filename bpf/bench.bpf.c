@@ -1,37 +1,20 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /*
- * What `make bench` measures: the functions of hooks.bpf.h, each under a tc program that BPF_PROG_TEST_RUN can
+ * What `make bench` measures: the functions of tc.bpf.h, queue.bpf.h and drop.bpf.h, each under a tc program that BPF_PROG_TEST_RUN can
  * repeat, and what they are compared with. Attached nowhere. It needs bpf_cast_to_kern_ctx (6.2), by which a tc
  * program gets at the sk_buff as a tracepoint does.
  */
 #include <stdbool.h>
-#include <stddef.h>
 #include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
-#include <linux/udp.h>
 #include <bpf/bpf_helpers.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_tracing.h>
 
-#include "kernel.h"
-#include "record.h"
-
-/* Apart from the other variables, which are large: user space maps it for good. */
-volatile struct config settings SEC(".data.settings");
-
-#include "compat.bpf.h"
-#include "parse.bpf.h"
-#include "table.bpf.h"
-#include "sample.bpf.h"
-#include "clone.bpf.h"
-#include "segment.bpf.h"
-#include "hooks.bpf.h"
-#include "tcp.bpf.h"
 #include "drop.bpf.h"
+#include "kernel.h"
+#include "netns.bpf.h"
+#include "queue.bpf.h"
+#include "record.h"
+#include "slot.bpf.h"
+#include "tc.bpf.h"
 
 /* Types that only the benchmark needs by name: BTF keeps what a variable refers to. */
 const enum hook *kept_hook __attribute__((unused));
@@ -46,14 +29,15 @@ void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 /* What a run finds in its packet's slot. */
 struct scene {
 	__u64 key; /* whose slot it was put into; 0: none yet */
-	struct mark mark;
+	__u32 bucket; /* its index in the in-flight table */
+	struct slot_state state;
 	struct journey journey;
 };
 
 struct scene planted;
 
 /*
- * The packet's bucket with the scene in way 0, whatever the repeat before did to it. In full only the first time:
+ * The packet's bucket with the scene in slot 0, whatever the repeat before did to it. In full only the first time:
  * each repeat changes back no more than the hooks changed.
  */
 static __always_inline void restore(struct __sk_buff *ctx, enum hook last)
@@ -65,14 +49,15 @@ static __always_inline void restore(struct __sk_buff *ctx, enum hook last)
 		return;
 	if (planted.key != key) {
 		planted.key = key;
+		planted.bucket = b.index;
 		b.tag[1] = b.tag[2] = b.tag[3] = 0;
-		b.mark[0] = planted.mark;
+		b.state[0] = planted.state;
 		b.journey[0] = planted.journey;
 		b.journey[0].time_ns[0] = bpf_ktime_get_ns();
 	}
-	b.tag[bpf_get_smp_processor_id() & (WAYS - 1)] = 0; /* where a first hook begins to look for room */
+	b.tag[bpf_get_smp_processor_id() & (SLOTS_PER_BUCKET - 1)] = 0; /* where a first hook begins to look for room */
 	b.tag[0] = last == HOOK_NONE ? 0 : key;
-	b.mark[0].hook = last;
+	b.state[0].hook = last;
 	b.journey[0].hops = 1;
 }
 
@@ -101,14 +86,14 @@ SEC("tc")
 int first(struct __sk_buff *ctx)
 {
 	restore(ctx, HOOK_NONE);
-	return ingress(ctx, true);
+	return on_ingress(ctx);
 }
 
 SEC("tc")
 int later(struct __sk_buff *ctx)
 {
 	restore(ctx, HOOK_INGRESS);
-	return egress(ctx, true, FLAG_LAST);
+	return on_egress(ctx);
 }
 
 SEC("tc")
@@ -117,19 +102,19 @@ int dequeue(struct __sk_buff *ctx)
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 
 	restore(ctx, HOOK_EGRESS);
-	if (traced(skb->dev))
-		dequeued(skb, skb->dev->ifindex, splits(skb->dev->ifindex));
+	if (in_netns(skb->dev))
+		on_dequeue(skb, skb->dev->ifindex, splits(skb->dev->ifindex));
 	return NEXT;
 }
 
-/* At the last device if the scene's mark says so: then with its record. */
+/* At the last device if the scene's state says so: then with its record. */
 SEC("tc")
 int start_xmit(struct __sk_buff *ctx)
 {
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 
 	restore(ctx, HOOK_EGRESS);
-	transmitted(skb, skb->dev);
+	on_xmit(skb, skb->dev);
 	return NEXT;
 }
 
@@ -139,7 +124,7 @@ int miss(struct __sk_buff *ctx)
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 
 	restore(ctx, HOOK_NONE);
-	transmitted(skb, skb->dev);
+	on_xmit(skb, skb->dev);
 	return NEXT;
 }
 
@@ -149,6 +134,6 @@ int free_skb(struct __sk_buff *ctx)
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 
 	restore(ctx, HOOK_EGRESS);
-	dropped(skb, 0, SKB_DROP_REASON_UNKNOWN_HERE);
+	on_drop(skb, 0, SKB_DROP_REASON_UNKNOWN_HERE);
 	return NEXT;
 }

@@ -3,9 +3,16 @@
 #ifndef TRACER_COMPAT_BPF_H
 #define TRACER_COMPAT_BPF_H
 
-enum skb_drop_reason {
-	SKB_DROP_REASON_UNKNOWN_HERE,
-};
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ipv6_route.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+
+#include "kernel.h"
 
 /*
  * The reason of a kfree_skb: third argument of the tracepoint since c504e5c2f964 ("net: skb: introduce
@@ -22,10 +29,9 @@ static __always_inline __u32 drop_reason(const unsigned long long *args)
  * Whether a packet was routed to the namespace that it is in, and not through it. A route begins with its dst_entry,
  * in the kernels of all years; where IPv6 is a module its type may be unknown.
  */
-static __always_inline bool routed_here(const struct sk_buff *skb)
+static __always_inline bool is_routed_here(const struct sk_buff *skb)
 {
-	enum { NOREF = 1, RTN_LOCAL = 2, RTF_LOCAL = 1 << 31 };
-	const void *route = (const void *)(skb->_skb_refdst & ~(unsigned long)NOREF);
+	const void *route = (const void *)(skb->_skb_refdst & ~(unsigned long)SKB_DST_NOREF);
 	__u16 type = 0;
 	__u32 flags = 0;
 
@@ -42,12 +48,12 @@ static __always_inline bool routed_here(const struct sk_buff *skb)
 }
 
 /*
- * The other end of a pair of devices; NULL for a device that is none of one. veth and netkit have it first in their own
- * data, which follow the net_device (netdev_priv()).
+ * The other end of a pair of devices; NULL for a device without one. veth and netkit have it first in their own data,
+ * which follow the net_device (netdev_priv()). Newer kernels align these to a cache line, of which the size then is a
+ * multiple.
  */
 static __always_inline struct net_device *peer_of(struct net_device *dev)
 {
-	enum { ALIGNMENT = 32 }; /* NETDEV_ALIGN; newer kernels' are a cache line, which the size then is a multiple of */
 	static const char veth[8] = "veth", netkit[8] = "netkit";
 	struct net_device *peer = NULL;
 	char kind[8] = {};
@@ -55,8 +61,8 @@ static __always_inline struct net_device *peer_of(struct net_device *dev)
 	bpf_probe_read_kernel_str(kind, sizeof(kind), BPF_CORE_READ(dev, rtnl_link_ops, kind));
 	if (__builtin_memcmp(kind, veth, sizeof(kind)) && __builtin_memcmp(kind, netkit, sizeof(kind)))
 		return NULL;
-	__u64 own = (bpf_core_type_size(struct net_device) + ALIGNMENT - 1) & ~(__u64)(ALIGNMENT - 1);
-	bpf_probe_read_kernel(&peer, sizeof(peer), (const char *)dev + own);
+	__u64 priv = (bpf_core_type_size(struct net_device) + NETDEV_ALIGN - 1) & ~(__u64)(NETDEV_ALIGN - 1);
+	bpf_probe_read_kernel(&peer, sizeof(peer), (const char *)dev + priv);
 	return peer;
 }
 
@@ -82,7 +88,7 @@ static __always_inline bool read_word(const void *address, __u64 *word)
  * redirecting ipip and mplsip packets to eth devices", and the same for other tunnels) the headers that a tunnel has
  * taken off at ingress are back in front of it, from the uplink's Ethernet header on.
  */
-static __always_inline __u32 bare_ip_offset(struct __sk_buff *ctx)
+static __always_inline __u32 l3_ip_offset(struct __sk_buff *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx;
 	const unsigned char *network = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);

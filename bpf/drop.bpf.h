@@ -1,33 +1,57 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* Drops: never sampled, and placed by the packet's slot. */
+/* Drops: never sampled, and attributed to a hook by the packet's slot. */
 #ifndef TRACER_DROP_BPF_H
 #define TRACER_DROP_BPF_H
 
-static __always_inline bool quiet(__u32 reason)
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+#include "compat.bpf.h"
+#include "config.bpf.h"
+#include "counter.bpf.h"
+#include "evict.bpf.h"
+#include "journey.bpf.h"
+#include "kernel.h"
+#include "netns.bpf.h"
+#include "parse.bpf.h"
+#include "segment.bpf.h"
+#include "send.bpf.h"
+#include "slot.bpf.h"
+
+/* Whether a reason is none of a loss. */
+static __always_inline bool is_ignored(__u32 reason)
 {
-	return reason < 256 && settings.quiet_reasons[reason >> 6 & 3] >> (reason & 63) & 1;
+	return reason < 256 && settings.ignored_reasons[reason >> 6 & 3] >> (reason & 63) & 1;
 }
 
-/* Makes a journey of one hook for a drop of which only the packet and its last place are known. */
-static __always_inline void lone_drop(struct journey *j, struct sk_buff *skb, const struct packet *p, __u8 hook,
-				      __u32 ifindex, __u64 now)
+/* Whether a segment opens a connection: SYN and no ACK. Inside a tunnel its header's place is not known. */
+static __always_inline bool is_syn(struct sk_buff *skb, const struct packet *p)
+{
+	enum { FLAGS_OFFSET = 13, SYN = 2, ACK = 16 };
+	__u8 flags = 0;
+
+	if (p->flow.protocol != IPPROTO_TCP || p->flags & (FLAG_ENCAP | FLAG_FRAGMENT))
+		return false;
+	if (bpf_probe_read_kernel(&flags, sizeof(flags), skb->head + skb->transport_header + FLAGS_OFFSET))
+		return false;
+	return (flags & (SYN | ACK)) == SYN;
+}
+
+/* Begins a journey with a drop of which only the packet and its last place are known. */
+static __always_inline void init_dropped(struct journey *j, struct sk_buff *skb, const struct packet *p, __u8 hook,
+					 __u32 ifindex, __u64 now)
 {
 	struct gso gso;
 
-	gso_of(skb, &gso);
-	j->fingerprint = p->fingerprint;
-	j->outer = p->outer;
-	j->first = p->flow;
-	j->last = p->flow;
+	read_gso(skb, &gso);
+	init_journey(j, p, hook, ifindex, now);
 	j->skb_bytes = skb->len;
-	j->ip_bytes = p->ip_bytes;
 	j->wire_bytes = skb->len;
 	j->weight = 1;
 	j->segments = gso.segments ? gso.segments : 1;
-	j->time_ns[0] = now;
-	j->ifindex[0] = ifindex;
-	j->hook[0] = hook;
-	j->hops = 1;
 }
 
 /*
@@ -35,32 +59,32 @@ static __always_inline void lone_drop(struct journey *j, struct sk_buff *skb, co
  * the way to a pod's own sockets it is the pod's, by its address: other namespaces may have packets for it too, nodes
  * of a cluster in one kernel for example, and only route them on.
  */
-static __always_inline void dropped_unplaced(struct sk_buff *skb, struct packet *p, __u64 location, __u32 reason)
+static __always_inline void drop_without_slot(struct sk_buff *skb, struct packet *p, __u32 flags, __u64 location,
+					      __u32 reason)
 {
 	struct net_device *dev = skb->dev;
-	struct journey j = { .flags = p->flags };
+	struct journey j = { .flags = flags };
 	__u64 now = bpf_ktime_get_ns();
 
-	/* Sockets and some qdiscs keep other things in skb->dev; then this reads nothing that matches. */
-	if (dev && traced(dev)) {
-		j.flags |= FLAG_UNPLACED;
-		lone_drop(&j, skb, p, HOOK_FREE, dev->ifindex, now);
+	if (dev && may_be_in_netns(dev)) {
+		j.flags |= FLAG_UNATTRIBUTED;
+		init_dropped(&j, skb, p, HOOK_FREE, BPF_CORE_READ(dev, ifindex), now);
 	} else {
-		__u32 *ifindex = bpf_map_lookup_elem(&local_pods, p->flow.destination);
+		__u32 *ifindex = bpf_map_lookup_elem(&tracer_pod_ips, p->flow.destination);
 
-		if (!ifindex || !routed_here(skb))
+		if (!ifindex || !is_routed_here(skb))
 			return;
-		lone_drop(&j, skb, p, HOOK_XMIT, *ifindex, now);
+		init_dropped(&j, skb, p, HOOK_XMIT, *ifindex, now);
 		j.time_ns[1] = now;
 		j.ifindex[1] = *ifindex;
 		j.hook[1] = HOOK_FREE;
 		j.hops = 2;
 	}
-	count(COUNT_DROPPED);
-	send(&j, RECORD_DROP, reason, location, j.time_ns[0]);
+	count_atomic(COUNT_DROPPED);
+	send_record(&j, RECORD_DROP, reason, location, j.time_ns[0]);
 }
 
-static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 reason)
+static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 reason)
 {
 	__u64 key = key_of(skb);
 	struct bucket b;
@@ -68,33 +92,32 @@ static __always_inline void dropped(struct sk_buff *skb, __u64 location, __u32 r
 
 	if (!bucket_of(key, &b))
 		return;
-	__u32 way = find(&b, key);
-	if (quiet(reason)) {
-		if (way < WAYS)
-			vanish(&b, way);
+	__u32 slot = find_slot(&b, key);
+	if (is_ignored(reason)) {
+		if (is_slot(slot))
+			evict_unfinished(&b, slot);
 		return;
 	}
 	if (!is_ip(skb) || parse_skb(skb, &p) != PARSED)
 		return;
-	if (asks_for_connection(skb, &p))
-		p.flags |= FLAG_SYN;
-	way = of_packet(&b, way, key, &p);
-	if (way >= WAYS)
-		way = waiting_segment(&p, &b);
-	if (way >= WAYS) {
-		dropped_unplaced(skb, &p, location, reason);
+	__u32 syn = is_syn(skb, &p) ? FLAG_SYN : 0;
+	slot = verify_slot(&b, slot, key, &p);
+	if (!is_slot(slot))
+		slot = find_expected_segment(&p, &b);
+	if (!is_slot(slot)) {
+		drop_without_slot(skb, &p, p.flags | syn, location, reason);
 		return;
 	}
-	struct journey *j = &b.journey[way];
-	struct mark m = b.mark[way];
+	struct journey *j = &b.journey[slot];
+	struct slot_state state = b.state[slot];
 	__u64 now = bpf_ktime_get_ns();
-	/* Drops are never sampled: the mark tells where, the packet itself the rest. */
-	if (m.flags & FLAG_LIGHT)
-		lone_drop(j, skb, &p, m.hook, m.ifindex, now);
-	pass(&b, way, HOOK_FREE, m.ifindex, now, m.flags | (p.flags & FLAG_SYN));
-	count(COUNT_DROPPED);
-	send(j, RECORD_DROP, reason, location, now);
-	clear(&b, way);
+	/* Drops are never sampled: the state tells where, the packet itself the rest. */
+	if (state.flags & FLAG_UNSAMPLED)
+		init_dropped(j, skb, &p, state.hook, state.ifindex, now);
+	append_hop(&b, slot, HOOK_FREE, state.ifindex, now, state.flags | syn);
+	count_atomic(COUNT_DROPPED);
+	send_record(j, RECORD_DROP, reason, location, now);
+	clear_slot(&b, slot);
 }
 
 #endif

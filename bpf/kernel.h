@@ -6,6 +6,33 @@
 #ifndef TRACER_KERNEL_H
 #define TRACER_KERNEL_H
 
+#include <linux/in6.h>
+#include <linux/types.h>
+#include <bpf/bpf_endian.h>
+
+/* Constants that no uapi header has, or one that cannot be included here, by the kernel's names. */
+enum {
+	AF_INET = 2, /* include/linux/socket.h */
+	AF_INET6 = 10,
+	IP_OFFSET = 0x1fff, /* include/net/ip.h */
+	IP_MF = 0x2000,
+	NETDEV_ALIGN = 32, /* include/linux/netdevice.h */
+	SKB_DST_NOREF = 1, /* include/linux/skbuff.h */
+	SKB_GSO_TCP_FIXEDID = 1 << 3,
+	TCP_CHRONO_RWND_LIMITED = 2, /* include/linux/tcp.h */
+	TCP_LISTEN = 10, /* include/net/tcp_states.h */
+	VLAN_HLEN = 4, /* include/linux/if_vlan.h */
+	RTN_LOCAL = 2, /* include/uapi/linux/rtnetlink.h */
+};
+
+/* include/uapi/linux/if_tunnel.h, which needs a C library */
+#define GRE_CSUM bpf_htons(0x8000)
+#define GRE_KEY bpf_htons(0x2000)
+#define GRE_SEQ bpf_htons(0x1000)
+
+#define IPV6_FLOWLABEL_MASK 0x000fffff /* include/net/ipv6.h, here in the machine's order */
+#define VXLAN_HF_VNI 0x08 /* include/net/vxlan.h, here of the first byte */
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct ns_common {
@@ -127,6 +154,10 @@ struct rtable {
 
 struct rt6_info {
 	unsigned int rt6i_flags;
+};
+
+enum skb_drop_reason {
+	SKB_DROP_REASON_UNKNOWN_HERE, /* only whether the kernel has the type matters */
 };
 
 struct Qdisc;

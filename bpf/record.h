@@ -10,22 +10,25 @@
 #ifndef TRACER_RECORD_H
 #define TRACER_RECORD_H
 
-/* Hooks that a journey keeps: the first six and the last two. */
+#include <linux/types.h>
+
+/* Hops that a journey keeps: the first six and the last two. */
 enum hops {
 	HOPS_FIRST = 6,
 	HOPS_MAX = 8,
 };
 
-/* The in-flight table: 65,536 slots, 1 MiB of marks and 14 MiB of journeys. */
+/* The in-flight table: 65,536 slots, 1 MiB of tags and states and 14 MiB of journeys. */
 enum table {
-	WAYS = 4, /* slots of a bucket */
+	SLOTS_PER_BUCKET = 4,
 	BUCKETS = 16384,
-	FLOW_BUCKETS = 4096, /* of as many ways, for the flows' budgets */
-	/* Age at which a slot is stale: behind an egress a packet may rightly wait in a long queue. */
-	AGE_QUEUED_SECONDS = 300,
-	AGE_ELSEWHERE_SECONDS = 1,
-	/* How many packets without a slot one with a slot stands for at most: after a long time without one it is no spike. */
-	OWED_MAX = 64,
+	FLOW_BUCKETS = 4096, /* of as many slots, for the quotas of flows */
+	/* The age at which a slot is stale: behind an egress a packet may rightly wait in a long queue. */
+	STALE_QUEUED_SECONDS = 300,
+	STALE_SECONDS = 1, /* elsewhere */
+	/* How much weight of packets without a slot a journey takes over: after a long time without one it is no spike. */
+	CARRIED_WEIGHT_MAX = 64,
+	DEVICE_BUCKETS = 8192, /* of two devices */
 	TUNNEL_PORTS_MAX = 8, /* UDP destination ports of each kind of tunnel that the programs look into */
 };
 
@@ -42,19 +45,19 @@ enum record_kind {
 	RECORD_JOURNEY = 1, /* ended as it should: at the lowest uplink, at a pod, in the node itself */
 	RECORD_DROP, /* kfree_skb */
 	RECORD_SPLIT, /* the original of a software GSO split, freed by consume_skb behind an egress; it may go on as segments */
-	RECORD_TCP, /* how a TCP connection stands: a struct tcp_record instead of a struct record */
+	RECORD_TCP, /* the state of a TCP connection: a struct tcp_record instead of a struct record */
 };
 
-/* Bits of struct mark.flags and struct journey.flags. */
+/* Bits of struct journey.flags; the lower eight also of struct slot_state.flags. */
 enum flag {
-	FLAG_LIGHT = 1, /* not sampled: the mark is all there is */
+	FLAG_UNSAMPLED = 1, /* there is no journey: the slot's state is all there is */
 	FLAG_LAST = 2, /* the last egress is on a device where the packet leaves this node's namespace */
 	FLAG_POD = 4, /* ... and that device is a pod's */
 	FLAG_DELIVERED = 8, /* sent to user space; kept for a drop inside the pod */
 	FLAG_ENCAP = 16, /* seen inside a tunnel header at some hook */
 	FLAG_FRAGMENT = 32, /* an IP fragment */
-	FLAG_UNPLACED = 64, /* a drop of a packet without a slot: no hook is known */
-	FLAG_SYN = 128, /* a drop of a TCP segment that asks for a connection */
+	FLAG_UNATTRIBUTED = 256, /* a drop of a packet without a slot: no hook is known */
+	FLAG_SYN = 512, /* a drop of a TCP segment that opens a connection */
 };
 
 /* The innermost IP packet's tuple. IPv4 addresses are IPv4-mapped (::ffff:a.b.c.d). ICMP has no ports. */
@@ -67,9 +70,9 @@ struct flow {
 	__u8 pad[3];
 };
 
-/* One packet's way through this node. */
+/* One packet's path through this node. */
 struct journey {
-	__u64 fingerprint; /* what forwarding, NAT and encapsulation leave alone; see parse.bpf.h */
+	__u64 fingerprint; /* what forwarding, NAT and encapsulation leave alone; see fingerprint.bpf.h */
 	__u64 outer; /* the outermost IP header's first word at the last tc hook, for the tracepoints */
 	struct flow first; /* as the first hook saw it: before NAT */
 	struct flow last; /* as the last tc hook saw it: after NAT */
@@ -81,14 +84,14 @@ struct journey {
 	__u32 wire_bytes; /* at the last tc hook, with the headers that segmentation will add */
 	__u32 weight; /* packets this one stands for: the inverse of its sampling probability */
 	__u16 segments; /* max(1, gso_segs) at the first hook */
+	__u16 flags; /* enum flag */
 	__u8 hops; /* hooks passed; above HOPS_MAX, entries 6 and 7 hold the last two, in turn */
-	__u8 flags; /* enum flag */
 	__u8 split_at; /* hooks passed when the qdisc that took the packet in split it; 0: never */
-	__u8 pad[3];
+	__u8 pad[2];
 };
 
 /* What each hook needs of a slot. */
-struct mark {
+struct slot_state {
 	__u32 ifindex; /* of the last hook */
 	__u8 hook; /* last hook */
 	__u8 flags; /* enum flag */
@@ -96,16 +99,16 @@ struct mark {
 };
 
 /*
- * A bucket but for its journeys, in one cache line: a packet that is not followed touches no other. The tag is the
- * sk_buff's address; 0 is an empty way. It is cleared first and written last.
+ * A bucket but for its journeys, in one cache line: a packet that is not sampled touches no other. The tag is the
+ * sk_buff's address; 0 is an empty slot. It is cleared before the slot is written and set afterwards.
  */
-struct marks {
-	__u64 tag[WAYS];
-	struct mark mark[WAYS];
+struct bucket_slots {
+	__u64 tag[SLOTS_PER_BUCKET];
+	struct slot_state state[SLOTS_PER_BUCKET];
 };
 
-struct journeys {
-	struct journey journey[WAYS];
+struct bucket_journeys {
+	struct journey journey[SLOTS_PER_BUCKET];
 };
 
 struct record {
@@ -117,16 +120,16 @@ struct record {
 };
 
 /*
- * How a TCP connection stands at one of its ends, which is a pod's of this node or in the namespace that is traced. What
- * is counted is counted since the record before, so that what is not sent for want of room is in the next one.
+ * The state of a TCP connection at one of its ends, which is a pod's of this node or in the traced namespace. Counts are
+ * since the record before, so that what is not sent for want of room is in the next one.
  */
 struct tcp_record {
 	__u32 kind; /* RECORD_TCP */
-	__u32 ifindex; /* of the pod's device in the namespace that is traced; 0 where this end is in that namespace */
+	__u32 ifindex; /* of the pod's device in the traced namespace; 0 where this end is in that namespace */
 	__u64 time_ns;
 	__u64 span_ns; /* since the record before; 0 in a connection's first one */
 	__u64 deliver_ns; /* from the pod's device to this end, of the packet that has just come; 0: not known */
-	__u64 limited_ns; /* time in which nothing but the other end's window kept this one from sending */
+	__u64 rwnd_limited_ns; /* time in which nothing but the other end's window kept this one from sending */
 	struct flow flow; /* from this end, as its own namespace has it: before NAT */
 	__u32 rtt_us; /* of the last segment that was acknowledged since the record before; 0: none was */
 	__u32 srtt_us; /* smoothed */
@@ -135,85 +138,97 @@ struct tcp_record {
 	__u32 retransmits; /* segments */
 	__u32 spurious; /* of those, what the other end said that it had already */
 	__u32 delivered; /* segments that were acknowledged */
-	__u32 read_bytes; /* that the application took */
-	__u32 unread_bytes; /* that wait for it */
+	__u32 read_bytes; /* by the application */
+	__u32 unread_bytes; /* received, and not read yet */
 	__u32 receive_window; /* what the other end may still send, in bytes */
-	__u32 send_window; /* what this end may have on the way, in bytes */
-	__u32 unsent_bytes; /* that the application wrote, and that are not on the way yet */
+	__u32 send_window; /* what this end may have in flight, in bytes */
+	__u32 unsent_bytes; /* that the application wrote, and that are not sent yet */
 	__u32 congestion_window; /* segments */
 	__u32 in_flight; /* segments */
 	__u32 mss;
-	__u32 acked_bytes; /* that the other end has confirmed without a gap, since the record before */
-	__u32 resent_bytes; /* length of the segment that has just been sent again; 0: this record is of another occasion */
-	__u8 repaired; /* 1: the segment that was sent again last, before this record, has been confirmed */
-	__u8 stuck; /* 1: the segment that has just been sent again is the same as the last time */
+	__u32 acked_bytes; /* since the record before, without a gap */
+	__u32 retransmitted_bytes; /* length of the segment that has just been retransmitted; 0: there is none */
+	__u8 recovered; /* 1: the last segment that was retransmitted before this record has been acknowledged */
+	__u8 repeated; /* 1: the segment that has just been retransmitted is the same as the last time */
 	__u8 state; /* TCP_ESTABLISHED and so on, as in include/net/tcp_states.h */
 	__u8 pad;
 };
 
-/* What user space asks of the program listener, in the place of a packet, behind an Ethernet header. */
-struct listener_question {
+/* What user space asks of the program tracer_listener: it stands in the place of a packet, behind an Ethernet header. */
+struct listener_query {
 	__u8 address[16];
 	__be16 port;
 	__u8 pad[2];
-	__u32 netns; /* id of the network namespace, as the namespace has it that is traced */
+	__u32 netns; /* id of the network namespace, as the traced namespace has it */
 };
 
 /* Written by user space while the programs run. */
 struct config {
-	__u64 quiet_reasons[4]; /* bit r: a kfree_skb with core reason r (< 256) is no loss and not reported */
+	__u64 ignored_reasons[4]; /* bit r: a kfree_skb with core reason r (< 256) is no loss and not reported */
 	__be16 vxlan_port[TUNNEL_PORTS_MAX]; /* 0: none, and none behind it */
 	__be16 geneve_port[TUNNEL_PORTS_MAX];
 	__u32 netns; /* inode of the network namespace that is traced */
-	__u32 sample_n; /* beyond its flow's budget one packet in so many is followed; 0 and 1: every packet is */
+	__u32 sample_n; /* beyond its flow's quota one packet in so many is sampled; 0 and 1: every packet is */
 	__u32 wakeup_bytes; /* wake the reader when the ring holds at least so much */
 	__u32 splitting; /* devices whose qdisc splits GSO packets; see segment.bpf.h */
-	__u32 flow_budget; /* journeys that a flow may start in an epoch before chance decides; below 65,535 */
+	__u32 flow_quota; /* journeys that a flow may start in an epoch before chance decides; below 65,535 */
 	__u32 epoch; /* user space counts it up; the lower half matters, and is never 0 */
-	__u32 zero; /* always; see forget() in parse.bpf.h */
-	__u32 pad;
 	__u64 salt; /* a random number for each epoch */
+};
+
+/* What the programs need to know of a device. */
+struct device {
+	__u32 ifindex; /* 0: nobody's entry */
+	__u8 ethernet; /* 1: packets have an Ethernet header at tc */
+	__u8 splits; /* 1: its qdisc splits GSO packets; see segment.bpf.h */
+	__u16 flags; /* FLAG_LAST, FLAG_POD */
+};
+
+/* Devices whose index is the same modulo DEVICE_BUCKETS, in the same cache line. */
+struct device_bucket {
+	struct device device[2];
 };
 
 /* Per-CPU event counts. The order is the index into struct counters. */
 enum counter {
-	COUNT_STARTED, /* journeys begun */
-	COUNT_UNSAMPLED, /* packets given a light mark */
+	COUNT_STARTED, /* journeys that began */
+	COUNT_UNSAMPLED, /* packets that were not sampled */
 	COUNT_FINISHED, /* journeys that reached their last hook */
 	COUNT_SPLIT, /* journeys that ended in a software GSO split */
 	COUNT_DROPPED, /* drops seen */
-	COUNT_COLLISION, /* packets not followed: all ways of the bucket were live */
-	COUNT_EXPIRED, /* slots found too old */
-	COUNT_MISMATCH, /* slots found with another packet's fingerprint */
+	COUNT_TABLE_FULL, /* sampled packets without a slot: all of the bucket were live */
+	COUNT_EVICTED_STALE, /* slots that were too old */
+	COUNT_EVICTED_MISMATCH, /* slots that held another packet's fingerprint */
 	COUNT_TORN, /* slots written by two at once */
-	COUNT_ORPHAN, /* forwarded packets at an egress without a slot */
-	COUNT_VANISHED_INGRESS, /* journeys without an end, by their last hook: here the node's own sockets */
-	COUNT_VANISHED_EGRESS,
-	COUNT_VANISHED_DEQUEUE,
-	COUNT_VANISHED_XMIT,
+	COUNT_NO_INGRESS, /* forwarded packets at an egress without a slot */
+	COUNT_UNFINISHED_INGRESS, /* journeys without an end, by their last hook: here the node's own sockets */
+	COUNT_UNFINISHED_EGRESS,
+	COUNT_UNFINISHED_DEQUEUE,
+	COUNT_UNFINISHED_XMIT,
 	COUNT_MALFORMED, /* truncated or absurd headers */
-	COUNT_TOO_DEEP, /* more tunnels in tunnels than are followed */
+	COUNT_TOO_DEEP, /* more tunnels in tunnels than are looked into */
 	COUNT_REQUEUED, /* packets that a qdisc handed out more than once */
-	COUNT_LOST_JOURNEY, /* no room in the ring */
-	COUNT_LOST_DROP,
-	COUNT_LOST_SPLIT,
-	COUNT_LOST_TCP,
+	COUNT_MISSED_JOURNEY, /* records for which the ring had no room, by kind */
+	COUNT_MISSED_DROP,
+	COUNT_MISSED_SPLIT,
+	COUNT_MISSED_TCP,
 	COUNT_MAX,
 };
 
 struct counters {
 	__u64 count[COUNT_MAX];
-	__u64 owed; /* packets that found no slot, for which the next that finds one will stand */
+	__u64 pending_weight; /* of packets without a slot: the next journey on this CPU carries it */
 };
 
 _Static_assert(sizeof(struct flow) == 40, "flow");
 _Static_assert(sizeof(struct journey) == 224, "journey");
-_Static_assert(sizeof(struct mark) == 8, "mark");
-_Static_assert(sizeof(struct marks) == 64, "marks");
-_Static_assert(sizeof(struct journeys) == 896, "journeys");
+_Static_assert(sizeof(struct slot_state) == 8, "slot_state");
+_Static_assert(sizeof(struct bucket_slots) == 64, "bucket_slots");
+_Static_assert(sizeof(struct bucket_journeys) == 896, "bucket_journeys");
 _Static_assert(sizeof(struct record) == 248, "record");
 _Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
-_Static_assert(sizeof(struct listener_question) == 24, "listener_question");
-_Static_assert(sizeof(struct config) == 104, "config");
+_Static_assert(sizeof(struct listener_query) == 24, "listener_query");
+_Static_assert(sizeof(struct config) == 96, "config");
+_Static_assert(sizeof(struct device_bucket) == 16, "device_bucket");
 
 #endif

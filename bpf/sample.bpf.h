@@ -1,29 +1,39 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
- * Which packets are followed. Each flow may start so many journeys in each epoch, so that a rare flow is seen whatever
- * else passes; beyond that a packet is followed at random, once in settings.sample_n times. What was decided at a
- * packet's first hook holds for its whole way: nothing that happens later, least of all its delay, has a say in it.
+ * Which packets are sampled. Each flow may start so many journeys in each epoch, so that a rare flow is seen whatever
+ * else passes; beyond this quota a packet is sampled at random, once in settings.sample_n times. What was decided at a
+ * packet's first hook holds for its whole path: nothing that happens later, least of all its delay, has a say in it.
  */
 #ifndef TRACER_SAMPLE_BPF_H
 #define TRACER_SAMPLE_BPF_H
 
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "config.bpf.h"
+#include "fingerprint.bpf.h"
+#include "packet.bpf.h"
+#include "slot.bpf.h"
+
+#define NO_QUOTA 0xffff /* what a flow has used of a quota that it does not have: as much as there may be */
+
 /* How many journeys a flow has started in an epoch, or tried to. */
-struct budget {
+struct quota {
 	__u32 tag; /* of the flow */
 	__u16 epoch;
-	__u16 packets;
+	__u16 used;
 };
 
-struct budgets {
-	struct budget way[WAYS];
+struct quota_bucket {
+	struct quota slot[SLOTS_PER_BUCKET];
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, FLOW_BUCKETS);
 	__type(key, __u32);
-	__type(value, struct budgets);
-} flow_budgets SEC(".maps");
+	__type(value, struct quota_bucket);
+} tracer_quotas SEC(".maps");
 
 static __always_inline __u64 flow_hash(const struct flow *f)
 {
@@ -36,57 +46,56 @@ static __always_inline __u64 flow_hash(const struct flow *f)
 			   ports * 0x1d8e4e27c47d124full);
 }
 
-/* The way that a flow has; WAYS if it has none. */
-static __always_inline __u32 find_budget(const struct budgets *b, __u32 tag)
+static __always_inline __u32 find_quota(const struct quota_bucket *b, __u32 tag)
 {
 #pragma clang loop unroll(full)
-	for (__u32 way = 0; way < WAYS; way++)
-		if (b->way[way].tag == tag)
-			return way;
-	return WAYS;
+	for (__u32 slot = 0; slot < SLOTS_PER_BUCKET; slot++)
+		if (b->slot[slot].tag == tag)
+			return slot;
+	return NO_SLOT;
 }
 
-/* The first way that nobody has used in this epoch, so that few flows are looked for in more than one; WAYS if there is none. */
-static __always_inline __u32 unused_budget(const struct budgets *b, __u16 epoch)
+/* The first slot that nobody has used in this epoch, so that few flows are looked for in more than one. */
+static __always_inline __u32 unused_quota(const struct quota_bucket *b, __u16 epoch)
 {
 #pragma clang loop unroll(full)
-	for (__u32 way = 0; way < WAYS; way++)
-		if (b->way[way].epoch != epoch)
-			return way;
-	return WAYS;
+	for (__u32 slot = 0; slot < SLOTS_PER_BUCKET; slot++)
+		if (b->slot[slot].epoch != epoch)
+			return slot;
+	return NO_SLOT;
 }
 
 /*
- * One more packet of a flow in this epoch: how many there were before. A flow for which all ways of its bucket are
- * taken by others in this epoch has no budget. Two CPUs may count one packet.
+ * Uses up one of a flow's quota for this epoch; returns how many were used before. A flow for which all slots of its
+ * bucket are taken by others in this epoch has no quota. Two CPUs may count one packet.
  */
-static __always_inline __u32 spend(__u64 hash)
+static __always_inline __u32 use_quota(__u64 hash)
 {
 	/* From the top: a product's bits depend on those below, and IPv4 addresses are in the upper halves. */
 	__u32 i = hash >> 52, tag = hash >> 20;
-	struct budgets *b = bpf_map_lookup_elem(&flow_budgets, &i);
+	struct quota_bucket *b = bpf_map_lookup_elem(&tracer_quotas, &i);
 	__u16 epoch = settings.epoch;
-	__u32 way;
+	__u32 slot;
 
 	_Static_assert(FLOW_BUCKETS == 1 << 12, "the shift above");
 	if (!b)
-		return 0xffff;
-	way = find_budget(b, tag);
-	if (way >= WAYS)
-		way = unused_budget(b, epoch);
-	if (way >= WAYS)
-		return 0xffff;
-	struct budget mine = b->way[way];
-	if (mine.tag != tag || mine.epoch != epoch)
-		mine = (struct budget){ .tag = tag, .epoch = epoch };
-	__u32 before = mine.packets;
-	mine.packets += before < 0xffff;
-	b->way[way] = mine;
+		return NO_QUOTA;
+	slot = find_quota(b, tag);
+	if (!is_slot(slot))
+		slot = unused_quota(b, epoch);
+	if (!is_slot(slot))
+		return NO_QUOTA;
+	struct quota quota = b->slot[slot];
+	if (quota.tag != tag || quota.epoch != epoch)
+		quota = (struct quota){ .tag = tag, .epoch = epoch };
+	__u32 before = quota.used;
+	quota.used += before < NO_QUOTA;
+	b->slot[slot] = quota;
 	return before;
 }
 
 /*
- * Decides, once and at a packet's first hook, whether it is followed: the inverse of the probability with which it
+ * Decides, once and at a packet's first hook, whether it is sampled: the inverse of the probability with which it
  * was, or 0. Chance is the packet's own contents, with a number that user space draws for each epoch and the packet's
  * place in it: bpf_get_prandom_u32() takes as long as the rest of the hook.
  */
@@ -96,8 +105,8 @@ static __always_inline __u32 sample(const struct packet *p)
 
 	if (n <= 1)
 		return 1;
-	__u32 before = spend(flow_hash(&p->flow));
-	if (before < settings.flow_budget)
+	__u32 before = use_quota(flow_hash(&p->flow));
+	if (before < settings.flow_quota)
 		return 1;
 	__u64 chance = mix(mix(p->fingerprint, settings.salt), before) >> 32;
 	/* True for one in n of the numbers below 2^32. */

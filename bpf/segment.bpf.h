@@ -8,19 +8,30 @@
 #ifndef TRACER_SEGMENT_BPF_H
 #define TRACER_SEGMENT_BPF_H
 
-#define GSO_TCP_FIXEDID 8 /* SKB_GSO_TCP_FIXEDID: segments keep the IP id */
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 
-/* Devices whose qdisc splits, by index. settings.splitting says how many there are. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32);
-	__type(value, __u8);
-} splitting SEC(".maps");
+#include "address.bpf.h"
+#include "config.bpf.h"
+#include "counter.bpf.h"
+#include "evict.bpf.h"
+#include "fingerprint.bpf.h"
+#include "journey.bpf.h"
+#include "kernel.h"
+#include "parse_thorough.bpf.h"
+#include "slot.bpf.h"
 
+/* Whether a device's qdisc splits packets. */
 static __always_inline bool splits(__u32 ifindex)
 {
-	return settings.splitting && bpf_map_lookup_elem(&splitting, &ifindex);
+	const struct device *d = settings.splitting ? find_device(ifindex) : NULL;
+
+	return d && d->splits;
 }
 
 struct gso {
@@ -28,7 +39,7 @@ struct gso {
 	__u32 type;
 };
 
-static __always_inline void gso_of(struct sk_buff *skb, struct gso *gso)
+static __always_inline void read_gso(struct sk_buff *skb, struct gso *gso)
 {
 	struct skb_shared_info *info = (void *)(skb->head + skb->end);
 
@@ -37,15 +48,8 @@ static __always_inline void gso_of(struct sk_buff *skb, struct gso *gso)
 	gso->type = BPF_CORE_READ(info, gso_type);
 }
 
-static __always_inline bool is_ipv4(const struct flow *flow)
-{
-	const __u32 *word = (const __u32 *)flow->source;
-
-	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff);
-}
-
 /* The fingerprint of a packet's last segment; 0 where it cannot be told, or is the first. */
-static __always_inline __u64 last_segment(const struct packet *p, const struct gso *gso)
+static __always_inline __u64 last_segment_fingerprint(const struct packet *p, const struct gso *gso)
 {
 	struct layer layer = { .id = p->id, .protocol = IPPROTO_TCP };
 	__u32 before = gso->segments - 1;
@@ -53,94 +57,94 @@ static __always_inline __u64 last_segment(const struct packet *p, const struct g
 	/* UDP's segments differ in nothing that is known beforehand; the number of segments may be missing. */
 	if (p->flow.protocol != IPPROTO_TCP || p->flags & FLAG_FRAGMENT || gso->segments < 2)
 		return 0;
-	if (is_ipv4(&p->flow) && !(gso->type & GSO_TCP_FIXEDID))
+	if (is_ipv4_mapped(p->flow.source) && !(gso->type & SKB_GSO_TCP_FIXEDID))
 		layer.id = bpf_htons(bpf_ntohs(p->id) + before);
 	return tcp_fingerprint(&layer, bpf_htonl(bpf_ntohl(p->sequence) + before * gso->size));
 }
 
-static __always_inline void leave_segment(const struct journey *j, struct mark m, __u64 fingerprint, __u64 now)
+static __always_inline void expect_segment(const struct journey *j, struct slot_state state, __u64 fingerprint,
+					   __u64 now)
 {
 	struct bucket b;
-	__u32 way = bucket_of(fingerprint, &b) ? claim(&b, fingerprint, now) : WAYS;
+	__u32 slot = bucket_of(fingerprint, &b) ? claim_slot(&b, fingerprint, now) : NO_SLOT;
 
-	if (way >= WAYS) {
-		count(COUNT_COLLISION);
+	if (!is_slot(slot)) {
+		count_atomic(COUNT_TABLE_FULL);
 		return;
 	}
-	b.tag[way] = 0;
+	b.tag[slot] = 0;
 	barrier();
-	__builtin_memcpy(&b.journey[way], j, sizeof(*j));
-	b.journey[way].fingerprint = fingerprint;
-	b.journey[way].split_at = j->hops;
-	b.journey[way].segments = 1;
-	m.fingerprint = fingerprint;
-	b.mark[way] = m;
+	__builtin_memcpy(&b.journey[slot], j, sizeof(*j));
+	b.journey[slot].fingerprint = fingerprint;
+	b.journey[slot].split_at = j->hops;
+	b.journey[slot].segments = 1;
+	state.fingerprint = fingerprint;
+	b.state[slot] = state;
 	barrier();
-	b.tag[way] = fingerprint;
+	b.tag[slot] = fingerprint;
 }
 
 /* A packet was split when its qdisc took it in. The segments cannot be dequeued yet: the qdisc's lock is held. */
-static __always_inline void leave_segments(const struct journey *j, struct mark m, const struct packet *p,
-					   const struct gso *gso, __u64 now)
+static __always_inline void expect_segments(const struct journey *j, struct slot_state state, const struct packet *p,
+					    const struct gso *gso, __u64 now)
 {
-	__u64 last = last_segment(p, gso);
+	__u64 last = last_segment_fingerprint(p, gso);
 
-	leave_segment(j, m, j->fingerprint, now);
+	expect_segment(j, state, j->fingerprint, now);
 	if (last)
-		leave_segment(j, m, last, now);
+		expect_segment(j, state, last, now);
 }
 
-/* Where the journey of a segment waits that has no slot of its own yet; WAYS if it is not a first or last one. */
-static __always_inline __u32 waiting_segment(const struct packet *p, struct bucket *b)
+/* Where the journey of a segment waits that has no slot of its own yet; NO_SLOT if it is not a first or last one. */
+static __always_inline __u32 find_expected_segment(const struct packet *p, struct bucket *b)
 {
 	if (!settings.splitting || !bucket_of(p->fingerprint, b))
-		return WAYS;
-	__u32 way = find(b, p->fingerprint);
-	return way < WAYS && b->journey[way].fingerprint == p->fingerprint ? way : WAYS;
+		return NO_SLOT;
+	__u32 slot = find_slot(b, p->fingerprint);
+	return is_slot(slot) && b->journey[slot].fingerprint == p->fingerprint ? slot : NO_SLOT;
 }
 
 /*
  * A packet without a slot comes out of a qdisc that splits: start and end are the addresses of its IP header and
- * behind its linear data, beyond how many bytes follow elsewhere. A first or last segment gets the journey that waits
- * for it, any other a light mark, by which the next hook knows that it is none that was missed.
+ * behind its linear data, nonlinear how many bytes follow elsewhere. A first or last segment gets the journey that waits
+ * for it; any other gets an unsampled slot, so that the next hook does not take it for one whose ingress was missed.
  *
  * A function of its own, so that older verifiers look at it once and not for each packet of a bulk dequeue.
  */
-__noinline int adopt(__u64 key, __u64 start, __u64 end, __u32 beyond, __u32 ifindex)
+__noinline int adopt_segment_at(__u64 key, __u64 start, __u64 end, __u32 nonlinear, __u32 ifindex)
 {
-	struct source from = { .start = start, .end = end, .length = end - start + beyond };
 	struct bucket b;
 	struct packet p;
 
-	if (!bucket_of(key, &b) || parse_headers(&from, IP, 0, &p) != PARSED)
+	if (!bucket_of(key, &b) || parse_at(start, end, end - start + nonlinear, &p) != PARSED)
 		return 0;
-	__u32 way = find(&b, key);
-	if (way < WAYS && same_packet(&b, way, &p))
-		return 0; /* followed, and queued on another device's account */
-	way = move(p.fingerprint, &b, key, p.fingerprint);
-	if (way < WAYS) {
-		struct journey *j = &b.journey[way];
+	__u32 slot = find_slot(&b, key);
+	if (is_slot(slot) && holds_packet(&b, slot, &p))
+		return 0; /* it has a journey, and is queued on another device's account */
+	slot = move_journey(p.fingerprint, &b, key, p.fingerprint);
+	if (is_slot(slot)) {
+		struct journey *j = &b.journey[slot];
 		j->outer = p.outer;
 		j->ip_bytes = p.ip_bytes;
-		pass(&b, way, HOOK_DEQUEUE, ifindex, bpf_ktime_get_ns(), b.mark[way].flags);
+		append_hop(&b, slot, HOOK_DEQUEUE, ifindex, bpf_ktime_get_ns(), b.state[slot].flags);
 		return 0;
 	}
-	way = claim(&b, key, 0);
-	if (way < WAYS) {
-		struct mark m = { .ifindex = ifindex, .hook = HOOK_DEQUEUE, .flags = FLAG_LIGHT };
-		m.fingerprint = p.fingerprint;
-		b.mark[way] = m;
-		b.tag[way] = key;
+	slot = claim_slot(&b, key, 0);
+	if (is_slot(slot)) {
+		struct slot_state state = { .ifindex = ifindex, .hook = HOOK_DEQUEUE, .flags = FLAG_UNSAMPLED };
+		state.fingerprint = p.fingerprint;
+		b.state[slot] = state;
+		b.tag[slot] = key;
 	}
 	return 0;
 }
 
 /* The addresses are read as numbers: a pointer is no argument that newer verifiers let a global function have. */
-static __always_inline void came_out(__u64 key, struct sk_buff *skb, __u32 ifindex)
+static __always_inline void adopt_segment(__u64 key, struct sk_buff *skb, __u32 ifindex)
 {
 	__u64 head = (__u64)BPF_CORE_READ(skb, head), data = (__u64)BPF_CORE_READ(skb, data);
 
-	adopt(key, head + skb->network_header, data + skb->len - skb->data_len, skb->data_len, ifindex);
+	adopt_segment_at(key, head + skb->network_header, data + skb->len - skb->data_len, skb->data_len, ifindex);
 }
 
 #endif

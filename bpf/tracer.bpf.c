@@ -1,37 +1,25 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /*
- * The hooks. Each says which kernel function calls it and in which context; what they do with the packet stands
- * in hooks.bpf.h.
+ * The programs. Each says which kernel function calls it and in which context; what they do with the packet stands in
+ * tc.bpf.h, queue.bpf.h, drop.bpf.h and tcp.bpf.h.
  */
 #include <stdbool.h>
 #include <stddef.h>
 #include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
-#include <linux/udp.h>
 #include <bpf/bpf_helpers.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-#include "kernel.h"
-#include "record.h"
-
-/* Apart from the other variables, which are large: user space maps it for good. */
-volatile struct config settings SEC(".data.settings");
-
 #include "compat.bpf.h"
-#include "parse.bpf.h"
-#include "table.bpf.h"
-#include "sample.bpf.h"
-#include "clone.bpf.h"
-#include "segment.bpf.h"
-#include "hooks.bpf.h"
-#include "tcp.bpf.h"
-#include "listener.bpf.h"
 #include "drop.bpf.h"
+#include "kernel.h"
+#include "listener.bpf.h"
+#include "netns.bpf.h"
+#include "queue.bpf.h"
+#include "record.h"
+#include "segment.bpf.h"
+#include "tc.bpf.h"
+#include "tcp.bpf.h"
+#include "verifier.bpf.h"
 
 /* Types that only the loader needs by name: BTF keeps what a variable refers to. */
 const enum hook *kept_hook __attribute__((unused));
@@ -42,81 +30,51 @@ const enum flag *kept_flag __attribute__((unused));
 const enum counter *kept_counter __attribute__((unused));
 const struct record *kept_record __attribute__((unused));
 const struct tcp_record *kept_tcp_record __attribute__((unused));
-const struct listener_question *kept_listener_question __attribute__((unused));
+const struct listener_query *kept_listener_query __attribute__((unused));
+const struct device_bucket *kept_device_bucket __attribute__((unused));
 
 char LICENSE[] SEC("license") = "GPL";
 
 /*
- * tc ingress: sch_handle_ingress(), in softirq. tc egress: sch_handle_egress() from __dev_queue_xmit(), with
- * bottom halves off. Each for devices with (l2) and without (l3) an Ethernet header; egress also by whether the
- * packet leaves this namespace from there (wire, pod) or goes on to another device (through).
+ * sch_handle_ingress(), in softirq. Like the next it serves all devices: what it needs to know of one is in tracer_devices.
+ * Names have at most 15 characters, or the kernel would cut them.
  */
 SEC("tc")
-int ingress_l2(struct __sk_buff *ctx)
+int tracer_ingress(struct __sk_buff *ctx)
 {
-	return ingress(ctx, true);
+	return on_ingress(ctx);
 }
 
+/* sch_handle_egress() from __dev_queue_xmit(), with bottom halves off. */
 SEC("tc")
-int ingress_l3(struct __sk_buff *ctx)
+int tracer_egress(struct __sk_buff *ctx)
 {
-	return ingress(ctx, false);
+	return on_egress(ctx);
 }
 
-SEC("tc")
-int through_l2(struct __sk_buff *ctx)
-{
-	return egress(ctx, true, 0);
-}
-
-SEC("tc")
-int through_l3(struct __sk_buff *ctx)
-{
-	return egress(ctx, false, 0);
-}
-
-SEC("tc")
-int wire_l2(struct __sk_buff *ctx)
-{
-	return egress(ctx, true, FLAG_LAST);
-}
-
-SEC("tc")
-int wire_l3(struct __sk_buff *ctx)
-{
-	return egress(ctx, false, FLAG_LAST);
-}
-
-SEC("tc")
-int pod_l2(struct __sk_buff *ctx)
-{
-	return egress(ctx, true, FLAG_LAST | FLAG_POD);
-}
-
-SEC("tc")
-int pod_l3(struct __sk_buff *ctx)
-{
-	return egress(ctx, false, FLAG_LAST | FLAG_POD);
-}
+/*
+ * Programs on tracepoints follow only pointers that the kernel has just used itself, and read by a helper what may be none:
+ * most have functions of their own, and in such programs 5.10 (Debian's 5.10.0-46) finds no handler for a fault and
+ * panics. Compare 0108a4e9f358 ("bpf: ensure main program has an extable", 6.4).
+ */
 
 /*
  * dequeue_skb() in net/sched/sch_generic.c, bottom halves off. The skb may be NULL, or the head of a list that
  * the qdisc hands out in bulk. It fires again for what the driver had sent back.
  *
- * Without an skb there may be no device either (noop_qdisc), and to follow its NULL is not as harmless as it is in
- * other programs: this one has a function of its own, adopt(), and in such programs 5.10 (Debian's 5.10.0-46) finds
- * no way out of a fault and panics. Compare 0108a4e9f358 ("bpf: ensure main program has an extable", 6.4).
+ * Without an skb there may be no device either (noop_qdisc), and its NULL must not be followed: see above.
  */
 SEC("tp_btf/qdisc_dequeue")
-int BPF_PROG(dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets, struct sk_buff *skb)
+int BPF_PROG(tracer_dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets, struct sk_buff *skb)
 {
 	/* Before the loop: verifiers from 6.2 on search all types by name for each pointer that is followed. */
-	if (!skb || !traced(txq->dev))
+	if (!skb || !in_netns(txq->dev))
 		return 0;
 	__u32 ifindex = txq->dev->ifindex;
-	bool split = forget_by(splits(ifindex), ifindex); /* or the verifier would follow the loop for each of both */
+	/* Otherwise the verifier would follow the loop for either value. */
+	bool split = make_unknown_by(splits(ifindex), ifindex);
 	for (int i = 0; i < BULK_MAX && skb; i++) {
-		dequeued(skb, ifindex, split);
+		on_dequeue(skb, ifindex, split);
 		skb = skb->next;
 	}
 	return 0;
@@ -124,47 +82,47 @@ int BPF_PROG(dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets
 
 /* xmit_one() in net/core/dev.c, under the device's TX lock unless it is lockless, bottom halves off. */
 SEC("tp_btf/net_dev_start_xmit")
-int BPF_PROG(start_xmit, struct sk_buff *skb, struct net_device *dev)
+int BPF_PROG(tracer_xmit, struct sk_buff *skb, struct net_device *dev)
 {
-	transmitted(skb, dev);
+	on_xmit(skb, dev);
 	return 0;
 }
 
 /* kfree_skb_reason() and its like, in any context, for a packet that was not delivered. */
 SEC("tp_btf/kfree_skb")
-int BPF_PROG(free_skb, struct sk_buff *skb, void *location)
+int BPF_PROG(tracer_kfree, struct sk_buff *skb, void *location)
 {
-	dropped(skb, (__u64)location, drop_reason(ctx));
+	on_drop(skb, (__u64)location, drop_reason(ctx));
 	return 0;
 }
 
 /* consume_skb(), in any context, for a packet that has been dealt with; among them what software GSO has split. */
 SEC("tp_btf/consume_skb")
-int BPF_PROG(consume, struct sk_buff *skb)
+int BPF_PROG(tracer_consume, struct sk_buff *skb)
 {
-	consumed(skb);
+	on_consume(skb);
 	return 0;
 }
 
 /* tcp_rcv_established(), with the socket locked, in softirq or where its backlog is worked off, before the segment is. */
 SEC("tp_btf/tcp_probe")
-int BPF_PROG(tcp_received, struct sock *sk, struct sk_buff *skb)
+int BPF_PROG(tracer_tcp_rcv, struct sock *sk, struct sk_buff *skb)
 {
-	connection(sk, skb, NULL);
+	on_tcp(sk, skb, NULL);
 	return 0;
 }
 
-/* __tcp_retransmit_skb(), with the socket locked, in any context, after the segment was sent again. */
+/* __tcp_retransmit_skb(), with the socket locked, in any context, after the segment was retransmitted. */
 SEC("tp_btf/tcp_retransmit_skb")
-int BPF_PROG(tcp_resent, struct sock *sk, struct sk_buff *skb)
+int BPF_PROG(tracer_tcp_rtx, struct sock *sk, struct sk_buff *skb)
 {
-	connection(sk, NULL, skb);
+	on_tcp(sk, NULL, skb);
 	return 0;
 }
 
 /* Attached nowhere: user space runs it (BPF_PROG_TEST_RUN) to ask how full a listening socket's queue is. */
 SEC("tc")
-int listener(struct __sk_buff *ctx)
+int tracer_listener(struct __sk_buff *ctx)
 {
-	return backlog(ctx);
+	return listen_backlog(ctx);
 }

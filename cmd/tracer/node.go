@@ -117,7 +117,7 @@ func (n *node) Status() api.Status {
 	}
 	counters, err := l.Counters()
 	n.readingCounters.Done(err)
-	s.Journeys, s.Lost = outcomes(counters), counters.Lost
+	s.Journeys, s.Lost = outcomes(counters), counters.Missed
 	if began := counters.Started + counters.Unsampled; began > 0 {
 		s.SampleRatio = float64(counters.Started) / float64(began)
 	}
@@ -133,11 +133,11 @@ func (n *node) Status() api.Status {
 func outcomes(c loader.Counters) map[string]uint64 {
 	m := map[string]uint64{
 		"finished": c.Finished, "split": c.Split, "dropped": c.Dropped, "unsampled": c.Unsampled,
-		"collision": c.Collisions, "expired": c.Expired, "mismatch": c.Mismatches, "torn": c.Torn + c.TornScans,
-		"orphan": c.Orphans, "malformed": c.Malformed, "too_deep": c.TooDeep, "undecoded": c.Undecoded,
+		"collision": c.TableFull, "expired": c.EvictedStale, "mismatch": c.EvictedMismatch, "torn": c.Torn + c.TornScans,
+		"orphan": c.NoIngress, "malformed": c.Malformed, "too_deep": c.TooDeep, "undecoded": c.Undecoded,
 		"requeued": c.Requeued,
 	}
-	for hook, count := range c.Vanished {
+	for hook, count := range c.Unfinished {
 		m["vanished_"+hook] = count
 	}
 	return m

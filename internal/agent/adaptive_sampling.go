@@ -118,7 +118,7 @@ func (a *Agent) addSpent(now time.Time) error {
 		ran += time.Duration(p.Seconds * float64(time.Second))
 	}
 	s.spent.CPU += max(0, ran-s.ran)
-	missed := counters.Lost["journey"] + counters.Lost["split"]
+	missed := counters.Missed["journey"] + counters.Missed["split"]
 	if s.state.Load().OneIn > 1 {
 		s.spent.ByChance += missed - s.missed
 	} else {

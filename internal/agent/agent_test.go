@@ -152,7 +152,7 @@ func stages(s *aggregate.Snapshot, src, dst string) map[journey.Stage]aggregate.
 }
 
 // lostSight is of how many packets the programs found the slot written by another one.
-func lostSight(c loader.Counters) uint64 { return c.Mismatches + c.Torn }
+func lostSight(c loader.Counters) uint64 { return c.EvictedMismatch + c.Torn }
 
 // unseen is of how many packets a tracepoint may have been missed. Some kernels run no tracing program in the context of
 // certain processes, and a softirq that interrupts one of these is in it: docs/design.md#skipped-tracepoints.
@@ -192,7 +192,7 @@ func TestHealthy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if counters.Undecoded+counters.Malformed+counters.Lost["journey"] != 0 || lostSight(counters) > unseen(counters.Started) {
+		if counters.Undecoded+counters.Malformed+counters.Missed["journey"] != 0 || lostSight(counters) > unseen(counters.Started) {
 			t.Errorf("node %d: %+v", i+1, counters)
 		}
 		if report := diagnose.Diagnose("node", diagnose.Snapshot{Counts: &aggregate.Snapshot{}}, c.now(i)); report.Verdict != diagnose.Healthy {
@@ -252,8 +252,8 @@ func TestIPv6(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after.Orphans != before.Orphans {
-		t.Errorf("%d packets came to an egress without a begin", after.Orphans-before.Orphans)
+	if after.NoIngress != before.NoIngress {
+		t.Errorf("%d packets came to an egress without a begin", after.NoIngress-before.NoIngress)
 	}
 }
 

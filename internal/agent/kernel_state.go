@@ -48,10 +48,10 @@ func (a *Agent) readMaps(before *loader.Counters) error {
 	}
 	// Journeys whose slot was torn are missed as are records that did not fit into the ring buffer: those that were read
 	// stand for them too. For packets that found no slot others stand already, by their weight.
-	missed := func(c *loader.Counters) uint64 { return c.Lost["journey"] + c.Torn }
+	missed := func(c *loader.Counters) uint64 { return c.Missed["journey"] + c.Torn }
 	a.counts.AddMissed(record.Finished, missed(&after)-missed(before))
-	a.counts.AddMissed(record.Dropped, after.Lost["drop"]-before.Lost["drop"])
-	a.counts.AddMissed(record.Split, after.Lost["split"]-before.Lost["split"])
+	a.counts.AddMissed(record.Dropped, after.Missed["drop"]-before.Missed["drop"])
+	a.counts.AddMissed(record.Split, after.Missed["split"]-before.Missed["split"])
 	*before = after
 	return nil
 }

@@ -13,66 +13,88 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type TracerBucketJourneys struct {
+	_       structs.HostLayout
+	Journey [4]TracerJourney
+}
+
+type TracerBucketSlots struct {
+	_     structs.HostLayout
+	Tag   [4]uint64
+	State [4]TracerSlotState
+}
+
 type TracerConfig struct {
-	_            structs.HostLayout
-	QuietReasons [4]uint64
-	VxlanPort    [8]uint16
-	GenevePort   [8]uint16
-	Netns        uint32
-	SampleN      uint32
-	WakeupBytes  uint32
-	Splitting    uint32
-	FlowBudget   uint32
-	Epoch        uint32
-	Zero         uint32
-	Pad          uint32
-	Salt         uint64
+	_              structs.HostLayout
+	IgnoredReasons [4]uint64
+	VxlanPort      [8]uint16
+	GenevePort     [8]uint16
+	Netns          uint32
+	SampleN        uint32
+	WakeupBytes    uint32
+	Splitting      uint32
+	FlowQuota      uint32
+	Epoch          uint32
+	Salt           uint64
 }
 
 type TracerCounter uint32
 
 const (
-	TracerCounterCOUNT_STARTED          TracerCounter = 0
-	TracerCounterCOUNT_UNSAMPLED        TracerCounter = 1
-	TracerCounterCOUNT_FINISHED         TracerCounter = 2
-	TracerCounterCOUNT_SPLIT            TracerCounter = 3
-	TracerCounterCOUNT_DROPPED          TracerCounter = 4
-	TracerCounterCOUNT_COLLISION        TracerCounter = 5
-	TracerCounterCOUNT_EXPIRED          TracerCounter = 6
-	TracerCounterCOUNT_MISMATCH         TracerCounter = 7
-	TracerCounterCOUNT_TORN             TracerCounter = 8
-	TracerCounterCOUNT_ORPHAN           TracerCounter = 9
-	TracerCounterCOUNT_VANISHED_INGRESS TracerCounter = 10
-	TracerCounterCOUNT_VANISHED_EGRESS  TracerCounter = 11
-	TracerCounterCOUNT_VANISHED_DEQUEUE TracerCounter = 12
-	TracerCounterCOUNT_VANISHED_XMIT    TracerCounter = 13
-	TracerCounterCOUNT_MALFORMED        TracerCounter = 14
-	TracerCounterCOUNT_TOO_DEEP         TracerCounter = 15
-	TracerCounterCOUNT_REQUEUED         TracerCounter = 16
-	TracerCounterCOUNT_LOST_JOURNEY     TracerCounter = 17
-	TracerCounterCOUNT_LOST_DROP        TracerCounter = 18
-	TracerCounterCOUNT_LOST_SPLIT       TracerCounter = 19
-	TracerCounterCOUNT_LOST_TCP         TracerCounter = 20
-	TracerCounterCOUNT_MAX              TracerCounter = 21
+	TracerCounterCOUNT_STARTED            TracerCounter = 0
+	TracerCounterCOUNT_UNSAMPLED          TracerCounter = 1
+	TracerCounterCOUNT_FINISHED           TracerCounter = 2
+	TracerCounterCOUNT_SPLIT              TracerCounter = 3
+	TracerCounterCOUNT_DROPPED            TracerCounter = 4
+	TracerCounterCOUNT_TABLE_FULL         TracerCounter = 5
+	TracerCounterCOUNT_EVICTED_STALE      TracerCounter = 6
+	TracerCounterCOUNT_EVICTED_MISMATCH   TracerCounter = 7
+	TracerCounterCOUNT_TORN               TracerCounter = 8
+	TracerCounterCOUNT_NO_INGRESS         TracerCounter = 9
+	TracerCounterCOUNT_UNFINISHED_INGRESS TracerCounter = 10
+	TracerCounterCOUNT_UNFINISHED_EGRESS  TracerCounter = 11
+	TracerCounterCOUNT_UNFINISHED_DEQUEUE TracerCounter = 12
+	TracerCounterCOUNT_UNFINISHED_XMIT    TracerCounter = 13
+	TracerCounterCOUNT_MALFORMED          TracerCounter = 14
+	TracerCounterCOUNT_TOO_DEEP           TracerCounter = 15
+	TracerCounterCOUNT_REQUEUED           TracerCounter = 16
+	TracerCounterCOUNT_MISSED_JOURNEY     TracerCounter = 17
+	TracerCounterCOUNT_MISSED_DROP        TracerCounter = 18
+	TracerCounterCOUNT_MISSED_SPLIT       TracerCounter = 19
+	TracerCounterCOUNT_MISSED_TCP         TracerCounter = 20
+	TracerCounterCOUNT_MAX                TracerCounter = 21
 )
 
 type TracerCounters struct {
-	_     structs.HostLayout
-	Count [21]uint64
-	Owed  uint64
+	_             structs.HostLayout
+	Count         [21]uint64
+	PendingWeight uint64
+}
+
+type TracerDevice struct {
+	_        structs.HostLayout
+	Ifindex  uint32
+	Ethernet uint8
+	Splits   uint8
+	Flags    uint16
+}
+
+type TracerDeviceBucket struct {
+	_      structs.HostLayout
+	Device [2]TracerDevice
 }
 
 type TracerFlag uint32
 
 const (
-	TracerFlagFLAG_LIGHT     TracerFlag = 1
-	TracerFlagFLAG_LAST      TracerFlag = 2
-	TracerFlagFLAG_POD       TracerFlag = 4
-	TracerFlagFLAG_DELIVERED TracerFlag = 8
-	TracerFlagFLAG_ENCAP     TracerFlag = 16
-	TracerFlagFLAG_FRAGMENT  TracerFlag = 32
-	TracerFlagFLAG_UNPLACED  TracerFlag = 64
-	TracerFlagFLAG_SYN       TracerFlag = 128
+	TracerFlagFLAG_UNSAMPLED    TracerFlag = 1
+	TracerFlagFLAG_LAST         TracerFlag = 2
+	TracerFlagFLAG_POD          TracerFlag = 4
+	TracerFlagFLAG_DELIVERED    TracerFlag = 8
+	TracerFlagFLAG_ENCAP        TracerFlag = 16
+	TracerFlagFLAG_FRAGMENT     TracerFlag = 32
+	TracerFlagFLAG_UNATTRIBUTED TracerFlag = 256
+	TracerFlagFLAG_SYN          TracerFlag = 512
 )
 
 type TracerFlow struct {
@@ -117,37 +139,18 @@ type TracerJourney struct {
 	WireBytes   uint32
 	Weight      uint32
 	Segments    uint16
+	Flags       uint16
 	Hops        uint8
-	Flags       uint8
 	SplitAt     uint8
-	Pad         [3]uint8
+	Pad         [2]uint8
 }
 
-type TracerJourneys struct {
-	_       structs.HostLayout
-	Journey [4]TracerJourney
-}
-
-type TracerListenerQuestion struct {
+type TracerListenerQuery struct {
 	_       structs.HostLayout
 	Address [16]uint8
 	Port    uint16
 	Pad     [2]uint8
 	Netns   uint32
-}
-
-type TracerMark struct {
-	_           structs.HostLayout
-	Ifindex     uint32
-	Hook        uint8
-	Flags       uint8
-	Fingerprint uint16
-}
-
-type TracerMarks struct {
-	_    structs.HostLayout
-	Tag  [4]uint64
-	Mark [4]TracerMark
 }
 
 type TracerRecord struct {
@@ -168,90 +171,95 @@ const (
 	TracerRecordKindRECORD_TCP     TracerRecordKind = 4
 )
 
+type TracerSlotState struct {
+	_           structs.HostLayout
+	Ifindex     uint32
+	Hook        uint8
+	Flags       uint8
+	Fingerprint uint16
+}
+
 type TracerTable uint32
 
 const (
-	TracerTableWAYS                  TracerTable = 4
-	TracerTableBUCKETS               TracerTable = 16384
-	TracerTableFLOW_BUCKETS          TracerTable = 4096
-	TracerTableAGE_QUEUED_SECONDS    TracerTable = 300
-	TracerTableAGE_ELSEWHERE_SECONDS TracerTable = 1
-	TracerTableOWED_MAX              TracerTable = 64
-	TracerTableTUNNEL_PORTS_MAX      TracerTable = 8
+	TracerTableSLOTS_PER_BUCKET     TracerTable = 4
+	TracerTableBUCKETS              TracerTable = 16384
+	TracerTableFLOW_BUCKETS         TracerTable = 4096
+	TracerTableSTALE_QUEUED_SECONDS TracerTable = 300
+	TracerTableSTALE_SECONDS        TracerTable = 1
+	TracerTableCARRIED_WEIGHT_MAX   TracerTable = 64
+	TracerTableDEVICE_BUCKETS       TracerTable = 8192
+	TracerTableTUNNEL_PORTS_MAX     TracerTable = 8
 )
 
 type TracerTcpRecord struct {
-	_                structs.HostLayout
-	Kind             uint32
-	Ifindex          uint32
-	TimeNs           uint64
-	SpanNs           uint64
-	DeliverNs        uint64
-	LimitedNs        uint64
-	Flow             TracerFlow
-	RttUs            uint32
-	SrttUs           uint32
-	RttMinUs         uint32
-	Segments         uint32
-	Retransmits      uint32
-	Spurious         uint32
-	Delivered        uint32
-	ReadBytes        uint32
-	UnreadBytes      uint32
-	ReceiveWindow    uint32
-	SendWindow       uint32
-	UnsentBytes      uint32
-	CongestionWindow uint32
-	InFlight         uint32
-	Mss              uint32
-	AckedBytes       uint32
-	ResentBytes      uint32
-	Repaired         uint8
-	Stuck            uint8
-	State            uint8
-	Pad              uint8
+	_                  structs.HostLayout
+	Kind               uint32
+	Ifindex            uint32
+	TimeNs             uint64
+	SpanNs             uint64
+	DeliverNs          uint64
+	RwndLimitedNs      uint64
+	Flow               TracerFlow
+	RttUs              uint32
+	SrttUs             uint32
+	RttMinUs           uint32
+	Segments           uint32
+	Retransmits        uint32
+	Spurious           uint32
+	Delivered          uint32
+	ReadBytes          uint32
+	UnreadBytes        uint32
+	ReceiveWindow      uint32
+	SendWindow         uint32
+	UnsentBytes        uint32
+	CongestionWindow   uint32
+	InFlight           uint32
+	Mss                uint32
+	AckedBytes         uint32
+	RetransmittedBytes uint32
+	Recovered          uint8
+	Repeated           uint8
+	State              uint8
+	Pad                uint8
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TracerMapConnections          = "connections"
-	TracerMapCounts               = "counts"
-	TracerMapFlowBudgets          = "flow_budgets"
-	TracerMapFollowed             = "followed"
-	TracerMapHandovers            = "handovers"
-	TracerMapLocalAddresses       = "local_addresses"
-	TracerMapLocalPods            = "local_pods"
-	TracerMapRecords              = "records"
-	TracerMapSplitting            = "splitting"
-	TracerMapTcpBudget            = "tcp_budget"
-	TracerProgConsume             = "consume"
-	TracerProgDequeue             = "dequeue"
-	TracerProgFreeSkb             = "free_skb"
-	TracerProgIngressL2           = "ingress_l2"
-	TracerProgIngressL3           = "ingress_l3"
-	TracerProgListener            = "listener"
-	TracerProgPodL2               = "pod_l2"
-	TracerProgPodL3               = "pod_l3"
-	TracerProgStartXmit           = "start_xmit"
-	TracerProgTcpReceived         = "tcp_received"
-	TracerProgTcpResent           = "tcp_resent"
-	TracerProgThroughL2           = "through_l2"
-	TracerProgThroughL3           = "through_l3"
-	TracerProgWireL2              = "wire_l2"
-	TracerProgWireL3              = "wire_l3"
-	TracerVarInflight             = "inflight"
-	TracerVarKeptCounter          = "kept_counter"
-	TracerVarKeptFlag             = "kept_flag"
-	TracerVarKeptHook             = "kept_hook"
-	TracerVarKeptHops             = "kept_hops"
-	TracerVarKeptListenerQuestion = "kept_listener_question"
-	TracerVarKeptRecord           = "kept_record"
-	TracerVarKeptRecordKind       = "kept_record_kind"
-	TracerVarKeptTable            = "kept_table"
-	TracerVarKeptTcpRecord        = "kept_tcp_record"
-	TracerVarSettings             = "settings"
+	TracerMapTracerClones      = "tracer_clones"
+	TracerMapTracerConns       = "tracer_conns"
+	TracerMapTracerCounters    = "tracer_counters"
+	TracerMapTracerJourneys    = "tracer_journeys"
+	TracerMapTracerNodeIps     = "tracer_node_ips"
+	TracerMapTracerParsers     = "tracer_parsers"
+	TracerMapTracerPodIps      = "tracer_pod_ips"
+	TracerMapTracerQuotas      = "tracer_quotas"
+	TracerMapTracerRecords     = "tracer_records"
+	TracerMapTracerTcpRate     = "tracer_tcp_rate"
+	TracerProgTracerConsume    = "tracer_consume"
+	TracerProgTracerDequeue    = "tracer_dequeue"
+	TracerProgTracerEgress     = "tracer_egress"
+	TracerProgTracerIngress    = "tracer_ingress"
+	TracerProgTracerKfree      = "tracer_kfree"
+	TracerProgTracerListener   = "tracer_listener"
+	TracerProgTracerTcpRcv     = "tracer_tcp_rcv"
+	TracerProgTracerTcpRtx     = "tracer_tcp_rtx"
+	TracerProgTracerXmit       = "tracer_xmit"
+	TracerVarDevices           = "devices"
+	TracerVarInflight          = "inflight"
+	TracerVarKeptCounter       = "kept_counter"
+	TracerVarKeptDeviceBucket  = "kept_device_bucket"
+	TracerVarKeptFlag          = "kept_flag"
+	TracerVarKeptHook          = "kept_hook"
+	TracerVarKeptHops          = "kept_hops"
+	TracerVarKeptListenerQuery = "kept_listener_query"
+	TracerVarKeptRecord        = "kept_record"
+	TracerVarKeptRecordKind    = "kept_record_kind"
+	TracerVarKeptTable         = "kept_table"
+	TracerVarKeptTcpRecord     = "kept_tcp_record"
+	TracerVarSettings          = "settings"
 )
 
 // LoadTracer returns the embedded CollectionSpec for Tracer.
@@ -296,54 +304,50 @@ type TracerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerProgramSpecs struct {
-	Consume     *ebpf.ProgramSpec `ebpf:"consume"`
-	Dequeue     *ebpf.ProgramSpec `ebpf:"dequeue"`
-	FreeSkb     *ebpf.ProgramSpec `ebpf:"free_skb"`
-	IngressL2   *ebpf.ProgramSpec `ebpf:"ingress_l2"`
-	IngressL3   *ebpf.ProgramSpec `ebpf:"ingress_l3"`
-	Listener    *ebpf.ProgramSpec `ebpf:"listener"`
-	PodL2       *ebpf.ProgramSpec `ebpf:"pod_l2"`
-	PodL3       *ebpf.ProgramSpec `ebpf:"pod_l3"`
-	StartXmit   *ebpf.ProgramSpec `ebpf:"start_xmit"`
-	TcpReceived *ebpf.ProgramSpec `ebpf:"tcp_received"`
-	TcpResent   *ebpf.ProgramSpec `ebpf:"tcp_resent"`
-	ThroughL2   *ebpf.ProgramSpec `ebpf:"through_l2"`
-	ThroughL3   *ebpf.ProgramSpec `ebpf:"through_l3"`
-	WireL2      *ebpf.ProgramSpec `ebpf:"wire_l2"`
-	WireL3      *ebpf.ProgramSpec `ebpf:"wire_l3"`
+	TracerConsume  *ebpf.ProgramSpec `ebpf:"tracer_consume"`
+	TracerDequeue  *ebpf.ProgramSpec `ebpf:"tracer_dequeue"`
+	TracerEgress   *ebpf.ProgramSpec `ebpf:"tracer_egress"`
+	TracerIngress  *ebpf.ProgramSpec `ebpf:"tracer_ingress"`
+	TracerKfree    *ebpf.ProgramSpec `ebpf:"tracer_kfree"`
+	TracerListener *ebpf.ProgramSpec `ebpf:"tracer_listener"`
+	TracerTcpRcv   *ebpf.ProgramSpec `ebpf:"tracer_tcp_rcv"`
+	TracerTcpRtx   *ebpf.ProgramSpec `ebpf:"tracer_tcp_rtx"`
+	TracerXmit     *ebpf.ProgramSpec `ebpf:"tracer_xmit"`
 }
 
 // TracerMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerMapSpecs struct {
-	Connections    *ebpf.MapSpec `ebpf:"connections"`
-	Counts         *ebpf.MapSpec `ebpf:"counts"`
-	FlowBudgets    *ebpf.MapSpec `ebpf:"flow_budgets"`
-	Followed       *ebpf.MapSpec `ebpf:"followed"`
-	Handovers      *ebpf.MapSpec `ebpf:"handovers"`
-	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
-	LocalPods      *ebpf.MapSpec `ebpf:"local_pods"`
-	Records        *ebpf.MapSpec `ebpf:"records"`
-	Splitting      *ebpf.MapSpec `ebpf:"splitting"`
-	TcpBudget      *ebpf.MapSpec `ebpf:"tcp_budget"`
+	TracerClones   *ebpf.MapSpec `ebpf:"tracer_clones"`
+	TracerConns    *ebpf.MapSpec `ebpf:"tracer_conns"`
+	TracerCounters *ebpf.MapSpec `ebpf:"tracer_counters"`
+	TracerJourneys *ebpf.MapSpec `ebpf:"tracer_journeys"`
+	TracerNodeIps  *ebpf.MapSpec `ebpf:"tracer_node_ips"`
+	TracerParsers  *ebpf.MapSpec `ebpf:"tracer_parsers"`
+	TracerPodIps   *ebpf.MapSpec `ebpf:"tracer_pod_ips"`
+	TracerQuotas   *ebpf.MapSpec `ebpf:"tracer_quotas"`
+	TracerRecords  *ebpf.MapSpec `ebpf:"tracer_records"`
+	TracerTcpRate  *ebpf.MapSpec `ebpf:"tracer_tcp_rate"`
 }
 
 // TracerVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerVariableSpecs struct {
-	Inflight             *ebpf.VariableSpec `ebpf:"inflight"`
-	KeptCounter          *ebpf.VariableSpec `ebpf:"kept_counter"`
-	KeptFlag             *ebpf.VariableSpec `ebpf:"kept_flag"`
-	KeptHook             *ebpf.VariableSpec `ebpf:"kept_hook"`
-	KeptHops             *ebpf.VariableSpec `ebpf:"kept_hops"`
-	KeptListenerQuestion *ebpf.VariableSpec `ebpf:"kept_listener_question"`
-	KeptRecord           *ebpf.VariableSpec `ebpf:"kept_record"`
-	KeptRecordKind       *ebpf.VariableSpec `ebpf:"kept_record_kind"`
-	KeptTable            *ebpf.VariableSpec `ebpf:"kept_table"`
-	KeptTcpRecord        *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
-	Settings             *ebpf.VariableSpec `ebpf:"settings"`
+	Devices           *ebpf.VariableSpec `ebpf:"devices"`
+	Inflight          *ebpf.VariableSpec `ebpf:"inflight"`
+	KeptCounter       *ebpf.VariableSpec `ebpf:"kept_counter"`
+	KeptDeviceBucket  *ebpf.VariableSpec `ebpf:"kept_device_bucket"`
+	KeptFlag          *ebpf.VariableSpec `ebpf:"kept_flag"`
+	KeptHook          *ebpf.VariableSpec `ebpf:"kept_hook"`
+	KeptHops          *ebpf.VariableSpec `ebpf:"kept_hops"`
+	KeptListenerQuery *ebpf.VariableSpec `ebpf:"kept_listener_query"`
+	KeptRecord        *ebpf.VariableSpec `ebpf:"kept_record"`
+	KeptRecordKind    *ebpf.VariableSpec `ebpf:"kept_record_kind"`
+	KeptTable         *ebpf.VariableSpec `ebpf:"kept_table"`
+	KeptTcpRecord     *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
+	Settings          *ebpf.VariableSpec `ebpf:"settings"`
 }
 
 // TracerObjects contains all objects after they have been loaded into the kernel.
@@ -366,30 +370,30 @@ func (o *TracerObjects) Close() error {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerMaps struct {
-	Connections    *ebpf.Map `ebpf:"connections"`
-	Counts         *ebpf.Map `ebpf:"counts"`
-	FlowBudgets    *ebpf.Map `ebpf:"flow_budgets"`
-	Followed       *ebpf.Map `ebpf:"followed"`
-	Handovers      *ebpf.Map `ebpf:"handovers"`
-	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
-	LocalPods      *ebpf.Map `ebpf:"local_pods"`
-	Records        *ebpf.Map `ebpf:"records"`
-	Splitting      *ebpf.Map `ebpf:"splitting"`
-	TcpBudget      *ebpf.Map `ebpf:"tcp_budget"`
+	TracerClones   *ebpf.Map `ebpf:"tracer_clones"`
+	TracerConns    *ebpf.Map `ebpf:"tracer_conns"`
+	TracerCounters *ebpf.Map `ebpf:"tracer_counters"`
+	TracerJourneys *ebpf.Map `ebpf:"tracer_journeys"`
+	TracerNodeIps  *ebpf.Map `ebpf:"tracer_node_ips"`
+	TracerParsers  *ebpf.Map `ebpf:"tracer_parsers"`
+	TracerPodIps   *ebpf.Map `ebpf:"tracer_pod_ips"`
+	TracerQuotas   *ebpf.Map `ebpf:"tracer_quotas"`
+	TracerRecords  *ebpf.Map `ebpf:"tracer_records"`
+	TracerTcpRate  *ebpf.Map `ebpf:"tracer_tcp_rate"`
 }
 
 func (m *TracerMaps) Close() error {
 	return _TracerClose(
-		m.Connections,
-		m.Counts,
-		m.FlowBudgets,
-		m.Followed,
-		m.Handovers,
-		m.LocalAddresses,
-		m.LocalPods,
-		m.Records,
-		m.Splitting,
-		m.TcpBudget,
+		m.TracerClones,
+		m.TracerConns,
+		m.TracerCounters,
+		m.TracerJourneys,
+		m.TracerNodeIps,
+		m.TracerParsers,
+		m.TracerPodIps,
+		m.TracerQuotas,
+		m.TracerRecords,
+		m.TracerTcpRate,
 	)
 }
 
@@ -397,57 +401,47 @@ func (m *TracerMaps) Close() error {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerVariables struct {
-	Inflight             *ebpf.Variable `ebpf:"inflight"`
-	KeptCounter          *ebpf.Variable `ebpf:"kept_counter"`
-	KeptFlag             *ebpf.Variable `ebpf:"kept_flag"`
-	KeptHook             *ebpf.Variable `ebpf:"kept_hook"`
-	KeptHops             *ebpf.Variable `ebpf:"kept_hops"`
-	KeptListenerQuestion *ebpf.Variable `ebpf:"kept_listener_question"`
-	KeptRecord           *ebpf.Variable `ebpf:"kept_record"`
-	KeptRecordKind       *ebpf.Variable `ebpf:"kept_record_kind"`
-	KeptTable            *ebpf.Variable `ebpf:"kept_table"`
-	KeptTcpRecord        *ebpf.Variable `ebpf:"kept_tcp_record"`
-	Settings             *ebpf.Variable `ebpf:"settings"`
+	Devices           *ebpf.Variable `ebpf:"devices"`
+	Inflight          *ebpf.Variable `ebpf:"inflight"`
+	KeptCounter       *ebpf.Variable `ebpf:"kept_counter"`
+	KeptDeviceBucket  *ebpf.Variable `ebpf:"kept_device_bucket"`
+	KeptFlag          *ebpf.Variable `ebpf:"kept_flag"`
+	KeptHook          *ebpf.Variable `ebpf:"kept_hook"`
+	KeptHops          *ebpf.Variable `ebpf:"kept_hops"`
+	KeptListenerQuery *ebpf.Variable `ebpf:"kept_listener_query"`
+	KeptRecord        *ebpf.Variable `ebpf:"kept_record"`
+	KeptRecordKind    *ebpf.Variable `ebpf:"kept_record_kind"`
+	KeptTable         *ebpf.Variable `ebpf:"kept_table"`
+	KeptTcpRecord     *ebpf.Variable `ebpf:"kept_tcp_record"`
+	Settings          *ebpf.Variable `ebpf:"settings"`
 }
 
 // TracerPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerPrograms struct {
-	Consume     *ebpf.Program `ebpf:"consume"`
-	Dequeue     *ebpf.Program `ebpf:"dequeue"`
-	FreeSkb     *ebpf.Program `ebpf:"free_skb"`
-	IngressL2   *ebpf.Program `ebpf:"ingress_l2"`
-	IngressL3   *ebpf.Program `ebpf:"ingress_l3"`
-	Listener    *ebpf.Program `ebpf:"listener"`
-	PodL2       *ebpf.Program `ebpf:"pod_l2"`
-	PodL3       *ebpf.Program `ebpf:"pod_l3"`
-	StartXmit   *ebpf.Program `ebpf:"start_xmit"`
-	TcpReceived *ebpf.Program `ebpf:"tcp_received"`
-	TcpResent   *ebpf.Program `ebpf:"tcp_resent"`
-	ThroughL2   *ebpf.Program `ebpf:"through_l2"`
-	ThroughL3   *ebpf.Program `ebpf:"through_l3"`
-	WireL2      *ebpf.Program `ebpf:"wire_l2"`
-	WireL3      *ebpf.Program `ebpf:"wire_l3"`
+	TracerConsume  *ebpf.Program `ebpf:"tracer_consume"`
+	TracerDequeue  *ebpf.Program `ebpf:"tracer_dequeue"`
+	TracerEgress   *ebpf.Program `ebpf:"tracer_egress"`
+	TracerIngress  *ebpf.Program `ebpf:"tracer_ingress"`
+	TracerKfree    *ebpf.Program `ebpf:"tracer_kfree"`
+	TracerListener *ebpf.Program `ebpf:"tracer_listener"`
+	TracerTcpRcv   *ebpf.Program `ebpf:"tracer_tcp_rcv"`
+	TracerTcpRtx   *ebpf.Program `ebpf:"tracer_tcp_rtx"`
+	TracerXmit     *ebpf.Program `ebpf:"tracer_xmit"`
 }
 
 func (p *TracerPrograms) Close() error {
 	return _TracerClose(
-		p.Consume,
-		p.Dequeue,
-		p.FreeSkb,
-		p.IngressL2,
-		p.IngressL3,
-		p.Listener,
-		p.PodL2,
-		p.PodL3,
-		p.StartXmit,
-		p.TcpReceived,
-		p.TcpResent,
-		p.ThroughL2,
-		p.ThroughL3,
-		p.WireL2,
-		p.WireL3,
+		p.TracerConsume,
+		p.TracerDequeue,
+		p.TracerEgress,
+		p.TracerIngress,
+		p.TracerKfree,
+		p.TracerListener,
+		p.TracerTcpRcv,
+		p.TracerTcpRtx,
+		p.TracerXmit,
 	)
 }
 

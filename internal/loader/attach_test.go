@@ -120,11 +120,18 @@ func TestAttach(t *testing.T) {
 	if err := l.SetDevices([]netdev.Device{pod, uplink}, nil); err != nil {
 		t.Fatal(err)
 	}
-	prefix := filterPrefix
-	if tcx {
-		prefix = ""
+	// A filter has our name for the program, which in the kernel has its own.
+	names := func(programs ...string) (names []string) {
+		for _, p := range programs {
+			if tcx {
+				names = append(names, kernelNames[p])
+			} else {
+				names = append(names, filterPrefix+p)
+			}
+		}
+		return names
 	}
-	if got, want := attached(t, pod, tcx), []string{prefix + "ingress_l2", prefix + "pod_l2"}; !slices.Equal(got, want) {
+	if got, want := attached(t, pod, tcx), names("ingress", "egress"); !slices.Equal(got, want) {
 		t.Errorf("on the pod's device: %v, want %v", got, want)
 	}
 	// The pod goes, the uplink becomes something that others lie under.
@@ -135,7 +142,7 @@ func TestAttach(t *testing.T) {
 	if got := attached(t, pod, tcx); len(got) != 0 {
 		t.Errorf("on a device that is not traced any more: %v", got)
 	}
-	if got, want := attached(t, uplink, tcx), []string{prefix + "ingress_l2", prefix + "through_l2"}; !slices.Equal(got, want) {
+	if got, want := attached(t, uplink, tcx), names("ingress", "egress"); !slices.Equal(got, want) {
 		t.Errorf("on the uplink: %v, want %v", got, want)
 	}
 	// No pod's: those are left alone at first where there is no TCX.
@@ -181,7 +188,7 @@ func TestFilters(t *testing.T) {
 	if err := l.SetDevices([]netdev.Device{mine, shared}, nil); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"tracer/ingress_l2", "tracer/pod_l2"}
+	want := []string{"tracer/ingress", "tracer/egress"}
 	for _, d := range []netdev.Device{mine, shared} {
 		if got := attached(t, d, false); !slices.Equal(got, want) {
 			t.Fatalf("on %s: %v, want %v", d.Name, got, want)
@@ -238,7 +245,7 @@ func TestBesideIngress(t *testing.T) {
 	if err := l.SetDevices([]netdev.Device{d}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := attached(t, d, false), []string{"tracer/ingress_l2"}; !slices.Equal(got, want) {
+	if got, want := attached(t, d, false), []string{"tracer/ingress"}; !slices.Equal(got, want) {
 		t.Errorf("attached %v, want %v", got, want)
 	}
 	hooks, _ := l.Hooks()

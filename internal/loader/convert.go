@@ -50,10 +50,10 @@ func convertJourney(j *bpfobj.TracerJourney, r *record.Record) {
 	r.SKBBytes, r.IPBytes, r.WireBytes = j.SkbBytes, j.IpBytes, j.WireBytes
 	r.Segments, r.Weight = uint32(j.Segments), j.Weight
 	r.SplitAt = int(j.SplitAt)
-	r.Encapsulated = j.Flags&uint8(bpfobj.TracerFlagFLAG_ENCAP) != 0
-	r.Fragment = j.Flags&uint8(bpfobj.TracerFlagFLAG_FRAGMENT) != 0
-	r.Attributed = j.Flags&uint8(bpfobj.TracerFlagFLAG_UNPLACED) == 0
-	r.SYN = j.Flags&uint8(bpfobj.TracerFlagFLAG_SYN) != 0
+	r.Encapsulated = j.Flags&uint16(bpfobj.TracerFlagFLAG_ENCAP) != 0
+	r.Fragment = j.Flags&uint16(bpfobj.TracerFlagFLAG_FRAGMENT) != 0
+	r.Attributed = j.Flags&uint16(bpfobj.TracerFlagFLAG_UNATTRIBUTED) == 0
+	r.SYN = j.Flags&uint16(bpfobj.TracerFlagFLAG_SYN) != 0
 
 	const first = int(bpfobj.TracerHopsHOPS_FIRST)
 	n := int(j.Hops)

@@ -30,10 +30,10 @@ func convertTCP(k *bpfobj.TracerTcpRecord, r *record.Record) {
 	*r = record.Record{
 		Kind: record.Connection, First: flow, Last: flow, Time: time.Duration(k.TimeNs),
 		TCP: &record.TCP{
-			Ifindex: int(k.Ifindex), Span: time.Duration(k.SpanNs), Deliver: time.Duration(k.DeliverNs), RWNDLimited: time.Duration(k.LimitedNs),
+			Ifindex: int(k.Ifindex), Span: time.Duration(k.SpanNs), Deliver: time.Duration(k.DeliverNs), RWNDLimited: time.Duration(k.RwndLimitedNs),
 			RTT: micros(k.RttUs), SRTT: micros(k.SrttUs), MinRTT: micros(k.RttMinUs),
 			Segments: k.Segments, Retransmits: k.Retransmits, Spurious: k.Spurious, Delivered: k.Delivered,
-			Acked: k.AckedBytes, RetransmittedLength: k.ResentBytes, Recovered: k.Repaired != 0, RetransmittedAgain: k.Stuck != 0,
+			Acked: k.AckedBytes, RetransmittedLength: k.RetransmittedBytes, Recovered: k.Recovered != 0, RetransmittedAgain: k.Repeated != 0,
 			Read: k.ReadBytes, Unread: k.UnreadBytes, ReceiveWindow: k.ReceiveWindow,
 			SendWindow: k.SendWindow, Unsent: k.UnsentBytes, CongestionWindow: k.CongestionWindow, InFlight: k.InFlight,
 			MSS: k.Mss, State: k.State,

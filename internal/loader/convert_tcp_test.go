@@ -19,7 +19,7 @@ const annotatedTCP = `
 	00 e4 0b 54 02 00 00 00                          # time_ns: 10 s
 	00 e1 f5 05 00 00 00 00                          # span_ns: 100 ms
 	10 27 00 00 00 00 00 00                          # deliver_ns: 10 µs
-	80 96 98 00 00 00 00 00                          # limited_ns: 10 ms
+	80 96 98 00 00 00 00 00                          # rwnd_limited_ns: 10 ms
 	                                                 # flow:
 	00 00 00 00 00 00 00 00 00 00 ff ff 0a f4 01 02  #   source: ::ffff:10.244.1.2
 	00 00 00 00 00 00 00 00 00 00 ff ff 0a 60 00 0a  #   destination: ::ffff:10.96.0.10
@@ -42,9 +42,9 @@ const annotatedTCP = `
 	02 00 00 00                                      # in_flight: 2
 	78 05 00 00                                      # mss: 1400
 	a0 0f 00 00                                      # acked_bytes: 4000
-	e8 03 00 00                                      # resent_bytes: 1000
-	01                                               # repaired
-	01                                               # stuck
+	e8 03 00 00                                      # retransmitted_bytes: 1000
+	01                                               # recovered
+	01                                               # repeated
 	01                                               # state: TCP_ESTABLISHED
 	00                                               # pad
 `
@@ -80,7 +80,7 @@ func TestConvertTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.Journey.Flags |= uint8(bpfobj.TracerFlagFLAG_SYN)
+	k.Journey.Flags |= uint16(bpfobj.TracerFlagFLAG_SYN)
 	if err := convert(k, fixedNames{}, &got); err != nil || got.TCP != nil || !got.SYN {
 		t.Errorf("%+v, %v", got, err)
 	}

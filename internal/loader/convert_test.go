@@ -47,10 +47,10 @@ const annotated = `
 	70 00 00 00                                      #   wire_bytes: 112
 	10 00 00 00                                      #   weight: 16
 	03 00                                            #   segments: 3
+	12 00                                            #   flags: FLAG_ENCAP | FLAG_LAST
 	09                                               #   hops: 9
-	12                                               #   flags: FLAG_ENCAP | FLAG_LAST
 	02                                               #   split_at: 2
-	00 00 00                                         #   pad
+	00 00                                            #   pad
 `
 
 func bytesOf(t testing.TB, annotated string) []byte {
@@ -113,11 +113,12 @@ func TestLayout(t *testing.T) {
 	}{
 		{"flow", unsafe.Sizeof(bpfobj.TracerFlow{}), 40},
 		{"journey", unsafe.Sizeof(bpfobj.TracerJourney{}), 224},
-		{"mark", unsafe.Sizeof(bpfobj.TracerMark{}), 8},
-		{"marks", unsafe.Sizeof(bpfobj.TracerMarks{}), 64},
-		{"journeys", unsafe.Sizeof(bpfobj.TracerJourneys{}), 896},
+		{"slot_state", unsafe.Sizeof(bpfobj.TracerSlotState{}), 8},
+		{"bucket_slots", unsafe.Sizeof(bpfobj.TracerBucketSlots{}), 64},
+		{"bucket_journeys", unsafe.Sizeof(bpfobj.TracerBucketJourneys{}), 896},
 		{"record", unsafe.Sizeof(bpfobj.TracerRecord{}), 248},
-		{"config", unsafe.Sizeof(bpfobj.TracerConfig{}), 104},
+		{"config", unsafe.Sizeof(bpfobj.TracerConfig{}), 96},
+		{"device_bucket", unsafe.Sizeof(bpfobj.TracerDeviceBucket{}), 16},
 		{"annotated record", uintptr(len(bytesOf(t, annotated))), 248},
 	} {
 		if size.got != size.want {

@@ -10,28 +10,28 @@ import (
 
 // Counters are the programs' own counts since the start.
 type Counters struct {
-	Started   uint64 `json:"started"`   // journeys begun
-	Unsampled uint64 `json:"unsampled"` // packets that were not chosen
+	Started   uint64 `json:"started"`   // journeys that began
+	Unsampled uint64 `json:"unsampled"` // packets that were not sampled
 	Finished  uint64 `json:"finished"`  // journeys that reached their last hook
 	Split     uint64 `json:"split"`     // journeys that ended in a software GSO split
 	Dropped   uint64 `json:"dropped"`   // drops seen
 
-	Collisions uint64 `json:"collisions"` // packets not followed for want of a slot
-	Expired    uint64 `json:"expired"`    // slots given up for their age
-	Mismatches uint64 `json:"mismatches"` // slots given up for another packet's fingerprint
-	Torn       uint64 `json:"torn"`       // slots written by two at once
-	Orphans    uint64 `json:"orphans"`    // packets at an egress whose begin was not seen
+	TableFull       uint64 `json:"collisions"` // sampled packets without a slot: all of their bucket were live
+	EvictedStale    uint64 `json:"expired"`    // slots that were too old
+	EvictedMismatch uint64 `json:"mismatches"` // slots that held another packet's fingerprint
+	Torn            uint64 `json:"torn"`       // slots written by two at once
+	NoIngress       uint64 `json:"orphans"`    // forwarded packets at an egress whose ingress was missed
 
-	// Vanished are journeys without an end, by the hook that saw them last: "ingress" are mostly those to the
+	// Unfinished are journeys without an end, by the hook that saw them last: "ingress" are mostly those to the
 	// node's own sockets.
-	Vanished map[string]uint64 `json:"vanished"`
+	Unfinished map[string]uint64 `json:"vanished"`
 
 	Malformed uint64 `json:"malformed"` // truncated or absurd headers
-	TooDeep   uint64 `json:"too_deep"`  // more tunnels in tunnels than are followed
+	TooDeep   uint64 `json:"too_deep"`  // more tunnels in tunnels than are looked into
 	Requeued  uint64 `json:"requeued"`  // packets that a qdisc handed out again
 
-	// Lost are records that did not fit into the ring buffer, by kind.
-	Lost map[string]uint64 `json:"lost"`
+	// Missed are records that did not fit into the ring buffer, by kind.
+	Missed map[string]uint64 `json:"lost"`
 	// Undecoded are records that were read and not understood.
 	Undecoded uint64 `json:"undecoded"`
 	// TornScans are slots that changed while the table was read.
@@ -41,7 +41,7 @@ type Counters struct {
 // Counters reads the counts of all CPUs.
 func (l *Loader) Counters() (Counters, error) {
 	var cpus []bpfobj.TracerCounters
-	if err := l.objects.Counts.Lookup(uint32(0), &cpus); err != nil {
+	if err := l.objects.Counters.Lookup(uint32(0), &cpus); err != nil {
 		return Counters{}, fmt.Errorf("read the programs' counters: %w", err)
 	}
 	var sum [bpfobj.TracerCounterCOUNT_MAX]uint64
@@ -51,30 +51,30 @@ func (l *Loader) Counters() (Counters, error) {
 		}
 	}
 	return Counters{
-		Started:    sum[bpfobj.TracerCounterCOUNT_STARTED],
-		Unsampled:  sum[bpfobj.TracerCounterCOUNT_UNSAMPLED],
-		Finished:   sum[bpfobj.TracerCounterCOUNT_FINISHED],
-		Split:      sum[bpfobj.TracerCounterCOUNT_SPLIT],
-		Dropped:    sum[bpfobj.TracerCounterCOUNT_DROPPED],
-		Collisions: sum[bpfobj.TracerCounterCOUNT_COLLISION],
-		Expired:    sum[bpfobj.TracerCounterCOUNT_EXPIRED],
-		Mismatches: sum[bpfobj.TracerCounterCOUNT_MISMATCH],
-		Torn:       sum[bpfobj.TracerCounterCOUNT_TORN],
-		Orphans:    sum[bpfobj.TracerCounterCOUNT_ORPHAN],
-		Vanished: map[string]uint64{
-			"ingress": sum[bpfobj.TracerCounterCOUNT_VANISHED_INGRESS],
-			"egress":  sum[bpfobj.TracerCounterCOUNT_VANISHED_EGRESS],
-			"dequeue": sum[bpfobj.TracerCounterCOUNT_VANISHED_DEQUEUE],
-			"xmit":    sum[bpfobj.TracerCounterCOUNT_VANISHED_XMIT],
+		Started:         sum[bpfobj.TracerCounterCOUNT_STARTED],
+		Unsampled:       sum[bpfobj.TracerCounterCOUNT_UNSAMPLED],
+		Finished:        sum[bpfobj.TracerCounterCOUNT_FINISHED],
+		Split:           sum[bpfobj.TracerCounterCOUNT_SPLIT],
+		Dropped:         sum[bpfobj.TracerCounterCOUNT_DROPPED],
+		TableFull:       sum[bpfobj.TracerCounterCOUNT_TABLE_FULL],
+		EvictedStale:    sum[bpfobj.TracerCounterCOUNT_EVICTED_STALE],
+		EvictedMismatch: sum[bpfobj.TracerCounterCOUNT_EVICTED_MISMATCH],
+		Torn:            sum[bpfobj.TracerCounterCOUNT_TORN],
+		NoIngress:       sum[bpfobj.TracerCounterCOUNT_NO_INGRESS],
+		Unfinished: map[string]uint64{
+			"ingress": sum[bpfobj.TracerCounterCOUNT_UNFINISHED_INGRESS],
+			"egress":  sum[bpfobj.TracerCounterCOUNT_UNFINISHED_EGRESS],
+			"dequeue": sum[bpfobj.TracerCounterCOUNT_UNFINISHED_DEQUEUE],
+			"xmit":    sum[bpfobj.TracerCounterCOUNT_UNFINISHED_XMIT],
 		},
 		Malformed: sum[bpfobj.TracerCounterCOUNT_MALFORMED],
 		TooDeep:   sum[bpfobj.TracerCounterCOUNT_TOO_DEEP],
 		Requeued:  sum[bpfobj.TracerCounterCOUNT_REQUEUED],
-		Lost: map[string]uint64{
-			"journey": sum[bpfobj.TracerCounterCOUNT_LOST_JOURNEY],
-			"drop":    sum[bpfobj.TracerCounterCOUNT_LOST_DROP],
-			"split":   sum[bpfobj.TracerCounterCOUNT_LOST_SPLIT],
-			"tcp":     sum[bpfobj.TracerCounterCOUNT_LOST_TCP],
+		Missed: map[string]uint64{
+			"journey": sum[bpfobj.TracerCounterCOUNT_MISSED_JOURNEY],
+			"drop":    sum[bpfobj.TracerCounterCOUNT_MISSED_DROP],
+			"split":   sum[bpfobj.TracerCounterCOUNT_MISSED_SPLIT],
+			"tcp":     sum[bpfobj.TracerCounterCOUNT_MISSED_TCP],
 		},
 		Undecoded: l.undecoded.Load(),
 		TornScans: l.tornScans.Load(),

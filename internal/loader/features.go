@@ -19,16 +19,15 @@ type Features struct {
 	DropReasons bool
 }
 
-// ErrUnsupported is wrapped by errors about a kernel that lacks what tracing cannot do without.
-var ErrUnsupported = errors.New("not supported by this kernel")
+// errUnsupported is wrapped by errors about a kernel that lacks what tracing cannot do without.
+var errUnsupported = errors.New("not supported by this kernel")
 
-// ProbeFeatures reads the kernel's type information (BTF). Without it there is no tracing: the error wraps
-// ErrUnsupported.
+// ProbeFeatures reads the kernel's type information (BTF). Without it there is no tracing, and an error.
 func ProbeFeatures() (Features, error) {
 	spec, err := btf.LoadKernelSpec()
 	if err != nil {
 		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, btf.ErrNotFound) {
-			err = fmt.Errorf("%w: %w", ErrUnsupported, err)
+			err = fmt.Errorf("%w: %w", errUnsupported, err)
 		}
 		return Features{}, fmt.Errorf("read the kernel's type information from /sys/kernel/btf/vmlinux "+
 			"(the kernel needs CONFIG_DEBUG_INFO_BTF): %w", err)

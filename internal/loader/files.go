@@ -71,8 +71,8 @@ func (f Files) forgetFirst() error {
 	return remove(f.FirstSocket())
 }
 
-// RemoveSocket removes our socket and its other name, for the holder of the lock.
-func (f Files) RemoveSocket() error {
+// removeSocket removes our socket and its other name, for the holder of the lock.
+func (f Files) removeSocket() error {
 	return errors.Join(f.forgetFirst(), remove(f.Socket()))
 }
 

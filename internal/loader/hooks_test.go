@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
@@ -42,7 +41,7 @@ func TestBegin(t *testing.T) {
 	for _, test := range []struct {
 		name         string
 		packet       []byte
-		program      *ebpf.Program // IngressL2 if nil
+		program      *place // inL2 if nil
 		want         record.Flow
 		ipBytes      int
 		encapsulated bool
@@ -50,7 +49,7 @@ func TestBegin(t *testing.T) {
 	}{
 		{name: "tcp", packet: join(ethernet(unix.ETH_P_IP), inner), want: innerFlow, ipBytes: len(inner)},
 		// TEST_RUN takes the protocol from where an Ethernet header has it, in this the sender's 8.0.
-		{name: "no ethernet", packet: ipv4{src: "8.0.0.1", dst: pod2, protocol: 6}.over(segment), program: k.objects.WireL3,
+		{name: "no ethernet", packet: ipv4{src: "8.0.0.1", dst: pod2, protocol: 6}.over(segment), program: k.finalL3,
 			want: flow("8.0.0.1", pod2, 4000, 80, 6), ipBytes: len(inner)},
 		{name: "ethernet padding", packet: join(ethernet(unix.ETH_P_IP), inner, make([]byte, 9)), want: innerFlow, ipBytes: len(inner)},
 		{name: "udp over ipv6", packet: join(ethernet(unix.ETH_P_IPV6), inner6), want: flow("fd00::1", "fd00::2", 5, 53, 17), ipBytes: len(inner6)},
@@ -74,7 +73,7 @@ func TestBegin(t *testing.T) {
 			want: flow("fd00::1", "fd00::2", 0, 0, 17), ipBytes: 56, fragment: true},
 		{name: "ipip", packet: join(ethernet(unix.ETH_P_IP), ipip(inner)), want: innerFlow, ipBytes: len(inner), encapsulated: true},
 		{name: "ipip in ipip", packet: join(ethernet(unix.ETH_P_IP), ipip(ipip(inner))), want: innerFlow, ipBytes: len(inner), encapsulated: true},
-		{name: "outer headers left at tunl0", packet: join(ethernet(unix.ETH_P_IP), ipip(inner)), program: k.objects.IngressL3, want: innerFlow, ipBytes: len(inner), encapsulated: true},
+		{name: "outer headers left at tunl0", packet: join(ethernet(unix.ETH_P_IP), ipip(inner)), program: k.inL3, want: innerFlow, ipBytes: len(inner), encapsulated: true},
 		{name: "vxlan", packet: join(ethernet(unix.ETH_P_IP), datagram(4789, vxlan(join(ethernet(unix.ETH_P_IP), inner)))),
 			want: innerFlow, ipBytes: len(inner), encapsulated: true},
 		{name: "vxlan on flannel's port", packet: join(ethernet(unix.ETH_P_IP), datagram(8472, vxlan(join(ethernet(unix.ETH_P_IPV6), inner6)))),
@@ -103,9 +102,9 @@ func TestBegin(t *testing.T) {
 			want: flow(pod1, pod2, 1, 2, 17), ipBytes: 31},
 	} {
 		k.each(test.name, func(k *kernel) {
-			program := cmp.Or(test.program, k.objects.IngressL2)
+			program := cmp.Or(test.program, k.inL2)
 			hook := record.Ingress
-			if program == k.objects.WireL3 {
+			if program == k.finalL3 {
 				hook = record.Egress
 			}
 			k.pass(program, test.packet, 0)
@@ -156,9 +155,9 @@ func TestMalformed(t *testing.T) {
 		{"three tunnels", ipip(ipip(ipip(inner))), true},
 	} {
 		k.each(test.name, func(k *kernel) {
-			k.pass(k.objects.IngressL2, join(ethernet(unix.ETH_P_IP), test.packet), 0)
+			k.pass(k.inL2, join(ethernet(unix.ETH_P_IP), test.packet), 0)
 			if open := k.open(); len(open) != 0 {
-				k.Errorf("%d journeys begun", len(open))
+				k.Errorf("%d journeys began", len(open))
 			}
 			c := k.counters()
 			if malformed, deep := c.Malformed == 1, c.TooDeep == 1; malformed == test.tooDeep || deep != test.tooDeep {
@@ -171,9 +170,9 @@ func TestMalformed(t *testing.T) {
 func TestNotIP(t *testing.T) {
 	t.Parallel()
 	k := newKernel(t, bpfobj.TracerConfig{})
-	k.pass(k.objects.IngressL2, join(ethernet(unix.ETH_P_ARP), make([]byte, 46)), 0)
+	k.pass(k.inL2, join(ethernet(unix.ETH_P_ARP), make([]byte, 46)), 0)
 	if c := k.counters(); len(k.open()) != 0 || c.Malformed != 0 {
-		t.Errorf("an ARP packet was followed or called malformed: %+v", c)
+		t.Errorf("an ARP packet was sampled or called malformed: %+v", c)
 	}
 }
 
@@ -191,18 +190,18 @@ func TestEgress(t *testing.T) {
 	}{
 		{"the node's own", inner, 0, true},
 		{"forwarded, begin not seen", inner, 1, false},
-		{"the outside of a tunnel of ours, inside not followed", tunnelled, 0, false},
+		{"the outside of a tunnel of ours, inside not seen", tunnelled, 0, false},
 	} {
 		if test.ingress != 0 && !k.takesIngress() {
 			continue
 		}
 		k.each(test.name, func(k *kernel) {
-			k.pass(k.objects.WireL2, join(ethernet(unix.ETH_P_IP), test.packet), test.ingress)
-			if begun := len(k.open()) == 1; begun != test.begins {
-				k.Errorf("begun: %v, want %v", begun, test.begins)
+			k.pass(k.finalL2, join(ethernet(unix.ETH_P_IP), test.packet), test.ingress)
+			if began := len(k.open()) == 1; began != test.begins {
+				k.Errorf("began: %v, want %v", began, test.begins)
 			}
-			if orphan := k.counters().Orphans == 1; orphan == test.begins {
-				k.Errorf("orphan: %v, want %v", orphan, !test.begins)
+			if missed := k.counters().NoIngress == 1; missed == test.begins {
+				k.Errorf("ingress missed: %v, want %v", missed, !test.begins)
 			}
 		})
 	}
@@ -230,7 +229,7 @@ func TestFingerprint(t *testing.T) {
 		k.each(test.name, func(k *kernel) {
 			fingerprint := func(packet []byte) uint64 {
 				k.reset()
-				k.pass(k.objects.IngressL2, packet, 0)
+				k.pass(k.inL2, packet, 0)
 				return k.fingerprints()[0]
 			}
 			changed := base()
@@ -245,10 +244,10 @@ func TestFingerprint(t *testing.T) {
 // fingerprints are those of all slots in use.
 func (k *kernel) fingerprints() (found []uint64) {
 	k.Helper()
-	for i := range k.marks {
-		for way, tag := range k.marks[i].Tag {
+	for i := range k.buckets {
+		for slot, tag := range k.buckets[i].Tag {
 			if tag != 0 {
-				found = append(found, k.journeys[i].Journey[way].Fingerprint)
+				found = append(found, k.journeys[i].Journey[slot].Fingerprint)
 			}
 		}
 	}

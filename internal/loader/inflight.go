@@ -21,22 +21,30 @@ const scanChunk = 1024
 // table is where the in-flight table is in the kernel.
 type table struct {
 	variables *ebpf.Map // one value, and in it
-	marksAt   uint32    // where the buckets' marks begin
+	slotsAt   uint32    // where the buckets' tags and states begin
 	journeys  *ebpf.Map
+}
+
+// Open reads the journeys that have not ended yet. now is the time of the read, as for all times in records.
+func (l *Loader) Open() (open []record.Record, now time.Duration, err error) {
+	now = Monotonic()
+	open, torn, err := l.objects.table.scan(now)
+	l.tornScans.Add(uint64(torn))
+	return open, now, err
 }
 
 // scan reads the open journeys: packets that are inside this node now. Slots that change while they are read are counted
 // as torn and left out; what is too old to be alive is left out too.
 func (t table) scan(now time.Duration) (open []record.Record, torn int, err error) {
 	for from := uint32(0); from < uint32(bpfobj.TracerTableBUCKETS) && err == nil; from += scanChunk {
-		err = view(t.variables, t.marksAt, from, scanChunk, func(marks []bpfobj.TracerMarks) error {
-			if !slices.ContainsFunc(marks, anyOpen) {
+		err = view(t.variables, t.slotsAt, from, scanChunk, func(buckets []bpfobj.TracerBucketSlots) error {
+			if !slices.ContainsFunc(buckets, anyOpen) {
 				return nil
 			}
-			return view(t.journeys, 0, from, scanChunk, func(journeys []bpfobj.TracerJourneys) error {
-				for i := range marks {
+			return view(t.journeys, 0, from, scanChunk, func(journeys []bpfobj.TracerBucketJourneys) error {
+				for i := range buckets {
 					var t int
-					open, t = scanBucket(open, &marks[i], &journeys[i], now)
+					open, t = scanBucket(open, &buckets[i], &journeys[i], now)
 					torn += t
 				}
 				return nil
@@ -59,14 +67,14 @@ func view[T any](m *ebpf.Map, at, from, n uint32, f func([]T) error) error {
 	return errors.Join(f(unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(memory))), n)), unix.Munmap(memory))
 }
 
-// isOpen tells the marks of packets that are followed and inside this node.
-func isOpen(m bpfobj.TracerMark) bool {
-	return m.Flags&uint8(bpfobj.TracerFlagFLAG_LIGHT|bpfobj.TracerFlagFLAG_DELIVERED) == 0
+// isOpen tells the states of packets that are sampled and inside this node.
+func isOpen(s bpfobj.TracerSlotState) bool {
+	return s.Flags&uint8(bpfobj.TracerFlagFLAG_UNSAMPLED|bpfobj.TracerFlagFLAG_DELIVERED) == 0
 }
 
-func anyOpen(b bpfobj.TracerMarks) bool {
-	for way, tag := range b.Tag {
-		if tag != 0 && isOpen(b.Mark[way]) {
+func anyOpen(b bpfobj.TracerBucketSlots) bool {
+	for slot, tag := range b.Tag {
+		if tag != 0 && isOpen(b.State[slot]) {
 			return true
 		}
 	}
@@ -74,15 +82,19 @@ func anyOpen(b bpfobj.TracerMarks) bool {
 }
 
 // scanBucket adds the open journeys of a bucket, and counts those that changed while they were read.
-func scanBucket(open []record.Record, b *bpfobj.TracerMarks, journeys *bpfobj.TracerJourneys, now time.Duration) (_ []record.Record, torn int) {
-	for way := range b.Tag {
-		tag := atomic.LoadUint64(&b.Tag[way])
-		mark := b.Mark[way]
-		if tag == 0 || !isOpen(mark) {
+//
+// The programs write while it reads, and nothing orders what another core of an arm64 machine sees of their writes: a
+// barrier of the compiler does not. So it believes no order. A slot counts only if tag and state are the same before and
+// after, and the fingerprint of the state is that of the journey: the two lie apart, and a newcomer writes both. What is
+// read here is read in order, since each load is atomic.
+func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpfobj.TracerBucketJourneys, now time.Duration) (_ []record.Record, torn int) {
+	for slot := range b.Tag {
+		before := loadHead(b, slot)
+		if before.tag == 0 || !isOpen(before.state) {
 			continue
 		}
-		j := journeys.Journey[way]
-		if atomic.LoadUint64(&b.Tag[way]) != tag || b.Mark[way] != mark || uint16(j.Fingerprint) != mark.Fingerprint {
+		j := loadWords(&journeys.Journey[slot])
+		if !before.isOf(&j) || loadHead(b, slot) != before {
 			torn++
 			continue
 		}
@@ -95,12 +107,36 @@ func scanBucket(open []record.Record, b *bpfobj.TracerMarks, journeys *bpfobj.Tr
 	return open, torn
 }
 
-// ageLimit is the age behind which a slot is stale: as in bpf/table.bpf.h.
+// head is what a slot has beside its journey.
+type head struct {
+	tag   uint64
+	state bpfobj.TracerSlotState
+}
+
+func loadHead(b *bpfobj.TracerBucketSlots, slot int) head {
+	return head{tag: atomic.LoadUint64(&b.Tag[slot]), state: loadWords(&b.State[slot])}
+}
+
+// isOf tells whether a journey is that of the slot, as far as 16 bits can tell.
+func (h head) isOf(j *bpfobj.TracerJourney) bool { return uint16(j.Fingerprint) == h.state.Fingerprint }
+
+// loadWords copies what consists of words of eight bytes, at an address that is a multiple of that, one after the other.
+func loadWords[T bpfobj.TracerSlotState | bpfobj.TracerJourney](from *T) (to T) {
+	const word = unsafe.Sizeof(uint64(0))
+	n := unsafe.Sizeof(to) / word
+	source, copied := unsafe.Slice((*uint64)(unsafe.Pointer(from)), n), unsafe.Slice((*uint64)(unsafe.Pointer(&to)), n)
+	for i := range source {
+		copied[i] = atomic.LoadUint64(&source[i])
+	}
+	return to
+}
+
+// ageLimit is the age behind which a slot is stale: as in bpf/slot.bpf.h.
 func ageLimit(last record.Hook) time.Duration {
 	if last == record.Egress || last == record.Dequeue {
-		return time.Duration(bpfobj.TracerTableAGE_QUEUED_SECONDS) * time.Second
+		return time.Duration(bpfobj.TracerTableSTALE_QUEUED_SECONDS) * time.Second
 	}
-	return time.Duration(bpfobj.TracerTableAGE_ELSEWHERE_SECONDS) * time.Second
+	return time.Duration(bpfobj.TracerTableSTALE_SECONDS) * time.Second
 }
 
 // Monotonic is the clock of bpf_ktime_get_ns.

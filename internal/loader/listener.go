@@ -31,7 +31,7 @@ func (l *Loader) Backlogs(where []Listener) (map[Listener]record.AcceptQueue, er
 	return found, l.space.do(func() error {
 		var errs []error
 		for _, at := range where {
-			answer, err := l.objects.Listener.Run(&ebpf.RunOptions{Data: at.question()})
+			answer, err := l.objects.Listener.Run(&ebpf.RunOptions{Data: at.query()})
 			if err != nil {
 				errs = append(errs, fmt.Errorf("ask how full the queue of %v is: %w", at.Address, err))
 			} else if b, ok := parseBacklog(answer); ok {
@@ -42,10 +42,10 @@ func (l *Loader) Backlogs(where []Listener) (map[Listener]record.AcceptQueue, er
 	})
 }
 
-// question is what the program takes: a struct listener_question, behind what passes for an Ethernet header, since the
+// query is what the program takes: a struct listener_query, behind what passes for an Ethernet header, since the
 // kernel takes that off a packet.
-func (l *Listener) question() []byte {
-	q := bpfobj.TracerListenerQuestion{Address: l.Address.Addr().As16(), Port: hostOrder(l.Address.Port()), Netns: uint32(l.Netns)}
+func (l *Listener) query() []byte {
+	q := bpfobj.TracerListenerQuery{Address: l.Address.Addr().As16(), Port: hostOrder(l.Address.Port()), Netns: uint32(l.Netns)}
 	const ethernetBytes = 14
 	return append(make([]byte, ethernetBytes), unsafe.Slice((*byte)(unsafe.Pointer(&q)), unsafe.Sizeof(q))...)
 }

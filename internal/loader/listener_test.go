@@ -105,13 +105,13 @@ func TestBacklogs(t *testing.T) {
 	l := &Loader{space: home}
 	only := *spec
 	only.Maps, only.Variables = nil, nil // it has none
-	only.Programs = map[string]*ebpf.ProgramSpec{bpfobj.TracerProgListener: spec.Programs[bpfobj.TracerProgListener]}
+	only.Programs = map[string]*ebpf.ProgramSpec{bpfobj.TracerProgTracerListener: spec.Programs[bpfobj.TracerProgTracerListener]}
 	collection, err := ebpf.NewCollection(&only)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(collection.Close)
-	l.objects.Listener = collection.Programs[bpfobj.TracerProgListener]
+	l.objects.Listener = collection.Programs[bpfobj.TracerProgTracerListener]
 	closed := netip.AddrPortFrom(at4.Addr(), 1)
 	want := map[Listener]record.AcceptQueue{{id, at4}: {Length: most + 1, Limit: most, Full: true}, {id, at6}: {Length: 1, Limit: most}}
 	var found map[Listener]record.AcceptQueue

@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"math/rand/v2"
-	"net/netip"
-	"slices"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
-	"tracer/internal/netdev"
-	"tracer/internal/record"
 )
 
 // wakeupBytes wakes the reader when the ring is a quarter full; before that it looks by its timer.
@@ -58,20 +53,20 @@ type Loader struct {
 	seen      map[int]time.Duration // when a device was first given to SetDevices
 	made      map[int]string        // devices with a clsact qdisc of ours
 	addresses map[[16]byte]bool     // in the kernel's maps, as the next
-	splitting map[uint32]bool
+	devices   deviceTable
 	pods      map[[16]byte]uint32
 }
 
 // New locks the calling thread's network namespace, sweeps what a tracer before us left there, and loads the programs that
-// belong to no device. An error wraps ErrLocked where a tracer runs, ErrUnsupported where the kernel cannot,
-// os.ErrPermission where the caller may not.
+// belong to no device. An error wraps ErrLocked where a tracer runs, os.ErrPermission where the caller may
+// not; otherwise it says what the kernel lacks.
 func New(opts Options) (_ *Loader, err error) {
 	if opts.Dir == "" {
 		opts.Dir = RunDir
 	}
 	l := &Loader{
 		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
-		made: map[int]string{}, addresses: map[[16]byte]bool{}, splitting: map[uint32]bool{}, pods: map[[16]byte]uint32{},
+		made: map[int]string{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, pods: map[[16]byte]uint32{},
 	}
 	defer func() {
 		if err != nil {
@@ -118,7 +113,7 @@ func (l *Loader) load(opts Options, hooks []Hook) error {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
 	err = l.objects.Settings.Set(bpfobj.TracerConfig{
-		Netns: uint32(l.files.Netns), SampleN: 1, Epoch: 1, WakeupBytes: wakeupBytes, QuietReasons: l.symbols.quiet(),
+		Netns: uint32(l.files.Netns), SampleN: 1, Epoch: 1, WakeupBytes: wakeupBytes, IgnoredReasons: l.symbols.ignored(),
 	})
 	if err != nil {
 		return fmt.Errorf("configure the programs: %w", err)
@@ -132,32 +127,6 @@ func (l *Loader) Features() Features { return l.features }
 // Files are the namespace's.
 func (l *Loader) Files() Files { return l.files }
 
-// SetDevices makes the attachments those that PlanHooks wants for these devices, and tells the programs the tunnels'
-// ports, the qdiscs that split, and the namespace's own addresses. Devices come and go while this runs: a hook that fails
-// is reported by Hooks and tried again the next time. Nothing is attached before the first call: what drops see would have
-// no place. There it is an error if a hook fails that is no device's.
-func (l *Loader) SetDevices(devices []netdev.Device, addresses []netip.Addr) error {
-	l.loading.Lock()
-	defer l.loading.Unlock()
-	plan, err := l.plan(devices, addresses)
-	if err != nil {
-		return err
-	}
-	// That takes a while, in which others ask for what is there.
-	loaded, refused := l.objects.more(l.objects.missing(plan.Hooks))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	maps.Copy(l.objects.hooks, loaded)
-	first := len(l.attached) == 0
-	errs := []error{l.apply(plan, refused)}
-	for h, err := range l.failed {
-		if first && h.Ifindex == 0 {
-			errs = append(errs, err)
-		}
-	}
-	return advise(errors.Join(errs...))
-}
-
 // advise says what to do about an error.
 func advise(err error) error {
 	if isPermission(err) {
@@ -166,197 +135,9 @@ func advise(err error) error {
 	return err
 }
 
-// plan is PlanHooks' for these devices, which the programs are told of.
-func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, error) {
-	now := Monotonic()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return Plan{}, errors.New("the loader is closed")
-	}
-	first := len(l.seen) == 0
-	present := make(map[int]bool, len(devices))
-	for _, d := range devices {
-		present[d.Index] = true
-		if _, ok := l.seen[d.Index]; !ok {
-			l.seen[d.Index] = now
-			if first {
-				// Here before us: its set-up is long over.
-				l.seen[d.Index] = now - Settle
-			}
-		}
-	}
-	maps.DeleteFunc(l.seen, func(ifindex int, _ time.Duration) bool { return !present[ifindex] })
-	plan, err := PlanHooks(l.features, devices, func(ifindex int) time.Duration { return now - l.seen[ifindex] })
-	if err != nil {
-		return Plan{}, err
-	}
-	return plan, l.configure(devices, addresses)
-}
-
-// configure tells the programs what they cannot see for themselves.
-func (l *Loader) configure(devices []netdev.Device, addresses []netip.Addr) error {
-	// A full map leaves journeys to some addresses without an end, counted as vanished.
-	addressSet := make(map[[16]byte]bool, len(addresses))
-	for _, a := range addresses {
-		addressSet[a.As16()] = true
-	}
-	if err := setKeys(l.objects.LocalAddresses, l.addresses, addressSet); err != nil {
-		return fmt.Errorf("tell the programs this node's addresses: %w", err)
-	}
-	// Or leaves packets that a qdisc splits untimed there, counted as split.
-	splitting := map[uint32]bool{}
-	for _, d := range devices {
-		if d.Root.Splits() {
-			splitting[uint32(d.Index)] = true
-		}
-	}
-	if err := setKeys(l.objects.Splitting, l.splitting, splitting); err != nil {
-		return fmt.Errorf("tell the programs which qdiscs split packets: %w", err)
-	}
-	return l.change(func(c *bpfobj.TracerConfig) {
-		c.VxlanPort, c.GenevePort = tunnelPorts(devices, "vxlan"), tunnelPorts(devices, "geneve")
-		c.Splitting = uint32(len(l.splitting))
-	})
-}
-
-// change lets f change the programs' configuration while they run.
-func (l *Loader) change(f func(*bpfobj.TracerConfig)) error {
-	l.settings.Lock()
-	defer l.settings.Unlock()
-	var before bpfobj.TracerConfig
-	if err := l.objects.Settings.Get(&before); err != nil {
-		return fmt.Errorf("read the programs' configuration: %w", err)
-	}
-	after := before
-	if f(&after); after == before {
-		return nil
-	}
-	if err := l.objects.Settings.Set(after); err != nil {
-		return fmt.Errorf("configure the programs: %w", err)
-	}
-	return nil
-}
-
-// Sample begins an epoch of sampling: each flow may start budget journeys in it, and of the packets beyond that one in
-// n is followed, at random; with n of 0 or 1 every packet is. Without further calls the budgets are used up.
-func (l *Loader) Sample(n, budget uint32) error {
-	return l.change(func(c *bpfobj.TracerConfig) {
-		c.SampleN, c.FlowBudget, c.Salt = n, budget, rand.Uint64()
-		if c.Epoch++; uint16(c.Epoch) == 0 {
-			c.Epoch++ // what was never used looks as if it were of epoch 0
-		}
-	})
-}
-
-// setKeys makes the keys of a map in the kernel, which holds has, those of want, as far as there is room.
-func setKeys[K comparable](m *ebpf.Map, has, want map[K]bool) error {
-	for key := range has {
-		if want[key] {
-			continue
-		}
-		if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return err
-		}
-		delete(has, key)
-	}
-	for key := range want {
-		if has[key] {
-			continue
-		}
-		if err := m.Put(key, uint8(1)); errors.Is(err, unix.E2BIG) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		has[key] = true
-	}
-	return nil
-}
-
-// apply attaches what the plan has and we have not, but for programs that were refused, and detaches what we have and it
-// has not.
-func (l *Loader) apply(plan Plan, refused map[string]error) error {
-	return l.space.do(func() error {
-		l.omitted = plan.Omitted
-		clear(l.failed)
-		want := make(map[Hook]bool, len(plan.Hooks))
-		for _, h := range plan.Hooks {
-			want[h] = true
-		}
-		var errs []error
-		for h, closer := range l.attached {
-			if !want[h] {
-				errs = append(errs, closer.Close())
-				delete(l.attached, h)
-			}
-		}
-		for _, h := range plan.Hooks {
-			if l.attached[h] != nil {
-				continue
-			}
-			if err := refused[h.Program]; err != nil {
-				l.failed[h] = err
-				continue
-			}
-			closer, err := l.attach(h)
-			if err != nil {
-				l.failed[h] = err
-				continue
-			}
-			l.attached[h] = closer
-		}
-		return errors.Join(errs...)
-	})
-}
-
-func (l *Loader) attach(h Hook) (io.Closer, error) {
-	program := l.objects.hooks[h.Program]
-	if h.Ifindex == 0 {
-		return attachTracepoint(h, program)
-	}
-	if l.features.TCX {
-		return attachTCX(h, program)
-	}
-	return attachFilter(h, program, func() error {
-		l.made[h.Ifindex] = h.Device
-		return l.files.setQdiscs(l.made)
-	})
-}
-
-// HookStatus is a hook of the plan and how it stands.
-type HookStatus struct {
-	Hook
-	Up    bool   `json:"up"`
-	Error string `json:"error,omitempty"`
-}
-
-// Hooks are those of the last plan, and what it leaves out.
-func (l *Loader) Hooks() ([]HookStatus, []Omission) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var hooks []HookStatus
-	for h := range l.attached {
-		hooks = append(hooks, HookStatus{Hook: h, Up: true})
-	}
-	for h, err := range l.failed {
-		hooks = append(hooks, HookStatus{Hook: h, Error: err.Error()})
-	}
-	slices.SortFunc(hooks, func(a, b HookStatus) int {
-		if a.Ifindex != b.Ifindex {
-			return a.Ifindex - b.Ifindex
-		}
-		return slices.Compare([]string{a.Name, a.Program}, []string{b.Name, b.Program})
-	})
-	return hooks, slices.Clone(l.omitted)
-}
-
-// Open reads the journeys that have not ended yet. now is the time of the read, as for all times in records.
-func (l *Loader) Open() (open []record.Record, now time.Duration, err error) {
-	now = Monotonic()
-	open, torn, err := l.objects.table.scan(now)
-	l.tornScans.Add(uint64(torn))
-	return open, now, err
+// isPermission tells whether an error is the kernel's refusal of an unprivileged caller.
+func isPermission(err error) bool {
+	return errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EPERM)
 }
 
 // Close detaches everything and ends Run. First the hooks, device by device, so that nothing begins; then the

@@ -40,19 +40,39 @@ type kernel struct {
 
 type loaded struct {
 	objects struct {
-		bpfobj.TracerMaps
+		Counters  *ebpf.Map      `ebpf:"tracer_counters"`
+		Journeys  *ebpf.Map      `ebpf:"tracer_journeys"`
+		Variables *ebpf.Map      `ebpf:".bss"`
 		Settings  *ebpf.Variable `ebpf:"settings"`
-		Bss       *ebpf.Map      `ebpf:".bss"`
-		IngressL2 *ebpf.Program  `ebpf:"ingress_l2"`
-		IngressL3 *ebpf.Program  `ebpf:"ingress_l3"`
-		WireL2    *ebpf.Program  `ebpf:"wire_l2"`
-		WireL3    *ebpf.Program  `ebpf:"wire_l3"`
-		PodL2     *ebpf.Program  `ebpf:"pod_l2"`
+		Devices   *ebpf.Variable `ebpf:"devices"`
+		Ingress   *ebpf.Program  `ebpf:"tracer_ingress"`
+		Egress    *ebpf.Program  `ebpf:"tracer_egress"`
 	}
 	table    table
-	marks    []bpfobj.TracerMarks // the in-flight table itself
-	journeys []bpfobj.TracerJourneys
+	buckets  []bpfobj.TracerBucketSlots // the in-flight table itself
+	journeys []bpfobj.TracerBucketJourneys
 	epoch    uint32 // of sampling, the last one
+
+	inL2, inL3, finalL2, finalL3, podL2 *place
+}
+
+// place is a program at a device of some kind.
+type place struct {
+	program *ebpf.Program
+	devices *ebpf.Variable
+	device  bpfobj.TracerDevice
+}
+
+// Run tells the programs of the device, which in a test run is the first, and has the program run.
+func (p *place) Run(options *ebpf.RunOptions) (uint32, error) {
+	const first = 1
+	p.device.Ifindex = first
+	var all [deviceBuckets]bpfobj.TracerDeviceBucket
+	all[first].Device[0] = p.device
+	if err := p.devices.Set(&all); err != nil {
+		return 0, err
+	}
+	return p.program.Run(options)
 }
 
 // Tests share the programs, one test at a time: to verify them takes an emulated machine seconds.
@@ -73,11 +93,17 @@ func load() (*loaded, error) {
 	if err := spec.LoadAndAssign(&o.objects, nil); err != nil {
 		return nil, err
 	}
-	o.table = table{o.objects.Bss, spec.Variables[bpfobj.TracerVarInflight].Offset, o.objects.Followed}
-	var marksErr, journeysErr error
-	o.marks, marksErr = mapBuckets[bpfobj.TracerMarks](o.table.variables, o.table.marksAt)
-	o.journeys, journeysErr = mapBuckets[bpfobj.TracerJourneys](o.table.journeys, 0)
-	return &o, errors.Join(marksErr, journeysErr)
+	at := func(program *ebpf.Program, ethernet uint8, flags uint16) *place {
+		return &place{program, o.objects.Devices, bpfobj.TracerDevice{Ethernet: ethernet, Flags: flags}}
+	}
+	o.inL2, o.inL3 = at(o.objects.Ingress, 1, 0), at(o.objects.Ingress, 0, 0)
+	o.finalL2, o.finalL3 = at(o.objects.Egress, 1, uint16(last)), at(o.objects.Egress, 0, uint16(last))
+	o.podL2 = at(o.objects.Egress, 1, uint16(last|pod))
+	o.table = table{o.objects.Variables, spec.Variables[bpfobj.TracerVarInflight].Offset, o.objects.Journeys}
+	var bucketsErr, journeysErr error
+	o.buckets, bucketsErr = mapBuckets[bpfobj.TracerBucketSlots](o.table.variables, o.table.slotsAt)
+	o.journeys, journeysErr = mapBuckets[bpfobj.TracerBucketJourneys](o.table.journeys, 0)
+	return &o, errors.Join(bucketsErr, journeysErr)
 }
 
 // mapBuckets maps what all buckets have for as long as the process lives.
@@ -111,10 +137,10 @@ func newKernel(t *testing.T, config bpfobj.TracerConfig) *kernel {
 }
 
 // sample begins an epoch of sampling, in which no flow has started a journey yet.
-func (k *kernel) sample(n, budget uint32, salt uint64) {
+func (k *kernel) sample(n, quota uint32, salt uint64) {
 	k.Helper()
 	k.epoch++
-	config := bpfobj.TracerConfig{SampleN: n, FlowBudget: budget, Epoch: k.epoch, Salt: salt, WakeupBytes: 1 << 20}
+	config := bpfobj.TracerConfig{SampleN: n, FlowQuota: quota, Epoch: k.epoch, Salt: salt, WakeupBytes: 1 << 20}
 	if err := k.objects.Settings.Set(config); err != nil {
 		k.Fatal(err)
 	}
@@ -133,23 +159,23 @@ func (k *kernel) each(name string, f func(k *kernel)) {
 // reset empties table and counters.
 func (k *kernel) reset() {
 	k.Helper()
-	for i := range k.marks {
-		if b := &k.marks[i]; b.Tag != [len(b.Tag)]uint64{} {
-			*b, k.journeys[i] = bpfobj.TracerMarks{}, bpfobj.TracerJourneys{}
+	for i := range k.buckets {
+		if b := &k.buckets[i]; b.Tag != [len(b.Tag)]uint64{} {
+			*b, k.journeys[i] = bpfobj.TracerBucketSlots{}, bpfobj.TracerBucketJourneys{}
 		}
 	}
 	var cpus []bpfobj.TracerCounters
-	if err := k.objects.Counts.Lookup(uint32(0), &cpus); err != nil {
+	if err := k.objects.Counters.Lookup(uint32(0), &cpus); err != nil {
 		k.Fatal(err)
 	}
 	clear(cpus)
-	if err := k.objects.Counts.Put(uint32(0), cpus); err != nil {
+	if err := k.objects.Counters.Put(uint32(0), cpus); err != nil {
 		k.Fatal(err)
 	}
 }
 
 // pass runs a tc program over a packet and checks that it lets the packet go on as it is.
-func (k *kernel) pass(p *ebpf.Program, packet []byte, ingressIfindex uint32) {
+func (k *kernel) pass(p *place, packet []byte, ingressIfindex uint32) {
 	k.Helper()
 	context := skb{IngressIfindex: ingressIfindex, WireLen: uint32(len(packet))}
 	opts := ebpf.RunOptions{Data: packet, DataOut: make([]byte, len(packet)+64), Context: context}
@@ -167,7 +193,7 @@ func (k *kernel) pass(p *ebpf.Program, packet []byte, ingressIfindex uint32) {
 
 // takesIngress tells whether a test run can say where a packet came in (5.11).
 func (k *kernel) takesIngress() bool {
-	_, err := k.objects.WireL2.Run(&ebpf.RunOptions{Data: make([]byte, 60), Context: skb{IngressIfindex: 1}})
+	_, err := k.finalL2.Run(&ebpf.RunOptions{Data: make([]byte, 60), Context: skb{IngressIfindex: 1}})
 	return !errors.Is(err, unix.EINVAL)
 }
 
@@ -183,7 +209,7 @@ func (k *kernel) open() []record.Record {
 
 func (k *kernel) counters() Counters {
 	k.Helper()
-	c, err := (&Loader{objects: objects{named: named{TracerMaps: k.objects.TracerMaps}}}).Counters()
+	c, err := (&Loader{objects: objects{named: named{Counters: k.objects.Counters}}}).Counters()
 	if err != nil {
 		k.Fatal(err)
 	}

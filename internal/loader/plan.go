@@ -11,7 +11,7 @@ import (
 
 // Hook is a place where a program of ours is to be: a tracepoint of the kernel, or tc of a device.
 type Hook struct {
-	Program string `json:"program"`
+	Program string `json:"program"` // as metrics name it too; the kernel has other names
 	// Name is the tracepoint's, or "ingress" or "egress".
 	Name string `json:"hook"`
 	// Device and Ifindex are those of a tc hook; "" and 0 for a tracepoint.
@@ -41,17 +41,17 @@ type tracepoint struct {
 }
 
 var tracepoints = [...]tracepoint{
-	{"net_dev_start_xmit", bpfobj.TracerProgStartXmit, "the end of every stage", true},
-	{"qdisc_dequeue", bpfobj.TracerProgDequeue, "how long the qdisc held a packet that GSO splits after it", false},
-	{"kfree_skb", bpfobj.TracerProgFreeSkb, "drops", false},
-	{"consume_skb", bpfobj.TracerProgConsume, "the queue delay of packets that software GSO splits", false},
-	{"tcp_probe", bpfobj.TracerProgTcpReceived, "round trips, windows and delivery of TCP connections", false},
-	{"tcp_retransmit_skb", bpfobj.TracerProgTcpResent, "retransmissions of connections that get no answer", false},
+	{"net_dev_start_xmit", "start_xmit", "the end of every stage", true},
+	{"qdisc_dequeue", "dequeue", "how long the qdisc held a packet that GSO splits after it", false},
+	{"kfree_skb", "free_skb", "drops", false},
+	{"consume_skb", "consume", "the queue delay of packets that software GSO splits", false},
+	{"tcp_probe", "tcp_received", "round trips, windows and delivery of TCP connections", false},
+	{"tcp_retransmit_skb", "tcp_resent", "retransmissions of connections that get no answer", false},
 }
 
-// Settle is how long a pod's new device is left alone on kernels without TCX: there our clsact qdisc would stand
+// podSetup is how long a pod's new device is left alone on kernels without TCX: there our clsact qdisc would stand
 // in the way of a CNI plugin that adds an ingress qdisc while it sets the pod up, and fail the pod with it.
-const Settle = 5 * time.Second
+const podSetup = 5 * time.Second
 
 // PlanHooks decides what to attach. age tells how long a device has been known.
 func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.Duration) (Plan, error) {
@@ -61,7 +61,7 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 		case f.Tracepoints[t.tracepoint]:
 			p.Hooks = append(p.Hooks, Hook{Program: t.program, Name: t.tracepoint})
 		case t.required:
-			return Plan{}, fmt.Errorf("tracepoint %s: %w: it gives %s", t.tracepoint, ErrUnsupported, t.without)
+			return Plan{}, fmt.Errorf("tracepoint %s: %w: it gives %s", t.tracepoint, errUnsupported, t.without)
 		default:
 			p.Omitted = append(p.Omitted, Omission{Hook: t.tracepoint,
 				Reason: "the kernel has no such tracepoint; not seen: " + t.without})
@@ -71,28 +71,33 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 		p.Omitted = append(p.Omitted, Omission{Hook: "kfree_skb",
 			Reason: "the kernel gives drops no reason; the place in the kernel is told instead"})
 	}
+	table := deviceTable{}
 	for _, d := range devices {
 		p.Omitted = append(p.Omitted, blindSpots(d)...)
 		if reason := d.Role.Unhooked(); reason != "" {
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name, Reason: reason})
 			continue
 		}
-		if !f.TCX && d.Role == netdev.RolePod && age(d.Index) < Settle {
+		if !f.TCX && d.Role == netdev.RolePod && age(d.Index) < podSetup {
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name,
-				Reason: fmt.Sprintf("new: left alone for %v while the pod is set up", Settle)})
+				Reason: fmt.Sprintf("new: left alone for %v while the pod is set up", podSetup)})
 			continue
 		}
-		in, out := programs(d)
-		p.Hooks = append(p.Hooks,
-			Hook{Program: in, Name: "ingress", Device: d.Name, Ifindex: d.Index},
-			Hook{Program: out, Name: "egress", Device: d.Name, Ifindex: d.Index})
+		if !table.add(d) {
+			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name,
+				Reason: fmt.Sprintf("%d other devices have the same index modulo %d", bucketDevices, deviceBuckets)})
+			continue
+		}
+		for _, direction := range []string{"ingress", "egress"} {
+			p.Hooks = append(p.Hooks, Hook{Program: direction, Name: direction, Device: d.Name, Ifindex: d.Index})
+		}
 	}
 	return p, nil
 }
 
 // blindSpots are what the hooks at a device do not show.
 func blindSpots(d netdev.Device) (spots []Omission) {
-	if d.Role == netdev.RoleOverlay && !followed(d.Kind) {
+	if d.Role == netdev.RoleOverlay && !seesInto(d.Kind) {
 		spots = append(spots, Omission{Hook: "encap", Device: d.Name,
 			Reason: "a tunnel of kind " + d.Kind + " is not looked into: packets are followed up to this device, not beyond"})
 	}
@@ -103,38 +108,13 @@ func blindSpots(d netdev.Device) (spots []Omission) {
 	return spots
 }
 
-// followed tells of a kind of tunnel whether parse.bpf.h finds the inner packet in the outer one.
-func followed(kind string) bool {
+// seesInto tells of a kind of tunnel whether bpf/tunnel.bpf.h finds the inner packet in the outer one.
+func seesInto(kind string) bool {
 	switch kind {
 	case "ipip", "sit", "ip6tnl", "vxlan", "geneve", "gre", "gretap", "ip6gre", "ip6gretap":
 		return true
 	}
 	return false
-}
-
-// programs are the tc programs for a device, by its link layer and by whether packets leave the namespace there.
-func programs(d netdev.Device) (in, out string) {
-	type kind struct{ ethernet, last, pod bool }
-	in = bpfobj.TracerProgIngressL3
-	if d.Ethernet {
-		in = bpfobj.TracerProgIngressL2
-	}
-	switch (kind{d.Ethernet, d.Lowest, d.Role == netdev.RolePod}) {
-	case kind{true, true, true}:
-		out = bpfobj.TracerProgPodL2
-	case kind{false, true, true}:
-		out = bpfobj.TracerProgPodL3
-	case kind{true, true, false}:
-		out = bpfobj.TracerProgWireL2
-	case kind{false, true, false}:
-		out = bpfobj.TracerProgWireL3
-	default:
-		out = bpfobj.TracerProgThroughL3
-		if d.Ethernet {
-			out = bpfobj.TracerProgThroughL2
-		}
-	}
-	return in, out
 }
 
 // tunnelPorts are those of the devices of a kind, as the programs compare them.

@@ -32,21 +32,21 @@ func TestPlanHooks(t *testing.T) {
 		features Features
 		device   netdev.Device
 		age      func(int) time.Duration
-		programs []string // of the device: ingress, egress
-		omitted  string   // part of the reason
+		hooked   bool
+		omitted  string // part of the reason
 	}{
-		{"pod", modern, device("cali1", netdev.RolePod, true, true), fresh, []string{"ingress_l2", "pod_l2"}, ""},
-		{"pod without ethernet", modern, device("tun1", netdev.RolePod, false, true), old, []string{"ingress_l3", "pod_l3"}, ""},
-		{"ipip", modern, device("tunl0", netdev.RoleOverlay, false, false), old, []string{"ingress_l3", "through_l3"}, ""},
-		{"vxlan", modern, device("flannel.1", netdev.RoleOverlay, true, false), old, []string{"ingress_l2", "through_l2"}, ""},
-		{"uplink", modern, device("eth0", netdev.RoleUplink, true, true), old, []string{"ingress_l2", "wire_l2"}, ""},
-		{"bond", modern, device("bond0", netdev.RoleUplink, true, false), old, []string{"ingress_l2", "through_l2"}, ""},
-		{"wwan", modern, device("wwan0", netdev.RoleUplink, false, true), old, []string{"ingress_l3", "wire_l3"}, ""},
-		{"bridge", modern, device("cni0", netdev.RoleBridge, true, false), old, nil, "seen at its ports"},
-		{"other", modern, device("lo", netdev.RoleOther, true, false), old, nil, "neither"},
-		{"fresh pod without TCX", legacy, device("cali1", netdev.RolePod, true, true), fresh, nil, "left alone"},
-		{"old pod without TCX", legacy, device("cali1", netdev.RolePod, true, true), old, []string{"ingress_l2", "pod_l2"}, ""},
-		{"fresh uplink without TCX", legacy, device("eth0", netdev.RoleUplink, true, true), fresh, []string{"ingress_l2", "wire_l2"}, ""},
+		{"pod", modern, device("cali1", netdev.RolePod, true, true), fresh, true, ""},
+		{"pod without ethernet", modern, device("tun1", netdev.RolePod, false, true), old, true, ""},
+		{"ipip", modern, device("tunl0", netdev.RoleOverlay, false, false), old, true, ""},
+		{"vxlan", modern, device("flannel.1", netdev.RoleOverlay, true, false), old, true, ""},
+		{"uplink", modern, device("eth0", netdev.RoleUplink, true, true), old, true, ""},
+		{"bond", modern, device("bond0", netdev.RoleUplink, true, false), old, true, ""},
+		{"wwan", modern, device("wwan0", netdev.RoleUplink, false, true), old, true, ""},
+		{"bridge", modern, device("cni0", netdev.RoleBridge, true, false), old, false, "seen at its ports"},
+		{"other", modern, device("lo", netdev.RoleOther, true, false), old, false, "neither"},
+		{"fresh pod without TCX", legacy, device("cali1", netdev.RolePod, true, true), fresh, false, "left alone"},
+		{"old pod without TCX", legacy, device("cali1", netdev.RolePod, true, true), old, true, ""},
+		{"fresh uplink without TCX", legacy, device("eth0", netdev.RoleUplink, true, true), fresh, true, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -60,8 +60,12 @@ func TestPlanHooks(t *testing.T) {
 					programs = append(programs, h.Program)
 				}
 			}
-			if !slices.Equal(programs, test.programs) {
-				t.Errorf("programs %v, want %v", programs, test.programs)
+			var want []string
+			if test.hooked {
+				want = []string{"ingress", "egress"}
+			}
+			if !slices.Equal(programs, want) {
+				t.Errorf("programs %v, want %v", programs, want)
 			}
 			var reason string
 			for _, o := range plan.Omitted {
@@ -114,7 +118,7 @@ func TestPlanWithoutTracepoints(t *testing.T) {
 		t.Errorf("omitted %+v, want qdisc_dequeue alone", plan.Omitted)
 	}
 	f.Tracepoints["net_dev_start_xmit"] = false
-	if _, err := PlanHooks(f, nil, nil); !errors.Is(err, ErrUnsupported) {
-		t.Errorf("without net_dev_start_xmit: %v, want ErrUnsupported", err)
+	if _, err := PlanHooks(f, nil, nil); !errors.Is(err, errUnsupported) {
+		t.Errorf("without net_dev_start_xmit: %v, want errUnsupported", err)
 	}
 }

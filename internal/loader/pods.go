@@ -10,7 +10,7 @@ import (
 )
 
 // SetPods tells the programs this node's pods by address, with the index of their device on the node's side: a packet
-// that is lost inside a pod's namespace, without having been followed there, is placed by that.
+// that is lost inside a pod's namespace, without having been seen there, is attributed by that.
 func (l *Loader) SetPods(pods map[netip.Addr]int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -25,7 +25,7 @@ func (l *Loader) SetPods(pods map[netip.Addr]int) error {
 		if _, ok := want[key]; ok {
 			continue
 		}
-		if err := l.objects.LocalPods.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		if err := l.objects.PodIPs.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("tell the programs this node's pods: %w", err)
 		}
 		delete(l.pods, key)
@@ -34,7 +34,7 @@ func (l *Loader) SetPods(pods map[netip.Addr]int) error {
 		if l.pods[key] == ifindex {
 			continue
 		}
-		if err := l.objects.LocalPods.Put(key, ifindex); errors.Is(err, unix.E2BIG) {
+		if err := l.objects.PodIPs.Put(key, ifindex); errors.Is(err, unix.E2BIG) {
 			return fmt.Errorf("tell the programs this node's pods: there are more addresses than the %d that they have room for", len(l.pods))
 		} else if err != nil {
 			return fmt.Errorf("tell the programs this node's pods: %w", err)

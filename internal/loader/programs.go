@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
 )
@@ -18,74 +19,105 @@ type objects struct {
 	table  table
 	edit   func(*ebpf.CollectionSpec)
 	shared map[string]*ebpf.Map
-	hooks  map[string]*ebpf.Program // by name
+	hooks  map[string]*ebpf.Program // by Hook.Program
 	rest   *ebpf.Collection         // what is not among them
 }
 
 // named are those that are known by name.
 type named struct {
-	bpfobj.TracerMaps
+	Records  *ebpf.Map      `ebpf:"tracer_records"`
+	Counters *ebpf.Map      `ebpf:"tracer_counters"`
+	NodeIPs  *ebpf.Map      `ebpf:"tracer_node_ips"`
+	PodIPs   *ebpf.Map      `ebpf:"tracer_pod_ips"`
+	Devices  *ebpf.Variable `ebpf:"devices"`
 	Settings *ebpf.Variable `ebpf:"settings"`
-	Listener *ebpf.Program  `ebpf:"listener"`
+	Listener *ebpf.Program  `ebpf:"tracer_listener"`
 }
+
+// kernelNames are the names of the hooks' programs in the kernel, where 15 characters are all there is, by the names that
+// metrics and JSON give them.
+var kernelNames = map[string]string{
+	"ingress":      bpfobj.TracerProgTracerIngress,
+	"egress":       bpfobj.TracerProgTracerEgress,
+	"dequeue":      bpfobj.TracerProgTracerDequeue,
+	"start_xmit":   bpfobj.TracerProgTracerXmit,
+	"free_skb":     bpfobj.TracerProgTracerKfree,
+	"consume":      bpfobj.TracerProgTracerConsume,
+	"tcp_received": bpfobj.TracerProgTracerTcpRcv,
+	"tcp_resent":   bpfobj.TracerProgTracerTcpRtx,
+}
+
+// The variables of the programs, which are maps in the kernel, by the names of their sections.
+const (
+	inflightSection = ".bss"
+	settingsSection = ".data.settings"
+	devicesSection  = ".data.devices"
+)
 
 // load makes the maps, and loads what is no hook's program and those of the hooks.
 func (o *objects) load(edit func(*ebpf.CollectionSpec), hooks []Hook) error {
 	o.edit = edit
-	names := o.missing(hooks)
-	c, err := o.collection(append(names, bpfobj.TracerProgListener))
+	programs := o.missing(hooks)
+	c, err := o.collection(append(inKernel(programs), bpfobj.TracerProgTracerListener))
 	if err != nil {
 		return err
 	}
-	o.rest, o.shared, o.hooks = c, maps.Clone(c.Maps), detach(c, names)
-	o.table.variables, o.table.journeys = c.Maps[".bss"], c.Maps[bpfobj.TracerMapFollowed]
+	o.rest, o.shared, o.hooks = c, maps.Clone(c.Maps), detach(c, programs)
+	o.table.variables, o.table.journeys = c.Maps[inflightSection], c.Maps[bpfobj.TracerMapTracerJourneys]
 	err = c.Assign(&o.named)
 	clear(c.Variables) // or their memory stays mapped
 	return err
 }
 
 // missing are the programs of hooks that are not loaded yet.
-func (o *objects) missing(hooks []Hook) (names []string) {
+func (o *objects) missing(hooks []Hook) (programs []string) {
 	for _, h := range hooks {
-		if o.hooks[h.Program] == nil && !slices.Contains(names, h.Program) {
-			names = append(names, h.Program)
+		if o.hooks[h.Program] == nil && !slices.Contains(programs, h.Program) {
+			programs = append(programs, h.Program)
 		}
+	}
+	return programs
+}
+
+func inKernel(programs []string) (names []string) {
+	for _, p := range programs {
+		names = append(names, kernelNames[p])
 	}
 	return names
 }
 
-// more loads programs beside those that are there; where one is refused, the others all the same.
-func (o *objects) more(names []string) (loaded map[string]*ebpf.Program, refused map[string]error) {
+// loadMore loads programs beside those that are there; where one is refused, the others all the same.
+func (o *objects) loadMore(programs []string) (loaded map[string]*ebpf.Program, refused map[string]error) {
 	loaded, refused = map[string]*ebpf.Program{}, map[string]error{}
-	if len(names) == 0 {
+	if len(programs) == 0 {
 		return loaded, refused
 	}
-	c, err := o.collection(names)
+	c, err := o.collection(inKernel(programs))
 	switch {
 	case err == nil:
 		defer c.Close()
-		return detach(c, names), refused
-	case len(names) == 1:
-		refused[names[0]] = err
+		return detach(c, programs), refused
+	case len(programs) == 1:
+		refused[programs[0]] = err
 		return loaded, refused
 	}
-	for _, name := range names {
-		one, errs := o.more([]string{name})
+	for _, program := range programs {
+		one, errs := o.loadMore([]string{program})
 		maps.Copy(loaded, one)
 		maps.Copy(refused, errs)
 	}
 	return loaded, refused
 }
 
-func detach(c *ebpf.Collection, names []string) map[string]*ebpf.Program {
-	programs := map[string]*ebpf.Program{}
-	for _, name := range names {
-		programs[name] = c.DetachProgram(name)
+func detach(c *ebpf.Collection, programs []string) map[string]*ebpf.Program {
+	detached := map[string]*ebpf.Program{}
+	for _, program := range programs {
+		detached[program] = c.DetachProgram(kernelNames[program])
 	}
-	return programs
+	return detached
 }
 
-// collection loads some programs, over the maps that are there already.
+// collection loads some programs, by their names in the kernel, over the maps that are there already.
 func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 	spec, err := bpfobj.LoadTracer()
 	if err != nil {
@@ -94,7 +126,13 @@ func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 	if o.edit != nil {
 		o.edit(spec)
 	}
-	o.table.marksAt = spec.Variables[bpfobj.TracerVarInflight].Offset
+	for section, name := range map[string]string{
+		inflightSection: "tracer_inflight", settingsSection: "tracer_settings", devicesSection: "tracer_devices",
+	} {
+		spec.Maps[section].Name = name
+		spec.Maps[section].Flags |= unix.BPF_F_MMAPABLE // which only what is named as a section gets by itself
+	}
+	o.table.slotsAt = spec.Variables[bpfobj.TracerVarInflight].Offset
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(names, name) })
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.shared})
 	if err != nil {
@@ -108,7 +146,9 @@ func (o *objects) Close() error {
 	if o.rest == nil {
 		return nil
 	}
-	errs := []error{o.TracerMaps.Close(), o.Listener.Close()}
+	errs := []error{
+		o.Records.Close(), o.Counters.Close(), o.NodeIPs.Close(), o.PodIPs.Close(), o.Listener.Close(),
+	}
 	for _, program := range o.hooks {
 		errs = append(errs, program.Close())
 	}

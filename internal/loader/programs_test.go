@@ -3,6 +3,7 @@ package loader
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -21,14 +22,14 @@ func TestRefusedProgram(t *testing.T) {
 	l, err := New(Options{Dir: t.TempDir(), edit: func(spec *ebpf.CollectionSpec) {
 		standIns(spec)
 		if broken {
-			spec.Programs[bpfobj.TracerProgWireL2].Instructions = asm.Instructions{asm.Return()} // of nothing
+			spec.Programs[bpfobj.TracerProgTracerEgress].Instructions = asm.Instructions{asm.Return()} // of nothing
 		}
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if l.objects.hooks[bpfobj.TracerProgIngressL2] != nil {
+	if l.objects.hooks["ingress"] != nil {
 		t.Error("a program was loaded that no hook needs yet")
 	}
 	devices := []netdev.Device{addVeth(t, "cali1", netdev.RolePod), addVeth(t, "eth0", netdev.RoleUplink)}
@@ -45,13 +46,58 @@ func TestRefusedProgram(t *testing.T) {
 		if _, err := l.Programs(); err != nil {
 			t.Error(err)
 		}
+		slices.Sort(names)
 		return names
 	}
-	if got, want := missing(), []string{"eth0 egress"}; !slices.Equal(got, want) {
+	if got, want := missing(), []string{"cali1 egress", "eth0 egress"}; !slices.Equal(got, want) {
 		t.Errorf("%q are missing, want %q", got, want)
 	}
 	broken = false
 	if got := missing(); len(got) != 0 {
 		t.Errorf("%q are missing", got)
+	}
+}
+
+// TestKernelNames checks that programs and maps carry the tool's name in the kernel, which cuts names after 15 characters,
+// and that each hook's program has one.
+func TestKernelNames(t *testing.T) {
+	t.Parallel()
+	spec, err := bpfobj.LoadTracer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(name string) {
+		t.Helper()
+		if !strings.HasPrefix(name, "tracer_") || len(name) > 15 {
+			t.Errorf("%q is the name of something in the kernel", name)
+		}
+	}
+	known := map[string]bool{bpfobj.TracerProgTracerListener: true}
+	for program, name := range kernelNames {
+		known[name] = true
+		if spec.Programs[name] == nil {
+			t.Errorf("%s is %s in the kernel, and that is no program", program, name)
+		}
+	}
+	for name := range spec.Programs {
+		check(name)
+		if !known[name] {
+			t.Errorf("%s is the program of no hook", name)
+		}
+	}
+	for name := range spec.Maps {
+		if name != inflightSection && name != settingsSection && name != devicesSection {
+			check(name)
+		}
+	}
+	all := []string{}
+	for _, point := range tracepoints {
+		all = append(all, point.program)
+	}
+	all = append(all, "ingress", "egress")
+	for _, program := range all {
+		if kernelNames[program] == "" {
+			t.Errorf("the program %s has no name in the kernel", program)
+		}
 	}
 }

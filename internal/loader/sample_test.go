@@ -12,27 +12,27 @@ import (
 )
 
 // repeat runs the first hook so often over one packet of a flow, or more often, as a run that a signal interrupts begins
-// anew. It returns how often it was, and how many of these were followed.
-func (k *kernel) repeat(packet []byte, times uint32) (seen, followed uint64) {
+// anew. It returns how often it was, and how many of these were sampled.
+func (k *kernel) repeat(packet []byte, times uint32) (seen, sampled uint64) {
 	k.Helper()
 	before := k.counters()
-	if _, err := k.objects.IngressL2.Run(&ebpf.RunOptions{Data: packet, Repeat: times}); err != nil {
+	if _, err := k.inL2.Run(&ebpf.RunOptions{Data: packet, Repeat: times}); err != nil {
 		k.Fatal(err)
 	}
 	after := k.counters()
 	if seen = after.Started + after.Unsampled - before.Started - before.Unsampled; seen < uint64(times) {
-		k.Errorf("%d packets followed or not, of %d", seen, times)
+		k.Errorf("%d packets seen, of %d", seen, times)
 	}
 	return seen, after.Started - before.Started
 }
 
 // TestSampling has one flow at full speed beside many with a packet in each epoch. These are seen all, and for what
-// they are; of the other so many are followed, with such weights, that its total comes out right.
+// they are; of the other so many are sampled, with such weights, that its total comes out right.
 func TestSampling(t *testing.T) {
 	t.Parallel()
 	const (
 		n       = 16
-		budget  = 4
+		quota   = 4
 		epochs  = 30
 		packets = 50_000 // of the elephant, in each epoch
 		mice    = 200
@@ -43,16 +43,16 @@ func TestSampling(t *testing.T) {
 		return join(ethernet(unix.ETH_P_IP), ipv4{src: source, dst: pod2, protocol: 6}.over(tcp(port, 80, 3, "")))
 	}
 	elephant := packet(pod1, 1)
-	var sent, total, followed float64
+	var sent, total, sampled float64
 	for epoch := range epochs {
-		k.sample(n, budget, chance.Uint64())
+		k.sample(n, quota, chance.Uint64())
 		seen, started := k.repeat(elephant, packets)
 		sent += float64(seen)
-		followed += float64(started) - budget
-		total += budget + n*(float64(started)-budget)
+		sampled += float64(started) - quota
+		total += quota + n*(float64(started)-quota)
 		before := k.counters().Started
 		for mouse := range uint16(mice) {
-			k.pass(k.objects.IngressL2, packet(fmt.Sprintf("10.244.3.%d", mouse%250), mouse+2), 0)
+			k.pass(k.inL2, packet(fmt.Sprintf("10.244.3.%d", mouse%250), mouse+2), 0)
 		}
 		if seen := k.counters().Started - before; seen != mice {
 			t.Errorf("epoch %d: %d of %d rare flows were seen", epoch, seen, mice)
@@ -66,23 +66,23 @@ func TestSampling(t *testing.T) {
 	}
 	k.reset()
 	for tries := 0; ; tries++ {
-		if _, followed := k.repeat(elephant, 1); followed > 0 {
+		if _, sampled := k.repeat(elephant, 1); sampled > 0 {
 			break
 		}
 		if tries == 200 {
-			t.Fatal("of 200 packets beyond the budget none was followed")
+			t.Fatal("of 200 packets beyond the quota none was sampled")
 		}
 	}
 	if r := k.open(); len(r) != 1 || r[0].Weight != n {
-		t.Errorf("beyond the budget the weight is %+v, want %d", r, n)
+		t.Errorf("beyond the quota the weight is %+v, want %d", r, n)
 	}
 	// Binomial: the standard error is sqrt(n packets epochs), a third of a percent.
 	if total < 0.99*sent || total > 1.01*sent {
-		t.Errorf("%v packets followed with weight %d stand for %v in all, of %v", followed, n, total, sent)
+		t.Errorf("%v packets sampled with weight %d stand for %v in all, of %v", sampled, n, total, sent)
 	}
 }
 
-// TestSamplingFlood gives more flows than there are budgets for: chance decides about the rest.
+// TestSamplingFlood gives more flows than there are quotas for: chance decides about the rest.
 func TestSamplingFlood(t *testing.T) {
 	t.Parallel()
 	const n, flows = 64, 40_000
@@ -91,13 +91,13 @@ func TestSamplingFlood(t *testing.T) {
 	packet := join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 6}.over(tcp(1, 80, 3, "")))
 	for flow := range flows {
 		packet[28], packet[29], packet[34], packet[35] = byte(flow), byte(flow>>8), byte(flow>>16), byte(flow)
-		if _, err := k.objects.IngressL2.Run(&ebpf.RunOptions{Data: packet}); err != nil {
+		if _, err := k.inL2.Run(&ebpf.RunOptions{Data: packet}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const budgets = uint64(bpfobj.TracerTableFLOW_BUCKETS * bpfobj.TracerTableWAYS)
+	const quotas = uint64(bpfobj.TracerTableFLOW_BUCKETS * bpfobj.TracerTableSLOTS_PER_BUCKET)
 	c := k.counters()
-	if c.Started < budgets/2 || c.Started > budgets+2*flows/n {
-		t.Errorf("%d of %d flows were followed; %d have a budget", c.Started, flows, budgets)
+	if c.Started < quotas/2 || c.Started > quotas+2*flows/n {
+		t.Errorf("%d of %d flows were sampled; %d have a quota", c.Started, flows, quotas)
 	}
 }

@@ -59,8 +59,8 @@ func (s *kernelSymbols) addReasons(spec *btf.Spec, enum string) {
 	}
 }
 
-// quiet are the bits of the reasons that mean no loss at all and are not worth a record.
-func (s *kernelSymbols) quiet() (bits [4]uint64) {
+// ignored are the bits of the reasons that mean no loss at all and are not worth a record.
+func (s *kernelSymbols) ignored() (bits [4]uint64) {
 	for number, name := range s.reasons {
 		if number < 256 && (name == "SKB_CONSUMED" || name == "SKB_NOT_DROPPED_YET") {
 			bits[number/64] |= 1 << (number % 64)

@@ -42,7 +42,7 @@ func TestMeasureAgent(t *testing.T) {
 			t.Errorf("map %s takes nothing", held.Name)
 		}
 	}
-	if len(found) < 5 || found[0] != "followed" || found[1] != "records" {
+	if len(found) < 5 || found[0] != "tracer_journeys" || found[1] != "tracer_records" {
 		t.Errorf("maps %q", found)
 	}
 	if len(m.Programs) < 8 {

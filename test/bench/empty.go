@@ -47,7 +47,7 @@ func attachEmpty(node lab.Node) (_ *empty, err error) {
 			return err
 		}
 		defer watcher.Close()
-		plan, err := loader.PlanHooks(features, watcher.State().Devices, func(int) time.Duration { return loader.Settle })
+		plan, err := loader.PlanHooks(features, watcher.State().Devices, func(int) time.Duration { return time.Hour })
 		if err != nil {
 			return err
 		}

@@ -13,80 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type hooksConfig struct {
-	_            structs.HostLayout
-	QuietReasons [4]uint64
-	VxlanPort    [8]uint16
-	GenevePort   [8]uint16
-	Netns        uint32
-	SampleN      uint32
-	WakeupBytes  uint32
-	Splitting    uint32
-	FlowBudget   uint32
-	Epoch        uint32
-	Zero         uint32
-	Pad          uint32
-	Salt         uint64
-}
-
-type hooksCounter uint32
-
-const (
-	hooksCounterCOUNT_STARTED          hooksCounter = 0
-	hooksCounterCOUNT_UNSAMPLED        hooksCounter = 1
-	hooksCounterCOUNT_FINISHED         hooksCounter = 2
-	hooksCounterCOUNT_SPLIT            hooksCounter = 3
-	hooksCounterCOUNT_DROPPED          hooksCounter = 4
-	hooksCounterCOUNT_COLLISION        hooksCounter = 5
-	hooksCounterCOUNT_EXPIRED          hooksCounter = 6
-	hooksCounterCOUNT_MISMATCH         hooksCounter = 7
-	hooksCounterCOUNT_TORN             hooksCounter = 8
-	hooksCounterCOUNT_ORPHAN           hooksCounter = 9
-	hooksCounterCOUNT_VANISHED_INGRESS hooksCounter = 10
-	hooksCounterCOUNT_VANISHED_EGRESS  hooksCounter = 11
-	hooksCounterCOUNT_VANISHED_DEQUEUE hooksCounter = 12
-	hooksCounterCOUNT_VANISHED_XMIT    hooksCounter = 13
-	hooksCounterCOUNT_MALFORMED        hooksCounter = 14
-	hooksCounterCOUNT_TOO_DEEP         hooksCounter = 15
-	hooksCounterCOUNT_REQUEUED         hooksCounter = 16
-	hooksCounterCOUNT_LOST_JOURNEY     hooksCounter = 17
-	hooksCounterCOUNT_LOST_DROP        hooksCounter = 18
-	hooksCounterCOUNT_LOST_SPLIT       hooksCounter = 19
-	hooksCounterCOUNT_LOST_TCP         hooksCounter = 20
-	hooksCounterCOUNT_MAX              hooksCounter = 21
-)
-
-type hooksCounters struct {
-	_     structs.HostLayout
-	Count [21]uint64
-	Owed  uint64
-}
-
-type hooksFlag uint32
-
-const (
-	hooksFlagFLAG_LIGHT     hooksFlag = 1
-	hooksFlagFLAG_LAST      hooksFlag = 2
-	hooksFlagFLAG_POD       hooksFlag = 4
-	hooksFlagFLAG_DELIVERED hooksFlag = 8
-	hooksFlagFLAG_ENCAP     hooksFlag = 16
-	hooksFlagFLAG_FRAGMENT  hooksFlag = 32
-	hooksFlagFLAG_UNPLACED  hooksFlag = 64
-	hooksFlagFLAG_SYN       hooksFlag = 128
-)
-
-type hooksHook uint32
-
-const (
-	hooksHookHOOK_NONE    hooksHook = 0
-	hooksHookHOOK_INGRESS hooksHook = 1
-	hooksHookHOOK_EGRESS  hooksHook = 2
-	hooksHookHOOK_DEQUEUE hooksHook = 3
-	hooksHookHOOK_XMIT    hooksHook = 4
-	hooksHookHOOK_FREE    hooksHook = 5
-)
-
-type hooksJourneys struct {
+type hooksBucketJourneys struct {
 	_       structs.HostLayout
 	Journey [4]struct {
 		_           structs.HostLayout
@@ -118,31 +45,109 @@ type hooksJourneys struct {
 		WireBytes uint32
 		Weight    uint32
 		Segments  uint16
+		Flags     uint16
 		Hops      uint8
-		Flags     uint8
 		SplitAt   uint8
-		Pad       [3]uint8
+		Pad       [2]uint8
 	}
 }
 
-type hooksMark struct {
-	_           structs.HostLayout
-	Ifindex     uint32
-	Hook        uint8
-	Flags       uint8
-	Fingerprint uint16
+type hooksBucketSlots struct {
+	_     structs.HostLayout
+	Tag   [4]uint64
+	State [4]hooksSlotState
 }
 
-type hooksMarks struct {
-	_    structs.HostLayout
-	Tag  [4]uint64
-	Mark [4]hooksMark
+type hooksConfig struct {
+	_              structs.HostLayout
+	IgnoredReasons [4]uint64
+	VxlanPort      [8]uint16
+	GenevePort     [8]uint16
+	Netns          uint32
+	SampleN        uint32
+	WakeupBytes    uint32
+	Splitting      uint32
+	FlowQuota      uint32
+	Epoch          uint32
+	Salt           uint64
 }
+
+type hooksCounter uint32
+
+const (
+	hooksCounterCOUNT_STARTED            hooksCounter = 0
+	hooksCounterCOUNT_UNSAMPLED          hooksCounter = 1
+	hooksCounterCOUNT_FINISHED           hooksCounter = 2
+	hooksCounterCOUNT_SPLIT              hooksCounter = 3
+	hooksCounterCOUNT_DROPPED            hooksCounter = 4
+	hooksCounterCOUNT_TABLE_FULL         hooksCounter = 5
+	hooksCounterCOUNT_EVICTED_STALE      hooksCounter = 6
+	hooksCounterCOUNT_EVICTED_MISMATCH   hooksCounter = 7
+	hooksCounterCOUNT_TORN               hooksCounter = 8
+	hooksCounterCOUNT_NO_INGRESS         hooksCounter = 9
+	hooksCounterCOUNT_UNFINISHED_INGRESS hooksCounter = 10
+	hooksCounterCOUNT_UNFINISHED_EGRESS  hooksCounter = 11
+	hooksCounterCOUNT_UNFINISHED_DEQUEUE hooksCounter = 12
+	hooksCounterCOUNT_UNFINISHED_XMIT    hooksCounter = 13
+	hooksCounterCOUNT_MALFORMED          hooksCounter = 14
+	hooksCounterCOUNT_TOO_DEEP           hooksCounter = 15
+	hooksCounterCOUNT_REQUEUED           hooksCounter = 16
+	hooksCounterCOUNT_MISSED_JOURNEY     hooksCounter = 17
+	hooksCounterCOUNT_MISSED_DROP        hooksCounter = 18
+	hooksCounterCOUNT_MISSED_SPLIT       hooksCounter = 19
+	hooksCounterCOUNT_MISSED_TCP         hooksCounter = 20
+	hooksCounterCOUNT_MAX                hooksCounter = 21
+)
+
+type hooksCounters struct {
+	_             structs.HostLayout
+	Count         [21]uint64
+	PendingWeight uint64
+}
+
+type hooksDevice struct {
+	_        structs.HostLayout
+	Ifindex  uint32
+	Ethernet uint8
+	Splits   uint8
+	Flags    uint16
+}
+
+type hooksDeviceBucket struct {
+	_      structs.HostLayout
+	Device [2]hooksDevice
+}
+
+type hooksFlag uint32
+
+const (
+	hooksFlagFLAG_UNSAMPLED    hooksFlag = 1
+	hooksFlagFLAG_LAST         hooksFlag = 2
+	hooksFlagFLAG_POD          hooksFlag = 4
+	hooksFlagFLAG_DELIVERED    hooksFlag = 8
+	hooksFlagFLAG_ENCAP        hooksFlag = 16
+	hooksFlagFLAG_FRAGMENT     hooksFlag = 32
+	hooksFlagFLAG_UNATTRIBUTED hooksFlag = 256
+	hooksFlagFLAG_SYN          hooksFlag = 512
+)
+
+type hooksHook uint32
+
+const (
+	hooksHookHOOK_NONE    hooksHook = 0
+	hooksHookHOOK_INGRESS hooksHook = 1
+	hooksHookHOOK_EGRESS  hooksHook = 2
+	hooksHookHOOK_DEQUEUE hooksHook = 3
+	hooksHookHOOK_XMIT    hooksHook = 4
+	hooksHookHOOK_FREE    hooksHook = 5
+)
 
 type hooksScene struct {
 	_       structs.HostLayout
 	Key     uint64
-	Mark    hooksMark
+	Bucket  uint32
+	State   hooksSlotState
+	_       [4]byte
 	Journey struct {
 		_           structs.HostLayout
 		Fingerprint uint64
@@ -173,39 +178,46 @@ type hooksScene struct {
 		WireBytes uint32
 		Weight    uint32
 		Segments  uint16
+		Flags     uint16
 		Hops      uint8
-		Flags     uint8
 		SplitAt   uint8
-		Pad       [3]uint8
+		Pad       [2]uint8
 	}
+}
+
+type hooksSlotState struct {
+	_           structs.HostLayout
+	Ifindex     uint32
+	Hook        uint8
+	Flags       uint8
+	Fingerprint uint16
 }
 
 type hooksTable uint32
 
 const (
-	hooksTableWAYS                  hooksTable = 4
-	hooksTableBUCKETS               hooksTable = 16384
-	hooksTableFLOW_BUCKETS          hooksTable = 4096
-	hooksTableAGE_QUEUED_SECONDS    hooksTable = 300
-	hooksTableAGE_ELSEWHERE_SECONDS hooksTable = 1
-	hooksTableOWED_MAX              hooksTable = 64
-	hooksTableTUNNEL_PORTS_MAX      hooksTable = 8
+	hooksTableSLOTS_PER_BUCKET     hooksTable = 4
+	hooksTableBUCKETS              hooksTable = 16384
+	hooksTableFLOW_BUCKETS         hooksTable = 4096
+	hooksTableSTALE_QUEUED_SECONDS hooksTable = 300
+	hooksTableSTALE_SECONDS        hooksTable = 1
+	hooksTableCARRIED_WEIGHT_MAX   hooksTable = 64
+	hooksTableDEVICE_BUCKETS       hooksTable = 8192
+	hooksTableTUNNEL_PORTS_MAX     hooksTable = 8
 )
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	hooksMapConnections    = "connections"
-	hooksMapCounts         = "counts"
-	hooksMapFlowBudgets    = "flow_budgets"
-	hooksMapFollowed       = "followed"
-	hooksMapHandovers      = "handovers"
-	hooksMapLocalAddresses = "local_addresses"
-	hooksMapLocalPods      = "local_pods"
-	hooksMapRecords        = "records"
-	hooksMapSplitting      = "splitting"
-	hooksMapTcpBudget      = "tcp_budget"
+	hooksMapTracerClones   = "tracer_clones"
+	hooksMapTracerCounters = "tracer_counters"
+	hooksMapTracerJourneys = "tracer_journeys"
+	hooksMapTracerNodeIps  = "tracer_node_ips"
+	hooksMapTracerParsers  = "tracer_parsers"
+	hooksMapTracerPodIps   = "tracer_pod_ips"
+	hooksMapTracerQuotas   = "tracer_quotas"
+	hooksMapTracerRecords  = "tracer_records"
 	hooksProgClock         = "clock"
 	hooksProgDequeue       = "dequeue"
 	hooksProgEmpty         = "empty"
@@ -215,6 +227,7 @@ const (
 	hooksProgMiss          = "miss"
 	hooksProgStartXmit     = "start_xmit"
 	hooksProgWrapper       = "wrapper"
+	hooksVarDevices        = "devices"
 	hooksVarInflight       = "inflight"
 	hooksVarKeptCounter    = "kept_counter"
 	hooksVarKeptFlag       = "kept_flag"
@@ -281,22 +294,21 @@ type hooksProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksMapSpecs struct {
-	Connections    *ebpf.MapSpec `ebpf:"connections"`
-	Counts         *ebpf.MapSpec `ebpf:"counts"`
-	FlowBudgets    *ebpf.MapSpec `ebpf:"flow_budgets"`
-	Followed       *ebpf.MapSpec `ebpf:"followed"`
-	Handovers      *ebpf.MapSpec `ebpf:"handovers"`
-	LocalAddresses *ebpf.MapSpec `ebpf:"local_addresses"`
-	LocalPods      *ebpf.MapSpec `ebpf:"local_pods"`
-	Records        *ebpf.MapSpec `ebpf:"records"`
-	Splitting      *ebpf.MapSpec `ebpf:"splitting"`
-	TcpBudget      *ebpf.MapSpec `ebpf:"tcp_budget"`
+	TracerClones   *ebpf.MapSpec `ebpf:"tracer_clones"`
+	TracerCounters *ebpf.MapSpec `ebpf:"tracer_counters"`
+	TracerJourneys *ebpf.MapSpec `ebpf:"tracer_journeys"`
+	TracerNodeIps  *ebpf.MapSpec `ebpf:"tracer_node_ips"`
+	TracerParsers  *ebpf.MapSpec `ebpf:"tracer_parsers"`
+	TracerPodIps   *ebpf.MapSpec `ebpf:"tracer_pod_ips"`
+	TracerQuotas   *ebpf.MapSpec `ebpf:"tracer_quotas"`
+	TracerRecords  *ebpf.MapSpec `ebpf:"tracer_records"`
 }
 
 // hooksVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksVariableSpecs struct {
+	Devices     *ebpf.VariableSpec `ebpf:"devices"`
 	Inflight    *ebpf.VariableSpec `ebpf:"inflight"`
 	KeptCounter *ebpf.VariableSpec `ebpf:"kept_counter"`
 	KeptFlag    *ebpf.VariableSpec `ebpf:"kept_flag"`
@@ -326,30 +338,26 @@ func (o *hooksObjects) Close() error {
 //
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksMaps struct {
-	Connections    *ebpf.Map `ebpf:"connections"`
-	Counts         *ebpf.Map `ebpf:"counts"`
-	FlowBudgets    *ebpf.Map `ebpf:"flow_budgets"`
-	Followed       *ebpf.Map `ebpf:"followed"`
-	Handovers      *ebpf.Map `ebpf:"handovers"`
-	LocalAddresses *ebpf.Map `ebpf:"local_addresses"`
-	LocalPods      *ebpf.Map `ebpf:"local_pods"`
-	Records        *ebpf.Map `ebpf:"records"`
-	Splitting      *ebpf.Map `ebpf:"splitting"`
-	TcpBudget      *ebpf.Map `ebpf:"tcp_budget"`
+	TracerClones   *ebpf.Map `ebpf:"tracer_clones"`
+	TracerCounters *ebpf.Map `ebpf:"tracer_counters"`
+	TracerJourneys *ebpf.Map `ebpf:"tracer_journeys"`
+	TracerNodeIps  *ebpf.Map `ebpf:"tracer_node_ips"`
+	TracerParsers  *ebpf.Map `ebpf:"tracer_parsers"`
+	TracerPodIps   *ebpf.Map `ebpf:"tracer_pod_ips"`
+	TracerQuotas   *ebpf.Map `ebpf:"tracer_quotas"`
+	TracerRecords  *ebpf.Map `ebpf:"tracer_records"`
 }
 
 func (m *hooksMaps) Close() error {
 	return _HooksClose(
-		m.Connections,
-		m.Counts,
-		m.FlowBudgets,
-		m.Followed,
-		m.Handovers,
-		m.LocalAddresses,
-		m.LocalPods,
-		m.Records,
-		m.Splitting,
-		m.TcpBudget,
+		m.TracerClones,
+		m.TracerCounters,
+		m.TracerJourneys,
+		m.TracerNodeIps,
+		m.TracerParsers,
+		m.TracerPodIps,
+		m.TracerQuotas,
+		m.TracerRecords,
 	)
 }
 
@@ -357,6 +365,7 @@ func (m *hooksMaps) Close() error {
 //
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksVariables struct {
+	Devices     *ebpf.Variable `ebpf:"devices"`
 	Inflight    *ebpf.Variable `ebpf:"inflight"`
 	KeptCounter *ebpf.Variable `ebpf:"kept_counter"`
 	KeptFlag    *ebpf.Variable `ebpf:"kept_flag"`

@@ -25,7 +25,7 @@ func TestMeasureLive(t *testing.T) {
 				t.Errorf("%+v", p)
 			}
 		}
-		for _, want := range []string{"ingress_l2", "through_l2", "wire_l2", "start_xmit", everyProgram} {
+		for _, want := range []string{"ingress", "egress", "start_xmit", everyProgram} {
 			if !slices.Contains(seen, want) {
 				t.Errorf("%s: %q, without %s", workload, seen, want)
 			}

@@ -45,7 +45,13 @@ func newRunner() (*runner, error) {
 	var st unix.Stat_t
 	err := unix.Stat("/proc/thread-self/ns/net", &st)
 	if err == nil {
-		r.reader, err = ringbuf.NewReader(r.objects.Records)
+		r.reader, err = ringbuf.NewReader(r.objects.TracerRecords)
+	}
+	if err == nil {
+		// Packets leave the namespace behind their second hook.
+		var devices [hooksTableDEVICE_BUCKETS]hooksDeviceBucket
+		devices[loopback].Device[0] = hooksDevice{Ifindex: loopback, Ethernet: 1, Flags: uint16(hooksFlagFLAG_LAST)}
+		err = r.objects.Devices.Set(&devices)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare the programs: %w", err), r.objects.Close())
@@ -71,10 +77,10 @@ func (r *runner) scene(s *scenario) (hooksScene, error) {
 	if err != nil {
 		return hooksScene{}, err
 	}
-	for way, tag := range b.Tag {
+	for slot, tag := range b.Tag {
 		if tag != 0 {
-			scene := hooksScene{Mark: b.Mark[way], Journey: journeys.Journey[way]}
-			scene.Mark.Flags = uint8(s.flags)
+			scene := hooksScene{State: b.State[slot], Journey: journeys.Journey[slot]}
+			scene.State.Flags = uint8(s.flags)
 			return scene, nil
 		}
 	}
@@ -82,19 +88,17 @@ func (r *runner) scene(s *scenario) (hooksScene, error) {
 }
 
 // bucket is that of the packet of the last run.
-func (r *runner) bucket() (b hooksMarks, journeys hooksJourneys, err error) {
+func (r *runner) bucket() (b hooksBucketSlots, journeys hooksBucketJourneys, err error) {
 	var planted hooksScene
 	if err := r.objects.Planted.Get(&planted); err != nil {
 		return b, journeys, fmt.Errorf("read the scene: %w", err)
 	}
-	// As bucket_of() in bpf/table.bpf.h.
-	index := uint32((planted.Key>>14)*0x9e3779b97f4a7c15>>50 ^ planted.Key>>8&63)
-	var marks [hooksTableBUCKETS]hooksMarks
-	err = errors.Join(r.objects.Inflight.Get(&marks), r.objects.Followed.Lookup(index, &journeys))
+	var buckets [hooksTableBUCKETS]hooksBucketSlots
+	err = errors.Join(r.objects.Inflight.Get(&buckets), r.objects.TracerJourneys.Lookup(planted.Bucket, &journeys))
 	if err != nil {
 		err = fmt.Errorf("read the in-flight table: %w", err)
 	}
-	return marks[index], journeys, err
+	return buckets[planted.Bucket], journeys, err
 }
 
 // run repeats a scenario on the slot of scene.
@@ -129,7 +133,7 @@ func (r *runner) drain() (records int, err error) {
 // counters are the sums of all CPUs.
 func (r *runner) counters() (sum [hooksCounterCOUNT_MAX]uint64, err error) {
 	var cpus []hooksCounters
-	if err := r.objects.Counts.Lookup(uint32(0), &cpus); err != nil {
+	if err := r.objects.TracerCounters.Lookup(uint32(0), &cpus); err != nil {
 		return sum, fmt.Errorf("read the programs' counters: %w", err)
 	}
 	for _, c := range cpus {
@@ -174,8 +178,8 @@ func (r *runner) verify(s *scenario, scene hooksScene) error {
 	if err != nil {
 		return err
 	}
-	if b.Tag[0] == 0 || hooksHook(b.Mark[0].Hook) != s.leaves {
-		return fmt.Errorf("%s: it leaves tag %#x and hook %d, want hook %d", s.name, b.Tag[0], b.Mark[0].Hook, s.leaves)
+	if b.Tag[0] == 0 || hooksHook(b.State[0].Hook) != s.leaves {
+		return fmt.Errorf("%s: it leaves tag %#x and hook %d, want hook %d", s.name, b.Tag[0], b.State[0].Hook, s.leaves)
 	}
 	return nil
 }
@@ -219,18 +223,18 @@ func (r *runner) measure(list []scenario, rounds, repeat int) ([][]float64, erro
 			}
 		}
 	}
-	return times, r.lostNothing()
+	return times, r.missedNothing()
 }
 
-// lostNothing checks that no record met a full ring, which costs less than one that finds room.
-func (r *runner) lostNothing() error {
+// missedNothing checks that no record met a full ring, which costs less than one that finds room.
+func (r *runner) missedNothing() error {
 	sum, err := r.counters()
 	if err != nil {
 		return err
 	}
-	for c := hooksCounterCOUNT_LOST_JOURNEY; c < hooksCounterCOUNT_MAX; c++ {
+	for c := hooksCounterCOUNT_MISSED_JOURNEY; c < hooksCounterCOUNT_MAX; c++ {
 		if sum[c] != 0 {
-			return fmt.Errorf("%d records were lost while their cost was measured", sum[c])
+			return fmt.Errorf("%d records found no room while their cost was measured", sum[c])
 		}
 	}
 	return nil

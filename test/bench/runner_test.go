@@ -79,13 +79,13 @@ func TestFullRing(t *testing.T) {
 	if err := r.run(&s, scene, ringRecords); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.lostNothing(); err != nil {
+	if err := r.missedNothing(); err != nil {
 		t.Errorf("%d records: %v", ringRecords, err)
 	}
 	if err := r.run(&s, scene, 10); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.lostNothing(); err == nil {
+	if err := r.missedNothing(); err == nil {
 		t.Error("a full ring was not noticed")
 	}
 	if n, err := r.drain(); err != nil || n != ringRecords {

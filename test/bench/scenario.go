@@ -18,7 +18,7 @@ type scenario struct {
 	program *ebpf.Program
 	packet  []byte
 	sampleN uint32
-	flags   hooksFlag // of the mark that the program finds
+	flags   hooksFlag // of the slot that the program finds
 	// Each repeat counts these, and nothing else; or it leaves the slot in use, with this hook as its last.
 	counts []hooksCounter
 	leaves hooksHook
@@ -36,12 +36,12 @@ const (
 
 func scenarios(o *hooksObjects, p packets) []scenario {
 	const (
-		started   = hooksCounterCOUNT_STARTED
-		unsampled = hooksCounterCOUNT_UNSAMPLED
-		finished  = hooksCounterCOUNT_FINISHED
-		drop      = hooksCounterCOUNT_DROPPED
-		light     = hooksFlagFLAG_LIGHT
-		last      = hooksFlagFLAG_LAST
+		started       = hooksCounterCOUNT_STARTED
+		unsampled     = hooksCounterCOUNT_UNSAMPLED
+		finished      = hooksCounterCOUNT_FINISHED
+		drop          = hooksCounterCOUNT_DROPPED
+		unsampledFlag = hooksFlagFLAG_UNSAMPLED
+		last          = hooksFlagFLAG_LAST
 	)
 	count := func(c hooksCounter) []hooksCounter { return []hooksCounter{c} }
 	return []scenario{
@@ -60,8 +60,8 @@ func scenarios(o *hooksObjects, p packets) []scenario {
 		{name: "last xmit, with its record", program: o.StartXmit, packet: p.tcp4, flags: last, counts: count(finished), limit: lastLimit},
 		{name: "drop, with its record", program: o.FreeSkb, packet: p.tcp4, flags: last, counts: count(drop)},
 		{name: "not sampled, first hook", program: o.First, packet: p.tcp4, sampleN: never, counts: count(unsampled), limit: unsampledLimit, aim: true},
-		{name: "not sampled, later hook", program: o.Later, packet: p.tcp4, flags: light, leaves: hooksHookHOOK_EGRESS, limit: unsampledLimit},
-		{name: "not sampled, xmit", program: o.StartXmit, packet: p.tcp4, flags: light, leaves: hooksHookHOOK_XMIT, limit: unsampledLimit},
+		{name: "not sampled, later hook", program: o.Later, packet: p.tcp4, flags: unsampledFlag, leaves: hooksHookHOOK_EGRESS, limit: unsampledLimit},
+		{name: "not sampled, xmit", program: o.StartXmit, packet: p.tcp4, flags: unsampledFlag, leaves: hooksHookHOOK_XMIT, limit: unsampledLimit},
 		{name: "tracepoint, no slot", program: o.Miss, packet: p.tcp4},
 	}
 }

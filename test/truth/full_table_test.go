@@ -111,7 +111,7 @@ func fullTable(r *rig) {
 		}
 	}
 	after := r.counters()[0]
-	collisions := float64(after.Collisions - countersBefore.Collisions)
+	collisions := float64(after.TableFull - countersBefore.TableFull)
 	collisions /= collisions + float64(after.Started-countersBefore.Started)
 	if collisions > tableCollisions {
 		r.Errorf("%.1f %% of the packets found no slot", 100*collisions)

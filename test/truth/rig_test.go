@@ -185,7 +185,7 @@ func (r *rig) counters() (all [2]loader.Counters) {
 func (r *rig) missedPackets() (n uint64) {
 	r.Helper()
 	for _, c := range r.counters() {
-		n += c.Mismatches + c.Torn + c.Collisions + c.Expired + c.Vanished["egress"] + c.Vanished["dequeue"] + c.Vanished["xmit"]
+		n += c.EvictedMismatch + c.Torn + c.TableFull + c.EvictedStale + c.Unfinished["egress"] + c.Unfinished["dequeue"] + c.Unfinished["xmit"]
 	}
 	for _, traced := range r.nodes {
 		open, _, err := traced.agent.Loader().Open()

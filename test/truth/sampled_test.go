@@ -165,7 +165,7 @@ func (r *rig) steady(records int, play func() error) governor.Sampling {
 	}
 	// Other packets stand for what was not recorded for want of room: then a flow's count is not its own.
 	after := r.counters()[0]
-	if n := after.Lost["journey"] - counters.Lost["journey"] + after.Collisions - counters.Collisions; n > 0 {
+	if n := after.Missed["journey"] - counters.Missed["journey"] + after.TableFull - counters.TableFull; n > 0 {
 		r.Errorf("%d packets were not recorded for want of room", n)
 	}
 	return most

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* How slots become free: for a newcomer, or because another packet is in them than was expected. */
+#ifndef TRACER_EVICT_BPF_H
+#define TRACER_EVICT_BPF_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "counter.bpf.h"
+#include "slot.bpf.h"
+#include "verifier.bpf.h"
+
+static __always_inline void clear_slot(struct bucket *b, __u32 slot)
+{
+	b->tag[slot] = 0;
+}
+
+/* Empties a slot, and counts the journey that was in it and has no end, by the hook that saw it last. */
+static __always_inline void evict_unfinished(struct bucket *b, __u32 slot)
+{
+	struct slot_state state = b->state[slot];
+	__u64 hook = state.hook - HOOK_INGRESS;
+
+	_Static_assert(HOOK_XMIT - HOOK_INGRESS == 3, "four hooks, below");
+	clear_slot(b, slot);
+	if (state.flags & (FLAG_UNSAMPLED | FLAG_DELIVERED) || hook > 3)
+		return;
+	count_atomic(COUNT_UNFINISHED_INGRESS + masked_index(hook, 4));
+}
+
+/*
+ * Empties a slot in which another packet is than was expected. After an ingress that is nothing strange: a packet to a
+ * socket of the node's own ends without a hook, and its address is used again.
+ */
+static __always_inline void evict_mismatch(struct bucket *b, __u32 slot)
+{
+	struct slot_state state = b->state[slot];
+
+	if (state.hook == HOOK_INGRESS || state.flags & (FLAG_UNSAMPLED | FLAG_DELIVERED)) {
+		evict_unfinished(b, slot);
+		return;
+	}
+	count_atomic((__u16)b->journey[slot].fingerprint == state.fingerprint ? COUNT_EVICTED_MISMATCH : COUNT_TORN);
+	clear_slot(b, slot);
+}
+
+/*
+ * A slot for a newcomer: an empty one, one that nothing is lost with, a stale one. A live packet's slot is never taken:
+ * those are the slow packets, and without them the tail would look good. The state of an unsampled one says nothing of
+ * its age, so it may go. CPUs begin at different slots to keep out of each other's. Without a time none is stale.
+ */
+static __always_inline __u32 make_room(struct bucket *b, __u64 now)
+{
+	__u32 start = bpf_get_smp_processor_id(), slot;
+
+	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
+		slot = (start + i) & (SLOTS_PER_BUCKET - 1);
+		if (!b->tag[slot])
+			return slot;
+	}
+	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
+		slot = (start + i) & (SLOTS_PER_BUCKET - 1);
+		if (b->state[slot].flags & (FLAG_UNSAMPLED | FLAG_DELIVERED)) {
+			clear_slot(b, slot);
+			return slot;
+		}
+	}
+	if (!now)
+		return NO_SLOT;
+	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
+		slot = (start + i) & (SLOTS_PER_BUCKET - 1);
+		if (is_stale(b, slot, now)) {
+			count_atomic(COUNT_EVICTED_STALE);
+			evict_unfinished(b, slot);
+			return slot;
+		}
+	}
+	return NO_SLOT;
+}
+
+/* The slot that has the key already, of whatever packet, or another one. */
+static __always_inline __u32 claim_slot(struct bucket *b, __u64 key, __u64 now)
+{
+	__u32 slot = find_slot(b, key);
+
+	if (!is_slot(slot))
+		return make_room(b, now);
+	evict_unfinished(b, slot);
+	return slot;
+}
+
+/*
+ * The slot that find_slot() found if it holds this packet; else none, and what is there in its stead is evicted. While
+ * the packet was parsed another CPU's newcomer may have taken the slot of an unsampled one.
+ */
+static __always_inline __u32 verify_slot(struct bucket *b, __u32 slot, __u64 key, const struct packet *p)
+{
+	if (!is_slot(slot) || b->tag[slot] != key)
+		return NO_SLOT;
+	if (!holds_packet(b, slot, p)) {
+		evict_mismatch(b, slot);
+		return NO_SLOT;
+	}
+	return slot;
+}
+
+#endif

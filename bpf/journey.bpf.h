@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* How a journey begins, goes on, ends, and moves to another slot. */
+#ifndef TRACER_JOURNEY_BPF_H
+#define TRACER_JOURNEY_BPF_H
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "counter.bpf.h"
+#include "evict.bpf.h"
+#include "packet.bpf.h"
+#include "sample.bpf.h"
+#include "send.bpf.h"
+#include "slot.bpf.h"
+
+/* A journey of one hop. What is not read of the packet's headers the caller adds: sizes, segments, weight, flags. */
+static __always_inline void init_journey(struct journey *j, const struct packet *p, __u8 hook, __u32 ifindex, __u64 now)
+{
+	j->fingerprint = p->fingerprint;
+	j->outer = p->outer;
+	j->first = p->flow;
+	j->last = p->flow;
+	j->time_ns[0] = now;
+	j->ifindex[0] = ifindex;
+	j->hook[0] = hook;
+	j->ip_bytes = p->ip_bytes;
+	j->split_at = 0;
+	j->hops = 1;
+}
+
+/* A packet at its first hook; slot is where its address was found, with a packet before it, or NO_SLOT. */
+static __always_inline void begin_journey(struct __sk_buff *ctx, struct bucket *b, __u64 key, __u32 slot,
+					  const struct packet *p, enum hook hook, __u32 flags)
+{
+	__u32 weight = make_unknown_by(sample(p), key);
+	__u64 now = weight ? bpf_ktime_get_ns() : 0;
+
+	if (is_slot(slot))
+		evict_unfinished(b, slot);
+	else
+		slot = make_room(b, now);
+	if (!is_slot(slot)) {
+		if (weight)
+			carry_weight(weight);
+		else
+			count_softirq(COUNT_UNSAMPLED);
+		return;
+	}
+	struct journey *j = &b->journey[slot];
+	struct slot_state state = { .ifindex = ctx->ifindex, .hook = hook, .fingerprint = p->fingerprint };
+	flags |= p->flags;
+	b->tag[slot] = 0;
+	barrier();
+	if (weight) {
+		__u32 segments = ctx->gso_segs;
+		state.flags = flags;
+		init_journey(j, p, hook, ctx->ifindex, now);
+		j->skb_bytes = ctx->len;
+		j->wire_bytes = ctx->wire_len;
+		j->segments = segments ? segments : 1;
+		j->flags = flags;
+		j->weight = weight + count_started();
+	} else {
+		state.flags = flags | FLAG_UNSAMPLED;
+		count_softirq(COUNT_UNSAMPLED);
+	}
+	b->state[slot] = state;
+	barrier();
+	b->tag[slot] = key;
+}
+
+/* Adds a hop to a journey, and to its slot's state with the flags that it now has. */
+static __always_inline void append_hop(struct bucket *b, __u32 slot, enum hook hook, __u32 ifindex, __u64 now,
+				       __u32 flags)
+{
+	struct journey *j = &b->journey[slot];
+	struct slot_state state = {
+		.ifindex = ifindex, .hook = hook, .flags = flags, .fingerprint = b->state[slot].fingerprint
+	};
+
+	/* The hop before their number, the state last: a scan that comes between sees the journey as it was. */
+	__u8 hops = j->hops < 255 ? j->hops + 1 : j->hops;
+	__u32 i = last_hop(hops);
+	j->time_ns[i] = now;
+	j->ifindex[i] = ifindex;
+	j->hook[i] = hook;
+	barrier();
+	j->hops = hops;
+	j->flags = flags;
+	b->state[slot] = state;
+}
+
+static __always_inline void finish_journey(struct bucket *b, __u32 slot)
+{
+	struct journey *j = &b->journey[slot];
+
+	count_softirq(COUNT_FINISHED);
+	send_record(j, RECORD_JOURNEY, 0, 0, j->time_ns[last_hop(j->hops)]);
+}
+
+/*
+ * Moves a packet's journey from the key under which it waited for its next sk_buff to that one's; its slot, NO_SLOT if it
+ * is not there.
+ */
+static __always_inline __u32 move_journey(__u64 from_key, struct bucket *b, __u64 key, __u64 fingerprint)
+{
+	struct bucket from;
+
+	if (!bucket_of(from_key, &from))
+		return NO_SLOT;
+	__u32 old = find_slot(&from, from_key);
+	if (!is_slot(old) || from.journey[old & (SLOTS_PER_BUCKET - 1)].fingerprint != fingerprint)
+		return NO_SLOT;
+	__u32 slot = claim_slot(b, key, 0);
+	if (is_slot(slot)) {
+		b->tag[slot] = 0;
+		barrier();
+		__builtin_memcpy(&b->journey[slot], &from.journey[old & (SLOTS_PER_BUCKET - 1)],
+				 sizeof(struct journey));
+		b->state[slot] = from.state[old & (SLOTS_PER_BUCKET - 1)];
+		barrier();
+		b->tag[slot] = key;
+	} else {
+		carry_weight(from.journey[old & (SLOTS_PER_BUCKET - 1)].weight);
+	}
+	clear_slot(&from, old & (SLOTS_PER_BUCKET - 1));
+	return slot;
+}
+
+#endif

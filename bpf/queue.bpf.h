@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* What happens to a packet behind an egress: it is dequeued, handed to the driver, or consumed because it was split. */
+#ifndef TRACER_QUEUE_BPF_H
+#define TRACER_QUEUE_BPF_H
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "clone.bpf.h"
+#include "compat.bpf.h"
+#include "config.bpf.h"
+#include "counter.bpf.h"
+#include "evict.bpf.h"
+#include "journey.bpf.h"
+#include "kernel.h"
+#include "netns.bpf.h"
+#include "parse.bpf.h"
+#include "segment.bpf.h"
+#include "send.bpf.h"
+#include "slot.bpf.h"
+
+/* Packets of one bulk dequeue that are looked at; a driver with byte queue limits takes up to nine at once. */
+#define BULK_MAX 32
+
+/*
+ * Whether the packet is still the one whose word was read at the last tc hook. What comes out of an encrypting
+ * device has no such word.
+ */
+static __always_inline bool has_outer_word(const struct journey *j, __u64 header)
+{
+	__u64 word;
+
+	if (!read_word((const void *)header, &word))
+		return false;
+	return outer_word(word) == j->outer;
+}
+
+/*
+ * The slot of a packet that is queued on this device; NO_SLOT if what is found is another's. header is the address of the
+ * packet's IP header.
+ */
+static __always_inline __u32 find_queued(struct bucket *b, __u64 key, __u64 header, __u32 ifindex)
+{
+	__u32 slot = find_slot(b, key);
+
+	if (!is_slot(slot))
+		return NO_SLOT;
+	struct slot_state state = b->state[slot];
+	if (state.flags & FLAG_DELIVERED || !is_queued(state.hook) || state.ifindex != ifindex)
+		return NO_SLOT;
+	if (!(state.flags & FLAG_UNSAMPLED) && !has_outer_word(&b->journey[slot], header)) {
+		evict_mismatch(b, slot);
+		return NO_SLOT;
+	}
+	return slot;
+}
+
+/*
+ * What seldom happens at a dequeue: the slot of a packet that is queued there is another's (returns 0), or the driver had sent
+ * the packet back and the last time counts. A global function: the verifier looks at it by itself, and not for each packet of
+ * a bulk dequeue. What often happens is no function, since a call takes as long as half of it.
+ */
+__noinline int dequeue_again(__u64 key, __u32 mismatch)
+{
+	struct bucket b;
+
+	if (!bucket_of(key, &b))
+		return 0;
+	__u32 slot = find_slot(&b, key);
+	if (!is_slot(slot))
+		return 0;
+	if (mismatch) {
+		evict_mismatch(&b, slot);
+		return 0;
+	}
+	struct journey *j = &b.journey[slot];
+	j->time_ns[last_hop(j->hops)] = bpf_ktime_get_ns();
+	count_atomic(COUNT_REQUEUED);
+	return 1;
+}
+
+/* split: whether the device's qdisc splits. */
+static __always_inline void on_dequeue(struct sk_buff *skb, __u32 ifindex, bool split)
+{
+	__u64 key = key_of(skb);
+	struct bucket b;
+
+	if (!bucket_of(key, &b))
+		return;
+	__u32 slot = find_slot(&b, key), found = masked_index(slot, SLOTS_PER_BUCKET);
+	struct slot_state state = b.state[found];
+	if (!is_slot(slot) || state.flags & FLAG_DELIVERED || !is_queued(state.hook) || state.ifindex != ifindex) {
+		if (split && is_ip(skb))
+			adopt_segment(key, skb, ifindex);
+		return;
+	}
+	if (state.flags & FLAG_UNSAMPLED) {
+		b.state[found].hook = HOOK_DEQUEUE;
+		return;
+	}
+	bool mismatch = !has_outer_word(&b.journey[found], network_header(skb));
+	if (mismatch || state.hook == HOOK_DEQUEUE) {
+		if (!dequeue_again(key, mismatch) && split && is_ip(skb))
+			adopt_segment(key, skb, ifindex);
+		return;
+	}
+	append_hop(&b, found, HOOK_DEQUEUE, ifindex, bpf_ktime_get_ns(), state.flags);
+}
+
+static __always_inline void on_xmit(struct sk_buff *skb, struct net_device *dev)
+{
+	if (!in_netns(dev))
+		return;
+	__u64 key = key_of(skb);
+	struct bucket b;
+
+	if (!bucket_of(key, &b))
+		return;
+	__u32 slot = find_queued(&b, key, network_header(skb), dev->ifindex);
+	if (!is_slot(slot))
+		return;
+	struct slot_state state = b.state[slot];
+	if (state.flags & FLAG_UNSAMPLED)
+		b.state[slot].hook = HOOK_XMIT;
+	else
+		append_hop(&b, slot, HOOK_XMIT, state.ifindex, bpf_ktime_get_ns(), state.flags);
+	if (!(state.flags & FLAG_LAST))
+		return;
+	if (!(state.flags & FLAG_UNSAMPLED))
+		finish_journey(&b, slot);
+	if (state.flags & FLAG_POD)
+		b.state[slot].flags |= FLAG_DELIVERED;
+	else
+		clear_slot(&b, slot);
+}
+
+static __always_inline void on_consume(struct sk_buff *skb)
+{
+	__u64 key = key_of(skb);
+	struct bucket b;
+	struct packet p;
+	struct gso gso;
+
+	if (!bucket_of(key, &b))
+		return;
+	__u32 slot = find_slot(&b, key);
+	if (!is_slot(slot))
+		return;
+	struct slot_state state = b.state[slot];
+	if (state.flags & (FLAG_UNSAMPLED | FLAG_DELIVERED)) {
+		clear_slot(&b, slot);
+		return;
+	}
+	if (!is_queued(state.hook)) {
+		expect_clone(&b, slot, key);
+		return;
+	}
+	/* By its contents: the split of a tunnel's packet has moved the network header to the inner one's. */
+	if (parse_skb(skb, &p) != PARSED || !holds_packet(&b, slot, &p)) {
+		evict_mismatch(&b, slot);
+		return;
+	}
+	read_gso(skb, &gso);
+	if (!gso.size) {
+		evict_unfinished(&b, slot);
+		return;
+	}
+	struct journey *j = &b.journey[slot];
+	__u64 now = bpf_ktime_get_ns();
+	if (state.hook == HOOK_EGRESS && splits(state.ifindex)) {
+		expect_segments(j, state, &p, &gso, now);
+		j->split_at = j->hops;
+	}
+	append_hop(&b, slot, HOOK_FREE, state.ifindex, now, state.flags);
+	count_atomic(COUNT_SPLIT);
+	send_record(j, RECORD_SPLIT, 0, 0, now);
+	clear_slot(&b, slot);
+}
+
+#endif

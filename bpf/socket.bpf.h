@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* Whose a TCP socket is: the traced namespace's, a pod's of this node, or neither. */
+#ifndef TRACER_SOCKET_BPF_H
+#define TRACER_SOCKET_BPF_H
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+
+#include "address.bpf.h"
+#include "compat.bpf.h"
+#include "config.bpf.h"
+#include "kernel.h"
+#include "parse.bpf.h"
+#include "slot.bpf.h"
+
+/*
+ * When a packet that TCP has just got went to a pod's device, and which: the slot stays after delivery. 0 if it is not
+ * there. TCP frees what was read without a tracepoint, so the slot may be of an earlier packet at that address.
+ */
+static __always_inline __u64 delivery_time(struct sk_buff *skb, __u32 *ifindex)
+{
+	__u64 key = key_of(skb);
+	struct bucket b;
+	struct packet p;
+
+	if (!bucket_of(key, &b))
+		return 0;
+	__u32 slot = find_slot(&b, key);
+	if (!is_slot(slot))
+		return 0;
+	struct slot_state state = b.state[slot];
+	if ((state.flags & (FLAG_DELIVERED | FLAG_UNSAMPLED)) != FLAG_DELIVERED)
+		return 0;
+	struct journey *j = &b.journey[slot];
+	if (parse_skb(skb, &p) != PARSED || p.fingerprint != j->fingerprint)
+		return 0;
+	*ifindex = state.ifindex;
+	return j->time_ns[last_hop(j->hops)];
+}
+
+/* The connection's addresses from this end. False where a machine talks to itself, which is not traced. */
+static __always_inline bool read_flow(struct sock *sk, struct flow *flow)
+{
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	if (family == AF_INET) {
+		map_ipv4(flow->source, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+		map_ipv4(flow->destination, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+	} else if (family == AF_INET6) {
+		BPF_CORE_READ_INTO((struct in6_addr *)flow->source, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)flow->destination, sk, __sk_common.skc_v6_daddr);
+	} else {
+		return false;
+	}
+	flow->source_port = bpf_htons(BPF_CORE_READ(sk, __sk_common.skc_num));
+	flow->destination_port = BPF_CORE_READ(sk, __sk_common.skc_dport);
+	flow->protocol = IPPROTO_TCP;
+	const __u64 *source = (const __u64 *)flow->source, *destination = (const __u64 *)flow->destination;
+	return source[0] != destination[0] || source[1] != destination[1];
+}
+
+/*
+ * Whether this end is in the traced namespace, or a pod's: then by which device it is reached. Of a pair of
+ * devices that is told by the other end of the one that it sends by; addresses alone may be others' too, in namespaces
+ * of another cluster on this machine.
+ */
+static __always_inline bool is_on_node(struct sock *sk, const struct flow *flow, bool delivered, __u32 *ifindex)
+{
+	if (BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == settings.netns) {
+		*ifindex = 0;
+		return true;
+	}
+	if (delivered)
+		return true;
+	struct net_device *dev = BPF_CORE_READ(sk, sk_dst_cache, dev);
+	struct net_device *peer = dev ? peer_of(dev) : NULL;
+	if (peer) {
+		*ifindex = BPF_CORE_READ(peer, ifindex);
+		return BPF_CORE_READ(peer, nd_net.net, ns.inum) == settings.netns;
+	}
+	__u32 *pod = bpf_map_lookup_elem(&tracer_pod_ips, flow->source);
+	if (!pod)
+		return false;
+	*ifindex = *pod;
+	return true;
+}
+
+#endif

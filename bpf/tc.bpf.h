@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* What happens at tc ingress and egress: here packets are parsed, and here journeys begin. */
+#ifndef TRACER_TC_BPF_H
+#define TRACER_TC_BPF_H
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "clone.bpf.h"
+#include "config.bpf.h"
+#include "counter.bpf.h"
+#include "evict.bpf.h"
+#include "journey.bpf.h"
+#include "parse.bpf.h"
+#include "slot.bpf.h"
+#include "verifier.bpf.h"
+
+/* Always on to the next program: on a TCX chain TCX_NEXT, behind clsact with direct-action TC_ACT_UNSPEC. */
+#define NEXT (-1)
+
+static __always_inline bool parse_or_count(struct __sk_buff *ctx, bool ethernet, struct packet *p)
+{
+	switch (parse_tc(ctx, ethernet, p)) {
+	case PARSED:
+		return true;
+	case MALFORMED:
+		count_atomic(COUNT_MALFORMED);
+		return false;
+	case TOO_DEEP:
+		count_atomic(COUNT_TOO_DEEP);
+		return false;
+	default:
+		return false;
+	}
+}
+
+/* Another tc hook of an unsampled packet. */
+static __always_inline void move_unsampled(const struct __sk_buff *ctx, struct bucket *b, __u32 slot, enum hook hook,
+					   __u32 flags)
+{
+	b->state[slot].ifindex = ctx->ifindex;
+	b->state[slot].hook = hook;
+	b->state[slot].flags = flags;
+}
+
+/* ... and of one that is sampled, or may be. */
+static __always_inline void continue_journey(struct __sk_buff *ctx, struct bucket *b, __u64 key, __u32 slot,
+					     const struct packet *p, enum hook hook, __u32 flags, __u64 now)
+{
+	struct journey *j = &b->journey[slot];
+
+	flags |= p->flags | (b->state[slot].flags & (FLAG_ENCAP | FLAG_UNSAMPLED));
+	if (flags & FLAG_UNSAMPLED) {
+		move_unsampled(ctx, b, slot, hook, flags);
+		return;
+	}
+	j->outer = p->outer;
+	j->last = p->flow;
+	j->wire_bytes = ctx->wire_len;
+	append_hop(b, slot, hook, ctx->ifindex, now, flags);
+	if (b->tag[slot] != key) {
+		/* Taken over while it was written: whoever did has our hop in his journey. */
+		count_atomic(COUNT_TORN);
+		clear_slot(b, slot);
+	}
+}
+
+/*
+ * Whether a packet at a tc hook is the one whose slot it found. A packet does not come twice to the same hook: then it is
+ * a new one with its predecessor's address and contents (a retransmission). For a packet that is sampled the clock
+ * is read, into now.
+ */
+static __always_inline bool may_continue(const struct bucket *b, __u32 slot, __u32 ifindex, enum hook hook, __u64 *now)
+{
+	struct slot_state state = b->state[slot];
+
+	if (state.flags & FLAG_DELIVERED || (state.ifindex == ifindex && state.hook == hook))
+		return false;
+	if (state.flags & FLAG_UNSAMPLED)
+		return true;
+	*now = bpf_ktime_get_ns();
+	return !is_stale(b, slot, *now);
+}
+
+static __always_inline int on_ingress(struct __sk_buff *ctx)
+{
+	const struct device *device = find_device(ctx->ifindex);
+	__u64 key = key_of(ctx);
+	struct bucket b;
+	struct packet p;
+
+	if (!device || !bucket_of(key, &b))
+		return NEXT;
+	/* First, so that the bucket is fetched while the packet is parsed. */
+	__u32 slot = find_slot(&b, key);
+	if (!parse_or_count(ctx, device->ethernet, &p))
+		return NEXT;
+	slot = verify_slot(&b, slot, key, &p);
+	__u64 now = 0;
+	if (!is_slot(slot) || !may_continue(&b, slot, ctx->ifindex, HOOK_INGRESS, &now)) {
+		begin_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0);
+		return NEXT;
+	}
+	continue_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0, now);
+	/* Out of a tunnel and to this node itself: no further hook will see it. An unsampled slot is in nobody's way. */
+	if (b.state[slot].flags & FLAG_UNSAMPLED || !bpf_map_lookup_elem(&tracer_node_ips, p.flow.destination))
+		return NEXT;
+	finish_journey(&b, slot);
+	clear_slot(&b, slot);
+	return NEXT;
+}
+
+/*
+ * Whether a packet at an egress is an unsampled one, by the device that it came in by: each packet got a slot there, so
+ * it need not be parsed again.
+ */
+static __always_inline bool is_unsampled_forward(const struct __sk_buff *ctx, struct slot_state state)
+{
+	return state.flags & FLAG_UNSAMPLED && state.hook == HOOK_INGRESS && state.ifindex == ctx->ingress_ifindex;
+}
+
+static __always_inline int on_egress(struct __sk_buff *ctx)
+{
+	const struct device *device = find_device(ctx->ifindex);
+	__u64 key = key_of(ctx);
+	struct bucket b;
+	struct packet p;
+
+	if (!device || !bucket_of(key, &b))
+		return NEXT;
+	__u32 flags = device->flags;
+	__u32 slot = find_slot(&b, key), found = masked_index(slot, SLOTS_PER_BUCKET);
+	if (is_slot(slot) && is_unsampled_forward(ctx, b.state[found])) {
+		move_unsampled(ctx, &b, found, HOOK_EGRESS,
+			       flags | FLAG_UNSAMPLED | (b.state[found].flags & FLAG_ENCAP));
+		return NEXT;
+	}
+	slot = make_unknown_by(slot, key); /* what the comparison has taught the verifier */
+	if (!parse_or_count(ctx, device->ethernet, &p))
+		return NEXT;
+	slot = verify_slot(&b, slot, key, &p);
+	__u64 now = 0;
+	if (!is_slot(slot))
+		slot = adopt_clone(key, &p);
+	if (is_slot(slot) && may_continue(&b, slot, ctx->ifindex, HOOK_EGRESS, &now))
+		continue_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags, now);
+	else if (!ctx->ingress_ifindex && !(p.flags & FLAG_ENCAP))
+		begin_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags);
+	else
+		count_softirq(COUNT_NO_INGRESS); /* forwarded, or the outside of a tunnel of ours */
+	return NEXT;
+}
+
+#endif

@@ -1,0 +1,86 @@
+package loader
+
+import (
+	"fmt"
+	"maps"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/netdev"
+)
+
+const (
+	deviceBuckets = uint32(bpfobj.TracerTableDEVICE_BUCKETS)
+	bucketDevices = len(bpfobj.TracerDeviceBucket{}.Device)
+)
+
+// deviceTable is what the programs know of devices, by bucket as find_device() in bpf/config.bpf.h looks for them. A device
+// beyond what a bucket holds is not in it.
+type deviceTable map[uint32]bpfobj.TracerDeviceBucket
+
+func newDeviceTable(devices []netdev.Device) deviceTable {
+	t := deviceTable{}
+	for _, d := range devices {
+		t.add(d)
+	}
+	return t
+}
+
+// add tells whether there was room.
+func (t deviceTable) add(d netdev.Device) bool {
+	index := uint32(d.Index)
+	bucket := t[index%deviceBuckets]
+	for i := range bucket.Device {
+		if bucket.Device[i].Ifindex == 0 {
+			bucket.Device[i] = describeDevice(d)
+			t[index%deviceBuckets] = bucket
+			return true
+		}
+	}
+	return false
+}
+
+// describeDevice says what a packet meets at a device: where its IP header is, whether it leaves the namespace behind it, and
+// what its qdisc does to large ones.
+func describeDevice(d netdev.Device) bpfobj.TracerDevice {
+	to := bpfobj.TracerDevice{Ifindex: uint32(d.Index)}
+	if d.Ethernet {
+		to.Ethernet = 1
+	}
+	if d.Root.Splits() {
+		to.Splits = 1
+	}
+	if d.Lowest {
+		to.Flags = uint16(bpfobj.TracerFlagFLAG_LAST)
+		if d.Role == netdev.RolePod {
+			to.Flags |= uint16(bpfobj.TracerFlagFLAG_POD)
+		}
+	}
+	return to
+}
+
+// splitting is how many of the devices split large packets.
+func (t deviceTable) splitting() (n uint32) {
+	for _, bucket := range t {
+		for _, d := range bucket.Device {
+			n += uint32(d.Splits)
+		}
+	}
+	return n
+}
+
+// setDeviceTable makes the kernel's table, which is l.devices, the one that is wanted.
+func (l *Loader) setDeviceTable(want deviceTable) error {
+	if maps.Equal(l.devices, want) {
+		return nil
+	}
+	var all [deviceBuckets]bpfobj.TracerDeviceBucket
+	for index, bucket := range want {
+		all[index] = bucket
+	}
+	// Programs that read meanwhile see an entry as it was or as it will be: each is a word.
+	if err := l.objects.Devices.Set(&all); err != nil {
+		return fmt.Errorf("tell the programs about devices: %w", err)
+	}
+	l.devices = want
+	return nil
+}

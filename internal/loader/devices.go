@@ -1,0 +1,160 @@
+package loader
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"tracer/internal/netdev"
+)
+
+// SetDevices makes the attachments those that PlanHooks wants for these devices, and tells the programs the tunnels'
+// ports, the qdiscs that split, and the namespace's own addresses. Devices come and go while this runs: a hook that fails
+// is reported by Hooks and tried again the next time. Nothing is attached before the first call: what drops see would have
+// no place. There it is an error if a hook fails that is no device's.
+func (l *Loader) SetDevices(devices []netdev.Device, addresses []netip.Addr) error {
+	l.loading.Lock()
+	defer l.loading.Unlock()
+	plan, err := l.plan(devices, addresses)
+	if err != nil {
+		return err
+	}
+	// That takes a while, in which others ask for what is there.
+	loaded, refused := l.objects.loadMore(l.objects.missing(plan.Hooks))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.Copy(l.objects.hooks, loaded)
+	first := len(l.attached) == 0
+	errs := []error{l.apply(plan, refused)}
+	for h, err := range l.failed {
+		if first && h.Ifindex == 0 {
+			errs = append(errs, err)
+		}
+	}
+	return advise(errors.Join(errs...))
+}
+
+// plan is PlanHooks' for these devices, which the programs are told of.
+func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, error) {
+	now := Monotonic()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return Plan{}, errors.New("the loader is closed")
+	}
+	first := len(l.seen) == 0
+	present := make(map[int]bool, len(devices))
+	for _, d := range devices {
+		present[d.Index] = true
+		if _, ok := l.seen[d.Index]; !ok {
+			l.seen[d.Index] = now
+			if first {
+				// Here before us: its set-up is long over.
+				l.seen[d.Index] = now - podSetup
+			}
+		}
+	}
+	maps.DeleteFunc(l.seen, func(ifindex int, _ time.Duration) bool { return !present[ifindex] })
+	plan, err := PlanHooks(l.features, devices, func(ifindex int) time.Duration { return now - l.seen[ifindex] })
+	if err != nil {
+		return Plan{}, err
+	}
+	hasHooks := map[int]bool{}
+	for _, h := range plan.Hooks {
+		hasHooks[h.Ifindex] = true
+	}
+	hooked := slices.DeleteFunc(slices.Clone(devices), func(d netdev.Device) bool { return !hasHooks[d.Index] })
+	return plan, l.configure(devices, hooked, addresses)
+}
+
+// apply attaches what the plan has and we have not, but for programs that were refused, and detaches what we have and it
+// has not.
+func (l *Loader) apply(plan Plan, refused map[string]error) error {
+	return l.space.do(func() error {
+		l.omitted = plan.Omitted
+		clear(l.failed)
+		want := make(map[Hook]bool, len(plan.Hooks))
+		for _, h := range plan.Hooks {
+			want[h] = true
+		}
+		var errs []error
+		for h, closer := range l.attached {
+			if !want[h] {
+				errs = append(errs, closer.Close())
+				delete(l.attached, h)
+			}
+		}
+		for _, h := range plan.Hooks {
+			if l.attached[h] != nil {
+				continue
+			}
+			if err := refused[h.Program]; err != nil {
+				l.failed[h] = err
+				continue
+			}
+			closer, err := l.attach(h)
+			if err != nil {
+				l.failed[h] = err
+				continue
+			}
+			l.attached[h] = closer
+		}
+		return errors.Join(errs...)
+	})
+}
+
+func (l *Loader) attach(h Hook) (io.Closer, error) {
+	program := l.objects.hooks[h.Program]
+	if h.Ifindex == 0 {
+		return attachTracepoint(h, program)
+	}
+	if l.features.TCX {
+		return attachTCX(h, program)
+	}
+	return attachFilter(h, program, func() error {
+		l.made[h.Ifindex] = h.Device
+		return l.files.setQdiscs(l.made)
+	})
+}
+
+// HookStatus is a hook of the plan and how it stands.
+type HookStatus struct {
+	Hook
+	Up    bool   `json:"up"`
+	Error string `json:"error,omitempty"`
+}
+
+// Hooks are those of the last plan, and what it leaves out.
+func (l *Loader) Hooks() ([]HookStatus, []Omission) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var hooks []HookStatus
+	for h := range l.attached {
+		hooks = append(hooks, HookStatus{Hook: h, Up: true})
+	}
+	for h, err := range l.failed {
+		hooks = append(hooks, HookStatus{Hook: h, Error: err.Error()})
+	}
+	slices.SortFunc(hooks, func(a, b HookStatus) int {
+		if a.Ifindex != b.Ifindex {
+			return a.Ifindex - b.Ifindex
+		}
+		return slices.Compare([]string{a.Name, a.Program}, []string{b.Name, b.Program})
+	})
+	return hooks, slices.Clone(l.omitted)
+}
+
+// Up tells whether a tracepoint's hook is attached.
+func (l *Loader) Up(tracepoint string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for h := range l.attached {
+		if h.Ifindex == 0 && h.Name == tracepoint {
+			return true
+		}
+	}
+	return false
+}
