@@ -61,7 +61,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("vm", flag.ExitOnError)
 	flags.StringVar(&names, "kernel", "", "kernels of test/vm/kernels.txt, separated by commas, or all")
 	flags.IntVar(&o.parallel, "parallel", runtime.NumCPU(), "how many at a time, of several kernels; each takes one CPU")
-	flags.StringVar(&o.logs, "logs", "build/guests", "directory for what guests print, of several kernels")
+	flags.StringVar(&o.logs, "logs", "", "directory for what guests print (by itself build/guests of several kernels; one prints here)")
 	flags.BoolVar(&o.shell, "shell", false, "give a shell in the guest")
 	flags.StringVar(&o.command, "command", "", "shell command to run in the guest instead of tests")
 	flags.StringVar(&o.run, "run", "", "run only tests that match, as in go test")
@@ -115,7 +115,10 @@ func run(ctx context.Context, o options) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	if len(o.kernels) > 1 {
+	if len(o.kernels) > 1 && o.logs == "" {
+		o.logs = "build/guests"
+	}
+	if o.logs != "" {
 		return matrix(ctx, o, j, work)
 	}
 	var r results

@@ -16,7 +16,8 @@ const marker = "\x16"
 
 // results are what a guest's job came to.
 type results struct {
-	pkg             string // the one that runs
+	pkg             string       // the one that runs
+	begins          func(string) // is told each of them; may be nil
 	passed          map[string]bool
 	failed, skipped []string
 	exit            int
@@ -69,6 +70,9 @@ func (r *results) line(line string, w io.Writer) {
 	case strings.HasPrefix(note, "guest: package "):
 		r.pkg = strings.TrimPrefix(note, "guest: package ")
 		fmt.Fprintln(w, "=== "+r.pkg)
+		if r.begins != nil {
+			r.begins(r.pkg)
+		}
 		return
 	case strings.HasPrefix(note, "guest: exit "):
 		code, err := strconv.Atoi(strings.TrimPrefix(note, "guest: exit "))
