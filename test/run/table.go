@@ -3,15 +3,21 @@ package main
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 )
 
 // writeTable prints a line for each part.
 func writeTable(w io.Writer, outcomes []outcome, took time.Duration) {
 	fmt.Fprintln(w)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "part\ttests\tseconds\treruns\tskipped\t\t")
+	const line = "%-12s  %6s  %7s  %6s  %7s  %s\n"
+	row := func(name string, c counts, took time.Duration, how string) {
+		tests := "-"
+		if c.tests > 0 {
+			tests = fmt.Sprint(c.tests)
+		}
+		fmt.Fprintf(w, line, name, tests, fmt.Sprintf("%.0f", took.Seconds()), fmt.Sprint(c.reruns), fmt.Sprint(c.skipped), how)
+	}
+	fmt.Fprintf(w, line, "part", "tests", "seconds", "reruns", "skipped", "")
 	var sum counts
 	failed := 0
 	for _, o := range outcomes {
@@ -20,7 +26,7 @@ func writeTable(w io.Writer, outcomes []outcome, took time.Duration) {
 			how = "FAILED"
 			failed++
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.0f\t%d\t%d\t%s\t\n", o.name, some(o.tests), o.took.Seconds(), o.reruns, o.skipped, how)
+		row(o.name, o.counts, o.took, how)
 		sum.tests += o.tests
 		sum.reruns += o.reruns
 		sum.skipped += o.skipped
@@ -29,14 +35,5 @@ func writeTable(w io.Writer, outcomes []outcome, took time.Duration) {
 	if failed > 0 {
 		how = fmt.Sprintf("%d FAILED", failed)
 	}
-	fmt.Fprintf(t, "all\t%s\t%.0f\t%d\t%d\t%s\t\n", some(sum.tests), took.Seconds(), sum.reruns, sum.skipped, how)
-	_ = t.Flush()
-}
-
-// some is a number of tests: what has none has no number.
-func some(n int) string {
-	if n == 0 {
-		return "-"
-	}
-	return fmt.Sprint(n)
+	row("all", sum, took, how)
 }
