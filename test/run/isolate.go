@@ -98,8 +98,9 @@ func reap() int {
 	}
 }
 
-// temporary is /tmp to the tests: build/tmp, by a short name, as names of sockets must be.
-const temporary = "/run/tracer-test"
+// temporary is TMPDIR to the tests: build/tmp, by a short name, as names of sockets must be; not in /run, which the test cluster
+// covers.
+const temporary = "/tmp/tracer-test"
 
 // private are directories that tests and commands write to by fixed names. They get filesystems of their own.
 var private = []string{"/run/netns", "/run/tracer", temporary}
