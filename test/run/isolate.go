@@ -28,6 +28,12 @@ func isolate() int {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC, Setpgid: true, Pdeathsig: syscall.SIGKILL,
 	}
+	unlock, err := lock()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test:", err)
+		return 1
+	}
+	defer unlock()
 	removeMade, err := makeDirectories()
 	defer removeMade()
 	if err == nil {
@@ -47,6 +53,22 @@ func isolate() int {
 		return max(1, exit.ExitCode())
 	}
 	return 0
+}
+
+// lock says so where another run is in this checkout, whose files are ours.
+func lock() (unlock func(), err error) {
+	if err := os.MkdirAll("build", 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile("build/test.lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("tests already run in this checkout (build/test.lock): %w", err)
+	}
+	return func() { f.Close() }, nil
 }
 
 // again is this program as another stage.
