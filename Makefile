@@ -9,6 +9,10 @@ ARCHES := amd64 arm64
 GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
 GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings
 
+# On one other kernel, in every run of the tests: load, attach, figures packet by packet, the story.
+GUEST := 6.12
+GUEST_STORY := ^(TestAttach|TestFilters|TestCapabilities|TestFaultNetem|TestTruth|TestDemo|TestKernelsTable)$$
+
 BUILD_FLAGS := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 TOOL := go tool -modfile=tools/go.mod
 
@@ -18,7 +22,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-here test-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-k8s fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,34 +30,40 @@ help: ## list the targets
 demo: build ## show a slow overlay found, on this machine alone (as root; needs no clang)
 	build/tracer demo
 
-# A live test measures time, and a shared machine may stand still in the midst of it: what fails runs again by itself, and
-# the report says so. What fails each time, or many at once, is a failure.
-RERUN := --rerun-fails=2 --rerun-fails-max-failures=3 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race
+# Parts, their order and what runs beside what: test/run.
+test: ## all that is proven on this kernel, and one other (as root; installs what is missing)
+	go run ./test/run here
 
-# The one after the other: each needs both cores for itself.
-test: test-here ## check everything and run all tests: on this kernel, on a real Kubernetes, on four other kernels (as root; half an hour)
-	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips $(RERUN) --packages ./test/truth -- -count=1
-	$(MAKE) scoreboard
-	$(MAKE) scoreboard KERNEL=6.12
-	$(MAKE) test-k8s
-	$(MAKE) test-kernel KERNEL=all
+test-more: ## a real Kubernetes, all four other kernels, their scoreboard (as root)
+	go run ./test/run more
 
-test-here: packages check-generated lint cross ## of that all but what takes long: a few minutes (as root; installs what is missing)
-	$(TOOL) gotestsum --format standard-quiet --post-run-command hack/no-skips $(RERUN) \
-		--packages "$$(go list ./... | grep -v /test/truth | tr '\n' ' ')" -- -race -count=1 -timeout 20m
+test-all: ## both, as CI runs them (as root)
+	go run ./test/run all
+
+test-live: ## of make test: unit and live tests, with the race detector
+	go run ./test/run live
+
+test-truth: ## of make test: figures compared with the truth, packet by packet
+	go run ./test/run truth
 
 # One set of flags, that of the cluster's binary: what it compiles, the tests need not.
 K8S_FLAGS := -trimpath -gcflags 'all=-dwarf=false -l'
 
 test-k8s: packages ## run the agent on a real Kubernetes of this machine (as root; builds one first, some minutes)
-	go -C tools test -count=1 ./...
 	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
-		--post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 20m ./...
+		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 20m ./...
+
+fetch-k8s: ## build that Kubernetes and fetch its containerd, if the cache has not got them
+	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -run '^$$' .
+
+test-guest: ## of make test: what one other kernel proves: GUEST=6.12 (emulated)
+	hack/install-packages guest
+	go run ./test/vm -kernel '$(GUEST)' -logs build/guests -run '$(GUEST_STORY)' ./internal/loader ./internal/lab ./test/truth ./cmd/tracer
 
 manifest: ## render deploy/tracer.yaml from the chart again
 	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -run '^TestManifest$$' . -update
 
-test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12, 7.2 or all (emulated; some minutes)
+test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12, 7.2 or all (emulated)
 	hack/install-packages guest
 	go run ./test/vm -kernel '$(KERNEL)' -skip '$(GUEST_SKIP)' $(GUEST_TESTS)
 
@@ -64,7 +74,7 @@ accuracy: ## measure how exact the figures are, here and on all guest kernels, f
 	go run ./test/vm -kernel all -run '^TestTruth$$' ./test/truth
 	hack/accuracy build/guests/here.log build/guests/[0-9]*.log
 
-scoreboard: packages build ## break clusters in all known ways and count how often diagnose names the fault (as root; four minutes; KERNEL=6.12: what a guest alone can play, emulated; five)
+scoreboard: packages build ## break clusters in all known ways and count how often diagnose names the fault (as root; KERNEL=6.12: what a guest alone can play, emulated)
 	CGO_ENABLED=0 go build -o build/scoreboard ./test/scoreboard
 ifeq ($(KERNEL),)
 	build/scoreboard

@@ -101,6 +101,15 @@ func unpack(ctx context.Context, root string) error {
 	if _, err := os.Stat(root); err == nil {
 		return nil
 	}
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(root), "apt-*")) // by runs that were killed
+	if err != nil {
+		return err
+	}
+	for _, l := range left {
+		if err := os.RemoveAll(l); err != nil {
+			return err
+		}
+	}
 	work, err := os.MkdirTemp(filepath.Dir(root), "apt-")
 	if err != nil {
 		return err
@@ -116,7 +125,7 @@ func unpack(ctx context.Context, root string) error {
 		again := exec.CommandContext(ctx, download.Args[0], download.Args[1:]...)
 		again.Dir = work
 		if err := run(again); err != nil {
-			return fmt.Errorf("fetch %s: %w", strings.Join(packages[:], ", "), err)
+			return fmt.Errorf("fetch %s (does `apt-get update` work here?): %w", strings.Join(packages[:], ", "), err)
 		}
 	}
 	debs, err := filepath.Glob(filepath.Join(work, "*.deb"))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"time"
@@ -45,7 +46,18 @@ func Isolate(main func() int) int {
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 		Pdeathsig:  unix.SIGKILL,
 	}
-	err = cmd.Run()
+	// An interrupt ends the tests inside; we stay for their cgroups.
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt, unix.SIGTERM)
+	err = cmd.Start()
+	if err == nil {
+		go func() {
+			for range interrupts {
+				_ = cmd.Process.Kill() // and with it all in its process namespace
+			}
+		}()
+		err = cmd.Wait()
+	}
 	removeCgroups()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()

@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// guestTimeout is how long a guest may take.
-const guestTimeout = 20 * time.Minute
+// guestTimeout is how long a guest may take, by its clock.
+const guestTimeout = 40 * time.Minute
 
 // share is one of several equal parts of all runs; the zero share is all of them.
 type share struct{ i, n int }

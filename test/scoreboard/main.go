@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -57,7 +58,7 @@ func main() {
 	flag.StringVar(&o.logs, "logs", "build/verdicts", "directory for what tracer said")
 	flag.BoolVar(&o.list, "list", false, "say what there is, and play nothing")
 	flag.StringVar(&o.kernel, "kernel", "", "play in guests with this kernel, of those that test/vm knows")
-	flag.IntVar(&o.guests, "guests", 2, "how many guests at a time; each takes one CPU")
+	flag.IntVar(&o.guests, "guests", runtime.NumCPU(), "how many guests at a time; each takes one CPU")
 	flag.Var(&o.share, "share", "play only the i-th of n shares, as i/n")
 	flag.BoolVar(&o.json, "json", false, "print a line of JSON for each run, as guests do")
 	flag.Parse()

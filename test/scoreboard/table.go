@@ -70,6 +70,7 @@ type score struct {
 	named, faults   int
 	alarms, healthy int
 	errors          int
+	again           int // how often a run was played once more
 }
 
 func count(results []result) score {
@@ -78,6 +79,7 @@ func count(results []result) score {
 		if r.Error != "" {
 			s.errors++
 		}
+		s.again += max(0, r.Tries-1)
 		switch {
 		case r.Healthy:
 			s.healthy++
@@ -104,6 +106,9 @@ func (s score) ok() bool {
 func (s score) write(w io.Writer) {
 	if s.errors > 0 {
 		fmt.Fprintf(w, "%d runs were not played as they should\n", s.errors)
+	}
+	if s.again > 0 {
+		fmt.Fprintf(w, "%d runs were played again\n", s.again)
 	}
 	fmt.Fprintf(w, "scoreboard: %d/%d faults named, %d/%d false alarms\n", s.named, s.faults, s.alarms, s.healthy)
 }

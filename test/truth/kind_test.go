@@ -96,7 +96,11 @@ func (r *rig) playDisorder(netem string) {
 	}
 	begun := 0
 	for _, all := range r.sightings(leg{w, false}, 0) {
-		begun += len(all)
+		for _, s := range all {
+			if s.first >= sent[0].Sent { // the scenario before may have ended journeys after the reset
+				begun++
+			}
+		}
 	}
 	// A copy is made in the queue, where nobody saw it come in: it is no packet of its own to us.
 	if begun > len(sent) {

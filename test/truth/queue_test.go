@@ -274,7 +274,8 @@ func (s queueScenario) play(r *rig) {
 				off := int64(counted[label]-before[node][label]) - int64(drops)
 				ok = ok && uint64(max(off, -off)) <= r.missedSince(sight)
 			}
-			return ok, fmt.Sprintf("node%d: counted %v, before %v, the qdiscs say %v and hold %d", node+1, counted, before[node], qdiscs, held)
+			return ok, fmt.Sprintf("node%d: counted %v, before %v, elsewhere %v, missed %d; the qdiscs say %v and hold %d",
+				node+1, counted, before[node], r.otherDrops(node), r.missedSince(sight), qdiscs, held)
 		})
 	}
 }

@@ -60,7 +60,7 @@ func newApt(ctx context.Context, dir string, suites []string) (*apt, error) {
 		return nil, err
 	}
 	if _, err := output(ctx, dir, "apt-get", append(a.options, "-q", "update")...); err != nil {
-		return nil, fmt.Errorf("fetch the package indexes of %s: %w", strings.Join(suites, " and "), err)
+		return nil, fmt.Errorf("fetch the package indexes of %s (does `apt-get update` work here?): %w", strings.Join(suites, " and "), err)
 	}
 	return a, nil
 }

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -103,30 +102,13 @@ func testJob(tests []binary, run, skip string, count int, timeout time.Duration)
 	for _, b := range tests {
 		commands = append(commands, b.command(run, skip, count, timeout))
 	}
-	return scriptOf(commands)
-}
-
-// retryJob is the script that runs tests again, each by itself: subtests too, by their names in results.
-func retryJob(tests []binary, names []string, timeout time.Duration) string {
-	var commands []string
-	for _, name := range names {
-		for _, b := range tests {
-			if test, ok := strings.CutPrefix(name, b.pkg+"."); ok {
-				commands = append(commands, b.command("^"+strings.ReplaceAll(regexp.QuoteMeta(test), "/", "$/^")+"$", "", 1, timeout))
-			}
-		}
-	}
-	return scriptOf(commands)
-}
-
-func scriptOf(commands []string) string {
 	return "export CI=true\nstatus=0\n" + strings.Join(commands, "") + "exit $status\n"
 }
 
-// command runs the package's tests in the guest, between lines that say so and with which exit status they ended.
+// command runs the package's tests in the guest, behind a line that says so.
 func (b binary) command(run, skip string, count int, timeout time.Duration) string {
 	// -test.v=test2json marks the lines about tests, so that they cannot be mistaken for what tests print.
-	return fmt.Sprintf("printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s -test.skip=%s\ncode=$?\n((code)) && status=1\nprintf '\\026guest: status %%d\\n' $code\n",
+	return fmt.Sprintf("printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s -test.skip=%s || status=1\n",
 		quote(b.pkg), quote(b.guestDir), quote(path.Base(b.file)), count, timeout, quote(run), quote(skip))
 }
 

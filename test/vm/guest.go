@@ -70,6 +70,7 @@ func (g guest) write(ctx context.Context, name string) error {
 		a.text("/shell", 0o644, "")
 	} else {
 		a.text("/job", 0o755, g.job.script)
+		a.text("/limit", 0o644, fmt.Sprintf("%.0f\n", g.job.limit.Seconds()))
 	}
 	if err := a.close(); err != nil {
 		return err

@@ -46,6 +46,15 @@ func fetch(ctx context.Context, k kernel, cache string, say func(string, ...any)
 		return i, nil
 	}
 	say("fetching kernel %s into %s", k.name, dir)
+	left, err := filepath.Glob(filepath.Join(cache, k.name+"-*")) // by runs that were killed
+	if err != nil {
+		return image{}, err
+	}
+	for _, l := range left {
+		if err := os.RemoveAll(l); err != nil {
+			return image{}, err
+		}
+	}
 	work, err := os.MkdirTemp(cache, k.name+"-")
 	if err != nil {
 		return image{}, err

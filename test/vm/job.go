@@ -18,10 +18,12 @@ type job struct {
 	script   string   // none: a shell on the console
 	suite    []binary // test binaries
 	programs []string // for /usr/local/bin
+	// limit is how long the job may take, by the guest's clock. Test binaries know a shorter one, and say where they stand.
+	limit time.Duration
 }
 
 func newJob(ctx context.Context, o options, work string) (job, error) {
-	j := job{script: o.command, programs: o.files}
+	j := job{script: o.command, programs: o.files, limit: o.timeout}
 	if len(o.packages) > 0 {
 		var err error
 		if j.suite, err = buildTests(ctx, work, o.packages); err != nil {
@@ -30,6 +32,7 @@ func newJob(ctx context.Context, o options, work string) (job, error) {
 	}
 	if !o.shell && o.command == "" {
 		j.script = testJob(j.suite, o.run, o.skip, o.count, o.timeout)
+		j.limit += time.Minute
 		return j, nil
 	}
 	program, err := buildProgram(ctx, work, "tracer/cmd/tracer")
@@ -46,7 +49,7 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 	if err != nil {
 		return fmt.Errorf("fetch it: %w", err)
 	}
-	m := machine{kernel: i.vmlinuz(), initramfs: filepath.Join(work, k.name+".initramfs"), memory: o.memory}
+	m := machine{kernel: i.vmlinuz(), initramfs: filepath.Join(work, k.name+".initramfs"), memory: o.memory, cpuLater: k.cpuLater}
 	if err := (guest{image: i, job: j}).write(ctx, m.initramfs); err != nil {
 		return err
 	}
@@ -56,68 +59,31 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 	}
 	m.console = filepath.Join(work, k.name+".console")
 	start := time.Now()
-	cpu, err := j.boot(ctx, o, m, r, w)
+	cpu, err := m.run(ctx, func(out io.Reader) error { return r.read(out, w) })
 	say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v (%v of CPU)", k.name, i.release,
 		len(r.passed), len(r.failed), len(r.skipped), time.Since(start).Round(time.Second), cpu.Round(time.Second))
-	names := r.unlucky()
-	if err == nil || len(names) == 0 || errors.Is(err, errComplaint) {
-		return err
-	}
-	say("kernel %s: once more, by themselves: %s", k.name, strings.Join(names, ", "))
-	j.script = retryJob(j.suite, names, o.timeout)
-	if err := (guest{image: i, job: j}).write(ctx, m.initramfs); err != nil {
-		return err
-	}
-	var again results
-	if _, err := j.boot(ctx, o, m, &again, w); err != nil {
-		return fmt.Errorf("twice: %w", err)
-	}
-	for _, name := range names {
-		if !again.passed[name] {
-			return fmt.Errorf("%s failed, and did not run again", name)
-		}
-	}
-	say("kernel %s: passed", k.name)
-	return nil
-}
-
-// boot lets a machine do the job, and says what is wrong with that.
-func (j job) boot(ctx context.Context, o options, m machine, r *results, w io.Writer) (cpu time.Duration, err error) {
-	cpu, err = j.try(ctx, o, m, r, w)
-	for range 2 {
-		if errors.Is(err, errFast) {
-			say("%s has mistaken its clock's frequency: booting again", filepath.Base(m.kernel))
-			*r = results{}
-			cpu, err = j.try(ctx, o, m, r, w)
-		}
-	}
 	if errors.Is(err, context.Canceled) {
-		return cpu, err
+		return err
 	}
 	if err == nil {
 		err = r.err()
 	}
 	console, readErr := os.ReadFile(m.console)
 	if !r.ended {
-		fmt.Fprintf(w, "the end of the kernel's messages:\n%s\n", tail(string(console), 60))
+		fmt.Fprintf(w, "the end of the kernel's messages:\n%s\n", tail(withoutSigns(string(console)), 60))
 	}
-	return cpu, errors.Join(err, readErr, complaints(string(console)))
+	return errors.Join(err, readErr, complaints(string(console)))
 }
 
-// try boots a machine and lets the job run on it.
-func (j job) try(ctx context.Context, o options, m machine, r *results, w io.Writer) (cpu time.Duration, err error) {
-	// A test's own time limit comes first and says where the test stands.
-	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout+time.Minute, fmt.Errorf("not done after %v", o.timeout+time.Minute))
-	defer cancel()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	return m.run(ctx, func(out io.Reader) error {
-		err := r.read(out, w)
-		if errors.Is(err, errFast) {
-			end(err)
+// withoutSigns leaves out what init says to show that the guest lives.
+func withoutSigns(console string) string {
+	var b strings.Builder
+	for line := range strings.Lines(console) {
+		if !strings.Contains(line, "guest: alive") {
+			b.WriteString(line)
 		}
-		return err
-	})
+	}
+	return b.String()
 }
 
 func tail(s string, lines int) string {

@@ -16,7 +16,15 @@ type kernel struct {
 	name    string
 	suites  []string // of Debian
 	pattern string   // of the image package's name
+	// cpuLater is for those that hang at boot under virtual time while they bring up a second CPU: init does it then.
+	cpuLater bool
 }
+
+// The words of the table's last column.
+const (
+	atBoot = "boot"
+	byInit = "init"
+)
 
 func parseKernels(table string) ([]kernel, error) {
 	var kernels []kernel
@@ -26,13 +34,13 @@ func parseKernels(table string) ([]kernel, error) {
 		if len(fields) == 0 {
 			continue
 		}
-		if len(fields) != 3 {
-			return nil, fmt.Errorf("kernels.txt:%d: %d fields, want name, suites and package", n+1, len(fields))
+		if len(fields) != 4 || fields[3] != atBoot && fields[3] != byInit {
+			return nil, fmt.Errorf("kernels.txt:%d: want name, suites, package, and %s or %s", n+1, atBoot, byInit)
 		}
 		if _, err := path.Match(fields[2], ""); err != nil {
 			return nil, fmt.Errorf("kernels.txt:%d: package %q: %w", n+1, fields[2], err)
 		}
-		kernels = append(kernels, kernel{name: fields[0], suites: strings.Split(fields[1], ","), pattern: fields[2]})
+		kernels = append(kernels, kernel{name: fields[0], suites: strings.Split(fields[1], ","), pattern: fields[2], cpuLater: fields[3] == byInit})
 	}
 	return kernels, nil
 }

@@ -6,9 +6,9 @@
 //	go run ./test/vm -kernel 6.1 -command 'tracer demo -o json'
 //	go run ./test/vm -kernel 7.2 -shell
 //
-// It exits 0 if all tests passed and none was skipped, or with the command's status. Up to three tests that failed get a
-// second try in a machine that has nothing else to do. On several kernels it runs two at a time, writes what they print
-// to files, and shows what failed.
+// It exits 0 if all tests passed and none was skipped, or with the command's status. Guests run on virtual time: how busy
+// this machine is changes how long they take and not what they measure. On several kernels it runs as many at a time as
+// there are CPUs, writes what they print to files, and shows what failed.
 package main
 
 import (
@@ -60,15 +60,15 @@ func parse(args []string) (options, error) {
 	var names string
 	flags := flag.NewFlagSet("vm", flag.ExitOnError)
 	flags.StringVar(&names, "kernel", "", "kernels of test/vm/kernels.txt, separated by commas, or all")
-	flags.IntVar(&o.parallel, "parallel", 2, "how many at a time, of several kernels; each takes one CPU")
-	flags.StringVar(&o.logs, "logs", "build/guests", "directory for what guests print, of several kernels")
+	flags.IntVar(&o.parallel, "parallel", runtime.NumCPU(), "how many at a time, of several kernels; each takes one CPU")
+	flags.StringVar(&o.logs, "logs", "", "directory for what guests print (by itself build/guests of several kernels; one prints here)")
 	flags.BoolVar(&o.shell, "shell", false, "give a shell in the guest")
 	flags.StringVar(&o.command, "command", "", "shell command to run in the guest instead of tests")
 	flags.StringVar(&o.run, "run", "", "run only tests that match, as in go test")
 	flags.StringVar(&o.skip, "skip", "", "leave out tests that match, as in go test")
 	flags.IntVar(&o.count, "count", 1, "run each test so often")
-	flags.DurationVar(&o.timeout, "timeout", 15*time.Minute, "limit for the whole job")
-	flags.IntVar(&o.memory, "memory", 2048, "MiB of the guest")
+	flags.DurationVar(&o.timeout, "timeout", 15*time.Minute, "limit for each package's tests, or the command, by the guest's clock")
+	flags.IntVar(&o.memory, "memory", 1024, "MiB of the guest")
 	flags.StringVar(&o.cache, "cache", "", "directory for kernels (default: tracer/kernels in the user's cache)")
 	flags.Func("file", "put this file into the guest's /usr/local/bin; may be repeated", func(name string) error {
 		o.files = append(o.files, name)
@@ -115,7 +115,10 @@ func run(ctx context.Context, o options) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	if len(o.kernels) > 1 {
+	if len(o.kernels) > 1 && o.logs == "" {
+		o.logs = "build/guests"
+	}
+	if o.logs != "" {
 		return matrix(ctx, o, j, work)
 	}
 	var r results

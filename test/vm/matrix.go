@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// matrix runs the job on several kernels, some of them at a time. One that fails does not stop the others.
+// matrix runs the job on kernels, some of them at a time. One that fails does not stop the others.
 func matrix(ctx context.Context, o options, j job, work string) (int, error) {
 	if err := os.MkdirAll(o.logs, 0o755); err != nil {
 		return 1, err
@@ -45,7 +45,7 @@ func (j job) logged(ctx context.Context, o options, k kernel, work string) error
 	if err != nil {
 		return err
 	}
-	var r results
+	r := results{begins: func(pkg string) { say("kernel %s: %s", k.name, pkg) }}
 	err = errors.Join(j.run(ctx, o, k, work, &r, log), log.Close())
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err

@@ -17,25 +17,38 @@ type machine struct {
 	kernel, initramfs string
 	console           string // file for the kernel's messages; none: the caller's terminal
 	memory            int    // MiB
+	cpuLater          bool   // the kernel brings its second CPU up when init says so, not at boot
 }
 
 // command is the qemu that is the machine. It ends with the calling process or, sooner, with ctx.
 func (m machine) command(ctx context.Context) *exec.Cmd {
+	boot := []string{
+		"console=ttyS0", "panic=-1", "oops=panic", "mitigations=off", "nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1",
+		"tsc=reliable", "no_timer_check", "random.trust_cpu=on", "init_on_alloc=0", "hardened_usercopy=off",
+		"kfence.sample_interval=0", "cryptomgr.notests=1",
+	}
+	if m.cpuLater {
+		boot = append(boot, "maxcpus=1")
+	}
+	icount := "shift=1,sleep=off"
+	if m.console == "" {
+		icount = "shift=1" // whoever sits at a terminal wants to see time pass
+	}
 	args := []string{
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		// Emulated: nested KVM hangs on some machines, and without it a guest is the same everywhere. With
 		// thread=multi 5.10's text patching races (int3) once in a hundred boots, at no gain.
-		"-accel", "tcg,thread=single",
+		"-accel", "tcg,thread=single,tb-size=128",
+		// Virtual time: the guest's clock goes on by 2 ns for each instruction, and jumps to the next timer when nobody has
+		// anything to do. A delay of 50 ms is 50 ms however busy this machine is. With 4 ns the guest's CPU is so slow that
+		// starting a tracer takes long by its clock.
+		"-icount", icount,
 		// The guest has two CPUs even so: with one, delays are distorted by whoever holds it. Five-level page tables
 		// only cost. A CPU that says it is quick at them (erms, fsrm) has the kernel copy by instructions that are
 		// emulated byte by byte: the BPF verifier, which copies its state at each branch, then takes twice as long.
 		"-cpu", "max,la57=off,erms=off,fsrm=off", "-smp", "2", "-m", fmt.Sprint(m.memory),
 		"-kernel", m.kernel, "-initrd", m.initramfs,
-		"-append", strings.Join([]string{
-			"console=ttyS0", "panic=-1", "oops=panic", "mitigations=off", "nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1",
-			"tsc=reliable", "no_timer_check", "random.trust_cpu=on", "init_on_alloc=0", "hardened_usercopy=off",
-			"kfence.sample_interval=0", "cryptomgr.notests=1",
-		}, " "),
+		"-append", strings.Join(boot, " "),
 	}
 	if m.console == "" {
 		args = append(args, "-serial", "mon:stdio")
@@ -49,9 +62,18 @@ func (m machine) command(ctx context.Context) *exec.Cmd {
 	return cmd
 }
 
+// silence is how long the kernel of a guest that lives may say nothing. Init has it say something every 20 s of the guest's
+// time, which take an emulated machine a minute when it has work and two others want its CPU as well.
+const silence = 10 * time.Minute
+
+// errHung is that a guest has been silent for longer.
+var errHung = fmt.Errorf("the guest hangs: its kernel has said nothing for %v", silence)
+
 // run runs the machine until it switches itself off, and reads what its job prints. It tells how much CPU time that
 // took.
 func (m machine) run(ctx context.Context, read func(io.Reader) error) (cpu time.Duration, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	cmd := m.command(ctx)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -60,6 +82,11 @@ func (m machine) run(ctx context.Context, read func(io.Reader) error) (cpu time.
 	if err := cmd.Start(); err != nil {
 		return 0, startError(err)
 	}
+	go func() {
+		if m.hangs(ctx, silence, time.Second) {
+			cancel(errHung)
+		}
+	}()
 	readErr := read(out)
 	err = cmd.Wait()
 	if s := cmd.ProcessState; s != nil {
@@ -72,6 +99,22 @@ func (m machine) run(ctx context.Context, read func(io.Reader) error) (cpu time.
 		return cpu, fmt.Errorf("qemu: %w", err)
 	}
 	return cpu, readErr
+}
+
+// hangs waits until nothing has come to the console for so long, or ctx ends, which is no hanging.
+func (m machine) hangs(ctx context.Context, silence, interval time.Duration) bool {
+	var size int64
+	for last := time.Now(); time.Since(last) < silence; {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(interval):
+		}
+		if info, err := os.Stat(m.console); err == nil && info.Size() != size {
+			size, last = info.Size(), time.Now()
+		}
+	}
+	return true
 }
 
 // shell lets the caller's terminal have the machine.

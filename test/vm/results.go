@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
+	"syscall"
 )
 
 // marker begins the lines that tests and the guest's init write about themselves.
@@ -17,16 +16,12 @@ const marker = "\x16"
 
 // results are what a guest's job came to.
 type results struct {
-	pkg             string // the one that runs
+	pkg             string       // the one that runs
+	begins          func(string) // is told each of them; may be nil
 	passed          map[string]bool
 	failed, skipped []string
-	broken          bool            // a package's tests did not all run: a panic, a time limit
-	running         map[string]bool // tests of this package that have begun
 	exit            int
 	ended           bool // the job ended by itself
-
-	clock time.Time // when the guest began to sleep for two seconds
-	fast  bool      // it did not sleep that long
 
 	test string              // the one that prints now
 	said map[string][]string // what tests printed that have not passed, by name
@@ -34,9 +29,6 @@ type results struct {
 
 // saidLines bounds what is kept of one test.
 const saidLines = 200
-
-// errFast is that a guest has mistaken its clock's frequency, and would let time limits pass in no time.
-var errFast = errors.New("the guest's clock is too fast")
 
 var testEnd = regexp.MustCompile(`^--- (PASS|FAIL|SKIP): (\S+) \(`)
 
@@ -47,9 +39,6 @@ func (r *results) read(from io.Reader, w io.Writer) error {
 		line, err := lines.ReadString('\n')
 		if line != "" {
 			r.line(strings.TrimRight(line, "\r\n"), w)
-			if r.fast {
-				return errFast
-			}
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -61,7 +50,7 @@ func (r *results) read(from io.Reader, w io.Writer) error {
 
 func (r *results) line(line string, w io.Writer) {
 	if r.passed == nil {
-		r.passed, r.running = map[string]bool{}, map[string]bool{}
+		r.passed = map[string]bool{}
 	}
 	text, note, marked := strings.Cut(line, marker)
 	if !marked || text != "" { // perhaps without an end of line
@@ -75,28 +64,15 @@ func (r *results) line(line string, w io.Writer) {
 	switch {
 	case strings.HasPrefix(note, "=== "):
 		// A test begins, waits or goes on; its end is told below.
-		what, name, _ := strings.Cut(strings.TrimPrefix(note, "=== "), " ")
-		if r.test = strings.TrimSpace(name); what == "RUN" {
-			r.running[r.test] = true
-		}
+		_, name, _ := strings.Cut(strings.TrimPrefix(note, "=== "), " ")
+		r.test = strings.TrimSpace(name)
 		return
 	case strings.HasPrefix(note, "guest: package "):
-		r.pkg, r.running = strings.TrimPrefix(note, "guest: package "), map[string]bool{}
+		r.pkg = strings.TrimPrefix(note, "guest: package ")
 		fmt.Fprintln(w, "=== "+r.pkg)
-		return
-	case strings.HasPrefix(note, "guest: status "):
-		code, err := strconv.Atoi(strings.TrimPrefix(note, "guest: status "))
-		// A test binary whose tests have run ends with 1 if some have failed.
-		fails := slices.ContainsFunc(r.failed, func(name string) bool { return strings.HasPrefix(name, r.pkg+".") })
-		if err != nil || len(r.running) > 0 || code > 1 || fails != (code == 1) {
-			r.broken = true
+		if r.begins != nil {
+			r.begins(r.pkg)
 		}
-		return
-	case note == "guest: clock 0":
-		r.clock = time.Now()
-		return
-	case note == "guest: clock 2":
-		r.fast = time.Since(r.clock) < time.Second
 		return
 	case strings.HasPrefix(note, "guest: exit "):
 		code, err := strconv.Atoi(strings.TrimPrefix(note, "guest: exit "))
@@ -109,7 +85,6 @@ func (r *results) line(line string, w io.Writer) {
 		return
 	}
 	name := r.pkg + "." + m[2]
-	delete(r.running, m[2])
 	switch m[1] {
 	case "PASS":
 		r.passed[name] = true
@@ -143,22 +118,6 @@ func (r *results) output() string {
 	return b.String()
 }
 
-// unlucky are the failed tests, without those that failed by a subtest, if they are few enough to try them again:
-// under emulation, on a machine that others share, a test that measures time may find it standing still.
-func (r *results) unlucky() []string {
-	const most = 3
-	var leaves []string
-	for _, name := range r.failed {
-		if !slices.ContainsFunc(r.failed, func(other string) bool { return strings.HasPrefix(other, name+"/") }) {
-			leaves = append(leaves, name)
-		}
-	}
-	if !r.ended || r.broken || len(r.skipped) > 0 || len(leaves) > most {
-		return nil
-	}
-	return leaves
-}
-
 // err is why the job is not a success, nil if it is.
 func (r *results) err() error {
 	switch {
@@ -166,6 +125,8 @@ func (r *results) err() error {
 		return errors.New("the guest stopped before its job ended")
 	case r.exit != 0 && len(r.failed) > 0:
 		return fmt.Errorf("%d tests failed: %s", len(r.failed), strings.Join(r.failed, ", "))
+	case r.exit == 128+int(syscall.SIGTERM):
+		return errors.New("the job was not done within its time, by the guest's clock: see -timeout")
 	case r.exit != 0:
 		return fmt.Errorf("exit status %d", r.exit)
 	case len(r.skipped) > 0:

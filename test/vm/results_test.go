@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"time"
 )
 
 func TestResults(t *testing.T) {
@@ -31,6 +30,7 @@ func TestResults(t *testing.T) {
 			output: "tracer/internal/lab.TestB/one:\n    a_test.go:1: --- PASS: not a result (1s)\n"},
 		"a skip":     {out: begin + pass + skip + "\x16guest: exit 0\n", passed: 1, skipped: []string{"tracer/internal/lab.TestC"}, err: "1 tests were skipped"},
 		"a command":  {out: "hello\n\x16guest: exit 3\n", exit: 3, err: "exit status 3"},
+		"too long":   {out: begin + pass + "\x16guest: exit 143\n", passed: 1, exit: 143, err: "the job was not done within its time"},
 		"a panic":    {out: begin + pass, passed: 1, err: "the guest stopped before its job ended"},
 		"half a job": {out: begin + "\x16guest: ex", err: "the guest stopped before its job ended"},
 	} {
@@ -62,21 +62,6 @@ func TestResultsOfBrokenPipe(t *testing.T) {
 	}
 }
 
-func TestResultsOfFastClock(t *testing.T) {
-	t.Parallel()
-	const clock = "\x16guest: clock 0\n\x16guest: clock 2\n"
-	if err := new(results).read(strings.NewReader(clock), io.Discard); !errors.Is(err, errFast) {
-		t.Errorf("got %v, want %v", err, errFast)
-	}
-	r := results{}
-	r.line("\x16guest: clock 0", io.Discard)
-	r.clock = r.clock.Add(-2 * time.Second)
-	r.line("\x16guest: clock 2", io.Discard)
-	if r.fast {
-		t.Error("two seconds were taken for too few")
-	}
-}
-
 func TestComplaints(t *testing.T) {
 	t.Parallel()
 	if err := complaints("[    1.0] Warning: unable to open an initial console.\n[    2.0] all is well\n"); err != nil {
@@ -85,33 +70,5 @@ func TestComplaints(t *testing.T) {
 	err := complaints("[    1.0] fine\n[    2.0] WARNING: CPU: 1 PID: 80 at net/core/dev.c:1\n")
 	if err == nil || !strings.Contains(err.Error(), "net/core/dev.c:1") {
 		t.Errorf("got %v, want the warning", err)
-	}
-}
-
-func TestUnlucky(t *testing.T) {
-	t.Parallel()
-	r := results{ended: true, failed: []string{"p.TestA/one", "p.TestA", "p.TestAll"}}
-	if got, want := r.unlucky(), []string{"p.TestA/one", "p.TestAll"}; !slices.Equal(got, want) {
-		t.Errorf("%q are tried again, want %q", got, want)
-	}
-	r.failed = append(r.failed, "p.TestB", "p.TestC")
-	if got := r.unlucky(); got != nil {
-		t.Errorf("%q are tried again: so many have failed for a reason", got)
-	}
-	for what, out := range map[string]string{
-		"a test that did not end": "\x16=== RUN   TestA\n\x16=== RUN   TestB\n\x16--- FAIL: TestA (1s)\n\x16guest: status 1\n",
-		"a panic":                 "\x16=== RUN   TestA\n\x16--- FAIL: TestA (1s)\npanic: x\n\x16guest: status 2\n",
-		"an exit":                 "\x16=== RUN   TestA\n\x16--- FAIL: TestA (1s)\n\x16guest: status 1\n\x16guest: package q\n\x16guest: status 1\n",
-	} {
-		var r results
-		if err := r.read(strings.NewReader("\x16guest: package p\n"+out+"\x16guest: exit 1\n"), io.Discard); err != nil {
-			t.Fatal(err)
-		}
-		if got := r.unlucky(); got != nil {
-			t.Errorf("%s: %q are tried again, though others did not run", what, got)
-		}
-	}
-	if got := (&results{failed: []string{"p.TestA"}}).unlucky(); got != nil {
-		t.Errorf("%q are tried again after the guest had stopped", got)
 	}
 }

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"strconv"
+)
+
+// counts are how many tests a part had, how many of them were skipped, and how often one ran again.
+type counts struct{ tests, skipped, reruns int }
+
+// The closing lines of guests and of scoreboards. Gotestsum's does not say how often a test ran.
+var (
+	guestLine = regexp.MustCompile(`(?m)^vm: kernel .*: (\d+) tests passed, (\d+) failed, (\d+) skipped`)
+	scoreLine = regexp.MustCompile(`(?m)^scoreboard: \d+/(\d+) faults named, \d+/(\d+) false alarms$`)
+	againLine = regexp.MustCompile(`(?m)^(\d+) runs were played again$`)
+	// Of test/steady, on the tests' output.
+	measuredLine = regexp.MustCompile(`^\s*\S+: measured again: `)
+)
+
+// count reads go test's events, if there are any, and the closing lines of what else counts.
+func count(events, text []byte) (c counts) {
+	type test struct{ pkg, name string }
+	ran := map[test]int{}
+	for d := json.NewDecoder(bytes.NewReader(events)); ; {
+		var e struct{ Action, Package, Test, Output string }
+		if d.Decode(&e) != nil { // the end, or half an event of a run that was killed
+			break
+		}
+		if e.Action == "output" && measuredLine.MatchString(e.Output) {
+			c.reruns++
+		}
+		if e.Test == "" {
+			continue
+		}
+		switch e.Action {
+		case "skip":
+			c.skipped++
+			fallthrough
+		case "pass", "fail":
+			ran[test{e.Package, e.Test}]++
+		}
+	}
+	for _, times := range ran {
+		c.tests++
+		c.reruns += times - 1
+	}
+	for _, m := range guestLine.FindAllSubmatch(text, -1) {
+		c.tests += number(m[1]) + number(m[2]) + number(m[3])
+		c.skipped += number(m[3])
+	}
+	for _, m := range scoreLine.FindAllSubmatch(text, -1) {
+		c.tests += number(m[1]) + number(m[2])
+	}
+	for _, m := range againLine.FindAllSubmatch(text, -1) {
+		c.reruns += number(m[1])
+	}
+	return c
+}
+
+func number(digits []byte) int {
+	n, _ := strconv.Atoi(string(digits)) // the expressions match nothing else
+	return n
+}

@@ -1,0 +1,24 @@
+package main
+
+import "testing"
+
+func TestCount(t *testing.T) {
+	t.Parallel()
+	const events = `{"Action":"start","Package":"p"}
+{"Action":"run","Package":"p","Test":"A"}
+{"Action":"fail","Package":"p","Test":"A"}
+{"Action":"pass","Package":"p","Test":"A"}
+{"Action":"skip","Package":"p","Test":"B"}
+{"Action":"pass","Package":"q","Test":"A"}
+{"Action":"output","Package":"q","Test":"A","Output":"TestA/b: measured again: a thread was woken 12ms late\\n"}
+{"Action":"pass","Package":"q"}
+{"Act`
+	if got, want := count([]byte(events), nil), (counts{tests: 3, skipped: 1, reruns: 2}); got != want {
+		t.Errorf("of events %+v, want %+v", got, want)
+	}
+	const said = "vm: kernel 6.1, 6.1.0-56-cloud-amd64: 33 tests passed, 1 failed, 2 skipped, in 2m16s (1m22s of CPU)\n" +
+		"2 runs were played again\nscoreboard: 14/14 faults named, 0/15 false alarms\n"
+	if got, want := count(nil, []byte(said)), (counts{tests: 65, skipped: 2, reruns: 2}); got != want {
+		t.Errorf("of closing lines %+v, want %+v", got, want)
+	}
+}

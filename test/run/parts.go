@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// part is something that is run as a whole: a line of bash, in the repository's root.
+type part struct {
+	name   string
+	suite  string // here or more
+	about  string
+	script string
+	// beside is for what may run beside others, as it measures no time on this kernel.
+	beside bool
+	// after names a part that must have passed before, where it is among those that run.
+	after string
+}
+
+// gotestsum runs Go tests: it prints a line for each package and closes with the number of tests, and a skipped one fails
+// in CI. $JSON is where we read from what ran, and how often.
+const gotestsum = `go tool -modfile=tools/go.mod gotestsum --format standard-quiet --jsonfile "$JSON" --post-run-command hack/no-skips `
+
+// A live test measures time, and a shared machine may stand still in the midst of it: what fails runs again by itself, and
+// the table says so. What fails each time, or many at once, is a failure.
+const rerun = `--rerun-fails=2 --rerun-fails-max-failures=3 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race `
+
+const (
+	suiteHere = "here"
+	suiteMore = "more"
+)
+
+// parts are all there are, in the order in which they start.
+var parts = []part{
+	{name: "packages", suite: suiteHere, about: "install what is missing of Debian's packages, fetch Go modules",
+		script: "hack/install-packages guest && go mod download && go mod download -modfile=tools/go.mod"},
+	{name: "guest", suite: suiteHere, beside: true, after: "packages",
+		about:  "one other kernel (6.12, emulated): load, attach, packet by packet and the demo, on real tunl0 with netem",
+		script: "make test-guest"},
+	{name: "generated", suite: suiteHere, after: "packages", about: "what is committed comes from bpf/ and the pinned clang",
+		script: "hack/check-generated"},
+	{name: "lint", suite: suiteHere, after: "packages", about: "go.mod files, golangci-lint and the direction of imports", script: "make lint"},
+	{name: "build", suite: suiteHere, after: "packages", about: "compile and vet for amd64 and arm64, without fault injection", script: "make cross"},
+	{name: "tools", suite: suiteHere, after: "packages", about: "the tests of the tools' own module",
+		script: `cd tools && go tool gotestsum --format standard-quiet --jsonfile "$JSON" --post-run-command ../hack/no-skips -- -count=1 ./...`},
+	{name: "kubernetes", suite: suiteMore, beside: true, after: "packages", about: "build Kubernetes, if the cache has not got it",
+		script: "make fetch-k8s"},
+	{name: "kernels", suite: suiteMore, beside: true, after: "packages", about: "what touches the kernel on 5.10, 6.1, 6.12 and 7.2 (emulated)",
+		script: "make test-kernel KERNEL=all"},
+	{name: "faults-guest", suite: suiteMore, beside: true, after: "packages", about: "the guests' scoreboard, on 6.12 (emulated)",
+		script: "make scoreboard KERNEL=6.12"},
+	{name: "live", suite: suiteHere, after: "packages", about: "unit and live tests on this kernel, with the race detector",
+		script: gotestsum + rerun + `--packages "$(go list ./... | grep -v /test/truth | tr '\n' ' ')" -- -race -count=1 -timeout 20m`},
+	{name: "truth", suite: suiteHere, after: "packages", about: "delay, loss and drops of known size, compared packet by packet",
+		script: gotestsum + rerun + "--packages ./test/truth -- -count=1"},
+	{name: "faults", suite: suiteHere, after: "packages", about: "the scoreboard: clusters with a fault, which must be named, and healthy ones",
+		script: "make scoreboard"},
+	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
+}
+
+// choose finds suites and parts by their names. A suite's parts that install and fetch come with any.
+func choose(names []string) ([]part, error) {
+	if len(names) == 0 {
+		return nil, fmt.Errorf("say what to run: here, more, all, or some of %s", strings.Join(allNames(), ", "))
+	}
+	wanted := map[string]bool{}
+	for _, name := range names {
+		known := false
+		for _, p := range parts {
+			if name == "all" || name == p.suite || name == p.name {
+				wanted[p.name], known = true, true
+			}
+		}
+		if !known {
+			return nil, fmt.Errorf("there is no part %q: choose here, more, all, or some of %s", name, strings.Join(allNames(), ", "))
+		}
+	}
+	wanted["packages"] = true
+	var chosen []part
+	for _, p := range parts {
+		if wanted[p.name] {
+			chosen = append(chosen, p)
+		}
+	}
+	return chosen, nil
+}
+
+func allNames() (names []string) {
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// known is how long suites took on machines that are known: of the newest change of what they do.
+var known = []struct{ suite, machine, cold, warm string }{}
+
+// announce says what will be done, and how long that took elsewhere.
+func announce(w io.Writer, suites []string, chosen []part) {
+	for _, p := range chosen {
+		beside := ""
+		if p.beside {
+			beside = " (beside the others)"
+		}
+		fmt.Fprintf(w, "  %-12s %s%s\n", p.name, p.about, beside)
+	}
+	for _, k := range known {
+		if slices.Contains(suites, k.suite) {
+			fmt.Fprintf(w, "on %s this took %s, and %s with nothing in the caches\n", k.machine, k.warm, k.cold)
+		}
+	}
+	fmt.Fprintln(w)
+}

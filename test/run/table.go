@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// writeTable prints a line for each part.
+func writeTable(w io.Writer, outcomes []outcome, took time.Duration) {
+	fmt.Fprintln(w)
+	const line = "%-12s  %6s  %7s  %6s  %7s  %s\n"
+	row := func(name string, c counts, took time.Duration, how string) {
+		tests := "-"
+		if c.tests > 0 {
+			tests = fmt.Sprint(c.tests)
+		}
+		fmt.Fprintf(w, line, name, tests, fmt.Sprintf("%.0f", took.Seconds()), fmt.Sprint(c.reruns), fmt.Sprint(c.skipped), how)
+	}
+	fmt.Fprintf(w, line, "part", "tests", "seconds", "reruns", "skipped", "")
+	var sum counts
+	failed := 0
+	for _, o := range outcomes {
+		how := "passed"
+		if o.err != nil {
+			how = "FAILED"
+			failed++
+		}
+		row(o.name, o.counts, o.took, how)
+		sum.tests += o.tests
+		sum.reruns += o.reruns
+		sum.skipped += o.skipped
+	}
+	how := "passed"
+	if failed > 0 {
+		how = fmt.Sprintf("%d FAILED", failed)
+	}
+	row("all", sum, took, how)
+}
