@@ -13,11 +13,13 @@ import (
 
 	"tracer/internal/diagnose"
 	"tracer/internal/journey"
+	"tracer/test/steady"
 )
 
 // TestByHand goes through the story as the README has it done by hand, without an agent.
 func TestByHand(t *testing.T) {
 	t.Parallel()
+	steady.Watch(t)
 	dir := t.TempDir()
 	lab := func(args ...string) {
 		t.Helper()
@@ -67,6 +69,7 @@ func TestByHand(t *testing.T) {
 // TestDemo tells the story as a visitor has it told, and checks it against the application's own clock.
 func TestDemo(t *testing.T) {
 	t.Parallel()
+	steady.Watch(t)
 	cmd := tracer("demo", "-o", "json")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

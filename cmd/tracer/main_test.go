@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"tracer/test/steady"
+
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -42,6 +44,7 @@ func tracer(args ...string) *exec.Cmd {
 // inNamespace moves the test to a thread in a network namespace of its own, with an uplink.
 func inNamespace(t *testing.T) {
 	t.Helper()
+	steady.Watch(t)
 	runtime.LockOSThread() // and never unlocked: the thread ends with the test
 	handle, err := netns.New()
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"tracer/internal/lab/load"
 	"tracer/internal/loader"
 	"tracer/internal/record"
+	"tracer/test/steady"
 )
 
 // cluster is a lab with an agent on each node.
@@ -45,6 +46,7 @@ func newCluster(t *testing.T, l load.Config, change ...func(*Options)) *cluster 
 
 func newLimitedCluster(t *testing.T, l load.Config, limits governor.Limits, change ...func(*Options)) *cluster {
 	t.Helper()
+	steady.Watch(t)
 	h := fnv.New32a()
 	fmt.Fprint(h, t.Name(), os.Getpid())
 	dir := t.TempDir()

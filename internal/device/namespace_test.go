@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tracer/internal/netdev"
+	"tracer/test/steady"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -38,6 +39,7 @@ func enterNamespace(t *testing.T) (beside netns.NsHandle) {
 			h.Close()
 		}
 	})
+	steady.Watch(t)
 	for range 2 {
 		ns, err := netns.New()
 		if err != nil {

@@ -19,11 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/lab/load"
+	"tracer/test/steady"
 )
 
 // testOptions are those of a lab that no other test and no other process has.
 func testOptions(t *testing.T) Options {
 	t.Helper()
+	steady.Watch(t)
 	h := fnv.New32a()
 	fmt.Fprint(h, t.Name(), os.Getpid())
 	return Options{Name: "t" + strconv.FormatUint(uint64(h.Sum32()), 36), RunDir: filepath.Join(t.TempDir(), "run")}

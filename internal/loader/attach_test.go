@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"tracer/internal/netdev"
+	"tracer/test/steady"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -21,6 +22,7 @@ import (
 // inNamespace runs the test on a thread in a network namespace of its own, which ends with it.
 func inNamespace(t *testing.T) {
 	t.Helper()
+	steady.Watch(t)
 	runtime.LockOSThread() // and never unlocked: the thread, which is in the namespace, ends with the test
 	handle, err := netns.New()
 	if err != nil {

@@ -15,8 +15,6 @@ var (
 	guestLine = regexp.MustCompile(`(?m)^vm: kernel .*: (\d+) tests passed, (\d+) failed, (\d+) skipped`)
 	scoreLine = regexp.MustCompile(`(?m)^scoreboard: \d+/(\d+) faults named, \d+/(\d+) false alarms$`)
 	againLine = regexp.MustCompile(`(?m)^(\d+) runs were played again$`)
-	// Of test/steady, on the tests' output.
-	measuredLine = regexp.MustCompile(`^\s*\S+: measured again: `)
 )
 
 // count reads go test's events, if there are any, and the closing lines of what else counts.
@@ -24,12 +22,9 @@ func count(events, text []byte) (c counts) {
 	type test struct{ pkg, name string }
 	ran := map[test]int{}
 	for d := json.NewDecoder(bytes.NewReader(events)); ; {
-		var e struct{ Action, Package, Test, Output string }
+		var e struct{ Action, Package, Test string }
 		if d.Decode(&e) != nil { // the end, or half an event of a run that was killed
 			break
-		}
-		if e.Action == "output" && measuredLine.MatchString(e.Output) {
-			c.reruns++
 		}
 		if e.Test == "" {
 			continue

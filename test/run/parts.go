@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// part is something that is run as a whole: a line of bash, in the repository's root.
+// part is something that is run as a whole: a line of bash, in the repository's root. Go tests write their events to $JSON,
+// where we read what ran, and how often.
 type part struct {
 	name   string
 	suite  string // here or more
@@ -18,14 +19,6 @@ type part struct {
 	// after names a part that must have passed before, where it is among those that run.
 	after string
 }
-
-// gotestsum runs Go tests: it prints a line for each package and closes with the number of tests, and a skipped one fails
-// in CI. $JSON is where we read from what ran, and how often.
-const gotestsum = `go tool -modfile=tools/go.mod gotestsum --format standard-quiet --jsonfile "$JSON" --post-run-command hack/no-skips `
-
-// A live test measures time, and a shared machine may stand still in the midst of it: what fails runs again by itself, and
-// the table says so. What fails each time, or many at once, is a failure.
-const rerun = `--rerun-fails=2 --rerun-fails-max-failures=3 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race `
 
 const (
 	suiteHere = "here"
@@ -52,9 +45,9 @@ var parts = []part{
 	{name: "faults-guest", suite: suiteMore, beside: true, after: "packages", about: "the guests' scoreboard, on 6.12 (emulated)",
 		script: "make scoreboard KERNEL=6.12"},
 	{name: "live", suite: suiteHere, after: "packages", about: "unit and live tests on this kernel, with the race detector",
-		script: gotestsum + rerun + `--packages "$(go list ./... | grep -v /test/truth | tr '\n' ' ')" -- -race -count=1 -timeout 20m`},
+		script: "go run ./test/gotest $(go list ./... | grep -v /test/truth) -- -race -count=1 -timeout 20m"},
 	{name: "truth", suite: suiteHere, after: "packages", about: "delay, loss and drops of known size, compared packet by packet",
-		script: gotestsum + rerun + "--packages ./test/truth -- -count=1"},
+		script: "go run ./test/gotest ./test/truth -- -count=1"},
 	{name: "faults", suite: suiteHere, after: "packages", about: "the scoreboard: clusters with a fault, which must be named, and healthy ones",
 		script: "make scoreboard"},
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},

@@ -24,6 +24,7 @@ import (
 	"tracer/internal/lab/load"
 	"tracer/internal/loader"
 	"tracer/internal/record"
+	"tracer/test/steady"
 )
 
 // rig is a lab whose nodes are traced, on which scenarios are played one after the other.
@@ -283,6 +284,7 @@ func (r *rig) eventually(limit time.Duration, what string, done func() (bool, st
 // run plays a scenario as a test of its own.
 func (r *rig) run(name string, f func(r *rig)) {
 	r.Run(name, func(t *testing.T) {
+		steady.Watch(t)
 		one := *r
 		one.T = t
 		f(&one)
