@@ -239,6 +239,7 @@ func (s queueScenario) play(r *rig) {
 		r.tc(q.node, fmt.Sprintf("qdisc add dev %s root %s", q.device, e.qdisc()))
 		r.Cleanup(func() { r.tc(q.node, fmt.Sprintf("qdisc del dev %s root", q.device)) })
 	}
+	r.learned(queues)
 	stop := r.send(r.traffic(), pairs...)
 	if s.tool() == "tbf" {
 		r.fills(queues)
@@ -276,6 +277,22 @@ func (s queueScenario) play(r *rig) {
 			}
 			return ok, fmt.Sprintf("node%d: counted %v, before %v, elsewhere %v, missed %d; the qdiscs say %v and hold %d",
 				node+1, counted, before[node], r.otherDrops(node), r.missedSince(sight), qdiscs, held)
+		})
+	}
+}
+
+// learned waits until the agents know of the queues. A kernel without reasons of drops does not say that it was a queue
+// that dropped a packet: before they know, it is dropped at no stage.
+func (r *rig) learned(queues map[place]effect) {
+	r.Helper()
+	for q := range queues {
+		r.eventually(10*time.Second, "the agent knows of the queue", func() (bool, string) {
+			for _, d := range r.nodes[q.node].agent.KnownDevices() {
+				if d.Name == q.device {
+					return d.Root.Queues(), fmt.Sprintf("root qdisc of %s is %s", d.Name, d.Root.Kind)
+				}
+			}
+			return false, q.device + " is not known"
 		})
 	}
 }
