@@ -103,7 +103,7 @@ int dequeue(struct __sk_buff *ctx)
 
 	restore(ctx, HOOK_EGRESS);
 	if (in_netns(skb->dev))
-		on_dequeue(skb, skb->dev->ifindex, splits(skb->dev->ifindex));
+		on_dequeue(skb, skb->dev->ifindex, device_splits(skb->dev->ifindex));
 	return NEXT;
 }
 

@@ -41,7 +41,7 @@ static __always_inline void expect_clone(struct bucket *b, __u32 slot, __u64 key
 		__u32 old = bucket_of(e->key, &before) ? find_slot(&before, e->key) : NO_SLOT;
 		/* Unless its address was used again since. */
 		if (is_slot(old) && before.journey[old].fingerprint == e->fingerprint)
-			evict_unfinished(&before, old);
+			evict_slot(&before, old);
 	}
 	e->fingerprint = b->journey[slot].fingerprint;
 	e->key = key;

@@ -29,7 +29,7 @@ static __always_inline __u32 drop_reason(const unsigned long long *args)
  * Whether a packet was routed to the namespace that it is in, and not through it. A route begins with its dst_entry,
  * in the kernels of all years; where IPv6 is a module its type may be unknown.
  */
-static __always_inline bool is_routed_here(const struct sk_buff *skb)
+static __always_inline bool is_for_local_socket(const struct sk_buff *skb)
 {
 	const void *route = (const void *)(skb->_skb_refdst & ~(unsigned long)SKB_DST_NOREF);
 	__u16 type = 0;

@@ -14,9 +14,9 @@
 #include "verifier.bpf.h"
 
 enum tcp_limit {
-	TCP_BUCKETS = 4096, /* of as many slots, for connections */
-	TCP_WINDOW_SHIFT = 27, /* so many nanoseconds, 134 ms by their binary logarithm, */
-	TCP_WINDOW_RECORDS = 256, /* have at most so many records, of all connections together */
+	TCP_BUCKETS = 4096, /* of SLOTS_PER_BUCKET connections each */
+	RATE_PERIOD_SHIFT = 27, /* rate limit: a period is 2^27 ns (134 ms) */
+	RATE_RECORDS_MAX = 256, /* in a period, of all connections together */
 };
 
 /* What a connection had when it was last looked at; what is counted wraps around. */
@@ -46,9 +46,9 @@ struct {
 	__type(value, struct connection_bucket);
 } tracer_conns SEC(".maps");
 
-/* How many records there were in a window of time. CPUs may miscount by a few. */
+/* How many records there were in a period. CPUs may miscount by a few. */
 struct rate {
-	__u64 window;
+	__u64 period;
 	__u64 records;
 };
 
@@ -93,18 +93,19 @@ static __always_inline struct connection *find_connection(__u64 key, __u32 jiffi
 	return &b->slot[found & (SLOTS_PER_BUCKET - 1)];
 }
 
-static __always_inline bool within_rate(__u64 now)
+/* Counts a record in this period; false if it is one too many. */
+static __always_inline bool take_rate(__u64 now)
 {
 	__u32 zero = 0;
 	struct rate *r = bpf_map_lookup_elem(&tracer_tcp_rate, &zero);
 
 	if (!r)
 		return false;
-	if (r->window != now >> TCP_WINDOW_SHIFT) {
-		r->window = now >> TCP_WINDOW_SHIFT;
+	if (r->period != now >> RATE_PERIOD_SHIFT) {
+		r->period = now >> RATE_PERIOD_SHIFT;
 		r->records = 0;
 	}
-	return r->records++ < TCP_WINDOW_RECORDS;
+	return r->records++ < RATE_RECORDS_MAX;
 }
 
 #endif

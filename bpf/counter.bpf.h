@@ -43,7 +43,7 @@ static __always_inline void count_softirq(enum counter what)
  * time, and will meet the same. Those that end now, which user space could let stand for it, came earlier. Journeys begin,
  * and move, with softirqs held off, so nothing comes between load and store.
  */
-static __always_inline void carry_weight(__u32 weight)
+static __always_inline void leave_weight(__u32 weight)
 {
 	__u32 zero = 0;
 	struct counters *c = bpf_map_lookup_elem(&tracer_counters, &zero);
@@ -55,7 +55,7 @@ static __always_inline void carry_weight(__u32 weight)
 }
 
 /* Counts a journey that begins, and takes the weight that it carries for others, beside its own. */
-static __always_inline __u32 count_started(void)
+static __always_inline __u32 start_and_take_weight(void)
 {
 	__u32 zero = 0;
 	struct counters *c = bpf_map_lookup_elem(&tracer_counters, &zero);

@@ -72,7 +72,7 @@ static __always_inline void drop_without_slot(struct sk_buff *skb, struct packet
 	} else {
 		__u32 *ifindex = bpf_map_lookup_elem(&tracer_pod_ips, p->flow.destination);
 
-		if (!ifindex || !is_routed_here(skb))
+		if (!ifindex || !is_for_local_socket(skb))
 			return;
 		init_dropped(&j, skb, p, HOOK_XMIT, *ifindex, now);
 		j.time_ns[1] = now;
@@ -95,13 +95,13 @@ static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 r
 	__u32 slot = find_slot(&b, key);
 	if (is_ignored(reason)) {
 		if (is_slot(slot))
-			evict_unfinished(&b, slot);
+			evict_slot(&b, slot);
 		return;
 	}
 	if (!is_ip(skb) || parse_skb(skb, &p) != PARSED)
 		return;
 	__u32 syn = is_syn(skb, &p) ? FLAG_SYN : 0;
-	slot = verify_slot(&b, slot, key, &p);
+	slot = keep_or_evict(&b, slot, key, &p);
 	if (!is_slot(slot))
 		slot = find_expected_segment(&p, &b);
 	if (!is_slot(slot)) {

@@ -16,14 +16,14 @@ static __always_inline void clear_slot(struct bucket *b, __u32 slot)
 }
 
 /* Empties a slot, and counts the journey that was in it and has no end, by the hook that saw it last. */
-static __always_inline void evict_unfinished(struct bucket *b, __u32 slot)
+static __always_inline void evict_slot(struct bucket *b, __u32 slot)
 {
 	struct slot_state state = b->state[slot];
 	__u64 hook = state.hook - HOOK_INGRESS;
 
 	_Static_assert(HOOK_XMIT - HOOK_INGRESS == 3, "four hooks, below");
 	clear_slot(b, slot);
-	if (state.flags & (FLAG_UNSAMPLED | FLAG_DELIVERED) || hook > 3)
+	if (state.flags & (FLAG_UNSAMPLED | FLAG_REPORTED) || hook > 3)
 		return;
 	count_atomic(COUNT_UNFINISHED_INGRESS + masked_index(hook, 4));
 }
@@ -36,8 +36,8 @@ static __always_inline void evict_mismatch(struct bucket *b, __u32 slot)
 {
 	struct slot_state state = b->state[slot];
 
-	if (state.hook == HOOK_INGRESS || state.flags & (FLAG_UNSAMPLED | FLAG_DELIVERED)) {
-		evict_unfinished(b, slot);
+	if (state.hook == HOOK_INGRESS || state.flags & (FLAG_UNSAMPLED | FLAG_REPORTED)) {
+		evict_slot(b, slot);
 		return;
 	}
 	count_atomic((__u16)b->journey[slot].fingerprint == state.fingerprint ? COUNT_EVICTED_MISMATCH : COUNT_TORN);
@@ -60,7 +60,7 @@ static __always_inline __u32 make_room(struct bucket *b, __u64 now)
 	}
 	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
 		slot = (start + i) & (SLOTS_PER_BUCKET - 1);
-		if (b->state[slot].flags & (FLAG_UNSAMPLED | FLAG_DELIVERED)) {
+		if (b->state[slot].flags & (FLAG_UNSAMPLED | FLAG_REPORTED)) {
 			clear_slot(b, slot);
 			return slot;
 		}
@@ -71,7 +71,7 @@ static __always_inline __u32 make_room(struct bucket *b, __u64 now)
 		slot = (start + i) & (SLOTS_PER_BUCKET - 1);
 		if (is_stale(b, slot, now)) {
 			count_atomic(COUNT_EVICTED_STALE);
-			evict_unfinished(b, slot);
+			evict_slot(b, slot);
 			return slot;
 		}
 	}
@@ -85,7 +85,7 @@ static __always_inline __u32 claim_slot(struct bucket *b, __u64 key, __u64 now)
 
 	if (!is_slot(slot))
 		return make_room(b, now);
-	evict_unfinished(b, slot);
+	evict_slot(b, slot);
 	return slot;
 }
 
@@ -93,7 +93,7 @@ static __always_inline __u32 claim_slot(struct bucket *b, __u64 key, __u64 now)
  * The slot that find_slot() found if it holds this packet; else none, and what is there in its stead is evicted. While
  * the packet was parsed another CPU's newcomer may have taken the slot of an unsampled one.
  */
-static __always_inline __u32 verify_slot(struct bucket *b, __u32 slot, __u64 key, const struct packet *p)
+static __always_inline __u32 keep_or_evict(struct bucket *b, __u32 slot, __u64 key, const struct packet *p)
 {
 	if (!is_slot(slot) || b->tag[slot] != key)
 		return NO_SLOT;

@@ -33,16 +33,16 @@ static __always_inline void init_journey(struct journey *j, const struct packet 
 static __always_inline void begin_journey(struct __sk_buff *ctx, struct bucket *b, __u64 key, __u32 slot,
 					  const struct packet *p, enum hook hook, __u32 flags)
 {
-	__u32 weight = make_unknown_by(sample(p), key);
+	__u32 weight = make_unknown_by(sampling_weight(p), key);
 	__u64 now = weight ? bpf_ktime_get_ns() : 0;
 
 	if (is_slot(slot))
-		evict_unfinished(b, slot);
+		evict_slot(b, slot);
 	else
 		slot = make_room(b, now);
 	if (!is_slot(slot)) {
 		if (weight)
-			carry_weight(weight);
+			leave_weight(weight);
 		else
 			count_softirq(COUNT_UNSAMPLED);
 		return;
@@ -60,7 +60,7 @@ static __always_inline void begin_journey(struct __sk_buff *ctx, struct bucket *
 		j->wire_bytes = ctx->wire_len;
 		j->segments = segments ? segments : 1;
 		j->flags = flags;
-		j->weight = weight + count_started();
+		j->weight = weight + start_and_take_weight();
 	} else {
 		state.flags = flags | FLAG_UNSAMPLED;
 		count_softirq(COUNT_UNSAMPLED);
@@ -122,7 +122,7 @@ static __always_inline __u32 move_journey(__u64 from_key, struct bucket *b, __u6
 		barrier();
 		b->tag[slot] = key;
 	} else {
-		carry_weight(from.journey[old & (SLOTS_PER_BUCKET - 1)].weight);
+		leave_weight(from.journey[old & (SLOTS_PER_BUCKET - 1)].weight);
 	}
 	clear_slot(&from, old & (SLOTS_PER_BUCKET - 1));
 	return slot;

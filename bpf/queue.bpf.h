@@ -27,7 +27,7 @@
  * Whether the packet is still the one whose word was read at the last tc hook. What comes out of an encrypting
  * device has no such word.
  */
-static __always_inline bool has_outer_word(const struct journey *j, __u64 header)
+static __always_inline bool is_same_outer(const struct journey *j, __u64 header)
 {
 	__u64 word;
 
@@ -47,9 +47,9 @@ static __always_inline __u32 find_queued(struct bucket *b, __u64 key, __u64 head
 	if (!is_slot(slot))
 		return NO_SLOT;
 	struct slot_state state = b->state[slot];
-	if (state.flags & FLAG_DELIVERED || !is_queued(state.hook) || state.ifindex != ifindex)
+	if (state.flags & FLAG_REPORTED || !is_queued(state.hook) || state.ifindex != ifindex)
 		return NO_SLOT;
-	if (!(state.flags & FLAG_UNSAMPLED) && !has_outer_word(&b->journey[slot], header)) {
+	if (!(state.flags & FLAG_UNSAMPLED) && !is_same_outer(&b->journey[slot], header)) {
 		evict_mismatch(b, slot);
 		return NO_SLOT;
 	}
@@ -61,7 +61,7 @@ static __always_inline __u32 find_queued(struct bucket *b, __u64 key, __u64 head
  * the packet back and the last time counts. A global function: the verifier looks at it by itself, and not for each packet of
  * a bulk dequeue. What often happens is no function, since a call takes as long as half of it.
  */
-__noinline int dequeue_again(__u64 key, __u32 mismatch)
+__noinline int on_rare_dequeue(__u64 key, __u32 mismatch)
 {
 	struct bucket b;
 
@@ -90,7 +90,7 @@ static __always_inline void on_dequeue(struct sk_buff *skb, __u32 ifindex, bool 
 		return;
 	__u32 slot = find_slot(&b, key), found = masked_index(slot, SLOTS_PER_BUCKET);
 	struct slot_state state = b.state[found];
-	if (!is_slot(slot) || state.flags & FLAG_DELIVERED || !is_queued(state.hook) || state.ifindex != ifindex) {
+	if (!is_slot(slot) || state.flags & FLAG_REPORTED || !is_queued(state.hook) || state.ifindex != ifindex) {
 		if (split && is_ip(skb))
 			adopt_segment(key, skb, ifindex);
 		return;
@@ -99,9 +99,9 @@ static __always_inline void on_dequeue(struct sk_buff *skb, __u32 ifindex, bool 
 		b.state[found].hook = HOOK_DEQUEUE;
 		return;
 	}
-	bool mismatch = !has_outer_word(&b.journey[found], network_header(skb));
+	bool mismatch = !is_same_outer(&b.journey[found], network_header(skb));
 	if (mismatch || state.hook == HOOK_DEQUEUE) {
-		if (!dequeue_again(key, mismatch) && split && is_ip(skb))
+		if (!on_rare_dequeue(key, mismatch) && split && is_ip(skb))
 			adopt_segment(key, skb, ifindex);
 		return;
 	}
@@ -125,12 +125,12 @@ static __always_inline void on_xmit(struct sk_buff *skb, struct net_device *dev)
 		b.state[slot].hook = HOOK_XMIT;
 	else
 		append_hop(&b, slot, HOOK_XMIT, state.ifindex, bpf_ktime_get_ns(), state.flags);
-	if (!(state.flags & FLAG_LAST))
+	if (!(state.flags & FLAG_LEAVES))
 		return;
 	if (!(state.flags & FLAG_UNSAMPLED))
 		finish_journey(&b, slot);
 	if (state.flags & FLAG_POD)
-		b.state[slot].flags |= FLAG_DELIVERED;
+		b.state[slot].flags |= FLAG_REPORTED;
 	else
 		clear_slot(&b, slot);
 }
@@ -148,7 +148,7 @@ static __always_inline void on_consume(struct sk_buff *skb)
 	if (!is_slot(slot))
 		return;
 	struct slot_state state = b.state[slot];
-	if (state.flags & (FLAG_UNSAMPLED | FLAG_DELIVERED)) {
+	if (state.flags & (FLAG_UNSAMPLED | FLAG_REPORTED)) {
 		clear_slot(&b, slot);
 		return;
 	}
@@ -163,12 +163,12 @@ static __always_inline void on_consume(struct sk_buff *skb)
 	}
 	read_gso(skb, &gso);
 	if (!gso.size) {
-		evict_unfinished(&b, slot);
+		evict_slot(&b, slot);
 		return;
 	}
 	struct journey *j = &b.journey[slot];
 	__u64 now = bpf_ktime_get_ns();
-	if (state.hook == HOOK_EGRESS && splits(state.ifindex)) {
+	if (state.hook == HOOK_EGRESS && device_splits(state.ifindex)) {
 		expect_segments(j, state, &p, &gso, now);
 		j->split_at = j->hops;
 	}

@@ -51,9 +51,9 @@ enum record_kind {
 /* Bits of struct journey.flags; the lower eight also of struct slot_state.flags. */
 enum flag {
 	FLAG_UNSAMPLED = 1, /* there is no journey: the slot's state is all there is */
-	FLAG_LAST = 2, /* the last egress is on a device where the packet leaves this node's namespace */
+	FLAG_LEAVES = 2, /* the last egress is on a device where the packet leaves this node's namespace */
 	FLAG_POD = 4, /* ... and that device is a pod's */
-	FLAG_DELIVERED = 8, /* sent to user space; kept for a drop inside the pod */
+	FLAG_REPORTED = 8, /* sent to user space; the slot is kept for a drop inside the pod */
 	FLAG_ENCAP = 16, /* seen inside a tunnel header at some hook */
 	FLAG_FRAGMENT = 32, /* an IP fragment */
 	FLAG_UNATTRIBUTED = 256, /* a drop of a packet without a slot: no hook is known */
@@ -181,7 +181,7 @@ struct device {
 	__u32 ifindex; /* 0: nobody's entry */
 	__u8 ethernet; /* 1: packets have an Ethernet header at tc */
 	__u8 splits; /* 1: its qdisc splits GSO packets; see segment.bpf.h */
-	__u16 flags; /* FLAG_LAST, FLAG_POD */
+	__u16 flags; /* FLAG_LEAVES, FLAG_POD */
 };
 
 /* Devices whose index is the same modulo DEVICE_BUCKETS, in the same cache line. */

@@ -99,7 +99,7 @@ static __always_inline __u32 use_quota(__u64 hash)
  * was, or 0. Chance is the packet's own contents, with a number that user space draws for each epoch and the packet's
  * place in it: bpf_get_prandom_u32() takes as long as the rest of the hook.
  */
-static __always_inline __u32 sample(const struct packet *p)
+static __always_inline __u32 sampling_weight(const struct packet *p)
 {
 	__u32 n = settings.sample_n;
 

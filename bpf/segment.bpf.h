@@ -27,7 +27,7 @@
 #include "slot.bpf.h"
 
 /* Whether a device's qdisc splits packets. */
-static __always_inline bool splits(__u32 ifindex)
+static __always_inline bool device_splits(__u32 ifindex)
 {
 	const struct device *d = settings.splitting ? find_device(ifindex) : NULL;
 

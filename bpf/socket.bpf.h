@@ -33,7 +33,7 @@ static __always_inline __u64 delivery_time(struct sk_buff *skb, __u32 *ifindex)
 	if (!is_slot(slot))
 		return 0;
 	struct slot_state state = b.state[slot];
-	if ((state.flags & (FLAG_DELIVERED | FLAG_UNSAMPLED)) != FLAG_DELIVERED)
+	if ((state.flags & (FLAG_REPORTED | FLAG_UNSAMPLED)) != FLAG_REPORTED)
 		return 0;
 	struct journey *j = &b.journey[slot];
 	if (parse_skb(skb, &p) != PARSED || p.fingerprint != j->fingerprint)
@@ -43,7 +43,7 @@ static __always_inline __u64 delivery_time(struct sk_buff *skb, __u32 *ifindex)
 }
 
 /* The connection's addresses from this end. False where a machine talks to itself, which is not traced. */
-static __always_inline bool read_flow(struct sock *sk, struct flow *flow)
+static __always_inline bool read_remote_flow(struct sock *sk, struct flow *flow)
 {
 	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
 

@@ -75,7 +75,7 @@ static __always_inline bool may_continue(const struct bucket *b, __u32 slot, __u
 {
 	struct slot_state state = b->state[slot];
 
-	if (state.flags & FLAG_DELIVERED || (state.ifindex == ifindex && state.hook == hook))
+	if (state.flags & FLAG_REPORTED || (state.ifindex == ifindex && state.hook == hook))
 		return false;
 	if (state.flags & FLAG_UNSAMPLED)
 		return true;
@@ -96,7 +96,7 @@ static __always_inline int on_ingress(struct __sk_buff *ctx)
 	__u32 slot = find_slot(&b, key);
 	if (!parse_or_count(ctx, device->ethernet, &p))
 		return NEXT;
-	slot = verify_slot(&b, slot, key, &p);
+	slot = keep_or_evict(&b, slot, key, &p);
 	__u64 now = 0;
 	if (!is_slot(slot) || !may_continue(&b, slot, ctx->ifindex, HOOK_INGRESS, &now)) {
 		begin_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0);
@@ -139,7 +139,7 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 	slot = make_unknown_by(slot, key); /* what the comparison has taught the verifier */
 	if (!parse_or_count(ctx, device->ethernet, &p))
 		return NEXT;
-	slot = verify_slot(&b, slot, key, &p);
+	slot = keep_or_evict(&b, slot, key, &p);
 	__u64 now = 0;
 	if (!is_slot(slot))
 		slot = adopt_clone(key, &p);

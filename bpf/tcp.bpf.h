@@ -149,7 +149,7 @@ static __always_inline void on_tcp(struct sock *sk, struct sk_buff *skb, struct 
 		c->looked_at = jiffies;
 		return;
 	}
-	if (!within_rate(now))
+	if (!take_rate(now))
 		return;
 	/* Not before: clearing it would be most of what is done for a segment. */
 	struct tcp_record r = { .kind = RECORD_TCP, .time_ns = now, .recovered = recovered };
@@ -157,7 +157,7 @@ static __always_inline void on_tcp(struct sock *sk, struct sk_buff *skb, struct 
 		*c = (struct connection){ .tag = key };
 	c->looked_at = jiffies;
 	__u64 delivered = skb ? delivery_time(skb, &r.ifindex) : 0;
-	if (!read_flow(sk, &r.flow) || !is_on_node(sk, &r.flow, delivered, &r.ifindex)) {
+	if (!read_remote_flow(sk, &r.flow) || !is_on_node(sk, &r.flow, delivered, &r.ifindex)) {
 		c->time_ns = now; /* not this node's: looked at again after the interval */
 		return;
 	}

@@ -72,7 +72,7 @@ int BPF_PROG(tracer_dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int 
 		return 0;
 	__u32 ifindex = txq->dev->ifindex;
 	/* Otherwise the verifier would follow the loop for either value. */
-	bool split = make_unknown_by(splits(ifindex), ifindex);
+	bool split = make_unknown_by(device_splits(ifindex), ifindex);
 	for (int i = 0; i < BULK_MAX && skb; i++) {
 		on_dequeue(skb, ifindex, split);
 		skb = skb->next;

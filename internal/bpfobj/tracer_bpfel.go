@@ -88,9 +88,9 @@ type TracerFlag uint32
 
 const (
 	TracerFlagFLAG_UNSAMPLED    TracerFlag = 1
-	TracerFlagFLAG_LAST         TracerFlag = 2
+	TracerFlagFLAG_LEAVES       TracerFlag = 2
 	TracerFlagFLAG_POD          TracerFlag = 4
-	TracerFlagFLAG_DELIVERED    TracerFlag = 8
+	TracerFlagFLAG_REPORTED     TracerFlag = 8
 	TracerFlagFLAG_ENCAP        TracerFlag = 16
 	TracerFlagFLAG_FRAGMENT     TracerFlag = 32
 	TracerFlagFLAG_UNATTRIBUTED TracerFlag = 256

@@ -47,7 +47,7 @@ const annotated = `
 	70 00 00 00                                      #   wire_bytes: 112
 	10 00 00 00                                      #   weight: 16
 	03 00                                            #   segments: 3
-	12 00                                            #   flags: FLAG_ENCAP | FLAG_LAST
+	12 00                                            #   flags: FLAG_ENCAP | FLAG_LEAVES
 	09                                               #   hops: 9
 	02                                               #   split_at: 2
 	00 00                                            #   pad

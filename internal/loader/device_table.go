@@ -50,7 +50,7 @@ func describeDevice(d netdev.Device) bpfobj.TracerDevice {
 		to.Splits = 1
 	}
 	if d.Lowest {
-		to.Flags = uint16(bpfobj.TracerFlagFLAG_LAST)
+		to.Flags = uint16(bpfobj.TracerFlagFLAG_LEAVES)
 		if d.Role == netdev.RolePod {
 			to.Flags |= uint16(bpfobj.TracerFlagFLAG_POD)
 		}

@@ -11,7 +11,7 @@ import (
 
 func TestDescribeDevice(t *testing.T) {
 	t.Parallel()
-	const last, pod = uint16(bpfobj.TracerFlagFLAG_LAST), uint16(bpfobj.TracerFlagFLAG_POD)
+	const leaves, pod = uint16(bpfobj.TracerFlagFLAG_LEAVES), uint16(bpfobj.TracerFlagFLAG_POD)
 	tbf := netdev.Qdisc{Kind: "tbf"}
 	for _, test := range []struct {
 		name   string
@@ -19,14 +19,14 @@ func TestDescribeDevice(t *testing.T) {
 		want   bpfobj.TracerDevice
 	}{
 		{"pod", netdev.Device{Index: 7, Role: netdev.RolePod, Ethernet: true, Lowest: true},
-			bpfobj.TracerDevice{Ifindex: 7, Ethernet: 1, Flags: last | pod}},
+			bpfobj.TracerDevice{Ifindex: 7, Ethernet: 1, Flags: leaves | pod}},
 		{"pod without ethernet", netdev.Device{Index: 7, Role: netdev.RolePod, Lowest: true},
-			bpfobj.TracerDevice{Ifindex: 7, Flags: last | pod}},
+			bpfobj.TracerDevice{Ifindex: 7, Flags: leaves | pod}},
 		{"ipip that splits", netdev.Device{Index: 8, Role: netdev.RoleOverlay, Root: tbf},
 			bpfobj.TracerDevice{Ifindex: 8, Splits: 1}},
 		{"vxlan", netdev.Device{Index: 9, Role: netdev.RoleOverlay, Ethernet: true}, bpfobj.TracerDevice{Ifindex: 9, Ethernet: 1}},
 		{"uplink", netdev.Device{Index: 1, Role: netdev.RoleUplink, Ethernet: true, Lowest: true},
-			bpfobj.TracerDevice{Ifindex: 1, Ethernet: 1, Flags: last}},
+			bpfobj.TracerDevice{Ifindex: 1, Ethernet: 1, Flags: leaves}},
 		{"bond", netdev.Device{Index: 2, Role: netdev.RoleUplink, Ethernet: true}, bpfobj.TracerDevice{Ifindex: 2, Ethernet: 1}},
 	} {
 		if got := describeDevice(test.device); got != test.want {

@@ -69,7 +69,7 @@ func view[T any](m *ebpf.Map, at, from, n uint32, f func([]T) error) error {
 
 // isOpen tells the states of packets that are sampled and inside this node.
 func isOpen(s bpfobj.TracerSlotState) bool {
-	return s.Flags&uint8(bpfobj.TracerFlagFLAG_UNSAMPLED|bpfobj.TracerFlagFLAG_DELIVERED) == 0
+	return s.Flags&uint8(bpfobj.TracerFlagFLAG_UNSAMPLED|bpfobj.TracerFlagFLAG_REPORTED) == 0
 }
 
 func anyOpen(b bpfobj.TracerBucketSlots) bool {

@@ -64,7 +64,7 @@ func TestLoadHead(t *testing.T) {
 		"another packet's":   func(b *bpfobj.TracerBucketSlots) { b.Tag[2] += 256 },
 		"at its next hook":   func(b *bpfobj.TracerBucketSlots) { b.State[2].Hook = uint8(record.Dequeue) },
 		"at its next device": func(b *bpfobj.TracerBucketSlots) { b.State[2].Ifindex++ },
-		"delivered":          func(b *bpfobj.TracerBucketSlots) { b.State[2].Flags |= uint8(bpfobj.TracerFlagFLAG_DELIVERED) },
+		"reported":           func(b *bpfobj.TracerBucketSlots) { b.State[2].Flags |= uint8(bpfobj.TracerFlagFLAG_REPORTED) },
 		"the same address":   func(b *bpfobj.TracerBucketSlots) { b.State[2].Fingerprint++ },
 	} {
 		changed := b

@@ -97,8 +97,8 @@ func load() (*loaded, error) {
 		return &place{program, o.objects.Devices, bpfobj.TracerDevice{Ethernet: ethernet, Flags: flags}}
 	}
 	o.inL2, o.inL3 = at(o.objects.Ingress, 1, 0), at(o.objects.Ingress, 0, 0)
-	o.finalL2, o.finalL3 = at(o.objects.Egress, 1, uint16(last)), at(o.objects.Egress, 0, uint16(last))
-	o.podL2 = at(o.objects.Egress, 1, uint16(last|pod))
+	o.finalL2, o.finalL3 = at(o.objects.Egress, 1, uint16(leaves)), at(o.objects.Egress, 0, uint16(leaves))
+	o.podL2 = at(o.objects.Egress, 1, uint16(leaves|pod))
 	o.table = table{o.objects.Variables, spec.Variables[bpfobj.TracerVarInflight].Offset, o.objects.Journeys}
 	var bucketsErr, journeysErr error
 	o.buckets, bucketsErr = mapBuckets[bpfobj.TracerBucketSlots](o.table.variables, o.table.slotsAt)

@@ -31,7 +31,7 @@ func TestMakeRoom(t *testing.T) {
 		{name: "stale, after an egress", hook: record.Egress, age: 301 * time.Second, taken: true, stale: 1, unfinished: "egress"},
 		{name: "stale, in a tunnel", hook: record.Xmit, age: 2 * time.Second, taken: true, stale: 1, unfinished: "xmit"},
 		{name: "not sampled", hook: record.Ingress, flags: bpfobj.TracerFlagFLAG_UNSAMPLED, taken: true},
-		{name: "delivered", hook: record.Xmit, flags: bpfobj.TracerFlagFLAG_DELIVERED, taken: true},
+		{name: "reported", hook: record.Xmit, flags: bpfobj.TracerFlagFLAG_REPORTED, taken: true},
 	} {
 		k.each(test.name, func(k *kernel) {
 			k.fill(test.hook, test.flags, test.age)
@@ -120,7 +120,7 @@ func TestScan(t *testing.T) {
 		{record.Egress, 0, 301 * time.Second, fingerprint},                         // gone unseen
 		{record.Ingress, 0, 2 * time.Second, fingerprint},                          // gone unseen
 		{record.Egress, bpfobj.TracerFlagFLAG_UNSAMPLED, time.Second, fingerprint}, // has no journey
-		{record.Xmit, bpfobj.TracerFlagFLAG_DELIVERED, 0, fingerprint},             // sent already
+		{record.Xmit, bpfobj.TracerFlagFLAG_REPORTED, 0, fingerprint},              // sent already
 		{record.Egress, 0, 0, fingerprint + 1},                                     // torn
 	} {
 		b, j := &k.buckets[i*1000], &k.journeys[i*1000].Journey[1]

@@ -11,7 +11,7 @@ import (
 // Flags of a slot.
 const (
 	unsampled = uint8(bpfobj.TracerFlagFLAG_UNSAMPLED)
-	last      = uint8(bpfobj.TracerFlagFLAG_LAST)
+	leaves    = uint8(bpfobj.TracerFlagFLAG_LEAVES)
 	pod       = uint8(bpfobj.TracerFlagFLAG_POD)
 	encap     = uint8(bpfobj.TracerFlagFLAG_ENCAP)
 )
@@ -40,14 +40,14 @@ func TestUnsampledForward(t *testing.T) {
 		same    bool   // it is of the packet that came in
 		missed  uint64 // packets whose ingress was
 	}{
-		{name: "on to the wire", in: packet, out: packet, at: k.finalL2, camein: here, flags: unsampled | last, same: true},
-		{name: "on to a pod", in: packet, out: packet, at: k.podL2, camein: here, flags: unsampled | last | pod, same: true},
-		{name: "out of a tunnel", in: tunnelled, out: packet, at: k.podL2, camein: here, flags: unsampled | last | pod | encap, same: true},
-		{name: "unread", in: packet, out: broken, at: k.finalL2, camein: here, flags: unsampled | last, same: true},
-		{name: "by another device", in: packet, out: packet, at: k.finalL2, camein: elsewhere, flags: unsampled | last, same: true},
+		{name: "on to the wire", in: packet, out: packet, at: k.finalL2, camein: here, flags: unsampled | leaves, same: true},
+		{name: "on to a pod", in: packet, out: packet, at: k.podL2, camein: here, flags: unsampled | leaves | pod, same: true},
+		{name: "out of a tunnel", in: tunnelled, out: packet, at: k.podL2, camein: here, flags: unsampled | leaves | pod | encap, same: true},
+		{name: "unread", in: packet, out: broken, at: k.finalL2, camein: here, flags: unsampled | leaves, same: true},
+		{name: "by another device", in: packet, out: packet, at: k.finalL2, camein: elsewhere, flags: unsampled | leaves, same: true},
 		{name: "another one by another device", in: packet, out: other, at: k.finalL2, camein: elsewhere, missed: 1},
-		{name: "the node's own", in: packet, out: other, at: k.finalL2, flags: unsampled | last},
-		{name: "sampled", sampled: true, in: packet, out: packet, at: k.finalL2, camein: here, flags: last, same: true},
+		{name: "the node's own", in: packet, out: other, at: k.finalL2, flags: unsampled | leaves},
+		{name: "sampled", sampled: true, in: packet, out: packet, at: k.finalL2, camein: here, flags: leaves, same: true},
 		{name: "another one was sampled", sampled: true, in: packet, out: other, at: k.finalL2, camein: here, missed: 1},
 	} {
 		k.each(test.name, func(k *kernel) {

@@ -122,9 +122,9 @@ type hooksFlag uint32
 
 const (
 	hooksFlagFLAG_UNSAMPLED    hooksFlag = 1
-	hooksFlagFLAG_LAST         hooksFlag = 2
+	hooksFlagFLAG_LEAVES       hooksFlag = 2
 	hooksFlagFLAG_POD          hooksFlag = 4
-	hooksFlagFLAG_DELIVERED    hooksFlag = 8
+	hooksFlagFLAG_REPORTED     hooksFlag = 8
 	hooksFlagFLAG_ENCAP        hooksFlag = 16
 	hooksFlagFLAG_FRAGMENT     hooksFlag = 32
 	hooksFlagFLAG_UNATTRIBUTED hooksFlag = 256

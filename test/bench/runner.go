@@ -50,7 +50,7 @@ func newRunner() (*runner, error) {
 	if err == nil {
 		// Packets leave the namespace behind their second hook.
 		var devices [hooksTableDEVICE_BUCKETS]hooksDeviceBucket
-		devices[loopback].Device[0] = hooksDevice{Ifindex: loopback, Ethernet: 1, Flags: uint16(hooksFlagFLAG_LAST)}
+		devices[loopback].Device[0] = hooksDevice{Ifindex: loopback, Ethernet: 1, Flags: uint16(hooksFlagFLAG_LEAVES)}
 		err = r.objects.Devices.Set(&devices)
 	}
 	if err != nil {

@@ -71,7 +71,7 @@ func TestVerify(t *testing.T) {
 func TestFullRing(t *testing.T) {
 	t.Parallel()
 	r := testRunner(t)
-	s := scenario{name: "last", program: r.objects.StartXmit, packet: newPackets().tcp4, flags: hooksFlagFLAG_LAST}
+	s := scenario{name: "last", program: r.objects.StartXmit, packet: newPackets().tcp4, flags: hooksFlagFLAG_LEAVES}
 	scene, err := r.scene(&s)
 	if err != nil {
 		t.Fatal(err)

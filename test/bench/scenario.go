@@ -41,7 +41,7 @@ func scenarios(o *hooksObjects, p packets) []scenario {
 		finished      = hooksCounterCOUNT_FINISHED
 		drop          = hooksCounterCOUNT_DROPPED
 		unsampledFlag = hooksFlagFLAG_UNSAMPLED
-		last          = hooksFlagFLAG_LAST
+		leavesFlag    = hooksFlagFLAG_LEAVES
 	)
 	count := func(c hooksCounter) []hooksCounter { return []hooksCounter{c} }
 	return []scenario{
@@ -57,8 +57,8 @@ func scenarios(o *hooksObjects, p packets) []scenario {
 		{name: "later hook, in VXLAN", program: o.Later, packet: p.vxlan, leaves: hooksHookHOOK_EGRESS, limit: hookLimit},
 		{name: "dequeue", program: o.Dequeue, packet: p.tcp4, leaves: hooksHookHOOK_DEQUEUE, limit: hookLimit},
 		{name: "xmit", program: o.StartXmit, packet: p.tcp4, leaves: hooksHookHOOK_XMIT, limit: hookLimit},
-		{name: "last xmit, with its record", program: o.StartXmit, packet: p.tcp4, flags: last, counts: count(finished), limit: lastLimit},
-		{name: "drop, with its record", program: o.FreeSkb, packet: p.tcp4, flags: last, counts: count(drop)},
+		{name: "last xmit, with its record", program: o.StartXmit, packet: p.tcp4, flags: leavesFlag, counts: count(finished), limit: lastLimit},
+		{name: "drop, with its record", program: o.FreeSkb, packet: p.tcp4, flags: leavesFlag, counts: count(drop)},
 		{name: "not sampled, first hook", program: o.First, packet: p.tcp4, sampleN: never, counts: count(unsampled), limit: unsampledLimit, aim: true},
 		{name: "not sampled, later hook", program: o.Later, packet: p.tcp4, flags: unsampledFlag, leaves: hooksHookHOOK_EGRESS, limit: unsampledLimit},
 		{name: "not sampled, xmit", program: o.StartXmit, packet: p.tcp4, flags: unsampledFlag, leaves: hooksHookHOOK_XMIT, limit: unsampledLimit},
