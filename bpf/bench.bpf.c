@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /*
- * What `make bench` measures: the functions of tc.bpf.h, queue.bpf.h and drop.bpf.h, each under a tc program that BPF_PROG_TEST_RUN can
- * repeat, and what they are compared with. Attached nowhere. It needs bpf_cast_to_kern_ctx (6.2), by which a tc
- * program gets at the sk_buff as a tracepoint does.
+ * What `make bench` measures: the functions of tc.bpf.h, queue.bpf.h and drop.bpf.h, each under a tc program that
+ * BPF_PROG_TEST_RUN can repeat, and what they are compared with. Attached nowhere. It needs bpf_cast_to_kern_ctx (6.2), by
+ * which a tc program gets at the sk_buff as a tracepoint does.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -74,7 +74,7 @@ int clock(struct __sk_buff *ctx)
 	return NEXT;
 }
 
-/* The share of the wrapping in all that follow. */
+/* What the wrapper costs in each of the programs below. */
 SEC("tc")
 int wrapper(struct __sk_buff *ctx)
 {

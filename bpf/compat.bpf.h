@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* What differs between kernels, and nowhere else. */
+/* All differences between kernels; no other file has any. */
 #ifndef TRACER_COMPAT_BPF_H
 #define TRACER_COMPAT_BPF_H
 
@@ -26,8 +26,8 @@ static __always_inline __u32 drop_reason(const unsigned long long *args)
 }
 
 /*
- * Whether a packet was routed to the namespace that it is in, and not through it. A route begins with its dst_entry,
- * in the kernels of all years; where IPv6 is a module its type may be unknown.
+ * Whether a packet was routed to a socket of the namespace that it is in, and not through it. A route begins with its
+ * dst_entry, in all kernels; where IPv6 is a module its type may be unknown.
  */
 static __always_inline bool is_for_local_socket(const struct sk_buff *skb)
 {
@@ -70,8 +70,8 @@ void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 
 /*
  * The first eight bytes at an address in the kernel. The helper's call takes as long as reading the clock. Since
- * a35b9af4ec2c ("bpf: Add a kfunc for generic type cast", 6.2) a load can do: of a type that has enough bytes and is
- * in every kernel.
+ * a35b9af4ec2c ("bpf: Add a kfunc for generic type cast", 6.2) a plain load is allowed, through any type of at least
+ * eight bytes that every kernel has.
  */
 static __always_inline bool read_word(const void *address, __u64 *word)
 {

@@ -26,7 +26,7 @@ static __always_inline void count_atomic(enum counter what)
 }
 
 /*
- * The same for what is counted in softirqs, or with them held off, and nowhere else: nothing that counts it too comes
+ * The same for what is counted in softirqs, or with them disabled, and nowhere else: nothing that counts it too comes
  * between. An atomic addition takes as long as all else that an unsampled packet costs.
  */
 static __always_inline void count_softirq(enum counter what)
@@ -40,8 +40,8 @@ static __always_inline void count_softirq(enum counter what)
 
 /*
  * A packet that finds no slot leaves its weight to the next one on its CPU that does: that one came at nearly the same
- * time, and will meet the same. Those that end now, which user space could let stand for it, came earlier. Journeys begin,
- * and move, with softirqs held off, so nothing comes between load and store.
+ * time, and will meet the same. User space could weight the journeys that end now, but those began earlier, under other
+ * load. Journeys begin and move with softirqs disabled, so nothing comes between load and store.
  */
 static __always_inline void leave_weight(__u32 weight)
 {
@@ -54,7 +54,7 @@ static __always_inline void leave_weight(__u32 weight)
 	c->pending_weight += weight;
 }
 
-/* Counts a journey that begins, and takes the weight that it carries for others, beside its own. */
+/* Counts a journey that begins, and returns the weight that it takes from others, beside its own. */
 static __always_inline __u32 start_and_take_weight(void)
 {
 	__u32 zero = 0;

@@ -21,7 +21,7 @@
 #include "send.bpf.h"
 #include "slot.bpf.h"
 
-/* Whether a reason is none of a loss. */
+/* Whether a drop with this reason is no loss. */
 static __always_inline bool is_ignored(__u32 reason)
 {
 	return reason < 256 && settings.ignored_reasons[reason >> 6 & 3] >> (reason & 63) & 1;
@@ -55,9 +55,9 @@ static __always_inline void init_dropped(struct journey *j, struct sk_buff *skb,
 }
 
 /*
- * A loss without a slot: the packet was at no hook before, or its slot has been taken since it was delivered. Lost on
- * the way to a pod's own sockets it is the pod's, by its address: other namespaces may have packets for it too, nodes
- * of a cluster in one kernel for example, and only route them on.
+ * A loss without a slot: the packet was at no hook before, or its slot has been taken since it was delivered. A packet
+ * lost inside a pod's namespace is counted for the pod that has the destination address, but only if it was routed to a
+ * socket there: other namespaces may merely forward packets to that address.
  */
 static __always_inline void drop_without_slot(struct sk_buff *skb, struct packet *p, __u32 flags, __u64 location,
 					      __u32 reason)

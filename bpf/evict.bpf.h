@@ -15,7 +15,7 @@ static __always_inline void clear_slot(struct bucket *b, __u32 slot)
 	b->tag[slot] = 0;
 }
 
-/* Empties a slot, and counts the journey that was in it and has no end, by the hook that saw it last. */
+/* Empties a slot. If its journey has no end, that is counted by the hook that saw it last. */
 static __always_inline void evict_slot(struct bucket *b, __u32 slot)
 {
 	struct slot_state state = b->state[slot];
@@ -45,9 +45,10 @@ static __always_inline void evict_mismatch(struct bucket *b, __u32 slot)
 }
 
 /*
- * A slot for a newcomer: an empty one, one that nothing is lost with, a stale one. A live packet's slot is never taken:
- * those are the slow packets, and without them the tail would look good. The state of an unsampled one says nothing of
- * its age, so it may go. CPUs begin at different slots to keep out of each other's. Without a time none is stale.
+ * A slot for a newcomer: an empty one, one whose journey was sent or never sampled, a stale one. A live packet's slot is
+ * never taken: those are the slow packets, and without them the tail would look good. The state of an unsampled one says
+ * nothing of its age, so it may go. CPUs begin at different slots to keep out of each other's. Without a time none is
+ * stale.
  */
 static __always_inline __u32 make_room(struct bucket *b, __u64 now)
 {
@@ -90,8 +91,8 @@ static __always_inline __u32 claim_slot(struct bucket *b, __u64 key, __u64 now)
 }
 
 /*
- * The slot that find_slot() found if it holds this packet; else none, and what is there in its stead is evicted. While
- * the packet was parsed another CPU's newcomer may have taken the slot of an unsampled one.
+ * slot is what find_slot() found. Returns it if it holds this packet. Otherwise evicts what it holds and returns NO_SLOT.
+ * While the packet was parsed another CPU's newcomer may have taken the slot of an unsampled one.
  */
 static __always_inline __u32 keep_or_evict(struct bucket *b, __u32 slot, __u64 key, const struct packet *p)
 {

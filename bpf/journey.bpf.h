@@ -14,7 +14,7 @@
 #include "send.bpf.h"
 #include "slot.bpf.h"
 
-/* A journey of one hop. What is not read of the packet's headers the caller adds: sizes, segments, weight, flags. */
+/* A journey of one hop. The caller sets what is not in the headers: sizes, segments, weight, flags. */
 static __always_inline void init_journey(struct journey *j, const struct packet *p, __u8 hook, __u32 ifindex, __u64 now)
 {
 	j->fingerprint = p->fingerprint;
@@ -100,8 +100,8 @@ static __always_inline void finish_journey(struct bucket *b, __u32 slot)
 }
 
 /*
- * Moves a packet's journey from the key under which it waited for its next sk_buff to that one's; its slot, NO_SLOT if it
- * is not there.
+ * Moves a packet's journey from the key it waited under to the key of the sk_buff it continues as; returns the new slot or
+ * NO_SLOT.
  */
 static __always_inline __u32 move_journey(__u64 from_key, struct bucket *b, __u64 key, __u64 fingerprint)
 {

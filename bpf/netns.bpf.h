@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* Whose a device is. */
+/* Which network namespace a device belongs to. */
 #ifndef TRACER_NETNS_BPF_H
 #define TRACER_NETNS_BPF_H
 
@@ -21,8 +21,9 @@ static __always_inline bool in_netns(const struct net_device *dev)
 }
 
 /*
- * The same of what may be no device at all: sockets and some qdiscs keep other things in skb->dev, and then this reads nothing
- * that matches. A helper reads, since a program with functions of its own must not fault on older kernels; see tracer.bpf.c.
+ * The same for a pointer that may not be a device: sockets and some qdiscs keep other things in skb->dev, and then this
+ * reads nothing that matches. A helper reads, since a program with functions of its own must not fault on older kernels;
+ * see tracer.bpf.c.
  */
 static __always_inline bool may_be_in_netns(const struct net_device *dev)
 {

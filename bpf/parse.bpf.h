@@ -22,7 +22,7 @@
 /* Parses what a tc program sees; ethernet: whether the device has a link-layer header. */
 static __always_inline enum parsed parse_tc(struct __sk_buff *ctx, bool ethernet, struct packet *p)
 {
-	barrier_data(p); /* or clang keeps it in registers, some of which no way but one would set */
+	barrier_data(p); /* or clang keeps it in registers, some of which only one path sets */
 	/* Cheap, and keeps ARP and its like from the thorough parser; VLAN tags may still stand in the frame. */
 	switch (ctx->protocol) {
 	case bpf_htons(ETH_P_IP):

@@ -63,7 +63,7 @@ static __always_inline bool parse_quickly(struct __sk_buff *ctx, bool ethernet, 
 				return false;
 			break;
 		case 0x60:
-			/* Not the first byte of an Ethernet address: see l3_ip_offset(). 0x45 is none of a receiver. */
+			/* 0x60 could be the first byte of an Ethernet address (l3_ip_offset()); 0x45 cannot: no device has a group's. */
 			if (!ethernet && !depth && ctx->protocol != bpf_htons(ETH_P_IPV6))
 				return false;
 			header = sizeof(struct ipv6hdr);

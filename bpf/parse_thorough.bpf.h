@@ -44,7 +44,7 @@ struct parser {
 };
 
 /*
- * tc programs run in softirq or with softirqs held off, one at a time on a CPU. Tracepoints may interrupt each other: a task,
+ * tc programs run in softirq or with softirqs disabled, one at a time on a CPU. Tracepoints may interrupt each other: a task,
  * a softirq and an interrupt.
  */
 enum { TRACEPOINT_PARSERS = 4 };
@@ -145,7 +145,10 @@ static __always_inline bool read_transport(struct __sk_buff *ctx, const struct p
 /* What parse_header() returns where another header follows. */
 enum { MORE = -1 };
 
-/* Reads the next header, of what a tc program sees or without ctx from kernel memory. MORE, or how parsing ended (enum parsed). */
+/*
+ * Reads the next header, of what a tc program sees or without ctx from kernel memory. Returns MORE, or how parsing ended
+ * (enum parsed).
+ */
 static __always_inline int parse_header(struct __sk_buff *ctx, struct parser *s)
 {
 	struct layer layer = s->layer;
@@ -245,7 +248,7 @@ static __always_inline enum parsed parse_at(__u64 start, __u64 end, __u32 length
 
 	if (!all)
 		return NOT_IP;
-	/* Who interrupts between look and mark is done before we go on. */
+	/* A program that interrupts between this test and the assignment is done before we go on. */
 	while (index < TRACEPOINT_PARSERS - 1 && all->tracepoint[index].in_use)
 		index++;
 	struct parser *s = &all->tracepoint[index & (TRACEPOINT_PARSERS - 1)];

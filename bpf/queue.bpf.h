@@ -57,9 +57,9 @@ static __always_inline __u32 find_queued(struct bucket *b, __u64 key, __u64 head
 }
 
 /*
- * What seldom happens at a dequeue: the slot of a packet that is queued there is another's (returns 0), or the driver had sent
- * the packet back and the last time counts. A global function: the verifier looks at it by itself, and not for each packet of
- * a bulk dequeue. What often happens is no function, since a call takes as long as half of it.
+ * The two rare cases at a dequeue. mismatch: the slot belongs to another packet; evict it, return 0. Else the driver had sent
+ * the packet back: keep the later time, return 1. A global function: the verifier looks at it by itself, and not for each
+ * packet of a bulk dequeue. The common case is no function, since a call alone takes half as long as its work.
  */
 __noinline int on_rare_dequeue(__u64 key, __u32 mismatch)
 {

@@ -22,11 +22,11 @@ enum hops {
 enum table {
 	SLOTS_PER_BUCKET = 4,
 	BUCKETS = 16384,
-	FLOW_BUCKETS = 4096, /* of as many slots, for the quotas of flows */
+	FLOW_BUCKETS = 4096, /* buckets of SLOTS_PER_BUCKET flow quotas each */
 	/* The age at which a slot is stale: behind an egress a packet may rightly wait in a long queue. */
 	STALE_QUEUED_SECONDS = 300,
 	STALE_SECONDS = 1, /* elsewhere */
-	/* How much weight of packets without a slot a journey takes over: after a long time without one it is no spike. */
+	/* Weight that a journey takes from packets without a slot: bounded, so that the first after a long gap is no spike. */
 	CARRIED_WEIGHT_MAX = 64,
 	DEVICE_BUCKETS = 8192, /* of two devices */
 	TUNNEL_PORTS_MAX = 8, /* UDP destination ports of each kind of tunnel that the programs look into */
@@ -42,7 +42,7 @@ enum hook {
 };
 
 enum record_kind {
-	RECORD_JOURNEY = 1, /* ended as it should: at the lowest uplink, at a pod, in the node itself */
+	RECORD_JOURNEY = 1, /* ended as it should: where the packet leaves the node, at a pod, in the node itself */
 	RECORD_DROP, /* kfree_skb */
 	RECORD_SPLIT, /* the original of a software GSO split, freed by consume_skb behind an egress; it may go on as segments */
 	RECORD_TCP, /* the state of a TCP connection: a struct tcp_record instead of a struct record */
@@ -56,7 +56,7 @@ enum flag {
 	FLAG_REPORTED = 8, /* sent to user space; the slot is kept for a drop inside the pod */
 	FLAG_ENCAP = 16, /* seen inside a tunnel header at some hook */
 	FLAG_FRAGMENT = 32, /* an IP fragment */
-	FLAG_UNATTRIBUTED = 256, /* a drop of a packet without a slot: no hook is known */
+	FLAG_UNATTRIBUTED = 256, /* a drop of which neither a hook nor a pod's address tells the place */
 	FLAG_SYN = 512, /* a drop of a TCP segment that opens a connection */
 };
 
@@ -99,7 +99,7 @@ struct slot_state {
 };
 
 /*
- * A bucket but for its journeys, in one cache line: a packet that is not sampled touches no other. The tag is the
+ * A bucket without its journeys, in one cache line: a packet that is not sampled touches no other. The tag is the
  * sk_buff's address; 0 is an empty slot. It is cleared before the slot is written and set afterwards.
  */
 struct bucket_slots {
@@ -121,7 +121,7 @@ struct record {
 
 /*
  * The state of a TCP connection at one of its ends, which is a pod's of this node or in the traced namespace. Counts are
- * since the record before, so that what is not sent for want of room is in the next one.
+ * since the record before: if a record finds no room in the ring buffer, the next one includes its counts.
  */
 struct tcp_record {
 	__u32 kind; /* RECORD_TCP */
@@ -198,7 +198,7 @@ enum counter {
 	COUNT_DROPPED, /* drops seen */
 	COUNT_TABLE_FULL, /* sampled packets without a slot: all of the bucket were live */
 	COUNT_EVICTED_STALE, /* slots that were too old */
-	COUNT_EVICTED_MISMATCH, /* slots that held another packet's fingerprint */
+	COUNT_EVICTED_MISMATCH, /* slots with another packet's fingerprint */
 	COUNT_TORN, /* slots written by two at once */
 	COUNT_NO_INGRESS, /* forwarded packets at an egress without a slot */
 	COUNT_UNFINISHED_INGRESS, /* journeys without an end, by their last hook: here the node's own sockets */

@@ -15,7 +15,7 @@
 #include "packet.bpf.h"
 #include "slot.bpf.h"
 
-#define NO_QUOTA 0xffff /* what a flow has used of a quota that it does not have: as much as there may be */
+#define NO_QUOTA 0xffff /* returned for a flow without a slot: counts as a used-up quota */
 
 /* How many journeys a flow has started in an epoch, or tried to. */
 struct quota {
@@ -95,8 +95,8 @@ static __always_inline __u32 use_quota(__u64 hash)
 }
 
 /*
- * Decides, once and at a packet's first hook, whether it is sampled: the inverse of the probability with which it
- * was, or 0. Chance is the packet's own contents, with a number that user space draws for each epoch and the packet's
+ * Decides, once and at a packet's first hook, whether it is sampled. Returns the packet's weight (1/probability), or 0 if
+ * it is not sampled. Chance is the packet's own contents, with a number that user space draws for each epoch and the packet's
  * place in it: bpf_get_prandom_u32() takes as long as the rest of the hook.
  */
 static __always_inline __u32 sampling_weight(const struct packet *p)

@@ -95,7 +95,7 @@ static __always_inline void expect_segments(const struct journey *j, struct slot
 		expect_segment(j, state, last, now);
 }
 
-/* Where the journey of a segment waits that has no slot of its own yet; NO_SLOT if it is not a first or last one. */
+/* Finds the slot in which a first or last segment's journey waits; NO_SLOT for any other segment. */
 static __always_inline __u32 find_expected_segment(const struct packet *p, struct bucket *b)
 {
 	if (!settings.splitting || !bucket_of(p->fingerprint, b))

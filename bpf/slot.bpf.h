@@ -73,8 +73,8 @@ static __always_inline bool bucket_of(__u64 key, struct bucket *b)
 {
 	/*
 	 * sk_buffs lie 256 bytes apart in their slabs, those of TCP's own packets 512. All within 16 KiB have the same page of
-	 * tags and states, 64 buckets in an order that differs from page to page, or TCP's would have every other bucket
-	 * alone: so the few slabs that are in use take few pages and not nearly all.
+	 * tags and states, 64 buckets in an order that differs from page to page: so the few slabs in use touch few pages.
+	 * Without the reordering, TCP's packets (512 apart) would use only every other bucket.
 	 */
 	__u64 i = (key >> 14) * GOLDEN_RATIO_64 >> 50 ^ (key >> 8 & 63);
 	__u32 index = i;
@@ -101,7 +101,7 @@ static __always_inline __u32 find_slot(const struct bucket *b, __u64 key)
 		slot = 2;
 	else if (b->tag[3] == key)
 		slot = 3;
-	/* Otherwise the verifier would follow all that comes after once for each slot. */
+	/* Otherwise the verifier would walk through all that comes after once for each slot. */
 	return make_unknown_by(slot, key);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* Whose a TCP socket is: the traced namespace's, a pod's of this node, or neither. */
+/* Which network namespace a TCP socket belongs to: the traced one, a pod's of this node, or neither. */
 #ifndef TRACER_SOCKET_BPF_H
 #define TRACER_SOCKET_BPF_H
 
@@ -42,7 +42,7 @@ static __always_inline __u64 delivery_time(struct sk_buff *skb, __u32 *ifindex)
 	return j->time_ns[last_hop(j->hops)];
 }
 
-/* The connection's addresses from this end. False where a machine talks to itself, which is not traced. */
+/* The connection's addresses from this end. False where a machine talks to itself: that is not traced. */
 static __always_inline bool read_remote_flow(struct sock *sk, struct flow *flow)
 {
 	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
@@ -64,9 +64,9 @@ static __always_inline bool read_remote_flow(struct sock *sk, struct flow *flow)
 }
 
 /*
- * Whether this end is in the traced namespace, or a pod's: then by which device it is reached. Of a pair of
- * devices that is told by the other end of the one that it sends by; addresses alone may be others' too, in namespaces
- * of another cluster on this machine.
+ * Whether this end is in the traced namespace, or a pod's: then by which device it is reached. With veth or netkit, the
+ * device is the peer of the one the socket sends through; addresses alone may be others' too, in namespaces of another
+ * cluster on this machine.
  */
 static __always_inline bool is_on_node(struct sock *sk, const struct flow *flow, bool delivered, __u32 *ifindex)
 {

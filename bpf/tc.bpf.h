@@ -103,7 +103,7 @@ static __always_inline int on_ingress(struct __sk_buff *ctx)
 		return NEXT;
 	}
 	continue_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0, now);
-	/* Out of a tunnel and to this node itself: no further hook will see it. An unsampled slot is in nobody's way. */
+	/* Out of a tunnel and to this node itself: no further hook will see it. Unsampled slots are free to take. */
 	if (b.state[slot].flags & FLAG_UNSAMPLED || !bpf_map_lookup_elem(&tracer_node_ips, p.flow.destination))
 		return NEXT;
 	finish_journey(&b, slot);

@@ -117,7 +117,10 @@ static __always_inline const struct tcp_skb_cb *tcp_skb_cb(struct sk_buff *skb)
 	return (const struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb);
 }
 
-/* Whether the last segment that was retransmitted is acknowledged by now: by skb, which TCP works off afterwards. */
+/*
+ * Whether the last segment that was retransmitted is acknowledged by now. skb may carry that acknowledgement; TCP processes
+ * it only after this hook.
+ */
 static __always_inline bool is_recovered(const struct connection *c, struct sock *sk, struct sk_buff *skb)
 {
 	if (!c->retransmitted)
@@ -128,9 +131,9 @@ static __always_inline bool is_recovered(const struct connection *c, struct sock
 }
 
 /*
- * A connection has received skb, or retransmitted what is in retransmitted. A look at the tick's count, which costs nothing,
- * turns away what comes within the same one; the clock all that comes within the interval. What acknowledges a segment that
- * was retransmitted is not turned away: of a short connection nothing else may come that tells.
+ * A connection has received skb, or retransmitted what is in retransmitted. Calls within the same jiffy are skipped (free
+ * to check), then those within TCP_INTERVAL_NS (reads the clock). An acknowledgement of a retransmitted segment is never
+ * skipped: a short connection may send nothing more.
  */
 static __always_inline void on_tcp(struct sock *sk, struct sk_buff *skb, struct sk_buff *retransmitted)
 {

@@ -36,7 +36,9 @@ const struct device_bucket *kept_device_bucket __attribute__((unused));
 char LICENSE[] SEC("license") = "GPL";
 
 /*
- * sch_handle_ingress(), in softirq. Like the next it serves all devices: what it needs to know of one is in tracer_devices.
+ * sch_handle_ingress(), in softirq. Like the next it serves all devices: what it needs to know of one is in `devices`
+ * (config.bpf.h; in the kernel the map tracer_devices).
+ *
  * Names have at most 15 characters, or the kernel would cut them.
  */
 SEC("tc")
@@ -53,25 +55,25 @@ int tracer_egress(struct __sk_buff *ctx)
 }
 
 /*
- * Programs on tracepoints follow only pointers that the kernel has just used itself, and read by a helper what may be none:
- * most have functions of their own, and in such programs 5.10 (Debian's 5.10.0-46) finds no handler for a fault and
- * panics. Compare 0108a4e9f358 ("bpf: ensure main program has an extable", 6.4).
+ * Programs on tracepoints dereference only pointers that the kernel has just used itself; what may be no pointer they read
+ * by a helper. Most have functions of their own, and in such programs 5.10 (Debian's 5.10.0-46) finds no handler for a
+ * fault and panics. Compare 0108a4e9f358 ("bpf: ensure main program has an extable", 6.4).
  */
 
 /*
  * dequeue_skb() in net/sched/sch_generic.c, bottom halves off. The skb may be NULL, or the head of a list that
  * the qdisc hands out in bulk. It fires again for what the driver had sent back.
  *
- * Without an skb there may be no device either (noop_qdisc), and its NULL must not be followed: see above.
+ * Without an skb there may be no device either (noop_qdisc), and its NULL must not be dereferenced: see above.
  */
 SEC("tp_btf/qdisc_dequeue")
 int BPF_PROG(tracer_dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets, struct sk_buff *skb)
 {
-	/* Before the loop: verifiers from 6.2 on search all types by name for each pointer that is followed. */
+	/* Before the loop: verifiers from 6.2 on search all types by name for each pointer that is dereferenced. */
 	if (!skb || !in_netns(txq->dev))
 		return 0;
 	__u32 ifindex = txq->dev->ifindex;
-	/* Otherwise the verifier would follow the loop for either value. */
+	/* Otherwise the verifier would walk through the loop once for either value. */
 	bool split = make_unknown_by(device_splits(ifindex), ifindex);
 	for (int i = 0; i < BULK_MAX && skb; i++) {
 		on_dequeue(skb, ifindex, split);
@@ -104,7 +106,7 @@ int BPF_PROG(tracer_consume, struct sk_buff *skb)
 	return 0;
 }
 
-/* tcp_rcv_established(), with the socket locked, in softirq or where its backlog is worked off, before the segment is. */
+/* tcp_rcv_established() before it processes the segment, with the socket locked, in softirq or from its backlog. */
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(tracer_tcp_rcv, struct sock *sk, struct sk_buff *skb)
 {

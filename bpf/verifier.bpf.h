@@ -29,8 +29,8 @@ static __always_inline __u64 masked_index(__u64 index, __u64 size)
 }
 
 /*
- * Makes a number unknown to the verifier, by another of which it knows nothing: otherwise it follows what comes behind once
- * for each value that the number can have.
+ * Makes a number unknown to the verifier, by another of which it knows nothing: otherwise it walks through what comes after
+ * once for each value that the number can have.
  */
 static __always_inline __u32 make_unknown_by(__u32 number, __u32 unknown)
 {
