@@ -83,7 +83,7 @@ struct journey {
 	__u32 ip_bytes; /* the innermost IP packet at the first hook, one header however many segments */
 	__u32 wire_bytes; /* at the last tc hook, with the headers that segmentation will add */
 	__u32 weight; /* packets this one stands for: the inverse of its sampling probability */
-	__u16 segments; /* max(1, gso_segs) at the first hook */
+	__u16 segments; /* that the packet makes on the wire, at the first hook; see count_segments() */
 	__u16 flags; /* enum flag */
 	__u8 hops; /* hooks passed; above HOPS_MAX, entries 6 and 7 hold the last two, in turn */
 	__u8 split_at; /* hooks passed when the qdisc that took the packet in split it; 0: never */
