@@ -132,7 +132,7 @@ struct tcp_record {
 	__u64 rwnd_limited_ns; /* time in which nothing but the other end's window kept this one from sending */
 	struct flow flow; /* from this end, as its own namespace has it: before NAT */
 	__u32 rtt_us; /* of the last segment that was acknowledged since the record before; 0: none was */
-	__u32 srtt_us; /* smoothed */
+	__u32 srtt_us; /* smoothed; the SYN-ACK's, of which there is no rtt_us, in the first record of who accepted */
 	__u32 rtt_min_us; /* the kernel's own minimum, of the last five minutes unless a sysctl says otherwise */
 	__u32 segments; /* sent with data, retransmissions included */
 	__u32 retransmits; /* segments */
