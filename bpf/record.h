@@ -79,9 +79,10 @@ struct journey {
 	__u64 time_ns[HOPS_MAX];
 	__u32 ifindex[HOPS_MAX];
 	__u8 hook[HOPS_MAX]; /* enum hook */
+	/* A large packet (GSO, GRO) has its headers once, in all but wire_bytes at an egress. */
 	__u32 skb_bytes; /* sk_buff length at the first hook, link header included */
-	__u32 ip_bytes; /* the innermost IP packet at the first hook, one header however many segments */
-	__u32 wire_bytes; /* at the last tc hook, with the headers that segmentation will add */
+	__u32 ip_bytes; /* the innermost IP packet at the first hook, from its IP header on */
+	__u32 wire_bytes; /* the packet at the last tc hook; at an egress all headers of each segment are in it */
 	__u32 weight; /* packets this one stands for: the inverse of its sampling probability */
 	__u16 segments; /* that the packet makes on the wire, at the first hook; see count_segments() */
 	__u16 flags; /* enum flag */
