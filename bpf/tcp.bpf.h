@@ -111,12 +111,6 @@ static __always_inline void send_connection(const struct tcp_sock *tp, struct co
 	submit_record(r);
 }
 
-/* What TCP notes of a segment: TCP_SKB_CB() in include/net/tcp.h. */
-static __always_inline const struct tcp_skb_cb *tcp_skb_cb(struct sk_buff *skb)
-{
-	return (const struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb);
-}
-
 /* Whether the last segment that was retransmitted is acknowledged by now: by skb, which TCP works off afterwards. */
 static __always_inline bool is_recovered(const struct connection *c, struct sock *sk, struct sk_buff *skb)
 {

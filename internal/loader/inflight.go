@@ -83,15 +83,14 @@ func anyOpen(b bpfobj.TracerBucketSlots) bool {
 // scanBucket adds the open journeys of a bucket, and counts those that changed while they were read.
 //
 // The programs write while it reads, and nothing orders what another core of an arm64 machine sees of their writes: a
-// barrier of the compiler does not. So it believes no order. A slot counts only if tag and state are the same before and
-// after, and the fingerprint of the state is that of the journey: the two lie apart, and a newcomer writes both. What is
-// read here is read in order, since each load is atomic.
+// barrier of the compiler does not. So it trusts no order. A slot counts only if tag and state are the same before and
+// after, and if state and journey, which lie apart, agree: on the fingerprint, which a newcomer writes in both, and on the
+// last hop, which each hook writes in both. What is read here is read in order, since each load is atomic.
 //
 // The clock is read behind the journeys. A scan may take long where CPUs are busy, and by a time from before it what began
 // meanwhile would have no age.
 func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpfobj.TracerBucketJourneys, clock func() time.Duration) (_ []record.Record, torn int) {
-	var whole [len(b.Tag)]bpfobj.TracerJourney
-	n := 0
+	known := len(open)
 	for slot := range b.Tag {
 		before := loadHead(b, slot)
 		if before.tag == 0 || !isOpen(before.state) {
@@ -102,21 +101,28 @@ func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpf
 			torn++
 			continue
 		}
-		whole[n] = j
-		n++
+		r := record.Record{Kind: record.InFlight}
+		convertJourney(&j, &r)
+		if r.Len == 0 || !before.isAt(&r.Hops[r.Len-1]) {
+			torn++
+			continue
+		}
+		open = append(open, r)
 	}
-	if n == 0 {
+	if len(open) == known {
 		return open, torn
 	}
 	now := clock()
-	for i := range whole[:n] {
-		r := record.Record{Kind: record.InFlight, Time: now}
-		convertJourney(&whole[i], &r)
-		if r.Len > 0 && now-r.Hops[r.Len-1].Time <= ageLimit(r.Hops[r.Len-1].Hook) {
-			open = append(open, r)
+	alive := open[:known]
+	for i := range open[known:] {
+		r := &open[known+i]
+		last := r.Hops[r.Len-1]
+		if now-last.Time <= ageLimit(last.Hook) {
+			r.Time = now
+			alive = append(alive, *r)
 		}
 	}
-	return open, torn
+	return alive, torn
 }
 
 // head is what a slot has beside its journey.
@@ -131,6 +137,11 @@ func loadHead(b *bpfobj.TracerBucketSlots, slot int) head {
 
 // isOf tells whether a journey is that of the slot, as far as 16 bits can tell.
 func (h head) isOf(j *bpfobj.TracerJourney) bool { return uint16(j.Fingerprint) == h.state.Fingerprint }
+
+// isAt tells whether a hop is the last one of the slot.
+func (h head) isAt(last *record.Hop) bool {
+	return last.Hook == record.Hook(h.state.Hook) && last.Ifindex == int(h.state.Ifindex)
+}
 
 // loadWords copies what consists of words of eight bytes, at an address that is a multiple of that, one after the other.
 func loadWords[T bpfobj.TracerSlotState | bpfobj.TracerJourney](from *T) (to T) {

@@ -37,6 +37,14 @@ func TestScanBucket(t *testing.T) {
 		{"empty", func(b *bucket, _ *journeys) { b.Tag[2] = 0 }, 0, 0},
 		{"a newcomer's journey under the state before", func(_ *bucket, j *journeys) { j.Journey[2].Fingerprint++ }, 0, 1},
 		{"a newcomer's state over the journey before", func(b *bucket, _ *journeys) { b.State[2].Fingerprint++ }, 0, 1},
+		{"a hop that is in the journey's count and not in its list yet", func(_ *bucket, j *journeys) { j.Journey[2].Hops = 2 }, 0, 1},
+		{"a hop that is in the journey and not in the state yet", func(_ *bucket, j *journeys) {
+			j.Journey[2].Hook[1], j.Journey[2].Ifindex[1], j.Journey[2].Hops = uint8(record.Dequeue), 7, 2
+		}, 0, 1},
+		{"a hop of the journey before in its place", func(b *bucket, j *journeys) {
+			b.State[2].Hook = uint8(record.Dequeue)
+			j.Journey[2].Hook[1], j.Journey[2].Ifindex[1], j.Journey[2].Hops = uint8(record.Egress), 9, 2
+		}, 0, 1},
 		{"a journey that is not there yet", func(_ *bucket, j *journeys) { j.Journey[2] = bpfobj.TracerJourney{} }, 0, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -32,7 +32,7 @@ func newJob(ctx context.Context, o options, work string) (job, error) {
 	}
 	if !o.shell && o.command == "" {
 		j.script = testJob(j.suite, o.run, o.skip, o.count, o.timeout)
-		j.limit += time.Minute
+		j.limit = time.Duration(len(j.suite))*o.timeout + time.Minute
 		return j, nil
 	}
 	program, err := buildProgram(ctx, work, "tracer/cmd/tracer")
