@@ -51,11 +51,25 @@ func TestScanBucket(t *testing.T) {
 			t.Parallel()
 			b, j := queuedSlot(now - time.Second)
 			test.change(&b, &j)
-			open, torn := scanBucket(nil, &b, &j, now)
+			open, torn := scanBucket(nil, &b, &j, func() time.Duration { return now })
 			if len(open) != test.open || torn != test.torn {
 				t.Errorf("%d open and %d torn, want %d and %d", len(open), torn, test.open, test.torn)
 			}
 		})
+	}
+}
+
+// TestScanTime has a packet come while the clock is read: none is younger than its record.
+func TestScanTime(t *testing.T) {
+	t.Parallel()
+	const now = time.Hour
+	b, j := queuedSlot(now - time.Second)
+	open, _ := scanBucket(nil, &b, &j, func() time.Duration {
+		b, j = queuedSlot(now + time.Millisecond)
+		return now
+	})
+	if len(open) != 1 || open[0].Time-open[0].Hops[0].Time != time.Second {
+		t.Errorf("%+v, want one of a second", open)
 	}
 }
 
