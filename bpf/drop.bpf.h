@@ -46,12 +46,12 @@ static __always_inline void init_dropped(struct journey *j, struct sk_buff *skb,
 {
 	struct gso gso;
 
-	read_gso(skb, &gso);
+	read_gso(skb, p, &gso);
 	init_journey(j, p, hook, ifindex, now);
 	j->skb_bytes = skb->len;
 	j->wire_bytes = skb->len;
 	j->weight = 1;
-	j->segments = gso.segments ? gso.segments : 1;
+	j->segments = gso.segments;
 }
 
 /*

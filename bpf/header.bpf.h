@@ -8,6 +8,7 @@
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/udp.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
@@ -72,6 +73,7 @@ static __always_inline void decode_transport(const struct transport *t, const st
 	__u64 payload = (__u64)t->payload[1] << 32 | t->payload[0];
 	__be32 ports = 0;
 
+	p->words = (__u8)t->payload[1] >> 4;
 	if (layer->fragment) {
 		p->fingerprint = layer_fingerprint(layer);
 	} else if (layer->protocol == IPPROTO_TCP) {
@@ -89,6 +91,32 @@ static __always_inline void decode_transport(const struct transport *t, const st
 		p->fingerprint = mix(layer_fingerprint(layer), t->word);
 	}
 	set_ports(&p->flow, layer->protocol, ports);
+}
+
+/*
+ * How many segments a large packet makes that comes without the number, as those of virtio, tun and packet sockets: counted
+ * as in qdisc_pkt_len_init(), as if IP and UDP had no options. Seldom called, so a function that the verifier looks at once.
+ */
+__noinline int divide_into_segments(__u32 bytes, __u32 ipv4, __u32 protocol, __u32 words, __u32 size)
+{
+	__u32 headers = ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	enum { MAX = 0xffff };
+
+	headers += protocol == IPPROTO_TCP ? words * 4 : sizeof(struct udphdr);
+	if (!size || bytes <= headers)
+		return 1;
+	__u32 segments = (bytes - headers + size - 1) / size;
+	return segments < MAX ? segments : MAX;
+}
+
+/* How many segments a packet makes, by its gso_segs and gso_size. */
+static __always_inline __u32 count_segments(const struct packet *p, __u32 segments, __u32 size)
+{
+	if (segments)
+		return segments;
+	if (!size)
+		return 1;
+	return divide_into_segments(p->ip_bytes, is_ipv4_mapped(p->flow.source), p->flow.protocol, p->words, size);
 }
 
 #endif

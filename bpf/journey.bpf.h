@@ -9,6 +9,7 @@
 
 #include "counter.bpf.h"
 #include "evict.bpf.h"
+#include "header.bpf.h"
 #include "packet.bpf.h"
 #include "sample.bpf.h"
 #include "send.bpf.h"
@@ -53,12 +54,11 @@ static __always_inline void begin_journey(struct __sk_buff *ctx, struct bucket *
 	b->tag[slot] = 0;
 	barrier();
 	if (weight) {
-		__u32 segments = ctx->gso_segs;
 		state.flags = flags;
 		init_journey(j, p, hook, ctx->ifindex, now);
 		j->skb_bytes = ctx->len;
 		j->wire_bytes = ctx->wire_len;
-		j->segments = segments ? segments : 1;
+		j->segments = count_segments(p, ctx->gso_segs, ctx->gso_size);
 		j->flags = flags;
 		j->weight = weight + start_and_take_weight();
 	} else {

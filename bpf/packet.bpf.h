@@ -17,6 +17,7 @@ struct packet {
 	__u32 ip_bytes;
 	__u32 id; /* see struct layer */
 	__be32 sequence; /* TCP's */
+	__u8 words; /* the length of TCP's header in words of four bytes; of no meaning elsewhere */
 	__u8 flags; /* FLAG_ENCAP, FLAG_FRAGMENT */
 };
 
@@ -37,7 +38,7 @@ struct transport {
 		};
 	};
 	__be32 word;
-	__be32 payload[2];
+	__be32 payload[2]; /* TCP's acknowledgement, and what follows it */
 };
 
 #endif

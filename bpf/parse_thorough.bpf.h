@@ -45,7 +45,8 @@ struct parser {
 
 /*
  * tc programs run in softirq or with softirqs disabled, one at a time on a CPU. Tracepoints may interrupt each other: a task,
- * a softirq and an interrupt.
+ * a softirq and an interrupt. Neither holds with PREEMPT_RT, where programs that share a CPU may mix two packets' headers: then
+ * a fingerprint is of neither, and the journey ends as a mismatch.
  */
 enum { TRACEPOINT_PARSERS = 4 };
 
@@ -249,10 +250,13 @@ static __always_inline enum parsed parse_at(__u64 start, __u64 end, __u32 length
 	if (!all)
 		return NOT_IP;
 	/* A program that interrupts between this test and the assignment is done before we go on. */
-	while (index < TRACEPOINT_PARSERS - 1 && all->tracepoint[index].in_use)
+	while (index < TRACEPOINT_PARSERS && all->tracepoint[index].in_use)
 		index++;
-	struct parser *s = &all->tracepoint[index & (TRACEPOINT_PARSERS - 1)];
+	if (index >= TRACEPOINT_PARSERS)
+		return TOO_DEEP;
+	struct parser *s = &all->tracepoint[index];
 	s->in_use = 1;
+	barrier();
 	init_parser(s, IP, 0, length);
 	s->start = start;
 	s->end = end;

@@ -161,7 +161,7 @@ static __always_inline void on_consume(struct sk_buff *skb)
 		evict_mismatch(&b, slot);
 		return;
 	}
-	read_gso(skb, &gso);
+	read_gso(skb, &p, &gso);
 	if (!gso.size) {
 		evict_slot(&b, slot);
 		return;

@@ -79,11 +79,12 @@ struct journey {
 	__u64 time_ns[HOPS_MAX];
 	__u32 ifindex[HOPS_MAX];
 	__u8 hook[HOPS_MAX]; /* enum hook */
+	/* A large packet (GSO, GRO) has its headers once, in all but wire_bytes at an egress. */
 	__u32 skb_bytes; /* sk_buff length at the first hook, link header included */
-	__u32 ip_bytes; /* the innermost IP packet at the first hook, one header however many segments */
-	__u32 wire_bytes; /* at the last tc hook, with the headers that segmentation will add */
+	__u32 ip_bytes; /* the innermost IP packet at the first hook, from its IP header on */
+	__u32 wire_bytes; /* the packet at the last tc hook; at an egress all headers of each segment are in it */
 	__u32 weight; /* packets this one stands for: the inverse of its sampling probability */
-	__u16 segments; /* max(1, gso_segs) at the first hook */
+	__u16 segments; /* that the packet makes on the wire, at the first hook; see count_segments() */
 	__u16 flags; /* enum flag */
 	__u8 hops; /* hooks passed; above HOPS_MAX, entries 6 and 7 hold the last two, in turn */
 	__u8 split_at; /* hooks passed when the qdisc that took the packet in split it; 0: never */
@@ -132,7 +133,7 @@ struct tcp_record {
 	__u64 rwnd_limited_ns; /* time in which nothing but the other end's window kept this one from sending */
 	struct flow flow; /* from this end, as its own namespace has it: before NAT */
 	__u32 rtt_us; /* of the last segment that was acknowledged since the record before; 0: none was */
-	__u32 srtt_us; /* smoothed */
+	__u32 srtt_us; /* smoothed; the SYN-ACK's, of which there is no rtt_us, in the first record of who accepted */
 	__u32 rtt_min_us; /* the kernel's own minimum, of the last five minutes unless a sysctl says otherwise */
 	__u32 segments; /* sent with data, retransmissions included */
 	__u32 retransmits; /* segments */

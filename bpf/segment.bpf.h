@@ -21,6 +21,7 @@
 #include "counter.bpf.h"
 #include "evict.bpf.h"
 #include "fingerprint.bpf.h"
+#include "header.bpf.h"
 #include "journey.bpf.h"
 #include "kernel.h"
 #include "parse_thorough.bpf.h"
@@ -39,12 +40,12 @@ struct gso {
 	__u32 type;
 };
 
-static __always_inline void read_gso(struct sk_buff *skb, struct gso *gso)
+static __always_inline void read_gso(struct sk_buff *skb, const struct packet *p, struct gso *gso)
 {
 	struct skb_shared_info *info = (void *)(skb->head + skb->end);
 
 	gso->size = BPF_CORE_READ(info, gso_size);
-	gso->segments = BPF_CORE_READ(info, gso_segs);
+	gso->segments = count_segments(p, BPF_CORE_READ(info, gso_segs), gso->size);
 	gso->type = BPF_CORE_READ(info, gso_type);
 }
 
@@ -54,7 +55,7 @@ static __always_inline __u64 last_segment_fingerprint(const struct packet *p, co
 	struct layer layer = { .id = p->id, .protocol = IPPROTO_TCP };
 	__u32 before = gso->segments - 1;
 
-	/* UDP's segments differ in nothing that is known beforehand; the number of segments may be missing. */
+	/* UDP's segments differ in nothing that is known beforehand. */
 	if (p->flow.protocol != IPPROTO_TCP || p->flags & FLAG_FRAGMENT || gso->segments < 2)
 		return 0;
 	if (is_ipv4_mapped(p->flow.source) && !(gso->type & SKB_GSO_TCP_FIXEDID))

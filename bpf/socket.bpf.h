@@ -13,9 +13,34 @@
 #include "address.bpf.h"
 #include "compat.bpf.h"
 #include "config.bpf.h"
+#include "fingerprint.bpf.h"
 #include "kernel.h"
 #include "parse.bpf.h"
 #include "slot.bpf.h"
+
+/* What TCP notes of a segment: TCP_SKB_CB() in include/net/tcp.h. */
+static __always_inline const struct tcp_skb_cb *tcp_skb_cb(struct sk_buff *skb)
+{
+	return (const struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb);
+}
+
+/*
+ * The fingerprint of a segment that TCP has received: the stack has found both headers, so nothing need be parsed. Of IPv6
+ * with a fragment header it is another one than the parsers'.
+ */
+static __always_inline __u64 segment_fingerprint(struct sk_buff *skb)
+{
+	struct layer layer = { .protocol = IPPROTO_TCP };
+	__u64 head;
+
+	if (!read_word((const void *)network_header(skb), &head))
+		return 0;
+	if ((head & 0xf0) == 0x40)
+		layer.id = (__u16)(head >> 32);
+	else
+		layer.id = bpf_ntohl((__u32)head) & IPV6_FLOWLABEL_MASK;
+	return tcp_fingerprint(&layer, bpf_htonl(BPF_CORE_READ(tcp_skb_cb(skb), seq)));
+}
 
 /*
  * When a packet that TCP has just got went to a pod's device, and which: the slot stays after delivery. 0 if it is not
@@ -25,7 +50,6 @@ static __always_inline __u64 delivery_time(struct sk_buff *skb, __u32 *ifindex)
 {
 	__u64 key = key_of(skb);
 	struct bucket b;
-	struct packet p;
 
 	if (!bucket_of(key, &b))
 		return 0;
@@ -36,7 +60,7 @@ static __always_inline __u64 delivery_time(struct sk_buff *skb, __u32 *ifindex)
 	if ((state.flags & (FLAG_REPORTED | FLAG_UNSAMPLED)) != FLAG_REPORTED)
 		return 0;
 	struct journey *j = &b.journey[slot];
-	if (parse_skb(skb, &p) != PARSED || p.fingerprint != j->fingerprint)
+	if (segment_fingerprint(skb) != j->fingerprint)
 		return 0;
 	*ifindex = state.ifindex;
 	return j->time_ns[last_hop(j->hops)];

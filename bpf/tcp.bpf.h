@@ -111,12 +111,6 @@ static __always_inline void send_connection(const struct tcp_sock *tp, struct co
 	submit_record(r);
 }
 
-/* What TCP notes of a segment: TCP_SKB_CB() in include/net/tcp.h. */
-static __always_inline const struct tcp_skb_cb *tcp_skb_cb(struct sk_buff *skb)
-{
-	return (const struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb);
-}
-
 /*
  * Whether the last segment that was retransmitted is acknowledged by now. skb may carry that acknowledgement; TCP processes
  * it only after this hook.

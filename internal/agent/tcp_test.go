@@ -79,13 +79,36 @@ func TestRemoteDelay(t *testing.T) {
 	if got < 0.8*want || got > 1.2*want {
 		t.Errorf("round trips are measured to take %v s, calls take %v s by the application's clock", got, want)
 	}
-	// Connections are opened by round trips of their own, which are answered at once.
+	// Connections are opened by round trips of their own, which are answered at once: by those to the other node, and by
+	// those from there.
 	web, _ := c.lab.Pod(lab.Web)
 	api, _ := c.lab.Pod(lab.API)
-	serve(t, api, 7001, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
-	from := c.now(0)
+	for _, opened := range []struct{ from, to lab.Pod }{{web, api}, {api, web}} {
+		from := c.now(0)
+		c.open(opened.from, opened.to)
+		c.eventually(20*time.Second, "round trips that open connections to "+opened.to.Name, func() (bool, string) {
+			opening := connections(c.now(0).Counts.Since(from.Counts)).HandshakeRTT
+			text := fmt.Sprintf("%d, of %.4f s (p50)", opening.Count(), opening.Quantile(0.5))
+			return opening.Count() >= 3 && opening.Quantile(0.5) > want/2, text
+		})
+	}
+	f := c.judged(0, diagnose.RemoteDelay)
+	if f.Stage != "" || f.Device != "" || f.Pairs[0].Dst != "default/"+lab.API {
+		t.Errorf("at %q %q of %v, want no place on this node, of %s", f.Stage, f.Device, f.Pairs, lab.API)
+	}
+	// There it is no riddle.
+	if f := c.judged(1, diagnose.QdiscDelay); f.Device != c.lab.OverlayDevice() {
+		t.Errorf("the other node finds it at %s", f.Device)
+	}
+}
+
+// open opens five connections in turn, and asks once on each.
+func (c *cluster) open(from, to lab.Pod) {
+	c.Helper()
+	const port = 7001
+	serve(c.T, to, port, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 	for opened, tries := 0, 20; opened < 5 && tries > 0; tries-- {
-		conn, err := dial(t, web, api, 7001)
+		conn, err := dial(c.T, from, to, port)
 		if err != nil {
 			continue // its SYN, or the answer, was among those that the full queue drops
 		}
@@ -94,19 +117,6 @@ func TestRemoteDelay(t *testing.T) {
 		}
 		conn.Close()
 		opened++
-	}
-	c.eventually(20*time.Second, "round trips that open connections", func() (bool, string) {
-		opening := connections(c.now(0).Counts.Since(from.Counts)).HandshakeRTT
-		text := fmt.Sprintf("%d, of %.4f s (p50)", opening.Count(), opening.Quantile(0.5))
-		return opening.Count() >= 3 && opening.Quantile(0.5) > want/2, text
-	})
-	f := c.judged(0, diagnose.RemoteDelay)
-	if f.Stage != "" || f.Device != "" || f.Pairs[0].Dst != "default/"+lab.API {
-		t.Errorf("at %q %q of %v, want no place on this node, of %s", f.Stage, f.Device, f.Pairs, lab.API)
-	}
-	// There it is no riddle.
-	if f := c.judged(1, diagnose.QdiscDelay); f.Device != c.lab.OverlayDevice() {
-		t.Errorf("the other node finds it at %s", f.Device)
 	}
 }
 

@@ -67,7 +67,7 @@ const againWindow = 5 * time.Second
 func (t *TCP) addSender(c *record.TCP, at time.Duration) {
 	if c.RTT > 0 {
 		t.RTT.ObserveDuration(c.RTT, 1)
-		// In the first record, nothing but the SYN has been acknowledged.
+		// In the first record, nothing but the SYN or the SYN-ACK has been acknowledged.
 		if c.Span == 0 && c.Delivered == 1 {
 			t.HandshakeRTT.ObserveDuration(c.RTT, 1)
 		}

@@ -106,8 +106,8 @@ func acceptQueueSeenFull(w *window) *Finding {
 	f.predicate = fmt.Sprintf("does not accept connections in time: its accept queue is full where %s connects", f.Pairs[0].Src)
 	f.Confidence = confidence(float64(worst.AcceptQueueFullSeconds), 1, w.counts)
 	f.Evidence = append([]string{
-		fmt.Sprintf("its accept queue was full in %s of the window: %s connections waited in it, its limit is %s",
-			plural(worst.AcceptQueueFullSeconds, "second"), group(uint64(worst.AcceptQueue.Length)), group(uint64(worst.AcceptQueue.Limit))),
+		fmt.Sprintf("its accept queue was full in %s of the window: %s waited in it, its limit is %s",
+			plural(worst.AcceptQueueFullSeconds, "second"), plural(uint64(worst.AcceptQueue.Length), "connection"), group(uint64(worst.AcceptQueue.Limit))),
 		fmt.Sprintf("meanwhile the kernel drops SYNs, which clients send again after 1, 2 and 4 seconds; critical from %s on",
 			plural(t.CriticalSeconds, "second")),
 	}, missedEvidence(w.counts)...)

@@ -136,7 +136,7 @@ func (q *queue) delayEvidence(slow *hist.Histogram, share *float64) []string {
 		line := fmt.Sprintf("%s left the queue after %s (p50), %s (p99)", packets(slow.Count()),
 			seconds(slow.Quantile(0.5)), seconds(slow.Quantile(0.99)))
 		if rest := q.delay.Count() - min(q.delay.Count(), slow.Count()); rest > 0 {
-			line += fmt.Sprintf("; %s of other pairs were faster", packets(rest))
+			line += fmt.Sprintf("; %s of other pairs %s faster", packets(rest), verb(rest, "was", "were"))
 		}
 		if share != nil {
 			line += fmt.Sprintf("; that is %s of their time on this node", percent(*share))
@@ -146,7 +146,7 @@ func (q *queue) delayEvidence(slow *hist.Histogram, share *float64) []string {
 		out = append(out, "no packet left the queue in the window")
 	}
 	if q.inFlight > 0 {
-		line := fmt.Sprintf("%s wait in the queue, the oldest for %s", packets(q.inFlight), seconds(q.oldest))
+		line := fmt.Sprintf("%s %s in the queue, the oldest for %s", packets(q.inFlight), verb(q.inFlight, "waits", "wait"), seconds(q.oldest))
 		if b := q.backlog(); b > 0 {
 			line += fmt.Sprintf(" (the qdisc's own backlog: %s)", packets(b))
 		}

@@ -54,6 +54,14 @@ func plural(n uint64, noun string) string {
 	return group(n) + " " + noun + "s"
 }
 
+// verb is the form that goes with so many.
+func verb(n uint64, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
 // group puts a comma between thousands.
 func group(n uint64) string {
 	digits := strconv.FormatUint(n, 10)

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"tracer/internal/aggregate"
@@ -52,5 +53,21 @@ func TestInFlightBefore(t *testing.T) {
 	f := r.Findings[slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Cause == QdiscDrop })]
 	if want := 100.0 / (100 + 30 + 70); *f.Drops.Ratio != want {
 		t.Errorf("ratio %v, want %v", *f.Drops.Ratio, want)
+	}
+}
+
+// TestOnePacket speaks of a single packet as of one.
+func TestOnePacket(t *testing.T) {
+	t.Parallel()
+	q := queue{inFlight: 1, oldest: 0.3, passed: 2}
+	var slow hist.Histogram
+	slow.Observe(0.3, 1)
+	q.delay.Observe(0.3, 1)
+	q.delay.Observe(0.001, 1)
+	got := strings.Join(q.delayEvidence(&slow, nil), "; ")
+	for _, want := range []string{"1 packet left ", "; 1 packet of other pairs was faster; ", "1 packet waits in the queue, the oldest for 300 ms"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q, want %q in it", got, want)
+		}
 	}
 }

@@ -13,6 +13,15 @@ func TestSeconds(t *testing.T) {
 	}
 }
 
+func TestCounted(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[string]string{"0": "0 packets", "1": "1 packet", "1.5k": "1.5k packets"} {
+		if got := Counted(n, "packet"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestBar(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -71,6 +71,9 @@ func parseNetworks(data []byte) (*Networks, error) {
 		case strings.HasPrefix(name, "_") && !slices.Contains(reserved[:], name):
 			return nil, fmt.Errorf("line %d: name %q of %s: only %s begin with an underscore", value.Line, name, prefix, strings.Join(reserved[:], ", "))
 		}
+		if err := checkPrintable(name); err != nil {
+			return nil, fmt.Errorf("line %d: %w", value.Line, err)
+		}
 		n.list = append(n.list, network{prefix, &aggregate.Identity{Workload: name}})
 	}
 	var more yaml.Node

@@ -165,7 +165,7 @@ func (t *ownerTable) replace(address netip.Addr, x *history) {
 func (t *ownerTable) acquire(address netip.Addr, o owner, proven bool, now time.Duration) (conflicts int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	o.to, o.seen = forever, now
+	o.to, o.seen, o.id = forever, now, printableNames(o.id)
 	x := &history{}
 	var list []owner
 	if old := t.addresses[address]; old != nil {

@@ -105,6 +105,11 @@ func (e *entry) check() (netip.Prefix, error) {
 	case strings.HasPrefix(e.Workload, "_") && !slices.Contains(reserved[:], e.Workload):
 		return netip.Prefix{}, fmt.Errorf("workload %q of ip %q: only %s begin with an underscore", e.Workload, e.IP, strings.Join(reserved[:], ", "))
 	}
+	for _, name := range []string{e.Namespace, e.Pod, e.Workload, e.Service, e.Node} {
+		if err := checkPrintable(name); err != nil {
+			return netip.Prefix{}, err
+		}
+	}
 	return network, nil
 }
 

@@ -31,7 +31,7 @@ func convertTCP(k *bpfobj.TracerTcpRecord, r *record.Record) {
 		Kind: record.Connection, First: flow, Last: flow, Time: time.Duration(k.TimeNs),
 		TCP: &record.TCP{
 			Ifindex: int(k.Ifindex), Span: time.Duration(k.SpanNs), Deliver: time.Duration(k.DeliverNs), RWNDLimited: time.Duration(k.RwndLimitedNs),
-			RTT: micros(k.RttUs), SRTT: micros(k.SrttUs), MinRTT: micros(k.RttMinUs),
+			RTT: micros(roundTrip(k)), SRTT: micros(k.SrttUs), MinRTT: micros(k.RttMinUs),
 			Segments: k.Segments, Retransmits: k.Retransmits, Spurious: k.Spurious, Delivered: k.Delivered,
 			Acked: k.AckedBytes, RetransmittedLength: k.RetransmittedBytes, Recovered: k.Recovered != 0, RetransmittedAgain: k.Repeated != 0,
 			Read: k.ReadBytes, Unread: k.UnreadBytes, ReceiveWindow: k.ReceiveWindow,
@@ -39,4 +39,13 @@ func convertTCP(k *bpfobj.TracerTcpRecord, r *record.Record) {
 			MSS: k.Mss, State: k.State,
 		},
 	}
+}
+
+// roundTrip is that of the segment that was acknowledged last, in microseconds; 0 if none was. Where a connection was opened
+// towards this node that is its SYN-ACK first, of which the kernel keeps the round trip as the smoothed one alone.
+func roundTrip(k *bpfobj.TracerTcpRecord) uint32 {
+	if k.SpanNs == 0 && k.Delivered == 1 && k.RttUs == 0 {
+		return k.SrttUs
+	}
+	return k.RttUs
 }

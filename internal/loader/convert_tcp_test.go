@@ -85,3 +85,25 @@ func TestConvertTCP(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// TestRoundTrip finds the handshake's round trip on both sides of a connection.
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		record bpfobj.TracerTcpRecord
+		want   time.Duration
+	}{
+		{"opened from here", bpfobj.TracerTcpRecord{Delivered: 1, RttUs: 500, SrttUs: 600}, 500 * time.Microsecond},
+		{"opened towards here", bpfobj.TracerTcpRecord{Delivered: 1, SrttUs: 600}, 600 * time.Microsecond},
+		{"... with a SYN-ACK that was sent again", bpfobj.TracerTcpRecord{Delivered: 1}, 0},
+		{"met later", bpfobj.TracerTcpRecord{SrttUs: 600}, 0},
+		{"nothing acknowledged since", bpfobj.TracerTcpRecord{SpanNs: 1, SrttUs: 600}, 0},
+		{"a segment that was sent again", bpfobj.TracerTcpRecord{SpanNs: 1, Delivered: 1, SrttUs: 600}, 0},
+	} {
+		var r record.Record
+		if convertTCP(&test.record, &r); r.TCP.RTT != test.want {
+			t.Errorf("%s: a round trip of %v, want %v", test.name, r.TCP.RTT, test.want)
+		}
+	}
+}

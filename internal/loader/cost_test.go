@@ -178,7 +178,7 @@ func verified(t *testing.T, spec *ebpf.CollectionSpec) cost {
 // allocations counts them for one record, by each step of its way to the counts.
 func allocations(t *testing.T) cost {
 	t.Helper()
-	raw, l := journeyRecord(t), &Loader{symbols: newKernelSymbols()}
+	raw, l := journeyRecord(t), &Loader{symbols: newKernelSymbols(kernelFunctions())}
 	list := []netdev.Device{
 		{Index: 1, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 		{Index: 2, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
@@ -273,7 +273,7 @@ func TestCostDifferences(t *testing.T) {
 
 // BenchmarkDecode makes a record of what the kernel wrote.
 func BenchmarkDecode(b *testing.B) {
-	raw, l := journeyRecord(b), &Loader{symbols: newKernelSymbols()}
+	raw, l := journeyRecord(b), &Loader{symbols: newKernelSymbols(kernelFunctions())}
 	var r record.Record
 	b.ReportAllocs()
 	for b.Loop() {

@@ -77,7 +77,8 @@ func (l *Loader) setDeviceTable(want deviceTable) error {
 	for index, bucket := range want {
 		all[index] = bucket
 	}
-	// Programs that read meanwhile see an entry as it was or as it will be: each is a word.
+	// A program that reads meanwhile sees each field as it was or as it will be. Both are right, or the device has come, gone or
+	// changed just now.
 	if err := l.objects.Devices.Set(&all); err != nil {
 		return fmt.Errorf("tell the programs about devices: %w", err)
 	}

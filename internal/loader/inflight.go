@@ -25,17 +25,16 @@ type table struct {
 	journeys  *ebpf.Map
 }
 
-// Open reads the journeys that have not ended yet. now is the time of the read, as for all times in records.
-func (l *Loader) Open() (open []record.Record, now time.Duration, err error) {
-	now = Monotonic()
-	open, torn, err := l.objects.table.scan(now)
+// Open reads the journeys that have not ended yet. Each record's time is when it was read.
+func (l *Loader) Open() ([]record.Record, error) {
+	open, torn, err := l.objects.table.scan()
 	l.tornScans.Add(uint64(torn))
-	return open, now, err
+	return open, err
 }
 
 // scan reads the open journeys: packets that are inside this node now. Slots that change while they are read are counted
 // as torn and left out; what is too old to be alive is left out too.
-func (t table) scan(now time.Duration) (open []record.Record, torn int, err error) {
+func (t table) scan() (open []record.Record, torn int, err error) {
 	for from := uint32(0); from < uint32(bpfobj.TracerTableBUCKETS) && err == nil; from += scanChunk {
 		err = view(t.variables, t.slotsAt, from, scanChunk, func(buckets []bpfobj.TracerBucketSlots) error {
 			if !slices.ContainsFunc(buckets, anyOpen) {
@@ -44,7 +43,7 @@ func (t table) scan(now time.Duration) (open []record.Record, torn int, err erro
 			return view(t.journeys, 0, from, scanChunk, func(journeys []bpfobj.TracerBucketJourneys) error {
 				for i := range buckets {
 					var t int
-					open, t = scanBucket(open, &buckets[i], &journeys[i], now)
+					open, t = scanBucket(open, &buckets[i], &journeys[i], Monotonic)
 					torn += t
 				}
 				return nil
@@ -84,10 +83,14 @@ func anyOpen(b bpfobj.TracerBucketSlots) bool {
 // scanBucket adds the open journeys of a bucket, and counts those that changed while they were read.
 //
 // The programs write while it reads, and nothing orders what another core of an arm64 machine sees of their writes: a
-// barrier of the compiler does not. So it believes no order. A slot counts only if tag and state are the same before and
-// after, and the fingerprint of the state is that of the journey: the two lie apart, and a newcomer writes both. What is
-// read here is read in order, since each load is atomic.
-func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpfobj.TracerBucketJourneys, now time.Duration) (_ []record.Record, torn int) {
+// barrier of the compiler does not. So it trusts no order. A slot counts only if tag and state are the same before and
+// after, and if state and journey, which lie apart, agree: on the fingerprint, which a newcomer writes in both, and on the
+// last hop, which each hook writes in both. What is read here is read in order, since each load is atomic.
+//
+// The clock is read behind the journeys. A scan may take long where CPUs are busy, and by a time from before it what began
+// meanwhile would have no age.
+func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpfobj.TracerBucketJourneys, clock func() time.Duration) (_ []record.Record, torn int) {
+	known := len(open)
 	for slot := range b.Tag {
 		before := loadHead(b, slot)
 		if before.tag == 0 || !isOpen(before.state) {
@@ -98,13 +101,28 @@ func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpf
 			torn++
 			continue
 		}
-		r := record.Record{Kind: record.InFlight, Time: now}
+		r := record.Record{Kind: record.InFlight}
 		convertJourney(&j, &r)
-		if r.Len > 0 && now-r.Hops[r.Len-1].Time <= ageLimit(r.Hops[r.Len-1].Hook) {
-			open = append(open, r)
+		if r.Len == 0 || !before.isAt(&r.Hops[r.Len-1]) {
+			torn++
+			continue
+		}
+		open = append(open, r)
+	}
+	if len(open) == known {
+		return open, torn
+	}
+	now := clock()
+	alive := open[:known]
+	for i := range open[known:] {
+		r := &open[known+i]
+		last := r.Hops[r.Len-1]
+		if now-last.Time <= ageLimit(last.Hook) {
+			r.Time = now
+			alive = append(alive, *r)
 		}
 	}
-	return open, torn
+	return alive, torn
 }
 
 // head is what a slot has beside its journey.
@@ -119,6 +137,11 @@ func loadHead(b *bpfobj.TracerBucketSlots, slot int) head {
 
 // isOf tells whether a journey is that of the slot, as far as 16 bits can tell.
 func (h head) isOf(j *bpfobj.TracerJourney) bool { return uint16(j.Fingerprint) == h.state.Fingerprint }
+
+// isAt tells whether a hop is the last one of the slot.
+func (h head) isAt(last *record.Hop) bool {
+	return last.Hook == record.Hook(h.state.Hook) && last.Ifindex == int(h.state.Ifindex)
+}
 
 // loadWords copies what consists of words of eight bytes, at an address that is a multiple of that, one after the other.
 func loadWords[T bpfobj.TracerSlotState | bpfobj.TracerJourney](from *T) (to T) {

@@ -37,17 +37,39 @@ func TestScanBucket(t *testing.T) {
 		{"empty", func(b *bucket, _ *journeys) { b.Tag[2] = 0 }, 0, 0},
 		{"a newcomer's journey under the state before", func(_ *bucket, j *journeys) { j.Journey[2].Fingerprint++ }, 0, 1},
 		{"a newcomer's state over the journey before", func(b *bucket, _ *journeys) { b.State[2].Fingerprint++ }, 0, 1},
+		{"a hop that is in the journey's count and not in its list yet", func(_ *bucket, j *journeys) { j.Journey[2].Hops = 2 }, 0, 1},
+		{"a hop that is in the journey and not in the state yet", func(_ *bucket, j *journeys) {
+			j.Journey[2].Hook[1], j.Journey[2].Ifindex[1], j.Journey[2].Hops = uint8(record.Dequeue), 7, 2
+		}, 0, 1},
+		{"a hop of the journey before in its place", func(b *bucket, j *journeys) {
+			b.State[2].Hook = uint8(record.Dequeue)
+			j.Journey[2].Hook[1], j.Journey[2].Ifindex[1], j.Journey[2].Hops = uint8(record.Egress), 9, 2
+		}, 0, 1},
 		{"a journey that is not there yet", func(_ *bucket, j *journeys) { j.Journey[2] = bpfobj.TracerJourney{} }, 0, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			b, j := queuedSlot(now - time.Second)
 			test.change(&b, &j)
-			open, torn := scanBucket(nil, &b, &j, now)
+			open, torn := scanBucket(nil, &b, &j, func() time.Duration { return now })
 			if len(open) != test.open || torn != test.torn {
 				t.Errorf("%d open and %d torn, want %d and %d", len(open), torn, test.open, test.torn)
 			}
 		})
+	}
+}
+
+// TestScanTime has a packet come while the clock is read: none is younger than its record.
+func TestScanTime(t *testing.T) {
+	t.Parallel()
+	const now = time.Hour
+	b, j := queuedSlot(now - time.Second)
+	open, _ := scanBucket(nil, &b, &j, func() time.Duration {
+		b, j = queuedSlot(now + time.Millisecond)
+		return now
+	})
+	if len(open) != 1 || open[0].Time-open[0].Hops[0].Time != time.Second {
+		t.Errorf("%+v, want one of a second", open)
 	}
 }
 

@@ -104,10 +104,12 @@ func (l *Loader) load(opts Options, hooks []Hook) error {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return fmt.Errorf("raise the limit of locked memory: %w", err)
 	}
+	read := make(chan *functions, 1)
+	go func() { read <- kernelFunctions() }() // while the kernel verifies the programs
 	if err := l.objects.load(opts.edit, hooks); err != nil {
 		return err
 	}
-	l.symbols = newKernelSymbols()
+	l.symbols = newKernelSymbols(<-read)
 	var err error
 	if l.reader, err = ringbuf.NewReader(l.objects.Records); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)

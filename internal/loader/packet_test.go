@@ -177,7 +177,13 @@ func (k *kernel) reset() {
 // pass runs a tc program over a packet and checks that it lets the packet go on as it is.
 func (k *kernel) pass(p *place, packet []byte, ingressIfindex uint32) {
 	k.Helper()
-	context := skb{IngressIfindex: ingressIfindex, WireLen: uint32(len(packet))}
+	k.passAs(p, packet, skb{IngressIfindex: ingressIfindex})
+}
+
+// passAs does it with a context that is given but for the packet's length.
+func (k *kernel) passAs(p *place, packet []byte, context skb) {
+	k.Helper()
+	context.WireLen = uint32(len(packet))
 	opts := ebpf.RunOptions{Data: packet, DataOut: make([]byte, len(packet)+64), Context: context}
 	verdict, err := p.Run(&opts)
 	if err != nil {
@@ -200,7 +206,7 @@ func (k *kernel) takesIngress() bool {
 // open are the journeys in the table.
 func (k *kernel) open() []record.Record {
 	k.Helper()
-	open, torn, err := k.table.scan(Monotonic())
+	open, torn, err := k.table.scan()
 	if err != nil || torn != 0 {
 		k.Fatalf("scan: %d torn, %v", torn, err)
 	}

@@ -85,7 +85,7 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 		}
 		if !table.add(d) {
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name,
-				Reason: fmt.Sprintf("%d other devices have the same index modulo %d", bucketDevices, deviceBuckets)})
+				Reason: fmt.Sprintf("no room for this device in the tracer's device table (index %d): its packets are not timed", d.Index)})
 			continue
 		}
 		for _, direction := range []string{"ingress", "egress"} {

@@ -12,8 +12,8 @@ import (
 	"tracer/internal/bpfobj"
 )
 
-// objects are the programs in the kernel and their maps. A hook's program is loaded when the first hook needs it: the
-// kernel takes a tenth of a second to verify one, and a node seldom has devices of more than two or three kinds.
+// objects are the programs in the kernel and their maps. A hook's program is loaded when the first hook needs it: a kernel that
+// refuses one has the others all the same.
 type objects struct {
 	named
 	table  table

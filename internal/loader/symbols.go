@@ -1,34 +1,21 @@
 package loader
 
 import (
-	"bufio"
-	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
 )
 
-// maxSymbols bounds the cache of resolved locations; there are some hundred callers of kfree_skb in a kernel.
-const maxSymbols = 4096
-
 // kernelSymbols names drop reasons by the running kernel's type information, and code addresses by its symbol
-// table. The table is read anew for each address not met before, which keeps its millions of bytes out of our
-// memory. It is used by the reader alone.
+// table. It is used by the reader alone.
 type kernelSymbols struct {
 	reasons   map[uint32]string
-	locations map[uint64]string
-	open      func() (io.ReadCloser, error)
+	functions *functions
 }
 
-func newKernelSymbols() *kernelSymbols {
-	s := &kernelSymbols{
-		reasons:   map[uint32]string{},
-		locations: map[uint64]string{},
-		open:      func() (io.ReadCloser, error) { return os.Open("/proc/kallsyms") },
-	}
+func newKernelSymbols(f *functions) *kernelSymbols {
+	s := &kernelSymbols{reasons: map[uint32]string{}, functions: f}
 	if spec, err := btf.LoadKernelSpec(); err == nil {
 		s.addReasons(spec, "skb_drop_reason")
 		s.addReasons(spec, "qdisc_drop_reason")
@@ -80,43 +67,5 @@ func (s *kernelSymbols) reason(number uint32) string {
 	return strconv.FormatUint(uint64(number), 10)
 }
 
-// location names the function that holds a code address; "" where the symbol table is not readable.
-func (s *kernelSymbols) location(address uint64) string {
-	if name, ok := s.locations[address]; ok {
-		return name
-	}
-	if len(s.locations) >= maxSymbols {
-		clear(s.locations)
-	}
-	name := ""
-	if f, err := s.open(); err == nil {
-		name, _ = findSymbol(f, address)
-		f.Close()
-	}
-	s.locations[address] = name
-	return name
-}
-
-// findSymbol reads a symbol table in the format of /proc/kallsyms, which is not sorted, for the function that
-// begins at or nearest before an address.
-func findSymbol(table io.Reader, address uint64) (string, error) {
-	var best uint64
-	var name string
-	lines := bufio.NewScanner(table)
-	for lines.Scan() {
-		// ffffffff81000000 T _stext [module]
-		line := lines.Bytes()
-		if len(line) < 20 || (line[17] != 't' && line[17] != 'T') {
-			continue
-		}
-		start, err := strconv.ParseUint(string(line[:16]), 16, 64)
-		if err != nil {
-			return "", fmt.Errorf("symbol table: %w", err)
-		}
-		if start <= address && start > best {
-			best = start
-			name, _, _ = strings.Cut(string(line[19:]), "\t")
-		}
-	}
-	return name, lines.Err()
-}
+// location names the function that holds a code address; "" where it is not known, or the symbol table not readable.
+func (s *kernelSymbols) location(address uint64) string { return s.functions.at(address) }

@@ -2,59 +2,15 @@ package loader
 
 import (
 	"bytes"
-	"io"
-	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
 )
 
-const symbolTable = `ffffffff81000000 T _stext
-ffffffff81000100 t second
-ffffffff81000080 T first
-ffffffff81000090 D data_between
-ffffffffc0000000 t in_module	[ipip]
-`
-
-func TestFindSymbol(t *testing.T) {
-	t.Parallel()
-	for address, want := range map[uint64]string{
-		0xffffffff81000080: "first",
-		0xffffffff810000ff: "first",
-		0xffffffff81000123: "second",
-		0xffffffffc0000010: "in_module",
-		0x1:                "",
-	} {
-		if got, err := findSymbol(strings.NewReader(symbolTable), address); err != nil || got != want {
-			t.Errorf("%#x: %q, %v, want %q", address, got, err, want)
-		}
-	}
-}
-
-// TestLocationsAreBounded resolves more addresses than are kept.
-func TestLocationsAreBounded(t *testing.T) {
-	t.Parallel()
-	reads := 0
-	s := &kernelSymbols{locations: map[uint64]string{}, open: func() (io.ReadCloser, error) {
-		reads++
-		return io.NopCloser(strings.NewReader(symbolTable)), nil
-	}}
-	for i := range uint64(maxSymbols + 10) {
-		s.location(0xffffffff81000080 + i)
-	}
-	s.location(0xffffffff81000080 + maxSymbols + 9)
-	if len(s.locations) > maxSymbols {
-		t.Errorf("%d locations are kept", len(s.locations))
-	}
-	if reads != maxSymbols+10 {
-		t.Errorf("the table was read %d times for %d addresses", reads, maxSymbols+10)
-	}
-}
-
 // TestReasons reads the names from the running kernel.
 func TestReasons(t *testing.T) {
 	t.Parallel()
-	s := newKernelSymbols()
+	s := newKernelSymbols(&functions{})
 	if len(s.reasons) == 0 {
 		f, err := ProbeFeatures()
 		if err != nil || f.DropReasons {

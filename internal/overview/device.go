@@ -97,7 +97,7 @@ func (b *builder) queue(d *netdev.Device, o *Device) {
 
 // markUnusual says what is not as it should be.
 func (b *builder) markUnusual(d *netdev.Device, o *Device) {
-	add := func(format string, args ...any) { o.Unusual = append(o.Unusual, fmt.Sprintf(format, args...)) }
+	add := func(text string, args ...any) { o.Unusual = append(o.Unusual, fmt.Sprintf(text, args...)) }
 	if normal := diagnose.DefaultQdisc(d); normal != "" && d.Root.Kind != "" && d.Root.Kind != normal {
 		add("root qdisc is %s, the default here is %s", d.Root.Kind, normal)
 	}
@@ -105,7 +105,7 @@ func (b *builder) markUnusual(d *netdev.Device, o *Device) {
 		add("packets wait %s (p50), above the threshold of %s", format.Seconds(o.Queue.P50), format.Seconds(*o.WarnAbove))
 	}
 	if o.WarnAbove != nil && o.OldestSeconds > oldestAbove(*o.WarnAbove) {
-		add("%.0f packets in flight, the oldest for %s", o.InFlight, format.Seconds(o.OldestSeconds))
+		add("%s in flight, the oldest for %s", format.Counted(fmt.Sprintf("%.0f", o.InFlight), "packet"), format.Seconds(o.OldestSeconds))
 	}
 	if o.DropsPerSecond > 0 {
 		add("drops %s packets/s", number(o.DropsPerSecond))

@@ -57,8 +57,7 @@ func (b *builder) addStages(r *Row, stages []Stage, inFlight map[Place]aggregate
 		s := &stages[i]
 		w := inFlight[s.Place]
 		s.InFlight, s.Oldest = w.Packets, w.Oldest
-		// Packets in flight have been there half as long as the oldest, on average.
-		passed, inside := s.Mean*float64(s.Packets), w.Packets*w.Oldest/2
+		passed, inside := s.Mean*float64(s.Packets), w.Waited()
 		spent[i] = passed + inside
 		all += spent[i]
 		s.WarnAbove = b.warnAboveOf(s.Place)

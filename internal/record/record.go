@@ -81,10 +81,11 @@ type Record struct {
 	Len     int
 	Skipped int
 
+	// A large packet (GSO, GRO) has its headers once, in all but WireBytes at an egress.
 	SKBBytes  uint32 // sk_buff length at the first hook, link header included
-	IPBytes   uint32 // innermost IP packet at the first hook
-	WireBytes uint32 // at the last tc hook, with the headers that segmentation adds
-	Segments  uint32 // at least 1
+	IPBytes   uint32 // innermost IP packet at the first hook, from its IP header on
+	WireBytes uint32 // the packet at the last tc hook; at an egress all headers of each segment are in it
+	Segments  uint32 // that it makes on the wire; at least 1
 	// Weight is how many packets this one stands for: the inverse of the probability by which it was sampled.
 	Weight uint32
 

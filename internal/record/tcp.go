@@ -15,8 +15,8 @@ type TCP struct {
 	// RWNDLimited is how long the peer's receive window alone kept this end from sending (TCP_CHRONO_RWND_LIMITED).
 	RWNDLimited time.Duration
 
-	// RTT is the round trip of the segment that was acknowledged last; 0 if none was. A delayed acknowledgement (40 ms)
-	// is part of it.
+	// RTT is the round trip of the segment that was acknowledged last, in a first record the SYN's or the SYN-ACK's; 0 if
+	// none was. A delayed acknowledgement (40 ms) is part of it.
 	RTT    time.Duration
 	SRTT   time.Duration // the kernel's smoothed mean
 	MinRTT time.Duration // the kernel's minimum of the last five minutes

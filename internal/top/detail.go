@@ -46,7 +46,7 @@ func (m *model) detail() []string {
 	}
 	lines = append(lines, m.waterfall(r, d.History)...)
 	for _, h := range d.InFlight {
-		lines = append(lines, s.bad.Render("in flight")+fmt.Sprintf("  %s packets in %s, the oldest for %s", si(h.Packets),
+		lines = append(lines, s.bad.Render("in flight")+fmt.Sprintf("  %s in %s, the oldest for %s", format.Counted(si(h.Packets), "packet"),
 			s.stage(h.Stage, h.String()), format.Seconds(h.Oldest)))
 	}
 	for _, x := range d.Drops {

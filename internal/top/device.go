@@ -2,6 +2,7 @@ package top
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -107,11 +108,12 @@ func (m *model) device() []string {
 	}
 	queue := "no queue"
 	if d.Root.Queues() {
-		queue = fmt.Sprintf("queue p50 %s p99 %s%s · backlog %d packets, %sB", p50(d.Queue), p99(d.Queue), usual, d.BacklogPackets, si(float64(d.BacklogBytes)))
+		queue = fmt.Sprintf("queue p50 %s p99 %s%s · backlog %s, %sB", p50(d.Queue), p99(d.Queue), usual,
+			format.Counted(strconv.FormatUint(d.BacklogPackets, 10), "packet"), si(float64(d.BacklogBytes)))
 	}
 	lines = append(lines, queue)
 	if d.InFlight > 0 {
-		lines = append(lines, fmt.Sprintf("%s packets in flight, the oldest for %s", si(d.InFlight), format.Seconds(d.OldestSeconds)))
+		lines = append(lines, fmt.Sprintf("%s in flight, the oldest for %s", format.Counted(si(d.InFlight), "packet"), format.Seconds(d.OldestSeconds)))
 	}
 	for _, u := range d.Unusual {
 		lines = append(lines, s.bad.Render("! "+u))

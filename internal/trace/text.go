@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"tracer/internal/format"
@@ -43,7 +44,7 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 		fmt.Fprintf(&b, "  after NAT %s → %s\n", t.Last.Source, t.Last.Destination)
 	}
 	if t.Skipped > 0 {
-		fmt.Fprintf(&b, "  (%d hooks after the sixth are not shown)\n", t.Skipped)
+		fmt.Fprintf(&b, "  (%s after the sixth not shown)\n", format.Counted(strconv.Itoa(t.Skipped), "hook"))
 	}
 	var passed float64
 	line := func(s *Stage) {
@@ -64,7 +65,7 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 		fmt.Fprintf(&b, "  %s\n", paint(styleDrop, d.String()))
 	}
 	if t.Missed > 0 {
-		fmt.Fprintf(&b, "  %s\n", paint(styleFaint, fmt.Sprintf("(%d journeys before this one did not reach us in time)", t.Missed)))
+		fmt.Fprintf(&b, "  %s\n", paint(styleFaint, fmt.Sprintf("(%s before this one did not reach us in time)", format.Counted(fmt.Sprint(t.Missed), "journey"))))
 	}
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())

@@ -38,7 +38,7 @@ func main() {
 }
 
 func run(packages, flags []string) error {
-	events, err := test(packages, flags)
+	events, err := runOnce(packages, flags)
 	for runs := 1; err != nil && runs < maxRuns; runs++ {
 		again, why := unsteady(events)
 		if why != "" {
@@ -47,15 +47,15 @@ func run(packages, flags []string) error {
 		events, err = nil, nil
 		for pkg, names := range again {
 			fmt.Printf("gotest: the machine stood still: %s runs again: %s\n", pkg, strings.Join(names, ", "))
-			one, oneErr := test([]string{pkg}, append(slices.Clone(flags), "-run", "^("+strings.Join(names, "|")+")$"))
+			one, oneErr := runOnce([]string{pkg}, append(slices.Clone(flags), "-run", "^("+strings.Join(names, "|")+")$"))
 			events, err = append(events, one...), errors.Join(err, oneErr)
 		}
 	}
 	return err
 }
 
-// test runs tests once, and returns go test's events.
-func test(packages, flags []string) (events []byte, err error) {
+// runOnce runs tests once, and returns go test's events.
+func runOnce(packages, flags []string) (events []byte, err error) {
 	dir, err := os.MkdirTemp("", "gotest-")
 	if err != nil {
 		return nil, err

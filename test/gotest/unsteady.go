@@ -4,54 +4,121 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"tracer/test/steady"
 )
 
-// unsteady finds in go test's events the tests that failed while the machine stood still, by package; or says why nothing may
-// run again.
-func unsteady(events []byte) (again map[string][]string, why string) {
-	type test struct{ pkg, name string }
-	failed, marked := map[test]bool{}, map[test]bool{}
-	failedPackages := map[string]bool{}
+// test is one test of a package, a subtest by its whole name.
+type test struct{ pkg, name string }
+
+func (t test) root() test {
+	name, _, _ := strings.Cut(t.name, "/")
+	return test{t.pkg, name}
+}
+
+// outcome is what go test's events say of a run.
+type outcome struct {
+	ended          map[test]string // how: "pass", "fail" or "skip"; "" of those that have begun alone
+	unsteady       map[test]bool   // those that watched the machine and saw it stand still
+	steady         map[test]bool   // ... and saw it keep up
+	failedPackages map[string]bool
+	broken         string // what no test is to blame for
+}
+
+// Beginnings of lines that say that a test binary has not come to its end by itself, or that what it did was wrong whatever
+// its tests say.
+var crashes = []string{"panic: ", "fatal error: ", "signal: ", "WARNING: DATA RACE"}
+
+func parse(events []byte) (outcome, error) {
+	o := outcome{ended: map[test]string{}, unsteady: map[test]bool{}, steady: map[test]bool{}, failedPackages: map[string]bool{}}
 	for d := json.NewDecoder(bytes.NewReader(events)); d.More(); {
 		var e struct{ Action, Package, Test, Output string }
 		if err := d.Decode(&e); err != nil {
-			return nil, fmt.Sprintf("an event of go test makes no sense: %v", err)
+			return o, fmt.Errorf("an event of go test makes no sense: %w", err)
 		}
-		name, _, isSub := strings.Cut(e.Test, "/")
-		t := test{e.Package, name}
-		switch {
-		case e.Action == "fail" && e.Test == "":
-			failedPackages[e.Package] = true
-		case e.Action == "fail" && !isSub:
-			failed[t] = true
-		case e.Action == "output" && strings.Contains(e.Output, steady.Mark):
-			marked[t] = true
-		case e.Action == "output" && strings.HasPrefix(e.Output, "WARNING: DATA RACE"):
-			return nil, "a data race in " + e.Package
+		t := test{e.Package, e.Test}
+		switch e.Action {
+		case "run":
+			o.ended[t] = ""
+		case "pass", "skip":
+			if e.Test != "" {
+				o.ended[t] = e.Action
+			}
+		case "fail":
+			if e.Test != "" {
+				o.ended[t] = e.Action
+			} else {
+				o.failedPackages[e.Package] = true
+			}
+		case "output":
+			for _, crash := range crashes {
+				if strings.HasPrefix(e.Output, crash) {
+					o.broken = fmt.Sprintf("%s: %s", e.Package, strings.TrimSpace(e.Output))
+				}
+			}
+			o.unsteady[t] = o.unsteady[t] || strings.Contains(e.Output, steady.Exceeded)
+			o.steady[t] = o.steady[t] || strings.Contains(e.Output, steady.Within)
 		}
 	}
-	if len(failed) == 0 {
-		return nil, "no test failed"
+	return o, nil
+}
+
+// unsteady finds in go test's events the tests that failed while the machine stood still, by package; or says why nothing may
+// run again. A test with subtests is judged by those that failed: each must have failed on an unsteady machine.
+func unsteady(events []byte) (again map[string][]string, why string) {
+	o, err := parse(events)
+	if err != nil {
+		return nil, err.Error()
 	}
-	if len(failed) > maxAgain {
-		return nil, fmt.Sprintf("%d tests failed, at most %d may run again", len(failed), maxAgain)
+	if o.broken != "" {
+		return nil, o.broken
 	}
 	again = map[string][]string{}
-	for t := range failed {
-		if !marked[t] {
-			return nil, t.name + " failed while the machine kept up, or without watching it"
+	roots := map[test]bool{}
+	for t, how := range o.ended {
+		switch {
+		case how == "" && o.failedPackages[t.pkg]:
+			return nil, t.name + " did not end"
+		case how == "skip" && os.Getenv("CI") == "true":
+			return nil, t.name + " was skipped"
+		case how != "fail":
+			continue
+		case o.steady[t]:
+			return nil, t.name + " failed while the machine kept up"
+		case !o.unsteady[t] && !o.excused(t):
+			return nil, t.name + " failed without watching the machine"
 		}
+		roots[t.root()] = true
+	}
+	if len(roots) == 0 {
+		return nil, "no test failed"
+	}
+	if len(roots) > maxAgain {
+		return nil, fmt.Sprintf("%d tests failed, at most %d may run again", len(roots), maxAgain)
+	}
+	for t := range roots {
 		again[t.pkg] = append(again[t.pkg], t.name)
 		slices.Sort(again[t.pkg])
 	}
-	for pkg := range failedPackages {
+	for pkg := range o.failedPackages {
 		if again[pkg] == nil {
 			return nil, pkg + " failed and none of its tests did"
 		}
 	}
 	return again, ""
+}
+
+// excused tells whether a test that did not watch the machine itself failed with one that did: a test with its subtests, or a
+// subtest of a test that watched.
+func (o *outcome) excused(t test) bool {
+	for other, how := range o.ended {
+		related := other.pkg == t.pkg && (strings.HasPrefix(other.name, t.name+"/") || strings.HasPrefix(t.name, other.name+"/"))
+		if related && how == "fail" && o.unsteady[other] {
+			return true
+		}
+	}
+	return false
 }

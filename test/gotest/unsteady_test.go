@@ -13,7 +13,8 @@ func TestUnsteady(t *testing.T) {
 	event := func(action, pkg, test, output string) string {
 		return fmt.Sprintf(`{"Action":%q,"Package":%q,"Test":%q,"Output":%q}`, action, pkg, test, output)
 	}
-	still := "    x_test.go:1: " + steady.Mark + "a thread woke up 84ms late\n"
+	still := "    x_test.go:1: " + steady.Exceeded + "a thread woke up 84ms late\n"
+	kept := "    x_test.go:1: " + steady.Within + "a thread woke up 1ms late\n"
 	pkgFailed := event("fail", "p", "", "")
 	for _, test := range []struct {
 		name   string
@@ -23,16 +24,32 @@ func TestUnsteady(t *testing.T) {
 	}{
 		{"stood still", []string{event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), event("pass", "p", "TestB", ""), pkgFailed},
 			"map[p:[TestA]]", ""},
-		{"in a subtest", []string{event("fail", "p", "TestA/x", ""), event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), pkgFailed},
+		{"with a subtest", []string{event("fail", "p", "TestA/x", ""), event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), pkgFailed},
 			"map[p:[TestA]]", ""},
-		{"watched in a subtest", []string{event("output", "p", "TestA/x", still), event("fail", "p", "TestA/x", ""), event("fail", "p", "TestA", "")},
+		{"in a subtest", []string{event("output", "p", "TestA/x", still), event("fail", "p", "TestA/x", ""), event("fail", "p", "TestA", ""), pkgFailed},
 			"map[p:[TestA]]", ""},
-		{"kept up", []string{event("output", "p", "TestA", "bad\n"), event("fail", "p", "TestA", ""), pkgFailed}, "", "TestA failed while"},
-		{"one of two kept up", []string{event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), event("fail", "p", "TestB", "")}, "", "TestB failed while"},
-		{"many", []string{event("fail", "p", "A", ""), event("fail", "p", "B", ""), event("fail", "p", "C", ""), event("fail", "p", "D", "")}, "", "4 tests failed"},
+		{"in one of two subtests", []string{event("output", "p", "TestA/x", still), event("fail", "p", "TestA/x", ""),
+			event("output", "p", "TestA/y", kept), event("fail", "p", "TestA/y", ""), event("fail", "p", "TestA", ""), pkgFailed},
+			"", "TestA/y failed while the machine kept up"},
+		{"kept up", []string{event("output", "p", "TestA", kept), event("fail", "p", "TestA", ""), pkgFailed}, "", "TestA failed while"},
+		{"does not watch", []string{event("output", "p", "TestA", "bad\n"), event("fail", "p", "TestA", ""), pkgFailed}, "", "TestA failed without"},
+		{"one of two does not watch", []string{event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), event("fail", "p", "TestB", "")},
+			"", "TestB failed without"},
+		{"many", func() (all []string) {
+			for _, name := range []string{"A", "B", "C", "D"} {
+				all = append(all, event("output", "p", name, still), event("fail", "p", name, ""))
+			}
+			return all
+		}(), "", "4 tests failed"},
+		{"another hangs", []string{event("run", "p", "TestB", ""), event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), pkgFailed},
+			"", "TestB did not end"},
+		{"killed", []string{event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), event("output", "p", "", "panic: test timed out after 20m0s\n"), pkgFailed},
+			"", "p: panic: test timed out"},
 		{"does not compile", []string{pkgFailed}, "", "no test failed"},
-		{"another package does not compile", []string{event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), event("fail", "q", "", "")}, "", "q failed and none"},
-		{"race", []string{event("output", "p", "TestA", still), event("output", "p", "TestA", "WARNING: DATA RACE\n"), event("fail", "p", "TestA", "")}, "", "a data race"},
+		{"another package does not compile", []string{event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), event("fail", "q", "", "")},
+			"", "q failed and none"},
+		{"race", []string{event("output", "p", "TestA", still), event("output", "p", "TestA", "WARNING: DATA RACE\n"), event("fail", "p", "TestA", "")},
+			"", "DATA RACE"},
 		{"cut", []string{`{"Action":"fail"`}, "", "makes no sense"},
 	} {
 		again, why := unsteady([]byte(strings.Join(test.events, "\n")))
@@ -45,5 +62,16 @@ func TestUnsteady(t *testing.T) {
 		if got := fmt.Sprint(again); got != test.again || why != "" {
 			t.Errorf("%s: %s, %q, want %s", test.name, got, why, test.again)
 		}
+	}
+}
+
+// TestSkippedInCI does not let a rerun hide that a test was skipped.
+func TestSkippedInCI(t *testing.T) {
+	t.Setenv("CI", "true")
+	events := `{"Action":"skip","Package":"p","Test":"TestB"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    x_test.go:1: ` + steady.Exceeded + `\n"}
+{"Action":"fail","Package":"p","Test":"TestA"}`
+	if again, why := unsteady([]byte(events)); why != "TestB was skipped" {
+		t.Errorf("%v runs again, %q", again, why)
 	}
 }

@@ -12,9 +12,10 @@ type counts struct{ tests, skipped, reruns int }
 
 // The closing lines of guests and of scoreboards. Gotestsum's does not say how often a test ran.
 var (
-	guestLine = regexp.MustCompile(`(?m)^vm: kernel .*: (\d+) tests passed, (\d+) failed, (\d+) skipped`)
-	scoreLine = regexp.MustCompile(`(?m)^scoreboard: \d+/(\d+) faults named, \d+/(\d+) false alarms$`)
-	againLine = regexp.MustCompile(`(?m)^(\d+) runs were played again$`)
+	guestLine    = regexp.MustCompile(`(?m)^vm: kernel .*: (\d+) tests passed, (\d+) failed, (\d+) skipped`)
+	scoreLine    = regexp.MustCompile(`(?m)^scoreboard: \d+/(\d+) faults named, \d+/(\d+) false alarms$`)
+	againLine    = regexp.MustCompile(`(?m)^(\d+) runs were played again$`)
+	startedAgain = regexp.MustCompile(`(?m)^vm: kernel .*: started again: `)
 )
 
 // count reads go test's events, if there are any, and the closing lines of what else counts.
@@ -51,6 +52,7 @@ func count(events, text []byte) (c counts) {
 	for _, m := range againLine.FindAllSubmatch(text, -1) {
 		c.reruns += number(m[1])
 	}
+	c.reruns += len(startedAgain.FindAll(text, -1))
 	return c
 }
 

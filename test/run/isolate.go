@@ -34,8 +34,8 @@ func isolate() int {
 		return 1
 	}
 	defer unlock()
-	removeMade, err := makeDirectories()
-	defer removeMade()
+	err = makeDirectories()
+	defer os.RemoveAll("build/tmp")
 	if err == nil {
 		err = cmd.Start()
 	}
@@ -51,6 +51,10 @@ func isolate() int {
 	err = cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return max(1, exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test: wait for the tests:", err)
+		return 1
 	}
 	return 0
 }
@@ -93,7 +97,7 @@ func forward(to *os.Process) {
 // reap is the first process's work: to start the one that runs the tests, and to take note of the end of those that have
 // lost their parents.
 func reap() int {
-	err := settleIn()
+	err := prepareMounts()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "test: prepare the namespaces:", err)
 		return 1
@@ -127,32 +131,22 @@ const temporary = "/tmp/tracer-test"
 // private are directories that tests and commands write to by fixed names. They get filesystems of their own.
 var private = []string{"/run/netns", "/run/tracer", temporary}
 
-// makeDirectories makes what the namespaces' mounts need, and removes from build/tmp what a run left that was killed.
-func makeDirectories() (remove func(), err error) {
-	var made []string
-	remove = func() {
-		for _, dir := range made {
-			_ = os.Remove(dir) // unless somebody uses it by now
-		}
-		_ = os.RemoveAll("build/tmp")
-	}
+// makeDirectories makes what the namespaces' mounts need, and removes from build/tmp what a run left that was killed. The
+// mount points stay, empty: to remove one takes it from another checkout's run, whose mount on it would go as well.
+func makeDirectories() error {
 	for _, dir := range private {
-		if _, err := os.Stat(dir); err == nil {
-			continue
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
 		}
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return remove, err
-		}
-		made = append(made, dir)
 	}
 	if err := os.RemoveAll("build/tmp"); err != nil {
-		return remove, err
+		return err
 	}
-	return remove, os.MkdirAll("build/tmp", 0o700)
+	return os.MkdirAll("build/tmp", 0o700)
 }
 
-// settleIn makes the new namespaces usable.
-func settleIn() error {
+// prepareMounts makes the new namespaces usable.
+func prepareMounts() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}

@@ -22,7 +22,12 @@ type process struct {
 	// shown is where its output goes while it runs; what runs beside shows the end of it then.
 	shown io.Writer
 	once  sync.Once
+	stop  context.CancelFunc
+	ctx   context.Context
 }
+
+// partLimit is how long a part may take: what takes longer hangs.
+const partLimit = 60 * time.Minute
 
 // grace is how long parts have to end when they are interrupted.
 const grace = 30 * time.Second
@@ -44,7 +49,9 @@ func start(ctx context.Context, p part, w io.Writer) (running, error) {
 	if json, err = filepath.Abs(json); err != nil {
 		return nil, err
 	}
+	ctx, r.stop = context.WithTimeoutCause(ctx, partLimit, fmt.Errorf("not done within %v", partLimit))
 	r.cmd = exec.CommandContext(ctx, "bash", "-o", "pipefail", "-c", p.script)
+	r.ctx = ctx
 	r.cmd.Env = append(os.Environ(), "JSON="+json)
 	r.cmd.Stdout = log
 	if !p.beside {
@@ -58,9 +65,9 @@ func start(ctx context.Context, p part, w io.Writer) (running, error) {
 		return nil, errors.Join(err, log.Close())
 	}
 	if p.beside {
-		err = syscall.Setpriority(syscall.PRIO_PGRP, r.cmd.Process.Pid, niceness)
+		_ = syscall.Setpriority(syscall.PRIO_PGRP, r.cmd.Process.Pid, niceness) // or it has just ended
 	}
-	return r, err
+	return r, nil
 }
 
 func (r *process) json() string { return filepath.Join(logs, r.name+".json") }
@@ -76,6 +83,10 @@ func (r *process) hurry() {
 
 func (r *process) wait() (counts, error) {
 	err := r.cmd.Wait()
+	if r.ctx.Err() != nil {
+		err = errors.Join(err, context.Cause(r.ctx))
+	}
+	r.stop()
 	if r.cmd.ProcessState != nil {
 		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) // whatever has stayed behind
 	}

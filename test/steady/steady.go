@@ -26,8 +26,11 @@ const (
 	MaxSteal = 0.05
 )
 
-// Mark begins the line that a failed test logs where the machine exceeded a limit. The test runner looks for it.
-const Mark = "steady: limit exceeded: "
+// What begins the line that a failed test logs: the machine exceeded a limit, or did not. The test runner looks for it.
+const (
+	Exceeded = "steady: limit exceeded: "
+	Within   = "steady: within the limits: "
+)
 
 // period is how long the watching thread sleeps. A stall shorter than that may pass between two looks.
 const period = 5 * time.Millisecond
@@ -36,7 +39,7 @@ const period = 5 * time.Millisecond
 type Stall struct {
 	Late  time.Duration // longest time by which a thread woke up late
 	Steal float64       // share of all CPUs' time, 0 to 1
-	Wait  float64       // share of the time in which some task waited for a CPU (PSI), 0 to 1; 0 where that is not known
+	Wait  float64       // share of the time in which some task waited for a CPU (PSI), 0 to 1; 0 where that is not known. It has no limit: a test's own load waits too
 }
 
 // Exceeded tells whether the machine fell behind so far that what was measured meanwhile says nothing.
@@ -48,7 +51,7 @@ func (s Stall) String() string {
 }
 
 // Watch watches the machine until the test has ended. If the test has failed by then, it logs how far the machine fell
-// behind, and begins the line with Mark if that is beyond the limits.
+// behind, and begins the line with Exceeded if that is beyond the limits, else with Within.
 func Watch(t testing.TB) {
 	t.Helper()
 	w, err := Start()
@@ -62,9 +65,9 @@ func Watch(t testing.TB) {
 			t.Error(err)
 		case !t.Failed():
 		case stall.Exceeded():
-			t.Log(Mark + stall.String())
+			t.Log(Exceeded + stall.String())
 		default:
-			t.Log("steady: within the limits: " + stall.String())
+			t.Log(Within + stall.String())
 		}
 	})
 }

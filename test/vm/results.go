@@ -123,7 +123,7 @@ func (r *results) err() error {
 	switch {
 	case !r.ended:
 		return errors.New("the guest stopped before its job ended")
-	case r.exit != 0 && len(r.failed) > 0:
+	case len(r.failed) > 0:
 		return fmt.Errorf("%d tests failed: %s", len(r.failed), strings.Join(r.failed, ", "))
 	case r.exit == 128+int(syscall.SIGTERM):
 		return errors.New("the job was not done within its time, by the guest's clock: see -timeout")

@@ -67,6 +67,14 @@ func TestComplaints(t *testing.T) {
 	if err := complaints("[    1.0] Warning: unable to open an initial console.\n[    2.0] all is well\n"); err != nil {
 		t.Errorf("no complaint was taken for one: %v", err)
 	}
+	const emulator = "[  137.9] WARNING: CPU: 0 PID: 382 at arch/x86/kernel/traps.c:1120 exc_debug_kernel+0xca/0x160\n"
+	const oops = "[  137.9] BUG: kernel NULL pointer dereference, address: 0000000000000038\n"
+	if err := complaints("[    1.0] fine\n" + emulator + oops); !errors.Is(err, errEmulator) || errors.Is(err, errComplaint) {
+		t.Errorf("a fault of the emulator: %v", err)
+	}
+	if err := complaints(oops + emulator); !errors.Is(err, errComplaint) || errors.Is(err, errEmulator) {
+		t.Errorf("a fault of the kernel, and what came of it: %v", err)
+	}
 	err := complaints("[    1.0] fine\n[    2.0] WARNING: CPU: 1 PID: 80 at net/core/dev.c:1\n")
 	if err == nil || !strings.Contains(err.Error(), "net/core/dev.c:1") {
 		t.Errorf("got %v, want the warning", err)
