@@ -46,7 +46,7 @@ func (f *clusterFlags) kubernetes(node, stateDir string) (*identity.Kubernetes, 
 	case errors.Is(err, identity.ErrNoCluster):
 		return nil, nil
 	case errors.Is(err, identity.ErrNoToken) && f.cidrNames == "":
-		slog.Warn("cannot ask the API server for names: addresses stay without", "err", err)
+		slog.Warn("cannot ask the API server for names: pods are shown by address only", "err", err)
 		return nil, nil
 	case err != nil:
 		return nil, err

@@ -144,7 +144,7 @@ func Causes() []CauseInfo {
 			Evidence:   "`IP_RPFILTER` and martians; on 5.10 the function while `TcpExtIPReversePathFilter` rises",
 			Thresholds: []Threshold{routingThreshold},
 			Next:       []string{"sysctl -a -r '\\.rp_filter$'", "nstat -az TcpExtIPReversePathFilter", "ip route show table all"},
-			Advice:     "mend `rp_filter` of that device, or the route back",
+			Advice:     "set `rp_filter` to 2 (loose) or 0 on that device of that device, or the route back",
 		},
 		{
 			Cause: Neighbour, Kinds: []Kind{KindDrop}, Groups: []string{"routing"},

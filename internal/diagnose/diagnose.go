@@ -75,7 +75,7 @@ func traffic(s *aggregate.Snapshot) bool {
 }
 
 // confidence is how sure a finding is: samples/(samples+2), so that 3 make 0.6 and 100 make 0.98, times how far the
-// evidence agrees (0 to 1, where none at all still leaves half), times the share of records that was not lost.
+// evidence agrees (0 to 1, where none at all still leaves half), times the share of records that was not missed.
 func confidence(samples, agreement float64, s *aggregate.Snapshot) float64 {
 	c := samples / (samples + 2) * (0.5 + 0.5*agreement)
 	if s.MissedRecords > 0 {

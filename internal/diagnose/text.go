@@ -74,7 +74,7 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 // where is the finding's place in words.
 func (f *Finding) where() string {
 	if f.Stage == "" && f.Device == "" {
-		return "not on this node"
+		return "beyond this node"
 	}
 	text := cmp.Or(string(f.Stage), "somewhere")
 	if f.Device != "" {
@@ -103,7 +103,7 @@ func (f *Finding) rows() []row {
 			parts = append(parts, fmt.Sprintf("%s in flight, the oldest for %s", packets(d.InFlight), seconds(*d.Oldest)))
 		}
 		if d.Share != nil {
-			parts = append(parts, percent(*d.Share)+" of the path")
+			parts = append(parts, percent(*d.Share)+" of their time on this node")
 		}
 		rows = append(rows, row{"delay", strings.Join(parts, " · ")})
 	}

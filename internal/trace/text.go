@@ -65,7 +65,7 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 		fmt.Fprintf(&b, "  %s\n", paint(styleDrop, d.String()))
 	}
 	if t.Missed > 0 {
-		fmt.Fprintf(&b, "  %s\n", paint(styleFaint, fmt.Sprintf("(%s before this one did not reach us in time)", format.Counted(fmt.Sprint(t.Missed), "journey"))))
+		fmt.Fprintf(&b, "  %s\n", paint(styleFaint, fmt.Sprintf("(%s before this one were missed: output is too slow)", format.Counted(fmt.Sprint(t.Missed), "journey"))))
 	}
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())

@@ -35,7 +35,7 @@ func isolate() int {
 	}
 	defer unlock()
 	err = makeDirectories()
-	defer os.RemoveAll("build/tmp")
+	defer os.RemoveAll("build/.tmp")
 	if err == nil {
 		err = cmd.Start()
 	}
@@ -124,14 +124,14 @@ func reap() int {
 	}
 }
 
-// temporary is TMPDIR to the tests: build/tmp, by a short name, as names of sockets must be; not in /run, which the test cluster
+// temporary is TMPDIR to the tests: build/.tmp, whose dot keeps ./... from what is compiled there, by a short name, as names of sockets must be; not in /run, which the test cluster
 // covers.
 const temporary = "/tmp/tracer-test"
 
 // private are directories that tests and commands write to by fixed names. They get filesystems of their own.
 var private = []string{"/run/netns", "/run/tracer", temporary}
 
-// makeDirectories makes what the namespaces' mounts need, and removes from build/tmp what a run left that was killed. The
+// makeDirectories makes what the namespaces' mounts need, and removes from build/.tmp what a run left that was killed. The
 // mount points stay, empty: to remove one takes it from another checkout's run, whose mount on it would go as well.
 func makeDirectories() error {
 	for _, dir := range private {
@@ -139,10 +139,10 @@ func makeDirectories() error {
 			return err
 		}
 	}
-	if err := os.RemoveAll("build/tmp"); err != nil {
+	if err := os.RemoveAll("build/.tmp"); err != nil {
 		return err
 	}
-	return os.MkdirAll("build/tmp", 0o700)
+	return os.MkdirAll("build/.tmp", 0o700)
 }
 
 // prepareMounts makes the new namespaces usable.
@@ -158,7 +158,7 @@ func prepareMounts() error {
 			return fmt.Errorf("mount %s: %w", dir, err)
 		}
 	}
-	if err := unix.Mount("build/tmp", temporary, "", unix.MS_BIND, ""); err != nil {
+	if err := unix.Mount("build/.tmp", temporary, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mount %s: %w", temporary, err)
 	}
 	return os.Setenv("TMPDIR", temporary)
