@@ -76,13 +76,14 @@ func (s bulkScenario) play(r *rig) {
 			}
 		}
 		sent = r.passed(0)
-		lost := float64(r.missedSince(sight))
-		within := func(got, want uint64, each float64) bool {
-			return math.Abs(float64(got)-float64(want)) <= 0.01*float64(want)+lost*each
+		// What is missed is a packet, however many segments it has.
+		missed := r.missedSince(sight) * sent.largest
+		within := func(got, want, missed uint64) bool {
+			return math.Abs(float64(got)-float64(want)) <= 0.01*float64(want)+float64(missed)
 		}
-		return root.BacklogPackets == 0 && within(sent.segments, root.Packets, 1) && within(sent.bytes, root.Bytes, fullFrame),
-			fmt.Sprintf("recorded %d segments, %d bytes; the qdisc sent %d segments, %d bytes and holds %d", sent.segments, sent.bytes,
-				root.Packets, root.Bytes, root.BacklogPackets)
+		return root.BacklogPackets == 0 && within(sent.segments, root.Packets, missed) && within(sent.bytes, root.Bytes, missed*fullFrame),
+			fmt.Sprintf("recorded %d segments, %d bytes, missed %d packets of at most %d segments; the qdisc sent %d segments, %d bytes and holds %d",
+				sent.segments, sent.bytes, r.missedSince(sight), sent.largest, root.Packets, root.Bytes, root.BacklogPackets)
 	})
 	if len(sent.waited) < 20 {
 		r.Fatalf("only %d large packets were timed", len(sent.waited))
@@ -100,6 +101,7 @@ func (s bulkScenario) play(r *rig) {
 // passed is what left a node by its uplink.
 type passed struct {
 	segments, bytes uint64
+	largest         uint64          // segments of a packet
 	waited          []time.Duration // TCP's large packets, or their first and last segments
 }
 
@@ -122,6 +124,7 @@ func (r *rig) passed(node int) (p passed) {
 		case one.Kind == record.Dropped:
 		case whole:
 			p.segments += uint64(one.Segments)
+			p.largest = max(p.largest, uint64(one.Segments))
 			p.bytes += uint64(one.WireBytes)
 		}
 		if one.First.Protocol != unix.IPPROTO_TCP || one.IPBytes < 1000 || one.Kind == record.Dropped {
