@@ -61,7 +61,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	if f.collector.MaxSeries < 1 {
 		return fmt.Errorf("--max-series %d: give at least 1", f.collector.MaxSeries)
 	}
-	agent.SaveMemory()
+	agent.CollectGarbageEarly()
 	f.logFindings = true
 	n, err := f.start()
 	if err != nil {
@@ -91,7 +91,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 		servers = append(servers, server)
 		slog.Info("serving", "address", server.Addr())
 	}
-	if err := files.NameFirst(); err != nil {
+	if err := files.LinkAgentSocket(); err != nil {
 		return err
 	}
 	status := n.Status()

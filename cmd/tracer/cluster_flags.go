@@ -85,7 +85,7 @@ func (f *agentFlags) start() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(files.Identity()); err == nil && f.cluster.kubeconfig == "" {
+	if _, err := os.Stat(files.IdentityFile()); err == nil && f.cluster.kubeconfig == "" {
 		return f.tracingFlags.start() // a lab's
 	}
 	name := f.nodeName(nil)

@@ -54,7 +54,7 @@ func askActiveFindings(ctx context.Context, runDir string) (api.ActiveFindings, 
 		return api.ActiveFindings{}, err
 	}
 	var active api.ActiveFindings
-	for _, socket := range []string{files.Socket(), files.FirstSocket()} {
+	for _, socket := range []string{files.Socket(), files.AgentSocket()} {
 		client := api.Dial(socket)
 		active, err = client.ActiveFindings(ctx)
 		client.Close()

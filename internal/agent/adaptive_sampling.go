@@ -58,9 +58,9 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 		if r.Kind == record.Dropped || r.Kind == record.Connection {
 			continue // never sampled
 		}
-		all, old := &s.spent.WithinQuota, &s.spent.StaleWithinQuota
+		all, old := &s.spent.WithinQuota, &s.spent.EarlierWithinQuota
 		if r.Weight > 1 {
-			all, old = &s.spent.ByChance, &s.spent.StaleByChance
+			all, old = &s.spent.ByChance, &s.spent.EarlierByChance
 		}
 		if *all++; r.Hops[0].Time < s.changed {
 			*old++
@@ -85,7 +85,7 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 	if next == governor.EveryPacket && before == next {
 		return nil // the programs need not know of the epoch
 	}
-	if err := a.loader.Sample(next.OneIn, next.FlowQuota); err != nil {
+	if err := a.loader.BeginEpoch(next.OneIn, next.FlowQuota); err != nil {
 		return err
 	}
 	if next != before {

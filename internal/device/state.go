@@ -86,7 +86,7 @@ func setLowest(devices []netdev.Device) {
 	}
 	for i := range devices {
 		d := &devices[i]
-		d.Lowest = d.Role == netdev.RolePod ||
+		d.Leaves = d.Role == netdev.RolePod ||
 			d.Role == netdev.RoleUplink && !slices.ContainsFunc(d.Lower, func(index int) bool { return uplink[index] })
 	}
 }

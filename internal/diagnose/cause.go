@@ -47,8 +47,8 @@ type CauseInfo struct {
 	// Next are commands that show more; DEVICE and PEER stand for the finding's device and for whom the pair talks to.
 	Next   []string
 	Advice string // what to do about it
-	// NotPlayed says why no scenario of test/scoreboard plays it; "" if one does.
-	NotPlayed string
+	// WhyNoScenario says why no scenario of test/scoreboard plays it; "" if one does.
+	WhyNoScenario string
 }
 
 // Page is where the cause is described.
@@ -216,23 +216,23 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: ForwardDelay, Kinds: []Kind{KindDelay}, Groups: []string{"stage"},
-			Meaning:    "packets wait between two devices, where nothing is queued",
-			Where:      "forward, that device",
-			Evidence:   "packets that took longer than the threshold, and than three times the baseline",
-			Thresholds: []Threshold{stageThreshold},
-			Next:       []string{"nft list ruleset | grep -c rule", "grep . /proc/net/netfilter/nfnetlink_queue", "ip -s neigh show nud incomplete"},
-			Advice:     "a program behind NFQUEUE, a huge rule set, ARP that is slow",
-			NotPlayed:  "it takes a program that holds packets in NFQUEUE, and a kernel with NFNETLINK_QUEUE, which those of the rig lack",
+			Meaning:       "packets wait between two devices, where nothing is queued",
+			Where:         "forward, that device",
+			Evidence:      "packets that took longer than the threshold, and than three times the baseline",
+			Thresholds:    []Threshold{stageThreshold},
+			Next:          []string{"nft list ruleset | grep -c rule", "grep . /proc/net/netfilter/nfnetlink_queue", "ip -s neigh show nud incomplete"},
+			Advice:        "a program behind NFQUEUE, a huge rule set, ARP that is slow",
+			WhyNoScenario: "it takes a program that holds packets in NFQUEUE, and a kernel with NFNETLINK_QUEUE, which those of the rig lack",
 		},
 		{
 			Cause: EncapDelay, Kinds: []Kind{KindDelay}, Groups: []string{"stage"},
-			Meaning:    "a tunnel takes long to wrap packets",
-			Where:      "encap, the tunnel",
-			Evidence:   "packets that took longer than the threshold, and than three times the baseline",
-			Thresholds: []Threshold{stageThreshold},
-			Next:       []string{"ip -d -s link show dev DEVICE", "perf top -g"},
-			Advice:     "an encrypting tunnel without CPU to spare",
-			NotPlayed:  "wrapping takes microseconds on any CPU; what slows it, encryption by other CPUs, needs a NIC and load that the rig lacks",
+			Meaning:       "a tunnel takes long to wrap packets",
+			Where:         "encap, the tunnel",
+			Evidence:      "packets that took longer than the threshold, and than three times the baseline",
+			Thresholds:    []Threshold{stageThreshold},
+			Next:          []string{"ip -d -s link show dev DEVICE", "perf top -g"},
+			Advice:        "an encrypting tunnel without CPU to spare",
+			WhyNoScenario: "wrapping takes microseconds on any CPU; what slows it, encryption by other CPUs, needs a NIC and load that the rig lacks",
 		},
 		{
 			Cause: SoftirqDelay, Kinds: []Kind{KindDelay}, Groups: []string{"stage"},
@@ -242,7 +242,7 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{stageThreshold},
 			Next:       []string{"cat /proc/net/softnet_stat", "mpstat -P ALL 1 3", "ps -eo pid,cls,ni,pcpu,comm --sort=-pcpu | head"},
 			Advice:     "who takes the CPU?",
-			NotPlayed: "nothing that was tried (the tunnel's NAPI in a thread of its own, idle priority beside busy CPUs) slowed packets down; " +
+			WhyNoScenario: "nothing that was tried (the tunnel's NAPI in a thread of its own, idle priority beside busy CPUs) slowed packets down; " +
 				"`backlog-overflow`, its loss, is played",
 		},
 		{
@@ -275,13 +275,13 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: UnknownCause, Kinds: []Kind{KindDrop}, Groups: []string{"unknown"},
-			Meaning:    "packets are lost for a reason that means none of the other causes",
-			Where:      "as seen",
-			Evidence:   "what is left of the losses",
-			Thresholds: []Threshold{unknownThreshold, unknownDeliverThreshold},
-			Next:       []string{"tracer trace --drops", "perf trace -e skb:kfree_skb --max-events 20", "nstat"},
-			Advice:     "the kernel's reason and function tell",
-			NotPlayed:  "a loss that can be caused on purpose has a name",
+			Meaning:       "packets are lost for a reason that means none of the other causes",
+			Where:         "as seen",
+			Evidence:      "what is left of the losses",
+			Thresholds:    []Threshold{unknownThreshold, unknownDeliverThreshold},
+			Next:          []string{"tracer trace --drops", "perf trace -e skb:kfree_skb --max-events 20", "nstat"},
+			Advice:        "the kernel's reason and function tell",
+			WhyNoScenario: "a loss that can be caused on purpose has a name",
 		},
 	}
 }

@@ -13,12 +13,12 @@ import (
 
 // queue is all that is known of the queue stage of one device label in the window.
 type queue struct {
-	device    string
-	direction journey.Direction // of most of its packets
-	devices   []netdev.Device   // those of the label that have a queue, at the end
-	before    []netdev.Device   // the same at the start
-	threshold Threshold
-	unread    bool // no qdisc could be read
+	device       string
+	direction    journey.Direction // of most of its packets
+	devices      []netdev.Device   // those of the label that have a queue, at the end
+	before       []netdev.Device   // the same at the start
+	threshold    Threshold
+	unknownQdisc bool // no qdisc could be read
 
 	stageDelays        // of the packets that came out
 	passed      uint64 // sk_buffs that came out, timed or not
@@ -121,12 +121,12 @@ func queuesOf(w *window) []*queue {
 			q.inFlightBefore += uint64(f.Packets)
 		}
 	}
-	unread := !slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" })
+	unknown := !slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" })
 	for _, q := range queues {
 		q.devices, q.before = labelled(w.to.Devices, q.device), labelled(w.from.Devices, q.device)
 		q.threshold = thresholdOf(q.devices, w.to.ExpectQdisc)
-		if q.unread = unread; unread {
-			q.threshold = unreadQueue
+		if q.unknownQdisc = unknown; unknown {
+			q.threshold = unknownQueue
 		}
 		q.clampToBacklog()
 		q.addPairs(w.counts.Pairs)

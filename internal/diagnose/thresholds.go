@@ -62,7 +62,7 @@ var (
 		Reason: "fq paces flows on purpose",
 	}
 	// It may be any of these, so the most lenient figures hold.
-	unreadQueue = Threshold{
+	unknownQueue = Threshold{
 		WarnDelay: 0.05, CriticalDelay: 0.2, WarnLoss: 0.05, CriticalLoss: 0.2,
 		Reason: "which qdisc it has could not be read",
 	}
@@ -285,7 +285,7 @@ func (t Threshold) String() string {
 
 // queueThresholds are the thresholds of queues, by what they are, as far as they do not depend on the device.
 func queueThresholds() []Threshold {
-	return []Threshold{defaultNoQueue, fifoQueue, aqmQueue("fq_codel", codelTarget), fqQueue, podLimitQueue, netemQueue, unreadQueue}
+	return []Threshold{defaultNoQueue, fifoQueue, aqmQueue("fq_codel", codelTarget), fqQueue, podLimitQueue, netemQueue, unknownQueue}
 }
 
 // delayThresholds and lossThresholds are one half of each.
@@ -330,7 +330,7 @@ func deviceThreshold(d *netdev.Device) Threshold {
 		return netemQueue
 	case asAnnotated(d):
 		return annotatedQueue(d)
-	case d.Role.Shaped() && d.Root.Kind == "tbf":
+	case d.Role.MayBeShaped() && d.Root.Kind == "tbf":
 		return podLimitQueue
 	case noqueue && has(d.Root, "htb", "tbf", "hfsc", "cbq"):
 		return defaultNoQueue

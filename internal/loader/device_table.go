@@ -49,7 +49,7 @@ func describeDevice(d netdev.Device) bpfobj.TracerDevice {
 	if d.Root.Splits() {
 		to.Splits = 1
 	}
-	if d.Lowest {
+	if d.Leaves {
 		to.Flags = uint16(bpfobj.TracerFlagFLAG_LAST)
 		if d.Role == netdev.RolePod {
 			to.Flags |= uint16(bpfobj.TracerFlagFLAG_POD)

@@ -147,8 +147,8 @@ func (l *Loader) Hooks() ([]HookStatus, []Omission) {
 	return hooks, slices.Clone(l.omitted)
 }
 
-// Up tells whether a tracepoint's hook is attached.
-func (l *Loader) Up(tracepoint string) bool {
+// TracepointAttached tells whether a tracepoint's hook is attached.
+func (l *Loader) TracepointAttached(tracepoint string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for h := range l.attached {

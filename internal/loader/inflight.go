@@ -25,8 +25,8 @@ type table struct {
 	journeys  *ebpf.Map
 }
 
-// Open reads the journeys that have not ended yet. now is the time of the read, as for all times in records.
-func (l *Loader) Open() (open []record.Record, now time.Duration, err error) {
+// OpenJourneys reads the journeys that have not ended yet. now is the time of the read, as for all times in records.
+func (l *Loader) OpenJourneys() (open []record.Record, now time.Duration, err error) {
 	now = Monotonic()
 	open, torn, err := l.objects.table.scan(now)
 	l.tornScans.Add(uint64(torn))

@@ -12,18 +12,18 @@ import (
 	"tracer/internal/record"
 )
 
-// Listener is where a pod may listen for TCP connections.
-type Listener struct {
+// ListenTarget is where a pod may listen for TCP connections.
+type ListenTarget struct {
 	Netns   int // id of the pod's namespace, as the traced one has it
 	Address netip.AddrPort
 }
 
-// Backlogs are those of the sockets that listen there; where none does, there is none. Of several that share a port
+// AcceptQueues are those of the sockets that listen there; where none does, there is none. Of several that share a port
 // (SO_REUSEPORT) it is one's. With an error it is those of the places that could be asked.
-func (l *Loader) Backlogs(where []Listener) (map[Listener]record.AcceptQueue, error) {
+func (l *Loader) AcceptQueues(where []ListenTarget) (map[ListenTarget]record.AcceptQueue, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	found := make(map[Listener]record.AcceptQueue)
+	found := make(map[ListenTarget]record.AcceptQueue)
 	if l.closed || len(where) == 0 {
 		return found, nil
 	}
@@ -44,7 +44,7 @@ func (l *Loader) Backlogs(where []Listener) (map[Listener]record.AcceptQueue, er
 
 // query is what the program takes: a struct listener_query, behind what passes for an Ethernet header, since the
 // kernel takes that off a packet.
-func (l *Listener) query() []byte {
+func (l *ListenTarget) query() []byte {
 	q := bpfobj.TracerListenerQuery{Address: l.Address.Addr().As16(), Port: hostOrder(l.Address.Port()), Netns: uint32(l.Netns)}
 	const ethernetBytes = 14
 	return append(make([]byte, ethernetBytes), unsafe.Slice((*byte)(unsafe.Pointer(&q)), unsafe.Sizeof(q))...)

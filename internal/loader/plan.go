@@ -74,7 +74,7 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 	table := deviceTable{}
 	for _, d := range devices {
 		p.Omitted = append(p.Omitted, blindSpots(d)...)
-		if reason := d.Role.Unhooked(); reason != "" {
+		if reason := d.Role.WhyUnhooked(); reason != "" {
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name, Reason: reason})
 			continue
 		}

@@ -14,9 +14,9 @@ type Device struct {
 	// NoCarrier tells of a device that is up that nothing is connected to it.
 	NoCarrier bool `json:"no_carrier,omitempty"`
 	MTU       int  `json:"mtu"`
-	// Lowest tells an uplink (or pod device) where a packet leaves the namespace from one that others lie
+	// Leaves tells an uplink (or pod device) where a packet leaves the namespace from one that others lie
 	// under (a VLAN, a bond).
-	Lowest bool `json:"lowest"`
+	Leaves bool `json:"lowest"`
 	// Lower are the indexes of the devices of this namespace that it hands its packets to: a VLAN's parent, the
 	// slaves of a bond or a bridge, the virtual function of a netvsc. A tunnel's underlay is none.
 	Lower []int `json:"lower,omitempty"`

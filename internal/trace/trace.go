@@ -124,8 +124,8 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 	for _, step := range path.Steps() {
 		t.Stages = append(t.Stages, newStage(&step))
 	}
-	if path.At.Stage != "" {
-		at := newStage(&path.At)
+	if path.Where.Stage != "" {
+		at := newStage(&path.Where)
 		t.At = &at
 		if rec.Kind == record.Dropped {
 			t.Drop = &Drop{

@@ -196,7 +196,7 @@ func lossOf(l leg, out, in *sighting) loss {
 			if i == 1 {
 				node = 1 - node
 			}
-			return loss{at: placeOf(node, s.path.At)}
+			return loss{at: placeOf(node, s.path.Where)}
 		}
 	}
 	return loss{}

@@ -28,8 +28,8 @@ const (
 	batchSize = 256
 )
 
-// Learner learns late who had an address. Its methods are called on the hot path.
-type Learner interface {
+// OwnerSource learns late who had an address. Its methods are called on the hot path.
+type OwnerSource interface {
 	// Resolved tells whether it is known by now who had the address at that time.
 	Resolved(address netip.Addr, at time.Duration) bool
 	// LocalPods are the addresses of this node's pods.
@@ -40,7 +40,7 @@ type Learner interface {
 
 // Waiter holds records back.
 type Waiter struct {
-	learner Learner               // nil to hold none back
+	source  OwnerSource           // nil to hold none back
 	next    func([]record.Record) // takes a batch, which is valid during the call
 	pods    atomic.Pointer[podDevices]
 	current *podDevices // pods, as of the last batch
@@ -61,10 +61,10 @@ type podDevices struct {
 	appeared map[int]time.Duration // by index, when each came; 0 if it was there before us
 }
 
-// New returns a Waiter that hands records on to next, in batches that are valid during the call. Without a learner it
+// New returns a Waiter that hands records on to next, in batches that are valid during the call. Without a source it
 // holds none back.
-func New(learner Learner, next func([]record.Record)) *Waiter {
-	return &Waiter{learner: learner, next: next}
+func New(source OwnerSource, next func([]record.Record)) *Waiter {
+	return &Waiter{source: source, next: next}
 }
 
 // Unnamed is how many records of this node's pods were handed on without a name, since none came in time.
@@ -74,14 +74,14 @@ func (w *Waiter) Unnamed() uint64 { return w.unnamedCount.Load() }
 func (w *Waiter) Early() uint64 { return w.earlyCount.Load() }
 
 // Delays tells whether records are held back.
-func (w *Waiter) Delays() bool { return w.learner != nil }
+func (w *Waiter) Delays() bool { return w.source != nil }
 
 // HandedOn is the time up to which all records were handed on, those without a name aside; 0 before the first ones.
 func (w *Waiter) HandedOn() time.Duration { return time.Duration(w.handedOn.Load()) }
 
 // Add takes records, and hands on those that have waited long enough.
 func (w *Waiter) Add(batch []record.Record, now time.Duration) {
-	if w.learner == nil {
+	if w.source == nil {
 		w.next(batch)
 		return
 	}
@@ -95,13 +95,13 @@ func (w *Waiter) Add(batch []record.Record, now time.Duration) {
 	for i := range batch {
 		if w.delayed.len >= maxDelayed {
 			w.earlyCount.Add(1)
-			w.release(w.delayed.front(), now)
+			w.handOnOrKeep(w.delayed.front(), now)
 			w.delayed.pop()
 		}
 		w.delayed.push(&batch[i])
 	}
 	for w.delayed.len > 0 && w.delayed.front().Time+NameDelay <= now {
-		w.release(w.delayed.front(), now)
+		w.handOnOrKeep(w.delayed.front(), now)
 		w.delayed.pop()
 	}
 	w.flush()
@@ -120,8 +120,8 @@ func (w *Waiter) flush() {
 	w.ready = w.ready[:0]
 }
 
-// release hands a record on, or lets it wait for its name.
-func (w *Waiter) release(r *record.Record, now time.Duration) {
+// handOnOrKeep hands a record on, or lets it wait for its name.
+func (w *Waiter) handOnOrKeep(r *record.Record, now time.Duration) {
 	if w.unresolved(r) {
 		if len(w.unnamed) < maxUnnamed && r.Time+maxUnnamedDelay > now {
 			w.unnamed = append(w.unnamed, *r)
@@ -153,7 +153,7 @@ func (w *Waiter) retryUnnamed(now time.Duration) {
 // unresolved tells whether a pod of this node sent the packet, or gets it, that nobody names yet.
 func (w *Waiter) unresolved(r *record.Record) (unresolved bool) {
 	w.podEnds(r, func(_ int, _ time.Duration, address netip.Addr) {
-		unresolved = unresolved || !w.learner.Resolved(address, r.Start())
+		unresolved = unresolved || !w.source.Resolved(address, r.Start())
 	})
 	return unresolved
 }
