@@ -92,7 +92,7 @@ func conclude(active api.ActiveFindings, now time.Time) (int, string) {
 }
 
 // isNodeFault tells whether a finding is this node's own, at its overlay or uplink. A firewall rule that drops packets does
-// what somebody told it to.
+// what it was made for.
 func isNodeFault(a *api.ActiveFinding) bool {
 	if a.Finding.Cause == diagnose.LinkDown { // a device that is gone has no role any more
 		return true

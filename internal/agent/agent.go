@@ -1,5 +1,7 @@
 // Package agent traces one network namespace: it joins the programs in the kernel, the devices, the names and the
 // counts, for the DaemonSet's process as well as for a command that traces for some seconds by itself.
+//
+// Start, then Run until the context ends, then Close. Snapshot, Overviews and ActiveFindings may be called meanwhile.
 package agent
 
 import (

@@ -297,7 +297,7 @@ func TestVersionedNames(t *testing.T) {
 	v.since = at
 	add("web3", true)
 	add("web3", false)
-	// Whom nobody knows, somebody may know at any time.
+	// An address without a name may get one at any time.
 	v.version++
 	v.names[web] = Identity{}
 	add("_unknown", true)

@@ -28,7 +28,7 @@ func dropKey(rec *record.Record, path *journey.Path) DropKey {
 	return key
 }
 
-// add counts one dropped sk_buff, which stands for n.
+// add counts one dropped sk_buff, which counts for n.
 func (d *DropCount) add(rec *record.Record, n uint64) {
 	d.Packets += n
 	d.Segments += n * uint64(max(1, rec.Segments))

@@ -116,7 +116,7 @@ type Snapshot struct {
 	Flows    []Flow        `json:"flows"`  // bounded; the last seen first
 	InFlight []InFlight    `json:"held"`   // by the last scan, not cumulative
 	Records  uint64        `json:"records"`
-	// MissedRecords counts records that the kernel made and nobody read. The weights of the others make up for them.
+	// MissedRecords counts records that found no room in the ring buffer. The weights of the others make up for them.
 	MissedRecords uint64 `json:"lost"`
 	// Pathless counts records that make no path, as their device is unknown or their hooks are out of order.
 	Pathless uint64 `json:"mismatches"`

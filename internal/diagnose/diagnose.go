@@ -1,8 +1,10 @@
-// Package diagnose says from two snapshots of a node which hop delays or loses the packets, and why.
+// Package diagnose says from two snapshots of a node which device delays or loses the packets, and why.
 //
 // Diagnose asks groups of rules, each in a file of its own: cause_qdisc.go finds qdisc-delay and qdisc-drop, and so on. What
 // there is to say of a cause stands in cause.go, the registry; all figures that decide, with their reasons, in
 // thresholds.go. Over time, Tracker tells which findings are active, and Baseline learns what delays are usual.
+//
+// ClampToBacklog, MeansNoRoute and ThresholdOf serve the overview and the agent, which judge nothing themselves.
 package diagnose
 
 import (
@@ -75,7 +77,7 @@ func traffic(s *aggregate.Snapshot) bool {
 }
 
 // confidence is how sure a finding is: samples/(samples+2), so that 3 make 0.6 and 100 make 0.98, times how far the
-// evidence agrees (0 to 1, where none at all still leaves half), times the share of records that was not lost.
+// evidence agrees (0 to 1, where none at all still leaves half), times the share of records that was not missed.
 func confidence(samples, agreement float64, s *aggregate.Snapshot) float64 {
 	c := samples / (samples + 2) * (0.5 + 0.5*agreement)
 	if s.MissedRecords > 0 {

@@ -130,7 +130,7 @@ func queuesOf(w *window) []*queue {
 		}
 		q.clampToBacklog()
 		q.addPairs(w.counts.Pairs)
-		// A queue that is gone by now has left its packets' later stages alone.
+		// If the queue was removed, its packets still show in the encap stage.
 		for i := range w.counts.Stages {
 			if st := &w.counts.Stages[i]; st.Device == q.device && st.Stage == journey.Encap {
 				q.passed = max(q.passed, st.Passed())

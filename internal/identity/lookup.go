@@ -47,7 +47,7 @@ func (k *Kubernetes) Resolved(address netip.Addr, at time.Duration) bool {
 	return id != nil
 }
 
-// Changed tells that the address went from one pod's device on this node to another, or that its device is gone: the
+// DeviceChanged tells that the address went from one pod's device on this node to another, or that its device is gone: the
 // kernel knows before the API server.
 func (k *Kubernetes) DeviceChanged(address netip.Addr, at time.Duration) {
 	k.owners.deviceChanged(address.Unmap().WithZone(""), at)

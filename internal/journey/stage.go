@@ -20,8 +20,8 @@ const (
 	Unknown Stage = "unknown" // the hooks do not tell
 )
 
-// ErrDevice is why a record makes no path whose device is not known, or not any more. Who asks for the path of a packet that
-// has just passed a new device may try again.
+// ErrDevice: the record names a device that is not known (yet, or any more). After a new device appears, the caller may read
+// the devices and try again.
 var ErrDevice = errors.New("record names a device that is not there (any more)")
 
 // What else may be wrong with a record.

@@ -84,7 +84,7 @@ func anyOpen(b bpfobj.TracerBucketSlots) bool {
 // scanBucket adds the open journeys of a bucket, and counts those that changed while they were read.
 //
 // The programs write while it reads, and nothing orders what another core of an arm64 machine sees of their writes: a
-// barrier of the compiler does not. So it believes no order. A slot counts only if tag and state are the same before and
+// barrier of the compiler does not. So no order is assumed. A slot counts only if tag and state are the same before and
 // after, and the fingerprint of the state is that of the journey: the two lie apart, and a newcomer writes both. What is
 // read here is read in order, since each load is atomic.
 func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpfobj.TracerBucketJourneys, now time.Duration) (_ []record.Record, torn int) {

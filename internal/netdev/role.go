@@ -10,7 +10,7 @@ import "fmt"
 //   - whether its failures are the node's own (LeadsOut): a link that goes down is a finding, `tracer check` reports
 //     critical findings there, a journey that ends there goes out;
 //   - whether changes of its link, root qdisc and MTU are kept as events (Watched);
-//   - which delay and loss are normal in its queue: whether it has one at all unless somebody sets it up (NoQueue), and
+//   - which delay and loss are normal in its queue: whether it has one at all unless it is set up (NoQueue), and
 //     whether the CNI may have put a rate limit there (MayBeShaped);
 //   - whether it passes packets on to another device as they are (Forwards).
 //
@@ -61,7 +61,7 @@ func (r Role) LeadsOut() bool { return roles[r].leadsOut }
 // devices come and go all the time.
 func (r Role) Watched() bool { return roles[r].watched }
 
-// NoQueue tells whether such a device's root qdisc is noqueue unless somebody sets another one: tunnels, veths and
+// NoQueue tells whether such a device's root qdisc is noqueue unless another one is set: tunnels, veths and
 // bridges are IFF_NO_QUEUE. Of others the default depends on hardware and sysctl.
 func (r Role) NoQueue() bool { return roles[r].noqueue }
 

@@ -85,7 +85,7 @@ type Record struct {
 	IPBytes   uint32 // innermost IP packet at the first hook
 	WireBytes uint32 // at the last tc hook, with the headers that segmentation adds
 	Segments  uint32 // at least 1
-	// Weight is how many packets this one stands for: the inverse of the probability by which it was sampled.
+	// Weight is how many packets this one counts for: the inverse of the probability by which it was sampled.
 	Weight uint32
 
 	// SplitAt is how many hooks the packet had passed when a qdisc split it at enqueue; 0 if none did. Such a packet
@@ -100,8 +100,9 @@ type Record struct {
 
 	Reason   string // the kernel's name without SKB_DROP_REASON_, e.g. "QDISC_DROP"; "" where the kernel gives none
 	Location string // symbol that called kfree_skb, e.g. "__dev_queue_xmit"; "" where unknown
-	// Attributed is false for a drop whose packet had passed no hook: Hops then holds at most the device that the
-	// kernel named, and nothing else is known.
+	// Attributed is false for a drop of which neither a hook nor a pod's address tells the place: Hops then holds at most the
+	// device that the kernel named, and nothing else is known. A drop that is placed by the pod's address has an xmit hop
+	// that no hook saw, with the drop's time.
 	Attributed bool
 	SYN        bool // a TCP segment that asks for a connection
 

@@ -1,5 +1,5 @@
-// Package latenames holds records back until it is known who had their addresses: what tells so may come after the packet,
-// be it that an address is a new pod's or that it is its former owner's no longer.
+// Package latenames delays records until the names of their addresses are certain. The API server tells late that a new pod
+// has an address, and that a former one has it no longer.
 package latenames
 
 import (
@@ -19,7 +19,7 @@ const (
 	// new pod's address a second or two after the pod has it.
 	maxUnnamedDelay = 5 * time.Second
 	// maxDelayed and maxUnnamed bound the records that wait: as many as come in a second by default, and some of them
-	// longer. Beyond, the oldest is named by what is known.
+	// longer. Beyond that the oldest is named by what is known.
 	maxDelayed = governor.DefaultMaxRecords
 	maxUnnamed = 1024
 	// maxAddresses bounds the addresses whose device is known.
@@ -150,7 +150,7 @@ func (w *Waiter) retryUnnamed(now time.Duration) {
 	w.unnamed = kept
 }
 
-// unresolved tells whether a pod of this node sent the packet, or gets it, that nobody names yet.
+// unresolved tells whether a pod of this node that has no name yet sent the packet, or gets it.
 func (w *Waiter) unresolved(r *record.Record) (unresolved bool) {
 	w.podEnds(r, func(_ int, _ time.Duration, address netip.Addr) {
 		unresolved = unresolved || !w.source.Resolved(address, r.Start())
@@ -159,8 +159,8 @@ func (w *Waiter) unresolved(r *record.Record) (unresolved bool) {
 }
 
 // podEnds yields the addresses in a record that are pods' of this node by the devices passed: the sender's, the
-// receiver's. Those that cannot be a pod's alone (link-local, multicast, unspecified ones) are left out: nobody will ever
-// name them.
+// receiver's. Those that cannot be a pod's alone (link-local, multicast, unspecified ones) are left out: they never get a
+// name.
 func (w *Waiter) podEnds(r *record.Record, yield func(ifindex int, appeared time.Duration, address netip.Addr)) {
 	if w.current == nil || r.Len == 0 {
 		return
