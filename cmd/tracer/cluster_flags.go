@@ -30,7 +30,7 @@ type clusterFlags struct {
 func (f *clusterFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "how to reach the API server for names (default: the pod's service account; without either, no names)")
-	flags.StringVar(&f.scope, "identity-scope", string(identity.NodeScope), "whose pods are known by name: node (this node's; others by the Service that they are behind), or cluster (all; expensive in a large one)")
+	flags.StringVar(&f.scope, "identity-scope", string(identity.NodeScope), "which pods to name: node (this node's; other nodes' pods by their Service), or cluster (all; costly in a large one)")
 	flags.StringVar(&f.cidrNames, "cidr-names", "", "YAML file that maps CIDRs to names of peers outside of the cluster")
 }
 
@@ -46,7 +46,7 @@ func (f *clusterFlags) kubernetes(node, stateDir string) (*identity.Kubernetes, 
 	case errors.Is(err, identity.ErrNoCluster):
 		return nil, nil
 	case errors.Is(err, identity.ErrNoToken) && f.cidrNames == "":
-		slog.Warn("cannot ask the API server for names: addresses stay without", "err", err)
+		slog.Warn("cannot ask the API server for names: pods are shown by address only", "err", err)
 		return nil, nil
 	case err != nil:
 		return nil, err

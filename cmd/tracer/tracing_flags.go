@@ -33,9 +33,9 @@ func (f *tracingFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.identityFile, "identity-file", "",
 		"YAML file that names addresses (default: the one for this namespace in --run-dir, if there is one)")
 	cmd.Flags().IntVar(&f.limits.MaxRecords, "max-records", governor.DefaultMaxRecords,
-		"most packets a second to track: beyond that a fair sample, of each flow some")
+		"most packets a second to track: above it packets are sampled, some of every flow")
 	cmd.Flags().Float64Var(&f.limits.MaxCPU, "max-cpu", governor.DefaultMaxCPU,
-		"most CPU time to take, in cores: beyond that fewer packets are tracked")
+		"most CPU time to take, in cores: above it fewer packets are tracked")
 	cmd.Flags().StringVar(&f.node, "node-name", "", "this node's name (default: $NODE_NAME, the identity file's, the host's)")
 }
 

@@ -99,7 +99,7 @@ func (a *Agent) addSpent(now time.Time) error {
 	s := &a.sampling
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
-		return fmt.Errorf("read the time spent: %w", err)
+		return fmt.Errorf("read CPU time: %w", err)
 	}
 	own := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	s.spent.CPU = own - s.cpu

@@ -137,7 +137,7 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 			next, err := w.Refresh()
 			if err != nil {
 				if ctx.Err() == nil {
-					w.options.Log.Warn("cannot read the network devices; trying again", "error", err, "after", retryAfter)
+					w.options.Log.Warn("cannot read the network devices; trying again", "err", err, "after", retryAfter)
 				}
 				read = time.After(retryAfter)
 				continue

@@ -76,7 +76,7 @@ func Causes() []CauseInfo {
 			Cause: QdiscDelay, Kinds: []Kind{KindDelay}, Groups: []string{"qdisc"},
 			Meaning: "a queue keeps packets for longer than a qdisc of its kind should",
 			Where:   "queue, that device",
-			Evidence: "packets that came out late, those still in flight (as far as the qdisc's backlog bears them out), the qdisc tree and " +
+			Evidence: "packets that came out late, those still in flight (as many as the qdisc's backlog says), the qdisc tree and " +
 				"when it changed",
 			Thresholds: delayThresholds(queueThresholds()),
 			Next:       []string{"tc -s qdisc show dev DEVICE"},
@@ -110,7 +110,7 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
-			Meaning:    "somebody's rule drops the packets (netfilter, tc, XDP, XFRM)",
+			Meaning:    "a rule or policy drops the packets (netfilter, tc, XDP, XFRM)",
 			Where:      "forward, behind the device where the packet was seen last",
 			Evidence:   "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`)",
 			Thresholds: []Threshold{policyThreshold},
@@ -123,7 +123,7 @@ func Causes() []CauseInfo {
 			Where:   "forward or encap; " + beyond + " for a black hole beyond it",
 			Evidence: "`PKT_TOO_BIG`; `ip_fragment`; functions with several reasons while `IpFragFails` rises. A black hole: large segments (536 " +
 				"bytes and more) that are sent again and again, five at least and half of all retransmissions; one in five at most is " +
-				"acknowledged in the end, while segments are that are less than half as long. Inferred; severity as for `remote-loss`",
+				"acknowledged in the end, while segments of less than half that size are. Inferred; severity as for `remote-loss`",
 			Thresholds: []Threshold{mtuThreshold},
 			Next:       []string{"ip -d link show", "nstat -az IpFragFails Ip6OutFragFails Ip6InTooBigErrors"},
 			Advice:     "compare the MTUs of pods, tunnel and uplink; of a black hole, `tracepath -n` and `ping -M do -s 1400` in the pod",
@@ -144,7 +144,7 @@ func Causes() []CauseInfo {
 			Evidence:   "`IP_RPFILTER` and martians; on 5.10 the function while `TcpExtIPReversePathFilter` rises",
 			Thresholds: []Threshold{routingThreshold},
 			Next:       []string{"sysctl -a -r '\\.rp_filter$'", "nstat -az TcpExtIPReversePathFilter", "ip route show table all"},
-			Advice:     "mend `rp_filter` of that device, or the route back",
+			Advice:     "set `rp_filter` to 2 (loose) or 0 on that device, or correct the route back",
 		},
 		{
 			Cause: Neighbour, Kinds: []Kind{KindDrop}, Groups: []string{"routing"},
@@ -247,7 +247,7 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: Misconfigured, Kinds: []Kind{KindMisconfiguration}, Groups: []string{"misconfiguration"},
-			Meaning:  "a root qdisc that no CNI installs, and that hurts nobody yet: a warning",
+			Meaning:  "a root qdisc that no CNI installs, and that hurts no packets yet: a warning",
 			Where:    "queue, overlay or uplink",
 			Evidence: "netem, a shaper or a tiny fifo in the qdisc tree, or another root qdisc than the device's default or the expected one",
 			Next:     []string{"tc -s qdisc show dev DEVICE"},
@@ -257,8 +257,8 @@ func Causes() []CauseInfo {
 			Cause: RemoteDelay, Kinds: []Kind{KindDelay}, Groups: []string{"remote"},
 			Meaning: "round trips take long beyond this node: on the wire, or at the other node",
 			Where:   beyond,
-			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages explain; those that open " +
-				"connections, where there are three. Inferred",
+			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages explain; from three handshakes " +
+				"on, those are used instead. Inferred from TCP, not seen",
 			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold},
 			Next:       []string{"tracer diagnose # on the node of PEER", "ss -tiH | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"},
 			Advice:     "ask the other node, then look at the network between",

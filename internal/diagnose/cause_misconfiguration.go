@@ -27,7 +27,7 @@ func misconfigurationRules(w *window) []Finding {
 		if !d.Changed.IsZero() {
 			line += " since " + d.Changed.Format("15:04:05")
 		}
-		f.Evidence = append([]string{line, why, "it has hurt no packet in this window",
+		f.Evidence = append([]string{line, why, "no packet was delayed or dropped by it in this window",
 			fmt.Sprintf("if it is there on purpose, tell tracer so: --expect-qdisc %s=%s", d.Name, d.Root.Kind)}, w.changes(&f)...)
 		found = append(found, f)
 	}

@@ -36,7 +36,7 @@ func (o *Operation) Done(err error) {
 	defer o.mu.Unlock()
 	if err == nil {
 		if o.failures > 0 {
-			o.log.Info("recovered: "+o.message, "failures", o.failures, "for", o.now().Sub(o.since).Round(time.Millisecond))
+			o.log.Info("works again", "after", o.message, "failures", o.failures, "for", o.now().Sub(o.since).Round(time.Millisecond))
 		}
 		o.failures, o.texts = 0, nil
 		return

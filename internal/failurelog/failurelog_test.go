@@ -43,7 +43,7 @@ func TestOperation(t *testing.T) {
 	wants(`level=ERROR msg="cannot read the map" err=full`, `level=ERROR msg="cannot read the map" err=gone`)
 	o.Done(nil)
 	o.Done(nil)
-	wants(`level=INFO msg="recovered: cannot read the map" failures=100 for=5s`)
+	wants(`level=INFO msg="works again" after="cannot read the map" failures=100 for=5s`)
 	o.Done(full)
 	wants(`level=ERROR msg="cannot read the map" err=full`)
 	for i := range 100 {

@@ -135,7 +135,7 @@ func (i *informer) report(ctx context.Context, verb string, err error) error {
 	text := i.advise(verb, err)
 	if text != i.logged[verb] {
 		i.logged[verb] = text
-		i.log.Warn("names of "+i.name+" are not up to date; trying again", "err", text)
+		i.log.Warn("names from Kubernetes are not up to date; trying again", "resource", i.name, "err", text)
 	}
 	return err
 }

@@ -79,7 +79,7 @@ func (l *Loader) setDeviceTable(want deviceTable) error {
 	}
 	// Programs that read meanwhile see an entry as it was or as it will be: each is a word.
 	if err := l.objects.Devices.Set(&all); err != nil {
-		return fmt.Errorf("tell the programs about devices: %w", err)
+		return fmt.Errorf("update BPF map of devices: %w", err)
 	}
 	l.devices = want
 	return nil

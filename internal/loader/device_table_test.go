@@ -53,7 +53,7 @@ func TestDeviceTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(plan.Omitted) != 1 || plan.Omitted[0].Device != "cali3" || !strings.Contains(plan.Omitted[0].Reason, "modulo 8192") {
+	if len(plan.Omitted) != 1 || plan.Omitted[0].Device != "cali3" || !strings.Contains(plan.Omitted[0].Reason, "no room for this device") {
 		t.Errorf("omitted: %+v", plan.Omitted)
 	}
 	for _, h := range plan.Hooks {

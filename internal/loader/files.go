@@ -54,7 +54,7 @@ func (f Files) LinkAgentSocket() error {
 		return err
 	}
 	if err := os.Symlink(filepath.Base(f.Socket()), f.AgentSocket()); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("name the socket: %w", err)
+		return fmt.Errorf("link agent.sock: %w", err)
 	}
 	return nil
 }
@@ -78,7 +78,7 @@ func (f Files) removeSocket() error {
 
 func remove(name string) error {
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove what is not used any more: %w", err)
+		return fmt.Errorf("remove unused file: %w", err)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (f Files) tryLock() (_ *Lock, err error) {
 	name := f.path(".lock")
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open the lock: %w (it takes root)", err)
+		return nil, fmt.Errorf("open the lock: %w; run as root", err)
 	}
 	whole := unix.Flock_t{Type: unix.F_WRLCK}
 	if err := unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &whole); err != nil {
@@ -187,10 +187,10 @@ func (f Files) setQdiscs(made map[int]string) error {
 		return err
 	}
 	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
-		return fmt.Errorf("note the qdiscs that were made: %w", err)
+		return fmt.Errorf("save the list of own qdiscs: %w", err)
 	}
 	if err := os.Rename(name+".new", name); err != nil {
-		return fmt.Errorf("note the qdiscs that were made: %w", err)
+		return fmt.Errorf("save the list of own qdiscs: %w", err)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func (l *Loader) configure(devices, hooked []netdev.Device, addresses []netip.Ad
 		addressSet[a.As16()] = true
 	}
 	if err := setKeys(l.objects.NodeIPs, l.addresses, addressSet); err != nil {
-		return fmt.Errorf("tell the programs this node's addresses: %w", err)
+		return fmt.Errorf("update BPF map of node addresses: %w", err)
 	}
 	table := newDeviceTable(hooked)
 	if err := l.setDeviceTable(table); err != nil {

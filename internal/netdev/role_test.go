@@ -29,7 +29,7 @@ func TestRoleHooked(t *testing.T) {
 			t.Errorf("%s has hooks: %v", role, hooked)
 		}
 		if role.LeadsOut() && !role.Watched() {
-			t.Errorf("%s leads out and nobody is told of its changes", role)
+			t.Errorf("%s leads out and its changes are not kept", role)
 		}
 	}
 }

@@ -15,7 +15,7 @@ type Row struct {
 	Dst              Party             `json:"dst"`
 	Service          string            `json:"service,omitempty"`  // namespace/name
 	Protocol         string            `json:"protocol,omitempty"` // of a flow
-	Pairs            int               `json:"pairs,omitempty"`    // how many a service's row stands for
+	Pairs            int               `json:"pairs,omitempty"`    // how many a service's row sums up
 	Direction        journey.Direction `json:"direction"`
 	PacketsPerSecond float64           `json:"packets_per_second"`
 	BitsPerSecond    float64           `json:"bits_per_second"`

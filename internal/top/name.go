@@ -13,7 +13,7 @@ func rowName(r *overview.Row, width int) string {
 		if r.Service != "" {
 			return r.Service
 		}
-		return dst + " (no service)"
+		return dst + " (no Service)"
 	}
 	if r.Service != "" {
 		if text := src + " → (" + r.Service + ") → " + dst; ansi.StringWidth(text) <= width {

@@ -64,7 +64,7 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 		fmt.Fprintf(&b, "  %s\n", paint(styleDrop, d.String()))
 	}
 	if t.Missed > 0 {
-		fmt.Fprintf(&b, "  %s\n", paint(styleFaint, fmt.Sprintf("(%d journeys before this one did not reach us in time)", t.Missed)))
+		fmt.Fprintf(&b, "  %s\n", paint(styleFaint, fmt.Sprintf("(%d journeys before this one were missed: output is too slow)", t.Missed)))
 	}
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())
