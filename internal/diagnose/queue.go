@@ -180,7 +180,7 @@ func (q *queue) clampToBacklog() {
 	q.inFlight, q.ages, q.oldest = b, ages, ages.Max()
 }
 
-// ClampToBacklog returns what is in flight in a queue, as far as the backlog of the devices' qdiscs bears it out; passed is
+// ClampToBacklog returns what is in flight in a queue, at most the backlog of the devices' qdiscs; passed is
 // how many packets came out in the window. Where there is no queue all of it is.
 func ClampToBacklog(f aggregate.InFlight, devices []netdev.Device, passed uint64) aggregate.InFlight {
 	q := queue{devices: labelled(devices, f.Device), passed: passed}
