@@ -61,7 +61,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	if f.collector.MaxSeries < 1 {
 		return fmt.Errorf("--max-series %d: give at least 1", f.collector.MaxSeries)
 	}
-	agent.SaveMemory()
+	agent.CollectGarbageEarly()
 	f.logFindings = true
 	n, err := f.start()
 	if err != nil {
@@ -89,9 +89,9 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 		}
 		defer server.Close()
 		servers = append(servers, server)
-		slog.Info("serving", "address", server.Addr())
+		slog.Info("serving", "server", server.Name(), "address", server.Addr())
 	}
-	if err := files.NameFirst(); err != nil {
+	if err := files.LinkAgentSocket(); err != nil {
 		return err
 	}
 	status := n.Status()
@@ -101,7 +101,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 		}
 	}
 	debug.FreeOSMemory() // that took types and programs to load: little of the kind comes later
-	slog.Info("tracing", "node", n.name, "kernel", status.Kernel, "hooks", len(status.Hooks), "version", version)
+	slog.Info("tracing started", "node", n.name, "kernel", status.Kernel, "hooks", len(status.Hooks), "version", version)
 	group.Go(func() error { return n.Run(ctx) })
 	if n.cluster != nil {
 		group.Go(func() error { return n.cluster.Run(ctx) })

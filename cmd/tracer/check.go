@@ -177,8 +177,8 @@ type capability struct {
 	use  string
 }
 
-// needed are the capabilities that nothing works without. CAP_SYS_ADMIN stands for the first two, which kernels
-// have had by themselves since 5.8.
+// needed are the capabilities that nothing works without. CAP_SYS_ADMIN includes the first two, which kernels
+// have had since 5.8.
 var needed = [...]capability{
 	{"CAP_BPF", unix.CAP_BPF, "load BPF programs"},
 	{"CAP_PERFMON", unix.CAP_PERFMON, "attach them to tracepoints"},

@@ -30,7 +30,7 @@ type clusterFlags struct {
 func (f *clusterFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "how to reach the API server for names (default: the pod's service account; without either, no names)")
-	flags.StringVar(&f.scope, "identity-scope", string(identity.NodeScope), "whose pods are known by name: node (this node's; others by the Service that they are behind), or cluster (all; expensive in a large one)")
+	flags.StringVar(&f.scope, "identity-scope", string(identity.NodeScope), "which pods to name: node (this node's; other nodes' pods by their Service), or cluster (all; costly in a large one)")
 	flags.StringVar(&f.cidrNames, "cidr-names", "", "YAML file that maps CIDRs to names of peers outside of the cluster")
 }
 
@@ -85,7 +85,7 @@ func (f *agentFlags) start() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(files.Identity()); err == nil && f.cluster.kubeconfig == "" {
+	if _, err := os.Stat(files.IdentityFile()); err == nil && f.cluster.kubeconfig == "" {
 		return f.tracingFlags.start() // a lab's
 	}
 	name := f.nodeName(nil)

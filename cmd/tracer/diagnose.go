@@ -20,17 +20,19 @@ func newDiagnoseCommand() *cobra.Command {
 	duration := 15 * time.Second
 	cmd := &cobra.Command{
 		Use:   "diagnose",
-		Short: "Say which hop holds or loses packets on this node, and why",
-		Long: `Say which hop holds or loses packets on this node, and why.
+		Short: "Say which device holds or loses packets on this node, and why",
+		Long: `Say which device holds or loses packets on this node, and why.
 
 Where an agent runs in this network namespace it is asked about its last seconds;
 elsewhere the command traces by itself.
 
 Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic seen, 1 could not run.
 
-With --check it is a plugin of node-problem-detector: a line of at most 80 bytes,
-within 3 s, from the agent alone; exit code 0 fine, 1 a critical finding at this node's
-overlay or uplink for 3 minutes, 2 unknown.
+With --check it is a plugin of node-problem-detector: it asks the agent alone, and
+prints one line of at most 80 bytes within 3 s. Exit codes:
+  0  fine
+  1  a critical finding at this node's overlay or uplink for 3 minutes
+  2  unknown
 
 Causes that it finds:
 ` + listCauses(),
@@ -102,7 +104,7 @@ func (f *tracingFlags) diagnose(ctx context.Context, duration time.Duration) (re
 	err = f.withSource(ctx, func(ctx context.Context, s source, own bool) (err error) {
 		switch {
 		case !own && len(f.expect) > 0:
-			slog.Warn("--expect-qdisc is ignored: the agent goes by its own flag")
+			slog.Warn("--expect-qdisc is ignored: an agent answers here, and uses its own --expect-qdisc")
 		case own:
 			select {
 			case <-time.After(duration):

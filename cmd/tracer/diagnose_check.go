@@ -54,7 +54,7 @@ func askActiveFindings(ctx context.Context, runDir string) (api.ActiveFindings, 
 		return api.ActiveFindings{}, err
 	}
 	var active api.ActiveFindings
-	for _, socket := range []string{files.Socket(), files.FirstSocket()} {
+	for _, socket := range []string{files.Socket(), files.AgentSocket()} {
 		client := api.Dial(socket)
 		active, err = client.ActiveFindings(ctx)
 		client.Close()
@@ -92,7 +92,7 @@ func conclude(active api.ActiveFindings, now time.Time) (int, string) {
 }
 
 // isNodeFault tells whether a finding is this node's own, at its overlay or uplink. A firewall rule that drops packets does
-// what somebody told it to.
+// what it was made for.
 func isNodeFault(a *api.ActiveFinding) bool {
 	if a.Finding.Cause == diagnose.LinkDown { // a device that is gone has no role any more
 		return true

@@ -1,4 +1,4 @@
-// Command tracer tells, on a Kubernetes node and from inside the kernel, which hop of a pod-to-pod path adds the
+// Command tracer tells, on a Kubernetes node and from inside the kernel, which device on a pod-to-pod path adds the
 // latency or loses the packets, and why.
 package main
 
@@ -46,10 +46,10 @@ func newRootCommand(e edition) *cobra.Command {
 	var level string
 	cmd := &cobra.Command{
 		Use:   "tracer",
-		Short: "Find the hop that makes pod-to-pod traffic slow",
-		Long: `tracer times packets at every hop of their way through a Kubernetes node, inside the
-kernel and without touching an application: the pods' devices, the overlay (tunl0,
-vxlan.calico …) and the uplink. It says which hop holds or loses packets, and why.
+		Short: "Find the device that makes pod-to-pod traffic slow",
+		Long: `tracer times packets at every device on their way through a Kubernetes node, inside
+the kernel and without touching an application: the pods' devices, the overlay (tunl0,
+vxlan.calico …) and the uplink. It says which device holds or loses packets, and why.
 
 It traces the network namespace that it is started in.`,
 		Example:       e.examples,

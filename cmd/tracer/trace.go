@@ -25,10 +25,10 @@ func newTraceCommand() *cobra.Command {
 		Short: "Show journeys of packets as they end, each with its stages",
 		Long: `Show journeys of packets as they end, each with its stages.
 
-Where an agent runs in this network namespace the journeys are its; elsewhere the
-command traces by itself. It goes on until interrupted, or as --once or --duration
-say. Filters run in the agent, so that only journeys that match are sent; those that
-come faster than they are read are left out, and counted.`,
+Where an agent runs in this network namespace the agent's journeys are shown;
+elsewhere the command traces by itself. It goes on until interrupted, or as --once or
+--duration say. Filters run in the agent, so that only journeys that match are sent;
+those that come faster than they are read are missed, and counted.`,
 		Example: `  $tracer trace --once 5
   $tracer trace --pod default/web --slower-than 10ms
   $tracer trace --stage 'queue@tunl0>10ms' --proto tcp

@@ -33,9 +33,9 @@ func (f *tracingFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.identityFile, "identity-file", "",
 		"YAML file that names addresses (default: the one for this namespace in --run-dir, if there is one)")
 	cmd.Flags().IntVar(&f.limits.MaxRecords, "max-records", governor.DefaultMaxRecords,
-		"most packets a second to track: beyond that a fair sample, of each flow some")
+		"most packets a second to track: above it packets are sampled, some of every flow")
 	cmd.Flags().Float64Var(&f.limits.MaxCPU, "max-cpu", governor.DefaultMaxCPU,
-		"most CPU time to take, in cores: beyond that fewer packets are tracked")
+		"most CPU time to take, in cores: above it fewer packets are tracked")
 	cmd.Flags().StringVar(&f.node, "node-name", "", "this node's name (default: $NODE_NAME, the identity file's, the host's)")
 }
 
@@ -49,7 +49,7 @@ func (f *tracingFlags) names(files loader.Files) (*identity.Table, error) {
 	if f.identityFile != "" {
 		return identity.LoadFile(f.identityFile)
 	}
-	table, err := identity.LoadFile(files.Identity())
+	table, err := identity.LoadFile(files.IdentityFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return new(identity.Table), nil
 	}
@@ -81,8 +81,8 @@ func (f *tracingFlags) start() (*node, error) {
 	return newNode(a, f.nodeName(named), table, nil), nil
 }
 
-// startAgent starts one with those names; learner is where they come from, if more may be learnt late.
-func (f *tracingFlags) startAgent(names aggregate.Namer, learner latenames.Learner) (*agent.Agent, error) {
+// startAgent starts one with those names; owners is where they come from, if more may be learnt late.
+func (f *tracingFlags) startAgent(names aggregate.Namer, owners latenames.OwnerSource) (*agent.Agent, error) {
 	switch {
 	case f.limits.MaxRecords < 1:
 		return nil, fmt.Errorf("--max-records %d: give at least 1", f.limits.MaxRecords)
@@ -94,7 +94,7 @@ func (f *tracingFlags) startAgent(names aggregate.Namer, learner latenames.Learn
 		return nil, err
 	}
 	return agent.Start(agent.Options{
-		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: names, Learner: learner, Limits: f.limits,
+		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: names, OwnerSource: owners, Limits: f.limits,
 		ExpectQdisc: expected, StateDir: f.stateDir, LogFindings: f.logFindings,
 	})
 }

@@ -58,9 +58,9 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 		if r.Kind == record.Dropped || r.Kind == record.Connection {
 			continue // never sampled
 		}
-		all, old := &s.spent.WithinQuota, &s.spent.StaleWithinQuota
+		all, old := &s.spent.WithinQuota, &s.spent.EarlierWithinQuota
 		if r.Weight > 1 {
-			all, old = &s.spent.ByChance, &s.spent.StaleByChance
+			all, old = &s.spent.ByChance, &s.spent.EarlierByChance
 		}
 		if *all++; r.Hops[0].Time < s.changed {
 			*old++
@@ -85,7 +85,7 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 	if next == governor.EveryPacket && before == next {
 		return nil // the programs need not know of the epoch
 	}
-	if err := a.loader.Sample(next.OneIn, next.FlowQuota); err != nil {
+	if err := a.loader.BeginEpoch(next.OneIn, next.FlowQuota); err != nil {
 		return err
 	}
 	if next != before {
@@ -99,7 +99,7 @@ func (a *Agent) addSpent(now time.Time) error {
 	s := &a.sampling
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
-		return fmt.Errorf("read the time spent: %w", err)
+		return fmt.Errorf("read CPU time: %w", err)
 	}
 	own := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	s.spent.CPU = own - s.cpu

@@ -1,5 +1,7 @@
 // Package agent traces one network namespace: it joins the programs in the kernel, the devices, the names and the
 // counts, for the DaemonSet's process as well as for a command that traces for some seconds by itself.
+//
+// Start, then Run until the context ends, then Close. Snapshot, Overviews and ActiveFindings may be called meanwhile.
 package agent
 
 import (
@@ -27,8 +29,8 @@ type Options struct {
 	Devices []string // patterns as device.Match takes them; none: all devices with a role
 	Namer   aggregate.Namer
 	Limits  governor.Limits // of what tracing may cost; zero fields mean the defaults
-	// Learner is the Namer again, if it may learn late who had an address: records then wait for it.
-	Learner latenames.Learner
+	// OwnerSource is the Namer again, if it may learn late who had an address: records then wait for it.
+	OwnerSource latenames.OwnerSource
 	// ExpectQdisc are the root qdiscs that are there on purpose, by device.
 	ExpectQdisc map[string]string
 	// StateDir is where the learned baseline is kept for the next start; "" for nowhere.
@@ -68,7 +70,7 @@ func Start(options Options) (_ *Agent, err error) {
 		options.Log = slog.Default()
 	}
 	a := &Agent{options: options, failures: newFailures(options.Log), started: time.Now()}
-	a.lateNames = latenames.New(options.Learner, a.add)
+	a.lateNames = latenames.New(options.OwnerSource, a.add)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())

@@ -58,7 +58,7 @@ func TestBaseline(t *testing.T) {
 	}
 	old := newAgent(dir)
 	old.restoreBaseline()
-	if len(old.baseline.p50s()) != 0 || log.count("set aside", "its format is 0", "usual.json.unreadable") != 1 {
+	if len(old.baseline.p50s()) != 0 || log.count("set aside", "format version 0, want", "usual.json.unreadable") != 1 {
 		t.Errorf("of an old format: %v", old.baseline.p50s())
 	}
 	file := filepath.Join(dir, "file")

@@ -58,7 +58,7 @@ func (a *Agent) readMaps(before *loader.Counters) error {
 
 // readOpenJourneys tells the aggregator of the journeys that have not ended.
 func (a *Agent) readOpenJourneys() error {
-	open, err := a.loader.Open()
+	open, err := a.loader.OpenJourneys()
 	if err != nil {
 		return err
 	}

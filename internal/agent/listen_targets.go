@@ -68,17 +68,17 @@ func (t *listenTargets) add(batch []record.Record, isPod func(ifindex int) bool)
 
 // poll returns the targets to poll now, with the packets that went there. netns are the pods' network namespaces by
 // device.
-func (t *listenTargets) poll(netns map[int]int) map[loader.Listener]record.Record {
+func (t *listenTargets) poll(netns map[int]int) map[loader.ListenTarget]record.Record {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	found := make(map[loader.Listener]record.Record, len(t.known))
+	found := make(map[loader.ListenTarget]record.Record, len(t.known))
 	for target, attempt := range t.known {
 		id, known := netns[target.ifindex]
 		if attempt.polls--; attempt.polls < 0 || !known {
 			delete(t.known, target)
 			continue
 		}
-		found[loader.Listener{Netns: id, Address: target.address}] = attempt.packet
+		found[loader.ListenTarget{Netns: id, Address: target.address}] = attempt.packet
 	}
 	return found
 }
@@ -93,12 +93,12 @@ func (a *Agent) readAcceptQueues() error {
 		}
 	}
 	targets := a.listenTargets.poll(netns)
-	where := make([]loader.Listener, 0, len(targets))
+	where := make([]loader.ListenTarget, 0, len(targets))
 	for at := range targets {
 		where = append(where, at)
 	}
-	backlogs, err := a.loader.Backlogs(where)
-	for at, b := range backlogs {
+	queues, err := a.loader.AcceptQueues(where)
+	for at, b := range queues {
 		if packet := targets[at]; b.Full {
 			a.counts.AddAcceptQueueFull(&packet, loader.Monotonic(), b)
 		}

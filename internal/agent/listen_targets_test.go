@@ -28,7 +28,7 @@ func TestListenTargets(t *testing.T) {
 		packet("10.2.0.1:82", "10.1.0.1:40000", 60, device),   // an answer
 		packet("10.1.0.1:40000", "10.2.0.1:83", 60, uplink),   // leaves
 	}, isPod)
-	want := loader.Listener{Netns: netns, Address: netip.MustParseAddrPort("10.1.0.1:80")}
+	want := loader.ListenTarget{Netns: netns, Address: netip.MustParseAddrPort("10.1.0.1:80")}
 	for poll := range targetPolls {
 		found := targets.poll(map[int]int{device: netns})
 		if r, ok := found[want]; len(found) != 1 || !ok || r.Last.Source.Port() != 40000 {

@@ -9,8 +9,8 @@ import (
 // added to it in a second, so that collecting more often than Go does by itself costs less than it saves.
 const collectAt = 25
 
-// SaveMemory makes this process collect garbage early, unless $GOGC says when.
-func SaveMemory() {
+// CollectGarbageEarly makes this process collect garbage early, unless $GOGC says when.
+func CollectGarbageEarly() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}

@@ -22,7 +22,7 @@ const (
 	lookupFor = 15 * time.Second
 )
 
-// routeLookups ask the routing table about packets that were dropped for want of a route: of a blackhole the kernel says
+// routeLookups ask the routing table about packets that were dropped for want of a route: of a blackhole the kernel gives
 // no reason.
 type routeLookups struct {
 	table   *netlink.Handle
@@ -33,7 +33,7 @@ type routeLookups struct {
 // open opens the routing table of the calling thread's network namespace.
 func (l *routeLookups) open() (err error) {
 	if l.table, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
-		return fmt.Errorf("open the routing table: %w", err)
+		return fmt.Errorf("open rtnetlink socket: %w", err)
 	}
 	return nil
 }

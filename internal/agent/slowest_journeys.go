@@ -17,8 +17,8 @@ import (
 // maxSlowest is how many journeys of a window are kept.
 const maxSlowest = 5
 
-// slowestJourneys keeps the slowest journeys of one pair. Its consider is a subscriber's want that wants nothing: one
-// comparison is enough for nearly every record, and none is copied but those that are kept.
+// slowestJourneys keeps the slowest journeys of one pair. consider is called as a subscriber's filter; it keeps slow records
+// itself and always refuses: one comparison is enough for nearly every record, and only those that are kept are copied.
 type slowestJourneys struct {
 	pair  aggregate.PairKey
 	names aggregate.Namer

@@ -18,8 +18,8 @@ func TestSlowestJourneys(t *testing.T) {
 	web, api := netip.MustParseAddrPort("10.1.0.1:4000"), netip.MustParseAddrPort("10.2.0.1:80")
 	known := names{web.Addr(): {Workload: "web"}, api.Addr(): {Workload: "api"}}
 	devices := []netdev.Device{
-		{Index: 1, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true},
-		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "fq"}},
+		{Index: 1, Name: "cali1", Role: netdev.RolePod, Leaves: true, Up: true},
+		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "fq"}},
 	}
 	journeyOf := func(from, to netip.AddrPort, took time.Duration) *record.Record {
 		f := record.Flow{Source: from, Destination: to, Protocol: unix.IPPROTO_TCP}

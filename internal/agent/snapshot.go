@@ -34,7 +34,7 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: count(), Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
-		DropsUnseen: !a.loader.Up("kfree_skb"), Lookups: a.routeLookups.results(loader.Monotonic()),
+		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.routeLookups.results(loader.Monotonic()),
 	}, nil
 }
 

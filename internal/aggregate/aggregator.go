@@ -59,8 +59,8 @@ type Aggregator struct {
 	inFlight    []InFlight
 	missed      [record.InFlight + 1]compensation // by record.Kind
 
-	records, missedRecords, mismatches uint64
-	pairOverflow, flowOverflow         uint64
+	records, missedRecords, pathless uint64
+	pairOverflow, flowOverflow       uint64
 }
 
 // New returns an Aggregator that knows no device yet.
@@ -125,12 +125,12 @@ func (a *Aggregator) add(rec *record.Record) {
 		return
 	}
 	if rec.Kind < record.Finished || rec.Kind > record.Split {
-		a.mismatches++
+		a.pathless++
 		return
 	}
 	path, err := journey.PathOf(rec, a.devices)
 	if err != nil {
-		a.mismatches++
+		a.pathless++
 		return
 	}
 	factor := 1 + a.missed[rec.Kind].next()

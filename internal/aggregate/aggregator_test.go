@@ -16,10 +16,10 @@ import (
 )
 
 var node = []netdev.Device{
-	{Index: 1, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
-	{Index: 2, Name: "cali2", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 1, Name: "cali1", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 2, Name: "cali2", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 	{Index: 3, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "netem"}},
-	{Index: 4, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "tbf"}},
+	{Index: 4, Name: "eth0", Role: netdev.RoleUplink, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "tbf"}},
 }
 
 // names is a Namer from a fixed list.
@@ -97,8 +97,8 @@ func TestAdd(t *testing.T) {
 	a.Add(&open)
 
 	s := a.Snapshot()
-	if s.Records != 6 || s.Mismatches != 2 {
-		t.Errorf("%d records, %d mismatches", s.Records, s.Mismatches)
+	if s.Records != 6 || s.Pathless != 2 {
+		t.Errorf("%d records, %d without a path", s.Records, s.Pathless)
 	}
 	if len(s.Pairs) != 1 || len(s.Flows) != 1 {
 		t.Fatalf("%d pairs, %d flows", len(s.Pairs), len(s.Flows))
@@ -297,7 +297,7 @@ func TestVersionedNames(t *testing.T) {
 	v.since = at
 	add("web3", true)
 	add("web3", false)
-	// Whom nobody knows, somebody may know at any time.
+	// An address without a name may get one at any time.
 	v.version++
 	v.names[web] = Identity{}
 	add("_unknown", true)

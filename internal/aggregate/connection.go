@@ -58,7 +58,7 @@ func (a *Aggregator) AddAcceptQueueFull(rec *record.Record, at time.Duration, qu
 // isRefused tells of a drop that is no loss whether it is a SYN to a port where nobody listens. Where the kernel gives no
 // reason, TCP's receive function is what frees such a one.
 func isRefused(rec *record.Record, path *journey.Path) bool {
-	if !rec.SYN || path.At.Stage != journey.Deliver {
+	if !rec.SYN || path.Where.Stage != journey.Deliver {
 		return false
 	}
 	switch rec.Reason {

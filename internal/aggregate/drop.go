@@ -14,13 +14,13 @@ const (
 // dropKey says where and why a packet was dropped.
 func dropKey(rec *record.Record, path *journey.Path) DropKey {
 	key := DropKey{
-		StageKey: StageKey{Stage: path.At.Stage, Direction: path.Direction},
+		StageKey: StageKey{Stage: path.Where.Stage, Direction: path.Direction},
 		Reason:   rec.Reason,
 		Location: rec.Location,
 		Loss:     path.Loss(),
 	}
-	if path.At.Device != nil {
-		key.Device = path.At.Device.Label
+	if path.Where.Device != nil {
+		key.Device = path.Where.Device.Label
 	}
 	if key.Reason == "" {
 		key.Reason = journey.NotSpecified
@@ -28,7 +28,7 @@ func dropKey(rec *record.Record, path *journey.Path) DropKey {
 	return key
 }
 
-// add counts one dropped sk_buff, which stands for n.
+// add counts one dropped sk_buff, which counts for n.
 func (d *DropCount) add(rec *record.Record, n uint64) {
 	d.Packets += n
 	d.Segments += n * uint64(max(1, rec.Segments))

@@ -12,9 +12,9 @@ import (
 // maxInFlightPairs is how many pairs an InFlight names.
 const maxInFlightPairs = 64
 
-// staleAfter is how long a packet may take between two hooks that have no queue between them. What is older has left by a
+// gonePastAge is how long a packet may take between two hooks that have no queue between them. What is older has left by a
 // way without a hook: a socket of the node, a GRO merge, an eBPF redirect.
-const staleAfter = time.Second
+const gonePastAge = time.Second
 
 // SetInFlight replaces the packets in flight by those that a scan of the in-flight table found.
 func (a *Aggregator) SetInFlight(scanned []record.Record) {
@@ -33,14 +33,14 @@ func (a *Aggregator) SetInFlight(scanned []record.Record) {
 			continue
 		}
 		path, err := journey.PathOf(rec, devices)
-		if err != nil || path.At.Stage == journey.Deliver { // delivered: counted by a record of its own
+		if err != nil || path.Where.Stage == journey.Deliver { // delivered: counted by a record of its own
 			continue
 		}
-		age := path.At.Delay
-		if path.At.Stage != journey.Queue && age > staleAfter {
+		age := path.Where.Delay
+		if path.Where.Stage != journey.Queue && age > gonePastAge {
 			continue
 		}
-		key := StageKey{path.At.Stage, path.At.Device.Label, path.Direction}
+		key := StageKey{path.Where.Stage, path.Where.Device.Label, path.Direction}
 		g := groups[key]
 		if g == nil {
 			g = &group{InFlight: InFlight{StageKey: key}, pairs: make(map[PairKey]InFlightPair)}

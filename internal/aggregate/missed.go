@@ -2,17 +2,17 @@ package aggregate
 
 import "tracer/internal/record"
 
-// compensation makes the records of a kind stand also for those that the kernel made and nobody read, for want of room in
-// the ring buffer. The records read next take over their weight: they are of the same traffic, only a little later. So
+// compensation makes the records of a kind count also for those that found no room in the ring buffer. The records read next
+// take over their weight: they are of the same traffic, only a little later. So
 // counts are right over whole seconds, but not flow by flow: a flow that was active only while records were missed stays
 // unseen.
 type compensation struct {
-	pending   uint64 // missed records that no other stands for yet
+	pending   uint64 // missed records that no other counts for yet
 	perRecord uint64 // how many of them each record takes over
 	read      uint64 // records read since the last report
 }
 
-// maxPerRecord bounds how many missed records one record stands for, so that the first one after a long gap does not become a
+// maxPerRecord bounds how many missed records one record counts for, so that the first one after a long gap does not become a
 // spike. The others stay pending.
 const maxPerRecord = 64
 
@@ -25,7 +25,7 @@ func (c *compensation) report(n uint64) {
 	c.read = 0
 }
 
-// next returns how many missed records the next one stands for beside itself.
+// next returns how many missed records the next one counts for beside itself.
 func (c *compensation) next() uint64 {
 	c.read++
 	n := min(c.pending, c.perRecord)

@@ -7,7 +7,7 @@ import "tracer/internal/journey"
 // time until it is sent again (RTO).
 
 // MinRTO is the least time beyond the round trip after which TCP sends a lost segment again, in seconds (TCP_RTO_MIN in
-// include/net/tcp.h). It stands for other senders that try again, too.
+// include/net/tcp.h). It is taken for other senders that try again, too.
 const MinRTO = 0.2
 
 // Excess is how much of the time that packets spent is beyond the baseline, the usual time of one of them, in seconds.

@@ -116,10 +116,10 @@ type Snapshot struct {
 	Flows    []Flow        `json:"flows"`  // bounded; the last seen first
 	InFlight []InFlight    `json:"held"`   // by the last scan, not cumulative
 	Records  uint64        `json:"records"`
-	// MissedRecords counts records that the kernel made and nobody read. The weights of the others make up for them.
+	// MissedRecords counts records that found no room in the ring buffer. The weights of the others make up for them.
 	MissedRecords uint64 `json:"lost"`
-	// Mismatches counts records that make no path, as their device is unknown or their hooks are out of order.
-	Mismatches uint64 `json:"mismatches"`
+	// Pathless counts records that make no path, as their device is unknown or their hooks are out of order.
+	Pathless uint64 `json:"mismatches"`
 	// PairOverflow counts records whose pair did not fit; FlowOverflow flows that were evicted.
 	PairOverflow uint64 `json:"pair_overflow"`
 	FlowOverflow uint64 `json:"flow_overflow"`
@@ -143,7 +143,7 @@ func (a *Aggregator) snapshot(flows bool) *Snapshot {
 		InFlight:      a.inFlight,
 		Records:       a.records,
 		MissedRecords: a.missedRecords,
-		Mismatches:    a.mismatches,
+		Pathless:      a.pathless,
 		PairOverflow:  a.pairOverflow,
 		FlowOverflow:  a.flowOverflow,
 	}

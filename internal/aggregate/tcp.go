@@ -57,7 +57,7 @@ type FlowTCP struct {
 	Retransmits uint64  `json:"retransmits"`
 }
 
-// maxSpan bounds the time that one record of a connection stands for, as it may have been idle for hours before it.
+// maxSpan bounds the time that one record of a connection covers, as it may have been idle for hours before it.
 const maxSpan = 5 * time.Second
 
 // againWindow is for how long a segment that was retransmitted again is taken for lost still: until its next retransmission.

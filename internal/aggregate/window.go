@@ -20,7 +20,7 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 		InFlight:      s.InFlight,
 		Records:       s.Records - min(s.Records, old.Records),
 		MissedRecords: s.MissedRecords - min(s.MissedRecords, old.MissedRecords),
-		Mismatches:    s.Mismatches - min(s.Mismatches, old.Mismatches),
+		Pathless:      s.Pathless - min(s.Pathless, old.Pathless),
 		PairOverflow:  s.PairOverflow - min(s.PairOverflow, old.PairOverflow),
 		FlowOverflow:  s.FlowOverflow - min(s.FlowOverflow, old.FlowOverflow),
 	}

@@ -126,7 +126,7 @@ func TestRoles(t *testing.T) {
 		got := make(map[string]string)
 		for _, d := range newState(test.links, nil, nil).Devices {
 			got[d.Name] = d.Role.String()
-			if d.Lowest {
+			if d.Leaves {
 				got[d.Name] += "*"
 			}
 		}

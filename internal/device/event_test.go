@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestEvents checks what is told of a tunnel's and an uplink's changes, and that pods' are not.
+// TestEvents checks what is reported of a tunnel's and an uplink's changes, and that pods' are not.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	other := enterNamespace(t)

@@ -13,7 +13,7 @@ import (
 // errNoMatch tells that a pattern matches no device at present.
 var errNoMatch = errors.New("no such device")
 
-// Match selects devices by the patterns of --devices and sets Lowest anew among those selected. A pattern is a glob
+// Match selects devices by the patterns of --devices and sets Leaves anew among those selected. A pattern is a glob
 // as in package path ("eth*"); if there are such, only devices matching one of them stay. "uplink=ens*" gives the
 // devices a role (the last such pattern that matches wins) and keeps them as well.
 //

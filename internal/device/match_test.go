@@ -12,9 +12,9 @@ func TestMatch(t *testing.T) {
 	t.Parallel()
 	devices := []netdev.Device{
 		{Index: 1, Name: "lo", Role: netdev.RoleOther},
-		{Index: 2, Name: "eno1", Role: netdev.RoleUplink, Lowest: true},
+		{Index: 2, Name: "eno1", Role: netdev.RoleUplink, Leaves: true},
 		{Index: 3, Name: "bond0", Role: netdev.RoleUplink, Lower: []int{2}},
-		{Index: 4, Name: "cali1", Role: netdev.RolePod, Lowest: true},
+		{Index: 4, Name: "cali1", Role: netdev.RolePod, Leaves: true},
 		{Index: 5, Name: "dummy0", Role: netdev.RoleOther},
 	}
 	tests := []struct {
@@ -39,7 +39,7 @@ func TestMatch(t *testing.T) {
 		var got []string
 		for _, d := range selected {
 			text := d.Name + ":" + d.Role.String()
-			if d.Lowest {
+			if d.Leaves {
 				text += "*"
 			}
 			got = append(got, text)
@@ -48,7 +48,7 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%q:\n got %s\nwant %s", test.patterns, got, test.want)
 		}
 	}
-	if devices[4].Role != netdev.RoleOther || devices[2].Lowest {
+	if devices[4].Role != netdev.RoleOther || devices[2].Leaves {
 		t.Error("Match changed the devices that it was given")
 	}
 }

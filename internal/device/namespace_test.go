@@ -160,12 +160,12 @@ func TestList(t *testing.T) {
 		device netdev.Device
 		root   string
 	}{
-		{netdev.Device{Index: eth0, Name: "eth0", Kind: "veth", Role: netdev.RoleUplink, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, tbfText},
+		{netdev.Device{Index: eth0, Name: "eth0", Kind: "veth", Role: netdev.RoleUplink, Leaves: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, tbfText},
 		{netdev.Device{Index: macvlan, Name: "mac0", Kind: "macvlan", Role: netdev.RoleUplink, Lower: []int{eth0}, MTU: 1500, Ethernet: true}, noqueue},
 		{netdev.Device{Index: overlay, Name: "vxlan.calico", Kind: "vxlan", Role: netdev.RoleOverlay, Up: true, MTU: 1400, Ethernet: true, TunnelPort: 8472}, comcastText},
-		{netdev.Device{Index: cali, Name: "cali0123456789a", Kind: "veth", Role: netdev.RolePod, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},
+		{netdev.Device{Index: cali, Name: "cali0123456789a", Kind: "veth", Role: netdev.RolePod, Leaves: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},
 		{netdev.Device{Index: cni0, Name: "cni0", Kind: "bridge", Role: netdev.RoleBridge, Lower: []int{slave}, MTU: 1500, Ethernet: true}, noqueue},
-		{netdev.Device{Index: slave, Name: "veth0a1b2c3d", Kind: "veth", Role: netdev.RolePod, Lowest: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},
+		{netdev.Device{Index: slave, Name: "veth0a1b2c3d", Kind: "veth", Role: netdev.RolePod, Leaves: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},
 		{netdev.Device{Index: ifb, Name: "ifb7", Kind: "ifb", Role: netdev.RoleIFB, Up: true, MTU: 1500, Ethernet: true}, "mq / 3x " + strings.TrimSpace(string(queueDefault))},
 		{netdev.Device{Index: tun, Name: "tun0", Kind: "tun", Role: netdev.RoleOther, MTU: 1500}, noqueue},
 		{netdev.Device{Index: 1, Name: "lo", Role: netdev.RoleOther, MTU: 65536, Ethernet: true}, noqueue},

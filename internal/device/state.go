@@ -12,7 +12,7 @@ import (
 	"tracer/internal/netdev"
 )
 
-// State is what a network namespace looked like at one moment. It is immutable.
+// State is what a network namespace looked like at one time. It is immutable.
 type State struct {
 	Devices []netdev.Device // in the order of their index
 	// Addresses are those of the namespace itself, loopback's and link-local ones not among them, in order. The
@@ -86,7 +86,7 @@ func setLowest(devices []netdev.Device) {
 	}
 	for i := range devices {
 		d := &devices[i]
-		d.Lowest = d.Role == netdev.RolePod ||
+		d.Leaves = d.Role == netdev.RolePod ||
 			d.Role == netdev.RoleUplink && !slices.ContainsFunc(d.Lower, func(index int) bool { return uplink[index] })
 	}
 }
@@ -111,7 +111,7 @@ func setChanged(previous, next State, now time.Time) {
 	}
 }
 
-// qdiscChanged tells whether somebody changed a root qdisc's tree. The kernel's own qdisc in place of none is no change: a
+// qdiscChanged tells whether a user changed a root qdisc's tree. The kernel's own qdisc in place of none is no change: a
 // device gets it when it comes up for the first time.
 func qdiscChanged(old, now netdev.Qdisc) bool {
 	kernels := old.Handle == "" && now.Handle == "0:"

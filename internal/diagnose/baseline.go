@@ -13,7 +13,7 @@ const (
 	// learnPackets is how many packets a minute needs for its median to say something, and knownAfter after how many minutes
 	// the baseline is known.
 	learnPackets, knownAfter = 20, 5
-	// firstMinutes is of how many the median is taken as it is. From then on a minute moves the baseline by drift, the
+	// For the first 15 minutes (firstMinutes) the baseline is the plain median. From then on a minute moves it by drift, the
 	// logarithm of a factor: by 6 % an hour at most, so that hours of something unusual that no finding named are not the
 	// new normal either.
 	firstMinutes = 15

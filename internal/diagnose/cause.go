@@ -47,8 +47,8 @@ type CauseInfo struct {
 	// Next are commands that show more; DEVICE and PEER stand for the finding's device and for whom the pair talks to.
 	Next   []string
 	Advice string // what to do about it
-	// NotPlayed says why no scenario of test/scoreboard plays it; "" if one does.
-	NotPlayed string
+	// WhyNoScenario says why no scenario of test/scoreboard plays it; "" if one does.
+	WhyNoScenario string
 }
 
 // Page is where the cause is described.
@@ -76,7 +76,7 @@ func Causes() []CauseInfo {
 			Cause: QdiscDelay, Kinds: []Kind{KindDelay}, Groups: []string{"qdisc"},
 			Meaning: "a queue keeps packets for longer than a qdisc of its kind should",
 			Where:   "queue, that device",
-			Evidence: "packets that came out late, those still in flight (as far as the qdisc's backlog bears them out), the qdisc tree and " +
+			Evidence: "packets that came out late, those still in flight (as many as the qdisc's backlog says), the qdisc tree and " +
 				"when it changed",
 			Thresholds: delayThresholds(queueThresholds()),
 			Next:       []string{"tc -s qdisc show dev DEVICE"},
@@ -110,7 +110,7 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
-			Meaning:    "somebody's rule drops the packets (netfilter, tc, XDP, XFRM)",
+			Meaning:    "a rule or policy drops the packets (netfilter, tc, XDP, XFRM)",
 			Where:      "forward, behind the device where the packet was seen last",
 			Evidence:   "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`)",
 			Thresholds: []Threshold{policyThreshold},
@@ -123,7 +123,7 @@ func Causes() []CauseInfo {
 			Where:   "forward or encap; " + beyond + " for a black hole beyond it",
 			Evidence: "`PKT_TOO_BIG`; `ip_fragment`; functions with several reasons while `IpFragFails` rises. A black hole: large segments (536 " +
 				"bytes and more) that are sent again and again, five at least and half of all retransmissions; one in five at most is " +
-				"acknowledged in the end, while segments are that are less than half as long. Inferred; severity as for `remote-loss`",
+				"acknowledged in the end, while segments of less than half that size are. Inferred; severity as for `remote-loss`",
 			Thresholds: []Threshold{mtuThreshold},
 			Next:       []string{"ip -d link show", "nstat -az IpFragFails Ip6OutFragFails Ip6InTooBigErrors"},
 			Advice:     "compare the MTUs of pods, tunnel and uplink; of a black hole, `tracepath -n` and `ping -M do -s 1400` in the pod",
@@ -144,7 +144,7 @@ func Causes() []CauseInfo {
 			Evidence:   "`IP_RPFILTER` and martians; on 5.10 the function while `TcpExtIPReversePathFilter` rises",
 			Thresholds: []Threshold{routingThreshold},
 			Next:       []string{"sysctl -a -r '\\.rp_filter$'", "nstat -az TcpExtIPReversePathFilter", "ip route show table all"},
-			Advice:     "set `rp_filter` to 2 (loose) or 0 on that device of that device, or the route back",
+			Advice:     "set `rp_filter` to 2 (loose) or 0 on that device, or correct the route back",
 		},
 		{
 			Cause: Neighbour, Kinds: []Kind{KindDrop}, Groups: []string{"routing"},
@@ -216,23 +216,23 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: ForwardDelay, Kinds: []Kind{KindDelay}, Groups: []string{"stage"},
-			Meaning:    "packets wait between two devices, where nothing is queued",
-			Where:      "forward, that device",
-			Evidence:   "packets that took longer than the threshold, and than three times the baseline",
-			Thresholds: []Threshold{stageThreshold},
-			Next:       []string{"nft list ruleset | grep -c rule", "grep . /proc/net/netfilter/nfnetlink_queue", "ip -s neigh show nud incomplete"},
-			Advice:     "a program behind NFQUEUE, a huge rule set, ARP that is slow",
-			NotPlayed:  "it takes a program that holds packets in NFQUEUE, and a kernel with NFNETLINK_QUEUE, which those of the rig lack",
+			Meaning:       "packets wait between two devices, where nothing is queued",
+			Where:         "forward, that device",
+			Evidence:      "packets that took longer than the threshold, and than three times the baseline",
+			Thresholds:    []Threshold{stageThreshold},
+			Next:          []string{"nft list ruleset | grep -c rule", "grep . /proc/net/netfilter/nfnetlink_queue", "ip -s neigh show nud incomplete"},
+			Advice:        "a program behind NFQUEUE, a huge rule set, ARP that is slow",
+			WhyNoScenario: "it takes a program that holds packets in NFQUEUE, and a kernel with NFNETLINK_QUEUE, which those of the rig lack",
 		},
 		{
 			Cause: EncapDelay, Kinds: []Kind{KindDelay}, Groups: []string{"stage"},
-			Meaning:    "a tunnel takes long to wrap packets",
-			Where:      "encap, the tunnel",
-			Evidence:   "packets that took longer than the threshold, and than three times the baseline",
-			Thresholds: []Threshold{stageThreshold},
-			Next:       []string{"ip -d -s link show dev DEVICE", "perf top -g"},
-			Advice:     "an encrypting tunnel without CPU to spare",
-			NotPlayed:  "wrapping takes microseconds on any CPU; what slows it, encryption by other CPUs, needs a NIC and load that the rig lacks",
+			Meaning:       "a tunnel takes long to wrap packets",
+			Where:         "encap, the tunnel",
+			Evidence:      "packets that took longer than the threshold, and than three times the baseline",
+			Thresholds:    []Threshold{stageThreshold},
+			Next:          []string{"ip -d -s link show dev DEVICE", "perf top -g"},
+			Advice:        "an encrypting tunnel without CPU to spare",
+			WhyNoScenario: "wrapping takes microseconds on any CPU; what slows it, encryption by other CPUs, needs a NIC and load that the rig lacks",
 		},
 		{
 			Cause: SoftirqDelay, Kinds: []Kind{KindDelay}, Groups: []string{"stage"},
@@ -242,12 +242,12 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{stageThreshold},
 			Next:       []string{"cat /proc/net/softnet_stat", "mpstat -P ALL 1 3", "ps -eo pid,cls,ni,pcpu,comm --sort=-pcpu | head"},
 			Advice:     "who takes the CPU?",
-			NotPlayed: "nothing that was tried (the tunnel's NAPI in a thread of its own, idle priority beside busy CPUs) slowed packets down; " +
+			WhyNoScenario: "nothing that was tried (the tunnel's NAPI in a thread of its own, idle priority beside busy CPUs) slowed packets down; " +
 				"`backlog-overflow`, its loss, is played",
 		},
 		{
 			Cause: Misconfigured, Kinds: []Kind{KindMisconfiguration}, Groups: []string{"misconfiguration"},
-			Meaning:  "a root qdisc that no CNI installs, and that hurts nobody yet: a warning",
+			Meaning:  "a root qdisc that no CNI installs, and that hurts no packets yet: a warning",
 			Where:    "queue, overlay or uplink",
 			Evidence: "netem, a shaper or a tiny fifo in the qdisc tree, or another root qdisc than the device's default or the expected one",
 			Next:     []string{"tc -s qdisc show dev DEVICE"},
@@ -257,8 +257,8 @@ func Causes() []CauseInfo {
 			Cause: RemoteDelay, Kinds: []Kind{KindDelay}, Groups: []string{"remote"},
 			Meaning: "round trips take long beyond this node: on the wire, or at the other node",
 			Where:   beyond,
-			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages explain; those that open " +
-				"connections, where there are three. Inferred",
+			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages explain; from three handshakes " +
+				"on, those are used instead. Inferred from TCP, not seen",
 			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold},
 			Next:       []string{"tracer diagnose # on the node of PEER", "ss -tiH | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"},
 			Advice:     "ask the other node, then look at the network between",
@@ -275,13 +275,13 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: UnknownCause, Kinds: []Kind{KindDrop}, Groups: []string{"unknown"},
-			Meaning:    "packets are lost for a reason that means none of the other causes",
-			Where:      "as seen",
-			Evidence:   "what is left of the losses",
-			Thresholds: []Threshold{unknownThreshold, unknownDeliverThreshold},
-			Next:       []string{"tracer trace --drops", "perf trace -e skb:kfree_skb --max-events 20", "nstat"},
-			Advice:     "the kernel's reason and function tell",
-			NotPlayed:  "a loss that can be caused on purpose has a name",
+			Meaning:       "packets are lost for a reason that means none of the other causes",
+			Where:         "as seen",
+			Evidence:      "what is left of the losses",
+			Thresholds:    []Threshold{unknownThreshold, unknownDeliverThreshold},
+			Next:          []string{"tracer trace --drops", "perf trace -e skb:kfree_skb --max-events 20", "nstat"},
+			Advice:        "the kernel's reason and function tell",
+			WhyNoScenario: "a loss that can be caused on purpose has a name",
 		},
 	}
 }

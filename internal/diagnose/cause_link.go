@@ -120,8 +120,8 @@ func (w *window) unanswered() ([]*aggregate.Pair, uint64) {
 	return pairs, sent
 }
 
-// wentDown are the overlay and uplink devices that carried packets and went down lately: a virtual function that nobody used
-// goes away for the pod that gets it. A device that was down when tracing began may be one that nobody uses: every
+// wentDown are the overlay and uplink devices that carried packets and went down lately (unused ones do not count: an SR-IOV
+// virtual function disappears when a pod gets it). A device that was down when tracing began may be an unused one: every
 // namespace has an idle tunl0 once the module is there.
 func (w *window) wentDown() []string {
 	var out []string

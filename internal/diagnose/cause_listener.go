@@ -18,7 +18,7 @@ func listenerRules(w *window) []Finding {
 	return append(found, acceptQueueFull(w)...)
 }
 
-// noListener are connections that somebody asked for at a port of a pod where nobody listens. What the node itself tries
+// noListener are connections that clients asked for at a port of a pod where nothing listens. What the node itself tries
 // is kubelet's probing of pods that start.
 func noListener(w *window) *Finding {
 	t := listenerThreshold

@@ -8,7 +8,7 @@ import (
 	"tracer/internal/journey"
 )
 
-// policyRules find policy-drop, packets that somebody's rule dropped, and conntrack-full, those for which the connection
+// policyRules find policy-drop, packets that a rule or policy dropped, and conntrack-full, those for which the connection
 // table had no room, which look the same from outside.
 func policyRules(w *window) []Finding {
 	return append(w.conntrackFull(), w.policyDrops()...)
@@ -32,7 +32,7 @@ func (w *window) conntrackFull() []Finding {
 	return w.explain(lost, func(aggregate.StageKey, []aggregate.DropCount) lossRule {
 		return lossRule{
 			cause: ConntrackFull, subject: "the full connection table", threshold: conntrackThreshold, certainty: 1,
-			evidence: []string{fmt.Sprintf("conntrack dropped %s for want of an entry and evicted %s early; %s",
+			evidence: []string{fmt.Sprintf("conntrack dropped %s because the table had no free entry and evicted %s early; %s",
 				packets(full), plural(t.EarlyDrop, "connection"), size)},
 		}
 	})
@@ -76,7 +76,7 @@ const byFunction = 0.6
 // noReason is evidence of it.
 const noReason = "the kernel gives no drop reason: the cause is taken from the function that freed the packets"
 
-// policyOf is whose rule dropped packets; "" if none did.
+// policyOf is what kind of rule dropped packets; "" if none did.
 func policyOf(d *aggregate.DropCount) string {
 	switch d.Reason {
 	case "NETFILTER_DROP":

@@ -116,7 +116,7 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 		return nil
 	}
 	slices.SortStableFunc(slow, func(x, y distant) int { return cmp.Compare(y.pain, x.pain) })
-	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: remoteSubject, beyond: true}
+	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: w.remoteSubject(), beyond: true}
 	hit := make([]*aggregate.Pair, len(slow))
 	var rtt hist.Histogram
 	for i, d := range slow {
@@ -143,7 +143,12 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 }
 
 // remoteSubject is what is at fault beyond this node, in the summary's sentence.
-const remoteSubject = "the network or the other node"
+func (w *window) remoteSubject() string {
+	if w.node == "" {
+		return "the network or the other node"
+	}
+	return "the network beyond " + w.node + ", or the other node,"
+}
 
 // lossy is a pair whose segments are lost beyond this node.
 type lossy struct {
@@ -201,7 +206,7 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 func blackHole(w *window, hit []lossy) *Finding {
 	f := remoteLoss(w, hit)
 	worst := &hit[0]
-	f.Cause = MTU
+	f.Cause, f.subject = MTU, w.remoteSubject()
 	f.predicate = "loses the large segments of " + listed(f.Pairs, f.PairsTotal) + ", and passes small ones"
 	f.Evidence = append([]string{fmt.Sprintf("%s of %.0f bytes (mean) were sent again and again, while %s of %.0f bytes were acknowledged",
 		plural(worst.TCP.RetransmittedAgain, "segment"), worst.lostSize(), group(worst.TCP.AckedMeanwhile), worst.ackedSize())}, f.Evidence...)
@@ -212,7 +217,7 @@ func blackHole(w *window, hit []lossy) *Finding {
 // remoteLoss is of what is lost beyond this node.
 func remoteLoss(w *window, hit []lossy) *Finding {
 	t := remoteLossThreshold
-	f := &Finding{Kind: KindRetransmit, Cause: RemoteLoss, Severity: Warning, subject: remoteSubject, beyond: true}
+	f := &Finding{Kind: KindRetransmit, Cause: RemoteLoss, Severity: Warning, subject: w.remoteSubject(), beyond: true}
 	slices.SortStableFunc(hit, func(x, y lossy) int { return cmp.Compare(y.lost, x.lost) })
 	var lost, segments, answered, local, spurious uint64
 	pairs := make([]*aggregate.Pair, len(hit))
@@ -243,7 +248,7 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 	}
 	if answered == 0 {
 		f.Evidence = append(f.Evidence, "nothing at all was acknowledged in the window")
-		f.predicate = "answers nothing to " + listed(f.Pairs, f.PairsTotal)
+		f.subject, f.predicate = "beyond "+cmp.Or(w.node, "this node"), "nothing answers "+listed(f.Pairs, f.PairsTotal)
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("inferred from retransmissions: the segments were lost beyond this node, or their acknowledgements; %s from a loss of %s",
 		f.Severity, percent(from)))

@@ -86,10 +86,10 @@ func TestCausesProven(t *testing.T) {
 			t.Errorf("%s: no scenario of it in testdata", name)
 		}
 		switch played := live[name]; {
-		case !played && c.NotPlayed == "":
-			t.Errorf("%s: no scenario of it in test/scoreboard/scenarios, and NotPlayed does not say why", name)
-		case played && c.NotPlayed != "":
-			t.Errorf("%s: played in test/scoreboard/scenarios, though NotPlayed says why it is not", name)
+		case !played && c.WhyNoScenario == "":
+			t.Errorf("%s: no scenario of it in test/scoreboard/scenarios, and WhyNoScenario does not say why", name)
+		case played && c.WhyNoScenario != "":
+			t.Errorf("%s: played in test/scoreboard/scenarios, though WhyNoScenario says why it is not", name)
 		}
 	}
 }
@@ -147,8 +147,8 @@ func describeCauses() string {
 			commands = append(commands, "`"+command+"`")
 		}
 		fmt.Fprintf(&b, "- Next: %s\n- Advice: %s\n", strings.Join(commands, ", "), c.Advice)
-		if c.NotPlayed != "" {
-			fmt.Fprintf(&b, "- Not on the [scoreboard](reports/scoreboard.md): %s\n", c.NotPlayed)
+		if c.WhyNoScenario != "" {
+			fmt.Fprintf(&b, "- Not on the [scoreboard](reports/scoreboard.md): %s\n", c.WhyNoScenario)
 		}
 	}
 	b.WriteString("\n")

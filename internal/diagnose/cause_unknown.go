@@ -11,7 +11,7 @@ func unknownRules(w *window) []Finding {
 	lost := w.losses.take(func(d *aggregate.DropCount) bool { return true })
 	return w.explain(lost, func(at aggregate.StageKey, lost []aggregate.DropCount) lossRule {
 		r := lossRule{
-			cause: UnknownCause, subject: "something that tracer has no name for", threshold: unknownThreshold, certainty: 0.2,
+			cause: UnknownCause, subject: "an unknown cause", threshold: unknownThreshold, certainty: 0.2,
 			evidence: []string{"neither the kernel's reason nor the function that freed them means a cause that tracer knows"},
 		}
 		if at.Stage == journey.Deliver || at.Stage == journey.Unknown && at.Device == "" {

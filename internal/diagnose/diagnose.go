@@ -1,8 +1,10 @@
-// Package diagnose says from two snapshots of a node which hop delays or loses the packets, and why.
+// Package diagnose says from two snapshots of a node which device delays or loses the packets, and why.
 //
 // Diagnose asks groups of rules, each in a file of its own: cause_qdisc.go finds qdisc-delay and qdisc-drop, and so on. What
 // there is to say of a cause stands in cause.go, the registry; all figures that decide, with their reasons, in
 // thresholds.go. Over time, Tracker tells which findings are active, and Baseline learns what delays are usual.
+//
+// ClampToBacklog, MeansNoRoute and ThresholdOf serve the overview and the agent, which judge nothing themselves.
 package diagnose
 
 import (

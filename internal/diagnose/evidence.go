@@ -20,7 +20,7 @@ const maxLines = 3
 // describe says what qdiscs the queue has, with its parameters and since when.
 func (q *queue) describe() []string {
 	if len(q.devices) == 0 {
-		if q.unread {
+		if q.unknownQdisc {
 			return []string{"the qdiscs could not be read"}
 		}
 		return []string{fmt.Sprintf("%s has no queue any more, or is gone", q.device)}

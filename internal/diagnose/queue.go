@@ -13,12 +13,12 @@ import (
 
 // queue is all that is known of the queue stage of one device label in the window.
 type queue struct {
-	device    string
-	direction journey.Direction // of most of its packets
-	devices   []netdev.Device   // those of the label that have a queue, at the end
-	before    []netdev.Device   // the same at the start
-	threshold Threshold
-	unread    bool // no qdisc could be read
+	device       string
+	direction    journey.Direction // of most of its packets
+	devices      []netdev.Device   // those of the label that have a queue, at the end
+	before       []netdev.Device   // the same at the start
+	threshold    Threshold
+	unknownQdisc bool // no qdisc could be read
 
 	stageDelays        // of the packets that came out
 	passed      uint64 // sk_buffs that came out, timed or not
@@ -121,16 +121,16 @@ func queuesOf(w *window) []*queue {
 			q.inFlightBefore += uint64(f.Packets)
 		}
 	}
-	unread := !slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" })
+	unknown := !slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" })
 	for _, q := range queues {
 		q.devices, q.before = labelled(w.to.Devices, q.device), labelled(w.from.Devices, q.device)
 		q.threshold = thresholdOf(q.devices, w.to.ExpectQdisc)
-		if q.unread = unread; unread {
-			q.threshold = unreadQueue
+		if q.unknownQdisc = unknown; unknown {
+			q.threshold = unknownQueue
 		}
 		q.clampToBacklog()
 		q.addPairs(w.counts.Pairs)
-		// A queue that is gone by now has left its packets' later stages alone.
+		// If the queue was removed, its packets still show in the encap stage.
 		for i := range w.counts.Stages {
 			if st := &w.counts.Stages[i]; st.Device == q.device && st.Stage == journey.Encap {
 				q.passed = max(q.passed, st.Passed())
@@ -180,7 +180,7 @@ func (q *queue) clampToBacklog() {
 	q.inFlight, q.ages, q.oldest = b, ages, ages.Max()
 }
 
-// ClampToBacklog returns what is in flight in a queue, as far as the backlog of the devices' qdiscs bears it out; passed is
+// ClampToBacklog returns what is in flight in a queue, at most the backlog of the devices' qdiscs; passed is
 // how many packets came out in the window. Where there is no queue all of it is.
 func ClampToBacklog(f aggregate.InFlight, devices []netdev.Device, passed uint64) aggregate.InFlight {
 	q := queue{devices: labelled(devices, f.Device), passed: passed}

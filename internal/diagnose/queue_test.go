@@ -21,7 +21,7 @@ func TestClampToBacklog(t *testing.T) {
 		want    uint64
 		oldest  float64
 	}{
-		{"backlog bears them out", 50, 10, 40, 40},
+		{"as many as the backlog", 50, 10, 40, 40},
 		{"only the youngest wait", 10, 10, 10, 10},
 		{"none wait", 0, 10, 0, 0},
 		{"the qdisc does not say", 0, 0, 40, 40},

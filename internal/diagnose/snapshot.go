@@ -8,7 +8,7 @@ import (
 	"tracer/internal/record"
 )
 
-// Snapshot is what is known of a node at one moment. Two of them make the window that is judged. What is left out is not
+// Snapshot is what is known of a node at one time. Two of them make the window that is judged. What is left out is not
 // known, and less is found then.
 type Snapshot struct {
 	Taken time.Time

@@ -31,8 +31,8 @@ func summarize(r *Report, w *window) string {
 			on, packets(uint64(n)), plural(uint64(pairs), "pair"), seconds(r.WindowSeconds))
 	}
 	principal := &r.Findings[0]
-	if principal.beyond && w.node != "" {
-		on = " beyond " + w.node
+	if principal.beyond {
+		on = "" // its subject says where
 	}
 	first := sentence(r, principal, on)
 	if r.Verdict == Healthy {

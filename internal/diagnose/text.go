@@ -103,7 +103,11 @@ func (f *Finding) rows() []row {
 			parts = append(parts, fmt.Sprintf("%s in flight, the oldest for %s", packets(d.InFlight), seconds(*d.Oldest)))
 		}
 		if d.Share != nil {
-			parts = append(parts, percent(*d.Share)+" of their time on this node")
+			of := " of their time on this node"
+			if f.Stage == "" && f.Device == "" { // beyond this node
+				of = " of the round trip"
+			}
+			parts = append(parts, percent(*d.Share)+of)
 		}
 		rows = append(rows, row{"delay", strings.Join(parts, " · ")})
 	}
@@ -120,7 +124,7 @@ func (f *Finding) rows() []row {
 	for i, p := range f.Pairs[:min(textPairs, len(f.Pairs))] {
 		text := p.Src + " → " + p.Dst
 		if p.Service != nil {
-			text += " through service " + *p.Service
+			text += " through Service " + *p.Service
 		}
 		label := ""
 		if i == 0 {

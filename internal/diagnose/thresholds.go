@@ -13,7 +13,7 @@ import (
 // reasons. They leave room above what a healthy and busy node does: an alarm there costs more trust than a fault that is
 // called a warning.
 
-// Threshold is from where on something is a warning, and from where on critical. A figure that is 0 is none.
+// Threshold is where a warning begins and where a critical finding begins. 0: not judged by this.
 type Threshold struct {
 	WarnDelay, CriticalDelay     float64 // p50 in seconds
 	WarnLoss, CriticalLoss       float64 // share of the packets
@@ -62,7 +62,7 @@ var (
 		Reason: "fq paces flows on purpose",
 	}
 	// It may be any of these, so the most lenient figures hold.
-	unreadQueue = Threshold{
+	unknownQueue = Threshold{
 		WarnDelay: 0.05, CriticalDelay: 0.2, WarnLoss: 0.05, CriticalLoss: 0.2,
 		Reason: "which qdisc it has could not be read",
 	}
@@ -112,7 +112,7 @@ func expectedQueue(d *netdev.Device) Threshold {
 
 const (
 	// minClassShare is the least share of a queue's packets that counts as a class of its own, and minClassPackets the
-	// least of a pair of it: single bursts are no class.
+	// fewest packets of a pair that counts as part of the class: single bursts are no class.
 	minClassShare   = 0.01
 	minClassPackets = minMeasured
 	// minInFlightAge is the least age in seconds at which packets in flight say that a queue is slow, and minInFlightShare
@@ -241,8 +241,7 @@ var (
 )
 
 const (
-	// leastQuantile is the part of a window's round trips that is disregarded as shorter than the others for being older
-	// than the fault: what was sent before it began comes back within its window.
+	// leastQuantile is the quantile taken as the shortest round trip: the few below it were sent before the fault began.
 	leastQuantile = 0.05
 	// remoteShare is how much of a delay or a loss has to be beyond this node where this node has a part in it: both are not
 	// measured on the same packets.
@@ -252,8 +251,8 @@ const (
 	// minLargeSegment is the least mean size of segments, in bytes, that may be too large for a link: all links pass smaller
 	// ones (536 is what TCP assumes where it knows nothing).
 	minLargeSegment = 536
-	// recoveredShare is one in how many segments that were retransmitted repeatedly may be acknowledged in the end for a
-	// link that loses all large ones: where losses are random most are, and after an outage all.
+	// 1/recoveredShare is the largest part of repeatedly retransmitted segments that may be acknowledged in the end if the
+	// link loses all large ones: where losses are random most are, and after an outage all.
 	recoveredShare = 5
 )
 
@@ -285,10 +284,10 @@ func (t Threshold) String() string {
 
 // queueThresholds are the thresholds of queues, by what they are, as far as they do not depend on the device.
 func queueThresholds() []Threshold {
-	return []Threshold{defaultNoQueue, fifoQueue, aqmQueue("fq_codel", codelTarget), fqQueue, podLimitQueue, netemQueue, unreadQueue}
+	return []Threshold{defaultNoQueue, fifoQueue, aqmQueue("fq_codel", codelTarget), fqQueue, podLimitQueue, netemQueue, unknownQueue}
 }
 
-// delayThresholds and lossThresholds are one half of each.
+// delayThresholds and lossThresholds keep only the delay limits, only the loss limits.
 func delayThresholds(all []Threshold) []Threshold {
 	for i := range all {
 		all[i].WarnLoss, all[i].CriticalLoss = 0, 0
@@ -303,7 +302,7 @@ func lossThresholds(all []Threshold) []Threshold {
 	return all
 }
 
-// thresholdOf is what the devices of one label are judged by: of several, the one whose qdisc should do the least.
+// thresholdOf is what the devices of one label are judged by: of several, the strictest of theirs.
 func thresholdOf(devices []netdev.Device, expected map[string]string) Threshold {
 	least := fifoQueue
 	for i, d := range devices {
@@ -330,7 +329,7 @@ func deviceThreshold(d *netdev.Device) Threshold {
 		return netemQueue
 	case asAnnotated(d):
 		return annotatedQueue(d)
-	case d.Role.Shaped() && d.Root.Kind == "tbf":
+	case d.Role.MayBeShaped() && d.Root.Kind == "tbf":
 		return podLimitQueue
 	case noqueue && has(d.Root, "htb", "tbf", "hfsc", "cbq"):
 		return defaultNoQueue

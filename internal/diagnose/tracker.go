@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// startAfter is in how many rounds, one after the other, a finding must be before it is active, and endAfter from how many
-	// it must be missing before it is not any more: a load that comes in bursts is no news each time.
+	// startAfter: rounds in a row that make a finding active; endAfter: rounds in a row without it that end it. A load that
+	// comes in bursts is not a new finding each time.
 	startAfter, endAfter = 2, 3
 )
 

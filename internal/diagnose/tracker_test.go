@@ -8,7 +8,7 @@ import (
 	"tracer/internal/journey"
 )
 
-// TestTracker follows a finding through rounds: . is none, w a warning, c critical. Below stands what is told: S started,
+// TestTracker follows a finding through rounds: . is none, w a warning, c critical. Below is what is reported: S started,
 // W worsened, E ended.
 func TestTracker(t *testing.T) {
 	t.Parallel()
@@ -17,7 +17,7 @@ func TestTracker(t *testing.T) {
 		{"starts with the second round, ends with the third without", ".cc.....", "..S..E.."},
 		{"a gap is bridged", "cc.c..c...", ".S.......E"},
 		{"a warning that gets worse", "ww.ccc...", ".S.W....E"},
-		{"worse is told once", "wwcwcwwwwc", ".SW......."},
+		{"worse is reported once", "wwcwcwwwwc", ".SW......."},
 		{"comes again", "cc...cc", ".S..E.S"},
 	} {
 		var tracker Tracker

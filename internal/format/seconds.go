@@ -1,5 +1,5 @@
-// Package format is how values look wherever people read them, in a terminal or a sentence: times, bars that divide a whole, and
-// the colour of each stage. Times are in seconds.
+// Package format is how values look in tables and views: times, bars that divide a whole, and the colour of each stage. Times are
+// in seconds. The sentences of the diagnosis have their own form: internal/diagnose/format.go.
 package format
 
 import "time"

@@ -62,10 +62,10 @@ type Cost struct {
 	// sampled by chance. While OneIn is 1 all are certain. Drops are never sampled and do not count.
 	WithinQuota uint64
 	ByChance    uint64
-	// StaleWithinQuota and StaleByChance are those of them that began before the sampling in force did: their packets waited
+	// EarlierWithinQuota and EarlierByChance are those of them that began before the sampling in force did: their packets waited
 	// long, and say nothing of it. Tightening on their account, again and again, would leave no quota.
-	StaleWithinQuota uint64
-	StaleByChance    uint64
+	EarlierWithinQuota uint64
+	EarlierByChance    uint64
 	// CPU is the time of the agent on all cores, with that of the programs in the kernel as far as the kernel tells.
 	CPU time.Duration
 }
@@ -101,7 +101,7 @@ func (g *Governor) Step(cost Cost) Sampling {
 	rate := func(n uint64) float64 { return float64(n) / seconds }
 	g.loosened += cost.Elapsed
 
-	tighter := g.tighten(rate(cost.WithinQuota)-rate(cost.StaleWithinQuota), rate(cost.ByChance)-rate(cost.StaleByChance), limit)
+	tighter := g.tighten(rate(cost.WithinQuota)-rate(cost.EarlierWithinQuota), rate(cost.ByChance)-rate(cost.EarlierByChance), limit)
 	if tighter != g.inForce {
 		if g.loosened < backOff {
 			g.hold = min(2*g.hold, maxHold)
@@ -112,7 +112,7 @@ func (g *Governor) Step(cost Cost) Sampling {
 	if g.loosened > 2*maxHold {
 		g.hold = minHold
 	}
-	if all, stale := cost.WithinQuota+cost.ByChance, cost.StaleWithinQuota+cost.StaleByChance; 10*stale > all {
+	if all, earlier := cost.WithinQuota+cost.ByChance, cost.EarlierWithinQuota+cost.EarlierByChance; 10*earlier > all {
 		g.stable = 0 // what the sampling in force lets through is not known yet
 		return g.inForce
 	}

@@ -172,7 +172,7 @@ func TestSlowPackets(t *testing.T) {
 					spent.ByChance = (sent[began] - spent.WithinQuota) / uint64(s.OneIn)
 				}
 				if began < changed {
-					spent.StaleWithinQuota, spent.StaleByChance = spent.WithinQuota, spent.ByChance
+					spent.EarlierWithinQuota, spent.EarlierByChance = spent.WithinQuota, spent.ByChance
 				}
 			}
 			next := g.Step(spent)

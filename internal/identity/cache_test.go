@@ -74,7 +74,7 @@ func TestCacheIsIgnored(t *testing.T) {
 	}
 	for _, test := range []struct{ name, pattern, with, want, warning string }{
 		{"another boot", `"boot":"[^"]*"`, `"boot":"another"`, "api", ""},
-		{"another format", `"version":1`, `"version":99`, "", "format is 99"},
+		{"another format", `"version":1`, `"version":99`, "", "format version 99"},
 		{"cut off", `(?s)"names".*`, `"na`, "", "are ignored"},
 		{"no address", `10\.96\.0\.10`, `10.96.0.300`, "", "are ignored"},
 	} {

@@ -162,7 +162,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(string(test.reason), func(t *testing.T) {
 			t.Parallel()
 			k := runAgainst(t, func(w http.ResponseWriter, _ *http.Request) { refuse(w, test.code, test.reason, test.message) },
-				append(test.want, "names from Kubernetes are not up to date")...)
+				append(test.want, "names from Kubernetes are not up to date; trying again", "resource=pods")...)
 			if s := k.Status(); s.Errors["pods"] == 0 || s.Synced["pods"] {
 				t.Errorf("status is %+v", s)
 			}

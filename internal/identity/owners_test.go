@@ -37,7 +37,7 @@ func TestOwners(t *testing.T) {
 			table.release(anAddress, "a", pod, 5*s)
 			table.acquire(anAddress, anOwner("b", pod, 2*s, 9*s), false, 9*s)
 		}, map[time.Duration]string{4 * s: "a", 5 * s: "b", 9 * s: "b"}},
-		{"the end is told late", func(table *ownerTable) {
+		{"the end is reported late", func(table *ownerTable) {
 			table.acquire(anAddress, anOwner("a", pod, 0, 0), true, 0)
 			table.acquire(anAddress, anOwner("b", pod, 5*s, 6*s), true, 8*s)
 			table.release(anAddress, "a", pod, 9*s)
@@ -107,7 +107,7 @@ func TestOwners(t *testing.T) {
 			cached.id.Stale = true
 			table.acquire(anAddress, cached, true, 0)
 			if n := table.acquire(anAddress, anOwner("b", pod, 2*s, 2*s), true, 3*s); n != 0 {
-				t.Errorf("%d conflicts of the only one that is told", n)
+				t.Errorf("%d conflicts of the only one that is reported", n)
 			}
 		}, map[time.Duration]string{1 * s: "", 2 * s: "b", 9 * s: "b"}},
 		{"a device that came before the pod was known", func(table *ownerTable) {

@@ -9,12 +9,12 @@ import (
 // names one. A drop for a qdisc's reason happened in that device's queue all the same: so it is with the segments that
 // tbf makes of a packet at enqueue.
 func unattributed(rec *record.Record, devices *Devices) Path {
-	p := Path{At: Step{Stage: Unknown}, class: classify(rec.Reason, rec.Location)}
+	p := Path{Where: Step{Stage: Unknown}, class: classify(rec.Reason, rec.Location)}
 	if rec.Len > 0 {
-		p.At.Device = devices.Find(rec.Hops[0].Ifindex)
+		p.Where.Device = devices.Find(rec.Hops[0].Ifindex)
 	}
-	if d := p.At.Device; p.class == qdiscDrop && d != nil && d.Queues {
-		p.At.Stage, p.Direction = Queue, Out
+	if d := p.Where.Device; p.class == qdiscDrop && d != nil && d.Queues {
+		p.Where.Stage, p.Direction = Queue, Out
 		if d.Role == netdev.RolePod {
 			p.Direction = In
 		}

@@ -19,19 +19,6 @@ const (
 	Local Direction = "local" // pod to pod on this node
 )
 
-// Stage is what the kernel does with a packet between two neighbouring hooks.
-type Stage string
-
-// The stages.
-const (
-	Forward Stage = "forward" // routing, netfilter, kube-proxy's NAT
-	Queue   Stage = "queue"   // the qdisc, its pacing, the TX lock
-	Encap   Stage = "encap"   // a tunnel's, bond's or VLAN's transmit function, up to the device under it
-	Decap   Stage = "decap"   // from an underlay device up to the tunnel's
-	Deliver Stage = "deliver" // from the pod's device to its socket
-	Unknown Stage = "unknown" // the hooks do not tell
-)
-
 // Step is one stage of one packet.
 type Step struct {
 	Stage  Stage
@@ -45,15 +32,15 @@ type Step struct {
 }
 
 // Path is one packet's way through this node: the stages that it passed and, unless its journey finished, the one where it
-// is or was dropped. The delays of all steps and of At add up to Total.
+// is or was dropped. The delays of all steps and of Where add up to Total.
 type Path struct {
 	Direction Direction
 	// Total is the time from the first hook to the last; for a packet in flight up to the scan of the table, for a
 	// dropped one up to the drop.
 	Total time.Duration
-	// At is the stage that a packet in flight is in, or in which a dropped one was, and how long it has been there
+	// Where is the stage that a packet in flight is in, or in which a dropped one was, and how long it has been there
 	// since its last hook. It is the zero Step in a finished journey.
-	At Step
+	Where Step
 	// StepsBeforeSplit is how many of the steps a segment shares with the packet that a qdisc split into it. That
 	// packet's own record has them too; 0 for all other packets.
 	StepsBeforeSplit int
@@ -89,13 +76,13 @@ func (p *Path) push() {
 	p.n++
 }
 
-// setAt sets At. A packet that was dequeued but not sent is still in that device's queue stage and has not passed it.
-func (p *Path) setAt(s Step) {
+// setWhere sets Where. A packet that was dequeued but not sent is still in that device's queue stage and has not passed it.
+func (p *Path) setWhere(s Step) {
 	if p.n > 0 && s.Stage == Queue {
 		if last := &p.steps[p.n-1]; last.Stage == Queue && last.Device == s.Device {
 			s.Delay += last.Delay
 			p.n--
 		}
 	}
-	p.At = s
+	p.Where = s
 }

@@ -66,7 +66,7 @@ func attachFilter(h Hook, program *ebpf.Program, note func() error) (io.Closer, 
 	}
 	switch {
 	case parent == "ingress" && h.Name == "egress":
-		return nil, fmt.Errorf("attach to %s egress: %w: somebody's ingress qdisc stands there and excludes "+
+		return nil, fmt.Errorf("attach to %s egress: %w: another program's ingress qdisc is there and excludes "+
 			"clsact", h.Device, errUnsupported)
 	case parent == "":
 		if err := note(); err != nil {

@@ -42,7 +42,7 @@ func addVeth(t *testing.T, name string, role netdev.Role) netdev.Device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return netdev.Device{Index: l.Attrs().Index, Name: name, Role: role, Ethernet: true, Lowest: true}
+	return netdev.Device{Index: l.Attrs().Index, Name: name, Role: role, Ethernet: true, Leaves: true}
 }
 
 // standIns does nothing under our programs' names: where it matters how they are attached and not what they do, they
@@ -137,7 +137,7 @@ func TestAttach(t *testing.T) {
 		t.Errorf("on the pod's device: %v, want %v", got, want)
 	}
 	// The pod goes, the uplink becomes something that others lie under.
-	uplink.Lowest = false
+	uplink.Leaves = false
 	if err := l.SetDevices([]netdev.Device{uplink}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestAttach(t *testing.T) {
 		t.Errorf("on the uplink: %v, want %v", got, want)
 	}
 	// No pod's: those are left alone at first where there is no TCX.
-	gone := netdev.Device{Index: 9999, Name: "gone", Role: netdev.RoleUplink, Ethernet: true, Lowest: true}
+	gone := netdev.Device{Index: 9999, Name: "gone", Role: netdev.RoleUplink, Ethernet: true, Leaves: true}
 	if err := l.SetDevices([]netdev.Device{uplink, gone}, nil); err != nil {
 		t.Fatalf("a device that went away meanwhile: %v", err)
 	}

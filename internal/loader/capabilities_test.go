@@ -42,7 +42,7 @@ func attachAll(dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	wire := netdev.Device{Index: device.Index, Name: device.Name, Role: netdev.RoleUplink, Ethernet: true, Lowest: true}
+	wire := netdev.Device{Index: device.Index, Name: device.Name, Role: netdev.RoleUplink, Ethernet: true, Leaves: true}
 	if err := l.SetDevices([]netdev.Device{wire}, nil); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func attachAll(dir string) (err error) {
 	if len(hooks) < 4 {
 		err = errors.Join(err, fmt.Errorf("%d hooks", len(hooks)))
 	}
-	if _, e := l.Backlogs([]Listener{{1, netip.MustParseAddrPort("10.0.0.1:80")}}); e != nil {
+	if _, e := l.AcceptQueues([]ListenTarget{{1, netip.MustParseAddrPort("10.0.0.1:80")}}); e != nil {
 		err = errors.Join(err, e)
 	}
 	if len(l.symbols.functions.table.Load().entries) == 0 {

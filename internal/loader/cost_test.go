@@ -180,9 +180,9 @@ func allocations(t *testing.T) cost {
 	t.Helper()
 	raw, l := journeyRecord(t), &Loader{symbols: newKernelSymbols(kernelFunctions())}
 	list := []netdev.Device{
-		{Index: 1, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+		{Index: 1, Name: "cali1", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 		{Index: 2, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
-		{Index: 3, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "pfifo_fast"}},
+		{Index: 3, Name: "eth0", Role: netdev.RoleUplink, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "pfifo_fast"}},
 	}
 	devices, counts := journey.NewDevices(list), aggregate.New(aggregate.Options{Namer: nobody{}})
 	counts.SetDevices(list)
@@ -218,8 +218,8 @@ func allocations(t *testing.T) cost {
 			t.Fatalf("%s: %v", step.name, err)
 		}
 	}
-	if s := counts.Snapshot(); s.Records == 0 || s.Mismatches != 0 || len(s.Flows) != 1 {
-		t.Errorf("the aggregator counted %d records of %d flows, %d of which it did not understand", s.Records, len(s.Flows), s.Mismatches)
+	if s := counts.Snapshot(); s.Records == 0 || s.Pathless != 0 || len(s.Flows) != 1 {
+		t.Errorf("the aggregator counted %d records of %d flows, %d of which it did not understand", s.Records, len(s.Flows), s.Pathless)
 	}
 	return c
 }

@@ -10,32 +10,32 @@ import (
 
 // Counters are the programs' own counts since the start.
 type Counters struct {
-	Started   uint64 `json:"started"`   // journeys that began
-	Unsampled uint64 `json:"unsampled"` // packets that were not sampled
-	Finished  uint64 `json:"finished"`  // journeys that reached their last hook
-	Split     uint64 `json:"split"`     // journeys that ended in a software GSO split
-	Dropped   uint64 `json:"dropped"`   // drops seen
+	Started   uint64 // journeys that began
+	Unsampled uint64 // packets that were not sampled
+	Finished  uint64 // journeys that reached their last hook
+	Split     uint64 // journeys that ended in a software GSO split
+	Dropped   uint64 // drops seen
 
-	TableFull       uint64 `json:"collisions"` // sampled packets without a slot: all of their bucket were live
-	EvictedStale    uint64 `json:"expired"`    // slots that were too old
-	EvictedMismatch uint64 `json:"mismatches"` // slots that held another packet's fingerprint
-	Torn            uint64 `json:"torn"`       // slots written by two at once
-	NoIngress       uint64 `json:"orphans"`    // forwarded packets at an egress whose ingress was missed
+	TableFull       uint64 // sampled packets without a slot: all of their bucket were live
+	EvictedStale    uint64 // slots that were too old
+	EvictedMismatch uint64 // slots that held another packet's fingerprint
+	Torn            uint64 // slots written by two at once
+	NoIngress       uint64 // forwarded packets at an egress whose ingress was missed
 
 	// Unfinished are journeys without an end, by the hook that saw them last: "ingress" are mostly those to the
 	// node's own sockets.
-	Unfinished map[string]uint64 `json:"vanished"`
+	Unfinished map[string]uint64
 
-	Malformed uint64 `json:"malformed"` // truncated or absurd headers
-	TooDeep   uint64 `json:"too_deep"`  // more tunnels in tunnels than are looked into
-	Requeued  uint64 `json:"requeued"`  // packets that a qdisc handed out again
+	Malformed uint64 // truncated or absurd headers
+	TooDeep   uint64 // more tunnels in tunnels than are looked into
+	Requeued  uint64 // packets that a qdisc handed out again
 
 	// Missed are records that did not fit into the ring buffer, by kind.
-	Missed map[string]uint64 `json:"lost"`
+	Missed map[string]uint64
 	// Undecoded are records that were read and not understood.
-	Undecoded uint64 `json:"undecoded"`
+	Undecoded uint64
 	// TornScans are slots that changed while the table was read.
-	TornScans uint64 `json:"torn_scans"`
+	TornScans uint64
 }
 
 // Counters reads the counts of all CPUs.
@@ -83,12 +83,12 @@ func (l *Loader) Counters() (Counters, error) {
 
 // ProgramStats is what the kernel says of one of our programs.
 type ProgramStats struct {
-	Program string `json:"program"`
+	Program string
 	// Runs and Seconds stay 0 unless the kernel's BPF statistics are on (sysctl kernel.bpf_stats_enabled).
-	Runs    uint64  `json:"runs"`
-	Seconds float64 `json:"seconds"`
+	Runs    uint64
+	Seconds float64
 	// RecursionMisses are runs that the kernel left out because the program was already running on that CPU.
-	RecursionMisses uint64 `json:"recursion_misses"`
+	RecursionMisses uint64
 }
 
 // Programs reads the kernel's statistics of each program that is attached somewhere.

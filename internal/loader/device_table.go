@@ -49,7 +49,7 @@ func describeDevice(d netdev.Device) bpfobj.TracerDevice {
 	if d.Root.Splits() {
 		to.Splits = 1
 	}
-	if d.Lowest {
+	if d.Leaves {
 		to.Flags = uint16(bpfobj.TracerFlagFLAG_LEAVES)
 		if d.Role == netdev.RolePod {
 			to.Flags |= uint16(bpfobj.TracerFlagFLAG_POD)
@@ -80,7 +80,7 @@ func (l *Loader) setDeviceTable(want deviceTable) error {
 	// A program that reads meanwhile sees each field as it was or as it will be. Both are right, or the device has come, gone or
 	// changed just now.
 	if err := l.objects.Devices.Set(&all); err != nil {
-		return fmt.Errorf("tell the programs about devices: %w", err)
+		return fmt.Errorf("update BPF map of devices: %w", err)
 	}
 	l.devices = want
 	return nil

@@ -18,14 +18,14 @@ func TestDescribeDevice(t *testing.T) {
 		device netdev.Device
 		want   bpfobj.TracerDevice
 	}{
-		{"pod", netdev.Device{Index: 7, Role: netdev.RolePod, Ethernet: true, Lowest: true},
+		{"pod", netdev.Device{Index: 7, Role: netdev.RolePod, Ethernet: true, Leaves: true},
 			bpfobj.TracerDevice{Ifindex: 7, Ethernet: 1, Flags: leaves | pod}},
-		{"pod without ethernet", netdev.Device{Index: 7, Role: netdev.RolePod, Lowest: true},
+		{"pod without ethernet", netdev.Device{Index: 7, Role: netdev.RolePod, Leaves: true},
 			bpfobj.TracerDevice{Ifindex: 7, Flags: leaves | pod}},
 		{"ipip that splits", netdev.Device{Index: 8, Role: netdev.RoleOverlay, Root: tbf},
 			bpfobj.TracerDevice{Ifindex: 8, Splits: 1}},
 		{"vxlan", netdev.Device{Index: 9, Role: netdev.RoleOverlay, Ethernet: true}, bpfobj.TracerDevice{Ifindex: 9, Ethernet: 1}},
-		{"uplink", netdev.Device{Index: 1, Role: netdev.RoleUplink, Ethernet: true, Lowest: true},
+		{"uplink", netdev.Device{Index: 1, Role: netdev.RoleUplink, Ethernet: true, Leaves: true},
 			bpfobj.TracerDevice{Ifindex: 1, Ethernet: 1, Flags: leaves}},
 		{"bond", netdev.Device{Index: 2, Role: netdev.RoleUplink, Ethernet: true}, bpfobj.TracerDevice{Ifindex: 2, Ethernet: 1}},
 	} {
@@ -72,7 +72,7 @@ func TestSetDeviceTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	pod := netdev.Device{Index: 7, Role: netdev.RolePod, Ethernet: true, Lowest: true}
+	pod := netdev.Device{Index: 7, Role: netdev.RolePod, Ethernet: true, Leaves: true}
 	twin := netdev.Device{Index: 7 + int(deviceBuckets), Role: netdev.RoleOverlay}
 	shaped := twin
 	shaped.Root = netdev.Qdisc{Kind: "tbf"}

@@ -13,8 +13,8 @@ import (
 
 // SetDevices makes the attachments those that PlanHooks wants for these devices, and tells the programs the tunnels'
 // ports, the qdiscs that split, and the namespace's own addresses. Devices come and go while this runs: a hook that fails
-// is reported by Hooks and tried again the next time. Nothing is attached before the first call: what drops see would have
-// no place. There it is an error if a hook fails that is no device's.
+// is reported by Hooks and tried again the next time. Nothing is attached before the first call, since drops could not be
+// placed. In that call a tracepoint that fails is an error.
 func (l *Loader) SetDevices(devices []netdev.Device, addresses []netip.Addr) error {
 	l.loading.Lock()
 	defer l.loading.Unlock()
@@ -147,8 +147,8 @@ func (l *Loader) Hooks() ([]HookStatus, []Omission) {
 	return hooks, slices.Clone(l.omitted)
 }
 
-// Up tells whether a tracepoint's hook is attached.
-func (l *Loader) Up(tracepoint string) bool {
+// TracepointAttached tells whether a tracepoint's hook is attached.
+func (l *Loader) TracepointAttached(tracepoint string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for h := range l.attached {

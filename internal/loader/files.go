@@ -44,47 +44,47 @@ func (f Files) path(suffix string) string {
 // Socket is the path of the agent's unix socket.
 func (f Files) Socket() string { return f.path(".sock") }
 
-// FirstSocket is another name of the first agent's socket on this machine: on a node there is one agent, and people know
+// AgentSocket is another name of the first agent's socket on this machine: on a node there is one agent, and people know
 // where to find it.
-func (f Files) FirstSocket() string { return filepath.Join(f.Dir, "agent.sock") }
+func (f Files) AgentSocket() string { return filepath.Join(f.Dir, "agent.sock") }
 
-// NameFirst gives our socket that name, unless an agent that lives has it.
-func (f Files) NameFirst() error {
-	if err := f.forgetFirst(); err != nil {
+// LinkAgentSocket gives our socket that name, unless an agent that lives has it.
+func (f Files) LinkAgentSocket() error {
+	if err := f.unlinkAgentSocket(); err != nil {
 		return err
 	}
-	if err := os.Symlink(filepath.Base(f.Socket()), f.FirstSocket()); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("name the socket: %w", err)
+	if err := os.Symlink(filepath.Base(f.Socket()), f.AgentSocket()); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("link agent.sock: %w", err)
 	}
 	return nil
 }
 
-// forgetFirst takes that name from our socket, and from one that is not there any more.
-func (f Files) forgetFirst() error {
-	target, err := os.Readlink(f.FirstSocket())
+// unlinkAgentSocket takes that name from our socket, and from one that is not there any more.
+func (f Files) unlinkAgentSocket() error {
+	target, err := os.Readlink(f.AgentSocket())
 	if err != nil {
 		return nil //nolint:nilerr // there is no such name
 	}
-	if _, err := os.Stat(f.FirstSocket()); err == nil && target != filepath.Base(f.Socket()) {
+	if _, err := os.Stat(f.AgentSocket()); err == nil && target != filepath.Base(f.Socket()) {
 		return nil
 	}
-	return remove(f.FirstSocket())
+	return remove(f.AgentSocket())
 }
 
 // removeSocket removes our socket and its other name, for the holder of the lock.
 func (f Files) removeSocket() error {
-	return errors.Join(f.forgetFirst(), remove(f.Socket()))
+	return errors.Join(f.unlinkAgentSocket(), remove(f.Socket()))
 }
 
 func remove(name string) error {
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove what is not used any more: %w", err)
+		return fmt.Errorf("remove unused file: %w", err)
 	}
 	return nil
 }
 
-// Identity is the path of the identity file that is read where no other is given.
-func (f Files) Identity() string { return f.path(".identity.yaml") }
+// IdentityFile is the path of the identity file that is read where no other is given.
+func (f Files) IdentityFile() string { return f.path(".identity.yaml") }
 
 // ErrLocked says that another tracer holds the namespace.
 var ErrLocked = errors.New("another tracer runs in this network namespace")
@@ -111,7 +111,7 @@ func (f Files) tryLock() (_ *Lock, err error) {
 	name := f.path(".lock")
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open the lock: %w (it takes root)", err)
+		return nil, fmt.Errorf("open the lock: %w; run as root", err)
 	}
 	whole := unix.Flock_t{Type: unix.F_WRLCK}
 	if err := unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &whole); err != nil {
@@ -187,10 +187,10 @@ func (f Files) setQdiscs(made map[int]string) error {
 		return err
 	}
 	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
-		return fmt.Errorf("note the qdiscs that were made: %w", err)
+		return fmt.Errorf("save the list of own qdiscs: %w", err)
 	}
 	if err := os.Rename(name+".new", name); err != nil {
-		return fmt.Errorf("note the qdiscs that were made: %w", err)
+		return fmt.Errorf("save the list of own qdiscs: %w", err)
 	}
 	return nil
 }

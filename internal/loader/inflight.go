@@ -25,8 +25,8 @@ type table struct {
 	journeys  *ebpf.Map
 }
 
-// Open reads the journeys that have not ended yet. Each record's time is when it was read.
-func (l *Loader) Open() ([]record.Record, error) {
+// OpenJourneys reads the journeys that have not ended yet. Each record's time is when it was read.
+func (l *Loader) OpenJourneys() ([]record.Record, error) {
 	open, torn, err := l.objects.table.scan()
 	l.tornScans.Add(uint64(torn))
 	return open, err

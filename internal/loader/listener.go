@@ -12,18 +12,18 @@ import (
 	"tracer/internal/record"
 )
 
-// Listener is where a pod may listen for TCP connections.
-type Listener struct {
+// ListenTarget is an address and a port at which a pod may listen for TCP connections.
+type ListenTarget struct {
 	Netns   int // id of the pod's namespace, as the traced one has it
 	Address netip.AddrPort
 }
 
-// Backlogs are those of the sockets that listen there; where none does, there is none. Of several that share a port
-// (SO_REUSEPORT) it is one's. With an error it is those of the places that could be asked.
-func (l *Loader) Backlogs(where []Listener) (map[Listener]record.AcceptQueue, error) {
+// AcceptQueues reads the accept queues of the sockets that listen at these addresses. With SO_REUSEPORT one socket's is
+// returned. On error the result holds those that could be read.
+func (l *Loader) AcceptQueues(where []ListenTarget) (map[ListenTarget]record.AcceptQueue, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	found := make(map[Listener]record.AcceptQueue)
+	found := make(map[ListenTarget]record.AcceptQueue)
 	if l.closed || len(where) == 0 {
 		return found, nil
 	}
@@ -42,15 +42,15 @@ func (l *Loader) Backlogs(where []Listener) (map[Listener]record.AcceptQueue, er
 	})
 }
 
-// query is what the program takes: a struct listener_query, behind what passes for an Ethernet header, since the
-// kernel takes that off a packet.
-func (l *Listener) query() []byte {
+// query is what the program takes: a struct listener_query behind an empty Ethernet header, which the kernel removes from
+// a packet.
+func (l *ListenTarget) query() []byte {
 	q := bpfobj.TracerListenerQuery{Address: l.Address.Addr().As16(), Port: hostOrder(l.Address.Port()), Netns: uint32(l.Netns)}
 	const ethernetBytes = 14
 	return append(make([]byte, ethernetBytes), unsafe.Slice((*byte)(unsafe.Pointer(&q)), unsafe.Sizeof(q))...)
 }
 
-// parseBacklog takes the program's answer apart: bit 31 that somebody listens, bit 30 that the queue is full, then 15 bits
+// parseBacklog takes the program's answer apart: bit 31 that a socket listens, bit 30 that the queue is full, then 15 bits
 // of what waits, and 15 of how much may.
 func parseBacklog(answer uint32) (record.AcceptQueue, bool) {
 	return record.AcceptQueue{Length: answer >> 15 & 0x7fff, Limit: answer & 0x7fff, Full: answer>>30&1 == 1}, answer>>31 == 1

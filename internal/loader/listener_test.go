@@ -113,13 +113,13 @@ func TestBacklogs(t *testing.T) {
 	t.Cleanup(collection.Close)
 	l.objects.Listener = collection.Programs[bpfobj.TracerProgTracerListener]
 	closed := netip.AddrPortFrom(at4.Addr(), 1)
-	want := map[Listener]record.AcceptQueue{{id, at4}: {Length: most + 1, Limit: most, Full: true}, {id, at6}: {Length: 1, Limit: most}}
-	var found map[Listener]record.AcceptQueue
+	want := map[ListenTarget]record.AcceptQueue{{id, at4}: {Length: most + 1, Limit: most, Full: true}, {id, at6}: {Length: 1, Limit: most}}
+	var found map[ListenTarget]record.AcceptQueue
 	for until := time.Now().Add(10 * time.Second); !maps.Equal(found, want); { // who connects is not waited for by who listens
 		if time.Now().After(until) {
 			t.Fatalf("got %+v, want %+v", found, want)
 		}
-		if found, err = l.Backlogs([]Listener{{id, at4}, {id, at6}, {id, closed}, {id + 1, at4}}); err != nil {
+		if found, err = l.AcceptQueues([]ListenTarget{{id, at4}, {id, at6}, {id, closed}, {id + 1, at4}}); err != nil {
 			t.Fatal(err)
 		}
 	}

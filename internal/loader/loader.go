@@ -1,5 +1,7 @@
 // Package loader brings the BPF programs into the kernel, attaches them to the devices and tracepoints of the
 // network namespace that it is called in, and reads what they send.
+//
+// New, SetDevices for each change, Run; Close removes everything. Nothing is attached before the first SetDevices.
 package loader
 
 import (

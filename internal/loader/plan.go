@@ -53,7 +53,8 @@ var tracepoints = [...]tracepoint{
 // in the way of a CNI plugin that adds an ingress qdisc while it sets the pod up, and fail the pod with it.
 const podSetup = 5 * time.Second
 
-// PlanHooks decides what to attach. age tells how long a device has been known.
+// PlanHooks decides what to attach: tc programs at the devices whose role wants them (netdev.Role.WhyUnhooked), tracepoints
+// as the kernel has them. age tells how long a device has been known.
 func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.Duration) (Plan, error) {
 	var p Plan
 	for _, t := range tracepoints {
@@ -69,12 +70,12 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 	}
 	if f.Tracepoints["kfree_skb"] && !f.DropReasons {
 		p.Omitted = append(p.Omitted, Omission{Hook: "kfree_skb",
-			Reason: "the kernel gives drops no reason; the place in the kernel is told instead"})
+			Reason: "the kernel gives drops no reason; the function that freed the packet is reported instead"})
 	}
 	table := deviceTable{}
 	for _, d := range devices {
 		p.Omitted = append(p.Omitted, blindSpots(d)...)
-		if reason := d.Role.Unhooked(); reason != "" {
+		if reason := d.Role.WhyUnhooked(); reason != "" {
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name, Reason: reason})
 			continue
 		}
@@ -85,7 +86,7 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 		}
 		if !table.add(d) {
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name,
-				Reason: fmt.Sprintf("no room for this device in the tracer's device table (index %d): its packets are not timed", d.Index)})
+				Reason: fmt.Sprintf("no room for this device in the tracer's device table (index %d); its packets are not timed", d.Index)})
 			continue
 		}
 		for _, direction := range []string{"ingress", "egress"} {

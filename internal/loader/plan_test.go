@@ -22,8 +22,8 @@ func TestPlanHooks(t *testing.T) {
 	t.Parallel()
 	old := func(int) time.Duration { return time.Hour }
 	fresh := func(int) time.Duration { return time.Second }
-	device := func(name string, role netdev.Role, ethernet, lowest bool) netdev.Device {
-		return netdev.Device{Index: 7, Name: name, Kind: "vxlan", Role: role, Ethernet: ethernet, Lowest: lowest}
+	device := func(name string, role netdev.Role, ethernet, leaves bool) netdev.Device {
+		return netdev.Device{Index: 7, Name: name, Kind: "vxlan", Role: role, Ethernet: ethernet, Leaves: leaves}
 	}
 	modern := Features{Tracepoints: allTracepoints(), TCX: true, DropReasons: true}
 	legacy := Features{Tracepoints: allTracepoints()}

@@ -26,7 +26,7 @@ func (l *Loader) SetPods(pods map[netip.Addr]int) error {
 			continue
 		}
 		if err := l.objects.PodIPs.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("tell the programs this node's pods: %w", err)
+			return fmt.Errorf("update BPF map of pods: %w", err)
 		}
 		delete(l.pods, key)
 	}
@@ -35,9 +35,9 @@ func (l *Loader) SetPods(pods map[netip.Addr]int) error {
 			continue
 		}
 		if err := l.objects.PodIPs.Put(key, ifindex); errors.Is(err, unix.E2BIG) {
-			return fmt.Errorf("tell the programs this node's pods: there are more addresses than the %d that they have room for", len(l.pods))
+			return fmt.Errorf("update BPF map of pods: there are more addresses than the %d that it has room for", len(l.pods))
 		} else if err != nil {
-			return fmt.Errorf("tell the programs this node's pods: %w", err)
+			return fmt.Errorf("update BPF map of pods: %w", err)
 		}
 		l.pods[key] = ifindex
 	}

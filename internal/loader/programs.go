@@ -121,7 +121,7 @@ func detach(c *ebpf.Collection, programs []string) map[string]*ebpf.Program {
 func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 	spec, err := bpfobj.LoadTracer()
 	if err != nil {
-		return nil, fmt.Errorf("read the programs: %w", err)
+		return nil, fmt.Errorf("read the embedded BPF objects: %w", err)
 	}
 	if o.edit != nil {
 		o.edit(spec)
@@ -136,7 +136,7 @@ func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(names, name) })
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.shared})
 	if err != nil {
-		return nil, fmt.Errorf("load the programs: %w", err)
+		return nil, fmt.Errorf("load the BPF programs: %w", err)
 	}
 	return c, nil
 }

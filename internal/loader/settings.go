@@ -21,7 +21,7 @@ func (l *Loader) configure(devices, hooked []netdev.Device, addresses []netip.Ad
 		addressSet[a.As16()] = true
 	}
 	if err := setKeys(l.objects.NodeIPs, l.addresses, addressSet); err != nil {
-		return fmt.Errorf("tell the programs this node's addresses: %w", err)
+		return fmt.Errorf("update BPF map of node addresses: %w", err)
 	}
 	table := newDeviceTable(hooked)
 	if err := l.setDeviceTable(table); err != nil {
@@ -51,9 +51,9 @@ func (l *Loader) change(f func(*bpfobj.TracerConfig)) error {
 	return nil
 }
 
-// Sample begins an epoch of sampling: each flow may start quota journeys in it, and of the packets beyond that one in
+// BeginEpoch begins an epoch of sampling: each flow may start quota journeys in it, and of the packets beyond that one in
 // n is sampled, at random; with n of 0 or 1 every packet is. Without further calls the quotas are used up.
-func (l *Loader) Sample(n, quota uint32) error {
+func (l *Loader) BeginEpoch(n, quota uint32) error {
 	return l.change(func(c *bpfobj.TracerConfig) {
 		c.SampleN, c.FlowQuota, c.Salt = n, quota, rand.Uint64()
 		if c.Epoch++; uint16(c.Epoch) == 0 {

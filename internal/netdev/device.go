@@ -4,7 +4,7 @@ package netdev
 
 import "time"
 
-// Device is a network device of the traced namespace at one moment.
+// Device is a network device of the traced namespace at one time.
 type Device struct {
 	Index int    `json:"index"`
 	Name  string `json:"name"`
@@ -14,9 +14,9 @@ type Device struct {
 	// NoCarrier tells of a device that is up that nothing is connected to it.
 	NoCarrier bool `json:"no_carrier,omitempty"`
 	MTU       int  `json:"mtu"`
-	// Lowest tells an uplink (or pod device) where a packet leaves the namespace from one that others lie
-	// under (a VLAN, a bond).
-	Lowest bool `json:"lowest"`
+	// Leaves tells that packets leave the namespace here: at a pod's device, and at the uplink that hands them to no other
+	// (no VLAN, no bond).
+	Leaves bool `json:"lowest"`
 	// Lower are the indexes of the devices of this namespace that it hands its packets to: a VLAN's parent, the
 	// slaves of a bond or a bridge, the virtual function of a netvsc. A tunnel's underlay is none.
 	Lower []int `json:"lower,omitempty"`

@@ -6,16 +6,16 @@ import "fmt"
 //
 // What a role decides stands in the table roles below:
 //
-//   - whether the tc programs are attached to the device (Unhooked);
+//   - whether the tc programs are attached to the device (WhyUnhooked);
 //   - whether its failures are the node's own (LeadsOut): a link that goes down is a finding, `tracer check` reports
 //     critical findings there, a journey that ends there goes out;
 //   - whether changes of its link, root qdisc and MTU are kept as events (Watched);
-//   - which delay and loss are normal in its queue: whether it has one at all unless somebody sets it up (NoQueue), and
-//     whether the CNI may have put a rate limit there (Shaped);
+//   - which delay and loss are normal in its queue: whether it has one at all unless it is set up (NoQueue), and
+//     whether the CNI may have put a rate limit there (MayBeShaped);
 //   - whether it passes packets on to another device as they are (Forwards).
 //
 // Beyond the table, a pod's device shares one label with those of all other pods (Label), is always where packets leave
-// the namespace (Device.Lowest), and is left alone at first on kernels without TCX (internal/loader). An overlay's device
+// the namespace (Device.Leaves), and is left alone at first on kernels without TCX (internal/loader). An overlay's device
 // wraps packets: internal/journey takes what comes after it as encap and decap.
 type Role uint8
 
@@ -51,8 +51,8 @@ var roles = [...]struct {
 		shaped: true, forwards: true},
 }
 
-// Unhooked says why no tc programs are attached to such a device, "" if they are.
-func (r Role) Unhooked() string { return roles[r].unhooked }
+// WhyUnhooked says why no tc programs are attached to such a device, "" if they are.
+func (r Role) WhyUnhooked() string { return roles[r].unhooked }
 
 // LeadsOut tells whether packets leave and reach the node through such a device: overlays and uplinks.
 func (r Role) LeadsOut() bool { return roles[r].leadsOut }
@@ -61,13 +61,13 @@ func (r Role) LeadsOut() bool { return roles[r].leadsOut }
 // devices come and go all the time.
 func (r Role) Watched() bool { return roles[r].watched }
 
-// NoQueue tells whether such a device's root qdisc is noqueue unless somebody sets another one: tunnels, veths and
+// NoQueue tells whether such a device's root qdisc is noqueue unless another one is set: tunnels, veths and
 // bridges are IFF_NO_QUEUE. Of others the default depends on hardware and sysctl.
 func (r Role) NoQueue() bool { return roles[r].noqueue }
 
-// Shaped tells whether a tbf on such a device is normal: the CNI's bandwidth plugin limits pods there, on the veth for
+// MayBeShaped tells whether a tbf on such a device is normal: the CNI's bandwidth plugin limits pods there, on the veth for
 // what they receive and on an ifb for what they send.
-func (r Role) Shaped() bool { return roles[r].shaped }
+func (r Role) MayBeShaped() bool { return roles[r].shaped }
 
 // Forwards tells whether such a device's transmit function decides where a packet goes next. Those of all other stacked
 // devices (tunnel, bond, VLAN) wrap or pass it.

@@ -25,11 +25,11 @@ func TestRoleText(t *testing.T) {
 // TestRoleHooked: what leads out and what pods have is seen, and nothing else.
 func TestRoleHooked(t *testing.T) {
 	for role := range Role(len(roles)) {
-		if hooked, want := role.Unhooked() == "", role.LeadsOut() || role == RolePod; hooked != want {
+		if hooked, want := role.WhyUnhooked() == "", role.LeadsOut() || role == RolePod; hooked != want {
 			t.Errorf("%s has hooks: %v", role, hooked)
 		}
 		if role.LeadsOut() && !role.Watched() {
-			t.Errorf("%s leads out and nobody is told of its changes", role)
+			t.Errorf("%s leads out and its changes are not kept", role)
 		}
 	}
 }

@@ -17,7 +17,7 @@ func parseSoftnet(text string) (*record.Softnet, error) {
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		if len(fields) < 3 {
-			return nil, fmt.Errorf("a CPU has %d numbers: %q", len(fields), line)
+			return nil, fmt.Errorf("%d fields in line %q", len(fields), line)
 		}
 		for i, to := range []*uint64{&sum.Processed, &sum.Dropped, &sum.TimeSqueeze} {
 			n, err := strconv.ParseUint(fields[i], 16, 64)
@@ -44,12 +44,12 @@ func parseConntrack(text string) (*record.Conntrack, error) {
 	} {
 		i := slices.Index(names, column.name)
 		if i < 0 {
-			return nil, fmt.Errorf("it has no column %s: %q", column.name, lines[0])
+			return nil, fmt.Errorf("column %s is missing in %q", column.name, lines[0])
 		}
 		for _, line := range lines[1:] {
 			fields := strings.Fields(line)
 			if i >= len(fields) {
-				return nil, fmt.Errorf("a CPU has %d numbers: %q", len(fields), line)
+				return nil, fmt.Errorf("%d fields in line %q", len(fields), line)
 			}
 			n, err := strconv.ParseUint(fields[i], 16, 64)
 			if err != nil {
@@ -87,7 +87,7 @@ func parseList(text string, to map[string]uint64) error {
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		if len(fields) != 2 {
-			return fmt.Errorf("no name and number: %q", line)
+			return fmt.Errorf("want name and number, got %q", line)
 		}
 		addCounter(to, fields[0], fields[1])
 	}

@@ -30,7 +30,7 @@ type builder struct {
 	seconds    float64
 	roles      map[string]netdev.Role // by label
 	warnAbove  map[string]*float64    // by the label of a queue's devices; nil if it has none
-	inFlight   []aggregate.InFlight   // as far as queues' backlogs bear it out
+	inFlight   []aggregate.InFlight   // clamped to their queues' backlogs
 	pairsByKey map[aggregate.PairKey]*aggregate.Pair
 }
 

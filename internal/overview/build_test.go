@@ -84,7 +84,7 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// TestClampedInFlight leaves out what the queue's own backlog does not bear out.
+// TestClampedInFlight leaves out what exceeds the queue's own backlog.
 func TestClampedInFlight(t *testing.T) {
 	t.Parallel()
 	in := story()

@@ -93,7 +93,7 @@ func TestQuery(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"by=cow": "choose pair", "interval=1ms": "not between", "interval=soon": "soon", "filter=p99>x": "no time", "sort=jitter": "choose pain",
-		"limit=-1": "less than none", "pair=web": "not namespace", "cow=1": "unknown key",
+		"limit=-1": "is negative", "pair=web": "not namespace", "cow=1": "unknown key",
 	} {
 		values, err := url.ParseQuery(text)
 		if err != nil {

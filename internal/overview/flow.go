@@ -15,7 +15,7 @@ func (b *builder) flows() []Row {
 	for i := range b.Window.Flows {
 		f := &b.Window.Flows[i]
 		r := Row{
-			Src: flowEnd(&f.Src, f.First.Source.String()), Dst: flowEnd(&f.Dst, f.Last.Destination.String()),
+			Src: flowParty(&f.Src, f.First.Source.String()), Dst: flowParty(&f.Dst, f.Last.Destination.String()),
 			Protocol: f.First.Protocol.String(), Direction: f.Direction,
 			PacketsPerSecond: f.Packets / b.seconds, BitsPerSecond: f.Bytes * 8 / b.seconds, Path: newDelay(&f.Path),
 			Drops: Drops{Packets: f.Drops, PerSecond: float64(f.Drops) / b.seconds}, TCP: b.flowTCP(&f.TCP),
@@ -41,6 +41,6 @@ func (b *builder) flows() []Row {
 	return rows
 }
 
-func flowEnd(id *aggregate.Identity, address string) End {
-	return End{Namespace: id.Namespace, Workload: cmp.Or(id.Workload, aggregate.UnknownWorkload), Pod: id.Pod, Address: address}
+func flowParty(id *aggregate.Identity, address string) Party {
+	return Party{Namespace: id.Namespace, Workload: cmp.Or(id.Workload, aggregate.UnknownWorkload), Pod: id.Pod, Address: address}
 }

@@ -14,7 +14,7 @@ type InFlight struct {
 	Oldest    float64           `json:"oldest_seconds"`
 }
 
-// clampedInFlight are the window's packets in flight, in queues as many as their backlogs bear out: those that left by a way
+// clampedInFlight are the window's packets in flight, in queues clamped to their backlogs: those that left by a way
 // without a hook look as if they were in flight for ever.
 func (b *builder) clampedInFlight() (all []aggregate.InFlight) {
 	for _, f := range b.Window.InFlight {

@@ -67,13 +67,13 @@ func story() Input {
 	devices := func(n uint64) []netdev.Device {
 		noqueue := netdev.Qdisc{Kind: "noqueue"}
 		return []netdev.Device{
-			{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Up: true, MTU: 1500, Lowest: true, Ethernet: true,
+			{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Up: true, MTU: 1500, Leaves: true, Ethernet: true,
 				Traffic: netdev.Traffic{RxPackets: 900 * n, TxPackets: 1000 * n, RxBytes: 450_000 * n, TxBytes: 600_000 * n},
 				Root: netdev.Qdisc{Kind: "fq_codel", Handle: "0:", Target: 5 * time.Millisecond, Interval: 100 * time.Millisecond,
 					Limit: 10240, LimitUnit: "packets", Flows: 1024, Packets: 1000 * n}},
-			{Index: 4, Name: "cali61ecb05b126", Kind: "veth", Role: netdev.RolePod, Up: true, Lowest: true, Ethernet: true, Root: noqueue,
+			{Index: 4, Name: "cali61ecb05b126", Kind: "veth", Role: netdev.RolePod, Up: true, Leaves: true, Ethernet: true, Root: noqueue,
 				Traffic: netdev.Traffic{RxPackets: 640 * n, TxPackets: 600 * n, RxBytes: 320_000 * n, TxBytes: 300_000 * n}},
-			{Index: 5, Name: "calic821d1e85ce", Kind: "veth", Role: netdev.RolePod, Up: true, Lowest: true, Ethernet: true, Root: noqueue},
+			{Index: 5, Name: "calic821d1e85ce", Kind: "veth", Role: netdev.RolePod, Up: true, Leaves: true, Ethernet: true, Root: noqueue},
 			{Index: 7, Name: "tunl0", Kind: "ipip", Role: netdev.RoleOverlay, Up: true, MTU: 1480, Root: comcast(500*n, 50*n, 37),
 				Traffic: netdev.Traffic{RxPackets: 600 * n, TxPackets: 600 * n, RxBytes: 300_000 * n, TxBytes: 250_000 * n},
 				Changed: noon.Add(-20 * time.Second)},

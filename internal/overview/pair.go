@@ -20,8 +20,8 @@ func (b *builder) pairs() []Row {
 // pair is one pair's row.
 func (b *builder) pair(p *aggregate.Pair, inFlight map[Place]aggregate.InFlightPair) Row {
 	r := Row{
-		Src:     End{Namespace: p.SrcNamespace, Workload: p.SrcWorkload},
-		Dst:     End{Namespace: p.DstNamespace, Workload: p.DstWorkload},
+		Src:     Party{Namespace: p.SrcNamespace, Workload: p.SrcWorkload},
+		Dst:     Party{Namespace: p.DstNamespace, Workload: p.DstWorkload},
 		Service: p.Service, Direction: p.Direction,
 		PacketsPerSecond: p.Packets / b.seconds, BitsPerSecond: p.Bytes * 8 / b.seconds,
 		Path: newDelay(&p.Path), Drops: b.drops(p.Drops), TCP: b.tcp(p.TCP),

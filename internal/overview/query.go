@@ -33,7 +33,7 @@ func (b *By) Set(text string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("there are no rows by %q; choose pair, service, flow or device", text)
+	return fmt.Errorf("unknown row kind %q; choose pair, service, flow or device", text)
 }
 
 func (b *By) String() string { return string(*b) }
@@ -85,7 +85,7 @@ func ParseQuery(values url.Values) (q Query, err error) {
 			err = q.Sort.Set(value)
 		case queryLimit:
 			if q.Limit, err = strconv.Atoi(value); err == nil && q.Limit < 0 {
-				err = fmt.Errorf("%d is less than none", q.Limit)
+				err = fmt.Errorf("%d is negative", q.Limit)
 			}
 		case queryPair:
 			q.Pair, err = parsePair(value)

@@ -11,11 +11,11 @@ import (
 
 // Row is one pair of workloads, flow or service.
 type Row struct {
-	Src              End               `json:"src"`
-	Dst              End               `json:"dst"`
+	Src              Party             `json:"src"`
+	Dst              Party             `json:"dst"`
 	Service          string            `json:"service,omitempty"`  // namespace/name
 	Protocol         string            `json:"protocol,omitempty"` // of a flow
-	Pairs            int               `json:"pairs,omitempty"`    // how many a service's row stands for
+	Pairs            int               `json:"pairs,omitempty"`    // how many a service's row sums up
 	Direction        journey.Direction `json:"direction"`
 	PacketsPerSecond float64           `json:"packets_per_second"`
 	BitsPerSecond    float64           `json:"bits_per_second"`
@@ -40,28 +40,28 @@ func (r *Row) Key() aggregate.PairKey {
 	}
 }
 
-// End is who sends or receives.
-type End struct {
+// Party is who sends or receives.
+type Party struct {
 	Namespace string `json:"namespace,omitempty"`
 	Workload  string `json:"workload,omitempty"`
 	Pod       string `json:"pod,omitempty"`     // of a flow
 	Address   string `json:"address,omitempty"` // of a flow, with its port
 }
 
-// String names an end as people do: a flow's by its pod or else its address, with the port.
-func (e End) String() string {
-	name := cmp.Or(e.Pod, e.Workload)
-	if e.Namespace != "" {
-		name = e.Namespace + "/" + name
+// String names a party as people do: a flow's by its pod or else its address, with the port.
+func (p Party) String() string {
+	name := cmp.Or(p.Pod, p.Workload)
+	if p.Namespace != "" {
+		name = p.Namespace + "/" + name
 	}
 	switch {
-	case e.Address == "":
+	case p.Address == "":
 		return name
-	case e.Pod == "":
-		return e.Address
+	case p.Pod == "":
+		return p.Address
 	}
-	if i := strings.LastIndexByte(e.Address, ':'); i >= 0 && (!strings.Contains(e.Address[:i], ":") || e.Address[0] == '[') {
-		return name + e.Address[i:]
+	if i := strings.LastIndexByte(p.Address, ':'); i >= 0 && (!strings.Contains(p.Address[:i], ":") || p.Address[0] == '[') {
+		return name + p.Address[i:]
 	}
 	return name
 }

@@ -110,7 +110,7 @@ func (r *Row) compareNames(o *Row) int {
 		cmp.Compare(r.Direction, o.Direction), cmp.Compare(r.Protocol, o.Protocol))
 }
 
-func (e *End) compare(o *End) int {
+func (e *Party) compare(o *Party) int {
 	return cmp.Or(cmp.Compare(e.Namespace, o.Namespace), cmp.Compare(e.Pod, o.Pod), cmp.Compare(e.Workload, o.Workload),
 		cmp.Compare(e.Address, o.Address))
 }

@@ -101,9 +101,9 @@ type Record struct {
 
 	Reason   string // the kernel's name without SKB_DROP_REASON_, e.g. "QDISC_DROP"; "" where the kernel gives none
 	Location string // symbol that called kfree_skb, e.g. "__dev_queue_xmit"; "" where unknown
-	// Attributed is false for a drop of which neither a hook nor a pod's address tells the place: Hops then holds at most
-	// the device that the kernel named. A drop that is placed by the pod's address has an xmit hop that no hook saw, with
-	// the drop's time.
+	// Attributed is false for a drop of which neither a hook nor a pod's address tells the place: Hops then holds at most the
+	// device that the kernel named, and nothing else is known. A drop that is placed by the pod's address has an xmit hop
+	// that no hook saw, with the drop's time.
 	Attributed bool
 	SYN        bool // a TCP segment that asks for a connection
 

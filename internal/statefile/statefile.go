@@ -14,19 +14,19 @@ import (
 func Write(path string, v any) error {
 	directory, name := filepath.Split(path)
 	if err := os.MkdirAll(directory, 0o700); err != nil {
-		return fmt.Errorf("keep state: %w", err)
+		return fmt.Errorf("write state file: %w", err)
 	}
 	file, err := os.CreateTemp(directory, "."+name+"-*")
 	if err != nil {
-		return fmt.Errorf("keep state: %w", err)
+		return fmt.Errorf("write state file: %w", err)
 	}
 	defer os.Remove(file.Name())
 	err = json.NewEncoder(file).Encode(v)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return fmt.Errorf("keep state: %w", err)
+		return fmt.Errorf("write state file: %w", err)
 	}
 	if err := os.Rename(file.Name(), path); err != nil {
-		return fmt.Errorf("keep state: %w", err)
+		return fmt.Errorf("write state file: %w", err)
 	}
 	return nil
 }
@@ -35,19 +35,19 @@ func Write(path string, v any) error {
 func Read(path string, version int, v any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("read state: %w", err)
+		return fmt.Errorf("read state file: %w", err)
 	}
 	var format struct {
 		Version int `json:"version"`
 	}
 	if err := json.Unmarshal(data, &format); err != nil {
-		return fmt.Errorf("read state from %s: %w", path, err)
+		return fmt.Errorf("read state file %s: %w", path, err)
 	}
 	if format.Version != version {
-		return fmt.Errorf("read state from %s: its format is %d, and this program's %d", path, format.Version, version)
+		return fmt.Errorf("read state file %s: format version %d, want %d", path, format.Version, version)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("read state from %s: %w", path, err)
+		return fmt.Errorf("read state file %s: %w", path, err)
 	}
 	return nil
 }

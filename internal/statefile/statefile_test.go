@@ -39,7 +39,7 @@ func TestState(t *testing.T) {
 	if entries, err := os.ReadDir(directory); err != nil || len(entries) != 1 {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
-	if err := Read(path, 3, &got); err == nil || !strings.Contains(err.Error(), "its format is 2, and this program's 3") {
+	if err := Read(path, 3, &got); err == nil || !strings.Contains(err.Error(), "format version 2, want 3") {
 		t.Error(err)
 	}
 	if err := os.WriteFile(path, []byte(`{"version":2,"text":`), 0o600); err != nil {
@@ -63,7 +63,7 @@ func TestUnwritable(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Write(filepath.Join(file, "state.json"), state{}); err == nil || !strings.Contains(err.Error(), "keep state") {
+	if err := Write(filepath.Join(file, "state.json"), state{}); err == nil || !strings.Contains(err.Error(), "write state file") {
 		t.Error(err)
 	}
 }

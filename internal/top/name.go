@@ -13,14 +13,14 @@ func rowName(r *overview.Row, width int) string {
 		if r.Service != "" {
 			return r.Service
 		}
-		return dst + " (no service)"
+		return dst + " (no Service)"
 	}
 	if r.Service != "" {
 		if text := src + " → (" + r.Service + ") → " + dst; ansi.StringWidth(text) <= width {
 			return text
 		}
 	}
-	for _, as := range []func(overview.End) string{overview.End.String, withoutNamespace, byWorkload} {
+	for _, as := range []func(overview.Party) string{overview.Party.String, withoutNamespace, byWorkload} {
 		src, dst = as(r.Src), as(r.Dst)
 		if ansi.StringWidth(src)+3+ansi.StringWidth(dst) <= width {
 			return src + " → " + dst
@@ -34,15 +34,15 @@ func rowName(r *overview.Row, width int) string {
 }
 
 // withoutNamespace is the name alone.
-func withoutNamespace(e overview.End) string {
-	e.Namespace = ""
-	return e.String()
+func withoutNamespace(p overview.Party) string {
+	p.Namespace = ""
+	return p.String()
 }
 
 // byWorkload is the shortest name, but for a flow with its port.
-func byWorkload(e overview.End) string {
-	if e.Pod != "" {
-		e.Pod = e.Workload
+func byWorkload(p overview.Party) string {
+	if p.Pod != "" {
+		p.Pod = p.Workload
 	}
-	return withoutNamespace(e)
+	return withoutNamespace(p)
 }

@@ -10,7 +10,7 @@ import (
 	"tracer/internal/journey"
 )
 
-// styles are few and of the terminal's own 16 colours, so that they follow its scheme. Nothing is told by colour alone.
+// styles are few and of the terminal's own 16 colours, so that they follow its scheme. Colour alone carries no information.
 type styles struct {
 	color                                    bool
 	bold, faint, bad, warn, good, head, mark lipgloss.Style

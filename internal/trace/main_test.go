@@ -14,8 +14,8 @@ var cluster = tracetest.Cluster()
 func testDevices() []netdev.Device {
 	fifo := netdev.Qdisc{Kind: "pfifo_fast", Handle: "0:"}
 	return []netdev.Device{
-		{Index: 4, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+		{Index: 4, Name: "cali1", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 		{Index: 7, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "netem", Handle: "10:"}},
-		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: fifo},
+		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Leaves: true, Up: true, Root: fifo},
 	}
 }

@@ -76,7 +76,7 @@ func (f *StageFilter) matchPath(path *journey.Path) bool {
 			return true
 		}
 	}
-	return f.matchStep(&path.At)
+	return f.matchStep(&path.Where)
 }
 
 func (f *StageFilter) matchStep(s *journey.Step) bool {

@@ -33,7 +33,7 @@ type Trace struct {
 	TotalSeconds float64 `json:"total_seconds"`
 	Bytes        Bytes   `json:"bytes"`
 	Segments     uint32  `json:"segments"`
-	Weight       uint32  `json:"weight"` // packets that this one stands for
+	Weight       uint32  `json:"weight"` // packets that this one counts for
 	Drop         *Drop   `json:"drop"`
 	// Missed counts journeys before this one that the reader was too slow to get.
 	Missed uint64 `json:"missed,omitempty"`
@@ -124,8 +124,8 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 	for _, step := range path.Steps() {
 		t.Stages = append(t.Stages, newStage(&step))
 	}
-	if path.At.Stage != "" {
-		at := newStage(&path.At)
+	if path.Where.Stage != "" {
+		at := newStage(&path.Where)
 		t.At = &at
 		if rec.Kind == record.Dropped {
 			t.Drop = &Drop{

@@ -84,7 +84,7 @@ func beNodeAgent(ctx context.Context) error {
 	if err := json.NewDecoder(os.Stdin).Decode(&t); err != nil {
 		return fmt.Errorf("read what to do: %w", err)
 	}
-	agent.SaveMemory()
+	agent.CollectGarbageEarly()
 	var a *agent.Agent
 	err := lab.Namespace(t.Node).Do(func() (err error) {
 		a, err = agent.Start(agent.Options{Loader: loader.Options{Dir: t.Dir}, Namer: podNames(t.Pods), Limits: t.Limits})

@@ -95,7 +95,7 @@ func beViewed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	agent.SaveMemory()
+	agent.CollectGarbageEarly()
 	// This thread's network namespace is entered and left, and the sender dies with it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// reuse has one pod after the other take the same address, each sending at once, while the API server is told late of
+// reuse has one pod after the other take the same address, each sending at once, while the API server learns late of
 // each end and each beginning, in either order. Each sends to a port of its own: the truth that names are compared with.
 func (s *apiSuite) reuse(t *testing.T) {
 	const address, sink, firstPort, pods = "10.101.0.7", "10.101.0.9", 20000, 8

@@ -26,7 +26,7 @@ func (c *ControlPlane) Client() (*kubernetes.Clientset, error) {
 	return kubernetes.NewForConfig(config)
 }
 
-// SeedPod describes a pod that runs nowhere: the API server alone believes in it.
+// SeedPod describes a pod that runs nowhere: it exists in the API server alone.
 type SeedPod struct {
 	Namespace, Name, Workload, Node, IP string
 	// Weight is roughly how many bytes of what nobody needs it has besides: pods of real clusters have many.

@@ -36,7 +36,7 @@ type outcome struct {
 	said     said
 	pods     []string      // the pods' devices on the nodes
 	printed  []byte        // what tracer printed
-	took     time.Duration // until the verdict, from the moment when the fault was there or tracer was asked
+	took     time.Duration // until the verdict, from when the fault was there or tracer was asked
 	tries    int           // how often it was played
 	err      error         // tracer failed (errTracer), or it was not played as it should: the fault was not real, a step failed
 }

@@ -91,7 +91,7 @@ func queue(runs []int) <-chan int {
 	return q
 }
 
-// say tells how far we are, where somebody waits for it.
+// say prints how far we are, if a person waits for it.
 func (s *stage) say(r *result) {
 	fmt.Fprintf(os.Stderr, "%5.0fs %-32s %s\n", time.Since(s.started).Seconds(), r.Run, r.mark())
 	if r.Error != "" {

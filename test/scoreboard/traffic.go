@@ -177,8 +177,8 @@ func (f *flow) pause(ctx context.Context) bool {
 	return sleep(ctx, max(f.Every, time.Millisecond)) == nil
 }
 
-// tally counts a call.
-func (f *flow) tally(ctx context.Context, err error) {
+// count counts a call.
+func (f *flow) count(ctx context.Context, err error) {
 	if err == nil {
 		f.done.Add(1)
 	} else if ctx.Err() == nil {
@@ -191,7 +191,7 @@ func (f *flow) stream(ctx context.Context) {
 	for ctx.Err() == nil {
 		conn, err := f.dial(ctx, "tcp")
 		if err != nil {
-			f.tally(ctx, err)
+			f.count(ctx, err)
 			f.pause(ctx)
 			continue
 		}
@@ -223,7 +223,7 @@ func (f *flow) calls(ctx context.Context) {
 			err = f.exchange(conn, f.Size)
 			f.close(conn)
 		}
-		f.tally(ctx, err)
+		f.count(ctx, err)
 	}
 }
 
@@ -235,13 +235,13 @@ func (f *flow) keep(ctx context.Context) {
 		}
 		for err == nil {
 			if err = f.exchange(conn, f.Size); err == nil {
-				f.tally(ctx, nil)
+				f.count(ctx, nil)
 				if !f.pause(ctx) {
 					break
 				}
 			}
 		}
-		f.tally(ctx, err)
+		f.count(ctx, err)
 		if conn != nil {
 			f.close(conn)
 		}
@@ -275,7 +275,7 @@ func (f *flow) datagrams(ctx context.Context) {
 	for f.pause(ctx) {
 		conn, err := f.dial(ctx, "udp")
 		if err != nil {
-			f.tally(ctx, err)
+			f.count(ctx, err)
 			continue
 		}
 		for range max(1, f.Burst) {
@@ -286,7 +286,7 @@ func (f *flow) datagrams(ctx context.Context) {
 		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
 		for range max(1, f.Burst) {
 			_, err := conn.Read(answer)
-			f.tally(ctx, err)
+			f.count(ctx, err)
 			if err != nil {
 				break
 			}
@@ -301,6 +301,6 @@ func (f *flow) knock(ctx context.Context) {
 		if err == nil {
 			f.close(conn)
 		}
-		f.tally(ctx, err)
+		f.count(ctx, err)
 	}
 }

@@ -125,7 +125,7 @@ func (r *rig) lostWithDevice(w *podPair, node int, to netip.Addr, device, label 
 	held := 0
 	r.eventually(20*time.Second, "packets wait at "+device, func() (bool, string) {
 		held = 0
-		open, err := r.nodes[node].agent.Loader().Open()
+		open, err := r.nodes[node].agent.Loader().OpenJourneys()
 		if err != nil {
 			r.Fatal(err)
 		}

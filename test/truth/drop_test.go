@@ -164,7 +164,7 @@ func sendTo(w *podPair, what datagrams) error {
 		}
 		contents := make([]byte, what.size)
 		for sent := 0; sent < what.n; {
-			// An ICMP error that came back for an earlier one is told instead of sending.
+			// An ICMP error that came back for an earlier one is returned in place of sending.
 			if _, err := conn.Write(contents); err == nil {
 				sent++
 			} else if !slices.ContainsFunc(icmpErrors, func(e error) bool { return errors.Is(err, e) }) {

@@ -141,14 +141,14 @@ func (r *rig) compare(l leg, from time.Duration) (o observed) {
 		}
 		o = observed{leg: l}
 		outbound, inbound := r.sightings(l, l.outbound()), r.sightings(l, 1-l.outbound())
-		unplaced := 0
+		unseen := 0
 		for _, p := range outcomes(sent, received, ports, newest) {
 			out, in := match(p, outbound[p.port], inbound[p.port])
 			switch {
 			case p.arrived == 0:
 				lost := lossOf(l, out, in)
 				if lost == (loss{}) {
-					unplaced++
+					unseen++
 				}
 				o.lost = append(o.lost, lost)
 			case out == nil || in == nil:
@@ -157,7 +157,7 @@ func (r *rig) compare(l leg, from time.Duration) (o observed) {
 				o.packets = append(o.packets, comparisonOf(l, p, out, in))
 			}
 		}
-		if o.unmatched+unplaced == 0 || time.Now().After(end) {
+		if o.unmatched+unseen == 0 || time.Now().After(end) {
 			return o
 		}
 	}
@@ -196,7 +196,7 @@ func lossOf(l leg, out, in *sighting) loss {
 			if i == 1 {
 				node = 1 - node
 			}
-			return loss{at: placeOf(node, s.path.At)}
+			return loss{at: placeOf(node, s.path.Where)}
 		}
 	}
 	return loss{}

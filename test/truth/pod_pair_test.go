@@ -220,7 +220,7 @@ func legs(pairs []*podPair) (all []leg) {
 	return all
 }
 
-// sent and received are the leg's logs from a moment on. What came was read first, so all of it was sent.
+// sent and received are the leg's logs from a time on. What came was read first, so all of it was sent.
 func (l leg) logs(from time.Duration) (sent, received []load.Entry, err error) {
 	names := [2]string{load.RequestsSent, load.Requests}
 	if l.back {

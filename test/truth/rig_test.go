@@ -189,7 +189,7 @@ func (r *rig) missedPackets() (n uint64) {
 		n += c.EvictedMismatch + c.Torn + c.TableFull + c.EvictedStale + c.Unfinished["egress"] + c.Unfinished["dequeue"] + c.Unfinished["xmit"]
 	}
 	for _, traced := range r.nodes {
-		open, err := traced.agent.Loader().Open()
+		open, err := traced.agent.Loader().OpenJourneys()
 		if err != nil {
 			r.Fatal(err)
 		}

@@ -18,8 +18,8 @@ import (
 	"tracer/internal/record"
 )
 
-// TestSampled follows far fewer packets than there are, and compares what is told of all of them with what was sent and
-// with the receiver's clock. What is told is a sum of weights, each 0 or w by a chance of 1/w, which are independent: so
+// TestSampled follows far fewer packets than there are, and compares what is reported of all of them with what was sent and
+// with the receiver's clock. What is reported is a sum of weights, each 0 or w by a chance of 1/w, which are independent: so
 // its variance is the sum of w-1 over all packets, of which w(w-1) over those that were followed is an estimate. Each
 // scenario prints its window, its standard error and what it found.
 func TestSampled(t *testing.T) {

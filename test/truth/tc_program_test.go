@@ -34,7 +34,7 @@ func (r *rig) attachAfter(device string, port uint16, answer asm.Instructions) {
 		asm.Return(),
 	}
 	answer[0] = answer[0].WithSymbol("answer")
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "somebody", Type: ebpf.SchedCLS, License: "GPL", Instructions: append(program, answer...)})
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "foreign", Type: ebpf.SchedCLS, License: "GPL", Instructions: append(program, answer...)})
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func (r *rig) attachAfter(device string, port uint16, answer asm.Instructions) {
 		}
 		f := &netlink.BpfFilter{
 			FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 99},
-			Fd:          p.FD(), Name: "somebody", DirectAction: true,
+			Fd:          p.FD(), Name: "foreign", DirectAction: true,
 		}
 		if err := netlink.FilterAdd(f); err != nil {
 			return err

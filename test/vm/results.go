@@ -63,7 +63,7 @@ func (r *results) line(line string, w io.Writer) {
 	note = strings.ReplaceAll(note, marker, "")
 	switch {
 	case strings.HasPrefix(note, "=== "):
-		// A test begins, waits or goes on; its end is told below.
+		// A test begins, waits or goes on; its end is reported below.
 		_, name, _ := strings.Cut(strings.TrimPrefix(note, "=== "), " ")
 		r.test = strings.TrimSpace(name)
 		return

@@ -43,10 +43,10 @@ func (w *Waiter) IsPod(ifindex int) bool {
 // LocalPods are the devices of this node's pods, by address, as far as packets have shown them.
 func (w *Waiter) LocalPods() map[netip.Addr]int {
 	found := map[netip.Addr]int{}
-	if w.learner == nil {
+	if w.source == nil {
 		return found
 	}
-	pods := w.learner.LocalPods()
+	pods := w.source.LocalPods()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, address := range pods {
@@ -57,7 +57,7 @@ func (w *Waiter) LocalPods() map[netip.Addr]int {
 	return found
 }
 
-// takeDevices takes up which devices there are, and tells the learner of addresses whose device is gone.
+// takeDevices takes up which devices there are, and tells the source of addresses whose device is gone.
 func (w *Waiter) takeDevices() {
 	now := w.pods.Load()
 	if now == w.current {
@@ -67,12 +67,12 @@ func (w *Waiter) takeDevices() {
 	for address, ifindex := range w.deviceOf {
 		if _, there := now.appeared[ifindex]; !there {
 			delete(w.deviceOf, address)
-			w.learner.DeviceChanged(address, now.since)
+			w.source.DeviceChanged(address, now.since)
 		}
 	}
 }
 
-// learnDevices takes from a record which device an address is behind, and tells the learner where that is a new device. An
+// learnDevices takes from a record which device an address is behind, and tells the source where that is a new device. An
 // address stays behind the device at which it was seen first, as long as that is there: others' addresses may come out of
 // a pod too.
 func (w *Waiter) learnDevices(r *record.Record) {
@@ -94,7 +94,7 @@ func (w *Waiter) learnDevices(r *record.Record) {
 		}
 		w.deviceOf[address] = ifindex
 		if appeared != 0 {
-			w.learner.DeviceChanged(address, appeared)
+			w.source.DeviceChanged(address, appeared)
 		}
 	})
 }

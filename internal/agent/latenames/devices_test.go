@@ -10,7 +10,7 @@ func TestChangesOfDevices(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
 	l := &learned{known: map[netip.Addr]bool{podAddress: true}, changes: map[netip.Addr]time.Duration{}}
-	w := &Waiter{learner: l}
+	w := &Waiter{source: l}
 	expect := func(what string, want time.Duration) {
 		t.Helper()
 		if got := l.changes[podAddress]; got != want {

@@ -82,7 +82,7 @@ func TestRefusals(t *testing.T) {
 	for path, want := range map[string]string{
 		pathDiagnosis + "?window=soon": `invalid duration "soon"`,
 		pathTrace + "?pods=web":        `unknown key "pods"`,
-		pathOverview + "?by=cow":       `no rows by "cow"`,
+		pathOverview + "?by=cow":       `unknown row kind "cow"`,
 		pathOverview + "?filter=p50>1": "1",
 		"/v2/status":                   "404 Not Found",
 	} {

@@ -43,11 +43,11 @@ func Devices() []netdev.Device {
 		return netdev.Qdisc{Kind: "tbf", Handle: "1:", Drops: drops, Overlimits: 10 * drops, BacklogBytes: backlog}
 	}
 	return []netdev.Device{
-		{Index: 4, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: tbf(2, 10)},
-		{Index: 5, Name: "cali2", Role: netdev.RolePod, Lowest: true, Up: true, Root: tbf(3, 20)},
-		{Index: 6, Name: "cali3", Role: netdev.RolePod, Lowest: true, Up: true, Root: none},
+		{Index: 4, Name: "cali1", Role: netdev.RolePod, Leaves: true, Up: true, Root: tbf(2, 10)},
+		{Index: 5, Name: "cali2", Role: netdev.RolePod, Leaves: true, Up: true, Root: tbf(3, 20)},
+		{Index: 6, Name: "cali3", Role: netdev.RolePod, Leaves: true, Up: true, Root: none},
 		{Index: 7, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: comcast()},
-		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: FIFOs()},
+		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Leaves: true, Up: true, Root: FIFOs()},
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 
 // Options of a Server. All but Log and Serve are required.
 type Options struct {
-	Name     string // what is served, for errors
+	Name     string // what is served, for errors and the log
 	Listener net.Listener
 	Handler  http.Handler
 	Log      *slog.Logger                           // slog.Default() if nil
@@ -65,6 +65,9 @@ func ListenTCP(name, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("serve %s: %w; give the address as host:port", name, err)
 	}
 }
+
+// Name is what is served.
+func (s *Server) Name() string { return s.name }
 
 // Addr is where the server listens.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }

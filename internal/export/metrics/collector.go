@@ -1,5 +1,5 @@
-// Package metrics serves what was traced as Prometheus metrics. Each file of a subject has its metric families and what
-// collects them.
+// Package metrics serves what was traced as Prometheus metrics. Each file holds one subject: its metric families and the
+// function that collects them. NewServer serves them; a Collector can be registered elsewhere.
 package metrics
 
 import (

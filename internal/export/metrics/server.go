@@ -56,7 +56,7 @@ func newHandler(c *Collector, version string, log *slog.Logger) (http.Handler, e
 	}
 	landing, err := web.NewLandingPage(web.LandingConfig{
 		Name:        "tracer",
-		Description: "Which hop of a pod-to-pod path adds the latency or loses the packets",
+		Description: "Which device on a pod-to-pod path adds the latency or loses the packets",
 		Version:     version,
 		Profiling:   "false",
 		Links:       []web.LandingLinks{{Address: "/metrics", Text: "Metrics"}},

@@ -15,16 +15,16 @@ import (
 
 // node is a node's devices: two pods, overlays, a bond over eth0, a bridge.
 var node = []netdev.Device{
-	{Index: 1, Name: "cali1", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
-	{Index: 2, Name: "cali2", Role: netdev.RolePod, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 1, Name: "cali1", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 2, Name: "cali2", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 	{Index: 3, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 	{Index: 4, Name: "slow0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{
 		Kind: "htb", Children: []netdev.Qdisc{{Kind: "htb", Class: true, Children: []netdev.Qdisc{{Kind: "netem"}}}}}},
 	{Index: 5, Name: "tbf0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "tbf"}},
-	{Index: 6, Name: "eth0", Role: netdev.RoleUplink, Lowest: true, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
+	{Index: 6, Name: "eth0", Role: netdev.RoleUplink, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 	{Index: 7, Name: "bond0", Role: netdev.RoleUplink, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 	{Index: 8, Name: "cni0", Role: netdev.RoleBridge, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
-	{Index: 9, Name: "down0", Role: netdev.RoleUplink, Lowest: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
+	{Index: 9, Name: "down0", Role: netdev.RoleUplink, Leaves: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 }
 
 var hooks = map[string]record.Hook{
@@ -84,8 +84,8 @@ func (p *Path) String() string {
 		steps = append(steps, text)
 	}
 	text := fmt.Sprintf("%s %d: %s", p.Direction, p.Total.Microseconds(), strings.Join(steps, ", "))
-	if p.At.Stage != "" {
-		text += " | " + one(p.At)
+	if p.Where.Stage != "" {
+		text += " | " + one(p.Where)
 	}
 	return text
 }
@@ -298,7 +298,7 @@ func TestInFlightWhileScanned(t *testing.T) {
 	t.Parallel()
 	r := rec(t, record.InFlight, "I cali1 0, E slow0 5")
 	r.Time -= 2 * time.Microsecond
-	if p, err := PathOf(r, NewDevices(node)); err != nil || p.At.Delay != 0 || p.Total != 5*time.Microsecond {
+	if p, err := PathOf(r, NewDevices(node)); err != nil || p.Where.Delay != 0 || p.Total != 5*time.Microsecond {
 		t.Errorf("%s, %v", p.String(), err)
 	}
 }
@@ -328,7 +328,7 @@ func TestSum(t *testing.T) {
 			continue
 		}
 		paths++
-		sum := p.At.Delay
+		sum := p.Where.Delay
 		for _, s := range p.Steps() {
 			sum += s.Delay
 		}

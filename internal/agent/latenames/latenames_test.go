@@ -13,7 +13,7 @@ import (
 	"tracer/internal/record"
 )
 
-// learned is a Learner that the test tells what it knows.
+// learned is an OwnerSource that the test tells what it knows.
 type learned struct {
 	known   map[netip.Addr]bool
 	changes map[netip.Addr]time.Duration
@@ -58,7 +58,7 @@ func through(w *Waiter, now time.Duration, records ...record.Record) (times []ti
 	return times
 }
 
-func TestNothingWaitsWithoutLearner(t *testing.T) {
+func TestNothingWaitsWithoutSource(t *testing.T) {
 	t.Parallel()
 	var w Waiter
 	if got := through(&w, 0, sent(7, time.Hour)); len(got) != 1 {
@@ -70,7 +70,7 @@ func TestRecordsWaitForNames(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
 	l := &learned{known: map[netip.Addr]bool{}, changes: map[netip.Addr]time.Duration{}}
-	w := &Waiter{learner: l}
+	w := &Waiter{source: l}
 	w.SetDevices(podDevice(7), 0)
 	expect := func(got, want []time.Duration) {
 		t.Helper()
@@ -104,7 +104,7 @@ func TestNobodysPackets(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
 	l := &learned{known: map[netip.Addr]bool{}, changes: map[netip.Addr]time.Duration{}}
-	w := &Waiter{learner: l}
+	w := &Waiter{source: l}
 	w.SetDevices(podDevice(), 0)
 	w.SetDevices(podDevice(7), 5*s)
 	var records []record.Record
@@ -127,7 +127,7 @@ func TestNobodysPackets(t *testing.T) {
 func TestWaiterIsBounded(t *testing.T) {
 	t.Parallel()
 	l := &learned{known: map[netip.Addr]bool{}, changes: map[netip.Addr]time.Duration{}}
-	w := &Waiter{learner: l}
+	w := &Waiter{source: l}
 	w.SetDevices(podDevice(7), 0)
 	const n = maxDelayed + maxUnnamed + 100
 	count := 0
@@ -154,7 +154,7 @@ func TestMemory(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	before := heap()
-	w := &Waiter{learner: &learned{changes: map[netip.Addr]time.Duration{}}}
+	w := &Waiter{source: &learned{changes: map[netip.Addr]time.Duration{}}}
 	w.SetDevices(podDevice(7), 0)
 	batch := slices.Repeat([]record.Record{sent(7, time.Second)}, batchSize)
 	for left := maxDelayed + 2*maxUnnamed; left > 0; left -= len(batch) {

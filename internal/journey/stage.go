@@ -7,8 +7,21 @@ import (
 	"tracer/internal/record"
 )
 
-// ErrDevice is why a record makes no path whose device is not known, or not any more. Who asks for the path of a packet that
-// has just passed a new device may try again.
+// Stage is what the kernel does with a packet between two neighbouring hooks.
+type Stage string
+
+// The stages.
+const (
+	Forward Stage = "forward" // routing, netfilter, kube-proxy's NAT
+	Queue   Stage = "queue"   // the qdisc, its pacing, the TX lock
+	Encap   Stage = "encap"   // a tunnel's, bond's or VLAN's transmit function, up to the device under it
+	Decap   Stage = "decap"   // from an underlay device up to the tunnel's
+	Deliver Stage = "deliver" // from the pod's device to its socket
+	Unknown Stage = "unknown" // the hooks do not tell
+)
+
+// ErrDevice: the record names a device that is not known (yet, or any more). After a new device appears, the caller may read
+// the devices and try again.
 var ErrDevice = errors.New("record names a device that is not there (any more)")
 
 // What else may be wrong with a record.
@@ -81,7 +94,7 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 		end = max(end, from.Time) // a hook may run while the table is read
 		s := inFlightStage(from.Hook, a)
 		s.Delay = end - from.Time
-		p.setAt(s)
+		p.setWhere(s)
 	default:
 		if end < from.Time {
 			return Path{}, errOrder
@@ -95,8 +108,8 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 		}
 		s := dropStage(p.class, from.Hook, a)
 		s.Delay = end - from.Time
-		p.setAt(s)
-		if isNoise(rec, p.At.Stage) {
+		p.setWhere(s)
+		if isNoise(rec, p.Where.Stage) {
 			p.class = noise
 		}
 	}
@@ -198,7 +211,7 @@ func stageAfterXmit(at *Device) Step {
 	switch {
 	case at.Role == netdev.RolePod:
 		return Step{Stage: Deliver, Device: at}
-	case at.Role == netdev.RoleOverlay, at.Role == netdev.RoleUplink && !at.Lowest:
+	case at.Role == netdev.RoleOverlay, at.Role == netdev.RoleUplink && !at.Leaves:
 		return Step{Stage: Encap, Device: at}
 	case at.Role.Forwards():
 		return Step{Stage: Forward, Device: at}

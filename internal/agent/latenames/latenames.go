@@ -1,5 +1,5 @@
-// Package latenames holds records back until it is known who had their addresses: what tells so may come after the packet,
-// be it that an address is a new pod's or that it is its former owner's no longer.
+// Package latenames delays records until the names of their addresses are certain. The API server tells late that a new pod
+// has an address, and that a former one has it no longer.
 package latenames
 
 import (
@@ -19,7 +19,7 @@ const (
 	// new pod's address a second or two after the pod has it.
 	maxUnnamedDelay = 5 * time.Second
 	// maxDelayed and maxUnnamed bound the records that wait: as many as come in a second by default, and some of them
-	// longer. Beyond, the oldest is named by what is known.
+	// longer. Beyond that the oldest is named by what is known.
 	maxDelayed = governor.DefaultMaxRecords
 	maxUnnamed = 1024
 	// maxAddresses bounds the addresses whose device is known.
@@ -28,8 +28,8 @@ const (
 	batchSize = 256
 )
 
-// Learner learns late who had an address. Its methods are called on the hot path.
-type Learner interface {
+// OwnerSource learns late who had an address. Its methods are called on the hot path.
+type OwnerSource interface {
 	// Resolved tells whether it is known by now who had the address at that time.
 	Resolved(address netip.Addr, at time.Duration) bool
 	// LocalPods are the addresses of this node's pods.
@@ -40,7 +40,7 @@ type Learner interface {
 
 // Waiter holds records back.
 type Waiter struct {
-	learner Learner               // nil to hold none back
+	source  OwnerSource           // nil to hold none back
 	next    func([]record.Record) // takes a batch, which is valid during the call
 	pods    atomic.Pointer[podDevices]
 	current *podDevices // pods, as of the last batch
@@ -61,10 +61,10 @@ type podDevices struct {
 	appeared map[int]time.Duration // by index, when each came; 0 if it was there before us
 }
 
-// New returns a Waiter that hands records on to next, in batches that are valid during the call. Without a learner it
+// New returns a Waiter that hands records on to next, in batches that are valid during the call. Without a source it
 // holds none back.
-func New(learner Learner, next func([]record.Record)) *Waiter {
-	return &Waiter{learner: learner, next: next}
+func New(source OwnerSource, next func([]record.Record)) *Waiter {
+	return &Waiter{source: source, next: next}
 }
 
 // Unnamed is how many records of this node's pods were handed on without a name, since none came in time.
@@ -74,14 +74,14 @@ func (w *Waiter) Unnamed() uint64 { return w.unnamedCount.Load() }
 func (w *Waiter) Early() uint64 { return w.earlyCount.Load() }
 
 // Delays tells whether records are held back.
-func (w *Waiter) Delays() bool { return w.learner != nil }
+func (w *Waiter) Delays() bool { return w.source != nil }
 
 // HandedOn is the time up to which all records were handed on, those without a name aside; 0 before the first ones.
 func (w *Waiter) HandedOn() time.Duration { return time.Duration(w.handedOn.Load()) }
 
 // Add takes records, and hands on those that have waited long enough.
 func (w *Waiter) Add(batch []record.Record, now time.Duration) {
-	if w.learner == nil {
+	if w.source == nil {
 		w.next(batch)
 		return
 	}
@@ -95,13 +95,13 @@ func (w *Waiter) Add(batch []record.Record, now time.Duration) {
 	for i := range batch {
 		if w.delayed.len >= maxDelayed {
 			w.earlyCount.Add(1)
-			w.release(w.delayed.front(), now)
+			w.handOnOrKeep(w.delayed.front(), now)
 			w.delayed.pop()
 		}
 		w.delayed.push(&batch[i])
 	}
 	for w.delayed.len > 0 && w.delayed.front().Time+NameDelay <= now {
-		w.release(w.delayed.front(), now)
+		w.handOnOrKeep(w.delayed.front(), now)
 		w.delayed.pop()
 	}
 	w.flush()
@@ -120,8 +120,8 @@ func (w *Waiter) flush() {
 	w.ready = w.ready[:0]
 }
 
-// release hands a record on, or lets it wait for its name.
-func (w *Waiter) release(r *record.Record, now time.Duration) {
+// handOnOrKeep hands a record on, or lets it wait for its name.
+func (w *Waiter) handOnOrKeep(r *record.Record, now time.Duration) {
 	if w.unresolved(r) {
 		if len(w.unnamed) < maxUnnamed && r.Time+maxUnnamedDelay > now {
 			w.unnamed = append(w.unnamed, *r)
@@ -150,17 +150,17 @@ func (w *Waiter) retryUnnamed(now time.Duration) {
 	w.unnamed = kept
 }
 
-// unresolved tells whether a pod of this node sent the packet, or gets it, that nobody names yet.
+// unresolved tells whether a pod of this node that has no name yet sent the packet, or gets it.
 func (w *Waiter) unresolved(r *record.Record) (unresolved bool) {
 	w.podEnds(r, func(_ int, _ time.Duration, address netip.Addr) {
-		unresolved = unresolved || !w.learner.Resolved(address, r.Start())
+		unresolved = unresolved || !w.source.Resolved(address, r.Start())
 	})
 	return unresolved
 }
 
 // podEnds yields the addresses in a record that are pods' of this node by the devices passed: the sender's, the
-// receiver's. Those that cannot be a pod's alone (link-local, multicast, unspecified ones) are left out: nobody will ever
-// name them.
+// receiver's. Those that cannot be a pod's alone (link-local, multicast, unspecified ones) are left out: they never get a
+// name.
 func (w *Waiter) podEnds(r *record.Record, yield func(ifindex int, appeared time.Duration, address netip.Addr)) {
 	if w.current == nil || r.Len == 0 {
 		return
