@@ -14,7 +14,6 @@ import (
 	"tracer/internal/export/api"
 	"tracer/internal/failurelog"
 	"tracer/internal/identity"
-	"tracer/internal/journey"
 	"tracer/internal/loader"
 	"tracer/internal/netdev"
 	"tracer/internal/overview"
@@ -51,11 +50,9 @@ func (n *node) Diagnose(_ context.Context, window time.Duration) (diagnose.Repor
 
 // ActiveFindings are the findings that hold, with the roles of their devices.
 func (n *node) ActiveFindings() api.ActiveFindings {
-	roles := map[string]netdev.Role{journey.PodLabel: netdev.RolePod}
+	roles := map[string]netdev.Role{netdev.PodLabel: netdev.RolePod}
 	for _, d := range n.KnownDevices() {
-		if d.Role != netdev.RolePod {
-			roles[d.Name] = d.Role
-		}
+		roles[d.Role.Label(d.Name)] = d.Role
 	}
 	active, judged := n.Agent.ActiveFindings()
 	h := api.ActiveFindings{Judged: judged, Findings: make([]api.ActiveFinding, len(active))}

@@ -16,6 +16,7 @@ import (
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
+	"tracer/internal/netdev"
 )
 
 // logged is a log that a test reads while it is written.
@@ -92,7 +93,7 @@ func TestFindings(t *testing.T) {
 		}
 	}
 	nft(fmt.Sprintf("table ip refuse { chain forward { type filter hook forward priority 0; ip saddr %s drop; }; }", web.Address))
-	c.eventually(60*time.Second, "a rule's drops", held(diagnose.PolicyDrop, journey.Forward, journey.PodLabel))
+	c.eventually(60*time.Second, "a rule's drops", held(diagnose.PolicyDrop, journey.Forward, netdev.PodLabel))
 	nft("delete table ip refuse")
 	c.eventually(90*time.Second, "the end of the rule's drops", nothing)
 	if begun, ended := log.count("a finding begins", "cause=policy-drop"), log.count("a finding has ended", "cause=policy-drop"); begun != 1 || ended != 1 {

@@ -18,6 +18,7 @@ import (
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
+	"tracer/internal/netdev"
 )
 
 // judged waits until a node's verdict over the last seconds is led by the cause, and returns that finding.
@@ -235,7 +236,7 @@ func TestReceivers(t *testing.T) {
 	go write(connect(slow), 0)
 	for node := range c.agents { // at its own end and the sender's
 		f := c.judged(node, diagnose.ReceiverSlow)
-		if f.Stage != journey.Deliver || f.Device != journey.PodLabel || f.Pairs[0].Dst != "default/"+lab.API {
+		if f.Stage != journey.Deliver || f.Device != netdev.PodLabel || f.Pairs[0].Dst != "default/"+lab.API {
 			t.Errorf("node%d: at %s %s of %v", node+1, f.Stage, f.Device, f.Pairs)
 		}
 	}
@@ -253,7 +254,7 @@ func TestReceivers(t *testing.T) {
 		from := c.agents[1].SnapshotBefore(10 * time.Second)
 		report := diagnose.Diagnose("node", from, c.now(1))
 		return slices.ContainsFunc(report.Findings, func(f diagnose.Finding) bool {
-			return f.Cause == diagnose.NoListener && f.Device == journey.PodLabel
+			return f.Cause == diagnose.NoListener && f.Device == netdev.PodLabel
 		}), report.Summary
 	})
 	stopped()
@@ -270,7 +271,7 @@ func TestReceivers(t *testing.T) {
 			}
 		}()
 	}
-	if f := c.judged(1, diagnose.AcceptQueueFull); f.Stage != journey.Deliver || f.Device != journey.PodLabel || f.Pairs[0].Dst != "default/"+lab.API {
+	if f := c.judged(1, diagnose.AcceptQueueFull); f.Stage != journey.Deliver || f.Device != netdev.PodLabel || f.Pairs[0].Dst != "default/"+lab.API {
 		t.Errorf("at %s %s of %v", f.Stage, f.Device, f.Pairs)
 	}
 }

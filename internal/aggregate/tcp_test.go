@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -59,7 +60,7 @@ func TestConnectionThroughService(t *testing.T) {
 	if in := back.TCP; !near(in.UnreadSeconds, 0.1) || !near(in.BufferFull, 0.1) || in.Unread.Count() != 1 || !near(in.Unread.Sum(), 0.2) || in.Segments != 0 {
 		t.Errorf("of what it receives: %+v", in)
 	}
-	if len(back.Stages) != 1 || back.Stages[0].Stage != journey.Deliver || back.Stages[0].Device != journey.PodLabel || !near(back.Stages[0].Delay.Sum(), 20e-6) {
+	if len(back.Stages) != 1 || back.Stages[0].Stage != journey.Deliver || back.Stages[0].Device != netdev.PodLabel || !near(back.Stages[0].Delay.Sum(), 20e-6) {
 		t.Errorf("stages %+v, want deliver alone", back.Stages)
 	}
 	if n := len(w.Pairs); n != 2 {

@@ -51,9 +51,6 @@ type CauseInfo struct {
 	WhyNoScenario string
 }
 
-// Page is where the cause is described.
-func (i *CauseInfo) Page() string { return "docs/diagnose.md#" + string(i.Cause) }
-
 // next are the commands that show more of a cause, with words replaced as strings.NewReplacer does.
 func next(c Cause, oldnew ...string) []string {
 	infos := Causes()

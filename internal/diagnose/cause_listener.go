@@ -7,6 +7,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 )
 
 // listenerRules find no-listener and accept-queue-full: connections that clients ask for and do not get.
@@ -39,7 +40,7 @@ func noListener(w *window) *Finding {
 	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int { return cmp.Compare(y.TCP.Refused, x.TCP.Refused) })
 	ratio := float64(refused) / float64(sent)
 	f := &Finding{
-		Kind: KindDrop, Cause: NoListener, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
+		Kind: KindDrop, Cause: NoListener, Severity: Warning, Stage: journey.Deliver, Device: netdev.PodLabel, Direction: hit[0].Direction,
 		Drops: &Drops{Packets: refused, Ratio: &ratio, Reason: "NO_SOCKET"},
 		Next:  next(NoListener),
 		pain:  float64(refused) * aggregate.MinRTO / w.seconds(),
@@ -92,7 +93,7 @@ func acceptQueueSeenFull(w *window) *Finding {
 	})
 	worst := hit[0].TCP
 	f := &Finding{
-		Kind: KindDrop, Cause: AcceptQueueFull, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: hit[0].Direction,
+		Kind: KindDrop, Cause: AcceptQueueFull, Severity: Warning, Stage: journey.Deliver, Device: netdev.PodLabel, Direction: hit[0].Direction,
 		Next: next(AcceptQueueFull),
 	}
 	if w.lasts(worst.AcceptQueueFullSeconds, t.CriticalSeconds) {

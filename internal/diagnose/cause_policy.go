@@ -6,6 +6,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 )
 
 // policyRules find policy-drop, packets that a rule or policy dropped, and conntrack-full, those for which the connection
@@ -46,7 +47,7 @@ func (w *window) policyDrops() []Finding {
 		case "tc ingress", "tc egress":
 			way := strings.TrimPrefix(policy, "tc ")
 			device := at.Device
-			if device == journey.PodLabel || device == "" {
+			if device == netdev.PodLabel || device == "" {
 				device = "DEVICE"
 			}
 			r.subject = "a tc filter or policer at " + at.Device
@@ -86,7 +87,7 @@ func policyOf(d *aggregate.DropCount) string {
 	case "TC_EGRESS":
 		return "tc egress"
 	case "TC_COOKIE_ERROR", "TC_CHAIN_NOTFOUND", "TC_RECLASSIFY_LOOP":
-		return "tc " + map[bool]string{true: "egress", false: "ingress"}[d.Direction == journey.Out && d.Device != journey.PodLabel]
+		return "tc " + map[bool]string{true: "egress", false: "ingress"}[d.Direction == journey.Out && d.Device != netdev.PodLabel]
 	case "XDP":
 		return "XDP"
 	case "BPF_CGROUP_EGRESS":

@@ -8,6 +8,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 )
 
 // receiverRules find receiver-slow: an application that does not read as fast as is sent, though the network has delivered.
@@ -63,7 +64,7 @@ func receiverSlow(w *window) *Finding {
 	}
 	worst := &slow[0]
 	f := &Finding{
-		Kind: KindDelay, Cause: ReceiverSlow, Severity: Warning, Stage: journey.Deliver, Device: journey.PodLabel, Direction: worst.Direction,
+		Kind: KindDelay, Cause: ReceiverSlow, Severity: Warning, Stage: journey.Deliver, Device: netdev.PodLabel, Direction: worst.Direction,
 		Next: next(ReceiverSlow),
 	}
 	pairs := make([]*aggregate.Pair, len(slow))

@@ -6,6 +6,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 )
 
 // stageRules find forward-delay, encap-delay and softirq-delay: the delays of the stages in which nothing is queued.
@@ -71,7 +72,7 @@ func (w *window) describeStage(f *Finding, slow *hist.Histogram) {
 	}
 	f.Evidence = []string{line}
 	device := f.Device
-	if device == journey.PodLabel {
+	if device == netdev.PodLabel {
 		device = "pods' devices"
 	}
 	switch f.Cause {

@@ -8,6 +8,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 )
 
 // losses are counts of packets lost that wait for an explanation.
@@ -196,7 +197,7 @@ func reasons(lost []aggregate.DropCount) []string {
 // locate says where on its way a packet was.
 func locate(at aggregate.StageKey) string {
 	device := at.Device
-	if device == journey.PodLabel {
+	if device == netdev.PodLabel {
 		device = "a pod's device"
 	}
 	switch {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"tracer/internal/journey"
+	"tracer/internal/netdev"
 )
 
 // summarize says it all in one sentence, and nothing that was not measured.
@@ -86,7 +86,7 @@ func sentence(r *Report, principal *Finding, on string) string {
 
 // subject is the queue in a summary.
 func (q *queue) subject() string {
-	if q.device == journey.PodLabel {
+	if q.device == netdev.PodLabel {
 		return "the egress queue of pods' devices"
 	}
 	return q.device + " egress queue"
@@ -103,7 +103,7 @@ func (q *queue) reason() string {
 		kinds += " with " + strings.Join(below, ", ")
 	}
 	of := "its root qdisc"
-	if q.device == journey.PodLabel {
+	if q.device == netdev.PodLabel {
 		of = "the root qdisc of " + d.Name
 	}
 	why := fmt.Sprintf("%s is %s", of, kinds)
@@ -118,7 +118,7 @@ func fine(r *Report, queues []*queue) []string {
 	var out []string
 	for _, q := range queues {
 		bad := slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Device == q.device })
-		if !bad && q.device != journey.PodLabel && q.delay.Count() >= minMeasured &&
+		if !bad && q.device != netdev.PodLabel && q.delay.Count() >= minMeasured &&
 			q.delay.Quantile(0.5) < q.threshold.WarnDelay && q.lossRatio() < q.threshold.WarnLoss {
 			out = append(out, q.device)
 		}

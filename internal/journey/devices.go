@@ -7,9 +7,6 @@ import (
 	"tracer/internal/netdev"
 )
 
-// PodLabel is the label that the devices of all pods share.
-const PodLabel = netdev.PodLabel
-
 // Device is a network device with what paths need to know of it, worked out once.
 type Device struct {
 	netdev.Device

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -29,7 +29,7 @@ func podDeleted(r *rig) {
 	r.setNeighbour(here, device, r.mac(pod, "spare0"), spare.device.String())
 	r.tc(1, "qdisc add dev "+device+" root "+slowQueue)
 	r.hooked(1, device)
-	r.lostWithDevice(w, 1, spare.device, device, journey.PodLabel, func() { r.ip(here, "link del "+device) })
+	r.lostWithDevice(w, 1, spare.device, device, netdev.PodLabel, func() { r.ip(here, "link del "+device) })
 }
 
 // overlayRecreated deletes an overlay device while packets wait in its queue, and makes it again as CNIs do when they

@@ -13,6 +13,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 )
 
 // dropPort is the destination port of the packets that are dropped.
@@ -98,7 +99,7 @@ func (s dropScenario) play(r *rig) {
 	r.eventually(20*time.Second, "the drops", func() (bool, string) {
 		var n uint64
 		for key, count := range r.otherDrops(0) {
-			if d := count - before[key]; d > 0 && key.Stage == journey.Forward && key.Device == journey.PodLabel {
+			if d := count - before[key]; d > 0 && key.Stage == journey.Forward && key.Device == netdev.PodLabel {
 				n, told = n+d, key
 			}
 		}

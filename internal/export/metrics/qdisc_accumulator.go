@@ -3,7 +3,6 @@ package metrics
 import (
 	"maps"
 
-	"tracer/internal/journey"
 	"tracer/internal/netdev"
 )
 
@@ -32,7 +31,7 @@ func (c leafCount) plus(d leafCount) leafCount {
 // update takes the qdiscs' counters as read now.
 func (a *qdiscAccumulator) update(devices []netdev.Device) {
 	now := make(map[leafKey]leafCount)
-	labels := map[string]bool{journey.PodLabel: true} // the totals of pods that are gone stay
+	labels := map[string]bool{netdev.PodLabel: true} // the totals of pods that are gone stay
 	for i := range devices {
 		d := &devices[i]
 		label := d.Role.Label(d.Name)
