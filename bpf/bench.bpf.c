@@ -58,6 +58,7 @@ static __always_inline void restore(struct __sk_buff *ctx, enum hook last)
 	b.tag[bpf_get_smp_processor_id() & (SLOTS_PER_BUCKET - 1)] = 0; /* where a first hook begins to look for room */
 	b.tag[0] = last == HOOK_NONE ? 0 : key;
 	b.state[0].hook = last;
+	b.state[0].flags = planted.state.flags;
 	b.journey[0].hops = 1;
 }
 
@@ -134,6 +135,6 @@ int free_skb(struct __sk_buff *ctx)
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 
 	restore(ctx, HOOK_EGRESS);
-	on_drop(skb, 0, SKB_DROP_REASON_UNKNOWN_HERE);
+	on_drop(skb, 0, 0);
 	return NEXT;
 }

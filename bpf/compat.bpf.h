@@ -25,19 +25,27 @@ static __always_inline __u32 drop_reason(const unsigned long long *args)
 	return 0;
 }
 
-/*
- * Whether a packet was routed to a socket of the namespace that it is in, and not through it. A route begins with its
- * dst_entry, in all kernels; where IPv6 is a module its type may be unknown.
- */
-static __always_inline bool is_for_local_socket(const struct sk_buff *skb)
+/* Whether a drop has no reason, as each one before 5.17. */
+static __always_inline bool is_without_reason(__u32 reason)
 {
-	const void *route = (const void *)(skb->_skb_refdst & ~(unsigned long)SKB_DST_NOREF);
+	if (!bpf_core_type_exists(enum skb_drop_reason))
+		return true;
+	return reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NOT_SPECIFIED);
+}
+
+/*
+ * Whether a route (skb->_skb_refdst) is to a socket of the namespace that the packet is in, and not through it. A route begins
+ * with its dst_entry, in all kernels; where IPv6 is a module its type may be unknown.
+ */
+static __always_inline bool is_local_route(unsigned long refdst, __be16 protocol)
+{
+	const void *route = (const void *)(refdst & ~(unsigned long)SKB_DST_NOREF);
 	__u16 type = 0;
 	__u32 flags = 0;
 
 	if (!route)
 		return false;
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+	if (protocol == bpf_htons(ETH_P_IP)) {
 		bpf_core_read(&type, sizeof(type), &((const struct rtable *)route)->rt_type);
 		return type == RTN_LOCAL;
 	}
@@ -45,6 +53,12 @@ static __always_inline bool is_for_local_socket(const struct sk_buff *skb)
 		return false;
 	bpf_core_read(&flags, sizeof(flags), &((const struct rt6_info *)route)->rt6i_flags);
 	return flags & RTF_LOCAL;
+}
+
+/* Whether there is a route, and it leads on. */
+static __always_inline bool is_onward_route(unsigned long refdst, __be16 protocol)
+{
+	return refdst & ~(unsigned long)SKB_DST_NOREF && !is_local_route(refdst, protocol);
 }
 
 /*

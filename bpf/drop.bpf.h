@@ -72,7 +72,7 @@ static __always_inline void drop_without_slot(struct sk_buff *skb, struct packet
 	} else {
 		__u32 *ifindex = bpf_map_lookup_elem(&tracer_pod_ips, p->flow.destination);
 
-		if (!ifindex || !is_for_local_socket(skb))
+		if (!ifindex || !is_local_route(skb->_skb_refdst, skb->protocol))
 			return;
 		init_dropped(&j, skb, p, HOOK_XMIT, *ifindex, now);
 		j.time_ns[1] = now;
@@ -82,6 +82,12 @@ static __always_inline void drop_without_slot(struct sk_buff *skb, struct packet
 	}
 	count_atomic(COUNT_DROPPED);
 	send_record(&j, RECORD_DROP, reason, location, j.time_ns[0]);
+}
+
+/* Whether a slot's packet was handed to a driver that sends it out of the namespace, and is at no pod. */
+static __always_inline bool has_left(struct slot_state state)
+{
+	return (state.flags & (FLAG_REPORTED | FLAG_POD)) == FLAG_REPORTED && state.hook == HOOK_XMIT;
 }
 
 static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 reason)
@@ -102,6 +108,13 @@ static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 r
 		return;
 	__u32 syn = is_syn(skb, &p) ? FLAG_SYN : 0;
 	slot = keep_or_evict(&b, slot, key, &p);
+	if (is_slot(slot) && has_left(b.state[slot])) {
+		/* Some drivers free what they have sent by kfree_skb(), as vmxnet3 does. With a reason it was lost elsewhere. */
+		clear_slot(&b, slot);
+		if (is_without_reason(reason))
+			return;
+		slot = NO_SLOT;
+	}
 	if (!is_slot(slot))
 		slot = find_expected_segment(&p, &b);
 	if (!is_slot(slot)) {

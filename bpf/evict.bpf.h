@@ -7,6 +7,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "counter.bpf.h"
+#include "end.bpf.h"
 #include "slot.bpf.h"
 #include "verifier.bpf.h"
 
@@ -15,16 +16,25 @@ static __always_inline void clear_slot(struct bucket *b, __u32 slot)
 	b->tag[slot] = 0;
 }
 
-/* Empties a slot. If its journey has no end, that is counted by the hook that saw it last. */
+/*
+ * Empties a slot whose packet is gone. Behind an ingress that may be the journey's end. Otherwise it has none, and that is
+ * counted by the hook that saw it last.
+ */
 static __always_inline void evict_slot(struct bucket *b, __u32 slot)
 {
 	struct slot_state state = b->state[slot];
 	__u64 hook = state.hook - HOOK_INGRESS;
 
 	_Static_assert(HOOK_XMIT - HOOK_INGRESS == 3, "four hooks, below");
-	clear_slot(b, slot);
-	if (state.flags & (FLAG_UNSAMPLED | FLAG_REPORTED) || hook > 3)
+	if (state.flags & (FLAG_UNSAMPLED | FLAG_REPORTED) || hook > 3) {
+		clear_slot(b, slot);
 		return;
+	}
+	if (state.hook == HOOK_INGRESS && (past_devices || b->journey[slot].hops > 1)) {
+		end_behind_ingress(b->tag[slot]);
+		return;
+	}
+	clear_slot(b, slot);
 	count_atomic(COUNT_UNFINISHED_INGRESS + masked_index(hook, 4));
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* How a journey begins, goes on, ends, and moves to another slot. */
+/* How a journey begins, goes on, and moves to another slot. */
 #ifndef TRACER_JOURNEY_BPF_H
 #define TRACER_JOURNEY_BPF_H
 
@@ -8,11 +8,11 @@
 #include <bpf/bpf_helpers.h>
 
 #include "counter.bpf.h"
+#include "end.bpf.h"
 #include "evict.bpf.h"
 #include "header.bpf.h"
 #include "packet.bpf.h"
 #include "sample.bpf.h"
-#include "send.bpf.h"
 #include "slot.bpf.h"
 
 /* A journey of one hop. The caller sets what is not in the headers: sizes, segments, weight, flags. */
@@ -68,35 +68,6 @@ static __always_inline void begin_journey(struct __sk_buff *ctx, struct bucket *
 	b->state[slot] = state;
 	barrier();
 	b->tag[slot] = key;
-}
-
-/* Adds a hop to a journey, and to its slot's state with the flags that it now has. */
-static __always_inline void append_hop(struct bucket *b, __u32 slot, enum hook hook, __u32 ifindex, __u64 now,
-				       __u32 flags)
-{
-	struct journey *j = &b->journey[slot];
-	struct slot_state state = {
-		.ifindex = ifindex, .hook = hook, .flags = flags, .fingerprint = b->state[slot].fingerprint
-	};
-
-	/* The hop before their number, the state last: a scan that comes between sees the journey as it was. */
-	__u8 hops = j->hops < 255 ? j->hops + 1 : j->hops;
-	__u32 i = last_hop(hops);
-	j->time_ns[i] = now;
-	j->ifindex[i] = ifindex;
-	j->hook[i] = hook;
-	barrier();
-	j->hops = hops;
-	j->flags = flags;
-	b->state[slot] = state;
-}
-
-static __always_inline void finish_journey(struct bucket *b, __u32 slot)
-{
-	struct journey *j = &b->journey[slot];
-
-	count_softirq(COUNT_FINISHED);
-	send_record(j, RECORD_JOURNEY, 0, 0, j->time_ns[last_hop(j->hops)]);
 }
 
 /*

@@ -157,7 +157,7 @@ struct rt6_info {
 };
 
 enum skb_drop_reason {
-	SKB_DROP_REASON_UNKNOWN_HERE, /* only whether the kernel has the type matters */
+	SKB_DROP_REASON_NOT_SPECIFIED, /* another number in each kernel */
 };
 
 struct Qdisc;

@@ -20,8 +20,11 @@
 #include "send.bpf.h"
 #include "slot.bpf.h"
 
-/* Packets of one bulk dequeue that are looked at; a driver with byte queue limits takes up to nine at once. */
-#define BULK_MAX 32
+/*
+ * Packets of one bulk dequeue that are looked at. How many there are is limited by bytes (qdisc_avail_bulklimit()), so there may be
+ * more of small ones. For these xmit ends the queue stage; only packets that GSO splits behind the queue need this hook.
+ */
+#define BULK_MAX 16
 
 /*
  * Whether the packet is still the one whose word was read at the last tc hook. What comes out of an encrypting
@@ -127,12 +130,12 @@ static __always_inline void on_xmit(struct sk_buff *skb, struct net_device *dev)
 		append_hop(&b, slot, HOOK_XMIT, state.ifindex, bpf_ktime_get_ns(), state.flags);
 	if (!(state.flags & FLAG_LEAVES))
 		return;
-	if (!(state.flags & FLAG_UNSAMPLED))
+	if (!(state.flags & FLAG_UNSAMPLED)) {
+		count_softirq(COUNT_FINISHED);
 		finish_journey(&b, slot);
-	if (state.flags & FLAG_POD)
-		b.state[slot].flags |= FLAG_REPORTED;
-	else
-		clear_slot(&b, slot);
+	}
+	/* The slot stays: a pod's for a drop inside the pod, any other's for a driver that frees what it has sent as if it were lost. */
+	b.state[slot].flags |= FLAG_REPORTED;
 }
 
 static __always_inline void on_consume(struct sk_buff *skb)
@@ -150,6 +153,11 @@ static __always_inline void on_consume(struct sk_buff *skb)
 	struct slot_state state = b.state[slot];
 	if (state.flags & (FLAG_UNSAMPLED | FLAG_REPORTED)) {
 		clear_slot(&b, slot);
+		return;
+	}
+	/* Into a socket, unless it has a route to go on by: then as a clone. What waits to be read has lost its route. */
+	if (state.hook == HOOK_INGRESS && !is_onward_route(skb->_skb_refdst, skb->protocol)) {
+		end_behind_ingress(key);
 		return;
 	}
 	if (!is_queued(state.hook)) {

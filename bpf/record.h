@@ -23,7 +23,10 @@ enum table {
 	SLOTS_PER_BUCKET = 4,
 	BUCKETS = 16384,
 	FLOW_BUCKETS = 4096, /* buckets of SLOTS_PER_BUCKET flow quotas each */
-	/* The age at which a slot is stale: behind an egress a packet may rightly wait in a long queue. */
+	/*
+	 * The age at which a slot is stale, and given up where a newcomer needs it: behind an egress a packet may rightly wait in a
+	 * long queue.
+	 */
 	STALE_QUEUED_SECONDS = 300,
 	STALE_SECONDS = 1, /* elsewhere */
 	/* Weight that a journey takes from packets without a slot: bounded, so that the first after a long gap is no spike. */
@@ -39,6 +42,7 @@ enum hook {
 	HOOK_DEQUEUE, /* taken from the qdisc; GSO not yet split */
 	HOOK_XMIT, /* handed to the driver */
 	HOOK_FREE, /* the sk_buff was freed: dropped, or its original consumed by a GSO split */
+	HOOK_SOCKET, /* TCP of a pod received it, past the pod's device */
 };
 
 enum record_kind {

@@ -13,6 +13,8 @@
 #include "address.bpf.h"
 #include "compat.bpf.h"
 #include "config.bpf.h"
+#include "counter.bpf.h"
+#include "end.bpf.h"
 #include "fingerprint.bpf.h"
 #include "kernel.h"
 #include "parse.bpf.h"
@@ -43,26 +45,27 @@ static __always_inline __u64 segment_fingerprint(struct sk_buff *skb)
 }
 
 /*
- * When a packet that TCP has just got went to a pod's device, and which: the slot stays after delivery. 0 if it is not
- * there. TCP frees what was read without a tracepoint, so the slot may be of an earlier packet at that address.
+ * The slot of a sampled packet that TCP has just got, or NO_SLOT. TCP frees what was read without a tracepoint, so what is found by
+ * address alone may be of an earlier packet.
  */
-static __always_inline __u64 delivery_time(struct sk_buff *skb, __u32 *ifindex)
+static __always_inline __u32 find_received(struct bucket *b, struct sk_buff *skb)
 {
-	__u64 key = key_of(skb);
-	struct bucket b;
+	if (!bucket_of(key_of(skb), b))
+		return NO_SLOT;
+	__u32 slot = find_slot(b, key_of(skb));
+	if (!is_slot(slot) || b->state[slot].flags & FLAG_UNSAMPLED)
+		return NO_SLOT;
+	return segment_fingerprint(skb) == b->journey[slot].fingerprint ? slot : NO_SLOT;
+}
 
-	if (!bucket_of(key, &b))
+/* When a packet went to a pod's device: its slot stays after delivery. 0: it did not. */
+static __always_inline __u64 delivery_time(const struct bucket *b, __u32 slot)
+{
+	const __u32 delivered = FLAG_REPORTED | FLAG_POD;
+
+	if (!is_slot(slot) || (b->state[slot].flags & delivered) != delivered)
 		return 0;
-	__u32 slot = find_slot(&b, key);
-	if (!is_slot(slot))
-		return 0;
-	struct slot_state state = b.state[slot];
-	if ((state.flags & (FLAG_REPORTED | FLAG_UNSAMPLED)) != FLAG_REPORTED)
-		return 0;
-	struct journey *j = &b.journey[slot];
-	if (segment_fingerprint(skb) != j->fingerprint)
-		return 0;
-	*ifindex = state.ifindex;
+	const struct journey *j = &b->journey[slot];
 	return j->time_ns[last_hop(j->hops)];
 }
 
@@ -111,6 +114,28 @@ static __always_inline bool is_on_node(struct sock *sk, const struct flow *flow,
 		return false;
 	*ifindex = *pod;
 	return true;
+}
+
+/* Whether a packet came in and went to no device. */
+static __always_inline bool has_come_in(const struct bucket *b, __u32 slot)
+{
+	return is_slot(slot) && b->state[slot].hook == HOOK_INGRESS;
+}
+
+/* TCP has got a packet. If it is a pod's, and came past the pod's device, then this is the end of its journey. */
+static __always_inline void end_at_pod_socket(struct sock *sk, struct sk_buff *skb)
+{
+	struct bucket b;
+	struct flow flow;
+	__u32 slot = find_received(&b, skb), ifindex;
+
+	if (!has_come_in(&b, slot) || !read_remote_flow(sk, &flow) || !is_on_node(sk, &flow, false, &ifindex) ||
+	    !ifindex)
+		return;
+	append_hop(&b, slot, HOOK_SOCKET, ifindex, bpf_ktime_get_ns(), b.state[slot].flags);
+	count_softirq(COUNT_FINISHED);
+	finish_journey(&b, slot);
+	b.tag[slot] = 0;
 }
 
 #endif

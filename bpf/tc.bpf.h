@@ -46,7 +46,7 @@ static __always_inline void move_unsampled(const struct __sk_buff *ctx, struct b
 
 /* ... and of one that is sampled, or may be. */
 static __always_inline void continue_journey(struct __sk_buff *ctx, struct bucket *b, __u64 key, __u32 slot,
-					     const struct packet *p, enum hook hook, __u32 flags, __u64 now)
+					     const struct packet *p, enum hook hook, __u32 flags)
 {
 	struct journey *j = &b->journey[slot];
 
@@ -58,7 +58,7 @@ static __always_inline void continue_journey(struct __sk_buff *ctx, struct bucke
 	j->outer = p->outer;
 	j->last = p->flow;
 	j->wire_bytes = ctx->wire_len;
-	append_hop(b, slot, hook, ctx->ifindex, now, flags);
+	append_hop(b, slot, hook, ctx->ifindex, bpf_ktime_get_ns(), flags);
 	if (b->tag[slot] != key) {
 		/* Taken over while it was written: whoever did has our hop in his journey. */
 		count_atomic(COUNT_TORN);
@@ -67,20 +67,23 @@ static __always_inline void continue_journey(struct __sk_buff *ctx, struct bucke
 }
 
 /*
- * Whether a packet at a tc hook is the one whose slot it found. A packet does not come twice to the same hook: then it is
- * a new one with its predecessor's address and contents (a retransmission). For a packet that is sampled the clock
- * is read, into now.
+ * Whether a packet at a tc hook is the one whose slot it found, however long ago that was: it may have waited for user space
+ * (NFQUEUE), for its next hop's address or for a key. It is a new one with its predecessor's address and contents (a
+ * retransmission) if it comes twice to the same hook, or to the egress of a device whose queue or driver has had it. And if
+ * the packet before came in somewhere and this one did not.
  */
-static __always_inline bool may_continue(const struct bucket *b, __u32 slot, __u32 ifindex, enum hook hook, __u64 *now)
+static __always_inline bool may_continue(const struct __sk_buff *ctx, const struct bucket *b, __u32 slot,
+					 enum hook hook)
 {
 	struct slot_state state = b->state[slot];
 
-	if (state.flags & FLAG_REPORTED || (state.ifindex == ifindex && state.hook == hook))
+	if (state.flags & FLAG_REPORTED)
 		return false;
-	if (state.flags & FLAG_UNSAMPLED)
-		return true;
-	*now = bpf_ktime_get_ns();
-	return !is_stale(b, slot, *now);
+	if (hook == HOOK_INGRESS)
+		return state.hook != HOOK_INGRESS || state.ifindex != ctx->ifindex;
+	if (state.hook == HOOK_INGRESS)
+		return ctx->ingress_ifindex;
+	return state.ifindex != ctx->ifindex;
 }
 
 static __always_inline int on_ingress(struct __sk_buff *ctx)
@@ -97,17 +100,10 @@ static __always_inline int on_ingress(struct __sk_buff *ctx)
 	if (!parse_or_count(ctx, device->ethernet, &p))
 		return NEXT;
 	slot = keep_or_evict(&b, slot, key, &p);
-	__u64 now = 0;
-	if (!is_slot(slot) || !may_continue(&b, slot, ctx->ifindex, HOOK_INGRESS, &now)) {
+	if (is_slot(slot) && may_continue(ctx, &b, slot, HOOK_INGRESS))
+		continue_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0);
+	else
 		begin_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0);
-		return NEXT;
-	}
-	continue_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0, now);
-	/* Out of a tunnel and to this node itself: no further hook will see it. Unsampled slots are free to take. */
-	if (b.state[slot].flags & FLAG_UNSAMPLED || !bpf_map_lookup_elem(&tracer_node_ips, p.flow.destination))
-		return NEXT;
-	finish_journey(&b, slot);
-	clear_slot(&b, slot);
 	return NEXT;
 }
 
@@ -140,11 +136,10 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 	if (!parse_or_count(ctx, device->ethernet, &p))
 		return NEXT;
 	slot = keep_or_evict(&b, slot, key, &p);
-	__u64 now = 0;
 	if (!is_slot(slot))
 		slot = adopt_clone(key, &p);
-	if (is_slot(slot) && may_continue(&b, slot, ctx->ifindex, HOOK_EGRESS, &now))
-		continue_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags, now);
+	if (is_slot(slot) && may_continue(ctx, &b, slot, HOOK_EGRESS))
+		continue_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags);
 	else if (!ctx->ingress_ifindex && !(p.flags & FLAG_ENCAP))
 		begin_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags);
 	else

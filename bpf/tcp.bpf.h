@@ -134,7 +134,10 @@ static __always_inline void on_tcp(struct sock *sk, struct sk_buff *skb, struct 
 	__u64 key = connection_key(sk);
 	__u32 jiffies = bpf_jiffies64();
 	struct connection *c = find_connection(key, jiffies);
+	struct bucket b = {};
 
+	if (skb && past_devices)
+		end_at_pod_socket(sk, skb);
 	if (!c)
 		return;
 	bool known = c->tag == key;
@@ -153,13 +156,18 @@ static __always_inline void on_tcp(struct sock *sk, struct sk_buff *skb, struct 
 	if (!known)
 		*c = (struct connection){ .tag = key };
 	c->looked_at = jiffies;
-	__u64 delivered = skb ? delivery_time(skb, &r.ifindex) : 0;
+	__u32 slot = skb ? find_received(&b, skb) : NO_SLOT;
+	__u64 delivered = delivery_time(&b, slot);
+	if (delivered)
+		r.ifindex = b.state[masked_index(slot, SLOTS_PER_BUCKET)].ifindex;
 	if (!read_remote_flow(sk, &r.flow) || !is_on_node(sk, &r.flow, delivered, &r.ifindex)) {
 		c->time_ns = now; /* not this node's: looked at again after the interval */
 		return;
 	}
 	if (delivered)
 		r.deliver_ns = now - delivered;
+	else if (r.ifindex && has_come_in(&b, slot))
+		past_devices = 1; /* for all that come from now on */
 	if (recovered)
 		c->retransmitted = 0;
 	if (retransmitted) {

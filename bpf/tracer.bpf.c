@@ -11,6 +11,7 @@
 
 #include "compat.bpf.h"
 #include "drop.bpf.h"
+#include "held.bpf.h"
 #include "kernel.h"
 #include "listener.bpf.h"
 #include "netns.bpf.h"
@@ -127,4 +128,11 @@ SEC("tc")
 int tracer_listener(struct __sk_buff *ctx)
 {
 	return listen_backlog(ctx);
+}
+
+/* Likewise, to ask whether a packet is held where nothing queues. */
+SEC("tc")
+int tracer_held(struct __sk_buff *ctx)
+{
+	return answer_held(ctx);
 }

@@ -186,8 +186,11 @@ func (a *Aggregator) add(rec *record.Record) {
 }
 
 // residenceKnown tells whether a journey's total is the packet's residence on this node: not if the packet was split at
-// enqueue, since then its segments stayed on.
+// enqueue, since then its segments stayed on, and not if its only hook was that where it came in.
 func residenceKnown(rec *record.Record, steps []journey.Step) bool {
+	if len(steps) == 0 {
+		return false
+	}
 	if rec.Kind != record.Split {
 		return true
 	}

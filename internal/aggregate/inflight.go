@@ -3,7 +3,6 @@ package aggregate
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"tracer/internal/journey"
 	"tracer/internal/record"
@@ -11,10 +10,6 @@ import (
 
 // maxInFlightPairs is how many pairs an InFlight names.
 const maxInFlightPairs = 64
-
-// gonePastAge is how long a packet may take between two hooks that have no queue between them. What is older has left by a
-// way without a hook: a socket of the node, a GRO merge, an eBPF redirect.
-const gonePastAge = time.Second
 
 // SetInFlight replaces the packets in flight by those that a scan of the in-flight table found.
 func (a *Aggregator) SetInFlight(scanned []record.Record) {
@@ -37,9 +32,6 @@ func (a *Aggregator) SetInFlight(scanned []record.Record) {
 			continue
 		}
 		age := path.Where.Delay
-		if path.Where.Stage != journey.Queue && age > gonePastAge {
-			continue
-		}
 		key := StageKey{path.Where.Stage, path.Where.Device.Label, path.Direction}
 		g := groups[key]
 		if g == nil {

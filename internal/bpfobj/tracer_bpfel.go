@@ -116,6 +116,7 @@ const (
 	TracerHookHOOK_DEQUEUE TracerHook = 3
 	TracerHookHOOK_XMIT    TracerHook = 4
 	TracerHookHOOK_FREE    TracerHook = 5
+	TracerHookHOOK_SOCKET  TracerHook = 6
 )
 
 type TracerHops uint32
@@ -233,6 +234,7 @@ const (
 	TracerMapTracerCounters    = "tracer_counters"
 	TracerMapTracerJourneys    = "tracer_journeys"
 	TracerMapTracerNodeIps     = "tracer_node_ips"
+	TracerMapTracerOrigin      = "tracer_origin"
 	TracerMapTracerParsers     = "tracer_parsers"
 	TracerMapTracerPodIps      = "tracer_pod_ips"
 	TracerMapTracerQuotas      = "tracer_quotas"
@@ -241,6 +243,7 @@ const (
 	TracerProgTracerConsume    = "tracer_consume"
 	TracerProgTracerDequeue    = "tracer_dequeue"
 	TracerProgTracerEgress     = "tracer_egress"
+	TracerProgTracerHeld       = "tracer_held"
 	TracerProgTracerIngress    = "tracer_ingress"
 	TracerProgTracerKfree      = "tracer_kfree"
 	TracerProgTracerListener   = "tracer_listener"
@@ -259,6 +262,7 @@ const (
 	TracerVarKeptRecordKind    = "kept_record_kind"
 	TracerVarKeptTable         = "kept_table"
 	TracerVarKeptTcpRecord     = "kept_tcp_record"
+	TracerVarPastDevices       = "past_devices"
 	TracerVarSettings          = "settings"
 )
 
@@ -307,6 +311,7 @@ type TracerProgramSpecs struct {
 	TracerConsume  *ebpf.ProgramSpec `ebpf:"tracer_consume"`
 	TracerDequeue  *ebpf.ProgramSpec `ebpf:"tracer_dequeue"`
 	TracerEgress   *ebpf.ProgramSpec `ebpf:"tracer_egress"`
+	TracerHeld     *ebpf.ProgramSpec `ebpf:"tracer_held"`
 	TracerIngress  *ebpf.ProgramSpec `ebpf:"tracer_ingress"`
 	TracerKfree    *ebpf.ProgramSpec `ebpf:"tracer_kfree"`
 	TracerListener *ebpf.ProgramSpec `ebpf:"tracer_listener"`
@@ -324,6 +329,7 @@ type TracerMapSpecs struct {
 	TracerCounters *ebpf.MapSpec `ebpf:"tracer_counters"`
 	TracerJourneys *ebpf.MapSpec `ebpf:"tracer_journeys"`
 	TracerNodeIps  *ebpf.MapSpec `ebpf:"tracer_node_ips"`
+	TracerOrigin   *ebpf.MapSpec `ebpf:"tracer_origin"`
 	TracerParsers  *ebpf.MapSpec `ebpf:"tracer_parsers"`
 	TracerPodIps   *ebpf.MapSpec `ebpf:"tracer_pod_ips"`
 	TracerQuotas   *ebpf.MapSpec `ebpf:"tracer_quotas"`
@@ -347,6 +353,7 @@ type TracerVariableSpecs struct {
 	KeptRecordKind    *ebpf.VariableSpec `ebpf:"kept_record_kind"`
 	KeptTable         *ebpf.VariableSpec `ebpf:"kept_table"`
 	KeptTcpRecord     *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
+	PastDevices       *ebpf.VariableSpec `ebpf:"past_devices"`
 	Settings          *ebpf.VariableSpec `ebpf:"settings"`
 }
 
@@ -375,6 +382,7 @@ type TracerMaps struct {
 	TracerCounters *ebpf.Map `ebpf:"tracer_counters"`
 	TracerJourneys *ebpf.Map `ebpf:"tracer_journeys"`
 	TracerNodeIps  *ebpf.Map `ebpf:"tracer_node_ips"`
+	TracerOrigin   *ebpf.Map `ebpf:"tracer_origin"`
 	TracerParsers  *ebpf.Map `ebpf:"tracer_parsers"`
 	TracerPodIps   *ebpf.Map `ebpf:"tracer_pod_ips"`
 	TracerQuotas   *ebpf.Map `ebpf:"tracer_quotas"`
@@ -389,6 +397,7 @@ func (m *TracerMaps) Close() error {
 		m.TracerCounters,
 		m.TracerJourneys,
 		m.TracerNodeIps,
+		m.TracerOrigin,
 		m.TracerParsers,
 		m.TracerPodIps,
 		m.TracerQuotas,
@@ -413,6 +422,7 @@ type TracerVariables struct {
 	KeptRecordKind    *ebpf.Variable `ebpf:"kept_record_kind"`
 	KeptTable         *ebpf.Variable `ebpf:"kept_table"`
 	KeptTcpRecord     *ebpf.Variable `ebpf:"kept_tcp_record"`
+	PastDevices       *ebpf.Variable `ebpf:"past_devices"`
 	Settings          *ebpf.Variable `ebpf:"settings"`
 }
 
@@ -423,6 +433,7 @@ type TracerPrograms struct {
 	TracerConsume  *ebpf.Program `ebpf:"tracer_consume"`
 	TracerDequeue  *ebpf.Program `ebpf:"tracer_dequeue"`
 	TracerEgress   *ebpf.Program `ebpf:"tracer_egress"`
+	TracerHeld     *ebpf.Program `ebpf:"tracer_held"`
 	TracerIngress  *ebpf.Program `ebpf:"tracer_ingress"`
 	TracerKfree    *ebpf.Program `ebpf:"tracer_kfree"`
 	TracerListener *ebpf.Program `ebpf:"tracer_listener"`
@@ -436,6 +447,7 @@ func (p *TracerPrograms) Close() error {
 		p.TracerConsume,
 		p.TracerDequeue,
 		p.TracerEgress,
+		p.TracerHeld,
 		p.TracerIngress,
 		p.TracerKfree,
 		p.TracerListener,

@@ -146,6 +146,12 @@ func stageBetween(from record.Hook, a *Device, to record.Hook, b *Device) (Stage
 			return Unknown, b // a's xmit was not seen: its queue and encap cannot be told apart
 		}
 
+	case record.Socket:
+		if from != record.Ingress {
+			return Unknown, b
+		}
+		return Forward, b // a BPF program handed it to the pod, past the pod's device
+
 	case record.Dequeue, record.Xmit:
 		switch from {
 		case record.Egress, record.Dequeue:

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -205,6 +206,67 @@ func TestEgress(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestContinue has a packet come to a hook with the sk_buff and the contents of one before: it is the same one, however old, unless it
+// came in and the other did not, or it was at that device's egress already.
+func TestContinue(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, bpfobj.TracerConfig{})
+	packet := join(ethernet(unix.ETH_P_IP), ipv4{src: pod1, dst: pod2, protocol: 17, id: 3}.over(udp(5, 53, []byte("question"))))
+	const here, elsewhere = 1, 2 // a test run's device is the first
+	for _, test := range []struct {
+		name    string
+		at      *place
+		hook    record.Hook // the last of the one before
+		ifindex uint32
+		camein  uint32
+		same    bool
+	}{
+		{"forwarded, after an ingress", k.finalL2, record.Ingress, elsewhere, elsewhere, true},
+		{"the node's own, after an ingress", k.finalL2, record.Ingress, elsewhere, 0, false},
+		{"out of a tunnel", k.inL2, record.Ingress, elsewhere, 0, true},
+		{"the same ingress again", k.inL2, record.Ingress, here, 0, false},
+		{"wrapped, after a tunnel's xmit", k.finalL2, record.Xmit, elsewhere, 0, true},
+		{"after this device's own xmit", k.finalL2, record.Xmit, here, 0, false},
+		{"after this device's own dequeue", k.finalL2, record.Dequeue, here, 0, false},
+		{"the same egress again", k.finalL2, record.Egress, here, 0, false},
+	} {
+		if test.camein != 0 && !k.takesIngress() {
+			continue
+		}
+		k.each(test.name, func(k *kernel) {
+			// A test run mostly gets the sk_buff that the one before has freed.
+			for range 100 {
+				k.reset()
+				k.pass(k.inL2, packet, 0)
+				b, slot := k.only()
+				j := k.journeyOf(b, slot)
+				b.State[slot].Hook, b.State[slot].Ifindex = uint8(test.hook), test.ifindex
+				j.Hook[0], j.Ifindex[0], j.TimeNs[0] = uint8(test.hook), test.ifindex, uint64(Monotonic()-time.Minute)
+				k.pass(test.at, packet, test.camein)
+				if b.Tag[slot] == 0 || len(k.fingerprints()) != 1 {
+					continue // another sk_buff
+				}
+				if same := j.Hops == 2; same != test.same {
+					k.Errorf("continued: %v, want %v", same, test.same)
+				}
+				return
+			}
+			k.Fatal("each run has an sk_buff of its own")
+		})
+	}
+}
+
+// journeyOf is the journey of a slot.
+func (k *kernel) journeyOf(b *bpfobj.TracerBucketSlots, slot int) *bpfobj.TracerJourney {
+	for i := range k.buckets {
+		if &k.buckets[i] == b {
+			return &k.journeys[i].Journey[slot]
+		}
+	}
+	k.Fatal("no such bucket")
+	return nil
 }
 
 // TestFingerprint changes one field at a time between two hooks, and checks which of them make it another packet.

@@ -27,14 +27,16 @@ type table struct {
 
 // OpenJourneys reads the journeys that have not ended yet. Each record's time is when it was read.
 func (l *Loader) OpenJourneys() ([]record.Record, error) {
-	open, torn, err := l.objects.table.scan()
+	held := heldPackets{loader: l, left: maxHeldQuestions}
+	open, torn, err := l.objects.table.scan(held.ask)
 	l.tornScans.Add(uint64(torn))
-	return open, err
+	return open, errors.Join(err, held.err)
 }
 
 // scan reads the open journeys: packets that are inside this node now. Slots that change while they are read are counted
-// as torn and left out; what is too old to be alive is left out too.
-func (t table) scan() (open []record.Record, torn int, err error) {
+// as torn and left out; what is too old to be alive is left out too. Of what was last seen where nothing queues, more than
+// STALE_SECONDS ago, held tells whether it is still there.
+func (t table) scan(held func(key uint64, r *record.Record) bool) (open []record.Record, torn int, err error) {
 	for from := uint32(0); from < uint32(bpfobj.TracerTableBUCKETS) && err == nil; from += scanChunk {
 		err = view(t.variables, t.slotsAt, from, scanChunk, func(buckets []bpfobj.TracerBucketSlots) error {
 			if !slices.ContainsFunc(buckets, anyOpen) {
@@ -43,7 +45,7 @@ func (t table) scan() (open []record.Record, torn int, err error) {
 			return view(t.journeys, 0, from, scanChunk, func(journeys []bpfobj.TracerBucketJourneys) error {
 				for i := range buckets {
 					var t int
-					open, t = scanBucket(open, &buckets[i], &journeys[i], Monotonic)
+					open, t = scanBucket(open, &buckets[i], &journeys[i], Monotonic, held)
 					torn += t
 				}
 				return nil
@@ -89,8 +91,10 @@ func anyOpen(b bpfobj.TracerBucketSlots) bool {
 //
 // The clock is read behind the journeys. A scan may take long where CPUs are busy, and by a time from before it what began
 // meanwhile would have no age.
-func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpfobj.TracerBucketJourneys, clock func() time.Duration) (_ []record.Record, torn int) {
+func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpfobj.TracerBucketJourneys, clock func() time.Duration,
+	held func(key uint64, r *record.Record) bool) (_ []record.Record, torn int) {
 	known := len(open)
+	var keys [len(b.Tag)]uint64
 	for slot := range b.Tag {
 		before := loadHead(b, slot)
 		if before.tag == 0 || !isOpen(before.state) {
@@ -107,6 +111,7 @@ func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpf
 			torn++
 			continue
 		}
+		keys[len(open)-known] = before.tag
 		open = append(open, r)
 	}
 	if len(open) == known {
@@ -117,13 +122,22 @@ func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpf
 	for i := range open[known:] {
 		r := &open[known+i]
 		last := r.Hops[r.Len-1]
-		if now-last.Time <= ageLimit(last.Hook) {
-			r.Time = now
-			alive = append(alive, *r)
+		age := now - last.Time
+		queued := last.Hook == record.Egress || last.Hook == record.Dequeue
+		if age > staleQueued || !queued && age > stale && !held(keys[i], r) {
+			continue
 		}
+		r.Time = now
+		alive = append(alive, *r)
 	}
 	return alive, torn
 }
+
+// The ages from which on slots are stale; see bpf/record.h.
+const (
+	stale       = time.Duration(bpfobj.TracerTableSTALE_SECONDS) * time.Second
+	staleQueued = time.Duration(bpfobj.TracerTableSTALE_QUEUED_SECONDS) * time.Second
+)
 
 // head is what a slot has beside its journey.
 type head struct {
@@ -152,14 +166,6 @@ func loadWords[T bpfobj.TracerSlotState | bpfobj.TracerJourney](from *T) (to T) 
 		copied[i] = atomic.LoadUint64(&source[i])
 	}
 	return to
-}
-
-// ageLimit is the age behind which a slot is stale: as in bpf/slot.bpf.h.
-func ageLimit(last record.Hook) time.Duration {
-	if last == record.Egress || last == record.Dequeue {
-		return time.Duration(bpfobj.TracerTableSTALE_QUEUED_SECONDS) * time.Second
-	}
-	return time.Duration(bpfobj.TracerTableSTALE_SECONDS) * time.Second
 }
 
 // Monotonic is the clock of bpf_ktime_get_ns.

@@ -51,11 +51,44 @@ func TestScanBucket(t *testing.T) {
 			t.Parallel()
 			b, j := queuedSlot(now - time.Second)
 			test.change(&b, &j)
-			open, torn := scanBucket(nil, &b, &j, func() time.Duration { return now })
+			open, torn := scanBucket(nil, &b, &j, func() time.Duration { return now }, noneHeld)
 			if len(open) != test.open || torn != test.torn {
 				t.Errorf("%d open and %d torn, want %d and %d", len(open), torn, test.open, test.torn)
 			}
 		})
+	}
+}
+
+func noneHeld(uint64, *record.Record) bool { return false }
+
+// TestScanHeld asks after what was last seen a while ago where nothing queues, and after nothing else.
+func TestScanHeld(t *testing.T) {
+	t.Parallel()
+	const now = time.Hour
+	for _, test := range []struct {
+		hook  record.Hook
+		age   time.Duration
+		asked bool
+	}{
+		{record.Egress, 10 * time.Second, false},
+		{record.Dequeue, 10 * time.Second, false},
+		{record.Ingress, time.Second, false},
+		{record.Ingress, 2 * time.Second, true},
+		{record.Xmit, 2 * time.Second, true},
+		{record.Ingress, 301 * time.Second, false},
+	} {
+		for _, held := range []bool{true, false} {
+			b, j := queuedSlot(now - test.age)
+			b.State[2].Hook, j.Journey[2].Hook[0] = uint8(test.hook), uint8(test.hook)
+			asked := false
+			open, _ := scanBucket(nil, &b, &j, func() time.Duration { return now }, func(key uint64, r *record.Record) bool {
+				asked = key == testTag && r.Hops[0].Hook == test.hook
+				return held
+			})
+			if want := test.age <= 300*time.Second && (held || !test.asked); asked != test.asked || (len(open) == 1) != want {
+				t.Errorf("%v after %s, held %v: asked %v and %d open", test.age, test.hook, held, asked, len(open))
+			}
+		}
 	}
 }
 
@@ -67,7 +100,7 @@ func TestScanTime(t *testing.T) {
 	open, _ := scanBucket(nil, &b, &j, func() time.Duration {
 		b, j = queuedSlot(now + time.Millisecond)
 		return now
-	})
+	}, noneHeld)
 	if len(open) != 1 || open[0].Time-open[0].Hops[0].Time != time.Second {
 		t.Errorf("%+v, want one of a second", open)
 	}

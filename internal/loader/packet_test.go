@@ -206,7 +206,7 @@ func (k *kernel) takesIngress() bool {
 // open are the journeys in the table.
 func (k *kernel) open() []record.Record {
 	k.Helper()
-	open, torn, err := k.table.scan()
+	open, torn, err := k.table.scan(noneHeld)
 	if err != nil || torn != 0 {
 		k.Fatalf("scan: %d torn, %v", torn, err)
 	}

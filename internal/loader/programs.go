@@ -32,6 +32,7 @@ type named struct {
 	Devices  *ebpf.Variable `ebpf:"devices"`
 	Settings *ebpf.Variable `ebpf:"settings"`
 	Listener *ebpf.Program  `ebpf:"tracer_listener"`
+	Held     *ebpf.Program  `ebpf:"tracer_held"`
 }
 
 // kernelNames are the names of the hooks' programs in the kernel, where 15 characters are all there is, by the names that
@@ -58,7 +59,7 @@ const (
 func (o *objects) load(edit func(*ebpf.CollectionSpec), hooks []Hook) error {
 	o.edit = edit
 	programs := o.missing(hooks)
-	c, err := o.collection(append(inKernel(programs), bpfobj.TracerProgTracerListener))
+	c, err := o.collection(append(inKernel(programs), bpfobj.TracerProgTracerListener, bpfobj.TracerProgTracerHeld))
 	if err != nil {
 		return err
 	}
@@ -147,7 +148,7 @@ func (o *objects) Close() error {
 		return nil
 	}
 	errs := []error{
-		o.Records.Close(), o.Counters.Close(), o.NodeIPs.Close(), o.PodIPs.Close(), o.Listener.Close(),
+		o.Records.Close(), o.Counters.Close(), o.NodeIPs.Close(), o.PodIPs.Close(), o.Listener.Close(), o.Held.Close(),
 	}
 	for _, program := range o.hooks {
 		errs = append(errs, program.Close())

@@ -72,7 +72,7 @@ func TestKernelNames(t *testing.T) {
 			t.Errorf("%q is the name of something in the kernel", name)
 		}
 	}
-	known := map[string]bool{bpfobj.TracerProgTracerListener: true}
+	known := map[string]bool{bpfobj.TracerProgTracerListener: true, bpfobj.TracerProgTracerHeld: true}
 	for program, name := range kernelNames {
 		known[name] = true
 		if spec.Programs[name] == nil {

@@ -128,7 +128,7 @@ func TestScan(t *testing.T) {
 		b.State[1] = bpfobj.TracerSlotState{Hook: uint8(slot.hook), Flags: uint8(slot.flags), Fingerprint: fingerprint & 0xffff}
 		j.Fingerprint, j.Hops, j.Hook[0], j.TimeNs[0] = slot.fingerprint, 1, uint8(slot.hook), uint64(Monotonic()-slot.age)
 	}
-	open, tornSlots, err := k.table.scan()
+	open, tornSlots, err := k.table.scan(noneHeld)
 	if err != nil {
 		t.Fatal(err)
 	}

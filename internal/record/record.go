@@ -19,9 +19,10 @@ const (
 	Dequeue                 // taken from the qdisc, before GSO splits it
 	Xmit                    // handed to the driver
 	Free                    // freed: dropped, or the original of a GSO split
+	Socket                  // received by a pod's TCP, past the pod's device
 )
 
-var hookNames = [...]string{"none", "ingress", "egress", "dequeue", "xmit", "free"}
+var hookNames = [...]string{"none", "ingress", "egress", "dequeue", "xmit", "free", "socket"}
 
 func (h Hook) String() string {
 	if int(h) < len(hookNames) {

@@ -140,6 +140,7 @@ const (
 	hooksHookHOOK_DEQUEUE hooksHook = 3
 	hooksHookHOOK_XMIT    hooksHook = 4
 	hooksHookHOOK_FREE    hooksHook = 5
+	hooksHookHOOK_SOCKET  hooksHook = 6
 )
 
 type hooksScene struct {
@@ -233,6 +234,7 @@ const (
 	hooksVarKeptFlag       = "kept_flag"
 	hooksVarKeptHook       = "kept_hook"
 	hooksVarKeptTable      = "kept_table"
+	hooksVarPastDevices    = "past_devices"
 	hooksVarPlanted        = "planted"
 	hooksVarSettings       = "settings"
 )
@@ -314,6 +316,7 @@ type hooksVariableSpecs struct {
 	KeptFlag    *ebpf.VariableSpec `ebpf:"kept_flag"`
 	KeptHook    *ebpf.VariableSpec `ebpf:"kept_hook"`
 	KeptTable   *ebpf.VariableSpec `ebpf:"kept_table"`
+	PastDevices *ebpf.VariableSpec `ebpf:"past_devices"`
 	Planted     *ebpf.VariableSpec `ebpf:"planted"`
 	Settings    *ebpf.VariableSpec `ebpf:"settings"`
 }
@@ -371,6 +374,7 @@ type hooksVariables struct {
 	KeptFlag    *ebpf.Variable `ebpf:"kept_flag"`
 	KeptHook    *ebpf.Variable `ebpf:"kept_hook"`
 	KeptTable   *ebpf.Variable `ebpf:"kept_table"`
+	PastDevices *ebpf.Variable `ebpf:"past_devices"`
 	Planted     *ebpf.Variable `ebpf:"planted"`
 	Settings    *ebpf.Variable `ebpf:"settings"`
 }

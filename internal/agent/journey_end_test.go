@@ -1,0 +1,280 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+	"tracer/internal/lab"
+	"tracer/internal/record"
+)
+
+// run runs a command in a namespace.
+func (c *cluster) run(in lab.Namespace, stdin string, command ...string) {
+	c.Helper()
+	cmd := exec.Command("ip", append([]string{"netns", "exec", string(in)}, command...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		c.Fatalf("%s: %v: %s", strings.Join(command, " "), err, out)
+	}
+}
+
+// index is a device's in the namespace of a node, of which 0 is the first.
+func (c *cluster) index(node int, device string) (index int) {
+	c.Helper()
+	err := c.lab.Node(node + 1).Do(func() error {
+		dev, err := net.InterfaceByName(device)
+		if err == nil {
+			index = dev.Index
+		}
+		return err
+	})
+	if err != nil {
+		c.Fatal(err)
+	}
+	return index
+}
+
+// TestTranslatedReplies has a node masquerade what its pods send through the overlay. Replies then come out of the tunnel for
+// the node itself; conntrack translates them back, and they go on to the pod.
+func TestTranslatedReplies(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, lab.DefaultLoad())
+	web, _ := c.lab.Pod(lab.Web)
+	node := c.lab.Node(1)
+	c.run(node.Netns, fmt.Sprintf("table ip masq { chain post { type nat hook postrouting priority 100; oifname %q ip saddr %s masquerade; }; }",
+		c.lab.OverlayDevice(), web.Address), "nft", "-f", "-")
+	before, err := c.agents[0].loader.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 50
+	api, _ := c.lab.Pod(lab.API)
+	c.converse(web, n, api.Do, netip.AddrPortFrom(api.Address, 7777))
+	c.eventually(10*time.Second, "replies that were translated back", func() (bool, string) {
+		var translated float64
+		for _, f := range c.now(0).Counts.Flows {
+			if f.First.Destination.Addr() == node.Tunnel && f.Last.Destination.Addr() == web.Address {
+				translated += f.Packets
+			}
+		}
+		return translated == n, fmt.Sprintf("%v of %d", translated, n)
+	})
+	after, err := c.agents[0].loader.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missed := after.NoIngress - before.NoIngress; missed > unseen(after.Started-before.Started) {
+		t.Errorf("%d packets came to an egress without a begin, of %d", missed, after.Started-before.Started)
+	}
+	got := stages(c.now(0).Counts, lab.API, lab.Web)
+	for stage, device := range map[journey.Stage]string{journey.Decap: c.lab.OverlayDevice(), journey.Forward: "pod"} {
+		if d := got[stage]; d.Device != device || d.Delay.Count() < n {
+			t.Errorf("stage %s is %+v with %d packets, want at %s with at least %d", stage, d.StageKey, d.Delay.Count(), device, n)
+		}
+	}
+}
+
+// converse has a pod send so many datagrams to a socket that is opened in do, and wait for an answer to each.
+func (c *cluster) converse(from lab.Pod, n int, do func(func() error) error, to netip.AddrPort) {
+	c.Helper()
+	var server net.PacketConn
+	err := do(func() (err error) {
+		server, err = net.ListenPacket("udp", to.String())
+		return err
+	})
+	if err != nil {
+		c.Fatal(err)
+	}
+	defer server.Close()
+	go func() {
+		buf := make([]byte, 64)
+		for {
+			n, back, err := server.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			server.WriteTo(buf[:n], back)
+		}
+	}()
+	err = from.Do(func() error {
+		conn, err := net.Dial("udp", to.String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		buf := make([]byte, 64)
+		for i := range n {
+			if _, err := fmt.Fprintf(conn, "datagram %d", i); err != nil {
+				return err
+			}
+			conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			if _, err := conn.Read(buf); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		c.Fatal(err)
+	}
+}
+
+// TestOwnSockets has a pod talk to the other node itself, by the address of its tunnel: such a journey ends as its packet is gone
+// to the socket.
+func TestOwnSockets(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, lab.DefaultLoad())
+	web, _ := c.lab.Pod(lab.Web)
+	node := c.lab.Node(2)
+	to := netip.AddrPortFrom(node.Tunnel, 7777)
+	const n = 10
+	c.converse(web, n, node.Do, to)
+	c.eventually(10*time.Second, "datagrams to the node itself", func() (bool, string) {
+		var got float64
+		for _, f := range c.now(1).Counts.Flows {
+			if f.First.Destination == to && f.Direction == journey.In {
+				got += f.Packets
+			}
+		}
+		return got == n, fmt.Sprintf("%v of %d", got, n)
+	})
+}
+
+// TestLongHeld has packets wait for their next hop's link address for longer than a second: while they do, they are in flight, and
+// then their journeys go on.
+func TestLongHeld(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, lab.DefaultLoad())
+	web, _ := c.lab.Pod(lab.Web)
+	cache, _ := c.lab.Pod("cache")
+	node := c.lab.Node(1)
+	c.run(node.Netns, "", "sysctl", "-qw", "net.ipv4.neigh."+cache.Device+".mcast_solicit=10")
+	c.run(cache.Netns, "", "ip", "link", "set", "eth0", "arp", "off")
+	c.run(node.Netns, "", "ip", "neigh", "flush", "dev", cache.Device)
+	send(t, web, cache.Address)
+	c.eventually(10*time.Second, "packets that wait in forward for over 1.5 s", func() (bool, string) {
+		inFlight := c.now(0).Counts.InFlight
+		for _, f := range inFlight {
+			if f.Stage == journey.Forward && f.Direction == journey.Out && f.Packets >= 3 && f.Oldest > 1.5 {
+				return true, ""
+			}
+		}
+		return false, fmt.Sprintf("%+v", inFlight)
+	})
+	c.run(cache.Netns, "", "ip", "link", "set", "eth0", "arp", "on")
+	c.eventually(10*time.Second, "packets that went on", func() (bool, string) {
+		for _, f := range c.now(0).Counts.Flows {
+			if f.First.Destination.Addr() != cache.Address || f.Direction != journey.Local {
+				continue
+			}
+			for _, s := range f.Stages {
+				if s.Stage == journey.Forward && s.Seconds > 1.5*float64(s.Count) {
+					return true, ""
+				}
+			}
+			return false, fmt.Sprintf("%+v", f)
+		}
+		return false, "no packet did"
+	})
+	if now := c.now(0).Counts.InFlight; len(now) > 0 && now[0].Oldest > 1.5 {
+		t.Errorf("still in flight: %+v", now)
+	}
+}
+
+// TestPastDevice has a BPF program hand what comes for a pod to the pod's end of its device (bpf_redirect_peer), as CNIs that route in
+// BPF do: no hook of the pod's device sees it, and so its journey ends at the pod's socket.
+func TestPastDevice(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, lab.DefaultLoad(), func(o *Options) { o.OwnerSource = &allKnown{o.Namer.(names)} })
+	api, _ := c.lab.Pod(lab.API)
+	c.redirectToPeer(1, c.lab.OverlayDevice(), api)
+	packets := func(counts *aggregate.Snapshot, protocol record.Protocol) (n float64) {
+		for _, f := range counts.Flows {
+			if f.Last.Destination.Addr() == api.Address && f.First.Protocol == protocol {
+				n += f.Packets
+			}
+		}
+		return n
+	}
+	// Where the pod is, packets have to show first, and the programs are told after some seconds.
+	before := packets(c.now(1).Counts, unix.IPPROTO_UDP)
+	c.eventually(20*time.Second, "packets that went to a socket", func() (bool, string) {
+		now := packets(c.now(1).Counts, unix.IPPROTO_UDP)
+		return now > before+10, fmt.Sprintf("%v datagrams before, %v now", before, now)
+	})
+	windows, _ := c.watch(3 * time.Second)
+	got := stages(windows[1], lab.Web, lab.API)
+	if d := got[journey.Forward]; d.Device != "pod" || d.Delay.Count() < 20 {
+		t.Errorf("forward to the pod's socket: %+v with %d packets, want at least 20", d.StageKey, d.Delay.Count())
+	}
+	for _, protocol := range []record.Protocol{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+		sent, got := packets(windows[0], protocol), packets(windows[1], protocol)
+		if sent < 20 || got < sent*0.9 || got > sent*1.1 {
+			t.Errorf("%v packets of %v came to the pod, of %v", got, protocol, sent)
+		}
+	}
+}
+
+// allKnown is an OwnerSource that has known all pods from the beginning.
+type allKnown struct{ names }
+
+func (k *allKnown) Resolved(netip.Addr, time.Duration) bool { return true }
+
+func (k *allKnown) LocalPods() []netip.Addr { return slices.Collect(maps.Keys(k.names)) }
+
+func (k *allKnown) DeviceChanged(netip.Addr, time.Duration) {}
+
+// redirectToPeer attaches a foreign program behind ours, at the ingress of a device.
+func (c *cluster) redirectToPeer(node int, device string, pod lab.Pod) {
+	c.Helper()
+	offset := int32(16) // of an IPv4 header's destination
+	if strings.HasPrefix(device, "vxlan") {
+		offset += 14
+	}
+	a := pod.Address.As4()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "foreign", Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.LoadAbs(offset, asm.Word),
+		asm.LoadImm(asm.R1, int64(a[0])<<24|int64(a[1])<<16|int64(a[2])<<8|int64(a[3]), asm.DWord),
+		asm.JNE.Reg(asm.R0, asm.R1, "next"),
+		asm.Mov.Imm(asm.R1, int32(c.index(node, pod.Device))), asm.Mov.Imm(asm.R2, 0),
+		asm.FnRedirectPeer.Call(),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, -1).WithSymbol("next"),
+		asm.Return(),
+	}})
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.Cleanup(func() { p.Close() })
+	err = c.lab.Node(node + 1).Do(func() error {
+		index := c.index(node, device)
+		l, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: link.Tail()})
+		if err == nil {
+			c.Cleanup(func() { l.Close() })
+			return nil
+		}
+		return netlink.FilterAdd(&netlink.BpfFilter{
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 99},
+			Fd:          p.FD(), Name: "foreign", DirectAction: true,
+		})
+	})
+	if err != nil {
+		c.Fatalf("attach behind ours: %v", err)
+	}
+}
