@@ -106,7 +106,10 @@ static __always_inline __u32 claim_slot(struct bucket *b, __u64 key, __u64 now)
  */
 static __always_inline __u32 keep_or_evict(struct bucket *b, __u32 slot, __u64 key, const struct packet *p)
 {
-	if (!is_slot(slot) || b->tag[slot] != key)
+	if (!is_slot(slot))
+		return NO_SLOT;
+	slot = masked_index(slot, SLOTS_PER_BUCKET);
+	if (b->tag[slot] != key)
 		return NO_SLOT;
 	if (!holds_packet(b, slot, p)) {
 		evict_mismatch(b, slot);
