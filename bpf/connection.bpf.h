@@ -105,7 +105,11 @@ static __always_inline bool take_rate(__u64 now)
 		r->period = now >> RATE_PERIOD_SHIFT;
 		r->records = 0;
 	}
-	return r->records++ < RATE_RECORDS_MAX;
+	/* Once it is used up nobody writes here: of many CPUs, each would take the cache line away from the others. */
+	if (r->records >= RATE_RECORDS_MAX)
+		return false;
+	r->records++;
+	return true;
 }
 
 #endif

@@ -110,6 +110,9 @@ func FunctionName(symbol string) string {
 func isNoise(rec *record.Record, at Stage) bool {
 	switch rec.Reason {
 	case "", NotSpecified:
+		if rec.Segments > 1 && FunctionName(rec.Location) == "nfqnl_enqueue_packet" {
+			return true // its segments go to user space (NFQUEUE), and on from there
+		}
 		return at == Deliver || !rec.Attributed || rec.Last.Destination.Addr().IsMulticast()
 	case "QUEUE_PURGE":
 		return at != Queue // a socket's queue, purged when it closes

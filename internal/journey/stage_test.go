@@ -28,7 +28,7 @@ var node = []netdev.Device{
 }
 
 var hooks = map[string]record.Hook{
-	"I": record.Ingress, "E": record.Egress, "D": record.Dequeue, "X": record.Xmit, "F": record.Free,
+	"I": record.Ingress, "E": record.Egress, "D": record.Dequeue, "X": record.Xmit, "F": record.Free, "S": record.Socket,
 }
 
 // rec makes a record of hops as "I cali1 0" (hook, device, microseconds since the first), with "/2" behind the last
@@ -139,6 +139,9 @@ func TestPathOf(t *testing.T) {
 			"out 111: queue tbf0 107, encap tbf0 3, queue eth0 1"},
 		{"a segment that waits", record.InFlight, "I cali1 0, E tbf0 5/2", "out 5: forward tbf0 5 shared | queue tbf0 0"},
 
+		{"to a pod past its device", record.Finished, "I eth0 0, I tunl0 1, S cali1 5", "in 5: decap tunl0 1, forward cali1 4"},
+		{"to the node itself", record.Finished, "I eth0 0, I tunl0 1", "in 1: decap tunl0 1"},
+
 		{"in flight in a queue", record.InFlight, "I cali1 0, E slow0 5", "out 5: forward slow0 5 | queue slow0 0"},
 		{"in flight behind a dequeue", record.InFlight, "I cali1 0, E slow0 5, D slow0 25",
 			"out 25: forward slow0 5 | queue slow0 20"},
@@ -239,6 +242,18 @@ func TestDefragmentationIsNoLoss(t *testing.T) {
 	r.Reason, r.Location = NotSpecified, "skb_release_data"
 	if p, err := PathOf(r, NewDevices(node)); err != nil || p.Loss() {
 		t.Errorf("class %d, %v", p.class, err)
+	}
+}
+
+// TestQueuedToUserSpaceIsNoLoss frees a large packet whose segments go to user space one by one.
+func TestQueuedToUserSpaceIsNoLoss(t *testing.T) {
+	t.Parallel()
+	for segments, loss := range map[uint32]bool{1: true, 3: false} {
+		r := rec(t, record.Dropped, "I cali1 0, F cali1 3")
+		r.Reason, r.Location, r.Segments = NotSpecified, "nfqnl_enqueue_packet", segments
+		if p, err := PathOf(r, NewDevices(node)); err != nil || p.Loss() != loss {
+			t.Errorf("%d segments: class %d, %v", segments, p.class, err)
+		}
 	}
 }
 
