@@ -62,6 +62,7 @@ enum flag {
 	FLAG_FRAGMENT = 32, /* an IP fragment */
 	FLAG_UNATTRIBUTED = 256, /* a drop of which neither a hook nor a pod's address tells the place */
 	FLAG_SYN = 512, /* a drop of a TCP segment that opens a connection */
+	FLAG_BEGINS = 1024, /* of a device: its egress may be the first hook of a packet that came in by another, as at an ifb */
 };
 
 /* The innermost IP packet's tuple. IPv4 addresses are IPv4-mapped (::ffff:a.b.c.d). ICMP has no ports. */
@@ -186,7 +187,7 @@ struct device {
 	__u32 ifindex; /* 0: nobody's entry */
 	__u8 ethernet; /* 1: packets have an Ethernet header at tc */
 	__u8 splits; /* 1: its qdisc splits GSO packets; see segment.bpf.h */
-	__u16 flags; /* FLAG_LEAVES, FLAG_POD */
+	__u16 flags; /* FLAG_LEAVES, FLAG_POD, FLAG_BEGINS */
 };
 
 /* Devices whose index is the same modulo DEVICE_BUCKETS, in the same cache line. */

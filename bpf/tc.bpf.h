@@ -125,7 +125,8 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 
 	if (!device || !bucket_of(key, &b))
 		return NEXT;
-	__u32 flags = device->flags;
+	__u32 flags = (__u8)device->flags;
+	__u32 begins = make_unknown_by(!ctx->ingress_ifindex | !!(device->flags & FLAG_BEGINS), key);
 	__u32 slot = find_slot(&b, key), found = masked_index(slot, SLOTS_PER_BUCKET);
 	if (is_slot(slot) && is_unsampled_forward(ctx, b.state[found])) {
 		move_unsampled(ctx, &b, found, HOOK_EGRESS,
@@ -140,7 +141,7 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 		slot = adopt_clone(key, &p);
 	if (is_slot(slot) && may_continue(ctx, &b, slot, HOOK_EGRESS))
 		continue_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags);
-	else if (!ctx->ingress_ifindex && !(p.flags & FLAG_ENCAP))
+	else if (begins && !(p.flags & FLAG_ENCAP))
 		begin_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags);
 	else
 		count_softirq(COUNT_NO_INGRESS); /* forwarded, or the outside of a tunnel of ours */

@@ -95,6 +95,7 @@ const (
 	TracerFlagFLAG_FRAGMENT     TracerFlag = 32
 	TracerFlagFLAG_UNATTRIBUTED TracerFlag = 256
 	TracerFlagFLAG_SYN          TracerFlag = 512
+	TracerFlagFLAG_BEGINS       TracerFlag = 1024
 )
 
 type TracerFlow struct {

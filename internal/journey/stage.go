@@ -133,6 +133,9 @@ func stageBetween(from record.Hook, a *Device, to record.Hook, b *Device) (Stage
 	case record.Egress:
 		switch from {
 		case record.Ingress:
+			if b.Role == netdev.RoleIFB {
+				return Unknown, b // redirected there as it came in: nothing is between
+			}
 			return Forward, b
 		case record.Xmit:
 			if a == b {
@@ -227,8 +230,8 @@ func stageAfterXmit(at *Device) Step {
 
 // directionOf is the direction of a journey that began at first and was last seen at last.
 func directionOf(kind record.Kind, first *Device, firstHook record.Hook, last *Device, lastHook record.Hook) Direction {
-	fromPod := first.Role == netdev.RolePod && firstHook == record.Ingress
-	if lastHook == record.Ingress {
+	fromPod := first.Role == netdev.RolePod && firstHook == record.Ingress || first.Role == netdev.RoleIFB
+	if lastHook == record.Ingress || last.Role == netdev.RoleIFB {
 		if kind == record.Finished || !fromPod {
 			return In // ended in the node itself, or came from outside
 		}

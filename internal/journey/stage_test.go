@@ -25,6 +25,7 @@ var node = []netdev.Device{
 	{Index: 7, Name: "bond0", Role: netdev.RoleUplink, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 	{Index: 8, Name: "cni0", Role: netdev.RoleBridge, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 	{Index: 9, Name: "down0", Role: netdev.RoleUplink, Leaves: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
+	{Index: 11, Name: "ifb0", Role: netdev.RoleIFB, Up: true, Root: netdev.Qdisc{Kind: "tbf"}},
 }
 
 var hooks = map[string]record.Hook{
@@ -139,6 +140,11 @@ func TestPathOf(t *testing.T) {
 			"out 111: queue tbf0 107, encap tbf0 3, queue eth0 1"},
 		{"a segment that waits", record.InFlight, "I cali1 0, E tbf0 5/2", "out 5: forward tbf0 5 shared | queue tbf0 0"},
 
+		{"limited at an ifb", record.Finished, "I cali1 0, E ifb0 1, D ifb0 31, X ifb0 32, E eth0 40, X eth0 41",
+			"out 41: unknown ifb0 1 untimed, queue ifb0 31, forward eth0 8, queue eth0 1"},
+		{"limited at an ifb, not seen before", record.Finished, "E ifb0 1, D ifb0 31, X ifb0 32, E cali2 40, X cali2 41",
+			"local 40: queue ifb0 31, forward cali2 8, queue cali2 1 noqueue"},
+		{"in flight in an ifb", record.InFlight, "I cali1 0, E ifb0 5", "out 5: unknown ifb0 5 untimed | queue ifb0 0"},
 		{"to a pod past its device", record.Finished, "I eth0 0, I tunl0 1, S cali1 5", "in 5: decap tunl0 1, forward cali1 4"},
 		{"to the node itself", record.Finished, "I eth0 0, I tunl0 1", "in 1: decap tunl0 1"},
 

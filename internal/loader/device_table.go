@@ -49,8 +49,11 @@ func describeDevice(d netdev.Device) bpfobj.TracerDevice {
 	if d.Root.Splits() {
 		to.Splits = 1
 	}
+	if d.Role == netdev.RoleIFB {
+		to.Flags = uint16(bpfobj.TracerFlagFLAG_BEGINS)
+	}
 	if d.Leaves {
-		to.Flags = uint16(bpfobj.TracerFlagFLAG_LEAVES)
+		to.Flags |= uint16(bpfobj.TracerFlagFLAG_LEAVES)
 		if d.Role == netdev.RolePod {
 			to.Flags |= uint16(bpfobj.TracerFlagFLAG_POD)
 		}

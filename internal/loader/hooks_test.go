@@ -183,21 +183,26 @@ func TestEgress(t *testing.T) {
 	k := newKernel(t, bpfobj.TracerConfig{})
 	inner := ipv4{src: node1, dst: pod2, protocol: 6}.over(tcp(1, 2, 3, ""))
 	tunnelled := ipv4{src: node1, dst: node2, protocol: 4}.over(inner)
+	ifb := *k.finalL2
+	ifb.device.Flags = uint16(bpfobj.TracerFlagFLAG_BEGINS)
 	for _, test := range []struct {
 		name    string
+		at      *place
 		packet  []byte
 		ingress uint32
 		begins  bool
 	}{
-		{"the node's own", inner, 0, true},
-		{"forwarded, begin not seen", inner, 1, false},
-		{"the outside of a tunnel of ours, inside not seen", tunnelled, 0, false},
+		{"the node's own", k.finalL2, inner, 0, true},
+		{"forwarded, begin not seen", k.finalL2, inner, 1, false},
+		{"redirected as it came in, not seen before", &ifb, inner, 1, true},
+		{"the outside of a tunnel of ours, inside not seen", k.finalL2, tunnelled, 0, false},
+		{"the same, redirected", &ifb, tunnelled, 1, false},
 	} {
 		if test.ingress != 0 && !k.takesIngress() {
 			continue
 		}
 		k.each(test.name, func(k *kernel) {
-			k.pass(k.finalL2, join(ethernet(unix.ETH_P_IP), test.packet), test.ingress)
+			k.pass(test.at, join(ethernet(unix.ETH_P_IP), test.packet), test.ingress)
 			if began := len(k.open()) == 1; began != test.begins {
 				k.Errorf("began: %v, want %v", began, test.begins)
 			}

@@ -89,7 +89,7 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 				Reason: fmt.Sprintf("no room for this device in the tracer's device table (index %d); its packets are not timed", d.Index)})
 			continue
 		}
-		for _, direction := range []string{"ingress", "egress"} {
+		for _, direction := range d.Role.Hooks() {
 			p.Hooks = append(p.Hooks, Hook{Program: direction, Name: direction, Device: d.Name, Ifindex: d.Index})
 		}
 	}

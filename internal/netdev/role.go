@@ -1,12 +1,15 @@
 package netdev
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Role is what a network device is for on a Kubernetes node. internal/device finds it out; --devices can override it.
 //
 // What a role decides stands in the table roles below:
 //
-//   - whether the tc programs are attached to the device (WhyUnhooked);
+//   - whether the tc programs are attached to the device (WhyUnhooked), and at which hooks (Hooks);
 //   - whether its failures are the node's own (LeadsOut): a link that goes down is a finding, `tracer check` reports
 //     critical findings there, a journey that ends there goes out;
 //   - whether changes of its link, root qdisc and MTU are kept as events (Watched);
@@ -35,11 +38,13 @@ const PodLabel = "pod"
 var roles = [...]struct {
 	name     string
 	unhooked string
-	leadsOut bool
-	watched  bool
-	noqueue  bool
-	shaped   bool
-	forwards bool
+	// egressOnly: what it hands on is at no ingress again (skb->tc_skip_classify).
+	egressOnly bool
+	leadsOut   bool
+	watched    bool
+	noqueue    bool
+	shaped     bool
+	forwards   bool
 }{
 	RoleOther:   {name: "other", unhooked: "neither a pod's device nor overlay nor uplink"},
 	RolePod:     {name: "pod", noqueue: true, shaped: true},
@@ -47,12 +52,19 @@ var roles = [...]struct {
 	RoleUplink:  {name: "uplink", leadsOut: true, watched: true},
 	RoleBridge: {name: "bridge", unhooked: "a bridge: its packets are seen at its ports",
 		watched: true, noqueue: true, forwards: true},
-	RoleIFB: {name: "ifb", unhooked: "an ifb: its delay counts as the redirecting device's",
-		shaped: true, forwards: true},
+	RoleIFB: {name: "ifb", egressOnly: true, shaped: true, forwards: true},
 }
 
 // WhyUnhooked says why no tc programs are attached to such a device, "" if they are.
 func (r Role) WhyUnhooked() string { return roles[r].unhooked }
+
+// Hooks are the tc hooks of such a device where packets are seen.
+func (r Role) Hooks() []string {
+	if roles[r].egressOnly {
+		return []string{"egress"}
+	}
+	return []string{"ingress", "egress"}
+}
 
 // LeadsOut tells whether packets leave and reach the node through such a device: overlays and uplinks.
 func (r Role) LeadsOut() bool { return roles[r].leadsOut }
@@ -73,10 +85,14 @@ func (r Role) MayBeShaped() bool { return roles[r].shaped }
 // devices (tunnel, bond, VLAN) wrap or pass it.
 func (r Role) Forwards() bool { return roles[r].forwards }
 
-// Label is by what a device of this role is known in metrics and findings: its name, or PodLabel.
+// Label is by what a device of this role is known in metrics and findings: its name, PodLabel, or "ifb" for those that the
+// CNI's bandwidth plugin makes, one for each pod with a limit (getIfbDeviceName in plugins/meta/bandwidth).
 func (r Role) Label(name string) string {
-	if r == RolePod {
+	switch {
+	case r == RolePod:
 		return PodLabel
+	case r == RoleIFB && strings.HasPrefix(name, "bwp"):
+		return "ifb"
 	}
 	return name
 }

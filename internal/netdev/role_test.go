@@ -22,10 +22,10 @@ func TestRoleText(t *testing.T) {
 	}
 }
 
-// TestRoleHooked: what leads out and what pods have is seen, and nothing else.
+// TestRoleHooked: what leads out, what pods have and what others redirect packets to is seen, and nothing else.
 func TestRoleHooked(t *testing.T) {
 	for role := range Role(len(roles)) {
-		if hooked, want := role.WhyUnhooked() == "", role.LeadsOut() || role == RolePod; hooked != want {
+		if hooked, want := role.WhyUnhooked() == "", role.LeadsOut() || role == RolePod || role == RoleIFB; hooked != want {
 			t.Errorf("%s has hooks: %v", role, hooked)
 		}
 		if role.LeadsOut() && !role.Watched() {
@@ -35,6 +35,11 @@ func TestRoleHooked(t *testing.T) {
 }
 
 func TestRoleLabel(t *testing.T) {
+	for name, want := range map[string]string{"ifb0": "ifb0", "bwp2e6f9a0b1c": "ifb"} {
+		if got := RoleIFB.Label(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
 	for role, want := range map[Role]string{RolePod: PodLabel, RoleOverlay: "tunl0", RoleOther: "tunl0"} {
 		if got := role.Label("tunl0"); got != want {
 			t.Errorf("%s: %s", role, got)

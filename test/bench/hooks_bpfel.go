@@ -129,6 +129,7 @@ const (
 	hooksFlagFLAG_FRAGMENT     hooksFlag = 32
 	hooksFlagFLAG_UNATTRIBUTED hooksFlag = 256
 	hooksFlagFLAG_SYN          hooksFlag = 512
+	hooksFlagFLAG_BEGINS       hooksFlag = 1024
 )
 
 type hooksHook uint32
