@@ -34,7 +34,7 @@ type chain interface {
 type position struct {
 	attached bool
 	missing  string   // if it is not attached: why
-	before   []string // programs of others that run before it, or would: what they are and do
+	before   []string // programs of others that run before it: what they are and do
 	// better tells that it would come to stand better if it entered now.
 	better bool
 	// unsettled tells that someone may be about to set the device up: it is better to wait a little.

@@ -72,6 +72,7 @@ func (c *filterChain) look() (position, error) {
 func (c *filterChain) find(filters []tcFilter) position {
 	p := position{missing: "its filter was deleted", better: true}
 	best := bestPriority(filters)
+	var first []*tcFilter
 	for i := range filters {
 		f := &filters[i]
 		switch {
@@ -81,24 +82,30 @@ func (c *filterChain) find(filters []tcFilter) position {
 			p.attached, p.missing = true, ""
 			p.better = f.priority != best || i > 0 && filters[i-1].rule && filters[i-1].priority == best
 		case !p.attached && f.hides() && !f.ours():
-			p.before = append(p.before, f.String())
+			first = append(first, f)
 		}
 	}
-	if !p.attached {
-		p.before = before(filters, best)
+	if p.attached {
+		p.before = texts(first)
 	}
 	return p
 }
 
 // before are the filters of others that a filter of ours with a priority has to stand behind.
-func before(filters []tcFilter, priority uint16) (texts []string) {
+func before(filters []tcFilter, priority uint16) (found []*tcFilter) {
 	for i := range filters {
-		f := &filters[i]
-		if f.chain == 0 && f.priority < priority && f.hides() && !f.ours() {
-			texts = append(texts, f.String())
+		if f := &filters[i]; f.chain == 0 && f.priority < priority && f.hides() && !f.ours() {
+			found = append(found, f)
 		}
 	}
-	return texts
+	return found
+}
+
+func texts(filters []*tcFilter) (list []string) {
+	for _, f := range filters {
+		list = append(list, f.String())
+	}
+	return list
 }
 
 // bestPriority is the one at which a filter of ours comes first, or as far to the front as it can. Priority 1 is taken where

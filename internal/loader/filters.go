@@ -3,7 +3,6 @@ package loader
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
 	"strings"
 	"syscall"
 
@@ -63,8 +62,8 @@ func (f *tcFilter) String() string {
 		return text + " " + f.action.verb
 	}
 	name := fmt.Sprintf("device %d", f.action.ifindex)
-	if l, err := net.InterfaceByIndex(f.action.ifindex); err == nil {
-		name = l.Name
+	if l, err := netlink.LinkByIndex(f.action.ifindex); err == nil {
+		name = l.Attrs().Name
 	}
 	return text + " " + f.action.verb + " " + name
 }
@@ -87,15 +86,12 @@ func parseFilter(message []byte) (tcFilter, error) {
 			f.kind = unix.ByteSliceToString(a.Value)
 		case nl.TCA_CHAIN:
 			f.chain = word(a.Value, 0)
-		case nl.TCA_OPTIONS:
+		case nl.TCA_OPTIONS: // a rule's, even if there are none
+			f.rule = f.kind != "u32"
 			if options, err = nl.ParseRouteAttr(a.Value); err != nil {
 				return tcFilter{}, err
 			}
 		}
-	}
-	f.rule = options != nil
-	if f.kind == "u32" {
-		f.rule = false
 	}
 	for _, o := range options {
 		switch at := attributeType(o); {

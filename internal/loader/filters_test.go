@@ -62,6 +62,7 @@ func TestParseFilter(t *testing.T) {
 		{"flower that accepts", filterMessage("flower", attribute(3, action("gact", 1, 0, ok, 1, 1))),
 			true, "a flower filter of priority 5 runs"},
 		{"bpf", filterMessage("bpf", attribute(7, []byte("cil_from_netdev\x00"))), true, "a bpf filter of priority 5 (cil_from_netdev) runs"},
+		{"a rule without options", append(filterMessage("fw"), attribute(2)...), true, "a fw filter of priority 5 runs"},
 		{"a kind that we do not know", filterMessage("rsvp", attribute(3, words(1))), true, "a rsvp filter of priority 5 runs"},
 	} {
 		f, err := parseFilter(test.message)

@@ -84,7 +84,7 @@ func Obstacles(f Features, hooks []Hook) (found []Omission, err error) {
 		if err != nil {
 			return nil, err
 		}
-		at := position{attached: true, before: before(filters, bestPriority(filters))}
+		at := position{attached: true, before: texts(before(filters, bestPriority(filters)))}
 		if problem := at.problem(); problem != "" {
 			found = append(found, Omission{Hook: h.Name, Device: h.Device, Reason: problem})
 		}

@@ -16,7 +16,7 @@ type tcxChain struct {
 	program *ebpf.Program
 
 	link link.Link
-	id   link.ID
+	info link.Info // of it
 }
 
 func (c *tcxChain) look() (position, error) {
@@ -29,7 +29,7 @@ func (c *tcxChain) look() (position, error) {
 	}
 	i := slices.IndexFunc(programs, func(p link.AttachedProgram) bool {
 		id, ok := p.LinkID()
-		return ok && id == c.id
+		return ok && id == c.info.ID && p.ID == c.info.Program
 	})
 	if i < 0 {
 		return position{missing: "its TCX link was detached", better: true}, nil
@@ -54,7 +54,7 @@ func (c *tcxChain) enter() error {
 		l.Close()
 		return fmt.Errorf("read the TCX link: %w", err)
 	}
-	c.link, c.id = l, info.ID
+	c.link, c.info = l, *info
 	return nil
 }
 
@@ -63,7 +63,7 @@ func (c *tcxChain) leave() error {
 		return nil
 	}
 	err := c.link.Close()
-	c.link, c.id = nil, 0
+	c.link = nil
 	return err
 }
 
