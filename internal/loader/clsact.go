@@ -155,7 +155,9 @@ func (c *filterChain) enter() error {
 		return err
 	}
 	c.priority = bestPriority(filters)
-	if err := netlink.FilterReplace(c.filter()); err != nil {
+	if err := netlink.FilterReplace(c.filter()); errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("%w: its filters are in a block, which devices share", errUnsupported)
+	} else if err != nil {
 		return fmt.Errorf("add filter of priority %d: %w", c.priority, err)
 	}
 	c.attached = true

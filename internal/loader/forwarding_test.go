@@ -115,11 +115,6 @@ func (f *forwarding) mended() map[string]string {
 		}
 		if down = f.down(); len(down) == 0 {
 			if seen := f.hooks(); slices.Equal(seen, allHooks) {
-				for _, closer := range f.attached { // each event is one by itself
-					if h, ok := closer.(*tcHook); ok {
-						h.moves = pace{}
-					}
-				}
 				return problems
 			}
 		}
