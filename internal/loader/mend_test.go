@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -162,30 +161,6 @@ func flush(t *testing.T, d netdev.Device, direction string) {
 	r.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(d.Index), Parent: filterParent(direction)})
 	_, err := r.Execute(unix.NETLINK_ROUTE, 0)
 	must(t, err)
-}
-
-// TestPace has somebody take the first place again and again.
-func TestPace(t *testing.T) {
-	t.Parallel()
-	var p pace
-	var moves []time.Duration
-	for now := time.Hour; now < time.Hour+time.Minute; now += 2 * time.Second {
-		if p.allowed(now) {
-			p.moved(now)
-			moves = append(moves, now-time.Hour)
-		}
-	}
-	const s = time.Second
-	want := []time.Duration{0, 2 * s, 4 * s, 6 * s, 8 * s, 10 * s, 12 * s, 14 * s, 18 * s, 26 * s, 42 * s}
-	if !slices.Equal(moves, want) {
-		t.Errorf("moves at %v, want %v", moves, want)
-	}
-	if p.moves = 1e6; p.wait() != paceMost {
-		t.Errorf("in the end each waits %v", p.wait())
-	}
-	if p.moved(p.last + paceMost + 2*time.Minute); p.wait() != 0 {
-		t.Errorf("after a quiet time the next waits %v", p.wait())
-	}
 }
 
 // BenchmarkMendHooks looks at the hooks of 250 pods, of which nobody has touched one.
