@@ -95,11 +95,6 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 		return err
 	}
 	status := n.Status()
-	for _, h := range status.Hooks {
-		if !h.Up {
-			slog.Warn("cannot attach a hook", "hook", h.Hook, "device", h.Device, "err", h.Error)
-		}
-	}
 	debug.FreeOSMemory() // that took types and programs to load: little of the kind comes later
 	slog.Info("tracing started", "node", n.name, "kernel", status.Kernel, "hooks", len(status.Hooks), "version", version)
 	group.Go(func() error { return n.Run(ctx) })

@@ -96,6 +96,11 @@ func check(runDir string, patterns []string) (checkReport, error) {
 			r.Problems = append(r.Problems, err.Error())
 		}
 		r.Hooks, r.Omitted = plan.Hooks, plan.Omitted
+		obstacles, err := loader.Obstacles(features, plan.Hooks)
+		if err != nil {
+			return r, err
+		}
+		r.Omitted = append(r.Omitted, obstacles...)
 		if !leadsOut(plan, r.Devices) {
 			r.Problems = append(r.Problems, "no overlay or uplink device found here: name them with --devices, such as --devices 'uplink=ens*'")
 		}

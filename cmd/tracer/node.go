@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,10 +107,11 @@ func (n *node) Status() api.Status {
 	for _, h := range hooks {
 		role := roles[h.Ifindex]
 		s.Hooks = append(s.Hooks, api.HookStatus{
-			Program: h.Program, Hook: h.Name, Device: h.Device, Role: role, Up: h.Up, Error: h.Error,
+			Program: h.Program, Hook: h.Name, Device: h.Device, Role: role, Up: h.Up, Attached: h.Attached, Error: h.Error,
 		})
 		s.Hooked = s.Hooked || h.Up && role.LeadsOut()
 	}
+	s.Reattached = reattached(n.Reattached())
 	for _, o := range omitted {
 		s.Omitted = append(s.Omitted, api.OmittedHook{Hook: o.Hook, Device: o.Device, Reason: o.Reason})
 	}
@@ -124,6 +127,18 @@ func (n *node) Status() api.Status {
 		s.Programs = append(s.Programs, api.ProgramStatus(p))
 	}
 	return s
+}
+
+// reattached are the counts of hooks that were attached again, by device and hook.
+func reattached(counts map[agent.HookPlace]uint64) []api.ReattachedHook {
+	list := []api.ReattachedHook{}
+	for p, count := range counts {
+		list = append(list, api.ReattachedHook{Hook: p.Hook, Device: p.Device, Count: count})
+	}
+	slices.SortFunc(list, func(a, b api.ReattachedHook) int {
+		return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.Hook, b.Hook))
+	})
+	return list
 }
 
 // outcomes are what became of journeys, for tracer_journeys_total.

@@ -61,6 +61,7 @@ type Agent struct {
 	findings      findings
 	baseline      baseline
 	subscribers   subscribers
+	mending       mending
 }
 
 // Start begins to trace the calling thread's network namespace. Patterns that match no device, a kernel that lacks what

@@ -8,7 +8,7 @@ import (
 
 // failures are what the agent does again and again, and goes on after it failed.
 type failures struct {
-	devices, sampling, maps, acceptQueues, pods, snapshot, netstat, baseline *failurelog.Operation
+	devices, hooks, sampling, maps, acceptQueues, pods, snapshot, netstat, baseline *failurelog.Operation
 }
 
 func newFailures(log *slog.Logger) failures {
@@ -16,6 +16,7 @@ func newFailures(log *slog.Logger) failures {
 	warned := func(message string) *failurelog.Operation { return failurelog.New(log, slog.LevelWarn, message) }
 	return failures{
 		devices:      failed("cannot attach to the devices as they are now"),
+		hooks:        failed("cannot look whether hooks are still in place"),
 		sampling:     failed("cannot adapt the sampling"),
 		maps:         failed("cannot read the BPF maps"),
 		acceptQueues: failed("cannot read accept queues; full ones may stay unseen"),

@@ -20,7 +20,7 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	var before loader.Counters
-	lastRetry := time.Now()
+	lastRetry, lastMend := time.Now(), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -28,6 +28,10 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 		case now := <-ticker.C:
 			a.failures.maps.Done(a.readMaps(&before))
 			a.failures.acceptQueues.Done(a.readAcceptQueues())
+			if now.Sub(lastMend) >= mendEvery {
+				lastMend = now
+				a.failures.hooks.Done(a.mendHooks())
+			}
 			if now.Sub(lastRetry) >= retryEvery {
 				lastRetry = now
 				a.failures.devices.Done(a.setDevices(a.watcher.State()))

@@ -4,18 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-)
-
-// Our filters on kernels without TCX: first in their chain, and told from anybody else's by handle and name.
-const (
-	filterPriority = 1
-	filterHandle   = 0x74726163 // "trac"
-	filterPrefix   = "tracer/"
 )
 
 // attachTracepoint attaches a program to its tracepoint. The kernel takes it away with the process.
@@ -27,93 +21,117 @@ func attachTracepoint(h Hook, program *ebpf.Program) (io.Closer, error) {
 	return l, nil
 }
 
-// attachTCX attaches in front of all others: behind a program that redirects, packets are not seen any more. The
-// kernel takes it away with the process.
-func attachTCX(h Hook, program *ebpf.Program) (io.Closer, error) {
-	direction := ebpf.AttachTCXIngress
-	if h.Name == "egress" {
-		direction = ebpf.AttachTCXEgress
-	}
-	l, err := link.AttachTCX(link.TCXOptions{Interface: h.Ifindex, Program: program, Attach: direction, Anchor: link.Head()})
-	if err != nil {
-		return nil, fmt.Errorf("attach to %s %s: %w", h.Device, h.Name, err)
-	}
-	return l, nil
+// chain is the chain of programs that the kernel runs at a hook of a device, until one of them ends it. Others put theirs
+// into it, before ours too, and take ours out.
+type chain interface {
+	look() (position, error)
+	// enter puts our program where it sees the most. leave takes it out.
+	enter() error
+	leave() error
 }
 
-// filter is one of ours behind a clsact or ingress qdisc. It stays after a SIGKILL, until it is swept.
-type filter struct{ bpf *netlink.BpfFilter }
+// position is where our program stands in a chain.
+type position struct {
+	attached bool
+	missing  string   // if it is not attached: why
+	before   []string // programs of others that run before it: what they are and do
+	// better tells that it would come to stand better if it entered now.
+	better bool
+	// unsettled tells that someone may be about to set the device up: it is better to wait a little.
+	unsettled bool
+}
 
-func (f filter) Close() error {
-	// Deleted together with its device, or by the one who replaced the qdisc: nothing of ours is left.
-	if err := netlink.FilterDel(f.bpf); err != nil && !gone(err) {
-		return fmt.Errorf("delete filter %s: %w", f.bpf.Name, err)
+// problem says why the hook does not see all packets, "" if it does.
+func (p *position) problem() string {
+	if !p.attached {
+		return p.missing
+	}
+	if len(p.before) == 0 {
+		return ""
+	}
+	const most = 3
+	named := p.before[:min(len(p.before), most)]
+	text := strings.Join(named, " before the hook, ") + " before the hook"
+	if more := len(p.before) - len(named); more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text + ": packets that it takes are not seen"
+}
+
+// tcHook is our program at a hook of a device.
+type tcHook struct {
+	hook Hook
+	chain
+	at position
+	// waited tells that the chain was unsettled at the last look too.
+	waited bool
+	moves  pace
+}
+
+// attachTC attaches a program to a device: by TCX, behind a clsact qdisc where the kernel has none or refuses it here.
+func (l *Loader) attachTC(h Hook, program *ebpf.Program) (*tcHook, error) {
+	fail := func(err error) (*tcHook, error) {
+		return nil, fmt.Errorf("attach to %s %s: %w", h.Device, h.Name, err)
+	}
+	t := &tcHook{hook: h}
+	var refused error
+	if l.features.TCX {
+		t.chain = &tcxChain{hook: h, program: program}
+		if refused = t.enter(); refused == nil {
+			t.at = position{attached: true}
+			return t, nil
+		}
+		if errors.Is(refused, unix.ENODEV) || Monotonic()-l.seen[h.Ifindex] < podSetup {
+			return fail(refused) // a new device is tried again, behind clsact once its set-up is over
+		}
+	}
+	t.chain = &filterChain{hook: h, program: program, tc: &l.tc, hasTCX: l.features.TCX, note: func() error {
+		l.made[h.Ifindex] = h.Device
+		return l.files.setQdiscs(l.made)
+	}}
+	if err := t.enter(); err != nil {
+		return fail(errors.Join(refused, err))
+	}
+	var err error
+	if t.at, err = t.look(); err != nil {
+		return fail(errors.Join(err, t.leave()))
+	}
+	return t, nil
+}
+
+// Close takes the program out.
+func (t *tcHook) Close() error {
+	if err := t.leave(); err != nil {
+		return fmt.Errorf("detach from %s %s: %w", t.hook.Device, t.hook.Name, err)
 	}
 	return nil
 }
 
-func gone(err error) bool {
-	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL)
-}
-
-// attachFilter attaches a program with direct action behind the clsact qdisc of a device. Where there is none it makes
-// one, and notes that before: a note of what was never made does no harm. Where someone else's ingress qdisc stands,
-// which excludes clsact, it is used, and an egress hook is refused.
-func attachFilter(h Hook, program *ebpf.Program, note func() error) (io.Closer, error) {
-	parent, err := blockQdisc(h.Ifindex)
+// mend looks how the hook stands, and enters the chain anew where that is better. It leaves before it enters, so that no
+// packet is seen twice; those of the microseconds between are not seen. If that mended something, it returns what.
+func (t *tcHook) mend(now time.Duration) (mended string, err error) {
+	at, err := t.look()
 	if err != nil {
-		return nil, fmt.Errorf("attach to %s %s: %w", h.Device, h.Name, err)
+		return "", fmt.Errorf("look at %s %s: %w", t.hook.Device, t.hook.Name, err)
 	}
-	switch {
-	case parent == "ingress" && h.Name == "egress":
-		return nil, fmt.Errorf("attach to %s egress: %w: another program's ingress qdisc is there and excludes "+
-			"clsact", h.Device, errUnsupported)
-	case parent == "":
-		if err := note(); err != nil {
-			return nil, err
-		}
-		err := netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-			LinkIndex: h.Ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-		}})
-		if err != nil && !errors.Is(err, unix.EEXIST) {
-			return nil, fmt.Errorf("attach to %s %s: add clsact: %w", h.Device, h.Name, err)
-		}
+	if !at.attached && at.better && t.at.missing != "" {
+		at.missing = t.at.missing // the first reason: the qdisc that was deleted may be there again
 	}
-	f := filter{&netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{
-			LinkIndex: h.Ifindex, Parent: filterParent(h.Name), Handle: filterHandle, Protocol: unix.ETH_P_ALL,
-			Priority: filterPriority,
-		},
-		Fd: program.FD(), Name: filterPrefix + h.Program, DirectAction: true,
-	}}
-	if err := netlink.FilterReplace(f.bpf); err != nil {
-		return nil, fmt.Errorf("attach to %s %s: %w", h.Device, h.Name, err)
+	unsettled := at.unsettled && !t.waited
+	t.at, t.waited = at, at.unsettled
+	if !at.better || unsettled || !t.moves.allowed(now) {
+		return "", nil
 	}
-	return f, nil
-}
-
-func filterParent(direction string) uint32 {
-	if direction == "egress" {
-		return netlink.HANDLE_MIN_EGRESS
+	if err := t.leave(); err != nil {
+		return "", fmt.Errorf("detach from %s %s: %w", t.hook.Device, t.hook.Name, err)
 	}
-	return netlink.HANDLE_MIN_INGRESS
-}
-
-// directions are those in which a qdisc of that kind holds filters. An ingress qdisc shows its own for both.
-func directions(kind string) []string {
-	return map[string][]string{"clsact": {"ingress", "egress"}, "ingress": {"ingress"}}[kind]
-}
-
-// blockQdisc is the kind of the qdisc that holds a device's ingress filters: "clsact", "ingress", or "".
-func blockQdisc(ifindex int) (string, error) {
-	qdiscs, err := netlink.QdiscList(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: ifindex}})
-	if err != nil {
-		return "", fmt.Errorf("list qdiscs: %w", err)
+	if err := t.enter(); err != nil {
+		t.at = position{missing: err.Error()}
+		return "", nil //nolint:nilerr // Hooks has it, and it is tried again
 	}
-	for _, q := range qdiscs {
-		if kind := q.Type(); kind == "clsact" || kind == "ingress" {
-			return kind, nil
-		}
+	t.moves.moved(now)
+	if t.at, err = t.look(); err != nil {
+		return "", fmt.Errorf("look at %s %s: %w", t.hook.Device, t.hook.Name, err)
 	}
-	return "", nil
+	return at.problem(), nil
 }

@@ -17,10 +17,11 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // inNamespace runs the test on a thread in a network namespace of its own, which ends with it.
-func inNamespace(t *testing.T) {
+func inNamespace(t testing.TB) {
 	t.Helper()
 	steady.Watch(t)
 	runtime.LockOSThread() // and never unlocked: the thread, which is in the namespace, ends with the test
@@ -32,7 +33,7 @@ func inNamespace(t *testing.T) {
 }
 
 // addVeth makes a pair of veths and returns the first as a device with a role.
-func addVeth(t *testing.T, name string, role netdev.Role) netdev.Device {
+func addVeth(t testing.TB, name string, role netdev.Role) netdev.Device {
 	t.Helper()
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "p"}
 	if err := netlink.LinkAdd(veth); err != nil {
@@ -57,7 +58,7 @@ func standIns(spec *ebpf.CollectionSpec) {
 	}
 }
 
-func newLoader(t *testing.T, dir string) *Loader {
+func newLoader(t testing.TB, dir string) *Loader {
 	t.Helper()
 	l, err := New(Options{Dir: dir, edit: standIns})
 	if err != nil {
@@ -242,6 +243,8 @@ func TestBesideIngress(t *testing.T) {
 	if err := netlink.QdiscAdd(ingress); err != nil {
 		t.Fatal(err)
 	}
+	// As the bandwidth plugin does it.
+	toIFB(t, attrs(d, "ingress", 1, unix.ETH_P_ALL))
 	l := newLoader(t, t.TempDir())
 	l.features.TCX = false
 	if err := l.SetDevices([]netdev.Device{d}, nil); err != nil {
@@ -256,17 +259,27 @@ func TestBesideIngress(t *testing.T) {
 	}) {
 		t.Errorf("the missing egress hook is not explained: %+v", hooks)
 	}
+	if !slices.ContainsFunc(hooks, func(h HookStatus) bool {
+		return h.Name == "ingress" && h.Device == d.Name && !h.Up && h.Attached && strings.Contains(h.Error, "redirects to ifb7 before the hook")
+	}) {
+		t.Errorf("what runs before the ingress hook is not told: %+v", hooks)
+	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if got := blockQdiscOf(t, d); got != "ingress" {
 		t.Errorf("somebody's ingress qdisc is now %q", got)
 	}
+	if got := attached(t, d, false); len(got) != 0 {
+		t.Errorf("left behind: %v", got)
+	}
 }
 
 func blockQdiscOf(t *testing.T, d netdev.Device) string {
 	t.Helper()
-	kind, err := blockQdisc(d.Index)
+	var tc tcReader
+	defer tc.Close()
+	kind, err := tc.qdisc(d.Index)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,6 +75,7 @@ func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, er
 func (l *Loader) apply(plan Plan, refused map[string]error) error {
 	return l.space.do(func() error {
 		l.omitted = plan.Omitted
+		l.tc.forget()
 		clear(l.failed)
 		want := make(map[Hook]bool, len(plan.Hooks))
 		for _, h := range plan.Hooks {
@@ -111,29 +112,35 @@ func (l *Loader) attach(h Hook) (io.Closer, error) {
 	if h.Ifindex == 0 {
 		return attachTracepoint(h, program)
 	}
-	if l.features.TCX {
-		return attachTCX(h, program)
-	}
-	return attachFilter(h, program, func() error {
-		l.made[h.Ifindex] = h.Device
-		return l.files.setQdiscs(l.made)
-	})
+	return l.attachTC(h, program)
 }
 
 // HookStatus is a hook of the plan and how it stands.
 type HookStatus struct {
 	Hook
-	Up    bool   `json:"up"`
-	Error string `json:"error,omitempty"`
+	// Up tells that the program is attached, and that no other runs before it.
+	Up bool `json:"up"`
+	// Attached is true also where programs of others run before it: what they take, it does not see.
+	Attached bool   `json:"attached"`
+	Error    string `json:"error,omitempty"` // why not Up
 }
 
-// Hooks are those of the last plan, and what it leaves out.
+// Hooks are those of the last plan, and what it leaves out, with what is not seen since others' programs run before ours.
 func (l *Loader) Hooks() ([]HookStatus, []Omission) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var hooks []HookStatus
-	for h := range l.attached {
-		hooks = append(hooks, HookStatus{Hook: h, Up: true})
+	omitted := slices.Clone(l.omitted)
+	for h, closer := range l.attached {
+		status := HookStatus{Hook: h, Up: true, Attached: true}
+		if t, ok := closer.(*tcHook); ok {
+			status.Error = t.at.problem()
+			status.Up, status.Attached = status.Error == "", t.at.attached
+		}
+		if status.Attached && !status.Up {
+			omitted = append(omitted, Omission{Hook: h.Name, Device: h.Device, Reason: status.Error})
+		}
+		hooks = append(hooks, status)
 	}
 	for h, err := range l.failed {
 		hooks = append(hooks, HookStatus{Hook: h, Error: err.Error()})
@@ -144,7 +151,7 @@ func (l *Loader) Hooks() ([]HookStatus, []Omission) {
 		}
 		return slices.Compare([]string{a.Name, a.Program}, []string{b.Name, b.Program})
 	})
-	return hooks, slices.Clone(l.omitted)
+	return hooks, omitted
 }
 
 // TracepointAttached tells whether a tracepoint's hook is attached.

@@ -54,7 +54,8 @@ type Loader struct {
 	omitted   []Omission
 	seen      map[int]time.Duration // when a device was first given to SetDevices
 	made      map[int]string        // devices with a clsact qdisc of ours
-	addresses map[[16]byte]bool     // in the kernel's maps, as the next
+	tc        tcReader
+	addresses map[[16]byte]bool // in the kernel's maps, as the next
 	devices   deviceTable
 	pods      map[[16]byte]uint32
 }
@@ -157,16 +158,18 @@ func (l *Loader) Close() error {
 	}
 	l.closed = true
 	var errs []error
-	for _, closer := range l.attached {
-		errs = append(errs, closer.Close())
-	}
-	clear(l.attached)
 	if l.objects.rest != nil {
 		errs = append(errs, l.space.do(func() error {
+			var errs []error
+			for _, closer := range l.attached {
+				errs = append(errs, closer.Close())
+			}
 			_, err := Sweep(l.files)
-			return err
+			return errors.Join(append(errs, err)...)
 		}))
 	}
+	clear(l.attached)
+	errs = append(errs, l.tc.Close())
 	if l.reader != nil {
 		errs = append(errs, l.reader.Close())
 	}

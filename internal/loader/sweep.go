@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 )
@@ -21,45 +20,22 @@ func Sweep(files Files) (removed []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var tc tcReader
+	defer tc.Close()
 	var errs []error
 	for _, l := range links {
-		name := l.Attrs().Name
-		kind, err := blockQdisc(l.Attrs().Index)
+		kind, err := tc.qdisc(l.Attrs().Index)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("sweep %s: %w", name, err))
+			return nil, err
+		}
+		if kind == "" {
 			continue
 		}
-		foreign := false
-		for _, direction := range directions(kind) {
-			filters, err := netlink.FilterList(l, filterParent(direction))
-			if err != nil {
-				errs = append(errs, fmt.Errorf("list filters of %s: %w", name, err))
-				continue
-			}
-			for _, f := range filters {
-				b, ok := f.(*netlink.BpfFilter)
-				if !ok || b.Handle != filterHandle || !strings.HasPrefix(b.Name, filterPrefix) {
-					foreign = true
-					continue
-				}
-				if err := (filter{b}).Close(); err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				removed = append(removed, fmt.Sprintf("filter %s on %s %s", b.Name, name, direction))
-			}
+		deleted, err := sweepDevice(&tc, l, kind, made[l.Attrs().Index] != "")
+		removed = append(removed, deleted...)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("sweep %s: %w", l.Attrs().Name, err))
 		}
-		if made[l.Attrs().Index] == "" || foreign || kind != "clsact" {
-			continue
-		}
-		err = netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-			LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-		}})
-		if err != nil && !gone(err) {
-			errs = append(errs, fmt.Errorf("delete clsact of %s: %w", name, err))
-			continue
-		}
-		removed = append(removed, "qdisc clsact on "+name)
 	}
 	if len(errs) == 0 {
 		errs = append(errs, files.setQdiscs(nil))
@@ -69,4 +45,48 @@ func Sweep(files Files) (removed []string, err error) {
 	}
 	errs = append(errs, files.removeSocket())
 	return removed, errors.Join(errs...)
+}
+
+// sweepDevice deletes our filters. Of a clsact qdisc that a tracer noted, and that has its mark, it deletes the mark, or the
+// qdisc if nobody else uses it.
+func sweepDevice(tc *tcReader, l netlink.Link, kind string, noted bool) (removed []string, err error) {
+	name, ifindex := l.Attrs().Name, l.Attrs().Index
+	foreign, marked := false, false
+	for _, direction := range directions(kind) {
+		filters, err := tc.filters(ifindex, direction)
+		if err != nil {
+			return removed, err
+		}
+		for _, f := range filters {
+			if !f.ours() {
+				foreign = foreign || f.rule || f.kind != "bpf"
+				continue
+			}
+			if err := deleteFilter(ifindex, direction, f); err != nil {
+				return removed, err
+			}
+			removed = append(removed, fmt.Sprintf("filter %s on %s %s", f.name, name, direction))
+		}
+		chains, err := netlink.ChainList(l, filterParent(direction))
+		if err != nil {
+			return removed, fmt.Errorf("list %s chains: %w", direction, err)
+		}
+		for _, c := range chains {
+			marked = marked || c.Chain == markerChain
+			foreign = foreign || c.Chain != markerChain && c.Chain != 0
+		}
+	}
+	if !noted || !marked || kind != "clsact" {
+		return removed, nil
+	}
+	if foreign {
+		if err := netlink.ChainDel(l, marker()); err != nil && !gone(err) {
+			return removed, fmt.Errorf("delete the mark of our clsact: %w", err)
+		}
+		return removed, nil
+	}
+	if err := netlink.QdiscDel(clsact(ifindex)); err != nil && !gone(err) {
+		return removed, fmt.Errorf("delete clsact: %w", err)
+	}
+	return append(removed, "qdisc clsact on "+name), nil
 }

@@ -15,6 +15,8 @@ type Status struct {
 	Started time.Time     `json:"started"`
 	Hooks   []HookStatus  `json:"hooks"`
 	Omitted []OmittedHook `json:"omitted"`
+	// Reattached counts how often hooks were attached again, since others had removed them or put a program before them.
+	Reattached []ReattachedHook `json:"hooks_reattached"`
 	// Journeys counts journeys by outcome since the start: finished, split, dropped; and what became of the others:
 	// unsampled, collision, expired, mismatch, torn, orphan, vanished_ingress …, malformed, too_deep.
 	Journeys map[string]uint64 `json:"journeys"`
@@ -54,8 +56,18 @@ type HookStatus struct {
 	Hook    string      `json:"hook"`             // "ingress", "egress", or a tracepoint's name
 	Device  string      `json:"device,omitempty"` // "" for a tracepoint
 	Role    netdev.Role `json:"role"`
-	Up      bool        `json:"up"`
-	Error   string      `json:"error,omitempty"` // why not
+	// Up tells that it is attached and the first there to run.
+	Up bool `json:"up"`
+	// Attached is true also where programs of others run before it: what they take, it does not see.
+	Attached bool   `json:"attached"`
+	Error    string `json:"error,omitempty"` // why it is not up
+}
+
+// ReattachedHook is how often a hook of a device was attached again, or those of all pods' devices ("pod").
+type ReattachedHook struct {
+	Hook   string `json:"hook"`
+	Device string `json:"device"`
+	Count  uint64 `json:"count"`
 }
 
 // OmittedHook is a hook that is left out by plan.

@@ -33,6 +33,7 @@ func testStatus() api.Status {
 			hook("ingress", "cali3", netdev.RolePod, true),
 			hook("egress", "tunl0", netdev.RoleOverlay, true),
 		},
+		Reattached:     []api.ReattachedHook{{Hook: "ingress", Device: "pod", Count: 2}},
 		Omitted:        []api.OmittedHook{{Hook: "tc", Device: "docker0", Reason: "a bridge"}},
 		Journeys:       map[string]uint64{"finished": 900, "dropped": 15, "vanished_ingress": 3},
 		Lost:           map[string]uint64{"journey": 2, "drop": 0, "split": 0},

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"tracer/internal/loader"
+)
+
+// TestCheckNamesFilters has a filter redirect what a device receives to an ifb, as the bandwidth plugin does it: where the
+// kernel has no TCX, that is said before there is traffic.
+func TestCheckNamesFilters(t *testing.T) {
+	t.Parallel()
+	inNamespace(t)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(netlink.LinkAdd(&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Name: "ifb7"}}))
+	device, err := netlink.LinkByName("eth0")
+	must(err)
+	ifb, err := netlink.LinkByName("ifb7")
+	must(err)
+	must(netlink.QdiscAdd(&netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: device.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
+	}}))
+	must(netlink.FilterAdd(&netlink.U32{
+		FilterAttrs: netlink.FilterAttrs{
+			LinkIndex: device.Attrs().Index, Parent: netlink.MakeHandle(0xffff, 0), Priority: 1, Protocol: unix.ETH_P_ALL,
+		},
+		Actions: []netlink.Action{netlink.NewMirredAction(ifb.Attrs().Index)},
+	}))
+	report, err := check(t.TempDir(), []string{"uplink=eth0"})
+	must(err)
+	for hook, reason := range map[string]string{
+		"ingress": "a u32 filter of priority 1 redirects to ifb7 before the hook: packets that it takes are not seen",
+		"egress":  "not supported by this kernel: another program's ingress qdisc is there and excludes clsact",
+	} {
+		said := slices.Contains(report.Omitted, loader.Omission{Hook: hook, Device: "eth0", Reason: reason})
+		if said == report.TCX {
+			t.Errorf("TCX %t, %s: %+v", report.TCX, hook, report.Omitted)
+		}
+	}
+}
