@@ -23,9 +23,12 @@ static __always_inline void evict_slot(struct bucket *b, __u32 slot)
 
 	_Static_assert(HOOK_XMIT - HOOK_INGRESS == 3, "four hooks, below");
 	clear_slot(b, slot);
-	if (state.flags & (FLAG_UNSAMPLED | FLAG_REPORTED) || hook > 3)
+	if (state.flags & (FLAG_UNSAMPLED | FLAG_REPORTED))
 		return;
-	count_atomic(COUNT_UNFINISHED_INGRESS + masked_index(hook, 4));
+	if (state.hook == HOOK_POD_QUEUE)
+		count_atomic(COUNT_UNFINISHED_POD_QUEUE);
+	else if (hook <= 3)
+		count_atomic(COUNT_UNFINISHED_INGRESS + masked_index(hook, 4));
 }
 
 /*

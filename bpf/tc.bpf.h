@@ -102,7 +102,10 @@ static __always_inline int on_ingress(struct __sk_buff *ctx)
 		begin_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0);
 		return NEXT;
 	}
+	bool from_pod = b.state[slot].hook == HOOK_POD_QUEUE;
 	continue_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0, now);
+	if (from_pod)
+		return NEXT; /* of those that the node itself gets it is not known yet */
 	/* Out of a tunnel and to this node itself: no further hook will see it. Unsampled slots are free to take. */
 	if (b.state[slot].flags & FLAG_UNSAMPLED || !bpf_map_lookup_elem(&tracer_node_ips, p.flow.destination))
 		return NEXT;

@@ -37,7 +37,7 @@ func (a *Aggregator) SetInFlight(scanned []record.Record) {
 			continue
 		}
 		age := path.Where.Delay
-		if path.Where.Stage != journey.Queue && age > gonePastAge {
+		if !path.Where.Stage.Queues() && age > gonePastAge {
 			continue
 		}
 		key := StageKey{path.Where.Stage, path.Where.Device.Label, path.Direction}

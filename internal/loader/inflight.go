@@ -156,7 +156,7 @@ func loadWords[T bpfobj.TracerSlotState | bpfobj.TracerJourney](from *T) (to T) 
 
 // ageLimit is the age behind which a slot is stale: as in bpf/slot.bpf.h.
 func ageLimit(last record.Hook) time.Duration {
-	if last == record.Egress || last == record.Dequeue {
+	if last == record.Egress || last == record.Dequeue || last == record.PodQueue {
 		return time.Duration(bpfobj.TracerTableSTALE_QUEUED_SECONDS) * time.Second
 	}
 	return time.Duration(bpfobj.TracerTableSTALE_SECONDS) * time.Second

@@ -14,14 +14,15 @@ type Hook uint8
 
 // The hooks of a packet's way, as bpf/record.h numbers them.
 const (
-	Ingress Hook = iota + 1 // tc ingress
-	Egress                  // tc egress, in front of the qdisc
-	Dequeue                 // taken from the qdisc, before GSO splits it
-	Xmit                    // handed to the driver
-	Free                    // freed: dropped, or the original of a GSO split
+	Ingress  Hook = iota + 1 // tc ingress
+	Egress                   // tc egress, in front of the qdisc
+	Dequeue                  // taken from the qdisc, before GSO splits it
+	Xmit                     // handed to the driver
+	Free                     // freed: dropped, or the original of a GSO split
+	PodQueue                 // at the pod's own end of its device, in front of the qdisc there
 )
 
-var hookNames = [...]string{"none", "ingress", "egress", "dequeue", "xmit", "free"}
+var hookNames = [...]string{"none", "ingress", "egress", "dequeue", "xmit", "free", "pod-queue"}
 
 func (h Hook) String() string {
 	if int(h) < len(hookNames) {
