@@ -24,10 +24,12 @@ const (
 
 // podEnds are the pods' own ends of their devices where packets wait or are lost.
 type podEnds struct {
-	mu    sync.Mutex
+	mu    sync.Mutex            // guards what follows
 	met   map[int]loader.PodEnd // by the index of the pod's device on this side
 	names []string              // that were met
-	files device.NetnsFiles
+
+	reading sync.Mutex // guards what follows
+	files   device.NetnsFiles
 }
 
 // update takes what was met since the last update, forgets the ends of devices that are gone, and tells whether what
@@ -89,34 +91,33 @@ func (p *podEnds) of(devices []netdev.Device) []netdev.Device {
 	devices = slices.Clone(devices) // a state is nobody's to change
 	for i := range devices {
 		if end, ok := p.met[devices[i].Index]; ok {
-			devices[i].PodEnd = &end.PodEnd
+			devices[i].PodEnd = &end.PodEnd // a copy of its own
 		}
 	}
 	return devices
 }
 
-// read returns the devices with their ends' qdiscs as they are now, those first out of which packets came last.
+// read fills in the qdiscs of the devices' ends, which of() has made, as they are now: first of those out of which packets came
+// last.
 func (p *podEnds) read(devices []netdev.Device) []netdev.Device {
+	dequeued := map[*netdev.PodEnd]time.Duration{}
+	var ends []*netdev.PodEnd
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	var queued []int
 	for i := range devices {
 		if end := devices[i].PodEnd; end != nil && end.Root.Queues() {
-			queued = append(queued, i)
+			ends = append(ends, end)
+			dequeued[end] = p.met[devices[i].Index].Dequeued
 		}
 	}
-	slices.SortFunc(queued, func(x, y int) int {
-		return cmp.Compare(p.met[devices[y].Index].Dequeued, p.met[devices[x].Index].Dequeued)
-	})
-	for n, i := range queued {
-		end := *devices[i].PodEnd
-		if n < maxReadPodEnds {
-			end = p.files.ReadPodEnd(end)
-		} else {
-			end.Unread = "too many pods have a queue of their own"
-		}
-		devices[i].PodEnd = &end
+	p.mu.Unlock()
+	slices.SortFunc(ends, func(x, y *netdev.PodEnd) int { return cmp.Compare(dequeued[y], dequeued[x]) })
+	most := min(maxReadPodEnds, len(ends))
+	for _, end := range ends[most:] {
+		end.Unread = "too many pods have a queue of their own"
 	}
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	p.files.ReadPodEnds(ends[:most])
 	return devices
 }
 

@@ -1,17 +1,23 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
+	"tracer/internal/governor"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
@@ -61,6 +67,67 @@ func inPodQueue(s *aggregate.Snapshot) (n uint64) {
 	return n
 }
 
+// compareWithLog follows web's datagrams, and at the end compares each with what the application has noted of it: it was at the
+// pod's queue when it was sent, and at the pod's device on the node hardly before it arrived.
+func (c *cluster) compareWithLog() (end func()) {
+	c.Helper()
+	ctx, stop := context.WithCancel(c.Context())
+	records, _ := c.agents[0].Subscribe(ctx, func(r *record.Record) bool {
+		return r.Kind == record.Finished && r.First.Protocol == unix.IPPROTO_UDP && r.Hops[0].Hook == record.PodQueue && r.First.Destination.Addr() == c.lab.Service().Address
+	})
+	var seen []record.Record
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for r := range records {
+			seen = append(seen, r)
+		}
+	}()
+	return func() {
+		c.Helper()
+		stop()
+		<-done
+		entries, err := c.received()
+		if err != nil {
+			c.Fatal(err)
+		}
+		var late, off []time.Duration
+		for _, r := range seen {
+			queued, out := r.Hops[0].Time, r.Hops[1].Time
+			after, _ := slices.BinarySearchFunc(entries, queued, func(e load.Entry, t time.Duration) int { return cmp.Compare(e.Sent, t) })
+			if after == 0 || queued-entries[after-1].Sent > 15*time.Millisecond { // of one that was lost behind, or is not read yet
+				continue
+			}
+			e := entries[after-1]
+			late = append(late, queued-e.Sent)
+			off = append(off, (e.Arrived-e.Sent)-(out-queued))
+		}
+		slices.Sort(late)
+		slices.Sort(off)
+		if len(late) < 50 || len(late) < len(seen)*8/10 {
+			c.Errorf("%d of %d packets are in the application's log", len(late), len(seen))
+			return
+		}
+		c.Logf("packet by packet, %d of %d: enqueued %v after it was sent (p50), %v (p90); the way took %v more than the queue (p50), %v (p90)",
+			len(late), len(seen), late[len(late)/2], late[len(late)*9/10], off[len(off)/2], off[len(off)*9/10])
+		if late[len(late)*9/10] > 2*time.Millisecond || off[0] < 0 || off[len(off)*9/10] > 5*time.Millisecond {
+			c.Errorf("the queue's times are not the application's: enqueued up to %v after it was sent, the way took %v to %v more than the queue",
+				late[len(late)-1], off[0], off[len(off)-1])
+		}
+	}
+}
+
+// received are web's datagrams that api has received, in the order in which they were sent.
+func (c *cluster) received() ([]load.Entry, error) {
+	logs, err := filepath.Glob(filepath.Join(c.dir, "lab", "*", "*", load.Requests))
+	if err != nil || len(logs) != 1 {
+		return nil, fmt.Errorf("logs %q, %w", logs, err)
+	}
+	entries, err := load.ReadLog(logs[0], 0)
+	slices.SortFunc(entries, func(x, y load.Entry) int { return cmp.Compare(x.Sent, y.Sent) })
+	return entries, err
+}
+
 // attached waits until the programs are told of the pod's queue, or that it has gone.
 func (c *cluster) attached(want bool) {
 	c.Helper()
@@ -97,7 +164,9 @@ func TestPodQueue(t *testing.T) {
 		c.attached(true)
 		time.Sleep(2 * time.Second) // it fills
 		from := c.now(0)
+		agree := c.compareWithLog()
 		windows, seen := c.watch(6 * time.Second)
+		agree()
 		queue := stages(windows[0], lab.Web, lab.API)[journey.PodQueue]
 		got, want := queue.Delay.Quantile(0.5), seen.Request.Delay.P50-usual.Request.Delay.P50
 		noise := usual.Request.Delay.P99 - usual.Request.Delay.P50 + 0.001
@@ -254,5 +323,46 @@ func TestRuleInPod(t *testing.T) {
 	}
 	if c.agents[0].loader.TracepointAttached("net_dev_queue") {
 		t.Error("a rule is no queue, and net_dev_queue is attached")
+	}
+}
+
+// TestPodQueueSampled has packets sampled at a pod's own queue: what was decided there holds at the hooks behind it, so that
+// counts stay right.
+func TestPodQueueSampled(t *testing.T) {
+	t.Parallel()
+	c := newLimitedCluster(t, load.Config{Rate: 400, Size: 90}, governor.Limits{MaxRecords: 60, MaxCPU: 1e3})
+	web, _ := c.lab.Pod(lab.Web)
+	c.inPod(lab.Web, "tc qdisc add dev eth0 root tbf rate 330kbit burst 2k latency 200ms") // a little less than is sent
+	c.attached(true)
+	time.Sleep(3 * time.Second) // the sampling settles
+	from := c.now(0)
+	before, err := c.agents[0].loader.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(8 * time.Second)
+	to := c.now(0)
+	after, err := c.agents[0].loader.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	passed := podRoot(to, web.Device).Packets - podRoot(from, web.Device).Packets
+	var packets float64
+	for _, p := range to.Counts.Since(from.Counts).Pairs {
+		if p.SrcWorkload == lab.Web {
+			packets += p.Packets
+		}
+	}
+	queue := stages(to.Counts.Since(from.Counts), lab.Web, lab.API)[journey.PodQueue]
+	unsampled := after.Unsampled - before.Unsampled
+	t.Logf("%d unsampled; %.0f packets counted, the qdisc let %d out; %d timed, p50 %.3f s", unsampled, packets, passed, queue.Delay.Count(), queue.Delay.Quantile(0.5))
+	if unsampled < passed/4 {
+		t.Errorf("%d packets were not sampled, of %d", unsampled, passed)
+	}
+	if math.Abs(packets-float64(passed)) > 0.15*float64(passed) || math.Abs(float64(queue.Delay.Count())-float64(passed)) > 0.15*float64(passed) {
+		t.Errorf("%.0f packets counted, %d of them timed, the qdisc let %d out", packets, queue.Delay.Count(), passed)
+	}
+	if n := after.NoIngress - before.NoIngress; n > 0 {
+		t.Errorf("%d packets were taken for such whose ingress was missed", n)
 	}
 }

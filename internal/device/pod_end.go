@@ -3,8 +3,6 @@ package device
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime"
 
@@ -18,11 +16,13 @@ import (
 var ErrNoNetns = errors.New("the pod's network namespace is not found in /proc or /run/netns " +
 	"(in Kubernetes: hostPID: true, or mount /run/netns with mountPropagation HostToContainer)")
 
-// NetnsFiles finds network namespaces by their inode, and remembers the file that stood for each.
+// NetnsFiles finds network namespaces by their inode, and remembers the file that stood for each. It is not safe for
+// concurrent use.
 type NetnsFiles struct {
 	// Patterns are where to look; none: where processes have theirs, and where ip(8) and container runtimes keep named ones.
 	Patterns []string
 	found    map[uint64]string
+	searched bool // in this batch
 }
 
 // netnsPatterns are for filepath.Glob: the few named namespaces before those of all processes.
@@ -30,14 +30,24 @@ func netnsPatterns() []string {
 	return []string{"/run/netns/*", "/var/run/netns/*", "/run/docker/netns/*", "/proc/1/root/run/netns/*", "/proc/[0-9]*/ns/net"}
 }
 
+// maxNetnsFiles bounds the files that are remembered.
+const maxNetnsFiles = 4096
+
 // open opens a network namespace. ErrNoNetns where no file stands for it.
 func (f *NetnsFiles) open(inode uint64) (netns.NsHandle, error) {
-	if path, ok := f.found[inode]; ok {
-		if handle, err := openNetns(path, inode); err == nil {
-			return handle, nil
-		}
-		delete(f.found, inode)
+	handle, err := openNetns(f.found[inode], inode)
+	if err == nil || f.searched {
+		return handle, err
 	}
+	if err := f.search(); err != nil {
+		return netns.None(), err
+	}
+	return openNetns(f.found[inode], inode)
+}
+
+// search looks for all network namespaces.
+func (f *NetnsFiles) search() error {
+	f.found, f.searched = map[uint64]string{}, true
 	patterns := f.Patterns
 	if patterns == nil {
 		patterns = netnsPatterns()
@@ -45,56 +55,47 @@ func (f *NetnsFiles) open(inode uint64) (netns.NsHandle, error) {
 	for _, pattern := range patterns {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
-			return netns.None(), fmt.Errorf("look for network namespaces: %w", err)
+			return fmt.Errorf("look for network namespaces: %w", err)
 		}
 		for _, path := range paths {
 			var st unix.Stat_t
-			if unix.Stat(path, &st) != nil || st.Ino != inode {
-				continue
+			if unix.Stat(path, &st) == nil && f.found[st.Ino] == "" && len(f.found) < maxNetnsFiles {
+				f.found[st.Ino] = path
 			}
-			handle, err := openNetns(path, inode)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			} else if err != nil {
-				return netns.None(), err
-			}
-			if f.found == nil || len(f.found) >= maxNetnsFiles {
-				f.found = map[uint64]string{}
-			}
-			f.found[inode] = path
-			return handle, nil
 		}
 	}
-	return netns.None(), ErrNoNetns
+	return nil
 }
 
-// maxNetnsFiles bounds the files that are remembered.
-const maxNetnsFiles = 1024
-
-// openNetns opens a file if it stands for that network namespace.
+// openNetns opens a file if it stands for that network namespace, and not for another one meanwhile.
 func openNetns(path string, inode uint64) (netns.NsHandle, error) {
+	if path == "" {
+		return netns.None(), ErrNoNetns
+	}
 	handle, err := netns.GetFromPath(path)
 	if err != nil {
-		return netns.None(), fmt.Errorf("open the network namespace: %w", err)
+		return netns.None(), fmt.Errorf("open the pod's network namespace: %w", err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(handle), &st); err != nil || st.Ino != inode {
 		handle.Close()
-		return netns.None(), fmt.Errorf("open the network namespace: %s: %w", path, os.ErrNotExist)
+		return netns.None(), ErrNoNetns
 	}
 	return handle, nil
 }
 
-// ReadPodEnd returns a pod's end of its device with its qdisc tree and counters as they are now, read in the pod's network
-// namespace. Where that cannot be entered it is as given, and says why in Unread.
-func (f *NetnsFiles) ReadPodEnd(end netdev.PodEnd) netdev.PodEnd {
-	root, err := f.rootQdisc(end.Netns, end.Ifindex)
-	if err != nil {
-		end.Unread = err.Error()
-		return end
+// ReadPodEnds fills in the qdisc trees and counters of pods' ends as they are now, read in the pods' network namespaces. One
+// that cannot be entered stays as it is, and says why in Unread.
+func (f *NetnsFiles) ReadPodEnds(ends []*netdev.PodEnd) {
+	f.searched = false
+	for _, end := range ends {
+		root, err := f.rootQdisc(end.Netns, end.Ifindex)
+		if err != nil {
+			end.Unread = err.Error()
+			continue
+		}
+		end.Root, end.Unread = root, ""
 	}
-	end.Root, end.Unread = root, ""
-	return end
 }
 
 // rootQdisc reads a device's qdisc tree in another network namespace.

@@ -35,19 +35,24 @@ func TestReadPodEnd(t *testing.T) {
 	var st unix.Stat_t
 	try(t, unix.Fstat(int(pod), &st))
 	end := netdev.PodEnd{Name: "eth0", Ifindex: index, Netns: st.Ino, Root: netdev.Qdisc{Kind: "tbf"}}
+	read := func(files *NetnsFiles) netdev.PodEnd {
+		got := end
+		files.ReadPodEnds([]*netdev.PodEnd{&got})
+		return got
+	}
 	files := NetnsFiles{Patterns: []string{filepath.Join(t.TempDir(), "*"), fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(pod))}}
 	for range 2 { // by looking, and by the file that was found
-		if got := files.ReadPodEnd(end); got.Unread != "" || got.Root.Kind != "tbf" || got.Root.Handle != "1:" || got.Root.RateBits != 50_000 {
+		if got := read(&files); got.Unread != "" || got.Root.Kind != "tbf" || got.Root.Handle != "1:" || got.Root.RateBits != 50_000 {
 			t.Errorf("%+v", got)
 		}
 	}
 	// The file may come to stand for another namespace: that is not entered.
 	files.found[st.Ino] = "/proc/self/ns/net"
-	if got := files.ReadPodEnd(end); got.Unread != "" || got.Root.Kind != "tbf" {
+	if got := read(&files); got.Unread != "" || got.Root.Kind != "tbf" {
 		t.Errorf("%+v", got)
 	}
 	files.found, files.Patterns = nil, files.Patterns[:1]
-	if got := files.ReadPodEnd(end); !strings.Contains(got.Unread, "hostPID: true, or mount /run/netns") || got.Root.Kind != "tbf" {
+	if got := read(&files); !strings.Contains(got.Unread, "hostPID: true, or mount /run/netns") || got.Root.Kind != "tbf" {
 		t.Errorf("%+v", got)
 	}
 	if now, err := netns.Get(); err != nil || !now.Equal(here) {

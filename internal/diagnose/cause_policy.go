@@ -53,6 +53,10 @@ func (w *window) policyDrops() []Finding {
 			r.subject = "a tc filter or policer at " + at.Device
 			r.evidence = []string{fmt.Sprintf("a filter, policer or program at tc's %s hook dropped them", way)}
 			r.next = []string{fmt.Sprintf("tc -s filter show dev %s %s", device, way)}
+			if isInPod(at.Device) {
+				r.subject = "a tc filter or policer in the pod"
+				r.next = inPods(w.endsOf(lost), fmt.Sprintf("tc -s filter show dev %s %s", podEndName(at.Device), way))
+			}
 		case "netfilter":
 			if isInPod(at.Device) {
 				r.subject = "a netfilter rule in the pod"

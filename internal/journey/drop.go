@@ -20,7 +20,7 @@ func unattributed(rec *record.Record, devices *Devices) Path {
 		}
 		return p
 	}
-	if isNoise(rec, Unknown, p.class) {
+	if isNoise(rec, &p.Where, p.class) {
 		p.class = noise
 	}
 	return p

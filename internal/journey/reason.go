@@ -116,13 +116,16 @@ func FunctionName(symbol string) string {
 // isNoise tells whether a drop with a reason that says little is no loss, by the stage it was in. Without a reason, a packet
 // freed inside a pod, unless for a qdisc's or a policy's sake, or without having passed a hook has mostly been dealt with (5.10
 // gives no reasons at all), and so end multicast packets wherever nobody listens.
-func isNoise(rec *record.Record, at Stage, class dropClass) bool {
+func isNoise(rec *record.Record, at *Step, class dropClass) bool {
 	switch rec.Reason {
 	case "", NotSpecified:
-		inPod := at == Deliver && class != policyDrop || at == PodQueue && class == otherDrop
+		inPod := at.Stage == Deliver && class != policyDrop
+		if at.Stage == PodQueue {
+			inPod = class == otherDrop || class == qdiscDropByLocation && !at.Device.Queues
+		}
 		return inPod || !rec.Attributed || rec.Last.Destination.Addr().IsMulticast()
 	case "QUEUE_PURGE":
-		return !at.Queues() // a socket's queue, purged when it closes
+		return !at.Stage.Queues() // a socket's queue, purged when it closes
 	}
 	return false
 }

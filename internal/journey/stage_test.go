@@ -24,6 +24,8 @@ var node = []netdev.Device{
 	{Index: 6, Name: "eth0", Role: netdev.RoleUplink, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 	{Index: 7, Name: "bond0", Role: netdev.RoleUplink, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 	{Index: 8, Name: "cni0", Role: netdev.RoleBridge, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 10, Name: "shaped1", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"},
+		PodEnd: &netdev.PodEnd{Name: "net1", Root: netdev.Qdisc{Kind: "tbf"}}},
 	{Index: 9, Name: "down0", Role: netdev.RoleUplink, Leaves: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 }
 
@@ -201,7 +203,8 @@ func TestDrops(t *testing.T) {
 		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "", "tcp_rcv_state_process", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", noise},
 		// In the pod, on the way out: its own queue, its own rules, its own routes; and what was dealt with.
 		{"P cali1 0, F cali1 4", "QDISC_DROP", "__dev_queue_xmit", "out 4:  | pod-queue pod:eth0 4", qdiscDrop},
-		{"P cali1 0, F cali1 4", "", "kfree_skb_list", "out 4:  | pod-queue pod:eth0 4", qdiscDropByLocation},
+		{"P shaped1 0, F shaped1 4", "", "kfree_skb_list", "out 4:  | pod-queue pod:net1 4", qdiscDropByLocation},
+		{"P cali1 0, F cali1 4", "", "kfree_skb_list", "out 4:  | pod-queue pod:eth0 4", noise}, // where nothing is queued
 		{"P cali1 0, F cali1 4", "QUEUE_PURGE", "qdisc_reset", "out 4:  | pod-queue pod:eth0 4", qdiscDrop},
 		{"P cali1 0, F cali1 0", "NETFILTER_DROP", "nf_hook_slow", "out 0:  | pod-queue pod:eth0 0", policyDrop},
 		{"P cali1 0, F cali1 0", "", "nf_hook_slow", "out 0:  | pod-queue pod:eth0 0", policyDrop},
