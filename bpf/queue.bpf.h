@@ -182,13 +182,11 @@ static __always_inline void on_consume(struct sk_buff *skb)
 		expect_segments(j, state, &p, &gso, now);
 		j->split_at = j->hops;
 	}
-	if (in_pod) {
-		clear_slot(&b, slot); /* each segment is seen by itself */
-		return;
-	}
-	append_hop(&b, slot, HOOK_FREE, state.ifindex, now, state.flags);
 	count_atomic(COUNT_SPLIT);
-	send_record(j, RECORD_SPLIT, 0, 0, now);
+	if (!in_pod) { /* there each segment is seen by itself */
+		append_hop(&b, slot, HOOK_FREE, state.ifindex, now, state.flags);
+		send_record(j, RECORD_SPLIT, 0, 0, now);
+	}
 	clear_slot(&b, slot);
 }
 

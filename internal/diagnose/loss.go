@@ -100,6 +100,9 @@ func (r *lossRule) finding(w *window, at aggregate.StageKey, lost []aggregate.Dr
 	}
 	if f.Next == nil {
 		f.Next = next(r.cause)
+		if at.Stage == journey.PodQueue {
+			f.Next = inPods(w.endsOf(lost), f.Next...)
+		}
 	}
 	if ratio >= r.threshold.CriticalLoss && hurt >= max(r.threshold.CriticalCount, minCritical) && (hurt > fruitless || hurt > maxStrays) {
 		f.Severity = Critical
