@@ -177,8 +177,8 @@ func TestPodQueue(t *testing.T) {
 		if math.Abs(got-want) > 0.1*want+noise || got < phase.delay {
 			t.Errorf("%s: the queue is measured to hold %v s, by the application's clock it is %v s", phase.qdisc, got, want)
 		}
-		if math.Abs(share-phase.loss) > 0.07 {
-			t.Errorf("%s: %d of %d packets lost", phase.qdisc, lost, lost+passed)
+		if math.Abs(share-seen.Request.LossRatio) > 0.07 || share < phase.loss/2 {
+			t.Errorf("%s: %d of %d packets lost, by the application %.0f%%", phase.qdisc, lost, lost+passed, 100*seen.Request.LossRatio)
 		}
 		for stage, d := range stages(windows[0], lab.Web, lab.API) {
 			if stage != journey.PodQueue && phase.delay > 0 && d.Delay.Quantile(0.5) > 0.1*want {
@@ -330,7 +330,7 @@ func TestRuleInPod(t *testing.T) {
 // counts stay right.
 func TestPodQueueSampled(t *testing.T) {
 	t.Parallel()
-	c := newLimitedCluster(t, load.Config{Rate: 400, Size: 90}, governor.Limits{MaxRecords: 60, MaxCPU: 1e3})
+	c := newLimitedCluster(t, load.Config{Rate: 400, Size: 90}, governor.Limits{MaxRecords: 150, MaxCPU: 1e3})
 	web, _ := c.lab.Pod(lab.Web)
 	c.inPod(lab.Web, "tc qdisc add dev eth0 root tbf rate 330kbit burst 2k latency 200ms") // a little less than is sent
 	c.attached(true)
@@ -340,7 +340,7 @@ func TestPodQueueSampled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(8 * time.Second)
+	time.Sleep(15 * time.Second)
 	to := c.now(0)
 	after, err := c.agents[0].loader.Counters()
 	if err != nil {
@@ -359,7 +359,7 @@ func TestPodQueueSampled(t *testing.T) {
 	if unsampled < passed/4 {
 		t.Errorf("%d packets were not sampled, of %d", unsampled, passed)
 	}
-	if math.Abs(packets-float64(passed)) > 0.15*float64(passed) || math.Abs(float64(queue.Delay.Count())-float64(passed)) > 0.15*float64(passed) {
+	if math.Abs(packets-float64(passed)) > 0.2*float64(passed) || math.Abs(float64(queue.Delay.Count())-float64(passed)) > 0.2*float64(passed) {
 		t.Errorf("%.0f packets counted, %d of them timed, the qdisc let %d out", packets, queue.Delay.Count(), passed)
 	}
 	if n := after.NoIngress - before.NoIngress; n > 0 {
