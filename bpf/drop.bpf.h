@@ -17,6 +17,7 @@
 #include "kernel.h"
 #include "netns.bpf.h"
 #include "parse.bpf.h"
+#include "pod.bpf.h"
 #include "segment.bpf.h"
 #include "send.bpf.h"
 #include "slot.bpf.h"
@@ -44,41 +45,46 @@ static __always_inline bool is_syn(struct sk_buff *skb, const struct packet *p)
 static __always_inline void init_dropped(struct journey *j, struct sk_buff *skb, const struct packet *p, __u8 hook,
 					 __u32 ifindex, __u64 now)
 {
-	struct gso gso;
-
-	read_gso(skb, p, &gso);
-	init_journey(j, p, hook, ifindex, now);
-	j->skb_bytes = skb->len;
-	j->wire_bytes = skb->len;
+	init_journey_of(j, skb, p, hook, ifindex, now);
 	j->weight = 1;
-	j->segments = gso.segments;
+}
+
+/* Adds the drop to such a journey. */
+static __always_inline void append_drop(struct journey *j, __u64 now)
+{
+	j->time_ns[1] = now;
+	j->ifindex[1] = j->ifindex[0];
+	j->hook[1] = HOOK_FREE;
+	j->hops = 2;
 }
 
 /*
  * A loss without a slot: the packet was at no hook before, or its slot has been taken since it was delivered. A packet
  * lost inside a pod's namespace is counted for the pod that has the destination address, but only if it was routed to a
- * socket there: other namespaces may merely forward packets to that address.
+ * socket there: other namespaces may merely forward packets to that address. One that was to leave a pod is counted at the
+ * pod's end of its device.
  */
 static __always_inline void drop_without_slot(struct sk_buff *skb, struct packet *p, __u32 flags, __u64 location,
 					      __u32 reason)
 {
 	struct net_device *dev = skb->dev;
+	__u32 pod;
 	struct journey j = { .flags = flags };
 	__u64 now = bpf_ktime_get_ns();
 
 	if (dev && may_be_in_netns(dev)) {
 		j.flags |= FLAG_UNATTRIBUTED;
 		init_dropped(&j, skb, p, HOOK_FREE, BPF_CORE_READ(dev, ifindex), now);
+	} else if ((pod = leaving_pod_by(skb, p))) {
+		init_dropped(&j, skb, p, HOOK_POD_QUEUE, pod, now);
+		append_drop(&j, now);
 	} else {
 		__u32 *ifindex = bpf_map_lookup_elem(&tracer_pod_ips, p->flow.destination);
 
 		if (!ifindex || !is_local_route(skb->_skb_refdst, skb->protocol))
 			return;
 		init_dropped(&j, skb, p, HOOK_XMIT, *ifindex, now);
-		j.time_ns[1] = now;
-		j.ifindex[1] = *ifindex;
-		j.hook[1] = HOOK_FREE;
-		j.hops = 2;
+		append_drop(&j, now);
 	}
 	count_atomic(COUNT_DROPPED);
 	send_record(&j, RECORD_DROP, reason, location, j.time_ns[0]);

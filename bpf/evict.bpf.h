@@ -26,7 +26,7 @@ static __always_inline void evict_slot(struct bucket *b, __u32 slot)
 	__u64 hook = state.hook - HOOK_INGRESS;
 
 	_Static_assert(HOOK_XMIT - HOOK_INGRESS == 3, "four hooks, below");
-	if (state.flags & (FLAG_UNSAMPLED | FLAG_REPORTED) || hook > 3) {
+	if (state.flags & (FLAG_UNSAMPLED | FLAG_REPORTED)) {
 		clear_slot(b, slot);
 		return;
 	}
@@ -35,7 +35,10 @@ static __always_inline void evict_slot(struct bucket *b, __u32 slot)
 		return;
 	}
 	clear_slot(b, slot);
-	count_atomic(COUNT_UNFINISHED_INGRESS + masked_index(hook, 4));
+	if (state.hook == HOOK_POD_QUEUE)
+		count_atomic(COUNT_UNFINISHED_POD_QUEUE);
+	else if (hook <= 3)
+		count_atomic(COUNT_UNFINISHED_INGRESS + masked_index(hook, 4));
 }
 
 /*
@@ -94,10 +97,12 @@ static __always_inline __u32 claim_slot(struct bucket *b, __u64 key, __u64 now)
 {
 	__u32 slot = find_slot(b, key);
 
-	if (!is_slot(slot))
-		return make_room(b, now);
-	evict_slot(b, slot);
-	return slot;
+	if (is_slot(slot))
+		evict_slot(b, slot);
+	else
+		slot = make_room(b, now);
+	/* As in find_slot(). */
+	return make_unknown_by(slot, key);
 }
 
 /*

@@ -51,10 +51,21 @@ struct rtnl_link_ops {
 	const char *kind;
 };
 
+struct Qdisc_ops {
+	char id[16];
+};
+
+struct Qdisc {
+	const void *enqueue; /* a function; NULL only where nothing is queued */
+	const struct Qdisc_ops *ops;
+};
+
 struct net_device {
+	char name[16];
 	unsigned int ifindex; /* int in the kernel; never negative */
 	const struct rtnl_link_ops *rtnl_link_ops;
 	possible_net_t nd_net;
+	struct Qdisc *qdisc;
 };
 
 struct netdev_queue {
@@ -159,8 +170,6 @@ struct rt6_info {
 enum skb_drop_reason {
 	SKB_DROP_REASON_NOT_SPECIFIED, /* another number in each kernel */
 };
-
-struct Qdisc;
 
 #pragma clang attribute pop
 

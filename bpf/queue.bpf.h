@@ -16,6 +16,7 @@
 #include "kernel.h"
 #include "netns.bpf.h"
 #include "parse.bpf.h"
+#include "pod.bpf.h"
 #include "segment.bpf.h"
 #include "send.bpf.h"
 #include "slot.bpf.h"
@@ -83,7 +84,7 @@ __noinline int on_rare_dequeue(__u64 key, __u32 mismatch)
 	return 1;
 }
 
-/* split: whether the device's qdisc splits. */
+/* split: whether the device's qdisc splits. ifindex may be POD_END, where no packet is found to be queued. */
 static __always_inline void on_dequeue(struct sk_buff *skb, __u32 ifindex, bool split)
 {
 	__u64 key = key_of(skb);
@@ -138,6 +139,14 @@ static __always_inline void on_xmit(struct sk_buff *skb, struct net_device *dev)
 	b.state[slot].flags |= FLAG_REPORTED;
 }
 
+/* Whether the qdisc that took a packet in has split it then: it has not come out as it was. */
+static __always_inline bool is_split_at_enqueue(struct slot_state state)
+{
+	if (state.hook == HOOK_POD_QUEUE)
+		return pod_splits(state.ifindex) && !(state.flags & FLAG_DEQUEUED);
+	return state.hook == HOOK_EGRESS && device_splits(state.ifindex);
+}
+
 static __always_inline void on_consume(struct sk_buff *skb)
 {
 	__u64 key = key_of(skb);
@@ -160,7 +169,8 @@ static __always_inline void on_consume(struct sk_buff *skb)
 		end_behind_ingress(key);
 		return;
 	}
-	if (!is_queued(state.hook)) {
+	bool in_pod = state.hook == HOOK_POD_QUEUE;
+	if (!is_queued(state.hook) && !in_pod) {
 		expect_clone(&b, slot, key);
 		return;
 	}
@@ -176,13 +186,15 @@ static __always_inline void on_consume(struct sk_buff *skb)
 	}
 	struct journey *j = &b.journey[slot];
 	__u64 now = bpf_ktime_get_ns();
-	if (state.hook == HOOK_EGRESS && device_splits(state.ifindex)) {
+	if (is_split_at_enqueue(state)) {
 		expect_segments(j, state, &p, &gso, now);
 		j->split_at = j->hops;
 	}
-	append_hop(&b, slot, HOOK_FREE, state.ifindex, now, state.flags);
 	count_atomic(COUNT_SPLIT);
-	send_record(j, RECORD_SPLIT, 0, 0, now);
+	if (!in_pod) { /* there each segment is seen by itself */
+		append_hop(&b, slot, HOOK_FREE, state.ifindex, now, state.flags);
+		send_record(j, RECORD_SPLIT, 0, 0, now);
+	}
 	clear_slot(&b, slot);
 }
 

@@ -43,6 +43,7 @@ enum hook {
 	HOOK_XMIT, /* handed to the driver */
 	HOOK_FREE, /* the sk_buff was freed: dropped, or its original consumed by a GSO split */
 	HOOK_SOCKET, /* TCP of a pod received it, past the pod's device */
+	HOOK_POD_QUEUE, /* at the pod's own end of its device, in front of the qdisc; the device is that on this side */
 };
 
 enum record_kind {
@@ -60,6 +61,7 @@ enum flag {
 	FLAG_REPORTED = 8, /* sent to user space; the slot is kept for a drop inside the pod */
 	FLAG_ENCAP = 16, /* seen inside a tunnel header at some hook */
 	FLAG_FRAGMENT = 32, /* an IP fragment */
+	FLAG_DEQUEUED = 64, /* behind HOOK_POD_QUEUE: it has left the pod's qdisc as it is */
 	FLAG_UNATTRIBUTED = 256, /* a drop of which neither a hook nor a pod's address tells the place */
 	FLAG_SYN = 512, /* a drop of a TCP segment that opens a connection */
 	FLAG_BEGINS = 1024, /* of a device: its egress may be the first hook of a packet that came in by another, as at an ifb */
@@ -182,17 +184,32 @@ struct config {
 	__u64 salt; /* a random number for each epoch */
 };
 
+/* Bits of struct device.splits: where a qdisc splits GSO packets; see segment.bpf.h. */
+enum splits {
+	SPLITS = 1, /* the device's own */
+	POD_SPLITS = 2, /* the one at the pod's end */
+};
+
 /* What the programs need to know of a device. */
 struct device {
 	__u32 ifindex; /* 0: nobody's entry */
 	__u8 ethernet; /* 1: packets have an Ethernet header at tc */
-	__u8 splits; /* 1: its qdisc splits GSO packets; see segment.bpf.h */
+	__u8 splits; /* enum splits */
 	__u16 flags; /* FLAG_LEAVES, FLAG_POD, FLAG_BEGINS */
 };
 
 /* Devices whose index is the same modulo DEVICE_BUCKETS, in the same cache line. */
 struct device_bucket {
 	struct device device[2];
+};
+
+/* A pod's own end of its device, as the programs met it. */
+struct pod_end {
+	__u64 dequeued_ns; /* when a packet last came out of its qdisc; 0: none did */
+	__u32 netns; /* inode of the pod's network namespace */
+	__u32 ifindex; /* in there */
+	char name[16]; /* likewise */
+	char qdisc[16]; /* kind of its root qdisc */
 };
 
 /* Per-CPU event counts. The order is the index into struct counters. */
@@ -218,6 +235,7 @@ enum counter {
 	COUNT_MISSED_DROP,
 	COUNT_MISSED_SPLIT,
 	COUNT_MISSED_TCP,
+	COUNT_UNFINISHED_POD_QUEUE, /* as COUNT_UNFINISHED_INGRESS: last seen at the pod's end of its device */
 	COUNT_MAX,
 };
 
@@ -236,5 +254,6 @@ _Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
 _Static_assert(sizeof(struct listener_query) == 24, "listener_query");
 _Static_assert(sizeof(struct config) == 96, "config");
 _Static_assert(sizeof(struct device_bucket) == 16, "device_bucket");
+_Static_assert(sizeof(struct pod_end) == 48, "pod_end");
 
 #endif

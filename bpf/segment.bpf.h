@@ -27,12 +27,15 @@
 #include "parse_thorough.bpf.h"
 #include "slot.bpf.h"
 
+/* In place of a device's index: the pod's end of it. */
+#define POD_END 0
+
 /* Whether a device's qdisc splits packets. */
 static __always_inline bool device_splits(__u32 ifindex)
 {
 	const struct device *d = settings.splitting ? find_device(ifindex) : NULL;
 
-	return d && d->splits;
+	return d && d->splits & SPLITS;
 }
 
 struct gso {
@@ -47,6 +50,19 @@ static __always_inline void read_gso(struct sk_buff *skb, const struct packet *p
 	gso->size = BPF_CORE_READ(info, gso_size);
 	gso->segments = count_segments(p, BPF_CORE_READ(info, gso_segs), gso->size);
 	gso->type = BPF_CORE_READ(info, gso_type);
+}
+
+/* A journey of one hop, as init_journey(), with the sizes that a tracepoint sees. */
+static __always_inline void init_journey_of(struct journey *j, struct sk_buff *skb, const struct packet *p, __u8 hook,
+					    __u32 ifindex, __u64 now)
+{
+	struct gso gso;
+
+	read_gso(skb, p, &gso);
+	init_journey(j, p, hook, ifindex, now);
+	j->skb_bytes = skb->len;
+	j->wire_bytes = skb->len;
+	j->segments = gso.segments;
 }
 
 /* The fingerprint of a packet's last segment; 0 where it cannot be told, or is the first. */
@@ -110,27 +126,40 @@ static __always_inline __u32 find_expected_segment(const struct packet *p, struc
  * behind its linear data, nonlinear how many bytes follow elsewhere. A first or last segment gets the journey that waits
  * for it; any other gets an unsampled slot, so that the next hook does not take it for one whose ingress was missed.
  *
+ * At a pod's end of its device (ifindex POD_END) any other gets none: the next hook is its first. Nor was the packet counted
+ * there that was split, so its first and last segment are, by themselves.
+ *
  * A function of its own, so that older verifiers look at it once and not for each packet of a bulk dequeue.
  */
 __noinline int adopt_segment_at(__u64 key, __u64 start, __u64 end, __u32 nonlinear, __u32 ifindex)
 {
+	bool in_pod = ifindex == POD_END;
 	struct bucket b;
 	struct packet p;
 
 	if (!bucket_of(key, &b) || parse_at(start, end, end - start + nonlinear, &p) != PARSED)
 		return 0;
 	__u32 slot = find_slot(&b, key);
-	if (is_slot(slot) && holds_packet(&b, slot, &p))
-		return 0; /* it has a journey, and is queued on another device's account */
+	if (is_slot(slot) && holds_packet(&b, slot, &p)) {
+		/* It has a journey, and is queued on another device's account; or it comes out of the pod's qdisc whole. */
+		if (in_pod && b.state[slot].hook == HOOK_POD_QUEUE)
+			b.state[slot].flags |= FLAG_DEQUEUED;
+		return 0;
+	}
 	slot = move_journey(p.fingerprint, &b, key, p.fingerprint);
 	if (is_slot(slot)) {
 		struct journey *j = &b.journey[slot];
 		j->outer = p.outer;
 		j->ip_bytes = p.ip_bytes;
+		if (in_pod) {
+			j->split_at = 0;
+			b.state[slot].flags |= FLAG_DEQUEUED;
+			return 0;
+		}
 		append_hop(&b, slot, HOOK_DEQUEUE, ifindex, bpf_ktime_get_ns(), b.state[slot].flags);
 		return 0;
 	}
-	slot = claim_slot(&b, key, 0);
+	slot = in_pod ? NO_SLOT : claim_slot(&b, key, 0);
 	if (is_slot(slot)) {
 		struct slot_state state = { .ifindex = ifindex, .hook = HOOK_DEQUEUE, .flags = FLAG_UNSAMPLED };
 		state.fingerprint = p.fingerprint;

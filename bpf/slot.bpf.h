@@ -123,7 +123,10 @@ static __always_inline bool is_stale(const struct bucket *b, __u32 slot, __u64 n
 	const struct journey *j = &b->journey[slot];
 	__u64 age = now - j->time_ns[last_hop(j->hops)];
 
-	return age > (is_queued(b->state[slot].hook) ? STALE_QUEUED_SECONDS : STALE_SECONDS) * SECOND;
+	__u8 hook = b->state[slot].hook;
+	bool queued = is_queued(hook) || hook == HOOK_POD_QUEUE;
+
+	return age > (queued ? STALE_QUEUED_SECONDS : STALE_SECONDS) * SECOND;
 }
 
 static __always_inline bool holds_packet(const struct bucket *b, __u32 slot, const struct packet *p)

@@ -15,6 +15,7 @@
 #include "kernel.h"
 #include "listener.bpf.h"
 #include "netns.bpf.h"
+#include "pod.bpf.h"
 #include "queue.bpf.h"
 #include "record.h"
 #include "segment.bpf.h"
@@ -33,6 +34,8 @@ const struct record *kept_record __attribute__((unused));
 const struct tcp_record *kept_tcp_record __attribute__((unused));
 const struct listener_query *kept_listener_query __attribute__((unused));
 const struct device_bucket *kept_device_bucket __attribute__((unused));
+const struct pod_end *kept_pod_end __attribute__((unused));
+const enum splits *kept_splits __attribute__((unused));
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -71,15 +74,30 @@ SEC("tp_btf/qdisc_dequeue")
 int BPF_PROG(tracer_dequeue, struct Qdisc *qdisc, struct netdev_queue *txq, int packets, struct sk_buff *skb)
 {
 	/* Before the loop: verifiers from 6.2 on search all types by name for each pointer that is dereferenced. */
-	if (!skb || !in_netns(txq->dev))
+	if (!skb)
 		return 0;
-	__u32 ifindex = txq->dev->ifindex;
-	/* Otherwise the verifier would walk through the loop once for either value. */
-	bool split = make_unknown_by(device_splits(ifindex), ifindex);
+	bool here = in_netns(txq->dev);
+	if (!here && !pod_splits(meet_pod_end((__u64)BPF_CORE_READ(txq, dev), 1)))
+		return 0;
+	__u32 device = txq->dev->ifindex;
+	/* Otherwise the verifier would walk through the loop once for each value. */
+	__u32 ifindex = make_unknown_by(here ? device : POD_END, device);
+	bool split = make_unknown_by(!here || device_splits(device), device);
 	for (int i = 0; i < BULK_MAX && skb; i++) {
 		on_dequeue(skb, ifindex, split);
 		skb = skb->next;
 	}
+	return 0;
+}
+
+/*
+ * __dev_queue_xmit() before it enqueues the packet, bottom halves off. Attached only while a pod has a qdisc at its end of
+ * its device.
+ */
+SEC("tp_btf/net_dev_queue")
+int BPF_PROG(tracer_podqueue, struct sk_buff *skb)
+{
+	on_pod_queue(skb);
 	return 0;
 }
 

@@ -59,6 +59,7 @@ type Agent struct {
 	history       history
 	trends        delayTrends
 	findings      findings
+	podEnds       podEnds
 	baseline      baseline
 	subscribers   subscribers
 	mending       mending

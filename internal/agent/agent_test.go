@@ -29,6 +29,7 @@ import (
 // cluster is a lab with an agent on each node.
 type cluster struct {
 	*testing.T
+	dir    string
 	lab    *lab.Lab
 	agents []*Agent
 }
@@ -50,7 +51,7 @@ func newLimitedCluster(t *testing.T, l load.Config, limits governor.Limits, chan
 	h := fnv.New32a()
 	fmt.Fprint(h, t.Name(), os.Getpid())
 	dir := t.TempDir()
-	c := &cluster{T: t}
+	c := &cluster{T: t, dir: dir}
 	var err error
 	c.lab, err = lab.Up(t.Context(), lab.Options{
 		Name: "a" + strconv.FormatUint(uint64(h.Sum32()), 36), RunDir: filepath.Join(dir, "lab"), Load: l,

@@ -30,7 +30,7 @@ func (a *Agent) setDevices(s device.State) error {
 func (a *Agent) traced(s device.State) []netdev.Device {
 	// That a pattern matches nothing is an error at the start alone: its device may be away.
 	devices, _ := device.Match(a.options.Devices, s.Devices)
-	return devices
+	return a.podEnds.of(devices)
 }
 
 // Devices are those traced, with their qdiscs' counters as read now; as read last, where that fails.
@@ -39,7 +39,7 @@ func (a *Agent) Devices() []netdev.Device {
 	if err != nil {
 		state = a.watcher.State()
 	}
-	return a.traced(state)
+	return a.podEnds.read(a.traced(state))
 }
 
 // KnownDevices are the devices traced, with their counters as read last.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tracer/internal/loader"
@@ -26,7 +27,7 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			a.failures.maps.Done(a.readMaps(&before))
+			a.failures.maps.Done(errors.Join(a.readMaps(&before), a.readPodEnds()))
 			a.failures.acceptQueues.Done(a.readAcceptQueues())
 			if now.Sub(lastMend) >= mendEvery {
 				lastMend = now

@@ -30,7 +30,7 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 	if err != nil {
 		return diagnose.Snapshot{}, fmt.Errorf("read the devices' counters: %w", err)
 	}
-	devices := a.withBandwidths(a.traced(state))
+	devices := a.podEnds.read(a.withBandwidths(a.traced(state)))
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: count(), Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),

@@ -41,33 +41,34 @@ type TracerConfig struct {
 type TracerCounter uint32
 
 const (
-	TracerCounterCOUNT_STARTED            TracerCounter = 0
-	TracerCounterCOUNT_UNSAMPLED          TracerCounter = 1
-	TracerCounterCOUNT_FINISHED           TracerCounter = 2
-	TracerCounterCOUNT_SPLIT              TracerCounter = 3
-	TracerCounterCOUNT_DROPPED            TracerCounter = 4
-	TracerCounterCOUNT_TABLE_FULL         TracerCounter = 5
-	TracerCounterCOUNT_EVICTED_STALE      TracerCounter = 6
-	TracerCounterCOUNT_EVICTED_MISMATCH   TracerCounter = 7
-	TracerCounterCOUNT_TORN               TracerCounter = 8
-	TracerCounterCOUNT_NO_INGRESS         TracerCounter = 9
-	TracerCounterCOUNT_UNFINISHED_INGRESS TracerCounter = 10
-	TracerCounterCOUNT_UNFINISHED_EGRESS  TracerCounter = 11
-	TracerCounterCOUNT_UNFINISHED_DEQUEUE TracerCounter = 12
-	TracerCounterCOUNT_UNFINISHED_XMIT    TracerCounter = 13
-	TracerCounterCOUNT_MALFORMED          TracerCounter = 14
-	TracerCounterCOUNT_TOO_DEEP           TracerCounter = 15
-	TracerCounterCOUNT_REQUEUED           TracerCounter = 16
-	TracerCounterCOUNT_MISSED_JOURNEY     TracerCounter = 17
-	TracerCounterCOUNT_MISSED_DROP        TracerCounter = 18
-	TracerCounterCOUNT_MISSED_SPLIT       TracerCounter = 19
-	TracerCounterCOUNT_MISSED_TCP         TracerCounter = 20
-	TracerCounterCOUNT_MAX                TracerCounter = 21
+	TracerCounterCOUNT_STARTED              TracerCounter = 0
+	TracerCounterCOUNT_UNSAMPLED            TracerCounter = 1
+	TracerCounterCOUNT_FINISHED             TracerCounter = 2
+	TracerCounterCOUNT_SPLIT                TracerCounter = 3
+	TracerCounterCOUNT_DROPPED              TracerCounter = 4
+	TracerCounterCOUNT_TABLE_FULL           TracerCounter = 5
+	TracerCounterCOUNT_EVICTED_STALE        TracerCounter = 6
+	TracerCounterCOUNT_EVICTED_MISMATCH     TracerCounter = 7
+	TracerCounterCOUNT_TORN                 TracerCounter = 8
+	TracerCounterCOUNT_NO_INGRESS           TracerCounter = 9
+	TracerCounterCOUNT_UNFINISHED_INGRESS   TracerCounter = 10
+	TracerCounterCOUNT_UNFINISHED_EGRESS    TracerCounter = 11
+	TracerCounterCOUNT_UNFINISHED_DEQUEUE   TracerCounter = 12
+	TracerCounterCOUNT_UNFINISHED_XMIT      TracerCounter = 13
+	TracerCounterCOUNT_MALFORMED            TracerCounter = 14
+	TracerCounterCOUNT_TOO_DEEP             TracerCounter = 15
+	TracerCounterCOUNT_REQUEUED             TracerCounter = 16
+	TracerCounterCOUNT_MISSED_JOURNEY       TracerCounter = 17
+	TracerCounterCOUNT_MISSED_DROP          TracerCounter = 18
+	TracerCounterCOUNT_MISSED_SPLIT         TracerCounter = 19
+	TracerCounterCOUNT_MISSED_TCP           TracerCounter = 20
+	TracerCounterCOUNT_UNFINISHED_POD_QUEUE TracerCounter = 21
+	TracerCounterCOUNT_MAX                  TracerCounter = 22
 )
 
 type TracerCounters struct {
 	_             structs.HostLayout
-	Count         [21]uint64
+	Count         [22]uint64
 	PendingWeight uint64
 }
 
@@ -93,6 +94,7 @@ const (
 	TracerFlagFLAG_REPORTED     TracerFlag = 8
 	TracerFlagFLAG_ENCAP        TracerFlag = 16
 	TracerFlagFLAG_FRAGMENT     TracerFlag = 32
+	TracerFlagFLAG_DEQUEUED     TracerFlag = 64
 	TracerFlagFLAG_UNATTRIBUTED TracerFlag = 256
 	TracerFlagFLAG_SYN          TracerFlag = 512
 	TracerFlagFLAG_BEGINS       TracerFlag = 1024
@@ -111,13 +113,14 @@ type TracerFlow struct {
 type TracerHook uint32
 
 const (
-	TracerHookHOOK_NONE    TracerHook = 0
-	TracerHookHOOK_INGRESS TracerHook = 1
-	TracerHookHOOK_EGRESS  TracerHook = 2
-	TracerHookHOOK_DEQUEUE TracerHook = 3
-	TracerHookHOOK_XMIT    TracerHook = 4
-	TracerHookHOOK_FREE    TracerHook = 5
-	TracerHookHOOK_SOCKET  TracerHook = 6
+	TracerHookHOOK_NONE      TracerHook = 0
+	TracerHookHOOK_INGRESS   TracerHook = 1
+	TracerHookHOOK_EGRESS    TracerHook = 2
+	TracerHookHOOK_DEQUEUE   TracerHook = 3
+	TracerHookHOOK_XMIT      TracerHook = 4
+	TracerHookHOOK_FREE      TracerHook = 5
+	TracerHookHOOK_SOCKET    TracerHook = 6
+	TracerHookHOOK_POD_QUEUE TracerHook = 7
 )
 
 type TracerHops uint32
@@ -155,6 +158,15 @@ type TracerListenerQuery struct {
 	Netns   uint32
 }
 
+type TracerPodEnd struct {
+	_          structs.HostLayout
+	DequeuedNs uint64
+	Netns      uint32
+	Ifindex    uint32
+	Name       [16]int8
+	Qdisc      [16]int8
+}
+
 type TracerRecord struct {
 	_        structs.HostLayout
 	Kind     uint32
@@ -180,6 +192,13 @@ type TracerSlotState struct {
 	Flags       uint8
 	Fingerprint uint16
 }
+
+type TracerSplits uint32
+
+const (
+	TracerSplitsSPLITS     TracerSplits = 1
+	TracerSplitsPOD_SPLITS TracerSplits = 2
+)
 
 type TracerTable uint32
 
@@ -237,6 +256,7 @@ const (
 	TracerMapTracerNodeIps     = "tracer_node_ips"
 	TracerMapTracerOrigin      = "tracer_origin"
 	TracerMapTracerParsers     = "tracer_parsers"
+	TracerMapTracerPodEnds     = "tracer_pod_ends"
 	TracerMapTracerPodIps      = "tracer_pod_ips"
 	TracerMapTracerQuotas      = "tracer_quotas"
 	TracerMapTracerRecords     = "tracer_records"
@@ -248,6 +268,7 @@ const (
 	TracerProgTracerIngress    = "tracer_ingress"
 	TracerProgTracerKfree      = "tracer_kfree"
 	TracerProgTracerListener   = "tracer_listener"
+	TracerProgTracerPodqueue   = "tracer_podqueue"
 	TracerProgTracerTcpRcv     = "tracer_tcp_rcv"
 	TracerProgTracerTcpRtx     = "tracer_tcp_rtx"
 	TracerProgTracerXmit       = "tracer_xmit"
@@ -259,8 +280,10 @@ const (
 	TracerVarKeptHook          = "kept_hook"
 	TracerVarKeptHops          = "kept_hops"
 	TracerVarKeptListenerQuery = "kept_listener_query"
+	TracerVarKeptPodEnd        = "kept_pod_end"
 	TracerVarKeptRecord        = "kept_record"
 	TracerVarKeptRecordKind    = "kept_record_kind"
+	TracerVarKeptSplits        = "kept_splits"
 	TracerVarKeptTable         = "kept_table"
 	TracerVarKeptTcpRecord     = "kept_tcp_record"
 	TracerVarPastDevices       = "past_devices"
@@ -316,6 +339,7 @@ type TracerProgramSpecs struct {
 	TracerIngress  *ebpf.ProgramSpec `ebpf:"tracer_ingress"`
 	TracerKfree    *ebpf.ProgramSpec `ebpf:"tracer_kfree"`
 	TracerListener *ebpf.ProgramSpec `ebpf:"tracer_listener"`
+	TracerPodqueue *ebpf.ProgramSpec `ebpf:"tracer_podqueue"`
 	TracerTcpRcv   *ebpf.ProgramSpec `ebpf:"tracer_tcp_rcv"`
 	TracerTcpRtx   *ebpf.ProgramSpec `ebpf:"tracer_tcp_rtx"`
 	TracerXmit     *ebpf.ProgramSpec `ebpf:"tracer_xmit"`
@@ -332,6 +356,7 @@ type TracerMapSpecs struct {
 	TracerNodeIps  *ebpf.MapSpec `ebpf:"tracer_node_ips"`
 	TracerOrigin   *ebpf.MapSpec `ebpf:"tracer_origin"`
 	TracerParsers  *ebpf.MapSpec `ebpf:"tracer_parsers"`
+	TracerPodEnds  *ebpf.MapSpec `ebpf:"tracer_pod_ends"`
 	TracerPodIps   *ebpf.MapSpec `ebpf:"tracer_pod_ips"`
 	TracerQuotas   *ebpf.MapSpec `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.MapSpec `ebpf:"tracer_records"`
@@ -350,8 +375,10 @@ type TracerVariableSpecs struct {
 	KeptHook          *ebpf.VariableSpec `ebpf:"kept_hook"`
 	KeptHops          *ebpf.VariableSpec `ebpf:"kept_hops"`
 	KeptListenerQuery *ebpf.VariableSpec `ebpf:"kept_listener_query"`
+	KeptPodEnd        *ebpf.VariableSpec `ebpf:"kept_pod_end"`
 	KeptRecord        *ebpf.VariableSpec `ebpf:"kept_record"`
 	KeptRecordKind    *ebpf.VariableSpec `ebpf:"kept_record_kind"`
+	KeptSplits        *ebpf.VariableSpec `ebpf:"kept_splits"`
 	KeptTable         *ebpf.VariableSpec `ebpf:"kept_table"`
 	KeptTcpRecord     *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
 	PastDevices       *ebpf.VariableSpec `ebpf:"past_devices"`
@@ -385,6 +412,7 @@ type TracerMaps struct {
 	TracerNodeIps  *ebpf.Map `ebpf:"tracer_node_ips"`
 	TracerOrigin   *ebpf.Map `ebpf:"tracer_origin"`
 	TracerParsers  *ebpf.Map `ebpf:"tracer_parsers"`
+	TracerPodEnds  *ebpf.Map `ebpf:"tracer_pod_ends"`
 	TracerPodIps   *ebpf.Map `ebpf:"tracer_pod_ips"`
 	TracerQuotas   *ebpf.Map `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.Map `ebpf:"tracer_records"`
@@ -400,6 +428,7 @@ func (m *TracerMaps) Close() error {
 		m.TracerNodeIps,
 		m.TracerOrigin,
 		m.TracerParsers,
+		m.TracerPodEnds,
 		m.TracerPodIps,
 		m.TracerQuotas,
 		m.TracerRecords,
@@ -419,8 +448,10 @@ type TracerVariables struct {
 	KeptHook          *ebpf.Variable `ebpf:"kept_hook"`
 	KeptHops          *ebpf.Variable `ebpf:"kept_hops"`
 	KeptListenerQuery *ebpf.Variable `ebpf:"kept_listener_query"`
+	KeptPodEnd        *ebpf.Variable `ebpf:"kept_pod_end"`
 	KeptRecord        *ebpf.Variable `ebpf:"kept_record"`
 	KeptRecordKind    *ebpf.Variable `ebpf:"kept_record_kind"`
+	KeptSplits        *ebpf.Variable `ebpf:"kept_splits"`
 	KeptTable         *ebpf.Variable `ebpf:"kept_table"`
 	KeptTcpRecord     *ebpf.Variable `ebpf:"kept_tcp_record"`
 	PastDevices       *ebpf.Variable `ebpf:"past_devices"`
@@ -438,6 +469,7 @@ type TracerPrograms struct {
 	TracerIngress  *ebpf.Program `ebpf:"tracer_ingress"`
 	TracerKfree    *ebpf.Program `ebpf:"tracer_kfree"`
 	TracerListener *ebpf.Program `ebpf:"tracer_listener"`
+	TracerPodqueue *ebpf.Program `ebpf:"tracer_podqueue"`
 	TracerTcpRcv   *ebpf.Program `ebpf:"tracer_tcp_rcv"`
 	TracerTcpRtx   *ebpf.Program `ebpf:"tracer_tcp_rtx"`
 	TracerXmit     *ebpf.Program `ebpf:"tracer_xmit"`
@@ -452,6 +484,7 @@ func (p *TracerPrograms) Close() error {
 		p.TracerIngress,
 		p.TracerKfree,
 		p.TracerListener,
+		p.TracerPodqueue,
 		p.TracerTcpRcv,
 		p.TracerTcpRtx,
 		p.TracerXmit,

@@ -72,7 +72,7 @@ func Causes() []CauseInfo {
 		{
 			Cause: QdiscDelay, Kinds: []Kind{KindDelay}, Groups: []string{"qdisc"},
 			Meaning: "a queue keeps packets for longer than a qdisc of its kind should",
-			Where:   "queue, that device",
+			Where:   "queue, that device; pod-queue, `pod:eth0`: inside the pod, on its own eth0",
 			Evidence: "packets that came out late, those still in flight (as many as the qdisc's backlog says), the qdisc tree and " +
 				"when it changed",
 			Thresholds: delayThresholds(queueThresholds()),
@@ -82,7 +82,7 @@ func Causes() []CauseInfo {
 		{
 			Cause: QdiscDrop, Kinds: []Kind{KindDrop}, Groups: []string{"qdisc"},
 			Meaning:    "a queue drops more packets than a qdisc of its kind should",
-			Where:      "queue, that device",
+			Where:      "as for `qdisc-delay`",
 			Evidence:   "drops with a qdisc's reason, or in a qdisc's function; where none was seen, the qdisc's own count",
 			Thresholds: lossThresholds(queueThresholds()),
 			Next:       []string{"tc -s qdisc show dev DEVICE"},
@@ -108,7 +108,7 @@ func Causes() []CauseInfo {
 		{
 			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
 			Meaning:    "a rule or policy drops the packets (netfilter, tc, XDP, XFRM)",
-			Where:      "forward, behind the device where the packet was seen last",
+			Where:      "forward, behind the device where the packet was seen last; by a rule inside a pod at `pod:eth0`: pod-queue on the way out, deliver on the way in",
 			Evidence:   "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`)",
 			Thresholds: []Threshold{policyThreshold},
 			Next:       []string{"nft list ruleset | grep -nE 'drop|reject'", "iptables-save -c | grep -E 'DROP|REJECT'"},

@@ -53,7 +53,17 @@ func (w *window) policyDrops() []Finding {
 			r.subject = "a tc filter or policer at " + at.Device
 			r.evidence = []string{fmt.Sprintf("a filter, policer or program at tc's %s hook dropped them", way)}
 			r.next = []string{fmt.Sprintf("tc -s filter show dev %s %s", device, way)}
+			if isInPod(at.Device) {
+				r.subject = "a tc filter or policer in the pod"
+				r.next = inPods(w.endsOf(lost), fmt.Sprintf("tc -s filter show dev %s %s", podEndName(at.Device), way))
+			}
 		case "netfilter":
+			if isInPod(at.Device) {
+				r.subject = "a netfilter rule in the pod"
+				r.evidence = []string{"a netfilter rule (nft, iptables) in the pod's own network namespace dropped them"}
+				r.next = inPods(w.endsOf(lost), "nft list ruleset", "iptables-save -c")
+				break
+			}
 			r.evidence = []string{"a netfilter rule (nft, iptables, a network policy, kube-proxy) dropped them"}
 			if t, ok := w.conntrack(); ok && t.InsertFailed > 0 {
 				r.evidence = append(r.evidence, fmt.Sprintf("up to %s of them may have lost a race for an entry of the connection table", packets(t.InsertFailed)))

@@ -8,7 +8,6 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
-	"tracer/internal/journey"
 )
 
 // qdiscRules find qdisc-delay and qdisc-drop: a queue that keeps packets for too long, or drops too many.
@@ -36,7 +35,7 @@ func (q *queue) delayFinding(w *window) *Finding {
 	}
 	f := &Finding{
 		Kind: KindDelay, Cause: QdiscDelay, Severity: Warning,
-		Stage: journey.Queue, Device: q.device, Direction: q.direction,
+		Stage: q.stage, Device: q.device, Direction: q.direction,
 		Delay:   &Delay{InFlight: q.inFlight},
 		Next:    q.next(),
 		subject: q.subject(), reason: q.reason(),
@@ -54,7 +53,7 @@ func (q *queue) delayFinding(w *window) *Finding {
 	if q.inFlight > 0 {
 		f.Delay.Oldest = &q.oldest
 	}
-	baseline, ok := w.to.Baseline[aggregate.StageKey{Stage: journey.Queue, Device: q.device, Direction: q.direction}]
+	baseline, ok := w.to.Baseline[aggregate.StageKey{Stage: q.stage, Device: q.device, Direction: q.direction}]
 	if ok {
 		f.Delay.Baseline = &baseline
 	}
@@ -72,6 +71,9 @@ func (q *queue) delayFinding(w *window) *Finding {
 			p = &aggregate.Pair{PairKey: key}
 		}
 		named = append(named, p)
+	}
+	for i := range named {
+		named[i] = w.named(named[i])
 	}
 	f.Pairs, f.PairsTotal = pairNames(named)
 	f.Confidence = confidence(float64(samples), float64(all.Above(t.WarnDelay))/float64(all.Count()), w.counts)
@@ -172,7 +174,7 @@ func (q *queue) dropFinding(w *window) *Finding {
 	}
 	f := &Finding{
 		Kind: KindDrop, Cause: QdiscDrop, Severity: Warning,
-		Stage: journey.Queue, Device: q.device, Direction: q.direction,
+		Stage: q.stage, Device: q.device, Direction: q.direction,
 		Drops:   &Drops{Packets: q.dropped, Ratio: &ratio},
 		Next:    q.next(),
 		subject: q.subject(), predicate: "drops " + percent(ratio), reason: q.reason(),
@@ -209,7 +211,11 @@ func (q *queue) dropFinding(w *window) *Finding {
 	}
 	f.pain /= w.seconds()
 	slices.SortStableFunc(hit, func(x, y pairStage) int { return cmp.Compare(y.dropped, x.dropped) })
-	f.Pairs, f.PairsTotal = pairNames(pairsOf(hit))
+	named := pairsOf(hit)
+	for i := range named {
+		named[i] = w.named(named[i])
+	}
+	f.Pairs, f.PairsTotal = pairNames(named)
 
 	f.Evidence = append(q.describe(), line, fmt.Sprintf("%s from a loss of %s: %s", f.Severity, percent(from), t.Reason))
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)

@@ -54,7 +54,7 @@ func (c *connected) residence(s *aggregate.Snapshot) float64 {
 	}
 	for i := range s.InFlight {
 		for _, p := range s.InFlight[i].Pairs {
-			if s.InFlight[i].Stage == journey.Queue && (p.PairKey == c.PairKey || c.reverse != nil && p.PairKey == c.reverse.PairKey) {
+			if s.InFlight[i].Stage.Queues() && (p.PairKey == c.PairKey || c.reverse != nil && p.PairKey == c.reverse.PairKey) {
 				sum = max(sum, p.Oldest)
 			}
 		}

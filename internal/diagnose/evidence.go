@@ -19,6 +19,9 @@ const maxLines = 3
 
 // describe says what qdiscs the queue has, with its parameters and since when.
 func (q *queue) describe() []string {
+	if q.stage == journey.PodQueue {
+		return q.describePodEnds()
+	}
 	if len(q.devices) == 0 {
 		if q.unknownQdisc {
 			return []string{"the qdiscs could not be read"}
@@ -56,6 +59,9 @@ func (q *queue) shown() []netdev.Device {
 
 // next are the commands that show the queue.
 func (q *queue) next() []string {
+	if q.stage == journey.PodQueue {
+		return inPods(q.ends, "tc -s qdisc show dev "+podEndName(q.device))
+	}
 	if len(q.devices) == 0 {
 		return []string{"tc -s qdisc show"}
 	}

@@ -76,6 +76,9 @@ func (r *lossRule) finding(w *window, at aggregate.StageKey, lost []aggregate.Dr
 		if !h.involvesPod() {
 			continue
 		}
+		if at.Stage == journey.Deliver { // their journeys had ended at the pod's device
+			h.passed -= min(h.passed, h.lost)
+		}
 		hurt += h.lost
 		pain += float64(h.lost) * w.rto(h.Pair)
 		passed += h.passed
@@ -97,6 +100,9 @@ func (r *lossRule) finding(w *window, at aggregate.StageKey, lost []aggregate.Dr
 	}
 	if f.Next == nil {
 		f.Next = next(r.cause)
+		if at.Stage == journey.PodQueue {
+			f.Next = inPods(w.endsOf(lost), f.Next...)
+		}
 	}
 	if ratio >= r.threshold.CriticalLoss && hurt >= max(r.threshold.CriticalCount, minCritical) && (hurt > fruitless || hurt > maxStrays) {
 		f.Severity = Critical
@@ -201,6 +207,10 @@ func locate(at aggregate.StageKey) string {
 		device = "a pod's device"
 	}
 	switch {
+	case at.Stage == journey.PodQueue:
+		return "in the pod, on their way out of it"
+	case at.Stage == journey.Deliver && isInPod(device):
+		return "in the pod, on their way to its socket"
 	case at.Stage == journey.Unknown && device == "":
 		return "where no hook had seen them"
 	case at.Stage == journey.Unknown:

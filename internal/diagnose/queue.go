@@ -11,12 +11,15 @@ import (
 	"tracer/internal/netdev"
 )
 
-// queue is all that is known of the queue stage of one device label in the window.
+// queue is all that is known of the queue stage of one device label in the window, or of the stage pod-queue.
 type queue struct {
 	device       string
+	stage        journey.Stage
 	direction    journey.Direction // of most of its packets
 	devices      []netdev.Device   // those of the label that have a queue, at the end
 	before       []netdev.Device   // the same at the start
+	ends         []netdev.Device   // in stage pod-queue: the pods' devices on this side
+	unread       bool              // what the qdiscs hold and have counted is not known
 	threshold    Threshold
 	unknownQdisc bool // no qdisc could be read
 
@@ -90,14 +93,14 @@ func queuesOf(w *window) []*queue {
 	at := func(key aggregate.StageKey) *queue {
 		q := queues[key.Device]
 		if q == nil {
-			q = &queue{device: key.Device, direction: key.Direction}
+			q = &queue{device: key.Device, stage: key.Stage, direction: key.Direction}
 			queues[key.Device] = q
 		}
 		return q
 	}
 	most := make(map[string]uint64)
 	for i := range w.counts.Stages {
-		if st := &w.counts.Stages[i]; st.Stage == journey.Queue {
+		if st := &w.counts.Stages[i]; st.Stage.Queues() {
 			q := at(st.StageKey)
 			q.delay.Merge(&st.Delay)
 			q.passed += st.Passed()
@@ -106,24 +109,25 @@ func queuesOf(w *window) []*queue {
 			}
 		}
 	}
-	for _, d := range w.losses.take(func(d *aggregate.DropCount) bool { return d.Stage == journey.Queue }) {
+	for _, d := range w.losses.take(isQueueLoss) {
 		q := at(d.StageKey)
 		q.drops = append(q.drops, d)
 		q.dropped += d.Packets
 	}
 	for i := range w.counts.InFlight {
-		if f := &w.counts.InFlight[i]; f.Stage == journey.Queue {
+		if f := &w.counts.InFlight[i]; f.Stage.Queues() {
 			at(f.StageKey).addInFlight(f)
 		}
 	}
 	for _, f := range w.inFlightBefore() {
-		if q := queues[f.Device]; q != nil && f.Stage == journey.Queue {
+		if q := queues[f.Device]; q != nil && f.Stage.Queues() {
 			q.inFlightBefore += uint64(f.Packets)
 		}
 	}
 	unknown := !slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return d.Root.Kind != "" })
 	for _, q := range queues {
 		q.devices, q.before = labelled(w.to.Devices, q.device), labelled(w.from.Devices, q.device)
+		q.ends, q.unread = podEnds(w.to.Devices, q.device), anyUnread(w.to.Devices, q.device)
 		q.threshold = thresholdOf(q.devices, w.to.ExpectQdisc)
 		if q.unknownQdisc = unknown; unknown {
 			q.threshold = unknownQueue
@@ -151,9 +155,19 @@ func (q *queue) addInFlight(f *aggregate.InFlight) {
 	}
 }
 
-// labelled returns the devices that share a label and have a queue.
+// isQueueLoss tells whether a queue lost the packets. In the stage pod-queue a rule or a route may have.
+func isQueueLoss(d *aggregate.DropCount) bool {
+	return d.Stage == journey.Queue || d.Stage == journey.PodQueue && journey.IsQueueDrop(d.Reason, d.Location)
+}
+
+// labelled returns the devices that share a label and have a queue; pods' ends with the index of the device on this side.
 func labelled(devices []netdev.Device, label string) []netdev.Device {
 	var out []netdev.Device
+	for _, d := range podEnds(devices, label) {
+		end := d.PodEnd.AsDevice()
+		end.Index = d.Index
+		out = append(out, end)
+	}
 	for _, d := range devices {
 		if d.Root.Queues() && d.Role.Label(d.Name) == label {
 			out = append(out, d)
@@ -167,7 +181,7 @@ func labelled(devices []netdev.Device, label string) []netdev.Device {
 // youngest. Where the backlog reads 0 (a qdisc may not say) they are left if nothing came out at all.
 func (q *queue) clampToBacklog() {
 	b := q.backlog()
-	if b >= q.inFlight || b == 0 && q.passed == 0 {
+	if q.unread || b >= q.inFlight || b == 0 && q.passed == 0 {
 		return
 	}
 	var ages hist.Histogram
@@ -183,7 +197,7 @@ func (q *queue) clampToBacklog() {
 // ClampToBacklog returns what is in flight in a queue, at most the backlog of the devices' qdiscs; passed is
 // how many packets came out in the window. Where there is no queue all of it is.
 func ClampToBacklog(f aggregate.InFlight, devices []netdev.Device, passed uint64) aggregate.InFlight {
-	q := queue{devices: labelled(devices, f.Device), passed: passed}
+	q := queue{devices: labelled(devices, f.Device), unread: anyUnread(devices, f.Device), passed: passed}
 	if len(q.devices) == 0 {
 		return f
 	}
@@ -205,6 +219,9 @@ func (q *queue) backlog() uint64 {
 // counted is how many drops the qdiscs themselves counted in the window; false if that is not known.
 func (q *queue) counted() (uint64, bool) {
 	drops := func(q netdev.Qdisc) uint64 { return q.Drops }
+	if q.unread {
+		return 0, false
+	}
 	var n uint64
 	for _, d := range q.devices {
 		i := slices.IndexFunc(q.before, func(b netdev.Device) bool { return b.Index == d.Index })
@@ -238,12 +255,12 @@ func (q *queue) addPairs(pairs []aggregate.Pair) {
 	for i := range pairs {
 		p := pairStage{Pair: &pairs[i]}
 		for j := range p.Stages {
-			if st := &p.Stages[j]; st.Stage == journey.Queue && st.Device == q.device {
+			if st := &p.Stages[j]; st.Stage == q.stage && st.Device == q.device {
 				p.delay = &st.Delay
 			}
 		}
 		for _, d := range p.Drops {
-			if d.Stage == journey.Queue && d.Device == q.device && d.Loss {
+			if isQueueLoss(&d) && d.Device == q.device && d.Loss {
 				p.dropped += d.Packets
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"tracer/internal/journey"
 	"tracer/internal/netdev"
 )
 
@@ -86,8 +87,11 @@ func sentence(r *Report, principal *Finding, on string) string {
 
 // subject is the queue in a summary.
 func (q *queue) subject() string {
-	if q.device == netdev.PodLabel {
+	switch {
+	case q.device == netdev.PodLabel:
 		return "the egress queue of pods' devices"
+	case q.stage == journey.PodQueue:
+		return "the egress queue of " + podEndName(q.device) + " in the pod"
 	}
 	return q.device + " egress queue"
 }
@@ -103,6 +107,9 @@ func (q *queue) reason() string {
 		kinds += " with " + strings.Join(below, ", ")
 	}
 	of := "its root qdisc"
+	if q.stage == journey.PodQueue {
+		of = "its root qdisc there"
+	}
 	if q.device == netdev.PodLabel {
 		of = "the root qdisc of " + d.Name
 	}
@@ -118,7 +125,7 @@ func fine(r *Report, queues []*queue) []string {
 	var out []string
 	for _, q := range queues {
 		bad := slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Device == q.device })
-		if !bad && q.device != netdev.PodLabel && q.delay.Count() >= minMeasured &&
+		if !bad && q.device != netdev.PodLabel && q.stage != journey.PodQueue && q.delay.Count() >= minMeasured &&
 			q.delay.Quantile(0.5) < q.threshold.WarnDelay && q.lossRatio() < q.threshold.WarnLoss {
 			out = append(out, q.device)
 		}

@@ -325,6 +325,8 @@ func deviceThreshold(d *netdev.Device) Threshold {
 	}
 	noqueue := DefaultQdisc(d) == "noqueue"
 	switch {
+	case isInPod(d.Name) && all("fq"):
+		return fqQueue // an application may want its packets paced
 	case has(d.Root, "netem"):
 		return netemQueue
 	case asAnnotated(d):

@@ -13,6 +13,8 @@ type Device struct {
 	Label string // as netdev.Role.Label has it
 	// Queues tells whether packets can wait in the device's root qdisc.
 	Queues bool
+	// PodEnd is, of a pod's device, the pod's own end of it; nil of all others.
+	PodEnd *Device
 	// Splits tells whether the qdisc tree may segment a GSO packet when it is enqueued.
 	Splits bool
 }
@@ -31,14 +33,16 @@ type Devices struct {
 func NewDevices(list []netdev.Device) *Devices {
 	d := &Devices{byIndex: make(map[int]*Device, len(list))}
 	for _, device := range list {
-		d.byIndex[device.Index] = &Device{
-			Device: device,
-			Label:  device.Role.Label(device.Name),
-			Queues: device.Root.Queues(),
-			Splits: device.Root.Splits(),
+		d.byIndex[device.Index] = newDevice(device, device.Role.Label(device.Name))
+		if device.Role == netdev.RolePod {
+			d.byIndex[device.Index].PodEnd = newDevice(device.PodEnd.AsDevice(), device.PodEnd.Label())
 		}
 	}
 	return d
+}
+
+func newDevice(device netdev.Device, label string) *Device {
+	return &Device{Device: device, Label: label, Queues: device.Root.Queues(), Splits: device.Root.Splits()}
 }
 
 // Updated are the devices at a later time, when those of the list are there. Those that are gone stay known for a while.

@@ -20,7 +20,7 @@ func unattributed(rec *record.Record, devices *Devices) Path {
 		}
 		return p
 	}
-	if isNoise(rec, Unknown) {
+	if isNoise(rec, &p.Where, p.class) {
 		p.class = noise
 	}
 	return p
@@ -29,6 +29,10 @@ func unattributed(rec *record.Record, devices *Devices) Path {
 // dropStage is the stage in which a packet was dropped after its last hook.
 func dropStage(class dropClass, last record.Hook, at *Device) Step {
 	switch last {
+	case record.PodQueue:
+		if at.PodEnd != nil {
+			return Step{Stage: PodQueue, Device: at.PodEnd}
+		}
 	case record.Ingress:
 		return Step{Stage: Forward, Device: at}
 	case record.Egress, record.Dequeue:
@@ -46,7 +50,11 @@ func dropStage(class dropClass, last record.Hook, at *Device) Step {
 		}
 	case record.Xmit:
 		if class != qdiscDrop { // which is in a device below, whose egress was not seen
-			return stageAfterXmit(at)
+			s := stageAfterXmit(at)
+			if s.Stage == Deliver && class == policyDrop && at.PodEnd != nil {
+				s.Device = at.PodEnd // by a rule in the pod
+			}
+			return s
 		}
 	}
 	return Step{Stage: Unknown, Device: at}

@@ -1,6 +1,7 @@
 package journey
 
 import (
+	"slices"
 	"strings"
 
 	"tracer/internal/record"
@@ -33,6 +34,8 @@ func classify(reason, location string) dropClass {
 		switch {
 		case freesForQdisc(location):
 			return qdiscDropByLocation
+		case slices.Contains([]string{"nf_hook_slow", "nf_hook_slow_list", "nf_hook", "nft_do_chain"}, FunctionName(location)):
+			return policyDrop
 		case FunctionName(location) == "skb_release_data": // fragments, after reassembly (skb_shinfo's frag_list)
 			return noise
 		}
@@ -80,6 +83,12 @@ func classify(reason, location string) dropClass {
 	return otherDrop
 }
 
+// IsQueueDrop tells of a drop's reason and location whether a qdisc dropped the packet.
+func IsQueueDrop(reason, location string) bool {
+	class := classify(reason, location)
+	return class == qdiscDrop || class == qdiscDropByLocation
+}
+
 // freesForQdisc tells whether a caller of kfree_skb frees what a qdisc has dropped. It serves kernels and qdiscs that give
 // no reason.
 func freesForQdisc(location string) bool {
@@ -105,17 +114,21 @@ func FunctionName(symbol string) string {
 }
 
 // isNoise tells whether a drop with a reason that says little is no loss, by the stage it was in. Without a reason, a packet
-// freed in a pod's socket or without having passed a hook has mostly been dealt with (5.10 gives no reasons at all), and
-// so end multicast packets wherever nobody listens.
-func isNoise(rec *record.Record, at Stage) bool {
+// freed inside a pod, unless for a qdisc's or a policy's sake, or without having passed a hook has mostly been dealt with (5.10
+// gives no reasons at all), and so end multicast packets wherever nobody listens.
+func isNoise(rec *record.Record, at *Step, class dropClass) bool {
 	switch rec.Reason {
 	case "", NotSpecified:
 		if rec.Segments > 1 && FunctionName(rec.Location) == "nfqnl_enqueue_packet" {
 			return true // its segments go to user space (NFQUEUE), and on from there
 		}
-		return at == Deliver || !rec.Attributed || rec.Last.Destination.Addr().IsMulticast()
+		inPod := at.Stage == Deliver && class != policyDrop
+		if at.Stage == PodQueue {
+			inPod = class == otherDrop || class == qdiscDropByLocation && !at.Device.Queues
+		}
+		return inPod || !rec.Attributed || rec.Last.Destination.Addr().IsMulticast()
 	case "QUEUE_PURGE":
-		return at != Queue // a socket's queue, purged when it closes
+		return !at.Stage.Queues() // a socket's queue, purged when it closes
 	}
 	return false
 }

@@ -12,13 +12,17 @@ type Stage string
 
 // The stages.
 const (
-	Forward Stage = "forward" // routing, netfilter, kube-proxy's NAT
-	Queue   Stage = "queue"   // the qdisc, its pacing, the TX lock
-	Encap   Stage = "encap"   // a tunnel's, bond's or VLAN's transmit function, up to the device under it
-	Decap   Stage = "decap"   // from an underlay device up to the tunnel's
-	Deliver Stage = "deliver" // from the pod's device to its socket
-	Unknown Stage = "unknown" // the hooks do not tell
+	PodQueue Stage = "pod-queue" // from the pod's socket to its device: the qdisc at the pod's own end
+	Forward  Stage = "forward"   // routing, netfilter, kube-proxy's NAT
+	Queue    Stage = "queue"     // the qdisc, its pacing, the TX lock
+	Encap    Stage = "encap"     // a tunnel's, bond's or VLAN's transmit function, up to the device under it
+	Decap    Stage = "decap"     // from an underlay device up to the tunnel's
+	Deliver  Stage = "deliver"   // from the pod's device to its socket
+	Unknown  Stage = "unknown"   // the hooks do not tell
 )
+
+// Queues tells whether packets may rightly wait in the stage for long: in a qdisc.
+func (s Stage) Queues() bool { return s == Queue || s == PodQueue }
 
 // ErrDevice: the record names a device that is not known (yet, or any more). After a new device appears, the caller may read
 // the devices and try again.
@@ -109,7 +113,7 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 		s := dropStage(p.class, from.Hook, a)
 		s.Delay = end - from.Time
 		p.setWhere(s)
-		if isNoise(rec, p.Where.Stage) {
+		if isNoise(rec, &p.Where, p.class) {
 			p.class = noise
 		}
 	}
@@ -122,6 +126,9 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 func stageBetween(from record.Hook, a *Device, to record.Hook, b *Device) (Stage, *Device) {
 	switch to {
 	case record.Ingress:
+		if from == record.PodQueue && a == b && a.PodEnd != nil {
+			return PodQueue, a.PodEnd
+		}
 		if from != record.Ingress {
 			return Unknown, b // sent back up by a redirect, ifb or a pair of veths: no stage of ours
 		}
@@ -201,6 +208,10 @@ func splitStage(rec *record.Record, last record.Hook, at *Device) Step {
 // inFlightStage is the stage that a packet is in after its last hook.
 func inFlightStage(last record.Hook, at *Device) Step {
 	switch last {
+	case record.PodQueue:
+		if at.PodEnd != nil {
+			return Step{Stage: PodQueue, Device: at.PodEnd}
+		}
 	case record.Ingress:
 		return Step{Stage: Forward, Device: at}
 	case record.Egress:
@@ -230,8 +241,9 @@ func stageAfterXmit(at *Device) Step {
 
 // directionOf is the direction of a journey that began at first and was last seen at last.
 func directionOf(kind record.Kind, first *Device, firstHook record.Hook, last *Device, lastHook record.Hook) Direction {
-	fromPod := first.Role == netdev.RolePod && firstHook == record.Ingress || first.Role == netdev.RoleIFB
-	if lastHook == record.Ingress || last.Role == netdev.RoleIFB {
+	fromPod := first.Role == netdev.RolePod && (firstHook == record.Ingress || firstHook == record.PodQueue) ||
+		first.Role == netdev.RoleIFB
+	if lastHook == record.Ingress || lastHook == record.PodQueue || last.Role == netdev.RoleIFB {
 		if kind == record.Finished || !fromPod {
 			return In // ended in the node itself, or came from outside
 		}

@@ -24,12 +24,14 @@ var node = []netdev.Device{
 	{Index: 6, Name: "eth0", Role: netdev.RoleUplink, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 	{Index: 7, Name: "bond0", Role: netdev.RoleUplink, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 	{Index: 8, Name: "cni0", Role: netdev.RoleBridge, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 10, Name: "shaped1", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"},
+		PodEnd: &netdev.PodEnd{Name: "net1", Root: netdev.Qdisc{Kind: "tbf"}}},
 	{Index: 9, Name: "down0", Role: netdev.RoleUplink, Leaves: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 	{Index: 11, Name: "ifb0", Role: netdev.RoleIFB, Up: true, Root: netdev.Qdisc{Kind: "tbf"}},
 }
 
 var hooks = map[string]record.Hook{
-	"I": record.Ingress, "E": record.Egress, "D": record.Dequeue, "X": record.Xmit, "F": record.Free, "S": record.Socket,
+	"I": record.Ingress, "E": record.Egress, "D": record.Dequeue, "X": record.Xmit, "F": record.Free, "S": record.Socket, "P": record.PodQueue,
 }
 
 // rec makes a record of hops as "I cali1 0" (hook, device, microseconds since the first), with "/2" behind the last
@@ -125,6 +127,12 @@ func TestPathOf(t *testing.T) {
 			"out 10: forward slow0 5, unknown eth0 4 untimed, queue eth0 1"},
 		{"driver busy", record.Finished, "E eth0 0, X eth0 2, D eth0 5, X eth0 6", "out 6: queue eth0 6"},
 
+		{"out of a pod's own queue", record.Finished, "P cali1 0, I cali1 50, E tunl0 60, X tunl0 61, E eth0 62, X eth0 63",
+			"out 63: pod-queue pod:eth0 50, forward tunl0 10, queue tunl0 1 noqueue, encap tunl0 1, queue eth0 1"},
+		{"out of a pod's own queue to another pod", record.Finished, "P cali1 0, I cali1 50, E cali2 60, X cali2 61",
+			"local 61: pod-queue pod:eth0 50, forward cali2 10, queue cali2 1 noqueue"},
+		{"in flight in a pod's own queue", record.InFlight, "P cali1 0", "out 0:  | pod-queue pod:eth0 0"},
+
 		{"split after a dequeue", record.Split, "I cali1 0, E eth0 5, D eth0 9, F eth0 11",
 			"out 11: forward eth0 5, queue eth0 4, unknown eth0 2 untimed"},
 		{"split past an empty qdisc", record.Split, "I cali1 0, E eth0 5, F eth0 9", "out 9: forward eth0 5, queue eth0 4"},
@@ -202,6 +210,19 @@ func TestDrops(t *testing.T) {
 		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "SOCKET_RCVBUFF", "", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", otherDrop},
 		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "NO_SOCKET", "", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", noise},
 		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "", "tcp_rcv_state_process", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", noise},
+		// In the pod, on the way out: its own queue, its own rules, its own routes; and what was dealt with.
+		{"P cali1 0, F cali1 4", "QDISC_DROP", "__dev_queue_xmit", "out 4:  | pod-queue pod:eth0 4", qdiscDrop},
+		{"P shaped1 0, F shaped1 4", "", "kfree_skb_list", "out 4:  | pod-queue pod:net1 4", qdiscDropByLocation},
+		{"P cali1 0, F cali1 4", "", "kfree_skb_list", "out 4:  | pod-queue pod:eth0 4", noise}, // where nothing is queued
+		{"P cali1 0, F cali1 4", "QUEUE_PURGE", "qdisc_reset", "out 4:  | pod-queue pod:eth0 4", qdiscDrop},
+		{"P cali1 0, F cali1 0", "NETFILTER_DROP", "nf_hook_slow", "out 0:  | pod-queue pod:eth0 0", policyDrop},
+		{"P cali1 0, F cali1 0", "", "nf_hook_slow", "out 0:  | pod-queue pod:eth0 0", policyDrop},
+		{"P cali1 0, F cali1 0", "NEIGH_FAILED", "arp_error_report", "out 0:  | pod-queue pod:eth0 0", otherDrop},
+		{"P cali1 0, F cali1 0", "NOT_SPECIFIED", "some_function", "out 0:  | pod-queue pod:eth0 0", noise},
+		// ... and on the way in, where a rule between device and socket can only be the pod's.
+		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "NETFILTER_DROP", "nft_do_chain", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver pod:eth0 6", policyDrop},
+		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "", "nf_hook_slow", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver pod:eth0 6", policyDrop},
+		{"I cali1 0, F cali1 3", "", "nf_hook_slow", "out 3:  | forward cali1 3", policyDrop},
 	} {
 		r := rec(t, record.Dropped, test.hops)
 		r.Reason, r.Location = test.reason, test.location

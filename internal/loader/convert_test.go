@@ -119,6 +119,7 @@ func TestLayout(t *testing.T) {
 		{"record", unsafe.Sizeof(bpfobj.TracerRecord{}), 248},
 		{"config", unsafe.Sizeof(bpfobj.TracerConfig{}), 96},
 		{"device_bucket", unsafe.Sizeof(bpfobj.TracerDeviceBucket{}), 16},
+		{"pod_end", unsafe.Sizeof(bpfobj.TracerPodEnd{}), 48},
 		{"annotated record", uintptr(len(bytesOf(t, annotated))), 248},
 	} {
 		if size.got != size.want {

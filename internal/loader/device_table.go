@@ -40,14 +40,17 @@ func (t deviceTable) add(d netdev.Device) bool {
 }
 
 // describeDevice says what a packet meets at a device: where its IP header is, whether it leaves the namespace behind it, and
-// what its qdisc does to large ones.
+// what its qdisc, and that at a pod's end, does to large ones.
 func describeDevice(d netdev.Device) bpfobj.TracerDevice {
 	to := bpfobj.TracerDevice{Ifindex: uint32(d.Index)}
 	if d.Ethernet {
 		to.Ethernet = 1
 	}
 	if d.Root.Splits() {
-		to.Splits = 1
+		to.Splits |= uint8(bpfobj.TracerSplitsSPLITS)
+	}
+	if d.PodEnd != nil && d.PodEnd.Root.Splits() {
+		to.Splits |= uint8(bpfobj.TracerSplitsPOD_SPLITS)
 	}
 	if d.Role == netdev.RoleIFB {
 		to.Flags = uint16(bpfobj.TracerFlagFLAG_BEGINS)
@@ -65,7 +68,9 @@ func describeDevice(d netdev.Device) bpfobj.TracerDevice {
 func (t deviceTable) splitting() (n uint32) {
 	for _, bucket := range t {
 		for _, d := range bucket.Device {
-			n += uint32(d.Splits)
+			if d.Splits != 0 {
+				n++
+			}
 		}
 	}
 	return n

@@ -123,7 +123,7 @@ func scanBucket(open []record.Record, b *bpfobj.TracerBucketSlots, journeys *bpf
 		r := &open[known+i]
 		last := r.Hops[r.Len-1]
 		age := now - last.Time
-		queued := last.Hook == record.Egress || last.Hook == record.Dequeue
+		queued := last.Hook == record.Egress || last.Hook == record.Dequeue || last.Hook == record.PodQueue
 		if age > staleQueued || !queued && age > stale && !held(keys[i], r) {
 			continue
 		}

@@ -49,6 +49,9 @@ var tracepoints = [...]tracepoint{
 	{"tcp_retransmit_skb", "tcp_resent", "retransmissions of connections that get no answer", false},
 }
 
+// podQueueTracepoint is attached only while a pod has a qdisc at its end of its device: the packets of all devices pass it.
+var podQueueTracepoint = tracepoint{"net_dev_queue", "pod_queue", "how long packets wait in pods, and what is in flight there", false}
+
 // podSetup is how long a pod's new device is left alone on kernels without TCX: there our clsact qdisc would stand
 // in the way of a CNI plugin that adds an ingress qdisc while it sets the pod up, and fail the pod with it.
 const podSetup = 5 * time.Second
@@ -58,19 +61,16 @@ const podSetup = 5 * time.Second
 func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.Duration) (Plan, error) {
 	var p Plan
 	for _, t := range tracepoints {
-		switch {
-		case f.Tracepoints[t.tracepoint]:
-			p.Hooks = append(p.Hooks, Hook{Program: t.program, Name: t.tracepoint})
-		case t.required:
+		if !p.add(f, t) && t.required {
 			return Plan{}, fmt.Errorf("tracepoint %s: %w: it gives %s", t.tracepoint, errUnsupported, t.without)
-		default:
-			p.Omitted = append(p.Omitted, Omission{Hook: t.tracepoint,
-				Reason: "the kernel has no such tracepoint; not seen: " + t.without})
 		}
 	}
 	if f.Tracepoints["kfree_skb"] && !f.DropReasons {
 		p.Omitted = append(p.Omitted, Omission{Hook: "kfree_skb",
 			Reason: "the kernel gives drops no reason; the function that freed the packet is reported instead"})
+	}
+	if slices.ContainsFunc(devices, func(d netdev.Device) bool { return d.PodEnd != nil && d.PodEnd.Queues }) {
+		p.add(f, podQueueTracepoint)
 	}
 	table := deviceTable{}
 	for _, d := range devices {
@@ -94,6 +94,16 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 		}
 	}
 	return p, nil
+}
+
+// add plans a tracepoint, or leaves it out where the kernel has none.
+func (p *Plan) add(f Features, t tracepoint) bool {
+	if f.Tracepoints[t.tracepoint] {
+		p.Hooks = append(p.Hooks, Hook{Program: t.program, Name: t.tracepoint})
+		return true
+	}
+	p.Omitted = append(p.Omitted, Omission{Hook: t.tracepoint, Reason: "the kernel has no such tracepoint; not seen: " + t.without})
+	return false
 }
 
 // blindSpots are what the hooks at a device do not show.

@@ -106,6 +106,38 @@ func TestBlindSpots(t *testing.T) {
 	}
 }
 
+// TestPlanOfPodQueues attaches what all devices' packets pass only while a pod has a queue of its own.
+func TestPlanOfPodQueues(t *testing.T) {
+	t.Parallel()
+	pod := netdev.Device{Index: 1, Name: "cali1", Role: netdev.RolePod, Leaves: true}
+	for _, test := range []struct {
+		name           string
+		end            *netdev.PodEnd
+		lacks          bool
+		hooked, misses bool
+	}{
+		{name: "nothing known"},
+		{name: "only a rule", end: &netdev.PodEnd{Root: netdev.Qdisc{Kind: "noqueue"}}},
+		{name: "a queue", end: &netdev.PodEnd{Queues: true, Root: netdev.Qdisc{Kind: "tbf"}}, hooked: true},
+		{name: "a queue, no tracepoint", end: &netdev.PodEnd{Queues: true}, lacks: true, misses: true},
+	} {
+		f := Features{Tracepoints: allTracepoints(), TCX: true, DropReasons: true}
+		f.Tracepoints["net_dev_queue"] = !test.lacks
+		pod.PodEnd = test.end
+		plan, err := PlanHooks(f, []netdev.Device{pod}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hooked := slices.Contains(plan.Hooks, Hook{Program: "pod_queue", Name: "net_dev_queue"})
+		if misses := len(plan.Omitted) > 0; hooked != test.hooked || misses != test.misses {
+			t.Errorf("%s: hooked %v, omitted %v", test.name, hooked, plan.Omitted)
+		}
+	}
+	if to := describeDevice(netdev.Device{PodEnd: &netdev.PodEnd{Root: netdev.Qdisc{Kind: "tbf"}}}); to.Splits != 2 {
+		t.Errorf("a pod's tbf splits: %d, want 2", to.Splits)
+	}
+}
+
 func TestPlanWithoutTracepoints(t *testing.T) {
 	t.Parallel()
 	f := Features{Tracepoints: allTracepoints(), DropReasons: true}

@@ -29,6 +29,7 @@ type named struct {
 	Counters *ebpf.Map      `ebpf:"tracer_counters"`
 	NodeIPs  *ebpf.Map      `ebpf:"tracer_node_ips"`
 	PodIPs   *ebpf.Map      `ebpf:"tracer_pod_ips"`
+	PodEnds  *ebpf.Map      `ebpf:"tracer_pod_ends"`
 	Devices  *ebpf.Variable `ebpf:"devices"`
 	Settings *ebpf.Variable `ebpf:"settings"`
 	Listener *ebpf.Program  `ebpf:"tracer_listener"`
@@ -46,6 +47,7 @@ var kernelNames = map[string]string{
 	"consume":      bpfobj.TracerProgTracerConsume,
 	"tcp_received": bpfobj.TracerProgTracerTcpRcv,
 	"tcp_resent":   bpfobj.TracerProgTracerTcpRtx,
+	"pod_queue":    bpfobj.TracerProgTracerPodqueue,
 }
 
 // The variables of the programs, which are maps in the kernel, by the names of their sections.
@@ -148,7 +150,7 @@ func (o *objects) Close() error {
 		return nil
 	}
 	errs := []error{
-		o.Records.Close(), o.Counters.Close(), o.NodeIPs.Close(), o.PodIPs.Close(), o.Listener.Close(), o.Held.Close(),
+		o.Records.Close(), o.Counters.Close(), o.NodeIPs.Close(), o.PodIPs.Close(), o.PodEnds.Close(), o.Listener.Close(), o.Held.Close(),
 	}
 	for _, program := range o.hooks {
 		errs = append(errs, program.Close())

@@ -26,6 +26,8 @@ type Device struct {
 	TunnelPort uint16 `json:"tunnel_port,omitempty"`
 	// PeerNetns is the id by which this namespace knows that of the device's other end; nil where both ends are here.
 	PeerNetns *int `json:"peer_netns,omitempty"`
+	// PodEnd is, of a pod's device, the pod's own end of it; nil where nothing is known of that.
+	PodEnd *PodEnd `json:"pod_end,omitempty"`
 	// Bandwidth is, of a pod's device, how many bits a second the pod is to receive at most, by its annotation; 0 where it
 	// has none or that is not known.
 	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`

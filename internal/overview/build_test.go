@@ -6,12 +6,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
+	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -164,5 +167,38 @@ func TestPain(t *testing.T) {
 	}
 	if usual := pain(in); math.Abs(usual-lost) > 1e-9 || slow < lost+20 {
 		t.Errorf("pain %v, %v with delays that are usual, want %v for the packets lost", slow, usual, lost)
+	}
+}
+
+// TestPodQueues shows a queue at a pod's own end: its stage comes first and has a threshold, what is in flight is as much as the
+// qdisc says, and the pod's device on the node tells of it.
+func TestPodQueues(t *testing.T) {
+	t.Parallel()
+	at := aggregate.StageKey{Stage: journey.PodQueue, Device: "pod:eth0", Direction: journey.Out}
+	pair := aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: journey.Out}
+	var slow, quick hist.Histogram
+	slow.Observe(0.4, 100)
+	quick.Observe(0.00001, 100)
+	forward := aggregate.StageKey{Stage: journey.Forward, Device: "tunl0", Direction: journey.Out}
+	stages := []aggregate.StageDelay{{StageKey: forward, Delay: quick}, {StageKey: at, Delay: slow}}
+	in := Input{
+		Window: &aggregate.Snapshot{
+			Window: 10 * time.Second, Stages: stages, Pairs: []aggregate.Pair{{PairKey: pair, Packets: 100, Stages: stages}},
+			InFlight: []aggregate.InFlight{{StageKey: at, Packets: 30, Oldest: 0.4, Pairs: []aggregate.InFlightPair{{PairKey: pair, Packets: 30, Oldest: 0.4}}}},
+		},
+		Devices: []netdev.Device{{Index: 1, Name: "cali1", Role: netdev.RolePod, Root: netdev.Qdisc{Kind: "noqueue"}, PodEnd: &netdev.PodEnd{
+			Name: "eth0", Queues: true, Root: netdev.Qdisc{Kind: "tbf", RateBits: 150_000, BacklogPackets: 20},
+		}}},
+	}
+	in.Window.InFlight[0].Ages.Observe(0.4, 30)
+	o := Build(in, Query{By: ByPair, Limit: 10})
+	if len(o.Rows) != 1 || len(o.Rows[0].Stages) != 2 {
+		t.Fatalf("%+v", o.Rows)
+	}
+	if st := o.Rows[0].Stages[0]; st.Stage != journey.PodQueue || st.Device != "pod:eth0" || st.WarnAbove == nil || !st.Slow || st.InFlight != 20 {
+		t.Errorf("%+v", st)
+	}
+	if u := o.Devices[0].Unusual; len(u) != 1 || u[0] != "the pod itself has tbf rate 150Kbit on its own eth0" {
+		t.Errorf("%q", u)
 	}
 }

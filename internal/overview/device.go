@@ -101,6 +101,9 @@ func (b *builder) markUnusual(d *netdev.Device, o *Device) {
 	if normal := diagnose.DefaultQdisc(d); normal != "" && d.Root.Kind != "" && d.Root.Kind != normal {
 		add("root qdisc is %s, the default here is %s", d.Root.Kind, normal)
 	}
+	if e := d.PodEnd; e != nil && e.Queues && e.Root.Queues() {
+		add("the pod itself has %s on its own %s", e.Root.Brief(), e.Name)
+	}
 	if o.WarnAbove != nil && o.Queue != nil && o.Queue.P50 > *o.WarnAbove {
 		add("packets wait %s (p50), above the threshold of %s", format.Seconds(o.Queue.P50), format.Seconds(*o.WarnAbove))
 	}

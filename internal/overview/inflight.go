@@ -18,7 +18,7 @@ type InFlight struct {
 // without a hook look as if they were in flight for ever.
 func (b *builder) clampedInFlight() (all []aggregate.InFlight) {
 	for _, f := range b.Window.InFlight {
-		if f.Stage == journey.Queue {
+		if f.Stage.Queues() {
 			passed := uint64(0)
 			for i := range b.Window.Stages {
 				if s := &b.Window.Stages[i]; s.StageKey == f.StageKey {

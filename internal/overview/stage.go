@@ -98,6 +98,8 @@ func (b *builder) order(stages []Stage) {
 func (b *builder) rank(p Place) int {
 	role := b.roles[p.Device]
 	switch p.Stage {
+	case journey.PodQueue:
+		return -1
 	case journey.Decap:
 		return 0
 	case journey.Forward:
@@ -121,7 +123,7 @@ func oldestAbove(warnAbove float64) float64 { return max(10*warnAbove, 0.1) }
 
 // warnAboveOf is the threshold of a queue's p50, nil where there is no queue.
 func (b *builder) warnAboveOf(p Place) *float64 {
-	if p.Stage != journey.Queue {
+	if !p.Stage.Queues() {
 		return nil
 	}
 	above, ok := b.warnAbove[p.Device]

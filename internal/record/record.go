@@ -14,15 +14,16 @@ type Hook uint8
 
 // The hooks of a packet's way, as bpf/record.h numbers them.
 const (
-	Ingress Hook = iota + 1 // tc ingress
-	Egress                  // tc egress, in front of the qdisc
-	Dequeue                 // taken from the qdisc, before GSO splits it
-	Xmit                    // handed to the driver
-	Free                    // freed: dropped, or the original of a GSO split
-	Socket                  // received by a pod's TCP, past the pod's device
+	Ingress  Hook = iota + 1 // tc ingress
+	Egress                   // tc egress, in front of the qdisc
+	Dequeue                  // taken from the qdisc, before GSO splits it
+	Xmit                     // handed to the driver
+	Free                     // freed: dropped, or the original of a GSO split
+	Socket                   // received by a pod's TCP, past the pod's device
+	PodQueue                 // at the pod's own end of its device, in front of the qdisc there
 )
 
-var hookNames = [...]string{"none", "ingress", "egress", "dequeue", "xmit", "free", "socket"}
+var hookNames = [...]string{"none", "ingress", "egress", "dequeue", "xmit", "free", "socket", "pod-queue"}
 
 func (h Hook) String() string {
 	if int(h) < len(hookNames) {

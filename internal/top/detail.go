@@ -17,6 +17,8 @@ import (
 // hooks are those that a stage is between.
 func hooks(p overview.Place) string {
 	switch p.Stage {
+	case journey.PodQueue:
+		return "in the pod → ingress"
 	case journey.Forward:
 		return "ingress → egress " + p.Device
 	case journey.Queue:

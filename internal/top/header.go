@@ -99,7 +99,7 @@ func (m *model) tabs() string {
 		}
 		parts = append(parts, text)
 	}
-	left, legend := strings.Join(parts, " "), m.styles.legend()
+	left, legend := strings.Join(parts, " "), m.styles.legend(m.latest.Rows)
 	if ansi.StringWidth(left)+1+ansi.StringWidth(legend) > m.width {
 		return left // so narrow a table has no bars
 	}

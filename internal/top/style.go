@@ -1,6 +1,7 @@
 package top
 
 import (
+	"slices"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -8,6 +9,7 @@ import (
 
 	"tracer/internal/format"
 	"tracer/internal/journey"
+	"tracer/internal/overview"
 )
 
 // styles are few and of the terminal's own 16 colours, so that they follow its scheme. Colour alone carries no information.
@@ -33,7 +35,7 @@ func newStyles(color bool) styles {
 }
 
 // legendStages are the stages of the legend, in the order of a packet's path.
-var legendStages = []journey.Stage{journey.Decap, journey.Forward, journey.Queue, journey.Encap, journey.Deliver}
+var legendStages = []journey.Stage{journey.PodQueue, journey.Decap, journey.Forward, journey.Queue, journey.Encap, journey.Deliver}
 
 // block is what a stage's part of a bar is made of.
 func (s *styles) block(stage journey.Stage) string {
@@ -63,11 +65,14 @@ func (s *styles) stage(stage journey.Stage, text string) string {
 	return lipgloss.NewStyle().Foreground(ansi.BasicColor(format.StageColor(stage))).Render(text)
 }
 
-// legend says which stage each part of a bar is.
-func (s *styles) legend() string {
-	parts := make([]string, len(legendStages))
-	for i, stage := range legendStages {
-		parts[i] = s.stage(stage, s.block(stage)) + " " + string(stage)
+// legend says which stage each part of a bar is, the seldom one if any row has it.
+func (s *styles) legend(rows []overview.Row) string {
+	var parts []string
+	for _, stage := range legendStages {
+		has := func(at overview.Stage) bool { return at.Stage == stage }
+		if stage != journey.PodQueue || slices.ContainsFunc(rows, func(r overview.Row) bool { return slices.ContainsFunc(r.Stages, has) }) {
+			parts = append(parts, s.stage(stage, s.block(stage))+" "+string(stage))
+		}
 	}
 	return strings.Join(parts, " ")
 }

@@ -126,7 +126,7 @@ func TestQuery(t *testing.T) {
 		"port=http":        "port",
 		"proto=telnet":     "telnet",
 		"proto=0":          "no protocol",
-		"stage=queu":       "there are forward, queue",
+		"stage=queu":       "there are pod-queue, forward, queue",
 		"slower_than=5":    "slower_than",
 		"drops=maybe":      "drops",
 		"pods=web":         `unknown key "pods"; there are pod, peer`,

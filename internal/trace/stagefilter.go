@@ -22,7 +22,7 @@ type StageFilter struct {
 // knownStages are those that can be asked for.
 func knownStages() []journey.Stage {
 	return []journey.Stage{
-		journey.Forward, journey.Queue, journey.Encap, journey.Decap, journey.Deliver, journey.Unknown,
+		journey.PodQueue, journey.Forward, journey.Queue, journey.Encap, journey.Decap, journey.Deliver, journey.Unknown,
 	}
 }
 

@@ -75,33 +75,34 @@ type hooksConfig struct {
 type hooksCounter uint32
 
 const (
-	hooksCounterCOUNT_STARTED            hooksCounter = 0
-	hooksCounterCOUNT_UNSAMPLED          hooksCounter = 1
-	hooksCounterCOUNT_FINISHED           hooksCounter = 2
-	hooksCounterCOUNT_SPLIT              hooksCounter = 3
-	hooksCounterCOUNT_DROPPED            hooksCounter = 4
-	hooksCounterCOUNT_TABLE_FULL         hooksCounter = 5
-	hooksCounterCOUNT_EVICTED_STALE      hooksCounter = 6
-	hooksCounterCOUNT_EVICTED_MISMATCH   hooksCounter = 7
-	hooksCounterCOUNT_TORN               hooksCounter = 8
-	hooksCounterCOUNT_NO_INGRESS         hooksCounter = 9
-	hooksCounterCOUNT_UNFINISHED_INGRESS hooksCounter = 10
-	hooksCounterCOUNT_UNFINISHED_EGRESS  hooksCounter = 11
-	hooksCounterCOUNT_UNFINISHED_DEQUEUE hooksCounter = 12
-	hooksCounterCOUNT_UNFINISHED_XMIT    hooksCounter = 13
-	hooksCounterCOUNT_MALFORMED          hooksCounter = 14
-	hooksCounterCOUNT_TOO_DEEP           hooksCounter = 15
-	hooksCounterCOUNT_REQUEUED           hooksCounter = 16
-	hooksCounterCOUNT_MISSED_JOURNEY     hooksCounter = 17
-	hooksCounterCOUNT_MISSED_DROP        hooksCounter = 18
-	hooksCounterCOUNT_MISSED_SPLIT       hooksCounter = 19
-	hooksCounterCOUNT_MISSED_TCP         hooksCounter = 20
-	hooksCounterCOUNT_MAX                hooksCounter = 21
+	hooksCounterCOUNT_STARTED              hooksCounter = 0
+	hooksCounterCOUNT_UNSAMPLED            hooksCounter = 1
+	hooksCounterCOUNT_FINISHED             hooksCounter = 2
+	hooksCounterCOUNT_SPLIT                hooksCounter = 3
+	hooksCounterCOUNT_DROPPED              hooksCounter = 4
+	hooksCounterCOUNT_TABLE_FULL           hooksCounter = 5
+	hooksCounterCOUNT_EVICTED_STALE        hooksCounter = 6
+	hooksCounterCOUNT_EVICTED_MISMATCH     hooksCounter = 7
+	hooksCounterCOUNT_TORN                 hooksCounter = 8
+	hooksCounterCOUNT_NO_INGRESS           hooksCounter = 9
+	hooksCounterCOUNT_UNFINISHED_INGRESS   hooksCounter = 10
+	hooksCounterCOUNT_UNFINISHED_EGRESS    hooksCounter = 11
+	hooksCounterCOUNT_UNFINISHED_DEQUEUE   hooksCounter = 12
+	hooksCounterCOUNT_UNFINISHED_XMIT      hooksCounter = 13
+	hooksCounterCOUNT_MALFORMED            hooksCounter = 14
+	hooksCounterCOUNT_TOO_DEEP             hooksCounter = 15
+	hooksCounterCOUNT_REQUEUED             hooksCounter = 16
+	hooksCounterCOUNT_MISSED_JOURNEY       hooksCounter = 17
+	hooksCounterCOUNT_MISSED_DROP          hooksCounter = 18
+	hooksCounterCOUNT_MISSED_SPLIT         hooksCounter = 19
+	hooksCounterCOUNT_MISSED_TCP           hooksCounter = 20
+	hooksCounterCOUNT_UNFINISHED_POD_QUEUE hooksCounter = 21
+	hooksCounterCOUNT_MAX                  hooksCounter = 22
 )
 
 type hooksCounters struct {
 	_             structs.HostLayout
-	Count         [21]uint64
+	Count         [22]uint64
 	PendingWeight uint64
 }
 
@@ -127,6 +128,7 @@ const (
 	hooksFlagFLAG_REPORTED     hooksFlag = 8
 	hooksFlagFLAG_ENCAP        hooksFlag = 16
 	hooksFlagFLAG_FRAGMENT     hooksFlag = 32
+	hooksFlagFLAG_DEQUEUED     hooksFlag = 64
 	hooksFlagFLAG_UNATTRIBUTED hooksFlag = 256
 	hooksFlagFLAG_SYN          hooksFlag = 512
 	hooksFlagFLAG_BEGINS       hooksFlag = 1024
@@ -135,13 +137,14 @@ const (
 type hooksHook uint32
 
 const (
-	hooksHookHOOK_NONE    hooksHook = 0
-	hooksHookHOOK_INGRESS hooksHook = 1
-	hooksHookHOOK_EGRESS  hooksHook = 2
-	hooksHookHOOK_DEQUEUE hooksHook = 3
-	hooksHookHOOK_XMIT    hooksHook = 4
-	hooksHookHOOK_FREE    hooksHook = 5
-	hooksHookHOOK_SOCKET  hooksHook = 6
+	hooksHookHOOK_NONE      hooksHook = 0
+	hooksHookHOOK_INGRESS   hooksHook = 1
+	hooksHookHOOK_EGRESS    hooksHook = 2
+	hooksHookHOOK_DEQUEUE   hooksHook = 3
+	hooksHookHOOK_XMIT      hooksHook = 4
+	hooksHookHOOK_FREE      hooksHook = 5
+	hooksHookHOOK_SOCKET    hooksHook = 6
+	hooksHookHOOK_POD_QUEUE hooksHook = 7
 )
 
 type hooksScene struct {
@@ -217,6 +220,7 @@ const (
 	hooksMapTracerJourneys = "tracer_journeys"
 	hooksMapTracerNodeIps  = "tracer_node_ips"
 	hooksMapTracerParsers  = "tracer_parsers"
+	hooksMapTracerPodEnds  = "tracer_pod_ends"
 	hooksMapTracerPodIps   = "tracer_pod_ips"
 	hooksMapTracerQuotas   = "tracer_quotas"
 	hooksMapTracerRecords  = "tracer_records"
@@ -302,6 +306,7 @@ type hooksMapSpecs struct {
 	TracerJourneys *ebpf.MapSpec `ebpf:"tracer_journeys"`
 	TracerNodeIps  *ebpf.MapSpec `ebpf:"tracer_node_ips"`
 	TracerParsers  *ebpf.MapSpec `ebpf:"tracer_parsers"`
+	TracerPodEnds  *ebpf.MapSpec `ebpf:"tracer_pod_ends"`
 	TracerPodIps   *ebpf.MapSpec `ebpf:"tracer_pod_ips"`
 	TracerQuotas   *ebpf.MapSpec `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.MapSpec `ebpf:"tracer_records"`
@@ -347,6 +352,7 @@ type hooksMaps struct {
 	TracerJourneys *ebpf.Map `ebpf:"tracer_journeys"`
 	TracerNodeIps  *ebpf.Map `ebpf:"tracer_node_ips"`
 	TracerParsers  *ebpf.Map `ebpf:"tracer_parsers"`
+	TracerPodEnds  *ebpf.Map `ebpf:"tracer_pod_ends"`
 	TracerPodIps   *ebpf.Map `ebpf:"tracer_pod_ips"`
 	TracerQuotas   *ebpf.Map `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.Map `ebpf:"tracer_records"`
@@ -359,6 +365,7 @@ func (m *hooksMaps) Close() error {
 		m.TracerJourneys,
 		m.TracerNodeIps,
 		m.TracerParsers,
+		m.TracerPodEnds,
 		m.TracerPodIps,
 		m.TracerQuotas,
 		m.TracerRecords,

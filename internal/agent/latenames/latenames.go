@@ -166,10 +166,14 @@ func (w *Waiter) podEnds(r *record.Record, yield func(ifindex int, appeared time
 		return
 	}
 	first, last := &r.Hops[0], &r.Hops[r.Len-1]
-	if d, ok := w.current.appeared[first.Ifindex]; ok && first.Hook == record.Ingress && r.First.Source.Addr().IsGlobalUnicast() {
+	comesFrom := func(h record.Hook) bool { return h == record.Ingress || h == record.PodQueue }
+	if last.Hook == record.Free && r.Len > 1 { // dropped behind the hop before
+		last = &r.Hops[r.Len-2]
+	}
+	if d, ok := w.current.appeared[first.Ifindex]; ok && comesFrom(first.Hook) && r.First.Source.Addr().IsGlobalUnicast() {
 		yield(first.Ifindex, d, r.First.Source.Addr())
 	}
-	if d, ok := w.current.appeared[last.Ifindex]; ok && last.Hook != record.Ingress && r.Last.Destination.Addr().IsGlobalUnicast() {
+	if d, ok := w.current.appeared[last.Ifindex]; ok && !comesFrom(last.Hook) && r.Last.Destination.Addr().IsGlobalUnicast() {
 		yield(last.Ifindex, d, r.Last.Destination.Addr())
 	}
 }

@@ -171,3 +171,22 @@ func TestMemory(t *testing.T) {
 	}
 	runtime.KeepAlive(w)
 }
+
+// TestDroppedPackets learns from a packet that was lost on its way out of a pod whose the source is, and nothing of the
+// destination.
+func TestDroppedPackets(t *testing.T) {
+	t.Parallel()
+	for _, hook := range []record.Hook{record.Ingress, record.PodQueue} {
+		source := &learned{known: map[netip.Addr]bool{podAddress: true, peerAddress: true}, changes: map[netip.Addr]time.Duration{}}
+		w := New(source, nil)
+		w.SetDevices(podDevice(5), 0)
+		r := sent(5, time.Second)
+		r.Kind = record.Dropped
+		r.Hops[0].Hook = hook
+		r.Hops[1] = record.Hop{Hook: record.Free, Ifindex: 5, Time: time.Second}
+		through(w, time.Second, r)
+		if got := w.LocalPods(); len(got) != 1 || got[podAddress] != 5 {
+			t.Errorf("%v: %v", hook, got)
+		}
+	}
+}
