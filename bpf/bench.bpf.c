@@ -59,6 +59,7 @@ static __always_inline void restore(struct __sk_buff *ctx, enum hook last)
 	b.tag[0] = last == HOOK_NONE ? 0 : key;
 	b.state[0].hook = last;
 	b.journey[0].hops = 1;
+	b.journey[0].begun_at = planted.journey.begun_at;
 }
 
 SEC("tc")

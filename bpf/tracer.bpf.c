@@ -32,6 +32,7 @@ const struct record *kept_record __attribute__((unused));
 const struct tcp_record *kept_tcp_record __attribute__((unused));
 const struct listener_query *kept_listener_query __attribute__((unused));
 const struct device_bucket *kept_device_bucket __attribute__((unused));
+const struct coverage *kept_coverage __attribute__((unused));
 
 char LICENSE[] SEC("license") = "GPL";
 

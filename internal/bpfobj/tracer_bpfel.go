@@ -69,6 +69,17 @@ type TracerCounters struct {
 	_             structs.HostLayout
 	Count         [21]uint64
 	PendingWeight uint64
+	Coverage      [64]TracerCoverage
+}
+
+type TracerCoverage struct {
+	_        structs.HostLayout
+	Packets  uint64
+	Variance uint64
+	Segments [2]uint64
+	Ended    uint64
+	Merged   uint64
+	Pad      [2]uint64
 }
 
 type TracerDevice struct {
@@ -76,7 +87,8 @@ type TracerDevice struct {
 	Ifindex  uint32
 	Ethernet uint8
 	Splits   uint8
-	Flags    uint16
+	Flags    uint8
+	Class    uint8
 }
 
 type TracerDeviceBucket struct {
@@ -142,7 +154,8 @@ type TracerJourney struct {
 	Flags       uint16
 	Hops        uint8
 	SplitAt     uint8
-	Pad         [2]uint8
+	BegunAt     uint8
+	Pad         uint8
 }
 
 type TracerListenerQuery struct {
@@ -190,6 +203,10 @@ const (
 	TracerTableCARRIED_WEIGHT_MAX   TracerTable = 64
 	TracerTableDEVICE_BUCKETS       TracerTable = 8192
 	TracerTableTUNNEL_PORTS_MAX     TracerTable = 8
+	TracerTableCLASSES              TracerTable = 32
+	TracerTableCLASS_MASK           TracerTable = 31
+	TracerTableCLASS_PORT           TracerTable = 32
+	TracerTableOWN_ADDRESS_BITS     TracerTable = 65536
 )
 
 type TracerTcpRecord struct {
@@ -250,6 +267,7 @@ const (
 	TracerVarDevices           = "devices"
 	TracerVarInflight          = "inflight"
 	TracerVarKeptCounter       = "kept_counter"
+	TracerVarKeptCoverage      = "kept_coverage"
 	TracerVarKeptDeviceBucket  = "kept_device_bucket"
 	TracerVarKeptFlag          = "kept_flag"
 	TracerVarKeptHook          = "kept_hook"
@@ -259,6 +277,7 @@ const (
 	TracerVarKeptRecordKind    = "kept_record_kind"
 	TracerVarKeptTable         = "kept_table"
 	TracerVarKeptTcpRecord     = "kept_tcp_record"
+	TracerVarOwnAddresses      = "own_addresses"
 	TracerVarSettings          = "settings"
 )
 
@@ -338,6 +357,7 @@ type TracerVariableSpecs struct {
 	Devices           *ebpf.VariableSpec `ebpf:"devices"`
 	Inflight          *ebpf.VariableSpec `ebpf:"inflight"`
 	KeptCounter       *ebpf.VariableSpec `ebpf:"kept_counter"`
+	KeptCoverage      *ebpf.VariableSpec `ebpf:"kept_coverage"`
 	KeptDeviceBucket  *ebpf.VariableSpec `ebpf:"kept_device_bucket"`
 	KeptFlag          *ebpf.VariableSpec `ebpf:"kept_flag"`
 	KeptHook          *ebpf.VariableSpec `ebpf:"kept_hook"`
@@ -347,6 +367,7 @@ type TracerVariableSpecs struct {
 	KeptRecordKind    *ebpf.VariableSpec `ebpf:"kept_record_kind"`
 	KeptTable         *ebpf.VariableSpec `ebpf:"kept_table"`
 	KeptTcpRecord     *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
+	OwnAddresses      *ebpf.VariableSpec `ebpf:"own_addresses"`
 	Settings          *ebpf.VariableSpec `ebpf:"settings"`
 }
 
@@ -404,6 +425,7 @@ type TracerVariables struct {
 	Devices           *ebpf.Variable `ebpf:"devices"`
 	Inflight          *ebpf.Variable `ebpf:"inflight"`
 	KeptCounter       *ebpf.Variable `ebpf:"kept_counter"`
+	KeptCoverage      *ebpf.Variable `ebpf:"kept_coverage"`
 	KeptDeviceBucket  *ebpf.Variable `ebpf:"kept_device_bucket"`
 	KeptFlag          *ebpf.Variable `ebpf:"kept_flag"`
 	KeptHook          *ebpf.Variable `ebpf:"kept_hook"`
@@ -413,6 +435,7 @@ type TracerVariables struct {
 	KeptRecordKind    *ebpf.Variable `ebpf:"kept_record_kind"`
 	KeptTable         *ebpf.Variable `ebpf:"kept_table"`
 	KeptTcpRecord     *ebpf.Variable `ebpf:"kept_tcp_record"`
+	OwnAddresses      *ebpf.Variable `ebpf:"own_addresses"`
 	Settings          *ebpf.Variable `ebpf:"settings"`
 }
 

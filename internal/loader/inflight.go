@@ -35,6 +35,19 @@ func (l *Loader) OpenJourneys() ([]record.Record, error) {
 // scan reads the open journeys: packets that are inside this node now. Slots that change while they are read are counted
 // as torn and left out; what is too old to be alive is left out too.
 func (t table) scan() (open []record.Record, torn int, err error) {
+	err = t.each(func(b *bpfobj.TracerBucketSlots, journeys *bpfobj.TracerBucketJourneys) {
+		var changed int
+		open, changed = scanBucket(open, b, journeys, Monotonic)
+		torn += changed
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return open, torn, nil
+}
+
+// each calls f with the buckets of which some are mapped, those that have open journeys among them.
+func (t table) each(f func(*bpfobj.TracerBucketSlots, *bpfobj.TracerBucketJourneys)) (err error) {
 	for from := uint32(0); from < uint32(bpfobj.TracerTableBUCKETS) && err == nil; from += scanChunk {
 		err = view(t.variables, t.slotsAt, from, scanChunk, func(buckets []bpfobj.TracerBucketSlots) error {
 			if !slices.ContainsFunc(buckets, anyOpen) {
@@ -42,18 +55,16 @@ func (t table) scan() (open []record.Record, torn int, err error) {
 			}
 			return view(t.journeys, 0, from, scanChunk, func(journeys []bpfobj.TracerBucketJourneys) error {
 				for i := range buckets {
-					var t int
-					open, t = scanBucket(open, &buckets[i], &journeys[i], Monotonic)
-					torn += t
+					f(&buckets[i], &journeys[i])
 				}
 				return nil
 			})
 		})
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("map the in-flight table: %w", err)
+		return fmt.Errorf("map the in-flight table: %w", err)
 	}
-	return open, torn, nil
+	return nil
 }
 
 // view lets f see n values of an array, from one of them on, which begins somewhere in a map's memory.

@@ -84,7 +84,7 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 				Reason: fmt.Sprintf("new: left alone for %v while the pod is set up", podSetup)})
 			continue
 		}
-		if !table.add(d) {
+		if !table.add(d, 0) {
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name,
 				Reason: fmt.Sprintf("no room for this device in the tracer's device table (index %d); its packets are not timed", d.Index)})
 			continue
