@@ -8,7 +8,7 @@ import (
 
 // failures are what the agent does again and again, and goes on after it failed.
 type failures struct {
-	devices, sampling, maps, acceptQueues, pods, snapshot, netstat, baseline *failurelog.Operation
+	devices, sampling, own, maps, acceptQueues, pods, snapshot, netstat, baseline *failurelog.Operation
 }
 
 func newFailures(log *slog.Logger) failures {
@@ -17,6 +17,7 @@ func newFailures(log *slog.Logger) failures {
 	return failures{
 		devices:      failed("cannot attach to the devices as they are now"),
 		sampling:     failed("cannot adapt the sampling"),
+		own:          failed("cannot tell the BPF programs the node's own addresses; coverage may be wrong"),
 		maps:         failed("cannot read the BPF maps"),
 		acceptQueues: failed("cannot read accept queues; full ones may stay unseen"),
 		pods:         failed("cannot tell the BPF programs this node's pods; drops inside pods may stay unattributed"),

@@ -125,6 +125,8 @@ type HookStatus struct {
 	Hook
 	Up    bool   `json:"up"`
 	Error string `json:"error,omitempty"`
+	// Silent tells of a hook that is not up that it is attached, and never runs. The loader itself does not know.
+	Silent bool `json:"silent,omitempty"`
 }
 
 // Hooks are those of the last plan, and what it leaves out.
