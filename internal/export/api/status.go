@@ -35,7 +35,8 @@ type Status struct {
 	Identity *IdentityStatus `json:"identity"`
 	// LastRead is when the loop that reads records last ran, with or without any.
 	LastRead time.Time `json:"last_read"`
-	// Hooked tells whether an overlay or uplink device, one that leads to other nodes, has a hook attached.
+	// Hooked tells whether an overlay or uplink device, one that leads to other nodes, has a hook attached, and none there is
+	// silent.
 	Hooked bool `json:"hooked"`
 }
 
@@ -56,6 +57,8 @@ type HookStatus struct {
 	Role    netdev.Role `json:"role"`
 	Up      bool        `json:"up"`
 	Error   string      `json:"error,omitempty"` // why not
+	// Silent tells of a hook that is not up that it is attached, and that no packet reaches it although its device counts some.
+	Silent bool `json:"silent,omitempty"`
 }
 
 // OmittedHook is a hook that is left out by plan.
