@@ -95,7 +95,7 @@ func check(runDir string, patterns []string) (checkReport, error) {
 		if err != nil {
 			r.Problems = append(r.Problems, err.Error())
 		}
-		r.Hooks, r.Omitted = plan.Hooks, plan.Omitted
+		r.Hooks, r.Omitted = plan.Hooks, append(plan.Omitted, loader.ForeignPrograms(r.Devices)...)
 		if !leadsOut(plan, r.Devices) {
 			r.Problems = append(r.Problems, "no overlay or uplink device found here: name them with --devices, such as --devices 'uplink=ens*'")
 		}

@@ -289,7 +289,7 @@ func (c *Coverage) Sentence() string {
 	if at == netdev.PodLabel {
 		at = "pods' devices"
 	}
-	return fmt.Sprintf("%s of the packets %s at %s are seen: %s", percent(c.share()), c.Direction, at, c.Reason)
+	return fmt.Sprintf("%s, %s: %s of the packets are seen (%s)", at, c.Direction, percent(c.share()), c.Reason)
 }
 
 // unseenPackets is how many packets pods' devices counted in the window that no hook saw.

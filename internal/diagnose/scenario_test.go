@@ -313,7 +313,7 @@ func TestScenarios(t *testing.T) {
 // TestGolden compares what people and programs read with the files of testdata.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic"} {
+	for _, name := range []string{"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic", "blind-redirected", "healthy-partly-seen"} {
 		e := load(t, "testdata/"+name+".json").snapshots()
 		if name == "overlay-delay-and-loss" {
 			e.to.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 0.00002}

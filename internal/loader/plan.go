@@ -106,6 +106,14 @@ func blindSpots(d netdev.Device) (spots []Omission) {
 		spots = append(spots, Omission{Hook: "queue", Device: d.Name,
 			Reason: "its qdisc splits large packets when it takes them in: of the segments the first and the last are timed"})
 	}
+	if d.XDP {
+		spots = append(spots, Omission{Hook: "ingress", Device: d.Name,
+			Reason: "an XDP program runs here before tc: what it drops or redirects is not seen"})
+	}
+	if d.Kind == "netkit" {
+		spots = append(spots, Omission{Hook: "tc", Device: d.Name,
+			Reason: "a netkit device runs its BPF programs before tc: what they redirect does not reach the hooks"})
+	}
 	return spots
 }
 
