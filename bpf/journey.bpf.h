@@ -15,6 +15,7 @@
 #include "sample.bpf.h"
 #include "send.bpf.h"
 #include "slot.bpf.h"
+#include "verifier.bpf.h"
 
 /* A journey of one hop. The caller sets what is not in the headers: sizes, segments, weight, flags. */
 static __always_inline void init_journey(struct journey *j, const struct packet *p, __u8 hook, __u32 ifindex, __u64 now)
@@ -41,7 +42,7 @@ static __always_inline void begin_journey(struct __sk_buff *ctx, __u32 class, st
 	flags = make_unknown_by(flags | p->flags, key);
 
 	if (is_slot(slot))
-		evict_slot(b, slot);
+		evict_slot(b, masked_index(slot, SLOTS_PER_BUCKET));
 	else
 		slot = make_room(b, now);
 	slot = make_unknown_by(slot, key); /* not once for each that there is */
@@ -52,6 +53,7 @@ static __always_inline void begin_journey(struct __sk_buff *ctx, __u32 class, st
 			count_softirq(COUNT_UNSAMPLED);
 		return;
 	}
+	slot = masked_index(slot, SLOTS_PER_BUCKET);
 	struct journey *j = &b->journey[slot];
 	struct slot_state state = { .ifindex = ctx->ifindex, .hook = hook, .fingerprint = p->fingerprint };
 	b->tag[slot] = 0;

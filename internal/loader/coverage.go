@@ -84,6 +84,10 @@ func (l *Loader) Coverage() (map[string]HookCoverage, error) {
 	return coverage, nil
 }
 
+// mayEndWithin is for how long a packet that no qdisc holds is taken for one that may come to an end yet. Some wait for longer and do
+// so, but most of what is not seen again for so long has left by a way without a hook.
+const mayEndWithin = time.Second
+
 // begunInFlight are the segments of open journeys that are to be counted at their end, by where that is. A slot that changes
 // meanwhile may be counted wrongly, or not.
 func (t table) begunInFlight(now time.Duration) (sums [len(bpfobj.TracerCounters{}.Coverage)]uint64, err error) {
@@ -102,7 +106,7 @@ func (t table) begunInFlight(now time.Duration) (sums [len(bpfobj.TracerCounters
 			if r.Len == 0 {
 				continue
 			}
-			if last := r.Hops[r.Len-1]; now-last.Time <= ageLimit(last.Hook) {
+			if last := r.Hops[r.Len-1]; now-last.Time <= mayEndWithin || last.Hook == record.Egress || last.Hook == record.Dequeue {
 				sums[j.BegunAt-1] += uint64(j.Weight) * uint64(j.Segments)
 			}
 		}
