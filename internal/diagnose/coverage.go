@@ -250,7 +250,7 @@ func missingHooks(w *window) (rows []Coverage) {
 		if !slices.ContainsFunc(w.from.MissingHooks, was) {
 			continue
 		}
-		row := Coverage{Ratio: &zero, Reason: fmt.Sprintf("the hook %s is missing: %s", h.Hook, h.Reason)}
+		row := Coverage{Ratio: &zero, Reason: fmt.Sprintf("the hook %s is missing: %s", h.Hook, brief(h.Reason))}
 		for _, d := range w.to.Devices {
 			if h.Device != "" && d.Name == h.Device {
 				hook := record.Ingress
@@ -258,12 +258,21 @@ func missingHooks(w *window) (rows []Coverage) {
 					hook = record.Egress
 				}
 				row.Device, row.Direction = d.Role.Label(d.Name), directionAt(d.Role, hook)
-				row.Reason = fmt.Sprintf("the hook %s of %s is missing: %s", h.Hook, d.Name, h.Reason)
+				row.Reason = fmt.Sprintf("the hook %s of %s is missing: %s", h.Hook, d.Name, brief(h.Reason))
 			}
 		}
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// brief is the beginning of an error: that of a program which the verifier refuses is as long as its log.
+func brief(reason string) string {
+	const most = 160
+	if len(reason) <= most {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:most], "") + " …"
 }
 
 // share is the ratio, or 1 where that is not known.
@@ -277,8 +286,8 @@ func (c *Coverage) share() float64 {
 // Low tells whether less than it should be is seen.
 func (c *Coverage) Low() bool { return c.share() < warnCoverage }
 
-// blind tells whether so little is seen that nothing follows from it.
-func (c *Coverage) blind() bool { return c.share() < blindCoverage }
+// Blind tells whether so little is seen that nothing follows from it.
+func (c *Coverage) Blind() bool { return c.share() < blindCoverage }
 
 // Sentence says how much is seen, and why not the rest.
 func (c *Coverage) Sentence() string {

@@ -63,7 +63,7 @@ func Diagnose(node string, from, to Snapshot) Report {
 	switch {
 	case len(r.Findings) > 0 && r.Findings[0].Severity == Critical:
 		r.Verdict = Fault
-	case slices.ContainsFunc(r.Coverage, func(c Coverage) bool { return c.blind() }):
+	case slices.ContainsFunc(r.Coverage, func(c Coverage) bool { return c.Blind() }):
 		r.Verdict = Blind
 	case w.sawTraffic():
 	case unseenPackets(r.Coverage) >= silentPackets, begunPackets(r.Coverage) >= minCoveragePackets, w.counts.MissedRecords > 0:

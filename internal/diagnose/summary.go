@@ -75,7 +75,7 @@ func summarize(r *Report, w *window) string {
 func whyBlind(r *Report, w *window) string {
 	var rows []string
 	for i := range r.Coverage {
-		if c := &r.Coverage[i]; c.blind() {
+		if c := &r.Coverage[i]; c.Blind() {
 			rows = append(rows, c.Sentence())
 		}
 	}

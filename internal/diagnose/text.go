@@ -83,7 +83,7 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 // unseen are sentences on what is not seen. Those of a blind verdict are in the summary.
 func (r *Report) unseen() (rows []string) {
 	for i := range r.Coverage {
-		if c := &r.Coverage[i]; c.Low() && !(r.Verdict == Blind && c.blind()) {
+		if c := &r.Coverage[i]; c.Low() && !(r.Verdict == Blind && c.Blind()) {
 			rows = append(rows, c.Sentence())
 		}
 	}
