@@ -184,18 +184,22 @@ func (w *window) devicesOf(c *HookCoverage) (devices []netdev.Device) {
 	return devices
 }
 
-// countsPackets tells whether devices count sk_buffs, as many as pass the hook. Hardware counts what is on the wire, segments; a
-// veth counts sk_buffs, unless its qdisc splits them behind the egress. Of others their mean size tells: with more than an MTU
-// they cannot be segments.
+// countsPackets tells whether devices count sk_buffs, as many as pass the hook. A veth does, unless its qdisc splits them behind
+// the egress. Hardware counts what is on the wire, segments, or large packets whole. Of what comes in their mean size tells: with
+// more than an MTU they cannot be segments. Of what goes out it does not, since some may be split in software behind the hook.
 func countsPackets(devices []netdev.Device, c *HookCoverage, packets, bytes uint64) bool {
 	exact := len(devices) > 0
 	mtu := 0
 	for _, d := range devices {
-		exact = exact && (d.Kind == "veth" || d.Kind == "netkit") && !(c.Hook == record.Egress && d.Root.Splits())
+		veth := d.Kind == "veth" || d.Kind == "netkit"
+		if c.Hook == record.Egress {
+			veth = veth && c.Role == netdev.RolePod && !d.Root.Splits()
+		}
+		exact = exact && veth
 		mtu = max(mtu, d.MTU)
 	}
 	const headers = 100 // beyond the MTU: Ethernet's, VLANs' and what drivers add
-	return exact || mtu > 0 && packets > 0 && bytes/packets > uint64(mtu+headers)
+	return exact || c.Hook == record.Ingress && mtu > 0 && packets > 0 && bytes/packets > uint64(mtu+headers)
 }
 
 // coverageReason says why so much is not seen, by what is known of it.
