@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -105,33 +106,49 @@ func TestCoverageHealthy(t *testing.T) {
 // uplink is the nodes' device to each other.
 const uplink = "eth0"
 
-// attachForeign attaches somebody else's program at a tc hook of a device of a node: link.Head() is before ours.
-func (c *cluster) attachForeign(node int, device, hook string, at link.Anchor, program asm.Instructions) (detach func()) {
+// attachForeign attaches somebody else's program at a tc hook of a device of a node, before ours or behind it.
+func (c *cluster) attachForeign(node int, device, hook string, before bool, program asm.Instructions) (detach func()) {
 	c.Helper()
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "foreign", Type: ebpf.SchedCLS, License: "GPL", Instructions: program})
 	if err != nil {
 		c.Fatal(err)
 	}
 	c.Cleanup(func() { p.Close() })
-	var l link.Link
+	var l io.Closer
 	err = c.lab.Node(node + 1).Do(func() error {
 		d, err := netlink.LinkByName(device)
 		if err != nil {
 			return err
 		}
-		direction := ebpf.AttachTCXIngress
+		direction, parent, at := ebpf.AttachTCXIngress, uint32(netlink.HANDLE_MIN_INGRESS), link.Tail()
 		if hook == "egress" {
-			direction = ebpf.AttachTCXEgress
+			direction, parent = ebpf.AttachTCXEgress, netlink.HANDLE_MIN_EGRESS
 		}
-		l, err = link.AttachTCX(link.TCXOptions{Interface: d.Attrs().Index, Program: p, Attach: direction, Anchor: at})
-		return err
+		if before {
+			at = link.Head()
+		}
+		attached, err := link.AttachTCX(link.TCXOptions{Interface: d.Attrs().Index, Program: p, Attach: direction, Anchor: at})
+		if err == nil {
+			l = attached
+		}
+		if !errors.Is(err, ebpf.ErrNotSupported) || before {
+			return err
+		}
+		return netlink.FilterAdd(&netlink.BpfFilter{
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: d.Attrs().Index, Parent: parent, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 99},
+			Fd:          p.FD(), Name: "foreign", DirectAction: true,
+		})
 	})
 	if errors.Is(err, ebpf.ErrNotSupported) {
 		c.Skip("this kernel has no TCX, by which a program comes before ours")
 	} else if err != nil {
 		c.Fatal(err)
 	}
-	return func() { l.Close() }
+	return func() {
+		if l != nil { // a filter goes with its device
+			l.Close()
+		}
+	}
 }
 
 // takeAll ends the chain for every packet, takeHalf for one in two, with TC_ACT_OK: the packet goes on, and no program behind sees it.
@@ -146,12 +163,12 @@ func TestCoverageBehindForeignProgram(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, load.Config{Rate: 400, Size: 90})
 	web, _ := c.lab.Pod(lab.Web)
-	detach := c.attachForeign(0, web.Device, "ingress", link.Head(), takeHalf)
+	detach := c.attachForeign(0, web.Device, "ingress", true, takeHalf)
 	r := c.diagnosed(0, 3*time.Second)
 	c.wantCoverage(&r, "pod", journey.Out, 0.4, 0.6, "a tc program before ours takes packets at the ingress of "+web.Device[:4])
 	c.wantCoverage(&r, "pod", journey.In, 0.95, 1, "")
 	detach()
-	detach = c.attachForeign(0, web.Device, "ingress", link.Head(), takeAll)
+	detach = c.attachForeign(0, web.Device, "ingress", true, takeAll)
 	r = c.diagnosed(0, 3*time.Second)
 	c.wantCoverage(&r, "pod", journey.Out, 0, 0.05, "no packet reaches the ingress hook that is attached")
 	if r.Verdict != diagnose.Blind || r.ExitCode() != 3 {
@@ -180,7 +197,7 @@ func TestCoverageBehindForeignProgram(t *testing.T) {
 	})
 	r = c.diagnosed(0, 2*time.Second)
 	c.wantAllSeen(&r)
-	detach = c.attachForeign(0, web.Device, "egress", link.Head(), takeAll)
+	detach = c.attachForeign(0, web.Device, "egress", true, takeAll)
 	defer detach()
 	r = c.diagnosed(0, 3*time.Second)
 	c.wantCoverage(&r, "pod", journey.In, 0, 0.05, "inbound to pods of "+web.Device[:4])
@@ -230,12 +247,15 @@ func TestCoverageRedirected(t *testing.T) {
 	c := newCluster(t, load.Config{Rate: 400, Size: 90})
 	api, _ := c.lab.Pod(lab.API)
 	overlay := c.lab.OverlayDevice()
+	if c.lab.Overlay() == lab.IPIP && !c.agents[1].loader.Features().DropReasons {
+		t.Skip("before 5.14 tunl0's ingress still has the outer header, behind which the program does not look")
+	}
 	header := int32(0) // of the link layer
 	if c.lab.Overlay() != lab.IPIP {
 		header = 14
 	}
 	program := redirectPeer(api.Address, c.index(1, api.Device), header)
-	defer c.attachForeign(1, overlay, "ingress", link.Tail(), program)()
+	defer c.attachForeign(1, overlay, "ingress", false, program)()
 	r := c.diagnosed(1, 4*time.Second)
 	if r.Verdict != diagnose.Blind {
 		t.Errorf("into the pod: %s: %s", r.Verdict, r.Summary)
