@@ -60,6 +60,7 @@ static __always_inline void restore(struct __sk_buff *ctx, enum hook last)
 	b.state[0].hook = last;
 	b.state[0].flags = planted.state.flags;
 	b.journey[0].hops = 1;
+	b.journey[0].begun_at = planted.journey.begun_at;
 }
 
 SEC("tc")

@@ -20,6 +20,12 @@ struct {
 	__type(value, __u8);
 } tracer_node_ips SEC(".maps");
 
+/*
+ * The same addresses, and those that stand for the node's own sockets by NAT, as bits at their hashes: a look-up in the map
+ * would cost as much as the rest of a first hook. What shares a hash with one of them is not counted as begun.
+ */
+__u64 own_addresses[OWN_ADDRESS_BITS / 64] SEC(".data.own");
+
 /* This node's pods by address, with the index of their device on this side. A full map leaves some out. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -39,6 +45,16 @@ static __always_inline const struct device *find_device(__u32 ifindex)
 	if (d->device[0].ifindex == ifindex)
 		return &d->device[0];
 	return d->device[1].ifindex == ifindex ? &d->device[1] : NULL;
+}
+
+/* All of a device but its index in one number, as they lie: ethernet, splits, flags, class. */
+static __always_inline __u32 traits_of(const struct device *device)
+{
+	__u32 traits = *(const __u32 *)&device->ethernet;
+
+	_Static_assert(offsetof(struct device, class) == offsetof(struct device, ethernet) + 3, "one word");
+	barrier_var(traits);
+	return traits;
 }
 
 #endif

@@ -55,13 +55,8 @@ static __always_inline void leave_weight(__u32 weight)
 }
 
 /* Counts a journey that begins, and returns the weight that it takes from others, beside its own. */
-static __always_inline __u32 start_and_take_weight(void)
+static __always_inline __u32 take_weight(struct counters *c)
 {
-	__u32 zero = 0;
-	struct counters *c = bpf_map_lookup_elem(&tracer_counters, &zero);
-
-	if (!c)
-		return 0;
 	__u64 carried = c->pending_weight < CARRIED_WEIGHT_MAX ? c->pending_weight : CARRIED_WEIGHT_MAX;
 	c->count[COUNT_STARTED]++;
 	c->pending_weight -= carried;

@@ -106,8 +106,11 @@ static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 r
 		return;
 	__u32 slot = find_slot(&b, key);
 	if (is_ignored(reason)) {
-		if (is_slot(slot))
-			evict_slot(&b, slot);
+		if (!is_slot(slot))
+			return;
+		if (!(b.state[slot].flags & FLAG_UNSAMPLED))
+			count_end(&b.journey[slot], true);
+		evict_slot(&b, slot);
 		return;
 	}
 	if (!is_ip(skb) || parse_skb(skb, &p) != PARSED)

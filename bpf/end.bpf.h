@@ -16,6 +16,7 @@
 
 #include "config.bpf.h"
 #include "counter.bpf.h"
+#include "coverage.bpf.h"
 #include "record.h"
 #include "send.bpf.h"
 #include "slot.bpf.h"
@@ -44,7 +45,7 @@ static __always_inline void append_hop(struct bucket *b, __u32 slot, enum hook h
 	b->state[slot] = state;
 }
 
-/* Sends a journey that has come to its end. Callers count it. */
+/* Sends a journey that has come to its end, in a softirq. Callers count it. */
 static __always_inline void finish_journey(struct bucket *b, __u32 slot)
 {
 	struct journey *j = &b->journey[slot];
@@ -55,9 +56,9 @@ static __always_inline void finish_journey(struct bucket *b, __u32 slot)
 /*
  * The packet of a journey behind an ingress is gone, and was not dropped: so to a socket, or merged into another (GRO). Sends the journey
  * if that was the node's own, out of a tunnel, or a pod's past its device. What came in for the node itself at its only hook
- * is no journey. Empties the slot.
+ * is no journey. Empties the slot. consumed tells that the packet has surely come to an end.
  */
-__noinline int end_behind_ingress(__u64 key)
+__noinline int end_behind_ingress(__u64 key, __u32 consumed)
 {
 	struct bucket b;
 
@@ -74,6 +75,8 @@ __noinline int end_behind_ingress(__u64 key)
 		past_devices = 1;
 		ended = true;
 	}
+	if (ended || consumed)
+		count_end(j, true);
 	if (ended)
 		finish_journey(&b, slot);
 	count_atomic(ended ? COUNT_FINISHED : COUNT_UNFINISHED_INGRESS);

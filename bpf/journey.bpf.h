@@ -8,12 +8,14 @@
 #include <bpf/bpf_helpers.h>
 
 #include "counter.bpf.h"
+#include "coverage.bpf.h"
 #include "end.bpf.h"
 #include "evict.bpf.h"
 #include "header.bpf.h"
 #include "packet.bpf.h"
 #include "sample.bpf.h"
 #include "slot.bpf.h"
+#include "verifier.bpf.h"
 
 /* A journey of one hop. The caller sets what is not in the headers: sizes, segments, weight, flags. */
 static __always_inline void init_journey(struct journey *j, const struct packet *p, __u8 hook, __u32 ifindex, __u64 now)
@@ -27,20 +29,23 @@ static __always_inline void init_journey(struct journey *j, const struct packet 
 	j->hook[0] = hook;
 	j->ip_bytes = p->ip_bytes;
 	j->split_at = 0;
+	j->begun_at = 0;
 	j->hops = 1;
 }
 
 /* A packet at its first hook; slot is where its address was found, with a packet before it, or NO_SLOT. */
-static __always_inline void begin_journey(struct __sk_buff *ctx, struct bucket *b, __u64 key, __u32 slot,
+static __always_inline void begin_journey(struct __sk_buff *ctx, __u32 class, struct bucket *b, __u64 key, __u32 slot,
 					  const struct packet *p, enum hook hook, __u32 flags)
 {
 	__u32 weight = make_unknown_by(sampling_weight(p), key);
 	__u64 now = weight ? bpf_ktime_get_ns() : 0;
+	flags = make_unknown_by(flags | p->flags, key);
 
 	if (is_slot(slot))
-		evict_slot(b, slot);
+		evict_slot(b, masked_index(slot, SLOTS_PER_BUCKET));
 	else
 		slot = make_room(b, now);
+	slot = make_unknown_by(slot, key); /* not once for each that there is */
 	if (!is_slot(slot)) {
 		if (weight)
 			leave_weight(weight);
@@ -48,9 +53,9 @@ static __always_inline void begin_journey(struct __sk_buff *ctx, struct bucket *
 			count_softirq(COUNT_UNSAMPLED);
 		return;
 	}
+	slot = masked_index(slot, SLOTS_PER_BUCKET);
 	struct journey *j = &b->journey[slot];
 	struct slot_state state = { .ifindex = ctx->ifindex, .hook = hook, .fingerprint = p->fingerprint };
-	flags |= p->flags;
 	b->tag[slot] = 0;
 	barrier();
 	if (weight) {
@@ -60,7 +65,8 @@ static __always_inline void begin_journey(struct __sk_buff *ctx, struct bucket *
 		j->wire_bytes = ctx->wire_len;
 		j->segments = count_segments(p, ctx->gso_segs, ctx->gso_size);
 		j->flags = flags;
-		j->weight = weight + start_and_take_weight();
+		start_journey(j, weight, class, hook,
+			      make_unknown_by(goes_on(ctx, class, hook, flags, p->flow.destination), key));
 	} else {
 		state.flags = flags | FLAG_UNSAMPLED;
 		count_softirq(COUNT_UNSAMPLED);

@@ -14,6 +14,7 @@
 #include "compat.bpf.h"
 #include "config.bpf.h"
 #include "counter.bpf.h"
+#include "coverage.bpf.h"
 #include "evict.bpf.h"
 #include "journey.bpf.h"
 #include "kernel.h"
@@ -99,7 +100,7 @@ static __always_inline void begin_in_pod(struct sk_buff *skb, const struct packe
 		struct journey *j = &b.journey[slot];
 		init_journey_of(j, skb, p, HOOK_POD_QUEUE, ifindex, bpf_ktime_get_ns());
 		j->flags = p->flags;
-		j->weight = weight + start_and_take_weight();
+		start_in_pod(j, weight);
 	} else {
 		state.flags |= FLAG_UNSAMPLED;
 		count_softirq(COUNT_UNSAMPLED);

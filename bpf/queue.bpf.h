@@ -166,7 +166,7 @@ static __always_inline void on_consume(struct sk_buff *skb)
 	}
 	/* Into a socket, unless it has a route to go on by: then as a clone. What waits to be read has lost its route. */
 	if (state.hook == HOOK_INGRESS && !is_onward_route(skb->_skb_refdst, skb->protocol)) {
-		end_behind_ingress(key);
+		end_behind_ingress(key, 1);
 		return;
 	}
 	bool in_pod = state.hook == HOOK_POD_QUEUE;

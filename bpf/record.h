@@ -33,6 +33,11 @@ enum table {
 	CARRIED_WEIGHT_MAX = 64,
 	DEVICE_BUCKETS = 8192, /* of two devices */
 	TUNNEL_PORTS_MAX = 8, /* UDP destination ports of each kind of tunnel that the programs look into */
+	CLASSES = 32, /* of devices, for which coverage is counted: all pods' are one, each other device is one */
+	CLASS_MASK = CLASSES - 1,
+	CLASS_PORT = CLASSES, /* beside it: a bridge's port, through which frames for other MACs go on */
+	CLASS_BEGINS = 2 * CLASSES, /* its egress may be the first hook of a packet that came in by another device, as at an ifb */
+	OWN_ADDRESS_BITS = 1 << 16,
 };
 
 enum hook {
@@ -64,7 +69,6 @@ enum flag {
 	FLAG_DEQUEUED = 64, /* behind HOOK_POD_QUEUE: it has left the pod's qdisc as it is */
 	FLAG_UNATTRIBUTED = 256, /* a drop of which neither a hook nor a pod's address tells the place */
 	FLAG_SYN = 512, /* a drop of a TCP segment that opens a connection */
-	FLAG_BEGINS = 1024, /* of a device: its egress may be the first hook of a packet that came in by another, as at an ifb */
 };
 
 /* The innermost IP packet's tuple. IPv4 addresses are IPv4-mapped (::ffff:a.b.c.d). ICMP has no ports. */
@@ -95,7 +99,8 @@ struct journey {
 	__u16 flags; /* enum flag */
 	__u8 hops; /* hooks passed; above HOPS_MAX, entries 6 and 7 hold the last two, in turn */
 	__u8 split_at; /* hooks passed when the qdisc that took the packet in split it; 0: never */
-	__u8 pad[2];
+	__u8 begun_at; /* one more than its index in counters.coverage, while its end is to be counted there; else 0 */
+	__u8 pad;
 };
 
 /* What each hook needs of a slot. */
@@ -195,7 +200,8 @@ struct device {
 	__u32 ifindex; /* 0: nobody's entry */
 	__u8 ethernet; /* 1: packets have an Ethernet header at tc */
 	__u8 splits; /* enum splits */
-	__u16 flags; /* FLAG_LEAVES, FLAG_POD, FLAG_BEGINS */
+	__u8 flags; /* FLAG_LEAVES, FLAG_POD */
+	__u8 class; /* below CLASSES; CLASS_PORT, CLASS_BEGINS */
 };
 
 /* Devices whose index is the same modulo DEVICE_BUCKETS, in the same cache line. */
@@ -239,9 +245,24 @@ enum counter {
 	COUNT_MAX,
 };
 
+/*
+ * How much a tc hook saw of the packets that passed its devices, and what became of those that began a journey there. Sums
+ * over sampled packets, each times its weight: estimates of all, and exact where every packet is sampled.
+ */
+struct coverage {
+	__u64 packets; /* sk_buffs seen, those that are no IP included */
+	__u64 variance; /* of packets */
+	/* Of those: [1] of packets that began here to go on: not to the node itself, no fragments; [0] of all others. */
+	__u64 segments[2];
+	__u64 ended; /* of segments[1], those of packets that came to an end that was seen, be it a drop */
+	__u64 merged; /* ... and what GRO has merged into another packet, which goes on for both */
+	__u64 pad[2]; /* to a cache line */
+};
+
 struct counters {
 	__u64 count[COUNT_MAX];
 	__u64 pending_weight; /* of packets without a slot: the next journey on this CPU carries it */
+	struct coverage coverage[2 * CLASSES]; /* of each class: ingress, egress */
 };
 
 _Static_assert(sizeof(struct flow) == 40, "flow");
@@ -255,5 +276,6 @@ _Static_assert(sizeof(struct listener_query) == 24, "listener_query");
 _Static_assert(sizeof(struct config) == 96, "config");
 _Static_assert(sizeof(struct device_bucket) == 16, "device_bucket");
 _Static_assert(sizeof(struct pod_end) == 48, "pod_end");
+_Static_assert(sizeof(struct coverage) == 64, "coverage");
 
 #endif

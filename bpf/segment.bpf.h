@@ -95,6 +95,7 @@ static __always_inline void expect_segment(const struct journey *j, struct slot_
 	b.journey[slot].fingerprint = fingerprint;
 	b.journey[slot].split_at = j->hops;
 	b.journey[slot].segments = 1;
+	b.journey[slot].begun_at = 0; /* the packet's own end is counted */
 	state.fingerprint = fingerprint;
 	b.state[slot] = state;
 	barrier();

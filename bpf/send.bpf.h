@@ -9,6 +9,7 @@
 
 #include "config.bpf.h"
 #include "counter.bpf.h"
+#include "coverage.bpf.h"
 #include "record.h"
 
 struct {
@@ -24,12 +25,12 @@ static __always_inline void submit_record(void *record)
 	bpf_ringbuf_submit(record, full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
-/* Sends a record, or counts that there was no room for it. */
-static __always_inline void send_record(const struct journey *j, enum record_kind kind, __u32 reason, __u64 location,
+/* Sends a record, or counts that there was no room for it. With it the journey has come to an end. */
+static __always_inline void send_record(struct journey *j, enum record_kind kind, __u32 reason, __u64 location,
 					__u64 now)
 {
+	count_end(j, kind != RECORD_JOURNEY);
 	struct record *r = bpf_ringbuf_reserve(&tracer_records, sizeof(*r), 0);
-
 	if (!r) {
 		count_atomic(COUNT_MISSED_JOURNEY + kind - RECORD_JOURNEY);
 		return;

@@ -10,6 +10,7 @@
 #include "clone.bpf.h"
 #include "config.bpf.h"
 #include "counter.bpf.h"
+#include "coverage.bpf.h"
 #include "evict.bpf.h"
 #include "journey.bpf.h"
 #include "parse.bpf.h"
@@ -19,20 +20,23 @@
 /* Always on to the next program: on a TCX chain TCX_NEXT, behind clsact with direct-action TC_ACT_UNSPEC. */
 #define NEXT (-1)
 
-static __always_inline bool parse_or_count(struct __sk_buff *ctx, bool ethernet, struct packet *p)
+static __always_inline bool parse_or_count(struct __sk_buff *ctx, bool ethernet, __u32 class, enum hook hook,
+					   struct packet *p)
 {
 	switch (parse_tc(ctx, ethernet, p)) {
 	case PARSED:
 		return true;
 	case MALFORMED:
 		count_atomic(COUNT_MALFORMED);
-		return false;
+		break;
 	case TOO_DEEP:
 		count_atomic(COUNT_TOO_DEEP);
-		return false;
+		break;
 	default:
-		return false;
+		break;
 	}
+	count_unjourneyed(ctx, class, hook);
+	return false;
 }
 
 /* Another tc hook of an unsampled packet. */
@@ -45,8 +49,8 @@ static __always_inline void move_unsampled(const struct __sk_buff *ctx, struct b
 }
 
 /* ... and of one that is sampled, or may be. */
-static __always_inline void continue_journey(struct __sk_buff *ctx, struct bucket *b, __u64 key, __u32 slot,
-					     const struct packet *p, enum hook hook, __u32 flags)
+static __always_inline void continue_journey(struct __sk_buff *ctx, __u32 class, struct bucket *b, __u64 key,
+					     __u32 slot, const struct packet *p, enum hook hook, __u32 flags)
 {
 	struct journey *j = &b->journey[slot];
 
@@ -59,6 +63,7 @@ static __always_inline void continue_journey(struct __sk_buff *ctx, struct bucke
 	j->last = p->flow;
 	j->wire_bytes = ctx->wire_len;
 	append_hop(b, slot, hook, ctx->ifindex, bpf_ktime_get_ns(), flags);
+	count_continued(ctx, j, class, hook);
 	if (b->tag[slot] != key) {
 		/* Taken over while it was written: whoever did has our hop in his journey. */
 		count_atomic(COUNT_TORN);
@@ -96,14 +101,14 @@ static __always_inline int on_ingress(struct __sk_buff *ctx)
 	if (!device || !bucket_of(key, &b))
 		return NEXT;
 	/* First, so that the bucket is fetched while the packet is parsed. */
-	__u32 slot = find_slot(&b, key);
-	if (!parse_or_count(ctx, device->ethernet, &p))
+	__u32 slot = find_slot(&b, key), traits = traits_of(device), class = traits >> 24;
+	if (!parse_or_count(ctx, traits & 0xff, class, HOOK_INGRESS, &p))
 		return NEXT;
-	slot = keep_or_evict(&b, slot, key, &p);
+	slot = make_unknown_by(keep_or_evict(&b, slot, key, &p), key);
 	if (is_slot(slot) && may_continue(ctx, &b, slot, HOOK_INGRESS))
-		continue_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0);
+		continue_journey(ctx, class, &b, key, slot, &p, HOOK_INGRESS, 0);
 	else
-		begin_journey(ctx, &b, key, slot, &p, HOOK_INGRESS, 0);
+		begin_journey(ctx, class, &b, key, slot, &p, HOOK_INGRESS, 0);
 	return NEXT;
 }
 
@@ -125,8 +130,8 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 
 	if (!device || !bucket_of(key, &b))
 		return NEXT;
-	__u32 flags = (__u8)device->flags;
-	__u32 begins = make_unknown_by(!ctx->ingress_ifindex | !!(device->flags & FLAG_BEGINS), key);
+	__u32 traits = traits_of(device), flags = traits >> 16 & 0xff, class = traits >> 24;
+	__u32 begins = make_unknown_by(!ctx->ingress_ifindex | !!(class & CLASS_BEGINS), key);
 	__u32 slot = find_slot(&b, key), found = masked_index(slot, SLOTS_PER_BUCKET);
 	if (is_slot(slot) && is_unsampled_forward(ctx, b.state[found])) {
 		move_unsampled(ctx, &b, found, HOOK_EGRESS,
@@ -134,17 +139,19 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 		return NEXT;
 	}
 	slot = make_unknown_by(slot, key); /* what the comparison has taught the verifier */
-	if (!parse_or_count(ctx, device->ethernet, &p))
+	if (!parse_or_count(ctx, traits & 0xff, class, HOOK_EGRESS, &p))
 		return NEXT;
 	slot = keep_or_evict(&b, slot, key, &p);
 	if (!is_slot(slot))
 		slot = adopt_clone(key, &p);
 	if (is_slot(slot) && may_continue(ctx, &b, slot, HOOK_EGRESS))
-		continue_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags);
+		continue_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags);
 	else if (begins && !(p.flags & FLAG_ENCAP))
-		begin_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags);
-	else
-		count_softirq(COUNT_NO_INGRESS); /* forwarded, or the outside of a tunnel of ours */
+		begin_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags);
+	else { /* forwarded, or the outside of a tunnel of ours */
+		count_softirq(COUNT_NO_INGRESS);
+		count_unjourneyed(ctx, class, HOOK_EGRESS);
+	}
 	return NEXT;
 }
 

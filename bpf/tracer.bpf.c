@@ -36,6 +36,7 @@ const struct listener_query *kept_listener_query __attribute__((unused));
 const struct device_bucket *kept_device_bucket __attribute__((unused));
 const struct pod_end *kept_pod_end __attribute__((unused));
 const enum splits *kept_splits __attribute__((unused));
+const struct coverage *kept_coverage __attribute__((unused));
 
 char LICENSE[] SEC("license") = "GPL";
 

@@ -95,7 +95,7 @@ func check(runDir string, patterns []string) (checkReport, error) {
 		if err != nil {
 			r.Problems = append(r.Problems, err.Error())
 		}
-		r.Hooks, r.Omitted = plan.Hooks, plan.Omitted
+		r.Hooks, r.Omitted = plan.Hooks, append(plan.Omitted, loader.ForeignPrograms(r.Devices)...)
 		obstacles, err := loader.Obstacles(features, plan.Hooks)
 		if err != nil {
 			return r, err

@@ -26,7 +26,8 @@ func newDiagnoseCommand() *cobra.Command {
 Where an agent runs in this network namespace it is asked about its last seconds;
 elsewhere the command traces by itself.
 
-Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic seen, 1 could not run.
+Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic or too little of it seen,
+1 could not run.
 
 With --check it is a plugin of node-problem-detector: it asks the agent alone, and
 prints one line of at most 80 bytes within 3 s. Exit codes:

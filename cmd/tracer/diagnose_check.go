@@ -88,6 +88,11 @@ func conclude(active api.ActiveFindings, now time.Time) (int, string) {
 		}
 		return checkProblem, fmt.Sprintf("%s for %s; see tracer diagnose", line, now.Sub(a.CriticalSince).Truncate(time.Minute))
 	}
+	for i := range active.Coverage {
+		if c := &active.Coverage[i]; c.Blind() {
+			return checkUnknown, fmt.Sprintf("%s %s: too little is seen; see tracer diagnose", c.Device, c.Direction)
+		}
+	}
 	return checkOK, "overlay and uplink are fine"
 }
 

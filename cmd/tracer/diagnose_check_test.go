@@ -63,6 +63,13 @@ func TestConclude(t *testing.T) {
 			t.Errorf("%s: %d %q, want %d %q", test.why, code, line, test.code, test.line)
 		}
 	}
+	little, most := 0.3, 0.9
+	for ratio, want := range map[*float64]int{&little: checkUnknown, &most: checkOK, nil: checkOK} {
+		rows := []diagnose.Coverage{{Device: "eth0", Direction: journey.In, Ratio: ratio}}
+		if code, line := conclude(api.ActiveFindings{Judged: now, Coverage: rows}, now); code != want {
+			t.Errorf("coverage %+v: %d %q, want %d", rows, code, line, want)
+		}
+	}
 	for judged, want := range map[time.Time]string{{}: "only just started", now.Add(-time.Minute): "latest diagnosis 1m0s ago"} {
 		if code, line := conclude(api.ActiveFindings{Judged: judged}, now); code != checkUnknown || !strings.Contains(line, want) {
 			t.Errorf("judged at %v: %d %q", judged, code, line)

@@ -57,7 +57,7 @@ func (n *node) ActiveFindings() api.ActiveFindings {
 		roles[d.Role.Label(d.Name)] = d.Role
 	}
 	active, judged := n.Agent.ActiveFindings()
-	h := api.ActiveFindings{Judged: judged, Findings: make([]api.ActiveFinding, len(active))}
+	h := api.ActiveFindings{Judged: judged, Coverage: n.Coverage(), Findings: make([]api.ActiveFinding, len(active))}
 	for i, f := range active {
 		h.Findings[i] = api.ActiveFinding{ActiveFinding: f, Role: roles[f.Finding.Device]}
 	}
@@ -103,15 +103,18 @@ func (n *node) Status() api.Status {
 	for _, d := range n.KnownDevices() {
 		roles[d.Index] = d.Role
 	}
-	hooks, omitted := l.Hooks()
+	hooks, omitted := n.Hooks()
+	silent := false
 	for _, h := range hooks {
 		role := roles[h.Ifindex]
 		s.Hooks = append(s.Hooks, api.HookStatus{
-			Program: h.Program, Hook: h.Name, Device: h.Device, Role: role, Up: h.Up, Attached: h.Attached, Error: h.Error,
+			Program: h.Program, Hook: h.Name, Device: h.Device, Role: role, Up: h.Up, Attached: h.Attached, Error: h.Error, Silent: h.Silent,
 		})
 		s.Hooked = s.Hooked || h.Up && role.LeadsOut()
+		silent = silent || h.Silent && role.LeadsOut()
 	}
 	s.Reattached = reattached(n.Reattached())
+	s.Hooked = s.Hooked && !silent
 	for _, o := range omitted {
 		s.Omitted = append(s.Omitted, api.OmittedHook{Hook: o.Hook, Device: o.Device, Reason: o.Reason})
 	}

@@ -56,6 +56,8 @@ type Agent struct {
 	listenTargets listenTargets
 	routeLookups  routeLookups
 	activeDevices activeDevices
+	coverage      coverage
+	own           ownAddresses
 	history       history
 	trends        delayTrends
 	findings      findings

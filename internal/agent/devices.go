@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -23,7 +24,9 @@ func (a *Agent) watchDevices(ctx context.Context) error {
 func (a *Agent) setDevices(s device.State) error {
 	traced := a.traced(s)
 	a.counts.SetDevices(traced)
-	return a.loader.SetDevices(traced, s.Addresses)
+	a.own.setNode(s.Addresses, loader.Monotonic())
+	// Before packets come, which are told apart by them.
+	return errors.Join(a.tellOwnAddresses(), a.loader.SetDevices(traced, s.Addresses))
 }
 
 // traced are the devices of a state that are to be traced.

@@ -8,7 +8,7 @@ import (
 
 // failures are what the agent does again and again, and goes on after it failed.
 type failures struct {
-	devices, hooks, sampling, maps, acceptQueues, pods, snapshot, netstat, baseline *failurelog.Operation
+	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, baseline *failurelog.Operation
 }
 
 func newFailures(log *slog.Logger) failures {
@@ -18,6 +18,7 @@ func newFailures(log *slog.Logger) failures {
 		devices:      failed("cannot attach to the devices as they are now"),
 		hooks:        failed("cannot look whether hooks are still in place"),
 		sampling:     failed("cannot adapt the sampling"),
+		own:          failed("cannot tell the BPF programs the node's own addresses; coverage may be wrong"),
 		maps:         failed("cannot read the BPF maps"),
 		acceptQueues: failed("cannot read accept queues; full ones may stay unseen"),
 		pods:         failed("cannot tell the BPF programs this node's pods; drops inside pods may stay unattributed"),

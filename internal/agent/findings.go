@@ -9,9 +9,10 @@ import (
 
 // findings are those of the diagnoses that the agent makes as it keeps its history.
 type findings struct {
-	mu      sync.Mutex
-	tracker diagnose.Tracker
-	judged  time.Time // when the latest diagnosis was made
+	mu       sync.Mutex
+	tracker  diagnose.Tracker
+	judged   time.Time           // when the latest diagnosis was made
+	coverage []diagnose.Coverage // as of that; replaced, never changed
 }
 
 // ActiveFindings are the findings that hold, and when the latest diagnosis was made.
@@ -20,6 +21,14 @@ func (a *Agent) ActiveFindings() (active []diagnose.ActiveFinding, judged time.T
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.tracker.Active(), f.judged
+}
+
+// Coverage is how much of the packets is seen, as of the latest diagnosis.
+func (a *Agent) Coverage() []diagnose.Coverage {
+	f := &a.findings
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.coverage
 }
 
 // diagnoseAt diagnoses the window before a snapshot, logs what begins and ends, and learns the baseline.
@@ -35,7 +44,7 @@ func (a *Agent) diagnoseBetween(from, now diagnose.Snapshot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	started, worsened, ended := f.tracker.Round(&report, now.Taken)
-	f.judged = now.Taken
+	f.judged, f.coverage = now.Taken, report.Coverage
 	a.logFindings("a finding begins", started, now.Taken)
 	a.logFindings("a finding is critical now", worsened, now.Taken)
 	a.logFindings("a finding has ended", ended, now.Taken)

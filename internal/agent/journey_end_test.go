@@ -33,22 +33,6 @@ func (c *cluster) run(in lab.Namespace, stdin string, command ...string) {
 	}
 }
 
-// index is a device's in the namespace of a node, of which 0 is the first.
-func (c *cluster) index(node int, device string) (index int) {
-	c.Helper()
-	err := c.lab.Node(node + 1).Do(func() error {
-		dev, err := net.InterfaceByName(device)
-		if err == nil {
-			index = dev.Index
-		}
-		return err
-	})
-	if err != nil {
-		c.Fatal(err)
-	}
-	return index
-}
-
 // TestTranslatedReplies has a node masquerade what its pods send through the overlay. Replies then come out of the tunnel for
 // the node itself; conntrack translates them back, and they go on to the pod.
 func TestTranslatedReplies(t *testing.T) {

@@ -19,6 +19,10 @@ func (a *Agent) readRecords(ctx context.Context) error {
 		if err := a.adaptSampling(batch); !errors.Is(err, unix.EBADF) {
 			a.failures.sampling.Done(err)
 		}
+		a.own.learn(batch, a.lateNames.IsLocalPod)
+		if err := a.tellOwnAddresses(); !errors.Is(err, unix.EBADF) {
+			a.failures.own.Done(err)
+		}
 		a.listenTargets.add(batch, a.lateNames.IsPod)
 		a.routeLookups.add(batch)
 		a.lateNames.Add(batch, loader.Monotonic())

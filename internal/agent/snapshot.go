@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"fmt"
 	"time"
 
 	"tracer/internal/agent/latenames"
@@ -26,15 +25,16 @@ func (a *Agent) SnapshotBefore(window time.Duration) diagnose.Snapshot {
 
 // quickSnapshot goes by what has been counted so far, and by the open journeys as read last. count is what it counts.
 func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapshot, error) {
-	state, err := a.watcher.Refresh()
+	state, seen, err := a.readCoverage()
 	if err != nil {
-		return diagnose.Snapshot{}, fmt.Errorf("read the devices' counters: %w", err)
+		return diagnose.Snapshot{}, err
 	}
 	devices := a.podEnds.read(a.withBandwidths(a.traced(state)))
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: count(), Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
 		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.routeLookups.results(loader.Monotonic()),
+		Coverage: seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),
 	}, nil
 }
 

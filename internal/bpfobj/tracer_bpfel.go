@@ -70,6 +70,17 @@ type TracerCounters struct {
 	_             structs.HostLayout
 	Count         [22]uint64
 	PendingWeight uint64
+	Coverage      [64]TracerCoverage
+}
+
+type TracerCoverage struct {
+	_        structs.HostLayout
+	Packets  uint64
+	Variance uint64
+	Segments [2]uint64
+	Ended    uint64
+	Merged   uint64
+	Pad      [2]uint64
 }
 
 type TracerDevice struct {
@@ -77,7 +88,8 @@ type TracerDevice struct {
 	Ifindex  uint32
 	Ethernet uint8
 	Splits   uint8
-	Flags    uint16
+	Flags    uint8
+	Class    uint8
 }
 
 type TracerDeviceBucket struct {
@@ -97,7 +109,6 @@ const (
 	TracerFlagFLAG_DEQUEUED     TracerFlag = 64
 	TracerFlagFLAG_UNATTRIBUTED TracerFlag = 256
 	TracerFlagFLAG_SYN          TracerFlag = 512
-	TracerFlagFLAG_BEGINS       TracerFlag = 1024
 )
 
 type TracerFlow struct {
@@ -147,7 +158,8 @@ type TracerJourney struct {
 	Flags       uint16
 	Hops        uint8
 	SplitAt     uint8
-	Pad         [2]uint8
+	BegunAt     uint8
+	Pad         uint8
 }
 
 type TracerListenerQuery struct {
@@ -211,6 +223,11 @@ const (
 	TracerTableCARRIED_WEIGHT_MAX   TracerTable = 64
 	TracerTableDEVICE_BUCKETS       TracerTable = 8192
 	TracerTableTUNNEL_PORTS_MAX     TracerTable = 8
+	TracerTableCLASSES              TracerTable = 32
+	TracerTableCLASS_MASK           TracerTable = 31
+	TracerTableCLASS_PORT           TracerTable = 32
+	TracerTableCLASS_BEGINS         TracerTable = 64
+	TracerTableOWN_ADDRESS_BITS     TracerTable = 65536
 )
 
 type TracerTcpRecord struct {
@@ -275,6 +292,7 @@ const (
 	TracerVarDevices           = "devices"
 	TracerVarInflight          = "inflight"
 	TracerVarKeptCounter       = "kept_counter"
+	TracerVarKeptCoverage      = "kept_coverage"
 	TracerVarKeptDeviceBucket  = "kept_device_bucket"
 	TracerVarKeptFlag          = "kept_flag"
 	TracerVarKeptHook          = "kept_hook"
@@ -286,6 +304,7 @@ const (
 	TracerVarKeptSplits        = "kept_splits"
 	TracerVarKeptTable         = "kept_table"
 	TracerVarKeptTcpRecord     = "kept_tcp_record"
+	TracerVarOwnAddresses      = "own_addresses"
 	TracerVarPastDevices       = "past_devices"
 	TracerVarSettings          = "settings"
 )
@@ -370,6 +389,7 @@ type TracerVariableSpecs struct {
 	Devices           *ebpf.VariableSpec `ebpf:"devices"`
 	Inflight          *ebpf.VariableSpec `ebpf:"inflight"`
 	KeptCounter       *ebpf.VariableSpec `ebpf:"kept_counter"`
+	KeptCoverage      *ebpf.VariableSpec `ebpf:"kept_coverage"`
 	KeptDeviceBucket  *ebpf.VariableSpec `ebpf:"kept_device_bucket"`
 	KeptFlag          *ebpf.VariableSpec `ebpf:"kept_flag"`
 	KeptHook          *ebpf.VariableSpec `ebpf:"kept_hook"`
@@ -381,6 +401,7 @@ type TracerVariableSpecs struct {
 	KeptSplits        *ebpf.VariableSpec `ebpf:"kept_splits"`
 	KeptTable         *ebpf.VariableSpec `ebpf:"kept_table"`
 	KeptTcpRecord     *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
+	OwnAddresses      *ebpf.VariableSpec `ebpf:"own_addresses"`
 	PastDevices       *ebpf.VariableSpec `ebpf:"past_devices"`
 	Settings          *ebpf.VariableSpec `ebpf:"settings"`
 }
@@ -443,6 +464,7 @@ type TracerVariables struct {
 	Devices           *ebpf.Variable `ebpf:"devices"`
 	Inflight          *ebpf.Variable `ebpf:"inflight"`
 	KeptCounter       *ebpf.Variable `ebpf:"kept_counter"`
+	KeptCoverage      *ebpf.Variable `ebpf:"kept_coverage"`
 	KeptDeviceBucket  *ebpf.Variable `ebpf:"kept_device_bucket"`
 	KeptFlag          *ebpf.Variable `ebpf:"kept_flag"`
 	KeptHook          *ebpf.Variable `ebpf:"kept_hook"`
@@ -454,6 +476,7 @@ type TracerVariables struct {
 	KeptSplits        *ebpf.Variable `ebpf:"kept_splits"`
 	KeptTable         *ebpf.Variable `ebpf:"kept_table"`
 	KeptTcpRecord     *ebpf.Variable `ebpf:"kept_tcp_record"`
+	OwnAddresses      *ebpf.Variable `ebpf:"own_addresses"`
 	PastDevices       *ebpf.Variable `ebpf:"past_devices"`
 	Settings          *ebpf.Variable `ebpf:"settings"`
 }

@@ -31,6 +31,7 @@ type link struct {
 	// tunnelPort is a vxlan's or geneve's UDP port; 0 for others.
 	tunnelPort uint16
 	addresses  []netip.Prefix // global ones
+	xdp        bool           // an XDP program is attached
 	traffic    netdev.Traffic
 	// defaultRoute tells that the main table has a default route through it.
 	defaultRoute bool
@@ -72,6 +73,10 @@ func parseLink(message []byte) (link, bool) {
 			l.master = int(u32(value, 0))
 		case unix.IFLA_STATS64:
 			l.traffic = parseTraffic(value)
+		case unix.IFLA_XDP:
+			for kind, attached := range attributes(value) {
+				l.xdp = l.xdp || kind == nl.IFLA_XDP_ATTACHED && len(attached) > 0 && attached[0] != nl.XDP_ATTACHED_NONE
+			}
 		case unix.IFLA_LINKINFO:
 			parseLinkInfo(&l, value)
 		}

@@ -52,6 +52,7 @@ func newState(links []link, qdiscs, classes []node) State {
 			Ethernet:   l.ethernet(),
 			TunnelPort: l.tunnelPort,
 			PeerNetns:  l.peerNetns(),
+			XDP:        l.xdp,
 			Traffic:    l.traffic,
 			Root:       tree(byDevice[l.index], classesOf[l.index]),
 		})

@@ -46,6 +46,7 @@ func blindnesses() []blindness {
 				e.to.Counts.Pairs[i].TCP = nil
 			}
 		}},
+		{name: "coverage", take: func(e *snapshots) { e.to.Coverage, e.to.MissingHooks = nil, nil }},
 		{name: "baseline", take: func(e *snapshots) { e.to.Baseline = nil }},
 	}
 }

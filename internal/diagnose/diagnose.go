@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/journey"
 )
 
 // ruleGroup finds the causes of one file, cause_<name>.go. It looks for itself, except that it takes from the window's losses
@@ -50,6 +51,7 @@ func Diagnose(node string, from, to Snapshot) Report {
 		WindowSeconds: w.length().Seconds(),
 		Verdict:       Healthy,
 		Findings:      []Finding{},
+		Coverage:      coverageOf(w),
 	}
 	for _, g := range ruleGroups() {
 		r.Findings = append(r.Findings, g.find(w)...)
@@ -61,7 +63,12 @@ func Diagnose(node string, from, to Snapshot) Report {
 	switch {
 	case len(r.Findings) > 0 && r.Findings[0].Severity == Critical:
 		r.Verdict = Fault
-	case !traffic(w.counts):
+	case slices.ContainsFunc(r.Coverage, func(c Coverage) bool { return c.Blind() }):
+		r.Verdict = Blind
+	case w.sawTraffic():
+	case unseenPackets(r.Coverage) >= silentPackets, begunPackets(r.Coverage) >= minCoveragePackets, w.counts.MissedRecords > 0:
+		r.Verdict = Blind
+	default:
 		r.Verdict = NoTraffic
 	}
 	r.Summary = summarize(&r, w)
@@ -70,10 +77,12 @@ func Diagnose(node string, from, to Snapshot) Report {
 
 func rank(s Severity) int { return slices.Index([]Severity{Critical, Warning}, s) }
 
-// traffic tells whether anything was on its way in the window.
-func traffic(s *aggregate.Snapshot) bool {
-	return len(s.Pairs) > 0 || len(s.InFlight) > 0 ||
-		slices.ContainsFunc(s.Drops, func(d aggregate.DropCount) bool { return d.Loss })
+// sawTraffic tells whether packets were seen on their way in the window. A record of a TCP connection is no packet, and a lost one
+// of which nothing else is known may be a stray.
+func (w *window) sawTraffic() bool {
+	lost := func(d aggregate.DropCount) bool { return d.Loss && d.Stage != journey.Unknown }
+	return len(w.counts.InFlight) > 0 || slices.ContainsFunc(w.counts.Drops, lost) ||
+		slices.ContainsFunc(w.counts.Pairs, func(p aggregate.Pair) bool { return p.Packets > 0 || slices.ContainsFunc(p.Drops, lost) })
 }
 
 // confidence is how sure a finding is: samples/(samples+2), so that 3 make 0.6 and 100 make 0.98, times how far the

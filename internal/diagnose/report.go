@@ -19,6 +19,7 @@ const (
 	Healthy   Verdict = "healthy" // nothing, or warnings only
 	Fault     Verdict = "fault"   // at least one finding is critical
 	NoTraffic Verdict = "no-traffic"
+	Blind     Verdict = "blind" // packets passed, and too few of them were seen to say how they fare
 )
 
 // Severity is how much a finding hurts.
@@ -43,13 +44,14 @@ const (
 
 // Report is a diagnosis. As JSON, what is absent is null.
 type Report struct {
-	SchemaVersion int       `json:"schema_version"`
-	Node          string    `json:"node"`
-	Started       time.Time `json:"started"` // of the window
-	WindowSeconds float64   `json:"window_seconds"`
-	Verdict       Verdict   `json:"verdict"`
-	Summary       string    `json:"summary"`  // one sentence
-	Findings      []Finding `json:"findings"` // the principal one first
+	SchemaVersion int        `json:"schema_version"`
+	Node          string     `json:"node"`
+	Started       time.Time  `json:"started"` // of the window
+	WindowSeconds float64    `json:"window_seconds"`
+	Verdict       Verdict    `json:"verdict"`
+	Summary       string     `json:"summary"`  // one sentence
+	Findings      []Finding  `json:"findings"` // the principal one first
+	Coverage      []Coverage `json:"coverage"` // of devices that carry pods' traffic, the least first
 }
 
 // Finding is one cause at one place.
@@ -82,18 +84,20 @@ func (f *Finding) Sentence() string { return strings.TrimSpace(f.subject + " " +
 // MarshalJSON writes null for a place that is none of this node's.
 func (f Finding) MarshalJSON() ([]byte, error) {
 	type plain Finding // without this method
-	known := func(s string) *string {
-		if s == "" {
-			return nil
-		}
-		return &s
-	}
 	return json.Marshal(struct {
 		Stage     *string `json:"stage"`
 		Device    *string `json:"device"`
 		Direction *string `json:"direction"`
 		plain
 	}{known(string(f.Stage)), known(f.Device), known(string(f.Direction)), plain(f)})
+}
+
+// known is nil for "".
+func known(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 // Delay is how long packets stay in the stage, those of the pairs that it hurts.
@@ -120,12 +124,12 @@ type Pair struct {
 	Service *string `json:"service"` // null if they talk without one
 }
 
-// ExitCode is what `tracer diagnose` exits with: 0 healthy or warnings only, 2 fault, 3 no traffic seen.
+// ExitCode is what `tracer diagnose` exits with: 0 healthy or warnings only, 2 fault, 3 no traffic seen or blind.
 func (r *Report) ExitCode() int {
 	switch r.Verdict {
 	case Fault:
 		return 2
-	case NoTraffic:
+	case NoTraffic, Blind:
 		return 3
 	}
 	return 0

@@ -8,7 +8,7 @@ import (
 
 func TestExitCode(t *testing.T) {
 	t.Parallel()
-	for verdict, want := range map[Verdict]int{Healthy: 0, Fault: 2, NoTraffic: 3} {
+	for verdict, want := range map[Verdict]int{Healthy: 0, Fault: 2, NoTraffic: 3, Blind: 3} {
 		if got := (&Report{Verdict: verdict}).ExitCode(); got != want {
 			t.Errorf("%s exits with %d, want %d", verdict, got, want)
 		}

@@ -55,7 +55,10 @@ type scenario struct {
 	StatsBefore     record.Stats `json:"stats_before"`
 	Events          []netdev.Event
 	ExpectQdisc     map[string]string `json:"expect_qdisc"`
-	Unused          []string          // devices that have carried nothing; the others are active
+	Coverage        []HookCoverage
+	Doubt           uint64
+	MissingHooks    []MissingHook `json:"missing_hooks"`
+	Unused          []string      // devices that have carried nothing; the others are active
 	Baseline        []struct {
 		aggregate.StageKey
 		P50 float64 `json:"p50_seconds"`
@@ -229,10 +232,11 @@ func (s *scenario) snapshots() *snapshots {
 		active[d.Name] = !slices.Contains(s.Unused, d.Name)
 	}
 	return &snapshots{
-		from: Snapshot{Taken: noon, Devices: s.Before, Stats: s.StatsBefore},
+		from: Snapshot{Taken: noon, Devices: s.Before, Stats: s.StatsBefore, MissingHooks: s.MissingHooks},
 		to: Snapshot{
 			Taken: noon.Add(window.Window), Counts: window, Devices: s.Devices, Stats: s.Stats, Events: s.Events,
 			ActiveDevices: active, ExpectQdisc: s.ExpectQdisc, Baseline: baseline,
+			Coverage: s.Coverage, Doubt: s.Doubt, MissingHooks: s.MissingHooks,
 		},
 	}
 }
@@ -309,7 +313,7 @@ func TestScenarios(t *testing.T) {
 // TestGolden compares what people and programs read with the files of testdata.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic"} {
+	for _, name := range []string{"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic", "blind-redirected", "healthy-partly-seen"} {
 		e := load(t, "testdata/"+name+".json").snapshots()
 		if name == "overlay-delay-and-loss" {
 			e.to.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 0.00002}

@@ -31,6 +31,13 @@ type Snapshot struct {
 	Lookups []record.RouteLookup
 	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.
 	DropsUnseen bool
+	// Coverage is how much the hooks have seen since tracing began.
+	Coverage []HookCoverage
+	// Doubt is how many segments the node's own sockets have sent under addresses that were not known as the node's by then:
+	// what came for these looks as if it were to go on, and does not.
+	Doubt uint64
+	// MissingHooks are hooks that are planned and not attached.
+	MissingHooks []MissingHook
 	// Baseline is the usual p50 delay of a stage in seconds, where it was learnt.
 	Baseline map[aggregate.StageKey]float64
 }

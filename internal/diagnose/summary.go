@@ -19,6 +19,8 @@ func summarize(r *Report, w *window) string {
 	case r.Verdict == NoTraffic:
 		return fmt.Sprintf("no traffic of pods was seen%s in %s: send some, or see with `tracer check` what is traced",
 			on, seconds(r.WindowSeconds))
+	case r.Verdict == Blind:
+		return fmt.Sprintf("tracer does not see enough%s to tell whether packets are held or dropped: %s", on, whyBlind(r, w))
 	case len(r.Findings) == 0:
 		var n float64
 		pairs := 0
@@ -68,6 +70,28 @@ func summarize(r *Report, w *window) string {
 		parts = append(parts, fmt.Sprintf("%s %s fine", strings.Join(fine, " and "), verb))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// whyBlind says what is not seen, and why.
+func whyBlind(r *Report, w *window) string {
+	var rows []string
+	for i := range r.Coverage {
+		if c := &r.Coverage[i]; c.Blind() {
+			rows = append(rows, c.Sentence())
+		}
+	}
+	switch unseen, begun := unseenPackets(r.Coverage), begunPackets(r.Coverage); {
+	case len(rows) > 2:
+		return fmt.Sprintf("%s; and %d more", strings.Join(rows[:2], "; "), len(rows)-2)
+	case len(rows) > 0:
+		return strings.Join(rows, "; ")
+	case unseen >= silentPackets:
+		return fmt.Sprintf("pods' devices counted %s in %s of which no hook saw one", packets(unseen), seconds(r.WindowSeconds))
+	case begun >= minCoveragePackets:
+		return fmt.Sprintf("%s came in %s to go on, and of none it was seen where it went", packets(begun), seconds(r.WindowSeconds))
+	default:
+		return fmt.Sprintf("%s were missed in %s, and none was read", plural(w.counts.MissedRecords, "record"), seconds(r.WindowSeconds))
+	}
 }
 
 // sentence says what the principal finding and others with its subject are: of the same cause, the one that hurts

@@ -12,7 +12,7 @@ import (
 const (
 	textWidth = 100 // columns
 	// A screen holds so many findings and pairs of each; the rest is counted.
-	textFindings, textPairs = 3, 3
+	textFindings, textPairs, textCoverage = 3, 3, 3
 )
 
 // SGR sequences (ECMA-48) of the text's few colours.
@@ -34,7 +34,7 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 		}
 		return code + text + reset
 	}
-	verdicts := map[Verdict]string{Healthy: green, Fault: red, NoTraffic: amber}
+	verdicts := map[Verdict]string{Healthy: green, Fault: red, NoTraffic: amber, Blind: amber}
 	head := fmt.Sprintf("%s from %s", seconds(r.WindowSeconds), r.Started.Format("15:04:05"))
 	if r.Node != "" {
 		head = r.Node + ", " + head
@@ -42,6 +42,15 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 	fmt.Fprintf(out, "%s  %s\n", paint(verdicts[r.Verdict], strings.ToUpper(strings.ReplaceAll(string(r.Verdict), "-", " "))), paint(faint, head))
 	for _, line := range wrap(r.Summary, textWidth) {
 		fmt.Fprintln(out, paint(bold, line))
+	}
+	for _, text := range r.unseen() {
+		for j, line := range wrap(text, textWidth-9) {
+			label := "        "
+			if j == 0 {
+				label = "unseen  "
+			}
+			fmt.Fprintf(out, "%s %s\n", paint(amber, label), line)
+		}
 	}
 	for i := range r.Findings[:min(textFindings, len(r.Findings))] {
 		f := &r.Findings[i]
@@ -69,6 +78,19 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
+}
+
+// unseen are sentences on what is not seen. Those of a blind verdict are in the summary.
+func (r *Report) unseen() (rows []string) {
+	for i := range r.Coverage {
+		if c := &r.Coverage[i]; c.Low() && !(r.Verdict == Blind && c.Blind()) {
+			rows = append(rows, c.Sentence())
+		}
+	}
+	if len(rows) > textCoverage {
+		rows = append(rows[:textCoverage], fmt.Sprintf("%d more: see -o json", len(rows)-textCoverage))
+	}
+	return rows
 }
 
 // where is the finding's place in words.

@@ -357,3 +357,24 @@ func ThresholdOf(devices []netdev.Device, label string) (Threshold, bool) {
 	}
 	return thresholdOf(queues, nil), true
 }
+
+// Coverage: how much of the packets was seen.
+const (
+	// warnCoverage is the share below which the report says what is not seen, and blindCoverage that below which nothing that is
+	// seen tells that the node is healthy.
+	warnCoverage, blindCoverage = 0.95, 0.5
+	// minCoveragePackets is how many packets it takes to tell a share.
+	minCoveragePackets = 30
+	// coverageSlack is how many packets may be missing without meaning anything: counters are read at slightly different
+	// times, a packet may be between two hooks, a softirq may run where no program may.
+	coverageSlack = 10
+	// coverageSigmas is by how many standard deviations of the sampling a hook may have seen less than the device counted.
+	coverageSigmas = 3
+	// coverageLostSamples is how many sampled journeys may be without an end: each stands for all that it was sampled from.
+	coverageLostSamples = 3
+	// coverageDoubtFactor is how many packets to the node's own sockets are taken to have come for each that these sent, as long as it
+	// was not known that they are the node's.
+	coverageDoubtFactor = 3
+	// silentPackets is how many packets of pods that no hook saw are no silence, where nothing else was seen.
+	silentPackets = 10
+)

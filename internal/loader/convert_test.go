@@ -50,7 +50,8 @@ const annotated = `
 	12 00                                            #   flags: FLAG_ENCAP | FLAG_LEAVES
 	09                                               #   hops: 9
 	02                                               #   split_at: 2
-	00 00                                            #   pad
+	00                                               #   begun_at: nowhere
+	00                                               #   pad
 `
 
 func bytesOf(t testing.TB, annotated string) []byte {

@@ -40,9 +40,9 @@ type Counters struct {
 
 // Counters reads the counts of all CPUs.
 func (l *Loader) Counters() (Counters, error) {
-	var cpus []bpfobj.TracerCounters
-	if err := l.objects.Counters.Lookup(uint32(0), &cpus); err != nil {
-		return Counters{}, fmt.Errorf("read the programs' counters: %w", err)
+	cpus, err := l.readCounters()
+	if err != nil {
+		return Counters{}, err
 	}
 	var sum [bpfobj.TracerCounterCOUNT_MAX]uint64
 	for _, c := range cpus {
@@ -80,6 +80,14 @@ func (l *Loader) Counters() (Counters, error) {
 		Undecoded: l.undecoded.Load(),
 		TornScans: l.tornScans.Load(),
 	}, nil
+}
+
+// readCounters reads those of each CPU.
+func (l *Loader) readCounters() (cpus []bpfobj.TracerCounters, err error) {
+	if err := l.objects.Counters.Lookup(uint32(0), &cpus); err != nil {
+		return nil, fmt.Errorf("read the programs' counters: %w", err)
+	}
+	return cpus, nil
 }
 
 // ProgramStats is what the kernel says of one of our programs.

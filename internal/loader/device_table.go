@@ -17,21 +17,22 @@ const (
 // beyond what a bucket holds is not in it.
 type deviceTable map[uint32]bpfobj.TracerDeviceBucket
 
-func newDeviceTable(devices []netdev.Device) deviceTable {
+func newDeviceTable(devices []netdev.Device, class func(netdev.Device) uint8) deviceTable {
 	t := deviceTable{}
 	for _, d := range devices {
-		t.add(d)
+		t.add(d, class(d))
 	}
 	return t
 }
 
 // add tells whether there was room.
-func (t deviceTable) add(d netdev.Device) bool {
+func (t deviceTable) add(d netdev.Device, class uint8) bool {
 	index := uint32(d.Index)
 	bucket := t[index%deviceBuckets]
 	for i := range bucket.Device {
 		if bucket.Device[i].Ifindex == 0 {
 			bucket.Device[i] = describeDevice(d)
+			bucket.Device[i].Class = class
 			t[index%deviceBuckets] = bucket
 			return true
 		}
@@ -52,13 +53,10 @@ func describeDevice(d netdev.Device) bpfobj.TracerDevice {
 	if d.PodEnd != nil && d.PodEnd.Root.Splits() {
 		to.Splits |= uint8(bpfobj.TracerSplitsPOD_SPLITS)
 	}
-	if d.Role == netdev.RoleIFB {
-		to.Flags = uint16(bpfobj.TracerFlagFLAG_BEGINS)
-	}
 	if d.Leaves {
-		to.Flags |= uint16(bpfobj.TracerFlagFLAG_LEAVES)
+		to.Flags = uint8(bpfobj.TracerFlagFLAG_LEAVES)
 		if d.Role == netdev.RolePod {
-			to.Flags |= uint16(bpfobj.TracerFlagFLAG_POD)
+			to.Flags |= uint8(bpfobj.TracerFlagFLAG_POD)
 		}
 	}
 	return to

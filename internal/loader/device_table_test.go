@@ -11,7 +11,7 @@ import (
 
 func TestDescribeDevice(t *testing.T) {
 	t.Parallel()
-	const leaves, pod = uint16(bpfobj.TracerFlagFLAG_LEAVES), uint16(bpfobj.TracerFlagFLAG_POD)
+	const leaves, pod = uint8(bpfobj.TracerFlagFLAG_LEAVES), uint8(bpfobj.TracerFlagFLAG_POD)
 	tbf := netdev.Qdisc{Kind: "tbf"}
 	for _, test := range []struct {
 		name   string
@@ -35,6 +35,8 @@ func TestDescribeDevice(t *testing.T) {
 	}
 }
 
+func noClass(netdev.Device) uint8 { return 0 }
+
 // TestDeviceTable has devices whose indexes fall together: two have room, the third gets no hooks, and the plan says so.
 func TestDeviceTable(t *testing.T) {
 	t.Parallel()
@@ -43,7 +45,7 @@ func TestDeviceTable(t *testing.T) {
 		devices = append(devices, netdev.Device{Index: 7 + i*int(deviceBuckets), Name: name, Role: netdev.RolePod, Ethernet: true})
 	}
 	devices[3].Index = 8
-	table := newDeviceTable(devices)
+	table := newDeviceTable(devices, noClass)
 	bucket := table[7]
 	if len(table) != 2 || bucket.Device[0].Ifindex != 7 || bucket.Device[1].Ifindex != 7+deviceBuckets || table[8].Device[0].Ifindex != 8 {
 		t.Errorf("table %+v", table)
@@ -77,7 +79,7 @@ func TestSetDeviceTable(t *testing.T) {
 	shaped := twin
 	shaped.Root = netdev.Qdisc{Kind: "tbf"}
 	for _, devices := range [][]netdev.Device{{pod}, {pod, twin}, {pod, shaped}, {twin}, {}} {
-		if err := l.setDeviceTable(newDeviceTable(devices)); err != nil {
+		if err := l.setDeviceTable(newDeviceTable(devices, noClass)); err != nil {
 			t.Fatal(err)
 		}
 		var got [deviceBuckets]bpfobj.TracerDeviceBucket
@@ -85,7 +87,7 @@ func TestSetDeviceTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		var want [deviceBuckets]bpfobj.TracerDeviceBucket
-		want[7] = newDeviceTable(devices)[7]
+		want[7] = newDeviceTable(devices, noClass)[7]
 		if got != want {
 			t.Errorf("%+v: the kernel has %+v at 7, want %+v alone", devices, got[7], want[7])
 		}

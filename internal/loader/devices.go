@@ -123,6 +123,8 @@ type HookStatus struct {
 	// Attached is true also where programs of others run before it: what they take, it does not see.
 	Attached bool   `json:"attached"`
 	Error    string `json:"error,omitempty"` // why not Up
+	// Silent tells of a hook that is not up that it is attached, and never runs. The loader itself does not know.
+	Silent bool `json:"silent,omitempty"`
 }
 
 // Hooks are those of the last plan, and what it leaves out, with what is not seen since others' programs run before ours.

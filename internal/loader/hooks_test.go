@@ -184,7 +184,7 @@ func TestEgress(t *testing.T) {
 	inner := ipv4{src: node1, dst: pod2, protocol: 6}.over(tcp(1, 2, 3, ""))
 	tunnelled := ipv4{src: node1, dst: node2, protocol: 4}.over(inner)
 	ifb := *k.finalL2
-	ifb.device.Flags = uint16(bpfobj.TracerFlagFLAG_BEGINS)
+	ifb.device.Class |= uint8(bpfobj.TracerTableCLASS_BEGINS)
 	for _, test := range []struct {
 		name    string
 		at      *place

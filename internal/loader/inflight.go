@@ -37,6 +37,19 @@ func (l *Loader) OpenJourneys() ([]record.Record, error) {
 // as torn and left out; what is too old to be alive is left out too. Of what was last seen where nothing queues, more than
 // STALE_SECONDS ago, held tells whether it is still there.
 func (t table) scan(held func(key uint64, r *record.Record) bool) (open []record.Record, torn int, err error) {
+	err = t.each(func(b *bpfobj.TracerBucketSlots, journeys *bpfobj.TracerBucketJourneys) {
+		var changed int
+		open, changed = scanBucket(open, b, journeys, Monotonic, held)
+		torn += changed
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return open, torn, nil
+}
+
+// each calls f with the buckets of which some are mapped, those that have open journeys among them.
+func (t table) each(f func(*bpfobj.TracerBucketSlots, *bpfobj.TracerBucketJourneys)) (err error) {
 	for from := uint32(0); from < uint32(bpfobj.TracerTableBUCKETS) && err == nil; from += scanChunk {
 		err = view(t.variables, t.slotsAt, from, scanChunk, func(buckets []bpfobj.TracerBucketSlots) error {
 			if !slices.ContainsFunc(buckets, anyOpen) {
@@ -44,18 +57,16 @@ func (t table) scan(held func(key uint64, r *record.Record) bool) (open []record
 			}
 			return view(t.journeys, 0, from, scanChunk, func(journeys []bpfobj.TracerBucketJourneys) error {
 				for i := range buckets {
-					var t int
-					open, t = scanBucket(open, &buckets[i], &journeys[i], Monotonic, held)
-					torn += t
+					f(&buckets[i], &journeys[i])
 				}
 				return nil
 			})
 		})
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("map the in-flight table: %w", err)
+		return fmt.Errorf("map the in-flight table: %w", err)
 	}
-	return open, torn, nil
+	return nil
 }
 
 // view lets f see n values of an array, from one of them on, which begins somewhere in a map's memory.

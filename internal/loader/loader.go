@@ -46,6 +46,9 @@ type Loader struct {
 	undecoded, tornScans atomic.Uint64
 	settings             sync.Mutex // guards a change of the programs' configuration
 
+	own     sync.Mutex // guards ownBits, which are in the kernel's map
+	ownBits [bpfobj.TracerTableOWN_ADDRESS_BITS / 64]uint64
+
 	loading   sync.Mutex // held while hooks change; taken before mu
 	mu        sync.Mutex // guards what follows, and the hooks' programs
 	closed    bool
@@ -57,6 +60,7 @@ type Loader struct {
 	tc        tcReader
 	addresses map[[16]byte]bool // in the kernel's maps, as the next
 	devices   deviceTable
+	classes   deviceClasses
 	pods      map[[16]byte]uint32
 }
 
@@ -69,7 +73,7 @@ func New(opts Options) (_ *Loader, err error) {
 	}
 	l := &Loader{
 		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
-		made: map[int]string{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, pods: map[[16]byte]uint32{},
+		made: map[int]string{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{}, pods: map[[16]byte]uint32{},
 	}
 	defer func() {
 		if err != nil {

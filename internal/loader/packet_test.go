@@ -45,6 +45,7 @@ type loaded struct {
 		Variables *ebpf.Map      `ebpf:".bss"`
 		Settings  *ebpf.Variable `ebpf:"settings"`
 		Devices   *ebpf.Variable `ebpf:"devices"`
+		Own       *ebpf.Variable `ebpf:"own_addresses"`
 		Ingress   *ebpf.Program  `ebpf:"tracer_ingress"`
 		Egress    *ebpf.Program  `ebpf:"tracer_egress"`
 	}
@@ -93,12 +94,12 @@ func load() (*loaded, error) {
 	if err := spec.LoadAndAssign(&o.objects, nil); err != nil {
 		return nil, err
 	}
-	at := func(program *ebpf.Program, ethernet uint8, flags uint16) *place {
+	at := func(program *ebpf.Program, ethernet, flags uint8) *place {
 		return &place{program, o.objects.Devices, bpfobj.TracerDevice{Ethernet: ethernet, Flags: flags}}
 	}
 	o.inL2, o.inL3 = at(o.objects.Ingress, 1, 0), at(o.objects.Ingress, 0, 0)
-	o.finalL2, o.finalL3 = at(o.objects.Egress, 1, uint16(leaves)), at(o.objects.Egress, 0, uint16(leaves))
-	o.podL2 = at(o.objects.Egress, 1, uint16(leaves|pod))
+	o.finalL2, o.finalL3 = at(o.objects.Egress, 1, leaves), at(o.objects.Egress, 0, leaves)
+	o.podL2 = at(o.objects.Egress, 1, leaves|pod)
 	o.table = table{o.objects.Variables, spec.Variables[bpfobj.TracerVarInflight].Offset, o.objects.Journeys}
 	var bucketsErr, journeysErr error
 	o.buckets, bucketsErr = mapBuckets[bpfobj.TracerBucketSlots](o.table.variables, o.table.slotsAt)

@@ -84,7 +84,7 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 				Reason: fmt.Sprintf("new: left alone for %v while the pod is set up", podSetup)})
 			continue
 		}
-		if !table.add(d) {
+		if !table.add(d, 0) {
 			p.Omitted = append(p.Omitted, Omission{Hook: "tc", Device: d.Name,
 				Reason: fmt.Sprintf("no room for this device in the tracer's device table (index %d); its packets are not timed", d.Index)})
 			continue
@@ -115,6 +115,14 @@ func blindSpots(d netdev.Device) (spots []Omission) {
 	if d.Root.Splits() {
 		spots = append(spots, Omission{Hook: "queue", Device: d.Name,
 			Reason: "its qdisc splits large packets when it takes them in: of the segments the first and the last are timed"})
+	}
+	if d.XDP {
+		spots = append(spots, Omission{Hook: "ingress", Device: d.Name,
+			Reason: "an XDP program runs here before tc: what it drops or redirects is not seen"})
+	}
+	if d.Kind == "netkit" {
+		spots = append(spots, Omission{Hook: "tc", Device: d.Name,
+			Reason: "a netkit device runs its BPF programs before tc: what they redirect does not reach the hooks"})
 	}
 	return spots
 }

@@ -25,15 +25,16 @@ type objects struct {
 
 // named are those that are known by name.
 type named struct {
-	Records  *ebpf.Map      `ebpf:"tracer_records"`
-	Counters *ebpf.Map      `ebpf:"tracer_counters"`
-	NodeIPs  *ebpf.Map      `ebpf:"tracer_node_ips"`
-	PodIPs   *ebpf.Map      `ebpf:"tracer_pod_ips"`
-	PodEnds  *ebpf.Map      `ebpf:"tracer_pod_ends"`
-	Devices  *ebpf.Variable `ebpf:"devices"`
-	Settings *ebpf.Variable `ebpf:"settings"`
-	Listener *ebpf.Program  `ebpf:"tracer_listener"`
-	Held     *ebpf.Program  `ebpf:"tracer_held"`
+	Records      *ebpf.Map      `ebpf:"tracer_records"`
+	Counters     *ebpf.Map      `ebpf:"tracer_counters"`
+	NodeIPs      *ebpf.Map      `ebpf:"tracer_node_ips"`
+	PodIPs       *ebpf.Map      `ebpf:"tracer_pod_ips"`
+	PodEnds      *ebpf.Map      `ebpf:"tracer_pod_ends"`
+	Devices      *ebpf.Variable `ebpf:"devices"`
+	OwnAddresses *ebpf.Variable `ebpf:"own_addresses"`
+	Settings     *ebpf.Variable `ebpf:"settings"`
+	Listener     *ebpf.Program  `ebpf:"tracer_listener"`
+	Held         *ebpf.Program  `ebpf:"tracer_held"`
 }
 
 // kernelNames are the names of the hooks' programs in the kernel, where 15 characters are all there is, by the names that
@@ -55,6 +56,7 @@ const (
 	inflightSection = ".bss"
 	settingsSection = ".data.settings"
 	devicesSection  = ".data.devices"
+	ownSection      = ".data.own"
 )
 
 // load makes the maps, and loads what is no hook's program and those of the hooks.
@@ -131,6 +133,7 @@ func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 	}
 	for section, name := range map[string]string{
 		inflightSection: "tracer_inflight", settingsSection: "tracer_settings", devicesSection: "tracer_devices",
+		ownSection: "tracer_own",
 	} {
 		spec.Maps[section].Name = name
 		spec.Maps[section].Flags |= unix.BPF_F_MMAPABLE // which only what is named as a section gets by itself

@@ -23,7 +23,8 @@ func (l *Loader) configure(devices, hooked []netdev.Device, addresses []netip.Ad
 	if err := setKeys(l.objects.NodeIPs, l.addresses, addressSet); err != nil {
 		return fmt.Errorf("update BPF map of node addresses: %w", err)
 	}
-	table := newDeviceTable(hooked)
+	ports := podPorts(devices)
+	table := newDeviceTable(hooked, func(d netdev.Device) uint8 { return l.classes.of(d, ports[d.Index]) })
 	if err := l.setDeviceTable(table); err != nil {
 		return err
 	}

@@ -85,14 +85,22 @@ func tcxPrograms(h Hook) ([]link.AttachedProgram, error) {
 
 // programName is a program's name and number; the number alone where we may not ask for the name.
 func programName(id ebpf.ProgramID) string {
+	if name := kernelName(id); name != "" {
+		return fmt.Sprintf("program %s (%d)", name, id)
+	}
+	return fmt.Sprintf("program %d", id)
+}
+
+// kernelName is a program's name in the kernel, "" where it has none or we may not ask.
+func kernelName(id ebpf.ProgramID) string {
 	program, err := ebpf.NewProgramFromID(id)
 	if err != nil {
-		return fmt.Sprintf("program %d", id)
+		return ""
 	}
 	defer program.Close()
 	info, err := program.Info()
-	if err != nil || info.Name == "" {
-		return fmt.Sprintf("program %d", id)
+	if err != nil {
+		return ""
 	}
-	return fmt.Sprintf("program %s (%d)", info.Name, id)
+	return info.Name
 }

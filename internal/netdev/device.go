@@ -24,6 +24,8 @@ type Device struct {
 	Ethernet bool `json:"ethernet"`
 	// TunnelPort is the UDP destination port of a vxlan or geneve device, else 0.
 	TunnelPort uint16 `json:"tunnel_port,omitempty"`
+	// XDP tells that an XDP program runs there: before tc, and before the device's own counters say who took a packet.
+	XDP bool `json:"xdp,omitempty"`
 	// PeerNetns is the id by which this namespace knows that of the device's other end; nil where both ends are here.
 	PeerNetns *int `json:"peer_netns,omitempty"`
 	// PodEnd is, of a pod's device, the pod's own end of it; nil where nothing is known of that.
@@ -37,6 +39,12 @@ type Device struct {
 	Root Qdisc `json:"root_qdisc"`
 	// Changed is when the root qdisc's tree was last seen to change; zero if never since start.
 	Changed time.Time `json:"qdisc_changed,omitzero"`
+}
+
+// CountsWhatHooksSee tells whether the device's own counters count the packets that come to its tc hooks. A bond counts also what
+// its inactive slaves receive, as a device does that has a virtual function under it, and a device with XDP what that takes.
+func (d *Device) CountsWhatHooksSee() bool {
+	return !d.XDP && (len(d.Lower) == 0 || d.Kind != "" && d.Kind != "bond" && d.Kind != "team")
 }
 
 // Traffic counts what a device has received and sent since it was made, as ip -s link shows it.

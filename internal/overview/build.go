@@ -46,12 +46,15 @@ func Build(in Input, q Query) *Overview {
 	b.inFlight = b.clampedInFlight()
 	o := &Overview{
 		SchemaVersion: SchemaVersion, About: in.About, Taken: in.Taken, WindowSeconds: in.Window.Window.Seconds(),
-		Verdict: in.Report.Verdict, Summary: in.Report.Summary, Findings: in.Report.Findings,
+		Verdict: in.Report.Verdict, Summary: in.Report.Summary, Findings: in.Report.Findings, Coverage: in.Report.Coverage,
 		MissedPerSecond: float64(in.Window.MissedRecords) / b.seconds, By: q.By,
 		Devices: b.devices(), InFlight: b.inFlightOf(nil), Drops: b.dropsOf(in.Window.Drops),
 	}
 	if o.HooksMissing == nil {
 		o.HooksMissing = []string{}
+	}
+	if o.Coverage == nil {
+		o.Coverage = []diagnose.Coverage{}
 	}
 	if o.Findings == nil {
 		o.Findings = []diagnose.Finding{}

@@ -116,6 +116,11 @@ func (b *builder) markUnusual(d *netdev.Device, o *Device) {
 	if !d.Up && d.Role.LeadsOut() {
 		add("is down")
 	}
+	for i := range b.Report.Coverage {
+		if c := &b.Report.Coverage[i]; c.Device == d.Role.Label(d.Name) && c.Low() {
+			add("%s", c.Sentence())
+		}
+	}
 }
 
 // number writes a rate with a digit behind the point where that tells something.

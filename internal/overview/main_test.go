@@ -11,6 +11,7 @@ import (
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
+	"tracer/internal/record"
 	"tracer/internal/trace"
 )
 
@@ -142,8 +143,10 @@ func story() Input {
 		}},
 	}
 	in.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 20e-6}
+	seen := record.Coverage{Packets: 100, Segments: 100}
 	in.Report = diagnose.Diagnose("node-1",
-		diagnose.Snapshot{Taken: noon.Add(-10 * time.Second), Devices: in.Before}, diagnose.Snapshot{Taken: noon, Counts: window, Devices: in.Devices})
+		diagnose.Snapshot{Taken: noon.Add(-10 * time.Second), Devices: in.Before}, diagnose.Snapshot{Taken: noon, Counts: window, Devices: in.Devices,
+			Coverage: []diagnose.HookCoverage{{Device: "pod", Role: netdev.RolePod, Hook: record.Egress, Before: seen, After: seen, Packets: 140, Bytes: 560_000}}})
 	return in
 }
 

@@ -16,15 +16,17 @@ const SchemaVersion = 1
 type Overview struct {
 	SchemaVersion int `json:"schema_version"`
 	About
-	Taken            time.Time          `json:"taken"`
-	WindowSeconds    float64            `json:"window_seconds"`
-	Verdict          diagnose.Verdict   `json:"verdict"`
-	Summary          string             `json:"summary"` // the verdict in one sentence
-	Findings         []diagnose.Finding `json:"findings"`
-	PacketsPerSecond float64            `json:"packets_per_second"`
-	BitsPerSecond    float64            `json:"bits_per_second"`
-	MissedPerSecond  float64            `json:"records_lost_per_second"`
-	By               By                 `json:"by"` // what Rows are
+	Taken         time.Time          `json:"taken"`
+	WindowSeconds float64            `json:"window_seconds"`
+	Verdict       diagnose.Verdict   `json:"verdict"`
+	Summary       string             `json:"summary"` // the verdict in one sentence
+	Findings      []diagnose.Finding `json:"findings"`
+	// Coverage is how much of the packets is seen, by device and direction, the least first.
+	Coverage         []diagnose.Coverage `json:"coverage"`
+	PacketsPerSecond float64             `json:"packets_per_second"`
+	BitsPerSecond    float64             `json:"bits_per_second"`
+	MissedPerSecond  float64             `json:"records_lost_per_second"`
+	By               By                  `json:"by"` // what Rows are
 	// Rows are those that the query's filter takes, in its order, up to its limit; RowsTotal counts them all. They are
 	// null by device, whose rows are Devices, and for flows while none has been counted for a window yet.
 	Rows      []Row      `json:"rows"`

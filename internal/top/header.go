@@ -44,6 +44,10 @@ func (s *styles) volume(o *overview.Overview) string {
 	default:
 		parts = append(parts, "no records missed")
 	}
+	if len(o.Coverage) > 0 && o.Coverage[0].Low() && o.Coverage[0].Device != "" {
+		c := &o.Coverage[0] // the least comes first
+		parts = append(parts, s.bad.Render(fmt.Sprintf("%.0f %% seen at %s %s", 100**c.Ratio, c.Device, c.Direction)))
+	}
 	return strings.Join(parts, " · ")
 }
 
@@ -53,7 +57,7 @@ func (s *styles) verdict(o *overview.Overview, width, lines int) []string {
 	switch o.Verdict {
 	case diagnose.Fault:
 		paint = s.bad
-	case diagnose.NoTraffic:
+	case diagnose.NoTraffic, diagnose.Blind:
 		paint = s.warn
 	}
 	word := strings.ToUpper(strings.ReplaceAll(string(o.Verdict), "-", " "))

@@ -48,7 +48,8 @@ type hooksBucketJourneys struct {
 		Flags     uint16
 		Hops      uint8
 		SplitAt   uint8
-		Pad       [2]uint8
+		BegunAt   uint8
+		Pad       uint8
 	}
 }
 
@@ -104,6 +105,15 @@ type hooksCounters struct {
 	_             structs.HostLayout
 	Count         [22]uint64
 	PendingWeight uint64
+	Coverage      [64]struct {
+		_        structs.HostLayout
+		Packets  uint64
+		Variance uint64
+		Segments [2]uint64
+		Ended    uint64
+		Merged   uint64
+		Pad      [2]uint64
+	}
 }
 
 type hooksDevice struct {
@@ -111,7 +121,8 @@ type hooksDevice struct {
 	Ifindex  uint32
 	Ethernet uint8
 	Splits   uint8
-	Flags    uint16
+	Flags    uint8
+	Class    uint8
 }
 
 type hooksDeviceBucket struct {
@@ -131,7 +142,6 @@ const (
 	hooksFlagFLAG_DEQUEUED     hooksFlag = 64
 	hooksFlagFLAG_UNATTRIBUTED hooksFlag = 256
 	hooksFlagFLAG_SYN          hooksFlag = 512
-	hooksFlagFLAG_BEGINS       hooksFlag = 1024
 )
 
 type hooksHook uint32
@@ -186,7 +196,8 @@ type hooksScene struct {
 		Flags     uint16
 		Hops      uint8
 		SplitAt   uint8
-		Pad       [2]uint8
+		BegunAt   uint8
+		Pad       uint8
 	}
 }
 
@@ -209,6 +220,11 @@ const (
 	hooksTableCARRIED_WEIGHT_MAX   hooksTable = 64
 	hooksTableDEVICE_BUCKETS       hooksTable = 8192
 	hooksTableTUNNEL_PORTS_MAX     hooksTable = 8
+	hooksTableCLASSES              hooksTable = 32
+	hooksTableCLASS_MASK           hooksTable = 31
+	hooksTableCLASS_PORT           hooksTable = 32
+	hooksTableCLASS_BEGINS         hooksTable = 64
+	hooksTableOWN_ADDRESS_BITS     hooksTable = 65536
 )
 
 // Names of all BPF objects in the ELF.
@@ -239,6 +255,7 @@ const (
 	hooksVarKeptFlag       = "kept_flag"
 	hooksVarKeptHook       = "kept_hook"
 	hooksVarKeptTable      = "kept_table"
+	hooksVarOwnAddresses   = "own_addresses"
 	hooksVarPastDevices    = "past_devices"
 	hooksVarPlanted        = "planted"
 	hooksVarSettings       = "settings"
@@ -316,15 +333,16 @@ type hooksMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksVariableSpecs struct {
-	Devices     *ebpf.VariableSpec `ebpf:"devices"`
-	Inflight    *ebpf.VariableSpec `ebpf:"inflight"`
-	KeptCounter *ebpf.VariableSpec `ebpf:"kept_counter"`
-	KeptFlag    *ebpf.VariableSpec `ebpf:"kept_flag"`
-	KeptHook    *ebpf.VariableSpec `ebpf:"kept_hook"`
-	KeptTable   *ebpf.VariableSpec `ebpf:"kept_table"`
-	PastDevices *ebpf.VariableSpec `ebpf:"past_devices"`
-	Planted     *ebpf.VariableSpec `ebpf:"planted"`
-	Settings    *ebpf.VariableSpec `ebpf:"settings"`
+	Devices      *ebpf.VariableSpec `ebpf:"devices"`
+	Inflight     *ebpf.VariableSpec `ebpf:"inflight"`
+	KeptCounter  *ebpf.VariableSpec `ebpf:"kept_counter"`
+	KeptFlag     *ebpf.VariableSpec `ebpf:"kept_flag"`
+	KeptHook     *ebpf.VariableSpec `ebpf:"kept_hook"`
+	KeptTable    *ebpf.VariableSpec `ebpf:"kept_table"`
+	OwnAddresses *ebpf.VariableSpec `ebpf:"own_addresses"`
+	PastDevices  *ebpf.VariableSpec `ebpf:"past_devices"`
+	Planted      *ebpf.VariableSpec `ebpf:"planted"`
+	Settings     *ebpf.VariableSpec `ebpf:"settings"`
 }
 
 // hooksObjects contains all objects after they have been loaded into the kernel.
@@ -376,15 +394,16 @@ func (m *hooksMaps) Close() error {
 //
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksVariables struct {
-	Devices     *ebpf.Variable `ebpf:"devices"`
-	Inflight    *ebpf.Variable `ebpf:"inflight"`
-	KeptCounter *ebpf.Variable `ebpf:"kept_counter"`
-	KeptFlag    *ebpf.Variable `ebpf:"kept_flag"`
-	KeptHook    *ebpf.Variable `ebpf:"kept_hook"`
-	KeptTable   *ebpf.Variable `ebpf:"kept_table"`
-	PastDevices *ebpf.Variable `ebpf:"past_devices"`
-	Planted     *ebpf.Variable `ebpf:"planted"`
-	Settings    *ebpf.Variable `ebpf:"settings"`
+	Devices      *ebpf.Variable `ebpf:"devices"`
+	Inflight     *ebpf.Variable `ebpf:"inflight"`
+	KeptCounter  *ebpf.Variable `ebpf:"kept_counter"`
+	KeptFlag     *ebpf.Variable `ebpf:"kept_flag"`
+	KeptHook     *ebpf.Variable `ebpf:"kept_hook"`
+	KeptTable    *ebpf.Variable `ebpf:"kept_table"`
+	OwnAddresses *ebpf.Variable `ebpf:"own_addresses"`
+	PastDevices  *ebpf.Variable `ebpf:"past_devices"`
+	Planted      *ebpf.Variable `ebpf:"planted"`
+	Settings     *ebpf.Variable `ebpf:"settings"`
 }
 
 // hooksPrograms contains all programs after they have been loaded into the kernel.

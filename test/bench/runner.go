@@ -50,7 +50,8 @@ func newRunner() (*runner, error) {
 	if err == nil {
 		// Packets leave the namespace behind their second hook.
 		var devices [hooksTableDEVICE_BUCKETS]hooksDeviceBucket
-		devices[loopback].Device[0] = hooksDevice{Ifindex: loopback, Ethernet: 1, Flags: uint16(hooksFlagFLAG_LEAVES)}
+		devices[loopback].Device[0] = hooksDevice{Ifindex: loopback, Ethernet: 1, Flags: uint8(hooksFlagFLAG_LEAVES),
+			Class: uint8(hooksTableCLASS_PORT)} // loopback has not the packets' MAC
 		err = r.objects.Devices.Set(&devices)
 	}
 	if err != nil {

@@ -7,7 +7,7 @@ const never = 1<<32 - 1
 
 // Limits, as multiples of a program that does nothing but read the clock.
 const (
-	hookLimit      = 1.6
+	hookLimit      = 1.7
 	lastLimit      = 2.6
 	unsampledLimit = 0.3
 )

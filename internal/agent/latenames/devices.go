@@ -2,6 +2,7 @@ package latenames
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"tracer/internal/netdev"
@@ -55,6 +56,11 @@ func (w *Waiter) LocalPods() map[netip.Addr]int {
 		}
 	}
 	return found
+}
+
+// IsLocalPod tells whether an address is a pod's of this node, as far as that is known.
+func (w *Waiter) IsLocalPod(address netip.Addr) bool {
+	return w.source != nil && slices.Contains(w.source.LocalPods(), address)
 }
 
 // takeDevices takes up which devices there are, and tells the source of addresses whose device is gone.

@@ -11,6 +11,8 @@ import (
 type ActiveFindings struct {
 	Judged   time.Time       `json:"judged"` // when the latest diagnosis was made; zero if there is none yet
 	Findings []ActiveFinding `json:"findings"`
+	// Coverage is how much of the packets is seen, by device and direction.
+	Coverage []diagnose.Coverage `json:"coverage"`
 }
 
 // ActiveFinding is one of them.

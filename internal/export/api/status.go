@@ -37,7 +37,8 @@ type Status struct {
 	Identity *IdentityStatus `json:"identity"`
 	// LastRead is when the loop that reads records last ran, with or without any.
 	LastRead time.Time `json:"last_read"`
-	// Hooked tells whether an overlay or uplink device, one that leads to other nodes, has a hook attached.
+	// Hooked tells whether an overlay or uplink device, one that leads to other nodes, has a hook attached, and none there is
+	// silent.
 	Hooked bool `json:"hooked"`
 }
 
@@ -61,6 +62,8 @@ type HookStatus struct {
 	// Attached is true also where programs of others run before it: what they take, it does not see.
 	Attached bool   `json:"attached"`
 	Error    string `json:"error,omitempty"` // why it is not up
+	// Silent tells of a hook that is not up that it is attached, and that no packet reaches it although its device counts some.
+	Silent bool `json:"silent,omitempty"`
 }
 
 // ReattachedHook is how often a hook of a device was attached again, or those of all pods' devices ("pod").

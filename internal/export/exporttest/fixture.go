@@ -109,7 +109,7 @@ func Snapshot() *aggregate.Snapshot {
 
 // Report is the diagnosis of that.
 func Report() diagnose.Report {
-	p50 := 0.501
+	p50, half, all := 0.501, 0.5, 1.0
 	return diagnose.Report{
 		SchemaVersion: diagnose.SchemaVersion, Node: "node-1", Started: Noon, WindowSeconds: 15, Verdict: diagnose.Fault,
 		Summary: "tunl0 holds packets",
@@ -118,5 +118,10 @@ func Report() diagnose.Report {
 			Device: "tunl0", Direction: journey.Out, Confidence: 0.9, Delay: &diagnose.Delay{P50: &p50},
 			Pairs: []diagnose.Pair{{Src: "default/web", Dst: "default/api"}}, PairsTotal: 1,
 		}},
+		Coverage: []diagnose.Coverage{
+			{Device: "pod", Direction: journey.In, Ratio: &half, Reason: "redirected", Seen: 50, DevicePackets: 100},
+			{Device: "eth0", Direction: journey.Out, Ratio: &all, Seen: 100, DevicePackets: 100},
+			{Device: "tunl0", Direction: journey.Out, Seen: 2, DevicePackets: 2},
+		},
 	}
 }

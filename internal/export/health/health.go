@@ -48,11 +48,21 @@ func handler(status func() api.Status, now func() time.Time) http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !status().Hooked {
-			http.Error(w, "no hook is attached to an overlay or uplink device; tracer check says why", http.StatusServiceUnavailable)
+		if s := status(); !s.Hooked {
+			http.Error(w, notReady(&s), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")
 	})
 	return mux
+}
+
+// notReady says why packets to and from other nodes are not seen.
+func notReady(s *api.Status) string {
+	for _, h := range s.Hooks {
+		if h.Silent && h.Role.LeadsOut() {
+			return fmt.Sprintf("the hook %s of %s is %s", h.Hook, h.Device, h.Error)
+		}
+	}
+	return "no hook is attached to an overlay or uplink device; tracer check says why"
 }

@@ -65,6 +65,7 @@ func newSource() *fakeSource {
 	}
 	for _, f := range exporttest.Report().Findings {
 		active := diagnose.ActiveFinding{Finding: f, Since: exporttest.Noon.Add(-time.Hour)}
+		s.findings.Coverage = exporttest.Report().Coverage
 		s.findings.Findings = append(s.findings.Findings, api.ActiveFinding{ActiveFinding: active, Role: netdev.RoleOverlay})
 	}
 	return s
