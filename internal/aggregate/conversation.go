@@ -1,0 +1,258 @@
+package aggregate
+
+import (
+	"net/netip"
+	"time"
+	"unique"
+
+	"tracer/internal/journey"
+	"tracer/internal/netdev"
+	"tracer/internal/record"
+)
+
+// conversationKey is who talks to whom, by the addresses that packets have beyond this node: behind its NAT on their way out,
+// before it on their way in. Of the two ports only the server's counts, so that a client's connections are one conversation.
+type conversationKey struct {
+	address  [2][16]byte // the client's, the server's
+	port     uint16      // the server's; 0 where the protocol has none
+	protocol record.Protocol
+}
+
+// The ends of a conversation.
+const (
+	client = iota
+	server
+)
+
+// sender is what one end of a conversation has sent since it last got anything from the other one. Only of an end on this
+// node more is known than when it was heard.
+type sender struct {
+	heard       time.Duration // when something of it last came, here or to this node; 0 if nothing did
+	first, last time.Duration // of what is unanswered
+	gap         time.Duration // the longest time that it waited for an answer that came, of those of the last gapWindow
+	gapEnd      time.Duration // when that came
+	pair        *pair         // of what it sends; nil as long as it has sent nothing from this node
+	to          unique.Handle[Identity]
+	named       bool   // the other end had a name once
+	node        int32  // ifindex of the pod's device that it is behind; 0 if it is none of this node's pods
+	answers     uint32 // packets that came from the other end, ever
+	tries       uint32 // records of packets that left, unanswered
+	packets     uint32 // those packets, weighted
+	connections uint32 // flows that began with one of them
+	retransmits uint32 // segments that TCP sent again meanwhile
+	dropped     uint32 // packets lost on this node meanwhile
+	largest     uint32 // bytes of the largest IP packet among them
+	flags       senderFlags
+}
+
+type senderFlags uint8
+
+const (
+	sampled     senderFlags = 1 << iota // some of its packets stand for others
+	established                         // one of its connections was, when it sent again
+	wrapped                             // its packets left in a tunnel
+	translated                          // with another source address than their own
+)
+
+// gapWindow is for how long it is remembered how long an answer took to come.
+const gapWindow = time.Minute
+
+// firstEphemeralPort is the first of those that Linux gives to clients (ip_local_port_range).
+const firstEphemeralPort = 32768
+
+// conversation is what two addresses send each other.
+type conversation struct {
+	conversationKey
+	generation uint32
+	end        [2]sender
+}
+
+// sent counts a packet that left an end of this node, for its other end or for a pod of this node.
+func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64) {
+	s := &c.end[end]
+	if rec.Time <= c.end[1-end].heard {
+		return // told late
+	}
+	if s.tries == 0 {
+		s.first = rec.Time
+	}
+	s.first, s.last, s.pair, s.to = min(s.first, rec.Time), max(s.last, rec.Time), f.pair, f.dst
+	s.named = s.named || s.to.Value() != Identity{}
+	s.tries++
+	s.packets += uint32(weight)
+	if f.packets == 0 {
+		s.connections++
+	}
+	s.largest = max(s.largest, rec.IPBytes)
+	if weight > 1 {
+		s.flags |= sampled
+	}
+	if rec.Encapsulated {
+		s.flags |= wrapped
+	}
+	if rec.First.Source != rec.Last.Source {
+		s.flags |= translated
+	}
+}
+
+// hear notes that something of an end came: what the other one sent up to then is answered.
+func (c *conversation) hear(end int, at time.Duration) {
+	c.end[end].heard = max(c.end[end].heard, at)
+	s := &c.end[1-end]
+	s.answers++
+	if at < s.last { // told late: what was sent last at least is not answered by it
+		s.tries, s.packets, s.connections, s.first = min(s.tries, 1), min(s.packets, 1), min(s.connections, 1), s.last
+		return
+	}
+	if gap := at - s.first; s.tries > 0 && (gap >= s.gap || at-s.gapEnd > gapWindow) {
+		s.gap, s.gapEnd = gap, at
+	}
+	s.tries, s.packets, s.connections, s.retransmits, s.dropped, s.largest, s.flags = 0, 0, 0, 0, 0, 0, 0
+}
+
+// addTCP takes what the kernel knows of a connection at one end: of one that receives, the record was made because it did.
+func (c *conversation) addTCP(end int, rec *record.Record, seen *answersSeen) {
+	const stateEstablished, stateSynSent = 1, 2
+	t, s := rec.TCP, &c.end[end]
+	switch {
+	case t.RetransmittedLength > 0 || t.State == stateSynSent:
+		if rec.Time > c.end[1-end].heard {
+			s.retransmits += max(1, t.Retransmits)
+			if t.State == stateEstablished {
+				s.flags |= established
+			}
+		}
+	case t.State == stateEstablished:
+		if rec.Time-c.end[1-end].heard > unseenAfter {
+			seen.unseen++
+		} else {
+			seen.seen++
+		}
+		c.hear(1-end, rec.Time)
+	}
+}
+
+// answersSeen counts what TCP says that it received, by whether a hook of ours saw anything of that conversation lately.
+type answersSeen struct{ seen, unseen uint64 }
+
+// unseenAfter is how long before TCP received a packet a hook may have seen one: each flow has a quota in each epoch.
+const unseenAfter = time.Second
+
+// conversations are the latest ones, in bounded memory: those that were not looked up while so many others were are forgotten.
+type conversations struct {
+	young, old map[conversationKey]*conversation
+	generation uint32
+	max        int // of each
+}
+
+func newConversations(limit int) conversations {
+	return conversations{young: make(map[conversationKey]*conversation), max: max(1, limit/2)}
+}
+
+// find returns the one of that key; nil if there is none.
+func (all *conversations) find(key conversationKey) *conversation {
+	if c := all.young[key]; c != nil {
+		return c
+	}
+	c := all.old[key]
+	if c != nil {
+		delete(all.old, key)
+		all.put(c)
+	}
+	return c
+}
+
+func (all *conversations) put(c *conversation) {
+	if len(all.young) >= all.max {
+		all.young, all.old = make(map[conversationKey]*conversation), all.young
+		all.generation++
+	}
+	c.generation = all.generation
+	all.young[c.conversationKey] = c
+}
+
+// outside are the addresses that a flow has beyond this node.
+func (k *flowKey) outside() (source, destination [16]byte, sourcePort, destinationPort uint16) {
+	switch k.direction {
+	case keyOut:
+		return k.address[2], k.address[3], k.port[2], k.port[3]
+	case keyIn:
+		return k.address[0], k.address[1], k.port[0], k.port[1]
+	}
+	return k.address[0], k.address[3], k.port[0], k.port[3]
+}
+
+// conversation returns the flow's, and which end sends it; nil for what nobody is to answer.
+func (a *Aggregator) conversation(f *flow) (*conversation, int) {
+	if c := f.conversation; c != nil {
+		if c.generation != a.conversations.generation {
+			if known := a.conversations.find(c.conversationKey); known != nil {
+				f.conversation = known
+			} else {
+				a.conversations.put(c)
+			}
+		}
+		return f.conversation, int(f.end)
+	}
+	src, dst, srcPort, dstPort := f.key.outside()
+	if to := netip.AddrFrom16(dst).Unmap(); to.IsMulticast() || to == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return nil, 0
+	}
+	forth := conversationKey{address: [2][16]byte{src, dst}, port: dstPort, protocol: f.key.protocol}
+	back := conversationKey{address: [2][16]byte{dst, src}, port: srcPort, protocol: f.key.protocol}
+	c, end := a.conversations.find(forth), client
+	if c == nil {
+		c, end = a.conversations.find(back), server
+	}
+	if c == nil {
+		// Nobody knows who began it: the one with a port that is given to clients, or else the first one seen.
+		key := back
+		if end = server; srcPort >= firstEphemeralPort || dstPort < firstEphemeralPort {
+			key, end = forth, client
+		}
+		c = &conversation{conversationKey: key}
+		a.conversations.put(c)
+	}
+	f.conversation, f.end = c, uint8(end)
+	return c, end
+}
+
+// converse counts a packet in its conversation.
+func (a *Aggregator) converse(f *flow, rec *record.Record, direction journey.Direction, weight uint64) {
+	if rec.Fragment && rec.First.Destination.Port() == 0 && rec.First.Protocol.Ports() {
+		return // not the first one, which alone has ports
+	}
+	c, end := a.conversation(f)
+	if c == nil {
+		return
+	}
+	pod, here := a.sentHere(rec, direction)
+	switch {
+	case rec.Kind == record.Dropped && (here || c.end[end].pair != nil):
+		c.end[end].dropped++
+	case !here:
+		c.hear(end, rec.Time)
+	default:
+		c.end[end].node = int32(pod)
+		c.sent(end, rec, f, weight)
+		if direction == journey.Local {
+			c.hear(end, rec.Time)
+		}
+	}
+}
+
+// sentHere tells whether a pod of this node or the node itself sent a packet to another node or to another pod, and of a
+// pod by which device.
+func (a *Aggregator) sentHere(rec *record.Record, direction journey.Direction) (pod int, here bool) {
+	if direction != journey.Out && direction != journey.Local || rec.Len == 0 {
+		return 0, false
+	}
+	if rec.Hops[0].Hook == record.Egress {
+		return 0, true
+	}
+	d := a.devices.Find(rec.Hops[0].Ifindex)
+	if d == nil || d.Role != netdev.RolePod {
+		return 0, false
+	}
+	return d.Index, true
+}
