@@ -35,6 +35,7 @@ func ruleGroups() []ruleGroup {
 		{"listener", listenerRules},
 		{"stage", stageRules},
 		{"misconfiguration", misconfigurationRules},
+		{"no_answer", noAnswerRules}, // goes by what the others have found
 		{"remote", remoteRules},
 		{"unknown", unknownRules}, // takes what nobody else does, so the last
 	}
@@ -52,6 +53,7 @@ func Diagnose(node string, from, to Snapshot) Report {
 		Findings:      []Finding{},
 	}
 	for _, g := range ruleGroups() {
+		w.found = r.Findings
 		r.Findings = append(r.Findings, g.find(w)...)
 	}
 	// What is critical comes first even where a warning adds up to more time: it is what the verdict is about.
