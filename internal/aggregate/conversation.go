@@ -29,6 +29,7 @@ const (
 type sender struct {
 	heard       time.Duration // when something of it last came, here or to this node; 0 if nothing did
 	first, last time.Duration // of what is unanswered
+	before      time.Duration // the last of it in a second before that of last
 	gap         time.Duration // the longest time that it waited for an answer that came, of those of the last gapWindow
 	gapEnd      time.Duration // when that came
 	pair        *pair         // of what it sends; nil as long as it has sent nothing from this node
@@ -37,6 +38,7 @@ type sender struct {
 	node        int32  // ifindex of the pod's device that it is behind; 0 if it is none of this node's pods
 	answers     uint32 // packets that came from the other end, ever
 	tries       uint32 // records of packets that left, unanswered
+	seconds     uint32 // in which they did
 	packets     uint32 // those packets, weighted
 	connections uint32 // flows that began with one of them
 	retransmits uint32 // segments that TCP sent again meanwhile
@@ -52,10 +54,17 @@ const (
 	established                         // one of its connections was, when it sent again
 	wrapped                             // its packets left in a tunnel
 	translated                          // with another source address than their own
+	query                               // to port 53, as their sender knows it
 )
 
 // gapWindow is for how long it is remembered how long an answer took to come.
 const gapWindow = time.Minute
+
+// maxPause is the longest pause between two tries that are of one silence.
+const maxPause = time.Minute
+
+// dnsPort is that of queries, to a server which may have another one.
+const dnsPort = 53
 
 // firstEphemeralPort is the first of those that Linux gives to clients (ip_local_port_range).
 const firstEphemeralPort = 32768
@@ -73,8 +82,15 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	if rec.Time <= c.end[1-end].heard {
 		return // told late
 	}
+	if s.isOver(rec.Time, c.protocol) {
+		s.forget()
+	}
 	if s.tries == 0 {
-		s.first = rec.Time
+		s.first, s.last, s.before = rec.Time, rec.Time, rec.Time
+	}
+	if s.tries == 0 || rec.Time.Truncate(time.Second) > s.last.Truncate(time.Second) {
+		s.seconds++
+		s.before = s.last
 	}
 	s.first, s.last, s.pair, s.to = min(s.first, rec.Time), max(s.last, rec.Time), f.pair, f.dst
 	s.named = s.named || s.to.Value() != Identity{}
@@ -93,6 +109,22 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	if rec.First.Source != rec.Last.Source {
 		s.flags |= translated
 	}
+	if rec.First.Destination.Port() == dnsPort {
+		s.flags |= query
+	}
+}
+
+// isOver tells whether what has no answer wants none any more when something else is sent. The last acknowledgement of a
+// TCP connection that closes has none: only a new connection, or a segment that is sent again, asks for one.
+func (s *sender) isOver(now time.Duration, protocol record.Protocol) bool {
+	pause := now - s.last
+	return s.tries > 0 && (pause > maxPause ||
+		protocol == record.ProtocolTCP && s.connections+s.retransmits == 0 && pause > 2*time.Second+2*(s.last-s.first))
+}
+
+// forget begins anew, as after an answer.
+func (s *sender) forget() {
+	s.tries, s.seconds, s.packets, s.connections, s.retransmits, s.dropped, s.largest, s.flags = 0, 0, 0, 0, 0, 0, 0, 0
 }
 
 // hear notes that something of an end came: what the other one sent up to then is answered.
@@ -100,14 +132,21 @@ func (c *conversation) hear(end int, at time.Duration) {
 	c.end[end].heard = max(c.end[end].heard, at)
 	s := &c.end[1-end]
 	s.answers++
-	if at < s.last { // told late: what was sent last at least is not answered by it
-		s.tries, s.packets, s.connections, s.first = min(s.tries, 1), min(s.packets, 1), min(s.connections, 1), s.last
+	switch {
+	case s.tries > 0 && at < s.first: // told very late
+		return
+	case s.tries > 0 && at < s.last: // told late: what was sent last at least is not answered by it
+		s.tries, s.seconds, s.packets, s.connections, s.first, s.before = 1, 1, 1, min(s.connections, 1), s.last, s.last
 		return
 	}
-	if gap := at - s.first; s.tries > 0 && (gap >= s.gap || at-s.gapEnd > gapWindow) {
+	waited := s.tries > 1
+	if c.protocol == record.ProtocolTCP {
+		waited = s.tries > 0 && s.retransmits > 0
+	}
+	if gap := at - s.first; waited && (gap >= s.gap || at-s.gapEnd > gapWindow) {
 		s.gap, s.gapEnd = gap, at
 	}
-	s.tries, s.packets, s.connections, s.retransmits, s.dropped, s.largest, s.flags = 0, 0, 0, 0, 0, 0, 0
+	s.forget()
 }
 
 // addTCP takes what the kernel knows of a connection at one end: of one that receives, the record was made because it did.
@@ -194,20 +233,16 @@ func (a *Aggregator) conversation(f *flow) (*conversation, int) {
 		}
 		return f.conversation, int(f.end)
 	}
-	src, dst, srcPort, dstPort := f.key.outside()
+	_, dst, _, _ := f.key.outside()
 	if to := netip.AddrFrom16(dst).Unmap(); to.IsMulticast() || to == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return nil, 0
 	}
-	forth := conversationKey{address: [2][16]byte{src, dst}, port: dstPort, protocol: f.key.protocol}
-	back := conversationKey{address: [2][16]byte{dst, src}, port: srcPort, protocol: f.key.protocol}
-	c, end := a.conversations.find(forth), client
-	if c == nil {
-		c, end = a.conversations.find(back), server
-	}
+	c, end := a.conversations.of(&f.key)
 	if c == nil {
 		// Nobody knows who began it: the one with a port that is given to clients, or else the first one seen.
+		forth, back := f.key.conversations()
 		key := back
-		if end = server; srcPort >= firstEphemeralPort || dstPort < firstEphemeralPort {
+		if end = server; back.port >= firstEphemeralPort || forth.port < firstEphemeralPort {
 			key, end = forth, client
 		}
 		c = &conversation{conversationKey: key}
@@ -215,6 +250,33 @@ func (a *Aggregator) conversation(f *flow) (*conversation, int) {
 	}
 	f.conversation, f.end = c, uint8(end)
 	return c, end
+}
+
+// conversations are the two that a flow may belong to: its sender may be the client or the server.
+func (k *flowKey) conversations() (forth, back conversationKey) {
+	src, dst, srcPort, dstPort := k.outside()
+	return conversationKey{address: [2][16]byte{src, dst}, port: dstPort, protocol: k.protocol},
+		conversationKey{address: [2][16]byte{dst, src}, port: srcPort, protocol: k.protocol}
+}
+
+// of returns the conversation of a flow, if it is known, and which end sends the flow.
+func (all *conversations) of(k *flowKey) (*conversation, int) {
+	forth, back := k.conversations()
+	if c := all.find(forth); c != nil {
+		return c, client
+	}
+	return all.find(back), server
+}
+
+// hearInFlight notes what has come from outside and is still on its way here, or has left by a way without a hook.
+func (a *Aggregator) hearInFlight(rec *record.Record, direction journey.Direction) {
+	if direction != journey.In || rec.Hops[0].Hook != record.Ingress {
+		return
+	}
+	key := newFlowKey(rec, direction)
+	if c, end := a.conversations.of(&key); c != nil {
+		c.hear(end, rec.Start())
+	}
 }
 
 // converse counts a packet in its conversation.

@@ -77,7 +77,7 @@ func TestUnanswered(t *testing.T) {
 	if u.SrcWorkload != "web" || u.DstWorkload != "api" || u.Destination != netip.MustParseAddrPort("10.2.0.1:80") || u.Source.Port() != 0 || !u.Client {
 		t.Errorf("who: %+v", u)
 	}
-	if u.Tries != 4 || u.Connections != 2 || u.Answers != 5 || u.First != 5 || u.Last != 2 || u.Answered != 5.599 || u.Gap != 0.001 || u.Ifindex != 1 {
+	if u.Tries != 4 || u.Connections != 2 || u.Answers != 5 || u.First != 5 || u.Last != 2 || u.Seconds != 4 || u.Answered != 5.599 || u.Gap != 0 || u.Ifindex != 1 {
 		t.Errorf("how often: %+v", u)
 	}
 	x.in("10.2.0.1:80", "10.1.0.1:40101", tcp, 6100)
@@ -197,6 +197,51 @@ func TestUnansweredCompared(t *testing.T) {
 		if !u.Refused {
 			t.Errorf("refused by ICMP: %+v", u)
 		}
+	}
+}
+
+// TestUnansweredPauses begins anew where a connection's last acknowledgement, which has no answer, is all that there was, and
+// leaves out what may be answered yet.
+func TestUnansweredPauses(t *testing.T) {
+	t.Parallel()
+	x := newTalk(t, Options{})
+	x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, 0)
+	x.in("10.2.0.1:80", "10.1.0.1:40000", tcp, 1)
+	for i := range 3 { // as three connections close
+		x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, 10+i)
+	}
+	x.out("10.1.0.1:40001", "10.2.0.1:80", tcp, 8000)
+	if s := x.silentAt(8001); len(s) != 0 {
+		t.Errorf("a new connection is being opened, and there are %+v", s)
+	}
+	for i := range 3 {
+		x.out("10.1.0.1:40001", "10.2.0.1:80", tcp, 9000+2000*i)
+	}
+	if s := x.silentAt(13_500); len(s) != 1 || s[0].First != 5.5 || s[0].Tries != 4 || s[0].Last != 2.5 {
+		t.Errorf("since the SYN there are %+v", s)
+	}
+	// They gave up, and try once more.
+	x.out("10.1.0.1:40002", "10.2.0.1:80", tcp, 43_000)
+	if s := x.silentAt(43_001); len(s) != 1 || s[0].Last != 30.001 || s[0].First != 35.001 {
+		t.Errorf("the last one may be answered yet: %+v", s)
+	}
+}
+
+// TestUnansweredInFlight takes what has come, and left by a way without a hook, for an answer.
+func TestUnansweredInFlight(t *testing.T) {
+	t.Parallel()
+	x := newTalk(t, Options{})
+	for i := range 4 {
+		x.out("10.1.0.1:40000", "10.2.0.1:53", udp, 1000*i)
+	}
+	open := newRecord(record.InFlight, flowOf("10.2.0.1:53", "10.1.0.1:40000"), flowOf("10.2.0.1:53", "10.1.0.1:40000"), hop(record.Ingress, 4, 3_100_000))
+	open.First.Protocol, open.Last.Protocol, open.Time = udp, udp, time.Hour+3200*time.Millisecond
+	if s := x.silentAt(3200); len(s) != 1 || !s[0].Query {
+		t.Fatalf("%+v", s)
+	}
+	x.SetInFlight([]record.Record{open})
+	if s := x.silentAt(9000); len(s) != 0 {
+		t.Errorf("it was answered, and there are %+v", s)
 	}
 }
 

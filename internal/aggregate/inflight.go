@@ -20,6 +20,12 @@ const gonePastAge = time.Second
 func (a *Aggregator) SetInFlight(scanned []record.Record) {
 	a.mu.Lock()
 	devices := a.devices
+	for i := range scanned {
+		rec := &scanned[i]
+		if path, err := journey.PathOf(rec, devices); err == nil && rec.Kind == record.InFlight {
+			a.hearInFlight(rec, path.Direction)
+		}
+	}
 	a.mu.Unlock()
 
 	type group struct {

@@ -25,6 +25,7 @@ type Unanswered struct {
 	Client      bool            `json:"client"` // the sender is the client
 
 	Tries       uint64 `json:"tries"`             // records of packets that left this node, or reached a pod of it
+	Seconds     uint64 `json:"in_seconds"`        // in which they did
 	Packets     uint64 `json:"packets"`           // those packets, weighted
 	Connections uint64 `json:"connections"`       // flows that began with one of them
 	Retransmits uint64 `json:"retransmits"`       // segments that TCP sent again meanwhile
@@ -34,10 +35,11 @@ type Unanswered struct {
 	Established bool   `json:"established,omitempty"`
 	Wrapped     bool   `json:"wrapped,omitempty"` // they left in a tunnel
 	Translated  bool   `json:"translated,omitempty"`
+	Query       bool   `json:"query,omitempty"`   // to port 53, as their sender knows it
 	Ifindex     int    `json:"ifindex,omitempty"` // of the pod's device that they come from; 0 if they are the node's own
 
 	First float64 `json:"first_seconds"` // the first of them
-	Last  float64 `json:"last_seconds"`
+	Last  float64 `json:"last_seconds"`  // the last, apart from those whose answer may be on its way
 	// Answers are how many packets came before them, Answered is when the last did. Gap is the longest time that it took in
 	// the minute before, in seconds.
 	Answers  uint64  `json:"answers"`
@@ -99,10 +101,13 @@ func newUnanswered(c *conversation, end int, now time.Duration) Unanswered {
 	u := Unanswered{
 		PairKey: s.pair.PairKey, Service: s.pair.Service, Source: address(end), Destination: address(1 - end), Protocol: c.protocol,
 		Client: end == client, Ifindex: int(s.node),
-		Tries: uint64(s.tries), Packets: uint64(s.packets), Connections: uint64(s.connections), Retransmits: uint64(s.retransmits),
+		Tries: uint64(s.tries), Seconds: uint64(s.seconds), Packets: uint64(s.packets), Connections: uint64(s.connections), Retransmits: uint64(s.retransmits),
 		Dropped: uint64(s.dropped), Largest: uint64(s.largest), Answers: uint64(s.answers),
 		Sampled: s.flags&sampled != 0, Established: s.flags&established != 0, Wrapped: s.flags&wrapped != 0, Translated: s.flags&translated != 0,
-		First: age(s.first), Last: age(s.last),
+		Query: s.flags&query != 0, First: age(s.first), Last: age(s.last),
+	}
+	if now-s.last < time.Second {
+		u.Last = age(s.before)
 	}
 	if heard := c.end[1-end].heard; heard > 0 {
 		u.Answered = age(heard)

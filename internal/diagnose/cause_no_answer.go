@@ -65,7 +65,8 @@ func (w *window) silence(u *aggregate.Unanswered) Severity {
 		return ""
 	}
 	severity := severityOf(u)
-	if (u.Sampled || w.counts.MissedRecords > 0) && u.Tries < minSampledTries {
+	missed := float64(w.counts.MissedRecords) > maxMissed*float64(w.counts.Records)
+	if (missed || u.Sampled && u.Retransmits < minSamples) && u.Tries < minSampledTries {
 		return ""
 	}
 	if severity == Critical && (u.Gone || w.to.DropsUnseen) {
@@ -77,7 +78,7 @@ func (w *window) silence(u *aggregate.Unanswered) Severity {
 // lastingSilence tells whether it was tried for long enough and is tried still, be it at TCP's growing intervals.
 func lastingSilence(u *aggregate.Unanswered) bool {
 	tried := u.First - u.Last
-	return u.Tries >= minSamples && u.First >= float64(noAnswerThreshold.CriticalSeconds) && u.First >= gapFactor*u.Gap &&
+	return u.Tries >= minSamples && u.Seconds >= minSamples && u.First >= float64(noAnswerThreshold.CriticalSeconds) && u.First >= gapFactor*u.Gap &&
 		u.Last <= backoff*tried+initialRTO
 }
 
@@ -87,12 +88,12 @@ func severityOf(u *aggregate.Unanswered) Severity {
 	case record.ProtocolTCP, record.ProtocolSCTP:
 		return severityOfConnections(u)
 	case record.ProtocolICMP, record.ProtocolICMPv6:
-		// A message of an error answers what came: then something did.
-		if !u.Client || u.AddressAnswered || u.Tries < minDatagrams {
+		// A message of an error answers what came, and has no answer itself. A node also sends them for others.
+		if !u.Client || u.AddressAnswered || u.Tries < minDatagrams || u.Ifindex == 0 && u.Answers < minSamples {
 			return ""
 		}
 	case record.ProtocolUDP:
-		if u.Destination.Port() == dnsPort && u.Client {
+		if u.Query && u.Client {
 			if u.Tries < minCritical {
 				return ""
 			}

@@ -18,7 +18,7 @@ func silenceTo(change func(*aggregate.Unanswered)) aggregate.Unanswered {
 	u := aggregate.Unanswered{
 		PairKey: key("default/web", "default/api", journey.Out), Source: netip.MustParseAddrPort("10.1.0.1:0"),
 		Destination: netip.MustParseAddrPort("10.2.0.1:80"), Node: "node-2", Protocol: record.ProtocolTCP, Client: true, Wrapped: true, Ifindex: 4,
-		Tries: 4, Packets: 4, Connections: 1, Retransmits: 3, Largest: 60, First: 12, Last: 5,
+		Tries: 4, Seconds: 4, Packets: 4, Connections: 1, Retransmits: 3, Largest: 60, First: 12, Last: 5,
 	}
 	change(&u)
 	return u
@@ -28,7 +28,7 @@ func silenceTo(change func(*aggregate.Unanswered)) aggregate.Unanswered {
 func datagrams(port string) func(*aggregate.Unanswered) {
 	return func(u *aggregate.Unanswered) {
 		u.Protocol, u.Destination = record.ProtocolUDP, netip.MustParseAddrPort("10.2.0.1:"+port)
-		u.Tries, u.Packets, u.Connections, u.Retransmits, u.Last, u.Answers, u.Answered = 40, 40, 40, 0, 0.1, 20, 12.1
+		u.Tries, u.Seconds, u.Packets, u.Connections, u.Retransmits, u.Last, u.Answers, u.Answered = 40, 12, 40, 40, 0, 0.1, 20, 12.1
 	}
 }
 
@@ -60,7 +60,7 @@ func TestNoAnswer(t *testing.T) {
 		{name: "one of several servers, answering before", want: Critical, change: func(u *aggregate.Unanswered) { u.PairAnswered, u.Answers = true, 9 }},
 		{name: "one of several servers, tried once", want: Warning, change: func(u *aggregate.Unanswered) { u.PairAnswered = true }},
 		{name: "requests over UDP", want: Critical, change: datagrams("9000")},
-		{name: "queries for names", want: Critical, change: func(u *aggregate.Unanswered) { datagrams("53")(u); u.Answers, u.Tries = 0, 6 }},
+		{name: "queries for names", want: Critical, change: func(u *aggregate.Unanswered) { datagrams("5353")(u); u.Query, u.Answers, u.Tries = true, 0, 6 }},
 		{name: "pings of a pod", want: Critical, change: pings},
 		{name: "the world, answering before", want: Critical, change: func(u *aggregate.Unanswered) { outside(u); u.Answers, u.Connections = 9, 5 }},
 		{name: "the world, untranslated", want: Critical, change: func(u *aggregate.Unanswered) { outside(u); u.Translated, u.Tries = false, 30 }},
@@ -87,13 +87,18 @@ func TestNoAnswer(t *testing.T) {
 		{name: "keeping a NAT's entry alive", change: func(u *aggregate.Unanswered) { datagrams("4500")(u); u.Tries, u.First = 12, 240 }},
 		{name: "some datagrams", change: func(u *aggregate.Unanswered) { datagrams("9000")(u); u.Tries = 6 }},
 		{name: "errors by ICMP", change: func(u *aggregate.Unanswered) { pings(u); u.AddressAnswered = true }},
+		{name: "a node's errors by ICMP", change: func(u *aggregate.Unanswered) {
+			pings(u)
+			u.PairKey, u.Ifindex = key("_node", "default/web", journey.Out), 0
+		}},
 		{name: "a window of two seconds", change: func(u *aggregate.Unanswered) { u.First, u.Last = 2, 0.5 }},
 		{name: "connections that ended", change: func(u *aggregate.Unanswered) { u.First, u.Last = 12, 11.5 }},
 		{name: "a client that gave up", change: func(u *aggregate.Unanswered) { u.First, u.Last = 14, 7.1; u.Tries = 3; u.First = 10.1 }},
 		{name: "refused by ICMP", change: func(u *aggregate.Unanswered) { u.Refused = true }},
 		{name: "lost on this node", change: func(u *aggregate.Unanswered) { u.Dropped = 4 }},
-		{name: "sampled", change: func(u *aggregate.Unanswered) { u.Sampled = true }},
-		{name: "records missed", node: func(e *snapshots) { e.to.Counts.MissedRecords = 5 }},
+		{name: "sampled", change: func(u *aggregate.Unanswered) { u.Sampled, u.Retransmits = true, 2 }},
+		{name: "records missed", node: func(e *snapshots) { e.to.Counts.MissedRecords = 15 }},
+		{name: "in two moments", change: func(u *aggregate.Unanswered) { u.Seconds = 2 }},
 		{name: "most is lost, not all", change: func(u *aggregate.Unanswered) { u.Gap, u.Answers = 6, 9 }},
 		{name: "a scan", change: func(u *aggregate.Unanswered) {
 			u.PairKey, u.Elsewhere = key("default/web", "_unknown", journey.Out), 40

@@ -253,6 +253,8 @@ const (
 	// minSampledTries is how many it takes where answers may have come that were not sampled or whose records were missed:
 	// as many records are to be expected of answers as of tries.
 	minSampledTries = 20
+	// maxMissed is the share of records that may be missed without that: they are missed in bursts of less than a second.
+	maxMissed = 0.1
 	// maxInterval is the longest mean interval, in seconds, at which a request is sent: what comes once in 20 seconds keeps a
 	// NAT's entry alive, and wants no answer.
 	maxInterval = 5.0
@@ -267,8 +269,6 @@ const (
 	// minToPods is the least share of packets to pods in those from pods, since their devices are there, by which we know that
 	// what pods receive passes these devices.
 	minToPods = 0.1
-	// dnsPort is that of a protocol in which each request is answered.
-	dnsPort = 53
 )
 
 const (
