@@ -24,7 +24,7 @@ func (a *Aggregator) addConnection(rec *record.Record) {
 		if f != nil {
 			f.changed = true
 			if conversation, end := a.conversation(f); conversation != nil {
-				conversation.addTCP(end, rec, &a.tcpAnswers)
+				conversation.addTCP(end, f, rec, &a.tcpAnswers)
 			}
 			f.tcp.Retransmits += uint64(c.Retransmits)
 			if c.RTT > 0 {

@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 	"unique"
 
@@ -27,7 +28,8 @@ const (
 // sender is what one end of a conversation has sent since it last got anything from the other one. Only of an end on this
 // node more is known than when it was heard.
 type sender struct {
-	heard       time.Duration // when something of it last came, here or to this node; 0 if nothing did
+	heard       time.Duration // when something of it last came that answers the other end, here or to this node; 0 if nothing did
+	came        time.Duration // when a hook last saw anything of it
 	first, last time.Duration // of what is unanswered
 	before      time.Duration // the last of it in a second before that of last
 	gap         time.Duration // the longest time that it waited for an answer that came, of those of the last gapWindow
@@ -42,6 +44,8 @@ type sender struct {
 	packets     uint32 // those packets, weighted
 	connections uint32 // flows that began with one of them
 	retransmits uint32 // segments that TCP sent again meanwhile
+	again       uint32 // of those, the ones that it had sent again before
+	others      uint32 // packets that came meanwhile and answered none of this
 	dropped     uint32 // packets lost on this node meanwhile
 	largest     uint32 // bytes of the largest IP packet among them
 	flags       senderFlags
@@ -74,7 +78,22 @@ type conversation struct {
 	conversationKey
 	generation uint32
 	end        [2]sender
+	tried      ports // of connections that the client has begun since it was last answered
+	came       ports // of connections of which the server's packets were seen first
 }
+
+// ports are the latest ports of a client, the last eight.
+type ports struct {
+	list [8]uint16
+	next uint8
+}
+
+func (p *ports) add(port uint16) {
+	p.list[p.next%uint8(len(p.list))] = port
+	p.next++
+}
+
+func (p *ports) has(port uint16) bool { return port != 0 && slices.Contains(p.list[:], port) }
 
 // sent counts a packet that left an end of this node, for its other end or for a pod of this node.
 func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64) {
@@ -82,7 +101,8 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	if rec.Time <= c.end[1-end].heard {
 		return // told late
 	}
-	if s.isOver(rec.Time, c.protocol) {
+	begins := f.packets == 0 && c.begins(end, f)
+	if s.isOver(rec.Time, c.protocol, begins) {
 		s.forget()
 	}
 	if s.tries == 0 {
@@ -96,7 +116,7 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	s.named = s.named || s.to.Value() != Identity{}
 	s.tries++
 	s.packets += uint32(weight)
-	if f.packets == 0 {
+	if begins {
 		s.connections++
 	}
 	s.largest = max(s.largest, rec.IPBytes)
@@ -114,20 +134,44 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	}
 }
 
+// begins tells whether a new flow of an end is a new connection. It is an older one if the server was heard on it.
+func (c *conversation) begins(end int, f *flow) bool {
+	_, _, port, _ := f.key.outside()
+	if end == server {
+		return true
+	}
+	if c.came.has(port) {
+		return false
+	}
+	c.tried.add(port)
+	return true
+}
+
 // isOver tells whether what has no answer wants none any more when something else is sent. The last acknowledgement of a
 // TCP connection that closes has none: only a new connection, or a segment that is sent again, asks for one.
-func (s *sender) isOver(now time.Duration, protocol record.Protocol) bool {
+func (s *sender) isOver(now time.Duration, protocol record.Protocol, begins bool) bool {
 	pause := now - s.last
 	return s.tries > 0 && (pause > maxPause ||
-		protocol == record.ProtocolTCP && s.connections+s.retransmits == 0 && pause > 2*time.Second+2*(s.last-s.first))
+		protocol == record.ProtocolTCP && s.connections+s.retransmits == 0 && (begins || pause > 2*time.Second+2*(s.last-s.first)))
 }
 
 // forget begins anew, as after an answer.
 func (s *sender) forget() {
-	s.tries, s.seconds, s.packets, s.connections, s.retransmits, s.dropped, s.largest, s.flags = 0, 0, 0, 0, 0, 0, 0, 0
+	s.tries, s.seconds, s.packets, s.connections, s.retransmits, s.again, s.others, s.dropped, s.largest, s.flags = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 }
 
-// hear notes that something of an end came: what the other one sent up to then is answered.
+// receive notes that something of an end came. While a client tries to connect, or sends one segment again and again, what
+// comes on older connections answers none of that: a server that hears nothing sends them again, too.
+func (c *conversation) receive(end int, clientPort uint16, at time.Duration) {
+	s := &c.end[1-end]
+	if end == server && c.protocol == record.ProtocolTCP && s.connections+s.again > 0 && !c.tried.has(clientPort) {
+		s.others++
+		return
+	}
+	c.hear(end, at)
+}
+
+// hear notes that an end answered what the other one sent up to then.
 func (c *conversation) hear(end int, at time.Duration) {
 	c.end[end].heard = max(c.end[end].heard, at)
 	s := &c.end[1-end]
@@ -136,7 +180,7 @@ func (c *conversation) hear(end int, at time.Duration) {
 	case s.tries > 0 && at < s.first: // told very late
 		return
 	case s.tries > 0 && at < s.last: // told late: what was sent last at least is not answered by it
-		s.tries, s.seconds, s.packets, s.connections, s.first, s.before = 1, 1, 1, min(s.connections, 1), s.last, s.last
+		s.tries, s.seconds, s.packets, s.connections, s.again, s.first, s.before = 1, 1, 1, min(s.connections, 1), 0, s.last, s.last
 		return
 	}
 	waited := s.tries > 1
@@ -147,10 +191,13 @@ func (c *conversation) hear(end int, at time.Duration) {
 		s.gap, s.gapEnd = gap, at
 	}
 	s.forget()
+	if end == server {
+		c.tried = ports{}
+	}
 }
 
 // addTCP takes what the kernel knows of a connection at one end: of one that receives, the record was made because it did.
-func (c *conversation) addTCP(end int, rec *record.Record, seen *answersSeen) {
+func (c *conversation) addTCP(end int, f *flow, rec *record.Record, seen *answersSeen) {
 	const stateEstablished, stateSynSent = 1, 2
 	t, s := rec.TCP, &c.end[end]
 	switch {
@@ -160,14 +207,22 @@ func (c *conversation) addTCP(end int, rec *record.Record, seen *answersSeen) {
 			if t.State == stateEstablished {
 				s.flags |= established
 			}
+			if t.RetransmittedAgain {
+				s.again++
+			}
 		}
 	case t.State == stateEstablished:
-		if rec.Time-c.end[1-end].heard > unseenAfter {
+		if rec.Time-c.end[1-end].came > unseenAfter {
 			seen.unseen++
 		} else {
 			seen.seen++
 		}
-		c.hear(1-end, rec.Time)
+		if t.Span > 0 && t.Delivered > 0 {
+			c.hear(1-end, rec.Time)
+		} else {
+			_, _, port, _ := f.key.outside()
+			c.receive(1-end, port, rec.Time)
+		}
 	}
 }
 
@@ -275,7 +330,8 @@ func (a *Aggregator) hearInFlight(rec *record.Record, direction journey.Directio
 	}
 	key := newFlowKey(rec, direction)
 	if c, end := a.conversations.of(&key); c != nil {
-		c.hear(end, rec.Start())
+		_, _, _, port := key.outside()
+		c.receive(end, port, rec.Start())
 	}
 }
 
@@ -293,14 +349,24 @@ func (a *Aggregator) converse(f *flow, rec *record.Record, direction journey.Dir
 	case rec.Kind == record.Dropped && (here || c.end[end].pair != nil):
 		c.end[end].dropped++
 	case !here:
-		c.hear(end, rec.Time)
+		c.seen(end, f, rec.Time)
 	default:
 		c.end[end].node = int32(pod)
 		c.sent(end, rec, f, weight)
 		if direction == journey.Local {
-			c.hear(end, rec.Time)
+			c.seen(end, f, rec.Time)
 		}
 	}
+}
+
+// seen notes that a hook saw something of an end come.
+func (c *conversation) seen(end int, f *flow, at time.Duration) {
+	_, _, _, port := f.key.outside()
+	if f.packets == 0 && end == server && !c.tried.has(port) {
+		c.came.add(port)
+	}
+	c.end[end].came = max(c.end[end].came, at)
+	c.receive(end, port, at)
 }
 
 // sentHere tells whether a pod of this node or the node itself sent a packet to another node or to another pod, and of a

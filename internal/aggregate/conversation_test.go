@@ -200,6 +200,53 @@ func TestUnansweredCompared(t *testing.T) {
 	}
 }
 
+// TestUnansweredOneWay takes what a server sends again on older connections, as it hears nothing, for no answer to those who
+// try to connect, or send one segment again and again; and what TCP says is acknowledged for one.
+func TestUnansweredOneWay(t *testing.T) {
+	t.Parallel()
+	x := newTalk(t, Options{})
+	told := func(millis int, c record.TCP) {
+		x.clock = time.Duration(millis) * time.Millisecond
+		x.Add(connection("10.1.0.1:40000", "10.2.0.1:80", millis, c))
+	}
+	x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, 0)
+	x.in("10.2.0.1:80", "10.1.0.1:40000", tcp, 1)
+	for i := range 4 {
+		x.in("10.2.0.1:80", "10.1.0.1:39000", tcp, 1000+1000*i) // older than our counts
+		x.out("10.1.0.1:39000", "10.2.0.1:80", tcp, 1001+1000*i)
+		x.in("10.2.0.1:80", "10.1.0.1:40000", tcp, 1002+1000*i)
+		x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, 1003+1000*i)
+	}
+	if s := x.silentAt(5000); len(s) != 0 {
+		t.Fatalf("all are acknowledgements, and there are %+v", s)
+	}
+	for i := range 4 {
+		x.out(fmt.Sprint("10.1.0.1:", 40001+i), "10.2.0.1:80", tcp, 5000+1000*i)
+		x.in("10.2.0.1:80", "10.1.0.1:40000", tcp, 5001+1000*i)
+	}
+	if s := x.silentAt(10_000); len(s) != 1 || s[0].Connections != 4 || s[0].Others != 4 || s[0].Tries != 4 || s[0].First != 5 {
+		t.Errorf("nobody can connect: %+v", s)
+	}
+	x.in("10.2.0.1:80", "10.1.0.1:40003", tcp, 10_100)
+	if s := x.silentAt(12_000); len(s) != 0 {
+		t.Errorf("a connection was made, and there are %+v", s)
+	}
+
+	for i := range 4 {
+		x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, 20_000+1000*i)
+		told(20_001+1000*i, record.TCP{State: 1, Retransmits: 1, RetransmittedLength: 100, RetransmittedAgain: i > 0})
+		x.in("10.2.0.1:80", "10.1.0.1:40000", tcp, 20_500+1000*i)
+		told(20_501+1000*i, record.TCP{State: 1, Span: time.Second})
+	}
+	if s := x.silentAt(26_000); len(s) != 1 || s[0].Again != 2 && s[0].Again != 3 || s[0].Others == 0 {
+		t.Errorf("one segment is sent again and again: %+v", s)
+	}
+	told(26_100, record.TCP{State: 1, Span: time.Second, Delivered: 1})
+	if s := x.silentAt(27_000); len(s) != 0 {
+		t.Errorf("it was acknowledged, and there are %+v", s)
+	}
+}
+
 // TestUnansweredPauses begins anew where a connection's last acknowledgement, which has no answer, is all that there was, and
 // leaves out what may be answered yet.
 func TestUnansweredPauses(t *testing.T) {

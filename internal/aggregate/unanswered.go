@@ -29,6 +29,8 @@ type Unanswered struct {
 	Packets     uint64 `json:"packets"`           // those packets, weighted
 	Connections uint64 `json:"connections"`       // flows that began with one of them
 	Retransmits uint64 `json:"retransmits"`       // segments that TCP sent again meanwhile
+	Again       uint64 `json:"again"`             // of those, the ones that it had sent again before
+	Others      uint64 `json:"others"`            // packets that came meanwhile on other connections, and answered none of this
 	Dropped     uint64 `json:"dropped"`           // packets lost on this node meanwhile
 	Largest     uint64 `json:"largest"`           // bytes of the largest IP packet
 	Sampled     bool   `json:"sampled,omitempty"` // some of them stand for others
@@ -101,7 +103,7 @@ func newUnanswered(c *conversation, end int, now time.Duration) Unanswered {
 	u := Unanswered{
 		PairKey: s.pair.PairKey, Service: s.pair.Service, Source: address(end), Destination: address(1 - end), Protocol: c.protocol,
 		Client: end == client, Ifindex: int(s.node),
-		Tries: uint64(s.tries), Seconds: uint64(s.seconds), Packets: uint64(s.packets), Connections: uint64(s.connections), Retransmits: uint64(s.retransmits),
+		Tries: uint64(s.tries), Seconds: uint64(s.seconds), Packets: uint64(s.packets), Connections: uint64(s.connections), Retransmits: uint64(s.retransmits), Again: uint64(s.again), Others: uint64(s.others),
 		Dropped: uint64(s.dropped), Largest: uint64(s.largest), Answers: uint64(s.answers),
 		Sampled: s.flags&sampled != 0, Established: s.flags&established != 0, Wrapped: s.flags&wrapped != 0, Translated: s.flags&translated != 0,
 		Query: s.flags&query != 0, First: age(s.first), Last: age(s.last),

@@ -122,6 +122,9 @@ func severityOfConnections(u *aggregate.Unanswered) Severity {
 		}
 		return Critical
 	}
+	if u.Others > 0 && u.Connections < minSamples && !sentInVain(u) {
+		return ""
+	}
 	many := u.Tries > maxStrays || u.Connections >= minSamples
 	switch {
 	case known && (u.Before() || !u.PairAnswered || many):
@@ -138,6 +141,12 @@ func severityOfConnections(u *aggregate.Unanswered) Severity {
 		return Critical
 	}
 	return Warning
+}
+
+// sentInVain tells of a client that hears its server on other connections, or on one where nothing is acknowledged, whether
+// TCP says for sure that it tries in vain. Where the server sends the same again and again, it is answered each time.
+func sentInVain(u *aggregate.Unanswered) bool {
+	return (u.Again >= minSamples || u.Connections > 0 && u.Retransmits >= minSamples) && 3*u.Others <= 2*u.Tries
 }
 
 // isKnown tells whether the destination is a pod or a node of the cluster.
@@ -282,11 +291,13 @@ func (w *window) clock(ago float64) string {
 func (w *window) aboutSilence(all []*aggregate.Unanswered) (out []string) {
 	node, oneNode := all[0].Node, true
 	var others, gone, services, own, large int
+	var came uint64
 	for _, u := range all {
 		oneNode = oneNode && u.Node == node
 		if u.PairAnswered {
 			others++
 		}
+		came += u.Others
 		if u.Gone {
 			gone++
 		}
@@ -301,6 +312,9 @@ func (w *window) aboutSilence(all []*aggregate.Unanswered) (out []string) {
 	}
 	if oneNode && node != "" {
 		out = append(out, "who does not answer is on node "+node)
+	}
+	if came > 0 {
+		out = append(out, fmt.Sprintf("%s came meanwhile on older connections: the way here is open, the way there is not", packets(came)))
 	}
 	if others > 0 {
 		out = append(out, fmt.Sprintf("in %s the same workloads answer at other addresses or ports: one of several is out", plural(uint64(others), "of these cases")))

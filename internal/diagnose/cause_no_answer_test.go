@@ -73,6 +73,10 @@ func TestNoAnswer(t *testing.T) {
 		}},
 		{name: "sampled, and much tried", want: Critical, change: func(u *aggregate.Unanswered) { u.Sampled, u.Tries = true, 30 }},
 		{name: "a server's connection to a client that is silent", want: Critical, change: func(u *aggregate.Unanswered) { u.Client = false }},
+		{name: "the server is heard on older connections", want: Critical, change: func(u *aggregate.Unanswered) { u.Others, u.Connections, u.Tries = 9, 5, 20 }},
+		{name: "one segment again and again, as the server does", want: Critical, change: func(u *aggregate.Unanswered) {
+			u.Others, u.Connections, u.Again, u.Retransmits, u.Tries, u.Answers = 6, 0, 5, 6, 13, 100
+		}},
 		{name: "longer than the window", want: Critical, change: func(u *aggregate.Unanswered) { u.First, u.Last, u.Tries = 120, 30, 8 }},
 
 		{name: "the world, never answering", want: Warning, change: outside},
@@ -102,6 +106,10 @@ func TestNoAnswer(t *testing.T) {
 		{name: "most is lost, not all", change: func(u *aggregate.Unanswered) { u.Gap, u.Answers = 6, 9 }},
 		{name: "a scan", change: func(u *aggregate.Unanswered) {
 			u.PairKey, u.Elsewhere = key("default/web", "_unknown", journey.Out), 40
+		}},
+		{name: "a connection beside others that are answered", change: func(u *aggregate.Unanswered) { u.Others, u.Retransmits, u.Connections = 400, 2, 1 }},
+		{name: "TCP's acknowledgements were not told", change: func(u *aggregate.Unanswered) {
+			u.Others, u.Connections, u.Again, u.Tries, u.Answers = 90, 0, 4, 100, 1000
 		}},
 		{name: "a node's own", change: func(u *aggregate.Unanswered) { u.PairKey = key("_node", "_node", journey.Out) }},
 		{name: "a client that has gone", change: func(u *aggregate.Unanswered) { u.Client, u.AddressAnswered = false, true }},
