@@ -64,6 +64,10 @@ const (
 // gapWindow is for how long it is remembered how long an answer took to come.
 const gapWindow = time.Minute
 
+// maxHandshake is how long after a connection's first packet, or a SYN that TCP says it sent again, the server's first one
+// comes at most. Where it takes longer, the connection was older than what we saw of it.
+const maxHandshake = 3500 * time.Millisecond
+
 // maxPause is the longest pause between two tries that are of one silence.
 const maxPause = time.Minute
 
@@ -80,20 +84,34 @@ type conversation struct {
 	end        [2]sender
 	tried      ports // of connections that the client has begun since it was last answered
 	came       ports // of connections of which the server's packets were seen first
+	ownNode    bool  // one end is the node itself
 }
 
-// ports are the latest ports of a client, the last eight.
+// ports are the latest ports of a client, the last eight, and when they were added.
 type ports struct {
 	list [8]uint16
+	at   [8]time.Duration
 	next uint8
 }
 
-func (p *ports) add(port uint16) {
-	p.list[p.next%uint8(len(p.list))] = port
+func (p *ports) add(port uint16, at time.Duration) {
+	i := p.next % uint8(len(p.list))
+	p.list[i], p.at[i] = port, at
 	p.next++
 }
 
-func (p *ports) has(port uint16) bool { return port != 0 && slices.Contains(p.list[:], port) }
+// renew sets when a port was added, if it is one of them.
+func (p *ports) renew(port uint16, at time.Duration) {
+	if i := slices.Index(p.list[:], port); i >= 0 {
+		p.at[i] = at
+	}
+}
+
+// since tells whether a port was added at that time or after it.
+func (p *ports) since(port uint16, at time.Duration) bool {
+	i := slices.Index(p.list[:], port)
+	return port != 0 && i >= 0 && p.at[i] >= at
+}
 
 // sent counts a packet that left an end of this node, for its other end or for a pod of this node.
 func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64) {
@@ -101,7 +119,7 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	if rec.Time <= c.end[1-end].heard {
 		return // told late
 	}
-	begins := f.packets == 0 && c.begins(end, f)
+	begins := f.packets == 0 && c.begins(end, f, rec.Time)
 	if s.isOver(rec.Time, c.protocol, begins) {
 		s.forget()
 	}
@@ -135,15 +153,15 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 }
 
 // begins tells whether a new flow of an end is a new connection. It is an older one if the server was heard on it.
-func (c *conversation) begins(end int, f *flow) bool {
+func (c *conversation) begins(end int, f *flow, at time.Duration) bool {
 	_, _, port, _ := f.key.outside()
 	if end == server {
 		return true
 	}
-	if c.came.has(port) {
+	if c.came.since(port, 0) {
 		return false
 	}
-	c.tried.add(port)
+	c.tried.add(port, at)
 	return true
 }
 
@@ -164,7 +182,7 @@ func (s *sender) forget() {
 // comes on older connections answers none of that: a server that hears nothing sends them again, too.
 func (c *conversation) receive(end int, clientPort uint16, at time.Duration) {
 	s := &c.end[1-end]
-	if end == server && c.protocol == record.ProtocolTCP && s.connections+s.again > 0 && !c.tried.has(clientPort) {
+	if end == server && c.protocol == record.ProtocolTCP && s.connections+s.again > 0 && !c.tried.since(clientPort, at-maxHandshake) {
 		s.others++
 		return
 	}
@@ -204,17 +222,23 @@ func (c *conversation) addTCP(end int, f *flow, rec *record.Record, seen *answer
 	case t.RetransmittedLength > 0 || t.State == stateSynSent:
 		if rec.Time > c.end[1-end].heard {
 			s.retransmits += max(1, t.Retransmits)
-			if t.State == stateEstablished {
+			switch t.State {
+			case stateEstablished:
 				s.flags |= established
+			case stateSynSent:
+				_, _, port, _ := f.key.outside()
+				c.tried.renew(port, rec.Time)
 			}
 			if t.RetransmittedAgain {
 				s.again++
 			}
 		}
 	case t.State == stateEstablished:
-		if rec.Time-c.end[1-end].came > unseenAfter {
+		switch {
+		case c.ownNode: // no answers from elsewhere
+		case rec.Time-c.end[1-end].came > unseenAfter:
 			seen.unseen++
-		} else {
+		default:
 			seen.seen++
 		}
 		if t.Span > 0 && t.Delivered > 0 {
@@ -349,6 +373,7 @@ func (a *Aggregator) converse(f *flow, rec *record.Record, direction journey.Dir
 	case rec.Kind == record.Dropped && (here || c.end[end].pair != nil):
 		c.end[end].dropped++
 	case !here:
+		c.ownNode = c.ownNode || rec.Len > 0 && rec.Hops[0].Hook == record.Egress
 		c.seen(end, f, rec.Time)
 	default:
 		c.end[end].node = int32(pod)
@@ -362,8 +387,8 @@ func (a *Aggregator) converse(f *flow, rec *record.Record, direction journey.Dir
 // seen notes that a hook saw something of an end come.
 func (c *conversation) seen(end int, f *flow, at time.Duration) {
 	_, _, _, port := f.key.outside()
-	if f.packets == 0 && end == server && !c.tried.has(port) {
-		c.came.add(port)
+	if f.packets == 0 && end == server && !c.tried.since(port, 0) {
+		c.came.add(port, at)
 	}
 	c.end[end].came = max(c.end[end].came, at)
 	c.receive(end, port, at)

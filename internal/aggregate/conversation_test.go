@@ -92,7 +92,7 @@ func TestUnansweredNAT(t *testing.T) {
 	t.Parallel()
 	x := newTalk(t, Options{})
 	for i := range 4 {
-		sent := newRecord(record.Finished, flowOf("10.1.0.1:40000", "10.9.0.1:80"), flowOf("172.18.0.1:5000", "10.2.0.1:8080"),
+		sent := newRecord(record.Finished, flowOf(fmt.Sprint("10.1.0.1:", 40000+i), "10.9.0.1:80"), flowOf(fmt.Sprint("172.18.0.1:", 5000+i), "10.2.0.1:8080"),
 			hop(record.Ingress, 1, 0), hop(record.Egress, 4, 0), hop(record.Xmit, 4, 0))
 		x.add(sent, tcp, 1000*i)
 	}
@@ -100,7 +100,7 @@ func TestUnansweredNAT(t *testing.T) {
 		t.Errorf("nothing came, and there are %+v", s)
 	}
 	// Where the tunnel ends it still shows the node's address.
-	x.add(newRecord(record.Finished, flowOf("10.2.0.1:8080", "172.18.0.1:5000"), flowOf("10.2.0.1:8080", "172.18.0.1:5000"),
+	x.add(newRecord(record.Finished, flowOf("10.2.0.1:8080", "172.18.0.1:5003"), flowOf("10.2.0.1:8080", "172.18.0.1:5003"),
 		hop(record.Ingress, 4, 0), hop(record.Ingress, 3, 0)), tcp, 5100)
 	if s := x.silentAt(6000); len(s) != 0 {
 		t.Errorf("it was answered, and there are %+v", s)
@@ -117,13 +117,13 @@ func TestUnansweredLost(t *testing.T) {
 		x.add(rec, tcp, millis)
 	}
 	for i := range 4 {
-		x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, 1000*i)
-		lost("10.1.0.1:40000", "10.2.0.1:80", 1, 1, 1000*i+10)
+		x.out(fmt.Sprint("10.1.0.1:", 40000+i), "10.2.0.1:80", tcp, 1000*i)
+		lost(fmt.Sprint("10.1.0.1:", 40000+i), "10.2.0.1:80", 1, 1, 1000*i+10)
 	}
 	if s := x.silentAt(5000); len(s) != 1 || s[0].Tries != 4 || s[0].Dropped != 4 {
 		t.Errorf("%+v", s)
 	}
-	lost("10.2.0.1:80", "10.1.0.1:40000", 4, 4, 5100)
+	lost("10.2.0.1:80", "10.1.0.1:40003", 4, 4, 5100)
 	if s := x.silentAt(6000); len(s) != 0 {
 		t.Errorf("it was answered, and there are %+v", s)
 	}
@@ -145,7 +145,7 @@ func TestUnansweredTCP(t *testing.T) {
 	if len(s) != 1 || s[0].Retransmits != 4 || !s[0].Established || s[0].Answers != 0 || !s[0].Before() {
 		t.Fatalf("%+v", s)
 	}
-	told(5100, record.TCP{State: 1, Delivered: 1}) // no hook saw what came
+	told(5100, record.TCP{State: 1, Span: time.Second, Delivered: 1}) // no hook saw what came
 	if s := x.Snapshot(); len(s.Unanswered) != 0 || s.AnswersUnseen != 1 || s.AnswersSeen != 0 {
 		t.Errorf("%+v, %d seen, %d unseen", s.Unanswered, s.AnswersSeen, s.AnswersUnseen)
 	}
@@ -155,6 +155,10 @@ func TestUnansweredTCP(t *testing.T) {
 	}
 	if s := x.silentAt(15_000); len(s) != 1 || s[0].Retransmits != 4 || s[0].Established {
 		t.Errorf("%+v", s)
+	}
+	x.in("10.2.0.1:80", "10.1.0.1:40000", tcp, 15_100) // the last SYN's answer
+	if s := x.silentAt(19_000); len(s) != 0 {
+		t.Errorf("it is open, and there are %+v", s)
 	}
 }
 

@@ -122,7 +122,7 @@ func severityOfConnections(u *aggregate.Unanswered) Severity {
 		}
 		return Critical
 	}
-	if u.Others > 0 && u.Connections < minSamples && !sentInVain(u) {
+	if u.Others > 0 && !sentInVain(u) {
 		return ""
 	}
 	many := u.Tries > maxStrays || u.Connections >= minSamples
@@ -146,7 +146,8 @@ func severityOfConnections(u *aggregate.Unanswered) Severity {
 // sentInVain tells of a client that hears its server on other connections, or on one where nothing is acknowledged, whether
 // TCP says for sure that it tries in vain. Where the server sends the same again and again, it is answered each time.
 func sentInVain(u *aggregate.Unanswered) bool {
-	return (u.Again >= minSamples || u.Connections > 0 && u.Retransmits >= minSamples) && 3*u.Others <= 2*u.Tries
+	certain := u.Again >= minSamples || u.Connections > 0 && u.Retransmits >= minSamples || u.Connections > maxStrays
+	return certain && 3*u.Others <= 2*u.Tries
 }
 
 // isKnown tells whether the destination is a pod or a node of the cluster.
@@ -200,7 +201,7 @@ func (w *window) wouldSee(u *aggregate.Unanswered) bool {
 		}
 	}
 	// Packets that are redirected to a pod past its device are in no counter of it.
-	return u.Answers > 0 || u.Ifindex == 0 || float64(toPods) >= minToPods*float64(fromPods)
+	return u.Answers > 0 || u.Ifindex == 0 || w.to.Counts.AnswersSeen >= minSamples || float64(toPods) >= minToPods*float64(fromPods)
 }
 
 // toPodUnseen is how many packets a pod's device has passed to it in the window, less those that were seen on their way to
