@@ -31,7 +31,7 @@ type sender struct {
 	heard       time.Duration // when something of it last came that answers the other end, here or to this node; 0 if nothing did
 	came        time.Duration // when a hook last saw anything of it
 	first, last time.Duration // of what is unanswered
-	before      time.Duration // the last of it in a second before that of last
+	before      time.Duration // the last in a second before that of last or, of who is elsewhere, of came
 	gap         time.Duration // the longest time that it waited for an answer that came, of those of the last gapWindow
 	gapEnd      time.Duration // when that came
 	pair        *pair         // of what it sends; nil as long as it has sent nothing from this node
@@ -390,7 +390,11 @@ func (c *conversation) seen(end int, f *flow, at time.Duration) {
 	if f.packets == 0 && end == server && !c.tried.since(port, 0) {
 		c.came.add(port, at)
 	}
-	c.end[end].came = max(c.end[end].came, at)
+	s := &c.end[end]
+	if at.Truncate(time.Second) > s.came.Truncate(time.Second) {
+		s.before = s.came
+	}
+	s.came = max(s.came, at)
 	c.receive(end, port, at)
 }
 

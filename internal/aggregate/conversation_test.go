@@ -196,8 +196,15 @@ func TestUnansweredCompared(t *testing.T) {
 			}
 		}
 	}
+	x.in("172.18.0.2:0", "10.1.0.1:0", icmp, 9_000)
 	x.in("172.18.0.2:0", "10.1.0.1:0", icmp, 13_100)
-	for _, u := range x.silentAt(13_200) {
+	for _, u := range x.silentAt(13_150) {
+		if u.Refused {
+			t.Errorf("some of its packets found no neighbour: %+v", u)
+		}
+	}
+	x.in("172.18.0.2:0", "10.1.0.1:0", icmp, 14_100)
+	for _, u := range x.silentAt(14_200) {
 		if !u.Refused {
 			t.Errorf("refused by ICMP: %+v", u)
 		}

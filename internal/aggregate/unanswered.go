@@ -156,11 +156,16 @@ func (a *Aggregator) compare(found []silence) {
 				if silent && to != s.address[1-s.end] {
 					s.Elsewhere++
 				}
-				// As many as one a second may come (icmp_ratelimit).
-				s.Refused = s.Refused || icmp && heard > 0 && heard+time.Second >= s.conversation.end[s.end].last
+				s.Refused = s.Refused || icmp && s.conversation.end[s.end].refusedBy(&c.end[1-end])
 			}
 		}
 	}
+}
+
+// refusedBy tells whether errors by ICMP answer what was sent. Of many tries one a second is answered so (icmp_ratelimit). Who
+// does not find a neighbour says so after three seconds, of some packets: that is no answer of theirs.
+func (s *sender) refusedBy(icmp *sender) bool {
+	return icmp.came > 0 && icmp.came+time.Second >= s.last && icmp.came-icmp.before <= max(2*time.Second, s.last-s.before+time.Second)
 }
 
 // all yields all conversations.

@@ -23,7 +23,11 @@ func noAnswerRules(w *window) []Finding {
 		if u.Direction == journey.Local {
 			to = &here
 		}
-		switch w.silence(u) {
+		severity := w.silence(u)
+		if u.Refused {
+			w.silent = append(w.silent, u)
+		}
+		switch severity {
 		case Critical:
 			to.critical = append(to.critical, u)
 			w.silent = append(w.silent, u)

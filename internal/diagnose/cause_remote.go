@@ -202,7 +202,8 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 	return found
 }
 
-// silentRetransmits are a pair's retransmissions that no-answer tells of; all, where nothing of the pair is answered.
+// silentRetransmits are a pair's retransmissions that no-answer tells of, or of what is refused; all, where nothing of the
+// pair is answered.
 func (w *window) silentRetransmits(p *aggregate.Pair) (n uint64) {
 	for _, u := range w.silent {
 		switch {
