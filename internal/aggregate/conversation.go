@@ -1,28 +1,10 @@
 package aggregate
 
 import (
-	"net/netip"
-	"slices"
 	"time"
 	"unique"
 
-	"tracer/internal/journey"
-	"tracer/internal/netdev"
 	"tracer/internal/record"
-)
-
-// conversationKey is who talks to whom, by the addresses that packets have beyond this node: behind its NAT on their way out,
-// before it on their way in. Of the two ports only the server's counts, so that a client's connections are one conversation.
-type conversationKey struct {
-	address  [2][16]byte // the client's, the server's
-	port     uint16      // the server's; 0 where the protocol has none
-	protocol record.Protocol
-}
-
-// The ends of a conversation.
-const (
-	client = iota
-	server
 )
 
 // sender is what one end of a conversation has sent since it last got anything from the other one. Only of an end on this
@@ -74,9 +56,6 @@ const maxPause = time.Minute
 // dnsPort is that of queries, to a server which may have another one.
 const dnsPort = 53
 
-// firstEphemeralPort is the first of those that Linux gives to clients (ip_local_port_range).
-const firstEphemeralPort = 32768
-
 // conversation is what two addresses send each other.
 type conversation struct {
 	conversationKey
@@ -85,32 +64,6 @@ type conversation struct {
 	tried      ports // of connections that the client has begun since it was last answered
 	came       ports // of connections of which the server's packets were seen first
 	ownNode    bool  // one end is the node itself
-}
-
-// ports are the latest ports of a client, the last eight, and when they were added.
-type ports struct {
-	list [8]uint16
-	at   [8]time.Duration
-	next uint8
-}
-
-func (p *ports) add(port uint16, at time.Duration) {
-	i := p.next % uint8(len(p.list))
-	p.list[i], p.at[i] = port, at
-	p.next++
-}
-
-// renew sets when a port was added, if it is one of them.
-func (p *ports) renew(port uint16, at time.Duration) {
-	if i := slices.Index(p.list[:], port); i >= 0 {
-		p.at[i] = at
-	}
-}
-
-// since tells whether a port was added at that time or after it.
-func (p *ports) since(port uint16, at time.Duration) bool {
-	i := slices.Index(p.list[:], port)
-	return port != 0 && i >= 0 && p.at[i] >= at
 }
 
 // sent counts a packet that left an end of this node, for its other end or for a pod of this node.
@@ -124,9 +77,9 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 		s.forget()
 	}
 	if s.tries == 0 {
-		s.first, s.last, s.before = rec.Time, rec.Time, rec.Time
+		s.first, s.last, s.before, s.dropped = rec.Time, rec.Time, rec.Time, 0
 	}
-	if s.tries == 0 || rec.Time.Truncate(time.Second) > s.last.Truncate(time.Second) {
+	if s.tries == 0 || rec.Time/time.Second > s.last/time.Second {
 		s.seconds++
 		s.before = s.last
 	}
@@ -154,11 +107,11 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 
 // begins tells whether a new flow of an end is a new connection. It is an older one if the server was heard on it.
 func (c *conversation) begins(end int, f *flow, at time.Duration) bool {
-	_, _, port, _ := f.key.outside()
+	port := f.key.clientPort(end)
 	if end == server {
 		return true
 	}
-	if c.came.since(port, 0) {
+	if c.came.has(port) {
 		return false
 	}
 	c.tried.add(port, at)
@@ -226,8 +179,7 @@ func (c *conversation) addTCP(end int, f *flow, rec *record.Record, seen *answer
 			case stateEstablished:
 				s.flags |= established
 			case stateSynSent:
-				_, _, port, _ := f.key.outside()
-				c.tried.renew(port, rec.Time)
+				c.tried.renew(f.key.clientPort(end), rec.Time)
 			}
 			if t.RetransmittedAgain {
 				s.again++
@@ -244,8 +196,7 @@ func (c *conversation) addTCP(end int, f *flow, rec *record.Record, seen *answer
 		if t.Span > 0 && t.Delivered > 0 {
 			c.hear(1-end, rec.Time)
 		} else {
-			_, _, port, _ := f.key.outside()
-			c.receive(1-end, port, rec.Time)
+			c.receive(1-end, f.key.clientPort(end), rec.Time)
 		}
 	}
 }
@@ -255,161 +206,3 @@ type answersSeen struct{ seen, unseen uint64 }
 
 // unseenAfter is how long before TCP received a packet a hook may have seen one: each flow has a quota in each epoch.
 const unseenAfter = time.Second
-
-// conversations are the latest ones, in bounded memory: those that were not looked up while so many others were are forgotten.
-type conversations struct {
-	young, old map[conversationKey]*conversation
-	generation uint32
-	max        int // of each
-}
-
-func newConversations(limit int) conversations {
-	return conversations{young: make(map[conversationKey]*conversation), max: max(1, limit/2)}
-}
-
-// find returns the one of that key; nil if there is none.
-func (all *conversations) find(key conversationKey) *conversation {
-	if c := all.young[key]; c != nil {
-		return c
-	}
-	c := all.old[key]
-	if c != nil {
-		delete(all.old, key)
-		all.put(c)
-	}
-	return c
-}
-
-func (all *conversations) put(c *conversation) {
-	if len(all.young) >= all.max {
-		all.young, all.old = make(map[conversationKey]*conversation), all.young
-		all.generation++
-	}
-	c.generation = all.generation
-	all.young[c.conversationKey] = c
-}
-
-// outside are the addresses that a flow has beyond this node.
-func (k *flowKey) outside() (source, destination [16]byte, sourcePort, destinationPort uint16) {
-	switch k.direction {
-	case keyOut:
-		return k.address[2], k.address[3], k.port[2], k.port[3]
-	case keyIn:
-		return k.address[0], k.address[1], k.port[0], k.port[1]
-	}
-	return k.address[0], k.address[3], k.port[0], k.port[3]
-}
-
-// conversation returns the flow's, and which end sends it; nil for what nobody is to answer.
-func (a *Aggregator) conversation(f *flow) (*conversation, int) {
-	if c := f.conversation; c != nil {
-		if c.generation != a.conversations.generation {
-			if known := a.conversations.find(c.conversationKey); known != nil {
-				f.conversation = known
-			} else {
-				a.conversations.put(c)
-			}
-		}
-		return f.conversation, int(f.end)
-	}
-	_, dst, _, _ := f.key.outside()
-	if to := netip.AddrFrom16(dst).Unmap(); to.IsMulticast() || to == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return nil, 0
-	}
-	c, end := a.conversations.of(&f.key)
-	if c == nil {
-		// Nobody knows who began it: the one with a port that is given to clients, or else the first one seen.
-		forth, back := f.key.conversations()
-		key := back
-		if end = server; back.port >= firstEphemeralPort || forth.port < firstEphemeralPort {
-			key, end = forth, client
-		}
-		c = &conversation{conversationKey: key}
-		a.conversations.put(c)
-	}
-	f.conversation, f.end = c, uint8(end)
-	return c, end
-}
-
-// conversations are the two that a flow may belong to: its sender may be the client or the server.
-func (k *flowKey) conversations() (forth, back conversationKey) {
-	src, dst, srcPort, dstPort := k.outside()
-	return conversationKey{address: [2][16]byte{src, dst}, port: dstPort, protocol: k.protocol},
-		conversationKey{address: [2][16]byte{dst, src}, port: srcPort, protocol: k.protocol}
-}
-
-// of returns the conversation of a flow, if it is known, and which end sends the flow.
-func (all *conversations) of(k *flowKey) (*conversation, int) {
-	forth, back := k.conversations()
-	if c := all.find(forth); c != nil {
-		return c, client
-	}
-	return all.find(back), server
-}
-
-// hearInFlight notes what has come from outside and is still on its way here, or has left by a way without a hook.
-func (a *Aggregator) hearInFlight(rec *record.Record, direction journey.Direction) {
-	if direction != journey.In || rec.Hops[0].Hook != record.Ingress {
-		return
-	}
-	key := newFlowKey(rec, direction)
-	if c, end := a.conversations.of(&key); c != nil {
-		_, _, _, port := key.outside()
-		c.receive(end, port, rec.Start())
-	}
-}
-
-// converse counts a packet in its conversation.
-func (a *Aggregator) converse(f *flow, rec *record.Record, direction journey.Direction, weight uint64) {
-	if rec.Fragment && rec.First.Destination.Port() == 0 && rec.First.Protocol.Ports() {
-		return // not the first one, which alone has ports
-	}
-	c, end := a.conversation(f)
-	if c == nil {
-		return
-	}
-	pod, here := a.sentHere(rec, direction)
-	switch {
-	case rec.Kind == record.Dropped && (here || c.end[end].pair != nil):
-		c.end[end].dropped++
-	case !here:
-		c.ownNode = c.ownNode || rec.Len > 0 && rec.Hops[0].Hook == record.Egress
-		c.seen(end, f, rec.Time)
-	default:
-		c.end[end].node = int32(pod)
-		c.sent(end, rec, f, weight)
-		if direction == journey.Local {
-			c.seen(end, f, rec.Time)
-		}
-	}
-}
-
-// seen notes that a hook saw something of an end come.
-func (c *conversation) seen(end int, f *flow, at time.Duration) {
-	_, _, _, port := f.key.outside()
-	if f.packets == 0 && end == server && !c.tried.since(port, 0) {
-		c.came.add(port, at)
-	}
-	s := &c.end[end]
-	if at.Truncate(time.Second) > s.came.Truncate(time.Second) {
-		s.before = s.came
-	}
-	s.came = max(s.came, at)
-	c.receive(end, port, at)
-}
-
-// sentHere tells whether a pod of this node or the node itself sent a packet to another node or to another pod, and of a
-// pod by which device.
-func (a *Aggregator) sentHere(rec *record.Record, direction journey.Direction) (pod int, here bool) {
-	if direction != journey.Out && direction != journey.Local || rec.Len == 0 {
-		return 0, false
-	}
-	if rec.Hops[0].Hook == record.Egress {
-		return 0, true
-	}
-	d := a.devices.Find(rec.Hops[0].Ifindex)
-	if d == nil || d.Role != netdev.RolePod {
-		return 0, false
-	}
-	return d.Index, true
-}
