@@ -73,10 +73,16 @@ func (w *window) silence(u *aggregate.Unanswered) Severity {
 	if (missed || u.Sampled && u.Retransmits < minSamples) && u.Tries < minSampledTries {
 		return ""
 	}
-	if severity == Critical && (u.Gone || w.to.DropsUnseen) {
+	if severity == Critical && (w.to.DropsUnseen || u.Gone && !goesToOldName(u)) {
 		return Warning
 	}
 	return severity
+}
+
+// goesToOldName tells of who sends to a pod that has gone whether it is more than a connection that was left over: it begins
+// anew each time.
+func goesToOldName(u *aggregate.Unanswered) bool {
+	return u.First >= oldNameAfter && (u.Protocol != record.ProtocolTCP || u.Connections >= minSamples)
 }
 
 // lastingSilence tells whether it was tried for long enough and is tried still, be it at TCP's growing intervals.

@@ -77,10 +77,12 @@ func TestNoAnswer(t *testing.T) {
 		{name: "one segment again and again, as the server does", want: Critical, change: func(u *aggregate.Unanswered) {
 			u.Others, u.Connections, u.Again, u.Retransmits, u.Tries, u.Answers = 6, 0, 5, 6, 13, 100
 		}},
+		{name: "an owner that has gone, for long", want: Critical, change: func(u *aggregate.Unanswered) { datagrams("9000")(u); u.Gone, u.First, u.Tries = true, 70, 900 }},
 		{name: "longer than the window", want: Critical, change: func(u *aggregate.Unanswered) { u.First, u.Last, u.Tries = 120, 30, 8 }},
 
 		{name: "the world, never answering", want: Warning, change: outside},
 		{name: "an owner that has gone", want: Warning, change: func(u *aggregate.Unanswered) { u.Gone, u.Answers = true, 9 }},
+		{name: "a connection to an owner that has gone", want: Warning, change: func(u *aggregate.Unanswered) { u.Gone, u.Established, u.First, u.Last = true, true, 90, 20 }},
 		{name: "drops are not seen", want: Warning, node: func(e *snapshots) { e.to.DropsUnseen = true }},
 		{name: "a ping of a Service", want: Warning, change: func(u *aggregate.Unanswered) {
 			pings(u)

@@ -264,6 +264,9 @@ const (
 	// backoff is how many times as long as it has been tried the next try may be ahead: TCP doubles its intervals, so that of
 	// three tries the next comes after 4/3 of the time between first and last.
 	backoff = 1.4
+	// oldNameAfter is after how many seconds who still sends to a pod that has gone will not find out: names and endpoints are
+	// renewed in half a minute.
+	oldNameAfter = 60
 	// maxElsewhere is how many other destinations that never answered make their sender one that looks for whoever is there.
 	maxElsewhere = 5
 	// minToPods is the least share of packets to pods in those from pods, since their devices are there, by which we know that
