@@ -3,6 +3,7 @@ package aggregate
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ type talk struct {
 	clock time.Duration
 }
 
-func newTalk(t *testing.T, o Options) *talk {
+func newTalk(t testing.TB, o Options) *talk {
 	t.Helper()
 	x := &talk{began: time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)}
 	o.Now = func() time.Time { return x.began.Add(x.clock) }
@@ -313,6 +314,26 @@ func TestUnansweredOrder(t *testing.T) {
 	}
 	if s := x.silentAt(9000); len(s) != 0 {
 		t.Errorf("it was answered later, and there are %+v", s)
+	}
+}
+
+// TestUnansweredBounded tells of those that were answered before first where a scan makes too many.
+func TestUnansweredBounded(t *testing.T) {
+	t.Parallel()
+	x := newTalk(t, Options{})
+	x.out("10.1.0.1:40000", "10.2.0.1:80", udp, 0)
+	x.in("10.2.0.1:80", "10.1.0.1:40000", udp, 1)
+	for try := range 4 {
+		for i := range 2 * maxUnanswered {
+			x.out("10.1.0.1:40000", fmt.Sprintf("10.3.%d.%d:80", i/250, i%250), udp, 1000*try+i)
+		}
+		if try < 3 {
+			x.out("10.1.0.1:40000", "10.2.0.1:80", udp, 1000*try+999)
+		}
+	}
+	s := x.silentAt(6000)
+	if len(s) != maxUnanswered || !slices.ContainsFunc(s, func(u Unanswered) bool { return u.DstWorkload == "api" && u.Elsewhere == 2*maxUnanswered }) {
+		t.Errorf("%d, of %d: %+v", len(s), 2*maxUnanswered+1, s[0])
 	}
 }
 

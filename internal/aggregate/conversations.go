@@ -127,11 +127,8 @@ func (all *conversations) of(k *flowKey) (*conversation, int) {
 }
 
 // hearInFlight notes what has come from outside and is still on its way here, or has left by a way without a hook.
-func (a *Aggregator) hearInFlight(rec *record.Record, direction journey.Direction) {
-	if direction != journey.In || rec.Hops[0].Hook != record.Ingress {
-		return
-	}
-	key := newFlowKey(rec, direction)
+func (a *Aggregator) hearInFlight(rec *record.Record) {
+	key := newFlowKey(rec, journey.In)
 	if c, end := a.conversations.of(&key); c != nil {
 		c.receive(end, key.clientPort(end), rec.Start())
 	}

@@ -20,12 +20,6 @@ const gonePastAge = time.Second
 func (a *Aggregator) SetInFlight(scanned []record.Record) {
 	a.mu.Lock()
 	devices := a.devices
-	for i := range scanned {
-		rec := &scanned[i]
-		if path, err := journey.PathOf(rec, devices); err == nil && rec.Kind == record.InFlight {
-			a.hearInFlight(rec, path.Direction)
-		}
-	}
 	a.mu.Unlock()
 
 	type group struct {
@@ -33,6 +27,7 @@ func (a *Aggregator) SetInFlight(scanned []record.Record) {
 		pairs map[PairKey]InFlightPair
 	}
 	groups := make(map[StageKey]*group)
+	var came []*record.Record // from outside
 	for i := range scanned {
 		rec := &scanned[i]
 		if rec.Kind != record.InFlight {
@@ -41,6 +36,9 @@ func (a *Aggregator) SetInFlight(scanned []record.Record) {
 		path, err := journey.PathOf(rec, devices)
 		if err != nil || path.Where.Stage == journey.Deliver { // delivered: counted by a record of its own
 			continue
+		}
+		if path.Direction == journey.In && rec.Hops[0].Hook == record.Ingress {
+			came = append(came, rec)
 		}
 		age := path.Where.Delay
 		if path.Where.Stage != journey.Queue && age > gonePastAge {
@@ -79,4 +77,7 @@ func (a *Aggregator) SetInFlight(scanned []record.Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inFlight = inFlight
+	for _, rec := range came {
+		a.hearInFlight(rec)
+	}
 }

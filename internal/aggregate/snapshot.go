@@ -115,7 +115,7 @@ type Snapshot struct {
 	Pairs    []Pair        `json:"pairs"`  // bounded; what did not fit is in the pair of OtherWorkload
 	Flows    []Flow        `json:"flows"`  // bounded; the last seen first
 	InFlight []InFlight    `json:"held"`   // by the last scan, not cumulative
-	// Unanswered are conversations that were without an answer when the snapshot was taken, those since longest first.
+	// Unanswered are conversations that were without an answer when the snapshot was taken, at most 256, those since longest first.
 	Unanswered []Unanswered `json:"unanswered"`
 	// AnswersSeen counts what TCP says that it received in conversations of which a hook saw something coming in lately,
 	// AnswersUnseen in those of which none did.

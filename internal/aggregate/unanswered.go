@@ -12,6 +12,9 @@ import (
 // minUnanswered is how many packets of a conversation it takes to be told of: a closing connection's last is never answered.
 const minUnanswered = 3
 
+// maxUnanswered is how many conversations without an answer are told of at most: a scan makes thousands.
+const maxUnanswered = 256
+
 // Unanswered is a conversation in which an end on this node has sent packets since it last got any. Times are seconds before
 // the snapshot.
 type Unanswered struct {
@@ -66,7 +69,13 @@ func (u *Unanswered) Before() bool { return u.Answers > 0 || u.Established }
 type silence struct {
 	*conversation
 	end int
-	Unanswered
+	*Unanswered
+}
+
+// compareTries orders ends by how much it matters that they get no answer: more where there was one before.
+func (s *sender) compareTries(other *sender) int {
+	before := func(s *sender) uint32 { return min(s.answers, 1) }
+	return cmp.Or(cmp.Compare(before(s), before(other)), cmp.Compare(s.tries, other.tries))
 }
 
 // unanswered are the conversations without an answer, those that tried longest first.
@@ -76,12 +85,19 @@ func (a *Aggregator) unanswered(taken time.Time) []Unanswered {
 	for c := range a.conversations.all {
 		for end := range c.end {
 			if c.end[end].tries >= minUnanswered {
-				found = append(found, silence{conversation: c, end: end, Unanswered: newUnanswered(c, end, now)})
+				found = append(found, silence{conversation: c, end: end})
 			}
 		}
 	}
 	if found == nil {
 		return nil
+	}
+	if len(found) > maxUnanswered {
+		slices.SortFunc(found, func(x, y silence) int { return y.conversation.end[y.end].compareTries(&x.conversation.end[x.end]) })
+		found = slices.Clone(found[:maxUnanswered])
+	}
+	for i := range found {
+		found[i].Unanswered = newUnanswered(found[i].conversation, found[i].end, now)
 	}
 	a.compare(found)
 	slices.SortFunc(found, func(x, y silence) int {
@@ -89,18 +105,18 @@ func (a *Aggregator) unanswered(taken time.Time) []Unanswered {
 	})
 	out := make([]Unanswered, len(found))
 	for i := range found {
-		out[i] = found[i].Unanswered
+		out[i] = *found[i].Unanswered
 	}
 	return out
 }
 
-func newUnanswered(c *conversation, end int, now time.Duration) Unanswered {
+func newUnanswered(c *conversation, end int, now time.Duration) *Unanswered {
 	s, port := &c.end[end], [2]uint16{server: c.port}
 	address := func(end int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom16(c.address[end]).Unmap(), port[end])
 	}
 	age := func(at time.Duration) float64 { return max(0, now-at).Seconds() }
-	u := Unanswered{
+	u := &Unanswered{
 		PairKey: s.pair.PairKey, Service: s.pair.Service, Source: address(end), Destination: address(1 - end), Protocol: c.protocol,
 		Client: end == client, Ifindex: int(s.node),
 		Tries: uint64(s.tries), Seconds: uint64(s.seconds), Packets: uint64(s.packets), Connections: uint64(s.connections), Retransmits: uint64(s.retransmits), Again: uint64(s.again), Others: uint64(s.others),
@@ -125,40 +141,46 @@ func newUnanswered(c *conversation, end int, now time.Duration) Unanswered {
 	return u
 }
 
-// compare finds out what was answered meanwhile in other conversations.
+// compare finds out what was answered meanwhile in other conversations. In its own, nothing has been heard since the first try.
 func (a *Aggregator) compare(found []silence) {
 	type addresses [2][16]byte
-	byAddresses, byPair, bySource := map[addresses][]*silence{}, map[*pair][]*silence{}, map[[16]byte][]*silence{}
+	type others struct {
+		heard  time.Duration // the last answer
+		silent int           // conversations in which there never was one
+	}
+	between, ofPair, from := map[addresses]*others{}, map[*pair]*others{}, map[[16]byte]*others{}
+	errors := map[[16]byte]*sender{} // who sent the last message by ICMP to an address that had sent it none
 	for i := range found {
 		s := &found[i]
-		from, to := s.address[s.end], s.address[1-s.end]
-		byAddresses[addresses{from, to}] = append(byAddresses[addresses{from, to}], s)
-		bySource[from] = append(bySource[from], s)
-		byPair[s.conversation.end[s.end].pair] = append(byPair[s.conversation.end[s.end].pair], s)
+		source, destination := s.address[s.end], s.address[1-s.end]
+		between[addresses{source, destination}], ofPair[s.conversation.end[s.end].pair], from[source] = &others{}, &others{}, &others{}
 	}
 	for c := range a.conversations.all {
 		for end := range c.end {
-			from, to, heard := c.address[end], c.address[1-end], c.end[1-end].heard
-			for _, s := range byAddresses[addresses{from, to}] {
-				s.AddressAnswered = s.AddressAnswered || s.conversation != c && heard > s.conversation.end[s.end].first
+			s, peer, source := &c.end[end], &c.end[1-end], c.address[end]
+			silent := 0
+			if peer.heard == 0 && s.tries > 0 {
+				silent = 1
 			}
-			if p := c.end[end].pair; p != nil {
-				for _, s := range byPair[p] {
-					s.PairAnswered = s.PairAnswered || s.conversation != c && heard > s.conversation.end[s.end].first
+			for _, o := range []*others{between[addresses{source, c.address[1-end]}], ofPair[s.pair], from[source]} {
+				if o != nil {
+					o.heard = max(o.heard, peer.heard)
+					o.silent += silent
 				}
 			}
-			silent := heard == 0 && c.end[end].tries > 0
-			icmp := (c.protocol == record.ProtocolICMP || c.protocol == record.ProtocolICMPv6) && c.end[end].last == 0
-			if !silent && !icmp {
-				continue
-			}
-			for _, s := range bySource[from] {
-				if silent && to != s.address[1-s.end] {
-					s.Elsewhere++
-				}
-				s.Refused = s.Refused || icmp && s.conversation.end[s.end].refusedBy(&c.end[1-end])
+			icmp := c.protocol == record.ProtocolICMP || c.protocol == record.ProtocolICMPv6
+			if icmp && s.last == 0 && from[source] != nil && (errors[source] == nil || peer.came > errors[source].came) {
+				errors[source] = peer
 			}
 		}
+	}
+	for i := range found {
+		s := &found[i]
+		me, source := &s.conversation.end[s.end], s.address[s.end]
+		same := between[addresses{source, s.address[1-s.end]}]
+		s.AddressAnswered, s.PairAnswered = same.heard > me.first, ofPair[me.pair].heard > me.first
+		s.Elsewhere = from[source].silent - same.silent
+		s.Refused = errors[source] != nil && me.refusedBy(errors[source])
 	}
 }
 
