@@ -163,14 +163,18 @@ func serve(t *testing.T, pod lab.Pod, port int, handle func(net.Conn)) {
 
 func dial(t *testing.T, from, to lab.Pod, port int) (net.Conn, error) {
 	t.Helper()
-	var conn net.Conn
-	err := from.Do(func() (err error) {
-		conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", to.Address, port), 5*time.Second)
-		return err
-	})
+	conn, err := dialFor(from, to, port, 5*time.Second)
 	if err == nil {
 		context.AfterFunc(t.Context(), func() { conn.Close() })
 	}
+	return conn, err
+}
+
+func dialFor(from, to lab.Pod, port int, patience time.Duration) (conn net.Conn, err error) {
+	err = from.Do(func() (err error) {
+		conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", to.Address, port), patience)
+		return err
+	})
 	return conn, err
 }
 

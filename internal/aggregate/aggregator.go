@@ -16,9 +16,10 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultMaxPairs = 2000
-	DefaultMaxFlows = 4096
-	DefaultPairIdle = 10 * time.Minute
+	DefaultMaxPairs         = 2000
+	DefaultMaxFlows         = 4096
+	DefaultMaxConversations = 4096
+	DefaultPairIdle         = 10 * time.Minute
 )
 
 // Options are an Aggregator's. The zero value of a number means its default.
@@ -31,6 +32,9 @@ type Options struct {
 	MaxPairs int
 	// MaxFlows bounds the flows kept. The least recently seen one is evicted for a new one.
 	MaxFlows int
+	// MaxConversations bounds how many pairs of addresses are known with what they last said to each other. Those least
+	// recently seen are forgotten.
+	MaxConversations int
 	// PairIdle is how long a pair must have been idle before it may be evicted for a new one. It must be longer than
 	// any window, since a pair that comes back starts from zero.
 	PairIdle time.Duration
@@ -46,18 +50,21 @@ type Aggregator struct {
 	pairIdle  time.Duration
 	started   time.Time
 
-	mu          sync.Mutex // guards all below, for a batch of records or while what changed is copied
-	devices     *journey.Devices
-	stages      map[StageKey]*stage
-	drops       map[DropKey]*DropCount
-	pairs       map[PairKey]*pair
-	otherPairs  int           // of them those of OtherWorkload
-	idleScanned time.Duration // when pairs were last searched for idle ones
-	flows       map[flowKey]*flow
-	lru         flowList // the flows, for eviction
-	connections connectionIndex
-	inFlight    []InFlight
-	missed      [record.InFlight + 1]compensation // by record.Kind
+	mu            sync.Mutex // guards all below, for a batch of records or while what changed is copied
+	devices       *journey.Devices
+	stages        map[StageKey]*stage
+	drops         map[DropKey]*DropCount
+	pairs         map[PairKey]*pair
+	otherPairs    int           // of them those of OtherWorkload
+	idleScanned   time.Duration // when pairs were last searched for idle ones
+	flows         map[flowKey]*flow
+	lru           flowList // the flows, for eviction
+	connections   connectionIndex
+	conversations conversations
+	tcpAnswers    answersSeen
+	clock         time.Duration // the latest CLOCK_MONOTONIC, less the time since started, of records as they were added
+	inFlight      []InFlight
+	missed        [record.InFlight + 1]compensation // by record.Kind
 
 	records, missedRecords, pathless uint64
 	pairOverflow, flowOverflow       uint64
@@ -90,6 +97,10 @@ func New(o Options) *Aggregator {
 	if a.pairIdle == 0 {
 		a.pairIdle = DefaultPairIdle
 	}
+	if o.MaxConversations == 0 {
+		o.MaxConversations = DefaultMaxConversations
+	}
+	a.conversations = newConversations(o.MaxConversations)
 	a.started = a.now()
 	return a
 }
@@ -107,6 +118,7 @@ func (a *Aggregator) Add(rec *record.Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.add(rec)
+	a.setClock(rec.Time)
 }
 
 // AddAll counts a batch of records, as Add does each.
@@ -116,6 +128,14 @@ func (a *Aggregator) AddAll(batch []record.Record) {
 	for i := range batch {
 		a.add(&batch[i])
 	}
+	if n := len(batch); n > 0 {
+		a.setClock(batch[n-1].Time)
+	}
+}
+
+// setClock learns what CLOCK_MONOTONIC is, from a record that was just made or has waited for a while.
+func (a *Aggregator) setClock(made time.Duration) {
+	a.clock = max(a.clock, made-a.now().Sub(a.started))
 }
 
 func (a *Aggregator) add(rec *record.Record) {
@@ -137,8 +157,11 @@ func (a *Aggregator) add(rec *record.Record) {
 	if rec.Kind == record.Dropped && !path.Loss() {
 		// What is no loss is only counted by its reason.
 		a.deviceDrop(dropKey(rec, &path)).add(rec, factor)
-		if isRefused(rec, &path) {
-			a.flow(rec, path.Direction).pair.tcp(rec.Time).addRefused(rec.Time, factor)
+		if !rec.SYN {
+			return
+		}
+		if f := a.flow(rec, path.Direction); f.isRefused(rec, &path) {
+			f.pair.tcp(rec.Time).addRefused(rec.Time, factor)
 		}
 		return
 	}
@@ -167,6 +190,7 @@ func (a *Aggregator) add(rec *record.Record) {
 		a.pairDrop(p, key).add(rec, factor)
 		f.drops += factor
 		f.dropReason = key.Reason
+		a.converse(f, rec, path.Direction, weight)
 		return
 	}
 	if residenceKnown(rec, steps) {
@@ -177,6 +201,7 @@ func (a *Aggregator) add(rec *record.Record) {
 	if rec.SplitAt > 0 && rec.Kind != record.Split {
 		return // a segment, whose packet has its own record
 	}
+	a.converse(f, rec, path.Direction, weight)
 	packets := float64(weight) * float64(max(1, rec.Segments))
 	bytes := float64(weight) * float64(rec.IPBytes)
 	p.Packets += packets

@@ -23,6 +23,9 @@ func (a *Aggregator) addConnection(rec *record.Record) {
 		p.tcp(rec.Time).addSender(c, rec.Time)
 		if f != nil {
 			f.changed = true
+			if conversation, end := a.conversation(f); conversation != nil {
+				conversation.addTCP(end, f, rec, &a.tcpAnswers)
+			}
 			f.tcp.Retransmits += uint64(c.Retransmits)
 			if c.RTT > 0 {
 				f.tcp.RTTs++
@@ -56,8 +59,9 @@ func (a *Aggregator) AddAcceptQueueFull(rec *record.Record, at time.Duration, qu
 }
 
 // isRefused tells of a drop that is no loss whether it is a SYN to a port where nobody listens. Where the kernel gives no
-// reason, TCP's receive function is what frees such a one.
-func isRefused(rec *record.Record, path *journey.Path) bool {
+// reason, TCP's receive function is what frees such a one. It also frees SYNs that come again, as the SYN-ACK was lost: those
+// are not the flow's first.
+func (f *flow) isRefused(rec *record.Record, path *journey.Path) bool {
 	if !rec.SYN || path.Where.Stage != journey.Deliver {
 		return false
 	}
@@ -65,7 +69,7 @@ func isRefused(rec *record.Record, path *journey.Path) bool {
 	case "NO_SOCKET":
 		return true
 	case "", journey.NotSpecified:
-		return rec.Location == "tcp_v4_rcv" || rec.Location == "tcp_v6_rcv"
+		return f.packets < 2 && (rec.Location == "tcp_v4_rcv" || rec.Location == "tcp_v6_rcv")
 	}
 	return false
 }

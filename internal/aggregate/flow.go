@@ -31,13 +31,15 @@ type flow struct {
 	stages             [maxFlowStages]flowStage
 	newer, older       *flow // in the flowList
 
-	src, dst   unique.Handle[Identity] // set with pair
-	service    string                  // by the destination before NAT
-	drops      uint64
-	dropReason string
-	tcp        FlowTCP
-	key        flowKey
-	cached     *Flow // the last snapshot; nil until there is one, as flows are most of the memory
+	src, dst     unique.Handle[Identity] // set with pair
+	service      string                  // by the destination before NAT
+	drops        uint64
+	dropReason   string
+	tcp          FlowTCP
+	key          flowKey
+	end          uint8         // of its conversation, that sends it
+	conversation *conversation // nil as long as it was not asked for
+	cached       *Flow         // the last snapshot; nil until there is one, as flows are most of the memory
 }
 
 // snapshot returns a copy that does not change any more.

@@ -22,6 +22,7 @@ func (a *Aggregator) SetInFlight(scanned []record.Record) {
 		pairs map[PairKey]InFlightPair
 	}
 	groups := make(map[StageKey]*group)
+	var came []*record.Record // from outside
 	for i := range scanned {
 		rec := &scanned[i]
 		if rec.Kind != record.InFlight {
@@ -30,6 +31,9 @@ func (a *Aggregator) SetInFlight(scanned []record.Record) {
 		path, err := journey.PathOf(rec, devices)
 		if err != nil || path.Where.Stage == journey.Deliver { // delivered: counted by a record of its own
 			continue
+		}
+		if path.Direction == journey.In && rec.Hops[0].Hook == record.Ingress {
+			came = append(came, rec)
 		}
 		age := path.Where.Delay
 		key := StageKey{path.Where.Stage, path.Where.Device.Label, path.Direction}
@@ -65,4 +69,7 @@ func (a *Aggregator) SetInFlight(scanned []record.Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inFlight = inFlight
+	for _, rec := range came {
+		a.hearInFlight(rec)
+	}
 }

@@ -115,7 +115,13 @@ type Snapshot struct {
 	Pairs    []Pair        `json:"pairs"`  // bounded; what did not fit is in the pair of OtherWorkload
 	Flows    []Flow        `json:"flows"`  // bounded; the last seen first
 	InFlight []InFlight    `json:"held"`   // by the last scan, not cumulative
-	Records  uint64        `json:"records"`
+	// Unanswered are conversations that were without an answer when the snapshot was taken, at most 256, those since longest first.
+	Unanswered []Unanswered `json:"unanswered"`
+	// AnswersSeen counts what TCP says that it received in conversations of which a hook saw something coming in lately,
+	// AnswersUnseen in those of which none did.
+	AnswersSeen   uint64 `json:"answers_seen"`
+	AnswersUnseen uint64 `json:"answers_unseen"`
+	Records       uint64 `json:"records"`
 	// MissedRecords counts records that found no room in the ring buffer. The weights of the others make up for them.
 	MissedRecords uint64 `json:"lost"`
 	// Pathless counts records that make no path, as their device is unknown or their hooks are out of order.
@@ -141,6 +147,9 @@ func (a *Aggregator) snapshot(flows bool) *Snapshot {
 		Drops:         make([]DropCount, 0, len(a.drops)),
 		Pairs:         make([]Pair, 0, len(a.pairs)),
 		InFlight:      a.inFlight,
+		Unanswered:    a.unanswered(taken),
+		AnswersSeen:   a.tcpAnswers.seen,
+		AnswersUnseen: a.tcpAnswers.unseen,
 		Records:       a.records,
 		MissedRecords: a.missedRecords,
 		Pathless:      a.pathless,

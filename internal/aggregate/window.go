@@ -6,7 +6,7 @@ import (
 )
 
 // Since returns the window between old, an earlier snapshot of the same aggregator, and s: the counts and histograms of what
-// happened in it, without empty entries. InFlight is that of s. An entry with less than before was evicted and came back: all
+// happened in it, without empty entries. InFlight and Unanswered are those of s. An entry with less than before was evicted and came back: all
 // of it is new. If old is nil, the window is s itself.
 func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 	if old == nil {
@@ -18,6 +18,9 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 		Stages:        stagesSince(s.Stages, old.Stages),
 		Drops:         dropsSince(s.Drops, old.Drops),
 		InFlight:      s.InFlight,
+		Unanswered:    s.Unanswered,
+		AnswersSeen:   s.AnswersSeen - min(s.AnswersSeen, old.AnswersSeen),
+		AnswersUnseen: s.AnswersUnseen - min(s.AnswersUnseen, old.AnswersUnseen),
 		Records:       s.Records - min(s.Records, old.Records),
 		MissedRecords: s.MissedRecords - min(s.MissedRecords, old.MissedRecords),
 		Pathless:      s.Pathless - min(s.Pathless, old.Pathless),

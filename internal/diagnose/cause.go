@@ -29,6 +29,7 @@ const (
 	EncapDelay      Cause = "encap-delay"
 	SoftirqDelay    Cause = "softirq-delay"
 	Misconfigured   Cause = "misconfiguration"
+	NoAnswer        Cause = "no-answer"
 	RemoteDelay     Cause = "remote-delay"
 	RemoteLoss      Cause = "remote-loss"
 	UnknownCause    Cause = "unknown"
@@ -249,6 +250,19 @@ func Causes() []CauseInfo {
 			Evidence: "netem, a shaper or a tiny fifo in the qdisc tree, or another root qdisc than the device's default or the expected one",
 			Next:     []string{"tc -s qdisc show dev DEVICE"},
 			Advice:   "remove it, or say that it is on purpose: `--expect-qdisc eth0=tbf`",
+		},
+		{
+			Cause: NoAnswer, Kinds: []Kind{KindDrop}, Groups: []string{"no_answer"},
+			Meaning: "nothing answers what is sent, though it left this node or reached a pod of it",
+			Where:   beyond + "; deliver, pod where it is on this node",
+			Evidence: "packets of a conversation (two addresses, the protocol, the server's port) since the last one that came back; still " +
+				"tried, be it at TCP's growing intervals. TCP: SYNs or retransmissions; DNS; of other UDP what was answered before; ICMP " +
+				"where nothing else comes from that address. Critical where the peer is a pod or node of the cluster, or was answering " +
+				"before. No finding: what was refused (RST, ICMP), lost on this node, sampled too seldom, or where answers would not be seen",
+			Thresholds: []Threshold{noAnswerThreshold},
+			Next: []string{"tracer diagnose # on the node of PEER", "ip route get DESTINATION", "conntrack -L -d DESTINATION",
+				"nft list ruleset | grep -nE 'drop|reject' # on both nodes"},
+			Advice: "ask the other node: a rule, a route back, a tunnel's port in a firewall; then look at the network between",
 		},
 		{
 			Cause: RemoteDelay, Kinds: []Kind{KindDelay}, Groups: []string{"remote"},

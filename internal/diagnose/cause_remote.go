@@ -182,7 +182,7 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 		t := c.TCP
 		again := t.Retransmits - min(t.Retransmits, t.Spurious)
 		l := lossy{connected: c, local: c.lostHere(), segments: max(t.Segments, again)}
-		l.lost = again - min(again, l.local)
+		l.lost = again - min(again, l.local+w.silentRetransmits(c.Pair))
 		if l.lost < minSamples || float64(l.lost) < remoteShare*float64(again) ||
 			float64(l.lost) < remoteLossThreshold.WarnLoss*float64(l.segments) {
 			continue
@@ -200,6 +200,21 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 		found = append(found, *remoteLoss(w, other))
 	}
 	return found
+}
+
+// silentRetransmits are a pair's retransmissions that no-answer tells of, or of what is refused; all, where nothing of the
+// pair is answered.
+func (w *window) silentRetransmits(p *aggregate.Pair) (n uint64) {
+	for _, u := range w.silent {
+		switch {
+		case u.PairKey != p.PairKey:
+		case p.TCP.Delivered == 0:
+			return p.TCP.Retransmits
+		default:
+			n += u.Retransmits
+		}
+	}
+	return n
 }
 
 // blackHole is of a link beyond this node that drops what is too large for it, and says nothing.

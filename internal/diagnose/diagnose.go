@@ -36,6 +36,7 @@ func ruleGroups() []ruleGroup {
 		{"listener", listenerRules},
 		{"stage", stageRules},
 		{"misconfiguration", misconfigurationRules},
+		{"no_answer", noAnswerRules}, // goes by what the others have found
 		{"remote", remoteRules},
 		{"unknown", unknownRules}, // takes what nobody else does, so the last
 	}
@@ -54,6 +55,7 @@ func Diagnose(node string, from, to Snapshot) Report {
 		Coverage:      coverageOf(w),
 	}
 	for _, g := range ruleGroups() {
+		w.found = r.Findings
 		r.Findings = append(r.Findings, g.find(w)...)
 	}
 	// What is critical comes first even where a warning adds up to more time: it is what the verdict is about.

@@ -74,12 +74,14 @@ func (w *window) hits(lost []aggregate.DropCount) []hit {
 
 // involvesPod tells whether a pod is at an end of the pair, or may be: what the world sends to a node's closed ports, and
 // the node's own traffic, hurt no pod.
-func (h *hit) involvesPod() bool {
+func (h *hit) involvesPod() bool { return involvesPod(&h.PairKey) }
+
+func involvesPod(k *aggregate.PairKey) bool {
 	pod := func(namespace string) bool { return namespace != "" }
 	node := func(workload string) bool {
 		return workload == aggregate.NodeWorkload || workload == aggregate.ExternalWorkload
 	}
-	return pod(h.SrcNamespace) || pod(h.DstNamespace) || !node(h.SrcWorkload) && !node(h.DstWorkload)
+	return pod(k.SrcNamespace) || pod(k.DstNamespace) || !node(k.SrcWorkload) && !node(k.DstWorkload)
 }
 
 // hitNames lists the pairs by name, and how many there are.

@@ -50,6 +50,7 @@ type scenario struct {
 		Oldest    float64 `json:"oldest_seconds"` // the others are spread evenly down to 0
 		Pairs     [][2]string
 	} `json:"in_flight"`
+	Unanswered      []aggregate.Unanswered
 	Records, Missed uint64
 	Stats           record.Stats
 	StatsBefore     record.Stats `json:"stats_before"`
@@ -174,7 +175,7 @@ func (e *snapshots) diagnose() Report { return Diagnose("node-1", e.from, e.to) 
 
 // snapshots builds what an agent would have seen of the scenario.
 func (s *scenario) snapshots() *snapshots {
-	window := &aggregate.Snapshot{Window: 15 * time.Second, Records: s.Records, MissedRecords: s.Missed}
+	window := &aggregate.Snapshot{Window: 15 * time.Second, Unanswered: s.Unanswered, Records: s.Records, MissedRecords: s.Missed}
 	stages := map[aggregate.StageKey]*hist.Histogram{}
 	for _, p := range s.Pairs {
 		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted()}

@@ -240,6 +240,40 @@ var (
 	}
 )
 
+// No answer: no-answer.
+var noAnswerThreshold = Threshold{
+	WarnSeconds: 5, CriticalSeconds: 5,
+	Reason: "TCP has tried twice more by then, after 1 and 3 seconds, and a resolver gives up; where pods go, others take over sooner",
+}
+
+const (
+	// minDatagrams is how many packets without an answer count where each may be lost and nobody sends it again: where 60 %
+	// are lost, ten in a row are one time in 160.
+	minDatagrams = 10
+	// minSampledTries is how many it takes where answers may have come that were not sampled or whose records were missed:
+	// as many records are to be expected of answers as of tries.
+	minSampledTries = 20
+	// maxMissed is the share of records that may be missed without that: they are missed in bursts of less than a second.
+	maxMissed = 0.1
+	// maxInterval is the longest mean interval, in seconds, at which a request is sent: what comes once in 20 seconds keeps a
+	// NAT's entry alive, and wants no answer.
+	maxInterval = 5.0
+	// gapFactor is how many times the longest wait of the last minute a silence lasts: where most packets are lost, there are
+	// many waits.
+	gapFactor = 3
+	// backoff is how many times as long as it has been tried the next try may be ahead: TCP doubles its intervals, so that of
+	// three tries the next comes after 4/3 of the time between first and last.
+	backoff = 1.4
+	// oldNameAfter is after how many seconds who still sends to a pod that has gone will not find out: names and endpoints are
+	// renewed in half a minute.
+	oldNameAfter = 60
+	// maxElsewhere is how many other destinations that never answered make their sender one that looks for whoever is there.
+	maxElsewhere = 5
+	// minToPods is the least share of packets to pods in those from pods, since their devices are there, by which we know that
+	// what pods receive passes these devices.
+	minToPods = 0.1
+)
+
 const (
 	// leastQuantile is the quantile taken as the shortest round trip: the few below it were sent before the fault began.
 	leastQuantile = 0.05

@@ -16,6 +16,8 @@ type window struct {
 	// losses are the packets lost that no cause has claimed yet.
 	losses losses
 	byKey  map[aggregate.PairKey]*aggregate.Pair // by pair
+	found  []Finding                             // of the groups of rules asked so far
+	silent []*aggregate.Unanswered               // what no-answer is about, if that is critical, and what is refused
 }
 
 func newWindow(node string, from, to Snapshot) *window {

@@ -15,7 +15,7 @@ func (f *flow) serve(ctx context.Context) error {
 		switch f.Kind {
 		case "knock":
 			continue
-		case "datagrams":
+		case "datagrams", "reports":
 			if err := f.serveUDP(pod); err != nil {
 				return err
 			}
@@ -45,7 +45,9 @@ func (f *flow) serveUDP(pod lab.Pod) error {
 			if err != nil {
 				return
 			}
-			_, _ = conn.WriteToUDPAddrPort(block[:n], from) // one that cannot be answered stays without
+			if f.Kind == "datagrams" {
+				_, _ = conn.WriteToUDPAddrPort(block[:n], from) // one that cannot be answered stays without
+			}
 		}
 	})
 	return nil

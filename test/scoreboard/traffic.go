@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,9 @@ type traffic struct {
 	Read int `yaml:"read"`
 	// Moves is how often the server of calls moves on to the next of the pods in To and Also.
 	Moves time.Duration `yaml:"moves"`
-	Also  []string      `yaml:"also"`
+	// Patience is after how long a client gives up to connect, by itself 5 s.
+	Patience time.Duration `yaml:"patience"`
+	Also     []string      `yaml:"also"`
 }
 
 // kinds are what traffic can be. Each runs until ctx ends.
@@ -44,6 +47,7 @@ var kinds = map[string]func(*flow, context.Context){
 	"calls":     (*flow).calls,     // question and answer over TCP, each over a connection of its own
 	"keep":      (*flow).keep,      // the same over one connection
 	"datagrams": (*flow).datagrams, // question and answer over UDP, each burst from a socket of its own
+	"reports":   (*flow).reports,   // one way over UDP, from one socket
 	"knock":     (*flow).knock,     // connects where nobody listens
 	"deaf":      (*flow).knock,     // connects where nobody takes the connection
 }
@@ -161,7 +165,7 @@ func (f *flow) target() netip.AddrPort {
 func (f *flow) dial(ctx context.Context, protocol string) (conn net.Conn, err error) {
 	target := f.target().String()
 	err = f.client.Do(func() (err error) {
-		d := net.Dialer{Timeout: 5 * time.Second}
+		d := net.Dialer{Timeout: cmp.Or(f.Patience, 5*time.Second)}
 		conn, err = d.DialContext(ctx, f.network(protocol), target)
 		return err
 	})
@@ -292,6 +296,19 @@ func (f *flow) datagrams(ctx context.Context) {
 			}
 		}
 		f.close(conn)
+	}
+}
+
+func (f *flow) reports(ctx context.Context) {
+	conn, err := f.dial(ctx, "udp")
+	if err != nil {
+		f.count(ctx, err)
+		return
+	}
+	defer f.close(conn)
+	for f.pause(ctx) {
+		_, err := conn.Write(make([]byte, max(16, f.Size)))
+		f.count(ctx, err)
 	}
 }
 
