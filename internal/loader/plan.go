@@ -98,24 +98,21 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 
 // blindSpots are what the hooks at a device do not show.
 func blindSpots(d netdev.Device) (spots []Omission) {
-	if d.Role == netdev.RoleOverlay && !seesInto(d.Kind) {
+	if d.Role == netdev.RoleOverlay && !netdev.SeesInto(d.Kind) {
 		spots = append(spots, Omission{Hook: "encap", Device: d.Name,
-			Reason: "a tunnel of kind " + d.Kind + " is not looked into: packets are followed up to this device, not beyond"})
+			Reason: "a tunnel of kind " + d.Kind + " is not looked into: packets are followed up to its driver and begin anew behind it; " +
+				"its own packets are the node's"})
+	}
+	if d.Kind == "macsec" {
+		spots = append(spots, Omission{Hook: "encap", Device: d.Name,
+			Reason: "MACsec is not looked into: packets are followed up to its driver and begin anew behind it; " +
+				"what it sends is no IP packet, and is not seen in the queue of the device below"})
 	}
 	if d.Root.Splits() {
 		spots = append(spots, Omission{Hook: "queue", Device: d.Name,
 			Reason: "its qdisc splits large packets when it takes them in: of the segments the first and the last are timed"})
 	}
 	return spots
-}
-
-// seesInto tells of a kind of tunnel whether bpf/tunnel.bpf.h finds the inner packet in the outer one.
-func seesInto(kind string) bool {
-	switch kind {
-	case "ipip", "sit", "ip6tnl", "vxlan", "geneve", "gre", "gretap", "ip6gre", "ip6gretap":
-		return true
-	}
-	return false
 }
 
 // tunnelPorts are those of the devices of a kind, as the programs compare them.

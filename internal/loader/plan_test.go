@@ -89,6 +89,8 @@ func TestBlindSpots(t *testing.T) {
 	}{
 		{netdev.Device{Index: 1, Name: "tunl0", Kind: "ipip", Role: netdev.RoleOverlay}, ""},
 		{netdev.Device{Index: 1, Name: "wg0", Kind: "wireguard", Role: netdev.RoleOverlay}, "encap"},
+		{netdev.Device{Index: 1, Name: "tun0", Kind: "tun", Role: netdev.RoleOverlay}, "encap"},
+		{netdev.Device{Index: 1, Name: "macsec0", Kind: "macsec", Role: netdev.RoleUplink}, "encap"},
 		{netdev.Device{Index: 1, Name: "eth0", Role: netdev.RoleUplink, Root: netdev.Qdisc{Kind: "tbf"}}, "queue"},
 		{netdev.Device{Index: 1, Name: "eth0", Role: netdev.RoleUplink, Root: netdev.Qdisc{Kind: "fq_codel"}}, ""},
 	} {
