@@ -13,6 +13,7 @@
 #include "config.bpf.h"
 #include "counter.bpf.h"
 #include "evict.bpf.h"
+#include "ipsec.bpf.h"
 #include "journey.bpf.h"
 #include "kernel.h"
 #include "netns.bpf.h"
@@ -102,6 +103,10 @@ static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 r
 		return;
 	__u32 syn = is_syn(skb, &p) ? FLAG_SYN : 0;
 	slot = keep_or_evict(&b, slot, key, &p);
+	if (is_ipsec_split(skb, &p, location)) {
+		end_ipsec_split(&b, slot);
+		return;
+	}
 	if (!is_slot(slot))
 		slot = find_expected_segment(&p, &b);
 	if (!is_slot(slot)) {

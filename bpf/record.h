@@ -175,6 +175,7 @@ struct config {
 	__u32 flow_quota; /* journeys that a flow may start in an epoch before chance decides; below 65,535 */
 	__u32 epoch; /* user space counts it up; the lower half matters, and is never 0 */
 	__u64 salt; /* a random number for each epoch */
+	__u64 ipsec_split[2]; /* the address and the size of the kernel's xfrm_output_gso(); 0: not known */
 };
 
 /* What the programs need to know of a device. */
@@ -229,7 +230,7 @@ _Static_assert(sizeof(struct bucket_journeys) == 896, "bucket_journeys");
 _Static_assert(sizeof(struct record) == 248, "record");
 _Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
 _Static_assert(sizeof(struct listener_query) == 24, "listener_query");
-_Static_assert(sizeof(struct config) == 96, "config");
+_Static_assert(sizeof(struct config) == 112, "config");
 _Static_assert(sizeof(struct device_bucket) == 16, "device_bucket");
 
 #endif

@@ -11,6 +11,7 @@
 #include "config.bpf.h"
 #include "counter.bpf.h"
 #include "evict.bpf.h"
+#include "ipsec.bpf.h"
 #include "journey.bpf.h"
 #include "parse.bpf.h"
 #include "slot.bpf.h"
@@ -139,13 +140,13 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 	slot = make_unknown_by(slot, key); /* what the comparison has taught the verifier */
 	if (!parse_or_count(ctx, device->ethernet, &p))
 		return NEXT;
-	slot = keep_or_evict(&b, slot, key, &p);
+	slot = make_unknown_by(keep_encrypted_or_evict(ctx, &b, slot, key, &p), key);
 	__u64 now = 0;
 	if (!is_slot(slot))
 		slot = adopt_clone(key, &p);
 	if (is_slot(slot) && may_continue(&b, slot, ctx->ifindex, HOOK_EGRESS, &now))
 		continue_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags, now);
-	else if (!ctx->ingress_ifindex && !(p.flags & FLAG_ENCAP))
+	else if ((!ctx->ingress_ifindex || make_unknown_by(is_ipsec(&p), key)) && !(p.flags & FLAG_ENCAP))
 		begin_journey(ctx, &b, key, slot, &p, HOOK_EGRESS, flags);
 	else
 		count_softirq(COUNT_NO_INGRESS); /* forwarded, or the outside of a tunnel of ours */

@@ -36,6 +36,7 @@ type TracerConfig struct {
 	FlowQuota      uint32
 	Epoch          uint32
 	Salt           uint64
+	IpsecSplit     [2]uint64
 }
 
 type TracerCounter uint32

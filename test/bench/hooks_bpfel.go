@@ -70,6 +70,7 @@ type hooksConfig struct {
 	FlowQuota      uint32
 	Epoch          uint32
 	Salt           uint64
+	IpsecSplit     [2]uint64
 }
 
 type hooksCounter uint32
