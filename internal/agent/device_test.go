@@ -71,7 +71,7 @@ func (p *pairOfNodes) ip(ns lab.Namespace, args string) {
 
 func ip(ns lab.Namespace, args string) error {
 	if out, err := exec.Command("ip", append([]string{"-n", string(ns)}, strings.Fields(args)...)...).CombinedOutput(); err != nil {
-		return fmt.Errorf("ip -n %s %s: %w: %s", ns, args, err, out)
+		return noSuchKind(fmt.Errorf("ip -n %s %s: %w: %s", ns, args, err, out))
 	}
 	return nil
 }
@@ -176,10 +176,9 @@ func (p *pairOfNodes) add(w wayOut) bool {
 		if err == nil && w.set != nil {
 			err = w.set(p, node, ns, ends)
 		}
-		if err != nil && (strings.Contains(err.Error(), "Unknown device type") || errors.Is(err, errNoSuchKind)) {
+		if errors.Is(err, errNoSuchKind) {
 			return false
-		}
-		if err != nil {
+		} else if err != nil {
 			p.Fatal(err)
 		}
 		if w.lower != "" {

@@ -16,12 +16,25 @@ import (
 // errNoSuchKind tells that this kernel has no device of a kind.
 var errNoSuchKind = errors.New("the kernel has no such device")
 
-// inNode runs commands in a node's namespace.
+// noSuchKind is errNoSuchKind for what tools say of a kernel that lacks something, else the error itself.
+func noSuchKind(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, text := range []string{"Unknown device type", "No such file or directory", "qdisc kind is unknown", "not found", "not supported"} {
+		if strings.Contains(err.Error(), text) {
+			return fmt.Errorf("%w: %w", errNoSuchKind, err)
+		}
+	}
+	return err
+}
+
+// inNode runs commands in a node's namespace; errNoSuchKind if the kernel lacks what they ask for.
 func inNode(ns lab.Namespace, ends *strings.Replacer, commands ...string) error {
 	for _, command := range commands {
 		words := append([]string{"netns", "exec", string(ns)}, strings.Fields(ends.Replace(command))...)
 		if out, err := exec.Command("ip", words...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip netns exec %s %s: %w: %s", ns, command, err, out)
+			return noSuchKind(fmt.Errorf("ip netns exec %s %s: %w: %s", ns, command, err, out))
 		}
 	}
 	return nil
@@ -52,15 +65,11 @@ func setXfrm(_ *pairOfNodes, _ int, ns lab.Namespace, ends *strings.Replacer) er
 	return setIPsec(ns, ends, ipsec("tunnel", "if_id 5", "if_id 5", "0.0.0.0/0", "0.0.0.0/0"))
 }
 
-// setIPsec runs the commands of ipsec in a node's namespace; errNoSuchKind if the kernel has none.
+// setIPsec runs the commands of ipsec in a node's namespace.
 func setIPsec(ns lab.Namespace, ends *strings.Replacer, commands []string) error {
 	// 6.1 asks for it while it loads another module, and a guest loads one at a time. Elsewhere it may be missing.
 	_ = exec.Command("modprobe", "-q", "sha3_generic").Run()
-	err := inNode(ns, ends, commands...)
-	if err != nil && (strings.Contains(err.Error(), "not supported") || strings.Contains(err.Error(), "not found")) {
-		return errNoSuchKind
-	}
-	return err
+	return inNode(ns, ends, commands...)
 }
 
 // ipsec are the commands that have packets between two prefixes, this node's and the other's, encrypted and decrypted.
@@ -78,12 +87,8 @@ func ipsec(mode, stateOptions, policyOptions, mine, theirs string) (commands []s
 }
 
 func setL2TP(_ *pairOfNodes, _ int, ns lab.Namespace, ends *strings.Replacer) error {
-	err := inNode(ns, ends, "ip l2tp add tunnel tunnel_id 1 peer_tunnel_id 1 encap udp local HERE remote THERE udp_sport 5000 udp_dport 5000",
+	return inNode(ns, ends, "ip l2tp add tunnel tunnel_id 1 peer_tunnel_id 1 encap udp local HERE remote THERE udp_sport 5000 udp_dport 5000",
 		"ip l2tp add session name l2tp1 tunnel_id 1 session_id 1 peer_session_id 1")
-	if err != nil && strings.Contains(err.Error(), "No such file or directory") { // ip asked for its netlink family
-		return errNoSuchKind
-	}
-	return err
 }
 
 // setTun makes a tun device on either node and, when both are there, a program that passes packets from one to the other.

@@ -83,24 +83,12 @@ func (p *pairOfNodes) ips(ns lab.Namespace, commands ...string) error {
 	return nil
 }
 
-// tc runs tc(8) on the near node; errNoSuchKind if the kernel lacks what is asked for.
+// tc runs tc(8) on the near node.
 func (p *pairOfNodes) tc(commands ...string) error {
-	for _, command := range commands {
-		if err := inNode(p.near, strings.NewReplacer(), "tc "+command); err != nil {
-			return noSuchKind(err)
-		}
+	for i, command := range commands {
+		commands[i] = "tc " + command
 	}
-	return nil
-}
-
-// noSuchKind is errNoSuchKind for what tools say of a kernel that lacks something, else the error itself.
-func noSuchKind(err error) error {
-	for _, text := range []string{"Unknown device type", "No such file or directory", "Specified qdisc kind is unknown", "not found", "not supported"} {
-		if strings.Contains(err.Error(), text) {
-			return fmt.Errorf("%w: %w", errNoSuchKind, err)
-		}
-	}
-	return err
+	return inNode(p.near, strings.NewReplacer(), commands...)
 }
 
 // mayLack fails in an emulated machine whose kernel lacks something that all of them have; only those from 6.7 on have netkit.
@@ -205,7 +193,7 @@ func onUplink(kind string) func(p *pairOfNodes) error {
 	return func(p *pairOfNodes) error {
 		err := p.ips(p.near, "link del "+calicoDevice, "link add pod0 link eth0 type "+kind)
 		if err != nil {
-			return noSuchKind(err)
+			return err
 		}
 		if kind == "ipvlan mode l3" {
 			return errors.Join(p.ips(p.near, "link set pod0 netns "+string(p.pod)+" name eth0"),
@@ -218,7 +206,7 @@ func onUplink(kind string) func(p *pairOfNodes) error {
 
 func nodeOnMacvlan(p *pairOfNodes) error {
 	if err := p.ips(p.near, "link add mv0 link eth0 type macvlan mode bridge"); err != nil {
-		return noSuchKind(err)
+		return err
 	}
 	return p.ips(p.near, "addr flush dev eth0", "addr add 192.0.2.1/24 dev eth0", "addr add 10.9.0.1/24 dev mv0", "link set mv0 up")
 }
