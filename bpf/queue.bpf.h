@@ -129,7 +129,7 @@ static __always_inline void on_xmit(struct sk_buff *skb, struct net_device *dev)
 		return;
 	if (!(state.flags & FLAG_UNSAMPLED))
 		finish_journey(&b, slot);
-	if (state.flags & FLAG_POD)
+	if (state.flags & (FLAG_POD | FLAG_TUNNEL))
 		b.state[slot].flags |= FLAG_REPORTED;
 	else
 		clear_slot(&b, slot);

@@ -53,9 +53,10 @@ enum flag {
 	FLAG_UNSAMPLED = 1, /* there is no journey: the slot's state is all there is */
 	FLAG_LEAVES = 2, /* the last egress is on a device where the packet leaves this node's namespace */
 	FLAG_POD = 4, /* ... and that device is a pod's */
-	FLAG_REPORTED = 8, /* sent to user space; the slot is kept for a drop inside the pod */
+	FLAG_REPORTED = 8, /* sent to user space; the slot is kept for a drop inside the pod, or the tunnel */
 	FLAG_ENCAP = 16, /* seen inside a tunnel header at some hook */
 	FLAG_FRAGMENT = 32, /* an IP fragment */
+	FLAG_TUNNEL = 128, /* that device is a tunnel's that is not looked into: what its driver drops is lost */
 	FLAG_UNATTRIBUTED = 256, /* a drop of which neither a hook nor a pod's address tells the place */
 	FLAG_SYN = 512, /* a drop of a TCP segment that opens a connection */
 };
@@ -183,7 +184,7 @@ struct device {
 	__u32 ifindex; /* 0: nobody's entry */
 	__u8 ethernet; /* 1: packets have an Ethernet header at tc */
 	__u8 splits; /* 1: its qdisc splits GSO packets; see segment.bpf.h */
-	__u16 flags; /* FLAG_LEAVES, FLAG_POD */
+	__u16 flags; /* FLAG_LEAVES, FLAG_POD, FLAG_TUNNEL */
 };
 
 /* Devices whose index is the same modulo DEVICE_BUCKETS, in the same cache line. */

@@ -57,7 +57,7 @@ static __always_inline __u64 delivery_time(struct sk_buff *skb, __u32 *ifindex)
 	if (!is_slot(slot))
 		return 0;
 	struct slot_state state = b.state[slot];
-	if ((state.flags & (FLAG_REPORTED | FLAG_UNSAMPLED)) != FLAG_REPORTED)
+	if ((state.flags & (FLAG_REPORTED | FLAG_UNSAMPLED | FLAG_TUNNEL)) != FLAG_REPORTED)
 		return 0;
 	struct journey *j = &b.journey[slot];
 	if (segment_fingerprint(skb) != j->fingerprint)

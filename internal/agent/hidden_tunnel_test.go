@@ -1,16 +1,22 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
+	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"tracer/internal/journey"
 	"tracer/internal/lab"
+	"tracer/internal/record"
 )
 
 // errNoSuchKind tells that this kernel has no device of a kind.
@@ -137,4 +143,58 @@ func setTun(p *pairOfNodes, _ int, ns lab.Namespace, _ *strings.Replacer) error 
 		<-ended
 	})
 	return nil
+}
+
+// TestTunnelDrops has a tunnel's driver drop what a pod sends: a WireGuard device without a peer. It is a loss there.
+func TestTunnelDrops(t *testing.T) {
+	t.Parallel()
+	p := newPairOfNodes(t)
+	if err := ip(p.near, "link add wg2 type wireguard"); errors.Is(err, errNoSuchKind) {
+		p.mustBeHost()
+		return
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	p.ip(p.near, "link set wg2 up")
+	p.ip(p.near, "route add 10.9.77.0/24 dev wg2")
+	a, device := p.trace()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	const far = "10.9.77.1:9"
+	records, _ := a.Subscribe(ctx, func(r *record.Record) bool {
+		return r.Kind == record.Dropped && r.First.Destination.String() == far
+	})
+	err := p.pod.Do(func() error {
+		conn, err := net.Dial("udp", far)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		for range 10 {
+			_, _ = conn.Write([]byte("a datagram")) // the answer to the one before is an error
+			time.Sleep(20 * time.Millisecond)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, ok := <-records
+	if !ok {
+		t.Fatal("no drop was seen")
+	}
+	hops := r.Passed()
+	if last := hops[len(hops)-2]; !r.Attributed || last.Hook != record.Xmit || device[last.Ifindex] != "wg2" {
+		t.Errorf("%v, attributed %v; want a drop behind the xmit of wg2", hops, r.Attributed)
+	}
+	m, err := a.TakeSnapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range m.Counts.Drops {
+		if d.Device == "wg2" && d.Loss && d.Stage == journey.Encap {
+			return
+		}
+	}
+	t.Errorf("no loss in %+v", m.Counts.Drops)
 }

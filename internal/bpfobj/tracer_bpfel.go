@@ -94,6 +94,7 @@ const (
 	TracerFlagFLAG_REPORTED     TracerFlag = 8
 	TracerFlagFLAG_ENCAP        TracerFlag = 16
 	TracerFlagFLAG_FRAGMENT     TracerFlag = 32
+	TracerFlagFLAG_TUNNEL       TracerFlag = 128
 	TracerFlagFLAG_UNATTRIBUTED TracerFlag = 256
 	TracerFlagFLAG_SYN          TracerFlag = 512
 )

@@ -63,6 +63,6 @@ func (u underTunnel) of(segments uint64) uint64 {
 // devices could be read, any may be one.
 func (w *window) isHiddenTunnel(device string) bool {
 	return len(w.to.Devices) == 0 || slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool {
-		return d.Name == device && d.Leaves && d.Role == netdev.RoleOverlay
+		return d.Name == device && d.Hides()
 	})
 }

@@ -98,15 +98,14 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 
 // blindSpots are what the hooks at a device do not show.
 func blindSpots(d netdev.Device) (spots []Omission) {
-	if d.Role == netdev.RoleOverlay && !netdev.SeesInto(d.Kind) {
-		spots = append(spots, Omission{Hook: "encap", Device: d.Name,
-			Reason: "a tunnel of kind " + d.Kind + " is not looked into: packets are followed up to its driver and begin anew behind it; " +
-				"its own packets are the node's"})
-	}
-	if d.Kind == "macsec" {
-		spots = append(spots, Omission{Hook: "encap", Device: d.Name,
-			Reason: "MACsec is not looked into: packets are followed up to its driver and begin anew behind it; " +
-				"what it sends is no IP packet, and is not seen in the queue of the device below"})
+	if d.Hides() {
+		reason := "a tunnel of kind " + d.Kind + " is not looked into: packets are followed up to its driver and begin anew behind it; "
+		if d.Kind == "macsec" {
+			reason += "what it sends is no IP packet, and is not seen in the queue of the device below"
+		} else {
+			reason += "its own packets are the node's"
+		}
+		spots = append(spots, Omission{Hook: "encap", Device: d.Name, Reason: reason})
 	}
 	if d.Root.Splits() {
 		spots = append(spots, Omission{Hook: "queue", Device: d.Name,

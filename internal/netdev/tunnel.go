@@ -10,3 +10,8 @@ func SeesInto(kind string) bool {
 	}
 	return false
 }
+
+// Hides tells whether packets end at the device because what its driver makes of them is not known again.
+func (d *Device) Hides() bool {
+	return d.Leaves && (d.Role == RoleOverlay || d.Kind == "macsec")
+}

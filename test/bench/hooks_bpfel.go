@@ -128,6 +128,7 @@ const (
 	hooksFlagFLAG_REPORTED     hooksFlag = 8
 	hooksFlagFLAG_ENCAP        hooksFlag = 16
 	hooksFlagFLAG_FRAGMENT     hooksFlag = 32
+	hooksFlagFLAG_TUNNEL       hooksFlag = 128
 	hooksFlagFLAG_UNATTRIBUTED hooksFlag = 256
 	hooksFlagFLAG_SYN          hooksFlag = 512
 )
