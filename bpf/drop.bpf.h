@@ -13,6 +13,7 @@
 #include "config.bpf.h"
 #include "counter.bpf.h"
 #include "evict.bpf.h"
+#include "ipsec.bpf.h"
 #include "journey.bpf.h"
 #include "kernel.h"
 #include "netns.bpf.h"
@@ -90,10 +91,10 @@ static __always_inline void drop_without_slot(struct sk_buff *skb, struct packet
 	send_record(&j, RECORD_DROP, reason, location, j.time_ns[0]);
 }
 
-/* Whether a slot's packet was handed to a driver that sends it out of the namespace, and is at no pod. */
+/* Whether a slot's packet was handed to a driver that sends it out of the namespace, and neither to a pod's nor a tunnel's. */
 static __always_inline bool has_left(struct slot_state state)
 {
-	return (state.flags & (FLAG_REPORTED | FLAG_POD)) == FLAG_REPORTED && state.hook == HOOK_XMIT;
+	return (state.flags & (FLAG_REPORTED | FLAG_POD | FLAG_TUNNEL)) == FLAG_REPORTED && state.hook == HOOK_XMIT;
 }
 
 static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 reason)
@@ -123,6 +124,10 @@ static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 r
 		if (is_without_reason(reason))
 			return;
 		slot = NO_SLOT;
+	}
+	if (is_ipsec_split(skb, &p, location)) {
+		end_ipsec_split(&b, slot);
+		return;
 	}
 	if (!is_slot(slot))
 		slot = find_expected_segment(&p, &b);

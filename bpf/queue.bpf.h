@@ -135,7 +135,10 @@ static __always_inline void on_xmit(struct sk_buff *skb, struct net_device *dev)
 		count_softirq(COUNT_FINISHED);
 		finish_journey(&b, slot);
 	}
-	/* The slot stays: a pod's for a drop inside the pod, any other's for a driver that frees what it has sent as if it were lost. */
+	/*
+	 * The slot stays: a pod's for a drop inside the pod, a tunnel's for one in its driver, any other's for a driver that frees
+	 * what it has sent as if it were lost.
+	 */
 	b.state[slot].flags |= FLAG_REPORTED;
 }
 

@@ -63,10 +63,11 @@ enum flag {
 	FLAG_UNSAMPLED = 1, /* there is no journey: the slot's state is all there is */
 	FLAG_LEAVES = 2, /* the last egress is on a device where the packet leaves this node's namespace */
 	FLAG_POD = 4, /* ... and that device is a pod's */
-	FLAG_REPORTED = 8, /* sent to user space; the slot is kept for a drop inside the pod */
+	FLAG_REPORTED = 8, /* sent to user space; the slot is kept for a drop inside the pod, or the tunnel */
 	FLAG_ENCAP = 16, /* seen inside a tunnel header at some hook */
 	FLAG_FRAGMENT = 32, /* an IP fragment */
 	FLAG_DEQUEUED = 64, /* behind HOOK_POD_QUEUE: it has left the pod's qdisc as it is */
+	FLAG_TUNNEL = 128, /* that device is a tunnel's that is not looked into: what its driver drops is lost */
 	FLAG_UNATTRIBUTED = 256, /* a drop of which neither a hook nor a pod's address tells the place */
 	FLAG_SYN = 512, /* a drop of a TCP segment that opens a connection */
 };
@@ -187,6 +188,7 @@ struct config {
 	__u32 flow_quota; /* journeys that a flow may start in an epoch before chance decides; below 65,535 */
 	__u32 epoch; /* user space counts it up; the lower half matters, and is never 0 */
 	__u64 salt; /* a random number for each epoch */
+	__u64 ipsec_split[2]; /* the address and the size of the kernel's xfrm_output_gso(); 0: not known */
 };
 
 /* Bits of struct device.splits: where a qdisc splits GSO packets; see segment.bpf.h. */
@@ -200,7 +202,7 @@ struct device {
 	__u32 ifindex; /* 0: nobody's entry */
 	__u8 ethernet; /* 1: packets have an Ethernet header at tc */
 	__u8 splits; /* enum splits */
-	__u8 flags; /* FLAG_LEAVES, FLAG_POD */
+	__u8 flags; /* FLAG_LEAVES, FLAG_POD, FLAG_TUNNEL */
 	__u8 class; /* below CLASSES; CLASS_PORT, CLASS_BEGINS */
 };
 
@@ -273,7 +275,7 @@ _Static_assert(sizeof(struct bucket_journeys) == 896, "bucket_journeys");
 _Static_assert(sizeof(struct record) == 248, "record");
 _Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
 _Static_assert(sizeof(struct listener_query) == 24, "listener_query");
-_Static_assert(sizeof(struct config) == 96, "config");
+_Static_assert(sizeof(struct config) == 112, "config");
 _Static_assert(sizeof(struct device_bucket) == 16, "device_bucket");
 _Static_assert(sizeof(struct pod_end) == 48, "pod_end");
 _Static_assert(sizeof(struct coverage) == 64, "coverage");

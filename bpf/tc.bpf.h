@@ -12,6 +12,7 @@
 #include "counter.bpf.h"
 #include "coverage.bpf.h"
 #include "evict.bpf.h"
+#include "ipsec.bpf.h"
 #include "journey.bpf.h"
 #include "parse.bpf.h"
 #include "slot.bpf.h"
@@ -141,12 +142,12 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 	slot = make_unknown_by(slot, key); /* what the comparison has taught the verifier */
 	if (!parse_or_count(ctx, traits & 0xff, class, HOOK_EGRESS, &p))
 		return NEXT;
-	slot = keep_or_evict(&b, slot, key, &p);
+	slot = make_unknown_by(keep_encrypted_or_evict(ctx, &b, slot, key, &p), key);
 	if (!is_slot(slot))
 		slot = adopt_clone(key, &p);
 	if (is_slot(slot) && may_continue(ctx, &b, slot, HOOK_EGRESS))
 		continue_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags);
-	else if (begins && !(p.flags & FLAG_ENCAP))
+	else if ((begins | make_unknown_by(is_ipsec(&p), key)) && !(p.flags & FLAG_ENCAP))
 		begin_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags);
 	else { /* forwarded, or the outside of a tunnel of ours */
 		count_softirq(COUNT_NO_INGRESS);

@@ -81,7 +81,7 @@ func (a *Agent) readCoverage() (device.State, []diagnose.HookCoverage, error) {
 func (c *coverage) add(devices []netdev.Device, hooks []loader.HookStatus) {
 	up := make(map[placedHook]bool, len(hooks))
 	for _, h := range hooks {
-		if h.Ifindex != 0 && h.Up {
+		if h.Ifindex != 0 && h.Attached {
 			up[placedHook{h.Ifindex, hookOf(h.Name)}] = true
 		}
 	}
@@ -198,7 +198,7 @@ func (a *Agent) Hooks() ([]loader.HookStatus, []loader.Omission) {
 func (a *Agent) missingHooks() (missing []diagnose.MissingHook) {
 	hooks, _ := a.loader.Hooks()
 	for _, h := range hooks {
-		if !h.Up {
+		if !h.Attached {
 			missing = append(missing, diagnose.MissingHook{Hook: h.Name, Device: h.Device, Reason: h.Error})
 		}
 	}

@@ -36,6 +36,7 @@ type TracerConfig struct {
 	FlowQuota      uint32
 	Epoch          uint32
 	Salt           uint64
+	IpsecSplit     [2]uint64
 }
 
 type TracerCounter uint32
@@ -107,6 +108,7 @@ const (
 	TracerFlagFLAG_ENCAP        TracerFlag = 16
 	TracerFlagFLAG_FRAGMENT     TracerFlag = 32
 	TracerFlagFLAG_DEQUEUED     TracerFlag = 64
+	TracerFlagFLAG_TUNNEL       TracerFlag = 128
 	TracerFlagFLAG_UNATTRIBUTED TracerFlag = 256
 	TracerFlagFLAG_SYN          TracerFlag = 512
 )

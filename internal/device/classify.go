@@ -15,12 +15,13 @@ type roles struct {
 
 // classify gives each device its role and what it hands its packets to.
 //
-//   - overlay: by its kind. The fallback devices that a tunnel's module puts into every namespace (gre0, sit0 …) are
-//     other as long as they are down; Calico's IPIP device is such a one, tunl0, and is up.
+//   - overlay: by its kind, or since it is virtual and carries IP packets without an Ethernet header (tun, ppp, gtp …): then
+//     it is some tunnel's. The latter are other as long as they are down, and so are the fallback devices that a tunnel's
+//     module puts into every namespace (gre0, sit0 …); Calico's IPIP device is such a one, tunl0, and is up.
 //   - bridge, ifb: by their kind. An Open vSwitch port that is no slave is a bridge: it is the switch's way to the
 //     host.
-//   - uplink: hardware, a bond with its slaves, and what stacks on an uplink (VLAN, macvlan …) or on a bridge with
-//     an uplink in it, or on a device that another namespace has.
+//   - uplink: hardware (an InfiniBand port and a modem too, which have kinds), a bond with its slaves, and what stacks on
+//     an uplink (VLAN, macvlan …) or on a bridge with an uplink in it, or on a device that another namespace has.
 //   - pod: a veth or netkit whose other end is in another namespace. But where the node is a namespace itself (kind,
 //     k3d, labs) its eth0 is a veth too: see isUnderlay.
 //   - other: loopback, dummies, taps, veths with both ends here (cilium_host).
@@ -83,7 +84,7 @@ func (c *classifier) find(l *link) netdev.Role {
 		return netdev.RoleIFB
 	case isBridge(l.kind):
 		return netdev.RoleBridge
-	case l.kind == "", isBond(l.kind), master != nil && isBond(master.kind):
+	case l.isHardware(), isBond(l.kind), master != nil && isBond(master.kind):
 		return netdev.RoleUplink
 	case isStacked(l.kind):
 		if l.foreign || c.reachesUplink(c.links[l.parent]) {
@@ -95,6 +96,8 @@ func (c *classifier) find(l *link) netdev.Role {
 			return netdev.RoleUplink
 		}
 		return netdev.RolePod
+	case l.bareIP() && l.up:
+		return netdev.RoleOverlay
 	}
 	return netdev.RoleOther
 }
@@ -144,7 +147,7 @@ func (c *classifier) reachesUplink(l *link) bool {
 func (c *classifier) lowerOf(l *link) []int {
 	var lower []int
 	switch {
-	case isStacked(l.kind) && !l.foreign && c.links[l.parent] != nil:
+	case isStacked(l.kind) && !sendsOtherwise(l.kind) && !l.foreign && c.links[l.parent] != nil:
 		lower = append(lower, l.parent)
 	case isBond(l.kind), isBridge(l.kind):
 		for _, slave := range c.slaves[l.index] {
@@ -169,7 +172,7 @@ var podName = regexp.MustCompile(`^(cali|lxc|eni|azv|gke|veth)[0-9a-f]{7,}$`)
 func isTunnel(kind string) bool {
 	switch kind {
 	case "ipip", "sit", "ip6tnl", "vxlan", "geneve", "bareudp", "wireguard",
-		"gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "vti", "vti6", "xfrm":
+		"gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "vti", "vti6", "xfrm", "ovpn":
 		return true
 	}
 	return false
@@ -195,3 +198,7 @@ func isStacked(kind string) bool {
 	}
 	return false
 }
+
+// sendsOtherwise names the stacked kinds whose packets do not come to the other device's hooks as they are: MACsec encrypts
+// them, and an InfiniBand partition has queues of its own at the port.
+func sendsOtherwise(kind string) bool { return kind == "macsec" || kind == "ipoib" }

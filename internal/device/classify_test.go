@@ -72,7 +72,7 @@ func TestRoles(t *testing.T) {
 			{index: 7, name: "lxc0123456789ab", kind: "netkit", foreign: true},
 			{index: 8, name: "lxc_health", kind: "veth", foreign: true},
 		}, map[string]string{"eth0": "uplink*", "cilium_net": "other", "cilium_host": "other", "cilium_vxlan": "overlay",
-			"cilium_wg0": "overlay", "lxc0123456789ab": "pod*", "lxc_health": "pod*"}},
+			"cilium_wg0": "overlay*", "lxc0123456789ab": "pod*", "lxc_health": "pod*"}},
 
 		{"VLAN on a bond", []link{
 			{index: 5, name: "bond0.100", kind: "vlan", parent: 4, addresses: prefixes("10.0.0.4/24")},
@@ -116,6 +116,35 @@ func TestRoles(t *testing.T) {
 			{index: 5, name: "tap0", kind: "tun"},
 			{index: 6, name: "tunl0", kind: "ipip"},
 		}, map[string]string{"eth0": "uplink*", "ifb0": "ifb", "eth1": "uplink*", "tap0": "other", "tunl0": "other"}},
+
+		{"tunnels that are not looked into, by their kind or by what they carry; MACsec under a VLAN", []link{
+			{index: 2, name: "eth0", defaultRoute: true, encap: unix.ARPHRD_ETHER},
+			{index: 3, name: "wg0", kind: "wireguard", encap: unix.ARPHRD_NONE},
+			{index: 4, name: "ipsec0", kind: "xfrm", parent: 2, encap: unix.ARPHRD_NONE},
+			{index: 5, name: "tun0", kind: "tun", up: true, encap: unix.ARPHRD_NONE},
+			{index: 6, name: "tap0", kind: "tun", up: true, encap: unix.ARPHRD_ETHER},
+			{index: 7, name: "ppp0", kind: "ppp", up: true, encap: unix.ARPHRD_PPP},
+			{index: 8, name: "gtp0", kind: "gtp", up: true, encap: unix.ARPHRD_NONE},
+			{index: 9, name: "new0", kind: "a kind of 2040", up: true, encap: unix.ARPHRD_NONE},
+			{index: 10, name: "nlmon0", kind: "nlmon", up: true, encap: unix.ARPHRD_NETLINK},
+			{index: 14, name: "tun1", kind: "tun", encap: unix.ARPHRD_NONE},
+			{index: 11, name: "macsec0", kind: "macsec", parent: 2, encap: unix.ARPHRD_ETHER},
+			{index: 12, name: "macsec0.7", kind: "vlan", parent: 11, encap: unix.ARPHRD_ETHER},
+			{index: 13, name: "tunl0", kind: "ipip", up: true, encap: unix.ARPHRD_TUNNEL},
+		}, map[string]string{"eth0": "uplink*", "wg0": "overlay*", "ipsec0": "overlay*", "tun0": "overlay*", "tap0": "other",
+			"ppp0": "overlay*", "gtp0": "overlay*", "new0": "overlay*", "nlmon0": "other", "macsec0": "uplink*", "macsec0.7": "uplink",
+			"tunl0": "overlay", "tun1": "other"}},
+
+		{"InfiniBand with a partition, a modem with its channels, and one that the kernel gives no kind", []link{
+			{index: 2, name: "ib0", kind: "ipoib", encap: unix.ARPHRD_INFINIBAND, defaultRoute: true},
+			{index: 3, name: "ib0.8001", kind: "ipoib", parent: 2, encap: unix.ARPHRD_INFINIBAND},
+			{index: 4, name: "ib1", encap: unix.ARPHRD_INFINIBAND},
+			{index: 5, name: "wwan0", kind: "wwan", encap: unix.ARPHRD_RAWIP},
+			{index: 6, name: "wwan1", encap: unix.ARPHRD_NONE},
+			{index: 7, name: "rmnet0", kind: "rmnet", parent: 6, encap: unix.ARPHRD_RAWIP},
+			{index: 8, name: "vxlan0", kind: "vxlan", underlay: 2, encap: unix.ARPHRD_ETHER},
+		}, map[string]string{"ib0": "uplink*", "ib0.8001": "uplink*", "ib1": "uplink*", "wwan0": "uplink*", "wwan1": "uplink*",
+			"rmnet0": "uplink*", "vxlan0": "overlay"}},
 
 		{"devices that stand on each other, as a list read amid changes may say", []link{
 			{index: 2, name: "a", kind: "vlan", parent: 3},
@@ -169,5 +198,18 @@ func TestStateAddresses(t *testing.T) {
 	want := []netip.Addr{netip.MustParseAddr("10.0.0.4"), netip.MustParseAddr("10.244.0.1"), netip.MustParseAddr("fd00::4")}
 	if !slices.Equal(state.Addresses, want) {
 		t.Errorf("got %v, want %v", state.Addresses, want)
+	}
+}
+
+// TestEthernet tells the devices whose packets begin with an Ethernet header from those that have another one, or none.
+func TestEthernet(t *testing.T) {
+	t.Parallel()
+	for encap, want := range map[uint16]bool{
+		unix.ARPHRD_ETHER: true, unix.ARPHRD_LOOPBACK: true, unix.ARPHRD_INFINIBAND: false, unix.ARPHRD_NONE: false,
+		unix.ARPHRD_RAWIP: false, unix.ARPHRD_PPP: false, unix.ARPHRD_TUNNEL: false,
+	} {
+		if got := (&link{encap: encap}).ethernet(); got != want {
+			t.Errorf("type %d: %v, want %v", encap, got, want)
+		}
 	}
 }

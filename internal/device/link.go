@@ -38,9 +38,32 @@ type link struct {
 }
 
 // ethernet tells whether packets have an Ethernet header at tc. A netkit has one in both its modes: in L3 mode the
-// addresses in it are zero (drivers/net/netkit.c: ether_setup, eth_skb_pull_mac).
+// addresses in it are zero (drivers/net/netkit.c: ether_setup, eth_skb_pull_mac). InfiniBand's is another, of 24 bytes: 20 of
+// an address and 4 with the protocol. The programs find the IP header behind it as they do where there is none.
 func (l *link) ethernet() bool {
 	return l.encap == unix.ARPHRD_ETHER || l.encap == unix.ARPHRD_LOOPBACK
+}
+
+// isHardware tells whether a device is a port of the machine's own. Most have no kind. Two sorts are made by rtnetlink as well:
+// modems' (wwan, and rmnet, which is one channel of a modem), and InfiniBand's, of which a port stands on no other device.
+func (l *link) isHardware() bool {
+	switch l.kind {
+	case "", "wwan", "rmnet":
+		return true
+	case "ipoib":
+		return l.parent == 0 && !l.foreign
+	}
+	return false
+}
+
+// bareIP tells whether IP packets are all that there is at tc: nothing stands before them, and nothing but them is sent.
+func (l *link) bareIP() bool {
+	switch l.encap {
+	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP, unix.ARPHRD_PPP, unix.ARPHRD_SLIP, unix.ARPHRD_TUNNEL, unix.ARPHRD_TUNNEL6,
+		unix.ARPHRD_SIT, unix.ARPHRD_IPGRE, unix.ARPHRD_IP6GRE:
+		return true
+	}
+	return false
 }
 
 // parseLink reads an RTM_NEWLINK message: struct ifinfomsg is family, padding, type, index, flags, change. It is

@@ -78,8 +78,8 @@ func group(nodes []node) map[int][]node {
 	return groups
 }
 
-// setLowest marks where packets leave the namespace: pods' devices, and uplinks that hand their packets to no other
-// uplink of the list.
+// setLowest marks where packets leave the namespace, or our sight: pods' devices, tunnels that are not looked into, and uplinks
+// that hand their packets to no other uplink of the list.
 func setLowest(devices []netdev.Device) {
 	uplink := make(map[int]bool)
 	for _, d := range devices {
@@ -87,8 +87,16 @@ func setLowest(devices []netdev.Device) {
 	}
 	for i := range devices {
 		d := &devices[i]
-		d.Leaves = d.Role == netdev.RolePod ||
-			d.Role == netdev.RoleUplink && !slices.ContainsFunc(d.Lower, func(index int) bool { return uplink[index] })
+		switch d.Role {
+		case netdev.RolePod:
+			d.Leaves = true
+		case netdev.RoleOverlay:
+			d.Leaves = !netdev.SeesInto(d.Kind)
+		case netdev.RoleUplink:
+			d.Leaves = !slices.ContainsFunc(d.Lower, func(index int) bool { return uplink[index] })
+		default:
+			d.Leaves = false
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ func remoteRules(w *window) []Finding {
 type connected struct {
 	*aggregate.Pair
 	reverse *aggregate.Pair // nil if nothing did
+	under   underTunnel
 }
 
 // connected are the pairs whose packets were seen to leave this node for others of the cluster. What the world is like is
@@ -36,7 +37,7 @@ func (w *window) connected() []connected {
 		if p.TCP == nil || p.Packets == 0 || p.Direction != journey.Out || !inCluster(p.DstNamespace, p.DstWorkload) {
 			continue
 		}
-		out = append(out, connected{Pair: p, reverse: w.reverse(p)})
+		out = append(out, connected{Pair: p, reverse: w.reverse(p), under: w.underTunnel(p)})
 	}
 	return out
 }
@@ -59,7 +60,7 @@ func (c *connected) residence(s *aggregate.Snapshot) float64 {
 			}
 		}
 	}
-	return sum
+	return sum + c.under.delay
 }
 
 // lostHere is how many segments were lost on this node, both ways: a lost acknowledgement may cost a retransmission too.
@@ -181,7 +182,8 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 	for _, c := range pairs {
 		t := c.TCP
 		again := t.Retransmits - min(t.Retransmits, t.Spurious)
-		l := lossy{connected: c, local: c.lostHere(), segments: max(t.Segments, again)}
+		l := lossy{connected: c, segments: max(t.Segments, again)}
+		l.local = c.lostHere() + c.under.of(l.segments)
 		l.lost = again - min(again, l.local+w.silentRetransmits(c.Pair))
 		if l.lost < minSamples || float64(l.lost) < remoteShare*float64(again) ||
 			float64(l.lost) < remoteLossThreshold.WarnLoss*float64(l.segments) {

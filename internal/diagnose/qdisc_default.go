@@ -9,11 +9,14 @@ import (
 // DefaultQdisc is the root qdisc that a device has unless someone sets another one; "" where that depends on hardware and
 // sysctl.
 func DefaultQdisc(d *netdev.Device) string {
-	if d.Role.NoQueue() {
+	if d.Role.NoQueue() && !waitsForReader(d.Kind) {
 		return "noqueue"
 	}
 	return ""
 }
+
+// waitsForReader names the kinds of tunnel whose other end is a program: the kernel queues for it.
+func waitsForReader(kind string) bool { return kind == "tun" || kind == "ppp" }
 
 // asAnnotated tells whether a pod's device is shaped to the rate that the pod's annotation asks for.
 func asAnnotated(d *netdev.Device) bool {

@@ -250,7 +250,7 @@ func (l *Lab) Pod(name string) (Pod, bool) {
 // Service is the virtual address that web calls.
 func (l *Lab) Service() Service { return l.st.Service }
 
-// Overlay is IPIP or VXLAN.
+// Overlay is IPIP, VXLAN or WireGuard.
 func (l *Lab) Overlay() string { return l.st.Overlay }
 
 // OverlayDevice is the name of the overlay's device on each node.

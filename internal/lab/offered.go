@@ -29,6 +29,8 @@ const (
 	ethernet  = 14
 	ipipOuter = 20 + ethernet
 	vxOuter   = 20 + 8 + 8 + ethernet // to the inner Ethernet header
+	wgOuter   = 20 + 8 + 16 + 16 + ethernet
+	wgBlock   = 16 // WireGuard fills packets up to a multiple of it
 )
 
 // offeredAt computes what of the load leaves a node through a device: requests on the way to api, responses on the way to
@@ -44,9 +46,13 @@ func (t *topology) offeredAt(node, device string) offeredLoad {
 		}
 	case t.Uplink:
 		requests, responses = node == web.Node, node == api.Node
-		header = ipipOuter
-		if t.Overlay == VXLAN {
+		switch t.Overlay {
+		case VXLAN:
 			header = ethernet + vxOuter
+		case WireGuard:
+			header = wgOuter + (wgBlock-(t.Load.Size+ipUDP)%wgBlock)%wgBlock
+		default:
+			header = ipipOuter
 		}
 	case web.Device:
 		responses, header = node == web.Node, ethernet

@@ -18,12 +18,15 @@ func TestOfferedCountsTCPByItsPace(t *testing.T) {
 
 func TestOfferedByDevice(t *testing.T) {
 	t.Parallel()
-	for overlay, device := range map[string]string{VXLAN: "vxlan.calico", IPIP: "tunl0"} {
+	for overlay, device := range map[string]string{VXLAN: "vxlan.calico", IPIP: "tunl0", WireGuard: "wireguard.cali"} {
 		top := testTopology(t, overlay)
 		size := float64(top.Load.Size + ipUDP)
 		headers := map[string]float64{device: 14, top.Uplink: 14 + 50}
-		if overlay == IPIP {
+		switch overlay {
+		case IPIP:
 			headers = map[string]float64{device: 0, top.Uplink: 14 + 20}
+		case WireGuard: // 118 bytes are filled up to 128
+			headers = map[string]float64{device: 0, top.Uplink: 14 + 60 + 10}
 		}
 		for name, header := range headers {
 			requests, responses := top.offeredAt("node1", name), top.offeredAt("node2", name)

@@ -15,9 +15,10 @@ import (
 
 // The kinds of overlay.
 const (
-	Auto  = "auto" // ipip where the kernel has it, else vxlan
-	IPIP  = "ipip"
-	VXLAN = "vxlan"
+	Auto      = "auto" // ipip where the kernel has it, else vxlan
+	IPIP      = "ipip"
+	VXLAN     = "vxlan"
+	WireGuard = "wireguard" // encrypted; the tracer does not look into it
 )
 
 // The two tiers of the application, each a pod.
@@ -42,7 +43,7 @@ type PodSpec struct {
 type Options struct {
 	Name    string
 	Nodes   int
-	Overlay string    // Auto, IPIP or VXLAN
+	Overlay string    // Auto, IPIP, VXLAN or WireGuard
 	Pods    []PodSpec // beside web on node1 and api on node2
 	Load    load.Config
 	// Names and addresses. The defaults are good unless a test needs others.
@@ -123,8 +124,8 @@ func (o Options) validate() error {
 	if o.Nodes < 2 || o.Nodes > maxNodes {
 		return fmt.Errorf("%d nodes: choose 2 to %d", o.Nodes, maxNodes)
 	}
-	if !slices.Contains([]string{Auto, IPIP, VXLAN}, o.Overlay) {
-		return fmt.Errorf("overlay %q: choose %s, %s or %s", o.Overlay, Auto, IPIP, VXLAN)
+	if !slices.Contains([]string{Auto, IPIP, VXLAN, WireGuard}, o.Overlay) {
+		return fmt.Errorf("overlay %q: choose %s, %s, %s or %s", o.Overlay, Auto, IPIP, VXLAN, WireGuard)
 	}
 	taken := map[string]bool{Web: true, API: true, wireName: true}
 	count := make(map[string]int)

@@ -19,7 +19,7 @@ const (
 
 // chooseOverlay resolves Auto: it tries whether the kernel has ipip, in the first node's namespace.
 func (t *topology) chooseOverlay() error {
-	if t.Overlay == VXLAN {
+	if t.Overlay == VXLAN || t.Overlay == WireGuard {
 		return nil
 	}
 	h, err := t.Nodes[0].Netns.handle()
@@ -51,9 +51,12 @@ func (t *topology) makeOverlay(node Node) error {
 	if err != nil {
 		return fmt.Errorf("%s: find %s: %w", node.Name, t.Uplink, err)
 	}
-	if t.Overlay == IPIP {
+	switch t.Overlay {
+	case IPIP:
 		err = t.makeIPIP(h, node, uplink)
-	} else {
+	case WireGuard:
+		err = t.makeWireGuard(h, node)
+	default:
 		err = t.makeVXLAN(h, node, uplink)
 	}
 	if err != nil {

@@ -146,16 +146,23 @@ func (t *topology) namespaces() []Namespace {
 }
 
 func (t *topology) overlayDevice() string {
-	if t.Overlay == IPIP {
+	switch t.Overlay {
+	case IPIP:
 		return "tunl0"
+	case WireGuard:
+		return "wireguard.cali"
 	}
 	return "vxlan.calico"
 }
 
-// overlayMTU is the underlay's 1500 less an IP header, or less IP, UDP, VXLAN and the inner Ethernet header.
+// overlayMTU is the underlay's 1500 less an IP header; less IP, UDP, VXLAN and the inner Ethernet header; or less IP, UDP and
+// WireGuard's header and tag.
 func (t *topology) overlayMTU() int {
-	if t.Overlay == IPIP {
+	switch t.Overlay {
+	case IPIP:
 		return underlayMTU - 20
+	case WireGuard:
+		return underlayMTU - 60
 	}
 	return underlayMTU - 50
 }

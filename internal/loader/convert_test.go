@@ -118,7 +118,7 @@ func TestLayout(t *testing.T) {
 		{"bucket_slots", unsafe.Sizeof(bpfobj.TracerBucketSlots{}), 64},
 		{"bucket_journeys", unsafe.Sizeof(bpfobj.TracerBucketJourneys{}), 896},
 		{"record", unsafe.Sizeof(bpfobj.TracerRecord{}), 248},
-		{"config", unsafe.Sizeof(bpfobj.TracerConfig{}), 96},
+		{"config", unsafe.Sizeof(bpfobj.TracerConfig{}), 112},
 		{"device_bucket", unsafe.Sizeof(bpfobj.TracerDeviceBucket{}), 16},
 		{"pod_end", unsafe.Sizeof(bpfobj.TracerPodEnd{}), 48},
 		{"annotated record", uintptr(len(bytesOf(t, annotated))), 248},

@@ -55,8 +55,11 @@ func describeDevice(d netdev.Device) bpfobj.TracerDevice {
 	}
 	if d.Leaves {
 		to.Flags = uint8(bpfobj.TracerFlagFLAG_LEAVES)
-		if d.Role == netdev.RolePod {
+		switch {
+		case d.Role == netdev.RolePod:
 			to.Flags |= uint8(bpfobj.TracerFlagFLAG_POD)
+		case d.Hides():
+			to.Flags |= uint8(bpfobj.TracerFlagFLAG_TUNNEL)
 		}
 	}
 	return to

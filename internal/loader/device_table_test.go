@@ -12,6 +12,7 @@ import (
 func TestDescribeDevice(t *testing.T) {
 	t.Parallel()
 	const leaves, pod = uint8(bpfobj.TracerFlagFLAG_LEAVES), uint8(bpfobj.TracerFlagFLAG_POD)
+	const tunnel = uint8(bpfobj.TracerFlagFLAG_TUNNEL)
 	tbf := netdev.Qdisc{Kind: "tbf"}
 	for _, test := range []struct {
 		name   string
@@ -27,6 +28,10 @@ func TestDescribeDevice(t *testing.T) {
 		{"vxlan", netdev.Device{Index: 9, Role: netdev.RoleOverlay, Ethernet: true}, bpfobj.TracerDevice{Ifindex: 9, Ethernet: 1}},
 		{"uplink", netdev.Device{Index: 1, Role: netdev.RoleUplink, Ethernet: true, Leaves: true},
 			bpfobj.TracerDevice{Ifindex: 1, Ethernet: 1, Flags: leaves}},
+		{"wireguard", netdev.Device{Index: 3, Role: netdev.RoleOverlay, Kind: "wireguard", Leaves: true},
+			bpfobj.TracerDevice{Ifindex: 3, Flags: leaves | tunnel}},
+		{"macsec", netdev.Device{Index: 4, Role: netdev.RoleUplink, Kind: "macsec", Ethernet: true, Leaves: true},
+			bpfobj.TracerDevice{Ifindex: 4, Ethernet: 1, Flags: leaves | tunnel}},
 		{"bond", netdev.Device{Index: 2, Role: netdev.RoleUplink, Ethernet: true}, bpfobj.TracerDevice{Ifindex: 2, Ethernet: 1}},
 	} {
 		if got := describeDevice(test.device); got != test.want {

@@ -139,6 +139,18 @@ func (t *functionTable) inKernelProper(address uint64) bool {
 	return t.first <= address && address <= t.last
 }
 
+// find is where the function of a name begins, whatever suffix the compiler gave it, and where the next one begins, relative
+// to it; zeros if there is no such function.
+func (t *functionTable) find(name string) (start, size uint64) {
+	for i, f := range t.entries[:max(0, len(t.entries)-1)] {
+		symbol, _, _ := bytes.Cut(t.names[f.name:], []byte{0})
+		if symbol, _, _ := bytes.Cut(symbol, []byte(".")); string(symbol) == name {
+			return t.base + uint64(int64(f.start)), uint64(t.entries[i+1].start - f.start)
+		}
+	}
+	return 0, 0
+}
+
 // at names the function that begins at or nearest before an address.
 func (t *functionTable) at(address uint64) string {
 	offset := int64(address - t.base)

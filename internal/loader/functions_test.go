@@ -110,6 +110,24 @@ func TestHiddenFunctions(t *testing.T) {
 	}
 }
 
+func TestFindFunction(t *testing.T) {
+	t.Parallel()
+	table, err := parseFunctions(strings.NewReader(symbolTable + "ffffffff81000180 t split.constprop.0\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][2]uint64{
+		"first": {0xffffffff81000080, 0x80}, "split": {0xffffffff81000180, 0x80}, "data_between": {}, "spl": {},
+	} {
+		if start, size := table.find(name); start != want[0] || size != want[1] {
+			t.Errorf("%s is at %#x with %#x bytes, want %#x", name, start, size, want)
+		}
+	}
+	if start, size := (&functionTable{}).find("first"); start != 0 || size != 0 {
+		t.Errorf("found at %#x where there is none", start)
+	}
+}
+
 // TestFunctionsAreSmall reads this kernel's functions, which an agent keeps as long as it lives.
 func TestFunctionsAreSmall(t *testing.T) {
 	var before, after runtime.MemStats

@@ -123,6 +123,7 @@ func (l *Loader) load(opts Options, hooks []Hook) error {
 	}
 	err = l.objects.Settings.Set(bpfobj.TracerConfig{
 		Netns: uint32(l.files.Netns), SampleN: 1, Epoch: 1, WakeupBytes: wakeupBytes, IgnoredReasons: l.symbols.ignored(),
+		IpsecSplit: l.symbols.ipsecSplit(),
 	})
 	if err != nil {
 		return fmt.Errorf("configure the programs: %w", err)

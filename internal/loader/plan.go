@@ -108,9 +108,14 @@ func (p *Plan) add(f Features, t tracepoint) bool {
 
 // blindSpots are what the hooks at a device do not show.
 func blindSpots(d netdev.Device) (spots []Omission) {
-	if d.Role == netdev.RoleOverlay && !seesInto(d.Kind) {
-		spots = append(spots, Omission{Hook: "encap", Device: d.Name,
-			Reason: "a tunnel of kind " + d.Kind + " is not looked into: packets are followed up to this device, not beyond"})
+	if d.Hides() {
+		reason := "a tunnel of kind " + d.Kind + " is not looked into: packets are followed up to its driver and begin anew behind it; "
+		if d.Kind == "macsec" {
+			reason += "what it sends is no IP packet, and is not seen in the queue of the device below"
+		} else {
+			reason += "its own packets are the node's"
+		}
+		spots = append(spots, Omission{Hook: "encap", Device: d.Name, Reason: reason})
 	}
 	if d.Root.Splits() {
 		spots = append(spots, Omission{Hook: "queue", Device: d.Name,
@@ -125,15 +130,6 @@ func blindSpots(d netdev.Device) (spots []Omission) {
 			Reason: "a netkit device runs its BPF programs before tc: what they redirect does not reach the hooks"})
 	}
 	return spots
-}
-
-// seesInto tells of a kind of tunnel whether bpf/tunnel.bpf.h finds the inner packet in the outer one.
-func seesInto(kind string) bool {
-	switch kind {
-	case "ipip", "sit", "ip6tnl", "vxlan", "geneve", "gre", "gretap", "ip6gre", "ip6gretap":
-		return true
-	}
-	return false
 }
 
 // tunnelPorts are those of the devices of a kind, as the programs compare them.

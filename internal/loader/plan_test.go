@@ -88,7 +88,9 @@ func TestBlindSpots(t *testing.T) {
 		hook   string // left out
 	}{
 		{netdev.Device{Index: 1, Name: "tunl0", Kind: "ipip", Role: netdev.RoleOverlay}, ""},
-		{netdev.Device{Index: 1, Name: "wg0", Kind: "wireguard", Role: netdev.RoleOverlay}, "encap"},
+		{netdev.Device{Index: 1, Name: "wg0", Kind: "wireguard", Role: netdev.RoleOverlay, Leaves: true}, "encap"},
+		{netdev.Device{Index: 1, Name: "tun0", Kind: "tun", Role: netdev.RoleOverlay, Leaves: true}, "encap"},
+		{netdev.Device{Index: 1, Name: "macsec0", Kind: "macsec", Role: netdev.RoleUplink, Leaves: true}, "encap"},
 		{netdev.Device{Index: 1, Name: "eth0", Role: netdev.RoleUplink, Root: netdev.Qdisc{Kind: "tbf"}}, "queue"},
 		{netdev.Device{Index: 1, Name: "eth0", Role: netdev.RoleUplink, Root: netdev.Qdisc{Kind: "fq_codel"}}, ""},
 	} {

@@ -67,5 +67,15 @@ func (s *kernelSymbols) reason(number uint32) string {
 	return strconv.FormatUint(uint64(number), 10)
 }
 
+// ipsecSplit is where the code is that splits large packets for IPsec, and its size; zeros if there is none.
+func (s *kernelSymbols) ipsecSplit() [2]uint64 {
+	table := s.functions.table.Load()
+	start, size := table.find("xfrm_output_gso")
+	if size == 0 {
+		start, size = table.find("xfrm_output") // the compiler has put it there
+	}
+	return [2]uint64{start, size}
+}
+
 // location names the function that holds a code address; "" where it is not known, or the symbol table not readable.
 func (s *kernelSymbols) location(address uint64) string { return s.functions.at(address) }

@@ -14,11 +14,12 @@ type Device struct {
 	// NoCarrier tells of a device that is up that nothing is connected to it.
 	NoCarrier bool `json:"no_carrier,omitempty"`
 	MTU       int  `json:"mtu"`
-	// Leaves tells that packets leave the namespace here: at a pod's device, and at the uplink that hands them to no other
-	// (no VLAN, no bond).
+	// Leaves tells that packets leave the namespace here, or our sight: at a pod's device, at a tunnel's that is not looked into
+	// (WireGuard), and at the uplink that hands them to no other (no VLAN, no bond).
 	Leaves bool `json:"lowest"`
 	// Lower are the indexes of the devices of this namespace that it hands its packets to: a VLAN's parent, the
-	// slaves of a bond or a bridge, the virtual function of a netvsc. A tunnel's underlay is none.
+	// slaves of a bond or a bridge, the virtual function of a netvsc. A tunnel's underlay is none, nor is what a MACsec device
+	// encrypts for.
 	Lower []int `json:"lower,omitempty"`
 	// Ethernet tells whether packets at tc start with a link-layer header.
 	Ethernet bool `json:"ethernet"`

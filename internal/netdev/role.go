@@ -19,15 +19,15 @@ import (
 //
 // Beyond the table, a pod's device shares one label with those of all other pods (Label), is always where packets leave
 // the namespace (Device.Leaves), and is left alone at first on kernels without TCX (internal/loader). An overlay's device
-// wraps packets: internal/journey takes what comes after it as encap and decap.
+// wraps packets: internal/journey takes what comes after it as encap and decap, unless packets end there (SeesInto).
 type Role uint8
 
 // The roles of devices.
 const (
 	RoleOther   Role = iota
 	RolePod          // host side of a pod's veth or netkit
-	RoleOverlay      // ipip, vxlan, geneve, wireguard, ip6tnl, gre, sit
-	RoleUplink       // underlay, and what it stacks on: bond, VLAN, slaves
+	RoleOverlay      // ipip, vxlan, geneve, gre, sit, and tunnels that are not looked into: wireguard, xfrm, tun, ppp
+	RoleUplink       // underlay, and what it stacks on: bond, VLAN, MACsec, slaves; modems (wwan) and InfiniBand too
 	RoleBridge
 	RoleIFB
 )

@@ -71,6 +71,7 @@ type hooksConfig struct {
 	FlowQuota      uint32
 	Epoch          uint32
 	Salt           uint64
+	IpsecSplit     [2]uint64
 }
 
 type hooksCounter uint32
@@ -140,6 +141,7 @@ const (
 	hooksFlagFLAG_ENCAP        hooksFlag = 16
 	hooksFlagFLAG_FRAGMENT     hooksFlag = 32
 	hooksFlagFLAG_DEQUEUED     hooksFlag = 64
+	hooksFlagFLAG_TUNNEL       hooksFlag = 128
 	hooksFlagFLAG_UNATTRIBUTED hooksFlag = 256
 	hooksFlagFLAG_SYN          hooksFlag = 512
 )
