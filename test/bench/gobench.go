@@ -10,7 +10,7 @@ import (
 )
 
 // goPackages are those that a record, or a scrape, passes through in user space.
-var goPackages = []string{"loader", "hist", "journey", "identity", "aggregate", "export"}
+var goPackages = []string{"loader", "hist", "journey", "identity", "aggregate", "export/metrics"}
 
 // goBenchmark is the result of one of Go's benchmarks.
 type goBenchmark struct {
