@@ -55,17 +55,16 @@ func (a *Aggregator) AddAcceptQueueFull(rec *record.Record, at time.Duration, qu
 	a.flow(rec, path.Direction).pair.tcp(at).addAcceptQueueFull(at, queue)
 }
 
-// isRefused tells of a drop that is no loss whether it is a SYN to a port where nobody listens. Where the kernel gives no
-// reason, TCP's receive function is what frees such a one.
-func isRefused(rec *record.Record, path *journey.Path) bool {
-	if !rec.SYN || path.Where.Stage != journey.Deliver {
-		return false
-	}
+// refuses tells of a SYN that was freed in its pod whether nobody listens at its port, so that the kernel sends an RST. TCP frees SYNs of connections too that it is about to make: those sent again because the SYN-ACK was lost. Kernels
+// that give reasons tell them apart; where they give none at all, such a SYN is known by the one before it, which was not
+// freed.
+func (f *flow) refuses(rec *record.Record) bool {
 	switch rec.Reason {
 	case "NO_SOCKET":
 		return true
-	case "", journey.NotSpecified:
-		return rec.Location == "tcp_v4_rcv" || rec.Location == "tcp_v6_rcv"
+	case "":
+		atTCP := rec.Location == "tcp_v4_rcv" || rec.Location == "tcp_v6_rcv"
+		return atTCP && f.packets <= float64(f.refused+1)
 	}
 	return false
 }

@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -98,8 +99,8 @@ func TestRefused(t *testing.T) {
 		reason, location string
 		syn              bool
 	}{
-		{"NO_SOCKET", "tcp_v4_rcv", true}, {"", "tcp_v4_rcv", true}, {"NOT_SPECIFIED", "tcp_v6_rcv", true}, // refused
-		{"NO_SOCKET", "tcp_v4_rcv", false}, {"", "ip_rcv", true}, // not
+		{"NO_SOCKET", "tcp_v4_rcv", true}, {"", "tcp_v4_rcv", true}, {"NO_SOCKET", "tcp_v6_rcv", true}, // refused
+		{"NO_SOCKET", "tcp_v4_rcv", false}, {"", "ip_rcv", true}, {"NOT_SPECIFIED", "tcp_v4_rcv", true}, // not
 	} {
 		micros := i * 600_000
 		r := newRecord(record.Dropped, flowOf("10.2.0.1:4000", "10.1.0.1:81"), flowOf("10.2.0.1:4000", "10.1.0.1:81"),
@@ -109,6 +110,42 @@ func TestRefused(t *testing.T) {
 	}
 	if p := pairOf(t, a.Snapshot(), "api", "web", journey.In); p.TCP.Refused != 3 || p.TCP.RefusedSeconds != 2 || len(p.Drops) != 0 {
 		t.Errorf("%+v, drops %+v", p.TCP, p.Drops)
+	}
+}
+
+// TestHalfOpen sends SYNs again whose SYN-ACKs were lost: the kernel frees them, and someone listens.
+func TestHalfOpen(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []string{"", "NOT_SPECIFIED"} {
+		for _, refused := range []bool{false, true} {
+			a := New(Options{Namer: cluster})
+			a.SetDevices(node)
+			for i := range 20 {
+				port, try := i/4, i%4 // each client tries four times
+				if refused {
+					port, try = i, 1 // or once
+				}
+				flow := flowOf(fmt.Sprintf("10.2.0.1:%d", 4000+port), "10.1.0.1:81")
+				micros := i * 600_000
+				hops := []record.Hop{hop(record.Ingress, 4, micros), hop(record.Egress, 1, micros+10), hop(record.Xmit, 1, micros+12)}
+				passed := newRecord(record.Finished, flow, flow, hops...)
+				a.Add(&passed)
+				if try == 0 {
+					continue
+				}
+				freed := newRecord(record.Dropped, flow, flow, append(hops, hop(record.Free, 1, micros+20))...)
+				freed.Reason, freed.Location, freed.SYN = reason, "tcp_v4_rcv", true
+				a.Add(&freed)
+			}
+			want := uint64(0)
+			if refused && reason == "" {
+				want = 20
+			}
+			p := pairOf(t, a.Snapshot(), "api", "web", journey.In)
+			if got := p.TCP; (want == 0) != (got == nil) || got != nil && got.Refused != want {
+				t.Errorf("reason %q, refused %v: %+v, want %d", reason, refused, got, want)
+			}
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package journey
 
 import (
 	"maps"
+	"net/netip"
 	"time"
 
 	"tracer/internal/netdev"
@@ -25,6 +26,8 @@ const keepGone = 10 * time.Second
 type Devices struct {
 	byIndex   map[int]*Device
 	goneSince map[int]time.Time // when it was seen that a device of byIndex is gone
+	// broadcasts are the broadcast addresses of the devices' subnets.
+	broadcasts []netip.Addr
 }
 
 // NewDevices indexes a list of devices.
@@ -37,6 +40,7 @@ func NewDevices(list []netdev.Device) *Devices {
 			Queues: device.Root.Queues(),
 			Splits: device.Root.Splits(),
 		}
+		d.broadcasts = append(d.broadcasts, device.Broadcasts...)
 	}
 	return d
 }

@@ -109,7 +109,7 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 		s := dropStage(p.class, from.Hook, a)
 		s.Delay = end - from.Time
 		p.setWhere(s)
-		if isNoise(rec, p.Where.Stage) {
+		if isNoise(rec, p.Where.Stage) || devices.staysOnLink(rec) {
 			p.class = noise
 		}
 	}

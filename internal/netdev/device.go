@@ -2,7 +2,10 @@
 // changed about them. It is pure data; internal/device reads it from netlink.
 package netdev
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Device is a network device of the traced namespace at one time.
 type Device struct {
@@ -26,6 +29,8 @@ type Device struct {
 	TunnelPort uint16 `json:"tunnel_port,omitempty"`
 	// PeerNetns is the id by which this namespace knows that of the device's other end; nil where both ends are here.
 	PeerNetns *int `json:"peer_netns,omitempty"`
+	// Broadcasts are the broadcast addresses of its IPv4 subnets.
+	Broadcasts []netip.Addr `json:"broadcasts,omitempty"`
 	// Bandwidth is, of a pod's device, how many bits a second the pod is to receive at most, by its annotation; 0 where it
 	// has none or that is not known.
 	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
