@@ -55,6 +55,7 @@ func newState(links []link, qdiscs, classes []node) State {
 			PeerNetns:  l.peerNetns(),
 			Broadcasts: broadcasts(l.addresses),
 			Traffic:    l.traffic,
+			Clsact:     slices.ContainsFunc(byDevice[l.index], node.ingress),
 			Root:       tree(byDevice[l.index], classesOf[l.index]),
 		})
 		if l.name == "kube-ipvs0" {

@@ -47,7 +47,7 @@ func summarize(r *Report, w *window) string {
 		f := &r.Findings[i]
 		switch {
 		case f.subject == principal.subject || f.Severity != principal.Severity:
-		case f.Cause == principal.Cause && f.Device != principal.Device:
+		case f.Cause == principal.Cause && f.Device != principal.Device && sameReason(f, principal):
 			same = append(same, f.Device)
 		default:
 			besides = append(besides, f.subject+" "+f.predicate)
@@ -67,6 +67,11 @@ func summarize(r *Report, w *window) string {
 		parts = append(parts, fmt.Sprintf("%s %s fine", strings.Join(fine, " and "), verb))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// sameReason tells whether what two findings lost was freed for the same reason: two rules of different kinds are two things.
+func sameReason(x, y *Finding) bool {
+	return x.Drops == nil || y.Drops == nil || x.Drops.Reason == y.Drops.Reason
 }
 
 // sentence says what the principal finding and others with its subject are: of the same cause, the one that hurts

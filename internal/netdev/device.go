@@ -36,6 +36,8 @@ type Device struct {
 	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
 	// Traffic is what the device itself has counted, of whatever kind.
 	Traffic Traffic `json:"traffic"`
+	// Clsact tells that it has a clsact or ingress qdisc, to which tc's filters belong. Programs at tcx need none.
+	Clsact bool `json:"clsact,omitempty"`
 	// Root is the root qdisc of the way out; its Kind is "noqueue" where nothing is queued.
 	Root Qdisc `json:"root_qdisc"`
 	// Changed is when the root qdisc's tree was last seen to change; zero if never since start.
