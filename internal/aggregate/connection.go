@@ -147,11 +147,20 @@ func (a *Aggregator) receivingPair(rec *record.Record) (*pair, *flow) {
 	return a.pairByNames(reverse, rec.Time, journey.In), nil
 }
 
-// pairByNames returns the pair of two addresses; nil where one is a Service's, as it is not known which pod is behind it.
+// pairByNames returns the pair of two addresses; nil where one is a Service's, as it is not known which pod is behind it. The
+// other end may be on this node too: so the packets of the pair tell the direction.
 func (a *Aggregator) pairByNames(flow record.Flow, at time.Duration, direction journey.Direction) *pair {
 	src, dst := a.namer.Lookup(flow.Source.Addr(), at), a.namer.Lookup(flow.Destination.Addr(), at)
 	if src.Workload == "" && src.Service != "" || dst.Workload == "" && dst.Service != "" {
 		return nil
 	}
-	return a.pair(newPairKey(src, dst, direction), at)
+	key := newPairKey(src, dst, direction)
+	for _, d := range [...]journey.Direction{direction, journey.Local, journey.In, journey.Out} {
+		key.Direction = d
+		if p := a.pairs[key]; p != nil && p.Packets > 0 {
+			return p
+		}
+	}
+	key.Direction = direction
+	return a.pair(key, at)
 }

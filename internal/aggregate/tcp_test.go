@@ -90,6 +90,28 @@ func TestConnectionByName(t *testing.T) {
 	}
 }
 
+// TestConnectionOnOneNode counts connections without a flow for the pair that has the packets, whatever way they go.
+func TestConnectionOnOneNode(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Namer: cluster, MaxFlows: 1})
+	a.SetDevices(node)
+	flow := flowOf("10.1.0.1:4000", "10.2.0.1:80")
+	there := newRecord(record.Finished, flow, flow, hop(record.Ingress, 1, 0), hop(record.Egress, 2, 10), hop(record.Xmit, 2, 12))
+	a.Add(&there)
+	for i, end := range [][2]string{{"10.1.0.1:5000", "10.2.0.1:80"}, {"10.2.0.1:80", "10.1.0.1:5000"}} {
+		a.Add(connection(end[0], end[1], 10*(i+1), record.TCP{Span: time.Millisecond, Retransmits: 3, Unread: 9}))
+	}
+	s := a.Snapshot()
+	if p := pairOf(t, s, "web", "api", journey.Local); p.TCP == nil || p.TCP.Retransmits != 3 || p.TCP.UnreadSeconds == 0 {
+		t.Errorf("%+v", p.TCP)
+	}
+	for _, p := range s.Pairs {
+		if p.SrcWorkload == "web" && p.Direction != journey.Local {
+			t.Errorf("%+v beside the pair that has the packets", p.PairKey)
+		}
+	}
+}
+
 // TestRefused counts SYNs to where nobody listens, and for how long that goes on.
 func TestRefused(t *testing.T) {
 	t.Parallel()
