@@ -130,6 +130,12 @@ func TestRefused(t *testing.T) {
 		r.Reason, r.Location, r.SYN = test.reason, test.location, test.syn
 		a.Add(&r)
 	}
+	lost := request(record.Dropped)
+	lost.Reason = "QDISC_DROP"
+	a.Add(&lost)
+	if lost, freed := a.Freed(); lost != 1 || freed != 6 {
+		t.Errorf("%d lost and %d freed, want 1 and 6", lost, freed)
+	}
 	if p := pairOf(t, a.Snapshot(), "api", "web", journey.In); p.TCP.Refused != 3 || p.TCP.RefusedSeconds != 2 || len(p.Drops) != 0 {
 		t.Errorf("%+v, drops %+v", p.TCP, p.Drops)
 	}

@@ -34,6 +34,9 @@ func withoutEmptyPairs(window *aggregate.Snapshot) *aggregate.Snapshot {
 	for i := range empty {
 		p := &w.Pairs[i]
 		to, known := with[names(p)]
+		if !known && len(p.Drops) == 0 && p.TCP == nil {
+			continue // nothing to show
+		}
 		if !known || len(p.Drops) > 0 && w.Pairs[to].Direction != journey.Local {
 			delete(empty, i)
 			continue
