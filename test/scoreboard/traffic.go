@@ -18,7 +18,7 @@ import (
 // traffic is what goes on beside the load, between two pods.
 type traffic struct {
 	Kind string `yaml:"kind"`
-	From string `yaml:"from"` // pods
+	From string `yaml:"from"` // pods, or nodes
 	To   string `yaml:"to"`
 	// Port is the server's; by itself one for each traffic. Family is 4 or 6, by itself 4.
 	Port   int `yaml:"port"`
@@ -46,6 +46,7 @@ var kinds = map[string]func(*flow, context.Context){
 	"datagrams": (*flow).datagrams, // question and answer over UDP, each burst from a socket of its own
 	"knock":     (*flow).knock,     // connects where nobody listens
 	"deaf":      (*flow).knock,     // connects where nobody takes the connection
+	"probes":    (*flow).probes,    // connects and closes at once by RST, as kubelet does; every other one asks first
 }
 
 func (t traffic) validate() error {
@@ -79,13 +80,13 @@ func (p *play) startTraffic(ctx context.Context) error {
 			f.port = t.Port
 		}
 		var ok bool
-		if f.client, ok = p.lab.Pod(t.From); !ok {
-			return fmt.Errorf("the lab has no pod %q", t.From)
+		if f.client, ok = p.end(t.From); !ok {
+			return fmt.Errorf("the lab has no pod or node %q", t.From)
 		}
 		for _, name := range append([]string{t.To}, t.Also...) {
-			pod, ok := p.lab.Pod(name)
+			pod, ok := p.end(name)
 			if !ok {
-				return fmt.Errorf("the lab has no pod %q", name)
+				return fmt.Errorf("the lab has no pod or node %q", name)
 			}
 			f.servers = append(f.servers, pod)
 		}
@@ -109,6 +110,16 @@ func (p *play) startTraffic(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// end is a pod, or a node's own sockets.
+func (p *play) end(name string) (lab.Pod, bool) {
+	for _, n := range p.lab.Nodes() {
+		if n.Name == name {
+			return lab.Pod{Name: n.Name, Node: n.Name, Netns: n.Netns, Address: n.Address, Address6: n.Address6}, true
+		}
+	}
+	return p.lab.Pod(name)
 }
 
 func (p *play) stopTraffic() {
@@ -299,6 +310,23 @@ func (f *flow) knock(ctx context.Context) {
 	for f.pause(ctx) {
 		conn, err := f.dial(ctx, "tcp")
 		if err == nil {
+			f.close(conn)
+		}
+		f.count(ctx, err)
+	}
+}
+
+func (f *flow) probes(ctx context.Context) {
+	question := make([]byte, max(16, f.Size))
+	for asks := false; f.pause(ctx); asks = !asks {
+		conn, err := f.dial(ctx, "tcp")
+		if err == nil {
+			if asks {
+				_, err = conn.Write(question)
+			}
+			if c, ok := conn.(*net.TCPConn); ok && err == nil {
+				err = c.SetLinger(0)
+			}
 			f.close(conn)
 		}
 		f.count(ctx, err)
