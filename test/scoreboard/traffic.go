@@ -46,7 +46,7 @@ var kinds = map[string]func(*flow, context.Context){
 	"datagrams": (*flow).datagrams, // question and answer over UDP, each burst from a socket of its own
 	"knock":     (*flow).knock,     // connects where nobody listens
 	"deaf":      (*flow).knock,     // connects where nobody takes the connection
-	"probes":    (*flow).probes,    // connects and closes at once by RST, as kubelet does; every other one asks first
+	"probes":    (*flow).probes,    // connects and closes by RST, as kubelet does, or leaves an answer unread
 }
 
 func (t traffic) validate() error {
@@ -317,18 +317,24 @@ func (f *flow) knock(ctx context.Context) {
 }
 
 func (f *flow) probes(ctx context.Context) {
-	question := make([]byte, max(16, f.Size))
-	for asks := false; f.pause(ctx); asks = !asks {
+	block := make([]byte, max(16, f.Size))
+	for turn := 0; f.pause(ctx); turn++ {
 		conn, err := f.dial(ctx, "tcp")
-		if err == nil {
-			if asks {
-				_, err = conn.Write(question)
-			}
-			if c, ok := conn.(*net.TCPConn); ok && err == nil {
-				err = c.SetLinger(0)
-			}
-			f.close(conn)
+		if err != nil {
+			f.count(ctx, err)
+			continue
 		}
+		switch c := conn.(*net.TCPConn); turn % 3 {
+		case 0:
+			err = c.SetLinger(0) // the close is an RST
+		case 1: // one that leaves an answer unread is, too
+			if _, err = c.Write(block); err == nil {
+				_, err = io.ReadFull(c, block[:8])
+			}
+		case 2: // and so is the answer to what comes after it
+			_, err = c.Write(block)
+		}
+		f.close(conn)
 		f.count(ctx, err)
 	}
 }
