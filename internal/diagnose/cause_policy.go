@@ -87,11 +87,12 @@ func (w *window) policyRule(policy string, at aggregate.StageKey) lossRule {
 // tcRule fills in what drops packets at a device's tc hook: a program at tcx, or what hangs on its clsact qdisc, if it has
 // one.
 func (w *window) tcRule(r *lossRule, way, label string) {
-	device, of := label, ""
-	if label == netdev.PodLabel || label == "" {
-		device = "DEVICE"
-	} else {
-		of = " dev " + device
+	device, where, of := label, label, " dev "+label
+	switch label {
+	case netdev.PodLabel:
+		device, where, of = "DEVICE", "a pod's device", ""
+	case "":
+		device, where, of = "DEVICE", "a device", ""
 	}
 	what := "BPF program"
 	r.next = []string{"bpftool net show" + of}
@@ -100,12 +101,17 @@ func (w *window) tcRule(r *lossRule, way, label string) {
 		what = "tc filter, policer or BPF program"
 		r.next = append([]string{fmt.Sprintf("tc -s filter show dev %s %s", device, way)}, r.next...)
 	}
-	r.subject = "a " + what + " at " + label
+	r.subject = "a " + what + " at " + where
 	r.evidence = []string{fmt.Sprintf("a %s at the %s hook of tc dropped them", what, way)}
-	if slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool { return strings.HasPrefix(d.Name, "cilium_") }) {
+	if slices.ContainsFunc(w.to.Devices, isCiliums) {
 		r.evidence = append(r.evidence, "Cilium is on this node: its programs drop there what a network policy does not allow")
 		r.next = append([]string{"cilium-dbg monitor --type drop # in this node's cilium pod"}, r.next...)
 	}
+}
+
+// isCiliums tells whether Cilium made a device: it calls pods' devices lxc… and its own cilium_….
+func isCiliums(d netdev.Device) bool {
+	return strings.HasPrefix(d.Name, "cilium_") || d.Role == netdev.RolePod && strings.HasPrefix(d.Name, "lxc")
 }
 
 // byFunction is how surely the function that freed a packet means a cause, where the kernel gives no reason.

@@ -26,6 +26,9 @@ func TestNextOfTC(t *testing.T) {
 		{"tcx", func(*Snapshot) {}, []string{bpf}},
 		{"clsact", func(s *Snapshot) { s.Devices[0].Clsact = true }, []string{tc, bpf}},
 		{"unknown devices", func(s *Snapshot) { s.Devices = nil }, []string{tc, bpf}},
+		{"pods of Cilium's", func(s *Snapshot) {
+			s.Devices = append(s.Devices, netdev.Device{Name: "lxc1f3a", Role: netdev.RolePod})
+		}, []string{cilium, bpf}},
 		{"Cilium", func(s *Snapshot) { s.Devices = append(s.Devices, netdev.Device{Name: "cilium_vxlan"}) }, []string{cilium, bpf}},
 	} {
 		if got := next(test.change); !slices.Equal(got, test.want) {
