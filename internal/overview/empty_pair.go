@@ -12,16 +12,11 @@ import (
 // of whose packets are lost stays, unless the other is of pods of this node.
 func withoutEmptyPairs(window *aggregate.Snapshot) *aggregate.Snapshot {
 	with := make(map[aggregate.PairKey]int) // by names, the pair that has packets; of several that of this node's pods
-	empty := make(map[int]bool)
-	names := func(p *aggregate.Pair) aggregate.PairKey {
-		key := p.PairKey
-		key.Direction = ""
-		return key
-	}
+	var empty []int
 	for i := range window.Pairs {
 		p := &window.Pairs[i]
 		if p.Packets == 0 && p.Path.Count() == 0 {
-			empty[i] = true
+			empty = append(empty, i)
 		} else if _, known := with[names(p)]; !known || p.Direction == journey.Local {
 			with[names(p)] = i
 		}
@@ -31,27 +26,34 @@ func withoutEmptyPairs(window *aggregate.Snapshot) *aggregate.Snapshot {
 	}
 	w := *window
 	w.Pairs = slices.Clone(window.Pairs)
-	for i := range empty {
+	gone := make(map[int]bool, len(empty))
+	for _, i := range empty {
 		p := &w.Pairs[i]
 		to, known := with[names(p)]
-		if !known && len(p.Drops) == 0 && p.TCP == nil {
-			continue // nothing to show
+		switch {
+		case known && (len(p.Drops) == 0 || w.Pairs[to].Direction == journey.Local):
+			sum := aggregate.Pair{PairKey: w.Pairs[to].PairKey, Service: w.Pairs[to].Service}
+			add(&sum, &w.Pairs[to])
+			add(&sum, p)
+			w.Pairs[to] = sum
+			gone[i] = true
+		case !known && len(p.Drops) == 0 && p.TCP == nil:
+			gone[i] = true // nothing to show
 		}
-		if !known || len(p.Drops) > 0 && w.Pairs[to].Direction != journey.Local {
-			delete(empty, i)
-			continue
-		}
-		sum := aggregate.Pair{PairKey: w.Pairs[to].PairKey, Service: w.Pairs[to].Service}
-		add(&sum, &w.Pairs[to])
-		add(&sum, p)
-		w.Pairs[to] = sum
 	}
 	kept := w.Pairs[:0]
 	for i := range w.Pairs {
-		if !empty[i] {
+		if !gone[i] {
 			kept = append(kept, w.Pairs[i])
 		}
 	}
 	w.Pairs = kept
 	return &w
+}
+
+// names are who talks to whom, whatever way the packets go.
+func names(p *aggregate.Pair) aggregate.PairKey {
+	key := p.PairKey
+	key.Direction = ""
+	return key
 }
