@@ -121,6 +121,7 @@ func (n *node) Status() api.Status {
 	counters, err := l.Counters()
 	n.readingCounters.Done(err)
 	s.Journeys, s.Lost = outcomes(counters), counters.Missed
+	s.Journeys["dropped"], s.Journeys["freed"] = n.Freed()
 	if began := counters.Started + counters.Unsampled; began > 0 {
 		s.SampleRatio = float64(counters.Started) / float64(began)
 	}
@@ -144,10 +145,11 @@ func reattached(counts map[agent.HookPlace]uint64) []api.ReattachedHook {
 	return list
 }
 
-// outcomes are what became of journeys, for tracer_journeys_total.
+// outcomes are what became of journeys, for tracer_journeys_total. Whether one that ended in kfree_skb was lost is not
+// known to the kernel's counters.
 func outcomes(c loader.Counters) map[string]uint64 {
 	m := map[string]uint64{
-		"finished": c.Finished, "split": c.Split, "dropped": c.Dropped, "unsampled": c.Unsampled,
+		"finished": c.Finished, "split": c.Split, "unsampled": c.Unsampled,
 		"collision": c.TableFull, "expired": c.EvictedStale, "mismatch": c.EvictedMismatch, "torn": c.Torn + c.TornScans,
 		"orphan": c.NoIngress, "malformed": c.Malformed, "too_deep": c.TooDeep, "undecoded": c.Undecoded,
 		"requeued": c.Requeued,

@@ -58,6 +58,9 @@ func (a *Agent) completeSnapshot(count func() *aggregate.Snapshot) (diagnose.Sna
 	return s, nil
 }
 
+// Freed is how many packets the kernel has freed since the start that were lost, and how many that were not.
+func (a *Agent) Freed() (lost, noLoss uint64) { return a.counts.Freed() }
+
 // stats are the kernel's own counts, as far as they can be read.
 func (a *Agent) stats() record.Stats {
 	stats, err := a.netstat.Read()

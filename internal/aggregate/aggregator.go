@@ -157,11 +157,11 @@ func (a *Aggregator) add(rec *record.Record) {
 	if rec.Kind == record.Dropped && !path.Loss() {
 		// What is no loss is only counted by its reason.
 		a.deviceDrop(dropKey(rec, &path)).add(rec, factor)
-		if !rec.SYN {
-			return
-		}
-		if f := a.flow(rec, path.Direction); f.isRefused(rec, &path) {
-			f.pair.tcp(rec.Time).addRefused(rec.Time, factor)
+		if rec.SYN && path.Where.Stage == journey.Deliver {
+			if f := a.flow(rec, path.Direction); f.refuses(rec) {
+				f.refused += factor
+				f.pair.tcp(rec.Time).addRefused(rec.Time, factor)
+			}
 		}
 		return
 	}

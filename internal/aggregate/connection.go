@@ -58,18 +58,16 @@ func (a *Aggregator) AddAcceptQueueFull(rec *record.Record, at time.Duration, qu
 	a.flow(rec, path.Direction).pair.tcp(at).addAcceptQueueFull(at, queue)
 }
 
-// isRefused tells of a drop that is no loss whether it is a SYN to a port where nobody listens. Where the kernel gives no
-// reason, TCP's receive function is what frees such a one. It also frees SYNs that come again, as the SYN-ACK was lost: those
-// are not the flow's first.
-func (f *flow) isRefused(rec *record.Record, path *journey.Path) bool {
-	if !rec.SYN || path.Where.Stage != journey.Deliver {
-		return false
-	}
+// refuses tells of a SYN that was freed in its pod whether nobody listens at its port, so that the kernel sends an RST. TCP
+// frees SYNs of connections too that it is about to make: those sent again because the SYN-ACK was lost. Kernels that give
+// reasons tell them apart; where they give none at all, such a SYN is known by the one before it, which was not freed.
+func (f *flow) refuses(rec *record.Record) bool {
 	switch rec.Reason {
 	case "NO_SOCKET":
 		return true
-	case "", journey.NotSpecified:
-		return f.packets < 2 && (rec.Location == "tcp_v4_rcv" || rec.Location == "tcp_v6_rcv")
+	case "":
+		atTCP := rec.Location == "tcp_v4_rcv" || rec.Location == "tcp_v6_rcv"
+		return atTCP && f.packets <= float64(f.refused+1)
 	}
 	return false
 }
@@ -152,11 +150,20 @@ func (a *Aggregator) receivingPair(rec *record.Record) (*pair, *flow) {
 	return a.pairByNames(reverse, rec.Time, journey.In), nil
 }
 
-// pairByNames returns the pair of two addresses; nil where one is a Service's, as it is not known which pod is behind it.
+// pairByNames returns the pair of two addresses; nil where one is a Service's, as it is not known which pod is behind it. The
+// other end may be on this node too: so the packets of the pair tell the direction.
 func (a *Aggregator) pairByNames(flow record.Flow, at time.Duration, direction journey.Direction) *pair {
 	src, dst := a.namer.Lookup(flow.Source.Addr(), at), a.namer.Lookup(flow.Destination.Addr(), at)
 	if src.Workload == "" && src.Service != "" || dst.Workload == "" && dst.Service != "" {
 		return nil
 	}
-	return a.pair(newPairKey(src, dst, direction), at)
+	key := newPairKey(src, dst, direction)
+	for _, d := range [...]journey.Direction{direction, journey.Local, journey.In, journey.Out} {
+		key.Direction = d
+		if p := a.pairs[key]; p != nil && p.Packets > 0 {
+			return p
+		}
+	}
+	key.Direction = direction
+	return a.pair(key, at)
 }

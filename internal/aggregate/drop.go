@@ -48,6 +48,20 @@ func (a *Aggregator) deviceDrop(key DropKey) *DropCount {
 	return d
 }
 
+// Freed is how many packets the kernel has freed since the start that were lost, and how many that were not.
+func (a *Aggregator) Freed() (lost, noLoss uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, d := range a.drops {
+		if key.Loss {
+			lost += d.Packets
+		} else {
+			noLoss += d.Packets
+		}
+	}
+	return lost, noLoss
+}
+
 // pairDrop is a pair's count and that of all pairs.
 type pairDrop struct {
 	DropCount

@@ -34,6 +34,7 @@ type flow struct {
 	src, dst     unique.Handle[Identity] // set with pair
 	service      string                  // by the destination before NAT
 	drops        uint64
+	refused      uint64 // SYNs that nobody listened for
 	dropReason   string
 	tcp          FlowTCP
 	key          flowKey

@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -89,6 +90,28 @@ func TestConnectionByName(t *testing.T) {
 	}
 }
 
+// TestConnectionOnOneNode counts connections without a flow for the pair that has the packets, whatever way they go.
+func TestConnectionOnOneNode(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Namer: cluster, MaxFlows: 1})
+	a.SetDevices(node)
+	flow := flowOf("10.1.0.1:4000", "10.2.0.1:80")
+	there := newRecord(record.Finished, flow, flow, hop(record.Ingress, 1, 0), hop(record.Egress, 2, 10), hop(record.Xmit, 2, 12))
+	a.Add(&there)
+	for i, end := range [][2]string{{"10.1.0.1:5000", "10.2.0.1:80"}, {"10.2.0.1:80", "10.1.0.1:5000"}} {
+		a.Add(connection(end[0], end[1], 10*(i+1), record.TCP{Span: time.Millisecond, Retransmits: 3, Unread: 9}))
+	}
+	s := a.Snapshot()
+	if p := pairOf(t, s, "web", "api", journey.Local); p.TCP == nil || p.TCP.Retransmits != 3 || p.TCP.UnreadSeconds == 0 {
+		t.Errorf("%+v", p.TCP)
+	}
+	for _, p := range s.Pairs {
+		if p.SrcWorkload == "web" && p.Direction != journey.Local {
+			t.Errorf("%+v beside the pair that has the packets", p.PairKey)
+		}
+	}
+}
+
 // TestRefused counts SYNs to where nobody listens, and for how long that goes on.
 func TestRefused(t *testing.T) {
 	t.Parallel()
@@ -98,8 +121,8 @@ func TestRefused(t *testing.T) {
 		reason, location string
 		syn              bool
 	}{
-		{"NO_SOCKET", "tcp_v4_rcv", true}, {"", "tcp_v4_rcv", true}, {"NOT_SPECIFIED", "tcp_v6_rcv", true}, // refused
-		{"NO_SOCKET", "tcp_v4_rcv", false}, {"", "ip_rcv", true}, // not
+		{"NO_SOCKET", "tcp_v4_rcv", true}, {"", "tcp_v4_rcv", true}, {"NO_SOCKET", "tcp_v6_rcv", true}, // refused
+		{"NO_SOCKET", "tcp_v4_rcv", false}, {"", "ip_rcv", true}, {"NOT_SPECIFIED", "tcp_v4_rcv", true}, // not
 	} {
 		micros := i * 600_000
 		r := newRecord(record.Dropped, flowOf("10.2.0.1:4000", "10.1.0.1:81"), flowOf("10.2.0.1:4000", "10.1.0.1:81"),
@@ -107,8 +130,50 @@ func TestRefused(t *testing.T) {
 		r.Reason, r.Location, r.SYN = test.reason, test.location, test.syn
 		a.Add(&r)
 	}
+	lost := request(record.Dropped)
+	lost.Reason = "QDISC_DROP"
+	a.Add(&lost)
+	if lost, freed := a.Freed(); lost != 1 || freed != 6 {
+		t.Errorf("%d lost and %d freed, want 1 and 6", lost, freed)
+	}
 	if p := pairOf(t, a.Snapshot(), "api", "web", journey.In); p.TCP.Refused != 3 || p.TCP.RefusedSeconds != 2 || len(p.Drops) != 0 {
 		t.Errorf("%+v, drops %+v", p.TCP, p.Drops)
+	}
+}
+
+// TestHalfOpen sends SYNs again whose SYN-ACKs were lost: the kernel frees them, and someone listens.
+func TestHalfOpen(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []string{"", "NOT_SPECIFIED"} {
+		for _, refused := range []bool{false, true} {
+			a := New(Options{Namer: cluster})
+			a.SetDevices(node)
+			for i := range 20 {
+				port, try := i/4, i%4 // each client tries four times
+				if refused {
+					port, try = i, 1 // or once
+				}
+				flow := flowOf(fmt.Sprintf("10.2.0.1:%d", 4000+port), "10.1.0.1:81")
+				micros := i * 600_000
+				hops := []record.Hop{hop(record.Ingress, 4, micros), hop(record.Egress, 1, micros+10), hop(record.Xmit, 1, micros+12)}
+				passed := newRecord(record.Finished, flow, flow, hops...)
+				a.Add(&passed)
+				if try == 0 {
+					continue
+				}
+				freed := newRecord(record.Dropped, flow, flow, append(hops, hop(record.Free, 1, micros+20))...)
+				freed.Reason, freed.Location, freed.SYN = reason, "tcp_v4_rcv", true
+				a.Add(&freed)
+			}
+			want := uint64(0)
+			if refused && reason == "" {
+				want = 20
+			}
+			p := pairOf(t, a.Snapshot(), "api", "web", journey.In)
+			if got := p.TCP; (want == 0) != (got == nil) || got != nil && got.Refused != want {
+				t.Errorf("reason %q, refused %v: %+v, want %d", reason, refused, got, want)
+			}
+		}
 	}
 }
 

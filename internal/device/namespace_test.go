@@ -160,7 +160,8 @@ func TestList(t *testing.T) {
 		device netdev.Device
 		root   string
 	}{
-		{netdev.Device{Index: eth0, Name: "eth0", Kind: "veth", Role: netdev.RoleUplink, Leaves: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, tbfText},
+		{netdev.Device{Index: eth0, Name: "eth0", Kind: "veth", Role: netdev.RoleUplink, Leaves: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0), Clsact: true,
+			Broadcasts: []netip.Addr{netip.MustParseAddr("172.18.255.255")}}, tbfText},
 		{netdev.Device{Index: macvlan, Name: "mac0", Kind: "macvlan", Role: netdev.RoleUplink, Lower: []int{eth0}, MTU: 1500, Ethernet: true}, noqueue},
 		{netdev.Device{Index: overlay, Name: "vxlan.calico", Kind: "vxlan", Role: netdev.RoleOverlay, Up: true, MTU: 1400, Ethernet: true, TunnelPort: 8472}, comcastText},
 		{netdev.Device{Index: cali, Name: "cali0123456789a", Kind: "veth", Role: netdev.RolePod, Leaves: true, Up: true, NoCarrier: true, MTU: 1500, Ethernet: true, PeerNetns: new(0)}, noqueue},

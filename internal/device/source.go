@@ -77,7 +77,7 @@ func (s *source) nodes(what string, request, index int) ([]node, error) {
 	var nodes []node
 	for _, m := range messages {
 		n, ok := parseNode(m, class)
-		if !ok || n.parent == parentIngress || class && !hasClasses(n.qdisc.Kind) {
+		if !ok || class && !hasClasses(n.qdisc.Kind) {
 			continue
 		}
 		nodes = append(nodes, n)

@@ -4,6 +4,7 @@ package device
 
 import (
 	"cmp"
+	"encoding/binary"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -53,7 +54,9 @@ func newState(links []link, qdiscs, classes []node) State {
 			TunnelPort: l.tunnelPort,
 			PeerNetns:  l.peerNetns(),
 			XDP:        l.xdp,
+			Broadcasts: broadcasts(l.addresses),
 			Traffic:    l.traffic,
+			Clsact:     slices.ContainsFunc(byDevice[l.index], node.ingress),
 			Root:       tree(byDevice[l.index], classesOf[l.index]),
 		})
 		if l.name == "kube-ipvs0" {
@@ -68,6 +71,19 @@ func newState(links []link, qdiscs, classes []node) State {
 	s.Addresses = slices.Compact(s.Addresses)
 	setLowest(s.Devices)
 	return s
+}
+
+// broadcasts are the broadcast addresses of IPv4 subnets; one of 31 bits has none (RFC 3021).
+func broadcasts(addresses []netip.Prefix) (all []netip.Addr) {
+	for _, p := range addresses {
+		if !p.Addr().Is4() || p.Bits() > 30 {
+			continue
+		}
+		last := p.Addr().As4()
+		binary.BigEndian.PutUint32(last[:], binary.BigEndian.Uint32(last[:])|^uint32(0)>>p.Bits())
+		all = append(all, netip.AddrFrom4(last))
+	}
+	return all
 }
 
 func group(nodes []node) map[int][]node {

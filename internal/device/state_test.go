@@ -1,11 +1,22 @@
 package device
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"tracer/internal/netdev"
 )
+
+func TestBroadcasts(t *testing.T) {
+	t.Parallel()
+	links := []link{{index: 7, name: "cni0", kind: "bridge", addresses: prefixes("10.244.1.1/24", "10.8.3.7/13", "10.0.0.1/31", "10.0.0.1/32", "fd00::1/64")}}
+	want := []netip.Addr{netip.MustParseAddr("10.244.1.255"), netip.MustParseAddr("10.15.255.255")}
+	if got := newState(links, nil, nil).Devices[0].Broadcasts; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
 
 func TestCarryChanged(t *testing.T) {
 	t.Parallel()

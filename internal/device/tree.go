@@ -22,11 +22,14 @@ type node struct {
 	qdisc   netdev.Qdisc
 }
 
+// ingress tells of an ingress or clsact qdisc, which queues nothing.
+func (n node) ingress() bool { return n.parent == parentIngress }
+
 // tree builds the qdisc tree of one device. A qdisc hangs under the class that its parent handle names, or, where
 // that class is not listed (a band of prio, a queue of mq), under the qdisc that has the class. A device without a
 // root qdisc has no queue.
 func tree(qdiscs, classes []node) netdev.Qdisc {
-	nodes := slices.Concat(qdiscs, classes)
+	nodes := slices.DeleteFunc(slices.Concat(qdiscs, classes), node.ingress)
 	root := -1
 	owner := make(map[uint32]int) // major of the handle → qdisc
 	class := make(map[uint32]int) // handle → class

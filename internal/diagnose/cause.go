@@ -108,9 +108,10 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
-			Meaning:    "a rule or policy drops the packets (netfilter, tc, XDP, XFRM)",
-			Where:      "forward, behind the device where the packet was seen last; by a rule inside a pod at `pod:eth0`: pod-queue on the way out, deliver on the way in",
-			Evidence:   "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`)",
+			Meaning: "a rule or policy drops the packets (netfilter, tc, XDP, XFRM)",
+			Where:   "forward, behind the device where the packet was seen last; by a rule inside a pod at `pod:eth0`: pod-queue on the way out, deliver on the way in",
+			Evidence: "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`). " +
+				"Rules of different kinds are findings of their own",
 			Thresholds: []Threshold{policyThreshold},
 			Next:       []string{"nft list ruleset | grep -nE 'drop|reject'", "iptables-save -c | grep -E 'DROP|REJECT'"},
 			Advice:     "find the rule, and who made it",
@@ -193,9 +194,10 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: NoListener, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},
-			Meaning:    "clients connect to a port of a pod where nothing listens",
-			Where:      "deliver, pod",
-			Evidence:   "SYNs that met no socket, in a tenth of the window at least; kubelet's own probes aside",
+			Meaning: "clients connect to a port of a pod where nothing listens",
+			Where:   "deliver, pod",
+			Evidence: "SYNs that met no socket and were answered by RST, in a tenth of the window at least; kubelet's own probes aside. " +
+				"A handshake whose SYN-ACK is lost is none: the kernel frees SYNs that are sent again, too",
 			Thresholds: []Threshold{listenerThreshold},
 			Next: []string{"ss -ltn # in the pod: does it listen, and not at 127.0.0.1 alone?",
 				"kubectl get endpointslices,svc # does the Service's targetPort agree?"},

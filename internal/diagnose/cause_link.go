@@ -37,7 +37,7 @@ func (w *window) linkDown(name string) Finding {
 			return false
 		}
 		return d.Device == name && down && d.Stage == journey.Unknown ||
-			slices.ContainsFunc(rules, func(r routingCause) bool { return r.explains(d, 0) })
+			slices.ContainsFunc(rules, func(r routingCause) bool { return r.explains(d) })
 	})
 	f := linkFinding(name)
 	downs, ups := w.linkChanges(name)

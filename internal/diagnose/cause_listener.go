@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
@@ -41,7 +42,7 @@ func noListener(w *window) *Finding {
 	ratio := float64(refused) / float64(sent)
 	f := &Finding{
 		Kind: KindDrop, Cause: NoListener, Severity: Warning, Stage: journey.Deliver, Device: netdev.PodLabel, Direction: hit[0].Direction,
-		Drops: &Drops{Packets: refused, Ratio: &ratio, Reason: "NO_SOCKET"},
+		Drops: &Drops{Packets: refused, Ratio: &ratio, Reason: w.refusal()},
 		Next:  next(NoListener),
 		pain:  float64(refused) * aggregate.MinRTO / w.seconds(),
 	}
@@ -51,13 +52,38 @@ func noListener(w *window) *Finding {
 	f.Pairs, f.PairsTotal = pairNames(hit)
 	f.subject = "the application " + f.Pairs[0].Dst
 	f.predicate = fmt.Sprintf("does not listen at the port that %s connects to: %s refused", f.Pairs[0].Src, plural(refused, "connection"))
-	f.Confidence = confidence(float64(refused), 1, w.counts)
-	f.Evidence = append([]string{
-		fmt.Sprintf("%s (SYN) found no listening socket, %s of all that these pairs sent", packets(refused), percent(ratio)),
+	certainty := 1.0
+	f.Evidence = []string{
+		fmt.Sprintf("%s (SYN) found no listening socket and were answered by RST, %s of all that these pairs sent", packets(refused), percent(ratio)),
 		fmt.Sprintf("connections were refused in %s of the window; critical from %s on", plural(hit[0].TCP.RefusedSeconds, "second"), plural(t.CriticalCount, "connection")),
-	}, missedEvidence(w.counts)...)
+	}
+	if f.Drops.Reason == journey.NotSpecified {
+		certainty = byFunction
+		f.Evidence = append(f.Evidence, noReason)
+	}
+	f.Confidence = confidence(float64(refused), certainty, w.counts)
+	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	return f
 }
+
+// refusal is the reason that the kernel gave for SYNs that found no listening socket: kernels that give reasons have one
+// for that.
+func (w *window) refusal() string {
+	reason := noSocket
+	for i := range w.counts.Drops {
+		switch d := &w.counts.Drops[i]; {
+		case d.Stage != journey.Deliver || !strings.HasPrefix(d.Location, "tcp_v"):
+		case d.Reason == noSocket:
+			return noSocket
+		case d.Reason == journey.NotSpecified:
+			reason = journey.NotSpecified
+		}
+	}
+	return reason
+}
+
+// noSocket is the kernel's reason for what no socket was there for.
+const noSocket = "NO_SOCKET"
 
 // acceptQueueFull are connections that the kernel would have made and the application did not accept.
 func acceptQueueFull(w *window) []Finding {

@@ -2,6 +2,8 @@ package diagnose
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"tracer/internal/aggregate"
@@ -39,53 +41,103 @@ func (w *window) conntrackFull() []Finding {
 	})
 }
 
-func (w *window) policyDrops() []Finding {
+// policyDrops makes findings for each kind of rule of its own: what they are called and where to look differ.
+func (w *window) policyDrops() (found []Finding) {
 	lost := w.losses.take(func(d *aggregate.DropCount) bool { return policyOf(d) != "" })
-	return w.explain(lost, func(at aggregate.StageKey, lost []aggregate.DropCount) lossRule {
-		r := lossRule{cause: PolicyDrop, subject: "a netfilter rule", threshold: policyThreshold, certainty: 1}
-		switch policy := policyOf(&lost[0]); policy {
-		case "tc ingress", "tc egress":
-			way := strings.TrimPrefix(policy, "tc ")
-			device := at.Device
-			if device == netdev.PodLabel || device == "" {
-				device = "DEVICE"
+	byPolicy := make(map[string][]aggregate.DropCount)
+	for _, d := range lost {
+		byPolicy[policyOf(&d)] = append(byPolicy[policyOf(&d)], d)
+	}
+	for _, policy := range slices.Sorted(maps.Keys(byPolicy)) {
+		found = append(found, w.explain(byPolicy[policy], func(at aggregate.StageKey, lost []aggregate.DropCount) lossRule {
+			r := w.policyRule(policy, at, lost)
+			if unreasoned(lost) {
+				r.certainty = byFunction
+				r.evidence = append(r.evidence, noReason)
 			}
-			r.subject = "a tc filter or policer at " + at.Device
-			r.evidence = []string{fmt.Sprintf("a filter, policer or program at tc's %s hook dropped them", way)}
-			r.next = []string{fmt.Sprintf("tc -s filter show dev %s %s", device, way)}
-			if isInPod(at.Device) {
-				r.subject = "a tc filter or policer in the pod"
-				r.next = inPods(w.endsOf(lost), fmt.Sprintf("tc -s filter show dev %s %s", podEndName(at.Device), way))
-			}
-		case "netfilter":
-			if isInPod(at.Device) {
-				r.subject = "a netfilter rule in the pod"
-				r.evidence = []string{"a netfilter rule (nft, iptables) in the pod's own network namespace dropped them"}
-				r.next = inPods(w.endsOf(lost), "nft list ruleset", "iptables-save -c")
-				break
-			}
-			r.evidence = []string{"a netfilter rule (nft, iptables, a network policy, kube-proxy) dropped them"}
-			if t, ok := w.conntrack(); ok && t.InsertFailed > 0 {
-				r.evidence = append(r.evidence, fmt.Sprintf("up to %s of them may have lost a race for an entry of the connection table", packets(t.InsertFailed)))
-			}
-		default:
-			r.subject = "a policy (" + policy + ")"
-			r.evidence = []string{"a program or policy of this kind dropped them: " + policy}
-			r.next = []string{"bpftool net show", "bpftool cgroup tree", "ip xfrm policy"}
+			return r
+		})...)
+	}
+	return found
+}
+
+// policyRule says what kind of rule drops packets, and by which commands it is found.
+func (w *window) policyRule(policy string, at aggregate.StageKey, lost []aggregate.DropCount) lossRule {
+	r := lossRule{cause: PolicyDrop, threshold: policyThreshold, certainty: 1, subject: "a policy (" + policy + ")"}
+	r.evidence = []string{"a program or policy of this kind dropped them: " + policy}
+	switch policy {
+	case tcIngress, tcEgress:
+		way := strings.TrimPrefix(policy, "tc ")
+		if isInPod(at.Device) {
+			r.subject = "a tc filter or policer in the pod"
+			r.evidence = []string{fmt.Sprintf("a filter, policer or program at the %s hook of tc in the pod dropped them", way)}
+			r.next = inPods(w.endsOf(lost), fmt.Sprintf("tc -s filter show dev %s %s", podEndName(at.Device), way))
+			break
 		}
-		if lost[0].Reason == journey.NotSpecified {
-			r.certainty = byFunction
-			r.evidence = append(r.evidence, noReason)
+		w.tcRule(&r, way, at.Device)
+	case "netfilter":
+		if isInPod(at.Device) {
+			r.subject = "a netfilter rule in the pod"
+			r.evidence = []string{"a netfilter rule (nft, iptables) in the pod's own network namespace dropped them"}
+			r.next = inPods(w.endsOf(lost), "nft list ruleset", "iptables-save -c")
+			break
 		}
-		return r
-	})
+		r.subject = "a netfilter rule"
+		r.evidence = []string{"a netfilter rule (nft, iptables, a network policy, kube-proxy) dropped them"}
+		if t, ok := w.conntrack(); ok && t.InsertFailed > 0 {
+			r.evidence = append(r.evidence, fmt.Sprintf("up to %s of them may have lost a race for an entry of the connection table", packets(t.InsertFailed)))
+		}
+	case "XDP":
+		r.next = []string{"bpftool net show", "ip -d link show | grep -B1 xdp"}
+	case "XFRM":
+		r.next = []string{"ip -s xfrm policy", "grep -v '\\s0$' /proc/net/xfrm_stat"}
+	default:
+		r.next = []string{"bpftool cgroup tree"}
+	}
+	return r
+}
+
+// tcRule fills in what drops packets at a device's tc hook: a program at tcx, or what hangs on its clsact qdisc, if it has
+// one.
+func (w *window) tcRule(r *lossRule, way, label string) {
+	device, where, of := label, label, " dev "+label
+	switch label {
+	case netdev.PodLabel:
+		device, where, of = "DEVICE", "a pod's device", ""
+	case "":
+		device, where, of = "DEVICE", "a device", ""
+	}
+	what := "BPF program"
+	r.next = []string{"bpftool net show" + of}
+	devices := labelled(w.to.Devices, label)
+	if len(devices) == 0 || slices.ContainsFunc(devices, func(d netdev.Device) bool { return d.Clsact }) {
+		what = "tc filter, policer or BPF program"
+		r.next = append([]string{fmt.Sprintf("tc -s filter show dev %s %s", device, way)}, r.next...)
+	}
+	r.subject = "a " + what + " at " + where
+	r.evidence = []string{fmt.Sprintf("a %s at the %s hook of tc dropped them", what, way)}
+	if slices.ContainsFunc(w.to.Devices, isCiliums) {
+		r.evidence = append(r.evidence, "Cilium is on this node: its programs drop there what a network policy does not allow")
+		r.next = append([]string{"cilium-dbg monitor --type drop # in this node's cilium pod"}, r.next...)
+	}
+}
+
+// isCiliums tells whether Cilium made a device: it calls pods' devices lxc… and its own cilium_….
+func isCiliums(d netdev.Device) bool {
+	return strings.HasPrefix(d.Name, "cilium_") || d.Role == netdev.RolePod && strings.HasPrefix(d.Name, "lxc")
 }
 
 // byFunction is how surely the function that freed a packet means a cause, where the kernel gives no reason.
 const byFunction = 0.6
 
+// unreasoned tells whether the kernel gave no reason for most of the losses.
+func unreasoned(lost []aggregate.DropCount) bool { return mainReason(lost) == journey.NotSpecified }
+
 // noReason is evidence of it.
 const noReason = "the kernel gives no drop reason: the cause is taken from the function that freed the packets"
+
+// The kinds of rules at tc's hooks.
+const tcIngress, tcEgress = "tc ingress", "tc egress"
 
 // policyOf is what kind of rule dropped packets; "" if none did.
 func policyOf(d *aggregate.DropCount) string {
@@ -93,11 +145,14 @@ func policyOf(d *aggregate.DropCount) string {
 	case "NETFILTER_DROP":
 		return "netfilter"
 	case "TC_INGRESS":
-		return "tc ingress"
+		return tcIngress
 	case "TC_EGRESS":
-		return "tc egress"
+		return tcEgress
 	case "TC_COOKIE_ERROR", "TC_CHAIN_NOTFOUND", "TC_RECLASSIFY_LOOP":
-		return "tc " + map[bool]string{true: "egress", false: "ingress"}[d.Direction == journey.Out && d.Device != netdev.PodLabel]
+		if d.Direction == journey.Out && d.Device != netdev.PodLabel {
+			return tcEgress
+		}
+		return tcIngress
 	case "XDP":
 		return "XDP"
 	case "BPF_CGROUP_EGRESS":
@@ -110,10 +165,10 @@ func policyOf(d *aggregate.DropCount) string {
 			return "netfilter"
 		case "__netif_receive_skb_core":
 			if d.Stage == journey.Forward { // behind our hook, tc's verdict is the first that can be
-				return "tc ingress"
+				return tcIngress
 			}
 		case "sch_handle_egress":
-			return "tc egress"
+			return tcEgress
 		}
 	}
 	return ""

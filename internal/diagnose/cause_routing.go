@@ -30,7 +30,7 @@ var noRouteFunctions = [...]string{
 // MeansNoRoute tells of a packet that was lost without a reason whether the function that freed it means that no route led
 // on: then the routing table can be asked.
 func MeansNoRoute(reason, location string) bool {
-	return (reason == "" || reason == journey.NotSpecified) && slices.Contains(noRouteFunctions[:], journey.FunctionName(location))
+	return unspecified(reason) && slices.Contains(noRouteFunctions[:], journey.FunctionName(location))
 }
 
 // routingCauses are what routing can do to packets. Functions are those of net/ipv4, net/ipv6 and net/core.
@@ -83,7 +83,8 @@ func routingRules(w *window) []Finding {
 		for _, c := range rule.counters {
 			rise += w.rise(c)
 		}
-		lost := w.losses.take(func(d *aggregate.DropCount) bool { return rule.explains(d, rise) })
+		lost := w.losses.take(rule.explains)
+		lost = append(lost, w.losses.takeSome(rise-min(rise, packetsOf(lost)), rule.mayExplain)...)
 		found = append(found, w.explain(lost, func(_ aggregate.StageKey, lost []aggregate.DropCount) lossRule {
 			r := lossRule{cause: rule.cause, subject: rule.subject, threshold: rule.threshold, certainty: 1, evidence: []string{rule.explanation}}
 			for _, c := range rule.counters {
@@ -91,7 +92,7 @@ func routingRules(w *window) []Finding {
 					r.evidence = append(r.evidence, fmt.Sprintf("the kernel's %s rose by %s", c, group(n)))
 				}
 			}
-			if !slices.Contains(rule.reasons, lost[0].Reason) {
+			if unreasoned(lost) {
 				r.certainty = byFunction
 				r.evidence = append(r.evidence, noReason)
 				if answers := w.lookups(); rule.cause == NoRoute && len(answers) > 0 {
@@ -115,16 +116,22 @@ func (w *window) lookups() (out []string) {
 	return out
 }
 
-// explains tells whether packets were lost so; rise is by how much its counters rose.
-func (r *routingCause) explains(d *aggregate.DropCount, rise uint64) bool {
+// explains tells whether packets were lost so.
+func (r *routingCause) explains(d *aggregate.DropCount) bool {
 	at := journey.FunctionName(d.Location)
 	switch {
 	case d.Reason == "IP_INHDR": // a bad header too, but not when it is forwarded
 		return r.cause == TTL && slices.Contains(r.shared, at)
-	case slices.Contains(r.reasons, d.Reason):
-		return true
-	case d.Reason != "" && d.Reason != journey.NotSpecified:
-		return false
+	case unspecified(d.Reason):
+		return slices.Contains(r.functions, at)
 	}
-	return slices.Contains(r.functions, at) || rise > 0 && slices.Contains(r.shared, at)
+	return slices.Contains(r.reasons, d.Reason)
 }
+
+// mayExplain tells whether packets may have been lost so, if the kernel counted some.
+func (r *routingCause) mayExplain(d *aggregate.DropCount) bool {
+	return unspecified(d.Reason) && slices.Contains(r.shared, journey.FunctionName(d.Location))
+}
+
+// unspecified tells whether the kernel gave no reason.
+func unspecified(reason string) bool { return reason == "" || reason == journey.NotSpecified }

@@ -19,3 +19,17 @@ func TestLookups(t *testing.T) {
 		t.Errorf("confidence %v with a look-up, %v without: %q", both.Confidence, alone.Confidence, both.Evidence)
 	}
 }
+
+// TestSharedFunction takes of what a function freed without a reason no more than a counter of the kernel explains.
+func TestSharedFunction(t *testing.T) {
+	t.Parallel()
+	for rise, want := range map[uint64]uint64{150: 150, 140: 150, 20: 20} {
+		e := load(t, "testdata/rp-filter-510.json").snapshots()
+		e.to.Stats.Protocols["TcpExtIPReversePathFilter"] = rise
+		found := e.diagnose().Findings
+		i := slices.IndexFunc(found, func(f Finding) bool { return f.Cause == RPFilter })
+		if i < 0 || found[i].Drops.Packets != want || (len(found) > 1) != (want < 150) {
+			t.Errorf("the counter rose by %d: %+v", rise, found)
+		}
+	}
+}

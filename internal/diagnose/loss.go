@@ -39,8 +39,17 @@ func (l *losses) take(match func(*aggregate.DropCount) bool) []aggregate.DropCou
 }
 
 // takeSome removes and returns at most n packets of those that match: a count of which only a part is explained stays
-// with the rest.
+// with the rest. If n is nearly all of them they are the same packets, as counts are not read at one instant.
 func (l *losses) takeSome(n uint64, match func(*aggregate.DropCount) bool) []aggregate.DropCount {
+	all := uint64(0)
+	for i := range *l {
+		if d := &(*l)[i]; match(d) {
+			all += d.Packets
+		}
+	}
+	if float64(n) >= sameCount*float64(all) {
+		n = all
+	}
 	var taken []aggregate.DropCount
 	for i := range *l {
 		if d := &(*l)[i]; n > 0 && match(d) {
@@ -54,6 +63,9 @@ func (l *losses) takeSome(n uint64, match func(*aggregate.DropCount) bool) []agg
 	*l = slices.DeleteFunc(*l, func(d aggregate.DropCount) bool { return d.Packets == 0 })
 	return taken
 }
+
+// sameCount is the least share of a count that is taken for all of it.
+const sameCount = 0.9
 
 // lossRule says of packets that were lost outside of a queue what makes a finding of them.
 type lossRule struct {
@@ -178,9 +190,17 @@ func packetsOf(lost []aggregate.DropCount) uint64 {
 	return n
 }
 
-// mainReason is the most frequent one.
+// mainReason is the one of most packets.
 func mainReason(lost []aggregate.DropCount) string {
-	return slices.MaxFunc(lost, func(x, y aggregate.DropCount) int { return cmp.Compare(x.Packets, y.Packets) }).Reason
+	by := make(map[string]uint64)
+	most := ""
+	for _, d := range lost {
+		by[d.Reason] += d.Packets
+		if by[d.Reason] > by[most] {
+			most = d.Reason
+		}
+	}
+	return most
 }
 
 // reasons are what losses were counted under, the most frequent first.

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"tracer/internal/aggregate"
@@ -28,25 +29,36 @@ func endpointsOf(p *aggregate.Pair) endpoints {
 	return e
 }
 
-// hits are the pairs that the losses hit, those that lost most first.
+// hits are the pairs that the losses hit, those that lost most first. Where only a part of a count is among the losses, so is
+// each pair's.
 func (w *window) hits(lost []aggregate.DropCount) []hit {
-	keys := make(map[aggregate.DropKey]bool, len(lost))
+	share := make(map[aggregate.DropKey]float64, len(lost))
 	for _, d := range lost {
-		keys[d.DropKey] = true
+		share[d.DropKey] += float64(d.Packets)
+	}
+	all := make(map[aggregate.DropKey]float64, len(lost))
+	for i := range w.counts.Drops {
+		if d := &w.counts.Drops[i]; share[d.DropKey] > 0 {
+			all[d.DropKey] += float64(d.Packets)
+		}
+	}
+	for key, n := range all {
+		share[key] /= n
 	}
 	found := make(map[endpoints]*hit)
+	part := make(map[endpoints]float64)
 	for i := range w.counts.Pairs {
 		p := &w.counts.Pairs[i]
 		for _, d := range p.Drops {
-			if !keys[d.DropKey] {
+			if share[d.DropKey] == 0 {
 				continue
 			}
-			h := found[endpointsOf(p)]
-			if h == nil {
-				h = &hit{Pair: p}
-				found[endpointsOf(p)] = h
+			e := endpointsOf(p)
+			if found[e] == nil {
+				found[e] = &hit{Pair: p}
 			}
-			h.lost += d.Packets
+			part[e] += share[d.DropKey] * float64(d.Packets)
+			found[e].lost = uint64(math.Round(part[e]))
 		}
 	}
 	if len(found) == 0 {

@@ -31,3 +31,24 @@ func TestPainOfLoss(t *testing.T) {
 		}
 	}
 }
+
+// TestPainOfAPart counts of a pair's loss only what the finding explains: a full connection table, and a rule beside.
+func TestPainOfAPart(t *testing.T) {
+	t.Parallel()
+	e := load(t, "testdata/conntrack-full.json").snapshots()
+	e.to.Stats.Conntrack.Drop -= 60
+	found := e.diagnose().Findings
+	want := map[Cause]uint64{ConntrackFull: 40, PolicyDrop: 100}
+	for _, f := range found {
+		if f.Drops.Packets != want[f.Cause] {
+			t.Errorf("%s: %d packets, want %d", f.Cause, f.Drops.Packets, want[f.Cause])
+		}
+		if pain := float64(want[f.Cause]) * aggregate.MinRTO / e.to.Counts.Window.Seconds(); math.Abs(f.pain-pain) > 0.01*pain {
+			t.Errorf("%s: pain %v, want %v", f.Cause, f.pain, pain)
+		}
+		delete(want, f.Cause)
+	}
+	if len(want) > 0 {
+		t.Errorf("not found: %v", want)
+	}
+}

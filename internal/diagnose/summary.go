@@ -50,7 +50,7 @@ func summarize(r *Report, w *window) string {
 		f := &r.Findings[i]
 		switch {
 		case f.subject == principal.subject || f.Severity != principal.Severity:
-		case f.Cause == principal.Cause && f.Device != principal.Device:
+		case f.Cause == principal.Cause && f.Device != principal.Device && sameReason(f, principal):
 			same = append(same, f.Device)
 		default:
 			besides = append(besides, f.subject+" "+f.predicate)
@@ -92,6 +92,11 @@ func whyBlind(r *Report, w *window) string {
 	default:
 		return fmt.Sprintf("%s were missed in %s, and none was read", plural(w.counts.MissedRecords, "record"), seconds(r.WindowSeconds))
 	}
+}
+
+// sameReason tells whether what two findings lost was freed for the same reason: two rules of different kinds are two things.
+func sameReason(x, y *Finding) bool {
+	return x.Drops == nil || y.Drops == nil || x.Drops.Reason == y.Drops.Reason
 }
 
 // sentence says what the principal finding and others with its subject are: of the same cause, the one that hurts

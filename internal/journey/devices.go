@@ -2,6 +2,7 @@ package journey
 
 import (
 	"maps"
+	"net/netip"
 	"time"
 
 	"tracer/internal/netdev"
@@ -27,6 +28,8 @@ const keepGone = 10 * time.Second
 type Devices struct {
 	byIndex   map[int]*Device
 	goneSince map[int]time.Time // when it was seen that a device of byIndex is gone
+	// broadcasts are the broadcast addresses of the devices' subnets.
+	broadcasts []netip.Addr
 }
 
 // NewDevices indexes a list of devices.
@@ -37,6 +40,7 @@ func NewDevices(list []netdev.Device) *Devices {
 		if device.Role == netdev.RolePod {
 			d.byIndex[device.Index].PodEnd = newDevice(device.PodEnd.AsDevice(), device.PodEnd.Label())
 		}
+		d.broadcasts = append(d.broadcasts, device.Broadcasts...)
 	}
 	return d
 }

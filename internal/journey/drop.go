@@ -18,9 +18,8 @@ func unattributed(rec *record.Record, devices *Devices) Path {
 		if d.Role == netdev.RolePod {
 			p.Direction = In
 		}
-		return p
 	}
-	if isNoise(rec, &p.Where, p.class) {
+	if isNoise(rec, &p.Where, p.class) || devices.staysOnLink(rec) {
 		p.class = noise
 	}
 	return p

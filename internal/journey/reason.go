@@ -59,6 +59,8 @@ func classify(reason, location string) dropClass {
 		"TCP_TOO_OLD_ACK",         // likewise
 		"TCP_CLOSE",               // socket in TCP_CLOSE
 		"TCP_RESET",               // an RST has done its work
+		"TCP_FLAGS",               // answered with an RST: an ACK of what the listener does not know (any more)
+		"TCP_ABORT_ON_DATA",       // likewise: data for a socket that was closed
 		"TCP_FASTOPEN",            // data goes on with the child socket
 		"DUP_FRAG",                // a fragment received before
 		"IPV6_NDISC_NS_OTHERHOST": // solicitations for other hosts
@@ -114,8 +116,8 @@ func FunctionName(symbol string) string {
 }
 
 // isNoise tells whether a drop with a reason that says little is no loss, by the stage it was in. Without a reason, a packet
-// freed inside a pod, unless for a qdisc's or a policy's sake, or without having passed a hook has mostly been dealt with (5.10
-// gives no reasons at all), and so end multicast packets wherever nobody listens.
+// freed inside a pod, unless for a qdisc's or a policy's sake, in a socket of the node's own, or without having passed a hook has
+// mostly been dealt with (5.10 gives no reasons at all).
 func isNoise(rec *record.Record, at *Step, class dropClass) bool {
 	switch rec.Reason {
 	case "", NotSpecified:
@@ -126,9 +128,23 @@ func isNoise(rec *record.Record, at *Step, class dropClass) bool {
 		if at.Stage == PodQueue {
 			inPod = class == otherDrop || class == qdiscDropByLocation && !at.Device.Queues
 		}
-		return inPod || !rec.Attributed || rec.Last.Destination.Addr().IsMulticast()
+		return inPod || !rec.Attributed || freesForSocket(rec.Location)
 	case "QUEUE_PURGE":
 		return !at.Stage.Queues() // a socket's queue, purged when it closes
 	}
 	return false
+}
+
+// freesForSocket tells whether a caller of kfree_skb frees without a reason what has come to its socket, or what no socket
+// was there for. So ends what TCP is done with: the last segments of a connection, what comes after an RST, retransmissions of
+// SYNs.
+func freesForSocket(location string) bool {
+	switch name := FunctionName(location); name {
+	case "icmp_rcv", "icmpv6_rcv", "igmp_rcv", "ping_rcv", "raw_rcv", "rawv6_rcv", // an echo reply's original
+		"__udp4_lib_rcv", "__udp6_lib_rcv", // answered with port unreachable
+		"sk_stream_kill_queues", "inet_sock_destruct": // what a closing socket had not read
+		return true
+	default:
+		return strings.HasPrefix(name, "tcp_v4_") || strings.HasPrefix(name, "tcp_v6_") || strings.HasPrefix(name, "tcp_rcv_")
+	}
 }

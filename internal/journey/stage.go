@@ -113,7 +113,7 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 		s := dropStage(p.class, from.Hook, a)
 		s.Delay = end - from.Time
 		p.setWhere(s)
-		if isNoise(rec, &p.Where, p.class) {
+		if isNoise(rec, &p.Where, p.class) || devices.staysOnLink(rec) {
 			p.class = noise
 		}
 	}

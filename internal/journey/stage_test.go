@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +208,15 @@ func TestDrops(t *testing.T) {
 		{"E tunl0 0, X tunl0 2, F tunl0 3", "QDISC_DROP", "", "out 3: queue tunl0 2 noqueue | unknown tunl0 1", qdiscDrop},
 		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "SOCKET_RCVBUFF", "", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", otherDrop},
 		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "NO_SOCKET", "", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", noise},
+		// The node's own sockets, as of kubelet's probes.
+		{"I cali1 0, F cali1 3", "NOT_SPECIFIED", "tcp_v4_rcv", "out 3:  | forward cali1 3", noise},
+		{"I cali1 0, F cali1 3", "", "tcp_v6_do_rcv", "out 3:  | forward cali1 3", noise},
+		{"I cali1 0, F cali1 3", "NOT_SPECIFIED", "tcp_rcv_state_process.cold", "out 3:  | forward cali1 3", noise},
+		{"I cali1 0, F cali1 3", "TCP_ABORT_ON_DATA", "tcp_v4_do_rcv", "out 3:  | forward cali1 3", noise},
+		{"I cali1 0, F cali1 3", "TCP_FLAGS", "tcp_v4_do_rcv", "out 3:  | forward cali1 3", noise},
+		{"I cali1 0, F cali1 3", "", "icmp_rcv", "out 3:  | forward cali1 3", noise},
+		{"I cali1 0, F cali1 3", "TCP_CSUM", "tcp_v4_rcv", "out 3:  | forward cali1 3", otherDrop},
+		{"I cali1 0, F cali1 3", "", "ip_rcv_finish_core", "out 3:  | forward cali1 3", otherDrop},
 		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "", "tcp_rcv_state_process", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver cali1 6", noise},
 		// In the pod, on the way out: its own queue, its own rules, its own routes; and what was dealt with.
 		{"P cali1 0, F cali1 4", "QDISC_DROP", "__dev_queue_xmit", "out 4:  | pod-queue pod:eth0 4", qdiscDrop},
@@ -281,16 +289,6 @@ func TestQueuedToUserSpaceIsNoLoss(t *testing.T) {
 		if p, err := PathOf(r, NewDevices(node)); err != nil || p.Loss() != loss {
 			t.Errorf("%d segments: class %d, %v", segments, p.class, err)
 		}
-	}
-}
-
-func TestMulticastIsNoLoss(t *testing.T) {
-	t.Parallel()
-	r := rec(t, record.Dropped, "I eth0 0, F eth0 3")
-	r.Reason = NotSpecified
-	r.Last.Destination = netip.MustParseAddrPort("[ff02::fb]:5353")
-	if p, err := PathOf(r, NewDevices(node)); err != nil || p.Loss() {
-		t.Errorf("class %d, %v", p.class, err)
 	}
 }
 

@@ -2,7 +2,10 @@
 // changed about them. It is pure data; internal/device reads it from netlink.
 package netdev
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Device is a network device of the traced namespace at one time.
 type Device struct {
@@ -31,11 +34,15 @@ type Device struct {
 	PeerNetns *int `json:"peer_netns,omitempty"`
 	// PodEnd is, of a pod's device, the pod's own end of it; nil where nothing is known of that.
 	PodEnd *PodEnd `json:"pod_end,omitempty"`
+	// Broadcasts are the broadcast addresses of its IPv4 subnets.
+	Broadcasts []netip.Addr `json:"broadcasts,omitempty"`
 	// Bandwidth is, of a pod's device, how many bits a second the pod is to receive at most, by its annotation; 0 where it
 	// has none or that is not known.
 	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
 	// Traffic is what the device itself has counted, of whatever kind.
 	Traffic Traffic `json:"traffic"`
+	// Clsact tells that it has a clsact or ingress qdisc, to which tc's filters belong. Programs at tcx need none.
+	Clsact bool `json:"clsact,omitempty"`
 	// Root is the root qdisc of the way out; its Kind is "noqueue" where nothing is queued.
 	Root Qdisc `json:"root_qdisc"`
 	// Changed is when the root qdisc's tree was last seen to change; zero if never since start.

@@ -36,6 +36,7 @@ type builder struct {
 
 // Build makes an Overview.
 func Build(in Input, q Query) *Overview {
+	in.Window = withoutEmptyPairs(in.Window)
 	b := builder{
 		Input: in, seconds: max(in.Window.Window.Seconds(), 1e-3), roles: map[string]netdev.Role{}, warnAbove: map[string]*float64{},
 	}

@@ -78,9 +78,14 @@ func text(s *string) string {
 }
 
 // named tells whether the report says what is expected: its first finding is one of those expected, and none of these
-// is missing.
+// is missing; if they stand alone, nothing else is critical.
 func (e expectation) named(r said, pods []string) bool {
 	if !slices.Contains(e.Verdict, r.Verdict) || len(r.Findings) == 0 {
+		return false
+	}
+	if e.Alone && slices.ContainsFunc(indices(r), func(i int) bool {
+		return r.Findings[i].Severity == "critical" && !slices.ContainsFunc(e.Findings, func(f finding) bool { return f.is(r, i, pods) })
+	}) {
 		return false
 	}
 	for _, f := range e.Findings {

@@ -73,6 +73,8 @@ type expectation struct {
 	Verdict []string `yaml:"verdict"`
 	// Findings must all be among the report's, and the first of the report must be one of them.
 	Findings []finding `yaml:"findings"`
+	// Alone: nothing else is critical.
+	Alone bool `yaml:"alone"`
 }
 
 // healthy tells whether the scenario is one of those of which nothing may be said.

@@ -169,6 +169,11 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: named = %v", name, got)
 		}
 	}
+	for named, want := range map[bool][]finding{true: {policy, remote}, false: {policy}} {
+		if got := (expectation{Verdict: []string{"fault"}, Findings: want, Alone: true}).named(r, []string{"cali1"}); got != named {
+			t.Errorf("%d of two, alone: named = %v", len(want), got)
+		}
+	}
 	if !(expectation{Verdict: []string{"healthy"}}).alarms(r) {
 		t.Error("a fault is no alarm")
 	}

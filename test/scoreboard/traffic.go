@@ -19,7 +19,7 @@ import (
 // traffic is what goes on beside the load, between two pods.
 type traffic struct {
 	Kind string `yaml:"kind"`
-	From string `yaml:"from"` // pods
+	From string `yaml:"from"` // pods, or nodes
 	To   string `yaml:"to"`
 	// Port is the server's; by itself one for each traffic. Family is 4 or 6, by itself 4.
 	Port   int `yaml:"port"`
@@ -50,6 +50,7 @@ var kinds = map[string]func(*flow, context.Context){
 	"reports":   (*flow).reports,   // one way over UDP, from one socket
 	"knock":     (*flow).knock,     // connects where nobody listens
 	"deaf":      (*flow).knock,     // connects where nobody takes the connection
+	"probes":    (*flow).probes,    // connects and closes by RST, as kubelet does, or leaves an answer unread
 }
 
 func (t traffic) validate() error {
@@ -83,13 +84,13 @@ func (p *play) startTraffic(ctx context.Context) error {
 			f.port = t.Port
 		}
 		var ok bool
-		if f.client, ok = p.lab.Pod(t.From); !ok {
-			return fmt.Errorf("the lab has no pod %q", t.From)
+		if f.client, ok = p.end(t.From); !ok {
+			return fmt.Errorf("the lab has no pod or node %q", t.From)
 		}
 		for _, name := range append([]string{t.To}, t.Also...) {
-			pod, ok := p.lab.Pod(name)
+			pod, ok := p.end(name)
 			if !ok {
-				return fmt.Errorf("the lab has no pod %q", name)
+				return fmt.Errorf("the lab has no pod or node %q", name)
 			}
 			f.servers = append(f.servers, pod)
 		}
@@ -113,6 +114,16 @@ func (p *play) startTraffic(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// end is a pod, or a node's own sockets.
+func (p *play) end(name string) (lab.Pod, bool) {
+	for _, n := range p.lab.Nodes() {
+		if n.Name == name {
+			return lab.Pod{Name: n.Name, Node: n.Name, Netns: n.Netns, Address: n.Address, Address6: n.Address6}, true
+		}
+	}
+	return p.lab.Pod(name)
 }
 
 func (p *play) stopTraffic() {
@@ -318,6 +329,29 @@ func (f *flow) knock(ctx context.Context) {
 		if err == nil {
 			f.close(conn)
 		}
+		f.count(ctx, err)
+	}
+}
+
+func (f *flow) probes(ctx context.Context) {
+	block := make([]byte, max(16, f.Size))
+	for turn := 0; f.pause(ctx); turn++ {
+		conn, err := f.dial(ctx, "tcp")
+		if err != nil {
+			f.count(ctx, err)
+			continue
+		}
+		switch c := conn.(*net.TCPConn); turn % 3 {
+		case 0:
+			err = c.SetLinger(0) // the close is an RST
+		case 1: // one that leaves an answer unread is, too
+			if _, err = c.Write(block); err == nil {
+				_, err = io.ReadFull(c, block[:8])
+			}
+		case 2: // and so is the answer to what comes after it
+			_, err = c.Write(block)
+		}
+		f.close(conn)
 		f.count(ctx, err)
 	}
 }

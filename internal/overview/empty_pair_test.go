@@ -1,0 +1,50 @@
+package overview
+
+import (
+	"testing"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+)
+
+// TestEmptyPairs shows no rows of zeros beside those of the packets, and loses nothing that they say.
+func TestEmptyPairs(t *testing.T) {
+	t.Parallel()
+	in := story()
+	checkout := func(direction journey.Direction, change func(*aggregate.Pair)) {
+		p := aggregate.Pair{PairKey: pairKey("shop", "checkout", "shop", "cart", direction)}
+		change(&p)
+		in.Window.Pairs = append(in.Window.Pairs, p)
+	}
+	lost := aggregate.DropCount{Packets: 5, DropKey: aggregate.DropKey{
+		StageKey: key(journey.Deliver, "pod", journey.In), Reason: "NETFILTER_DROP", Loss: true,
+	}}
+	checkout(journey.Out, func(p *aggregate.Pair) { p.TCP = &aggregate.TCP{Retransmits: 3} })
+	checkout(journey.In, func(p *aggregate.Pair) { p.Drops = []aggregate.DropCount{lost} })
+	alone := aggregate.Pair{PairKey: pairKey("shop", "checkout", "shop", "gone", journey.Out), TCP: &aggregate.TCP{Retransmits: 2}}
+	blocked := aggregate.Pair{PairKey: webToAPI, Drops: []aggregate.DropCount{lost}}
+	blocked.Direction = journey.In
+	in.Window.Pairs = append(in.Window.Pairs, alone, blocked)
+	before := len(in.Window.Pairs)
+
+	for _, by := range []By{ByPair, ByService} {
+		rows := 0
+		for _, r := range Build(in, query(t, by, "", "")).Rows {
+			switch {
+			case r.Service == "shop/cart" || r.Dst.Workload == "cart":
+				rows++
+				if r.Direction != journey.Local || r.PacketsPerSecond != 6 || r.TCP == nil || r.TCP.Retransmits != 3 || r.Drops.Packets != 5 {
+					t.Errorf("%s: %+v", by, r)
+				}
+			case r.Dst.Workload == "gone", r.Direction == journey.In && r.Drops.Packets == 5:
+				rows++ // the only one to say so
+			}
+		}
+		if rows != 3 {
+			t.Errorf("%s: %d rows, want 3", by, rows)
+		}
+	}
+	if len(in.Window.Pairs) != before || in.Window.Pairs[3].TCP != nil {
+		t.Error("the window that others look at was changed")
+	}
+}
