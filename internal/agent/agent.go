@@ -38,6 +38,8 @@ type Options struct {
 	Log      *slog.Logger // slog.Default() if nil
 	// LogFindings logs each finding as it begins and as it ends: for an agent whose view nobody watches.
 	LogFindings bool
+
+	leaveHooks bool // for tests: hooks that others precede are left as they are
 }
 
 // Agent traces until it is closed.

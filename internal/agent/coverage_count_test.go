@@ -19,7 +19,7 @@ func TestCoverageCountsHookedTime(t *testing.T) {
 		return netdev.Device{Index: index, Name: "cali", Kind: "veth", Role: netdev.RolePod, Traffic: netdev.Traffic{RxPackets: rx, RxBytes: 100 * rx}}
 	}
 	hook := func(index int, up bool) loader.HookStatus {
-		return loader.HookStatus{Hook: loader.Hook{Name: "ingress", Ifindex: index}, Up: up}
+		return loader.HookStatus{Hook: loader.Hook{Name: "ingress", Ifindex: index}, Attached: up}
 	}
 	for i, step := range []struct {
 		devices []netdev.Device

@@ -161,7 +161,7 @@ var (
 // TestCoverageBehindForeignProgram has a program before ours take packets at the hooks of a pod's device.
 func TestCoverageBehindForeignProgram(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, load.Config{Rate: 400, Size: 90})
+	c := newCluster(t, load.Config{Rate: 400, Size: 90}, func(o *Options) { o.leaveHooks = true })
 	web, _ := c.lab.Pod(lab.Web)
 	detach := c.attachForeign(0, web.Device, "ingress", true, takeHalf)
 	r := c.diagnosed(0, 3*time.Second)

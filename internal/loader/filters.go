@@ -88,6 +88,9 @@ func parseFilter(message []byte) (tcFilter, error) {
 			f.chain = word(a.Value, 0)
 		case nl.TCA_OPTIONS: // a rule's, even if there are none
 			f.rule = f.kind != "u32"
+			if actionAttribute[f.kind] == 0 {
+				break // others, qdiscs among them, may have a structure here
+			}
 			if options, err = nl.ParseRouteAttr(a.Value); err != nil {
 				return tcFilter{}, err
 			}

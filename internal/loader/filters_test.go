@@ -63,6 +63,8 @@ func TestParseFilter(t *testing.T) {
 			true, "a flower filter of priority 5 runs"},
 		{"bpf", filterMessage("bpf", attribute(7, []byte("cil_from_netdev\x00"))), true, "a bpf filter of priority 5 (cil_from_netdev) runs"},
 		{"a rule without options", append(filterMessage("fw"), attribute(2)...), true, "a fw filter of priority 5 runs"},
+		{"a qdisc whose options are a structure", append(filterMessage("pfifo_fast"), attribute(2, words(3), []byte("abc"))...),
+			true, "a pfifo_fast filter of priority 5 runs"},
 		{"a kind that we do not know", filterMessage("rsvp", attribute(3, words(1))), true, "a rsvp filter of priority 5 runs"},
 	} {
 		f, err := parseFilter(test.message)
