@@ -68,7 +68,9 @@ __noinline int end_behind_ingress(__u64 key, __u32 consumed)
 	if (!is_slot(slot))
 		return 0;
 	struct journey *j = &b.journey[slot];
-	bool ended = j->hops > 1 && bpf_map_lookup_elem(&tracer_node_ips, j->last.destination);
+	/* What a pod's own queue held is at its only hook of the node's all the same. */
+	__u32 first = j->hook[0] == HOOK_POD_QUEUE;
+	bool ended = j->hops > first + 1 && bpf_map_lookup_elem(&tracer_node_ips, j->last.destination);
 	/* Without evidence few are looked up, since most are for the node. */
 	if (!ended && (past_devices || !(j->fingerprint & 15)) &&
 	    bpf_map_lookup_elem(&tracer_pod_ips, j->last.destination)) {

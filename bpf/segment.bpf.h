@@ -162,7 +162,10 @@ __noinline int adopt_segment_at(__u64 key, __u64 start, __u64 end, __u32 nonline
 	}
 	slot = in_pod ? NO_SLOT : claim_slot(&b, key, 0);
 	if (is_slot(slot)) {
+		const struct device *device = find_device(ifindex);
 		struct slot_state state = { .ifindex = ifindex, .hook = HOOK_DEQUEUE, .flags = FLAG_UNSAMPLED };
+		if (device)
+			state.flags |= device->flags;
 		state.fingerprint = p.fingerprint;
 		b.state[slot] = state;
 		b.tag[slot] = key;

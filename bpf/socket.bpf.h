@@ -133,7 +133,9 @@ static __always_inline void end_at_pod_socket(struct sock *sk, struct sk_buff *s
 	    !ifindex)
 		return;
 	append_hop(&b, slot, HOOK_SOCKET, ifindex, bpf_ktime_get_ns(), b.state[slot].flags);
-	count_softirq(COUNT_FINISHED);
+	/* TCP may take it from a socket's backlog, in a process. */
+	count_atomic(COUNT_FINISHED);
+	count_end(&b.journey[slot], true);
 	finish_journey(&b, slot);
 	b.tag[slot] = 0;
 }

@@ -11,6 +11,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/export/api"
 	"tracer/internal/loader"
+	"tracer/internal/netdev"
 )
 
 // What node-problem-detector's custom plugins exit with, and what it takes of their output by default.
@@ -89,8 +90,8 @@ func conclude(active api.ActiveFindings, now time.Time) (int, string) {
 		return checkProblem, fmt.Sprintf("%s for %s; see tracer diagnose", line, now.Sub(a.CriticalSince).Truncate(time.Minute))
 	}
 	for i := range active.Coverage {
-		if c := &active.Coverage[i]; c.Blind() {
-			return checkUnknown, fmt.Sprintf("%s %s: too little is seen; see tracer diagnose", c.Device, c.Direction)
+		if c := &active.Coverage[i]; c.Blind() && c.Device != netdev.PodLabel {
+			return checkUnknown, c.Sentence() + "; see tracer diagnose"
 		}
 	}
 	return checkOK, "overlay and uplink are fine"

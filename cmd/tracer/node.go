@@ -79,7 +79,7 @@ func (n *node) about() overview.About {
 	s := n.Status()
 	a := overview.About{Version: s.Version, Node: s.Node, Kernel: s.Kernel, Started: s.Started, SampleRatio: s.SampleRatio}
 	for _, h := range s.Hooks {
-		if h.Up {
+		if h.Attached && !h.Silent {
 			a.HooksUp++
 		} else {
 			a.HooksMissing = append(a.HooksMissing, strings.TrimSpace(h.Hook+" "+h.Device+": "+h.Error))

@@ -78,7 +78,7 @@ func TestOwnAddresses(t *testing.T) {
 	}
 	isPod := func(a netip.Addr) bool { return a == pod }
 	var o ownAddresses
-	o.setNode([]netip.Addr{node}, 0)
+	o.setNode([]netip.Addr{node}, nil, 0)
 	if got, changed := o.take(); !changed || len(got) != 1 {
 		t.Errorf("at first: %v, %v", got, changed)
 	}
@@ -90,7 +90,7 @@ func TestOwnAddresses(t *testing.T) {
 	if got, changed := o.take(); !changed || len(got) != 2 || o.doubted() != 6 {
 		t.Errorf("a Service: %v, %v, doubt %d", got, changed, o.doubted())
 	}
-	o.setNode([]netip.Addr{node}, time.Second+2*ownIdle)
+	o.setNode([]netip.Addr{node}, nil, time.Second+2*ownIdle)
 	if got, _ := o.take(); len(got) != 1 {
 		t.Errorf("long unused: %v", got)
 	}

@@ -37,12 +37,14 @@ func (a *Agent) mendHooks() error {
 	mended, err := a.loader.MendHooks()
 	if len(mended) > 0 {
 		labels := map[int]string{}
-		for _, d := range a.watcher.State().Devices {
+		for _, d := range a.KnownDevices() {
 			labels[d.Index] = d.Role.Label(d.Name)
 		}
 		for _, m := range mended {
 			a.options.Log.Warn("a hook was attached again", "hook", m.Name, "device", m.Device, "why", m.Problem)
-			a.mending.add(HookPlace{m.Name, labels[m.Ifindex]})
+			if label, ok := labels[m.Ifindex]; ok {
+				a.mending.add(HookPlace{m.Name, label})
+			}
 		}
 	}
 	hooks, _ := a.loader.Hooks()

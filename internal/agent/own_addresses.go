@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -22,14 +23,22 @@ type ownAddresses struct {
 	mu      sync.Mutex
 	node    map[netip.Addr]bool
 	learned map[netip.Addr]time.Duration // when they were last used (CLOCK_MONOTONIC)
+	ifbs    map[int]bool                 // by index
+	pods    map[netip.Addr]bool          // found to be pods' since setNode
 	doubt   uint64                       // segments sent under an address that was not known by then
 	changed bool
 }
 
 // setNode says which addresses the namespace has, and forgets those learned that are not used any more.
-func (o *ownAddresses) setNode(addresses []netip.Addr, now time.Duration) {
+func (o *ownAddresses) setNode(addresses []netip.Addr, devices []netdev.Device, now time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.ifbs, o.pods = map[int]bool{}, map[netip.Addr]bool{}
+	for i := range devices {
+		if devices[i].Role == netdev.RoleIFB {
+			o.ifbs[devices[i].Index] = true
+		}
+	}
 	o.node = make(map[netip.Addr]bool, len(addresses))
 	for _, a := range addresses {
 		o.node[a] = true
@@ -56,7 +65,11 @@ func (o *ownAddresses) learn(batch []record.Record, isPod func(netip.Addr) bool)
 			o.learned[from] = r.Time
 			continue
 		}
+		if o.ifbs[r.Hops[0].Ifindex] || o.pods[from] { // what an ifb passes on came in elsewhere
+			continue
+		}
 		if isPod(from) {
+			o.pods[from] = true
 			continue
 		}
 		o.doubt += uint64(max(1, r.Weight)) * uint64(max(1, r.Segments))

@@ -197,6 +197,8 @@ func (a *Aggregator) add(rec *record.Record) {
 		total := hist.ValueOf(path.Total)
 		p.Path.Add(total, weight)
 		f.path.Add(total, weight)
+	} else if len(steps) == 0 {
+		p.Untimed += weight
 	}
 	if rec.SplitAt > 0 && rec.Kind != record.Split {
 		return // a segment, whose packet has its own record

@@ -366,3 +366,20 @@ func TestAddAllocates(t *testing.T) {
 		t.Errorf("%v allocations for a new flow", n)
 	}
 }
+
+// TestUntimed counts a packet that reached a pod past its device as passed, though how long it took is not known.
+func TestUntimed(t *testing.T) {
+	t.Parallel()
+	a := newAggregator(t, Options{})
+	r := request(record.Finished)
+	one := newRecord(record.Finished, r.First, r.Last, hop(record.Ingress, 4, 0))
+	one.Weight = 3
+	a.Add(&one)
+	before := a.Snapshot()
+	a.Add(&one)
+	for i, p := range []Pair{before.Pairs[0], a.Snapshot().Since(before).Pairs[0]} {
+		if p.Passed() != 3 || p.Path.Count() != 0 {
+			t.Errorf("%d: %d passed, of %d the time is known", i, p.Passed(), p.Path.Count())
+		}
+	}
+}

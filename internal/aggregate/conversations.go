@@ -179,10 +179,13 @@ func (a *Aggregator) sentHere(rec *record.Record, direction journey.Direction) (
 	if direction != journey.Out && direction != journey.Local || rec.Len == 0 {
 		return 0, false
 	}
+	d := a.devices.Find(rec.Hops[0].Ifindex)
+	if d != nil && d.Role == netdev.RoleIFB {
+		return 0, false // a pod's, and by which device it is to be reached is not known
+	}
 	if rec.Hops[0].Hook == record.Egress {
 		return 0, true
 	}
-	d := a.devices.Find(rec.Hops[0].Ifindex)
 	if d == nil || d.Role != netdev.RolePod {
 		return 0, false
 	}

@@ -58,10 +58,14 @@ type Pair struct {
 	Packets float64        `json:"packets"`           // segments, weighted
 	Bytes   float64        `json:"bytes"`             // inner IP bytes, weighted
 	Path    hist.Histogram `json:"path"`              // whole residence on this node, seconds
+	Untimed uint64         `json:"untimed,omitempty"` // sk_buffs, weighted, that passed and whose residence is not known
 	Stages  []StageDelay   `json:"stages"`
 	Drops   []DropCount    `json:"drops"`
 	TCP     *TCP           `json:"tcp,omitempty"` // nil if there was no record of its connections
 }
+
+// Passed is how many sk_buffs passed this node, weighted.
+func (p *Pair) Passed() uint64 { return p.Path.Count() + p.Untimed }
 
 // Flow is what happened to one flow's packets since the start.
 type Flow struct {

@@ -51,6 +51,7 @@ func (p Pair) since(old *Pair) Pair {
 	p.Bytes = max(0, p.Bytes-old.Bytes)
 	p.Path = p.Path.Clone()
 	p.Path.Sub(&old.Path)
+	p.Untimed -= min(p.Untimed, old.Untimed)
 	p.Stages = stagesSince(p.Stages, old.Stages)
 	p.Drops = dropsSince(p.Drops, old.Drops)
 	p.TCP = p.TCP.since(old.TCP)

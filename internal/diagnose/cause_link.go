@@ -114,7 +114,7 @@ func (w *window) unanswered() ([]*aggregate.Pair, uint64) {
 			return nil, 0
 		case p.Direction == journey.Out && p.SrcNamespace != "" && p.DstNamespace != "":
 			pairs = append(pairs, p)
-			sent += p.Path.Count()
+			sent += p.Passed()
 		}
 	}
 	return pairs, sent

@@ -33,7 +33,7 @@ func noListener(w *window) *Finding {
 		}
 		hit = append(hit, p)
 		refused += p.TCP.Refused
-		sent += max(p.TCP.Refused, p.Path.Count())
+		sent += max(p.TCP.Refused, p.Passed())
 	}
 	if refused < minCritical {
 		return nil

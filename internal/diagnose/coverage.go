@@ -246,28 +246,80 @@ func deviceNames(devices []netdev.Device, label string) string {
 	return prefix + "*"
 }
 
-// missingHooks are those that were missing all the time.
+// missingHooks are those that were missing all the time. At a pod's device it is that pod's packets that are not seen: they count by
+// their share of all pods'.
 func missingHooks(w *window) (rows []Coverage) {
-	zero := 0.0
+	pods := map[journey.Direction][]MissingHook{}
 	for _, h := range w.to.MissingHooks {
 		was := func(b MissingHook) bool { return b.Hook == h.Hook && b.Device == h.Device }
 		if !slices.ContainsFunc(w.from.MissingHooks, was) {
 			continue
 		}
-		row := Coverage{Ratio: &zero, Reason: fmt.Sprintf("the hook %s is missing: %s", h.Hook, brief(h.Reason))}
-		for _, d := range w.to.Devices {
-			if h.Device != "" && d.Name == h.Device {
-				hook := record.Ingress
-				if h.Hook == record.Egress.String() {
-					hook = record.Egress
-				}
-				row.Device, row.Direction = d.Role.Label(d.Name), directionAt(d.Role, hook)
-				row.Reason = fmt.Sprintf("the hook %s of %s is missing: %s", h.Hook, d.Name, brief(h.Reason))
+		row := Coverage{Ratio: new(0.0), Reason: fmt.Sprintf("the hook %s is missing: %s", h.Hook, brief(h.Reason))}
+		if i := slices.IndexFunc(w.to.Devices, func(d netdev.Device) bool { return d.Name == h.Device }); h.Device != "" && i >= 0 {
+			d := &w.to.Devices[i]
+			row.Device, row.Direction = d.Role.Label(d.Name), directionAt(d.Role, hookNamed(h.Hook))
+			row.Reason = missingReason(h)
+			if d.Role == netdev.RolePod {
+				pods[row.Direction] = append(pods[row.Direction], h)
+				continue
 			}
 		}
 		rows = append(rows, row)
 	}
+	for direction, missing := range pods {
+		if row, ok := missingAtPods(w, direction, missing); ok {
+			rows = append(rows, row)
+		}
+	}
 	return rows
+}
+
+// missingAtPods is for the hooks of one direction that some pods' devices lack; false if next to nothing passes there.
+func missingAtPods(w *window, direction journey.Direction, missing []MissingHook) (row Coverage, ok bool) {
+	var unseen, all uint64
+	for i := range w.to.Devices {
+		d := &w.to.Devices[i]
+		if d.Role != netdev.RolePod {
+			continue
+		}
+		var old netdev.Traffic
+		if j := slices.IndexFunc(w.from.Devices, func(b netdev.Device) bool { return b.Index == d.Index }); j >= 0 {
+			old = w.from.Devices[j].Traffic
+		}
+		passed := rise(d.Traffic.TxPackets, old.TxPackets)
+		if direction == journey.Out {
+			passed = rise(d.Traffic.RxPackets, old.RxPackets)
+		}
+		all += passed
+		if slices.ContainsFunc(missing, func(h MissingHook) bool { return h.Device == d.Name }) {
+			unseen += passed
+		}
+	}
+	row = Coverage{Device: netdev.PodLabel, Direction: direction, Ratio: new(0.0), Seen: all - unseen, DevicePackets: all, Reason: missingReason(missing[0])}
+	switch {
+	case all == 0: // it is not known how much that is
+	case unseen < minCoveragePackets:
+		return Coverage{}, false
+	default:
+		row.Ratio = new(float64(all-unseen) / float64(all))
+	}
+	if more := len(missing) - 1; more > 0 {
+		row.Reason += fmt.Sprintf("; and that of %d more", more)
+	}
+	return row, true
+}
+
+func missingReason(h MissingHook) string {
+	return fmt.Sprintf("the hook %s of %s is missing: %s", h.Hook, h.Device, brief(h.Reason))
+}
+
+// hookNamed is a tc hook by its name.
+func hookNamed(name string) record.Hook {
+	if name == record.Egress.String() {
+		return record.Egress
+	}
+	return record.Ingress
 }
 
 // brief is the beginning of an error: that of a program which the verifier refuses is as long as its log.

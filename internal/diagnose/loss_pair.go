@@ -67,7 +67,7 @@ func (w *window) hits(lost []aggregate.DropCount) []hit {
 	for i := range w.counts.Pairs {
 		p := &w.counts.Pairs[i]
 		if h := found[endpointsOf(p)]; h != nil {
-			h.passed += p.Path.Count()
+			h.passed += p.Passed()
 			if h.DstWorkload == aggregate.UnknownWorkload && p.DstWorkload != aggregate.UnknownWorkload {
 				h.Pair = p // the same by a name that says more
 			}

@@ -244,8 +244,11 @@ func directionOf(kind record.Kind, first *Device, firstHook record.Hook, last *D
 	fromPod := first.Role == netdev.RolePod && (firstHook == record.Ingress || firstHook == record.PodQueue) ||
 		first.Role == netdev.RoleIFB
 	if lastHook == record.Ingress || lastHook == record.PodQueue || last.Role == netdev.RoleIFB {
-		if kind == record.Finished || !fromPod {
-			return In // ended in the node itself, or came from outside
+		switch {
+		case !fromPod:
+			return In // came from outside
+		case kind == record.Finished:
+			return Local // to a pod of this node, past its device
 		}
 		return Out // left a pod; where to was not decided yet
 	}

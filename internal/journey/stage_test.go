@@ -153,7 +153,7 @@ func TestPathOf(t *testing.T) {
 			"local 40: queue ifb0 31, forward cali2 8, queue cali2 1 noqueue"},
 		{"in flight in an ifb", record.InFlight, "I cali1 0, E ifb0 5", "out 5: unknown ifb0 5 untimed | queue ifb0 0"},
 		{"to a pod past its device", record.Finished, "I eth0 0, I tunl0 1, S cali1 5", "in 5: decap tunl0 1, forward cali1 4"},
-		{"to the node itself", record.Finished, "I eth0 0, I tunl0 1", "in 1: decap tunl0 1"},
+		{"between pods of this node, past their devices", record.Finished, "I cali1 0", "local 0: "},
 
 		{"in flight in a queue", record.InFlight, "I cali1 0, E slow0 5", "out 5: forward slow0 5 | queue slow0 0"},
 		{"in flight behind a dequeue", record.InFlight, "I cali1 0, E slow0 5, D slow0 25",

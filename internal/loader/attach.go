@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -62,10 +63,28 @@ func (p *position) problem() string {
 type tcHook struct {
 	hook Hook
 	chain
-	at position
+	standing
 	// waited tells that the chain was unsettled at the last look too.
 	waited bool
 	moves  pace
+}
+
+// standing is a hook's position as it was last looked at. Only that is asked for while hooks are mended, which waits for the kernel.
+type standing struct {
+	mu sync.Mutex
+	at position
+}
+
+func (s *standing) position() position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at
+}
+
+func (s *standing) set(at position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = at
 }
 
 // attachTC attaches a program to a device: by TCX, behind a clsact qdisc where the kernel has none or refuses it here.
@@ -78,7 +97,7 @@ func (l *Loader) attachTC(h Hook, program *ebpf.Program) (*tcHook, error) {
 	if l.features.TCX {
 		t.chain = &tcxChain{hook: h, program: program}
 		if refused = t.enter(); refused == nil {
-			t.at = position{attached: true}
+			t.set(position{attached: true})
 			return t, nil
 		}
 		if errors.Is(refused, unix.ENODEV) || Monotonic()-l.seen[h.Ifindex] < podSetup {
@@ -92,10 +111,11 @@ func (l *Loader) attachTC(h Hook, program *ebpf.Program) (*tcHook, error) {
 	if err := t.enter(); err != nil {
 		return fail(errors.Join(refused, err))
 	}
-	var err error
-	if t.at, err = t.look(); err != nil {
+	at, err := t.look()
+	if err != nil {
 		return fail(errors.Join(err, t.leave()))
 	}
+	t.set(at)
 	return t, nil
 }
 
@@ -114,11 +134,12 @@ func (t *tcHook) mend(now time.Duration) (mended string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("look at %s %s: %w", t.hook.Device, t.hook.Name, err)
 	}
-	if !at.attached && at.better && t.at.missing != "" {
-		at.missing = t.at.missing // the first reason: the qdisc that was deleted may be there again
+	if before := t.position(); !at.attached && at.better && before.missing != "" {
+		at.missing = before.missing // the first reason: the qdisc that was deleted may be there again
 	}
 	unsettled := at.unsettled && !t.waited
-	t.at, t.waited = at, at.unsettled
+	t.set(at)
+	t.waited = at.unsettled
 	if !at.better || unsettled || !t.moves.allowed(now) {
 		return "", nil
 	}
@@ -126,12 +147,14 @@ func (t *tcHook) mend(now time.Duration) (mended string, err error) {
 		return "", fmt.Errorf("detach from %s %s: %w", t.hook.Device, t.hook.Name, err)
 	}
 	if err := t.enter(); err != nil {
-		t.at = position{missing: err.Error()}
+		t.set(position{missing: err.Error()})
 		return "", nil //nolint:nilerr // Hooks has it, and it is tried again
 	}
 	t.moves.moved(now)
-	if t.at, err = t.look(); err != nil {
+	after, err := t.look()
+	if err != nil {
 		return "", fmt.Errorf("look at %s %s: %w", t.hook.Device, t.hook.Name, err)
 	}
+	t.set(after)
 	return at.problem(), nil
 }

@@ -136,8 +136,9 @@ func (l *Loader) Hooks() ([]HookStatus, []Omission) {
 	for h, closer := range l.attached {
 		status := HookStatus{Hook: h, Up: true, Attached: true}
 		if t, ok := closer.(*tcHook); ok {
-			status.Error = t.at.problem()
-			status.Up, status.Attached = status.Error == "", t.at.attached
+			at := t.position()
+			status.Error = at.problem()
+			status.Up, status.Attached = status.Error == "", at.attached
 		}
 		if status.Attached && !status.Up {
 			omitted = append(omitted, Omission{Hook: h.Name, Device: h.Device, Reason: status.Error})

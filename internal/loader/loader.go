@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
+	"tracer/internal/netdev"
 )
 
 // wakeupBytes wakes the reader when the ring is a quarter full; before that it looks by its timer.
@@ -73,7 +74,7 @@ func New(opts Options) (_ *Loader, err error) {
 	}
 	l := &Loader{
 		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
-		made: map[int]string{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{}, pods: map[[16]byte]uint32{},
+		made: map[int]string{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{netdev.PodLabel: 0}, pods: map[[16]byte]uint32{},
 	}
 	defer func() {
 		if err != nil {

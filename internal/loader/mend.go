@@ -1,6 +1,9 @@
 package loader
 
-import "errors"
+import (
+	"errors"
+	"maps"
+)
 
 // Mended is a hook that others had removed, or had put something before, and that was attached again.
 type Mended struct {
@@ -11,18 +14,19 @@ type Mended struct {
 // MendHooks looks at each hook of a device whether its program is still there and the first to run, and attaches it again
 // where that helps. Hooks says how they stand after that. It is called every few seconds.
 func (l *Loader) MendHooks() (mended []Mended, err error) {
-	l.loading.Lock()
+	l.loading.Lock() // so that no hook comes or goes; mu is left to those who read records meanwhile
 	defer l.loading.Unlock()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+	closed, attached := l.closed, maps.Clone(l.attached)
+	l.mu.Unlock()
+	if closed {
 		return nil, nil
 	}
 	now := Monotonic()
 	err = l.space.do(func() error {
 		l.tc.forget()
 		var errs []error
-		for h, closer := range l.attached {
+		for h, closer := range attached {
 			t, ok := closer.(*tcHook)
 			if !ok {
 				continue
@@ -53,8 +57,9 @@ func (t *tcHook) returnToTCX() (mended string, err error) {
 	if err := tcx.enter(); err != nil {
 		return "", nil //nolint:nilerr // refused as before
 	}
-	mended = t.at.problem()
-	t.chain, t.at = tcx, position{attached: true}
+	at := t.position()
+	mended, t.chain = at.problem(), tcx
+	t.set(position{attached: true})
 	return mended, filter.leave()
 }
 

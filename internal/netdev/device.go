@@ -50,9 +50,10 @@ type Device struct {
 }
 
 // CountsWhatHooksSee tells whether the device's own counters count the packets that come to its tc hooks. A bond counts also what
-// its inactive slaves receive, as a device does that has a virtual function under it, and a device with XDP what that takes.
+// its inactive slaves receive, as a device does that has a virtual function under it, and a device with XDP what that takes. WireGuard's
+// counts its handshakes and keepalives too.
 func (d *Device) CountsWhatHooksSee() bool {
-	return !d.XDP && (len(d.Lower) == 0 || d.Kind != "" && d.Kind != "bond" && d.Kind != "team")
+	return !d.XDP && d.Kind != "wireguard" && (len(d.Lower) == 0 || d.Kind != "" && d.Kind != "bond" && d.Kind != "team")
 }
 
 // Traffic counts what a device has received and sent since it was made, as ip -s link shows it.

@@ -15,7 +15,7 @@ func withoutEmptyPairs(window *aggregate.Snapshot) *aggregate.Snapshot {
 	var empty []int
 	for i := range window.Pairs {
 		p := &window.Pairs[i]
-		if p.Packets == 0 && p.Path.Count() == 0 {
+		if p.Packets == 0 && p.Passed() == 0 {
 			empty = append(empty, i)
 		} else if _, known := with[names(p)]; !known || p.Direction == journey.Local {
 			with[names(p)] = i

@@ -44,7 +44,7 @@ type About struct {
 	Kernel        string    `json:"kernel"`
 	Started       time.Time `json:"started"`
 	HooksUp       int       `json:"hooks_up"`
-	HooksMissing  []string  `json:"hooks_missing"` // those that are not up: hook, device and why
+	HooksMissing  []string  `json:"hooks_missing"` // those that are not attached, or never run: hook, device and why
 	SampleRatio   float64   `json:"sample_ratio"`
 	RecordsMissed uint64    `json:"records_lost"` // since the start
 }

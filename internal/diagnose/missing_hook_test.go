@@ -1,0 +1,50 @@
+package diagnose
+
+import (
+	"testing"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+	"tracer/internal/netdev"
+)
+
+// TestMissingAtPods: where the hook of one pod's device is missing, what counts is how much of all pods' traffic passes there.
+func TestMissingAtPods(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name        string
+		limited     uint64 // packets to the pod whose device lacks the hook
+		others      uint64
+		rows        int
+		blind       bool
+		ratio, wide float64
+	}{
+		{"one of many", 100, 9900, 1, false, 0.99, 0.001},
+		{"most of the traffic", 900, 100, 1, true, 0.1, 0.001},
+		{"next to nothing", 3, 9900, 0, false, 0, 0},
+		{"no counts", 0, 0, 1, true, 0, 0},
+	} {
+		device := func(index int, name string, packets uint64) netdev.Device {
+			return netdev.Device{Index: index, Name: name, Kind: "veth", Role: netdev.RolePod, Up: true, Traffic: netdev.Traffic{TxPackets: packets}}
+		}
+		missing := []MissingHook{{Hook: "egress", Device: "cali1", Reason: "another's ingress qdisc is there"}}
+		start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		from := Snapshot{Taken: start, Counts: &aggregate.Snapshot{}, MissingHooks: missing,
+			Devices: []netdev.Device{device(1, "cali1", 0), device(2, "cali2", 0)}}
+		to := Snapshot{Taken: start.Add(10 * time.Second), Counts: &aggregate.Snapshot{}, MissingHooks: missing,
+			Devices: []netdev.Device{device(1, "cali1", test.limited), device(2, "cali2", test.others)}}
+		rows := coverageOf(newWindow("node", from, to))
+		if len(rows) != test.rows {
+			t.Errorf("%s: %d rows, want %d: %+v", test.name, len(rows), test.rows, rows)
+			continue
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		r := rows[0]
+		if r.Device != netdev.PodLabel || r.Direction != journey.In || r.Blind() != test.blind || r.share() < test.ratio-test.wide || r.share() > test.ratio+test.wide {
+			t.Errorf("%s: %+v with %v, want blind %v and %v", test.name, r, r.share(), test.blind, test.ratio)
+		}
+	}
+}
