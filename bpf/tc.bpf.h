@@ -132,7 +132,6 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 	if (!device || !bucket_of(key, &b))
 		return NEXT;
 	__u32 traits = traits_of(device), flags = traits >> 16 & 0xff, class = traits >> 24;
-	__u32 begins = make_unknown_by(!ctx->ingress_ifindex | !!(class & CLASS_BEGINS), key);
 	__u32 slot = find_slot(&b, key), found = masked_index(slot, SLOTS_PER_BUCKET);
 	if (is_slot(slot) && is_unsampled_forward(ctx, b.state[found])) {
 		move_unsampled(ctx, &b, found, HOOK_EGRESS,
@@ -145,6 +144,7 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 	slot = make_unknown_by(keep_encrypted_or_evict(ctx, &b, slot, key, &p), key);
 	if (!is_slot(slot))
 		slot = adopt_clone(key, &p);
+	__u32 begins = make_unknown_by(!ctx->ingress_ifindex | !!(class & CLASS_BEGINS), key);
 	if (is_slot(slot) && may_continue(ctx, &b, slot, HOOK_EGRESS))
 		continue_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags);
 	else if ((begins | make_unknown_by(is_ipsec(&p), key)) && !(p.flags & FLAG_ENCAP))
