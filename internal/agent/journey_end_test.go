@@ -92,7 +92,9 @@ func (c *cluster) converse(from lab.Pod, n int, do func(func() error) error, to 
 			if err != nil {
 				return
 			}
-			server.WriteTo(buf[:n], back)
+			if _, err := server.WriteTo(buf[:n], back); err != nil {
+				return
+			}
 		}
 	}()
 	err = from.Do(func() error {
@@ -106,7 +108,9 @@ func (c *cluster) converse(from lab.Pod, n int, do func(func() error) error, to 
 			if _, err := fmt.Fprintf(conn, "datagram %d", i); err != nil {
 				return err
 			}
-			conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+				return err
+			}
 			if _, err := conn.Read(buf); err != nil {
 				return err
 			}

@@ -76,9 +76,13 @@ func TestSplit(t *testing.T) {
 			queue := stages(windows[0], "cache", lab.API)[journey.Queue]
 			got, want := queue.Delay.Quantile(0.5), seen.Request.Delay.P50-usual.Request.Delay.P50
 			noise := usual.Request.Delay.P99 - usual.Request.Delay.P50
-			t.Logf("%d packets split; segments waited %.4f s (p50), small packets beside them %.4f s", splits, got, want)
-			if math.Abs(got-want) > 0.1*want+noise || want < 0.02 {
-				t.Errorf("segments are measured to wait %v s, small packets beside them wait %v s", got, want)
+			// The application may wait for a CPU besides, so by its own clock a packet may have waited for longer, and not for less.
+			small := stages(windows[0], lab.Web, lab.API)[journey.Queue]
+			beside := small.Delay.Quantile(0.5)
+			t.Logf("%d packets split; segments waited %.4f s (p50), small packets beside them %.4f s, by the application's clock %.4f s",
+				splits, got, beside, want)
+			if math.Abs(got-beside) > 0.1*beside+noise || got > 1.1*want+noise || want < 0.02 {
+				t.Errorf("segments are measured to wait %v s, small packets beside them %v s, by the application's clock %v s", got, beside, want)
 			}
 			if queue.Untimed > 0 {
 				t.Errorf("%d packets were not timed", queue.Untimed)
