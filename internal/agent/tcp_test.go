@@ -90,7 +90,12 @@ func TestRemoteDelay(t *testing.T) {
 		c.eventually(20*time.Second, "round trips that open connections to "+opened.to.Name, func() (bool, string) {
 			opening := connections(c.now(0).Counts.Since(from.Counts)).HandshakeRTT
 			text := fmt.Sprintf("%d, of %.4f s (p50)", opening.Count(), opening.Quantile(0.5))
-			return opening.Count() >= 3 && opening.Quantile(0.5) > want/2, text
+			if opening.Count() >= 3 && opening.Quantile(0.5) <= want/2 { // the queue was short just then
+				from = c.now(0)
+				c.open(opened.from, opened.to)
+				return false, text
+			}
+			return opening.Count() >= 3, text
 		})
 	}
 	f := c.judged(0, diagnose.RemoteDelay)

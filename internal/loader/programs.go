@@ -138,7 +138,9 @@ func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 		spec.Maps[section].Name = name
 		spec.Maps[section].Flags |= unix.BPF_F_MMAPABLE // which only what is named as a section gets by itself
 	}
-	o.table.slotsAt = spec.Variables[bpfobj.TracerVarInflight].Offset
+	if o.shared == nil { // it is the same for all
+		o.table.slotsAt = spec.Variables[bpfobj.TracerVarInflight].Offset
+	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(names, name) })
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.shared})
 	if err != nil {
