@@ -56,9 +56,9 @@ static __always_inline void finish_journey(struct bucket *b, __u32 slot)
 /*
  * The packet of a journey behind an ingress is gone, and was not dropped: so to a socket, or merged into another (GRO). Sends the journey
  * if that was the node's own, out of a tunnel, or a pod's past its device. What came in for the node itself at its only hook
- * is no journey. Empties the slot. consumed tells that the packet has surely come to an end.
+ * is no journey. Empties the slot.
  */
-__noinline int end_behind_ingress(__u64 key, __u32 consumed)
+__noinline int end_behind_ingress(__u64 key)
 {
 	struct bucket b;
 
@@ -77,10 +77,10 @@ __noinline int end_behind_ingress(__u64 key, __u32 consumed)
 		past_devices = 1;
 		ended = true;
 	}
-	if (ended || consumed)
+	if (ended) {
 		count_end(j, true);
-	if (ended)
 		finish_journey(&b, slot);
+	}
 	count_atomic(ended ? COUNT_FINISHED : COUNT_UNFINISHED_INGRESS);
 	b.tag[slot] = 0;
 	return 0;

@@ -31,7 +31,7 @@ static __always_inline void evict_slot(struct bucket *b, __u32 slot)
 		return;
 	}
 	if (state.hook == HOOK_INGRESS && (past_devices || b->journey[slot].hops > 1)) {
-		end_behind_ingress(b->tag[slot], 0);
+		end_behind_ingress(b->tag[slot]);
 		return;
 	}
 	clear_slot(b, slot);

@@ -75,7 +75,7 @@ static __always_inline int answer_held(struct __sk_buff *ctx)
 	if (is_held(skb, &b, slot))
 		return 1;
 	if (state.hook == HOOK_INGRESS)
-		end_behind_ingress(key, 0);
+		end_behind_ingress(key);
 	return 0;
 }
 

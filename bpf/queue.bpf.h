@@ -25,7 +25,7 @@
  * Packets of one bulk dequeue that are looked at. How many there are is limited by bytes (qdisc_avail_bulklimit()), so there may be
  * more of small ones. For these xmit ends the queue stage; only packets that GSO splits behind the queue need this hook.
  */
-#define BULK_MAX 16
+#define BULK_MAX 8
 
 /*
  * Whether the packet is still the one whose word was read at the last tc hook. What comes out of an encrypting
@@ -169,7 +169,7 @@ static __always_inline void on_consume(struct sk_buff *skb)
 	}
 	/* Into a socket, unless it has a route to go on by: then as a clone. What waits to be read has lost its route. */
 	if (state.hook == HOOK_INGRESS && !is_onward_route(skb->_skb_refdst, skb->protocol)) {
-		end_behind_ingress(key, 1);
+		end_behind_ingress(key);
 		return;
 	}
 	bool in_pod = state.hook == HOOK_POD_QUEUE;
