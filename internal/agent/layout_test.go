@@ -36,7 +36,7 @@ var layouts = []layout{
 	{name: "pods by netkit", make: byNetkit, far: "10.9.0.2:9", pod: "10.9.1.2:9",
 		out: "ingress nk0, egress eth0, xmit eth0", in: "ingress eth0, egress nk0, xmit nk0"},
 	{name: "what a pod sends by way of an ifb", make: throughIFB, far: "10.9.0.2:9", pod: "10.9.1.2:9",
-		out: "ingress " + calicoDevice + ", egress ifb1, dequeue ifb1, xmit ifb1, egress eth0, xmit eth0", in: "ingress eth0, egress " + calicoDevice + ", xmit " + calicoDevice},
+		out: "ingress " + calicoDevice + ", egress ifb1, xmit ifb1, egress eth0, xmit eth0", in: "ingress eth0, egress " + calicoDevice + ", xmit " + calicoDevice},
 	{name: "redirected to the pod's device", make: redirected, far: "10.9.0.2:9", pod: "10.9.1.2:9",
 		out: "ingress " + calicoDevice + ", egress eth0, xmit eth0", in: "ingress eth0, egress " + calicoDevice + ", xmit " + calicoDevice},
 	// Such pods have no device on the node: what they send begins at the uplink, what they get ends nowhere.
