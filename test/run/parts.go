@@ -90,8 +90,8 @@ func allNames() (names []string) {
 // known is how long suites took on a machine with warm caches, and with none. Guests run beside what measures time, so a
 // machine with one more CPU takes little less.
 var known = []struct{ suite, machine, warm, cold string }{
-	{suiteHere, "two shared CPUs of an AMD EPYC", "10 min", "15 min"},
-	{suiteMore, "two shared CPUs of an AMD EPYC", "10 min", "some 10 min more, to build Kubernetes"},
+	{suiteHere, "two shared CPUs of an AMD EPYC", "12 min", "some 17 min"},
+	{suiteMore, "two shared CPUs of an AMD EPYC", "some 20 min", "some 10 min more, to build Kubernetes"},
 }
 
 // announce says what will be done, and how long that took elsewhere.
