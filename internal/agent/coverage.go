@@ -82,7 +82,7 @@ func (c *coverage) add(devices []netdev.Device, hooks []loader.HookStatus) {
 	up := make(map[placedHook]bool, len(hooks))
 	for _, h := range hooks {
 		if h.Ifindex != 0 && h.Attached {
-			up[placedHook{h.Ifindex, hookOf(h.Name)}] = true
+			up[placedHook{h.Ifindex, record.TCHook(h.Name)}] = true
 		}
 	}
 	now := make(map[placedHook]netdev.Traffic, len(up))
@@ -115,14 +115,6 @@ func (c *coverage) add(devices []netdev.Device, hooks []loader.HookStatus) {
 		}
 	}
 	c.last = now
-}
-
-// hookOf is a tc hook by its name.
-func hookOf(name string) record.Hook {
-	if name == record.Egress.String() {
-		return record.Egress
-	}
-	return record.Ingress
 }
 
 // traffic is what a device counts of what comes to one of its hooks.
@@ -183,7 +175,7 @@ func (a *Agent) Hooks() ([]loader.HookStatus, []loader.Omission) {
 	defer c.mu.Unlock()
 	for i := range hooks {
 		h := &hooks[i]
-		count := c.hooks[labelledHook{labels[h.Ifindex], hookOf(h.Name)}]
+		count := c.hooks[labelledHook{labels[h.Ifindex], record.TCHook(h.Name)}]
 		if !h.Up || h.Ifindex == 0 || count == nil || count.silence.missed == 0 {
 			continue
 		}

@@ -11,10 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/aggregate"
@@ -190,7 +186,7 @@ func TestPastDevice(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, lab.DefaultLoad(), func(o *Options) { o.OwnerSource = &allKnown{o.Namer.(names)} })
 	api, _ := c.lab.Pod(lab.API)
-	c.redirectToPeer(1, c.lab.OverlayDevice(), api)
+	defer c.attachForeign(1, c.lab.OverlayDevice(), "ingress", false, redirectPeer(api.Address, c.index(1, api.Device)))()
 	packets := func(counts *aggregate.Snapshot, protocol record.Protocol) (n float64) {
 		for _, f := range counts.Flows {
 			if f.Last.Destination.Addr() == api.Address && f.First.Protocol == protocol {
@@ -226,43 +222,3 @@ func (k *allKnown) Resolved(netip.Addr, time.Duration) bool { return true }
 func (k *allKnown) LocalPods() []netip.Addr { return slices.Collect(maps.Keys(k.names)) }
 
 func (k *allKnown) DeviceChanged(netip.Addr, time.Duration) {}
-
-// redirectToPeer attaches a foreign program behind ours, at the ingress of a device.
-func (c *cluster) redirectToPeer(node int, device string, pod lab.Pod) {
-	c.Helper()
-	offset := int32(16) // of an IPv4 header's destination
-	if strings.HasPrefix(device, "vxlan") {
-		offset += 14
-	}
-	a := pod.Address.As4()
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "foreign", Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
-		asm.Mov.Reg(asm.R6, asm.R1),
-		asm.LoadAbs(offset, asm.Word),
-		asm.LoadImm(asm.R1, int64(a[0])<<24|int64(a[1])<<16|int64(a[2])<<8|int64(a[3]), asm.DWord),
-		asm.JNE.Reg(asm.R0, asm.R1, "next"),
-		asm.Mov.Imm(asm.R1, int32(c.index(node, pod.Device))), asm.Mov.Imm(asm.R2, 0),
-		asm.FnRedirectPeer.Call(),
-		asm.Return(),
-		asm.Mov.Imm(asm.R0, -1).WithSymbol("next"),
-		asm.Return(),
-	}})
-	if err != nil {
-		c.Fatal(err)
-	}
-	c.Cleanup(func() { p.Close() })
-	err = c.lab.Node(node + 1).Do(func() error {
-		index := c.index(node, device)
-		l, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: link.Tail()})
-		if err == nil {
-			c.Cleanup(func() { l.Close() })
-			return nil
-		}
-		return netlink.FilterAdd(&netlink.BpfFilter{
-			FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 99},
-			Fd:          p.FD(), Name: "foreign", DirectAction: true,
-		})
-	})
-	if err != nil {
-		c.Fatalf("attach behind ours: %v", err)
-	}
-}

@@ -258,7 +258,7 @@ func missingHooks(w *window) (rows []Coverage) {
 		row := Coverage{Ratio: new(0.0), Reason: fmt.Sprintf("the hook %s is missing: %s", h.Hook, brief(h.Reason))}
 		if i := slices.IndexFunc(w.to.Devices, func(d netdev.Device) bool { return d.Name == h.Device }); h.Device != "" && i >= 0 {
 			d := &w.to.Devices[i]
-			row.Device, row.Direction = d.Role.Label(d.Name), directionAt(d.Role, hookNamed(h.Hook))
+			row.Device, row.Direction = d.Role.Label(d.Name), directionAt(d.Role, record.TCHook(h.Hook))
 			row.Reason = missingReason(h)
 			if d.Role == netdev.RolePod {
 				pods[row.Direction] = append(pods[row.Direction], h)
@@ -312,14 +312,6 @@ func missingAtPods(w *window, direction journey.Direction, missing []MissingHook
 
 func missingReason(h MissingHook) string {
 	return fmt.Sprintf("the hook %s of %s is missing: %s", h.Hook, h.Device, brief(h.Reason))
-}
-
-// hookNamed is a tc hook by its name.
-func hookNamed(name string) record.Hook {
-	if name == record.Egress.String() {
-		return record.Egress
-	}
-	return record.Ingress
 }
 
 // brief is the beginning of an error: that of a program which the verifier refuses is as long as its log.

@@ -32,6 +32,14 @@ func (h Hook) String() string {
 	return fmt.Sprintf("hook(%d)", uint8(h))
 }
 
+// TCHook is a tc hook by its name, "ingress" or "egress".
+func TCHook(name string) Hook {
+	if name == Egress.String() {
+		return Egress
+	}
+	return Ingress
+}
+
 // Kind says how a journey came to its end.
 type Kind uint8
 
