@@ -1,7 +1,6 @@
 package device
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +8,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"tracer/internal/rtnl"
 )
 
 // source reads from the kernel over a socket that stays in the namespace of the thread that opened it.
@@ -124,27 +125,20 @@ func (s *source) links() ([]link, error) {
 	return links, nil
 }
 
-// dump asks for all of a kind and returns the answer's messages without their headers. Where things change meanwhile
-// the kernel says that its answer may be incomplete: then it is asked again, and in the end taken at that, for each
-// change is also announced to who watches.
+// dump asks for all of a kind and returns the answer's messages without their headers. Where it may be incomplete that does
+// not matter: each change is also announced to who watches.
 func (s *source) dump(what string, request int, body ...nl.NetlinkRequestData) ([][]byte, error) {
-	const tries = 5
-	var messages [][]byte
-	for range tries {
+	messages, err := rtnl.Complete(func() ([][]byte, error) {
 		r := nl.NewNetlinkRequest(request, unix.NLM_F_DUMP)
 		r.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: s.socket}
 		for _, data := range body {
 			r.AddData(data)
 		}
-		var err error
 		// Each RTM_GET… is answered by the RTM_NEW… two below it.
-		messages, err = r.Execute(unix.NETLINK_ROUTE, uint16(request-2))
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, nl.ErrDumpInterrupted) {
-			return nil, fmt.Errorf("list %s of the network namespace: %w", what, err)
-		}
+		return r.Execute(unix.NETLINK_ROUTE, uint16(request-2))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list %s of the network namespace: %w", what, err)
 	}
 	return messages, nil
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+
+	"tracer/internal/rtnl"
 )
 
 // Nodes are the addresses of the cluster's nodes, as far as this node's own addresses and routes show them. The API server
@@ -20,11 +22,11 @@ type Nodes struct {
 // ReadNodes reads them from the current network namespace: its own addresses, and the gateways of all routes that lead
 // to some network, which are the other nodes under most overlays.
 func ReadNodes() (*Nodes, error) {
-	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addresses, err := rtnl.Complete(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("read addresses: %w", err)
 	}
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	routes, err := rtnl.Complete(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("read routes: %w", err)
 	}

@@ -6,13 +6,15 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+
+	"tracer/internal/rtnl"
 )
 
 // Sweep deletes what a tracer that was killed left behind in the current network namespace: its filters, its clsact
 // qdiscs if nobody else uses them by now, and its socket. It must run under the namespace's lock. It reports what it
 // deleted.
 func Sweep(files Files) (removed []string, err error) {
-	links, err := netlink.LinkList()
+	links, err := rtnl.Complete(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
@@ -67,7 +69,7 @@ func sweepDevice(tc *tcReader, l netlink.Link, kind string, noted bool) (removed
 			}
 			removed = append(removed, fmt.Sprintf("filter %s on %s %s", f.name, name, direction))
 		}
-		chains, err := netlink.ChainList(l, filterParent(direction))
+		chains, err := rtnl.Complete(func() ([]netlink.Chain, error) { return netlink.ChainList(l, filterParent(direction)) })
 		if err != nil {
 			return removed, fmt.Errorf("list %s chains: %w", direction, err)
 		}
