@@ -190,6 +190,9 @@ func (a *Aggregator) add(rec *record.Record) {
 		a.pairDrop(p, key).add(rec, factor)
 		f.drops += factor
 		f.dropReason = key.Reason
+		if !p.other && !p.Dropped.of(f, rec) {
+			p.Dropped = endsOf(f, rec)
+		}
 		a.converse(f, rec, path.Direction, weight)
 		return
 	}

@@ -138,6 +138,9 @@ func (a *Aggregator) resolve(f *flow, rec *record.Record) {
 	if service != "" && !f.pair.other {
 		f.pair.Service = service
 	}
+	if !f.pair.other && !f.pair.Ends.of(f, rec) {
+		f.pair.Ends = endsOf(f, rec)
+	}
 }
 
 // newFlow returns an empty flow for key. If there are too many, it reuses the memory of the least recently seen one.

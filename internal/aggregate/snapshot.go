@@ -62,6 +62,10 @@ type Pair struct {
 	Stages  []StageDelay   `json:"stages"`
 	Drops   []DropCount    `json:"drops"`
 	TCP     *TCP           `json:"tcp,omitempty"` // nil if there was no record of its connections
+	// Ends are those of its flow that was last given its names, Dropped those of its packet that was lost last; nil if there was
+	// none.
+	Ends    *Ends `json:"-"`
+	Dropped *Ends `json:"-"`
 }
 
 // Passed is how many sk_buffs passed this node, weighted.

@@ -30,6 +30,7 @@ const (
 	SoftirqDelay    Cause = "softirq-delay"
 	Misconfigured   Cause = "misconfiguration"
 	NoAnswer        Cause = "no-answer"
+	PodLoss         Cause = "pod-loss"
 	RemoteDelay     Cause = "remote-delay"
 	RemoteLoss      Cause = "remote-loss"
 	UnknownCause    Cause = "unknown"
@@ -66,6 +67,16 @@ func next(c Cause, oldnew ...string) []string {
 	return commands
 }
 
+// adviceOn is what to do about a cause; "" of one that is not known.
+func adviceOn(c Cause) string {
+	for _, info := range Causes() {
+		if info.Cause == c {
+			return info.Advice
+		}
+	}
+	return ""
+}
+
 // Causes is the registry of all causes, in the order in which their rules are asked.
 func Causes() []CauseInfo {
 	const beyond = "none of this node's"
@@ -87,7 +98,7 @@ func Causes() []CauseInfo {
 			Evidence:   "drops with a qdisc's reason, or in a qdisc's function; where none was seen, the qdisc's own count",
 			Thresholds: lossThresholds(queueThresholds()),
 			Next:       []string{"tc -s qdisc show dev DEVICE"},
-			Advice:     "as for `qdisc-delay`",
+			Advice:     "remove what does not belong there, or lower the load",
 		},
 		{
 			Cause: LinkDown, Kinds: []Kind{KindDrop}, Groups: []string{"link"},
@@ -95,7 +106,7 @@ func Causes() []CauseInfo {
 			Where:    "queue, overlay or uplink",
 			Evidence: "a device that went down or away in the last ten minutes, or several times; what was lost for want of its routes",
 			Next:     []string{"ip -d -s link show dev DEVICE", "ip route show table all", "journalctl -k --since -15min"},
-			Advice:   "the kernel's log says what took it down",
+			Advice:   "read in the kernel's log what took it down, and bring it up again",
 		},
 		{
 			Cause: ConntrackFull, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
@@ -114,7 +125,7 @@ func Causes() []CauseInfo {
 				"Rules of different kinds are findings of their own",
 			Thresholds: []Threshold{policyThreshold},
 			Next:       []string{"nft list ruleset | grep -nE 'drop|reject'", "iptables-save -c | grep -E 'DROP|REJECT'"},
-			Advice:     "find the rule, and who made it",
+			Advice:     "find the rule whose counter rises, and who made it",
 		},
 		{
 			Cause: MTU, Kinds: []Kind{KindDrop, KindRetransmit}, Groups: []string{"routing", "remote"},
@@ -125,7 +136,7 @@ func Causes() []CauseInfo {
 				"acknowledged in the end, while segments of less than half that size are. Inferred; severity as for `remote-loss`",
 			Thresholds: []Threshold{mtuThreshold},
 			Next:       []string{"ip -d link show", "nstat -az IpFragFails Ip6OutFragFails Ip6InTooBigErrors"},
-			Advice:     "compare the MTUs of pods, tunnel and uplink; of a black hole, `tracepath -n` and `ping -M do -s 1400` in the pod",
+			Advice:     "compare the MTUs of pods, tunnel and uplink: the pods' plus the tunnel's header must fit into the uplink's, and that into the network's",
 		},
 		{
 			Cause: TTL, Kinds: []Kind{KindDrop}, Groups: []string{"routing"},
@@ -134,7 +145,7 @@ func Causes() []CauseInfo {
 			Evidence:   "`IP_INHDR` in forwarding; on 5.10 `ip_forward` while `IpInHdrErrors` rises",
 			Thresholds: []Threshold{ttlThreshold},
 			Next:       []string{"nstat -az IpInHdrErrors IcmpOutTimeExcds", "ip route show table all"},
-			Advice:     "look for a routing loop",
+			Advice:     "look for a routing loop: two nodes that send the packets to each other",
 		},
 		{
 			Cause: RPFilter, Kinds: []Kind{KindDrop}, Groups: []string{"routing"},
@@ -152,7 +163,7 @@ func Causes() []CauseInfo {
 			Evidence:   "`NEIGH_*`, or a function of ARP or neighbour discovery",
 			Thresholds: []Threshold{routingThreshold},
 			Next:       []string{"ip -s neigh show nud failed nud incomplete", "ip neigh show"},
-			Advice:     "is the next hop there? A wrong entry is seen at the other node only",
+			Advice:     "see whether the next hop is up and has that address; a wrong entry is seen at the other node only",
 		},
 		{
 			Cause: NoRoute, Kinds: []Kind{KindDrop}, Groups: []string{"routing"},
@@ -162,7 +173,7 @@ func Causes() []CauseInfo {
 				"routing table says of the destination",
 			Thresholds: []Threshold{routingThreshold},
 			Next:       []string{"ip route get DESTINATION", "ip route show table all | grep -E 'blackhole|unreachable|prohibit'"},
-			Advice:     "is the CNI's routing daemon well?",
+			Advice:     "bring the route back: see whether the CNI's routing daemon runs",
 		},
 		{
 			Cause: BacklogOverflow, Kinds: []Kind{KindDrop}, Groups: []string{"backlog"},
@@ -171,7 +182,7 @@ func Causes() []CauseInfo {
 			Evidence:   "`CPU_BACKLOG`, or a tunnel's receive queue (`gro_cells_receive`), beside `softnet_stat`",
 			Thresholds: []Threshold{backlogThreshold},
 			Next:       []string{"cat /proc/net/softnet_stat", "sysctl net.core.netdev_max_backlog", "mpstat -P ALL 1 3"},
-			Advice:     "which CPU is full? spread the receive queues (RPS)",
+			Advice:     "find the CPU that is full, and spread the receive queues (RPS)",
 		},
 		{
 			Cause: Checksum, Kinds: []Kind{KindDrop}, Groups: []string{"checksum"},
@@ -180,7 +191,7 @@ func Causes() []CauseInfo {
 			Evidence:   "`IP_CSUM`, `TCP_CSUM`, `UDP_CSUM` …, `IpExtInCsumErrors`",
 			Thresholds: []Threshold{checksumThreshold},
 			Next:       []string{"nstat -az IpExtInCsumErrors TcpInCsumErrors UdpInCsumErrors", "ethtool -S DEVICE", "ethtool -k DEVICE"},
-			Advice:     "NIC, cable, offloads",
+			Advice:     "look at the NIC, its cable and its offloads",
 		},
 		{
 			Cause: ReceiverSlow, Kinds: []Kind{KindDelay, KindDrop}, Groups: []string{"receiver"},
@@ -190,7 +201,7 @@ func Causes() []CauseInfo {
 				"alone: a closed window while there is more to send; drops for want of a socket's buffer",
 			Thresholds: []Threshold{receiverThreshold, receiverDropThreshold},
 			Next:       []string{"ss -tmi # in the pod: Recv-Q is what waits to be read", "nstat -az TcpExtTCPToZeroWindowAdv # in the pod"},
-			Advice:     "the application is slow, not the network",
+			Advice:     "look at the application: it is slow, not the network",
 		},
 		{
 			Cause: NoListener, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},
@@ -201,7 +212,7 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{listenerThreshold},
 			Next: []string{"ss -ltn # in the pod: does it listen, and not at 127.0.0.1 alone?",
 				"kubectl get endpointslices,svc # does the Service's targetPort agree?"},
-			Advice: "does the pod listen at the Service's `targetPort`?",
+			Advice: "let the application listen at the Service's `targetPort`, or correct that",
 		},
 		{
 			Cause: AcceptQueueFull, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},
@@ -212,7 +223,7 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{acceptQueueThreshold, acceptQueueDropThreshold},
 			Next: []string{"ss -ltn # in the pod: Recv-Q waits to be accepted, Send-Q is the most that may",
 				"nstat -az TcpExtListenOverflows TcpExtListenDrops # in the pod"},
-			Advice: "the application is slow, or its backlog (`listen`) too small",
+			Advice: "look at the application: it is slow, or its backlog (`listen`) too small",
 		},
 		{
 			Cause: ForwardDelay, Kinds: []Kind{KindDelay}, Groups: []string{"stage"},
@@ -221,7 +232,7 @@ func Causes() []CauseInfo {
 			Evidence:      "packets that took longer than the threshold, and than three times the baseline",
 			Thresholds:    []Threshold{stageThreshold},
 			Next:          []string{"nft list ruleset | grep -c rule", "grep . /proc/net/netfilter/nfnetlink_queue", "ip -s neigh show nud incomplete"},
-			Advice:        "a program behind NFQUEUE, a huge rule set, ARP that is slow",
+			Advice:        "look for a program behind NFQUEUE, a huge rule set, ARP that is slow",
 			WhyNoScenario: "it takes a program that holds packets in NFQUEUE, and a kernel with NFNETLINK_QUEUE, which those of the rig lack",
 		},
 		{
@@ -231,7 +242,7 @@ func Causes() []CauseInfo {
 			Evidence:      "packets that took longer than the threshold, and than three times the baseline",
 			Thresholds:    []Threshold{stageThreshold},
 			Next:          []string{"ip -d -s link show dev DEVICE", "perf top -g"},
-			Advice:        "an encrypting tunnel without CPU to spare",
+			Advice:        "give the tunnel CPU, if it encrypts and has none to spare",
 			WhyNoScenario: "wrapping takes microseconds on any CPU; what slows it, encryption by other CPUs, needs a NIC and load that the rig lacks",
 		},
 		{
@@ -241,7 +252,7 @@ func Causes() []CauseInfo {
 			Evidence:   "packets that took longer than the threshold, and than three times the baseline, beside `softnet_stat`'s `time_squeeze`",
 			Thresholds: []Threshold{stageThreshold},
 			Next:       []string{"cat /proc/net/softnet_stat", "mpstat -P ALL 1 3", "ps -eo pid,cls,ni,pcpu,comm --sort=-pcpu | head"},
-			Advice:     "who takes the CPU?",
+			Advice:     "find who takes the CPU",
 			WhyNoScenario: "nothing that was tried (the tunnel's NAPI in a thread of its own, idle priority beside busy CPUs) slowed packets down; " +
 				"`backlog-overflow`, its loss, is played",
 		},
@@ -264,7 +275,18 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{noAnswerThreshold},
 			Next: []string{"tracer diagnose # on the node of PEER", "ip route get DESTINATION", "conntrack -L -d DESTINATION",
 				"nft list ruleset | grep -nE 'drop|reject' # on both nodes"},
-			Advice: "ask the other node: a rule, a route back, a tunnel's port in a firewall; then look at the network between",
+			Advice: "if the packets arrive there and are answered, look at the network between; if they arrive and are not, at rules and routes there",
+		},
+		{
+			Cause: PodLoss, Kinds: []Kind{KindRetransmit}, Groups: []string{"pod_loss"},
+			Meaning: "what TCP in a pod sends does not come out of the pod, and no drop is seen",
+			Where:   "pod-queue, `pod:eth0`",
+			Evidence: "segments that TCP in the pod counts as sent, a tenth of them at least, that did not reach the hook at the pod's device, " +
+				"where those that are sent again are mostly these. Drops with a reason have their own cause",
+			Thresholds: []Threshold{remoteLossThreshold},
+			Next: []string{"tc -s qdisc show dev eth0; tc -s filter show dev eth0 egress # in the pod", "nft list ruleset; iptables-save -c # in the pod",
+				"ip -s -s link # in the pod", "nstat -az TcpOutSegs TcpRetransSegs # in the pod"},
+			Advice: "look in the pod for a filter or program at its device, a proxy that takes the packets, a second device",
 		},
 		{
 			Cause: RemoteDelay, Kinds: []Kind{KindDelay}, Groups: []string{"remote"},
@@ -274,7 +296,7 @@ func Causes() []CauseInfo {
 				"on, those are used instead. Inferred from TCP, not seen",
 			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold},
 			Next:       []string{"tracer diagnose # on the node of PEER", "ss -tiH | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"},
-			Advice:     "ask the other node, then look at the network between",
+			Advice:     "if that node passes what arrives at once, or says the same of this one, the network between is slow",
 		},
 		{
 			Cause: RemoteLoss, Kinds: []Kind{KindRetransmit}, Groups: []string{"remote"},
@@ -284,7 +306,7 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{remoteLossThreshold},
 			Next: []string{"tracer diagnose # on the node of PEER", "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit # in the pod",
 				"ip -s -s link show; ethtool -S UPLINK"},
-			Advice: "ask the other node, then look at the network between",
+			Advice: "if that node loses none, or says the same of this one, the network between loses them",
 		},
 		{
 			Cause: UnknownCause, Kinds: []Kind{KindDrop}, Groups: []string{"unknown"},
@@ -293,7 +315,7 @@ func Causes() []CauseInfo {
 			Evidence:      "what is left of the losses",
 			Thresholds:    []Threshold{unknownThreshold, unknownDeliverThreshold},
 			Next:          []string{"tracer trace --drops", "perf trace -e skb:kfree_skb --max-events 20", "nstat"},
-			Advice:        "the kernel's reason and function tell",
+			Advice:        "look up the kernel's reason and the function that freed the packets",
 			WhyNoScenario: "a loss that can be caused on purpose has a name",
 		},
 	}

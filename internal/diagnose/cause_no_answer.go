@@ -1,7 +1,6 @@
 package diagnose
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,13 +38,17 @@ func noAnswerRules(w *window) []Finding {
 	if all, severity := beyond.worst(); len(all) > 0 {
 		f := noAnswer(w, all, severity)
 		f.beyond = true
-		f.subject, f.predicate = "beyond "+cmp.Or(w.node, "this node"), "nothing answers "+listed(f.Pairs, f.PairsTotal)+triedBy(w, all)
+		left := w.leaves(&aggregate.Pair{})
+		if p := w.pair(all[0].PairKey); p != nil {
+			left = w.leaves(p)
+		}
+		f.subject, f.predicate = w.observer(), fmt.Sprintf("no answer to %s: %s %s%s, 0 back", listed(f.Pairs, f.PairsTotal), triedBy(all), left, w.sinceFirst(all))
 		found = append(found, f)
 	}
 	if all, severity := here.worst(); len(all) > 0 {
 		f := noAnswer(w, all, severity)
 		f.Stage, f.Device, f.Direction = journey.Deliver, netdev.PodLabel, journey.Local
-		f.subject, f.predicate = "the pod of "+f.Pairs[0].Dst, "answers nothing to "+f.Pairs[0].Src+triedBy(w, all)
+		f.subject, f.predicate = "the pod of "+f.Pairs[0].Dst, fmt.Sprintf("answers nothing to %s: %s reached it%s, 0 back", f.Pairs[0].Src, triedBy(all), w.sinceFirst(all))
 		f.Evidence = append(f.Evidence, "the packets reached the pod's device on this node, and nothing came back from it")
 		f.Next = []string{"ss -tlnp; iptables-save; nft list ruleset # in the pod", "ip -s link show dev eth0 # in the pod"}
 		found = append(found, f)
@@ -345,8 +348,13 @@ func (w *window) aboutSilence(all []*aggregate.Unanswered) (out []string) {
 	return out
 }
 
-// triedBy says by which protocols how much was tried, and since when.
-func triedBy(w *window, all []*aggregate.Unanswered) string {
+// sinceFirst says when the first of them was tried.
+func (w *window) sinceFirst(all []*aggregate.Unanswered) string {
+	return " since " + w.clock(all[0].First)
+}
+
+// triedBy says how much was tried, and by which protocols.
+func triedBy(all []*aggregate.Unanswered) string {
 	var protocols []string
 	var n uint64
 	for _, u := range all {
@@ -355,5 +363,5 @@ func triedBy(w *window, all []*aggregate.Unanswered) string {
 		}
 		n += u.Packets
 	}
-	return fmt.Sprintf(" (%s, %s since %s)", strings.Join(protocols, ", "), packets(n), w.clock(all[0].First))
+	return fmt.Sprintf("%s (%s)", packets(n), strings.Join(protocols, ", "))
 }

@@ -167,7 +167,7 @@ func TestNoAnswerSays(t *testing.T) {
 	if len(r.Findings) != 1 || strings.Join(r.Findings[0].Evidence, "\n") != strings.Join(want, "\n") {
 		t.Errorf("evidence %q", r.Findings[0].Evidence)
 	}
-	if want := "beyond node-1 nothing answers default/web → default/api (tcp, udp, 44 packets since 14:02:33)"; r.Summary != want {
+	if want := "node-1 sees no answer to default/web → default/api: 44 packets (tcp, udp) left this node since 14:02:33, 0 back"; r.Summary != want {
 		t.Errorf("summary %q", r.Summary)
 	}
 	if r.Verdict != Fault || *r.Findings[0].Drops.Ratio != 1 || r.Findings[0].PairsTotal != 1 {

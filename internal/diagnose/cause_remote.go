@@ -11,10 +11,10 @@ import (
 )
 
 // remoteRules find remote-delay, remote-loss and mtu: what connections suffer beyond this node, on the wire or at their other
-// ends.
+// ends. What does not even come out of the pod that sends it is pod-loss.
 func remoteRules(w *window) []Finding {
 	pairs := w.connected()
-	found := remoteLosses(w, pairs)
+	found := remoteLosses(w, slices.DeleteFunc(slices.Clone(pairs), func(c connected) bool { return slices.Contains(w.podLosses, c.PairKey) }))
 	if f := remoteDelay(w, pairs); f != nil {
 		found = append(found, *f)
 	}
@@ -117,7 +117,7 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 		return nil
 	}
 	slices.SortStableFunc(slow, func(x, y distant) int { return cmp.Compare(y.pain, x.pain) })
-	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: w.remoteSubject(), beyond: true}
+	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: w.observer(), beyond: true}
 	hit := make([]*aggregate.Pair, len(slow))
 	var rtt hist.Histogram
 	for i, d := range slow {
@@ -133,22 +133,15 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 	}
 	f.Pairs, f.PairsTotal = pairNames(hit)
 	f.Confidence = inferredConfidence * confidence(float64(rtt.Count()), float64(rtt.Above(worst.threshold.WarnDelay))/float64(rtt.Count()), w.counts)
-	f.predicate = fmt.Sprintf("adds %s to round trips of %s", seconds(p50), listed(f.Pairs, f.PairsTotal))
+	f.predicate = fmt.Sprintf("%s answered %s (p50) after it %s", listed(f.Pairs, f.PairsTotal), seconds(p50), w.leaves(worst.Pair))
 	f.Evidence = append([]string{
 		fmt.Sprintf("TCP's round trips of %s → %s take %s (p50) and %s at least; this node accounts for %s of it",
 			f.Pairs[0].Src, f.Pairs[0].Dst, seconds(worst.rtt.Quantile(0.5)), seconds(worst.rtt.Quantile(leastQuantile)), seconds(worst.here)),
 		fmt.Sprintf("inferred: the rest is beyond this node; %s from %s: %s", f.Severity, seconds(worst.threshold.WarnDelay), worst.threshold.Reason),
+		w.seenHere(worst.Pair),
 	}, missedEvidence(w.counts)...)
 	f.Next = next(RemoteDelay, "PEER", f.Pairs[0].Dst)
 	return f
-}
-
-// remoteSubject is what is at fault beyond this node, in the summary's sentence.
-func (w *window) remoteSubject() string {
-	if w.node == "" {
-		return "the network or the other node"
-	}
-	return "the network beyond " + w.node + ", or the other node,"
 }
 
 // lossy is a pair whose segments are lost beyond this node.
@@ -223,8 +216,8 @@ func (w *window) silentRetransmits(p *aggregate.Pair) (n uint64) {
 func blackHole(w *window, hit []lossy) *Finding {
 	f := remoteLoss(w, hit)
 	worst := &hit[0]
-	f.Cause, f.subject = MTU, w.remoteSubject()
-	f.predicate = "loses the large segments of " + listed(f.Pairs, f.PairsTotal) + ", and passes small ones"
+	f.Cause, f.subject = MTU, w.observer()
+	f.predicate = fmt.Sprintf("the large segments of %s lost after they %s, while small ones arrive", listed(f.Pairs, f.PairsTotal), w.leaves(worst.Pair))
 	f.Evidence = append([]string{fmt.Sprintf("%s of %.0f bytes (mean) were sent again and again, while %s of %.0f bytes were acknowledged",
 		plural(worst.TCP.RetransmittedAgain, "segment"), worst.lostSize(), group(worst.TCP.AckedMeanwhile), worst.ackedSize())}, f.Evidence...)
 	f.Next = []string{"tracepath -n DESTINATION # in the pod", "ping -c 3 -M do -s 1400 DESTINATION # in the pod; then smaller", "ip -d link show # do the tunnel's and the pods' MTUs fit into the network's?"}
@@ -234,7 +227,7 @@ func blackHole(w *window, hit []lossy) *Finding {
 // remoteLoss is of what is lost beyond this node.
 func remoteLoss(w *window, hit []lossy) *Finding {
 	t := remoteLossThreshold
-	f := &Finding{Kind: KindRetransmit, Cause: RemoteLoss, Severity: Warning, subject: w.remoteSubject(), beyond: true}
+	f := &Finding{Kind: KindRetransmit, Cause: RemoteLoss, Severity: Warning, subject: w.observer(), beyond: true}
 	slices.SortStableFunc(hit, func(x, y lossy) int { return cmp.Compare(y.lost, x.lost) })
 	var lost, segments, answered, local, spurious uint64
 	pairs := make([]*aggregate.Pair, len(hit))
@@ -256,7 +249,7 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 	f.Pairs, f.PairsTotal = pairNames(pairs)
 	f.Drops = &Drops{Packets: lost, Ratio: &ratio}
 	f.Confidence = inferredConfidence * confidence(float64(lost), float64(lost)/float64(lost+local), w.counts)
-	f.predicate = "loses " + percent(ratio) + " of " + listed(f.Pairs, f.PairsTotal)
+	f.predicate = fmt.Sprintf("%s of %s lost after it %s", percent(ratio), listed(f.Pairs, f.PairsTotal), w.leaves(hit[0].Pair))
 	f.Evidence = []string{fmt.Sprintf("%s of %s were lost beyond this node, excluding %s and %s lost on this node",
 		group(lost), plural(segments, "segment"), plural(spurious, "spurious retransmission"), group(local))}
 	if w.to.DropsUnseen {
@@ -265,10 +258,11 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 	}
 	if answered == 0 {
 		f.Evidence = append(f.Evidence, "nothing at all was acknowledged in the window")
-		f.subject, f.predicate = "beyond "+cmp.Or(w.node, "this node"), "nothing answers "+listed(f.Pairs, f.PairsTotal)
+		f.predicate = fmt.Sprintf("no answer to %s: %s %s, 0 acknowledged", listed(f.Pairs, f.PairsTotal), plural(segments, "segment"), w.leaves(hit[0].Pair))
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("inferred from retransmissions: the segments were lost beyond this node, or their acknowledgements; %s from a loss of %s",
 		f.Severity, percent(from)))
+	f.Evidence = append(f.Evidence, w.seenHere(hit[0].Pair))
 	f.Next = next(RemoteLoss, "PEER", f.Pairs[0].Dst)
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	return f

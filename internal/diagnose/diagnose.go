@@ -37,7 +37,8 @@ func ruleGroups() []ruleGroup {
 		{"stage", stageRules},
 		{"misconfiguration", misconfigurationRules},
 		{"no_answer", noAnswerRules}, // goes by what the others have found
-		{"remote", remoteRules},
+		{"pod_loss", podLossRules},
+		{"remote", remoteRules},   // what was lost in pods is not lost beyond this node
 		{"unknown", unknownRules}, // takes what nobody else does, so the last
 	}
 }
@@ -52,8 +53,9 @@ func Diagnose(node string, from, to Snapshot) Report {
 		WindowSeconds: w.length().Seconds(),
 		Verdict:       Healthy,
 		Findings:      []Finding{},
-		Coverage:      coverageOf(w),
+		Coverage:      w.coverage,
 	}
+	r.Checked, r.CheckedTotal = w.checked()
 	for _, g := range ruleGroups() {
 		w.found = r.Findings
 		r.Findings = append(r.Findings, g.find(w)...)

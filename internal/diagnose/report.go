@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,8 @@ type Report struct {
 	Summary       string     `json:"summary"`  // one sentence
 	Findings      []Finding  `json:"findings"` // the principal one first
 	Coverage      []Coverage `json:"coverage"` // of devices that carry pods' traffic, the least first
+	Checked       []Checked  `json:"checked"`  // at most 10, those with most packets first
+	CheckedTotal  int        `json:"checked_total"`
 }
 
 // Finding is one cause at one place.
@@ -122,6 +125,17 @@ type Pair struct {
 	Src     string  `json:"src"`
 	Dst     string  `json:"dst"`
 	Service *string `json:"service"` // null if they talk without one
+}
+
+// WarningHeading is the word above a healthy verdict where something is not as it should be.
+const WarningHeading = "WARNING"
+
+// Heading is the word that stands above a verdict for people: the verdict, or WarningHeading.
+func Heading(v Verdict, findings []Finding) string {
+	if v == Healthy && slices.ContainsFunc(findings, func(f Finding) bool { return f.Severity == Warning }) {
+		return WarningHeading
+	}
+	return strings.ToUpper(strings.ReplaceAll(string(v), "-", " "))
 }
 
 // ExitCode is what `tracer diagnose` exits with: 0 healthy or warnings only, 2 fault, 3 no traffic seen or blind.

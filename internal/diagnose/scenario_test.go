@@ -40,7 +40,9 @@ type scenario struct {
 			Packets                  uint64
 			Noise                    bool
 		}
-		TCP *connections
+		TCP           *connections
+		Segments      float64 // that passed, if more than packets did
+		Ends, Dropped *aggregate.Ends
 	}
 	InFlight []struct {
 		Stage     journey.Stage
@@ -178,7 +180,7 @@ func (s *scenario) snapshots() *snapshots {
 	window := &aggregate.Snapshot{Window: 15 * time.Second, Unanswered: s.Unanswered, Records: s.Records, MissedRecords: s.Missed}
 	stages := map[aggregate.StageKey]*hist.Histogram{}
 	for _, p := range s.Pairs {
-		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted()}
+		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted(), Ends: p.Ends, Dropped: p.Dropped}
 		total, most := 0.0, 0
 		for _, st := range p.Stages {
 			k := aggregate.StageKey{Stage: st.Stage, Device: st.Device, Direction: p.Direction}
@@ -194,7 +196,7 @@ func (s *scenario) snapshots() *snapshots {
 			total += st.Delay
 			most = max(most, st.Packets)
 		}
-		pair.Packets = float64(most)
+		pair.Packets = max(float64(most), p.Segments)
 		if n := len(p.Stages); n > 0 {
 			pair.Path.Observe(total, uint64(p.Stages[n-1].Packets))
 		}
@@ -314,7 +316,10 @@ func TestScenarios(t *testing.T) {
 // TestGolden compares what people and programs read with the files of testdata.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic", "blind-redirected", "healthy-partly-seen"} {
+	for _, name := range []string{
+		"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic", "blind-redirected", "healthy-partly-seen", "no-answer", "remote-loss",
+		"remote-loss-few", "remote-delay", "pod-loss", "no-route", "policy-forward", "receiver-slow",
+	} {
 		e := load(t, "testdata/"+name+".json").snapshots()
 		if name == "overlay-delay-and-loss" {
 			e.to.Baseline = map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 0.00002}

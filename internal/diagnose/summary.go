@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,31 +18,17 @@ func summarize(r *Report, w *window) string {
 	}
 	switch {
 	case r.Verdict == NoTraffic:
-		return fmt.Sprintf("no traffic of pods was seen%s in %s: send some, or see with `tracer check` what is traced",
-			on, seconds(r.WindowSeconds))
+		return fmt.Sprintf("no traffic of pods was seen%s in %s", on, seconds(r.WindowSeconds))
 	case r.Verdict == Blind:
 		return fmt.Sprintf("tracer does not see enough%s to tell whether packets are held or dropped: %s", on, whyBlind(r, w))
 	case len(r.Findings) == 0:
-		var n float64
-		pairs := 0
-		for _, p := range w.counts.Pairs {
-			n += p.Packets
-			if p.Packets > 0 {
-				pairs++
-			}
-		}
-		return fmt.Sprintf("no queue%s holds or drops more than it should: %s of %s in %s",
-			on, packets(uint64(n)), plural(uint64(pairs), "pair"), seconds(r.WindowSeconds))
+		return wellPassed(r, w)
 	}
 	principal := &r.Findings[0]
 	if principal.beyond {
 		on = "" // its subject says where
 	}
-	first := sentence(r, principal, on)
-	if r.Verdict == Healthy {
-		first = "no fault, but " + first
-	}
-	parts := []string{first}
+	parts := []string{sentence(r, principal, on)}
 	if principal.reason != "" {
 		parts = append(parts, principal.reason)
 	}
@@ -70,6 +57,26 @@ func summarize(r *Report, w *window) string {
 		parts = append(parts, fmt.Sprintf("%s %s fine", strings.Join(fine, " and "), verb))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// wellPassed says what a node has passed where nothing was found, and between whom nothing came back all the same.
+func wellPassed(r *Report, w *window) string {
+	var n float64
+	var lost uint64
+	for i := range w.counts.Pairs {
+		n += w.counts.Pairs[i].Packets
+	}
+	for _, d := range lossesOf(w.counts) {
+		lost += d.Packets
+	}
+	text := fmt.Sprintf("%s passed %s of %s in %s: %s lost, none held for longer than it should be",
+		cmp.Or(w.node, "this node"), packets(uint64(n)), plural(uint64(r.CheckedTotal), "pair")+" of workloads", seconds(r.WindowSeconds), group(lost))
+	for i := range r.Checked {
+		if p := &r.Checked[i]; p.Silent() {
+			return text + fmt.Sprintf("; %s → %s: %s, 0 back, which is usual only of datagrams that want no answer", p.Src, p.Dst, packets(p.There))
+		}
+	}
+	return text
 }
 
 // whyBlind says what is not seen, and why.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -34,22 +35,29 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 		}
 		return code + text + reset
 	}
-	verdicts := map[Verdict]string{Healthy: green, Fault: red, NoTraffic: amber, Blind: amber}
-	head := fmt.Sprintf("%s from %s", seconds(r.WindowSeconds), r.Started.Format("15:04:05"))
-	if r.Node != "" {
-		head = r.Node + ", " + head
+	code := map[Verdict]string{Healthy: green, Fault: red, NoTraffic: amber, Blind: amber}[r.Verdict]
+	heading := Heading(r.Verdict, r.Findings)
+	if r.Verdict == Healthy && heading == WarningHeading {
+		code = amber
 	}
-	fmt.Fprintf(out, "%s  %s\n", paint(verdicts[r.Verdict], strings.ToUpper(strings.ReplaceAll(string(r.Verdict), "-", " "))), paint(faint, head))
-	for _, line := range wrap(r.Summary, textWidth) {
+	for i, line := range wrap(heading+": "+r.Summary, textWidth) {
+		if after, ok := strings.CutPrefix(line, heading+":"); ok && i == 0 {
+			fmt.Fprintln(out, paint(code, heading+":")+paint(bold, after))
+			continue
+		}
 		fmt.Fprintln(out, paint(bold, line))
 	}
-	for _, text := range r.unseen() {
-		for j, line := range wrap(text, textWidth-9) {
-			label := "        "
+	about := fmt.Sprintf("%s from %s", seconds(r.WindowSeconds), r.Started.Format("15:04:05"))
+	if r.Node != "" {
+		about = r.Node + ", " + about
+	}
+	for _, row := range slices.Concat(r.toDo(), r.unseen(), r.checked(), []row{{"window", about}}) {
+		for j, line := range wrap(row.text, textWidth-9) {
+			label := ""
 			if j == 0 {
-				label = "unseen  "
+				label = row.label
 			}
-			fmt.Fprintf(out, "%s %s\n", paint(amber, label), line)
+			fmt.Fprintf(out, "%s %s\n", paint(map[string]string{"unseen": amber, "do": bold}[row.label], fmt.Sprintf("%-8s", label)), line)
 		}
 	}
 	for i := range r.Findings[:min(textFindings, len(r.Findings))] {
@@ -80,15 +88,58 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 	return nil
 }
 
+// toDo is what to do next: the command that shows what is wrong, and what then.
+func (r *Report) toDo() []row {
+	switch {
+	case len(r.Findings) > 0 && len(r.Findings[0].Next) > 0:
+		f := &r.Findings[0]
+		rows := []row{{"do", f.Next[0]}}
+		if advice := adviceOn(f.Cause); advice != "" {
+			rows = append(rows, row{"", "then: " + advice})
+		}
+		return rows
+	case r.Verdict == NoTraffic:
+		return []row{{"do", "tracer check # what is traced, and what is not"},
+			{"", "where another node sends packets to pods here, they did not arrive: the network between, or the sender's node, loses them"}}
+	case r.Verdict == Blind:
+		return []row{{"do", "tracer check # which hooks are missing, and what hides packets from the others"}}
+	}
+	return nil
+}
+
 // unseen are sentences on what is not seen. Those of a blind verdict are in the summary.
-func (r *Report) unseen() (rows []string) {
+func (r *Report) unseen() (rows []row) {
 	for i := range r.Coverage {
 		if c := &r.Coverage[i]; c.Low() && !(r.Verdict == Blind && c.Blind()) {
-			rows = append(rows, c.Sentence())
+			rows = append(rows, row{"unseen", c.Sentence()})
 		}
 	}
 	if len(rows) > textCoverage {
-		rows = append(rows[:textCoverage], fmt.Sprintf("%d more: see -o json", len(rows)-textCoverage))
+		rows = append(rows[:textCoverage], row{"", fmt.Sprintf("%d more: see -o json", len(rows)-textCoverage)})
+	}
+	return rows
+}
+
+// checked says what was measured of the busiest pairs, where no fault is, and on which nodes the rest of the way can be asked.
+func (r *Report) checked() (rows []row) {
+	if r.Verdict != Healthy {
+		return nil
+	}
+	label := "checked"
+	var peers []string
+	for i := range r.Checked[:min(textPairs, len(r.Checked))] {
+		p := &r.Checked[i]
+		rows = append(rows, row{label, p.Sentence()})
+		label = ""
+		if peer := p.peer(); peer != "" && !slices.Contains(peers, peer) {
+			peers = append(peers, peer)
+		}
+	}
+	if more := r.CheckedTotal - len(rows); more > 0 && len(rows) > 0 {
+		rows = append(rows, row{"", plural(uint64(more), "more pair") + ": see -o json, or tracer top"})
+	}
+	if len(peers) > 0 {
+		rows = append(rows, row{"beyond", "this is this node's part of the way; ask for the rest: tracer diagnose, on " + strings.Join(peers, " and on ")})
 	}
 	return rows
 }

@@ -17,7 +17,10 @@ type window struct {
 	losses losses
 	byKey  map[aggregate.PairKey]*aggregate.Pair // by pair
 	found  []Finding                             // of the groups of rules asked so far
-	silent []*aggregate.Unanswered               // what no-answer is about, if that is critical, and what is refused
+	// coverage is how much was seen of it, the least first.
+	coverage  []Coverage
+	silent    []*aggregate.Unanswered // what no-answer is about, if that is critical, and what is refused
+	podLosses []aggregate.PairKey     // what pod-loss is about
 }
 
 func newWindow(node string, from, to Snapshot) *window {
@@ -27,6 +30,7 @@ func newWindow(node string, from, to Snapshot) *window {
 	w := &window{node: node, from: from, to: to, counts: to.Counts.Since(from.Counts)}
 	w.losses = lossesOf(w.counts)
 	w.queues = queuesOf(w)
+	w.coverage = coverageOf(w)
 	return w
 }
 

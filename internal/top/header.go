@@ -53,14 +53,14 @@ func (s *styles) volume(o *overview.Overview) string {
 
 // verdict is the diagnosis in at most so many lines.
 func (s *styles) verdict(o *overview.Overview, width, lines int) []string {
+	word := diagnose.Heading(o.Verdict, o.Findings)
 	paint := s.good
-	switch o.Verdict {
-	case diagnose.Fault:
+	switch {
+	case o.Verdict == diagnose.Fault:
 		paint = s.bad
-	case diagnose.NoTraffic, diagnose.Blind:
+	case o.Verdict != diagnose.Healthy || word == diagnose.WarningHeading:
 		paint = s.warn
 	}
-	word := strings.ToUpper(strings.ReplaceAll(string(o.Verdict), "-", " "))
 	text := strings.Split(ansi.Wordwrap(word+"  "+o.Summary, width, ""), "\n")
 	if len(text) > lines {
 		rest := strings.Join(text[lines-1:], " ")

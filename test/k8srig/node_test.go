@@ -163,7 +163,7 @@ func TestNodes(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "exit code 2") && !strings.Contains(err.Error(), "exit status 2") {
 		t.Errorf("diagnose: %v", err)
 	}
-	if !strings.Contains(report, "FAULT  node-a") || !strings.Contains(report, "flannel.1") {
+	if !strings.Contains(report, "FAULT: ") || !strings.Contains(report, "flannel.1") {
 		t.Errorf("diagnose says\n%s", report)
 	}
 	t.Log(report)
