@@ -13,6 +13,8 @@ type Identity struct {
 	Workload  string `json:"workload,omitempty"` // the pod's owner as people name it; NodeWorkload or its like for no pod
 	Service   string `json:"service,omitempty"`  // of a Service's virtual address
 	Node      string `json:"node,omitempty"`
+	// NodeAddress is an address of that node, if it is known.
+	NodeAddress netip.Addr `json:"node_address,omitzero"`
 	// Bandwidth is how many bits a second the pod may receive, by its annotation; 0 if it has none.
 	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
 	// Stale marks a name of an earlier run that nobody has confirmed yet.

@@ -46,7 +46,8 @@ type CauseInfo struct {
 	Where      string   // stage and device of its findings
 	Evidence   string   // by what it is known
 	Thresholds []Threshold
-	// Next are commands that show more; DEVICE and PEER stand for the finding's device and for whom the pair talks to.
+	// Next are commands that show more, the one that shows the fault first. Words in capitals stand for the finding's values: see
+	// command.go. What ends in "# in the pod" is to be given there.
 	Next   []string
 	Advice string // what to do about it
 	// WhyNoScenario says why no scenario of test/scoreboard plays it; "" if one does.
@@ -124,7 +125,7 @@ func Causes() []CauseInfo {
 			Evidence: "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`). " +
 				"Rules of different kinds are findings of their own",
 			Thresholds: []Threshold{policyThreshold},
-			Next:       []string{"nft list ruleset | grep -nE 'drop|reject'", "iptables-save -c | grep -E 'DROP|REJECT'"},
+			Next:       []string{"nft -a list ruleset | grep -E '^table|chain |drop|reject'", "iptables-save -c | grep -E 'DROP|REJECT'"},
 			Advice:     "find the rule whose counter rises, and who made it",
 		},
 		{
@@ -162,7 +163,7 @@ func Causes() []CauseInfo {
 			Where:      "forward, encap",
 			Evidence:   "`NEIGH_*`, or a function of ARP or neighbour discovery",
 			Thresholds: []Threshold{routingThreshold},
-			Next:       []string{"ip -s neigh show nud failed nud incomplete", "ip neigh show"},
+			Next:       []string{"ip -s neigh show nud failed nud incomplete", "ip route get DESTINATION # its next hop", "ip neigh show"},
 			Advice:     "see whether the next hop is up and has that address; a wrong entry is seen at the other node only",
 		},
 		{
@@ -172,7 +173,7 @@ func Causes() []CauseInfo {
 			Evidence: "`IP_INNOROUTES`, `IP_OUTNOROUTES` …; a blackhole has no reason: the function (`ip_error`, `dst_discard`), and what the " +
 				"routing table says of the destination",
 			Thresholds: []Threshold{routingThreshold},
-			Next:       []string{"ip route get DESTINATION", "ip route show table all | grep -E 'blackhole|unreachable|prohibit'"},
+			Next:       []string{"ip route show table all match DESTINATION", "ip route get DESTINATION # a blackhole answers: Invalid argument", "ip rule"},
 			Advice:     "bring the route back: see whether the CNI's routing daemon runs",
 		},
 		{
@@ -210,8 +211,8 @@ func Causes() []CauseInfo {
 			Evidence: "SYNs that met no socket and were answered by RST, in a tenth of the window at least; kubelet's own probes aside. " +
 				"A handshake whose SYN-ACK is lost is none: the kernel frees SYNs that are sent again, too",
 			Thresholds: []Threshold{listenerThreshold},
-			Next: []string{"ss -ltn # in the pod: does it listen, and not at 127.0.0.1 alone?",
-				"kubectl get endpointslices,svc # does the Service's targetPort agree?"},
+			Next: []string{"ss -ltn # in the pod: does it listen at port PORT, and not at 127.0.0.1 alone?",
+				"kubectl get endpointslices,svc -n NAMESPACE # does the Service's targetPort agree?"},
 			Advice: "let the application listen at the Service's `targetPort`, or correct that",
 		},
 		{
@@ -274,7 +275,7 @@ func Causes() []CauseInfo {
 				"before. No finding: what was refused (RST, ICMP), lost on this node, sampled too seldom, or where answers would not be seen",
 			Thresholds: []Threshold{noAnswerThreshold},
 			Next: []string{"tracer diagnose # on the node of PEER", "ip route get DESTINATION", "conntrack -L -d DESTINATION",
-				"nft list ruleset | grep -nE 'drop|reject' # on both nodes"},
+				"nft -a list ruleset | grep -E '^table|chain |drop|reject' # on both nodes"},
 			Advice: "if the packets arrive there and are answered, look at the network between; if they arrive and are not, at rules and routes there",
 		},
 		{
@@ -284,7 +285,7 @@ func Causes() []CauseInfo {
 			Evidence: "segments that TCP in the pod counts as sent, a tenth of them at least, that did not reach the hook at the pod's device, " +
 				"where those that are sent again are mostly these. Drops with a reason have their own cause",
 			Thresholds: []Threshold{remoteLossThreshold},
-			Next: []string{"tc -s qdisc show dev eth0; tc -s filter show dev eth0 egress # in the pod", "nft list ruleset; iptables-save -c # in the pod",
+			Next: []string{"tc -s filter show dev eth0 egress # in the pod", "tc -s qdisc show dev eth0 # in the pod", "nft -a list ruleset # in the pod",
 				"ip -s -s link # in the pod", "nstat -az TcpOutSegs TcpRetransSegs # in the pod"},
 			Advice: "look in the pod for a filter or program at its device, a proxy that takes the packets, a second device",
 		},
@@ -295,7 +296,7 @@ func Causes() []CauseInfo {
 			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages explain; from three handshakes " +
 				"on, those are used instead. Inferred from TCP, not seen",
 			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold},
-			Next:       []string{"tracer diagnose # on the node of PEER", "ss -tiH | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"},
+			Next:       []string{"tracer diagnose # on the node of PEER", "ss -tiH dst DESTINATION | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"},
 			Advice:     "if that node passes what arrives at once, or says the same of this one, the network between is slow",
 		},
 		{
@@ -305,7 +306,7 @@ func Causes() []CauseInfo {
 			Evidence:   "retransmitted segments, excluding those that had arrived and those lost on this node. Inferred",
 			Thresholds: []Threshold{remoteLossThreshold},
 			Next: []string{"tracer diagnose # on the node of PEER", "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit # in the pod",
-				"ip -s -s link show; ethtool -S UPLINK"},
+				"ip -s -s link show dev UPLINK", "ethtool -S UPLINK | grep -E 'drop|err|miss|exceeded'"},
 			Advice: "if that node loses none, or says the same of this one, the network between loses them",
 		},
 		{

@@ -88,9 +88,9 @@ const noSocket = "NO_SOCKET"
 // acceptQueueFull are connections that the kernel would have made and the application did not accept.
 func acceptQueueFull(w *window) []Finding {
 	lost := w.losses.take(func(d *aggregate.DropCount) bool { return d.Reason == "TCP_LISTEN_OVERFLOW" })
-	found := w.explain(lost, func(aggregate.StageKey, []aggregate.DropCount) lossRule {
+	found := w.explain(lost, func(_ aggregate.StageKey, lost []aggregate.DropCount) lossRule {
 		return lossRule{
-			cause: AcceptQueueFull, subject: "an application that does not accept connections in time", threshold: acceptQueueDropThreshold, certainty: 1,
+			cause: AcceptQueueFull, subject: "the application " + w.receiverOf(lost) + ", which does not accept connections in time,", threshold: acceptQueueDropThreshold, certainty: 1,
 			evidence: []string{"its listening socket's accept queue was full"},
 		}
 	})

@@ -50,7 +50,7 @@ func noAnswerRules(w *window) []Finding {
 		f.Stage, f.Device, f.Direction = journey.Deliver, netdev.PodLabel, journey.Local
 		f.subject, f.predicate = "the pod of "+f.Pairs[0].Dst, fmt.Sprintf("answers nothing to %s: %s reached it%s, 0 back", f.Pairs[0].Src, triedBy(all), w.sinceFirst(all))
 		f.Evidence = append(f.Evidence, "the packets reached the pod's device on this node, and nothing came back from it")
-		f.Next = []string{"ss -tlnp; iptables-save; nft list ruleset # in the pod", "ip -s link show dev eth0 # in the pod"}
+		f.Next = []string{"ss -ltnp # in the pod", "iptables-save -c # in the pod", "nft -a list ruleset # in the pod", "ip -s link show dev eth0 # in the pod"}
 		found = append(found, f)
 	}
 	return found
@@ -262,7 +262,7 @@ func noAnswer(w *window, all []*aggregate.Unanswered, severity Severity) Finding
 		f.Evidence = append(f.Evidence, "drops on this node are not seen (`tracer check` says why): they may have been lost here")
 	}
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
-	f.Next = next(NoAnswer, "PEER", f.Pairs[0].Dst, "DESTINATION", all[0].Destination.Addr().String())
+	f.Next = next(NoAnswer, "DESTINATION", all[0].Destination.Addr().String())
 	return f
 }
 
@@ -325,7 +325,7 @@ func (w *window) aboutSilence(all []*aggregate.Unanswered) (out []string) {
 		}
 	}
 	if oneNode && node != "" {
-		out = append(out, "who does not answer is on node "+node)
+		out = append(out, "who does not answer is on "+node)
 	}
 	if came > 0 {
 		out = append(out, fmt.Sprintf("%s came meanwhile on older connections: the way here is open, the way there is not", packets(came)))

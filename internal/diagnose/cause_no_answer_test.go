@@ -162,7 +162,7 @@ func TestNoAnswerSays(t *testing.T) {
 	want := []string{
 		"default/web → default/api at 10.2.0.1:80 (tcp): 4 packets since 14:02:33 (12 s), the last 5 s ago, 3 retransmissions by TCP; never answered since tracing began",
 		"default/web → default/api at 10.2.0.1:53 (udp): 40 packets of 40 connections since 14:02:33 (12 s), the last 100 ms ago; answered until 14:02:32",
-		"who does not answer is on node node-2",
+		"who does not answer is on node-2",
 	}
 	if len(r.Findings) != 1 || strings.Join(r.Findings[0].Evidence, "\n") != strings.Join(want, "\n") {
 		t.Errorf("evidence %q", r.Findings[0].Evidence)

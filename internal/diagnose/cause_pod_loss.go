@@ -15,7 +15,7 @@ import (
 // podLossRules find pod-loss: what TCP in a pod sends and what does not come out of the pod, without a drop that is seen. It must not
 // be looked for beyond this node.
 func podLossRules(w *window) []Finding {
-	var all []inPod
+	var all []podLossy
 	for i := range w.counts.Pairs {
 		p := &w.counts.Pairs[i]
 		if p.TCP == nil || p.TCP.Retransmits < minSamples || p.Direction == journey.In {
@@ -26,7 +26,7 @@ func podLossRules(w *window) []Finding {
 		again := p.TCP.Retransmits - min(p.TCP.Retransmits, p.TCP.Spurious)
 		// Most of what is sent again must be explained by it.
 		if missing := w.lostInPod(p, local); missing > 0 && again > local && 2*missing >= again-local {
-			all = append(all, inPod{p, missing, max(p.TCP.Segments, p.TCP.Retransmits)})
+			all = append(all, podLossy{p, missing, max(p.TCP.Segments, p.TCP.Retransmits)})
 			w.podLosses = append(w.podLosses, p.PairKey)
 		}
 	}
@@ -36,15 +36,15 @@ func podLossRules(w *window) []Finding {
 	return []Finding{podLoss(w, all)}
 }
 
-// inPod is a pair whose segments are lost in the pod that sends them.
-type inPod struct {
+// podLossy is a pair whose segments are lost in the pod that sends them.
+type podLossy struct {
 	*aggregate.Pair
 	missing, sent uint64
 }
 
 // podLoss is of pairs whose segments are lost in the pod.
-func podLoss(w *window, all []inPod) Finding {
-	slices.SortStableFunc(all, func(x, y inPod) int { return cmp.Compare(y.missing, x.missing) })
+func podLoss(w *window, all []podLossy) Finding {
+	slices.SortStableFunc(all, func(x, y podLossy) int { return cmp.Compare(y.missing, x.missing) })
 	f := Finding{
 		Kind: KindRetransmit, Cause: PodLoss, Severity: Warning,
 		Stage: journey.PodQueue, Device: (*netdev.PodEnd)(nil).Label(), Direction: journey.Out,

@@ -79,7 +79,7 @@ func (w *window) policyRule(policy string, at aggregate.StageKey, lost []aggrega
 		if isInPod(at.Device) {
 			r.subject = "a netfilter rule in the pod"
 			r.evidence = []string{"a netfilter rule (nft, iptables) in the pod's own network namespace dropped them"}
-			r.next = inPods(w.endsOf(lost), "nft list ruleset", "iptables-save -c")
+			r.next = inPods(w.endsOf(lost), "nft -a list ruleset", "iptables-save -c")
 			break
 		}
 		r.subject = "a netfilter rule"

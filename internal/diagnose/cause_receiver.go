@@ -102,9 +102,9 @@ func receiverDrops(w *window) []Finding {
 	lost := w.losses.take(func(d *aggregate.DropCount) bool {
 		return slices.Contains([]string{"SOCKET_RCVBUFF", "PROTO_MEM", "SOCKET_BACKLOG"}, d.Reason)
 	})
-	return w.explain(lost, func(aggregate.StageKey, []aggregate.DropCount) lossRule {
+	return w.explain(lost, func(_ aggregate.StageKey, lost []aggregate.DropCount) lossRule {
 		return lossRule{
-			cause: ReceiverSlow, subject: "an application that reads slowly", threshold: receiverDropThreshold, certainty: 1,
+			cause: ReceiverSlow, subject: "the application " + w.receiverOf(lost) + ", which reads slowly,", threshold: receiverDropThreshold, certainty: 1,
 			evidence: []string{"its socket's receive buffer was full: the network had delivered them"},
 			next:     []string{"ss -uamp # in the pod: Recv-Q is what waits to be read", "nstat -az UdpRcvbufErrors # in the pod"},
 		}

@@ -140,7 +140,7 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 		fmt.Sprintf("inferred: the rest is beyond this node; %s from %s: %s", f.Severity, seconds(worst.threshold.WarnDelay), worst.threshold.Reason),
 		w.seenHere(worst.Pair),
 	}, missedEvidence(w.counts)...)
-	f.Next = next(RemoteDelay, "PEER", f.Pairs[0].Dst)
+	f.Next = next(RemoteDelay)
 	return f
 }
 
@@ -220,7 +220,7 @@ func blackHole(w *window, hit []lossy) *Finding {
 	f.predicate = fmt.Sprintf("the large segments of %s lost after they %s, while small ones arrive", listed(f.Pairs, f.PairsTotal), w.leaves(worst.Pair))
 	f.Evidence = append([]string{fmt.Sprintf("%s of %.0f bytes (mean) were sent again and again, while %s of %.0f bytes were acknowledged",
 		plural(worst.TCP.RetransmittedAgain, "segment"), worst.lostSize(), group(worst.TCP.AckedMeanwhile), worst.ackedSize())}, f.Evidence...)
-	f.Next = []string{"tracepath -n DESTINATION # in the pod", "ping -c 3 -M do -s 1400 DESTINATION # in the pod; then smaller", "ip -d link show # do the tunnel's and the pods' MTUs fit into the network's?"}
+	f.Next = []string{"tracepath -n DESTINATION # in the pod", "ping -c 3 -M do -s 1400 DESTINATION # in the pod: then with smaller sizes", "ip -d link show # do the tunnel's and the pods' MTUs fit into the network's?"}
 	return f
 }
 
@@ -250,8 +250,8 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 	f.Drops = &Drops{Packets: lost, Ratio: &ratio}
 	f.Confidence = inferredConfidence * confidence(float64(lost), float64(lost)/float64(lost+local), w.counts)
 	f.predicate = fmt.Sprintf("%s of %s lost after it %s", percent(ratio), listed(f.Pairs, f.PairsTotal), w.leaves(hit[0].Pair))
-	f.Evidence = []string{fmt.Sprintf("%s of %s were lost beyond this node, excluding %s and %s lost on this node",
-		group(lost), plural(segments, "segment"), plural(spurious, "spurious retransmission"), group(local))}
+	f.Evidence = []string{fmt.Sprintf("%s of %s were lost beyond this node; not counted are %s of what had arrived, and %s lost on this node",
+		group(lost), plural(segments, "segment"), plural(spurious, "retransmission"), group(local))}
 	if w.to.DropsUnseen {
 		f.Confidence /= 2
 		f.Evidence = append(f.Evidence, "drops on this node are not seen (`tracer check` says why): they may have been lost here")
@@ -263,7 +263,7 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 	f.Evidence = append(f.Evidence, fmt.Sprintf("inferred from retransmissions: the segments were lost beyond this node, or their acknowledgements; %s from a loss of %s",
 		f.Severity, percent(from)))
 	f.Evidence = append(f.Evidence, w.seenHere(hit[0].Pair))
-	f.Next = next(RemoteLoss, "PEER", f.Pairs[0].Dst)
+	f.Next = next(RemoteLoss)
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	return f
 }

@@ -45,7 +45,7 @@ func routingCauses() []routingCause {
 			explanation: "packets that must not be fragmented are larger than the next device's MTU",
 		},
 		{
-			cause: TTL, subject: "an expired TTL", threshold: ttlThreshold,
+			cause: TTL, subject: "a routing loop, or too small a TTL,", threshold: ttlThreshold,
 			reasons:     []string{"IP_INHDR"},
 			shared:      []string{"ip_forward", "ip6_forward"},
 			counters:    []string{"IpInHdrErrors", "Ip6InHdrErrors"},

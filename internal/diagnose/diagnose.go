@@ -58,12 +58,17 @@ func Diagnose(node string, from, to Snapshot) Report {
 	r.Checked, r.CheckedTotal = w.checked()
 	for _, g := range ruleGroups() {
 		w.found = r.Findings
-		r.Findings = append(r.Findings, g.find(w)...)
+		found := g.find(w)
+		for i := range found {
+			w.concrete(&found[i])
+		}
+		r.Findings = append(r.Findings, found...)
 	}
 	// What is critical comes first even where a warning adds up to more time: it is what the verdict is about.
 	slices.SortStableFunc(r.Findings, func(x, y Finding) int {
 		return cmp.Or(cmp.Compare(rank(x.Severity), rank(y.Severity)), cmp.Compare(y.pain, x.pain))
 	})
+	r.Findings = joinSame(r.Findings)
 	switch {
 	case len(r.Findings) > 0 && r.Findings[0].Severity == Critical:
 		r.Verdict = Fault

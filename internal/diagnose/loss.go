@@ -236,7 +236,13 @@ func locate(at aggregate.StageKey) string {
 	case at.Stage == journey.Unknown:
 		return "at " + device
 	case at.Stage == journey.Forward:
-		return "behind " + device + ", in forwarding"
+		return "after " + device + ", in routing or netfilter"
+	case at.Stage == journey.Deliver:
+		return "between " + device + " and the socket"
+	case at.Stage == journey.Encap:
+		return "while " + device + " wrapped them"
+	case at.Stage == journey.Decap:
+		return "while " + device + " unwrapped them"
 	}
 	return fmt.Sprintf("in %s of %s", at.Stage, device)
 }

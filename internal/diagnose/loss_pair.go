@@ -96,6 +96,14 @@ func involvesPod(k *aggregate.PairKey) bool {
 	return pod(k.SrcNamespace) || pod(k.DstNamespace) || !node(k.SrcWorkload) && !node(k.DstWorkload)
 }
 
+// receiverOf is the workload to which most of the packets went that were lost.
+func (w *window) receiverOf(lost []aggregate.DropCount) string {
+	if hits := w.hits(lost); len(hits) > 0 {
+		return qualified(hits[0].DstNamespace, hits[0].DstWorkload)
+	}
+	return "there"
+}
+
 // hitNames lists the pairs by name, and how many there are.
 func hitNames(hits []hit) ([]Pair, int) {
 	pairs := make([]*aggregate.Pair, len(hits))

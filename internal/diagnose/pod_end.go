@@ -50,14 +50,16 @@ func podEndName(label string) string { return strings.TrimPrefix(label, podEndPr
 // isInPod tells of a finding's or a loss's device whether it is a pod's own end.
 func isInPod(label string) bool { return strings.HasPrefix(label, podEndPrefix) }
 
-// inPods are commands to be given in the pods' network namespaces.
+// inPods are commands to be given in the pods' network namespaces, those of one pod after the other.
 func inPods(ends []netdev.Device, commands ...string) []string {
+	if len(ends) == 0 {
+		ends = []netdev.Device{{}}
+	}
 	var out []string
 	for _, d := range ends[:min(maxDevices, len(ends))] {
-		out = append(out, fmt.Sprintf("lsns -t net -o NS,PID,COMMAND | grep %d # a process of the pod behind %s", d.PodEnd.Netns, d.Name))
-	}
-	for _, c := range commands {
-		out = append(out, "nsenter -t PID -n "+c)
+		for _, c := range commands {
+			out = append(out, inPod(d.Name, c))
+		}
 	}
 	return out
 }

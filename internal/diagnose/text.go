@@ -51,15 +51,19 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 	if r.Node != "" {
 		about = r.Node + ", " + about
 	}
-	for _, row := range slices.Concat(r.toDo(), r.unseen(), r.checked(), []row{{"window", about}}) {
-		for j, line := range wrap(row.text, textWidth-9) {
-			label := ""
-			if j == 0 {
-				label = row.label
+	print := func(indent string, rows []row) {
+		for _, row := range rows {
+			for j, line := range row.lines(textWidth - len(indent) - 9) {
+				label := ""
+				if j == 0 {
+					label = row.label
+				}
+				code := cmp.Or(map[string]string{"unseen": amber, "do": bold}[row.label], faint)
+				fmt.Fprintf(out, "%s%s %s\n", indent, paint(code, fmt.Sprintf("%-8s", label)), line)
 			}
-			fmt.Fprintf(out, "%s %s\n", paint(map[string]string{"unseen": amber, "do": bold}[row.label], fmt.Sprintf("%-8s", label)), line)
 		}
 	}
+	print("", slices.Concat(r.toDo(), r.unseen(), r.checked(), []row{{label: "window", text: about}}))
 	for i := range r.Findings[:min(textFindings, len(r.Findings))] {
 		f := &r.Findings[i]
 		code := amber
@@ -68,16 +72,7 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 		}
 		fmt.Fprintf(out, "\n%s  %s: %s  %s\n", paint(code, string(f.Severity)), paint(bold, string(f.Cause)),
 			f.where(), paint(faint, "confidence "+percent(f.Confidence)))
-		for _, row := range f.rows() {
-			lines := wrap(row.text, textWidth-11)
-			for j, line := range lines {
-				label := ""
-				if j == 0 {
-					label = row.label
-				}
-				fmt.Fprintf(out, "  %s %s\n", paint(faint, fmt.Sprintf("%-8s", label)), line)
-			}
-		}
+		print("  ", f.rows())
 	}
 	if more := len(r.Findings) - textFindings; more > 0 {
 		fmt.Fprintf(out, "\n%s more: see -o json\n", plural(uint64(more), "finding"))
@@ -93,16 +88,16 @@ func (r *Report) toDo() []row {
 	switch {
 	case len(r.Findings) > 0 && len(r.Findings[0].Next) > 0:
 		f := &r.Findings[0]
-		rows := []row{{"do", f.Next[0]}}
+		rows := []row{{"do", f.Next[0], true}}
 		if advice := adviceOn(f.Cause); advice != "" {
-			rows = append(rows, row{"", "then: " + advice})
+			rows = append(rows, row{text: "then: " + advice})
 		}
 		return rows
 	case r.Verdict == NoTraffic:
-		return []row{{"do", "tracer check # what is traced, and what is not"},
-			{"", "where another node sends packets to pods here, they did not arrive: the network between, or the sender's node, loses them"}}
+		return []row{{"do", "tracer check # what is traced, and what is not", true},
+			{text: "where another node sends packets to pods here, they did not arrive: the network between, or the sender's node, loses them"}}
 	case r.Verdict == Blind:
-		return []row{{"do", "tracer check # which hooks are missing, and what hides packets from the others"}}
+		return []row{{"do", "tracer check # which hooks are missing, and what hides packets from the others", true}}
 	}
 	return nil
 }
@@ -111,11 +106,11 @@ func (r *Report) toDo() []row {
 func (r *Report) unseen() (rows []row) {
 	for i := range r.Coverage {
 		if c := &r.Coverage[i]; c.Low() && !(r.Verdict == Blind && c.Blind()) {
-			rows = append(rows, row{"unseen", c.Sentence()})
+			rows = append(rows, row{label: "unseen", text: c.Sentence()})
 		}
 	}
 	if len(rows) > textCoverage {
-		rows = append(rows[:textCoverage], row{"", fmt.Sprintf("%d more: see -o json", len(rows)-textCoverage)})
+		rows = append(rows[:textCoverage], row{text: fmt.Sprintf("%d more: see -o json", len(rows)-textCoverage)})
 	}
 	return rows
 }
@@ -129,17 +124,17 @@ func (r *Report) checked() (rows []row) {
 	var peers []string
 	for i := range r.Checked[:min(textPairs, len(r.Checked))] {
 		p := &r.Checked[i]
-		rows = append(rows, row{label, p.Sentence()})
+		rows = append(rows, row{label: label, text: p.Sentence()})
 		label = ""
 		if peer := p.peer(); peer != "" && !slices.Contains(peers, peer) {
 			peers = append(peers, peer)
 		}
 	}
 	if more := r.CheckedTotal - len(rows); more > 0 && len(rows) > 0 {
-		rows = append(rows, row{"", plural(uint64(more), "more pair") + ": see -o json, or tracer top"})
+		rows = append(rows, row{text: plural(uint64(more), "more pair") + ": see -o json, or tracer top"})
 	}
 	if len(peers) > 0 {
-		rows = append(rows, row{"beyond", "this is this node's part of the way; ask for the rest: tracer diagnose, on " + strings.Join(peers, " and on ")})
+		rows = append(rows, row{label: "beyond", text: "this is this node's part of the way; ask for the rest: tracer diagnose, on " + strings.Join(peers, " and on ")})
 	}
 	return rows
 }
@@ -159,7 +154,18 @@ func (f *Finding) where() string {
 	return text
 }
 
-type row struct{ label, text string }
+// row is a line of text with what it is about before it.
+type row struct {
+	label, text string
+	command     bool // to be copied: it stays on one line
+}
+
+func (r *row) lines(width int) []string {
+	if r.command {
+		return []string{r.text}
+	}
+	return wrap(r.text, width)
+}
 
 // rows are the lines of a finding.
 func (f *Finding) rows() []row {
@@ -182,7 +188,7 @@ func (f *Finding) rows() []row {
 			}
 			parts = append(parts, percent(*d.Share)+of)
 		}
-		rows = append(rows, row{"delay", strings.Join(parts, " · ")})
+		rows = append(rows, row{label: "delay", text: strings.Join(parts, " · ")})
 	}
 	if d := f.Drops; d != nil {
 		parts := []string{packets(d.Packets)}
@@ -192,7 +198,7 @@ func (f *Finding) rows() []row {
 		if d.Reason != "" {
 			parts = append(parts, d.Reason)
 		}
-		rows = append(rows, row{"drops", strings.Join(parts, " · ")})
+		rows = append(rows, row{label: "drops", text: strings.Join(parts, " · ")})
 	}
 	for i, p := range f.Pairs[:min(textPairs, len(f.Pairs))] {
 		text := p.Src + " → " + p.Dst
@@ -206,23 +212,23 @@ func (f *Finding) rows() []row {
 		if more := f.PairsTotal - textPairs; i == textPairs-1 && more > 0 {
 			text += fmt.Sprintf(" and %d more", more)
 		}
-		rows = append(rows, row{label, text})
+		rows = append(rows, row{label: label, text: text})
 	}
 	for i, e := range f.Evidence {
 		label := ""
 		if i == 0 {
 			label = "evidence"
 		}
-		rows = append(rows, row{label, e})
+		rows = append(rows, row{label: label, text: e})
 	}
 	for i, n := range f.Next {
 		label := ""
 		if i == 0 {
 			label = "next"
 		}
-		rows = append(rows, row{label, n})
+		rows = append(rows, row{label, n, true})
 	}
-	return rows
+	return append(rows, row{"more", "tracer explain " + string(f.Cause), true})
 }
 
 // wrap breaks a text between words into lines of at most width columns; a longer word has a line of its own.

@@ -28,7 +28,7 @@ func TestCache(t *testing.T) {
 		t.Error("what an earlier run knew is not stale")
 	}
 	for address, want := range map[string]aggregate.Identity{
-		"10.244.1.2": {Namespace: "shop", Pod: "web", Workload: "web", Node: "node1", Stale: true},
+		"10.244.1.2": {Namespace: "shop", Pod: "web", Workload: "web", Node: "node1", NodeAddress: netip.MustParseAddr("192.168.0.1"), Stale: true},
 		"10.96.0.10": {Namespace: "shop", Service: "api", Stale: true},
 		"10.244.2.2": {Namespace: "shop", Pod: "api-1", Workload: "api", Node: "node2", Stale: true},
 	} {

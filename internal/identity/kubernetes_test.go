@@ -113,7 +113,7 @@ func TestNamesOfANode(t *testing.T) {
 		aSlice("api-too", "api-2", "node3", "10.244.3.2"), // two Services
 		aSlice("exporter", "exporter-2", "node2", "192.168.0.9"),
 		aSlice("api", "web-1", "node1", "10.244.1.2")) // known better
-	web := aggregate.Identity{Namespace: "shop", Pod: "web-1", Workload: "web-1", Node: "node1"}
+	web := aggregate.Identity{Namespace: "shop", Pod: "web-1", Workload: "web-1", Node: "node1", NodeAddress: netip.MustParseAddr("192.168.0.1")}
 	for address, want := range map[string]aggregate.Identity{
 		"10.244.1.2":        web,
 		"::ffff:10.244.1.2": web,
@@ -152,7 +152,7 @@ func TestNamesOfACluster(t *testing.T) {
 	far.Status.HostIPs[0].IP = "192.168.0.2"
 	tell(t, &k.pods, aPod("web-1", "node1", "10.244.1.2"), far)
 	for address, want := range map[string]aggregate.Identity{
-		"10.244.2.2":  {Namespace: "shop", Pod: "api-1", Workload: "api-1", Node: "node2"},
+		"10.244.2.2":  {Namespace: "shop", Pod: "api-1", Workload: "api-1", Node: "node2", NodeAddress: netip.MustParseAddr("192.168.0.2")},
 		"192.168.0.2": {Workload: "_node", Node: "node2"},
 		"10.244.9.9":  {Workload: "_external"}, // all pods are known
 	} {

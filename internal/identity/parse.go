@@ -86,8 +86,22 @@ func parse(data []byte) (*Table, error) {
 			Namespace: e.Namespace, Pod: e.Pod, Workload: e.Workload, Service: e.Service, Node: e.Node,
 		})
 	}
+	t.placeNodes(entries)
 	slices.SortFunc(t.bits, func(a, b netip.Prefix) int { return cmp.Compare(b.Bits(), a.Bits()) })
 	return t, nil
+}
+
+// placeNodes gives names the address of their node: the first that is listed of it.
+func (t *Table) placeNodes(entries []*entry) {
+	addresses := make(map[string]netip.Addr)
+	for _, e := range entries {
+		if a, err := netip.ParseAddr(e.IP); err == nil && e.Workload == aggregate.NodeWorkload && e.Node != "" && !addresses[e.Node].IsValid() {
+			addresses[e.Node] = a.Unmap()
+		}
+	}
+	for _, id := range t.hosts {
+		id.NodeAddress = addresses[id.Node]
+	}
 }
 
 // check returns what the entry names.

@@ -45,6 +45,9 @@ func (k *Kubernetes) stripPod(object runtime.Object) info {
 		info.hosts = appendAddress(info.hosts, ip.IP)
 	}
 	info.hosts = appendAddress(info.hosts, p.Status.HostIP)
+	if len(info.hosts) > 0 {
+		info.id.NodeAddress = info.hosts[0]
+	}
 	if !p.Spec.HostNetwork {
 		for _, ip := range p.Status.PodIPs {
 			info.ips = appendAddress(info.ips, ip.IP)

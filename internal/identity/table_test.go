@@ -50,14 +50,15 @@ func load(t testing.TB, content string) *Table {
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	table := load(t, cluster)
-	web := aggregate.Identity{Namespace: "default", Pod: "web-1", Workload: "web", Node: "node-1"}
+	node := netip.MustParseAddr("192.168.0.1")
+	web := aggregate.Identity{Namespace: "default", Pod: "web-1", Workload: "web", Node: "node-1", NodeAddress: node}
 	for addr, want := range map[string]aggregate.Identity{
 		"10.244.1.2":        web,
 		"::ffff:10.244.1.2": web,
 		"fd00:244:1::2":     web,
 		"fd00:244:1::2%eth": web,
 		"10.96.0.10":        {Namespace: "default", Service: "api"},
-		"192.168.0.1":       {Workload: "_node", Node: "node-1"},
+		"192.168.0.1":       {Workload: "_node", Node: "node-1", NodeAddress: node},
 		"10.244.1.3":        {Namespace: "default", Workload: "pods"},
 		"10.244.2.3":        {Namespace: "default", Workload: "pods-2", Node: "node-2"},
 		"8.8.8.8":           {Workload: "_external"},
