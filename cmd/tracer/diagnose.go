@@ -35,7 +35,7 @@ prints one line of at most 80 bytes within 3 s. Exit codes:
   1  a critical finding at this node's overlay or uplink for 3 minutes
   2  unknown
 
-Causes that it finds:
+Causes that it finds, each with a page that tracer explain prints:
 ` + listCauses(),
 		Example: `  $tracer diagnose
   $tracer diagnose --duration 5s -o json | jq .summary

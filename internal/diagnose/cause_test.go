@@ -104,26 +104,40 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// The generated part of docs/diagnose.md lies between these lines.
+// The generated parts of docs/diagnose.md and docs/causes/README.md lie between these lines.
 const (
 	docs      = "../../docs/diagnose.md"
+	docsIndex = "../../docs/causes/README.md"
 	docsBegin = "<!-- causes: from internal/diagnose/cause.go, by go test ./internal/diagnose -update -->\n"
 	docsEnd   = "<!-- end of causes -->\n"
 )
 
-// TestDocs keeps the page true to the registry.
+// TestDocs keeps the pages true to the registry.
 func TestDocs(t *testing.T) {
 	t.Parallel()
-	data, err := os.ReadFile(docs)
-	if err != nil {
-		t.Fatal(err)
+	for page, generated := range map[string]string{docs: describeCauses(), docsIndex: listPages()} {
+		data, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, rest, ok := strings.Cut(string(data), docsBegin)
+		_, after, ok2 := strings.Cut(rest, docsEnd)
+		if !ok || !ok2 {
+			t.Fatalf("%s lacks the lines between which the causes stand", page)
+		}
+		golden.Check(t, page, []byte(before+docsBegin+generated+docsEnd+after))
 	}
-	before, rest, ok := strings.Cut(string(data), docsBegin)
-	_, after, ok2 := strings.Cut(rest, docsEnd)
-	if !ok || !ok2 {
-		t.Fatalf("%s lacks the lines between which the causes stand", docs)
+}
+
+// listPages is a table of the causes' pages.
+func listPages() string {
+	var b strings.Builder
+	b.WriteString("\n| cause | what it means |\n|---|---|\n")
+	for _, c := range Causes() {
+		fmt.Fprintf(&b, "| [%s](%s.md) | %s |\n", c.Cause, c.Cause, c.Meaning)
 	}
-	golden.Check(t, docs, []byte(before+docsBegin+describeCauses()+docsEnd+after))
+	b.WriteString("\n")
+	return b.String()
 }
 
 // describeCauses is the generated part: a table of all, and a section for each.
@@ -147,6 +161,7 @@ func describeCauses() string {
 			commands = append(commands, "`"+command+"`")
 		}
 		fmt.Fprintf(&b, "- Next: %s\n- Advice: %s\n", strings.Join(commands, ", "), c.Advice)
+		fmt.Fprintf(&b, "- More: [causes/%s.md](causes/%s.md)\n", c.Cause, c.Cause)
 		if c.WhyNoScenario != "" {
 			fmt.Fprintf(&b, "- Not on the [scoreboard](reports/scoreboard.md): %s\n", c.WhyNoScenario)
 		}
