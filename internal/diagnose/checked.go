@@ -99,7 +99,7 @@ type bothWays struct{ there, back []*aggregate.Pair }
 func (w *window) bothWays(key aggregate.PairKey) *bothWays {
 	both := &bothWays{}
 	back := key.Reverse()
-	for _, direction := range []journey.Direction{journey.Out, journey.Local, journey.In} {
+	for _, direction := range []journey.Direction{journey.Out, journey.Local, journey.In, ""} { // of a drop it may not be known
 		key.Direction, back.Direction = direction, direction
 		if p := w.pair(key); p != nil {
 			both.add(p)
@@ -164,7 +164,7 @@ func (w *window) sumUp(b *bothWays) Checked {
 	names, _ := pairNames(there)
 	p := Checked{Pair: names[0], Direction: there[0].Direction}
 	for _, pair := range there { // replicas may be here and elsewhere: the way out is what matters then
-		if pair.Direction != journey.Local && p.Direction == journey.Local {
+		if (pair.Direction == journey.Out || pair.Direction == journey.In) && p.Direction != journey.Out {
 			p.Direction = pair.Direction
 		}
 	}
@@ -266,10 +266,11 @@ func (p Checked) MarshalJSON() ([]byte, error) {
 	type plain Checked // without this method
 	return json.Marshal(struct {
 		plain
-		Device   *string `json:"device"`
-		Peer     *string `json:"peer"`
-		PeerNode *string `json:"peer_node"`
-	}{plain(p), known(p.Device), known(p.Peer), known(p.PeerNode)})
+		Direction *string `json:"direction"`
+		Device    *string `json:"device"`
+		Peer      *string `json:"peer"`
+		PeerNode  *string `json:"peer_node"`
+	}{plain(p), known(string(p.Direction)), known(p.Device), known(p.Peer), known(p.PeerNode)})
 }
 
 // Silent tells whether packets went and none came back. What a node's own sockets send or get is not seen there.
@@ -300,8 +301,10 @@ func (p *Checked) Sentence() string {
 		text = fmt.Sprintf("%s left%s, %s came back", packets(p.There), by, group(p.Back))
 	case journey.In:
 		text = fmt.Sprintf("%s came%s, %s went back", packets(p.There), by, group(p.Back))
-	default:
+	case journey.Local:
 		text = fmt.Sprintf("%s there, %s back, on this node alone", packets(p.There), group(p.Back))
+	default:
+		text = fmt.Sprintf("%s there, %s back", packets(p.There), group(p.Back))
 	}
 	if p.Back == 0 && p.Acknowledged > 0 {
 		text += fmt.Sprintf(" by a way that is seen, and TCP says that %s were acknowledged", plural(p.Acknowledged, "segment"))

@@ -60,6 +60,8 @@ func TestChecked(t *testing.T) {
 			pairs: []aggregate.Pair{seenPair("default/db", "default/db", journey.Out, 9, web, api), seenPair("default/db", "default/db", journey.In, 8, api, web)}},
 		{name: "kubelet's probes come last", want: "default/web → default/api: 10 packets left by eth0, 0 came back; 0 lost on this node", peer: "node-2, where default/api runs", silent: true,
 			pairs: []aggregate.Pair{{PairKey: key("_node", "default/web", journey.In), Packets: 90}, seenPair("default/web", "default/api", journey.Out, 10, web, api)}},
+		{name: "of an unknown direction", want: "default/web → default/api: 0 packets there, 0 back; 7 lost on this node",
+			pairs: []aggregate.Pair{{PairKey: key("default/web", "default/api", ""), Drops: []aggregate.DropCount{{DropKey: aggregate.DropKey{Loss: true}, Packets: 7}}}}},
 	} {
 		w := newWindow("node-1", Snapshot{}, Snapshot{
 			Counts:  &aggregate.Snapshot{Pairs: test.pairs},
@@ -80,6 +82,24 @@ func TestChecked(t *testing.T) {
 		}
 		if p.peer() != test.peer || p.Silent() != test.silent {
 			t.Errorf("%s: peer %q, silent %v", test.name, p.peer(), p.Silent())
+		}
+	}
+}
+
+// TestCheckedOfAll finds all pairs again, whatever their names and directions are.
+func TestCheckedOfAll(t *testing.T) {
+	t.Parallel()
+	names := []string{"default/a", "default/b", "other/a", "_node", "_external"}
+	for _, src := range names {
+		for _, dst := range names {
+			for _, direction := range []journey.Direction{journey.Out, journey.In, journey.Local, ""} {
+				p := aggregate.Pair{PairKey: key(src, dst, direction), Packets: 3}
+				w := newWindow("node-1", Snapshot{}, Snapshot{Counts: &aggregate.Snapshot{Pairs: []aggregate.Pair{p}}})
+				all, total := w.checked()
+				if want := involvesPod(&p.PairKey); len(all) != total || (total == 1) != want || want && all[0].There+all[0].Back != 3 {
+					t.Errorf("%s → %s %s: %+v of %d", src, dst, direction, all, total)
+				}
+			}
 		}
 	}
 }

@@ -72,6 +72,9 @@ func (w *window) concrete(f *Finding) {
 	var commands []string
 	seen := make(map[string]bool)
 	for _, c := range f.Next {
+		if strings.HasPrefix(values["PEER"], "_") && strings.Contains(c, "on the node of PEER") {
+			continue // there is no tracer, as far as is known
+		}
 		if node != "" {
 			c = strings.ReplaceAll(c, "on the node of PEER", "on "+node+", where PEER runs")
 		}

@@ -54,6 +54,8 @@ func TestConcrete(t *testing.T) {
 		{"nothing known", Finding{Kind: KindDrop, Stage: journey.Forward, Device: "pod", Pairs: []Pair{{Src: "_external", Dst: "default/gone"}}},
 			[]string{"ip route get DESTINATION", "ss -ltn # in the pod", "tracer diagnose # on the node of PEER"},
 			[]string{"ip route get DESTINATION", "ss -ltn # in the pod", "tracer diagnose # on the node of default/gone"}},
+		{"the world", Finding{Kind: KindDrop, Pairs: []Pair{{Src: "default/web", Dst: "_external"}}},
+			[]string{"tracer diagnose # on the node of PEER", "ip route get DESTINATION"}, []string{"ip route get DESTINATION"}},
 		{"nobody's", Finding{Kind: KindMisconfiguration, Device: "eth0"}, []string{"tc qdisc show dev DEVICE"}, []string{"tc qdisc show dev eth0"}},
 	} {
 		test.f.Next = test.next
