@@ -274,9 +274,10 @@ func Causes() []CauseInfo {
 				"where nothing else comes from that address. Critical where the peer is a pod or node of the cluster, or was answering " +
 				"before. No finding: what was refused (RST, ICMP), lost on this node, sampled too seldom, or where answers would not be seen",
 			Thresholds: []Threshold{noAnswerThreshold},
-			Next: []string{"tracer diagnose # on the node of PEER", "ip route get DESTINATION", "conntrack -L -d DESTINATION",
+			Next: []string{"tracer diagnose # on the node of PEER", "tracer trace --pod DESTINATION --duration 10s # on the node of PEER: does it arrive?",
+				"ip route get DESTINATION", "conntrack -L -d DESTINATION",
 				"nft -a list ruleset | grep -E '^table|chain |drop|reject' # on both nodes"},
-			Advice: "if the packets arrive there and are answered, look at the network between; if they arrive and are not, at rules and routes there",
+			Advice: "if the packets do not arrive there, or are answered there, look at the network between; if they arrive and are not answered, at rules and routes there",
 		},
 		{
 			Cause: PodLoss, Kinds: []Kind{KindRetransmit}, Groups: []string{"pod_loss"},

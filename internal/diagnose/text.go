@@ -13,7 +13,7 @@ import (
 const (
 	textWidth = 100 // columns
 	// A screen holds so many findings and pairs of each; the rest is counted.
-	textFindings, textPairs, textCoverage = 3, 3, 3
+	textFindings, textPairs, textCoverage, textUnhurt = 3, 3, 3, 2
 )
 
 // SGR sequences (ECMA-48) of the text's few colours.
@@ -115,28 +115,53 @@ func (r *Report) unseen() (rows []row) {
 	return rows
 }
 
-// checked says what was measured of the busiest pairs, where no fault is, and on which nodes the rest of the way can be asked.
+// checked says what was measured of the busiest pairs, and on which nodes the rest of the way can be asked. In a fault, of those
+// that it does not hurt.
 func (r *Report) checked() (rows []row) {
-	if r.Verdict != Healthy {
+	most := textPairs
+	switch r.Verdict {
+	case Fault:
+		most = textUnhurt
+	case NoTraffic, Blind:
 		return nil
 	}
-	label := "checked"
 	var peers []string
-	for i := range r.Checked[:min(textPairs, len(r.Checked))] {
+	for i := range r.Checked {
 		p := &r.Checked[i]
-		rows = append(rows, row{label: label, text: p.Sentence()})
-		label = ""
+		if r.Verdict == Fault && r.hurts(&p.Pair) {
+			continue
+		}
+		rows = append(rows, row{text: p.Sentence()})
 		if peer := p.peer(); peer != "" && !slices.Contains(peers, peer) {
 			peers = append(peers, peer)
 		}
+		if len(rows) == most {
+			break
+		}
 	}
-	if more := r.CheckedTotal - len(rows); more > 0 && len(rows) > 0 {
+	if len(rows) == 0 {
+		return nil
+	}
+	rows[0].label = "checked"
+	if r.Verdict == Fault {
+		return rows
+	}
+	if more := r.CheckedTotal - len(rows); more > 0 {
 		rows = append(rows, row{text: plural(uint64(more), "more pair") + ": see -o json, or tracer top"})
 	}
 	if len(peers) > 0 {
 		rows = append(rows, row{label: "beyond", text: "this is this node's part of the way; ask for the rest: tracer diagnose, on " + strings.Join(peers, " and on ")})
 	}
 	return rows
+}
+
+// hurts tells whether a critical finding names two workloads, in either order, or whom it hurts is not known.
+func (r *Report) hurts(pair *Pair) bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool {
+		return f.Severity == Critical && (len(f.Pairs) == 0 || slices.ContainsFunc(f.Pairs, func(p Pair) bool {
+			return p.Src == pair.Src && p.Dst == pair.Dst || p.Src == pair.Dst && p.Dst == pair.Src
+		}))
+	})
 }
 
 // where is the finding's place in words.
