@@ -263,7 +263,7 @@ func Causes() []CauseInfo {
 			Where:    "queue, overlay or uplink",
 			Evidence: "netem, a shaper or a tiny fifo in the qdisc tree, or another root qdisc than the device's default or the expected one",
 			Next:     []string{"tc -s qdisc show dev DEVICE"},
-			Advice:   "remove it, or say that it is on purpose: `--expect-qdisc eth0=tbf`",
+			Advice:   "remove it, or tell tracer that it is on purpose (`--expect-qdisc`)",
 		},
 		{
 			Cause: NoAnswer, Kinds: []Kind{KindDrop}, Groups: []string{"no_answer"},
