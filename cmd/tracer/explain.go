@@ -72,7 +72,7 @@ func likeness(name, cause string) bool {
 	}
 	for word := range strings.SplitSeq(name, "-") {
 		for other := range strings.SplitSeq(cause, "-") {
-			if len(word) > 2 && (word == other || len(word) > 3 && strings.HasPrefix(other, word)) {
+			if len(word) > 2 && (word == other || len(word) > 3 && (strings.HasPrefix(other, word) || distance(word, other) == 1)) {
 				return true
 			}
 		}

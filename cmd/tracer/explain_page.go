@@ -27,27 +27,25 @@ func plainPage(page string, color bool) string {
 		return code + text + pageReset
 	}
 	var b strings.Builder
-	fenced := false
-	for line := range strings.Lines(page) {
-		line = strings.TrimSuffix(line, "\n")
-		switch {
-		case strings.HasPrefix(line, "```"):
-			fenced = !fenced
-			continue
-		case fenced:
-			line = "    " + line
-			if strings.HasPrefix(line, "    $ ") {
-				line = paint(pageBold, line)
-			}
-		case strings.HasPrefix(line, "#"):
-			line = paint(pageBold, strings.TrimLeft(line, "# "))
-		default:
-			line = pageLink.ReplaceAllString(line, "$1")
-			if color {
+	for i, part := range strings.Split(page, "```\n") { // every second one is code
+		code := i%2 == 1
+		if !code {
+			part = pageLink.ReplaceAllString(part, "$1") // its text may go on in the next line
+		}
+		for line := range strings.Lines(part) {
+			line = strings.TrimSuffix(line, "\n")
+			switch {
+			case code && strings.HasPrefix(line, "$ "):
+				line = paint(pageBold, "    "+line)
+			case code:
+				line = "    " + line
+			case strings.HasPrefix(line, "#"):
+				line = paint(pageBold, strings.TrimLeft(line, "# "))
+			case color:
 				line = codeSpan.ReplaceAllString(line, pageCode+"$1"+pageReset)
 			}
+			b.WriteString(line + "\n")
 		}
-		b.WriteString(line + "\n")
 	}
 	return b.String()
 }

@@ -37,7 +37,7 @@ func TestExplain(t *testing.T) {
 func TestExplainRefuses(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
-		"qdisc-dely": "qdisc-delay", "qdisc": "qdisc-delay or qdisc-drop", "conntrack": "conntrack-full", "NEIGHBOR": "neighbour", "loss": "pod-loss or remote-loss",
+		"qdisc-dely": "qdisc-delay", "qdisk": "qdisc-delay or qdisc-drop", "qdisc": "qdisc-delay or qdisc-drop", "conntrack": "conntrack-full", "NEIGHBOR": "neighbour", "loss": "pod-loss or remote-loss",
 		"rp_filter": "rp-filter", "coffee": "`tracer explain` lists them", "README": "`tracer explain` lists them", "../design": "`tracer explain` lists them",
 	} {
 		_, err := execute(t, "explain", name)
@@ -65,8 +65,8 @@ func TestExplainCompletes(t *testing.T) {
 
 func TestPlainPage(t *testing.T) {
 	t.Parallel()
-	const page = "# ttl\n\nA [loop](x.md#y), see `nstat`.\n\n```\n$ nstat -az\n# [a](b)\n```\n"
-	if got, want := plainPage(page, false), "ttl\n\nA loop, see `nstat`.\n\n    $ nstat -az\n    # [a](b)\n"; got != want {
+	const page = "# ttl\n\nA [routing\nloop](x.md#y), see `nstat`.\n\n```\n$ nstat -az\n# [a](b)\n```\n"
+	if got, want := plainPage(page, false), "ttl\n\nA routing\nloop, see `nstat`.\n\n    $ nstat -az\n    # [a](b)\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if got := plainPage(page, true); !strings.Contains(got, pageBold+"ttl"+pageReset) || !strings.Contains(got, pageCode+"nstat"+pageReset) {
