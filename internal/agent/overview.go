@@ -57,6 +57,7 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 			in := overview.Input{
 				About: about(), Taken: to.Taken, Window: window(from.Counts, to.Counts), Devices: to.Devices, Before: from.Devices,
 				Report: report, Baseline: to.Baseline, Workloads: a.counts.WorkloadsBehind(),
+				LinkSpeeds: linkSpeeds("/sys", to.Devices),
 			}
 			if q.Pair != nil {
 				in.History, in.Slowest = a.trends.of(*q.Pair), slow.drain(to.Devices)

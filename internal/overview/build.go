@@ -19,6 +19,8 @@ type Input struct {
 	Report          diagnose.Report
 	// Workloads are those of the pods behind devices, as namespace/name, by the device's index, as far as they are known.
 	Workloads map[int]string
+	// LinkSpeeds are bits a second, by the device's index, of those that have a link whose speed is known.
+	LinkSpeeds map[int]float64
 	// Baseline is the learnt p50 of a stage, where it is known.
 	Baseline map[aggregate.StageKey]float64
 	// History and Slowest are those of the query's pair, if it names one.

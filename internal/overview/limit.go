@@ -10,7 +10,7 @@ import (
 
 // Limit is how many bits a second may pass somewhere, and how many do.
 type Limit struct {
-	What           string  `json:"what"` // "tbf 1:", "class 10:10", or "bandwidth annotation"
+	What           string  `json:"what"` // "tbf 1:", "class 10:10", "bandwidth annotation", or "the link", by the way on which more passes
 	LimitBits      float64 `json:"limit_bits_per_second"`
 	Bits           float64 `json:"bits_per_second"`
 	Share          float64 `json:"share"` // used of it; above 1 in a burst
@@ -18,8 +18,8 @@ type Limit struct {
 	DropsRate      float64 `json:"drops_per_second"`
 }
 
-// limits are a device's, the one used most first: those of the qdiscs and classes that have a rate, and the pod's by its
-// annotation.
+// limits are a device's, the one used most first: those of the qdiscs and classes that have a rate, the pod's by its annotation,
+// and the link's speed.
 func (b *builder) limits(d, before *netdev.Device) []Limit {
 	found := []Limit{}
 	add := func(l Limit) {
@@ -56,6 +56,10 @@ func (b *builder) limits(d, before *netdev.Device) []Limit {
 	walk(&d.Root, then)
 	if d.Bandwidth > 0 {
 		add(Limit{What: "bandwidth annotation", LimitBits: float64(d.Bandwidth), Bits: 8 * rate(d.Traffic.TxBytes, before.Traffic.TxBytes)})
+	}
+	if speed := b.LinkSpeeds[d.Index]; speed > 0 {
+		add(Limit{What: "the link", LimitBits: speed, Bits: 8 * max(
+			rate(d.Traffic.TxBytes, before.Traffic.TxBytes), rate(d.Traffic.RxBytes, before.Traffic.RxBytes))})
 	}
 	slices.SortStableFunc(found, func(x, y Limit) int { return cmp.Compare(y.Share, x.Share) })
 	return found
