@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 	"log/slog"
 	"slices"
@@ -67,6 +68,17 @@ func (n *node) ActiveFindings() api.ActiveFindings {
 // Traces are those of the journeys that match the filter.
 func (n *node) Traces(ctx context.Context, filter trace.Filter) iter.Seq2[trace.Trace, error] {
 	return api.Traces(ctx, n, n.names, filter)
+}
+
+// Outcomes are how many journeys came to which end.
+func (n *node) Outcomes(context.Context) (map[string]uint64, error) {
+	counters, err := n.Loader().Counters()
+	if err != nil {
+		return nil, fmt.Errorf("read the counters of journeys: %w", err)
+	}
+	all := outcomes(counters)
+	all["dropped"], all["freed"] = n.Freed()
+	return all, nil
 }
 
 // Overviews are those of the live view.

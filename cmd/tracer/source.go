@@ -19,6 +19,8 @@ type source interface {
 	Diagnose(ctx context.Context, window time.Duration) (diagnose.Report, error)
 	// Traces yields the journeys that match the filter, as they end, until ctx does.
 	Traces(ctx context.Context, filter trace.Filter) iter.Seq2[trace.Trace, error]
+	// Outcomes are how many journeys came to which end since tracing began, as in the status.
+	Outcomes(ctx context.Context) (map[string]uint64, error)
 	// Overviews yields one at once and then one for each of the query's intervals, until ctx ends.
 	Overviews(ctx context.Context, query overview.Query) iter.Seq2[*overview.Overview, error]
 }

@@ -48,14 +48,14 @@ by itself. With --once it prints one window and ends: no terminal is needed for 
 				return err
 			}
 			if flags.once {
-				return flags.printOnce(cmd.Context(), cmd.OutOrStdout())
+				return flags.printOnce(cmd.Context(), cmd.OutOrStdout(), cmd.Flags().Changed("interval"))
 			}
 			return flags.show(cmd.Context())
 		},
 	}
 	f := cmd.Flags()
 	f.Var(&flags.query.By, "by", "what the rows are")
-	f.DurationVar(&flags.query.Interval, "interval", flags.query.Interval, "time between two updates; with --once and no agent, how long to trace")
+	f.DurationVar(&flags.query.Interval, "interval", flags.query.Interval, fmt.Sprintf("time between two updates; with --once and no agent, how long to trace (by itself %v)", onceInterval))
 	f.Var(&flags.query.Sort, "sort", "column to sort by: pain (what hurts most), src, dst, dir, pps, bps, p50, p99, worst, drops, rtt, resent, held; -COLUMN for the reverse")
 	f.StringVar(&flags.filter, "filter", "", "show only rows that match: texts and conditions such as 'web device=tunl0 p99>10ms drops>0'")
 	f.IntVar(&flags.query.Limit, "limit", 0, "most rows to print with --once (default: all)")
@@ -84,21 +84,24 @@ func (f *topFlags) check(cmd *cobra.Command) (err error) {
 	return nil
 }
 
+// onceInterval is how long --once traces where no --interval is given: what has no answer is told after five seconds.
+const onceInterval = 6 * time.Second
+
 // printOnce prints one window: the agent's last, or one that we trace.
-func (f *topFlags) printOnce(ctx context.Context, w io.Writer) error {
+func (f *topFlags) printOnce(ctx context.Context, w io.Writer, intervalGiven bool) error {
 	return f.withSource(ctx, func(ctx context.Context, s source, own bool) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		left := 1
-		if own || f.query.By == overview.ByFlow { // the first one has nothing to show yet
-			left = 2
+		if own && !intervalGiven {
+			f.query.Interval = onceInterval
 		}
 		for o, err := range s.Overviews(ctx, f.query) {
 			if err != nil {
 				return err
 			}
-			if left--; left > 0 {
-				continue
+			young := own && o.VerdictWindowSeconds < 0.9*f.query.Interval.Seconds()
+			if young || f.query.By == overview.ByFlow && o.Rows == nil {
+				continue // there is too little to show yet
 			}
 			if f.output == "json" {
 				return writeJSON(w, o)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,6 +132,9 @@ func TestTopOnce(t *testing.T) {
 		if o.SchemaVersion != overview.SchemaVersion || o.Node != "node1" || len(o.Rows) == 0 {
 			t.Fatalf("%s: %+v", who, o)
 		}
+		if o.Verdict != diagnose.Fault || who == "own" && o.VerdictWindowSeconds < 2.5 || math.Abs(o.VerdictWindowSeconds-o.WindowSeconds) > 1 {
+			t.Errorf("%s: %s of %.1f s, and rows of %.1f s", who, o.Verdict, o.VerdictWindowSeconds, o.WindowSeconds)
+		}
 		r := o.Rows[0]
 		if r.Src.Workload != "web" || r.Dst.Workload != "api" || r.Worst == nil || r.Worst.Stage != journey.Queue || r.Path == nil || r.Path.P50 < 0.1 {
 			t.Errorf("%s: the first row is %+v, worst at %v", who, r, r.Worst)
@@ -196,7 +200,13 @@ func TestTop(t *testing.T) {
 	}
 	wait("tracer node1", "FAULT", "web → default/api", "!queue", "█ queue")
 	press("Enter")
-	wait("STAGE", "≤1ms", "in flight", "SLOWEST JOURNEYS", "udp 10.244.1.2")
+	wait("STAGE", "≤1ms", "in flight", "critical  qdisc-d", "$ tc -s qdisc show dev")
+	press("End")
+	wait("SLOWEST JOURNEYS", "udp 10.244.1.2")
+	press("Escape")
+	wait("SOURCE →")
+	press("v")
+	wait("QDISC", "critical  qdisc-d", "overlay · ")
 	press("Escape")
 	wait("SOURCE →") // what follows an escape at once is another key
 	press("4")
@@ -223,7 +233,7 @@ func TestTop(t *testing.T) {
 	if err := term.Resize(60, 15); err != nil {
 		t.Fatal(err)
 	}
-	wait("web → api", "/ filter")
+	wait("default/web → default/api", "/ filter")
 	if err := term.Resize(100, 30); err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,8 @@ func newTraceCommand() *cobra.Command {
 Where an agent runs in this network namespace the agent's journeys are shown;
 elsewhere the command traces by itself. It goes on until interrupted, or as --once or
 --duration say. Filters run in the agent, so that only journeys that match are sent;
-those that come faster than they are read are missed, and counted.`,
+those that come faster than they are read are missed, and counted. While none matches,
+standard error says how many packets pass, and at the end how many there were.`,
 		Example: `  $tracer trace --once 5
   $tracer trace --pod default/web --slower-than 10ms
   $tracer trace --stage 'queue@tunl0>10ms' --proto tcp
@@ -48,7 +49,11 @@ those that come faster than they are read are missed, and counted.`,
 				defer stop()
 			}
 			return flags.withSource(ctx, func(ctx context.Context, s source, _ bool) error {
-				return printTraces(cmd.OutOrStdout(), s.Traces(ctx, filter), once, output == "json")
+				count := traceCount{filter: filter, outcomes: s.Outcomes, w: cmd.ErrOrStderr(), now: time.Now}
+				count.terminal, count.width = terminalOf(os.Stderr.Fd())
+				return count.during(ctx, func(ctx context.Context) error {
+					return printTraces(cmd.OutOrStdout(), s.Traces(ctx, filter), once, output == "json", count.match)
+				})
 			})
 		},
 	}
@@ -69,13 +74,14 @@ those that come faster than they are read are missed, and counted.`,
 	return cmd
 }
 
-// printTraces writes journeys until there are no more, or enough.
-func printTraces(w io.Writer, traces iter.Seq2[trace.Trace, error], enough int, asJSON bool) error {
+// printTraces writes journeys until there are no more, or enough, and tells of each before.
+func printTraces(w io.Writer, traces iter.Seq2[trace.Trace, error], enough int, asJSON bool, tell func()) error {
 	color, printed := colorful(os.Stdout), 0
 	for t, err := range traces {
 		if err != nil {
 			return fmt.Errorf("read journeys: %w", err)
 		}
+		tell()
 		if asJSON {
 			err = writeJSON(w, t)
 		} else {

@@ -11,16 +11,15 @@ import (
 )
 
 const (
-	// diagnosisWindow is what the verdict of an overview is about, and diagnosisEvery how often it is made: it is the most
-	// expensive part, and changes slowly.
+	// diagnosisWindow is what the verdict of an overview is about at least, and diagnosisEvery how often it is made once it
+	// is about as much: it is the most expensive part, and changes slowly.
 	diagnosisWindow = 15 * time.Second
 	diagnosisEvery  = 5 * time.Second
-	// firstWindow is the least window of the first overview, so that it shows something, and how long a first window of
-	// flows is, since the history is without flows.
-	firstWindow = time.Second
+	// firstFlowsWindow is how long a first window of flows is, since the history is without flows.
+	firstFlowsWindow = time.Second
 )
 
-// Overviews yields one overview at once, of the last seconds, and then one for each interval, until ctx ends. node is
+// Overviews yields one overview at once, of the window that its verdict is about, and then one for each interval, until ctx ends. node is
 // what this node is called; about tells what the caller knows of the agent. An error is the last that it yields.
 func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, about func() overview.About) iter.Seq2[*overview.Overview, error] {
 	return func(yield func(*overview.Overview, error) bool) {
@@ -35,10 +34,11 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 			slow = &slowestJourneys{pair: *q.Pair, names: a.options.Namer}
 			a.Subscribe(ctx, slow.consider)
 		}
-		from := a.SnapshotBefore(max(q.Interval, firstWindow))
+		judgedWindow := max(q.Interval, diagnosisWindow)
+		from := a.SnapshotBefore(judgedWindow)
 		wait := q.Interval
 		if q.By == overview.ByFlow {
-			wait = min(wait, firstWindow)
+			wait = min(wait, firstFlowsWindow)
 		}
 		var report diagnose.Report
 		var judged time.Time
@@ -50,12 +50,14 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 				yield(nil, err)
 				return
 			}
-			if to.Taken.Sub(judged) >= diagnosisEvery {
-				report, judged = diagnose.Diagnose(node, a.SnapshotBefore(diagnosisWindow), to), to.Taken
+			// A young agent's window grows with each overview.
+			if to.Taken.Sub(judged) >= diagnosisEvery || report.WindowSeconds < judgedWindow.Seconds() {
+				report, judged = diagnose.Diagnose(node, a.SnapshotBefore(judgedWindow), to), to.Taken
 			}
 			in := overview.Input{
 				About: about(), Taken: to.Taken, Window: window(from.Counts, to.Counts), Devices: to.Devices, Before: from.Devices,
-				Report: report, Baseline: to.Baseline,
+				Report: report, Baseline: to.Baseline, Workloads: a.counts.WorkloadsBehind(),
+				LinkSpeeds: linkSpeeds("/sys", to.Devices),
 			}
 			if q.Pair != nil {
 				in.History, in.Slowest = a.trends.of(*q.Pair), slow.drain(to.Devices)

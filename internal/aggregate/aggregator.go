@@ -160,7 +160,7 @@ func (a *Aggregator) add(rec *record.Record) {
 		if rec.SYN && path.Where.Stage == journey.Deliver {
 			if f := a.flow(rec, path.Direction); f.refuses(rec) {
 				f.refused += factor
-				f.pair.tcp(rec.Time).addRefused(rec.Time, factor)
+				f.pair.tcp(rec.Time).addRefused(rec.Time, rec.Last.Destination, factor)
 			}
 		}
 		return

@@ -1,6 +1,9 @@
 package aggregate
 
 import (
+	"hash/fnv"
+	"net/netip"
+	"slices"
 	"time"
 
 	"tracer/internal/hist"
@@ -38,7 +41,8 @@ type TCP struct {
 	UnreadSeconds float64        `json:"waiting_seconds"`
 	BufferFull    float64        `json:"full_seconds"`
 	Unread        hist.Histogram `json:"unread"`
-	// Refused are SYNs to ports of pods where nobody listens, RefusedSeconds the seconds in which there were any.
+	// Refused are SYNs to ports of pods where nobody listens. RefusedSeconds are the seconds in which there were any where
+	// there had been one of the latest before: who looks for open ports asks each once.
 	Refused        uint64 `json:"refused"`
 	RefusedSeconds uint64 `json:"refused_in_seconds"`
 	// AcceptQueueFullSeconds are the seconds in which a listening socket had its accept queue full, AcceptQueue is how that
@@ -47,6 +51,7 @@ type TCP struct {
 	AcceptQueue            record.AcceptQueue `json:"overfull"`
 
 	lastRefused, lastQueueFull time.Duration // the last such seconds
+	refusedAt                  [8]uint32     // where SYNs were refused, the latest first: hashes of address and port
 	againFrom, againLast       time.Duration // the first and the last RetransmittedAgain, of those within againWindow
 }
 
@@ -130,10 +135,19 @@ func (t *TCP) addReceiver(c *record.TCP) {
 	t.Unread.ObserveDuration(toRead, 1)
 }
 
-// addRefused counts SYNs to a port where nobody listens.
-func (t *TCP) addRefused(at time.Duration, n uint64) {
+// addRefused counts SYNs to an address and port where nobody listens.
+func (t *TCP) addRefused(at time.Duration, where netip.AddrPort, n uint64) {
+	address := where.Addr().As16()
+	h := fnv.New32a()
+	_, _ = h.Write(address[:]) // never fails
+	_, _ = h.Write([]byte{byte(where.Port() >> 8), byte(where.Port())})
+	if slices.Contains(t.refusedAt[:], h.Sum32()) {
+		countSecond(&t.RefusedSeconds, &t.lastRefused, at)
+	} else {
+		copy(t.refusedAt[1:], t.refusedAt[:])
+		t.refusedAt[0] = h.Sum32()
+	}
 	t.Refused += n
-	countSecond(&t.RefusedSeconds, &t.lastRefused, at)
 }
 
 // addAcceptQueueFull counts that a listening socket's accept queue is full.

@@ -141,6 +141,27 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestRefusedScan counts refused SYNs of a scanner, which asks each port once, and of a client that comes again.
+func TestRefusedScan(t *testing.T) {
+	t.Parallel()
+	for ports, again := range map[int]bool{1: true, 3: true, 50: false} {
+		a := New(Options{Namer: cluster})
+		a.SetDevices(node)
+		for i := range 50 {
+			flow := flowOf(fmt.Sprintf("10.2.0.1:%d", 4000+i), fmt.Sprintf("10.1.0.1:%d", 81+i%ports))
+			micros := i * 200_000
+			r := newRecord(record.Dropped, flow, flow,
+				hop(record.Ingress, 4, micros), hop(record.Egress, 1, micros+10), hop(record.Xmit, 1, micros+12), hop(record.Free, 1, micros+20))
+			r.Reason, r.Location, r.SYN = "NO_SOCKET", "tcp_v4_rcv", true
+			a.Add(&r)
+		}
+		p := pairOf(t, a.Snapshot(), "api", "web", journey.In)
+		if p.TCP.Refused != 50 || again != (p.TCP.RefusedSeconds >= 9) || !again && p.TCP.RefusedSeconds != 0 {
+			t.Errorf("%d ports: %d refused, in %d seconds", ports, p.TCP.Refused, p.TCP.RefusedSeconds)
+		}
+	}
+}
+
 // TestHalfOpen sends SYNs again whose SYN-ACKs were lost: the kernel frees them, and someone listens.
 func TestHalfOpen(t *testing.T) {
 	t.Parallel()

@@ -2,16 +2,22 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
+	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
+	"tracer/internal/record"
 )
 
 // busy is the window of a node with 10,000 flows, each of a pair of its own as far as pairs are kept apart, of which a
-// tenth lose packets in five ways, with a slow queue besides. All are of TCP, whose other direction came in.
+// tenth lose packets in five ways, with a slow queue besides. All are of TCP, whose other direction came in. As many conversations
+// as are told of have no answer, each tc hook says how much it saw, and every stage has a baseline.
 func busy() *snapshots {
 	const flows = 10000
 	s := &aggregate.Snapshot{Window: 15 * time.Second, Records: 1e6}
@@ -56,19 +62,91 @@ func busy() *snapshots {
 		s.Pairs = append(s.Pairs, p)
 	}
 	s.Stages, s.Drops = all, drops
-	return &snapshots{from: Snapshot{Taken: noon}, to: Snapshot{Taken: noon.Add(s.Window), Counts: s, Devices: []netdev.Device{
+	for i := range 256 { // as many as a snapshot has
+		s.Unanswered = append(s.Unanswered, aggregate.Unanswered{
+			PairKey: s.Pairs[i].PairKey, Source: netip.MustParseAddrPort("10.1.0.1:0"), Protocol: record.ProtocolTCP, Client: true,
+			Destination: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, byte(i / 250), byte(i % 250)}), 80),
+			Tries:       9, Seconds: 6, Packets: 9, Connections: 2, Retransmits: 7, First: 12, Last: 2, Answers: 5, Ifindex: 10 + i%100,
+		})
+	}
+	pairs := make([]aggregate.InFlightPair, 64)
+	for i := range pairs {
+		pairs[i] = aggregate.InFlightPair{PairKey: s.Pairs[i].PairKey, Packets: 3, Oldest: 0.1}
+	}
+	s.InFlight = []aggregate.InFlight{{StageKey: places[1], Packets: 500, Oldest: 0.2, Pairs: pairs}}
+	from := Snapshot{Taken: noon}
+	to := Snapshot{Taken: noon.Add(s.Window), Counts: s, Baseline: map[aggregate.StageKey]float64{}, Devices: []netdev.Device{
 		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 		{Index: 3, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "netem"}},
-	}}}
+	}}
+	for i := range 100 {
+		to.Devices = append(to.Devices, netdev.Device{
+			Index: 10 + i, Name: fmt.Sprintf("cali%d", i), Kind: "veth", Role: netdev.RolePod, Up: true, Root: netdev.Qdisc{Kind: "noqueue"},
+			Traffic: netdev.Traffic{RxPackets: 1e4, TxPackets: 1e4},
+		})
+	}
+	from.Devices = to.Devices
+	for _, at := range places {
+		to.Baseline[at] = 1e-4
+	}
+	for device, role := range map[string]netdev.Role{"pod": netdev.RolePod, "tunl0": netdev.RoleOverlay, "eth0": netdev.RoleUplink} {
+		for _, hook := range []record.Hook{record.Ingress, record.Egress} {
+			seen := record.Coverage{Packets: 1e6, Segments: 1e6, Begun: 1e6, Ended: 1e6}
+			to.Coverage = append(to.Coverage, HookCoverage{Device: device, Role: role, Hook: hook, Before: seen, After: seen, Packets: 1e6, Bytes: 1e9})
+		}
+	}
+	return &snapshots{from: from, to: to}
 }
 
 func BenchmarkDiagnose(b *testing.B) {
 	e := busy()
-	if r := e.diagnose(); len(r.Findings) < 6 {
-		b.Fatalf("findings %+v", r.Findings)
+	if r := e.diagnose(); len(r.Findings) < 7 || len(r.Coverage) < 6 {
+		b.Fatalf("findings %+v, coverage %+v", r.Findings, r.Coverage)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		e.diagnose()
+	}
+}
+
+// TestCost bounds what a verdict costs, in passes over all that was counted: each rule looks at pairs and stages a few times, and
+// never at pairs for each pair. Both are measured beside each other by this thread's CPU time, so that it does not matter how busy
+// or how fast the machine is.
+func TestCost(t *testing.T) {
+	t.Parallel()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const most = 15
+	e := busy()
+	pass := func() (sum float64) {
+		byKey := make(map[aggregate.PairKey]int, len(e.to.Counts.Pairs))
+		for i := range e.to.Counts.Pairs {
+			p := &e.to.Counts.Pairs[i]
+			byKey[p.PairKey] = i
+			for j := range p.Stages {
+				sum += p.Stages[j].Delay.Quantile(0.5)
+			}
+		}
+		return sum + float64(len(byKey))
+	}
+	used := func() time.Duration {
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(ts.Nano())
+	}
+	onePass, verdict := time.Hour, time.Hour
+	for range 20 {
+		began := used()
+		pass()
+		between := used()
+		e.diagnose()
+		onePass, verdict = min(onePass, between-began), min(verdict, used()-between)
+	}
+	ratio := float64(verdict) / float64(onePass)
+	t.Logf("a verdict takes %v, as much as %.1f passes", verdict, ratio)
+	if ratio > most {
+		t.Errorf("a verdict costs as much as %.0f passes over what was counted, want %d at most", ratio, most)
 	}
 }

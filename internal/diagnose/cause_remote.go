@@ -32,12 +32,13 @@ type connected struct {
 // not known: its round trips may be long, and its losses many.
 func (w *window) connected() []connected {
 	var out []connected
+	under := w.underTunnels()
 	for i := range w.counts.Pairs {
 		p := &w.counts.Pairs[i]
 		if p.TCP == nil || p.Packets == 0 || p.Direction != journey.Out || !inCluster(p.DstNamespace, p.DstWorkload) {
 			continue
 		}
-		out = append(out, connected{Pair: p, reverse: w.reverse(p), under: w.underTunnel(p)})
+		out = append(out, connected{Pair: p, reverse: w.reverse(p), under: under(p)})
 	}
 	return out
 }
@@ -175,6 +176,9 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 	for _, c := range pairs {
 		t := c.TCP
 		again := t.Retransmits - min(t.Retransmits, t.Spurious)
+		if again < minSamples {
+			continue // most pairs: what follows is dear
+		}
 		l := lossy{connected: c, segments: max(t.Segments, again)}
 		l.local = c.lostHere() + c.under.of(l.segments)
 		l.lost = again - min(again, l.local+w.silentRetransmits(c.Pair))

@@ -7,7 +7,6 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
-	"tracer/internal/netdev"
 )
 
 // underTunnel is what happens to packets on this node behind a tunnel that is not looked into, where they are the node's own:
@@ -17,11 +16,29 @@ type underTunnel struct {
 	loss  float64 // share of them that is lost here
 }
 
-// underTunnel is nothing for a pair that enters no such tunnel.
-func (w *window) underTunnel(p *aggregate.Pair) (u underTunnel) {
-	if !slices.ContainsFunc(p.Stages, func(s aggregate.StageDelay) bool { return w.isHiddenTunnel(s.Device) }) {
-		return u
+// underTunnels returns what tells of a pair what happens to it there: nothing, if it enters no such tunnel. What tunnels there are,
+// and what happens to the node's own packets, is found out once, as there may be thousands of pairs and hundreds of devices.
+func (w *window) underTunnels() func(*aggregate.Pair) underTunnel {
+	isHidden := w.hiddenTunnels()
+	var own *underTunnel
+	return func(p *aggregate.Pair) underTunnel {
+		enters := false
+		for i := range p.Stages { // large: not to be copied
+			enters = enters || isHidden(p.Stages[i].Device)
+		}
+		if !enters {
+			return underTunnel{}
+		}
+		if own == nil {
+			u := w.ownPackets()
+			own = &u
+		}
+		return *own
 	}
+}
+
+// ownPackets is what happens to those of the node itself on their way out.
+func (w *window) ownPackets() (u underTunnel) {
 	isOwn := func(k aggregate.PairKey) bool {
 		return k.SrcWorkload == aggregate.NodeWorkload && k.Direction == journey.Out
 	}
@@ -59,10 +76,17 @@ func (u underTunnel) of(segments uint64) uint64 {
 	return uint64(math.Round(u.loss * float64(segments)))
 }
 
-// isHiddenTunnel tells whether packets end at a tunnel's device because what comes out of it is not known again. Where no
-// devices could be read, any may be one.
-func (w *window) isHiddenTunnel(device string) bool {
-	return len(w.to.Devices) == 0 || slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool {
-		return d.Name == device && d.Hides()
-	})
+// hiddenTunnels returns what tells whether packets end at a tunnel's device because what comes out of it is not known again. Where
+// no devices could be read, any may be one.
+func (w *window) hiddenTunnels() func(device string) bool {
+	if len(w.to.Devices) == 0 {
+		return func(string) bool { return true }
+	}
+	var hidden []string
+	for i := range w.to.Devices {
+		if d := &w.to.Devices[i]; d.Hides() {
+			hidden = append(hidden, d.Name)
+		}
+	}
+	return func(device string) bool { return slices.Contains(hidden, device) }
 }

@@ -120,7 +120,12 @@ func FunctionName(symbol string) string {
 // mostly been dealt with (5.10 gives no reasons at all).
 func isNoise(rec *record.Record, at *Step, class dropClass) bool {
 	switch rec.Reason {
+	case "IP_INHDR":
+		return probesRoute(rec)
 	case "", NotSpecified:
+		if probesRoute(rec) && rec.IPBytes <= smallestMTU {
+			return true
+		}
 		if rec.Segments > 1 && FunctionName(rec.Location) == "nfqnl_enqueue_packet" {
 			return true // its segments go to user space (NFQUEUE), and on from there
 		}

@@ -17,6 +17,10 @@ type Input struct {
 	// Devices are those at the window's end, Before those at its start.
 	Devices, Before []netdev.Device
 	Report          diagnose.Report
+	// Workloads are those of the pods behind devices, as namespace/name, by the device's index, as far as they are known.
+	Workloads map[int]string
+	// LinkSpeeds are bits a second, by the device's index, of those that have a link whose speed is known.
+	LinkSpeeds map[int]float64
 	// Baseline is the learnt p50 of a stage, where it is known.
 	Baseline map[aggregate.StageKey]float64
 	// History and Slowest are those of the query's pair, if it names one.
@@ -47,7 +51,7 @@ func Build(in Input, q Query) *Overview {
 	b.inFlight = b.clampedInFlight()
 	o := &Overview{
 		SchemaVersion: SchemaVersion, About: in.About, Taken: in.Taken, WindowSeconds: in.Window.Window.Seconds(),
-		Verdict: in.Report.Verdict, Summary: in.Report.Summary, Findings: in.Report.Findings, Coverage: in.Report.Coverage,
+		VerdictWindowSeconds: in.Report.WindowSeconds, Verdict: in.Report.Verdict, Summary: in.Report.Summary, Findings: in.Report.Findings, Sentences: sentences(&in.Report), Coverage: in.Report.Coverage,
 		MissedPerSecond: float64(in.Window.MissedRecords) / b.seconds, By: q.By,
 		Devices: b.devices(), InFlight: b.inFlightOf(nil), Drops: b.dropsOf(in.Window.Drops),
 	}

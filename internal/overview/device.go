@@ -18,6 +18,7 @@ type Device struct {
 	Name      string       `json:"name"`
 	Role      netdev.Role  `json:"role"`
 	Kind      string       `json:"kind"`
+	Workload  string       `json:"workload,omitempty"` // of the pod behind it, as namespace/name, if that is known
 	Up        bool         `json:"up"`
 	Root      netdev.Qdisc `json:"root_qdisc"`
 	Changed   *time.Time   `json:"qdisc_changed"`
@@ -34,8 +35,10 @@ type Device struct {
 	BacklogPackets uint64   `json:"backlog_packets"`
 	BacklogBytes   uint64   `json:"backlog_bytes"`
 	// DropsPerSecond is the qdisc's own count and that of the device.
-	DropsPerSecond float64  `json:"drops_per_second"`
-	Unusual        []string `json:"unusual"` // what is not as it should be
+	DropsPerSecond float64          `json:"drops_per_second"`
+	Limits         []Limit          `json:"limits"`   // the one used most first
+	Causes         []diagnose.Cause `json:"findings"` // of the findings there
+	Unusual        []string         `json:"unusual"`  // what is not as it should be
 }
 
 // devices are all of them: overlays and uplinks first, pods' last.
@@ -53,7 +56,10 @@ func (b *builder) devices() []Device {
 
 // device is one of the window's devices.
 func (b *builder) device(d *netdev.Device) Device {
-	o := Device{Name: d.Name, Role: d.Role, Kind: d.Kind, Up: d.Up, Root: d.Root, Unusual: []string{}}
+	o := Device{
+		Name: d.Name, Role: d.Role, Kind: d.Kind, Workload: b.Workloads[d.Index], Up: d.Up, Root: d.Root,
+		Limits: []Limit{}, Causes: []diagnose.Cause{}, Unusual: []string{},
+	}
 	o.BacklogPackets, o.BacklogBytes = d.Root.BacklogPackets, d.Root.BacklogBytes
 	if !d.Changed.IsZero() {
 		o.Changed = &d.Changed
@@ -67,9 +73,15 @@ func (b *builder) device(d *netdev.Device) Device {
 		if before.Root.Kind == d.Root.Kind && before.Root.Handle == d.Root.Handle {
 			o.DropsPerSecond += rate(d.Root.Drops, before.Root.Drops)
 		}
+		o.Limits = b.limits(d, before)
 	}
 	if d.Root.Queues() {
 		b.queue(d, &o)
+	}
+	for i := range b.Report.Findings {
+		if f := &b.Report.Findings[i]; isAt(f, &o) && !slices.Contains(o.Causes, f.Cause) {
+			o.Causes = append(o.Causes, f.Cause)
+		}
 	}
 	b.markUnusual(d, &o)
 	return o

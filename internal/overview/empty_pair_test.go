@@ -44,6 +44,20 @@ func TestEmptyPairs(t *testing.T) {
 			t.Errorf("%s: %d rows, want 3", by, rows)
 		}
 	}
+	// What is lost before the Service's pod is chosen is its pair's, where there is one.
+	toService := func(service string) aggregate.Pair {
+		key := pairKey("default", "web", "default", aggregate.UnknownWorkload, journey.Out)
+		return aggregate.Pair{PairKey: key, Service: service, Drops: []aggregate.DropCount{lost}}
+	}
+	in.Window.Pairs = append(in.Window.Pairs, toService("default/api"), toService("default/other"))
+	before += 2
+	lostTo := map[string]uint64{}
+	for _, r := range Build(in, query(t, ByPair, "dir=out src=web", "")).Rows {
+		lostTo[r.Dst.Workload+" by "+r.Service] += r.Drops.Packets
+	}
+	if len(lostTo) != 2 || lostTo["api by default/api"] != 55 || lostTo["_unknown by default/other"] != 5 {
+		t.Errorf("lost on the way to Services: %v", lostTo)
+	}
 	if len(in.Window.Pairs) != before || in.Window.Pairs[3].TCP != nil {
 		t.Error("the window that others look at was changed")
 	}

@@ -21,6 +21,10 @@ type Overview struct {
 	Verdict       diagnose.Verdict   `json:"verdict"`
 	Summary       string             `json:"summary"` // the verdict in one sentence
 	Findings      []diagnose.Finding `json:"findings"`
+	// Sentences say of each finding in short what is at fault and what it does.
+	Sentences []string `json:"sentences"`
+	// VerdictWindowSeconds is the window that is judged: the rows' own at first, later the one that ends with it.
+	VerdictWindowSeconds float64 `json:"verdict_window_seconds"`
 	// Coverage is how much of the packets is seen, by device and direction, the least first.
 	Coverage         []diagnose.Coverage `json:"coverage"`
 	PacketsPerSecond float64             `json:"packets_per_second"`

@@ -33,7 +33,11 @@ func (b *builder) pair(p *aggregate.Pair, inFlight map[Place]aggregate.InFlightP
 			Place: Place{d.Stage, d.Device}, Packets: d.Delay.Count(), Delay: newDelay(&d.Delay), Mean: d.Delay.Mean(),
 		})
 	}
-	b.addStages(&r, stages, inFlight, p.RTO(b.pairOf(p.Reverse())))
+	rto := p.RTO(b.pairOf(p.Reverse()))
+	b.addStages(&r, stages, inFlight, rto)
+	var pain float64
+	r.NoAnswer, pain = b.noAnswer(p.PairKey, rto)
+	r.Pain += pain / b.seconds
 	return r
 }
 

@@ -42,6 +42,14 @@ type Stage struct {
 	Oldest   float64  `json:"oldest_seconds"`
 }
 
+// usual is the p50 of its delay, or the mean where that alone is kept.
+func (s *Stage) usual() float64 {
+	if s.Delay == nil {
+		return s.Mean
+	}
+	return s.Delay.P50
+}
+
 // addStages gives a row its stages, and what follows from them: shares, which is slow, which is worst, and the pain. inFlight
 // are its packets in flight by place; rto is the time after which a dropped packet of it is sent again.
 func (b *builder) addStages(r *Row, stages []Stage, inFlight map[Place]aggregate.InFlightPair, rto float64) {
@@ -67,7 +75,7 @@ func (b *builder) addStages(r *Row, stages []Stage, inFlight map[Place]aggregate
 			baseline = *s.Baseline
 		}
 		extra += inside + aggregate.Excess(passed, s.Packets, baseline)
-		s.Slow = s.WarnAbove != nil && (s.Delay != nil && s.Delay.P50 > *s.WarnAbove || s.Oldest > oldestAbove(*s.WarnAbove))
+		s.Slow = s.WarnAbove != nil && (s.usual() > *s.WarnAbove || s.Oldest > oldestAbove(*s.WarnAbove))
 		if spent[i] > most {
 			most = spent[i]
 			r.Worst = &s.Place

@@ -1,16 +1,20 @@
 package top
 
 import (
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
 	"tracer/internal/overview"
 )
 
-// Widths in columns of the terminal. The room that is left goes to the worst stage first, then to names.
+// Widths in columns of the terminal.
 const (
 	minNameWidth  = 22 // and a third of the screen
-	maxNameWidth  = 64
-	minWorstWidth = 16
-	maxWorstWidth = 24
+	minWorstWidth = 12
 	barWidth      = 14
+	// Of columns up to this rank none gives way to names that are cut.
+	rankBeforeNames = 5
 )
 
 // column is one of the table by pair, service or flow.
@@ -50,17 +54,21 @@ func columns() []column {
 	}
 }
 
+// worst is what is wrong with the row: that it gets no answer, or the stage that takes most of its time if that is slow; ""
+// where nothing is.
 func worst(s *styles, r *overview.Row) string {
+	if n := r.NoAnswer; n != nil {
+		return s.bad.Render("!no answer " + age(time.Duration(n.Seconds*float64(time.Second))))
+	}
 	if r.Worst == nil {
 		return ""
 	}
-	text := s.stage(r.Worst.Stage, r.Worst.String())
 	for i := range r.Stages {
 		if st := &r.Stages[i]; st.Place == *r.Worst && st.Slow {
-			return s.bad.Render("!") + text
+			return s.bad.Render("!") + s.stage(r.Worst.Stage, r.Worst.String())
 		}
 	}
-	return " " + text
+	return ""
 }
 
 func orBlank(v float64) string {
@@ -70,14 +78,24 @@ func orBlank(v float64) string {
 	return si(v)
 }
 
-// chooseColumns returns the columns that fit beside the names, in their order, and the width of the names.
-func chooseColumns(width int, by overview.By) (chosen []column, name int) {
+// chooseColumns returns the columns that fit beside the names, in their order, and the width of the names: the important ones
+// first, then names as long as they are, then the others.
+func chooseColumns(s *styles, width int, by overview.By, rows []overview.Row) (chosen []column, name int) {
 	all := columns()
-	least := max(minNameWidth, width/3)
+	short, long := nameWidths(rows)
+	name = max(minNameWidth, min(width/3, short))
 	if by == overview.ByFlow { // two addresses with ports
-		least = max(minNameWidth, width*2/5)
+		name = max(minNameWidth, min(width*2/5, short))
 	}
-	room := width - least
+	for i := range all {
+		if all[i].title == "WORST STAGE" { // as wide as what is in it
+			all[i].width = minWorstWidth
+			for n := range rows {
+				all[i].width = max(all[i].width, ansi.StringWidth(worst(s, &rows[n])))
+			}
+		}
+	}
+	room := width - name
 	take := make([]bool, len(all))
 	for rank := range len(all) + 1 {
 		for i, c := range all {
@@ -86,16 +104,32 @@ func chooseColumns(width int, by overview.By) (chosen []column, name int) {
 				room -= c.width + 1
 			}
 		}
+		if rank == rankBeforeNames {
+			wider := min(room, max(0, short-name))
+			name, room = name+wider, room-wider
+		}
 	}
 	for i, c := range all {
-		if c.title == "WORST STAGE" && take[i] {
-			wider := min(room, maxWorstWidth-minWorstWidth)
-			c.width += wider
-			room -= wider
-		}
 		if take[i] {
 			chosen = append(chosen, c)
 		}
 	}
-	return chosen, min(maxNameWidth, least+room)
+	return chosen, name + min(room, max(0, long-name))
+}
+
+// nameWidths are those of the longest name of a row, without and with its Service. They change by steps, so that columns stay
+// where they are as rows come and go.
+func nameWidths(rows []overview.Row) (short, long int) {
+	const step = 8
+	for i := range rows {
+		r := &rows[i]
+		without := *r
+		if r.Pairs == 0 {
+			without.Service = ""
+		}
+		short = max(short, ansi.StringWidth(rowName(&without, veryFar)))
+		long = max(long, ansi.StringWidth(rowName(r, veryFar)))
+	}
+	up := func(n int) int { return (n + step - 1) / step * step }
+	return up(short), up(long)
 }

@@ -3,6 +3,7 @@ package top
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,6 +47,14 @@ func (m *model) detail() []string {
 			si(r.PacketsPerSecond), si(r.BitsPerSecond), si(r.Drops.PerSecond), r.Drops.Reason),
 		"",
 	}
+	if n := r.NoAnswer; n != nil {
+		before := "never answered since tracing began"
+		if n.Before {
+			before = "answered before"
+		}
+		lines = append(lines[:2], s.bad.Render("no answer")+fmt.Sprintf("  from %s (%s) for %s, %s sent; %s", n.Destination, n.Protocol,
+			age(time.Duration(n.Seconds*float64(time.Second))), format.Counted(strconv.FormatUint(n.Packets, 10), "packet"), before), "")
+	}
 	lines = append(lines, m.waterfall(r, d.History)...)
 	for _, h := range d.InFlight {
 		lines = append(lines, s.bad.Render("in flight")+fmt.Sprintf("  %s in %s, the oldest for %s", format.Counted(si(h.Packets), "packet"),
@@ -54,6 +63,12 @@ func (m *model) detail() []string {
 	for _, x := range d.Drops {
 		lines = append(lines, s.bad.Render("dropped")+fmt.Sprintf("  %s/s in %s: %s by %s", si(x.PerSecond),
 			s.stage(x.Stage, x.String()), x.Reason, x.Location))
+	}
+	for n, i := range m.latest.FindingsOf(r) {
+		if n == 0 && len(d.InFlight)+len(d.Drops) > 0 {
+			lines = append(lines, "")
+		}
+		lines = append(lines, s.findingLines(m.latest, i, findingAll, m.width)...)
 	}
 	if len(d.Slowest) > 0 {
 		lines = append(lines, "", s.head.Render("SLOWEST JOURNEYS OF THIS WINDOW"))

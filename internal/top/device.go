@@ -2,6 +2,7 @@ package top
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,9 +27,10 @@ func deviceColumns() []deviceColumn {
 		{"ROLE", 7, false, 3, func(_ *styles, d *overview.Device) string { return d.Role.String() }},
 		{"IN/S", 5, true, 5, func(_ *styles, d *overview.Device) string { return si(d.RxPackets) }},
 		{"OUT/S", 5, true, 4, func(_ *styles, d *overview.Device) string { return si(d.TxPackets) }},
-		{"IN BIT", 6, true, 7, func(_ *styles, d *overview.Device) string { return si(d.RxBits) }},
-		{"OUT BIT", 7, true, 6, func(_ *styles, d *overview.Device) string { return si(d.TxBits) }},
-		{"Q P50", 6, true, 8, func(_ *styles, d *overview.Device) string { return p50(d.Queue) }},
+		{"IN BIT", 6, true, 8, func(_ *styles, d *overview.Device) string { return si(d.RxBits) }},
+		{"OUT BIT", 7, true, 7, func(_ *styles, d *overview.Device) string { return si(d.TxBits) }},
+		{"POD", 20, false, 6, func(_ *styles, d *overview.Device) string { return d.Workload }},
+		{"Q P50", 6, true, 9, func(_ *styles, d *overview.Device) string { return p50(d.Queue) }},
 		{"Q P99", 6, true, 1, func(s *styles, d *overview.Device) string {
 			if d.Queue != nil && d.WarnAbove != nil && d.Queue.P50 > *d.WarnAbove {
 				return s.bad.Render(p99(d.Queue))
@@ -45,6 +47,9 @@ func (m *model) devices(height int) []string {
 	const nameWidth, marked = 15, 2
 	room := m.width - nameWidth - marked
 	all := deviceColumns()
+	if !slices.ContainsFunc(m.latest.Devices, func(d overview.Device) bool { return d.Workload != "" }) {
+		all = slices.DeleteFunc(all, func(c deviceColumn) bool { return c.title == "POD" })
+	}
 	take := make([]bool, len(all))
 	for rank := range len(all) + 1 {
 		for i, c := range all {
@@ -64,7 +69,7 @@ func (m *model) devices(height int) []string {
 	for n := m.offset; n < len(m.latest.Devices) && len(lines) < height; n++ {
 		d := &m.latest.Devices[n]
 		flag := "  "
-		if len(d.Unusual) > 0 {
+		if len(d.Unusual)+len(d.Causes) > 0 {
 			flag = m.styles.bad.Render("!") + " "
 		}
 		who := fit(d.Name, nameWidth, false)
@@ -98,7 +103,7 @@ func (m *model) device() []string {
 		kind = "hardware"
 	}
 	lines := []string{
-		fmt.Sprintf("%s  %s · %s · %s", s.bold.Render(d.Name), d.Role, kind, state),
+		strings.TrimSuffix(fmt.Sprintf("%s  %s · %s · %s · %s", s.bold.Render(d.Name), d.Role, kind, state, d.Workload), " · "),
 		fmt.Sprintf("in  %6s packets/s %6sbit/s", si(d.RxPackets), si(d.RxBits)),
 		fmt.Sprintf("out %6s packets/s %6sbit/s · drops %s/s", si(d.TxPackets), si(d.TxBits), si(d.DropsPerSecond)),
 	}
@@ -115,14 +120,32 @@ func (m *model) device() []string {
 	if d.InFlight > 0 {
 		lines = append(lines, fmt.Sprintf("%s in flight, the oldest for %s", format.Counted(si(d.InFlight), "packet"), format.Seconds(d.OldestSeconds)))
 	}
+	for i := range d.Limits {
+		lines = append(lines, s.limit(&d.Limits[i]))
+	}
 	for _, u := range d.Unusual {
 		lines = append(lines, s.bad.Render("! "+u))
 	}
 	if d.Changed != nil {
 		lines = append(lines, "qdiscs changed at "+d.Changed.Local().Format("15:04:05"))
 	}
+	for _, i := range m.latest.FindingsAt(d) {
+		lines = append(append(lines, ""), s.findingLines(m.latest, i, findingAll, m.width)...)
+	}
 	lines = append(lines, "", s.head.Render(fit("QDISC", max(30, m.width-38), false)+fmt.Sprintf(" %8s %8s %8s %8s", "SENT", "DROPPED", "OVER", "BACKLOG")))
 	return append(lines, m.tree(d.Root, "")...)
+}
+
+// limit says how much of a limit is used.
+func (s *styles) limit(l *overview.Limit) string {
+	text := fmt.Sprintf("uses %.0f %% of its limit, %sbit/s of %sbit/s by %s", 100*l.Share, si(l.Bits), si(l.LimitBits), l.What)
+	if l.OverlimitsRate+l.DropsRate > 0 {
+		text += fmt.Sprintf(" · overlimits %s/s, dropped %s/s", si(l.OverlimitsRate), si(l.DropsRate))
+	}
+	if l.Share >= 0.9 {
+		return s.warn.Render(text)
+	}
+	return text
 }
 
 // tree draws a qdisc with those below it, one on a line.

@@ -51,6 +51,14 @@ func (s *styles) volume(o *overview.Overview) string {
 	return strings.Join(parts, " · ")
 }
 
+// minJudged is the shortest window, in seconds, that says that nothing is wrong: what has no answer is told after five.
+const minJudged = 5
+
+// watching tells whether it is too early for a verdict. A fault that is seen is one at once.
+func watching(o *overview.Overview) bool {
+	return o.VerdictWindowSeconds > 0 && o.VerdictWindowSeconds < minJudged && o.Verdict != diagnose.Fault
+}
+
 // verdict is the diagnosis in at most so many lines.
 func (s *styles) verdict(o *overview.Overview, width, lines int) []string {
 	word := diagnose.Heading(o.Verdict, o.Findings)
@@ -90,6 +98,9 @@ func (m *model) header() []string {
 	if m.height >= 20 {
 		room = 2
 	}
+	if watching(o) {
+		return append(lines, ansi.Truncate(fmt.Sprintf("%s, %s: the verdict comes after %d s", s.warn.Render("watching"), windowText(o), minJudged), m.width, "…"))
+	}
 	return append(lines, s.verdict(o, m.width, room)...)
 }
 
@@ -104,6 +115,9 @@ func (m *model) tabs() string {
 		parts = append(parts, text)
 	}
 	left, legend := strings.Join(parts, " "), m.styles.legend(m.latest.Rows)
+	if m.mode == modeDevice || m.mode == modeTable && m.query.By == overview.ByDevice {
+		return left // no bars either
+	}
 	if ansi.StringWidth(left)+1+ansi.StringWidth(legend) > m.width {
 		return left // so narrow a table has no bars
 	}

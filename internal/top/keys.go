@@ -85,6 +85,8 @@ func (m *model) key(k tea.KeyPressMsg) tea.Cmd {
 		}
 	case "enter", "right":
 		return m.openRow()
+	case "v":
+		return m.openFinding()
 	}
 	return nil
 }
@@ -155,6 +157,7 @@ func (m *model) openRow() tea.Cmd {
 	if m.mode != modeTable || m.cursor >= m.count() {
 		return nil
 	}
+	m.finding = -1
 	if m.query.By == overview.ByDevice {
 		m.mode, m.bodyOffset, m.deviceName = modeDevice, 0, m.latest.Devices[m.cursor].Name
 		return nil
@@ -171,6 +174,27 @@ func (m *model) openRow() tea.Cmd {
 		return m.showRows(overview.ByPair)
 	}
 	return m.openPair(r.Key())
+}
+
+// openFinding goes from the verdict to the device or the pair that it names, and from there to those of the next finding.
+func (m *model) openFinding() tea.Cmd {
+	if m.latest == nil || len(m.latest.Findings) == 0 || m.mode == modeHelp {
+		return nil
+	}
+	m.finding = m.nextFinding()
+	device, pair := m.placeOf(m.finding)
+	switch {
+	case pair != nil:
+		return m.openPair(*pair)
+	case device == "":
+		return nil // the list below the rows tells all
+	}
+	m.mode, m.bodyOffset, m.deviceName = modeDevice, 0, device
+	if m.query.Pair != nil {
+		m.query.Pair = nil
+		return m.stream.open(m.query)
+	}
+	return nil
 }
 
 // openPair shows a pair in detail.

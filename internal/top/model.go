@@ -47,6 +47,7 @@ type model struct {
 	bodyOffset           int    // lines of the body above the screen
 	selected             string // the rowKey of the row under the cursor, which follows it as rows move; "" for whichever is first
 	deviceName           string
+	finding              int // that the view went to last by its key, −1 for none
 
 	latest    *overview.Overview // nil until the first one is there
 	received  time.Time
@@ -66,7 +67,7 @@ func newModel(ctx context.Context, o Options) *model {
 	input.SetVirtualCursor(false) // the terminal blinks its own, at no cost
 	return &model{
 		options: o, stream: &stream{ctx: ctx, source: o.Source}, query: o.Query, styles: newStyles(false),
-		width: 80, height: 24, input: input,
+		width: 80, height: 24, input: input, finding: -1,
 	}
 }
 

@@ -3,6 +3,7 @@ package top
 import (
 	"github.com/charmbracelet/x/ansi"
 
+	"tracer/internal/aggregate"
 	"tracer/internal/overview"
 )
 
@@ -14,6 +15,9 @@ func rowName(r *overview.Row, width int) string {
 			return r.Service
 		}
 		return dst + " (no Service)"
+	}
+	if r.Service != "" && r.Dst.Workload == aggregate.UnknownWorkload && r.Dst.Address == "" {
+		dst, r = "("+r.Service+")", &overview.Row{Src: r.Src, Dst: overview.Party{Workload: "(" + r.Service + ")"}}
 	}
 	if r.Service != "" {
 		if text := src + " → (" + r.Service + ") → " + dst; ansi.StringWidth(text) <= width {

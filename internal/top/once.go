@@ -19,11 +19,16 @@ func WriteTable(w io.Writer, o *overview.Overview, q overview.Query, version str
 	lines = append(lines, "")
 	if q.By == overview.ByDevice {
 		lines = append(lines, m.devices(len(o.Devices)+1)...)
+		lines = append(lines, "", s.faint.Render(`"!": a finding is there, or something unusual · Q P50, Q P99: time in the queue`))
 	} else {
 		lines = append(lines, m.table(len(o.Rows)+2)...)
 		if more := o.RowsTotal - len(o.Rows); more > 0 {
 			lines = append(lines, s.faint.Render(fmt.Sprintf("%d more: see --limit, --filter", more)))
 		}
+		lines = append(lines, m.onceLegend()...)
+	}
+	for i := range o.Findings {
+		lines = append(append(lines, ""), s.findingLines(o, i, findingWhy, width)...)
 	}
 	for i, line := range lines {
 		if !color {
@@ -35,4 +40,25 @@ func WriteTable(w io.Writer, o *overview.Overview, q overview.Query, version str
 		return fmt.Errorf("write the table: %w", err)
 	}
 	return nil
+}
+
+// onceLegend explains what the columns that are there mean.
+func (m *model) onceLegend() []string {
+	o := m.latest
+	if len(o.Rows) == 0 {
+		return nil
+	}
+	var parts []string
+	chosen, _ := chooseColumns(&m.styles, m.width, o.By, o.Rows)
+	for _, c := range chosen {
+		switch c.title {
+		case "TIME BY STAGE":
+			parts = append(parts, m.styles.legend(o.Rows))
+		case "WORST STAGE":
+			parts = append(parts, `"!": slower than its threshold, or no answer`)
+		case "HELD":
+			parts = append(parts, "HELD: packets in flight")
+		}
+	}
+	return append([]string{""}, strings.Split(ansi.Wordwrap(m.styles.faint.Render(strings.Join(parts, " · ")), m.width, ""), "\n")...)
 }

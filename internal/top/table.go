@@ -55,7 +55,7 @@ func (s *styles) row(r *overview.Row, chosen []column, nameWidth int, marked boo
 // table draws the rows from offset on in so many lines, its head included; the row at cursor is marked.
 func (m *model) table(height int) []string {
 	o := m.latest
-	chosen, nameWidth := chooseColumns(m.width, o.By)
+	chosen, nameWidth := chooseColumns(&m.styles, m.width, o.By, o.Rows)
 	lines := []string{m.styles.titles(chosen, nameWidth, o.By, m.query.Sort)}
 	for i := m.offset; i < len(o.Rows) && len(lines) < height; i++ {
 		lines = append(lines, m.styles.row(&o.Rows[i], chosen, nameWidth, i == m.cursor))
@@ -69,6 +69,8 @@ func (m *model) table(height int) []string {
 // noRows says why there are none.
 func noRows(o *overview.Overview, filter string) string {
 	switch {
+	case watching(o) && o.WindowSeconds < 0.1:
+		return "waiting for the first packets"
 	case o.Rows == nil:
 		return fmt.Sprintf("counting %ss: they show after the next window", o.By)
 	case filter != "":

@@ -55,6 +55,11 @@ func (m *model) lines() []string {
 	default:
 		lines = append(lines, m.table(height)...)
 	}
+	if free := m.height - 2 - len(lines); m.mode == modeTable {
+		if found := m.styles.findings(m.latest, m.width, free); len(found) > 0 {
+			lines = append(append(lines, ""), found...)
+		}
+	}
 	for len(lines) < m.height-1 {
 		lines = append(lines, "")
 	}
@@ -101,6 +106,13 @@ func (m *model) footer() string {
 	keys := "enter look  / filter  s sort  space pause  ? help  q quit"
 	if m.mode != modeTable {
 		keys = "esc back  space pause  ? help  q quit"
+	}
+	if n := len(m.latest.Findings); n > 0 {
+		goes := "v verdict  "
+		if m.mode != modeTable && n > 1 {
+			goes = "v next finding  "
+		}
+		keys = goes + keys
 	}
 	left := m.styles.faint.Render(keys)
 	right := ""

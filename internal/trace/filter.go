@@ -2,8 +2,10 @@ package trace
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -96,6 +98,16 @@ func (f Filter) Values() url.Values {
 	set(querySlowerThan, f.SlowerThan.String(), f.SlowerThan != 0)
 	set(queryDrops, "true", f.DropsOnly)
 	return query
+}
+
+// String is the filter as words: "pod=default/web port=80"; "" for one that takes all.
+func (f Filter) String() string {
+	values := f.Values()
+	words := make([]string, 0, len(values))
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		words = append(words, key+"="+values.Get(key))
+	}
+	return strings.Join(words, " ")
 }
 
 // Matcher is a Filter made ready to match many records. It does not allocate, and may be used by any number of goroutines.

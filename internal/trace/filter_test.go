@@ -168,3 +168,14 @@ func TestStageFilter(t *testing.T) {
 		t.Errorf("%s, want %s", err, want)
 	}
 }
+
+func TestFilterText(t *testing.T) {
+	t.Parallel()
+	if text := (Filter{}).String(); text != "" {
+		t.Errorf("%q", text)
+	}
+	f := Filter{Pod: "default/web", Port: 80, DropsOnly: true}
+	if text := f.String(); text != "drops=true pod=default/web port=80" {
+		t.Errorf("%q", text)
+	}
+}

@@ -83,13 +83,20 @@ func (s *Stage) timeText() string {
 	return format.Seconds(s.Seconds)
 }
 
-// String says in one line where and why the packet was dropped; of one that is no loss, where it was freed.
+// String says in one line where and why the packet was dropped, and what that means; of one that is no loss, where it was freed.
 func (d *Drop) String() string {
 	word := "dropped"
 	if !d.Loss {
 		word = "freed"
 	}
-	return fmt.Sprintf("%s in %s at %s: %s, by %s", word, d.Stage, orDash(d.Device), d.Reason, orDash(d.Location))
+	text := fmt.Sprintf("%s in %s at %s: %s, by %s", word, d.Stage, orDash(d.Device), d.Reason, orDash(d.Location))
+	if d.Cause != "" {
+		text += " = " + d.Cause
+	}
+	if d.Meaning != "" {
+		text += ": " + d.Meaning
+	}
+	return text
 }
 
 func orDash(s string) string {

@@ -24,3 +24,18 @@ func TestText(t *testing.T) {
 	}
 	golden.Check(t, "testdata/trace.txt", []byte(b.String()))
 }
+
+// TestDropText has what a drop means beside a reason that does not tell.
+func TestDropText(t *testing.T) {
+	t.Parallel()
+	d := Drop{Stage: "forward", Device: "cali1", Reason: "NOT_SPECIFIED", Location: "ip_error", Loss: true}
+	for want, meaning := range map[string][2]string{
+		"dropped in forward at cali1: NOT_SPECIFIED, by ip_error":                                          {},
+		"dropped in forward at cali1: NOT_SPECIFIED, by ip_error = no-route: a missing or blackhole route": {"no-route", "a missing or blackhole route"},
+		"dropped in forward at cali1: NOT_SPECIFIED, by ip_error: mtu or ttl":                              {"", "mtu or ttl"},
+	} {
+		if d.Cause, d.Meaning = meaning[0], meaning[1]; d.String() != want {
+			t.Errorf("%q, want %q", d.String(), want)
+		}
+	}
+}

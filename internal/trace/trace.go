@@ -78,7 +78,16 @@ type Drop struct {
 	Reason   string        `json:"reason"`
 	Location string        `json:"location"`
 	Loss     bool          `json:"loss"` // false for what the kernel frees though it is no loss
+	// Cause is what that means, as diagnose names it, and Meaning what dropped the packet in words. Both are "" where the
+	// reason and the function do not tell, or nobody has said.
+	Cause   string `json:"cause,omitempty"`
+	Meaning string `json:"meaning,omitempty"`
+
+	key aggregate.DropKey
 }
+
+// Key is the drop as it is counted.
+func (d *Drop) Key() aggregate.DropKey { return d.key }
 
 // New makes the Trace of a record. zero is the time of day at which CLOCK_MONOTONIC was zero. An error is that of package
 // journey, if the record makes no path.
@@ -131,6 +140,12 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 			t.Drop = &Drop{
 				Stage: at.Stage, Device: at.Device, Location: rec.Location, Loss: path.Loss(),
 				Reason: cmp.Or(rec.Reason, journey.NotSpecified),
+			}
+			t.Drop.key = aggregate.DropKey{
+				StageKey: aggregate.StageKey{Stage: at.Stage, Direction: path.Direction}, Reason: t.Drop.Reason, Location: rec.Location, Loss: t.Drop.Loss,
+			}
+			if path.Where.Device != nil {
+				t.Drop.key.Device = path.Where.Device.Label
 			}
 		}
 	}

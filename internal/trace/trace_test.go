@@ -44,7 +44,11 @@ func TestFinishedTrace(t *testing.T) {
 func TestTraceKinds(t *testing.T) {
 	t.Parallel()
 	dropped := traceOf(t, tracetest.Request(record.Dropped))
-	if want := (Drop{journey.Queue, "tunl0", "QDISC_DROP", "__dev_queue_xmit", true}); dropped.Drop == nil || *dropped.Drop != want {
+	key := aggregate.DropKey{
+		StageKey: aggregate.StageKey{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}, Reason: "QDISC_DROP", Location: "__dev_queue_xmit", Loss: true,
+	}
+	want := Drop{Stage: journey.Queue, Device: "tunl0", Reason: "QDISC_DROP", Location: "__dev_queue_xmit", Loss: true, key: key}
+	if dropped.Drop == nil || *dropped.Drop != want || dropped.Drop.Key() != key {
 		t.Errorf("drop %+v", dropped.Drop)
 	}
 	if dropped.At == nil || dropped.At.Seconds != 5e-6 || dropped.TotalSeconds != 25e-6 || len(dropped.Stages) != 1 {

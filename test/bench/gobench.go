@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// goPackages are those that a record, or a scrape, passes through in user space.
-var goPackages = []string{"loader", "hist", "journey", "identity", "aggregate", "export/metrics"}
+// goPackages are those that a record, a scrape or a verdict passes through in user space.
+var goPackages = []string{"loader", "hist", "journey", "identity", "aggregate", "diagnose", "export/metrics"}
 
 // goBenchmark is the result of one of Go's benchmarks.
 type goBenchmark struct {
@@ -21,18 +21,30 @@ type goBenchmark struct {
 	Allocs  int     `json:"allocs"`
 }
 
-// scrapeLimit is that of scrapeBenchmark, in ns.
+// The benchmarks that have a limit.
 const (
-	scrapeBenchmark = "Scrape/series=10000"
-	scrapeLimit     = 50e6
+	scrapeBenchmark   = "Scrape/series=10000"
+	diagnoseBenchmark = "Diagnose" // of a node with 10,000 flows
 )
+
+// goLimit is what a benchmark measures, and its limit in ns.
+type goLimit struct {
+	what string
+	ns   float64
+}
+
+var goLimits = map[string]goLimit{
+	scrapeBenchmark:   {"a scrape of 10,000 series", 50e6},
+	diagnoseBenchmark: {"a verdict at 10,000 flows", 5e6},
+}
 
 // verdict is "" where there is no limit.
 func (g *goBenchmark) verdict() string {
-	if g.Name != scrapeBenchmark {
+	limit, limited := goLimits[g.Name]
+	if !limited {
 		return ""
 	}
-	return verdict(g.Ns <= scrapeLimit)
+	return verdict(g.Ns <= limit.ns)
 }
 
 // measureGo runs the packages' own benchmarks.

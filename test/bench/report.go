@@ -96,7 +96,7 @@ func (r *report) judge() {
 	growth := r.Agent.Growth
 	r.note(growth.atMost(growthLimit), "a packet costs %.2f times as much with many pods and flows as with one, limit %.2f", growth.Ratio, growthLimit)
 	for _, g := range r.Go {
-		r.note(g.verdict(), "a scrape of 10,000 series: %.1f ms, limit %.0f", g.Ns/1e6, scrapeLimit/1e6)
+		r.note(g.verdict(), "%s: %.1f ms, limit %.0f", goLimits[g.Name].what, g.Ns/1e6, goLimits[g.Name].ns/1e6)
 	}
 	r.Exceeded = append(r.Exceeded, r.View.exceeded()...)
 }

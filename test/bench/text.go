@@ -132,7 +132,7 @@ func (r *report) goText(b *bytes.Buffer) {
 	for _, g := range r.Go {
 		fmt.Fprintf(b, "%-40s %14.1f %12d %10d", g.Package+" "+g.Name, g.Ns, g.Bytes, g.Allocs)
 		if v := g.verdict(); v != "" {
-			fmt.Fprintf(b, "  %.0f ms %s", scrapeLimit/1e6, v)
+			fmt.Fprintf(b, "  %.0f ms %s", goLimits[g.Name].ns/1e6, v)
 		}
 		fmt.Fprintln(b)
 	}

@@ -43,13 +43,13 @@ var parts = []part{
 	{name: "kernels", suite: suiteMore, beside: true, after: "packages", about: "what touches the kernel on 5.10, 6.1, 6.12 and 7.2 (emulated)",
 		script: "make test-kernel KERNEL=all"},
 	{name: "faults-guest", suite: suiteMore, beside: true, after: "packages", about: "the guests' scoreboard, on 6.12 (emulated)",
-		script: "make scoreboard KERNEL=6.12"},
+		script: "make scoreboard KERNEL=6.12 CONFUSION=build/confusion.md"},
 	{name: "live", suite: suiteHere, after: "packages", about: "unit and live tests on this kernel, with the race detector",
 		script: "go run ./test/gotest $(go list ./... | grep -v /test/truth) -- -race -count=1 -timeout 20m"},
 	{name: "truth", suite: suiteHere, after: "packages", about: "delay, loss and drops of known size, compared packet by packet",
 		script: "go run ./test/gotest ./test/truth -- -count=1"},
 	{name: "faults", suite: suiteHere, after: "packages", about: "the scoreboard: clusters with a fault, which must be named, and healthy ones",
-		script: "make scoreboard"},
+		script: "make scoreboard CONFUSION=build/confusion.md"},
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
 }
 

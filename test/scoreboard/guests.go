@@ -100,7 +100,10 @@ func playInGuests(ctx context.Context, o options, runs []playing) ([]result, err
 	group.Wait()
 	var all []result
 	for _, p := range runs {
-		r := result{Run: p.String(), Healthy: p.healthy(), Expected: p.Expect.String(), Error: "it was not played: the guest has ended before"}
+		r := result{
+			Run: p.String(), Healthy: p.healthy(), Expected: p.Expect.String(), Injected: p.Expect.injected(), Said: notPlayed,
+			Error: "it was not played: the guest has ended before",
+		}
 		for _, of := range found {
 			if i := slices.IndexFunc(of, func(r result) bool { return r.Run == p.String() }); i >= 0 {
 				r = of[i]

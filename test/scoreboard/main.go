@@ -10,8 +10,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"embed"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -44,6 +46,7 @@ type options struct {
 	guests   int
 	share    share
 	json     bool
+	report   string
 }
 
 func main() {
@@ -61,6 +64,7 @@ func main() {
 	flag.IntVar(&o.guests, "guests", runtime.NumCPU(), "how many guests at a time; each takes one CPU")
 	flag.Var(&o.share, "share", "play only the i-th of n shares, as i/n")
 	flag.BoolVar(&o.json, "json", false, "print a line of JSON for each run, as guests do")
+	flag.StringVar(&o.report, "report", "", "a page whose part of this kernel is written anew: what was injected, and what was said")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ok, err := run(ctx, o)
@@ -83,6 +87,9 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 			fmt.Printf("%-28s %-12s %s\n", s.Name, joinWords(s.Where), s.About)
 		}
 		return true, nil
+	}
+	if o.report != "" && (o.run != "" || o.share.n > 0) {
+		return false, errors.New("-report is of all scenarios: give no -run and no -share")
 	}
 	match, err := regexp.Compile(o.run)
 	if err != nil {
@@ -146,7 +153,23 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 	writeTable(os.Stdout, results)
 	fmt.Printf("\nin %v\n", time.Since(started).Round(time.Second))
 	score.write(os.Stdout)
+	if o.report != "" {
+		var part bytes.Buffer
+		fmt.Fprintf(&part, "Kernel %s, seed %d, %d runs; each healthy scenario with %d seeds.\n\n", kernel, o.seed, len(results), o.seeds)
+		writeConfusion(&part, results)
+		fmt.Fprint(&part, "\n")
+		score.write(&part)
+		err = errors.Join(err, renewConfusion(o.report, reportHeading(o.where, kernel), part.Bytes()))
+	}
 	return score.ok(), err
+}
+
+// reportHeading names a part of the report. Kernels of the host come and go, those of guests are several at a time.
+func reportHeading(where, kernel string) string {
+	if where == Guest {
+		return "In guests, " + kernel
+	}
+	return "Here"
 }
 
 // whereWeAre tells a guest by what it alone has.

@@ -30,8 +30,8 @@ func TestScenarios(t *testing.T) {
 			}
 		}
 	}
-	if faults < 30 || healthy < 12 {
-		t.Errorf("%d faults and %d healthy scenarios, want 30 and 12 at least", faults, healthy)
+	if faults < 60 || healthy < 30 {
+		t.Errorf("%d faults and %d healthy scenarios, want 60 and 30 at least", faults, healthy)
 	}
 }
 
@@ -45,6 +45,8 @@ func TestScenarioRefused(t *testing.T) {
 		"unknown cause":    "about: x\nwhere: [host]\nreal: [{oracle: tcp.p50, least: 1}]\nexpect: {verdict: [fault], findings: [{cause: ttl|tll}]}\n",
 		"unknown figure":   "about: x\nwhere: [host]\nreal: [{oracle: luck, least: 1}]\nexpect: {verdict: [healthy]}\n",
 		"unknown traffic":  "about: x\nwhere: [host]\ntraffic: [{kind: jam, from: a, to: b}]\nexpect: {verdict: [healthy]}\n",
+		"announced to one": "about: x\nwhere: [host]\ntraffic: [{kind: announce, from: a, to: b, what: [ra]}]\nexpect: {verdict: [healthy]}\n",
+		"unknown news":     "about: x\nwhere: [host]\ntraffic: [{kind: announce, from: a, what: [cdp]}]\nexpect: {verdict: [healthy]}\n",
 	} {
 		if _, err := parseScenario("x", []byte(text)); err == nil {
 			t.Errorf("%s: taken", name)

@@ -75,9 +75,12 @@ func (f *flow) serveTCP(ctx context.Context, pod lab.Pod) error {
 			f.keepOpen(conn)
 			f.group.Go(func() {
 				defer f.close(conn)
-				if f.Kind == "stream" {
+				switch own := closingServers[f.Kind]; {
+				case own != nil:
+					own(f, conn)
+				case f.Kind == "stream":
 					f.receive(ctx, conn)
-				} else {
+				default:
 					f.answer(conn)
 				}
 			})
@@ -89,6 +92,9 @@ func (f *flow) serveTCP(ctx context.Context, pod lab.Pod) error {
 // receive takes a stream's bytes, no faster than wished.
 func (f *flow) receive(ctx context.Context, conn *net.TCPConn) {
 	block := make([]byte, 256<<10)
+	if f.Buffer > 0 {
+		_ = conn.SetReadBuffer(f.Buffer)
+	}
 	if f.Read > 0 {
 		const rounds = 10 // a second
 		_ = conn.SetReadBuffer(16 << 10)

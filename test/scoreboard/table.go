@@ -13,6 +13,8 @@ type result struct {
 	Healthy  bool    `json:"healthy"` // one of those of which nothing may be said
 	Expected string  `json:"expected"`
 	Got      string  `json:"got"`
+	Injected string  `json:"injected"` // the causes of what is expected, or healthy
+	Said     string  `json:"said"`     // the cause named first, or the verdict
 	Seconds  float64 `json:"seconds"`
 	Right    bool    `json:"right"` // named, or silent
 	Tries    int     `json:"tries"` // how often it was played until it was as it should be
@@ -23,7 +25,7 @@ type result struct {
 func (o *outcome) result() result {
 	r := result{
 		Run: o.String(), Healthy: o.healthy(), Expected: o.expected.String(), Got: o.said.String(), Seconds: o.took.Seconds(),
-		Right: o.named(), Tries: o.tries, Report: o.printed,
+		Injected: o.expected.injected(), Said: o.answer(), Right: o.named(), Tries: o.tries, Report: o.printed,
 	}
 	if r.Healthy {
 		r.Right = o.err == nil && !o.alarm()

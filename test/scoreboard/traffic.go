@@ -39,6 +39,12 @@ type traffic struct {
 	// Patience is after how long a client gives up to connect, by itself 5 s.
 	Patience time.Duration `yaml:"patience"`
 	Also     []string      `yaml:"also"`
+	// Via is an address that clients call instead of the server's own, as that of a Service.
+	Via netip.Addr `yaml:"via"`
+	// Buffer is the receive buffer of the server of a stream, in bytes: TCP's window is no larger.
+	Buffer int `yaml:"buffer"`
+	// What is announced; see announcements.
+	What []string `yaml:"what"`
 }
 
 // kinds are what traffic can be. Each runs until ctx ends.
@@ -51,11 +57,22 @@ var kinds = map[string]func(*flow, context.Context){
 	"knock":     (*flow).knock,     // connects where nobody listens
 	"deaf":      (*flow).knock,     // connects where nobody takes the connection
 	"probes":    (*flow).probes,    // connects and closes by RST, as kubelet does, or leaves an answer unread
+
+	"halfclosed": (*flow).halfClosed, // answers come after the client has closed its half
+	"pool":       (*flow).pool,       // connections are kept, and end by RST
+	"keepalive":  (*flow).keepAlive,  // connections that say nothing but TCP's keep-alives
+	"announce":   (*flow).announce,   // to groups and all, from each device of a place
 }
 
 func (t traffic) validate() error {
-	if kinds[t.Kind] == nil || t.From == "" || t.To == "" || t.Family != 0 && t.Family != 4 && t.Family != 6 {
+	toNobody := t.Kind == "announce"
+	if kinds[t.Kind] == nil || t.From == "" || (t.To == "") != toNobody || t.Family != 0 && t.Family != 4 && t.Family != 6 {
 		return fmt.Errorf("traffic %+v: give a known kind, from and to, and a family of 4 or 6", t)
+	}
+	for _, what := range t.What {
+		if _, known := announcements[what]; !known || !toNobody {
+			return fmt.Errorf("traffic %+v: %q is none of the announcements", t, what)
+		}
 	}
 	return nil
 }
@@ -88,6 +105,9 @@ func (p *play) startTraffic(ctx context.Context) error {
 			return fmt.Errorf("the lab has no pod or node %q", t.From)
 		}
 		for _, name := range append([]string{t.To}, t.Also...) {
+			if name == "" {
+				continue // to nobody
+			}
 			pod, ok := p.end(name)
 			if !ok {
 				return fmt.Errorf("the lab has no pod or node %q", name)
@@ -116,8 +136,11 @@ func (p *play) startTraffic(ctx context.Context) error {
 	return nil
 }
 
-// end is a pod, or a node's own sockets.
+// end is a pod, or a node's own sockets, or what stands between the nodes.
 func (p *play) end(name string) (lab.Pod, bool) {
+	if name == "wire" {
+		return lab.Pod{Name: name, Netns: lab.Namespace(p.lab.Name() + "-wire")}, true
+	}
 	for _, n := range p.lab.Nodes() {
 		if n.Name == name {
 			return lab.Pod{Name: n.Name, Node: n.Name, Netns: n.Netns, Address: n.Address, Address6: n.Address6}, true
@@ -168,6 +191,9 @@ func (f *flow) target() netip.AddrPort {
 	address := pod.Address
 	if f.Family == 6 {
 		address = pod.Address6
+	}
+	if f.Via.IsValid() {
+		address = f.Via
 	}
 	return netip.AddrPortFrom(address, uint16(f.port))
 }

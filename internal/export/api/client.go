@@ -47,6 +47,12 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return ask[Status](ctx, c, pathStatus, nil)
 }
 
+// Outcomes are how many journeys came to which end since the agent began.
+func (c *Client) Outcomes(ctx context.Context) (map[string]uint64, error) {
+	status, err := c.Status(ctx)
+	return status.Journeys, err
+}
+
 // Diagnose judges the last window of time.
 func (c *Client) Diagnose(ctx context.Context, window time.Duration) (diagnose.Report, error) {
 	return ask[diagnose.Report](ctx, c, pathDiagnosis, url.Values{queryWindow: {window.String()}})

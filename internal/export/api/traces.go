@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
 	"tracer/internal/journey"
 	"tracer/internal/record"
 	"tracer/internal/trace"
@@ -22,6 +23,9 @@ const (
 	maxDevicesAge = 5 * time.Second
 	minDevicesAge = time.Second
 )
+
+// maxCauses bounds the drops whose meaning is kept; more than there are.
+const maxCauses = 1024
 
 // Traces yields the journeys that match the filter, as they end, until ctx or the source does. The filter runs where
 // records are read, so that no other is copied. Records that make no path are left out; the source counts them.
@@ -70,6 +74,7 @@ type describer struct {
 	devices atomic.Pointer[journey.Devices] // read by wants, where records are
 	zero    time.Time                       // when CLOCK_MONOTONIC was 0
 	read    time.Duration                   // when the devices were read, by CLOCK_MONOTONIC
+	causes  map[aggregate.DropKey][2]string // what drops mean: cause and words, of those seen so far
 }
 
 // wants also accepts a record with a device that is not known yet: describe reads the devices anew.
@@ -99,7 +104,24 @@ func (d *describer) describe(rec *record.Record) (*trace.Trace, error) {
 	if ok, err := d.filter.Match(rec, d.devices.Load()); !ok || err != nil {
 		return nil, nil //nolint:nilerr // it made a path just now
 	}
+	if t.Drop != nil {
+		d.explain(t.Drop)
+	}
 	return &t, nil
+}
+
+// explain says what a drop means.
+func (d *describer) explain(drop *trace.Drop) {
+	known, ok := d.causes[drop.Key()]
+	if !ok {
+		cause, words := diagnose.CauseOfDrop(drop.Key())
+		known = [2]string{string(cause), words}
+		if d.causes == nil || len(d.causes) >= maxCauses {
+			d.causes = map[aggregate.DropKey][2]string{}
+		}
+		d.causes[drop.Key()] = known
+	}
+	drop.Cause, drop.Meaning = known[0], known[1]
 }
 
 func (d *describer) refresh() error {

@@ -37,6 +37,9 @@ func TestTraces(t *testing.T) {
 			source.end()
 		}
 	}
+	if d := got[1].Drop; d == nil || d.Cause != "qdisc-drop" || d.Meaning == "" {
+		t.Errorf("a drop is explained by %+v", d)
+	}
 	// What had been sent when the source ended still comes.
 	if len(got) != 5 || got[1].Missed != 6 || got[2].Missed != 0 {
 		t.Errorf("%d traces: %+v", len(got), got)

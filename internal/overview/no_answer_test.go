@@ -1,0 +1,61 @@
+package overview
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// TestNoAnswer shows of a pair that it gets no answer, where somebody waits for one.
+func TestNoAnswer(t *testing.T) {
+	t.Parallel()
+	silent := aggregate.Unanswered{
+		PairKey: webToAPI, Destination: netip.MustParseAddrPort("10.244.2.3:8080"), Protocol: record.ProtocolTCP, Client: true,
+		Tries: 9, Seconds: 6, Packets: 9, Connections: 1, Retransmits: 7, First: 12, Last: 2, Ifindex: 4,
+	}
+	of := func(all ...aggregate.Unanswered) *Row {
+		in := story()
+		in.Window.Unanswered = all
+		rows := Build(in, query(t, ByPair, "", "")).Rows
+		return &rows[slices.IndexFunc(rows, func(r Row) bool { return r.Key() == webToAPI })]
+	}
+	with := func(change func(*aggregate.Unanswered)) aggregate.Unanswered {
+		u := silent
+		change(&u)
+		return u
+	}
+	longer := with(func(u *aggregate.Unanswered) { u.First, u.Answers = 30, 5 })
+	r := of(silent, longer)
+	if n := r.NoAnswer; n == nil || n.Seconds != 30 || !n.Before || n.Destination != "10.244.2.3:8080" || n.Protocol != "tcp" {
+		t.Errorf("%+v", r.NoAnswer)
+	}
+	if none := of(); none.NoAnswer != nil || r.Pain <= none.Pain {
+		t.Errorf("pain %v, without an answer %v; %+v", none.Pain, r.Pain, none.NoAnswer)
+	}
+	for name, u := range map[string]aggregate.Unanswered{
+		"another pair":        with(func(u *aggregate.Unanswered) { u.Direction = journey.In }),
+		"for a second":        with(func(u *aggregate.Unanswered) { u.First = 1 }),
+		"refused":             with(func(u *aggregate.Unanswered) { u.Refused = true }),
+		"lost here":           with(func(u *aggregate.Unanswered) { u.Dropped = 8 }),
+		"a connection's last": with(func(u *aggregate.Unanswered) { u.Connections, u.Retransmits = 0, 0 }),
+		"reports":             with(func(u *aggregate.Unanswered) { u.Protocol, u.Retransmits = record.ProtocolUDP, 0 }),
+		"the node's ICMP":     with(func(u *aggregate.Unanswered) { u.Protocol, u.Ifindex = record.ProtocolICMP, 0 }),
+	} {
+		if n := of(u).NoAnswer; n != nil {
+			t.Errorf("%s: %+v", name, n)
+		}
+	}
+	for name, u := range map[string]aggregate.Unanswered{
+		"DNS":             with(func(u *aggregate.Unanswered) { u.Protocol, u.Query = record.ProtocolUDP, true }),
+		"answered before": with(func(u *aggregate.Unanswered) { u.Protocol, u.Answers = record.ProtocolUDP, 9 }),
+		"ping":            with(func(u *aggregate.Unanswered) { u.Protocol = record.ProtocolICMP }),
+	} {
+		if of(u).NoAnswer == nil {
+			t.Errorf("%s: nothing is shown", name)
+		}
+	}
+}
