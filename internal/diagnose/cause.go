@@ -29,6 +29,7 @@ const (
 	EncapDelay      Cause = "encap-delay"
 	SoftirqDelay    Cause = "softirq-delay"
 	Misconfigured   Cause = "misconfiguration"
+	NotTranslated   Cause = "not-translated"
 	NoAnswer        Cause = "no-answer"
 	RemoteDelay     Cause = "remote-delay"
 	RemoteLoss      Cause = "remote-loss"
@@ -252,6 +253,16 @@ func Causes() []CauseInfo {
 			Evidence: "netem, a shaper or a tiny fifo in the qdisc tree, or another root qdisc than the device's default or the expected one",
 			Next:     []string{"tc -s qdisc show dev DEVICE"},
 			Advice:   "remove it, or say that it is on purpose: `--expect-qdisc eth0=tbf`",
+		},
+		{
+			Cause: NotTranslated, Kinds: []Kind{KindDrop}, Groups: []string{"translation"},
+			Meaning: "packets keep an address that NAT should have translated: nobody can answer",
+			Where:   "forward, the device that they left by",
+			Evidence: "packets of a Service's virtual address, or of a pod's private address to a public one, that left this node in no tunnel and got " +
+				"no answer for five seconds. Not for pings of a Service, nor where somebody outside answers pods' own addresses (a router translates them)",
+			Thresholds: []Threshold{noAnswerThreshold},
+			Next:       []string{"nft list ruleset | grep -n DESTINATION; iptables-save -t nat | grep DESTINATION", "ip route get DESTINATION"},
+			Advice:     "a Service's: does kube-proxy run, did a firewall's reload flush its rules? a pod's: who is to masquerade (ip-masq-agent, Calico's natOutgoing)?",
 		},
 		{
 			Cause: NoAnswer, Kinds: []Kind{KindDrop}, Groups: []string{"no_answer"},

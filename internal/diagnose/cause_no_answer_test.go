@@ -63,7 +63,7 @@ func TestNoAnswer(t *testing.T) {
 		{name: "queries for names", want: Critical, change: func(u *aggregate.Unanswered) { datagrams("5353")(u); u.Query, u.Answers, u.Tries = true, 0, 6 }},
 		{name: "pings of a pod", want: Critical, change: pings},
 		{name: "the world, answering before", want: Critical, change: func(u *aggregate.Unanswered) { outside(u); u.Answers, u.Connections = 9, 5 }},
-		{name: "the world, untranslated", want: Critical, change: func(u *aggregate.Unanswered) { outside(u); u.Translated, u.Tries = false, 30 }},
+		{name: "the world, untranslated", want: Critical, change: func(u *aggregate.Unanswered) { outside(u); u.Translated, u.Tries, u.OutsideAnswered = false, 30, true }},
 		{name: "a Service's address, untranslated", want: Critical, change: func(u *aggregate.Unanswered) {
 			outside(u)
 			u.PairKey, u.Service, u.Tries = key("default/web", "_unknown", journey.Out), "default/api", 30

@@ -18,6 +18,8 @@ type window struct {
 	byKey  map[aggregate.PairKey]*aggregate.Pair // by pair
 	found  []Finding                             // of the groups of rules asked so far
 	silent []*aggregate.Unanswered               // what no-answer is about, if that is critical, and what is refused
+	// untranslated is what not-translated is about.
+	untranslated map[*aggregate.Unanswered]bool
 }
 
 func newWindow(node string, from, to Snapshot) *window {
