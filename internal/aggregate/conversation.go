@@ -22,6 +22,7 @@ type sender struct {
 	named       bool     // the other end had a name once
 	asked       [16]byte // where it sent the last of what is unanswered to, before NAT
 	askedPort   uint16
+	fromPort    uint16 // of that, before NAT
 	node        int32  // ifindex of the pod's device that it is behind; 0 if it is none of this node's pods
 	out         int32  // ifindex of the device by which the last of what is unanswered left
 	answers     uint32 // packets that came from the other end, ever
@@ -98,7 +99,7 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	}
 	s.first, s.last, s.pair, s.to = min(s.first, rec.Time), max(s.last, rec.Time), f.pair, f.dst
 	s.named = s.named || s.to.Value() != Identity{}
-	s.asked, s.askedPort, s.out = rec.First.Destination.Addr().As16(), rec.First.Destination.Port(), int32(rec.Hops[rec.Len-1].Ifindex)
+	s.asked, s.askedPort, s.fromPort, s.out = rec.First.Destination.Addr().As16(), rec.First.Destination.Port(), rec.First.Source.Port(), int32(rec.Hops[rec.Len-1].Ifindex)
 	s.tries++
 	s.packets += uint32(weight)
 	if begins {

@@ -23,11 +23,13 @@ type Unanswered struct {
 	// Source and Destination are as the packets left. Of the ports only the server's is known, the other is 0.
 	Source      netip.AddrPort `json:"source"`
 	Destination netip.AddrPort `json:"destination"`
-	// Asked is the destination as the sender knows it, before NAT: where it differs, a Service's.
-	Asked    netip.AddrPort  `json:"asked"`
-	Node     string          `json:"node,omitempty"` // of the destination
-	Protocol record.Protocol `json:"protocol"`
-	Client   bool            `json:"client"` // the sender is the client
+	// Asked is the destination as the sender knows it, before NAT: where it differs, a Service's. SourcePort is the port that the
+	// last of them came from.
+	Asked      netip.AddrPort  `json:"asked"`
+	SourcePort uint16          `json:"source_port"`
+	Node       string          `json:"node,omitempty"` // of the destination
+	Protocol   record.Protocol `json:"protocol"`
+	Client     bool            `json:"client"` // the sender is the client
 
 	Tries       uint64 `json:"tries"`             // records of packets that left this node, or reached a pod of it
 	Seconds     uint64 `json:"in_seconds"`        // in which they did
@@ -69,6 +71,11 @@ type Unanswered struct {
 	OutsideMasqueraded bool `json:"outside_masqueraded,omitempty"`
 	// Gone tells that the destination's address has no owner any more.
 	Gone bool `json:"gone,omitempty"`
+}
+
+// Redirected tells whether NAT gave the packets another destination than the one that they were sent to.
+func (u *Unanswered) Redirected() bool {
+	return u.Asked.IsValid() && u.Asked.Addr() != u.Destination.Addr()
 }
 
 // Before tells whether the conversation was answered before.
@@ -131,7 +138,7 @@ func newUnanswered(c *conversation, end int, now time.Duration) *Unanswered {
 	age := func(at time.Duration) float64 { return max(0, now-at).Seconds() }
 	u := &Unanswered{
 		PairKey: s.pair.PairKey, Service: s.pair.Service, Source: address(end), Destination: address(1 - end), Protocol: c.protocol,
-		Asked: netip.AddrPortFrom(netip.AddrFrom16(s.asked).Unmap(), s.askedPort), Client: end == client, Ifindex: int(s.node),
+		Asked: netip.AddrPortFrom(netip.AddrFrom16(s.asked).Unmap(), s.askedPort), SourcePort: s.fromPort, Client: end == client, Ifindex: int(s.node),
 		Tries: uint64(s.tries), Seconds: uint64(s.seconds), Packets: uint64(s.packets), Connections: uint64(s.connections), Retransmits: uint64(s.retransmits), Again: uint64(s.again), Others: uint64(s.others),
 		Dropped: uint64(s.dropped), Largest: uint64(s.largest), Answers: uint64(s.answers),
 		Sampled: s.flags&sampled != 0, Established: s.flags&established != 0, Wrapped: s.flags&wrapped != 0, Translated: s.flags&translated != 0,

@@ -269,7 +269,7 @@ func Causes() []CauseInfo {
 			Meaning: "nothing answers what is sent, though it left this node or reached a pod of it",
 			Where:   beyond + "; deliver, pod where it is on this node",
 			Evidence: "packets of a conversation (two addresses, the protocol, the server's port) since the last one that came back; still " +
-				"tried, be it at TCP's growing intervals. TCP: SYNs or retransmissions; DNS; of other UDP what was answered before; ICMP " +
+				"tried, be it at TCP's growing intervals. TCP: SYNs or retransmissions; DNS; of other UDP what was answered before, as seen or as its entry of the connection table (ASSURED) says; ICMP " +
 				"where nothing else comes from that address. Critical where the peer is a pod or node of the cluster, or was answering " +
 				"before. No finding: what was refused (RST, ICMP), lost on this node, sampled too seldom, or where answers would not be seen",
 			Thresholds: []Threshold{noAnswerThreshold},

@@ -71,7 +71,7 @@ func (w *window) silence(u *aggregate.Unanswered) Severity {
 	if !lastingSilence(u) || u.Refused || 2*u.Dropped >= u.Tries || !involvesPod(&u.PairKey) || w.explainsSilence(u) || !w.wouldSee(u) {
 		return ""
 	}
-	severity := severityOf(u)
+	severity := w.severityOf(u)
 	if w.tooFewTries(u) {
 		return ""
 	}
@@ -101,7 +101,7 @@ func lastingSilence(u *aggregate.Unanswered) bool {
 }
 
 // severityOf goes by what is to be expected of the protocol and of who does not answer.
-func severityOf(u *aggregate.Unanswered) Severity {
+func (w *window) severityOf(u *aggregate.Unanswered) Severity {
 	switch u.Protocol {
 	case record.ProtocolTCP, record.ProtocolSCTP:
 		return severityOfConnections(u)
@@ -120,7 +120,7 @@ func severityOf(u *aggregate.Unanswered) Severity {
 		fallthrough
 	default:
 		// Most of what is sent so is never answered, and not all of what once was.
-		if !u.Client || u.Answers < minSamples || u.Tries < minDatagrams || (u.First-u.Last)/float64(u.Tries) > maxInterval {
+		if !u.Client || u.Answers < minSamples && !w.answeredEarlier(u) || u.Tries < minDatagrams || (u.First-u.Last)/float64(u.Tries) > maxInterval {
 			return ""
 		}
 	}
@@ -266,6 +266,8 @@ func noAnswer(w *window, all []*aggregate.Unanswered, severity Severity) Finding
 		}
 		f.Evidence = append(f.Evidence, w.describeSilence(u))
 	}
+	entry, kept := w.keptByConntrack(all)
+	f.Evidence = append(f.Evidence, kept...)
 	f.Evidence = append(f.Evidence, w.aboutSilence(all)...)
 	if w.to.DropsUnseen {
 		f.Confidence /= 2
@@ -273,6 +275,9 @@ func noAnswer(w *window, all []*aggregate.Unanswered, severity Severity) Finding
 	}
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	f.Next = next(NoAnswer, "PEER", f.Pairs[0].Dst, "DESTINATION", all[0].Destination.Addr().String())
+	if entry != nil {
+		f.Next = append(showEntry(entry), f.Next...)
+	}
 	return f
 }
 
@@ -296,6 +301,8 @@ func (w *window) describeSilence(u *aggregate.Unanswered) string {
 		text += "; answered until " + w.clock(u.Answered)
 	case u.Established:
 		text += "; answered before, as it is established"
+	case w.answeredEarlier(u):
+		text += "; answered before tracing began, as its entry of the connection table is ASSURED"
 	default:
 		text += "; never answered since tracing began"
 	}

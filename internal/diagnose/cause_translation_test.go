@@ -125,4 +125,3 @@ func TestNotTranslatedIsNoLoss(t *testing.T) {
 		t.Errorf("%+v", r.Findings)
 	}
 }
-
