@@ -206,9 +206,10 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: AcceptQueueFull, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},
-			Meaning: "an application does not accept connections as fast as clients ask for them",
+			Meaning: "a socket has no room for more connections: not accepted, or half open",
 			Where:   "deliver, pod",
-			Evidence: "a listening socket whose accept queue has no room, looked at once a second, in a tenth of the window at least; " +
+			Evidence: "a listening socket whose accept queue has no room, looked at once a second, in a tenth of the window at least; one whose SYN queue " +
+				"has none (connections that are half open), where `tcp_syncookies` is 0; " +
 				"`TCP_LISTEN_OVERFLOW`, a reason of the newest kernels alone",
 			Thresholds: []Threshold{acceptQueueThreshold, acceptQueueDropThreshold},
 			Next: []string{"ss -ltn # in the pod: Recv-Q waits to be accepted, Send-Q is the most that may",
