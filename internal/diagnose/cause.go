@@ -10,30 +10,31 @@ type Cause string
 
 // The causes.
 const (
-	QdiscDelay      Cause = "qdisc-delay"
-	QdiscDrop       Cause = "qdisc-drop"
-	LinkDown        Cause = "link-down"
-	PolicyDrop      Cause = "policy-drop"
-	ConntrackFull   Cause = "conntrack-full"
-	NoRoute         Cause = "no-route"
-	TTL             Cause = "ttl"
-	RPFilter        Cause = "rp-filter"
-	Neighbour       Cause = "neighbour"
-	MTU             Cause = "mtu"
-	BacklogOverflow Cause = "backlog-overflow"
-	Checksum        Cause = "checksum"
-	ReceiverSlow    Cause = "receiver-slow"
-	NoListener      Cause = "no-listener"
-	AcceptQueueFull Cause = "accept-queue-full"
-	ForwardDelay    Cause = "forward-delay"
-	EncapDelay      Cause = "encap-delay"
-	SoftirqDelay    Cause = "softirq-delay"
-	Misconfigured   Cause = "misconfiguration"
-	NotTranslated   Cause = "not-translated"
-	NoAnswer        Cause = "no-answer"
-	RemoteDelay     Cause = "remote-delay"
-	RemoteLoss      Cause = "remote-loss"
-	UnknownCause    Cause = "unknown"
+	QdiscDelay            Cause = "qdisc-delay"
+	QdiscDrop             Cause = "qdisc-drop"
+	LinkDown              Cause = "link-down"
+	PolicyDrop            Cause = "policy-drop"
+	ConntrackFull         Cause = "conntrack-full"
+	ConntrackInsertFailed Cause = "conntrack-insert-failed"
+	NoRoute               Cause = "no-route"
+	TTL                   Cause = "ttl"
+	RPFilter              Cause = "rp-filter"
+	Neighbour             Cause = "neighbour"
+	MTU                   Cause = "mtu"
+	BacklogOverflow       Cause = "backlog-overflow"
+	Checksum              Cause = "checksum"
+	ReceiverSlow          Cause = "receiver-slow"
+	NoListener            Cause = "no-listener"
+	AcceptQueueFull       Cause = "accept-queue-full"
+	ForwardDelay          Cause = "forward-delay"
+	EncapDelay            Cause = "encap-delay"
+	SoftirqDelay          Cause = "softirq-delay"
+	Misconfigured         Cause = "misconfiguration"
+	NotTranslated         Cause = "not-translated"
+	NoAnswer              Cause = "no-answer"
+	RemoteDelay           Cause = "remote-delay"
+	RemoteLoss            Cause = "remote-loss"
+	UnknownCause          Cause = "unknown"
 )
 
 // CauseInfo is what is known of a cause besides the rules that find it. From it come the page in docs/diagnose.md, the
@@ -106,6 +107,18 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{conntrackThreshold},
 			Next:       []string{"cat /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max", "conntrack -S"},
 			Advice:     "raise `nf_conntrack_max`, or find who opens so many connections",
+		},
+		{
+			Cause: ConntrackInsertFailed, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
+			Meaning: "new connections clash in the connection table: source NAT's ports, or a race",
+			Where:   "forward, behind the device where the packet was seen last",
+			Evidence: "as many of netfilter's drops as this namespace's connection table counted as `insert_failed`: told apart from rules' drops by the " +
+				"function, where the kernel does (`nf_hook_slow`, not `nft_do_chain`). With the ports that source NAT gave to what passed of the same pair. " +
+				"From one SYN in two seconds on it is judged by their number, not by their share",
+			Thresholds: []Threshold{conntrackThreshold},
+			Next: []string{"conntrack -S | grep -o 'insert_failed=[0-9]*' # or column 10 of /proc/net/stat/nf_conntrack, hexadecimal",
+				"nft list ruleset | grep -nE 'snat|masquerade'; iptables-save -t nat | grep -E 'SNAT|MASQUERADE'"},
+			Advice: "more addresses or ports for source NAT, `--random-fully`; of DNS a cache on the node (NodeLocal DNSCache), or `single-request-reopen`",
 		},
 		{
 			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
