@@ -39,8 +39,14 @@ struct ns_common {
 	unsigned int inum;
 };
 
+struct netns_ipv4 {
+	unsigned char sysctl_tcp_syncookies; /* an int before 5.13, of which this is the low byte */
+	int sysctl_max_syn_backlog;
+};
+
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
 };
 
 typedef struct {
@@ -119,6 +125,18 @@ struct sock {
 	struct dst_entry *sk_dst_cache;
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct request_sock_queue {
+	atomic_t qlen;
+};
+
+struct inet_connection_sock {
+	struct request_sock_queue icsk_accept_queue;
 };
 
 struct tcp_rack {

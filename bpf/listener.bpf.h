@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
- * How full the queue of a listening socket in a pod's namespace is: connections that are made and that its application
- * has not accepted. Beyond its limit the kernel drops SYNs without a reason (tcp_conn_request()).
+ * How full the queues of a listening socket in a pod's namespace are: connections that are made and that its application
+ * has not accepted, and those that are half open. Beyond the limits the kernel drops SYNs without a reason
+ * (tcp_conn_request()).
  */
 #ifndef TRACER_LISTENER_BPF_H
 #define TRACER_LISTENER_BPF_H
@@ -15,30 +16,28 @@
 #include "kernel.h"
 #include "record.h"
 
-#define BACKLOG_MAX 0x7fff
-
-/*
- * The answer, which is what the program returns: bit 31 that somebody listens there, bit 30 that its queue is full as
- * sk_acceptq_is_full() says, then 15 bits of how many wait and 15 of how many may, or as many as fit.
- */
-static __always_inline __u32 encode_backlog(struct bpf_sock *listener)
+/* What is known of a listening socket's queues; 0 if it does not listen. */
+static __always_inline __u32 describe_listener(struct bpf_sock *listener, struct listener_answer *answer)
 {
 	const struct sock *sk = (const struct sock *)bpf_skc_to_tcp_sock(listener);
 
 	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
 		return 0;
-	__u32 backlog = BPF_CORE_READ(sk, sk_ack_backlog), max = BPF_CORE_READ(sk, sk_max_ack_backlog);
-	__u32 full = backlog > max;
-	if (backlog > BACKLOG_MAX)
-		backlog = BACKLOG_MAX;
-	if (max > BACKLOG_MAX)
-		max = BACKLOG_MAX;
-	return 1u << 31 | full << 30 | backlog << 15 | max;
+	const struct inet_connection_sock *icsk = (const struct inet_connection_sock *)sk;
+	const struct net *net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
+	answer->accept_length = BPF_CORE_READ(sk, sk_ack_backlog);
+	answer->accept_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	answer->syn_length = BPF_CORE_READ(icsk, icsk_accept_queue.qlen.counter);
+	answer->max_syn_backlog = BPF_CORE_READ(net, ipv4.sysctl_max_syn_backlog);
+	answer->syncookies = BPF_CORE_READ(net, ipv4.sysctl_tcp_syncookies);
+	return 1;
 }
 
-static __always_inline __u32 listen_backlog(struct __sk_buff *ctx)
+/* Writes the answer in the place of the query; 1 if somebody listens there, else 0. */
+static __always_inline __u32 ask_listener(struct __sk_buff *ctx)
 {
 	struct bpf_sock_tuple tuple = {}; /* from nobody: so only who listens is found */
+	struct listener_answer answer = {};
 	struct listener_query q;
 	__u32 size = sizeof(tuple.ipv6);
 
@@ -55,9 +54,11 @@ static __always_inline __u32 listen_backlog(struct __sk_buff *ctx)
 	struct bpf_sock *listener = bpf_skc_lookup_tcp(ctx, &tuple, size, q.netns, 0);
 	if (!listener)
 		return 0;
-	__u32 answer = encode_backlog(listener);
+	__u32 listens = describe_listener(listener, &answer);
 	bpf_sk_release(listener);
-	return answer;
+	if (!listens || bpf_skb_store_bytes(ctx, ETH_HLEN, &answer, sizeof(answer), 0))
+		return 0;
+	return 1;
 }
 
 #endif

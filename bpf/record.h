@@ -176,6 +176,15 @@ struct listener_query {
 	__u32 netns; /* id of the network namespace, as the traced namespace has it */
 };
 
+/* What the program tracer_listener writes over that: the queues of the socket that listens there. */
+struct listener_answer {
+	__u32 accept_length, accept_limit; /* sk_ack_backlog, sk_max_ack_backlog */
+	__u32 syn_length; /* connections half open */
+	__u32 max_syn_backlog; /* net.ipv4.tcp_max_syn_backlog */
+	__u8 syncookies; /* net.ipv4.tcp_syncookies */
+	__u8 pad[7];
+};
+
 /* Written by user space while the programs run. */
 struct config {
 	__u64 ignored_reasons[4]; /* bit r: a kfree_skb with core reason r (< 256) is no loss and not reported */
@@ -275,6 +284,7 @@ _Static_assert(sizeof(struct bucket_journeys) == 896, "bucket_journeys");
 _Static_assert(sizeof(struct record) == 248, "record");
 _Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
 _Static_assert(sizeof(struct listener_query) == 24, "listener_query");
+_Static_assert(sizeof(struct listener_answer) == 24, "listener_answer");
 _Static_assert(sizeof(struct config) == 112, "config");
 _Static_assert(sizeof(struct device_bucket) == 16, "device_bucket");
 _Static_assert(sizeof(struct pod_end) == 48, "pod_end");

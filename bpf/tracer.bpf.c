@@ -33,6 +33,7 @@ const enum counter *kept_counter __attribute__((unused));
 const struct record *kept_record __attribute__((unused));
 const struct tcp_record *kept_tcp_record __attribute__((unused));
 const struct listener_query *kept_listener_query __attribute__((unused));
+const struct listener_answer *kept_listener_answer __attribute__((unused));
 const struct device_bucket *kept_device_bucket __attribute__((unused));
 const struct pod_end *kept_pod_end __attribute__((unused));
 const enum splits *kept_splits __attribute__((unused));
@@ -146,7 +147,7 @@ int BPF_PROG(tracer_tcp_rtx, struct sock *sk, struct sk_buff *skb)
 SEC("tc")
 int tracer_listener(struct __sk_buff *ctx)
 {
-	return listen_backlog(ctx);
+	return ask_listener(ctx);
 }
 
 /* Likewise, to ask whether a packet is held where nothing queues. */

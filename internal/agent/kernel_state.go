@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// pollEvery is how often the programs' maps and the accept queues are read.
+	// pollEvery is how often the programs' maps and listening sockets' queues are read.
 	pollEvery = time.Second
 	// retryEvery is how often hooks that failed, or were put off, are tried again.
 	retryEvery = 5 * time.Second
@@ -28,7 +28,7 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 			return nil
 		case now := <-ticker.C:
 			a.failures.maps.Done(errors.Join(a.readMaps(&before), a.readPodEnds()))
-			a.failures.acceptQueues.Done(a.readAcceptQueues())
+			a.failures.acceptQueues.Done(a.readListeners())
 			if now.Sub(lastMend) >= mendEvery && !a.options.leaveHooks {
 				lastMend = now
 				a.failures.hooks.Done(a.mendHooks())

@@ -83,9 +83,9 @@ func (t *listenTargets) poll(netns map[int]int) map[loader.ListenTarget]record.R
 	return found
 }
 
-// readAcceptQueues counts the accept queues that are full, of applications that do not accept their connections: the
-// kernel drops further SYNs then, most versions of it without saying so.
-func (a *Agent) readAcceptQueues() error {
+// readListeners counts the accept queues that are full, of applications that do not accept their connections, and the SYN queues
+// that are, of clients that leave theirs half open: the kernel drops further SYNs then, most versions of it without saying so.
+func (a *Agent) readListeners() error {
 	netns := make(map[int]int)
 	for _, d := range a.watcher.State().Devices {
 		if d.PeerNetns != nil {
@@ -97,10 +97,10 @@ func (a *Agent) readAcceptQueues() error {
 	for at := range targets {
 		where = append(where, at)
 	}
-	queues, err := a.loader.AcceptQueues(where)
-	for at, b := range queues {
-		if packet := targets[at]; b.Full {
-			a.counts.AddAcceptQueueFull(&packet, loader.Monotonic(), b)
+	listeners, err := a.loader.Listeners(where)
+	for at, l := range listeners {
+		if packet := targets[at]; l.AcceptQueue.Full || l.SYNQueue.Full {
+			a.counts.AddQueueFull(&packet, loader.Monotonic(), l)
 		}
 	}
 	return err

@@ -207,6 +207,9 @@ func (a *Aggregator) add(rec *record.Record) {
 		return // a segment, whose packet has its own record
 	}
 	a.converse(f, rec, path.Direction, weight)
+	if rec.First.Source != rec.Last.Source && path.Direction == journey.Out && !p.other {
+		p.SourceNAT.observe(rec.Last.Source)
+	}
 	packets := float64(weight) * float64(max(1, rec.Segments))
 	bytes := float64(weight) * float64(rec.IPBytes)
 	p.Packets += packets

@@ -135,8 +135,8 @@ func TestAdd(t *testing.T) {
 			}
 		}
 	}
-	queue := DropCount{DropKey{StageKey{journey.Queue, "tunl0", journey.Out}, "QDISC_DROP", "__dev_queue_xmit", true}, 1, 2}
-	other := DropCount{DropKey{StageKey{journey.Forward, "eth0", journey.In}, "OTHERHOST", "", false}, 1, 1}
+	queue := DropCount{DropKey{StageKey{journey.Queue, "tunl0", journey.Out}, "QDISC_DROP", "__dev_queue_xmit", true}, 1, 2, 0}
+	other := DropCount{DropKey{StageKey{journey.Forward, "eth0", journey.In}, "OTHERHOST", "", false}, 1, 1, 0}
 	if got := []DropCount{other, queue}; !reflect.DeepEqual(s.Drops, got) {
 		t.Errorf("drops %+v", s.Drops)
 	}

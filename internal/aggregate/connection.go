@@ -47,15 +47,21 @@ func (a *Aggregator) addConnection(rec *record.Record) {
 	}
 }
 
-// AddAcceptQueueFull counts that the listening socket which a packet was for had its accept queue full, at that time.
-func (a *Aggregator) AddAcceptQueueFull(rec *record.Record, at time.Duration, queue record.AcceptQueue) {
+// AddQueueFull counts that the listening socket which a packet was for had its accept queue or its SYN queue full, at that time.
+func (a *Aggregator) AddQueueFull(rec *record.Record, at time.Duration, listener record.Listener) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	path, err := journey.PathOf(rec, a.devices)
 	if err != nil {
 		return // its device is gone
 	}
-	a.flow(rec, path.Direction).pair.tcp(at).addAcceptQueueFull(at, queue)
+	tcp := a.flow(rec, path.Direction).pair.tcp(at)
+	if listener.AcceptQueue.Full {
+		tcp.addAcceptQueueFull(at, listener.AcceptQueue)
+	}
+	if listener.SYNQueue.Full {
+		tcp.addSYNQueueFull(at, listener.SYNQueue)
+	}
 }
 
 // refuses tells of a SYN that was freed in its pod whether nobody listens at its port, so that the kernel sends an RST. TCP

@@ -4,6 +4,7 @@ import (
 	"time"
 	"unique"
 
+	"tracer/internal/journey"
 	"tracer/internal/record"
 )
 
@@ -18,8 +19,12 @@ type sender struct {
 	gapEnd      time.Duration // when that came
 	pair        *pair         // of what it sends; nil as long as it has sent nothing from this node
 	to          unique.Handle[Identity]
-	named       bool   // the other end had a name once
+	named       bool     // the other end had a name once
+	asked       [16]byte // where it sent the last of what is unanswered to, before NAT
+	askedPort   uint16
+	fromPort    uint16 // of that, before NAT
 	node        int32  // ifindex of the pod's device that it is behind; 0 if it is none of this node's pods
+	out         int32  // ifindex of the device by which the last of what is unanswered left
 	answers     uint32 // packets that came from the other end, ever
 	tries       uint32 // records of packets that left, unanswered
 	seconds     uint32 // in which they did
@@ -31,6 +36,15 @@ type sender struct {
 	dropped     uint32 // packets lost on this node meanwhile
 	largest     uint32 // bytes of the largest IP packet among them
 	flags       senderFlags
+}
+
+// leavesForWorld tells whether a pod's packets leave this node for one that is none of the cluster's, and in no tunnel.
+func (s *sender) leavesForWorld() bool {
+	if s.node == 0 || s.pair == nil || s.pair.Direction != journey.Out || s.flags&wrapped != 0 {
+		return false
+	}
+	to := s.to.Value()
+	return to.Namespace == "" && to.Workload != NodeWorkload
 }
 
 type senderFlags uint8
@@ -77,7 +91,7 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 		s.forget()
 	}
 	if s.tries == 0 {
-		s.first, s.last, s.before, s.dropped = rec.Time, rec.Time, rec.Time, 0
+		s.first, s.last, s.before, s.dropped, s.flags = rec.Time, rec.Time, rec.Time, 0, 0
 	}
 	if s.tries == 0 || rec.Time/time.Second > s.last/time.Second {
 		s.seconds++
@@ -85,6 +99,7 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	}
 	s.first, s.last, s.pair, s.to = min(s.first, rec.Time), max(s.last, rec.Time), f.pair, f.dst
 	s.named = s.named || s.to.Value() != Identity{}
+	s.asked, s.askedPort, s.fromPort, s.out = rec.First.Destination.Addr().As16(), rec.First.Destination.Port(), rec.First.Source.Port(), int32(rec.Hops[rec.Len-1].Ifindex)
 	s.tries++
 	s.packets += uint32(weight)
 	if begins {
@@ -126,9 +141,9 @@ func (s *sender) isOver(now time.Duration, protocol record.Protocol, begins bool
 		protocol == record.ProtocolTCP && s.connections+s.retransmits == 0 && (begins || pause > 2*time.Second+2*(s.last-s.first)))
 }
 
-// forget begins anew, as after an answer.
+// forget begins anew, as after an answer. The flags stay those of what was answered.
 func (s *sender) forget() {
-	s.tries, s.seconds, s.packets, s.connections, s.retransmits, s.again, s.others, s.dropped, s.largest, s.flags = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+	s.tries, s.seconds, s.packets, s.connections, s.retransmits, s.again, s.others, s.dropped, s.largest = 0, 0, 0, 0, 0, 0, 0, 0, 0
 }
 
 // receive notes that something of an end came. While a client tries to connect, or sends one segment again and again, what

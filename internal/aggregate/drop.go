@@ -32,6 +32,9 @@ func dropKey(rec *record.Record, path *journey.Path) DropKey {
 func (d *DropCount) add(rec *record.Record, n uint64) {
 	d.Packets += n
 	d.Segments += n * uint64(max(1, rec.Segments))
+	if rec.SYN {
+		d.SYNs += n
+	}
 }
 
 // deviceDrop returns the count of all pairs together.

@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"net/netip"
 	"time"
 
 	"tracer/internal/hist"
@@ -49,6 +50,7 @@ type DropCount struct {
 	DropKey
 	Packets  uint64 `json:"packets"` // sk_buffs
 	Segments uint64 `json:"segments"`
+	SYNs     uint64 `json:"syns,omitempty"` // of those packets, the ones that asked for a connection of TCP
 }
 
 // Pair is what happened to one pair's packets since the start.
@@ -66,6 +68,23 @@ type Pair struct {
 	// none.
 	Ends    *Ends `json:"-"`
 	Dropped *Ends `json:"-"`
+	// SourceNAT is with what source NAT let its packets leave, as far as seen since the start.
+	SourceNAT SourceNAT `json:"source_nat,omitzero"`
+}
+
+// SourceNAT is the address that source NAT gave to packets last, and the least and the greatest port that it gave with it.
+type SourceNAT struct {
+	Address netip.Addr `json:"address"`
+	Low     uint16     `json:"low_port"`
+	High    uint16     `json:"high_port"`
+}
+
+// observe notes the source that a packet left with.
+func (n *SourceNAT) observe(source netip.AddrPort) {
+	if source.Addr() != n.Address {
+		*n = SourceNAT{Address: source.Addr(), Low: source.Port(), High: source.Port()}
+	}
+	n.Low, n.High = min(n.Low, source.Port()), max(n.High, source.Port())
 }
 
 // Passed is how many sk_buffs passed this node, weighted.

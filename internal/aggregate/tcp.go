@@ -50,9 +50,13 @@ type TCP struct {
 	AcceptQueueFullSeconds uint64             `json:"overfull_in_seconds"`
 	AcceptQueue            record.AcceptQueue `json:"overfull"`
 
-	lastRefused, lastQueueFull time.Duration // the last such seconds
-	refusedAt                  [8]uint32     // where SYNs were refused, the latest first: hashes of address and port
-	againFrom, againLast       time.Duration // the first and the last RetransmittedAgain, of those within againWindow
+	// SYNQueueFullSeconds are the seconds in which it had its SYN queue full, SYNQueue is how that was in the last of them.
+	SYNQueueFullSeconds uint64          `json:"syn_queue_full_in_seconds"`
+	SYNQueue            record.SYNQueue `json:"syn_queue"`
+
+	lastRefused, lastQueueFull, lastSYNQueueFull time.Duration // the last such seconds
+	refusedAt                                    [8]uint32     // where SYNs were refused, the latest first: hashes of address and port
+	againFrom, againLast                         time.Duration // the first and the last RetransmittedAgain, of those within againWindow
 }
 
 // FlowTCP is what the kernel knows of one flow's connection at the sending end, if that is on this node.
@@ -156,6 +160,12 @@ func (t *TCP) addAcceptQueueFull(at time.Duration, queue record.AcceptQueue) {
 	countSecond(&t.AcceptQueueFullSeconds, &t.lastQueueFull, at)
 }
 
+// addSYNQueueFull counts that its SYN queue is.
+func (t *TCP) addSYNQueueFull(at time.Duration, queue record.SYNQueue) {
+	t.SYNQueue = queue
+	countSecond(&t.SYNQueueFullSeconds, &t.lastSYNQueueFull, at)
+}
+
 // countSecond counts the second of time at, unless that was the last one counted.
 func countSecond(n *uint64, last *time.Duration, at time.Duration) {
 	if second := at.Truncate(time.Second); second != *last {
@@ -195,13 +205,14 @@ func (t *TCP) since(old *TCP) *TCP {
 	d.Refused -= min(d.Refused, old.Refused)
 	d.RefusedSeconds -= min(d.RefusedSeconds, old.RefusedSeconds)
 	d.AcceptQueueFullSeconds -= min(d.AcceptQueueFullSeconds, old.AcceptQueueFullSeconds)
+	d.SYNQueueFullSeconds -= min(d.SYNQueueFullSeconds, old.SYNQueueFullSeconds)
 	d.Retransmitted -= min(d.Retransmitted, old.Retransmitted)
 	d.Recovered -= min(d.Recovered, old.Recovered)
 	d.RetransmittedAgain -= min(d.RetransmittedAgain, old.RetransmittedAgain)
 	d.RetransmittedAgainBytes -= min(d.RetransmittedAgainBytes, old.RetransmittedAgainBytes)
 	d.AckedMeanwhile -= min(d.AckedMeanwhile, old.AckedMeanwhile)
 	d.AckedMeanwhileBytes -= min(d.AckedMeanwhileBytes, old.AckedMeanwhileBytes)
-	if d.RTT.Count()+d.Segments+d.Retransmits+d.Delivered+d.Refused+d.AcceptQueueFullSeconds == 0 && d.SendPending+d.UnreadSeconds == 0 {
+	if d.RTT.Count()+d.Segments+d.Retransmits+d.Delivered+d.Refused+d.AcceptQueueFullSeconds+d.SYNQueueFullSeconds == 0 && d.SendPending+d.UnreadSeconds == 0 {
 		return nil
 	}
 	return d
@@ -234,5 +245,8 @@ func (t *TCP) Merge(other *TCP) {
 	t.AckedMeanwhileBytes += other.AckedMeanwhileBytes
 	if other.AcceptQueueFullSeconds > t.AcceptQueueFullSeconds {
 		t.AcceptQueueFullSeconds, t.AcceptQueue = other.AcceptQueueFullSeconds, other.AcceptQueue
+	}
+	if other.SYNQueueFullSeconds > t.SYNQueueFullSeconds {
+		t.SYNQueueFullSeconds, t.SYNQueue = other.SYNQueueFullSeconds, other.SYNQueue
 	}
 }

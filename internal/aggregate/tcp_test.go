@@ -258,8 +258,8 @@ func TestRetransmitted(t *testing.T) {
 	}
 }
 
-// TestAcceptQueueFull counts seconds, and not calls.
-func TestAcceptQueueFull(t *testing.T) {
+// TestQueueFull counts seconds, and not calls.
+func TestQueueFull(t *testing.T) {
 	t.Parallel()
 	a := New(Options{Namer: cluster})
 	a.SetDevices(node)
@@ -268,10 +268,10 @@ func TestAcceptQueueFull(t *testing.T) {
 	a.Add(&syn)
 	before := a.Snapshot()
 	for _, at := range []time.Duration{time.Hour, time.Hour + time.Millisecond, time.Hour + time.Second} {
-		a.AddAcceptQueueFull(&syn, at, record.AcceptQueue{Length: 2, Limit: 1})
+		a.AddQueueFull(&syn, at, record.Listener{AcceptQueue: record.AcceptQueue{Length: 2, Limit: 1, Full: true}, SYNQueue: record.SYNQueue{Length: 4, Full: at > time.Hour}})
 	}
 	got := pairOf(t, a.Snapshot().Since(before), "api", "web", journey.In).TCP
-	if got.AcceptQueueFullSeconds != 2 || got.AcceptQueue != (record.AcceptQueue{Length: 2, Limit: 1}) {
+	if got.AcceptQueueFullSeconds != 2 || got.AcceptQueue.Length != 2 || got.SYNQueueFullSeconds != 2 || got.SYNQueue.Length != 4 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -21,11 +21,15 @@ type Unanswered struct {
 	PairKey
 	Service string `json:"service,omitempty"` // of the pair, or that the packets are addressed to
 	// Source and Destination are as the packets left. Of the ports only the server's is known, the other is 0.
-	Source      netip.AddrPort  `json:"source"`
-	Destination netip.AddrPort  `json:"destination"`
-	Node        string          `json:"node,omitempty"` // of the destination
-	Protocol    record.Protocol `json:"protocol"`
-	Client      bool            `json:"client"` // the sender is the client
+	Source      netip.AddrPort `json:"source"`
+	Destination netip.AddrPort `json:"destination"`
+	// Asked is the destination as the sender knows it, before NAT: where it differs, a Service's. SourcePort is the port that the
+	// last of them came from.
+	Asked      netip.AddrPort  `json:"asked"`
+	SourcePort uint16          `json:"source_port"`
+	Node       string          `json:"node,omitempty"` // of the destination
+	Protocol   record.Protocol `json:"protocol"`
+	Client     bool            `json:"client"` // the sender is the client
 
 	Tries       uint64 `json:"tries"`             // records of packets that left this node, or reached a pod of it
 	Seconds     uint64 `json:"in_seconds"`        // in which they did
@@ -40,8 +44,10 @@ type Unanswered struct {
 	Established bool   `json:"established,omitempty"`
 	Wrapped     bool   `json:"wrapped,omitempty"` // they left in a tunnel
 	Translated  bool   `json:"translated,omitempty"`
-	Query       bool   `json:"query,omitempty"`   // to port 53, as their sender knows it
-	Ifindex     int    `json:"ifindex,omitempty"` // of the pod's device that they come from; 0 if they are the node's own
+	ToService   bool   `json:"to_service,omitempty"` // the destination is a Service's own address: they left untranslated
+	Query       bool   `json:"query,omitempty"`      // to port 53, as their sender knows it
+	Ifindex     int    `json:"ifindex,omitempty"`    // of the pod's device that they come from; 0 if they are the node's own
+	LeftBy      string `json:"left_by,omitempty"`    // label of the device that the last of them left by
 
 	First float64 `json:"first_seconds"` // the first of them
 	Last  float64 `json:"last_seconds"`  // the last, apart from those whose answer may be on its way
@@ -58,8 +64,18 @@ type Unanswered struct {
 	Refused         bool `json:"refused,omitempty"`
 	// Elsewhere is how many other destinations have never answered the sender, and do not now.
 	Elsewhere int `json:"elsewhere,omitempty"`
+	// OutsideAnswered tells that somebody outside of the cluster, at a public address, has answered a pod whose packets leave
+	// this node with the pod's own address.
+	OutsideAnswered bool `json:"outside_answered,omitempty"`
+	// OutsideMasqueraded tells the same of a pod whose packets leave with another address.
+	OutsideMasqueraded bool `json:"outside_masqueraded,omitempty"`
 	// Gone tells that the destination's address has no owner any more.
 	Gone bool `json:"gone,omitempty"`
+}
+
+// Redirected tells whether NAT gave the packets another destination than the one that they were sent to.
+func (u *Unanswered) Redirected() bool {
+	return u.Asked.IsValid() && u.Asked.Addr() != u.Destination.Addr()
 }
 
 // Before tells whether the conversation was answered before.
@@ -97,7 +113,11 @@ func (a *Aggregator) unanswered(taken time.Time) []Unanswered {
 		found = slices.Clone(found[:maxUnanswered])
 	}
 	for i := range found {
-		found[i].Unanswered = newUnanswered(found[i].conversation, found[i].end, now)
+		c, end := found[i].conversation, found[i].end
+		found[i].Unanswered = newUnanswered(c, end, now)
+		if d := a.devices.Find(int(c.end[end].out)); d != nil {
+			found[i].LeftBy = d.Label
+		}
 	}
 	a.compare(found)
 	slices.SortFunc(found, func(x, y silence) int {
@@ -118,7 +138,7 @@ func newUnanswered(c *conversation, end int, now time.Duration) *Unanswered {
 	age := func(at time.Duration) float64 { return max(0, now-at).Seconds() }
 	u := &Unanswered{
 		PairKey: s.pair.PairKey, Service: s.pair.Service, Source: address(end), Destination: address(1 - end), Protocol: c.protocol,
-		Client: end == client, Ifindex: int(s.node),
+		Asked: netip.AddrPortFrom(netip.AddrFrom16(s.asked).Unmap(), s.askedPort), SourcePort: s.fromPort, Client: end == client, Ifindex: int(s.node),
 		Tries: uint64(s.tries), Seconds: uint64(s.seconds), Packets: uint64(s.packets), Connections: uint64(s.connections), Retransmits: uint64(s.retransmits), Again: uint64(s.again), Others: uint64(s.others),
 		Dropped: uint64(s.dropped), Largest: uint64(s.largest), Answers: uint64(s.answers),
 		Sampled: s.flags&sampled != 0, Established: s.flags&established != 0, Wrapped: s.flags&wrapped != 0, Translated: s.flags&translated != 0,
@@ -135,8 +155,8 @@ func newUnanswered(c *conversation, end int, now time.Duration) *Unanswered {
 	}
 	to := s.to.Value()
 	u.Node, u.Gone = to.Node, s.named && to == Identity{}
-	if u.Service == "" {
-		u.Service = serviceOf(to)
+	if to := serviceOf(to); to != "" {
+		u.Service, u.ToService = to, true
 	}
 	return u
 }
@@ -149,7 +169,8 @@ func (a *Aggregator) compare(found []silence) {
 		silent int           // conversations in which there never was one
 	}
 	between, ofPair, from := map[addresses]*others{}, map[*pair]*others{}, map[[16]byte]*others{}
-	errors := map[[16]byte]*sender{} // who sent the last message by ICMP to an address that had sent it none
+	errors := map[[16]byte]*sender{}  // who sent the last message by ICMP to an address that had sent it none
+	outside := map[senderFlags]bool{} // whether clients are answered from the world, by whether they are translated
 	for i := range found {
 		s := &found[i]
 		source, destination := s.address[s.end], s.address[1-s.end]
@@ -158,6 +179,9 @@ func (a *Aggregator) compare(found []silence) {
 	for c := range a.conversations.all {
 		for end := range c.end {
 			s, peer, source := &c.end[end], &c.end[1-end], c.address[end]
+			if end == client && peer.heard > 0 && s.leavesForWorld() && !netip.AddrFrom16(c.address[server]).Unmap().IsPrivate() {
+				outside[s.flags&translated] = true
+			}
 			silent := 0
 			if peer.heard == 0 && s.tries > 0 {
 				silent = 1
@@ -179,6 +203,7 @@ func (a *Aggregator) compare(found []silence) {
 		me, source := &s.conversation.end[s.end], s.address[s.end]
 		same := between[addresses{source, s.address[1-s.end]}]
 		s.AddressAnswered, s.PairAnswered = same.heard > me.first, ofPair[me.pair].heard > me.first
+		s.OutsideAnswered, s.OutsideMasqueraded = outside[0], outside[translated]
 		s.Elsewhere = from[source].silent - same.silent
 		s.Refused = errors[source] != nil && me.refusedBy(errors[source])
 	}

@@ -113,6 +113,7 @@ func dropsSince(now, old []DropCount) []DropCount {
 		if o := before[d.DropKey]; o != nil && d.Packets >= o.Packets {
 			d.Packets -= o.Packets
 			d.Segments -= min(d.Segments, o.Segments)
+			d.SYNs -= min(d.SYNs, o.SYNs)
 		}
 		if d.Packets > 0 {
 			out = append(out, d)

@@ -164,6 +164,16 @@ type TracerJourney struct {
 	Pad         uint8
 }
 
+type TracerListenerAnswer struct {
+	_             structs.HostLayout
+	AcceptLength  uint32
+	AcceptLimit   uint32
+	SynLength     uint32
+	MaxSynBacklog uint32
+	Syncookies    uint8
+	Pad           [7]uint8
+}
+
 type TracerListenerQuery struct {
 	_       structs.HostLayout
 	Address [16]uint8
@@ -268,47 +278,48 @@ type TracerTcpRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TracerMapTracerClones      = "tracer_clones"
-	TracerMapTracerConns       = "tracer_conns"
-	TracerMapTracerCounters    = "tracer_counters"
-	TracerMapTracerJourneys    = "tracer_journeys"
-	TracerMapTracerNodeIps     = "tracer_node_ips"
-	TracerMapTracerOrigin      = "tracer_origin"
-	TracerMapTracerParsers     = "tracer_parsers"
-	TracerMapTracerPodEnds     = "tracer_pod_ends"
-	TracerMapTracerPodIps      = "tracer_pod_ips"
-	TracerMapTracerQuotas      = "tracer_quotas"
-	TracerMapTracerRecords     = "tracer_records"
-	TracerMapTracerTcpRate     = "tracer_tcp_rate"
-	TracerProgTracerConsume    = "tracer_consume"
-	TracerProgTracerDequeue    = "tracer_dequeue"
-	TracerProgTracerEgress     = "tracer_egress"
-	TracerProgTracerHeld       = "tracer_held"
-	TracerProgTracerIngress    = "tracer_ingress"
-	TracerProgTracerKfree      = "tracer_kfree"
-	TracerProgTracerListener   = "tracer_listener"
-	TracerProgTracerPodqueue   = "tracer_podqueue"
-	TracerProgTracerTcpRcv     = "tracer_tcp_rcv"
-	TracerProgTracerTcpRtx     = "tracer_tcp_rtx"
-	TracerProgTracerXmit       = "tracer_xmit"
-	TracerVarDevices           = "devices"
-	TracerVarInflight          = "inflight"
-	TracerVarKeptCounter       = "kept_counter"
-	TracerVarKeptCoverage      = "kept_coverage"
-	TracerVarKeptDeviceBucket  = "kept_device_bucket"
-	TracerVarKeptFlag          = "kept_flag"
-	TracerVarKeptHook          = "kept_hook"
-	TracerVarKeptHops          = "kept_hops"
-	TracerVarKeptListenerQuery = "kept_listener_query"
-	TracerVarKeptPodEnd        = "kept_pod_end"
-	TracerVarKeptRecord        = "kept_record"
-	TracerVarKeptRecordKind    = "kept_record_kind"
-	TracerVarKeptSplits        = "kept_splits"
-	TracerVarKeptTable         = "kept_table"
-	TracerVarKeptTcpRecord     = "kept_tcp_record"
-	TracerVarOwnAddresses      = "own_addresses"
-	TracerVarPastDevices       = "past_devices"
-	TracerVarSettings          = "settings"
+	TracerMapTracerClones       = "tracer_clones"
+	TracerMapTracerConns        = "tracer_conns"
+	TracerMapTracerCounters     = "tracer_counters"
+	TracerMapTracerJourneys     = "tracer_journeys"
+	TracerMapTracerNodeIps      = "tracer_node_ips"
+	TracerMapTracerOrigin       = "tracer_origin"
+	TracerMapTracerParsers      = "tracer_parsers"
+	TracerMapTracerPodEnds      = "tracer_pod_ends"
+	TracerMapTracerPodIps       = "tracer_pod_ips"
+	TracerMapTracerQuotas       = "tracer_quotas"
+	TracerMapTracerRecords      = "tracer_records"
+	TracerMapTracerTcpRate      = "tracer_tcp_rate"
+	TracerProgTracerConsume     = "tracer_consume"
+	TracerProgTracerDequeue     = "tracer_dequeue"
+	TracerProgTracerEgress      = "tracer_egress"
+	TracerProgTracerHeld        = "tracer_held"
+	TracerProgTracerIngress     = "tracer_ingress"
+	TracerProgTracerKfree       = "tracer_kfree"
+	TracerProgTracerListener    = "tracer_listener"
+	TracerProgTracerPodqueue    = "tracer_podqueue"
+	TracerProgTracerTcpRcv      = "tracer_tcp_rcv"
+	TracerProgTracerTcpRtx      = "tracer_tcp_rtx"
+	TracerProgTracerXmit        = "tracer_xmit"
+	TracerVarDevices            = "devices"
+	TracerVarInflight           = "inflight"
+	TracerVarKeptCounter        = "kept_counter"
+	TracerVarKeptCoverage       = "kept_coverage"
+	TracerVarKeptDeviceBucket   = "kept_device_bucket"
+	TracerVarKeptFlag           = "kept_flag"
+	TracerVarKeptHook           = "kept_hook"
+	TracerVarKeptHops           = "kept_hops"
+	TracerVarKeptListenerAnswer = "kept_listener_answer"
+	TracerVarKeptListenerQuery  = "kept_listener_query"
+	TracerVarKeptPodEnd         = "kept_pod_end"
+	TracerVarKeptRecord         = "kept_record"
+	TracerVarKeptRecordKind     = "kept_record_kind"
+	TracerVarKeptSplits         = "kept_splits"
+	TracerVarKeptTable          = "kept_table"
+	TracerVarKeptTcpRecord      = "kept_tcp_record"
+	TracerVarOwnAddresses       = "own_addresses"
+	TracerVarPastDevices        = "past_devices"
+	TracerVarSettings           = "settings"
 )
 
 // LoadTracer returns the embedded CollectionSpec for Tracer.
@@ -388,24 +399,25 @@ type TracerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerVariableSpecs struct {
-	Devices           *ebpf.VariableSpec `ebpf:"devices"`
-	Inflight          *ebpf.VariableSpec `ebpf:"inflight"`
-	KeptCounter       *ebpf.VariableSpec `ebpf:"kept_counter"`
-	KeptCoverage      *ebpf.VariableSpec `ebpf:"kept_coverage"`
-	KeptDeviceBucket  *ebpf.VariableSpec `ebpf:"kept_device_bucket"`
-	KeptFlag          *ebpf.VariableSpec `ebpf:"kept_flag"`
-	KeptHook          *ebpf.VariableSpec `ebpf:"kept_hook"`
-	KeptHops          *ebpf.VariableSpec `ebpf:"kept_hops"`
-	KeptListenerQuery *ebpf.VariableSpec `ebpf:"kept_listener_query"`
-	KeptPodEnd        *ebpf.VariableSpec `ebpf:"kept_pod_end"`
-	KeptRecord        *ebpf.VariableSpec `ebpf:"kept_record"`
-	KeptRecordKind    *ebpf.VariableSpec `ebpf:"kept_record_kind"`
-	KeptSplits        *ebpf.VariableSpec `ebpf:"kept_splits"`
-	KeptTable         *ebpf.VariableSpec `ebpf:"kept_table"`
-	KeptTcpRecord     *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
-	OwnAddresses      *ebpf.VariableSpec `ebpf:"own_addresses"`
-	PastDevices       *ebpf.VariableSpec `ebpf:"past_devices"`
-	Settings          *ebpf.VariableSpec `ebpf:"settings"`
+	Devices            *ebpf.VariableSpec `ebpf:"devices"`
+	Inflight           *ebpf.VariableSpec `ebpf:"inflight"`
+	KeptCounter        *ebpf.VariableSpec `ebpf:"kept_counter"`
+	KeptCoverage       *ebpf.VariableSpec `ebpf:"kept_coverage"`
+	KeptDeviceBucket   *ebpf.VariableSpec `ebpf:"kept_device_bucket"`
+	KeptFlag           *ebpf.VariableSpec `ebpf:"kept_flag"`
+	KeptHook           *ebpf.VariableSpec `ebpf:"kept_hook"`
+	KeptHops           *ebpf.VariableSpec `ebpf:"kept_hops"`
+	KeptListenerAnswer *ebpf.VariableSpec `ebpf:"kept_listener_answer"`
+	KeptListenerQuery  *ebpf.VariableSpec `ebpf:"kept_listener_query"`
+	KeptPodEnd         *ebpf.VariableSpec `ebpf:"kept_pod_end"`
+	KeptRecord         *ebpf.VariableSpec `ebpf:"kept_record"`
+	KeptRecordKind     *ebpf.VariableSpec `ebpf:"kept_record_kind"`
+	KeptSplits         *ebpf.VariableSpec `ebpf:"kept_splits"`
+	KeptTable          *ebpf.VariableSpec `ebpf:"kept_table"`
+	KeptTcpRecord      *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
+	OwnAddresses       *ebpf.VariableSpec `ebpf:"own_addresses"`
+	PastDevices        *ebpf.VariableSpec `ebpf:"past_devices"`
+	Settings           *ebpf.VariableSpec `ebpf:"settings"`
 }
 
 // TracerObjects contains all objects after they have been loaded into the kernel.
@@ -463,24 +475,25 @@ func (m *TracerMaps) Close() error {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerVariables struct {
-	Devices           *ebpf.Variable `ebpf:"devices"`
-	Inflight          *ebpf.Variable `ebpf:"inflight"`
-	KeptCounter       *ebpf.Variable `ebpf:"kept_counter"`
-	KeptCoverage      *ebpf.Variable `ebpf:"kept_coverage"`
-	KeptDeviceBucket  *ebpf.Variable `ebpf:"kept_device_bucket"`
-	KeptFlag          *ebpf.Variable `ebpf:"kept_flag"`
-	KeptHook          *ebpf.Variable `ebpf:"kept_hook"`
-	KeptHops          *ebpf.Variable `ebpf:"kept_hops"`
-	KeptListenerQuery *ebpf.Variable `ebpf:"kept_listener_query"`
-	KeptPodEnd        *ebpf.Variable `ebpf:"kept_pod_end"`
-	KeptRecord        *ebpf.Variable `ebpf:"kept_record"`
-	KeptRecordKind    *ebpf.Variable `ebpf:"kept_record_kind"`
-	KeptSplits        *ebpf.Variable `ebpf:"kept_splits"`
-	KeptTable         *ebpf.Variable `ebpf:"kept_table"`
-	KeptTcpRecord     *ebpf.Variable `ebpf:"kept_tcp_record"`
-	OwnAddresses      *ebpf.Variable `ebpf:"own_addresses"`
-	PastDevices       *ebpf.Variable `ebpf:"past_devices"`
-	Settings          *ebpf.Variable `ebpf:"settings"`
+	Devices            *ebpf.Variable `ebpf:"devices"`
+	Inflight           *ebpf.Variable `ebpf:"inflight"`
+	KeptCounter        *ebpf.Variable `ebpf:"kept_counter"`
+	KeptCoverage       *ebpf.Variable `ebpf:"kept_coverage"`
+	KeptDeviceBucket   *ebpf.Variable `ebpf:"kept_device_bucket"`
+	KeptFlag           *ebpf.Variable `ebpf:"kept_flag"`
+	KeptHook           *ebpf.Variable `ebpf:"kept_hook"`
+	KeptHops           *ebpf.Variable `ebpf:"kept_hops"`
+	KeptListenerAnswer *ebpf.Variable `ebpf:"kept_listener_answer"`
+	KeptListenerQuery  *ebpf.Variable `ebpf:"kept_listener_query"`
+	KeptPodEnd         *ebpf.Variable `ebpf:"kept_pod_end"`
+	KeptRecord         *ebpf.Variable `ebpf:"kept_record"`
+	KeptRecordKind     *ebpf.Variable `ebpf:"kept_record_kind"`
+	KeptSplits         *ebpf.Variable `ebpf:"kept_splits"`
+	KeptTable          *ebpf.Variable `ebpf:"kept_table"`
+	KeptTcpRecord      *ebpf.Variable `ebpf:"kept_tcp_record"`
+	OwnAddresses       *ebpf.Variable `ebpf:"own_addresses"`
+	PastDevices        *ebpf.Variable `ebpf:"past_devices"`
+	Settings           *ebpf.Variable `ebpf:"settings"`
 }
 
 // TracerPrograms contains all programs after they have been loaded into the kernel.

@@ -10,30 +10,32 @@ type Cause string
 
 // The causes.
 const (
-	QdiscDelay      Cause = "qdisc-delay"
-	QdiscDrop       Cause = "qdisc-drop"
-	LinkDown        Cause = "link-down"
-	PolicyDrop      Cause = "policy-drop"
-	ConntrackFull   Cause = "conntrack-full"
-	NoRoute         Cause = "no-route"
-	TTL             Cause = "ttl"
-	RPFilter        Cause = "rp-filter"
-	Neighbour       Cause = "neighbour"
-	MTU             Cause = "mtu"
-	BacklogOverflow Cause = "backlog-overflow"
-	Checksum        Cause = "checksum"
-	ReceiverSlow    Cause = "receiver-slow"
-	NoListener      Cause = "no-listener"
-	AcceptQueueFull Cause = "accept-queue-full"
-	ForwardDelay    Cause = "forward-delay"
-	EncapDelay      Cause = "encap-delay"
-	SoftirqDelay    Cause = "softirq-delay"
-	Misconfigured   Cause = "misconfiguration"
-	NoAnswer        Cause = "no-answer"
-	PodLoss         Cause = "pod-loss"
-	RemoteDelay     Cause = "remote-delay"
-	RemoteLoss      Cause = "remote-loss"
-	UnknownCause    Cause = "unknown"
+	QdiscDelay            Cause = "qdisc-delay"
+	QdiscDrop             Cause = "qdisc-drop"
+	LinkDown              Cause = "link-down"
+	PolicyDrop            Cause = "policy-drop"
+	ConntrackFull         Cause = "conntrack-full"
+	ConntrackInsertFailed Cause = "conntrack-insert-failed"
+	NoRoute               Cause = "no-route"
+	TTL                   Cause = "ttl"
+	RPFilter              Cause = "rp-filter"
+	Neighbour             Cause = "neighbour"
+	MTU                   Cause = "mtu"
+	BacklogOverflow       Cause = "backlog-overflow"
+	Checksum              Cause = "checksum"
+	ReceiverSlow          Cause = "receiver-slow"
+	NoListener            Cause = "no-listener"
+	AcceptQueueFull       Cause = "accept-queue-full"
+	ForwardDelay          Cause = "forward-delay"
+	EncapDelay            Cause = "encap-delay"
+	SoftirqDelay          Cause = "softirq-delay"
+	Misconfigured         Cause = "misconfiguration"
+	NotTranslated         Cause = "not-translated"
+	NoAnswer              Cause = "no-answer"
+	PodLoss               Cause = "pod-loss"
+	RemoteDelay           Cause = "remote-delay"
+	RemoteLoss            Cause = "remote-loss"
+	UnknownCause          Cause = "unknown"
 )
 
 // CauseInfo is what is known of a cause besides the rules that find it. From it come the page in docs/diagnose.md, the
@@ -117,6 +119,18 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{conntrackThreshold},
 			Next:       []string{"cat /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max", "conntrack -S"},
 			Advice:     "raise `nf_conntrack_max`, or find who opens so many connections",
+		},
+		{
+			Cause: ConntrackInsertFailed, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
+			Meaning: "new connections clash in the connection table: source NAT's ports, or a race",
+			Where:   "forward, behind the device where the packet was seen last",
+			Evidence: "as many of netfilter's drops as this namespace's connection table counted as `insert_failed`: told apart from rules' drops by the " +
+				"function, where the kernel does (`nf_hook_slow`, not `nft_do_chain`). With the ports that source NAT gave to what passed of the same pair. " +
+				"From one SYN in two seconds on it is judged by their number, not by their share",
+			Thresholds: []Threshold{conntrackThreshold},
+			Next: []string{"conntrack -S | grep -o 'insert_failed=[0-9]*' # or column 10 of /proc/net/stat/nf_conntrack, hexadecimal",
+				"nft list ruleset | grep -nE 'snat|masquerade'; iptables-save -t nat | grep -E 'SNAT|MASQUERADE'"},
+			Advice: "more addresses or ports for source NAT, `--random-fully`; of DNS a cache on the node (NodeLocal DNSCache), or `single-request-reopen`",
 		},
 		{
 			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
@@ -217,9 +231,10 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: AcceptQueueFull, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},
-			Meaning: "an application does not accept connections as fast as clients ask for them",
+			Meaning: "a socket has no room for more connections: not accepted, or half open",
 			Where:   "deliver, pod",
-			Evidence: "a listening socket whose accept queue has no room, looked at once a second, in a tenth of the window at least; " +
+			Evidence: "a listening socket whose accept queue has no room, looked at once a second, in a tenth of the window at least; one whose SYN queue " +
+				"has none (connections that are half open), where `tcp_syncookies` is 0; " +
 				"`TCP_LISTEN_OVERFLOW`, a reason of the newest kernels alone",
 			Thresholds: []Threshold{acceptQueueThreshold, acceptQueueDropThreshold},
 			Next: []string{"ss -ltn # in the pod: Recv-Q waits to be accepted, Send-Q is the most that may",
@@ -266,11 +281,21 @@ func Causes() []CauseInfo {
 			Advice:   "remove it, or tell tracer that it is on purpose (`--expect-qdisc`)",
 		},
 		{
+			Cause: NotTranslated, Kinds: []Kind{KindDrop}, Groups: []string{"translation"},
+			Meaning: "packets keep an address that NAT should have translated: nobody can answer",
+			Where:   "forward, the device that they left by",
+			Evidence: "packets of a Service's virtual address, or of a pod's private address to a public one, that left this node in no tunnel and got " +
+				"no answer for five seconds. Not for pings of a Service, nor where somebody outside answers pods' own addresses (a router translates them)",
+			Thresholds: []Threshold{noAnswerThreshold},
+			Next:       []string{"nft list ruleset | grep -n DESTINATION; iptables-save -t nat | grep DESTINATION", "ip route get DESTINATION"},
+			Advice:     "a Service's: does kube-proxy run, did a firewall's reload flush its rules? a pod's: who is to masquerade (ip-masq-agent, Calico's natOutgoing)?",
+		},
+		{
 			Cause: NoAnswer, Kinds: []Kind{KindDrop}, Groups: []string{"no_answer"},
 			Meaning: "nothing answers what is sent, though it left this node or reached a pod of it",
 			Where:   beyond + "; deliver, pod where it is on this node",
 			Evidence: "packets of a conversation (two addresses, the protocol, the server's port) since the last one that came back; still " +
-				"tried, be it at TCP's growing intervals. TCP: SYNs or retransmissions; DNS; of other UDP what was answered before; ICMP " +
+				"tried, be it at TCP's growing intervals. TCP: SYNs or retransmissions; DNS; of other UDP what was answered before, as seen or as its entry of the connection table (ASSURED) says; ICMP " +
 				"where nothing else comes from that address. Critical where the peer is a pod or node of the cluster, or was answering " +
 				"before. No finding: what was refused (RST, ICMP), lost on this node, sampled too seldom, or where answers would not be seen",
 			Thresholds: []Threshold{noAnswerThreshold},

@@ -17,7 +17,11 @@ func listenerRules(w *window) []Finding {
 	if f := noListener(w); f != nil {
 		found = append(found, *f)
 	}
-	return append(found, acceptQueueFull(w)...)
+	found = append(found, acceptQueueFull(w)...)
+	if f := synQueueFull(w); f != nil {
+		found = append(found, *f)
+	}
+	return found
 }
 
 // noListener are connections that clients asked for at a port of a pod where nothing listens. What the node itself tries

@@ -18,6 +18,9 @@ func noAnswerRules(w *window) []Finding {
 	var beyond, here silent
 	for i := range w.counts.Unanswered {
 		u := &w.counts.Unanswered[i]
+		if w.untranslated[u] {
+			continue
+		}
 		to := &beyond
 		if u.Direction == journey.Local {
 			to = &here
@@ -71,15 +74,20 @@ func (w *window) silence(u *aggregate.Unanswered) Severity {
 	if !lastingSilence(u) || u.Refused || 2*u.Dropped >= u.Tries || !involvesPod(&u.PairKey) || w.explainsSilence(u) || !w.wouldSee(u) {
 		return ""
 	}
-	severity := severityOf(u)
-	missed := float64(w.counts.MissedRecords) > maxMissed*float64(w.counts.Records)
-	if (missed || u.Sampled && u.Retransmits < minSamples) && u.Tries < minSampledTries {
+	severity := w.severityOf(u)
+	if w.tooFewTries(u) {
 		return ""
 	}
 	if severity == Critical && (w.to.DropsUnseen || u.Gone && !goesToOldName(u)) {
 		return Warning
 	}
 	return severity
+}
+
+// tooFewTries tells whether answers may have come that were not sampled, or of which the records were missed.
+func (w *window) tooFewTries(u *aggregate.Unanswered) bool {
+	missed := float64(w.counts.MissedRecords) > maxMissed*float64(w.counts.Records)
+	return (missed || u.Sampled && u.Retransmits < minSamples) && u.Tries < minSampledTries
 }
 
 // goesToOldName tells of who sends to a pod that has gone whether it is more than a connection that was left over: it begins
@@ -96,7 +104,7 @@ func lastingSilence(u *aggregate.Unanswered) bool {
 }
 
 // severityOf goes by what is to be expected of the protocol and of who does not answer.
-func severityOf(u *aggregate.Unanswered) Severity {
+func (w *window) severityOf(u *aggregate.Unanswered) Severity {
 	switch u.Protocol {
 	case record.ProtocolTCP, record.ProtocolSCTP:
 		return severityOfConnections(u)
@@ -115,7 +123,7 @@ func severityOf(u *aggregate.Unanswered) Severity {
 		fallthrough
 	default:
 		// Most of what is sent so is never answered, and not all of what once was.
-		if !u.Client || u.Answers < minSamples || u.Tries < minDatagrams || (u.First-u.Last)/float64(u.Tries) > maxInterval {
+		if !u.Client || u.Answers < minSamples && !w.answeredEarlier(u) || u.Tries < minDatagrams || (u.First-u.Last)/float64(u.Tries) > maxInterval {
 			return ""
 		}
 	}
@@ -199,22 +207,27 @@ func (w *window) wouldSee(u *aggregate.Unanswered) bool {
 	if u.Retransmits > 0 {
 		return true
 	}
-	if w.counts.AnswersUnseen >= minSamples && w.counts.AnswersUnseen > w.counts.AnswersSeen {
+	if w.comesUnseen(u) {
 		return false
 	}
 	var toPods, fromPods uint64
 	for i := range w.to.Devices {
-		d := &w.to.Devices[i]
-		if d.Role != netdev.RolePod {
-			continue
-		}
-		toPods, fromPods = toPods+d.Traffic.TxPackets, fromPods+d.Traffic.RxPackets
-		if d.Index == u.Ifindex && float64(w.toPodUnseen(d, u)) >= 0.5*float64(u.Tries)*min(1, w.seconds()/u.First) {
-			return false
+		if d := &w.to.Devices[i]; d.Role == netdev.RolePod {
+			toPods, fromPods = toPods+d.Traffic.TxPackets, fromPods+d.Traffic.RxPackets
 		}
 	}
 	// Packets that are redirected to a pod past its device are in no counter of it.
 	return u.Answers > 0 || u.Ifindex == 0 || w.to.Counts.AnswersSeen >= minSamples || float64(toPods) >= minToPods*float64(fromPods)
+}
+
+// comesUnseen tells whether something came to the sender that no hook saw: TCP received it, or the pod's device counted it.
+func (w *window) comesUnseen(u *aggregate.Unanswered) bool {
+	if w.counts.AnswersUnseen >= minSamples && w.counts.AnswersUnseen > w.counts.AnswersSeen {
+		return true
+	}
+	return slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool {
+		return d.Role == netdev.RolePod && d.Index == u.Ifindex && float64(w.toPodUnseen(&d, u)) >= 0.5*float64(u.Tries)*min(1, w.seconds()/u.First)
+	})
 }
 
 // toPodUnseen is how many packets a pod's device has passed to it in the window, less those that were seen on their way to
@@ -256,6 +269,8 @@ func noAnswer(w *window, all []*aggregate.Unanswered, severity Severity) Finding
 		}
 		f.Evidence = append(f.Evidence, w.describeSilence(u))
 	}
+	entry, kept := w.keptByConntrack(all)
+	f.Evidence = append(f.Evidence, kept...)
 	f.Evidence = append(f.Evidence, w.aboutSilence(all)...)
 	if w.to.DropsUnseen {
 		f.Confidence /= 2
@@ -263,6 +278,9 @@ func noAnswer(w *window, all []*aggregate.Unanswered, severity Severity) Finding
 	}
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	f.Next = next(NoAnswer, "DESTINATION", all[0].Destination.Addr().String())
+	if entry != nil {
+		f.Next = append(showEntry(entry), f.Next...)
+	}
 	return f
 }
 
@@ -286,6 +304,8 @@ func (w *window) describeSilence(u *aggregate.Unanswered) string {
 		text += "; answered until " + w.clock(u.Answered)
 	case u.Established:
 		text += "; answered before, as it is established"
+	case w.answeredEarlier(u):
+		text += "; answered before tracing began, as its entry of the connection table is ASSURED"
 	default:
 		text += "; never answered since tracing began"
 	}
@@ -315,9 +335,11 @@ func (w *window) aboutSilence(all []*aggregate.Unanswered) (out []string) {
 		if u.Gone {
 			gone++
 		}
-		if u.Service != "" && !isKnown(u) {
+		switch {
+		case w.untranslated[u]: // told of by itself
+		case u.ToService:
 			services++
-		} else if untranslated(u) {
+		case untranslated(u):
 			own++
 		}
 		if u.Retransmits > 0 && u.Largest >= minLargeSegment {
@@ -337,10 +359,10 @@ func (w *window) aboutSilence(all []*aggregate.Unanswered) (out []string) {
 		out = append(out, "the address has no owner any more: who sends there may go by an old name or by an entry of the connection table (`conntrack -L`)")
 	}
 	if services > 0 {
-		out = append(out, "packets leave for a Service's address, untranslated: are kube-proxy's rules there?")
+		out = append(out, "packets leave for a Service's address, untranslated: kube-proxy's rules translate the protocols and ports of Services alone, so no pings")
 	}
 	if own > 0 {
-		out = append(out, "packets leave for an address outside with the pod's own address: nobody may know the way back (masquerading)")
+		out = append(out, "packets leave for an address outside with the pod's own address: nobody may know the way back (masquerading), and if it is a Service's address, kube-proxy's rules do not translate it")
 	}
 	if large > 0 {
 		out = append(out, "what is sent again is large: an MTU too small on the way would look the same")

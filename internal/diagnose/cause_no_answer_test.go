@@ -44,6 +44,21 @@ func outside(u *aggregate.Unanswered) {
 	u.Destination, u.Node, u.Wrapped, u.Translated = netip.MustParseAddrPort("203.0.113.9:443"), "", false, true
 }
 
+// kept makes it one of datagrams that NAT sends to a pod that a Service had, by an entry like keptEntry.
+func kept(u *aggregate.Unanswered) {
+	datagrams("8125")(u)
+	u.Service, u.Answers, u.SourcePort, u.Asked = "default/api", 0, 40000, netip.MustParseAddrPort("10.96.0.10:8125")
+}
+
+func keptEntry() record.ConntrackEntry {
+	return record.ConntrackEntry{
+		ConntrackFlow: record.ConntrackFlow{
+			Protocol: record.ProtocolUDP, Source: netip.MustParseAddrPort("10.1.0.1:40000"), Destination: netip.MustParseAddrPort("10.96.0.10:8125"),
+		},
+		Translated: netip.MustParseAddrPort("10.2.0.1:8125"), Assured: true, Timeout: 119 * time.Second,
+	}
+}
+
 // TestNoAnswer says of which silences there is an alarm, a warning, or nothing.
 func TestNoAnswer(t *testing.T) {
 	t.Parallel()
@@ -63,7 +78,7 @@ func TestNoAnswer(t *testing.T) {
 		{name: "queries for names", want: Critical, change: func(u *aggregate.Unanswered) { datagrams("5353")(u); u.Query, u.Answers, u.Tries = true, 0, 6 }},
 		{name: "pings of a pod", want: Critical, change: pings},
 		{name: "the world, answering before", want: Critical, change: func(u *aggregate.Unanswered) { outside(u); u.Answers, u.Connections = 9, 5 }},
-		{name: "the world, untranslated", want: Critical, change: func(u *aggregate.Unanswered) { outside(u); u.Translated, u.Tries = false, 30 }},
+		{name: "the world, untranslated", want: Critical, change: func(u *aggregate.Unanswered) { outside(u); u.Translated, u.Tries, u.OutsideAnswered = false, 30, true }},
 		{name: "a Service's address, untranslated", want: Critical, change: func(u *aggregate.Unanswered) {
 			outside(u)
 			u.PairKey, u.Service, u.Tries = key("default/web", "_unknown", journey.Out), "default/api", 30
@@ -80,6 +95,13 @@ func TestNoAnswer(t *testing.T) {
 		{name: "an owner that has gone, for long", want: Critical, change: func(u *aggregate.Unanswered) { datagrams("9000")(u); u.Gone, u.First, u.Tries = true, 70, 900 }},
 		{name: "longer than the window", want: Critical, change: func(u *aggregate.Unanswered) { u.First, u.Last, u.Tries = 120, 30, 8 }},
 
+		{name: "datagrams to a pod that a Service had, answered before tracing began", want: Critical, change: kept, node: func(e *snapshots) {
+			e.to.Conntrack = []record.ConntrackEntry{keptEntry()}
+		}},
+		{name: "datagrams by an entry to a pod that has gone", want: Warning, change: func(u *aggregate.Unanswered) { kept(u); u.Gone = true }, node: func(e *snapshots) {
+			e.to.Conntrack = []record.ConntrackEntry{keptEntry()}
+		}},
+
 		{name: "the world, never answering", want: Warning, change: outside},
 		{name: "an owner that has gone", want: Warning, change: func(u *aggregate.Unanswered) { u.Gone, u.Answers = true, 9 }},
 		{name: "a connection to an owner that has gone", want: Warning, change: func(u *aggregate.Unanswered) { u.Gone, u.Established, u.First, u.Last = true, true, 90, 20 }},
@@ -89,6 +111,11 @@ func TestNoAnswer(t *testing.T) {
 			u.PairKey, u.Service = key("default/web", "_unknown", journey.Out), "default/api"
 		}},
 
+		{name: "reports to a Service", change: kept, node: func(e *snapshots) {
+			entry := keptEntry()
+			entry.Assured = false
+			e.to.Conntrack = []record.ConntrackEntry{entry}
+		}},
 		{name: "reports over UDP", change: func(u *aggregate.Unanswered) { datagrams("514")(u); u.Answers = 0 }},
 		{name: "keeping a NAT's entry alive", change: func(u *aggregate.Unanswered) { datagrams("4500")(u); u.Tries, u.First = 12, 240 }},
 		{name: "some datagrams", change: func(u *aggregate.Unanswered) { datagrams("9000")(u); u.Tries = 6 }},
@@ -172,6 +199,29 @@ func TestNoAnswerSays(t *testing.T) {
 	}
 	if r.Verdict != Fault || *r.Findings[0].Drops.Ratio != 1 || r.Findings[0].PairsTotal != 1 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestNoAnswerByEntry names the connection table's entry that sends datagrams where nobody is, and the commands that show and
+// delete it.
+func TestNoAnswerByEntry(t *testing.T) {
+	t.Parallel()
+	counts := &aggregate.Snapshot{Unanswered: []aggregate.Unanswered{silenceTo(func(u *aggregate.Unanswered) { kept(u); u.Gone, u.First, u.Tries = true, 70, 900 })}}
+	e := &snapshots{
+		from: Snapshot{Taken: noon},
+		to:   Snapshot{Taken: noon.Add(15 * time.Second), Counts: counts, Conntrack: []record.ConntrackEntry{keptEntry()}},
+	}
+	r := e.diagnose()
+	if len(r.Findings) != 1 || r.Findings[0].Severity != Critical {
+		t.Fatalf("%+v", r.Findings)
+	}
+	want := "an entry of the connection table translates what 10.1.0.1:40000 sends to 10.96.0.10:8125: to 10.2.0.1, until it has sent nothing for 119 seconds, " +
+		"even where the Service has other pods by now; that address is nobody's any more"
+	if said := strings.Join(r.Findings[0].Evidence, "\n"); !strings.Contains(said, want) {
+		t.Errorf("evidence %q", said)
+	}
+	if want := "conntrack -L -p udp --orig-src 10.1.0.1 --orig-dst 10.96.0.10 --orig-port-dst 8125"; !strings.HasPrefix(r.Findings[0].Next[0], want) {
+		t.Errorf("next %q", r.Findings[0].Next)
 	}
 }
 

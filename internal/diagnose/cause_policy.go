@@ -11,34 +11,10 @@ import (
 	"tracer/internal/netdev"
 )
 
-// policyRules find policy-drop, packets that a rule or policy dropped, and conntrack-full, those for which the connection
-// table had no room, which look the same from outside.
+// policyRules find policy-drop, packets that a rule or policy dropped, and what looks the same from outside: conntrack-full,
+// packets for which the connection table had no room, and conntrack-insert-failed, those whose entry clashed with another.
 func policyRules(w *window) []Finding {
-	return append(w.conntrackFull(), w.policyDrops()...)
-}
-
-// conntrackFull takes as many of netfilter's drops as the connection table has counted for want of an entry. Those that
-// raced for one entry are counted there too, and are no sign of a full table.
-func (w *window) conntrackFull() []Finding {
-	t, ok := w.conntrack()
-	full := t.Drop - min(t.Drop, t.InsertFailed)
-	if !ok || full == 0 {
-		return nil
-	}
-	lost := w.losses.takeSome(full, func(d *aggregate.DropCount) bool {
-		return journey.FunctionName(d.Location) == "nf_hook_slow" && (d.Reason == "NETFILTER_DROP" || d.Reason == journey.NotSpecified)
-	})
-	size := fmt.Sprintf("this namespace's table holds %s entries", group(t.Entries))
-	if t.Max > 0 {
-		size = fmt.Sprintf("this namespace's table holds %s of at most %s entries", group(t.Entries), group(t.Max))
-	}
-	return w.explain(lost, func(aggregate.StageKey, []aggregate.DropCount) lossRule {
-		return lossRule{
-			cause: ConntrackFull, subject: "the full connection table", threshold: conntrackThreshold, certainty: 1,
-			evidence: []string{fmt.Sprintf("conntrack dropped %s because the table had no free entry and evicted %s early; %s",
-				packets(full), plural(t.EarlyDrop, "connection"), size)},
-		}
-	})
+	return slices.Concat(w.conntrackFull(), w.conntrackInsertFailed(), w.policyDrops())
 }
 
 // policyDrops makes findings for each kind of rule of its own: what they are called and where to look differ.
@@ -84,9 +60,6 @@ func (w *window) policyRule(policy string, at aggregate.StageKey, lost []aggrega
 		}
 		r.subject = "a netfilter rule"
 		r.evidence = []string{"a netfilter rule (nft, iptables, a network policy, kube-proxy) dropped them"}
-		if t, ok := w.conntrack(); ok && t.InsertFailed > 0 {
-			r.evidence = append(r.evidence, fmt.Sprintf("up to %s of them may have lost a race for an entry of the connection table", packets(t.InsertFailed)))
-		}
 	case "XDP":
 		r.next = []string{"bpftool net show", "ip -d link show | grep -B1 xdp"}
 	case "XFRM":

@@ -37,6 +37,7 @@ func ruleGroups() []ruleGroup {
 		{"listener", listenerRules},
 		{"stage", stageRules},
 		{"misconfiguration", misconfigurationRules},
+		{"translation", translationRules},
 		{"no_answer", noAnswerRules}, // goes by what the others have found
 		{"pod_loss", podLossRules},
 		{"remote", remoteRules},   // what was lost in pods is not lost beyond this node

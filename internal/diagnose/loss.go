@@ -38,6 +38,11 @@ func (l *losses) take(match func(*aggregate.DropCount) bool) []aggregate.DropCou
 	return taken
 }
 
+// has tells whether there is one that matches.
+func (l losses) has(match func(*aggregate.DropCount) bool) bool {
+	return slices.ContainsFunc(l, func(d aggregate.DropCount) bool { return match(&d) })
+}
+
 // takeSome removes and returns at most n packets of those that match: a count of which only a part is explained stays
 // with the rest. If n is nearly all of them they are the same packets, as counts are not read at one instant.
 func (l *losses) takeSome(n uint64, match func(*aggregate.DropCount) bool) []aggregate.DropCount {
@@ -55,7 +60,9 @@ func (l *losses) takeSome(n uint64, match func(*aggregate.DropCount) bool) []agg
 		if d := &(*l)[i]; n > 0 && match(d) {
 			part := *d
 			part.Packets = min(n, d.Packets)
+			part.SYNs = d.SYNs * part.Packets / d.Packets
 			d.Packets -= part.Packets
+			d.SYNs -= part.SYNs
 			n -= part.Packets
 			taken = append(taken, part)
 		}

@@ -115,6 +115,9 @@ type connections struct {
 	AcceptQueueFullSeconds uint64 `json:"accept_queue_full_seconds"`
 	AcceptQueueLength      uint32 `json:"accept_queue_length"`
 	AcceptQueueLimit       uint32 `json:"accept_queue_limit"`
+	SYNQueueFullSeconds    uint64 `json:"syn_queue_full_seconds"`
+	SYNQueueLength         uint32 `json:"syn_queue_length"`
+	SYNQueueLimit          uint32 `json:"syn_queue_limit"`
 }
 
 func (c *connections) counted() *aggregate.TCP {
@@ -127,7 +130,8 @@ func (c *connections) counted() *aggregate.TCP {
 		RetransmittedAgainBytes: c.RetransmittedAgainBytes, AckedMeanwhile: c.AckedMeanwhile, AckedMeanwhileBytes: c.AckedMeanwhileBytes,
 		SendPending: c.SendPending, WindowClosed: c.WindowClosed, RWNDLimited: c.RWNDLimited, UnreadSeconds: c.Unread, BufferFull: c.BufferFull,
 		Refused: c.Refused, RefusedSeconds: c.RefusedSeconds, AcceptQueueFullSeconds: c.AcceptQueueFullSeconds,
-		AcceptQueue: record.AcceptQueue{Length: c.AcceptQueueLength, Limit: c.AcceptQueueLimit, Full: c.AcceptQueueFullSeconds > 0},
+		AcceptQueue:         record.AcceptQueue{Length: c.AcceptQueueLength, Limit: c.AcceptQueueLimit, Full: c.AcceptQueueFullSeconds > 0},
+		SYNQueueFullSeconds: c.SYNQueueFullSeconds, SYNQueue: record.SYNQueue{Length: c.SYNQueueLength, Limit: c.SYNQueueLimit, Full: c.SYNQueueFullSeconds > 0},
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
 	t.HandshakeRTT.Observe(c.RTT, uint64(c.Handshakes))

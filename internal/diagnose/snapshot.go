@@ -29,6 +29,8 @@ type Snapshot struct {
 	ExpectQdisc map[string]string
 	// Lookups are what the routing table says of packets that were lost lately in a place that means no route.
 	Lookups []record.RouteLookup
+	// Conntrack is what the connection table says of datagrams that nobody answers, where NAT gave them another destination.
+	Conntrack []record.ConntrackEntry
 	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.
 	DropsUnseen bool
 	// Coverage is how much the hooks have seen since tracing began.

@@ -182,6 +182,13 @@ var (
 	}
 )
 
+const (
+	// minLostConnections is how many SYNs a second are no chance: where two connections clash, the second SYN passes.
+	minLostConnections = 0.5
+	// fewPorts is the largest range of ports that source NAT is taken to be limited to: the kernel's own has some 64,000.
+	fewPorts = 4096
+)
+
 // never is a share that nothing reaches.
 const never = 2
 

@@ -21,6 +21,8 @@ type window struct {
 	coverage  []Coverage
 	silent    []*aggregate.Unanswered // what no-answer is about, if that is critical, and what is refused
 	podLosses []aggregate.PairKey     // what pod-loss is about
+	// untranslated is what not-translated is about.
+	untranslated map[*aggregate.Unanswered]bool
 }
 
 func newWindow(node string, from, to Snapshot) *window {

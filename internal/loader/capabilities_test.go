@@ -55,7 +55,7 @@ func attachAll(dir string) (err error) {
 	if len(hooks) < 4 {
 		err = errors.Join(err, fmt.Errorf("%d hooks", len(hooks)))
 	}
-	if _, e := l.AcceptQueues([]ListenTarget{{1, netip.MustParseAddrPort("10.0.0.1:80")}}); e != nil {
+	if _, e := l.Listeners([]ListenTarget{{1, netip.MustParseAddrPort("10.0.0.1:80")}}); e != nil {
 		err = errors.Join(err, e)
 	}
 	if len(l.symbols.functions.table.Load().entries) == 0 {

@@ -18,12 +18,12 @@ type ListenTarget struct {
 	Address netip.AddrPort
 }
 
-// AcceptQueues reads the accept queues of the sockets that listen at these addresses. With SO_REUSEPORT one socket's is
-// returned. On error the result holds those that could be read.
-func (l *Loader) AcceptQueues(where []ListenTarget) (map[ListenTarget]record.AcceptQueue, error) {
+// Listeners reads the queues of the sockets that listen at these addresses. With SO_REUSEPORT one socket's are returned. On
+// error the result holds those that could be read.
+func (l *Loader) Listeners(where []ListenTarget) (map[ListenTarget]record.Listener, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	found := make(map[ListenTarget]record.AcceptQueue)
+	found := make(map[ListenTarget]record.Listener)
 	if l.closed || len(where) == 0 {
 		return found, nil
 	}
@@ -31,11 +31,13 @@ func (l *Loader) AcceptQueues(where []ListenTarget) (map[ListenTarget]record.Acc
 	return found, l.space.do(func() error {
 		var errs []error
 		for _, at := range where {
-			answer, err := l.objects.Listener.Run(&ebpf.RunOptions{Data: at.query()})
+			query := at.query()
+			run := ebpf.RunOptions{Data: query, DataOut: make([]byte, len(query))}
+			listens, err := l.objects.Listener.Run(&run)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("ask how full the queue of %v is: %w", at.Address, err))
-			} else if b, ok := parseBacklog(answer); ok {
-				found[at] = b
+				errs = append(errs, fmt.Errorf("ask how full the queues of %v are: %w", at.Address, err))
+			} else if listens == 1 && len(run.DataOut) == len(query) {
+				found[at] = parseListener((*bpfobj.TracerListenerAnswer)(unsafe.Pointer(&run.DataOut[ethernetBytes])))
 			}
 		}
 		return errors.Join(errs...)
@@ -43,15 +45,23 @@ func (l *Loader) AcceptQueues(where []ListenTarget) (map[ListenTarget]record.Acc
 }
 
 // query is what the program takes: a struct listener_query behind an empty Ethernet header, which the kernel removes from
-// a packet.
+// a packet. The answer comes in its place.
 func (l *ListenTarget) query() []byte {
 	q := bpfobj.TracerListenerQuery{Address: l.Address.Addr().As16(), Port: hostOrder(l.Address.Port()), Netns: uint32(l.Netns)}
-	const ethernetBytes = 14
 	return append(make([]byte, ethernetBytes), unsafe.Slice((*byte)(unsafe.Pointer(&q)), unsafe.Sizeof(q))...)
 }
 
-// parseBacklog takes the program's answer apart: bit 31 that a socket listens, bit 30 that the queue is full, then 15 bits
-// of what waits, and 15 of how much may.
-func parseBacklog(answer uint32) (record.AcceptQueue, bool) {
-	return record.AcceptQueue{Length: answer >> 15 & 0x7fff, Limit: answer & 0x7fff, Full: answer>>30&1 == 1}, answer>>31 == 1
+const ethernetBytes = 14
+
+// parseListener judges the queues as the kernel does: sk_acceptq_is_full() and, of half-open connections, tcp_conn_request().
+func parseListener(a *bpfobj.TracerListenerAnswer) record.Listener {
+	limited := a.SynLength >= a.AcceptLimit
+	reserved := int64(a.MaxSynBacklog)-int64(a.SynLength) < int64(a.MaxSynBacklog>>2)
+	return record.Listener{
+		AcceptQueue: record.AcceptQueue{Length: a.AcceptLength, Limit: a.AcceptLimit, Full: a.AcceptLength > a.AcceptLimit},
+		SYNQueue: record.SYNQueue{
+			Length: a.SynLength, Limit: a.AcceptLimit, Backlog: a.MaxSynBacklog, Cookies: a.Syncookies != 0,
+			Full: a.Syncookies == 0 && (limited || reserved),
+		},
+	}
 }

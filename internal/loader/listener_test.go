@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -17,17 +18,26 @@ import (
 	"tracer/internal/record"
 )
 
-func TestParseBacklog(t *testing.T) {
+// TestParseListener judges queues as the kernel does.
+func TestParseListener(t *testing.T) {
 	t.Parallel()
-	if b, ok := parseBacklog(1<<31 | 3<<15 | 4096); !ok || b != (record.AcceptQueue{Length: 3, Limit: 4096}) {
-		t.Errorf("%+v, %v", b, ok)
-	}
-	// One more than 65,535 that may wait.
-	if b, ok := parseBacklog(0xffffffff); !ok || b != (record.AcceptQueue{Length: 0x7fff, Limit: 0x7fff, Full: true}) {
-		t.Errorf("%+v, %v", b, ok)
-	}
-	if b, ok := parseBacklog(0); ok {
-		t.Errorf("nobody listens, and there is %+v", b)
+	for _, test := range []struct {
+		name        string
+		a           bpfobj.TracerListenerAnswer
+		accept, syn bool
+	}{
+		{name: "room", a: bpfobj.TracerListenerAnswer{AcceptLength: 3, AcceptLimit: 4096, SynLength: 3, MaxSynBacklog: 1024}},
+		{name: "as many as may wait", a: bpfobj.TracerListenerAnswer{AcceptLength: 4, AcceptLimit: 4, MaxSynBacklog: 1024}},
+		{name: "one more than may wait", a: bpfobj.TracerListenerAnswer{AcceptLength: 5, AcceptLimit: 4, MaxSynBacklog: 1024}, accept: true},
+		{name: "the socket's limit of half-open ones", a: bpfobj.TracerListenerAnswer{AcceptLimit: 4, SynLength: 4, MaxSynBacklog: 1024}, syn: true},
+		{name: "the same with cookies", a: bpfobj.TracerListenerAnswer{AcceptLimit: 4, SynLength: 4, MaxSynBacklog: 1024, Syncookies: 1}},
+		{name: "three quarters of the backlog", a: bpfobj.TracerListenerAnswer{AcceptLimit: 4096, SynLength: 6, MaxSynBacklog: 8}},
+		{name: "more than three quarters", a: bpfobj.TracerListenerAnswer{AcceptLimit: 4096, SynLength: 7, MaxSynBacklog: 8}, syn: true},
+		{name: "more than the backlog", a: bpfobj.TracerListenerAnswer{AcceptLimit: 4096, SynLength: 9, MaxSynBacklog: 8}, syn: true},
+	} {
+		if l := parseListener(&test.a); l.AcceptQueue.Full != test.accept || l.SYNQueue.Full != test.syn {
+			t.Errorf("%s: %+v", test.name, l)
+		}
 	}
 }
 
@@ -51,6 +61,11 @@ func TestBacklogs(t *testing.T) {
 	}
 	if err := netlink.LinkSetUp(lo); err != nil {
 		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"tcp_syncookies": "0", "tcp_max_syn_backlog": "77"} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	const most = 2
 	listening := func(family int, address unix.Sockaddr) (port uint16) {
@@ -113,13 +128,17 @@ func TestBacklogs(t *testing.T) {
 	t.Cleanup(collection.Close)
 	l.objects.Listener = collection.Programs[bpfobj.TracerProgTracerListener]
 	closed := netip.AddrPortFrom(at4.Addr(), 1)
-	want := map[ListenTarget]record.AcceptQueue{{id, at4}: {Length: most + 1, Limit: most, Full: true}, {id, at6}: {Length: 1, Limit: most}}
-	var found map[ListenTarget]record.AcceptQueue
+	syn := record.SYNQueue{Limit: most, Backlog: 77}
+	want := map[ListenTarget]record.Listener{
+		{id, at4}: {AcceptQueue: record.AcceptQueue{Length: most + 1, Limit: most, Full: true}, SYNQueue: syn},
+		{id, at6}: {AcceptQueue: record.AcceptQueue{Length: 1, Limit: most}, SYNQueue: syn},
+	}
+	var found map[ListenTarget]record.Listener
 	for until := time.Now().Add(10 * time.Second); !maps.Equal(found, want); { // who connects is not waited for by who listens
 		if time.Now().After(until) {
 			t.Fatalf("got %+v, want %+v", found, want)
 		}
-		if found, err = l.AcceptQueues([]ListenTarget{{id, at4}, {id, at6}, {id, closed}, {id + 1, at4}}); err != nil {
+		if found, err = l.Listeners([]ListenTarget{{id, at4}, {id, at6}, {id, closed}, {id + 1, at4}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,7 +15,7 @@ func (f *flow) serve(ctx context.Context) error {
 		switch f.Kind {
 		case "knock":
 			continue
-		case "datagrams", "reports":
+		case "datagrams", "asks", "twins", "reports":
 			if err := f.serveUDP(pod); err != nil {
 				return err
 			}
@@ -45,7 +45,7 @@ func (f *flow) serveUDP(pod lab.Pod) error {
 			if err != nil {
 				return
 			}
-			if f.Kind == "datagrams" {
+			if f.Kind != "reports" {
 				_, _ = conn.WriteToUDPAddrPort(block[:n], from) // one that cannot be answered stays without
 			}
 		}

@@ -24,6 +24,8 @@ type traffic struct {
 	// Port is the server's; by itself one for each traffic. Family is 4 or 6, by itself 4.
 	Port   int `yaml:"port"`
 	Family int `yaml:"family"`
+	// Via is the address that is dialed in place of the server's: of a Service, or of nobody.
+	Via string `yaml:"via"`
 	// Several run at the same time, each doing something so often. Size is in bytes.
 	Several int           `yaml:"several"`
 	Every   time.Duration `yaml:"every"`
@@ -39,8 +41,6 @@ type traffic struct {
 	// Patience is after how long a client gives up to connect, by itself 5 s.
 	Patience time.Duration `yaml:"patience"`
 	Also     []string      `yaml:"also"`
-	// Via is an address that clients call instead of the server's own, as that of a Service.
-	Via netip.Addr `yaml:"via"`
 	// Buffer is the receive buffer of the server of a stream, in bytes: TCP's window is no larger.
 	Buffer int `yaml:"buffer"`
 	// What is announced; see announcements.
@@ -53,6 +53,8 @@ var kinds = map[string]func(*flow, context.Context){
 	"calls":     (*flow).calls,     // question and answer over TCP, each over a connection of its own
 	"keep":      (*flow).keep,      // the same over one connection
 	"datagrams": (*flow).datagrams, // question and answer over UDP, each burst from a socket of its own
+	"asks":      (*flow).asks,      // question and answer over UDP, all from one socket
+	"twins":     (*flow).twins,     // two questions at once from one socket over UDP, as resolvers ask for A and AAAA
 	"reports":   (*flow).reports,   // one way over UDP, from one socket
 	"knock":     (*flow).knock,     // connects where nobody listens
 	"deaf":      (*flow).knock,     // connects where nobody takes the connection
@@ -82,6 +84,7 @@ type flow struct {
 	traffic
 	client  lab.Pod
 	servers []lab.Pod
+	via     netip.Addr
 	port    int
 	serving atomic.Int64 // the server in force
 
@@ -99,6 +102,15 @@ func (p *play) startTraffic(ctx context.Context) error {
 		f := &flow{traffic: t, port: 9000 + i, closers: map[interface{ Close() error }]bool{}}
 		if t.Port != 0 {
 			f.port = t.Port
+		}
+		if t.Via != "" {
+			via, err := p.fill(t.Via)
+			if err != nil {
+				return err
+			}
+			if f.via, err = netip.ParseAddr(via); err != nil {
+				return fmt.Errorf("traffic %d: via: %w", i, err)
+			}
 		}
 		var ok bool
 		if f.client, ok = p.end(t.From); !ok {
@@ -185,15 +197,15 @@ func (f *flow) network(protocol string) string {
 	return protocol + strconv.Itoa(max(4, f.Family))
 }
 
-// target is the server in force.
+// target is the server in force, or what stands for it.
 func (f *flow) target() netip.AddrPort {
+	if f.via.IsValid() {
+		return netip.AddrPortFrom(f.via, uint16(f.port))
+	}
 	pod := f.servers[f.serving.Load()]
 	address := pod.Address
 	if f.Family == 6 {
 		address = pod.Address6
-	}
-	if f.Via.IsValid() {
-		address = f.Via
 	}
 	return netip.AddrPortFrom(address, uint16(f.port))
 }
@@ -326,6 +338,54 @@ func (f *flow) datagrams(ctx context.Context) {
 		}
 		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
 		for range max(1, f.Burst) {
+			_, err := conn.Read(answer)
+			f.count(ctx, err)
+			if err != nil {
+				break
+			}
+		}
+		f.close(conn)
+	}
+}
+
+func (f *flow) asks(ctx context.Context) {
+	conn, err := f.dial(ctx, "udp")
+	if err != nil {
+		f.count(ctx, err)
+		return
+	}
+	defer f.close(conn)
+	block, answer := make([]byte, max(16, f.Size)), make([]byte, 64<<10)
+	for f.pause(ctx) {
+		_, err := conn.Write(block)
+		if err == nil {
+			_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+			_, err = conn.Read(answer)
+		}
+		f.count(ctx, err)
+	}
+}
+
+func (f *flow) twins(ctx context.Context) {
+	block, answer := make([]byte, max(16, f.Size)), make([]byte, 64<<10)
+	for f.pause(ctx) {
+		conn, err := f.dial(ctx, "udp")
+		if err != nil {
+			f.count(ctx, err)
+			continue
+		}
+		var ready atomic.Int32
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				for ready.Add(1); ready.Load() < 2; { // both CPUs are to be in the kernel at once
+				}
+				_, _ = conn.Write(block) // what was not sent is not answered
+			})
+		}
+		both.Wait()
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		for range 2 {
 			_, err := conn.Read(answer)
 			f.count(ctx, err)
 			if err != nil {

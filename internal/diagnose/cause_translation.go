@@ -1,0 +1,199 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// translationRules find not-translated: what leaves this node with an address that nobody beyond it can answer, a Service's or
+// a pod's own.
+func translationRules(w *window) []Finding {
+	toServices, bare := w.leftForServices(), w.leftBare()
+	w.untranslated = make(map[*aggregate.Unanswered]bool, len(toServices)+len(bare))
+	for _, u := range slices.Concat(toServices, bare) {
+		w.silent = append(w.silent, u)
+		w.untranslated[u] = true
+	}
+	var found []Finding
+	if len(toServices) > 0 {
+		found = append(found, serviceNotTranslated(w, toServices))
+	}
+	if len(bare) > 0 {
+		found = append(found, notMasqueraded(w, bare))
+	}
+	return found
+}
+
+// leftForServices are conversations whose packets left this node for a Service's virtual address and got no answer. Whether its
+// protocol asks for one does not matter: there is nobody. A ping is not translated, and so has none on a healthy node either.
+func (w *window) leftForServices() (out []*aggregate.Unanswered) {
+	for i := range w.counts.Unanswered {
+		u := &w.counts.Unanswered[i]
+		if u.ToService && u.Client && u.Direction == journey.Out && u.Protocol.Ports() && w.triedInVain(u) && (u.Retransmits > 0 || !w.comesUnseen(u)) {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// leftBare are conversations of pods whose private addresses left this node for public ones and got no answer, unless others have
+// got one from there: then a router beyond this node translates them.
+func (w *window) leftBare() (out []*aggregate.Unanswered) {
+	for i := range w.counts.Unanswered {
+		u := &w.counts.Unanswered[i]
+		if !untranslated(u) || u.OutsideAnswered || !u.Client || !u.Source.Addr().IsPrivate() || !isPublic(u.Destination.Addr()) {
+			continue
+		}
+		if u.Others > 0 && !sentInVain(u) || !asksForAnswer(u) || !w.triedInVain(u) || !w.wouldSee(u) {
+			continue
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
+// isPublic tells whether an address is one of the Internet's.
+func isPublic(a netip.Addr) bool {
+	sharedAddressSpace := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10) // RFC 6598
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !sharedAddressSpace.Contains(a)
+}
+
+// asksForAnswer tells whether what is sent asks for an answer, whoever it goes to.
+func asksForAnswer(u *aggregate.Unanswered) bool {
+	switch u.Protocol {
+	case record.ProtocolTCP, record.ProtocolSCTP, record.ProtocolICMP, record.ProtocolICMPv6:
+		return true
+	}
+	return u.Query
+}
+
+// triedInVain tells whether it was tried for long enough, left this node, and was not refused.
+func (w *window) triedInVain(u *aggregate.Unanswered) bool {
+	return lastingSilence(u) && !u.Refused && 2*u.Dropped < u.Tries && !w.tooFewTries(u) && !w.explainsSilence(u)
+}
+
+// serviceNotTranslated is of packets that left for Services' addresses.
+func serviceNotTranslated(w *window, all []*aggregate.Unanswered) Finding {
+	f := w.leftUntranslated(all, Critical)
+	f.Confidence /= inferredConfidence // it was seen
+	var services []string
+	for _, u := range all {
+		if !slices.Contains(services, u.Service) {
+			services = append(services, u.Service)
+		}
+	}
+	first := all[0]
+	f.subject, f.predicate = "no rule", "translates "+first.Destination.String()+", the address of service "+first.Service+": "+w.leaving(&f)
+	if n := len(services) - 1; n > 0 {
+		f.predicate += fmt.Sprintf("; likewise for %s", plural(uint64(n), "more service"))
+	}
+	f.Evidence = append(f.Evidence, "a Service's address is nobody's: kube-proxy's rules, or those of what stands in for it, turn it into that of a pod")
+	translated, others := w.translatedServices(services)
+	switch {
+	case translated > 0:
+		f.Evidence = append(f.Evidence, fmt.Sprintf("meanwhile %s to the same service were translated: by rules for another port, or on connections older than the loss of the rules", packets(translated)))
+	case others > 0:
+		f.Evidence = append(f.Evidence, fmt.Sprintf("meanwhile %s to other services were translated: only these have no rules; kube-proxy may have stopped before they were made", packets(others)))
+	default:
+		f.Evidence = append(f.Evidence, "no packet to any service was translated meanwhile: the rules are gone (a firewall was reloaded?), or kube-proxy does not run")
+	}
+	address, port := first.Destination.Addr().String(), fmt.Sprint(first.Destination.Port())
+	f.Next = []string{
+		"nft list ruleset | grep -n " + address + "; iptables-save -t nat | grep " + address + "; ipvsadm -Ln | grep " + address,
+		"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy # does it run on this node?",
+		"ip route get " + address + " # where untranslated packets go",
+		"kubectl get services,endpointslices -A | grep -w " + serviceName(first.Service) + " # has it port " + port + "?",
+	}
+	return f
+}
+
+// serviceName is that of namespace/name.
+func serviceName(service string) string {
+	for i := len(service) - 1; i >= 0; i-- {
+		if service[i] == '/' {
+			return service[i+1:]
+		}
+	}
+	return service
+}
+
+// notMasqueraded is of packets that left for the world with pods' own addresses.
+func notMasqueraded(w *window, all []*aggregate.Unanswered) Finding {
+	var tries uint64
+	to := map[netip.Addr]bool{}
+	for _, u := range all {
+		tries += u.Tries
+		to[u.Destination.Addr()] = true
+	}
+	severity := Warning
+	if tries > maxStrays || len(to) > 1 && tries >= minCritical {
+		severity = Critical
+	}
+	f := w.leftUntranslated(all, severity)
+	first := all[0]
+	f.subject, f.predicate = "nothing", "masquerades what pods send to the world: "+w.leaving(&f)+" from "+first.Source.Addr().String()
+	f.Evidence = append(f.Evidence, fmt.Sprintf("%s is a private address: nobody outside knows the way back to it, and %s answered",
+		first.Source.Addr(), plural(uint64(len(to)), "address")+" outside never"))
+	if first.OutsideMasqueraded {
+		f.Evidence = append(f.Evidence, "other packets of pods to the world are translated, and answered: the rule for that leaves these out")
+	} else {
+		f.Evidence = append(f.Evidence, "unless a router beyond this node is to translate them: then it does not, or does not let them pass")
+	}
+	f.Next = []string{
+		"iptables-save -t nat | grep -E 'MASQUERADE|SNAT'; nft list ruleset | grep -nE 'masquerade|snat'",
+		fmt.Sprintf("ip route get %s from %s iif %s", first.Destination.Addr(), first.Source.Addr(), cmp.Or(w.deviceName(first.Ifindex), "DEVICE")),
+		"kubectl -n kube-system get configmap ip-masq-agent -o yaml; kubectl get ippools.crd.projectcalico.org -o yaml | grep natOutgoing",
+	}
+	return f
+}
+
+// leftUntranslated is of conversations whose packets left this node as nobody can answer them.
+func (w *window) leftUntranslated(all []*aggregate.Unanswered, severity Severity) Finding {
+	f := noAnswer(w, all, severity)
+	f.Cause, f.Stage, f.Device, f.Direction = NotTranslated, journey.Forward, all[0].LeftBy, journey.Out
+	return f
+}
+
+// leaving says what left by which device.
+func (w *window) leaving(f *Finding) string {
+	text := packets(f.Drops.Packets) + " of " + f.Pairs[0].Src
+	if f.PairsTotal > 1 {
+		text += " and others"
+	}
+	text += " left"
+	if f.Device != "" {
+		text += " by " + f.Device
+	}
+	return text + " untranslated"
+}
+
+// deviceName is a device's; "" if it is not known.
+func (w *window) deviceName(ifindex int) string {
+	for i := range w.to.Devices {
+		if d := &w.to.Devices[i]; d.Index == ifindex {
+			return d.Name
+		}
+	}
+	return ""
+}
+
+// translatedServices are how many packets to some Services, and to all others, were translated in the window.
+func (w *window) translatedServices(services []string) (these, others uint64) {
+	for i := range w.counts.Pairs {
+		p := &w.counts.Pairs[i]
+		switch {
+		case p.Service == "" || p.DstWorkload == aggregate.UnknownWorkload:
+		case slices.Contains(services, p.Service):
+			these += uint64(p.Packets)
+		default:
+			others += uint64(p.Packets)
+		}
+	}
+	return these, others
+}
