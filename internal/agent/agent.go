@@ -57,6 +57,7 @@ type Agent struct {
 	sampling      adaptiveSampling
 	listenTargets listenTargets
 	routeLookups  routeLookups
+	missent       missent
 	activeDevices activeDevices
 	coverage      coverage
 	own           ownAddresses

@@ -4,7 +4,7 @@
 // there is to say of a cause stands in cause.go, the registry; all figures that decide, with their reasons, in
 // thresholds.go. Over time, Tracker tells which findings are active, and Baseline learns what delays are usual.
 //
-// ClampToBacklog, MeansNoRoute and ThresholdOf serve the overview and the agent, which judge nothing themselves.
+// ClampToBacklog, IsOfRouting, MeansNeighbour, MeansFullTable and ThresholdOf serve the overview and the agent, which judge nothing themselves.
 package diagnose
 
 import (
