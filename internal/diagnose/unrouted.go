@@ -161,10 +161,14 @@ func noRoute(w *window, _ aggregate.StageKey, lost []aggregate.DropCount, said [
 		r.subject = fmt.Sprintf("a missing route to %v", l.Destination)
 		r.next = []string{fmt.Sprintf("ip%s route get %v", six(l), l.Destination), show, fmt.Sprintf("ip%s rule show", six(l))}
 	}
-	// A CNI discards what goes to addresses of its node's block that no pod has.
-	r.mild = l.Block && l.Route != "" && w.goToNobody(lost)
-	if r.mild {
+	switch nobody := w.goToNobody(lost); {
+	case !nobody:
+	case l.Block && l.Route != "": // a CNI discards what goes to addresses of its node's block that no pod has
+		r.mild = true
 		r.evidence = append(r.evidence, "no pod and no node is known to have that address: CNIs discard so what is sent to pods that have gone")
+	case l.Destination.Is6() && l.Route == "" && l.Rule == "": // it is tried first wherever there is an address, and IPv4 then
+		r.mild = true
+		r.evidence = append(r.evidence, "no pod and no node is known to have that address, and many nodes have no way out for IPv6")
 	}
 	return r
 }

@@ -75,6 +75,11 @@ func TestUnrouted(t *testing.T) {
 			cause: NoRoute, subject: "a missing route to fd00::7", next: "ip -6 route get fd00::7",
 		},
 		{
+			about: "no IPv6 to the world", to: "_external", at: forward, reason: "IP6_INNOROUTES", location: "ip6_pkt_drop",
+			said:  record.RouteLookup{Result: "there is no route", Destination: addr("2001:db8::1")},
+			cause: NoRoute, severity: Warning, subject: "a missing route to 2001:db8::1", next: "ip -6 route get 2001:db8::1",
+		},
+		{
 			about: "the node's block, to nobody", to: "_unknown", at: in, location: "ip_error", packets: 100,
 			said:  record.RouteLookup{Result: "blackhole", Route: "blackhole 10.2.0.0/26 proto bird", Block: true},
 			cause: NoRoute, severity: Warning, subject: "the route", next: "ip route show", evidence: "pods that have gone",
