@@ -28,14 +28,8 @@ var noRouteFunctions = [...]string{
 	"ip6_pkt_prohibit", "ip6_pkt_prohibit_out",
 }
 
-// neighbourFunctions free what waited for a neighbour that does not answer, and fullTableFunctions what found no room for one.
-var (
-	neighbourFunctions = [...]string{
-		"arp_error_report", "ndisc_error_report", "__neigh_event_send", "neigh_invalidate", "neigh_resolve_output", "neigh_connected_output",
-		"neigh_timer_handler", "neigh_add_timer",
-	}
-	fullTableFunctions = [...]string{"ip_finish_output2", "ip6_finish_output2"}
-)
+// fullTableFunctions free what found no room for its next hop in the neighbour table.
+var fullTableFunctions = [...]string{"ip_finish_output2", "ip6_finish_output2"}
 
 // forwardingEntryFunctions free what a tunnel has no forwarding entry for.
 var forwardingEntryFunctions = [...]string{"vxlan_xmit"}
@@ -55,7 +49,7 @@ func MeansNeighbour(reason, location string) bool {
 	case "NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD", "NEIGH_HH_FILLFAIL":
 		return true
 	}
-	return unspecified(reason) && slices.Contains(neighbourFunctions[:], journey.FunctionName(location))
+	return unspecified(reason) && journey.FreesForNeighbour(location)
 }
 
 // MeansFullTable tells whether a packet was lost since the neighbour table had no room for its next hop.

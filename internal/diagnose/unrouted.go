@@ -275,14 +275,16 @@ func silentGateway(w *window, at aggregate.StageKey, lost []aggregate.DropCount,
 	if l.NextHop.IsValid() {
 		gateway = fmt.Sprintf("gateway %v", l.NextHop)
 	}
-	r.mild, r.shown = false, l.GatewaySilent != ""
+	r.mild, r.shown = false, l.GatewaySilent != "" || l.Neighbour == "FAILED" || l.Neighbour == "INCOMPLETE"
 	r.subject = fmt.Sprintf("the %s of the pod behind %s, which does not answer,", gateway, l.Device)
 	r.evidence = append([]string{fmt.Sprintf("the pod's %s does not answer to ARP or neighbour discovery at %s: nothing leaves the pod", gateway, l.Device)},
 		each(said, func(l *record.RouteLookup) string { return l.GatewaySilent })...)
 	r.evidence = append(r.evidence, each(said, describeNeighbour)...)
 	device := strings.ReplaceAll(l.Device, ".", "/")
-	r.next = []string{fmt.Sprintf("sysctl net.ipv4.conf.%s.proxy_arp net.ipv4.conf.%s.forwarding", device, device)}
-	if l.NextHop.IsValid() {
+	switch r.next = []string{fmt.Sprintf("sysctl net.ipv4.conf.%s.proxy_arp net.ipv4.conf.%s.forwarding", device, device)}; {
+	case l.NextHop.Is6():
+		r.next = []string{"ip -6 addr show dev " + l.Device}
+	case l.NextHop.IsValid():
 		r.next = append(r.next, fmt.Sprintf("ip%s route get %v # Calico's pods need a default route here", six(l), l.NextHop))
 		if strings.Contains(l.GatewaySilent, "route") {
 			slices.Reverse(r.next)

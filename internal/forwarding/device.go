@@ -82,14 +82,14 @@ func (t *Tables) Gateway(gateway netip.Addr, device string) (why, sysctl string)
 	}
 	p := Packet{Source: gateway, Destination: gateway, Device: device}
 	found := record.RouteLookup{Destination: gateway}
-	if err := t.Route(&found, p); err != nil || t.isOwn(gateway) {
+	if err := t.Route(&found, p); err != nil || t.isOwn(gateway, link) {
 		return "", ""
 	}
 	if master, err := t.handle.LinkByIndex(link.Attrs().MasterIndex); err == nil && link.Attrs().MasterIndex != 0 {
 		return fmt.Sprintf("no device of this node has the address %v, and %s is a port of %s", gateway, device, master.Attrs().Name), ""
 	}
 	if gateway.Is6() {
-		return fmt.Sprintf("no device of this node has the address %v", gateway), ""
+		return fmt.Sprintf("%s does not have the address %v", device, gateway), ""
 	}
 	_, all := t.conf(netlink.FAMILY_V4, confAll)
 	_, proxy := t.conf(netlink.FAMILY_V4, link.Attrs().Index)
@@ -147,13 +147,16 @@ func (t *Tables) PeerHas(ifindex int, address netip.Addr) (bool, error) {
 	return false, nil
 }
 
-// isOwn tells whether an address is the namespace's own.
-func (t *Tables) isOwn(address netip.Addr) bool {
+// isOwn tells whether an address is the namespace's own; one that is valid on a link alone, that device's.
+func (t *Tables) isOwn(address netip.Addr, on netlink.Link) bool {
 	family := netlink.FAMILY_V4
 	if address.Is6() {
 		family = netlink.FAMILY_V6
 	}
-	list, err := t.handle.AddrList(nil, family)
+	if !address.IsLinkLocalUnicast() {
+		on = nil
+	}
+	list, err := t.handle.AddrList(on, family)
 	if err != nil {
 		return false
 	}

@@ -213,6 +213,7 @@ func TestForwarding(t *testing.T) {
 		ip link set cali1 up
 		ip link set eth0 up
 		ip addr add 172.30.0.11/24 dev eth0
+		ip addr add fe80::7/64 dev eth0 nodad
 		ip link add br0 type bridge
 		ip link add veth2 type veth peer name eth2
 		ip link set veth2 master br0 up
@@ -246,6 +247,10 @@ func TestForwarding(t *testing.T) {
 	check("well", "", "", "")
 	set("0", "ipv4/conf/cali1/forwarding")
 	check("one device", "net.ipv4.conf.cali1.forwarding", "", "net.ipv4.conf.cali1.forwarding is 0: a node that does not forward answers for nobody")
+	// All pods' devices have one MAC, and so one link-local address.
+	if why, _ := tables.Gateway(netip.MustParseAddr("fe80::7"), "cali1"); why != "cali1 does not have the address fe80::7" {
+		t.Errorf("IPv6: %q", why)
+	}
 	if why, _ := tables.Gateway(netip.MustParseAddr("10.1.0.1"), "veth2"); why != "no device of this node has the address 10.1.0.1, and veth2 is a port of br0" {
 		t.Errorf("bridge: %q", why)
 	}
