@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/if_packet.h>
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
@@ -40,6 +41,21 @@ static __always_inline bool is_syn(struct sk_buff *skb, const struct packet *p)
 	if (bpf_probe_read_kernel(&flags, sizeof(flags), skb->head + skb->transport_header + FLAGS_OFFSET))
 		return false;
 	return (flags & (SYN | ACK)) == SYN;
+}
+
+/*
+ * Notes the MAC that a frame was for if it was another one than the device's, behind which the stack frees it. All kernels say
+ * so of the packet, as reason only newer ones.
+ */
+static __always_inline void note_other_host(struct sk_buff *skb, struct journey *j)
+{
+	enum { MAC_BYTES = 6 };
+
+	if (BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type) != PACKET_OTHERHOST)
+		return;
+	j->outer = 0;
+	bpf_probe_read_kernel(&j->outer, MAC_BYTES, skb->head + skb->mac_header);
+	j->flags |= FLAG_OTHERHOST;
 }
 
 /* Begins a journey with a drop of which only the packet and its last place are known. */
@@ -142,6 +158,8 @@ static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 r
 	if (state.flags & FLAG_UNSAMPLED)
 		init_dropped(j, skb, &p, state.hook, state.ifindex, now);
 	append_hop(&b, slot, HOOK_FREE, state.ifindex, now, state.flags | syn);
+	j->last = p.flow; /* NAT behind the last tc hook decides where it was routed to */
+	note_other_host(skb, j);
 	count_atomic(COUNT_DROPPED);
 	send_record(j, RECORD_DROP, reason, location, now);
 	clear_slot(&b, slot);

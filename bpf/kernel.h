@@ -84,9 +84,11 @@ struct sk_buff {
 	unsigned long _skb_refdst;
 	unsigned int len;
 	unsigned int data_len;
+	__u8 pkt_type : 3;
 	__be16 protocol;
 	__u16 transport_header;
 	__u16 network_header;
+	__u16 mac_header;
 	unsigned int end; /* sk_buff_data_t: an offset from head on 64-bit machines */
 	unsigned char *head;
 	unsigned char *data;

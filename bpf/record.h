@@ -70,6 +70,7 @@ enum flag {
 	FLAG_TUNNEL = 128, /* that device is a tunnel's that is not looked into: what its driver drops is lost */
 	FLAG_UNATTRIBUTED = 256, /* a drop of which neither a hook nor a pod's address tells the place */
 	FLAG_SYN = 512, /* a drop of a TCP segment that opens a connection */
+	FLAG_OTHERHOST = 1024, /* a drop of a frame for another MAC than the device's, which stands in outer */
 };
 
 /* The innermost IP packet's tuple. IPv4 addresses are IPv4-mapped (::ffff:a.b.c.d). ICMP has no ports. */
@@ -85,7 +86,7 @@ struct flow {
 /* One packet's path through this node. */
 struct journey {
 	__u64 fingerprint; /* what forwarding, NAT and encapsulation leave alone; see fingerprint.bpf.h */
-	__u64 outer; /* the outermost IP header's first word at the last tc hook, for the tracepoints */
+	__u64 outer; /* the outermost IP header's first word at the last tc hook, for the tracepoints; or see FLAG_OTHERHOST */
 	struct flow first; /* as the first hook saw it: before NAT */
 	struct flow last; /* as the last tc hook saw it: after NAT */
 	__u64 time_ns[HOPS_MAX];

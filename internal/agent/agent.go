@@ -58,6 +58,7 @@ type Agent struct {
 	listenTargets listenTargets
 	routeLookups  routeLookups
 	conntrack     conntrackLookups
+	missent       missent
 	activeDevices activeDevices
 	coverage      coverage
 	own           ownAddresses

@@ -24,6 +24,7 @@ func (a *Agent) watchDevices(ctx context.Context) error {
 func (a *Agent) setDevices(s device.State) error {
 	traced := a.traced(s)
 	a.counts.SetDevices(traced)
+	a.missent.setDevices(traced)
 	a.own.setNode(s.Addresses, traced, loader.Monotonic())
 	// Before packets come, which are told apart by them.
 	return errors.Join(a.tellOwnAddresses(), a.loader.SetDevices(traced, s.Addresses))

@@ -121,6 +121,19 @@ func (p *podEnds) read(devices []netdev.Device) []netdev.Device {
 	return devices
 }
 
+// in does something on a thread in the network namespace of the pod behind a device, if that is known and can be entered.
+func (p *podEnds) in(ifindex int, do func() error) error {
+	p.mu.Lock()
+	end, ok := p.met[ifindex]
+	p.mu.Unlock()
+	if !ok {
+		return device.ErrNoNetns
+	}
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	return p.files.Do(end.Netns, do)
+}
+
 // readPodEnds looks which pods' ends were met, and has the programs and the counts go by that.
 func (a *Agent) readPodEnds() error {
 	met, err := a.loader.TakePodEnds()

@@ -24,6 +24,7 @@ func (a *Agent) readRecords(ctx context.Context) error {
 			a.failures.own.Done(err)
 		}
 		a.listenTargets.add(batch, a.lateNames.IsPod)
+		a.missent.mark(batch, a.routeLookups.tables)
 		a.routeLookups.add(batch)
 		a.lateNames.Add(batch, loader.Monotonic())
 	})

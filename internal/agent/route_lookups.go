@@ -1,99 +1,201 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"tracer/internal/diagnose"
+	"tracer/internal/forwarding"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
 const (
-	// maxLookups bounds the destinations that the routing table is asked about.
-	maxLookups = 8
-	// lookupFor is how long after its last drop a destination is asked about: as long as a window is.
+	// maxLookups bounds the losses that the kernel's tables are asked about at once, and maxPodLookups those of them for which a
+	// pod's network namespace is entered.
+	maxLookups    = 16
+	maxPodLookups = 4
+	// lookupFor is how long after the last of them losses are asked about: as long as a window is.
 	lookupFor = 15 * time.Second
 )
 
-// routeLookups ask the routing table about packets that were dropped for want of a route: of a blackhole the kernel gives
-// no reason.
+// routeLookups ask the kernel's tables about packets that were lost on their way through them: the kernel's reason does not
+// say which rule, route or neighbour it was, and a blackhole has no reason at all. Nothing is asked while nothing is lost so.
 type routeLookups struct {
-	table   *netlink.Handle
-	mu      sync.Mutex
-	dropped map[netip.Addr]time.Duration // by destination, when the last packet to it was dropped
+	tables *forwarding.Tables
+	mu     sync.Mutex
+	lost   map[routeLoss]*routeLosses
 }
 
-// open opens the routing table of the calling thread's network namespace.
+// routeLoss is what such losses have in common.
+type routeLoss struct {
+	destination      netip.Addr
+	ingress          int // the device where they came in; of a pod's own packets, the pod's device on this side
+	last             int // where they were seen last
+	inPod            bool
+	reason, location string
+}
+
+// routeLosses are those of one kind.
+type routeLosses struct {
+	source  netip.Addr
+	frame   [6]byte
+	packets uint64
+	at      time.Duration // of the last one
+}
+
+// open opens the tables of the calling thread's network namespace.
 func (l *routeLookups) open() (err error) {
-	if l.table, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
-		return fmt.Errorf("open rtnetlink socket: %w", err)
-	}
-	return nil
+	l.tables, err = forwarding.Open()
+	return err
 }
 
-func (l *routeLookups) close() {
-	if l.table != nil {
-		l.table.Close()
-	}
-}
+func (l *routeLookups) close() { l.tables.Close() }
 
-// add takes from a batch what was dropped so.
+// add takes from a batch what was lost so.
 func (l *routeLookups) add(batch []record.Record) {
 	for i := range batch {
 		r := &batch[i]
-		if r.Kind != record.Dropped || !diagnose.MeansNoRoute(r.Reason, r.Location) {
+		if r.Kind != record.Dropped || r.Len == 0 || !diagnose.IsOfRouting(r.Reason, r.Location) || r.Reason == record.OtherHost && !r.Missent {
 			continue
 		}
-		l.mu.Lock()
-		if l.dropped == nil {
-			l.dropped = make(map[netip.Addr]time.Duration)
+		loss := routeLoss{destination: r.Last.Destination.Addr(), reason: r.Reason, location: r.Location}
+		for _, hop := range r.Passed() {
+			switch hop.Hook {
+			case record.PodQueue:
+				loss.ingress, loss.inPod = hop.Ifindex, true
+			case record.Ingress:
+				loss.ingress, loss.inPod = hop.Ifindex, false
+			}
+			loss.last = hop.Ifindex
 		}
-		if to := r.Last.Destination.Addr(); len(l.dropped) < maxLookups || l.dropped[to] != 0 {
-			l.dropped[to] = r.Time
+		l.mu.Lock()
+		if l.lost == nil {
+			l.lost = map[routeLoss]*routeLosses{}
+		}
+		if l.lost[loss] == nil && len(l.lost) < maxLookups {
+			l.lost[loss] = &routeLosses{}
+		}
+		if known := l.lost[loss]; known != nil {
+			known.source, known.frame, known.at = r.Last.Source.Addr(), r.FrameMAC, r.Time
+			known.packets++
 		}
 		l.mu.Unlock()
 	}
 }
 
-// results are what the table says now of what was dropped lately and still has no route.
-func (l *routeLookups) results(now time.Duration) (found []record.RouteLookup) {
+// take returns what was lost lately, that with the most packets first, and forgets the rest.
+func (l *routeLookups) take(now time.Duration) (recent []routeLoss, about map[routeLoss]routeLosses) {
 	l.mu.Lock()
-	var ask []netip.Addr
-	for to, at := range l.dropped {
-		if now-at > lookupFor {
-			delete(l.dropped, to)
+	defer l.mu.Unlock()
+	about = make(map[routeLoss]routeLosses, len(l.lost))
+	for loss, known := range l.lost {
+		if now-known.at > lookupFor {
+			delete(l.lost, loss)
 			continue
 		}
-		ask = append(ask, to)
+		recent = append(recent, loss)
+		about[loss] = *known
 	}
-	l.mu.Unlock()
-	slices.SortFunc(ask, netip.Addr.Compare)
-	for _, to := range ask {
-		if _, err := l.table.RouteGet(to.AsSlice()); err != nil {
-			if result := resultOf(err); result != "" {
-				found = append(found, record.RouteLookup{Destination: to, Result: result})
-			}
-		}
-	}
-	return found
+	slices.SortFunc(recent, func(x, y routeLoss) int {
+		return cmp.Or(cmp.Compare(about[y].packets, about[x].packets), x.destination.Compare(y.destination),
+			cmp.Compare(x.reason, y.reason), cmp.Compare(x.location, y.location), cmp.Compare(x.ingress, y.ingress))
+	})
+	return recent, about
 }
 
-// resultOf says by which kind of route the kernel refuses a destination (fib_props in net/ipv4/fib_semantics.c); "" for
-// another error.
-func resultOf(err error) string {
-	for errno, result := range map[unix.Errno]string{
-		unix.EINVAL: "blackhole", unix.EHOSTUNREACH: "unreachable", unix.EACCES: "prohibit", unix.ENETUNREACH: "there is no route",
-	} {
-		if errors.Is(err, errno) {
-			return result
+// results are what the tables say now of what was lost lately. inPod does something in the network namespace of the pod behind
+// a device. What cannot be read is left out, and returned as an error.
+func (l *routeLookups) results(now time.Duration, devices []netdev.Device, inPod func(ifindex int, do func() error) error) (found []record.RouteLookup, _ error) {
+	names := func(ifindex int) string {
+		if at := slices.IndexFunc(devices, func(d netdev.Device) bool { return d.Index == ifindex }); at >= 0 {
+			return devices[at].Name
+		}
+		return ""
+	}
+	recent, about := l.take(now)
+	var errs []error
+	pods := 0
+	for _, loss := range recent {
+		known := about[loss]
+		r := record.RouteLookup{
+			Destination: loss.destination, Source: known.source, Device: names(loss.ingress), InPod: loss.inPod,
+			Reason: loss.reason, Location: loss.location, Packets: known.packets,
+		}
+		var err error
+		switch {
+		case known.frame != [6]byte{}:
+			r.Device = names(loss.last)
+			err = l.missent(&r, known.frame)
+		case !loss.inPod:
+			err = ask(l.tables, &r)
+		case pods < maxPodLookups:
+			pods++
+			err = l.askInPod(&r, func(do func() error) error { return inPod(loss.ingress, do) })
+		}
+		if diagnose.MeansFullTable(loss.reason, loss.location) && err == nil {
+			r.Table, err = l.tables.Table(loss.destination)
+		}
+		errs = append(errs, err)
+		found = append(found, r)
+	}
+	return found, errors.Join(errs...)
+}
+
+// ask fills in a look-up from the tables of one network namespace.
+func ask(tables *forwarding.Tables, r *record.RouteLookup) error {
+	p := forwarding.Packet{Source: r.Source, Destination: r.Destination, Device: r.Device}
+	if r.InPod {
+		p.Device = "" // its own
+	}
+	r.Disabled = tables.Forwarding(p)
+	if err := tables.Route(r, p); err != nil {
+		return err
+	}
+	if err := tables.Neighbour(r); err != nil || !diagnose.MeansNeighbour(r.Reason, r.Location) {
+		return err
+	}
+	return tables.Underlay(r)
+}
+
+// askInPod asks the pod's own tables, and this node's about the pod's gateway. A pod whose namespace cannot be entered leaves
+// the former out.
+func (l *routeLookups) askInPod(r *record.RouteLookup, inPod func(do func() error) error) error {
+	err := inPod(func() error {
+		tables, err := forwarding.Open()
+		if err != nil {
+			return err
+		}
+		defer tables.Close()
+		return ask(tables, r)
+	})
+	gateway := r.NextHop
+	if err != nil || !gateway.IsValid() {
+		gateway = calicoGateway
+		if r.Destination.Is6() {
+			return nil
 		}
 	}
-	return ""
+	if gateway != r.Destination { // a neighbour on the pod's link is no gateway
+		r.GatewaySilent, r.Disabled = l.tables.Gateway(gateway, r.Device)
+	}
+	return nil
+}
+
+// calicoGateway is the gateway of Calico's pods, which no device has.
+var calicoGateway = netip.AddrFrom4([4]byte{169, 254, 1, 1})
+
+// missent fills in a look-up of frames for another MAC than that of the device that they came to, or of the pod behind it.
+func (l *routeLookups) missent(r *record.RouteLookup, frame [6]byte) error {
+	r.FrameAddress = net.HardwareAddr(frame[:]).String()
+	if r.DeviceAddress, _ = l.tables.Peer(r.Device); r.DeviceAddress == "" {
+		r.DeviceAddress = l.tables.LinkAddress(r.Device)
+		return nil
+	}
+	return ask(l.tables, r)
 }

@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 
@@ -12,10 +11,11 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
-// TestRouteLookups asks a real routing table about packets that were lost for want of a route.
+// TestRouteLookups asks a real routing table about packets that were lost for want of a route, and about no others.
 func TestRouteLookups(t *testing.T) {
 	t.Parallel()
 	runtime.LockOSThread() // for good: the thread ends in this namespace
@@ -48,30 +48,37 @@ func TestRouteLookups(t *testing.T) {
 	}
 	t.Cleanup(l.close)
 	lost := func(to, reason, location string, at time.Duration) record.Record {
-		r := record.Record{Kind: record.Dropped, Reason: reason, Location: location, Time: at}
+		r := record.Record{Kind: record.Dropped, Reason: reason, Location: location, Time: at, Len: 2}
+		r.Hops = [record.MaxHops]record.Hop{{Hook: record.Ingress, Ifindex: 4}, {Hook: record.Free, Ifindex: 4}}
+		r.Last.Source = netip.MustParseAddrPort("10.1.0.7:1024")
 		r.Last.Destination = netip.AddrPortFrom(netip.MustParseAddr(to), 80)
 		return r
 	}
 	const now = time.Hour
 	l.add([]record.Record{
 		lost("10.2.0.9", "NOT_SPECIFIED", "ip_error", now-time.Minute), // long ago
-		lost("10.2.0.1", "NOT_SPECIFIED", "ip_error", now), lost("10.2.0.2", "", "ip_error", now), lost("10.2.0.3", "", "ip_error", now),
-		lost("10.2.0.4", "", "dst_discard.isra.0", now), lost("fd00::1", "", "ip6_pkt_discard", now),
+		lost("10.2.0.1", "NOT_SPECIFIED", "ip_error", now), lost("10.2.0.1", "NOT_SPECIFIED", "ip_error", now),
+		lost("10.2.0.2", "", "ip_error", now), lost("10.2.0.3", "", "ip_error", now),
+		lost("10.2.0.4", "", "dst_discard.isra.0", now), lost("10.2.0.6", "IP_INNOROUTES", "ip_forward", now),
 		lost("127.0.0.1", "", "ip_error", now),                    // has a route by now
 		lost("10.2.0.5", "NETFILTER_DROP", "nf_hook_slow", now),   // another cause
-		lost("10.2.0.6", "IP_INNOROUTES", "ip_forward", now),      // has a reason
+		lost("10.2.0.8", record.OtherHost, "ip_rcv_core", now),    // somebody else's
 		{Kind: record.Finished, Reason: "", Location: "ip_error"}, // not lost
 	})
-	said := func(address, verdict string) record.RouteLookup {
-		return record.RouteLookup{Destination: netip.MustParseAddr(address), Result: verdict}
+	want := map[string]string{
+		"10.2.0.1": "blackhole", "10.2.0.2": "unreachable", "10.2.0.3": "prohibit", "10.2.0.4": "there is no route", "10.2.0.6": "there is no route", "127.0.0.1": "",
 	}
-	want := []record.RouteLookup{
-		said("10.2.0.1", "blackhole"), said("10.2.0.2", "unreachable"), said("10.2.0.3", "prohibit"), said("10.2.0.4", "there is no route"), said("fd00::1", "blackhole"),
+	devices := []netdev.Device{{Index: 4, Name: "cali1"}}
+	got, err := l.results(now, devices, nil)
+	if err != nil || len(got) != len(want) || got[0].Packets != 2 || got[0].Destination.String() != "10.2.0.1" {
+		t.Errorf("%+v, %v", got, err)
 	}
-	if got := l.results(now); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	for _, r := range got {
+		if said, ok := want[r.Destination.String()]; !ok || r.Result != said || r.Device != "cali1" || r.Source.String() != "10.1.0.7" {
+			t.Errorf("%+v, want %q", r, said)
+		}
 	}
-	if got := l.results(now + time.Minute); len(got) != 0 {
-		t.Errorf("a minute later: %v", got)
+	if got, err := l.results(now+time.Minute, devices, nil); len(got) != 0 || err != nil {
+		t.Errorf("a minute later: %v, %v", got, err)
 	}
 }

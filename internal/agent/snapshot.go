@@ -7,6 +7,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
 	"tracer/internal/loader"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -34,7 +35,7 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: counts, Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
-		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.routeLookups.results(loader.Monotonic()),
+		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.lookUpRoutes(devices),
 		Conntrack: a.conntrack.results(counts.Unanswered),
 		Coverage:  seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),
 	}, nil
@@ -58,6 +59,13 @@ func (a *Agent) completeSnapshot(count func() *aggregate.Snapshot) (diagnose.Sna
 	complete.InFlight = s.Counts.InFlight
 	s.Counts = &complete
 	return s, nil
+}
+
+// lookUpRoutes asks the kernel's tables about what was lost lately.
+func (a *Agent) lookUpRoutes(devices []netdev.Device) []record.RouteLookup {
+	found, err := a.routeLookups.results(loader.Monotonic(), devices, a.podEnds.in)
+	a.failures.routes.Done(err)
+	return found
 }
 
 // Freed is how many packets the kernel has freed since the start that were lost, and how many that were not.

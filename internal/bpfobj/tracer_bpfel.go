@@ -111,6 +111,7 @@ const (
 	TracerFlagFLAG_TUNNEL       TracerFlag = 128
 	TracerFlagFLAG_UNATTRIBUTED TracerFlag = 256
 	TracerFlagFLAG_SYN          TracerFlag = 512
+	TracerFlagFLAG_OTHERHOST    TracerFlag = 1024
 )
 
 type TracerFlow struct {

@@ -87,7 +87,7 @@ func openNetns(path string, inode uint64) (netns.NsHandle, error) {
 // ReadPodEnds fills in the qdisc trees and counters of pods' ends as they are now, read in the pods' network namespaces. One
 // that cannot be entered stays as it is, and says why in Unread.
 func (f *NetnsFiles) ReadPodEnds(ends []*netdev.PodEnd) {
-	f.searched = false
+	f.searched = false // once for all
 	for _, end := range ends {
 		root, err := f.rootQdisc(end.Netns, end.Ifindex)
 		if err != nil {
@@ -126,9 +126,18 @@ func (f *NetnsFiles) rootQdisc(inode uint64, ifindex int) (netdev.Qdisc, error) 
 	return tree(group(qdiscs)[ifindex], classes), nil
 }
 
-// openSourceIn opens a source in another network namespace. It goes there on a thread that ends with that: none that might
-// not have come back serves other goroutines.
+// openSourceIn opens a source in another network namespace.
 func openSourceIn(handle netns.NsHandle) (s *source, err error) {
+	err = in(handle, func() error {
+		s, err = openSource()
+		return err
+	})
+	return s, err
+}
+
+// in calls do in another network namespace, on a thread that ends with that: none that might not have come back serves other
+// goroutines.
+func in(handle netns.NsHandle, do func() error) (err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -137,8 +146,19 @@ func openSourceIn(handle netns.NsHandle) (s *source, err error) {
 			err = fmt.Errorf("enter the pod's network namespace: %w (it takes CAP_SYS_ADMIN)", err)
 			return
 		}
-		s, err = openSource()
+		err = do()
 	}()
 	<-done
-	return s, err
+	return err
+}
+
+// Do calls do in a network namespace. ErrNoNetns where no file stands for that.
+func (f *NetnsFiles) Do(inode uint64, do func() error) error {
+	f.searched = false
+	handle, err := f.open(inode)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	return in(handle, do)
 }

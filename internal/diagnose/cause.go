@@ -104,12 +104,13 @@ func Causes() []CauseInfo {
 			Advice:     "remove what does not belong there, or lower the load",
 		},
 		{
-			Cause: LinkDown, Kinds: []Kind{KindDrop}, Groups: []string{"link"},
-			Meaning:  "a device is down or gone, or comes and goes",
-			Where:    "queue, overlay or uplink",
-			Evidence: "a device that went down or away in the last ten minutes, or several times; what was lost for want of its routes",
-			Next:     []string{"ip -d -s link show dev DEVICE", "ip route show table all", "journalctl -k --since -15min"},
-			Advice:   "read in the kernel's log what took it down, and bring it up again",
+			Cause: LinkDown, Kinds: []Kind{KindDrop}, Groups: []string{"link", "routing"},
+			Meaning: "a device is down or gone, or comes and goes",
+			Where:   "queue, overlay or uplink; a pod's device",
+			Evidence: "a device that went down or away in the last ten minutes, or several times; what was lost for want of its routes. Of a pod's " +
+				"device: no carrier, and next hops behind it that do not answer",
+			Next:   []string{"ip -d -s link show dev DEVICE", "ip route show table all", "journalctl -k --since -15min"},
+			Advice: "read in the kernel's log what took it down, and bring it up again",
 		},
 		{
 			Cause: ConntrackFull, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
@@ -173,21 +174,23 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: Neighbour, Kinds: []Kind{KindDrop}, Groups: []string{"routing"},
-			Meaning:    "the next hop does not answer to ARP or neighbour discovery",
-			Where:      "forward, encap",
-			Evidence:   "`NEIGH_*`, or a function of ARP or neighbour discovery",
-			Thresholds: []Threshold{routingThreshold},
+			Meaning: "the next hop does not answer, or has another MAC than the frames",
+			Where:   "forward, encap; pod-queue, `pod:eth0`: the pod's gateway does not answer; deliver, pod: frames for another MAC than the pod's",
+			Evidence: "`NEIGH_*`, or a function of ARP or neighbour discovery; `NEIGH_CREATEFAIL`: the neighbour table is full (`gc_thresh3`); " +
+				"`NO_TX_TARGET`, or `vxlan_xmit`: the tunnel's forwarding database has no entry for the next hop's MAC; `OTHERHOST` at the overlay, the uplink " +
+				"or in the pod that has the address: frames for another MAC. With it what the kernel's tables say of the next hop",
+			Thresholds: []Threshold{routingThreshold, floodedThreshold},
 			Next:       []string{"ip -s neigh show nud failed nud incomplete", "ip route get DESTINATION # its next hop", "ip neigh show"},
-			Advice:     "see whether the next hop is up and has that address; a wrong entry is seen at the other node only",
+			Advice:     "see whether the next hop is up and has that address; compare its MAC with that of the entry, here and at the other nodes",
 		},
 		{
 			Cause: NoRoute, Kinds: []Kind{KindDrop}, Groups: []string{"routing"},
-			Meaning: "there is no route to the destination, or one that discards packets",
+			Meaning: "there is no route, or a route, rule or sysctl discards packets",
 			Where:   "forward, or encap for a tunnel's outer packet",
-			Evidence: "`IP_INNOROUTES`, `IP_OUTNOROUTES` …; a blackhole has no reason: the function (`ip_error`, `dst_discard`), and what the " +
-				"routing table says of the destination",
+			Evidence: "`IP_INNOROUTES`, `IP_OUTNOROUTES` …; a blackhole has no reason: the function (`ip_error`, `dst_discard`). With it the rule and the " +
+				"route that are for such packets, as the kernel's tables have them, and the sysctl that switches forwarding off",
 			Thresholds: []Threshold{routingThreshold},
-			Next:       []string{"ip route show table all match DESTINATION", "ip route get DESTINATION # a blackhole answers: Invalid argument", "ip rule"},
+			Next:       []string{"ip route show table all match DESTINATION", "ip route get DESTINATION # a blackhole answers: Invalid argument", "ip rule show"},
 			Advice:     "bring the route back: see whether the CNI's routing daemon runs",
 		},
 		{

@@ -31,13 +31,12 @@ func linkFinding(name string) Finding {
 func (w *window) linkDown(name string) Finding {
 	down := w.isDown(name)
 	// A device that goes down takes its routes with it.
-	rules := slices.DeleteFunc(routingCauses(), func(r routingCause) bool { return r.cause != NoRoute && r.cause != Neighbour })
 	lost := w.losses.take(func(d *aggregate.DropCount) bool {
 		if d.Direction == journey.In {
 			return false
 		}
 		return d.Device == name && down && d.Stage == journey.Unknown ||
-			slices.ContainsFunc(rules, func(r routingCause) bool { return r.explains(d) })
+			meansNoRoute(d.Reason, d.Location) || MeansNeighbour(d.Reason, d.Location)
 	})
 	f := linkFinding(name)
 	downs, ups := w.linkChanges(name)

@@ -6,6 +6,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
+	"tracer/internal/record"
 )
 
 // routingCause is a way in which routing loses packets, and by what it is known.
@@ -27,10 +28,43 @@ var noRouteFunctions = [...]string{
 	"ip6_pkt_prohibit", "ip6_pkt_prohibit_out",
 }
 
-// MeansNoRoute tells of a packet that was lost without a reason whether the function that freed it means that no route led
-// on: then the routing table can be asked.
-func MeansNoRoute(reason, location string) bool {
+// fullTableFunctions free what found no room for its next hop in the neighbour table.
+var fullTableFunctions = [...]string{"ip_finish_output2", "ip6_finish_output2"}
+
+// forwardingEntryFunctions free what a tunnel has no forwarding entry for.
+var forwardingEntryFunctions = [...]string{"vxlan_xmit"}
+
+// meansNoRoute tells whether reason or, without one, function mean that no route led on.
+func meansNoRoute(reason, location string) bool {
+	switch reason {
+	case "IP_OUTNOROUTES", "IP_INNOROUTES", "IP_INADDRERRORS", "IP_INVALID_DEST", "IP6_INNOROUTES":
+		return true
+	}
 	return unspecified(reason) && slices.Contains(noRouteFunctions[:], journey.FunctionName(location))
+}
+
+// MeansNeighbour tells whether a packet was lost since its next hop did not answer.
+func MeansNeighbour(reason, location string) bool {
+	switch reason {
+	case "NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD", "NEIGH_HH_FILLFAIL":
+		return true
+	}
+	return unspecified(reason) && journey.FreesForNeighbour(location)
+}
+
+// MeansFullTable tells whether a packet was lost since the neighbour table had no room for its next hop.
+func MeansFullTable(reason, location string) bool {
+	return reason == "NEIGH_CREATEFAIL" || unspecified(reason) && slices.Contains(fullTableFunctions[:], journey.FunctionName(location))
+}
+
+func meansNoForwardingEntry(reason, location string) bool {
+	return reason == "NO_TX_TARGET" || unspecified(reason) && slices.Contains(forwardingEntryFunctions[:], journey.FunctionName(location))
+}
+
+// IsOfRouting tells of a lost packet whether rules, routes and neighbours, as the kernel's tables have them, say more of it.
+func IsOfRouting(reason, location string) bool {
+	return meansNoRoute(reason, location) || MeansNeighbour(reason, location) || MeansFullTable(reason, location) ||
+		meansNoForwardingEntry(reason, location) || reason == record.OtherHost
 }
 
 // routingCauses are what routing can do to packets. Functions are those of net/ipv4, net/ipv6 and net/core.
@@ -58,20 +92,6 @@ func routingCauses() []routingCause {
 			counters:    []string{"TcpExtIPReversePathFilter"},
 			explanation: "the route back to their source is not through the device where they arrived",
 		},
-		{
-			cause: Neighbour, subject: "a next hop without a link address", threshold: routingThreshold,
-			reasons: []string{"NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD", "NEIGH_CREATEFAIL", "NEIGH_HH_FILLFAIL"},
-			functions: []string{"arp_error_report", "ndisc_error_report", "__neigh_event_send", "neigh_invalidate", "neigh_resolve_output",
-				"neigh_connected_output", "neigh_timer_handler", "neigh_add_timer"},
-			explanation: "the next hop does not answer to ARP or neighbour discovery",
-		},
-		{
-			cause: NoRoute, subject: "a missing or blackhole route", threshold: routingThreshold,
-			reasons:     []string{"IP_OUTNOROUTES", "IP_INNOROUTES", "IP_INADDRERRORS", "IP_INVALID_DEST", "IP6_INNOROUTES"},
-			functions:   noRouteFunctions[:],
-			counters:    []string{"IpExtInNoRoutes", "IpOutNoRoutes", "Ip6InNoRoutes", "Ip6OutNoRoutes", "IpInAddrErrors", "Ip6InAddrErrors"},
-			explanation: "there is no route to their destination, or one that discards them (blackhole, unreachable, prohibit)",
-		},
 	}
 }
 
@@ -79,38 +99,35 @@ func routingCauses() []routingCause {
 func routingRules(w *window) []Finding {
 	var found []Finding
 	for _, rule := range routingCauses() {
-		rise := uint64(0)
-		for _, c := range rule.counters {
-			rise += w.rise(c)
-		}
+		rise := w.rises(rule.counters)
 		lost := w.losses.take(rule.explains)
 		lost = append(lost, w.losses.takeSome(rise-min(rise, packetsOf(lost)), rule.mayExplain)...)
 		found = append(found, w.explain(lost, func(_ aggregate.StageKey, lost []aggregate.DropCount) lossRule {
 			r := lossRule{cause: rule.cause, subject: rule.subject, threshold: rule.threshold, certainty: 1, evidence: []string{rule.explanation}}
-			for _, c := range rule.counters {
-				if n := w.rise(c); n > 0 {
-					r.evidence = append(r.evidence, fmt.Sprintf("the kernel's %s rose by %s", c, group(n)))
-				}
-			}
+			r.evidence = append(r.evidence, w.risen(rule.counters)...)
 			if unreasoned(lost) {
 				r.certainty = byFunction
 				r.evidence = append(r.evidence, noReason)
-				if answers := w.lookups(); rule.cause == NoRoute && len(answers) > 0 {
-					r.certainty = 0.9
-					r.evidence = append(r.evidence, answers...)
-				}
 			}
 			return r
 		})...)
 	}
-	return found
+	return append(found, w.unrouted()...)
 }
 
-// lookups are evidence of what the routing table says of packets that were lost without a reason.
-func (w *window) lookups() (out []string) {
-	for _, l := range w.to.Lookups {
-		if len(out) < maxLines {
-			out = append(out, fmt.Sprintf("the routing table says of %v: %s", l.Destination, l.Result))
+// rises is by how much counters of the kernel rose together.
+func (w *window) rises(counters []string) (n uint64) {
+	for _, c := range counters {
+		n += w.rise(c)
+	}
+	return n
+}
+
+// risen is evidence of it.
+func (w *window) risen(counters []string) (out []string) {
+	for _, c := range counters {
+		if n := w.rise(c); n > 0 {
+			out = append(out, fmt.Sprintf("the kernel's %s rose by %s", c, group(n)))
 		}
 	}
 	return out

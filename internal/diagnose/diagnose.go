@@ -4,8 +4,8 @@
 // there is to say of a cause stands in cause.go, the registry; all figures that decide, with their reasons, in
 // thresholds.go. Over time, Tracker tells which findings are active, and Baseline learns what delays are usual.
 //
-// CauseOfDrop says of one drop what it means, for those who look at single packets. ClampToBacklog, MeansNoRoute and ThresholdOf
-// serve the overview and the agent, which judge nothing themselves.
+// CauseOfDrop says of one drop what it means, for those who look at single packets. ClampToBacklog, IsOfRouting, MeansNeighbour,
+// MeansFullTable and ThresholdOf serve the overview and the agent, which judge nothing themselves.
 package diagnose
 
 import (

@@ -83,6 +83,10 @@ type lossRule struct {
 	certainty float64
 	evidence  []string
 	next      []string // nil: the cause's
+	mild      bool     // a warning at most
+	// shown tells that the kernel's tables show the fault: few packets of which none came through are no strays then.
+	shown bool
+	place *aggregate.StageKey // where the fault is, if not where the packets were lost
 }
 
 // finding makes one of packets lost at one stage, unless they are too few.
@@ -117,13 +121,16 @@ func (r *lossRule) finding(w *window, at aggregate.StageKey, lost []aggregate.Dr
 		Next:  r.next,
 		pain:  pain / w.seconds(),
 	}
+	if r.place != nil {
+		f.Stage, f.Device, f.Direction = r.place.Stage, r.place.Device, r.place.Direction
+	}
 	if f.Next == nil {
 		f.Next = next(r.cause)
 		if at.Stage == journey.PodQueue {
 			f.Next = inPods(w.endsOf(lost), f.Next...)
 		}
 	}
-	if ratio >= r.threshold.CriticalLoss && hurt >= max(r.threshold.CriticalCount, minCritical) && (hurt > fruitless || hurt > maxStrays) {
+	if !r.mild && ratio >= r.threshold.CriticalLoss && hurt >= max(r.threshold.CriticalCount, minCritical) && (hurt > fruitless || hurt > maxStrays || r.shown) {
 		f.Severity = Critical
 	}
 	f.Pairs, f.PairsTotal = hitNames(hits)
@@ -158,6 +165,20 @@ func (w *window) explain(lost []aggregate.DropCount, rule func(aggregate.StageKe
 		}
 	}
 	return found
+}
+
+// explainOnce makes one finding of packets lost of one cause, at whatever stages: at the one that lost most.
+func (w *window) explainOnce(lost []aggregate.DropCount, rule func(aggregate.StageKey, []aggregate.DropCount) lossRule) []Finding {
+	stages := byStage(lost)
+	if len(stages) == 0 {
+		return nil
+	}
+	at := stages[0].at
+	r := rule(at, lost)
+	if f := r.finding(w, at, lost); f != nil {
+		return []Finding{*f}
+	}
+	return nil
 }
 
 // stageLosses is what was lost in one stage.

@@ -147,6 +147,10 @@ var (
 		WarnLoss: 0.005, CriticalLoss: 0.05,
 		Reason: "while pods go, some packets find no way to them",
 	}
+	floodedThreshold = Threshold{
+		WarnLoss: 0.6, CriticalLoss: 0.6,
+		Reason: "a network that floods frames shows those for a router, too, and then what the router sends on",
+	}
 	ttlThreshold = Threshold{
 		WarnLoss: 0.005, CriticalLoss: 0.05, CriticalCount: 10,
 		Reason: "a traceroute ends so on purpose",

@@ -131,11 +131,22 @@ func isNoise(rec *record.Record, at *Step, class dropClass) bool {
 		}
 		inPod := at.Stage == Deliver && class != policyDrop
 		if at.Stage == PodQueue {
-			inPod = class == otherDrop || class == qdiscDropByLocation && !at.Device.Queues
+			inPod = class == otherDrop && !FreesForNeighbour(rec.Location) || class == qdiscDropByLocation && !at.Device.Queues
 		}
 		return inPod || !rec.Attributed || freesForSocket(rec.Location)
 	case "QUEUE_PURGE":
 		return !at.Stage.Queues() // a socket's queue, purged when it closes
+	}
+	return false
+}
+
+// FreesForNeighbour tells whether a caller of kfree_skb frees what waited for a neighbour's link address, which nobody told.
+// IPv6's gives no reason on any kernel.
+func FreesForNeighbour(location string) bool {
+	switch FunctionName(location) {
+	case "arp_error_report", "ndisc_error_report", "__neigh_event_send", "neigh_invalidate", "neigh_resolve_output", "neigh_connected_output",
+		"neigh_timer_handler", "neigh_add_timer":
+		return true
 	}
 	return false
 }

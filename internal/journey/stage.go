@@ -46,6 +46,9 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 			return unattributed(rec, devices), nil
 		}
 		p.class = classify(rec.Reason, rec.Location)
+		if rec.Missent && p.class == noise {
+			p.class = otherDrop
+		}
 	}
 	end := rec.Time
 	if n := len(hops); n > 0 && hops[n-1].Hook == record.Free {

@@ -226,6 +226,7 @@ func TestDrops(t *testing.T) {
 		{"P cali1 0, F cali1 0", "NETFILTER_DROP", "nf_hook_slow", "out 0:  | pod-queue pod:eth0 0", policyDrop},
 		{"P cali1 0, F cali1 0", "", "nf_hook_slow", "out 0:  | pod-queue pod:eth0 0", policyDrop},
 		{"P cali1 0, F cali1 0", "NEIGH_FAILED", "arp_error_report", "out 0:  | pod-queue pod:eth0 0", otherDrop},
+		{"P cali1 0, F cali1 0", "NOT_SPECIFIED", "ndisc_error_report", "out 0:  | pod-queue pod:eth0 0", otherDrop},
 		{"P cali1 0, F cali1 0", "NOT_SPECIFIED", "some_function", "out 0:  | pod-queue pod:eth0 0", noise},
 		// ... and on the way in, where a rule between device and socket can only be the pod's.
 		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "NETFILTER_DROP", "nft_do_chain", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver pod:eth0 6", policyDrop},
@@ -241,6 +242,21 @@ func TestDrops(t *testing.T) {
 		if got := p.String(); got != test.want || p.class != test.class {
 			t.Errorf("%s, %s at %s:\n got %s, class %d\nwant %s, class %d",
 				test.hops, test.reason, test.location, got, p.class, test.want, test.class)
+		}
+	}
+}
+
+// TestMissent takes frames for another MAC for no loss, unless the packet was for this node all the same.
+func TestMissent(t *testing.T) {
+	t.Parallel()
+	for _, hops := range []string{"I eth0 0, I tunl0 2, F tunl0 3", "I eth0 0, E cali1 2, X cali1 3, F cali1 9"} {
+		for _, missent := range []bool{false, true} {
+			r := rec(t, record.Dropped, hops)
+			r.Reason, r.Location, r.Missent = record.OtherHost, "ip_rcv_core", missent
+			p, err := PathOf(r, NewDevices(node))
+			if err != nil || p.Loss() != missent {
+				t.Errorf("%s, missent %v: a loss: %v, %v", hops, missent, p.Loss(), err)
+			}
 		}
 	}
 }

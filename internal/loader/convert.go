@@ -1,8 +1,11 @@
 package loader
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -39,8 +42,10 @@ func convert(k *bpfobj.TracerRecord, names symbols, r *record.Record) error {
 	convertJourney(&k.Journey, r)
 	r.Time = time.Duration(k.TimeNs)
 	r.Reason, r.Location, r.TCP = "", "", nil
+	r.FrameMAC, r.Missent = [6]byte{}, false
 	if r.Kind == record.Dropped {
 		r.Reason, r.Location = names.reason(k.Reason), names.location(k.Location)
+		convertOtherHost(&k.Journey, r)
 	}
 	return nil
 }
@@ -74,6 +79,23 @@ func convertJourney(j *bpfobj.TracerJourney, r *record.Record) {
 		}
 	}
 	clear(r.Hops[r.Len:])
+}
+
+// convertOtherHost takes the MAC that a frame was for, if that is why it was freed. Without a reason the function tells: on a
+// bridge frames for other hosts are lost for other reasons, too.
+func convertOtherHost(j *bpfobj.TracerJourney, r *record.Record) {
+	if j.Flags&uint16(bpfobj.TracerFlagFLAG_OTHERHOST) == 0 {
+		return
+	}
+	function, _, _ := strings.Cut(r.Location, ".")
+	if r.Reason == "" && slices.Contains([]string{"ip_rcv", "ip_rcv_core", "ipv6_rcv", "ip6_rcv_core"}, function) {
+		r.Reason = record.OtherHost
+	}
+	if r.Reason == record.OtherHost {
+		var outer [8]byte
+		binary.NativeEndian.PutUint64(outer[:], j.Outer)
+		copy(r.FrameMAC[:], outer[:])
+	}
 }
 
 func convertFlow(f *bpfobj.TracerFlow) record.Flow {

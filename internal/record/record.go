@@ -78,6 +78,10 @@ type Hop struct {
 // MaxHops is how many hooks a record holds: the first six and the last two.
 const MaxHops = 8
 
+// OtherHost is the kernel's reason for a frame to another MAC than that of the device that it came to. Records have it of kernels
+// without reasons, too.
+const OtherHost = "OTHERHOST"
+
 // Record is one packet's journey, or how a TCP connection stands. It has no pointers into kernel memory and may be kept
 // and copied.
 type Record struct {
@@ -116,6 +120,10 @@ type Record struct {
 	// that no hook saw, with the drop's time.
 	Attributed bool
 	SYN        bool // a TCP segment that asks for a connection
+	// FrameMAC is, of a packet that was freed since its frame was for another MAC than that of the device that it came to, that
+	// MAC; else zero. Missent tells that the packet was for this node or its pods all the same.
+	FrameMAC [6]byte
+	Missent  bool
 
 	// Time is when the record was made; for InFlight, when the table was read.
 	Time time.Duration

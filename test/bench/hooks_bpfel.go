@@ -144,6 +144,7 @@ const (
 	hooksFlagFLAG_TUNNEL       hooksFlag = 128
 	hooksFlagFLAG_UNATTRIBUTED hooksFlag = 256
 	hooksFlagFLAG_SYN          hooksFlag = 512
+	hooksFlagFLAG_OTHERHOST    hooksFlag = 1024
 )
 
 type hooksHook uint32
