@@ -23,7 +23,7 @@ func linkRules(w *window) []Finding {
 func linkFinding(name string) Finding {
 	return Finding{
 		Kind: KindDrop, Cause: LinkDown, Severity: Critical, Stage: journey.Queue, Device: name, Direction: journey.Out,
-		Confidence: 0.95, Pairs: []Pair{}, Next: next(LinkDown, "DEVICE", name), subject: name, predicate: "is down",
+		Confidence: 0.95, Pairs: []Pair{}, Next: next(LinkDown, "DEVICE", shellWord(name)), subject: name, predicate: "is down",
 	}
 }
 

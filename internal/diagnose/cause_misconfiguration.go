@@ -20,7 +20,7 @@ func misconfigurationRules(w *window) []Finding {
 		f := Finding{
 			Kind: KindMisconfiguration, Cause: Misconfigured, Severity: Warning,
 			Stage: journey.Queue, Device: d.Name, Direction: journey.Out, Confidence: 0.9,
-			Pairs: []Pair{}, Next: next(Misconfigured, "DEVICE", d.Name),
+			Pairs: []Pair{}, Next: next(Misconfigured, "DEVICE", shellWord(d.Name)),
 			subject: d.Name, predicate: "has a queue that does not belong there: " + d.Root.Brief(),
 		}
 		line := fmt.Sprintf("root qdisc of %s is %s", d.Name, d.Root.Brief())

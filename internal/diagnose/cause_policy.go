@@ -47,7 +47,7 @@ func (w *window) policyRule(policy string, at aggregate.StageKey, lost []aggrega
 		if isInPod(at.Device) {
 			r.subject = "a tc filter or policer in the pod"
 			r.evidence = []string{fmt.Sprintf("a filter, policer or program at the %s hook of tc in the pod dropped them", way)}
-			r.next = inPods(w.endsOf(lost), fmt.Sprintf("tc -s filter show dev %s %s", podEndName(at.Device), way))
+			r.next = inPods(w.endsOf(lost), fmt.Sprintf("tc -s filter show dev %s %s", shellWord(podEndName(at.Device)), way))
 			break
 		}
 		w.tcRule(&r, way, at.Device)
@@ -73,7 +73,7 @@ func (w *window) policyRule(policy string, at aggregate.StageKey, lost []aggrega
 // tcRule fills in what drops packets at a device's tc hook: a program at tcx, or what hangs on its clsact qdisc, if it has
 // one.
 func (w *window) tcRule(r *lossRule, way, label string) {
-	device, where, of := label, label, " dev "+label
+	device, where, of := shellWord(label), label, " dev "+shellWord(label)
 	switch label {
 	case netdev.PodLabel:
 		device, where, of = "DEVICE", "a pod's device", ""

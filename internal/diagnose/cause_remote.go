@@ -181,6 +181,7 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 		}
 		l := lossy{connected: c, segments: max(t.Segments, again)}
 		l.local = c.lostHere() + c.under.of(l.segments)
+		l.local += w.lostInPod(c.Pair, l.local)
 		l.lost = again - min(again, l.local+w.silentRetransmits(c.Pair))
 		if l.lost < minSamples || float64(l.lost) < remoteShare*float64(again) ||
 			float64(l.lost) < remoteLossThreshold.WarnLoss*float64(l.segments) {

@@ -44,7 +44,7 @@ func (w *window) slowStage(cause Cause, st *aggregate.StageDelay) *Finding {
 		Kind: KindDelay, Cause: cause, Severity: Warning,
 		Stage: st.Stage, Device: st.Device, Direction: st.Direction,
 		Delay: &Delay{P50: new(slow.Quantile(0.5)), P99: new(slow.Quantile(0.99)), Share: shareOfPath(pairs)},
-		Next:  next(cause, "DEVICE", st.Device),
+		Next:  next(cause),
 		pain:  aggregate.Excess(slow.Sum(), slow.Count(), baseline) / w.seconds(),
 	}
 	if known {

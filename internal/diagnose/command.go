@@ -37,7 +37,18 @@ func inPod(device, command string) string {
 	if ok {
 		comment = " # " + comment
 	}
-	return "ip netns exec $(ip link show " + device + " | sed -n 's/.*link-netns //p') " + command + comment
+	return "ip netns exec $(ip link show " + shellWord(device) + " | sed -n 's/.*link-netns //p') " + command + comment
+}
+
+// plainWord is what a shell takes as it is.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9._:/@%+-]+$`)
+
+// shellWord quotes what a shell would not take as one word: who makes a device may give it nearly any name.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // concrete fills in what is known in a finding's commands.
@@ -79,7 +90,7 @@ func (w *window) concrete(f *Finding) {
 			c = strings.ReplaceAll(c, "on the node of PEER", "on "+node+", where PEER runs")
 		}
 		c = w.placeInPod(f, p, e, c)
-		c = placeholder.ReplaceAllStringFunc(c, func(word string) string { return cmp.Or(values[word], word) })
+		c = placeholder.ReplaceAllStringFunc(c, func(word string) string { return shellWord(cmp.Or(values[word], word)) })
 		if !seen[c] {
 			seen[c] = true
 			commands = append(commands, c)

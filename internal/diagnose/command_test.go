@@ -65,6 +65,20 @@ func TestConcrete(t *testing.T) {
 	}
 }
 
+// TestShellWord: a pod names its own device, and a name must not become a command.
+func TestShellWord(t *testing.T) {
+	t.Parallel()
+	for word, want := range map[string]string{"eth0": "eth0", "eth0.100@if3": "eth0.100@if3", "fd00::1": "fd00::1", "$(reboot)": "'$(reboot)'", "a'b;c": `'a'\''b;c'`, "": "''"} {
+		if got := shellWord(word); got != want {
+			t.Errorf("%q becomes %s, want %s", word, got, want)
+		}
+	}
+	f := Finding{Kind: KindDelay, Stage: journey.Queue, Device: "$(reboot)", Next: []string{"tc qdisc show dev DEVICE"}}
+	if twoNodes().concrete(&f); f.Next[0] != "tc qdisc show dev '$(reboot)'" {
+		t.Errorf("%q", f.Next)
+	}
+}
+
 // TestNoPlaceholders has no word in capitals in the commands of any cause where all is known.
 func TestNoPlaceholders(t *testing.T) {
 	t.Parallel()

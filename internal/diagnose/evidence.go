@@ -60,16 +60,16 @@ func (q *queue) shown() []netdev.Device {
 // next are the commands that show the queue.
 func (q *queue) next() []string {
 	if q.stage == journey.PodQueue {
-		return inPods(q.ends, "tc -s qdisc show dev "+podEndName(q.device))
+		return inPods(q.ends, "tc -s qdisc show dev "+shellWord(podEndName(q.device)))
 	}
 	if len(q.devices) == 0 {
 		return []string{"tc -s qdisc show"}
 	}
 	var out []string
 	for _, d := range q.shown() {
-		out = append(out, next(QdiscDelay, "DEVICE", d.Name)...)
+		out = append(out, next(QdiscDelay, "DEVICE", shellWord(d.Name))...)
 		if classful(d.Root) {
-			out = append(out, "tc -s class show dev "+d.Name)
+			out = append(out, "tc -s class show dev "+shellWord(d.Name))
 		}
 	}
 	return out
