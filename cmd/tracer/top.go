@@ -84,8 +84,9 @@ func (f *topFlags) check(cmd *cobra.Command) (err error) {
 	return nil
 }
 
-// onceInterval is how long --once traces where no --interval is given: what has no answer is told after five seconds.
-const onceInterval = 6 * time.Second
+// onceInterval is how long --once traces where no --interval is given: what has no answer is told after five seconds, and TCP tries
+// it at growing intervals.
+const onceInterval = 10 * time.Second
 
 // printOnce prints one window: the agent's last, or one that we trace.
 func (f *topFlags) printOnce(ctx context.Context, w io.Writer, intervalGiven bool) error {
@@ -99,7 +100,7 @@ func (f *topFlags) printOnce(ctx context.Context, w io.Writer, intervalGiven boo
 			if err != nil {
 				return err
 			}
-			young := own && o.VerdictWindowSeconds < 0.9*f.query.Interval.Seconds()
+			young := own && o.WindowSeconds < 0.9*f.query.Interval.Seconds()
 			if young || f.query.By == overview.ByFlow && o.Rows == nil {
 				continue // there is too little to show yet
 			}

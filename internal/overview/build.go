@@ -51,7 +51,8 @@ func Build(in Input, q Query) *Overview {
 	b.inFlight = b.clampedInFlight()
 	o := &Overview{
 		SchemaVersion: SchemaVersion, About: in.About, Taken: in.Taken, WindowSeconds: in.Window.Window.Seconds(),
-		VerdictWindowSeconds: in.Report.WindowSeconds, Verdict: in.Report.Verdict, Summary: in.Report.Summary, Findings: in.Report.Findings, Sentences: sentences(&in.Report), Coverage: in.Report.Coverage,
+		VerdictWindowSeconds: in.Report.WindowSeconds, Verdict: in.Report.Verdict, Summary: in.Report.Summary,
+		Findings: in.Report.Findings, Sentences: sentences(&in.Report), Coverage: in.Report.Coverage,
 		MissedPerSecond: float64(in.Window.MissedRecords) / b.seconds, By: q.By,
 		Devices: b.devices(), InFlight: b.inFlightOf(nil), Drops: b.dropsOf(in.Window.Drops),
 	}

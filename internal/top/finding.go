@@ -29,16 +29,19 @@ func (s *styles) findingLines(o *overview.Overview, i, detail, width int) []stri
 	if f.Severity == diagnose.Critical {
 		paint = s.bad
 	}
-	var where []string
-	if f.Stage != "" || f.Device != "" {
-		where = append(where, strings.Join(strings.Fields(fmt.Sprintf("%s %s %s", f.Stage, f.Device, f.Direction)), " "))
+	what, place := "", strings.Join(strings.Fields(fmt.Sprintf("%s %s %s", f.Stage, f.Device, f.Direction)), " ")
+	if i < len(o.Sentences) {
+		what = o.Sentences[i]
 	}
-	if i < len(o.Sentences) && o.Sentences[i] != "" {
-		where = append(where, o.Sentences[i])
-	} else if where == nil {
-		where = append(where, "beyond this node")
+	switch {
+	case what == "" && place == "":
+		what = "beyond this node"
+	case what == "":
+		what = place
+	case place != "" && !strings.HasPrefix(what, f.Device+" "): // it says where itself
+		what = place + ": " + what
 	}
-	title := paint.Render(string(f.Severity)) + "  " + s.bold.Render(string(f.Cause)) + "  " + strings.Join(where, ": ")
+	title := paint.Render(string(f.Severity)) + "  " + s.bold.Render(string(f.Cause)) + "  " + what
 	lines := strings.Split(ansi.Wordwrap(title, width, ""), "\n")
 	evidence, next := f.Evidence, f.Next
 	switch detail {

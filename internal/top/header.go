@@ -51,8 +51,9 @@ func (s *styles) volume(o *overview.Overview) string {
 	return strings.Join(parts, " · ")
 }
 
-// minJudged is the shortest window, in seconds, that says that nothing is wrong: what has no answer is told after five.
-const minJudged = 5
+// minJudged is the shortest window, in seconds, that says that nothing is wrong: what has no answer is told after five, and TCP tries
+// it at growing intervals.
+const minJudged = 9
 
 // watching tells whether it is too early for a verdict. A fault that is seen is one at once.
 func watching(o *overview.Overview) bool {

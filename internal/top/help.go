@@ -18,6 +18,6 @@ var help = []string{
 	"as it should be: a stage beyond its threshold, a device with a finding, a",
 	"pair without an answer. Rows are of the interval, sorted by what hurts most:",
 	"the extra time of their packets, a lost one counting 200 ms and its round",
-	"trip. The verdict is of the last 15 s; an agent that has seen less than 5 s",
+	"trip. The verdict is of the last 15 s; an agent that has seen less than 9 s",
 	"is watching.",
 }

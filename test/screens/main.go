@@ -145,7 +145,7 @@ func (s *node) top(ctx context.Context, dir string) (err error) {
 	defer func() { err = errors.Join(err, term.Close()) }()
 	for _, shot := range []shot{
 		{"top", nil, []string{"FAULT", "█ queue", "!queue"}},
-		{"waterfall", []string{"Enter"}, []string{"SLOWEST JOURNEYS", "in flight"}},
+		{"waterfall", []string{"Enter"}, []string{"in flight", "critical"}},
 		{"", []string{"Escape"}, []string{"SOURCE"}},
 		{"", []string{"4"}, []string{"BACKLOG"}},
 		{"device", []string{"Enter"}, []string{"QDISC", "root qdisc is"}},
