@@ -49,6 +49,7 @@ type Agent struct {
 	loader   *loader.Loader
 	watcher  *device.Watcher
 	netstat  *netstat.Reader
+	tunnels  tunnels
 	started  time.Time
 	read     atomic.Int64 // when the loop that reads records last ran, in Unix nanoseconds
 
@@ -95,6 +96,9 @@ func Start(options Options) (_ *Agent, err error) {
 	if err = a.routeLookups.open(); err != nil {
 		return nil, err
 	}
+	if err = a.tunnels.open(); err != nil {
+		return nil, err
+	}
 	a.sampling.start(options.Limits)
 	a.counts = aggregate.New(aggregate.Options{Namer: options.Namer})
 	if a.loader, err = loader.New(options.Loader); err != nil {
@@ -137,6 +141,7 @@ func (a *Agent) Close() error {
 		a.watcher.Close()
 	}
 	a.routeLookups.close()
+	a.tunnels.close()
 	var errs []error
 	if a.netstat != nil {
 		errs = append(errs, a.netstat.Close())

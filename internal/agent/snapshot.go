@@ -30,11 +30,13 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 		return diagnose.Snapshot{}, err
 	}
 	devices := a.podEnds.read(a.withBandwidths(a.traced(state)))
+	ways, peers := a.readTunnels(state.Devices)
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: count(), Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
 		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.routeLookups.results(loader.Monotonic()),
 		Coverage: seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),
+		Tunnels: ways, Peers: peers,
 	}, nil
 }
 

@@ -117,12 +117,13 @@ func Causes() []CauseInfo {
 			Advice:     "find the rule, and who made it",
 		},
 		{
-			Cause: MTU, Kinds: []Kind{KindDrop, KindRetransmit}, Groups: []string{"routing", "remote"},
+			Cause: MTU, Kinds: []Kind{KindDrop, KindRetransmit, KindMisconfiguration}, Groups: []string{"routing", "mtu", "remote"},
 			Meaning: "packets are too large for a link",
-			Where:   "forward or encap; " + beyond + " for a black hole beyond it",
+			Where:   "forward or encap; the uplink, where a tunnel's packets with their header exceed its MTU; " + beyond + " for a black hole beyond it",
 			Evidence: "`PKT_TOO_BIG`; `ip_fragment`; functions with several reasons while `IpFragFails` rises. A black hole: large segments (536 " +
 				"bytes and more) that are sent again and again, five at least and half of all retransmissions; one in five at most is " +
-				"acknowledged in the end, while segments of less than half that size are. Inferred; severity as for `remote-loss`",
+				"acknowledged in the end, while segments of less than half that size are. Inferred; severity as for `remote-loss`. A tunnel: " +
+				"its MTU, or that of its routes, and its header exceed what the route to a peer takes: a warning until the uplink drops what comes",
 			Thresholds: []Threshold{mtuThreshold},
 			Next:       []string{"ip -d link show", "nstat -az IpFragFails Ip6OutFragFails Ip6InTooBigErrors"},
 			Advice:     "compare the MTUs of pods, tunnel and uplink; of a black hole, `tracepath -n` and `ping -M do -s 1400` in the pod",

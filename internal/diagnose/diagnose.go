@@ -36,6 +36,7 @@ func ruleGroups() []ruleGroup {
 		{"listener", listenerRules},
 		{"stage", stageRules},
 		{"misconfiguration", misconfigurationRules},
+		{"mtu", mtuRules},
 		{"no_answer", noAnswerRules}, // goes by what the others have found
 		{"remote", remoteRules},
 		{"unknown", unknownRules}, // takes what nobody else does, so the last

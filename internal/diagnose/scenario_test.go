@@ -59,7 +59,8 @@ type scenario struct {
 	Coverage        []HookCoverage
 	Doubt           uint64
 	MissingHooks    []MissingHook `json:"missing_hooks"`
-	Unused          []string      // devices that have carried nothing; the others are active
+	Tunnels         []netdev.Tunnel
+	Unused          []string // devices that have carried nothing; the others are active
 	Baseline        []struct {
 		aggregate.StageKey
 		P50 float64 `json:"p50_seconds"`
@@ -238,6 +239,7 @@ func (s *scenario) snapshots() *snapshots {
 			Taken: noon.Add(window.Window), Counts: window, Devices: s.Devices, Stats: s.Stats, Events: s.Events,
 			ActiveDevices: active, ExpectQdisc: s.ExpectQdisc, Baseline: baseline,
 			Coverage: s.Coverage, Doubt: s.Doubt, MissingHooks: s.MissingHooks,
+			Tunnels: s.Tunnels,
 		},
 	}
 }

@@ -182,6 +182,10 @@ var (
 	}
 )
 
+// manyReceiveDrops is the least share of drops in what comes to a device that means more than protocols that nobody handles there,
+// where it is not seen how many of them are that.
+const manyReceiveDrops = 0.05
+
 // never is a share that nothing reaches.
 const never = 2
 
