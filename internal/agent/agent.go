@@ -50,6 +50,7 @@ type Agent struct {
 	watcher  *device.Watcher
 	netstat  *netstat.Reader
 	tunnels  tunnels
+	nics     nics
 	started  time.Time
 	read     atomic.Int64 // when the loop that reads records last ran, in Unix nanoseconds
 
@@ -97,6 +98,9 @@ func Start(options Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	if err = a.tunnels.open(); err != nil {
+		return nil, err
+	}
+	if err = a.nics.open(); err != nil {
 		return nil, err
 	}
 	a.sampling.start(options.Limits)
@@ -149,6 +153,7 @@ func (a *Agent) Close() error {
 	if a.loader != nil {
 		errs = append(errs, a.loader.Close())
 	}
+	errs = append(errs, a.nics.close())
 	return errors.Join(errs...)
 }
 

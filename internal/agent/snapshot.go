@@ -36,7 +36,7 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
 		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.routeLookups.results(loader.Monotonic()),
 		Coverage: seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),
-		Tunnels: ways, Peers: peers,
+		Tunnels: ways, Peers: peers, NICs: a.readNICs(state.Devices, nicsEvery),
 	}, nil
 }
 
@@ -47,6 +47,7 @@ func (a *Agent) completeSnapshot(count func() *aggregate.Snapshot) (diagnose.Sna
 	if err != nil {
 		return diagnose.Snapshot{}, err
 	}
+	s.NICs = a.readNICs(s.Devices, 0)
 	until := loader.Monotonic()
 	if a.lateNames.Delays() && a.lateNames.HandedOn() > 0 {
 		// No longer than that: health tells of a reader that is stuck.

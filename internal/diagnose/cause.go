@@ -30,6 +30,7 @@ const (
 	SoftirqDelay    Cause = "softirq-delay"
 	Misconfigured   Cause = "misconfiguration"
 	NoAnswer        Cause = "no-answer"
+	NIC             Cause = "nic"
 	RemoteDelay     Cause = "remote-delay"
 	RemoteLoss      Cause = "remote-loss"
 	UnknownCause    Cause = "unknown"
@@ -107,7 +108,7 @@ func Causes() []CauseInfo {
 			Advice:     "raise `nf_conntrack_max`, or find who opens so many connections",
 		},
 		{
-			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
+			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy", "nic"},
 			Meaning: "a rule or policy drops the packets (netfilter, tc, XDP, XFRM)",
 			Where:   "forward, behind the device where the packet was seen last; by a rule inside a pod at `pod:eth0`: pod-queue on the way out, deliver on the way in",
 			Evidence: "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`). " +
@@ -117,7 +118,7 @@ func Causes() []CauseInfo {
 			Advice:     "find the rule, and who made it",
 		},
 		{
-			Cause: MTU, Kinds: []Kind{KindDrop, KindRetransmit, KindMisconfiguration}, Groups: []string{"routing", "mtu", "remote"},
+			Cause: MTU, Kinds: []Kind{KindDrop, KindRetransmit, KindMisconfiguration}, Groups: []string{"routing", "mtu", "nic", "remote"},
 			Meaning: "packets are too large for a link",
 			Where:   "forward or encap; the uplink, where a tunnel's packets with their header exceed its MTU; " + beyond + " for a black hole beyond it",
 			Evidence: "`PKT_TOO_BIG`; `ip_fragment`; functions with several reasons while `IpFragFails` rises. A black hole: large segments (536 " +
@@ -266,6 +267,19 @@ func Causes() []CauseInfo {
 			Next: []string{"tracer diagnose # on the node of PEER", "ip route get DESTINATION", "conntrack -L -d DESTINATION",
 				"nft list ruleset | grep -nE 'drop|reject' # on both nodes"},
 			Advice: "ask the other node: a rule, a route back, a tunnel's port in a firewall; then look at the network between",
+		},
+		{
+			Cause: NIC, Kinds: []Kind{KindDrop}, Groups: []string{"nic"},
+			Meaning: "a network card, its driver or the cloud drops packets that no hook sees",
+			Where:   "the uplink",
+			Evidence: "a counter of the uplink that rises (`ip -s -s link`, `ethtool -S`) and is known to mean a loss: the receive ring is full, frames " +
+				"are damaged, a limit of the cloud is reached; segments that TCP sends again and no hook saw lost, where they are as many. " +
+				"`rx_dropped` without what the kernel freed for want of a protocol (LLDP)",
+			Thresholds: []Threshold{nicThreshold, limitThreshold, queuedThreshold, unspecificThreshold},
+			Next:       []string{"ip -s -s link show dev DEVICE", "ethtool -S DEVICE"},
+			Advice:     "larger rings (`ethtool -G`), more queues (`ethtool -L`), another cable, a larger machine: as the counter says",
+			WhyNoScenario: "it takes a card that really drops: a guest has one whose ring is too small in TestRingFull of internal/agent; the rig's nodes " +
+				"have veths",
 		},
 		{
 			Cause: RemoteDelay, Kinds: []Kind{KindDelay}, Groups: []string{"remote"},

@@ -101,13 +101,14 @@ func (w *window) tooLong(device string) (came, dropped uint64) {
 		return 0, 0
 	}
 	dropped = rise(now.Traffic.RxDrops, before.Traffic.RxDrops)
-	return rise(now.Traffic.RxPackets, before.Traffic.RxPackets), dropped - min(dropped, w.countedAsReceiveDrops())
+	return rise(now.Traffic.RxPackets, before.Traffic.RxPackets), dropped - min(dropped, w.unwanted(now, before))
 }
 
-// countedAsReceiveDrops is how many packets the kernel has freed in the window that also count as dropped by the device that
-// received them (rx_dropped): those of protocols that nobody handles here, such as LLDP and other VLANs, and those for which a CPU's
-// backlog had no room (net/core/dev.c).
-func (w *window) countedAsReceiveDrops() (n uint64) {
+// unwanted is how many packets a device may have counted as dropped as they came (rx_dropped) though nobody lost anything: those of
+// protocols that nobody handles here, of which most are for a group (LLDP, spanning tree), and those that the kernel freed as such,
+// or since a CPU's backlog had no room, which is another cause (net/core/dev.c).
+func (w *window) unwanted(now, before *netdev.Device) uint64 {
+	n := rise(now.Traffic.RxMulticast, before.Traffic.RxMulticast)
 	for i := range w.counts.Drops {
 		switch d := &w.counts.Drops[i]; {
 		case d.Reason == "UNHANDLED_PROTO", d.Reason == "CPU_BACKLOG",

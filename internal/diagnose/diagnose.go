@@ -37,6 +37,7 @@ func ruleGroups() []ruleGroup {
 		{"stage", stageRules},
 		{"misconfiguration", misconfigurationRules},
 		{"mtu", mtuRules},
+		{"nic", nicRules},
 		{"no_answer", noAnswerRules}, // goes by what the others have found
 		{"remote", remoteRules},
 		{"unknown", unknownRules}, // takes what nobody else does, so the last

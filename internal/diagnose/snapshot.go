@@ -38,6 +38,8 @@ type Snapshot struct {
 	Doubt uint64
 	// Tunnels are the overlay devices' ways to their other ends.
 	Tunnels []netdev.Tunnel
+	// NICs are what network cards and their drivers have counted.
+	NICs []netdev.NIC
 	// Peers are the other ends of WireGuard devices.
 	Peers []netdev.Peer
 	// MissingHooks are hooks that are planned and not attached.

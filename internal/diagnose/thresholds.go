@@ -182,10 +182,6 @@ var (
 	}
 )
 
-// manyReceiveDrops is the least share of drops in what comes to a device that means more than protocols that nobody handles there,
-// where it is not seen how many of them are that.
-const manyReceiveDrops = 0.05
-
 // never is a share that nothing reaches.
 const never = 2
 
@@ -317,7 +313,7 @@ func (t Threshold) String() string {
 	if t.CriticalCount > 0 {
 		text += fmt.Sprintf(", critical from %d on", t.CriticalCount)
 	}
-	return text
+	return strings.TrimPrefix(text, ", ")
 }
 
 // queueThresholds are the thresholds of queues, by what they are, as far as they do not depend on the device.
