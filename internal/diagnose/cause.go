@@ -30,6 +30,7 @@ const (
 	SoftirqDelay    Cause = "softirq-delay"
 	Misconfigured   Cause = "misconfiguration"
 	NoAnswer        Cause = "no-answer"
+	Encryption      Cause = "encryption"
 	NIC             Cause = "nic"
 	RemoteDelay     Cause = "remote-delay"
 	RemoteLoss      Cause = "remote-loss"
@@ -106,6 +107,16 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{conntrackThreshold},
 			Next:       []string{"cat /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max", "conntrack -S"},
 			Advice:     "raise `nf_conntrack_max`, or find who opens so many connections",
+		},
+		{
+			Cause: Encryption, Kinds: []Kind{KindDrop}, Groups: []string{"encryption"},
+			Meaning: "IPsec or WireGuard can not encrypt or decrypt: the two ends do not agree",
+			Where:   "IPsec: where packets were lost, else none of this node's; encap, the WireGuard device",
+			Evidence: "counters of `/proc/net/xfrm_stat` that rise; a WireGuard peer without a handshake for three minutes, to which something is sent and " +
+				"from which nothing comes. Critical where pods' packets have no answer",
+			Thresholds: []Threshold{encryptionThreshold, xfrmThreshold},
+			Next:       []string{"ip -s xfrm state; ip -s xfrm policy", "grep -v '\\s0$' /proc/net/xfrm_stat", "wg show DEVICE"},
+			Advice:     "compare keys, SPIs and policies of both nodes; ask whoever makes the keys (the CNI, strongSwan)",
 		},
 		{
 			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy", "nic"},

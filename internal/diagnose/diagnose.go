@@ -28,6 +28,7 @@ func ruleGroups() []ruleGroup {
 	return []ruleGroup{
 		{"qdisc", qdiscRules},
 		{"link", linkRules},
+		{"encryption", encryptionRules},
 		{"policy", policyRules},
 		{"routing", routingRules},
 		{"backlog", backlogRules},

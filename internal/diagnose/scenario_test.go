@@ -63,7 +63,8 @@ type scenario struct {
 	NICs            []netdev.NIC
 	NICsBefore      []netdev.NIC `json:"nics_before"`
 	Peers           []netdev.Peer
-	Unused          []string // devices that have carried nothing; the others are active
+	PeersBefore     []netdev.Peer `json:"peers_before"`
+	Unused          []string      // devices that have carried nothing; the others are active
 	Baseline        []struct {
 		aggregate.StageKey
 		P50 float64 `json:"p50_seconds"`
@@ -237,7 +238,7 @@ func (s *scenario) snapshots() *snapshots {
 		active[d.Name] = !slices.Contains(s.Unused, d.Name)
 	}
 	return &snapshots{
-		from: Snapshot{Taken: noon, Devices: s.Before, NICs: s.NICsBefore, Stats: s.StatsBefore, MissingHooks: s.MissingHooks},
+		from: Snapshot{Taken: noon, Devices: s.Before, NICs: s.NICsBefore, Peers: s.PeersBefore, Stats: s.StatsBefore, MissingHooks: s.MissingHooks},
 		to: Snapshot{
 			Taken: noon.Add(window.Window), Counts: window, Devices: s.Devices, Stats: s.Stats, Events: s.Events,
 			ActiveDevices: active, ExpectQdisc: s.ExpectQdisc, Baseline: baseline,

@@ -24,6 +24,18 @@ var (
 	}
 )
 
+// IPsec's counters: encryption. The first is for pairs whose packets were seen to be lost, the second for what is only counted.
+var (
+	encryptionThreshold = Threshold{
+		WarnLoss: 0.001, CriticalLoss: 0.01,
+		Reason: "while a key is renewed a few packets are lost",
+	}
+	xfrmThreshold = Threshold{
+		WarnLoss: 0.001, CriticalLoss: 0.005, CriticalCount: 20,
+		Reason: "while a key is renewed, a few packets still come with the old one",
+	}
+)
+
 const (
 	// manyReceiveDrops is the least share of drops in what comes to a device that means more than protocols that nobody handles
 	// there, where it is not seen how many of them are that.
