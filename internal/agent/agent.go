@@ -49,6 +49,8 @@ type Agent struct {
 	loader   *loader.Loader
 	watcher  *device.Watcher
 	netstat  *netstat.Reader
+	tunnels  tunnels
+	nics     nics
 	started  time.Time
 	read     atomic.Int64 // when the loop that reads records last ran, in Unix nanoseconds
 
@@ -100,6 +102,12 @@ func Start(options Options) (_ *Agent, err error) {
 	if err = a.conntrack.open(); err != nil {
 		return nil, err
 	}
+	if err = a.tunnels.open(); err != nil {
+		return nil, err
+	}
+	if err = a.nics.open(); err != nil {
+		return nil, err
+	}
 	a.sampling.start(options.Limits)
 	a.counts = aggregate.New(aggregate.Options{Namer: options.Namer})
 	if a.loader, err = loader.New(options.Loader); err != nil {
@@ -143,6 +151,7 @@ func (a *Agent) Close() error {
 	}
 	a.routeLookups.close()
 	a.conntrack.close()
+	a.tunnels.close()
 	var errs []error
 	if a.netstat != nil {
 		errs = append(errs, a.netstat.Close())
@@ -150,6 +159,7 @@ func (a *Agent) Close() error {
 	if a.loader != nil {
 		errs = append(errs, a.loader.Close())
 	}
+	errs = append(errs, a.nics.close())
 	return errors.Join(errs...)
 }
 

@@ -84,11 +84,19 @@ func TestFreedBySender(t *testing.T) {
 
 // deviceOf is the first device that a driver drives, or "".
 func deviceOf(driver string) string {
+	if all := devicesOf(driver); len(all) > 0 {
+		return all[0]
+	}
+	return ""
+}
+
+// devicesOf are all of them, by name.
+func devicesOf(driver string) (all []string) {
 	found, _ := filepath.Glob("/sys/class/net/*/device/driver")
 	for _, path := range found {
 		if target, err := os.Readlink(path); err == nil && filepath.Base(target) == driver {
-			return strings.Split(path, "/")[4]
+			all = append(all, strings.Split(path, "/")[4])
 		}
 	}
-	return ""
+	return all
 }

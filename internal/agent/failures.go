@@ -8,7 +8,7 @@ import (
 
 // failures are what the agent does again and again, and goes on after it failed.
 type failures struct {
-	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, routes, baseline *failurelog.Operation
+	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, routes, tunnels, nics, baseline *failurelog.Operation
 }
 
 func newFailures(log *slog.Logger) failures {
@@ -25,6 +25,8 @@ func newFailures(log *slog.Logger) failures {
 		snapshot:     failed("cannot take a snapshot; this window is not diagnosed"),
 		netstat:      warned("cannot read some of the kernel's counters; diagnoses go without them"),
 		routes:       warned("cannot ask the kernel's routing tables; findings go without what they say"),
+		tunnels:      warned("cannot read where tunnels lead; diagnoses go without that"),
+		nics:         warned("cannot read the counters of network cards; diagnoses go without them"),
 		baseline:     warned("cannot save the learned baseline; make the directory writable or give another --state-dir"),
 	}
 }

@@ -32,12 +32,14 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 	}
 	devices := a.podEnds.read(a.withBandwidths(a.traced(state)))
 	counts := count()
+	ways, peers := a.readTunnels(state.Devices)
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: counts, Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
 		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.lookUpRoutes(devices),
 		Conntrack: a.conntrack.results(counts.Unanswered),
 		Coverage:  seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),
+		Tunnels: ways, Peers: peers, NICs: a.readNICs(state.Devices, nicsEvery),
 	}, nil
 }
 
@@ -48,6 +50,7 @@ func (a *Agent) completeSnapshot(count func() *aggregate.Snapshot) (diagnose.Sna
 	if err != nil {
 		return diagnose.Snapshot{}, err
 	}
+	s.NICs = a.readNICs(s.Devices, 0)
 	until := loader.Monotonic()
 	if a.lateNames.Delays() && a.lateNames.HandedOn() > 0 {
 		// No longer than that: health tells of a reader that is stuck.

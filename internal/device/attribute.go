@@ -4,21 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"iter"
+
+	"tracer/internal/rtnl"
 )
 
 // attributes walks over netlink attributes and stops at one that is cut short.
-func attributes(b []byte) iter.Seq2[int, []byte] {
-	const header, typeMask = 4, 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
-	return func(yield func(int, []byte) bool) {
-		for len(b) >= header {
-			size := int(u16(b, 0))
-			if size < header || size > len(b) || !yield(int(u16(b, 2)&typeMask), b[header:size]) {
-				return
-			}
-			b = b[min((size+3)&^3, len(b)):]
-		}
-	}
-}
+func attributes(b []byte) iter.Seq2[int, []byte] { return rtnl.Attributes(b) }
 
 // The readers below give 0 for what is beyond the end.
 

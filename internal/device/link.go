@@ -33,6 +33,7 @@ type link struct {
 	addresses  []netip.Prefix // global ones
 	xdp        bool           // an XDP program is attached
 	traffic    netdev.Traffic
+	statistics []byte // struct rtnl_link_stats64
 	// defaultRoute tells that the main table has a default route through it.
 	defaultRoute bool
 }
@@ -95,7 +96,7 @@ func parseLink(message []byte) (link, bool) {
 		case unix.IFLA_MASTER:
 			l.master = int(u32(value, 0))
 		case unix.IFLA_STATS64:
-			l.traffic = parseTraffic(value)
+			l.traffic, l.statistics = parseTraffic(value), value
 		case unix.IFLA_XDP:
 			for kind, attached := range attributes(value) {
 				l.xdp = l.xdp || kind == nl.IFLA_XDP_ATTACHED && len(attached) > 0 && attached[0] != nl.XDP_ATTACHED_NONE
@@ -115,10 +116,27 @@ func (l *link) peerNetns() *int {
 	return &l.netns
 }
 
-// parseTraffic reads struct rtnl_link_stats64: packets, bytes, errors and drops, each received and sent.
+// parseTraffic reads struct rtnl_link_stats64: packets, bytes, errors and drops, each received and sent, and multicast.
 func parseTraffic(stats []byte) netdev.Traffic {
 	at := func(i int) uint64 { return u64(stats, i*8) }
-	return netdev.Traffic{RxPackets: at(0), TxPackets: at(1), RxBytes: at(2), TxBytes: at(3), RxDrops: at(6), TxDrops: at(7)}
+	return netdev.Traffic{RxPackets: at(0), TxPackets: at(1), RxBytes: at(2), TxBytes: at(3), RxDrops: at(6), TxDrops: at(7), RxMulticast: at(8)}
+}
+
+// parseErrors reads from struct rtnl_link_stats64 what means a loss, without what is 0.
+func parseErrors(stats []byte) map[string]uint64 {
+	var errors map[string]uint64
+	for i, name := range []string{
+		6: "rx_dropped", 7: "tx_dropped", 10: "rx_length_errors", 11: "rx_over_errors", 12: "rx_crc_errors", 13: "rx_frame_errors",
+		14: "rx_fifo_errors", 15: "rx_missed_errors", 16: "tx_aborted_errors", 17: "tx_carrier_errors", 18: "tx_fifo_errors",
+	} {
+		if n := u64(stats, i*8); name != "" && n > 0 {
+			if errors == nil {
+				errors = make(map[string]uint64)
+			}
+			errors[name] = n
+		}
+	}
+	return errors
 }
 
 func parseLinkInfo(l *link, info []byte) {

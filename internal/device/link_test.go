@@ -1,6 +1,8 @@
 package device
 
 import (
+	"encoding/binary"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -38,7 +40,8 @@ func TestParseLink(t *testing.T) {
 			attr(unix.IFLA_STATS64, words(1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 0))),
 			link{
 				index: 9, name: "tunl0", kind: "ipip", encap: unix.ARPHRD_TUNNEL, up: true,
-				traffic: netdev.Traffic{RxPackets: 1, TxPackets: 2, RxBytes: 3, TxBytes: 4, RxDrops: 7, TxDrops: 8},
+				traffic:    netdev.Traffic{RxPackets: 1, TxPackets: 2, RxBytes: 3, TxBytes: 4, RxDrops: 7, TxDrops: 8},
+				statistics: words(1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 0),
 			}, false},
 		{"wireguard", slices.Concat(header(unix.ARPHRD_NONE, 10, 0),
 			attr(unix.IFLA_IFNAME, []byte("wg0\x00")), attr(unix.IFLA_LINKINFO, attr(1, []byte("wireguard\x00")))),
@@ -115,5 +118,24 @@ func TestParseDefaultRoute(t *testing.T) {
 		if got := parseDefaultRoute(test.message); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	t.Parallel()
+	stats := make([]byte, 24*8)
+	for i := range 24 {
+		binary.NativeEndian.PutUint64(stats[i*8:], uint64(i))
+	}
+	binary.NativeEndian.PutUint64(stats[12*8:], 0)
+	want := map[string]uint64{
+		"rx_dropped": 6, "tx_dropped": 7, "rx_length_errors": 10, "rx_over_errors": 11, "rx_frame_errors": 13, "rx_fifo_errors": 14,
+		"rx_missed_errors": 15, "tx_aborted_errors": 16, "tx_carrier_errors": 17, "tx_fifo_errors": 18,
+	}
+	if got := parseErrors(stats); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := parseErrors(nil); got != nil {
+		t.Errorf("of nothing: %v", got)
 	}
 }

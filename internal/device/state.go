@@ -59,6 +59,9 @@ func newState(links []link, qdiscs, classes []node) State {
 			Clsact:     slices.ContainsFunc(byDevice[l.index], node.ingress),
 			Root:       tree(byDevice[l.index], classesOf[l.index]),
 		})
+		if d := &s.Devices[len(s.Devices)-1]; d.Role == netdev.RoleUplink {
+			d.Errors = parseErrors(l.statistics)
+		}
 		if l.name == "kube-ipvs0" {
 			continue
 		}
@@ -149,6 +152,7 @@ func sameConfiguration(a, b State) bool {
 		slices.EqualFunc(a.Devices, b.Devices, func(x, y netdev.Device) bool {
 			x.Root, y.Root = configuration(x.Root), configuration(y.Root)
 			x.Traffic, y.Traffic = netdev.Traffic{}, netdev.Traffic{}
+			x.Errors, y.Errors = nil, nil
 			return reflect.DeepEqual(x, y)
 		})
 }

@@ -33,11 +33,11 @@ func blindnesses() []blindness {
 		}},
 		{name: "qdiscs", take: func(e *snapshots) { unread(e.to.Devices); unread(e.from.Devices) }},
 		{name: "devices", take: func(e *snapshots) { e.to.Devices, e.from.Devices = nil, nil }, vague: map[Cause][]Cause{
-			LinkDown: {UnknownCause, NoRoute, Neighbour},
+			LinkDown: {UnknownCause, NoRoute, Neighbour}, NIC: {RemoteLoss},
 		}},
 		{name: "open journeys", take: func(e *snapshots) { e.to.Counts.InFlight, e.from.Counts = nil, nil }},
 		{name: "counters", take: func(e *snapshots) { e.to.Stats, e.from.Stats = record.Stats{}, record.Stats{} }, vague: map[Cause][]Cause{
-			ConntrackFull: {PolicyDrop}, TTL: {UnknownCause}, RPFilter: {UnknownCause}, MTU: {UnknownCause},
+			ConntrackFull: {PolicyDrop}, Encryption: {PolicyDrop}, TTL: {UnknownCause}, RPFilter: {UnknownCause}, MTU: {UnknownCause},
 		}},
 		{name: "events", take: func(e *snapshots) { e.to.Events = nil }, vague: map[Cause][]Cause{LinkDown: {NoRoute, Neighbour, UnknownCause}}},
 		{name: "pairs", take: func(e *snapshots) { e.to.Counts.Pairs = nil }},
@@ -86,7 +86,7 @@ func TestBlind(t *testing.T) {
 				f := &r.Findings[i]
 				same := slices.ContainsFunc(seeing.Findings, func(g Finding) bool {
 					return g.Stage == f.Stage && g.Device == f.Device && (g.Cause == f.Cause || slices.Contains(b.vague[g.Cause], f.Cause)) ||
-						g.Cause == LinkDown && slices.Contains(b.vague[LinkDown], f.Cause)
+						g.Cause == f.Cause && f.Stage == "" && f.Device == "" || (g.Cause == LinkDown || g.Cause == NIC) && slices.Contains(b.vague[g.Cause], f.Cause)
 				})
 				if f.Severity == Critical && !same {
 					t.Errorf("%s without %s: wrongly %s at %s %s: %q", name, b.name, f.Cause, f.Stage, f.Device, f.Evidence)

@@ -33,6 +33,8 @@ const (
 	NotTranslated         Cause = "not-translated"
 	NoAnswer              Cause = "no-answer"
 	PodLoss               Cause = "pod-loss"
+	Encryption            Cause = "encryption"
+	NIC                   Cause = "nic"
 	RemoteDelay           Cause = "remote-delay"
 	RemoteLoss            Cause = "remote-loss"
 	UnknownCause          Cause = "unknown"
@@ -134,7 +136,17 @@ func Causes() []CauseInfo {
 			Advice: "more addresses or ports for source NAT, `--random-fully`; of DNS a cache on the node (NodeLocal DNSCache), or `single-request-reopen`",
 		},
 		{
-			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy"},
+			Cause: Encryption, Kinds: []Kind{KindDrop}, Groups: []string{"encryption"},
+			Meaning: "IPsec or WireGuard can not encrypt or decrypt: the two ends do not agree",
+			Where:   "IPsec: where packets were lost, else none of this node's; encap, the WireGuard device",
+			Evidence: "counters of `/proc/net/xfrm_stat` that rise; a WireGuard peer without a handshake for three minutes, to which something is sent and " +
+				"from which nothing comes. Critical where pods' packets have no answer",
+			Thresholds: []Threshold{encryptionThreshold, xfrmThreshold},
+			Next:       []string{"ip -s xfrm state; ip -s xfrm policy", "grep -v '\\s0$' /proc/net/xfrm_stat", "wg show DEVICE"},
+			Advice:     "compare keys, SPIs and policies of both nodes; ask whoever makes the keys (the CNI, strongSwan)",
+		},
+		{
+			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy", "nic"},
 			Meaning: "a rule or policy drops the packets (netfilter, tc, XDP, XFRM)",
 			Where:   "forward, behind the device where the packet was seen last; by a rule inside a pod at `pod:eth0`: pod-queue on the way out, deliver on the way in",
 			Evidence: "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`). " +
@@ -144,12 +156,13 @@ func Causes() []CauseInfo {
 			Advice:     "find the rule whose counter rises, and who made it",
 		},
 		{
-			Cause: MTU, Kinds: []Kind{KindDrop, KindRetransmit}, Groups: []string{"routing", "remote"},
+			Cause: MTU, Kinds: []Kind{KindDrop, KindRetransmit, KindMisconfiguration}, Groups: []string{"routing", "mtu", "nic", "remote"},
 			Meaning: "packets are too large for a link",
-			Where:   "forward or encap; " + beyond + " for a black hole beyond it",
+			Where:   "forward or encap; the uplink, where a tunnel's packets with their header exceed its MTU; " + beyond + " for a black hole beyond it",
 			Evidence: "`PKT_TOO_BIG`; `ip_fragment`; functions with several reasons while `IpFragFails` rises. A black hole: large segments (536 " +
 				"bytes and more) that are sent again and again, five at least and half of all retransmissions; one in five at most is " +
-				"acknowledged in the end, while segments of less than half that size are. Inferred; severity as for `remote-loss`",
+				"acknowledged in the end, while segments of less than half that size are. Inferred; severity as for `remote-loss`. A tunnel: " +
+				"its MTU, or that of its routes, and its header exceed what the route to a peer takes: a warning until the uplink drops what comes",
 			Thresholds: []Threshold{mtuThreshold},
 			Next:       []string{"ip -d link show", "nstat -az IpFragFails Ip6OutFragFails Ip6InTooBigErrors"},
 			Advice:     "compare the MTUs of pods, tunnel and uplink: the pods' plus the tunnel's header must fit into the uplink's, and that into the network's",
@@ -317,6 +330,19 @@ func Causes() []CauseInfo {
 			Next: []string{"tc -s filter show dev eth0 egress # in the pod", "tc -s qdisc show dev eth0 # in the pod", "nft -a list ruleset # in the pod",
 				"ip -s -s link # in the pod", "nstat -az TcpOutSegs TcpRetransSegs # in the pod"},
 			Advice: "look in the pod for a filter or program at its device, a proxy that takes the packets, a second device",
+		},
+		{
+			Cause: NIC, Kinds: []Kind{KindDrop}, Groups: []string{"nic"},
+			Meaning: "a network card, its driver or the cloud drops packets that no hook sees",
+			Where:   "the uplink",
+			Evidence: "a counter of the uplink that rises (`ip -s -s link`, `ethtool -S`) and is known to mean a loss: the receive ring is full, frames " +
+				"are damaged, a limit of the cloud is reached; segments that TCP sends again and no hook saw lost, where they are as many. " +
+				"`rx_dropped` without what the kernel freed for want of a protocol (LLDP)",
+			Thresholds: []Threshold{nicThreshold, limitThreshold, queuedThreshold, unspecificThreshold},
+			Next:       []string{"ip -s -s link show dev DEVICE", "ethtool -S DEVICE"},
+			Advice:     "larger rings (`ethtool -G`), more queues (`ethtool -L`), another cable, a larger machine: as the counter says",
+			WhyNoScenario: "it takes a card that really drops: a guest has one whose ring is too small in TestRingFull of internal/agent; the rig's nodes " +
+				"have veths",
 		},
 		{
 			Cause: RemoteDelay, Kinds: []Kind{KindDelay}, Groups: []string{"remote"},

@@ -194,6 +194,8 @@ func (w *window) explainsSilence(u *aggregate.Unanswered) bool {
 			return false
 		case f.Cause == LinkDown:
 			return u.Direction != journey.Local
+		case f.Cause == Encryption && u.Direction != journey.Local:
+			return slices.ContainsFunc(f.Pairs, func(p Pair) bool { return p.Src == name.Src && p.Dst == name.Dst })
 		}
 		return u.Direction == journey.Local && slices.ContainsFunc(f.Pairs, func(p Pair) bool {
 			return p.Src == name.Src && p.Dst == name.Dst || p.Src == name.Dst && p.Dst == name.Src

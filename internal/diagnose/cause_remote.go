@@ -174,17 +174,8 @@ func (l *lossy) ackedSize() float64 {
 func remoteLosses(w *window, pairs []connected) (found []Finding) {
 	var large, other []lossy
 	for _, c := range pairs {
-		t := c.TCP
-		again := t.Retransmits - min(t.Retransmits, t.Spurious)
-		if again < minSamples {
-			continue // most pairs: what follows is dear
-		}
-		l := lossy{connected: c, segments: max(t.Segments, again)}
-		l.local = c.lostHere() + c.under.of(l.segments)
-		l.local += w.lostInPod(c.Pair, l.local)
-		l.lost = again - min(again, l.local+w.silentRetransmits(c.Pair))
-		if l.lost < minSamples || float64(l.lost) < remoteShare*float64(again) ||
-			float64(l.lost) < remoteLossThreshold.WarnLoss*float64(l.segments) {
+		l, ok := w.lossy(c)
+		if !ok || w.explainsLoss(&l) {
 			continue
 		}
 		if l.onlyLarge() {
@@ -200,6 +191,30 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 		found = append(found, *remoteLoss(w, other))
 	}
 	return found
+}
+
+// lossy tells whether a pair is one, and how much it loses.
+func (w *window) lossy(c connected) (l lossy, ok bool) {
+	t := c.TCP
+	again := t.Retransmits - min(t.Retransmits, t.Spurious)
+	if again < minSamples {
+		return l, false // most pairs: what follows is dear
+	}
+	l = lossy{connected: c, segments: max(t.Segments, again)}
+	l.local = c.lostHere() + c.under.of(l.segments)
+	l.local += w.lostInPod(c.Pair, l.local)
+	l.lost = again - min(again, l.local+w.silentRetransmits(c.Pair))
+	return l, l.lost >= minSamples && float64(l.lost) >= remoteShare*float64(again) &&
+		float64(l.lost) >= remoteLossThreshold.WarnLoss*float64(l.segments)
+}
+
+// explainsLoss tells whether what was found at a device of this node explains that a pair loses segments beyond its hooks.
+func (w *window) explainsLoss(l *lossy) bool {
+	name := Pair{Src: qualified(l.SrcNamespace, l.SrcWorkload), Dst: qualified(l.DstNamespace, l.DstWorkload)}
+	return slices.ContainsFunc(w.found, func(f Finding) bool {
+		return f.Severity == Critical && f.Device != "" && (f.Cause == MTU && l.onlyLarge() || f.ofCard && !l.onlyLarge()) &&
+			slices.ContainsFunc(f.Pairs, func(p Pair) bool { return p.Src == name.Src && p.Dst == name.Dst })
+	})
 }
 
 // silentRetransmits are a pair's retransmissions that no-answer tells of, or of what is refused; all, where nothing of the

@@ -160,9 +160,15 @@ func judgeCoverage(w *window, now, before *HookCoverage) Coverage {
 	c.Ratio = &ratio
 	if ratio < warnCoverage {
 		c.Reason = coverageReason(&c, now, devices, hooked, ending)
+		if n := w.fragmented(); ending < hooked && 2*n >= c.Begun-c.Ended {
+			c.Reason = fmt.Sprintf("behind %s the kernel fragmented %s, which are not followed from there", deviceNames(devices, now.Device), plural(n, "packet"))
+		}
 	}
 	return c
 }
+
+// fragmented is how many packets the kernel fragmented in the window: what a tunnel made too large for its way, and others.
+func (w *window) fragmented() uint64 { return w.rise("IpFragOKs") + w.rise("Ip6FragOKs") }
 
 // shareSeen is seen of all; all of it where what is missing may be chance, or noise.
 func shareSeen(seen, all, noise float64) float64 {

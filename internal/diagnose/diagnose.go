@@ -29,6 +29,7 @@ func ruleGroups() []ruleGroup {
 	return []ruleGroup{
 		{"qdisc", qdiscRules},
 		{"link", linkRules},
+		{"encryption", encryptionRules},
 		{"policy", policyRules},
 		{"routing", routingRules},
 		{"backlog", backlogRules},
@@ -37,6 +38,8 @@ func ruleGroups() []ruleGroup {
 		{"listener", listenerRules},
 		{"stage", stageRules},
 		{"misconfiguration", misconfigurationRules},
+		{"mtu", mtuRules},
+		{"nic", nicRules},
 		{"translation", translationRules},
 		{"no_answer", noAnswerRules}, // goes by what the others have found
 		{"pod_loss", podLossRules},

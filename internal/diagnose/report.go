@@ -79,6 +79,7 @@ type Finding struct {
 	// Findings with one subject share a sentence.
 	subject, predicate, reason string
 	beyond                     bool // beyond this node
+	ofCard                     bool // by a network card's own counters
 }
 
 // Sentence says in short what is at fault and what it does. It is "" for a finding that came as JSON.

@@ -61,6 +61,11 @@ type scenario struct {
 	Coverage        []HookCoverage
 	Doubt           uint64
 	MissingHooks    []MissingHook `json:"missing_hooks"`
+	Tunnels         []netdev.Tunnel
+	NICs            []netdev.NIC
+	NICsBefore      []netdev.NIC `json:"nics_before"`
+	Peers           []netdev.Peer
+	PeersBefore     []netdev.Peer `json:"peers_before"`
 	Unused          []string      // devices that have carried nothing; the others are active
 	Baseline        []struct {
 		aggregate.StageKey
@@ -239,11 +244,12 @@ func (s *scenario) snapshots() *snapshots {
 		active[d.Name] = !slices.Contains(s.Unused, d.Name)
 	}
 	return &snapshots{
-		from: Snapshot{Taken: noon, Devices: s.Before, Stats: s.StatsBefore, MissingHooks: s.MissingHooks},
+		from: Snapshot{Taken: noon, Devices: s.Before, NICs: s.NICsBefore, Peers: s.PeersBefore, Stats: s.StatsBefore, MissingHooks: s.MissingHooks},
 		to: Snapshot{
 			Taken: noon.Add(window.Window), Counts: window, Devices: s.Devices, Stats: s.Stats, Events: s.Events,
 			ActiveDevices: active, ExpectQdisc: s.ExpectQdisc, Baseline: baseline,
 			Coverage: s.Coverage, Doubt: s.Doubt, MissingHooks: s.MissingHooks,
+			Tunnels: s.Tunnels, NICs: s.NICs, Peers: s.Peers,
 		},
 	}
 }

@@ -38,6 +38,12 @@ type Snapshot struct {
 	// Doubt is how many segments the node's own sockets have sent under addresses that were not known as the node's by then:
 	// what came for these looks as if it were to go on, and does not.
 	Doubt uint64
+	// Tunnels are the overlay devices' ways to their other ends.
+	Tunnels []netdev.Tunnel
+	// NICs are what network cards and their drivers have counted.
+	NICs []netdev.NIC
+	// Peers are the other ends of WireGuard devices.
+	Peers []netdev.Peer
 	// MissingHooks are hooks that are planned and not attached.
 	MissingHooks []MissingHook
 	// Baseline is the usual p50 delay of a stage in seconds, where it was learnt.

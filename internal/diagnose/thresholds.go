@@ -324,7 +324,7 @@ func (t Threshold) String() string {
 	if t.CriticalCount > 0 {
 		text += fmt.Sprintf(", critical from %d on", t.CriticalCount)
 	}
-	return text
+	return strings.TrimPrefix(text, ", ")
 }
 
 // queueThresholds are the thresholds of queues, by what they are, as far as they do not depend on the device.

@@ -41,6 +41,8 @@ type Device struct {
 	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
 	// Traffic is what the device itself has counted, of whatever kind.
 	Traffic Traffic `json:"traffic"`
+	// Errors are, of an uplink, its counters of errors and drops (struct rtnl_link_stats64), without those that are 0.
+	Errors map[string]uint64 `json:"errors,omitempty"`
 	// Clsact tells that it has a clsact or ingress qdisc, to which tc's filters belong. Programs at tcx need none.
 	Clsact bool `json:"clsact,omitempty"`
 	// Root is the root qdisc of the way out; its Kind is "noqueue" where nothing is queued.
@@ -64,4 +66,6 @@ type Traffic struct {
 	TxBytes   uint64 `json:"tx_bytes"`
 	RxDrops   uint64 `json:"rx_drops"`
 	TxDrops   uint64 `json:"tx_drops"`
+	// RxMulticast is how many of those received were for a group; virtual devices count none.
+	RxMulticast uint64 `json:"rx_multicast"`
 }

@@ -1,4 +1,4 @@
-// Package netstat reads the kernel's own counters of a network namespace: IP's, the connection table's, and those of the
+// Package netstat reads the kernel's own counters of a network namespace: IP's, IPsec's, the connection table's, and those of the
 // receiving softirqs. The diagnosis sets them beside what the programs saw.
 package netstat
 
@@ -21,6 +21,7 @@ import (
 const (
 	softnetFile   = "softnet_stat"
 	conntrackFile = "stat/nf_conntrack"
+	xfrmFile      = "xfrm_stat"
 	directory     = "/proc/thread-self/net/"
 )
 
@@ -90,6 +91,7 @@ func (r *Reader) Read() (record.Stats, error) {
 		"snmp":    func(text string) error { return parseTables(text, stats.Protocols) },
 		"netstat": func(text string) error { return parseTables(text, stats.Protocols) },
 		"snmp6":   func(text string) error { return parseList(text, stats.Protocols) },
+		xfrmFile:  func(text string) error { return parseList(text, stats.Protocols) },
 	}
 	for _, name := range fileNames() {
 		f := r.files[name]
@@ -107,7 +109,9 @@ func (r *Reader) Read() (record.Stats, error) {
 	return stats, errors.Join(errs...)
 }
 
-func fileNames() []string { return []string{softnetFile, conntrackFile, "snmp", "netstat", "snmp6"} }
+func fileNames() []string {
+	return []string{softnetFile, conntrackFile, "snmp", "netstat", "snmp6", xfrmFile}
+}
 
 // open opens the files that are there and not open yet, in the calling thread's network namespace.
 func (r *Reader) open() error {
@@ -117,7 +121,7 @@ func (r *Reader) open() error {
 		}
 		f, err := os.Open(directory + name)
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // no conntrack, no IPv6
+		case errors.Is(err, fs.ErrNotExist): // no conntrack, no IPv6, no statistics of IPsec
 		case err != nil:
 			return fmt.Errorf("open the kernel's counters: %w", err)
 		default:

@@ -49,6 +49,11 @@ func (m machine) command(ctx context.Context) *exec.Cmd {
 		"-cpu", "max,la57=off,erms=off,fsrm=off", "-smp", "2", "-m", fmt.Sprint(m.memory),
 		// A network card whose driver frees what it has sent by kfree_skb, as if it were lost. Its wire leads nowhere.
 		"-netdev", "user,id=wire,restrict=on", "-device", "vmxnet3,netdev=wire",
+		// Two more, joined by a hub: what one sends comes to the other, which counts what its ring had no room for. The hub's third
+		// port waits for a connection that nobody makes: without one qemu complains.
+		"-netdev", "socket,id=nowhere,listen=127.0.0.1:0", "-netdev", "hubport,id=third,hubid=1,netdev=nowhere",
+		"-netdev", "hubport,id=left,hubid=1", "-device", "vmxnet3,netdev=left",
+		"-netdev", "hubport,id=right,hubid=1", "-device", "vmxnet3,netdev=right",
 		"-kernel", m.kernel, "-initrd", m.initramfs,
 		"-append", strings.Join(boot, " "),
 	}
