@@ -20,9 +20,11 @@ type TCP struct {
 	Retransmits  uint64         `json:"retransmits"`
 	Spurious     uint64         `json:"spurious"`  // retransmissions of what the peer had received
 	Delivered    uint64         `json:"delivered"` // segments that were acknowledged
+	AckedBytes   uint64         `json:"acked_bytes"`
 	// Retransmitted are the segments whose retransmission made a record. Of them, Recovered were acknowledged afterwards, and
 	// RetransmittedAgain had been retransmitted before, in vain.
 	Retransmitted           uint64 `json:"resent"`
+	RetransmittedBytes      uint64 `json:"resent_bytes"`
 	Recovered               uint64 `json:"repaired"`
 	RetransmittedAgain      uint64 `json:"stuck"`
 	RetransmittedAgainBytes uint64 `json:"stuck_bytes"`
@@ -85,6 +87,7 @@ func (t *TCP) addSender(c *record.TCP, at time.Duration) {
 	t.Retransmits += uint64(c.Retransmits)
 	t.Spurious += uint64(c.Spurious)
 	t.Delivered += uint64(c.Delivered)
+	t.AckedBytes += uint64(c.Acked)
 	t.addRetransmission(c, at)
 	span := min(c.Span, maxSpan).Seconds()
 	t.RWNDLimited += min(c.RWNDLimited.Seconds(), span)
@@ -109,6 +112,7 @@ func (t *TCP) addRetransmission(c *record.TCP, at time.Duration) {
 	}
 	if c.RetransmittedLength > 0 {
 		t.Retransmitted++
+		t.RetransmittedBytes += uint64(c.RetransmittedLength)
 	}
 	if !c.RetransmittedAgain {
 		return
@@ -197,6 +201,7 @@ func (t *TCP) since(old *TCP) *TCP {
 	d.Retransmits -= min(d.Retransmits, old.Retransmits)
 	d.Spurious -= min(d.Spurious, old.Spurious)
 	d.Delivered -= min(d.Delivered, old.Delivered)
+	d.AckedBytes -= min(d.AckedBytes, old.AckedBytes)
 	d.SendPending = max(0, d.SendPending-old.SendPending)
 	d.WindowClosed = max(0, d.WindowClosed-old.WindowClosed)
 	d.RWNDLimited = max(0, d.RWNDLimited-old.RWNDLimited)
@@ -207,6 +212,7 @@ func (t *TCP) since(old *TCP) *TCP {
 	d.AcceptQueueFullSeconds -= min(d.AcceptQueueFullSeconds, old.AcceptQueueFullSeconds)
 	d.SYNQueueFullSeconds -= min(d.SYNQueueFullSeconds, old.SYNQueueFullSeconds)
 	d.Retransmitted -= min(d.Retransmitted, old.Retransmitted)
+	d.RetransmittedBytes -= min(d.RetransmittedBytes, old.RetransmittedBytes)
 	d.Recovered -= min(d.Recovered, old.Recovered)
 	d.RetransmittedAgain -= min(d.RetransmittedAgain, old.RetransmittedAgain)
 	d.RetransmittedAgainBytes -= min(d.RetransmittedAgainBytes, old.RetransmittedAgainBytes)
@@ -230,6 +236,7 @@ func (t *TCP) Merge(other *TCP) {
 	t.Retransmits += other.Retransmits
 	t.Spurious += other.Spurious
 	t.Delivered += other.Delivered
+	t.AckedBytes += other.AckedBytes
 	t.SendPending += other.SendPending
 	t.WindowClosed += other.WindowClosed
 	t.RWNDLimited += other.RWNDLimited
@@ -238,6 +245,7 @@ func (t *TCP) Merge(other *TCP) {
 	t.Refused += other.Refused
 	t.RefusedSeconds = max(t.RefusedSeconds, other.RefusedSeconds)
 	t.Retransmitted += other.Retransmitted
+	t.RetransmittedBytes += other.RetransmittedBytes
 	t.Recovered += other.Recovered
 	t.RetransmittedAgain += other.RetransmittedAgain
 	t.RetransmittedAgainBytes += other.RetransmittedAgainBytes

@@ -325,7 +325,8 @@ func Causes() []CauseInfo {
 			Meaning: "what TCP in a pod sends does not come out of the pod, and no drop is seen",
 			Where:   "pod-queue, `pod:eth0`",
 			Evidence: "segments that TCP in the pod counts as sent, a tenth of them at least, that did not reach the hook at the pod's device, " +
-				"where those that are sent again are mostly these. Drops with a reason have their own cause",
+				"where those that are sent again are mostly these; by packets, and by the bytes that came out against those acknowledged. Drops " +
+				"with a reason have their own cause",
 			Thresholds: []Threshold{remoteLossThreshold},
 			Next: []string{"tc -s filter show dev eth0 egress # in the pod", "tc -s qdisc show dev eth0 # in the pod", "nft -a list ruleset # in the pod",
 				"ip -s -s link # in the pod", "nstat -az TcpOutSegs TcpRetransSegs # in the pod"},

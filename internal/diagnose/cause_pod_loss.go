@@ -78,22 +78,21 @@ func podLoss(w *window, all []podLossy) Finding {
 	return f
 }
 
-// lostInPod tells how many of the segments that a pair's sender has sent never came out of the pod: TCP counts them, and
-// the hook at the pod's device saw fewer packets. As that counts bare acknowledgements too, more may have been lost.
+// lostInPod tells how many of the segments that a pair's sender has sent never came out of the pod, at least: TCP counts them, and
+// the hook at the pod's device saw fewer.
 func (w *window) lostInPod(p *aggregate.Pair, lostHere uint64) uint64 {
 	if p.SrcNamespace == "" || p.DstWorkload == aggregate.NodeWorkload || w.counts.MissedRecords > 0 || !w.seesPodsSend() {
 		return 0 // what a node's own sockets get is not seen to its end
 	}
-	seen := uint64(p.Packets) + lostHere
 	for i := range w.counts.InFlight {
 		for _, in := range w.counts.InFlight[i].Pairs {
 			if in.PairKey == p.PairKey {
-				seen += uint64(in.Packets)
+				lostHere += uint64(in.Packets) // or may be
 			}
 		}
 	}
-	sent := max(p.TCP.Segments, p.TCP.Retransmits)
-	missing := sent - min(sent, seen)
+	sent, seen := max(p.TCP.Segments, p.TCP.Retransmits), uint64(p.Packets)+lostHere
+	missing := max(sent-min(sent, seen), copiesMissing(p, lostHere))
 	switch {
 	case missing < minSamples || float64(missing) < minMissing*float64(sent) || float64(missing) < w.chanceOfPods():
 		return 0
@@ -101,6 +100,27 @@ func (w *window) lostInPod(p *aggregate.Pair, lostHere uint64) uint64 {
 		return 0 // they came out: what was acknowledged is missing too
 	}
 	return missing
+}
+
+// leastHeaders are the bytes of an IPv4 and a TCP header without options: where there are more, more counts as seen.
+const leastHeaders = 40
+
+// copiesMissing goes by bytes, as bare acknowledgements are among the packets that were seen, and have none. What was sent twice
+// and came out of the pod twice makes more bytes than were acknowledged.
+func copiesMissing(p *aggregate.Pair, lostHere uint64) uint64 {
+	t := p.TCP
+	if t.Retransmitted < minSamples || t.AckedBytes == 0 {
+		return 0
+	}
+	size := float64(t.RetransmittedBytes) / float64(t.Retransmitted)
+	seen := p.Bytes - leastHeaders*float64(p.Passed())
+	if seen < (1-minMissing)*float64(t.AckedBytes) {
+		return 0 // not all that came out was seen
+	}
+	copies := uint64(max(0, seen-float64(t.AckedBytes))/size) + lostHere
+	again := t.Retransmits - min(t.Retransmits, t.Spurious)
+	again = min(again, t.Segments-min(t.Segments, t.Delivered)) // a SYN has no data
+	return again - min(again, copies)
 }
 
 // chanceOfPods is how many segments of those that pods send may be missing by chance, as packets are sampled.
