@@ -65,6 +65,7 @@ type Agent struct {
 	findings      findings
 	podEnds       podEnds
 	baseline      baseline
+	podThrottling podThrottling
 	subscribers   subscribers
 	mending       mending
 }

@@ -8,7 +8,7 @@ import (
 
 // failures are what the agent does again and again, and goes on after it failed.
 type failures struct {
-	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, baseline *failurelog.Operation
+	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, throttling, baseline *failurelog.Operation
 }
 
 func newFailures(log *slog.Logger) failures {
@@ -24,6 +24,7 @@ func newFailures(log *slog.Logger) failures {
 		pods:         failed("cannot tell the BPF programs this node's pods; drops inside pods may stay unattributed"),
 		snapshot:     failed("cannot take a snapshot; this window is not diagnosed"),
 		netstat:      warned("cannot read some of the kernel's counters; diagnoses go without them"),
+		throttling:   warned("cannot read the CPU limits of pods whose application is slow; findings go without them"),
 		baseline:     warned("cannot save the learned baseline; make the directory writable or give another --state-dir"),
 	}
 }

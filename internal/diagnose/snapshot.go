@@ -29,6 +29,8 @@ type Snapshot struct {
 	ExpectQdisc map[string]string
 	// Lookups are what the routing table says of packets that were lost lately in a place that means no route.
 	Lookups []record.RouteLookup
+	// Throttling are pods that their CPU limit holds back, of those that were looked at since something was found of them.
+	Throttling []PodThrottling
 	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.
 	DropsUnseen bool
 	// Coverage is how much the hooks have seen since tracing began.
@@ -40,4 +42,6 @@ type Snapshot struct {
 	MissingHooks []MissingHook
 	// Baseline is the usual p50 delay of a stage in seconds, where it was learnt.
 	Baseline map[aggregate.StageKey]float64
+	// PeerRTT are the usual round trips to other nodes in seconds, where they were learnt.
+	PeerRTT map[PeerKey]float64
 }

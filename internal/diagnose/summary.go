@@ -21,7 +21,7 @@ func summarize(r *Report, w *window) string {
 			on, seconds(r.WindowSeconds))
 	case r.Verdict == Blind:
 		return fmt.Sprintf("tracer does not see enough%s to tell whether packets are held or dropped: %s", on, whyBlind(r, w))
-	case len(r.Findings) == 0:
+	case len(r.Findings) == 0 || r.Findings[0].Severity == Info:
 		var n float64
 		pairs := 0
 		for _, p := range w.counts.Pairs {
@@ -30,8 +30,13 @@ func summarize(r *Report, w *window) string {
 				pairs++
 			}
 		}
-		return fmt.Sprintf("no queue%s holds or drops more than it should: %s of %s in %s",
+		text := fmt.Sprintf("no queue%s holds or drops more than it should: %s of %s in %s",
 			on, packets(uint64(n)), plural(uint64(pairs), "pair"), seconds(r.WindowSeconds))
+		for i := range r.Findings {
+			f := &r.Findings[i]
+			text += fmt.Sprintf("; on purpose %s %s (%s)", strings.TrimSuffix(f.subject, ","), f.predicate, f.reason)
+		}
+		return text
 	}
 	principal := &r.Findings[0]
 	if principal.beyond {
@@ -117,6 +122,8 @@ func sentence(r *Report, principal *Finding, on string) string {
 // subject is the queue in a summary.
 func (q *queue) subject() string {
 	switch {
+	case q.limit != nil:
+		return q.limit.subject()
 	case q.device == netdev.PodLabel:
 		return "the egress queue of pods' devices"
 	case q.stage == journey.PodQueue:
@@ -129,6 +136,9 @@ func (q *queue) subject() string {
 func (q *queue) reason() string {
 	if len(q.devices) == 0 {
 		return ""
+	}
+	if q.limit != nil {
+		return q.limit.reason()
 	}
 	d := q.shown()[0]
 	kinds := d.Root.Kind
