@@ -83,6 +83,9 @@ func TestPacedByDepartureTime(t *testing.T) {
 	time.Sleep(5 * time.Second)
 	after := c.now(0)
 	report := diagnose.Diagnose("node1", before, after)
+	if report.Verdict != diagnose.Healthy {
+		t.Errorf("%s: %s", report.Verdict, report.Summary)
+	}
 	found := false
 	for _, f := range report.Findings {
 		if f.Cause != diagnose.QdiscDelay || f.Device != uplink {

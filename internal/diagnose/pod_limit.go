@@ -183,6 +183,29 @@ func (w *window) paced(devices []netdev.Device) (limits []*podLimit) {
 	return limits
 }
 
+// beyondHorizon tells, of what a program at the egress of a device dropped, that it belongs to a limit: where fq holds a pod's packets
+// until the times that its CNI sets, the program which sets them drops what would have to wait for too long.
+func (w *window) beyondHorizon(found []Finding) []Finding {
+	for i := range found {
+		f := &found[i]
+		if f.Cause != PolicyDrop || f.Drops.Reason != "TC_EGRESS" || len(f.Pairs) != f.PairsTotal {
+			continue
+		}
+		held := func(p Pair) bool {
+			return slices.ContainsFunc(w.queues, func(q *queue) bool {
+				return q.limit != nil && q.limit.paced > 0 && q.limit.workload == p.Src && q.device == f.Device && q.hasFinding
+			})
+		}
+		if len(f.Pairs) == 0 || slices.ContainsFunc(f.Pairs, func(p Pair) bool { return !held(p) }) {
+			continue
+		}
+		f.Severity = Info
+		f.reason = "its annotation limits what it sends, and fq holds back the rest"
+		f.Evidence = append(f.Evidence, "info: fq holds these packets at that device for the pod's limit; the program that sets their times drops what would wait for too long")
+	}
+	return found
+}
+
 // take moves a limit's packets from the queue to one of their own. Of packets in flight it is not known how old each pair's are: they are
 // moved if all are the limit's.
 func (q *queue) take(l *podLimit) *queue {

@@ -147,6 +147,9 @@ func TestPaced(t *testing.T) {
 		s := load(t, "testdata/pod-paced.json")
 		s.Devices[1].EgressBandwidth = test.asked
 		s.Pairs[0].Stages[0].Delay, s.Pairs[1].Stages[0].Delay = 0.4, test.delay
+		if test.asked > 0 { // beyond the horizon
+			s.Pairs[0].Drops[0].Packets = 150
+		}
 		r := s.snapshots().diagnose()
 		if r.Verdict != test.verdict || len(r.Findings) == 0 || r.Findings[0].Severity != test.severity {
 			t.Errorf("%+v: %s: %s", test, r.Verdict, r.Summary)

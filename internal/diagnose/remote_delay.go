@@ -27,7 +27,11 @@ type distant struct {
 func (w *window) distant(c connected) (slow []distant) {
 	here := c.residence(w.counts)
 	peers := c.TCP.Peers
-	if len(peers) == 0 {
+	var known uint64
+	for i := range peers {
+		known += peers[i].RTT.Count()
+	}
+	if 2*known < c.TCP.RTT.Count() || known == 0 { // of most it is not known where they lead
 		peers = []aggregate.PeerRTT{{RTT: c.TCP.RTT, HandshakeRTT: c.TCP.HandshakeRTT}}
 	}
 	for i := range peers {
