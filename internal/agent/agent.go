@@ -66,6 +66,7 @@ type Agent struct {
 	podEnds       podEnds
 	baseline      baseline
 	podThrottling podThrottling
+	policers      policers
 	subscribers   subscribers
 	mending       mending
 }

@@ -30,6 +30,7 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 		return diagnose.Snapshot{}, err
 	}
 	devices := a.podEnds.read(a.withPods(a.traced(state)))
+	devices = a.policers.of(devices, time.Now(), a.watcher.Policers)
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: count(), Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -96,54 +97,53 @@ func actionsOf(classifier string) int {
 }
 
 // parseRedirects reads from an RTM_NEWTFILTER message to which devices the filter redirects packets.
-func parseRedirects(message []byte) []int {
-	if len(message) < tcmsgBytes {
-		return nil
-	}
-	classifier, options := "", []byte(nil)
-	for kind, value := range attributes(message[tcmsgBytes:]) {
-		switch kind {
-		case nl.TCA_KIND:
-			classifier = text(value)
-		case nl.TCA_OPTIONS:
-			options = value
-		}
-	}
-	var targets []int
-	for kind, value := range attributes(options) {
-		if kind != actionsOf(classifier) {
-			continue
-		}
-		for _, action := range attributes(value) {
-			if to := parseMirred(action); to > 0 {
-				targets = append(targets, to)
+func parseRedirects(message []byte) (targets []int) {
+	for name, options := range filterActions(message) {
+		for kind, value := range attributes(options) {
+			// struct tc_mirred: five words of tc_gen, what it does, the device.
+			if name == "mirred" && kind == nl.TCA_MIRRED_PARMS && u32(value, 20) == egressRedirect {
+				targets = append(targets, int(u32(value, 24)))
 			}
 		}
 	}
 	return targets
 }
 
-// parseMirred is to which device an action redirects packets on its way out; 0 if it does not.
-func parseMirred(action []byte) int {
-	name, options := "", []byte(nil)
-	for kind, value := range attributes(action) {
-		switch kind {
-		case nl.TCA_ACT_KIND:
-			name = text(value)
-		case nl.TCA_ACT_OPTIONS:
-			options = value
+// filterActions yields the actions of a filter by name, with their options, from an RTM_NEWTFILTER message.
+func filterActions(message []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		if len(message) < tcmsgBytes {
+			return
+		}
+		classifier, options := "", []byte(nil)
+		for kind, value := range attributes(message[tcmsgBytes:]) {
+			switch kind {
+			case nl.TCA_KIND:
+				classifier = text(value)
+			case nl.TCA_OPTIONS:
+				options = value
+			}
+		}
+		for kind, actions := range attributes(options) {
+			if kind != actionsOf(classifier) {
+				continue
+			}
+			for _, action := range attributes(actions) {
+				name, of := "", []byte(nil)
+				for kind, value := range attributes(action) {
+					switch kind {
+					case nl.TCA_ACT_KIND:
+						name = text(value)
+					case nl.TCA_ACT_OPTIONS:
+						of = value
+					}
+				}
+				if !yield(name, of) {
+					return
+				}
+			}
 		}
 	}
-	if name != "mirred" {
-		return 0
-	}
-	for kind, value := range attributes(options) {
-		// struct tc_mirred: five words of tc_gen, what it does, the device.
-		if kind == nl.TCA_MIRRED_PARMS && u32(value, 20) == egressRedirect {
-			return int(u32(value, 24))
-		}
-	}
-	return 0
 }
 
 // egressRedirect is TCA_EGRESS_REDIR.

@@ -14,7 +14,7 @@ import (
 // policyRules find policy-drop, packets that a rule or policy dropped, and conntrack-full, those for which the connection
 // table had no room, which look the same from outside.
 func policyRules(w *window) []Finding {
-	return append(w.conntrackFull(), w.beyondHorizon(w.policyDrops())...)
+	return append(w.conntrackFull(), w.policed(w.beyondHorizon(w.policyDrops()))...)
 }
 
 // conntrackFull takes as many of netfilter's drops as the connection table has counted for want of an entry. Those that

@@ -44,6 +44,8 @@ type Device struct {
 	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
 	// EgressBandwidth is, of a pod's device, how many bits a second the pod is to send at most, by its annotation.
 	EgressBandwidth uint64 `json:"egress_bandwidth_bits,omitempty"`
+	// Policer is, of a pod's device, how many bits a second tc's policer lets the pod send; 0 without one, or where it was not asked for.
+	Policer uint64 `json:"policer_bits,omitempty"`
 	// RedirectedFrom are, of an ifb, the indexes of the devices whose received packets tc redirects to it.
 	RedirectedFrom []int `json:"redirected_from,omitempty"`
 	// Traffic is what the device itself has counted, of whatever kind.
