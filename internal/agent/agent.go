@@ -69,6 +69,8 @@ type Agent struct {
 	findings      findings
 	podEnds       podEnds
 	baseline      baseline
+	podThrottling podThrottling
+	policers      policers
 	subscribers   subscribers
 	mending       mending
 }

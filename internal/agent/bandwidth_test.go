@@ -8,11 +8,13 @@ import (
 	"tracer/internal/aggregate"
 )
 
-func TestBandwidths(t *testing.T) {
+func TestPodsBehind(t *testing.T) {
 	t.Parallel()
 	limited, other := netip.MustParseAddr("10.244.1.2"), netip.MustParseAddr("10.244.1.3")
-	known := names{limited: aggregate.Identity{Pod: "web", Bandwidth: 10_000_000}, other: aggregate.Identity{Pod: "api"}}
-	if got := bandwidths(map[netip.Addr]int{limited: 7, other: 8}, known, 0); !maps.Equal(got, map[int]uint64{7: 10_000_000}) {
-		t.Errorf("%v", got)
+	known := names{limited: {Pod: "web-0", Workload: "web", Bandwidth: 10_000_000}, other: {Pod: "api-0", Workload: "api"}}
+	stray := netip.MustParseAddr("192.0.2.1")
+	got := podsBehind(map[netip.Addr]int{limited: 7, other: 8, stray: 9}, known, 0)
+	if want := map[int]aggregate.Identity{7: known[limited], 8: known[other]}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -29,6 +29,7 @@ type baseline struct {
 	mu       sync.Mutex
 	learner  diagnose.Baseline
 	known    map[aggregate.StageKey]float64 // p50s that are known by now; replaced, never changed
+	peers    map[diagnose.PeerKey]float64   // likewise, round trips to other nodes
 	excluded []diagnose.Finding             // since it was learned last
 	learned  time.Time
 }
@@ -40,13 +41,23 @@ func (b *baseline) p50s() map[aggregate.StageKey]float64 {
 	return b.known
 }
 
+// roundTrips are the usual round trips to other nodes, where they are known.
+func (b *baseline) roundTrips() map[diagnose.PeerKey]float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.peers
+}
+
 // exclude keeps the stages where something was found out of what is learned next.
 func (b *baseline) exclude(found []diagnose.Finding) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := range found {
 		f := &found[i]
-		if !slices.ContainsFunc(b.excluded, func(e diagnose.Finding) bool { return e.Stage == f.Stage && e.Device == f.Device }) {
+		known := slices.ContainsFunc(b.excluded, func(e diagnose.Finding) bool {
+			return e.Stage == f.Stage && e.Device == f.Device && e.Cause == f.Cause && e.HasBaseline() == f.HasBaseline()
+		})
+		if !known {
 			b.excluded = append(b.excluded, *f)
 		}
 	}
@@ -59,8 +70,10 @@ func (b *baseline) learn(from, now diagnose.Snapshot) {
 	if now.Taken.Sub(b.learned) < learnEvery || now.Taken.Sub(from.Taken) < minLearnWindow {
 		return
 	}
-	b.learner.Learn(now.Counts.Since(from.Counts).Stages, b.excluded, now.Taken)
-	b.known = b.learner.P50()
+	counts := now.Counts.Since(from.Counts)
+	b.learner.Learn(counts.Stages, b.excluded, now.Taken)
+	b.learner.LearnPeers(counts.Pairs, b.excluded, now.Taken)
+	b.known, b.peers = b.learner.P50(), b.learner.PeerRTT()
 	b.learned, b.excluded = now.Taken, nil
 }
 
@@ -71,6 +84,8 @@ const baselineVersion = 1
 type baselineFile struct {
 	Version int                      `json:"version"`
 	Places  []diagnose.StageBaseline `json:"places"`
+	// Peers are left out by earlier versions, which take them for nothing.
+	Peers []diagnose.PeerBaseline `json:"peers,omitempty"`
 }
 
 func (a *Agent) baselinePath() string { return filepath.Join(a.options.StateDir, "usual.json") }
@@ -95,7 +110,8 @@ func (a *Agent) restoreBaseline() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.learner.Restore(file.Places)
-		b.known = b.learner.P50()
+		b.learner.RestorePeers(file.Peers)
+		b.known, b.peers = b.learner.P50(), b.learner.PeerRTT()
 	}
 }
 
@@ -105,7 +121,7 @@ func (a *Agent) saveBaseline() {
 		return
 	}
 	a.baseline.mu.Lock()
-	file := baselineFile{baselineVersion, a.baseline.learner.Stages()}
+	file := baselineFile{baselineVersion, a.baseline.learner.Stages(), a.baseline.learner.Peers()}
 	a.baseline.mu.Unlock()
 	a.failures.baseline.Done(statefile.Write(a.baselinePath(), file))
 }

@@ -26,15 +26,22 @@ func TestBaseline(t *testing.T) {
 	a.restoreBaseline()
 	key := aggregate.StageKey{Stage: journey.Forward, Device: "tunl0", Direction: journey.Out}
 	now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
-	var delay hist.Histogram
+	var delay, rtt hist.Histogram
 	snapshot := func() diagnose.Snapshot {
-		return diagnose.Snapshot{Taken: now, Counts: &aggregate.Snapshot{Taken: now, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay.Clone()}}}}
+		return diagnose.Snapshot{Taken: now, Counts: &aggregate.Snapshot{
+			Taken: now, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay.Clone()}},
+			Pairs: []aggregate.Pair{{
+				PairKey: aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: journey.Out},
+				Packets: float64(rtt.Count()), TCP: &aggregate.TCP{Segments: rtt.Count(), RTT: rtt.Clone(), Peers: []aggregate.PeerRTT{{Node: "node2", RTT: rtt.Clone()}}},
+			}},
+		}}
 	}
 	a.history.add(snapshot())
 	a.baseline.learned = now
 	for range 12 * 10 { // ten minutes, diagnosed each five seconds
 		now = now.Add(snapshotEvery)
 		delay.Observe(20e-6, 100)
+		rtt.Observe(0.04, 10)
 		m := snapshot()
 		a.history.add(m)
 		// SnapshotBefore goes by the true time: all of these snapshots are long past.
@@ -45,11 +52,29 @@ func TestBaseline(t *testing.T) {
 	if !ok || usual < 19e-6 || usual > 21e-6 {
 		t.Fatalf("usual is %v", a.baseline.p50s())
 	}
+	peer := diagnose.PeerKey{Node: "node2"}
+	if far := a.baseline.roundTrips()[peer]; far < 0.038 || far > 0.042 {
+		t.Errorf("usual round trips are %v", a.baseline.roundTrips())
+	}
 	a.saveBaseline()
 	again := newAgent(dir)
 	again.restoreBaseline()
 	if again.baseline.p50s()[key] != usual {
 		t.Errorf("restored %v, want %v", again.baseline.p50s(), usual)
+	}
+	if got, want := again.baseline.roundTrips()[peer], a.baseline.roundTrips()[peer]; got != want {
+		t.Errorf("restored a round trip of %v, want %v", got, want)
+	}
+
+	// As earlier versions wrote it, without other nodes.
+	earlier := `{"version":1,"places":[{"stage":"forward","device":"tunl0","direction":"out","p50_seconds":0.00002,"minutes":30,"last":"2026-03-04T14:00:00Z"}]}`
+	if err := os.WriteFile(a.baselinePath(), []byte(earlier), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := newAgent(dir)
+	before.restoreBaseline()
+	if before.baseline.p50s()[key] != 20e-6 || len(before.baseline.roundTrips()) != 0 {
+		t.Errorf("of an earlier version: %v, %v", before.baseline.p50s(), before.baseline.roundTrips())
 	}
 
 	// Of another format, and not to be written: told, and the agent goes on.

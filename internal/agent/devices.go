@@ -43,7 +43,7 @@ func (a *Agent) Devices() []netdev.Device {
 	if err != nil {
 		state = a.watcher.State()
 	}
-	return a.podEnds.read(a.traced(state))
+	return a.podEnds.read(a.withPods(a.traced(state)))
 }
 
 // KnownDevices are the devices traced, with their counters as read last.

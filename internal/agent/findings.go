@@ -40,6 +40,8 @@ func (a *Agent) diagnoseAt(now diagnose.Snapshot) {
 func (a *Agent) diagnoseBetween(from, now diagnose.Snapshot) {
 	report := diagnose.Diagnose("", from, now)
 	a.baseline.exclude(report.Findings)
+	a.podThrottling.watch(report.Findings, time.Now())
+	a.policers.watch(report.Findings, time.Now())
 	f := &a.findings
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -30,12 +30,14 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 	if err != nil {
 		return diagnose.Snapshot{}, err
 	}
-	devices := a.podEnds.read(a.withBandwidths(a.traced(state)))
+	devices := a.podEnds.read(a.withPods(a.traced(state)))
+	devices = a.policers.of(devices, time.Now(), a.watcher.Policers)
 	counts := count()
 	ways, peers := a.readTunnels(state.Devices)
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: counts, Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
+		PeerRTT: a.baseline.roundTrips(), Throttling: a.throttling(devices),
 		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.lookUpRoutes(devices),
 		Conntrack: a.conntrack.results(counts.Unanswered),
 		Coverage:  seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),

@@ -20,7 +20,15 @@ func (p *pair) tcp(now time.Duration) *TCP {
 func (a *Aggregator) addConnection(rec *record.Record) {
 	c := rec.TCP
 	if p, f := a.sendingPair(rec); p != nil {
-		p.tcp(rec.Time).addSender(c, rec.Time)
+		peer := ""
+		if f != nil {
+			peer = peerOf(f)
+		}
+		t := p.tcp(rec.Time)
+		t.addSender(c, rec.Time, peer)
+		if f != nil {
+			t.PeerLimit = f.dst.Value().leastBandwidth()
+		}
 		if f != nil {
 			f.changed = true
 			if conversation, end := a.conversation(f); conversation != nil {

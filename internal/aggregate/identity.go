@@ -15,10 +15,19 @@ type Identity struct {
 	Node      string `json:"node,omitempty"`
 	// NodeAddress is an address of that node, if it is known.
 	NodeAddress netip.Addr `json:"node_address,omitzero"`
-	// Bandwidth is how many bits a second the pod may receive, by its annotation; 0 if it has none.
-	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
+	// Bandwidth and EgressBandwidth are how many bits a second the pod may receive and send, by its annotations; 0 if it has none.
+	Bandwidth       uint64 `json:"bandwidth_bits,omitempty"`
+	EgressBandwidth uint64 `json:"egress_bandwidth_bits,omitempty"`
 	// Stale marks a name of an earlier run that nobody has confirmed yet.
 	Stale bool `json:"stale,omitempty"`
+}
+
+// leastBandwidth is the lower one of a pod's limits; 0 without one.
+func (id Identity) leastBandwidth() uint64 {
+	if id.Bandwidth == 0 || id.EgressBandwidth == 0 {
+		return max(id.Bandwidth, id.EgressBandwidth)
+	}
+	return min(id.Bandwidth, id.EgressBandwidth)
 }
 
 // Namer tells who was behind an address. Its Lookup is called on the hot path: it must not block or allocate.

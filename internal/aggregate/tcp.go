@@ -16,11 +16,15 @@ type TCP struct {
 	// acknowledgements.
 	RTT          hist.Histogram `json:"rtt"`
 	HandshakeRTT hist.Histogram `json:"opening"`  // of those, the handshakes', which are acknowledged at once
+	Peers        []PeerRTT      `json:"peers"`    // the same by the other ends' nodes, at most 16 of them
 	Segments     uint64         `json:"segments"` // sent with data, retransmissions included
 	Retransmits  uint64         `json:"retransmits"`
 	Spurious     uint64         `json:"spurious"`  // retransmissions of what the peer had received
 	Delivered    uint64         `json:"delivered"` // segments that were acknowledged
 	AckedBytes   uint64         `json:"acked_bytes"`
+	// PeerLimit is the least bandwidth, in bits a second, to which annotations limit the pod at the other end, as seen last; 0 if they
+	// do not, or that is not known.
+	PeerLimit uint64 `json:"peer_limit_bits,omitempty"`
 	// Retransmitted are the segments whose retransmission made a record. Of them, Recovered were acknowledged afterwards, and
 	// RetransmittedAgain had been retransmitted before, in vain.
 	Retransmitted           uint64 `json:"resent"`
@@ -74,13 +78,24 @@ const maxSpan = 5 * time.Second
 // againWindow is for how long a segment that was retransmitted again is taken for lost still: until its next retransmission.
 const againWindow = 5 * time.Second
 
-// addSender counts a record of a connection's end as the sender, made at that time.
-func (t *TCP) addSender(c *record.TCP, at time.Duration) {
+// addSender counts a record of a connection's end as the sender, made at that time. The other end is on the node peer; "" if that is
+// not known.
+func (t *TCP) addSender(c *record.TCP, at time.Duration, peer string) {
 	if c.RTT > 0 {
 		t.RTT.ObserveDuration(c.RTT, 1)
+		var of *PeerRTT
+		if peer != "" {
+			of = t.peer(peer)
+		}
+		if of != nil {
+			of.RTT.ObserveDuration(c.RTT, 1)
+		}
 		// In the first record, nothing but the SYN or the SYN-ACK has been acknowledged.
 		if c.Span == 0 && c.Delivered == 1 {
 			t.HandshakeRTT.ObserveDuration(c.RTT, 1)
+			if of != nil {
+				of.HandshakeRTT.ObserveDuration(c.RTT, 1)
+			}
 		}
 	}
 	t.Segments += uint64(c.Segments)
@@ -184,7 +199,7 @@ func (t *TCP) snapshot() *TCP {
 		return nil
 	}
 	c := *t
-	c.RTT, c.HandshakeRTT, c.Unread = t.RTT.Clone(), t.HandshakeRTT.Clone(), t.Unread.Clone()
+	c.RTT, c.HandshakeRTT, c.Unread, c.Peers = t.RTT.Clone(), t.HandshakeRTT.Clone(), t.Unread.Clone(), clonePeers(t.Peers)
 	return &c
 }
 
@@ -197,6 +212,7 @@ func (t *TCP) since(old *TCP) *TCP {
 	d.RTT.Sub(&old.RTT)
 	d.HandshakeRTT.Sub(&old.HandshakeRTT)
 	d.Unread.Sub(&old.Unread)
+	d.subPeers(old)
 	d.Segments -= min(d.Segments, old.Segments)
 	d.Retransmits -= min(d.Retransmits, old.Retransmits)
 	d.Spurious -= min(d.Spurious, old.Spurious)
@@ -232,6 +248,8 @@ func (t *TCP) Merge(other *TCP) {
 	t.RTT.Merge(&other.RTT)
 	t.HandshakeRTT.Merge(&other.HandshakeRTT)
 	t.Unread.Merge(&other.Unread)
+	t.mergePeers(other)
+	t.PeerLimit = max(t.PeerLimit, other.PeerLimit)
 	t.Segments += other.Segments
 	t.Retransmits += other.Retransmits
 	t.Spurious += other.Spurious

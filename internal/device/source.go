@@ -14,7 +14,8 @@ import (
 
 // source reads from the kernel over a socket that stays in the namespace of the thread that opened it.
 type source struct {
-	socket *nl.SocketHandle
+	socket    *nl.SocketHandle
+	redirects redirects
 }
 
 func openSource() (*source, error) {
@@ -50,7 +51,9 @@ func (s *source) read() (State, error) {
 		}
 		classes = append(classes, found...)
 	}
-	return newState(links, qdiscs, classes), nil
+	state := newState(links, qdiscs, classes)
+	s.redirects.set(s, state.Devices, time.Now())
+	return state, nil
 }
 
 // hasClasses tells whether a qdisc's classes have parameters of their own. Those of others (the bands of prio, tbf's

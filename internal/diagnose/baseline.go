@@ -28,6 +28,7 @@ const (
 // nothing. It is not safe for concurrent use.
 type Baseline struct {
 	stages map[aggregate.StageKey]*StageBaseline
+	peers  map[PeerKey]*PeerBaseline
 }
 
 // StageBaseline is the usual delay of one stage.

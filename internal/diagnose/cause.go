@@ -91,16 +91,17 @@ func Causes() []CauseInfo {
 			Meaning: "a queue keeps packets for longer than a qdisc of its kind should",
 			Where:   "queue, that device; pod-queue, `pod:eth0`: inside the pod, on its own eth0",
 			Evidence: "packets that came out late, those still in flight (as many as the qdisc's backlog says), the qdisc tree and " +
-				"when it changed",
+				"when it changed; of a shaper its use. A pod's bandwidth limit is judged by the pod's annotation",
 			Thresholds: delayThresholds(queueThresholds()),
 			Next:       []string{"tc -s qdisc show dev DEVICE"},
 			Advice:     "remove what does not belong there, or lower the load",
 		},
 		{
 			Cause: QdiscDrop, Kinds: []Kind{KindDrop}, Groups: []string{"qdisc"},
-			Meaning:    "a queue drops more packets than a qdisc of its kind should",
-			Where:      "as for `qdisc-delay`",
-			Evidence:   "drops with a qdisc's reason, or in a qdisc's function; where none was seen, the qdisc's own count",
+			Meaning: "a queue drops more packets than a qdisc of its kind should",
+			Where:   "as for `qdisc-delay`",
+			Evidence: "drops with a qdisc's reason, or in a qdisc's function; where none was seen, the qdisc's own count. A pod's bandwidth " +
+				"limit is judged by the pod's annotation",
 			Thresholds: lossThresholds(queueThresholds()),
 			Next:       []string{"tc -s qdisc show dev DEVICE"},
 			Advice:     "remove what does not belong there, or lower the load",
@@ -292,7 +293,7 @@ func Causes() []CauseInfo {
 			Cause: Misconfigured, Kinds: []Kind{KindMisconfiguration}, Groups: []string{"misconfiguration"},
 			Meaning:  "a root qdisc that no CNI installs, and that hurts no packets yet: a warning",
 			Where:    "queue, overlay or uplink",
-			Evidence: "netem, a shaper or a tiny fifo in the qdisc tree, or another root qdisc than the device's default or the expected one",
+			Evidence: "netem, a shaper or a tiny fifo in the qdisc tree, or another root qdisc than the device's default or the expected one; of a shaper its use",
 			Next:     []string{"tc -s qdisc show dev DEVICE"},
 			Advice:   "remove it, or tell tracer that it is on purpose (`--expect-qdisc`)",
 		},
@@ -349,8 +350,8 @@ func Causes() []CauseInfo {
 			Cause: RemoteDelay, Kinds: []Kind{KindDelay}, Groups: []string{"remote"},
 			Meaning: "round trips take long beyond this node: on the wire, or at the other node",
 			Where:   beyond,
-			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages explain; from three handshakes " +
-				"on, those are used instead. Inferred from TCP, not seen",
+			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages and what is usual to that node " +
+				"explain; from three handshakes on, those are used instead. Where nothing was learnt, 70 ms may be the distance. Inferred from TCP, not seen",
 			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold},
 			Next:       []string{"tracer diagnose # on the node of PEER", "ss -tiH dst DESTINATION | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"},
 			Advice:     "if that node passes what arrives at once, or says the same of this one, the network between is slow",

@@ -24,6 +24,9 @@ func backlogRules(w *window) []Finding {
 			r.evidence = append(r.evidence, fmt.Sprintf("softnet_stat of the machine: %s dropped, the budget ran out %s",
 				packets(s.Dropped), plural(s.TimeSqueeze, "time")))
 		}
+		if shortage, text := w.cpuShortage(); shortage != noShortage {
+			r.evidence = append(r.evidence, text)
+		}
 		return r
 	})
 }

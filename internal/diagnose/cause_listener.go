@@ -141,6 +141,6 @@ func acceptQueueSeenFull(w *window) *Finding {
 			plural(worst.AcceptQueueFullSeconds, "second"), plural(uint64(worst.AcceptQueue.Length), "connection"), group(uint64(worst.AcceptQueue.Limit))),
 		fmt.Sprintf("meanwhile the kernel drops SYNs, which clients send again after 1, 2 and 4 seconds; critical from %s on",
 			plural(t.CriticalSeconds, "second")),
-	}, missedEvidence(w.counts)...)
+	}, append(w.throttled(f.Pairs), missedEvidence(w.counts)...)...)
 	return f
 }

@@ -27,8 +27,13 @@ func misconfigurationRules(w *window) []Finding {
 		if !d.Changed.IsZero() {
 			line += " since " + d.Changed.Format("15:04:05")
 		}
-		f.Evidence = append([]string{line, why, "no packet was delayed or dropped by it in this window",
-			fmt.Sprintf("if it is there on purpose, tell tracer so: --expect-qdisc %s=%s", d.Name, d.Root.Kind)}, w.changes(&f)...)
+		f.Evidence = []string{line}
+		if use, known := w.shaperUse(d); known {
+			f.Evidence = append(f.Evidence, use.String())
+			f.predicate += fmt.Sprintf(" (%s of %s used, %s)", bitRate(use.rate), bitRate(use.limit), plural(use.overlimits, "overlimit"))
+		}
+		f.Evidence = append(append(f.Evidence, why, "no packet was delayed or dropped by it in this window",
+			fmt.Sprintf("if it is there on purpose, tell tracer so: --expect-qdisc %s=%s", d.Name, d.Root.Kind)), w.changes(&f)...)
 		found = append(found, f)
 	}
 	return found

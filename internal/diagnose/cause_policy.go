@@ -14,7 +14,7 @@ import (
 // policyRules find policy-drop, packets that a rule or policy dropped, and what looks the same from outside: conntrack-full,
 // packets for which the connection table had no room, and conntrack-insert-failed, those whose entry clashed with another.
 func policyRules(w *window) []Finding {
-	return slices.Concat(w.conntrackFull(), w.conntrackInsertFailed(), w.policyDrops())
+	return slices.Concat(w.conntrackFull(), w.conntrackInsertFailed(), w.policed(w.beyondHorizon(w.policyDrops())))
 }
 
 // policyDrops makes findings for each kind of rule of its own: what they are called and where to look differ.

@@ -14,7 +14,11 @@ import (
 func qdiscRules(w *window) []Finding {
 	var found []Finding
 	for _, q := range w.queues {
-		for _, f := range []*Finding{q.delayFinding(w), q.dropFinding(w)} {
+		of := []*Finding{q.delayFinding(w), q.dropFinding(w)}
+		if of[0] == nil && of[1] == nil && q.limit != nil {
+			of = append(of, q.fullLimit(w))
+		}
+		for _, f := range of {
 			if f != nil {
 				found = append(found, *f)
 				q.hasFinding = true
@@ -77,14 +81,33 @@ func (q *queue) delayFinding(w *window) *Finding {
 	}
 	f.Pairs, f.PairsTotal = pairNames(named)
 	f.Confidence = confidence(float64(samples), float64(all.Above(t.WarnDelay))/float64(all.Count()), w.counts)
-	f.Evidence = append(q.describe(), q.delayEvidence(&slow, f.Delay.Share)...)
+	f.Evidence = append(q.describe(w), q.delayEvidence(&slow, f.Delay.Share)...)
 	from := t.WarnDelay
 	if f.Severity == Critical {
 		from = t.CriticalDelay
 	}
-	f.Evidence = append(f.Evidence, fmt.Sprintf("%s from a p50 of %s: %s", f.Severity, seconds(from), t.Reason))
+	why := fmt.Sprintf("%s from a p50 of %s: %s", f.Severity, seconds(from), t.Reason)
+	if f.Severity == Critical && q.isFQ() && float64(slow.Count()) < wholeShare*float64(q.delay.Count()) {
+		f.Severity = Warning
+		why = "warning: fq holds packets until the times that a sender or the CNI sets for them, while it passes others at once"
+	}
+	f.Evidence = append(f.Evidence, q.judge(w, f, why)...)
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	return f
+}
+
+// judge sets the severity of a finding by what else is known than its figures, and says why; why is what the figures say.
+func (q *queue) judge(w *window, f *Finding, why string) []string {
+	if q.limit != nil {
+		f.Severity = q.limit.severity()
+		return []string{q.limit.judgement()}
+	}
+	if q.waitsForCPU(w) {
+		if excuse := w.excuseByCPU(f, longestForCPU); excuse != nil {
+			return append([]string{why}, excuse...)
+		}
+	}
+	return []string{why}
 }
 
 // stuck is how many packets have been in flight in the queue for too long; 0 if they are few of those that came meanwhile.
@@ -145,7 +168,7 @@ func (q *queue) delayEvidence(slow *hist.Histogram, share *float64) []string {
 		}
 		out = append(out, line)
 	} else if q.passed == 0 {
-		out = append(out, "no packet left the queue in the window")
+		out = append(out, "no packet seen to enter the queue left it in the window")
 	}
 	if q.inFlight > 0 {
 		line := fmt.Sprintf("%s %s in the queue, the oldest for %s", packets(q.inFlight), verb(q.inFlight, "waits", "wait"), seconds(q.oldest))
@@ -217,7 +240,8 @@ func (q *queue) dropFinding(w *window) *Finding {
 	}
 	f.Pairs, f.PairsTotal = pairNames(named)
 
-	f.Evidence = append(q.describe(), line, fmt.Sprintf("%s from a loss of %s: %s", f.Severity, percent(from), t.Reason))
+	f.Evidence = append(q.describe(w), line)
+	f.Evidence = append(f.Evidence, q.judge(w, f, fmt.Sprintf("%s from a loss of %s: %s", f.Severity, percent(from), t.Reason))...)
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	return f
 }

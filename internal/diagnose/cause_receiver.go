@@ -93,6 +93,7 @@ func receiverSlow(w *window) *Finding {
 			seconds(worst.full), seconds(worst.watched), seconds(*f.Delay.P50)))
 	}
 	f.Evidence = append(f.Evidence, "the network has delivered what is unread: the application is slow, not the network")
+	f.Evidence = append(f.Evidence, w.throttled(f.Pairs)...)
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	return f
 }

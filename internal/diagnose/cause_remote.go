@@ -6,19 +6,28 @@ import (
 	"slices"
 
 	"tracer/internal/aggregate"
-	"tracer/internal/hist"
 	"tracer/internal/journey"
 )
 
 // remoteRules find remote-delay, remote-loss and mtu: what connections suffer beyond this node, on the wire or at their other
 // ends. What does not even come out of the pod that sends it is pod-loss.
 func remoteRules(w *window) []Finding {
-	pairs := w.connected()
-	found := remoteLosses(w, slices.DeleteFunc(slices.Clone(pairs), func(c connected) bool { return slices.Contains(w.podLosses, c.PairKey) }))
-	if f := remoteDelay(w, pairs); f != nil {
-		found = append(found, *f)
+	var limited, others []connected
+	for _, c := range w.connected() {
+		if c.isAtPeersLimit(w) {
+			limited = append(limited, c)
+		} else {
+			others = append(others, c)
+		}
 	}
-	return found
+	find := func(pairs []connected) []Finding {
+		found := remoteLosses(w, slices.DeleteFunc(slices.Clone(pairs), func(c connected) bool { return slices.Contains(w.podLosses, c.PairKey) }))
+		if f := remoteDelay(w, pairs); f != nil {
+			found = append(found, *f)
+		}
+		return found
+	}
+	return append(find(others), onPurpose(limited, find(limited))...)
 }
 
 // connected is a pair whose connections have an end here, from which they send, and the pair of what comes back.
@@ -35,12 +44,17 @@ func (w *window) connected() []connected {
 	under := w.underTunnels()
 	for i := range w.counts.Pairs {
 		p := &w.counts.Pairs[i]
-		if p.TCP == nil || p.Packets == 0 || p.Direction != journey.Out || !inCluster(p.DstNamespace, p.DstWorkload) {
+		if !leavesForCluster(p) {
 			continue
 		}
 		out = append(out, connected{Pair: p, reverse: w.reverse(p), under: under(p)})
 	}
 	return out
+}
+
+// leavesForCluster tells of a pair with connections whether its packets leave this node for another one of the cluster.
+func leavesForCluster(p *aggregate.Pair) bool {
+	return p.TCP != nil && p.Packets > 0 && p.Direction == journey.Out && inCluster(p.DstNamespace, p.DstWorkload)
 }
 
 // inCluster tells pods and nodes from the world and from those that nobody knows.
@@ -77,72 +91,6 @@ func (c *connected) lostHere() (n uint64) {
 		}
 	}
 	return n
-}
-
-// distant is a pair whose round trips take longer than this node and its peer explain.
-type distant struct {
-	connected
-	rtt       *hist.Histogram // what it is judged by
-	threshold Threshold
-	here      float64 // what this node accounts for, seconds
-	beyond    float64 // what is beyond it at least
-	pain      float64
-}
-
-// distant tells whether a pair is one.
-func (w *window) distant(c connected) (d distant, ok bool) {
-	d = distant{connected: c, rtt: &c.TCP.RTT, threshold: remoteDelayThreshold, here: c.residence(w.counts)}
-	if c.TCP.HandshakeRTT.Count() >= minSamples {
-		d.rtt, d.threshold = &c.TCP.HandshakeRTT, handshakeDelayThreshold
-	}
-	d.beyond = d.rtt.Quantile(leastQuantile) - d.here
-	if d.rtt.Count() < minSamples || d.beyond < max(d.threshold.WarnDelay, remoteShare*d.here) {
-		return d, false
-	}
-	d.pain = d.excess(0.5) * float64(max(c.TCP.Delivered, c.TCP.RTT.Count()))
-	return d, true
-}
-
-// excess is a quantile of what is beyond this node.
-func (d *distant) excess(q float64) float64 { return max(d.beyond, d.rtt.Quantile(q)-d.here) }
-
-// remoteDelay is of round trips that take longer than this node and a delayed acknowledgement explain.
-func remoteDelay(w *window, pairs []connected) *Finding {
-	var slow []distant
-	for _, c := range pairs {
-		if d, ok := w.distant(c); ok {
-			slow = append(slow, d)
-		}
-	}
-	if len(slow) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(slow, func(x, y distant) int { return cmp.Compare(y.pain, x.pain) })
-	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: w.observer(), beyond: true}
-	hit := make([]*aggregate.Pair, len(slow))
-	var rtt hist.Histogram
-	for i, d := range slow {
-		hit[i] = d.Pair
-		rtt.Merge(d.rtt)
-		f.pain += d.pain / w.seconds()
-	}
-	worst := &slow[0]
-	p50 := worst.excess(0.5)
-	f.Delay = &Delay{P50: &p50, P99: new(worst.excess(0.99)), Share: new(p50 / (p50 + worst.here))}
-	if rtt.Count() >= minCritical {
-		f.Severity = Critical
-	}
-	f.Pairs, f.PairsTotal = pairNames(hit)
-	f.Confidence = inferredConfidence * confidence(float64(rtt.Count()), float64(rtt.Above(worst.threshold.WarnDelay))/float64(rtt.Count()), w.counts)
-	f.predicate = fmt.Sprintf("%s answered %s (p50) after it %s", listed(f.Pairs, f.PairsTotal), seconds(p50), w.leaves(worst.Pair))
-	f.Evidence = append([]string{
-		fmt.Sprintf("TCP's round trips of %s → %s take %s (p50) and %s at least; this node accounts for %s of it",
-			f.Pairs[0].Src, f.Pairs[0].Dst, seconds(worst.rtt.Quantile(0.5)), seconds(worst.rtt.Quantile(leastQuantile)), seconds(worst.here)),
-		fmt.Sprintf("inferred: the rest is beyond this node; %s from %s: %s", f.Severity, seconds(worst.threshold.WarnDelay), worst.threshold.Reason),
-		w.seenHere(worst.Pair),
-	}, missedEvidence(w.counts)...)
-	f.Next = next(RemoteDelay)
-	return f
 }
 
 // lossy is a pair whose segments are lost beyond this node.

@@ -59,6 +59,7 @@ func (w *window) slowStage(cause Cause, st *aggregate.StageDelay) *Finding {
 		f.Severity, from = Critical, t.CriticalDelay
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%s from a p50 of %s: nothing is queued in this stage", f.Severity, seconds(from)))
+	f.Evidence = append(f.Evidence, w.excuseByCPU(f, longestForSoftirq)...)
 	f.Evidence = append(f.Evidence, w.changes(f)...)
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	return f

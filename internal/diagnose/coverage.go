@@ -135,6 +135,9 @@ func judgeCoverage(w *window, now, before *HookCoverage) Coverage {
 		if packets > 0 {
 			noise *= float64(c.Seen) / float64(packets)
 		}
+		if now.Hook == record.Egress {
+			noise += float64(w.leftUnhooked(devices))
+		}
 		hooked = shareSeen(float64(c.Seen), float64(c.DevicePackets), noise)
 	}
 
@@ -169,6 +172,28 @@ func judgeCoverage(w *window, now, before *HookCoverage) Coverage {
 
 // fragmented is how many packets the kernel fragmented in the window: what a tunnel made too large for its way, and others.
 func (w *window) fragmented() uint64 { return w.rise("IpFragOKs") + w.rise("Ip6FragOKs") }
+
+// leftUnhooked is how many packets may have left devices in the window of which the egress hook has seen nothing, or nothing in the
+// window: those that waited there when it began, and the segments that an ifb makes of large packets, the first and the last of which
+// are followed.
+func (w *window) leftUnhooked(devices []netdev.Device) (n uint64) {
+	for i := range w.from.Devices {
+		before := &w.from.Devices[i]
+		now := slices.IndexFunc(w.to.Devices, func(d netdev.Device) bool { return d.Index == before.Index })
+		if now < 0 {
+			continue
+		}
+		if ifb := &w.to.Devices[now]; ifb.Role == netdev.RoleIFB && ifb.Root.Splits() {
+			n += rise(ifb.Root.Packets, before.Root.Packets)
+		}
+		if slices.ContainsFunc(devices, func(d netdev.Device) bool { return d.Index == before.Index }) {
+			waiting := before.Root.Total(func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
+			inBytes := before.Root.Total(func(q netdev.Qdisc) uint64 { return q.BacklogBytes })
+			n += max(waiting, inBytes/uint64(max(1, before.MTU)))
+		}
+	}
+	return n
+}
 
 // shareSeen is seen of all; all of it where what is missing may be chance, or noise.
 func shareSeen(seen, all, noise float64) float64 {

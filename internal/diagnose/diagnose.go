@@ -69,6 +69,11 @@ func Diagnose(node string, from, to Snapshot) Report {
 		}
 		r.Findings = append(r.Findings, found...)
 	}
+	if w.counts.MissedRecords > 0 {
+		for i := range r.Findings {
+			r.Findings[i].Evidence = append(r.Findings[i].Evidence, w.ownThrottling()...)
+		}
+	}
 	// What is critical comes first even where a warning adds up to more time: it is what the verdict is about.
 	slices.SortStableFunc(r.Findings, func(x, y Finding) int {
 		return cmp.Or(cmp.Compare(rank(x.Severity), rank(y.Severity)), cmp.Compare(y.pain, x.pain))
@@ -89,7 +94,7 @@ func Diagnose(node string, from, to Snapshot) Report {
 	return r
 }
 
-func rank(s Severity) int { return slices.Index([]Severity{Critical, Warning}, s) }
+func rank(s Severity) int { return slices.Index([]Severity{Critical, Warning, Info}, s) }
 
 // sawTraffic tells whether packets were seen on their way in the window. A record of a TCP connection is no packet, and a lost one
 // of which nothing else is known may be a stray.

@@ -18,9 +18,9 @@ const maxPairs, maxDevices = 10, 3
 const maxLines = 3
 
 // describe says what qdiscs the queue has, with its parameters and since when.
-func (q *queue) describe() []string {
+func (q *queue) describe(w *window) []string {
 	if q.stage == journey.PodQueue {
-		return q.describePodEnds()
+		return q.describePodEnds(w)
 	}
 	if len(q.devices) == 0 {
 		if q.unknownQdisc {
@@ -37,13 +37,13 @@ func (q *queue) describe() []string {
 		if def := DefaultQdisc(&d); def != "" && def != d.Root.Kind {
 			line += "; the device's default is " + def
 		}
-		switch {
-		case asAnnotated(&d):
-			line += "; the pod's annotation asks for it"
-		case d.Bandwidth > 0 && d.Root.Kind == "tbf":
-			line += "; the pod's annotation lets it receive " + bitRate(d.Bandwidth)
+		if d.Role == netdev.RoleIFB && d.Workload != "" {
+			line += "; it gets what " + d.Workload + " sends"
 		}
 		out = append(out, line)
+		if use, known := w.shaperUse(&d); known {
+			out = append(out, use.String())
+		}
 	}
 	return out
 }

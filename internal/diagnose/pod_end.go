@@ -29,7 +29,7 @@ func anyUnread(devices []netdev.Device, label string) bool {
 }
 
 // describePodEnds says what qdiscs the pods have at their own ends.
-func (q *queue) describePodEnds() []string {
+func (q *queue) describePodEnds(w *window) []string {
 	if len(q.ends) == 0 {
 		return []string{"no pod has a qdisc on its own " + podEndName(q.device) + " any more, or it is gone"}
 	}
@@ -40,6 +40,9 @@ func (q *queue) describePodEnds() []string {
 			line += "; its parameters are not known: " + d.PodEnd.Unread
 		}
 		out = append(out, line)
+		if use, known := w.podShaperUse(&d); known {
+			out = append(out, use.String())
+		}
 	}
 	return out
 }

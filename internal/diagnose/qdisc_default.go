@@ -18,16 +18,20 @@ func DefaultQdisc(d *netdev.Device) string {
 // waitsForReader names the kinds of tunnel whose other end is a program: the kernel queues for it.
 func waitsForReader(kind string) bool { return kind == "tun" || kind == "ppp" }
 
-// asAnnotated tells whether a pod's device is shaped to the rate that the pod's annotation asks for.
-func asAnnotated(d *netdev.Device) bool {
-	rate, want := float64(d.Root.RateBits), float64(d.Bandwidth)
-	return d.Role == netdev.RolePod && d.Root.Kind == "tbf" && want > 0 && rate > 0.9*want && rate < 1.1*want
-}
-
 // has tells whether one of the kinds is somewhere in the tree.
 func has(q netdev.Qdisc, kinds ...string) bool {
 	return !q.Class && slices.Contains(kinds, q.Kind) ||
 		slices.ContainsFunc(q.Children, func(child netdev.Qdisc) bool { return has(child, kinds...) })
+}
+
+// onlyLeaves tells whether all qdiscs of the tree that hold packets are of these kinds.
+func onlyLeaves(q *netdev.Qdisc, kinds ...string) bool {
+	for leaf := range q.Leaves() {
+		if !slices.Contains(kinds, leaf.Kind) {
+			return false
+		}
+	}
+	return true
 }
 
 // classful tells whether the tree has classes to show.

@@ -35,7 +35,8 @@ type queue struct {
 	drops   []aggregate.DropCount
 	dropped uint64
 
-	hasFinding bool // by qdiscRules
+	limit      *podLimit // its shapers limit pods; nil if they do not
+	hasFinding bool      // by qdiscRules
 }
 
 // stageDelays is how long packets were in one stage of one device label.
@@ -143,7 +144,11 @@ func queuesOf(w *window) []*queue {
 	}
 	sorted := slices.Collect(maps.Values(queues))
 	slices.SortFunc(sorted, func(x, y *queue) int { return cmp.Compare(x.device, y.device) })
-	return sorted
+	var divided []*queue
+	for _, q := range sorted {
+		divided = append(divided, q.byLimit(w)...)
+	}
+	return divided
 }
 
 func (q *queue) addInFlight(f *aggregate.InFlight) {

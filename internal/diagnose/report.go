@@ -17,7 +17,7 @@ type Verdict string
 
 // The verdicts.
 const (
-	Healthy   Verdict = "healthy" // nothing, or warnings only
+	Healthy   Verdict = "healthy" // nothing, or warnings and what is on purpose
 	Fault     Verdict = "fault"   // at least one finding is critical
 	NoTraffic Verdict = "no-traffic"
 	Blind     Verdict = "blind" // packets passed, and too few of them were seen to say how they fare
@@ -30,6 +30,7 @@ type Severity string
 const (
 	Critical Severity = "critical" // it hurts the pairs it names
 	Warning  Severity = "warning"  // it is not as it should be
+	Info     Severity = "info"     // it is as somebody wants it, and may explain what is seen
 )
 
 // Kind is what packets suffer.
@@ -84,6 +85,9 @@ type Finding struct {
 
 // Sentence says in short what is at fault and what it does. It is "" for a finding that came as JSON.
 func (f *Finding) Sentence() string { return strings.TrimSpace(f.subject + " " + f.predicate) }
+
+// HasBaseline tells whether the finding's delay was compared with what is usual.
+func (f *Finding) HasBaseline() bool { return f.Delay != nil && f.Delay.Baseline != nil }
 
 // MarshalJSON writes null for a place that is none of this node's.
 func (f Finding) MarshalJSON() ([]byte, error) {

@@ -31,6 +31,8 @@ type Snapshot struct {
 	Lookups []record.RouteLookup
 	// Conntrack is what the connection table says of datagrams that nobody answers, where NAT gave them another destination.
 	Conntrack []record.ConntrackEntry
+	// Throttling are pods that their CPU limit holds back, of those that were looked at since something was found of them.
+	Throttling []PodThrottling
 	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.
 	DropsUnseen bool
 	// Coverage is how much the hooks have seen since tracing began.
@@ -48,4 +50,6 @@ type Snapshot struct {
 	MissingHooks []MissingHook
 	// Baseline is the usual p50 delay of a stage in seconds, where it was learnt.
 	Baseline map[aggregate.StageKey]float64
+	// PeerRTT are the usual round trips to other nodes in seconds, where they were learnt.
+	PeerRTT map[PeerKey]float64
 }

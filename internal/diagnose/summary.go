@@ -21,8 +21,13 @@ func summarize(r *Report, w *window) string {
 		return fmt.Sprintf("no traffic of pods was seen%s in %s", on, seconds(r.WindowSeconds))
 	case r.Verdict == Blind:
 		return fmt.Sprintf("tracer does not see enough%s to tell whether packets are held or dropped: %s", on, whyBlind(r, w))
-	case len(r.Findings) == 0:
-		return wellPassed(r, w)
+	case len(r.Findings) == 0 || r.Findings[0].Severity == Info:
+		text := wellPassed(r, w)
+		for i := range r.Findings {
+			f := &r.Findings[i]
+			text += fmt.Sprintf("; on purpose %s %s (%s)", strings.TrimSuffix(f.subject, ","), f.predicate, f.reason)
+		}
+		return text
 	}
 	principal := &r.Findings[0]
 	if principal.beyond {
@@ -124,6 +129,8 @@ func sentence(r *Report, principal *Finding, on string) string {
 // subject is the queue in a summary.
 func (q *queue) subject() string {
 	switch {
+	case q.limit != nil:
+		return q.limit.subject()
 	case q.device == netdev.PodLabel:
 		return "the egress queue of pods' devices"
 	case q.stage == journey.PodQueue:
@@ -136,6 +143,9 @@ func (q *queue) subject() string {
 func (q *queue) reason() string {
 	if len(q.devices) == 0 {
 		return ""
+	}
+	if q.limit != nil {
+		return q.limit.reason()
 	}
 	d := q.shown()[0]
 	kinds := d.Root.Kind

@@ -67,8 +67,11 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 	for i := range r.Findings[:min(textFindings, len(r.Findings))] {
 		f := &r.Findings[i]
 		code := amber
-		if f.Severity == Critical {
+		switch f.Severity {
+		case Critical:
 			code = red
+		case Info:
+			code = faint
 		}
 		fmt.Fprintf(out, "\n%s  %s: %s  %s\n", paint(code, string(f.Severity)), paint(bold, string(f.Cause)),
 			f.where(), paint(faint, "confidence "+percent(f.Confidence)))

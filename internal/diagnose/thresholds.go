@@ -85,13 +85,17 @@ func aqmQueue(kind string, target time.Duration) Threshold {
 // codelTarget is CoDel's default.
 const codelTarget = 5 * time.Millisecond
 
-// annotatedQueue is for the tbf of a pod whose annotation asks for it: it holds what its limit takes beyond its burst, and
-// drops what is more.
+// annotatedQueue is for a pod's limit that its annotation asks for: it holds what its limit takes, and drops what is more.
 func annotatedQueue(d *netdev.Device) Threshold {
-	latency := float64(d.Root.Limit-min(d.Root.Limit, d.Root.Burst)) * 8 / float64(d.Root.RateBits)
+	latency := 0.0
+	for q := range d.Root.Leaves() {
+		if q.LimitUnit == "bytes" {
+			latency = max(latency, float64(q.Limit)*8/float64(d.Root.ShapedTo()))
+		}
+	}
 	return Threshold{
 		WarnDelay: max(podLimitQueue.WarnDelay, 1.5*latency), CriticalDelay: max(podLimitQueue.CriticalDelay, 2.5*latency), WarnLoss: 0.2, CriticalLoss: 0.5,
-		Reason: fmt.Sprintf("the pod's annotation lets it receive %s and no more", bitRate(d.Bandwidth)),
+		Reason: fmt.Sprintf("the pod's annotation asks for %s and no more", bitRate(d.Bandwidth)),
 	}
 }
 
@@ -119,8 +123,35 @@ const (
 	// the least share of them in what came to the queue meanwhile: a few forgotten ones in a queue that moves are no finding.
 	minInFlightAge   = 0.1
 	minInFlightShare = 0.1
+	// wholeShare is the least share of a queue's packets that is all of them.
+	wholeShare = 0.95
+	// fullShare is what share of a shaper's rate is all of it: bytes are counted with and without headers, and bursts leave gaps.
+	fullShare = 0.8
+	// hugeBurst is a burst in bytes that nobody sets but for want of one: containerd passes 2^32 bits, others 2^31.
+	hugeBurst = 1 << 27
+	// minAnnotation is the least bandwidth, in bits a second, that the kubelet takes for one.
+	minAnnotation = 1000
 	// minFifoPackets and minFifoBytes are limits of a fifo below which it loses what a burst sends.
 	minFifoPackets, minFifoBytes = 64, 64 << 10
+)
+
+// CPUs without time for packets.
+const (
+	// stealShare is the least share of all CPUs' time, stealOfOneShare of a single one's, that a hypervisor gives to others which makes
+	// packets wait: less is usual with neighbours.
+	stealShare, stealOfOneShare = 0.05, 0.15
+	// idleShare is the largest share of its time that a CPU is idle which has none to spare, and softirqShare the least that it
+	// spends in softirqs if these are why.
+	idleShare, softirqShare = 0.03, 0.7
+	// minTicks is how much of its time is known of a CPU at least, in clock ticks: a second.
+	minTicks = 100
+	// longestForCPU is up to which p50, in seconds, a wait in a queue may be for want of CPU, longestForSoftirq in a stage without one,
+	// and mostLostForCPU up to which share a loss. Hypervisors and schedulers share time in slices of some ten milliseconds.
+	longestForCPU, longestForSoftirq, mostLostForCPU = 0.25, 0.05, 0.3
+	// excusedConfidence is how far a finding is to be trusted that want of CPU would explain too.
+	excusedConfidence = 0.7
+	// throttledShare is the least share of its periods in which a cgroup has used up its quota that slows an application down.
+	throttledShare = 0.1
 )
 
 // Stages without a queue: forward-delay, encap-delay, softirq-delay.
@@ -291,6 +322,21 @@ const (
 	// remoteShare is how much of a delay or a loss has to be beyond this node where this node has a part in it: both are not
 	// measured on the same packets.
 	remoteShare = 0.3
+	// peerLimitShare is the least share of its limit that a pod uses of which it is taken to be at the limit: one pair may be a part of
+	// what it gets, and TCP that loses what is more gets less.
+	peerLimitShare = 0.5
+	// farDelay is the longest round trip, in seconds, that the distance of two sites of a cluster explains, where what is usual was
+	// not learnt: 7,000 km of fibre.
+	farDelay = 0.07
+	// delayedAck is how long an acknowledgement takes at most that is delayed, in seconds: TCP_DELACK_MIN and a tick.
+	delayedAck = 0.05
+	// usualShare is by what share of the usual a round trip has to be longer besides: another way between the same sites.
+	usualShare = 0.5
+	// growthFactor is how many times the threshold round trips have to be longer than the shortest of the window, where what is usual
+	// was not learnt.
+	growthFactor = 2
+	// unlearntConfidence is how far a delay is to be trusted that was compared with nothing learnt.
+	unlearntConfidence = 0.6
 	// inferredConfidence is how far a finding about what was not seen may be trusted.
 	inferredConfidence = 0.8
 	// minLargeSegment is the least mean size of segments, in bytes, that may be too large for a link: all links pass smaller
@@ -365,16 +411,14 @@ func thresholdOf(devices []netdev.Device, expected map[string]string) Threshold 
 // deviceThreshold chooses by what the device is and by its qdiscs.
 func deviceThreshold(d *netdev.Device) Threshold {
 	leaves := slices.Collect(d.Root.Leaves())
-	all := func(kinds ...string) bool {
-		return !slices.ContainsFunc(leaves, func(q netdev.Qdisc) bool { return !slices.Contains(kinds, q.Kind) })
-	}
+	all := func(kinds ...string) bool { return onlyLeaves(&d.Root, kinds...) }
 	noqueue := DefaultQdisc(d) == "noqueue"
 	switch {
 	case isInPod(d.Name) && all("fq"):
 		return fqQueue // an application may want its packets paced
 	case has(d.Root, "netem"):
 		return netemQueue
-	case asAnnotated(d):
+	case d.Role.MayBeShaped() && asks(d) == askedFor:
 		return annotatedQueue(d)
 	case d.Role.MayBeShaped() && d.Root.Kind == "tbf":
 		return podLimitQueue

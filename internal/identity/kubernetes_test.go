@@ -372,23 +372,23 @@ func BenchmarkKubernetesLookup(b *testing.B) {
 	}
 }
 
-// TestBandwidth keeps what a pod's annotation lets it receive.
+// TestBandwidth keeps what a pod's annotations let it receive and send.
 func TestBandwidth(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]uint64{"10M": 10_000_000, "1500k": 1_500_000, "1G": 1_000_000_000, "much": 0, "-1M": 0} {
-		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{bandwidthAnnotation: text}}}
-		if got := bandwidthOf(p); got != want {
+	for text, want := range map[string]uint64{"10M": 10_000_000, "1500k": 1_500_000, "1G": 1_000_000_000, "much": 0, "-1M": 0, "10m": 1, "1Mi": 1 << 20} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{egressBandwidth: text}}}
+		if got := bandwidthOf(p, egressBandwidth); got != want {
 			t.Errorf("%q: %d, want %d", text, got, want)
 		}
 	}
 	k, clock := source(t, nil)
 	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default", UID: "1", Annotations: map[string]string{bandwidthAnnotation: "10M"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default", UID: "1", Annotations: map[string]string{ingressBandwidth: "10M", egressBandwidth: "20M"}},
 		Spec:       corev1.PodSpec{NodeName: "node1"},
 		Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.1.0.1", HostIP: "192.168.0.1"},
 	}
 	tell(t, &k.pods, p)
-	if id := k.Lookup(netip.MustParseAddr("10.1.0.1"), clock.at); id.Pod != "web" || id.Bandwidth != 10_000_000 {
+	if id := k.Lookup(netip.MustParseAddr("10.1.0.1"), clock.at); id.Pod != "web" || id.Bandwidth != 10_000_000 || id.EgressBandwidth != 20_000_000 {
 		t.Errorf("%+v", id)
 	}
 }

@@ -24,13 +24,16 @@ type entry struct {
 	Workload  string `yaml:"workload"`
 	Service   string `yaml:"service"`
 	Node      string `yaml:"node"`
+	// As the pod's annotations have them.
+	Ingress string `yaml:"ingress_bandwidth"`
+	Egress  string `yaml:"egress_bandwidth"`
 }
 
 // reserved are the workloads with a leading underscore that a file may give.
 var reserved = [...]string{aggregate.NodeWorkload, aggregate.ExternalWorkload, aggregate.UnknownWorkload}
 
 // LoadFile reads a table from a YAML file: a list of entries with the keys ip (an address or a CIDR), namespace, pod,
-// workload, service and node. The longest prefix that contains an address names it. The workload "_node" stands for a
+// workload, service and node, and of a pod ingress_bandwidth and egress_bandwidth, its annotations. The longest prefix that contains an address names it. The workload "_node" stands for a
 // node's own addresses, "_external" for those outside of the cluster; a Service's virtual address has a service in
 // place of a workload.
 func LoadFile(path string) (*Table, error) {
@@ -82,9 +85,11 @@ func parse(data []byte) (*Table, error) {
 			return nil, fmt.Errorf("line %d: ip %q is in line %d already; remove one of the two", line, e.IP, first)
 		}
 		lines[network] = line
-		t.add(network, &aggregate.Identity{
-			Namespace: e.Namespace, Pod: e.Pod, Workload: e.Workload, Service: e.Service, Node: e.Node,
-		})
+		id := &aggregate.Identity{Namespace: e.Namespace, Pod: e.Pod, Workload: e.Workload, Service: e.Service, Node: e.Node}
+		if id.Bandwidth, id.EgressBandwidth, err = e.bandwidths(); err != nil {
+			return nil, fmt.Errorf("line %d: %w", line, err)
+		}
+		t.add(network, id)
 	}
 	t.placeNodes(entries)
 	slices.SortFunc(t.bits, func(a, b netip.Prefix) int { return cmp.Compare(b.Bits(), a.Bits()) })
@@ -125,6 +130,19 @@ func (e *entry) check() (netip.Prefix, error) {
 		}
 	}
 	return network, nil
+}
+
+// bandwidths are the entry's limits in bits a second; 0 where it has none.
+func (e *entry) bandwidths() (ingress, egress uint64, err error) {
+	if e.Ingress != "" {
+		if ingress, err = parseBandwidth(e.Ingress); err != nil {
+			return 0, 0, err
+		}
+	}
+	if e.Egress != "" {
+		egress, err = parseBandwidth(e.Egress)
+	}
+	return ingress, egress, err
 }
 
 // parseNetwork reads an address, or a CIDR whose host bits are zero.
@@ -169,7 +187,7 @@ func readable(err error) error {
 	}
 	text = strings.TrimPrefix(text, "yaml: ")
 	text = strings.NewReplacer(
-		" in type identity.entry", "; the keys are ip, namespace, pod, workload, service, node",
+		" in type identity.entry", "; the keys are ip, namespace, pod, workload, service, node, ingress_bandwidth, egress_bandwidth",
 		"into []*identity.entry", "into a list of entries",
 		"into identity.entry", "into an entry",
 	).Replace(text)

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -39,7 +40,7 @@ func (k *Kubernetes) stripPod(object runtime.Object) info {
 	info.Name, info.Namespace = p.Name, k.strings.intern(p.Namespace)
 	info.id = &aggregate.Identity{
 		Namespace: info.Namespace, Pod: p.Name, Workload: k.strings.intern(workloadOf(p)), Node: k.strings.intern(p.Spec.NodeName),
-		Bandwidth: bandwidthOf(p),
+		Bandwidth: bandwidthOf(p, ingressBandwidth), EgressBandwidth: bandwidthOf(p, egressBandwidth),
 	}
 	for _, ip := range p.Status.HostIPs {
 		info.hosts = appendAddress(info.hosts, ip.IP)
@@ -63,20 +64,36 @@ func (k *Kubernetes) stripPod(object runtime.Object) info {
 	return info
 }
 
-// bandwidthAnnotation limits, by the CNI's bandwidth plugin, what a pod receives.
-const bandwidthAnnotation = "kubernetes.io/ingress-bandwidth"
+// The annotations that limit what a pod receives and sends, by the CNI's bandwidth plugin or by Cilium's bandwidth manager.
+const (
+	ingressBandwidth = "kubernetes.io/ingress-bandwidth"
+	egressBandwidth  = "kubernetes.io/egress-bandwidth"
+)
 
-// bandwidthOf is how many bits a second a pod is to receive at most; 0 without a limit, or if it cannot be parsed.
-func bandwidthOf(p *corev1.Pod) uint64 {
-	text, ok := p.Annotations[bandwidthAnnotation]
+// bandwidthOf is to how many bits a second an annotation limits a pod; 0 without it, or if it cannot be parsed.
+func bandwidthOf(p *corev1.Pod, annotation string) uint64 {
+	text, ok := p.Annotations[annotation]
 	if !ok {
 		return 0
 	}
-	q, err := quantity.ParseQuantity(text)
-	if err != nil || q.Sign() < 0 {
+	bits, err := parseBandwidth(text)
+	if err != nil {
 		return 0
 	}
-	return uint64(q.Value())
+	return bits
+}
+
+// parseBandwidth reads bits a second as Kubernetes writes quantities: "10M" are ten millions, and "10m" a hundredth, which counts
+// as one bit.
+func parseBandwidth(text string) (uint64, error) {
+	q, err := quantity.ParseQuantity(text)
+	if err != nil {
+		return 0, fmt.Errorf("bandwidth %q: %w", text, err)
+	}
+	if q.Sign() < 0 {
+		return 0, fmt.Errorf("bandwidth %q is below zero", text)
+	}
+	return uint64(q.Value()), nil
 }
 
 // appendAddress appends an address unless it is none, or in the list already.

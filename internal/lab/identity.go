@@ -19,6 +19,8 @@ type identity struct {
 	Workload  string     `yaml:"workload,omitempty"`
 	Node      string     `yaml:"node,omitempty"`
 	Service   string     `yaml:"service,omitempty"`
+	Ingress   string     `yaml:"ingress_bandwidth,omitempty"`
+	Egress    string     `yaml:"egress_bandwidth,omitempty"`
 }
 
 func (t *topology) identities() []identity {
@@ -30,7 +32,8 @@ func (t *topology) identities() []identity {
 	}
 	for _, p := range t.Pods {
 		for _, ip := range []netip.Addr{p.Address, p.Address6} {
-			all = append(all, identity{IP: ip, Namespace: kubeNamespace, Pod: p.PodName, Workload: p.Name, Node: p.Node})
+			all = append(all, identity{IP: ip, Namespace: kubeNamespace, Pod: p.PodName, Workload: p.Name, Node: p.Node,
+				Ingress: p.IngressBandwidth, Egress: p.EgressBandwidth})
 		}
 	}
 	return append(all, identity{IP: t.Service.Address, Namespace: kubeNamespace, Service: t.Service.Name})

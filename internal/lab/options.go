@@ -45,7 +45,10 @@ type Options struct {
 	Nodes   int
 	Overlay string    // Auto, IPIP, VXLAN or WireGuard
 	Pods    []PodSpec // beside web on node1 and api on node2
-	Load    load.Config
+	// Ingress and Egress are pods' annotations that limit their bandwidth, by the pod's name: "10M". They are known of the pod; nothing
+	// is limited by them.
+	Ingress, Egress map[string]string
+	Load            load.Config
 	// Names and addresses. The defaults are good unless a test needs others.
 	Uplink  string       // of each node's device towards the others
 	NodeNet netip.Prefix // a /24, with the nodes' addresses

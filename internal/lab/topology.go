@@ -43,6 +43,9 @@ type Pod struct {
 	Device   string     `json:"device"` // the veth's end on the node
 	Address  netip.Addr `json:"address"`
 	Address6 netip.Addr `json:"address6"`
+	// Its annotations kubernetes.io/ingress-bandwidth and egress-bandwidth.
+	IngressBandwidth string `json:"ingress_bandwidth,omitempty"`
+	EgressBandwidth  string `json:"egress_bandwidth,omitempty"`
 }
 
 // Do runs f inside the pod's network namespace; see Namespace.Do.
@@ -107,6 +110,9 @@ func newTopology(o Options) topology {
 			Device:   caliName(podName),
 			Address:  netip.AddrFrom4(v4),
 			Address6: netip.AddrFrom16(v6),
+
+			IngressBandwidth: o.Ingress[spec.Name],
+			EgressBandwidth:  o.Egress[spec.Name],
 		})
 	}
 	t.Service = Service{

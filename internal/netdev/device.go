@@ -36,9 +36,18 @@ type Device struct {
 	PodEnd *PodEnd `json:"pod_end,omitempty"`
 	// Broadcasts are the broadcast addresses of its IPv4 subnets.
 	Broadcasts []netip.Addr `json:"broadcasts,omitempty"`
-	// Bandwidth is, of a pod's device, how many bits a second the pod is to receive at most, by its annotation; 0 where it
-	// has none or that is not known.
+	// Workload is the one whose pod is behind a pod's device or alone sends through an ifb, as namespace/name; "" where that is
+	// not known.
+	Workload string `json:"workload,omitempty"`
+	// Bandwidth is how many bits a second a pod's annotation lets through this device: of a pod's device what the pod is to receive
+	// at most, of an ifb what it is to send; 0 where it has none or that is not known.
 	Bandwidth uint64 `json:"bandwidth_bits,omitempty"`
+	// EgressBandwidth is, of a pod's device, how many bits a second the pod is to send at most, by its annotation.
+	EgressBandwidth uint64 `json:"egress_bandwidth_bits,omitempty"`
+	// Policer is, of a pod's device, how many bits a second tc's policer lets the pod send; 0 without one, or where it was not asked for.
+	Policer uint64 `json:"policer_bits,omitempty"`
+	// RedirectedFrom are, of an ifb, the indexes of the devices whose received packets tc redirects to it.
+	RedirectedFrom []int `json:"redirected_from,omitempty"`
 	// Traffic is what the device itself has counted, of whatever kind.
 	Traffic Traffic `json:"traffic"`
 	// Errors are, of an uplink, its counters of errors and drops (struct rtnl_link_stats64), without those that are 0.

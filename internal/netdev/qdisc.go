@@ -46,6 +46,28 @@ type Qdisc struct {
 // Queues tells whether packets can be held there: not so only where there is no queue at all.
 func (q Qdisc) Queues() bool { return q.Kind != "" && q.Kind != "noqueue" }
 
+// Shaper is the qdisc or class of the tree that holds what passes it to the least rate; false if none does. A netem is no shaper.
+func (q Qdisc) Shaper() (shaper Qdisc, ok bool) {
+	if q.Kind == "tbf" || q.Kind == "cake" || q.Class && (q.Kind == "htb" || q.Kind == "hfsc") {
+		shaper, ok = q, q.RateBits > 0
+	}
+	for _, child := range q.Children {
+		if below, found := child.Shaper(); found && (!ok || below.RateBits < shaper.RateBits) {
+			shaper, ok = below, true
+		}
+	}
+	return shaper, ok
+}
+
+// ShapedTo is the rate of the Shaper, in bits a second; 0 without one.
+func (q Qdisc) ShapedTo() uint64 {
+	shaper, ok := q.Shaper()
+	if !ok {
+		return 0
+	}
+	return shaper.RateBits
+}
+
 // Splits tells whether somewhere in the tree a GSO packet may be split when it is enqueued, so that the sk_buffs
 // that come out are not those that went in: tbf_segment, cake_enqueue, and netem_segment before it corrupts.
 func (q Qdisc) Splits() bool {

@@ -25,6 +25,9 @@ const (
 	directory     = "/proc/thread-self/net/"
 )
 
+// statFile tells where the time of all CPUs goes.
+const statFile = "/proc/stat"
+
 // maxFile is room for a file with a line for each of some thousand CPUs.
 const maxFile = 1 << 20
 
@@ -80,6 +83,15 @@ func (r *Reader) Read() (record.Stats, error) {
 		errs = append(errs, r.inNamespace(r.open))
 	}
 	stats := record.Stats{Protocols: make(map[string]uint64)}
+	if text, err := os.ReadFile(statFile); err != nil {
+		errs = append(errs, fmt.Errorf("read where CPU time goes: %w", err))
+	} else if stats.CPUs, err = parseCPUs(string(text)); err != nil {
+		errs = append(errs, fmt.Errorf("read %s: %w", statFile, err))
+	}
+	var err error
+	if stats.Throttling, err = (cgroups{}).throttling("self"); err != nil {
+		errs = append(errs, err)
+	}
 	parse := map[string]func(string) error{
 		softnetFile: func(text string) (err error) { stats.Softnet, err = parseSoftnet(text); return err },
 		conntrackFile: func(text string) (err error) {

@@ -90,7 +90,24 @@ func (p playing) drawCluster() (cluster, error) {
 	for _, name := range names {
 		c.values[name] = p.Draw[name].draw(r)
 	}
-	return c, nil
+	var err error
+	if c.options.Ingress, err = c.fillAll(p.Topology.Ingress); err != nil {
+		return c, err
+	}
+	c.options.Egress, err = c.fillAll(p.Topology.Egress)
+	return c, err
+}
+
+// fillAll puts values in place of {names} in all of them.
+func (c *cluster) fillAll(texts map[string]string) (map[string]string, error) {
+	filled := make(map[string]string, len(texts))
+	var errs []error
+	for key, text := range texts {
+		var err error
+		filled[key], err = c.fill(text)
+		errs = append(errs, err)
+	}
+	return filled, errors.Join(errs...)
 }
 
 func drawNodeNet(r *rand.Rand) netip.Prefix {

@@ -50,6 +50,9 @@ type topology struct {
 	Nodes   int      `yaml:"nodes"`   // by itself drawn
 	Pods    []string `yaml:"pods"`    // name@node, beside web on node1 and api on node2
 	Uplink  string   `yaml:"uplink"`  // by itself drawn
+	// Ingress and Egress are the bandwidths to which pods' annotations limit them: web: 10M.
+	Ingress map[string]string `yaml:"ingress"`
+	Egress  map[string]string `yaml:"egress"`
 }
 
 // loadConfig is the load between web and api; what is left out is the lab's own.

@@ -1,6 +1,7 @@
 package latenames
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -58,6 +59,13 @@ func (w *Waiter) LocalPods() map[netip.Addr]int {
 	return found
 }
 
+// PodDevices are the devices behind which addresses were seen, by address: those of pods, and what else came out of a pod.
+func (w *Waiter) PodDevices() map[netip.Addr]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.deviceOf)
+}
+
 // IsLocalPod tells whether an address is a pod's of this node, as far as that is known.
 func (w *Waiter) IsLocalPod(address netip.Addr) bool {
 	return w.source != nil && slices.Contains(w.source.LocalPods(), address)
@@ -73,7 +81,7 @@ func (w *Waiter) takeDevices() {
 	for address, ifindex := range w.deviceOf {
 		if _, there := now.appeared[ifindex]; !there {
 			delete(w.deviceOf, address)
-			w.source.DeviceChanged(address, now.since)
+			w.deviceChanged(address, now.since)
 		}
 	}
 }
@@ -100,7 +108,14 @@ func (w *Waiter) learnDevices(r *record.Record) {
 		}
 		w.deviceOf[address] = ifindex
 		if appeared != 0 {
-			w.source.DeviceChanged(address, appeared)
+			w.deviceChanged(address, appeared)
 		}
 	})
+}
+
+// deviceChanged tells the source, if there is one.
+func (w *Waiter) deviceChanged(address netip.Addr, at time.Duration) {
+	if w.source != nil {
+		w.source.DeviceChanged(address, at)
+	}
 }

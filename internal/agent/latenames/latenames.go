@@ -81,16 +81,16 @@ func (w *Waiter) HandedOn() time.Duration { return time.Duration(w.handedOn.Load
 
 // Add takes records, and hands on those that have waited long enough.
 func (w *Waiter) Add(batch []record.Record, now time.Duration) {
-	if w.source == nil {
-		w.next(batch)
-		return
-	}
 	w.mu.Lock()
 	w.takeDevices()
 	for i := range batch {
 		w.learnDevices(&batch[i])
 	}
 	w.mu.Unlock()
+	if w.source == nil {
+		w.next(batch)
+		return
+	}
 	w.retryUnnamed(now)
 	for i := range batch {
 		if w.delayed.len >= maxDelayed {

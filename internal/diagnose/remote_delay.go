@@ -1,0 +1,148 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+)
+
+// distant are a pair's round trips to one node that take longer than this node and what is usual explain.
+type distant struct {
+	connected
+	node      string          // "" where the pair's other ends are not told apart
+	rtt       *hist.Histogram // what it is judged by
+	threshold Threshold
+	here      float64  // what this node accounts for, seconds
+	longest   float64  // that distance explains where nothing was learnt, seconds
+	usual     *float64 // the round trip that is usual to that node, seconds; nil if it was not learnt
+	expected  float64  // what distance explains, seconds: the usual, or the least that was seen
+	far       bool     // without a usual: it takes longer than any distance within a cluster
+	pain      float64
+}
+
+// distant tells of a pair's round trips to each node whether they take too long.
+func (w *window) distant(c connected) (slow []distant) {
+	here := c.residence(w.counts)
+	peers := c.TCP.Peers
+	var known uint64
+	for i := range peers {
+		known += peers[i].RTT.Count()
+	}
+	if 2*known < c.TCP.RTT.Count() || known == 0 { // of most it is not known where they lead
+		peers = []aggregate.PeerRTT{{RTT: c.TCP.RTT, HandshakeRTT: c.TCP.HandshakeRTT}}
+	}
+	for i := range peers {
+		p := &peers[i]
+		d := distant{connected: c, node: p.Node, rtt: &p.RTT, threshold: remoteDelayThreshold, here: here}
+		handshakes := p.HandshakeRTT.Count() >= minSamples
+		if handshakes {
+			d.rtt, d.threshold = &p.HandshakeRTT, handshakeDelayThreshold
+		}
+		if usual, ok := w.to.PeerRTT[PeerKey{p.Node, handshakes}]; ok && p.Node != "" {
+			d.usual = &usual
+		}
+		d.longest = longestRoundTrip(handshakes)
+		if d.isSlow() {
+			d.pain = d.excess(0.5) * float64(max(c.TCP.Delivered, c.TCP.RTT.Count())) * float64(d.rtt.Count()) / float64(max(1, c.TCP.RTT.Count()))
+			slow = append(slow, d)
+		}
+	}
+	return slow
+}
+
+// longestRoundTrip is the longest that distance explains within a cluster, in seconds: of handshakes, or of what may wait for a delayed
+// acknowledgement.
+func longestRoundTrip(handshakes bool) float64 {
+	if handshakes {
+		return farDelay
+	}
+	return farDelay + delayedAck
+}
+
+// isSlow compares the round trips with what is usual: nearly all of them have to be longer. Where that is not known a constant delay
+// may be the distance, as long as it is not longer than sites of a cluster are apart, and what varies is compared with the least.
+func (d *distant) isSlow() bool {
+	if d.rtt.Count() < minSamples {
+		return false
+	}
+	least := d.rtt.Quantile(leastQuantile)
+	if d.usual != nil {
+		d.expected = *d.usual
+		return least-d.here-d.expected >= max(d.threshold.WarnDelay, usualShare*d.expected, remoteShare*d.here)
+	}
+	if d.far = least-d.here >= max(d.longest, remoteShare*d.here); d.far {
+		return true
+	}
+	d.expected = least
+	return d.rtt.Quantile(0.5)-d.here-least >= max(growthFactor*d.threshold.WarnDelay, least, remoteShare*d.here)
+}
+
+// excess is a quantile of what neither this node nor the distance explains.
+func (d *distant) excess(q float64) float64 {
+	return max(d.rtt.Quantile(leastQuantile), d.rtt.Quantile(q)) - d.here - d.expected
+}
+
+// remoteDelay is of round trips that take longer than this node, the distance and a delayed acknowledgement explain.
+func remoteDelay(w *window, pairs []connected) *Finding {
+	var slow []distant
+	for _, c := range pairs {
+		slow = append(slow, w.distant(c)...)
+	}
+	if len(slow) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(slow, func(x, y distant) int { return cmp.Compare(y.pain, x.pain) })
+	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: w.observer(), beyond: true}
+	hit := make([]*aggregate.Pair, len(slow))
+	var rtt hist.Histogram
+	known := false
+	for i, d := range slow {
+		hit[i] = d.Pair
+		rtt.Merge(d.rtt)
+		known = known || d.usual != nil
+		f.pain += d.pain / w.seconds()
+	}
+	worst := &slow[0]
+	p50 := worst.excess(0.5)
+	f.Delay = &Delay{P50: &p50, P99: new(worst.excess(0.99)), Share: new(p50 / (p50 + worst.expected + worst.here)), Baseline: worst.usual}
+	if rtt.Count() >= minCritical {
+		f.Severity = Critical
+	}
+	f.Pairs, f.PairsTotal = pairNames(hit)
+	f.Confidence = inferredConfidence * confidence(float64(rtt.Count()), float64(rtt.Above(worst.expected+worst.threshold.WarnDelay))/float64(rtt.Count()), w.counts)
+	if !known {
+		f.Confidence *= unlearntConfidence
+	}
+	f.predicate = fmt.Sprintf("%s answered %s (p50) after it %s", listed(f.Pairs, f.PairsTotal), seconds(p50), w.leaves(worst.Pair))
+	f.Evidence = append([]string{
+		fmt.Sprintf("TCP's round trips of %s → %s%s take %s (p50) and %s at least; this node accounts for %s of it",
+			f.Pairs[0].Src, f.Pairs[0].Dst, worst.to(), seconds(worst.rtt.Quantile(0.5)), seconds(worst.rtt.Quantile(leastQuantile)), seconds(worst.here)),
+		worst.compared(),
+		fmt.Sprintf("inferred: the rest is beyond this node; %s from %s more than usual: %s", f.Severity, seconds(worst.threshold.WarnDelay), worst.threshold.Reason),
+		w.seenHere(worst.Pair),
+	}, missedEvidence(w.counts)...)
+	f.Next = next(RemoteDelay)
+	return f
+}
+
+// to names the other end's node, if it is known.
+func (d *distant) to() string {
+	if d.node == "" || d.node == qualified(d.DstNamespace, d.DstWorkload) {
+		return ""
+	}
+	return " on " + d.node
+}
+
+// compared says what the round trips were compared with.
+func (d *distant) compared() string {
+	switch {
+	case d.usual != nil:
+		return fmt.Sprintf("usual are %s, as learnt of connections to that node", seconds(*d.usual))
+	case d.far:
+		return fmt.Sprintf("what is usual there was not learnt (an agent does in %d minutes); two sites of a cluster are hardly %s apart", knownAfter, seconds(farDelay))
+	}
+	return fmt.Sprintf("what is usual there was not learnt (an agent does in %d minutes); the shortest of this window took %s", knownAfter, seconds(d.expected))
+}

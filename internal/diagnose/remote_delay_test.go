@@ -1,0 +1,176 @@
+package diagnose
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+)
+
+// trips are round trips to one node.
+type trips struct {
+	node    string
+	kept    bool // of connections that are kept: no handshakes
+	seconds []float64
+	usual   float64 // 0: not learnt
+}
+
+func many(seconds float64) []float64 { return slices.Repeat([]float64{seconds}, 40) }
+
+// TestFarNodes compares round trips with what is usual to the node that they lead to.
+func TestFarNodes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		to        []trips
+		fault     bool
+		p50       float64
+		node      string
+		uncertain bool
+	}{
+		"far, as usual":              {to: []trips{{node: "b", seconds: many(0.04), usual: 0.04}}},
+		"far, not learnt":            {to: []trips{{node: "b", seconds: many(0.04)}}},
+		"farther, not learnt":        {to: []trips{{node: "b", seconds: many(0.06)}}},
+		"far, with delayed acks":     {to: []trips{{node: "b", kept: true, seconds: many(0.085)}}},
+		"very far, as usual":         {to: []trips{{node: "b", seconds: many(0.15), usual: 0.148}}},
+		"another way":                {to: []trips{{node: "b", seconds: many(0.19), usual: 0.15}}},
+		"near ones and a far one":    {to: []trips{{node: "b", seconds: many(0.001), usual: 0.001}, {node: "c", seconds: many(0.04), usual: 0.04}, {node: "d", seconds: many(0.0008)}}},
+		"some slow ones":             {to: []trips{{node: "b", seconds: slices.Concat(many(0.04), many(0.3)[:8])}}},
+		"near, slow":                 {to: []trips{{node: "b", seconds: many(0.031), usual: 0.001}}, fault: true, p50: 0.03, node: "b"},
+		"far, slow":                  {to: []trips{{node: "b", seconds: many(0.24), usual: 0.04}}, fault: true, p50: 0.2, node: "b"},
+		"far, slow, not learnt":      {to: []trips{{node: "b", seconds: many(0.24)}}, fault: true, p50: 0.24, node: "b", uncertain: true},
+		"growing, not learnt":        {to: []trips{{node: "b", seconds: slices.Concat(many(0.04)[:5], many(0.24))}}, fault: true, p50: 0.2, node: "b", uncertain: true},
+		"near well, far one slow":    {to: []trips{{node: "b", seconds: many(0.001), usual: 0.001}, {node: "c", seconds: many(0.24), usual: 0.04}}, fault: true, p50: 0.2, node: "c"},
+		"kept connections, far slow": {to: []trips{{node: "b", kept: true, seconds: many(0.24), usual: 0.04}}, fault: true, p50: 0.2, node: "b"},
+	} {
+		s := load(t, "testdata/remote-delay.json")
+		e := s.snapshots()
+		tcp := e.to.Counts.Pairs[slices.IndexFunc(e.to.Counts.Pairs, func(p aggregate.Pair) bool { return p.TCP != nil })].TCP
+		tcp.RTT, tcp.HandshakeRTT = hist.Histogram{}, hist.Histogram{}
+		e.to.PeerRTT = map[PeerKey]float64{}
+		for _, to := range test.to {
+			peer := aggregate.PeerRTT{Node: to.node}
+			for _, rtt := range to.seconds {
+				peer.RTT.Observe(rtt, 1)
+				if !to.kept {
+					peer.HandshakeRTT.Observe(rtt, 1)
+				}
+			}
+			tcp.RTT.Merge(&peer.RTT)
+			tcp.HandshakeRTT.Merge(&peer.HandshakeRTT)
+			tcp.Peers = append(tcp.Peers, peer)
+			if to.usual > 0 {
+				e.to.PeerRTT[PeerKey{to.node, !to.kept}] = to.usual
+			}
+		}
+		r := e.diagnose()
+		if (r.Verdict == Fault) != test.fault {
+			t.Errorf("%s: %s: %s", name, r.Verdict, r.Summary)
+			continue
+		}
+		if !test.fault {
+			continue
+		}
+		f := &r.Findings[0]
+		if f.Cause != RemoteDelay || !within(*f.Delay.P50, test.p50, 0.06) || !strings.Contains(f.Evidence[0], " on "+test.node) {
+			t.Errorf("%s: %s, p50 %v: %q", name, f.Cause, *f.Delay.P50, f.Evidence)
+		}
+		if (f.Confidence < 0.5) != test.uncertain || test.uncertain == f.HasBaseline() {
+			t.Errorf("%s: confidence %v, baseline %v", name, f.Confidence, f.Delay.Baseline)
+		}
+	}
+}
+
+// TestPeersLimit excuses what a pod of another node loses at its limit, if it gets as much as that lets it.
+func TestPeersLimit(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		limit   uint64
+		verdict Verdict
+	}{{0, Fault}, {10_000_000, Healthy}, {100_000_000, Fault}} {
+		for _, file := range []string{"remote-loss", "remote-delay"} {
+			e := load(t, "testdata/"+file+".json").snapshots()
+			p := &e.to.Counts.Pairs[slices.IndexFunc(e.to.Counts.Pairs, func(p aggregate.Pair) bool { return p.TCP != nil })]
+			p.TCP.PeerLimit, p.Bytes = test.limit, 9e6/8*15 // 9 Mbit/s
+			r := e.diagnose()
+			if r.Verdict != test.verdict {
+				t.Errorf("%s, limited to %d: %s: %s", file, test.limit, r.Verdict, r.Summary)
+			}
+			if test.verdict == Healthy && (r.Findings[0].Severity != Info || !strings.Contains(r.Summary, "its annotation asks for 10 Mbit/s")) {
+				t.Errorf("%s: %s", file, r.Summary)
+			}
+		}
+	}
+}
+
+// TestLearnPeers learns how far other nodes are.
+func TestLearnPeers(t *testing.T) {
+	t.Parallel()
+	var b Baseline
+	now := time.Unix(0, 0)
+	key := PeerKey{"node2", true}
+	minute := func(rtt float64, found ...Finding) {
+		var p aggregate.PeerRTT
+		p.Node = "node2"
+		for range 20 {
+			p.RTT.Observe(2*rtt, 1) // delayed acknowledgements
+			p.HandshakeRTT.Observe(rtt, 1)
+		}
+		now = now.Add(time.Minute)
+		b.LearnPeers([]aggregate.Pair{{
+			PairKey: aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: journey.Out},
+			Packets: 100, TCP: &aggregate.TCP{Peers: []aggregate.PeerRTT{p}},
+		}}, found, now)
+	}
+	near := func(want float64) bool { return math.Abs(b.PeerRTT()[key]-want) < 0.05*want }
+	for range knownAfter - 1 {
+		minute(0.04)
+	}
+	if len(b.PeerRTT()) != 0 {
+		t.Errorf("known after %d minutes: %v", knownAfter-1, b.PeerRTT())
+	}
+	minute(0.04)
+	if !near(0.04) {
+		t.Errorf("after %d minutes: %v", knownAfter, b.PeerRTT())
+	}
+	if other := b.PeerRTT()[PeerKey{"node2", false}]; math.Abs(other-0.08) > 0.004 {
+		t.Errorf("of kept connections %v", other)
+	}
+	slow := Finding{Cause: RemoteDelay, Delay: &Delay{Baseline: new(0.04)}}
+	for range 3 * firstMinutes { // a fault, soon after the start
+		minute(0.24, slow)
+	}
+	if !near(0.04) {
+		t.Errorf("after a fault: %v", b.PeerRTT())
+	}
+	for range 2 * firstMinutes {
+		minute(0.04)
+	}
+	for range 60 { // an hour of it, later
+		minute(0.24, slow)
+	}
+	if got := b.PeerRTT()[key]; got < 0.038 || got > 0.045 {
+		t.Errorf("after an hour of a fault: %v", got)
+	}
+	var again Baseline
+	again.RestorePeers(b.Peers())
+	if again.PeerRTT()[key] != b.PeerRTT()[key] {
+		t.Errorf("restored %v, want %v", again.PeerRTT(), b.PeerRTT())
+	}
+
+	// A node that is farther than sites are is known later: that may be a fault.
+	b, now = Baseline{}, time.Unix(0, 0)
+	for range farKnownAfter - 1 {
+		minute(0.15)
+	}
+	if len(b.PeerRTT()) != 0 {
+		t.Errorf("known after %d minutes: %v", farKnownAfter-1, b.PeerRTT())
+	}
+	if minute(0.15); !near(0.15) {
+		t.Errorf("after %d minutes: %v", farKnownAfter, b.PeerRTT())
+	}
+}
