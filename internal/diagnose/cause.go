@@ -21,6 +21,7 @@ const (
 	RPFilter              Cause = "rp-filter"
 	Neighbour             Cause = "neighbour"
 	MTU                   Cause = "mtu"
+	Fragments             Cause = "fragments"
 	BacklogOverflow       Cause = "backlog-overflow"
 	Checksum              Cause = "checksum"
 	ReceiverSlow          Cause = "receiver-slow"
@@ -177,6 +178,17 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{routingThreshold},
 			Next:       []string{"ip route get DESTINATION", "ip route show table all | grep -E 'blackhole|unreachable|prohibit'"},
 			Advice:     "is the CNI's routing daemon well?",
+		},
+		{
+			Cause: Fragments, Kinds: []Kind{KindDrop}, Groups: []string{"fragments"},
+			Meaning: "fragments of packets are not put together again",
+			Where:   "forward; deliver, where the pod is to put them together; unknown, where they had waited too long",
+			Evidence: "`FRAG_REASM_TIMEOUT`, `FRAG_TOO_FAR`, or a function of reassembly (`ip_defrag`, `ip_expire`, `ipv6_frag_rcv`), beside `IpReasmFails`, " +
+				"`IpReasmTimeout` and their like of IPv6",
+			Thresholds: []Threshold{fragmentsThreshold},
+			Next: []string{"nstat -az IpReasmReqds IpReasmFails IpReasmTimeout Ip6ReasmFails Ip6ReasmTimeout", "grep FRAG /proc/net/sockstat /proc/net/sockstat6",
+				"sysctl net.ipv4.ipfrag_high_thresh net.ipv4.ipfrag_time net.ipv4.ipfrag_max_dist net.ipv6.ip6frag_high_thresh"},
+			Advice: "send what fits into the MTU (DNS over TCP, a smaller EDNS buffer); else memory for reassembly, or the firewall that drops fragments",
 		},
 		{
 			Cause: BacklogOverflow, Kinds: []Kind{KindDrop}, Groups: []string{"backlog"},

@@ -30,6 +30,7 @@ func ruleGroups() []ruleGroup {
 		{"link", linkRules},
 		{"policy", policyRules},
 		{"routing", routingRules},
+		{"fragments", fragmentsRules},
 		{"backlog", backlogRules},
 		{"checksum", checksumRules},
 		{"receiver", receiverRules},
