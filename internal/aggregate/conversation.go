@@ -77,6 +77,7 @@ type conversation struct {
 	end        [2]sender
 	tried      ports // of connections that the client has begun since it was last answered
 	came       ports // of connections of which the server's packets were seen first
+	served     ports // of connections to another address that NAT sent to this server
 	ownNode    bool  // one end is the node itself
 }
 
@@ -100,6 +101,9 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	s.first, s.last, s.pair, s.to = min(s.first, rec.Time), max(s.last, rec.Time), f.pair, f.dst
 	s.named = s.named || s.to.Value() != Identity{}
 	s.asked, s.askedPort, s.fromPort, s.out = rec.First.Destination.Addr().As16(), rec.First.Destination.Port(), rec.First.Source.Port(), int32(rec.Hops[rec.Len-1].Ifindex)
+	if end == client && rec.First.Destination.Addr() != rec.Last.Destination.Addr() && !c.served.has(rec.Last.Source.Port()) {
+		c.served.add(rec.Last.Source.Port(), rec.Time)
+	}
 	s.tries++
 	s.packets += uint32(weight)
 	if begins {

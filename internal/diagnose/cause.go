@@ -283,12 +283,13 @@ func Causes() []CauseInfo {
 		{
 			Cause: NotTranslated, Kinds: []Kind{KindDrop}, Groups: []string{"translation"},
 			Meaning: "packets keep an address that NAT should have translated: nobody can answer",
-			Where:   "forward, the device that they left by",
+			Where:   "forward, the device that they left by; deliver, pod for answers between pods of this node",
 			Evidence: "packets of a Service's virtual address, or of a pod's private address to a public one, that left this node in no tunnel and got " +
-				"no answer for five seconds. Not for pings of a Service, nor where somebody outside answers pods' own addresses (a router translates them)",
+				"no answer for five seconds. Answers from pod to pod of this node with the pod's own address, where a Service's was asked, that met no socket " +
+				"(a bridge passed them by netfilter). Not for pings of a Service, nor where somebody outside answers pods' own addresses (a router translates them)",
 			Thresholds: []Threshold{noAnswerThreshold},
 			Next:       []string{"nft list ruleset | grep -n DESTINATION; iptables-save -t nat | grep DESTINATION", "ip route get DESTINATION"},
-			Advice:     "a Service's: does kube-proxy run, did a firewall's reload flush its rules? a pod's: who is to masquerade (ip-masq-agent, Calico's natOutgoing)?",
+			Advice:     "a Service's: does kube-proxy run, did a firewall's reload flush its rules? a pod's: who is to masquerade (ip-masq-agent, Calico's natOutgoing)? answers: `net.bridge.bridge-nf-call-iptables`",
 		},
 		{
 			Cause: NoAnswer, Kinds: []Kind{KindDrop}, Groups: []string{"no_answer"},

@@ -12,7 +12,7 @@ import (
 )
 
 // translationRules find not-translated: what leaves this node with an address that nobody beyond it can answer, a Service's or
-// a pod's own.
+// a pod's own, and answers that a client does not know since they do not come from the Service that it asked.
 func translationRules(w *window) []Finding {
 	toServices, bare := w.leftForServices(), w.leftBare()
 	w.untranslated = make(map[*aggregate.Unanswered]bool, len(toServices)+len(bare))
@@ -26,6 +26,9 @@ func translationRules(w *window) []Finding {
 	}
 	if len(bare) > 0 {
 		found = append(found, notMasqueraded(w, bare))
+	}
+	if f := answersNotTranslated(w); f != nil {
+		found = append(found, *f)
 	}
 	return found
 }

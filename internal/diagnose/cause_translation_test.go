@@ -125,3 +125,28 @@ func TestNotTranslatedIsNoLoss(t *testing.T) {
 		t.Errorf("%+v", r.Findings)
 	}
 }
+
+// TestAnswersNotTranslated tells of answers that a bridge passed by netfilter, unless they are few.
+func TestAnswersNotTranslated(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		packets, seconds uint64
+		want             Severity
+	}{{59, 15, Critical}, {5, 5, Critical}, {4, 4, Warning}, {2, 2, ""}, {40, 1, ""}} {
+		counts := &aggregate.Snapshot{Pairs: []aggregate.Pair{{
+			PairKey: key("default/api", "default/web", journey.Local), Packets: 60,
+			BareAnswers: aggregate.BareAnswers{
+				Packets: test.packets, Seconds: test.seconds, Asked: netip.MustParseAddrPort("10.96.0.20:80"), Server: netip.MustParseAddrPort("10.1.0.2:8080"),
+			},
+		}}}
+		e := &snapshots{from: Snapshot{Taken: noon}, to: Snapshot{Taken: noon.Add(15 * time.Second), Counts: counts}}
+		r := e.diagnose()
+		switch {
+		case test.want == "" && len(r.Findings) == 0:
+		case len(r.Findings) != 1 || r.Findings[0].Cause != NotTranslated || r.Findings[0].Severity != test.want:
+			t.Errorf("%+v: %+v", test, r.Findings)
+		case !strings.Contains(r.Summary, "come to default/web from 10.1.0.2:8080, and not from 10.96.0.20:80 that it asked"):
+			t.Errorf("summary %q", r.Summary)
+		}
+	}
+}
