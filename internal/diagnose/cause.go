@@ -184,7 +184,7 @@ func Causes() []CauseInfo {
 			Meaning: "fragments of packets are not put together again",
 			Where:   "forward; deliver, where the pod is to put them together; unknown, where they had waited too long",
 			Evidence: "`FRAG_REASM_TIMEOUT`, `FRAG_TOO_FAR`, or a function of reassembly (`ip_defrag`, `ip_expire`, `ipv6_frag_rcv`), beside `IpReasmFails`, " +
-				"`IpReasmTimeout` and their like of IPv6",
+				"`IpReasmTimeout` and their like of IPv6. Before they are given up: ten fragments that came (`IpReasmReqds`) while no packet became whole (`IpReasmOKs`)",
 			Thresholds: []Threshold{fragmentsThreshold},
 			Next: []string{"nstat -az IpReasmReqds IpReasmFails IpReasmTimeout Ip6ReasmFails Ip6ReasmTimeout", "grep FRAG /proc/net/sockstat /proc/net/sockstat6",
 				"sysctl net.ipv4.ipfrag_high_thresh net.ipv4.ipfrag_time net.ipv4.ipfrag_max_dist net.ipv6.ip6frag_high_thresh"},

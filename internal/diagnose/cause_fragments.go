@@ -13,7 +13,7 @@ func fragmentsRules(w *window) []Finding {
 	lost := w.losses.take(func(d *aggregate.DropCount) bool {
 		return slices.Contains(fragmentReasons[:], d.Reason) || unspecified(d.Reason) && journey.Reassembles(d.Location)
 	})
-	return w.explain(lost, func(at aggregate.StageKey, lost []aggregate.DropCount) lossRule {
+	found := w.explain(lost, func(at aggregate.StageKey, lost []aggregate.DropCount) lossRule {
 		r := lossRule{cause: Fragments, subject: "reassembly of fragments", threshold: fragmentsThreshold, certainty: 1}
 		var late, refused uint64
 		for _, d := range lost {
@@ -45,6 +45,49 @@ func fragmentsRules(w *window) []Finding {
 		}
 		return r
 	})
+	if len(found) == 0 {
+		return fragmentsWaiting(w)
+	}
+	return found
+}
+
+// fragmentsWaiting are fragments of which no packet became whole in all the window: they are given up, and lost, only after half
+// a minute. Whose they are is known from those that are on their way in forwarding for long.
+func fragmentsWaiting(w *window) []Finding {
+	came, whole := w.rise("IpReasmReqds")+w.rise("Ip6ReasmReqds"), w.rise("IpReasmOKs")+w.rise("Ip6ReasmOKs")
+	if came < minDatagrams || whole > 0 {
+		return nil
+	}
+	f := Finding{
+		Kind: KindDrop, Cause: Fragments, Severity: Warning, Stage: journey.Forward, Next: next(Fragments),
+		Drops: &Drops{Packets: came, Ratio: new(1.0)}, pain: float64(came) * initialRTO / w.seconds(),
+		Confidence: inferredConfidence * confidence(float64(came), 1, w.counts),
+	}
+	var pairs []*aggregate.Pair
+	for i := range w.counts.InFlight {
+		in := &w.counts.InFlight[i]
+		if in.Stage != journey.Forward || in.Oldest < minInFlightAge {
+			continue
+		}
+		f.Device, f.Direction = in.Device, in.Direction
+		for j := range in.Pairs {
+			if p := &in.Pairs[j]; p.Oldest >= minInFlightAge && involvesPod(&p.PairKey) {
+				pairs = append(pairs, &aggregate.Pair{PairKey: p.PairKey})
+			}
+		}
+	}
+	of := "packets"
+	if len(pairs) > 0 {
+		f.Severity = Critical
+		f.Pairs, f.PairsTotal = pairNames(pairs)
+		of = listed(f.Pairs, f.PairsTotal)
+	}
+	f.subject, f.predicate = "reassembly", fmt.Sprintf("waits for fragments of %s that do not come: %s came, and no packet became whole", of, plural(came, "fragment"))
+	f.Evidence = []string{
+		fmt.Sprintf("the kernel's IpReasmReqds rose by %s (fragments that came), and IpReasmOKs (packets that became whole) did not", group(came)),
+		"those that came wait for the others (net.ipv4.ipfrag_time, 30 seconds unless changed): these were lost on their way, as a firewall drops them that goes by ports, which the first fragment alone has",
+	}
+	return []Finding{f}
 }
 
 // fragmentReasons are the kernel's drop reasons of fragments. A duplicate (DUP_FRAG) is no loss.
