@@ -92,7 +92,7 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 		s.forget()
 	}
 	if s.tries == 0 {
-		s.first, s.last, s.before, s.dropped, s.flags = rec.Time, rec.Time, rec.Time, 0, 0
+		s.first, s.last, s.before, s.dropped, s.flags = rec.Time, rec.Time, rec.Time, 0, s.flags&established
 	}
 	if s.tries == 0 || rec.Time/time.Second > s.last/time.Second {
 		s.seconds++
@@ -145,8 +145,9 @@ func (s *sender) isOver(now time.Duration, protocol record.Protocol, begins bool
 		protocol == record.ProtocolTCP && s.connections+s.retransmits == 0 && (begins || pause > 2*time.Second+2*(s.last-s.first)))
 }
 
-// forget begins anew, as after an answer. The flags stay those of what was answered.
+// forget begins anew, as after an answer. How packets left stays known of what was answered.
 func (s *sender) forget() {
+	s.flags &= wrapped | translated
 	s.tries, s.seconds, s.packets, s.connections, s.retransmits, s.again, s.others, s.dropped, s.largest = 0, 0, 0, 0, 0, 0, 0, 0, 0
 }
 

@@ -59,7 +59,16 @@ func TestNotTranslated(t *testing.T) {
 		{name: "reports to the world", change: func(u *aggregate.Unanswered) { datagrams("514")(u); forWorld(u); u.Answers = 0 }},
 		{name: "a ping of a Service", want: Warning, cause: NoAnswer, change: func(u *aggregate.Unanswered) { pings(u); forService(u); u.PairAnswered = true }},
 		{name: "a Service whose backend answers nothing", want: Critical, cause: NoAnswer, change: func(u *aggregate.Unanswered) { u.Service = "default/api" }},
-		{name: "a Service, refused", change: func(u *aggregate.Unanswered) { forService(u); u.Refused = true }},
+		{name: "a Service that a router does not know", want: Critical, change: func(u *aggregate.Unanswered) { forService(u); u.Refused = true }},
+		{name: "one connection that blocks", want: Critical, change: func(u *aggregate.Unanswered) {
+			forService(u)
+			u.Tries, u.Seconds, u.Retransmits, u.First, u.Last = 2, 2, 2, 10, 2
+		}},
+		{name: "one connection that has just begun", change: func(u *aggregate.Unanswered) {
+			forService(u)
+			u.Tries, u.Seconds, u.Retransmits, u.First, u.Last = 2, 2, 1, 1.2, 0.2
+		}},
+		{name: "the world, refused", change: func(u *aggregate.Unanswered) { forWorld(u); u.Refused = true }},
 		{name: "a Service, lost on this node", change: func(u *aggregate.Unanswered) { forService(u); u.Dropped = 4 }},
 		{name: "a Service, tried for a moment", change: func(u *aggregate.Unanswered) { forService(u); u.First, u.Last, u.Seconds = 2, 0.5, 2 }},
 	} {
