@@ -157,6 +157,7 @@ func (a *Aggregator) add(rec *record.Record) {
 	if rec.Kind == record.Dropped && !path.Loss() {
 		// What is no loss is only counted by its reason.
 		a.deviceDrop(dropKey(rec, &path)).add(rec, factor)
+		a.addBareAnswer(rec, &path, factor)
 		if rec.SYN && path.Where.Stage == journey.Deliver {
 			if f := a.flow(rec, path.Direction); f.refuses(rec) {
 				f.refused += factor

@@ -77,6 +77,7 @@ type conversation struct {
 	end        [2]sender
 	tried      ports // of connections that the client has begun since it was last answered
 	came       ports // of connections of which the server's packets were seen first
+	served     ports // of connections to another address that NAT sent to this server
 	ownNode    bool  // one end is the node itself
 }
 
@@ -91,7 +92,7 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 		s.forget()
 	}
 	if s.tries == 0 {
-		s.first, s.last, s.before, s.dropped, s.flags = rec.Time, rec.Time, rec.Time, 0, 0
+		s.first, s.last, s.before, s.dropped, s.flags = rec.Time, rec.Time, rec.Time, 0, s.flags&established
 	}
 	if s.tries == 0 || rec.Time/time.Second > s.last/time.Second {
 		s.seconds++
@@ -100,6 +101,9 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	s.first, s.last, s.pair, s.to = min(s.first, rec.Time), max(s.last, rec.Time), f.pair, f.dst
 	s.named = s.named || s.to.Value() != Identity{}
 	s.asked, s.askedPort, s.fromPort, s.out = rec.First.Destination.Addr().As16(), rec.First.Destination.Port(), rec.First.Source.Port(), int32(rec.Hops[rec.Len-1].Ifindex)
+	if end == client && rec.First.Destination.Addr() != rec.Last.Destination.Addr() && !c.served.has(rec.Last.Source.Port()) {
+		c.served.add(rec.Last.Source.Port(), rec.Time)
+	}
 	s.tries++
 	s.packets += uint32(weight)
 	if begins {
@@ -141,8 +145,9 @@ func (s *sender) isOver(now time.Duration, protocol record.Protocol, begins bool
 		protocol == record.ProtocolTCP && s.connections+s.retransmits == 0 && (begins || pause > 2*time.Second+2*(s.last-s.first)))
 }
 
-// forget begins anew, as after an answer. The flags stay those of what was answered.
+// forget begins anew, as after an answer. How packets left stays known of what was answered.
 func (s *sender) forget() {
+	s.flags &= wrapped | translated
 	s.tries, s.seconds, s.packets, s.connections, s.retransmits, s.again, s.others, s.dropped, s.largest = 0, 0, 0, 0, 0, 0, 0, 0, 0
 }
 

@@ -193,6 +193,29 @@ func TestUnansweredTCP(t *testing.T) {
 	}
 }
 
+// TestUnansweredEstablished knows of an established connection also where TCP's word comes before the packet that it sent again.
+func TestUnansweredEstablished(t *testing.T) {
+	t.Parallel()
+	x := newTalk(t, Options{})
+	x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, 0)
+	x.in("10.2.0.1:80", "10.1.0.1:40000", tcp, 1)
+	for i := range 4 {
+		x.clock = time.Duration(1000*(i+1)) * time.Millisecond
+		x.Add(connection("10.1.0.1:40000", "10.2.0.1:80", 1000*(i+1), record.TCP{State: 1, Retransmits: 1, RetransmittedLength: 100}))
+		x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, 1000*(i+1)+1)
+	}
+	if s := x.silentAt(6000); len(s) != 1 || !s[0].Established || s[0].Retransmits != 4 {
+		t.Errorf("%+v", s)
+	}
+	x.in("10.2.0.1:80", "10.1.0.1:40000", tcp, 6100)
+	for i := range 4 {
+		x.out(fmt.Sprint("10.1.0.1:", 40001+i), "10.2.0.1:80", tcp, 7000+1000*i)
+	}
+	if s := x.silentAt(12_000); len(s) != 1 || s[0].Established {
+		t.Errorf("it was answered since, and there are %+v", s)
+	}
+}
+
 // TestUnansweredCompared tells what came meanwhile in other conversations.
 func TestUnansweredCompared(t *testing.T) {
 	t.Parallel()

@@ -70,6 +70,8 @@ type Pair struct {
 	Dropped *Ends `json:"-"`
 	// SourceNAT is with what source NAT let its packets leave, as far as seen since the start.
 	SourceNAT SourceNAT `json:"source_nat,omitzero"`
+	// BareAnswers are those of its packets that NAT should have translated back.
+	BareAnswers BareAnswers `json:"bare_answers,omitzero"`
 }
 
 // SourceNAT is the address that source NAT gave to packets last, and the least and the greatest port that it gave with it.

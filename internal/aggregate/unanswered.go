@@ -12,6 +12,9 @@ import (
 // minUnanswered is how many packets of a conversation it takes to be told of: a closing connection's last is never answered.
 const minUnanswered = 3
 
+// minForService is how many it takes of those that left for a Service's own address: a connection's SYN, and one that TCP sent again.
+const minForService = 2
+
 // maxUnanswered is how many conversations without an answer are told of at most: a scan makes thousands.
 const maxUnanswered = 256
 
@@ -100,7 +103,7 @@ func (a *Aggregator) unanswered(taken time.Time) []Unanswered {
 	var found []silence
 	for c := range a.conversations.all {
 		for end := range c.end {
-			if c.end[end].tries >= minUnanswered {
+			if s := &c.end[end]; s.tries >= minUnanswered || s.tries >= minForService && s.to.Value().Service != "" {
 				found = append(found, silence{conversation: c, end: end})
 			}
 		}

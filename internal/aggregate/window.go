@@ -55,6 +55,7 @@ func (p Pair) since(old *Pair) Pair {
 	p.Stages = stagesSince(p.Stages, old.Stages)
 	p.Drops = dropsSince(p.Drops, old.Drops)
 	p.TCP = p.TCP.since(old.TCP)
+	p.BareAnswers = p.BareAnswers.since(old.BareAnswers)
 	return p
 }
 

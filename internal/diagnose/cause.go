@@ -21,6 +21,7 @@ const (
 	RPFilter              Cause = "rp-filter"
 	Neighbour             Cause = "neighbour"
 	MTU                   Cause = "mtu"
+	Fragments             Cause = "fragments"
 	BacklogOverflow       Cause = "backlog-overflow"
 	Checksum              Cause = "checksum"
 	ReceiverSlow          Cause = "receiver-slow"
@@ -208,6 +209,17 @@ func Causes() []CauseInfo {
 			Advice:     "bring the route back: see whether the CNI's routing daemon runs",
 		},
 		{
+			Cause: Fragments, Kinds: []Kind{KindDrop}, Groups: []string{"fragments"},
+			Meaning: "fragments of packets are not put together again",
+			Where:   "forward; deliver, where the pod is to put them together; unknown, where they had waited too long",
+			Evidence: "`FRAG_REASM_TIMEOUT`, `FRAG_TOO_FAR`, or a function of reassembly (`ip_defrag`, `ip_expire`, `ipv6_frag_rcv`), beside `IpReasmFails`, " +
+				"`IpReasmTimeout` and their like of IPv6. Before they are given up: ten fragments that came (`IpReasmReqds`) while no packet became whole (`IpReasmOKs`)",
+			Thresholds: []Threshold{fragmentsThreshold},
+			Next: []string{"nstat -az IpReasmReqds IpReasmFails IpReasmTimeout Ip6ReasmFails Ip6ReasmTimeout", "grep FRAG /proc/net/sockstat /proc/net/sockstat6",
+				"sysctl net.ipv4.ipfrag_high_thresh net.ipv4.ipfrag_time net.ipv4.ipfrag_max_dist net.ipv6.ip6frag_high_thresh"},
+			Advice: "send what fits into the MTU (DNS over TCP, a smaller EDNS buffer); else memory for reassembly, or the firewall that drops fragments",
+		},
+		{
 			Cause: BacklogOverflow, Kinds: []Kind{KindDrop}, Groups: []string{"backlog"},
 			Meaning:    "a CPU does not take packets in as fast as they arrive",
 			Where:      "forward, decap",
@@ -300,12 +312,13 @@ func Causes() []CauseInfo {
 		{
 			Cause: NotTranslated, Kinds: []Kind{KindDrop}, Groups: []string{"translation"},
 			Meaning: "packets keep an address that NAT should have translated: nobody can answer",
-			Where:   "forward, the device that they left by",
+			Where:   "forward, the device that they left by; deliver, pod for answers between pods of this node",
 			Evidence: "packets of a Service's virtual address, or of a pod's private address to a public one, that left this node in no tunnel and got " +
-				"no answer for five seconds. Not for pings of a Service, nor where somebody outside answers pods' own addresses (a router translates them)",
+				"no answer for five seconds. Answers from pod to pod of this node with the pod's own address, where a Service's was asked, that met no socket " +
+				"(a bridge passed them by netfilter). Not for pings of a Service, nor where somebody outside answers pods' own addresses (a router translates them)",
 			Thresholds: []Threshold{noAnswerThreshold},
 			Next:       []string{"nft list ruleset | grep -n DESTINATION; iptables-save -t nat | grep DESTINATION", "ip route get DESTINATION"},
-			Advice:     "a Service's: does kube-proxy run, did a firewall's reload flush its rules? a pod's: who is to masquerade (ip-masq-agent, Calico's natOutgoing)?",
+			Advice:     "a Service's: does kube-proxy run, did a firewall's reload flush its rules? a pod's: who is to masquerade (ip-masq-agent, Calico's natOutgoing)? answers: `net.bridge.bridge-nf-call-iptables`",
 		},
 		{
 			Cause: NoAnswer, Kinds: []Kind{KindDrop}, Groups: []string{"no_answer"},

@@ -12,7 +12,7 @@ import (
 )
 
 // translationRules find not-translated: what leaves this node with an address that nobody beyond it can answer, a Service's or
-// a pod's own.
+// a pod's own, and answers that a client does not know since they do not come from the Service that it asked.
 func translationRules(w *window) []Finding {
 	toServices, bare := w.leftForServices(), w.leftBare()
 	w.untranslated = make(map[*aggregate.Unanswered]bool, len(toServices)+len(bare))
@@ -27,15 +27,19 @@ func translationRules(w *window) []Finding {
 	if len(bare) > 0 {
 		found = append(found, notMasqueraded(w, bare))
 	}
+	if f := answersNotTranslated(w); f != nil {
+		found = append(found, *f)
+	}
 	return found
 }
 
-// leftForServices are conversations whose packets left this node for a Service's virtual address and got no answer. Whether its
-// protocol asks for one does not matter: there is nobody. A ping is not translated, and so has none on a healthy node either.
+// leftForServices are conversations whose packets left this node for a Service's virtual address and got no answer, or one of a
+// router's that knows no such address. Whether its protocol asks for one does not matter: there is nobody. A ping is not
+// translated, and so has none on a healthy node either.
 func (w *window) leftForServices() (out []*aggregate.Unanswered) {
 	for i := range w.counts.Unanswered {
 		u := &w.counts.Unanswered[i]
-		if u.ToService && u.Client && u.Direction == journey.Out && u.Protocol.Ports() && w.triedInVain(u) && (u.Retransmits > 0 || !w.comesUnseen(u)) {
+		if u.ToService && u.Client && u.Direction == journey.Out && u.Protocol.Ports() && (lastingSilence(u) || sentAgain(u)) && w.triedInVain(u) && (u.Retransmits > 0 || !w.comesUnseen(u)) {
 			out = append(out, u)
 		}
 	}
@@ -50,7 +54,7 @@ func (w *window) leftBare() (out []*aggregate.Unanswered) {
 		if !untranslated(u) || u.OutsideAnswered || !u.Client || !u.Source.Addr().IsPrivate() || !isPublic(u.Destination.Addr()) {
 			continue
 		}
-		if u.Others > 0 && !sentInVain(u) || !asksForAnswer(u) || !w.triedInVain(u) || !w.wouldSee(u) {
+		if u.Others > 0 && !sentInVain(u) || !asksForAnswer(u) || u.Refused || !lastingSilence(u) || !w.triedInVain(u) || !w.wouldSee(u) {
 			continue
 		}
 		out = append(out, u)
@@ -73,9 +77,14 @@ func asksForAnswer(u *aggregate.Unanswered) bool {
 	return u.Query
 }
 
-// triedInVain tells whether it was tried for long enough, left this node, and was not refused.
+// sentAgain tells of a connection that was tried for long whether TCP has sent its SYN again and again, at growing intervals.
+func sentAgain(u *aggregate.Unanswered) bool {
+	return u.Retransmits > 1 && u.First >= float64(noAnswerThreshold.CriticalSeconds) && u.Last <= backoff*(u.First-u.Last)+initialRTO
+}
+
+// triedInVain tells whether most of it left this node, and whether nothing explains on this node that no answer came.
 func (w *window) triedInVain(u *aggregate.Unanswered) bool {
-	return lastingSilence(u) && !u.Refused && 2*u.Dropped < u.Tries && !w.tooFewTries(u) && !w.explainsSilence(u)
+	return 2*u.Dropped < u.Tries && !w.tooFewTries(u) && !w.explainsSilence(u)
 }
 
 // serviceNotTranslated is of packets that left for Services' addresses.

@@ -59,7 +59,16 @@ func TestNotTranslated(t *testing.T) {
 		{name: "reports to the world", change: func(u *aggregate.Unanswered) { datagrams("514")(u); forWorld(u); u.Answers = 0 }},
 		{name: "a ping of a Service", want: Warning, cause: NoAnswer, change: func(u *aggregate.Unanswered) { pings(u); forService(u); u.PairAnswered = true }},
 		{name: "a Service whose backend answers nothing", want: Critical, cause: NoAnswer, change: func(u *aggregate.Unanswered) { u.Service = "default/api" }},
-		{name: "a Service, refused", change: func(u *aggregate.Unanswered) { forService(u); u.Refused = true }},
+		{name: "a Service that a router does not know", want: Critical, change: func(u *aggregate.Unanswered) { forService(u); u.Refused = true }},
+		{name: "one connection that blocks", want: Critical, change: func(u *aggregate.Unanswered) {
+			forService(u)
+			u.Tries, u.Seconds, u.Retransmits, u.First, u.Last = 2, 2, 2, 10, 2
+		}},
+		{name: "one connection that has just begun", change: func(u *aggregate.Unanswered) {
+			forService(u)
+			u.Tries, u.Seconds, u.Retransmits, u.First, u.Last = 2, 2, 1, 1.2, 0.2
+		}},
+		{name: "the world, refused", change: func(u *aggregate.Unanswered) { forWorld(u); u.Refused = true }},
 		{name: "a Service, lost on this node", change: func(u *aggregate.Unanswered) { forService(u); u.Dropped = 4 }},
 		{name: "a Service, tried for a moment", change: func(u *aggregate.Unanswered) { forService(u); u.First, u.Last, u.Seconds = 2, 0.5, 2 }},
 	} {
@@ -123,5 +132,30 @@ func TestNotTranslatedIsNoLoss(t *testing.T) {
 	e := &snapshots{from: Snapshot{Taken: noon}, to: Snapshot{Taken: noon.Add(15 * time.Second), Counts: counts}}
 	if r := e.diagnose(); len(r.Findings) != 1 || r.Findings[0].Cause != NotTranslated {
 		t.Errorf("%+v", r.Findings)
+	}
+}
+
+// TestAnswersNotTranslated tells of answers that a bridge passed by netfilter, unless they are few.
+func TestAnswersNotTranslated(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		packets, seconds uint64
+		want             Severity
+	}{{59, 15, Critical}, {5, 5, Critical}, {4, 4, Warning}, {2, 2, ""}, {40, 1, ""}} {
+		counts := &aggregate.Snapshot{Pairs: []aggregate.Pair{{
+			PairKey: key("default/api", "default/web", journey.Local), Packets: 60,
+			BareAnswers: aggregate.BareAnswers{
+				Packets: test.packets, Seconds: test.seconds, Asked: netip.MustParseAddrPort("10.96.0.20:80"), Server: netip.MustParseAddrPort("10.1.0.2:8080"),
+			},
+		}}}
+		e := &snapshots{from: Snapshot{Taken: noon}, to: Snapshot{Taken: noon.Add(15 * time.Second), Counts: counts}}
+		r := e.diagnose()
+		switch {
+		case test.want == "" && len(r.Findings) == 0:
+		case len(r.Findings) != 1 || r.Findings[0].Cause != NotTranslated || r.Findings[0].Severity != test.want:
+			t.Errorf("%+v: %+v", test, r.Findings)
+		case !strings.Contains(r.Summary, "come to default/web from 10.1.0.2:8080, and not from 10.96.0.20:80 that it asked"):
+			t.Errorf("summary %q", r.Summary)
+		}
 	}
 }

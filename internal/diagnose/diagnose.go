@@ -32,6 +32,7 @@ func ruleGroups() []ruleGroup {
 		{"encryption", encryptionRules},
 		{"policy", policyRules},
 		{"routing", routingRules},
+		{"fragments", fragmentsRules},
 		{"backlog", backlogRules},
 		{"checksum", checksumRules},
 		{"receiver", receiverRules},

@@ -194,6 +194,10 @@ var (
 		WarnLoss: 0.001, CriticalLoss: 0.01,
 		Reason: "a CPU that keeps up drops none",
 	}
+	fragmentsThreshold = Threshold{
+		WarnLoss: 0.005, CriticalLoss: 0.05,
+		Reason: "one fragment that is lost on the way takes the others with it",
+	}
 	checksumThreshold = Threshold{
 		WarnLoss: 0.001, CriticalLoss: 0.005,
 		Reason: "hardly any packet is damaged on a healthy link",

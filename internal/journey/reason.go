@@ -129,7 +129,7 @@ func isNoise(rec *record.Record, at *Step, class dropClass) bool {
 		if rec.Segments > 1 && FunctionName(rec.Location) == "nfqnl_enqueue_packet" {
 			return true // its segments go to user space (NFQUEUE), and on from there
 		}
-		inPod := at.Stage == Deliver && class != policyDrop
+		inPod := at.Stage == Deliver && class != policyDrop && !Reassembles(rec.Location)
 		if at.Stage == PodQueue {
 			inPod = class == otherDrop && !FreesForNeighbour(rec.Location) || class == qdiscDropByLocation && !at.Device.Queues
 		}
@@ -163,4 +163,23 @@ func freesForSocket(location string) bool {
 	default:
 		return strings.HasPrefix(name, "tcp_v4_") || strings.HasPrefix(name, "tcp_v6_") || strings.HasPrefix(name, "tcp_rcv_")
 	}
+}
+
+// ReassemblyTimeout tells whether a caller of kfree_skb frees fragments whose time is up: in a queue that is given up, the first of
+// them apart.
+func ReassemblyTimeout(location string) bool {
+	switch FunctionName(location) {
+	case "ip_expire", "ip6_frag_expire", "ip6frag_expire_frag_queue", "nf_ct_frag6_expire", "inet_frag_rbtree_purge", "inet_frag_queue_flush":
+		return true
+	}
+	return false
+}
+
+// Reassembles tells whether a caller of kfree_skb frees fragments that are not put together.
+func Reassembles(location string) bool {
+	switch FunctionName(location) {
+	case "ip_defrag", "ip_frag_queue", "ip_frag_reinit", "ipv6_frag_rcv", "ip6_frag_queue", "nf_ct_frag6_gather", "nf_ct_frag6_queue":
+		return true
+	}
+	return ReassemblyTimeout(location)
 }

@@ -227,6 +227,7 @@ func TestDrops(t *testing.T) {
 		{"P cali1 0, F cali1 0", "", "nf_hook_slow", "out 0:  | pod-queue pod:eth0 0", policyDrop},
 		{"P cali1 0, F cali1 0", "NEIGH_FAILED", "arp_error_report", "out 0:  | pod-queue pod:eth0 0", otherDrop},
 		{"P cali1 0, F cali1 0", "NOT_SPECIFIED", "ndisc_error_report", "out 0:  | pod-queue pod:eth0 0", otherDrop},
+		{"I eth0 0, E cali1 5, X cali1 6, F cali1 9", "NOT_SPECIFIED", "ip_defrag", "in 9: forward cali1 5, queue cali1 1 noqueue | deliver cali1 3", otherDrop},
 		{"P cali1 0, F cali1 0", "NOT_SPECIFIED", "some_function", "out 0:  | pod-queue pod:eth0 0", noise},
 		// ... and on the way in, where a rule between device and socket can only be the pod's.
 		{"I eth0 0, E cali1 2, X cali1 3, F cali1 9", "NETFILTER_DROP", "nft_do_chain", "in 9: forward cali1 2, queue cali1 1 noqueue | deliver pod:eth0 6", policyDrop},
