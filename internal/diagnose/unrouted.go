@@ -130,7 +130,7 @@ func noRoute(w *window, _ aggregate.StageKey, lost []aggregate.DropCount, said [
 		subject:  "a missing or blackhole route",
 		evidence: append([]string{"there is no route to their destination, or one that discards them (blackhole, unreachable, prohibit)"}, w.risen(addressErrors())...),
 	}
-	refused := slices.DeleteFunc(said, func(l record.RouteLookup) bool { return l.Result == "" })
+	refused := slices.DeleteFunc(slices.Clone(said), func(l record.RouteLookup) bool { return l.Result == "" })
 	if unreasoned(lost) {
 		r.certainty = byFunction
 		r.evidence = append(r.evidence, noReason)
@@ -140,6 +140,9 @@ func noRoute(w *window, _ aggregate.StageKey, lost []aggregate.DropCount, said [
 	}
 	r.evidence = append(r.evidence, each(refused, describeRefusal)...)
 	if len(refused) == 0 {
+		if len(said) > 0 { // there is one again
+			r.next = next(NoRoute, "DESTINATION", said[0].Destination.String())
+		}
 		return r
 	}
 	l := &refused[0]
