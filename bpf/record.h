@@ -88,7 +88,7 @@ struct journey {
 	__u64 fingerprint; /* what forwarding, NAT and encapsulation leave alone; see fingerprint.bpf.h */
 	__u64 outer; /* the outermost IP header's first word at the last tc hook, for the tracepoints; or see FLAG_OTHERHOST */
 	struct flow first; /* as the first hook saw it: before NAT */
-	struct flow last; /* as the last tc hook saw it: after NAT */
+	struct flow last; /* as the last tc hook saw it: after NAT; of a drop, as it was freed */
 	__u64 time_ns[HOPS_MAX];
 	__u32 ifindex[HOPS_MAX];
 	__u8 hook[HOPS_MAX]; /* enum hook */

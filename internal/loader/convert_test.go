@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
 	"slices"
@@ -167,3 +168,41 @@ func TestConvertReuses(t *testing.T) {
 		t.Errorf("reused %+v\nfresh  %+v", r, fresh)
 	}
 }
+
+// TestConvertOtherHost takes the MAC of a frame for another host, on kernels without reasons where the function tells, and not of
+// what was lost for another reason on its way across a bridge.
+func TestConvertOtherHost(t *testing.T) {
+	t.Parallel()
+	mac := [6]byte{2, 0, 0, 0, 0, 1}
+	for _, test := range []struct {
+		flagged          bool
+		reason, location string
+		want             string
+	}{
+		{true, "OTHERHOST", "ip_rcv_core", "OTHERHOST"}, {true, "", "ip_rcv_core.isra.0", "OTHERHOST"}, {true, "", "ip6_rcv_core", "OTHERHOST"},
+		{true, "", "kfree_skb_list", ""}, {true, "QDISC_DROP", "__dev_queue_xmit", "QDISC_DROP"}, {false, "", "ip_rcv_core", ""},
+	} {
+		k, err := decode(bytesOf(t, annotated))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var outer [8]byte
+		copy(outer[:], mac[:])
+		k.Journey.Outer = binary.NativeEndian.Uint64(outer[:])
+		if test.flagged {
+			k.Journey.Flags |= uint16(bpfobj.TracerFlagFLAG_OTHERHOST)
+		}
+		r := record.Record{FrameMAC: mac, Missent: true} // of the record before
+		if err := convert(k, namedAs{test.reason, test.location}, &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Reason != test.want || (r.FrameMAC == mac) != (test.want == record.OtherHost) || r.Missent {
+			t.Errorf("%+v: %q, for %x", test, r.Reason, r.FrameMAC)
+		}
+	}
+}
+
+type namedAs struct{ what, where string }
+
+func (n namedAs) reason(uint32) string   { return n.what }
+func (n namedAs) location(uint64) string { return n.where }

@@ -86,8 +86,8 @@ const OtherHost = "OTHERHOST"
 // and copied.
 type Record struct {
 	Kind Kind
-	// First is the flow at the first hook, before NAT; Last at the last tc hook, after it. They are equal
-	// where nothing was rewritten.
+	// First is the flow at the first hook, before NAT; Last at the last tc hook, after it, or of a dropped packet as it was
+	// freed. They are equal where nothing was rewritten.
 	First, Last Flow
 	// Hops[:Len] are the hooks passed in order. Where a packet passed more than MaxHops, those between the
 	// sixth and the last two are missing and Skipped counts them.

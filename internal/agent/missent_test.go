@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"net/netip"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"tracer/internal/netdev"
+	"tracer/internal/record"
+)
+
+// TestMissent takes frames for another MAC for lost where the packet was for this node or the pod all the same, and only there.
+func TestMissent(t *testing.T) {
+	t.Parallel()
+	runtime.LockOSThread() // for good: the thread ends in this namespace
+	pod, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pod.Close() })
+	run := func(commands ...string) {
+		t.Helper()
+		for _, command := range commands {
+			if out, err := exec.Command("bash", "-c", command).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v: %s", command, err, out)
+			}
+		}
+	}
+	run("ip link add eth0 index 40 type veth peer name cali1 index 44", "ip addr add 10.1.0.7/32 dev eth0", "ip -6 addr add fd00::7/128 dev eth0 nodad", "ip link set eth0 up")
+	node, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { node.Close() })
+	if err := netns.Set(pod); err != nil {
+		t.Fatal(err)
+	}
+	cali, err := netlink.LinkByName("cali1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetNsFd(cali, int(node)); err != nil {
+		t.Fatal(err)
+	}
+	if err := netns.Set(node); err != nil {
+		t.Fatal(err)
+	}
+	run("ip link set cali1 up", "ip link set lo up", "ip route add 10.1.0.7 dev cali1", "ip -6 route add fd00::7 dev cali1",
+		"ip link add uplink index 42 type veth peer name wire", "ip link set uplink up", "ip addr add 172.30.0.11/24 dev uplink",
+		"ip link add vx index 43 type vxlan id 9 dstport 4789 local 172.30.0.11", "ip link set vx up", "ip route add 10.2.0.0/24 dev vx",
+		"ip link add cni0 index 45 type bridge", "ip link set cni0 up")
+	var l routeLookups
+	if err := l.open(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.close)
+	var m missent
+	m.setDevices([]netdev.Device{
+		{Index: 42, Role: netdev.RoleUplink}, {Index: 43, Role: netdev.RoleOverlay}, {Index: 44, Role: netdev.RolePod}, {Index: 45, Role: netdev.RoleBridge},
+	})
+	for _, test := range []struct {
+		about   string
+		to      string
+		hook    record.Hook
+		ifindex int
+		want    bool
+	}{
+		{"in the pod that has the address", "10.1.0.7", record.Xmit, 44, true},
+		{"likewise, IPv6", "fd00::7", record.Xmit, 44, true},
+		{"flooded to a pod", "10.1.0.8", record.Xmit, 44, false},
+		{"from a pod, on a promiscuous bridge", "10.1.0.7", record.Ingress, 44, false},
+		{"on a promiscuous bridge", "10.1.0.7", record.Ingress, 45, false},
+		{"at the overlay, to a pod here", "10.1.0.7", record.Ingress, 43, true},
+		{"at the overlay, to the node", "172.30.0.11", record.Ingress, 43, true},
+		{"at the overlay, flooded", "10.2.0.9", record.Ingress, 43, false},
+		{"at the uplink, to a pod here", "10.1.0.7", record.Ingress, 42, true},
+		{"at the uplink, to an address that others have too", "172.30.0.11", record.Ingress, 42, false},
+		{"at the uplink, somebody else's", "172.30.0.12", record.Ingress, 42, false},
+		{"where there is no route", "192.0.2.1", record.Ingress, 43, false},
+	} {
+		batch := []record.Record{{Kind: record.Dropped, Reason: record.OtherHost, Attributed: true, Len: 2, Time: time.Hour}}
+		batch[0].Hops = [record.MaxHops]record.Hop{{Hook: test.hook, Ifindex: test.ifindex}, {Hook: record.Free, Ifindex: test.ifindex}}
+		batch[0].Last.Destination = netip.AddrPortFrom(netip.MustParseAddr(test.to), 80)
+		if m.mark(batch, l.tables); batch[0].Missent != test.want {
+			t.Errorf("%s: lost: %v", test.about, batch[0].Missent)
+		}
+	}
+}
