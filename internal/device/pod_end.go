@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"tracer/internal/namespace"
 	"tracer/internal/netdev"
 )
 
@@ -33,7 +33,13 @@ func netnsPatterns() []string {
 // maxNetnsFiles bounds the files that are remembered.
 const maxNetnsFiles = 4096
 
-// open opens a network namespace. ErrNoNetns where no file stands for it.
+// Open opens a network namespace, which the caller closes. ErrNoNetns where no file stands for it.
+func (f *NetnsFiles) Open(inode uint64) (netns.NsHandle, error) {
+	f.searched = false
+	return f.open(inode)
+}
+
+// open is Open for one of a batch, for which files are searched once.
 func (f *NetnsFiles) open(inode uint64) (netns.NsHandle, error) {
 	handle, err := openNetns(f.found[inode], inode)
 	if err == nil || f.searched {
@@ -126,19 +132,11 @@ func (f *NetnsFiles) rootQdisc(inode uint64, ifindex int) (netdev.Qdisc, error) 
 	return tree(group(qdiscs)[ifindex], classes), nil
 }
 
-// openSourceIn opens a source in another network namespace. It goes there on a thread that ends with that: none that might
-// not have come back serves other goroutines.
+// openSourceIn opens a source in another network namespace.
 func openSourceIn(handle netns.NsHandle) (s *source, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if err = netns.Set(handle); err != nil {
-			err = fmt.Errorf("enter the pod's network namespace: %w (it takes CAP_SYS_ADMIN)", err)
-			return
-		}
+	err = namespace.Do(handle, func() (err error) {
 		s, err = openSource()
-	}()
-	<-done
+		return err
+	})
 	return s, err
 }
