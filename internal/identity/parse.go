@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/record"
 )
 
 // entry is one of the file's.
@@ -24,15 +25,16 @@ type entry struct {
 	Workload  string `yaml:"workload"`
 	Service   string `yaml:"service"`
 	Node      string `yaml:"node"`
+	Endpoints *int   `yaml:"endpoints"`
 }
 
 // reserved are the workloads with a leading underscore that a file may give.
 var reserved = [...]string{aggregate.NodeWorkload, aggregate.ExternalWorkload, aggregate.UnknownWorkload}
 
 // LoadFile reads a table from a YAML file: a list of entries with the keys ip (an address or a CIDR), namespace, pod,
-// workload, service and node. The longest prefix that contains an address names it. The workload "_node" stands for a
+// workload, service, node and endpoints. The longest prefix that contains an address names it. The workload "_node" stands for a
 // node's own addresses, "_external" for those outside of the cluster; a Service's virtual address has a service in
-// place of a workload.
+// place of a workload, and may say how many ready endpoints it has.
 func LoadFile(path string) (*Table, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -65,8 +67,9 @@ func parse(data []byte) (*Table, error) {
 	}
 
 	t := &Table{
-		hosts:    make(map[netip.Addr]*aggregate.Identity, len(entries)),
-		networks: make(map[netip.Prefix]*aggregate.Identity),
+		hosts:     make(map[netip.Addr]*aggregate.Identity, len(entries)),
+		networks:  make(map[netip.Prefix]*aggregate.Identity),
+		endpoints: make(map[string]record.ServiceEndpoints),
 	}
 	lines := make(map[netip.Prefix]int, len(entries))
 	for i, e := range entries {
@@ -82,6 +85,9 @@ func parse(data []byte) (*Table, error) {
 			return nil, fmt.Errorf("line %d: ip %q is in line %d already; remove one of the two", line, e.IP, first)
 		}
 		lines[network] = line
+		if e.Endpoints != nil && e.Service != "" {
+			t.endpoints[e.Namespace+"/"+e.Service] = record.ServiceEndpoints{Ready: *e.Endpoints, Local: *e.Endpoints}
+		}
 		t.add(network, &aggregate.Identity{
 			Namespace: e.Namespace, Pod: e.Pod, Workload: e.Workload, Service: e.Service, Node: e.Node,
 		})
@@ -155,7 +161,7 @@ func readable(err error) error {
 	}
 	text = strings.TrimPrefix(text, "yaml: ")
 	text = strings.NewReplacer(
-		" in type identity.entry", "; the keys are ip, namespace, pod, workload, service, node",
+		" in type identity.entry", "; the keys are ip, namespace, pod, workload, service, node, endpoints",
 		"into []*identity.entry", "into a list of entries",
 		"into identity.entry", "into an entry",
 	).Replace(text)
