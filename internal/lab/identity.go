@@ -19,6 +19,7 @@ type identity struct {
 	Workload  string     `yaml:"workload,omitempty"`
 	Node      string     `yaml:"node,omitempty"`
 	Service   string     `yaml:"service,omitempty"`
+	Endpoints *int       `yaml:"endpoints,omitempty"`
 }
 
 func (t *topology) identities() []identity {
@@ -32,6 +33,9 @@ func (t *topology) identities() []identity {
 		for _, ip := range []netip.Addr{p.Address, p.Address6} {
 			all = append(all, identity{IP: ip, Namespace: kubeNamespace, Pod: p.PodName, Workload: p.Name, Node: p.Node})
 		}
+	}
+	for _, s := range t.EmptyServices {
+		all = append(all, identity{IP: s.Address, Namespace: s.Namespace, Service: s.Name, Endpoints: new(0)})
 	}
 	return append(all, identity{IP: t.Service.Address, Namespace: kubeNamespace, Service: t.Service.Name})
 }

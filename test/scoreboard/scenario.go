@@ -50,6 +50,8 @@ type topology struct {
 	Nodes   int      `yaml:"nodes"`   // by itself drawn
 	Pods    []string `yaml:"pods"`    // name@node, beside web on node1 and api on node2
 	Uplink  string   `yaml:"uplink"`  // by itself drawn
+	// Services have no endpoints, as the names know: namespace/name=address.
+	Services []string `yaml:"services"`
 }
 
 // loadConfig is the load between web and api; what is left out is the lab's own.
@@ -75,6 +77,8 @@ type expectation struct {
 	Findings []finding `yaml:"findings"`
 	// Alone: nothing else is critical.
 	Alone bool `yaml:"alone"`
+	// Never are causes that may not be named.
+	Never []string `yaml:"never"`
 }
 
 // healthy tells whether the scenario is one of those of which nothing may be said.

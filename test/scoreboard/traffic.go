@@ -19,8 +19,10 @@ import (
 // traffic is what goes on beside the load, between two pods.
 type traffic struct {
 	Kind string `yaml:"kind"`
-	From string `yaml:"from"` // pods, or nodes
+	From string `yaml:"from"` // pods, or nodes; the client may also be the wire
 	To   string `yaml:"to"`
+	// Address is what the client asks for in place of the server's own: a Service's, or another node's.
+	Address string `yaml:"address"`
 	// Port is the server's; by itself one for each traffic. Family is 4 or 6, by itself 4.
 	Port   int `yaml:"port"`
 	Family int `yaml:"family"`
@@ -51,6 +53,7 @@ var kinds = map[string]func(*flow, context.Context){
 	"knock":     (*flow).knock,     // connects where nobody listens
 	"deaf":      (*flow).knock,     // connects where nobody takes the connection
 	"probes":    (*flow).probes,    // connects and closes by RST, as kubelet does, or leaves an answer unread
+	"nfqueue":   (*flow).nfqueue,   // no traffic: accepts what netfilter hands to user space, each packet so late
 }
 
 func (t traffic) validate() error {
@@ -63,6 +66,7 @@ func (t traffic) validate() error {
 // flow is traffic that goes on. What is done and what failed are bytes of a stream that were received, and else calls.
 type flow struct {
 	traffic
+	address netip.Addr // of traffic.Address; the zero Addr without one
 	client  lab.Pod
 	servers []lab.Pod
 	port    int
@@ -82,6 +86,15 @@ func (p *play) startTraffic(ctx context.Context) error {
 		f := &flow{traffic: t, port: 9000 + i, closers: map[interface{ Close() error }]bool{}}
 		if t.Port != 0 {
 			f.port = t.Port
+		}
+		if t.Address != "" {
+			address, err := p.fill(t.Address)
+			if err == nil {
+				f.address, err = netip.ParseAddr(address)
+			}
+			if err != nil {
+				return fmt.Errorf("traffic %d: %w", i, err)
+			}
 		}
 		var ok bool
 		if f.client, ok = p.end(t.From); !ok {
@@ -104,6 +117,9 @@ func (p *play) startTraffic(ctx context.Context) error {
 		p.traffic = append(p.traffic, f)
 	}
 	for i, f := range p.traffic {
+		if f.Kind == "nfqueue" {
+			continue // it waits for what others send
+		}
 		for until := time.Now().Add(20 * time.Second); f.done.Load()+f.failed.Load() == 0; {
 			if time.Now().After(until) {
 				return fmt.Errorf("traffic %d (%s) does nothing", i, f.Kind)
@@ -116,8 +132,11 @@ func (p *play) startTraffic(ctx context.Context) error {
 	return nil
 }
 
-// end is a pod, or a node's own sockets.
+// end is a pod, or a node's own sockets, or those of the wire.
 func (p *play) end(name string) (lab.Pod, bool) {
+	if name == "wire" {
+		return lab.Pod{Name: name, Netns: lab.Namespace(p.lab.Name() + "-wire")}, true
+	}
 	for _, n := range p.lab.Nodes() {
 		if n.Name == name {
 			return lab.Pod{Name: n.Name, Node: n.Name, Netns: n.Netns, Address: n.Address, Address6: n.Address6}, true
@@ -168,6 +187,9 @@ func (f *flow) target() netip.AddrPort {
 	address := pod.Address
 	if f.Family == 6 {
 		address = pod.Address6
+	}
+	if f.address.IsValid() {
+		address = f.address
 	}
 	return netip.AddrPortFrom(address, uint16(f.port))
 }
