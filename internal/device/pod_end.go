@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -22,7 +23,8 @@ type NetnsFiles struct {
 	// Patterns are where to look; none: where processes have theirs, and where ip(8) and container runtimes keep named ones.
 	Patterns []string
 	found    map[uint64]string
-	searched bool // in this batch
+	peers    map[int]uint64 // inodes by id, where these were asked for
+	searched bool           // in this batch
 }
 
 // netnsPatterns are for filepath.Glob: the few named namespaces before those of all processes.
@@ -39,6 +41,38 @@ func (f *NetnsFiles) Open(inode uint64) (netns.NsHandle, error) {
 	return f.open(inode)
 }
 
+// OpenPeer opens the network namespace that has that id in the handle's namespace, as netdev.Device has it of a pod's peer. The
+// caller closes it. ErrNoNetns where no file stands for it.
+func (f *NetnsFiles) OpenPeer(h *netlink.Handle, id int) (netns.NsHandle, error) {
+	is := func(handle netns.NsHandle) bool {
+		got, err := h.GetNetNsIdByFd(int(handle))
+		return err == nil && got == id
+	}
+	if handle, err := f.Open(f.peers[id]); err == nil {
+		if is(handle) {
+			return handle, nil
+		}
+		handle.Close()
+	}
+	if !f.searched {
+		if err := f.search(); err != nil {
+			return netns.None(), err
+		}
+	}
+	for inode, path := range f.found {
+		handle, err := openNetns(path, inode)
+		if err != nil {
+			continue
+		}
+		if is(handle) {
+			f.peers[id] = inode
+			return handle, nil
+		}
+		handle.Close()
+	}
+	return netns.None(), ErrNoNetns
+}
+
 // open is Open for one of a batch, for which files are searched once.
 func (f *NetnsFiles) open(inode uint64) (netns.NsHandle, error) {
 	handle, err := openNetns(f.found[inode], inode)
@@ -53,7 +87,7 @@ func (f *NetnsFiles) open(inode uint64) (netns.NsHandle, error) {
 
 // search looks for all network namespaces.
 func (f *NetnsFiles) search() error {
-	f.found, f.searched = map[uint64]string{}, true
+	f.found, f.peers, f.searched = map[uint64]string{}, map[int]uint64{}, true
 	patterns := f.Patterns
 	if patterns == nil {
 		patterns = netnsPatterns()
