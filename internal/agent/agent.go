@@ -57,6 +57,7 @@ type Agent struct {
 	sampling      adaptiveSampling
 	listenTargets listenTargets
 	routeLookups  routeLookups
+	netfilter     netfilterLosses
 	activeDevices activeDevices
 	coverage      coverage
 	own           ownAddresses
@@ -93,6 +94,9 @@ func Start(options Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	if err = a.routeLookups.open(); err != nil {
+		return nil, err
+	}
+	if err = a.netfilter.open(); err != nil {
 		return nil, err
 	}
 	a.sampling.start(options.Limits)
@@ -137,6 +141,7 @@ func (a *Agent) Close() error {
 		a.watcher.Close()
 	}
 	a.routeLookups.close()
+	a.netfilter.close()
 	var errs []error
 	if a.netstat != nil {
 		errs = append(errs, a.netstat.Close())

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netns"
+
 	"tracer/internal/device"
 	"tracer/internal/loader"
 	"tracer/internal/netdev"
@@ -119,6 +121,25 @@ func (p *podEnds) read(devices []netdev.Device) []netdev.Device {
 	defer p.reading.Unlock()
 	p.files.ReadPodEnds(ends[:most])
 	return devices
+}
+
+// openPodNetns opens the network namespace of the pod behind a device of that index. The caller closes it.
+func (a *Agent) openPodNetns(ifindex int) (netns.NsHandle, error) {
+	p := &a.podEnds
+	p.mu.Lock()
+	end, ok := p.met[ifindex]
+	p.mu.Unlock()
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	if ok {
+		return p.files.Open(end.Netns)
+	}
+	devices := a.watcher.State().Devices
+	i := slices.IndexFunc(devices, func(d netdev.Device) bool { return d.Index == ifindex && d.PeerNetns != nil })
+	if i < 0 {
+		return netns.None(), device.ErrNoNetns
+	}
+	return p.files.OpenPeer(a.routeLookups.table, *devices[i].PeerNetns)
 }
 
 // readPodEnds looks which pods' ends were met, and has the programs and the counts go by that.

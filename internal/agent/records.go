@@ -25,6 +25,7 @@ func (a *Agent) readRecords(ctx context.Context) error {
 		}
 		a.listenTargets.add(batch, a.lateNames.IsPod)
 		a.routeLookups.add(batch)
+		a.netfilter.add(batch, a.lateNames.IsPod)
 		a.lateNames.Add(batch, loader.Monotonic())
 	})
 }

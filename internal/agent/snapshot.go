@@ -15,6 +15,7 @@ func (a *Agent) TakeSnapshot() (diagnose.Snapshot, error) {
 	if err := a.readOpenJourneys(); err != nil {
 		return diagnose.Snapshot{}, err
 	}
+	a.readRules(true)
 	return a.completeSnapshot(a.counts.Snapshot)
 }
 
@@ -30,10 +31,12 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 		return diagnose.Snapshot{}, err
 	}
 	devices := a.podEnds.read(a.withBandwidths(a.traced(state)))
+	counts := count()
 	return diagnose.Snapshot{
-		Taken: time.Now(), Counts: count(), Devices: devices, Stats: a.stats(),
+		Taken: time.Now(), Counts: counts, Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
 		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.routeLookups.results(loader.Monotonic()),
+		Rulesets: a.rulesets(devices, loader.Monotonic()), Services: a.services(counts),
 		Coverage: seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),
 	}, nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // busy is the window of a node with 10,000 flows, each of a pair of its own as far as pairs are kept apart, of which a
-// tenth lose packets in five ways, with a slow queue besides. All are of TCP, whose other direction came in.
+// tenth lose packets in five ways, some to netfilter's rules, with a slow queue besides. All are of TCP, whose other direction came in.
 func busy() *snapshots {
 	const flows = 10000
 	s := &aggregate.Snapshot{Window: 15 * time.Second, Records: 1e6}
@@ -56,7 +56,14 @@ func busy() *snapshots {
 		s.Pairs = append(s.Pairs, p)
 	}
 	s.Stages, s.Drops = all, drops
-	return &snapshots{from: Snapshot{Taken: noon}, to: Snapshot{Taken: noon.Add(s.Window), Counts: s, Devices: []netdev.Device{
+	rules := Ruleset{From: noon, Until: noon.Add(s.Window)}
+	for i := range 64 {
+		f := lostFlow(fmt.Sprintf("10.2.0.3:%d", 80+i), 5)
+		f.Device, f.Source.Workload = "tunl0", fmt.Sprintf("web-%d", 10*i)
+		rules.Lost = append(rules.Lost, f)
+		rules.Rules = append(rules.Rules, counting(uint64(i+1), 5, port(uint16(80+i))))
+	}
+	return &snapshots{from: Snapshot{Taken: noon}, to: Snapshot{Taken: noon.Add(s.Window), Counts: s, Rulesets: []Ruleset{rules}, Devices: []netdev.Device{
 		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 		{Index: 3, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "netem"}},
 	}}}

@@ -28,6 +28,7 @@ func ruleGroups() []ruleGroup {
 	return []ruleGroup{
 		{"qdisc", qdiscRules},
 		{"link", linkRules},
+		{"endpoints", endpointsRules}, // leaves the losses to policy
 		{"policy", policyRules},
 		{"routing", routingRules},
 		{"backlog", backlogRules},

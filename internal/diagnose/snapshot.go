@@ -29,6 +29,10 @@ type Snapshot struct {
 	ExpectQdisc map[string]string
 	// Lookups are what the routing table says of packets that were lost lately in a place that means no route.
 	Lookups []record.RouteLookup
+	// Rulesets are netfilter's rules where it lost packets lately.
+	Rulesets []Ruleset
+	// Services are those that packets were lost to, as namespace/name, with their endpoints where these are known.
+	Services map[string]record.ServiceEndpoints
 	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.
 	DropsUnseen bool
 	// Coverage is how much the hooks have seen since tracing began.
