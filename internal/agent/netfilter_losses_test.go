@@ -129,8 +129,8 @@ func TestRules(t *testing.T) {
 				n += f.Packets
 			}
 			rule = r
-			// What is lost between the reading of the counter and that of the records is a packet or two.
-			return r.Packets >= 20 && n*10 >= r.Packets*7 && n <= r.Packets+50 && r.Packets <= counted(), fmt.Sprintf("%v of %d, the flows lost %d: %+v", &r, r.Packets, n, lost)
+			// Between the reading of the counter and that of the records some are lost, on a slow machine more.
+			return r.Packets >= 20 && 10*n >= 7*r.Packets && 10*n <= 13*r.Packets+100 && r.Packets <= counted(), fmt.Sprintf("%v of %d, the flows lost %d: %+v", &r, r.Packets, n, lost)
 		})
 		if rule.Verdict != test.verdict || !regexp.MustCompile("^"+test.want+"$").MatchString(rule.String()) {
 			t.Errorf("%s: %v %s", test.what, &rule, rule.Verdict)

@@ -155,6 +155,9 @@ func (b *blame) show() (commands []string) {
 		if c := b.rules[i].Show(); !slices.Contains(commands, c) {
 			commands = append(commands, c)
 		}
+		if c := "kubectl get networkpolicies -A"; enforcesPolicies(ruleOwner(&b.rules[i])) && !slices.Contains(commands, c) {
+			commands = append(commands, c)
+		}
 	}
 	return commands
 }

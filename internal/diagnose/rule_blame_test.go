@@ -159,6 +159,9 @@ func TestRuleNamed(t *testing.T) {
 			}
 		})
 		evidence, next := strings.Join(f.Evidence, "\n"), strings.Join(f.Next, "\n")
+		if policies := strings.Contains(next, "kubectl get networkpolicies"); policies != (test.rule.Table == "filter" && test.rule.Handle != 0) {
+			t.Errorf("%s: network policies are asked for: %t", test.about, policies)
+		}
 		if f.Cause != PolicyDrop || f.subject != test.subject || !strings.Contains(evidence, test.evidence) || f.Next[0] != test.next {
 			t.Errorf("%s: %s %q\n%s\n%s", test.about, f.Cause, f.subject, evidence, next)
 		}

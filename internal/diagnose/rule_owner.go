@@ -30,6 +30,15 @@ func ruleOwner(r *record.Rule) string {
 	return ""
 }
 
+// enforcesPolicies tells whether a maker of rules makes them of Kubernetes' network policies.
+func enforcesPolicies(owner string) bool {
+	switch owner {
+	case "Calico", "Cilium", "kube-router", "Weave Net", "Antrea", "kube-network-policies":
+		return true
+	}
+	return false
+}
+
 // withoutEndpoints is the Service for want of whose endpoints kube-proxy made a rule, and whether it is only on this node that there are
 // none; "" for another rule.
 func withoutEndpoints(r *record.Rule) (service string, local bool) {
