@@ -61,6 +61,7 @@ type Agent struct {
 	routeLookups  routeLookups
 	conntrack     conntrackLookups
 	missent       missent
+	netfilter     netfilterLosses
 	activeDevices activeDevices
 	coverage      coverage
 	own           ownAddresses
@@ -110,6 +111,9 @@ func Start(options Options) (_ *Agent, err error) {
 	if err = a.nics.open(); err != nil {
 		return nil, err
 	}
+	if err = a.netfilter.open(); err != nil {
+		return nil, err
+	}
 	a.sampling.start(options.Limits)
 	a.counts = aggregate.New(aggregate.Options{Namer: options.Namer})
 	if a.loader, err = loader.New(options.Loader); err != nil {
@@ -154,6 +158,7 @@ func (a *Agent) Close() error {
 	a.routeLookups.close()
 	a.conntrack.close()
 	a.tunnels.close()
+	a.netfilter.close()
 	var errs []error
 	if a.netstat != nil {
 		errs = append(errs, a.netstat.Close())

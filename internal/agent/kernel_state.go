@@ -29,6 +29,7 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 		case now := <-ticker.C:
 			a.failures.maps.Done(errors.Join(a.readMaps(&before), a.readPodEnds()))
 			a.failures.acceptQueues.Done(a.readListeners())
+			a.readRules(false)
 			if now.Sub(lastMend) >= mendEvery && !a.options.leaveHooks {
 				lastMend = now
 				a.failures.hooks.Done(a.mendHooks())

@@ -6,8 +6,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netns"
+
 	"tracer/internal/device"
 	"tracer/internal/loader"
+	"tracer/internal/namespace"
 	"tracer/internal/netdev"
 )
 
@@ -121,17 +124,33 @@ func (p *podEnds) read(devices []netdev.Device) []netdev.Device {
 	return devices
 }
 
-// in does something on a thread in the network namespace of the pod behind a device, if that is known and can be entered.
-func (p *podEnds) in(ifindex int, do func() error) error {
+// inPod does something on a thread in the network namespace of the pod behind a device, if that is known and can be entered.
+func (a *Agent) inPod(ifindex int, do func() error) error {
+	handle, err := a.openPodNetns(ifindex)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	return namespace.Do(handle, do)
+}
+
+// openPodNetns opens the network namespace of the pod behind a device of that index. The caller closes it.
+func (a *Agent) openPodNetns(ifindex int) (netns.NsHandle, error) {
+	p := &a.podEnds
 	p.mu.Lock()
 	end, ok := p.met[ifindex]
 	p.mu.Unlock()
-	if !ok {
-		return device.ErrNoNetns
-	}
 	p.reading.Lock()
 	defer p.reading.Unlock()
-	return p.files.Do(end.Netns, do)
+	if ok {
+		return p.files.Open(end.Netns)
+	}
+	devices := a.watcher.State().Devices
+	i := slices.IndexFunc(devices, func(d netdev.Device) bool { return d.Index == ifindex && d.PeerNetns != nil })
+	if i < 0 {
+		return netns.None(), device.ErrNoNetns
+	}
+	return p.files.OpenPeer(a.routeLookups.tables.NetnsID, *devices[i].PeerNetns)
 }
 
 // readPodEnds looks which pods' ends were met, and has the programs and the counts go by that.

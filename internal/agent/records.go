@@ -26,6 +26,7 @@ func (a *Agent) readRecords(ctx context.Context) error {
 		a.listenTargets.add(batch, a.lateNames.IsPod)
 		a.missent.mark(batch, a.routeLookups.tables)
 		a.routeLookups.add(batch)
+		a.netfilter.add(batch, a.lateNames.IsPod)
 		a.lateNames.Add(batch, loader.Monotonic())
 	})
 }

@@ -16,6 +16,7 @@ func (a *Agent) TakeSnapshot() (diagnose.Snapshot, error) {
 	if err := a.readOpenJourneys(); err != nil {
 		return diagnose.Snapshot{}, err
 	}
+	a.readRules(true)
 	return a.completeSnapshot(a.counts.Snapshot)
 }
 
@@ -39,6 +40,7 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
 		PeerRTT: a.baseline.roundTrips(), Throttling: a.throttling(devices),
 		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.lookUpRoutes(devices),
+		Rulesets: a.rulesets(devices, loader.Monotonic()), Services: a.services(counts),
 		Conntrack: a.conntrack.results(counts.Unanswered),
 		Coverage:  seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),
 		Tunnels: ways, Peers: peers, NICs: a.readNICs(state.Devices, nicsEvery),
@@ -68,7 +70,7 @@ func (a *Agent) completeSnapshot(count func() *aggregate.Snapshot) (diagnose.Sna
 
 // lookUpRoutes asks the kernel's tables about what was lost lately.
 func (a *Agent) lookUpRoutes(devices []netdev.Device) []record.RouteLookup {
-	found, err := a.routeLookups.results(loader.Monotonic(), devices, a.podEnds.in)
+	found, err := a.routeLookups.results(loader.Monotonic(), devices, a.inPod)
 	a.failures.routes.Done(err)
 	return found
 }

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"tracer/internal/namespace"
 	"tracer/internal/netdev"
 )
 
@@ -22,7 +22,8 @@ type NetnsFiles struct {
 	// Patterns are where to look; none: where processes have theirs, and where ip(8) and container runtimes keep named ones.
 	Patterns []string
 	found    map[uint64]string
-	searched bool // in this batch
+	peers    map[int]uint64 // inodes by id, where these were asked for
+	searched bool           // in this batch
 }
 
 // netnsPatterns are for filepath.Glob: the few named namespaces before those of all processes.
@@ -33,7 +34,45 @@ func netnsPatterns() []string {
 // maxNetnsFiles bounds the files that are remembered.
 const maxNetnsFiles = 4096
 
-// open opens a network namespace. ErrNoNetns where no file stands for it.
+// Open opens a network namespace, which the caller closes. ErrNoNetns where no file stands for it.
+func (f *NetnsFiles) Open(inode uint64) (netns.NsHandle, error) {
+	f.searched = false
+	return f.open(inode)
+}
+
+// OpenPeer opens the network namespace of that id, as netdev.Device has it of a pod's peer; idOf tells the id of a namespace by a file
+// descriptor of it. The caller closes it. ErrNoNetns where no file stands for it.
+func (f *NetnsFiles) OpenPeer(idOf func(fd int) (int, error), id int) (netns.NsHandle, error) {
+	is := func(handle netns.NsHandle) bool {
+		got, err := idOf(int(handle))
+		return err == nil && got == id
+	}
+	if handle, err := f.Open(f.peers[id]); err == nil {
+		if is(handle) {
+			return handle, nil
+		}
+		handle.Close()
+	}
+	if !f.searched {
+		if err := f.search(); err != nil {
+			return netns.None(), err
+		}
+	}
+	for inode, path := range f.found {
+		handle, err := openNetns(path, inode)
+		if err != nil {
+			continue
+		}
+		if is(handle) {
+			f.peers[id] = inode
+			return handle, nil
+		}
+		handle.Close()
+	}
+	return netns.None(), ErrNoNetns
+}
+
+// open is Open for one of a batch, for which files are searched once.
 func (f *NetnsFiles) open(inode uint64) (netns.NsHandle, error) {
 	handle, err := openNetns(f.found[inode], inode)
 	if err == nil || f.searched {
@@ -47,7 +86,7 @@ func (f *NetnsFiles) open(inode uint64) (netns.NsHandle, error) {
 
 // search looks for all network namespaces.
 func (f *NetnsFiles) search() error {
-	f.found, f.searched = map[uint64]string{}, true
+	f.found, f.peers, f.searched = map[uint64]string{}, map[int]uint64{}, true
 	patterns := f.Patterns
 	if patterns == nil {
 		patterns = netnsPatterns()
@@ -128,37 +167,9 @@ func (f *NetnsFiles) rootQdisc(inode uint64, ifindex int) (netdev.Qdisc, error) 
 
 // openSourceIn opens a source in another network namespace.
 func openSourceIn(handle netns.NsHandle) (s *source, err error) {
-	err = in(handle, func() error {
+	err = namespace.Do(handle, func() (err error) {
 		s, err = openSource()
 		return err
 	})
 	return s, err
-}
-
-// in calls do in another network namespace, on a thread that ends with that: none that might not have come back serves other
-// goroutines.
-func in(handle netns.NsHandle, do func() error) (err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if err = netns.Set(handle); err != nil {
-			err = fmt.Errorf("enter the pod's network namespace: %w (it takes CAP_SYS_ADMIN)", err)
-			return
-		}
-		err = do()
-	}()
-	<-done
-	return err
-}
-
-// Do calls do in a network namespace. ErrNoNetns where no file stands for that.
-func (f *NetnsFiles) Do(inode uint64, do func() error) error {
-	f.searched = false
-	handle, err := f.open(inode)
-	if err != nil {
-		return err
-	}
-	defer handle.Close()
-	return in(handle, do)
 }

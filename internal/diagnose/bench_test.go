@@ -16,8 +16,8 @@ import (
 )
 
 // busy is the window of a node with 10,000 flows, each of a pair of its own as far as pairs are kept apart, of which a
-// tenth lose packets in five ways, with a slow queue besides. All are of TCP, whose other direction came in. As many conversations
-// as are told of have no answer, each tc hook says how much it saw, and every stage has a baseline.
+// tenth lose packets in five ways, some to netfilter's rules, with a slow queue besides. All are of TCP, whose other direction came
+// in. As many conversations as are told of have no answer, each tc hook says how much it saw, and every stage has a baseline.
 func busy() *snapshots {
 	const flows = 10000
 	s := &aggregate.Snapshot{Window: 15 * time.Second, Records: 1e6}
@@ -62,6 +62,13 @@ func busy() *snapshots {
 		s.Pairs = append(s.Pairs, p)
 	}
 	s.Stages, s.Drops = all, drops
+	rules := Ruleset{From: noon, Until: noon.Add(s.Window)}
+	for i := range 64 {
+		f := lostFlow(fmt.Sprintf("10.2.0.3:%d", 80+i), 5)
+		f.Device, f.Source.Workload = "tunl0", fmt.Sprintf("web-%d", 10*i)
+		rules.Lost = append(rules.Lost, f)
+		rules.Rules = append(rules.Rules, counting(uint64(i+1), 5, port(uint16(80+i))))
+	}
 	for i := range 256 { // as many as a snapshot has
 		s.Unanswered = append(s.Unanswered, aggregate.Unanswered{
 			PairKey: s.Pairs[i].PairKey, Source: netip.MustParseAddrPort("10.1.0.1:0"), Protocol: record.ProtocolTCP, Client: true,
@@ -75,7 +82,7 @@ func busy() *snapshots {
 	}
 	s.InFlight = []aggregate.InFlight{{StageKey: places[1], Packets: 500, Oldest: 0.2, Pairs: pairs}}
 	from := Snapshot{Taken: noon}
-	to := Snapshot{Taken: noon.Add(s.Window), Counts: s, Baseline: map[aggregate.StageKey]float64{}, Devices: []netdev.Device{
+	to := Snapshot{Taken: noon.Add(s.Window), Counts: s, Rulesets: []Ruleset{rules}, Baseline: map[aggregate.StageKey]float64{}, Devices: []netdev.Device{
 		{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
 		{Index: 3, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "netem"}},
 	}}

@@ -13,6 +13,7 @@ const (
 	QdiscDelay            Cause = "qdisc-delay"
 	QdiscDrop             Cause = "qdisc-drop"
 	LinkDown              Cause = "link-down"
+	NoEndpoints           Cause = "no-endpoints"
 	PolicyDrop            Cause = "policy-drop"
 	ConntrackFull         Cause = "conntrack-full"
 	ConntrackInsertFailed Cause = "conntrack-insert-failed"
@@ -148,11 +149,24 @@ func Causes() []CauseInfo {
 			Advice:     "compare keys, SPIs and policies of both nodes; ask whoever makes the keys (the CNI, strongSwan)",
 		},
 		{
-			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"policy", "nic"},
+			Cause: NoEndpoints, Kinds: []Kind{KindDrop}, Groups: []string{"endpoints", "no_answer"},
+			Meaning: "packets go to a Service that has no ready endpoints",
+			Where:   "forward, behind the device where the packet was seen last; " + beyond + " where no rule drops them and nothing answers",
+			Evidence: "a policy's drops, or packets without an answer, to a Service that has no ready endpoint by its EndpointSlices, or by the comment of kube-proxy's rule " +
+				"that took them (`… has no endpoints`; in its nftables mode an element of `no-endpoint-services`)",
+			Thresholds: []Threshold{policyThreshold},
+			Next: []string{
+				"kubectl -n NAMESPACE get endpointslices -l kubernetes.io/service-name=SERVICE",
+				"kubectl -n NAMESPACE get service SERVICE -o wide",
+			},
+			Advice: "see whether the Service's pods are ready, and whether its selector matches them",
+		},
+		{
+			Cause: PolicyDrop, Kinds: []Kind{KindDrop}, Groups: []string{"endpoints", "policy", "nic"},
 			Meaning: "a rule or policy drops the packets (netfilter, tc, XDP, XFRM)",
 			Where:   "forward, behind the device where the packet was seen last; by a rule inside a pod at `pod:eth0`: pod-queue on the way out, deliver on the way in",
 			Evidence: "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`). " +
-				"Rules of different kinds are findings of their own",
+				"Of netfilter, the rule whose counter rose meanwhile, with table, chain, handle and comment; of NFQUEUE, who listens. Rules of different kinds are findings of their own",
 			Thresholds: []Threshold{policyThreshold},
 			Next:       []string{"nft -a list ruleset | grep -E '^table|chain |drop|reject'", "iptables-save -c | grep -E 'DROP|REJECT'"},
 			Advice:     "find the rule whose counter rises, and who made it",
@@ -272,13 +286,12 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: ForwardDelay, Kinds: []Kind{KindDelay}, Groups: []string{"stage"},
-			Meaning:       "packets wait between two devices, where nothing is queued",
-			Where:         "forward, that device",
-			Evidence:      "packets that took longer than the threshold, and than three times the baseline",
-			Thresholds:    []Threshold{stageThreshold},
-			Next:          []string{"nft list ruleset | grep -c rule", "grep . /proc/net/netfilter/nfnetlink_queue", "ip -s neigh show nud incomplete"},
-			Advice:        "look for a program behind NFQUEUE, a huge rule set, ARP that is slow",
-			WhyNoScenario: "it takes a program that holds packets in NFQUEUE, and a kernel with NFNETLINK_QUEUE, which those of the rig lack",
+			Meaning:    "packets wait between two devices, where nothing is queued",
+			Where:      "forward, that device",
+			Evidence:   "packets that took longer than the threshold, and than three times the baseline; the queues to user space (NFQUEUE) that they went through",
+			Thresholds: []Threshold{stageThreshold},
+			Next:       []string{"nft list ruleset | grep -c rule", "grep . /proc/net/netfilter/nfnetlink_queue", "ip -s neigh show nud incomplete"},
+			Advice:     "look for a program behind NFQUEUE, a huge rule set, ARP that is slow",
 		},
 		{
 			Cause: EncapDelay, Kinds: []Kind{KindDelay}, Groups: []string{"stage"},

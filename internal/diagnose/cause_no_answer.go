@@ -15,7 +15,7 @@ import (
 // noAnswerRules find no-answer: what was sent and left this node, or reached a pod of it, and got no answer at all. What
 // another cause explains is not told again.
 func noAnswerRules(w *window) []Finding {
-	var beyond, here silent
+	var beyond, here, empty silent
 	for i := range w.counts.Unanswered {
 		u := &w.counts.Unanswered[i]
 		if w.untranslated[u] {
@@ -24,6 +24,9 @@ func noAnswerRules(w *window) []Finding {
 		to := &beyond
 		if u.Direction == journey.Local {
 			to = &here
+		}
+		if e, known := w.to.Services[u.Service]; known && e.Ready == 0 && u.DstWorkload == aggregate.UnknownWorkload {
+			to = &empty
 		}
 		severity := w.silence(u)
 		if u.Refused {
@@ -38,6 +41,15 @@ func noAnswerRules(w *window) []Finding {
 		}
 	}
 	var found []Finding
+	if all, severity := empty.worst(); len(all) > 0 {
+		f := noAnswer(w, all, severity)
+		f.Cause, f.beyond = NoEndpoints, true
+		f.subject, f.predicate = "service "+all[0].Service+", which has no ready endpoints,", fmt.Sprintf("answers nothing to %s: %s%s, 0 back", f.Pairs[0].Src, triedBy(all), w.sinceFirst(all))
+		f.Evidence = append(f.Evidence, "service "+all[0].Service+" has 0 ready endpoints, by its EndpointSlices, and no rule rejects what is sent to it")
+		namespace, name := cutService(all[0].Service)
+		f.Next = next(NoEndpoints, "NAMESPACE", namespace, "SERVICE", name)
+		found = append(found, f)
+	}
 	if all, severity := beyond.worst(); len(all) > 0 {
 		f := noAnswer(w, all, severity)
 		f.beyond = true

@@ -27,7 +27,13 @@ func (w *window) policyDrops() (found []Finding) {
 	for _, policy := range slices.Sorted(maps.Keys(byPolicy)) {
 		found = append(found, w.explain(byPolicy[policy], func(at aggregate.StageKey, lost []aggregate.DropCount) lossRule {
 			r := w.policyRule(policy, at, lost)
-			if unreasoned(lost) {
+			if w.anyServiceIsEmpty() {
+				r.only = func(h *hit) bool { // the others are endpointsRules'
+					service, _ := w.emptyService(at, h)
+					return service == ""
+				}
+			}
+			if unreasoned(lost) && policy != nfqueue {
 				r.certainty = byFunction
 				r.evidence = append(r.evidence, noReason)
 			}
@@ -51,15 +57,8 @@ func (w *window) policyRule(policy string, at aggregate.StageKey, lost []aggrega
 			break
 		}
 		w.tcRule(&r, way, at.Device)
-	case "netfilter":
-		if isInPod(at.Device) {
-			r.subject = "a netfilter rule in the pod"
-			r.evidence = []string{"a netfilter rule (nft, iptables) in the pod's own network namespace dropped them"}
-			r.next = inPods(w.endsOf(lost), "nft -a list ruleset", "iptables-save -c")
-			break
-		}
-		r.subject = "a netfilter rule"
-		r.evidence = []string{"a netfilter rule (nft, iptables, a network policy, kube-proxy) dropped them"}
+	case "netfilter", nfqueue:
+		w.netfilterRule(&r, policy, at, lost)
 	case "XDP":
 		r.next = []string{"bpftool net show", "ip -d link show | grep -B1 xdp"}
 	case "XFRM":
@@ -68,6 +67,55 @@ func (w *window) policyRule(policy string, at aggregate.StageKey, lost []aggrega
 		r.next = []string{"bpftool cgroup tree"}
 	}
 	return r
+}
+
+// netfilterRule fills in which rule of netfilter lost packets, and how it is found.
+func (w *window) netfilterRule(r *lossRule, policy string, at aggregate.StageKey, lost []aggregate.DropCount) {
+	inPod := isInPod(at.Device)
+	r.subject, r.evidence = "a netfilter rule", []string{"a netfilter rule (nft, iptables, a network policy, kube-proxy) dropped them"}
+	if inPod {
+		r.subject, r.evidence = "a netfilter rule in the pod", []string{"a netfilter rule (nft, iptables) in the pod's own network namespace dropped them"}
+	}
+	blame := w.blameAt(at, w.hits(lost))
+	if subject := blame.subject(); subject != "" {
+		if r.subject = subject; inPod {
+			r.subject += " in the pod"
+		}
+	}
+	r.next = blame.show()
+	if policy == nfqueue {
+		full := slices.ContainsFunc(lost, func(d aggregate.DropCount) bool {
+			return strings.Contains(journey.FunctionName(d.Location), "nf_queue")
+		})
+		r.subject, r.evidence = blame.describeQueue(full)
+		r.next = append([]string{"cat /proc/net/netfilter/nfnetlink_queue"}, r.next...)
+	}
+	r.evidence = append(r.evidence, blame.describe()...)
+	switch {
+	case inPod:
+		if len(r.next) == 0 {
+			r.next = []string{"nft list ruleset", "iptables-save -c"}
+		}
+		r.next = inPods(w.podsBehind(&blame, lost), r.next...)
+	default:
+		if t, ok := w.conntrack(); ok && t.InsertFailed > 0 && policy != nfqueue {
+			r.evidence = append(r.evidence, fmt.Sprintf("up to %s of them may have lost a race for an entry of the connection table", packets(t.InsertFailed)))
+		}
+	}
+}
+
+// podsBehind are the devices of the pods in which packets were lost: the one whose rules were read, or else those whose ends are
+// known.
+func (w *window) podsBehind(b *blame, lost []aggregate.DropCount) []netdev.Device {
+	if b.set != nil && b.set.Netns != 0 {
+		for _, d := range w.to.Devices {
+			if d.Index == b.set.Ifindex {
+				d.PodEnd = &netdev.PodEnd{Netns: b.set.Netns}
+				return []netdev.Device{d}
+			}
+		}
+	}
+	return w.endsOf(lost)
 }
 
 // tcRule fills in what drops packets at a device's tc hook: a program at tcx, or what hangs on its clsact qdisc, if it has
@@ -109,6 +157,9 @@ func unreasoned(lost []aggregate.DropCount) bool { return mainReason(lost) == jo
 // noReason is evidence of it.
 const noReason = "the kernel gives no drop reason: the cause is taken from the function that freed the packets"
 
+// nfqueue is the kind of a rule of netfilter that hands packets to user space.
+const nfqueue = "NFQUEUE"
+
 // The kinds of rules at tc's hooks.
 const tcIngress, tcEgress = "tc ingress", "tc egress"
 
@@ -136,6 +187,8 @@ func policyOf(d *aggregate.DropCount) string {
 		switch journey.FunctionName(d.Location) {
 		case "nf_hook_slow", "nft_do_chain", "nf_hook", "nf_hook_slow_list":
 			return "netfilter"
+		case "nf_queue", "__nf_queue", "nf_reinject", "nfqnl_reinject", "nfqnl_flush", "nfqnl_recv_verdict", "nfqnl_recv_verdict_batch":
+			return nfqueue
 		case "__netif_receive_skb_core":
 			if d.Stage == journey.Forward { // behind our hook, tc's verdict is the first that can be
 				return tcIngress

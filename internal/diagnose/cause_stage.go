@@ -7,6 +7,7 @@ import (
 	"tracer/internal/hist"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
+	"tracer/internal/record"
 )
 
 // stageRules find forward-delay, encap-delay and softirq-delay: the delays of the stages in which nothing is queued.
@@ -79,7 +80,19 @@ func (w *window) describeStage(f *Finding, slow *hist.Histogram) {
 	switch f.Cause {
 	case ForwardDelay:
 		f.subject = "forwarding to " + device
+		if used := w.queuesUsed(slow.Count()); len(used) > 0 {
+			f.subject += " by way of user space (NFQUEUE " + numbers(used) + ")"
+			for i := range used {
+				f.Evidence = append(f.Evidence, describeQueue(&used[i]))
+			}
+			f.Evidence = append(f.Evidence, "packets wait there for the verdict of the program that listens")
+			f.Next = append([]string{"cat /proc/net/netfilter/nfnetlink_queue", "ss -f netlink -p | grep -i netfilter # who listens, by portid"}, f.Next[:1]...)
+			break
+		}
 		f.Evidence = append(f.Evidence, "this stage is routing, netfilter with its queues to user space (NFQUEUE), and waiting for the next hop's link address")
+		if w.from.Stats.Protocols != nil { // the counters could be read
+			f.Evidence = append(f.Evidence, "no packets, or few, went through an NFQUEUE meanwhile")
+		}
 	case EncapDelay:
 		f.subject = "the tunnel " + device
 		f.Evidence = append(f.Evidence, "this stage is wrapping, encryption if the tunnel does any, and routing and netfilter of the outer packet")
@@ -94,6 +107,22 @@ func (w *window) describeStage(f *Finding, slow *hist.Histogram) {
 		}
 		f.Evidence = append(f.Evidence, "unwrapped packets wait for a softirq's next turn, on a CPU that has no time for it")
 	}
+}
+
+// queuesUsed are the queues to user space that about as many packets went through in the window as were slow, or that hold some.
+func (w *window) queuesUsed(slow uint64) (used []record.NFQueue) {
+	for _, q := range w.to.Stats.Queues {
+		through := q.Sequence
+		for _, old := range w.from.Stats.Queues {
+			if old.Number == q.Number && old.PortID == q.PortID {
+				through -= min(through, old.Sequence)
+			}
+		}
+		if q.Waiting >= minSamples || 4*through >= slow {
+			used = append(used, q)
+		}
+	}
+	return used
 }
 
 // pairsIn are the pairs that passed a stage.

@@ -30,6 +30,7 @@ func ruleGroups() []ruleGroup {
 		{"qdisc", qdiscRules},
 		{"link", linkRules},
 		{"encryption", encryptionRules},
+		{"endpoints", endpointsRules}, // leaves the losses to policy
 		{"policy", policyRules},
 		{"routing", routingRules},
 		{"fragments", fragmentsRules},

@@ -87,16 +87,29 @@ type lossRule struct {
 	// shown tells that the kernel's tables show the fault: few packets of which none came through are no strays then.
 	shown bool
 	place *aggregate.StageKey // where the fault is, if not where the packets were lost
+	// only tells which of the pairs it is about; nil: all.
+	only func(*hit) bool
+	// anybody tells that a pair without a pod counts: one of a Service.
+	anybody bool
 }
 
 // finding makes one of packets lost at one stage, unless they are too few.
 func (r *lossRule) finding(w *window, at aggregate.StageKey, lost []aggregate.DropCount) *Finding {
 	total := packetsOf(lost)
 	hits := w.hits(lost)
+	if r.only != nil {
+		all := len(hits)
+		if hits = slices.DeleteFunc(hits, func(h hit) bool { return !r.only(&h) }); len(hits) < all {
+			total = 0
+			for _, h := range hits {
+				total += h.lost
+			}
+		}
+	}
 	hurt, passed, fruitless := uint64(0), uint64(0), uint64(0) // packets of the pairs that count
 	pain := 0.0
 	for _, h := range hits {
-		if !h.involvesPod() {
+		if !r.anybody && !h.involvesPod() {
 			continue
 		}
 		if at.Stage == journey.Deliver { // their journeys had ended at the pod's device
@@ -144,13 +157,13 @@ func (r *lossRule) finding(w *window, at aggregate.StageKey, lost []aggregate.Dr
 }
 
 // explain makes findings of packets lost of one cause, one for each stage. Of some it is not known where they were lost, as
-// a neighbour's queue outlives the journeys: they were lost where other packets of the pair were.
+// a neighbour's queue outlives the journeys, or a hook on their way was missed: they were lost where other packets of the pair were.
 func (w *window) explain(lost []aggregate.DropCount, rule func(aggregate.StageKey, []aggregate.DropCount) lossRule) []Finding {
 	var found []Finding
 	stages := byStage(lost)
 	for i := range stages {
 		s := &stages[i]
-		if s.at.Stage == journey.Unknown && i > 0 && w.samePairs(stages[0].lost, s.lost) {
+		if i > 0 && (s.at.Stage == journey.Unknown || w.beforeMissedHook(s, &stages[0])) && w.samePairs(stages[0].lost, s.lost) {
 			stages[0].lost = append(stages[0].lost, s.lost...)
 			s.lost = nil
 		}
@@ -179,6 +192,16 @@ func (w *window) explainOnce(lost []aggregate.DropCount, rule func(aggregate.Sta
 		return []Finding{*f}
 	}
 	return nil
+}
+
+// beforeMissedHook tells whether what seems to be lost in forwarding was lost in the pod, as most was: the hook at the pod's device
+// is missed now and then, and no rule of this node's has done it.
+func (w *window) beforeMissedHook(some, most *stageLosses) bool {
+	if some.at.Stage != journey.Forward || !isInPod(most.at.Device) || 5*packetsOf(some.lost) > packetsOf(most.lost) {
+		return false
+	}
+	b := w.blameAt(some.at, w.hits(some.lost))
+	return b.set != nil && len(b.rules) == 0 && b.set.Unread == ""
 }
 
 // stageLosses is what was lost in one stage.

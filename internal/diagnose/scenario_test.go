@@ -58,6 +58,7 @@ type scenario struct {
 	StatsBefore     record.Stats `json:"stats_before"`
 	Events          []netdev.Event
 	ExpectQdisc     map[string]string `json:"expect_qdisc"`
+	Services        map[string]record.ServiceEndpoints
 	Coverage        []HookCoverage
 	Doubt           uint64
 	MissingHooks    []MissingHook `json:"missing_hooks"`
@@ -247,7 +248,7 @@ func (s *scenario) snapshots() *snapshots {
 		from: Snapshot{Taken: noon, Devices: s.Before, NICs: s.NICsBefore, Peers: s.PeersBefore, Stats: s.StatsBefore, MissingHooks: s.MissingHooks},
 		to: Snapshot{
 			Taken: noon.Add(window.Window), Counts: window, Devices: s.Devices, Stats: s.Stats, Events: s.Events,
-			ActiveDevices: active, ExpectQdisc: s.ExpectQdisc, Baseline: baseline,
+			ActiveDevices: active, Services: s.Services, ExpectQdisc: s.ExpectQdisc, Baseline: baseline,
 			Coverage: s.Coverage, Doubt: s.Doubt, MissingHooks: s.MissingHooks,
 			Tunnels: s.Tunnels, NICs: s.NICs, Peers: s.Peers,
 		},

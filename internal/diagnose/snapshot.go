@@ -33,6 +33,10 @@ type Snapshot struct {
 	Conntrack []record.ConntrackEntry
 	// Throttling are pods that their CPU limit holds back, of those that were looked at since something was found of them.
 	Throttling []PodThrottling
+	// Rulesets are netfilter's rules where it lost packets lately.
+	Rulesets []Ruleset
+	// Services are those that packets were lost to, as namespace/name, with their endpoints where these are known.
+	Services map[string]record.ServiceEndpoints
 	// DropsUnseen tells that losses on this node are not seen: what TCP sends again may have been lost here.
 	DropsUnseen bool
 	// Coverage is how much the hooks have seen since tracing began.

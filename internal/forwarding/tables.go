@@ -57,6 +57,9 @@ func (t *Tables) Close() {
 	}
 }
 
+// NetnsID is the id that another network namespace, given by a file descriptor of it, has in this one; -1 without one.
+func (t *Tables) NetnsID(fd int) (int, error) { return t.handle.GetNetNsIdByFd(fd) }
+
 // get asks for one thing and returns the answer without its header.
 func (t *Tables) get(request int, body ...nl.NetlinkRequestData) ([]byte, error) {
 	messages, err := t.execute(request, 0, body)

@@ -3,12 +3,14 @@ package identity
 import (
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/record"
 )
 
 // sliceInfo is what is kept of an EndpointSlice: the pods behind one Service, or some of them.
@@ -16,6 +18,7 @@ type sliceInfo struct {
 	infoMeta
 	service string
 	pods    []podEndpoint
+	ready   record.ServiceEndpoints
 }
 
 // podEndpoint is a pod behind a Service, with one of its addresses.
@@ -40,6 +43,12 @@ func (k *Kubernetes) stripSlice(object runtime.Object) info {
 	}
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
+		if usable(&e.Conditions) {
+			info.ready.Ready++
+			if e.NodeName != nil && *e.NodeName == k.options.Node {
+				info.ready.Local++
+			}
+		}
 		if e.TargetRef == nil || e.TargetRef.Kind != "Pod" || e.TargetRef.UID == "" {
 			continue // nothing says whose address it is
 		}
@@ -57,6 +66,59 @@ func (k *Kubernetes) stripSlice(object runtime.Object) info {
 	return info
 }
 
+// usable tells whether traffic goes to an endpoint: it is ready, or is ending and serves as long as no other is.
+func usable(c *discoveryv1.EndpointConditions) bool {
+	is := func(condition *bool) bool { return condition != nil && *condition }
+	return c.Ready == nil || *c.Ready || is(c.Serving) && is(c.Terminating)
+}
+
+// endpointCounts are how many endpoints Services have, as their slices tell.
+type endpointCounts struct {
+	mu sync.Mutex
+	of map[string]*serviceEndpoints // by namespace/name
+}
+
+// serviceEndpoints are a Service's, in so many slices.
+type serviceEndpoints struct {
+	record.ServiceEndpoints
+	slices int
+}
+
+// change counts what a slice has now in place of what it had.
+func (c *endpointCounts) change(before, now *sliceInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	add := func(s *sliceInfo, sign int) {
+		if s == nil || s.service == "" {
+			return
+		}
+		name := s.Namespace + "/" + s.service
+		e := c.of[name]
+		if e == nil {
+			e = &serviceEndpoints{}
+			c.of[name] = e
+		}
+		e.slices, e.Ready, e.Local = e.slices+sign, e.Ready+sign*s.ready.Ready, e.Local+sign*s.ready.Local
+		if e.slices == 0 {
+			delete(c.of, name)
+		}
+	}
+	add(now, 1) // first, so that a Service that changes is at no time unknown
+	add(before, -1)
+}
+
+// Endpoints are how many a Service, as namespace/name, has; false if it has no EndpointSlice, or these are not watched, as with
+// ClusterScope.
+func (k *Kubernetes) Endpoints(service string) (record.ServiceEndpoints, bool) {
+	k.endpoints.mu.Lock()
+	defer k.endpoints.mu.Unlock()
+	e := k.endpoints.of[service]
+	if e == nil || !k.slices.synced.Load() {
+		return record.ServiceEndpoints{}, false
+	}
+	return e.ServiceEndpoints, true
+}
+
 // endpointKey is a pod and one of its addresses.
 type endpointKey struct {
 	address netip.Addr
@@ -68,6 +130,7 @@ type endpointKey struct {
 func (k *Kubernetes) sliceChanged(before, now info, _ runtime.Object) {
 	old, _ := before.(*sliceInfo)
 	s, _ := now.(*sliceInfo)
+	k.endpoints.change(old, s)
 	at := k.options.Clock()
 	same := map[endpointKey]podEndpoint{}
 	if old != nil {

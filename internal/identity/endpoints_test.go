@@ -5,7 +5,10 @@ import (
 	"testing"
 	"time"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
+
 	"tracer/internal/aggregate"
+	"tracer/internal/record"
 )
 
 // TestHostNetworkBehindServices: of a node's address many pods may be, each behind Services of its own.
@@ -65,4 +68,41 @@ func TestMovedBetweenSlices(t *testing.T) {
 			t.Errorf("%v ago it was %+v, want %+v", ago, got, want)
 		}
 	}
+}
+
+// TestEndpointCounts counts the endpoints of a Service that traffic can be sent to, in all of its slices.
+func TestEndpointCounts(t *testing.T) {
+	t.Parallel()
+	k, _ := source(t, nil)
+	expect := func(service string, want record.ServiceEndpoints, known bool) {
+		t.Helper()
+		if got, ok := k.Endpoints(service); got != want || ok != known {
+			t.Errorf("%s: %+v %t, want %+v %t", service, got, ok, want, known)
+		}
+	}
+	change := func(slice *discoveryv1.EndpointSlice, change func(*discoveryv1.EndpointConditions)) *discoveryv1.EndpointSlice {
+		change(&slice.Endpoints[0].Conditions)
+		return slice
+	}
+	unready := func(c *discoveryv1.EndpointConditions) { c.Ready = new(false) }
+	expect("shop/api", record.ServiceEndpoints{}, false)
+	tell(t, &k.slices,
+		aSlice("api", "api-1", "node1", "10.244.1.2"), aSlice("api", "api-2", "node2", "10.244.2.2"),
+		change(aSlice("api", "api-3", "node1", "10.244.1.3"), unready),
+		change(aSlice("cart", "cart-1", "node1", "10.244.1.4"), unready),
+		change(aSlice("desk", "desk-1", "node2", "10.244.2.5"), func(c *discoveryv1.EndpointConditions) {
+			c.Ready, c.Serving, c.Terminating = new(false), new(true), new(true)
+		}))
+	expect("shop/api", record.ServiceEndpoints{Ready: 2, Local: 1}, true)
+	expect("shop/cart", record.ServiceEndpoints{}, true)
+	expect("shop/desk", record.ServiceEndpoints{Ready: 1}, true)
+	expect("shop/other", record.ServiceEndpoints{}, false)
+	if err := k.slices.Update(change(aSlice("api", "api-1", "node1", "10.244.1.2"), unready)); err != nil {
+		t.Fatal(err)
+	}
+	expect("shop/api", record.ServiceEndpoints{Ready: 1}, true)
+	if err := k.slices.Delete(aSlice("cart", "cart-1", "node1", "10.244.1.4")); err != nil {
+		t.Fatal(err)
+	}
+	expect("shop/cart", record.ServiceEndpoints{}, false)
 }

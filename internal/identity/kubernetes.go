@@ -73,6 +73,7 @@ type Kubernetes struct {
 	// Of the slices' informer alone.
 	endpointServices map[endpointKey][]string // the Services of each endpoint
 	endpointCount    map[netip.Addr]int       // the endpoints of each address
+	endpoints        endpointCounts
 
 	cacheMu      sync.Mutex // guards savedVersion
 	savedVersion uint64     // the owners' version that was saved last
@@ -101,6 +102,7 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	k := &Kubernetes{
 		options: o, log: o.Log, hostPods: map[netip.Addr]int{},
 		endpointServices: map[endpointKey][]string{}, endpointCount: map[netip.Addr]int{},
+		endpoints: endpointCounts{of: map[string]*serviceEndpoints{}},
 	}
 	transport, err := httpClient(o.Config, responseTimeout)
 	if err != nil {

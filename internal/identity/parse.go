@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/record"
 )
 
 // entry is one of the file's.
@@ -24,6 +25,7 @@ type entry struct {
 	Workload  string `yaml:"workload"`
 	Service   string `yaml:"service"`
 	Node      string `yaml:"node"`
+	Endpoints *int   `yaml:"endpoints"`
 	// As the pod's annotations have them.
 	Ingress string `yaml:"ingress_bandwidth"`
 	Egress  string `yaml:"egress_bandwidth"`
@@ -33,9 +35,10 @@ type entry struct {
 var reserved = [...]string{aggregate.NodeWorkload, aggregate.ExternalWorkload, aggregate.UnknownWorkload}
 
 // LoadFile reads a table from a YAML file: a list of entries with the keys ip (an address or a CIDR), namespace, pod,
-// workload, service and node, and of a pod ingress_bandwidth and egress_bandwidth, its annotations. The longest prefix that contains an address names it. The workload "_node" stands for a
+// workload, service, node and endpoints, and of a pod ingress_bandwidth and egress_bandwidth, its annotations. The longest prefix
+// that contains an address names it. The workload "_node" stands for a
 // node's own addresses, "_external" for those outside of the cluster; a Service's virtual address has a service in
-// place of a workload.
+// place of a workload, and may say how many ready endpoints it has.
 func LoadFile(path string) (*Table, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -68,8 +71,9 @@ func parse(data []byte) (*Table, error) {
 	}
 
 	t := &Table{
-		hosts:    make(map[netip.Addr]*aggregate.Identity, len(entries)),
-		networks: make(map[netip.Prefix]*aggregate.Identity),
+		hosts:     make(map[netip.Addr]*aggregate.Identity, len(entries)),
+		networks:  make(map[netip.Prefix]*aggregate.Identity),
+		endpoints: make(map[string]record.ServiceEndpoints),
 	}
 	lines := make(map[netip.Prefix]int, len(entries))
 	for i, e := range entries {
@@ -85,6 +89,9 @@ func parse(data []byte) (*Table, error) {
 			return nil, fmt.Errorf("line %d: ip %q is in line %d already; remove one of the two", line, e.IP, first)
 		}
 		lines[network] = line
+		if e.Endpoints != nil && e.Service != "" {
+			t.endpoints[e.Namespace+"/"+e.Service] = record.ServiceEndpoints{Ready: *e.Endpoints, Local: *e.Endpoints}
+		}
 		id := &aggregate.Identity{Namespace: e.Namespace, Pod: e.Pod, Workload: e.Workload, Service: e.Service, Node: e.Node}
 		if id.Bandwidth, id.EgressBandwidth, err = e.bandwidths(); err != nil {
 			return nil, fmt.Errorf("line %d: %w", line, err)
@@ -187,7 +194,7 @@ func readable(err error) error {
 	}
 	text = strings.TrimPrefix(text, "yaml: ")
 	text = strings.NewReplacer(
-		" in type identity.entry", "; the keys are ip, namespace, pod, workload, service, node, ingress_bandwidth, egress_bandwidth",
+		" in type identity.entry", "; the keys are ip, namespace, pod, workload, service, node, endpoints, ingress_bandwidth, egress_bandwidth",
 		"into []*identity.entry", "into a list of entries",
 		"into identity.entry", "into an entry",
 	).Replace(text)

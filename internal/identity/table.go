@@ -6,14 +6,16 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/record"
 )
 
 // Table names addresses from a file. The zero Table has no names. All methods may be called by many goroutines at once.
 type Table struct {
-	hosts    map[netip.Addr]*aggregate.Identity // single addresses, as most are
-	networks map[netip.Prefix]*aggregate.Identity
-	bits     []netip.Prefix // one of each family and length that networks has, the longest first
-	misses   atomic.Uint64
+	hosts     map[netip.Addr]*aggregate.Identity // single addresses, as most are
+	networks  map[netip.Prefix]*aggregate.Identity
+	bits      []netip.Prefix                     // one of each family and length that networks has, the longest first
+	endpoints map[string]record.ServiceEndpoints // by Service, where the file says
+	misses    atomic.Uint64
 }
 
 var _ aggregate.VersionedNamer = (*Table)(nil)
@@ -30,6 +32,12 @@ func (t *Table) Lookup(addr netip.Addr, _ time.Duration) aggregate.Identity {
 
 // Version is always the same: a table does not change.
 func (t *Table) Version() (version uint64, since time.Duration) { return 1, 0 }
+
+// Endpoints are those of a Service, as namespace/name; false if the file does not tell.
+func (t *Table) Endpoints(service string) (record.ServiceEndpoints, bool) {
+	e, ok := t.endpoints[service]
+	return e, ok
+}
 
 // Misses counts lookups without an answer.
 func (t *Table) Misses() uint64 { return t.misses.Load() }

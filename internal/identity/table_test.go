@@ -116,3 +116,18 @@ func BenchmarkLookup(b *testing.B) {
 		})
 	}
 }
+
+// TestEndpointsOfFile: a file may say how many ready endpoints a Service has.
+func TestEndpointsOfFile(t *testing.T) {
+	t.Parallel()
+	table, err := parse([]byte("- {ip: 10.96.0.1, namespace: shop, service: cart, endpoints: 0}\n- {ip: 10.96.0.2, namespace: shop, service: api}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, known := table.Endpoints("shop/cart"); !known || e.Ready != 0 {
+		t.Errorf("%+v %t", e, known)
+	}
+	if e, known := table.Endpoints("shop/api"); known {
+		t.Errorf("%+v", e)
+	}
+}

@@ -34,7 +34,10 @@ func classify(reason, location string) dropClass {
 		switch {
 		case freesForQdisc(location):
 			return qdiscDropByLocation
-		case slices.Contains([]string{"nf_hook_slow", "nf_hook_slow_list", "nf_hook", "nft_do_chain"}, FunctionName(location)):
+		case slices.Contains([]string{
+			"nf_hook_slow", "nf_hook_slow_list", "nf_hook", "nft_do_chain",
+			"nf_queue", "__nf_queue", "nf_reinject", "nfqnl_reinject", "nfqnl_flush", "nfqnl_recv_verdict", "nfqnl_recv_verdict_batch",
+		}, FunctionName(location)):
 			return policyDrop
 		case FunctionName(location) == "skb_release_data": // fragments, after reassembly (skb_shinfo's frag_list)
 			return noise

@@ -21,6 +21,7 @@ type identity struct {
 	Service   string     `yaml:"service,omitempty"`
 	Ingress   string     `yaml:"ingress_bandwidth,omitempty"`
 	Egress    string     `yaml:"egress_bandwidth,omitempty"`
+	Endpoints *int       `yaml:"endpoints,omitempty"`
 }
 
 func (t *topology) identities() []identity {
@@ -35,6 +36,9 @@ func (t *topology) identities() []identity {
 			all = append(all, identity{IP: ip, Namespace: kubeNamespace, Pod: p.PodName, Workload: p.Name, Node: p.Node,
 				Ingress: p.IngressBandwidth, Egress: p.EgressBandwidth})
 		}
+	}
+	for _, s := range t.EmptyServices {
+		all = append(all, identity{IP: s.Address, Namespace: s.Namespace, Service: s.Name, Endpoints: new(0)})
 	}
 	return append(all, identity{IP: t.Service.Address, Namespace: kubeNamespace, Service: t.Service.Name})
 }

@@ -48,7 +48,9 @@ type Options struct {
 	// Ingress and Egress are pods' annotations that limit their bandwidth, by the pod's name: "10M". They are known of the pod; nothing
 	// is limited by them.
 	Ingress, Egress map[string]string
-	Load            load.Config
+	// EmptyServices have a name and no endpoints. No rule is made for them.
+	EmptyServices []EmptyService
+	Load          load.Config
 	// Names and addresses. The defaults are good unless a test needs others.
 	Uplink  string       // of each node's device towards the others
 	NodeNet netip.Prefix // a /24, with the nodes' addresses
@@ -173,6 +175,24 @@ func (o Options) validateNames() error {
 func (o Options) hasNode(name string) bool {
 	n, err := strconv.Atoi(strings.TrimPrefix(name, "node"))
 	return err == nil && name == nodeName(n) && n >= 1 && n <= o.Nodes
+}
+
+// EmptyService is a Service of which the names alone know.
+type EmptyService struct {
+	Namespace string     `json:"namespace"`
+	Name      string     `json:"name"`
+	Address   netip.Addr `json:"address"`
+}
+
+// ParseEmptyService reads "namespace/name=address".
+func ParseEmptyService(s string) (EmptyService, error) {
+	full, text, _ := strings.Cut(s, "=")
+	namespace, name, _ := strings.Cut(full, "/")
+	address, err := netip.ParseAddr(text)
+	if err != nil || namespace == "" || name == "" {
+		return EmptyService{}, fmt.Errorf("service %q: write it as namespace/name=address, for example shop/cart=10.96.4.4", s)
+	}
+	return EmptyService{namespace, name, address}, nil
 }
 
 // ParsePod reads "name@node".

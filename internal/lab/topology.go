@@ -62,14 +62,16 @@ type Service struct {
 
 // topology is everything that a lab consists of, known before any of it is made.
 type topology struct {
-	Name    string      `json:"name"`
-	Wire    Namespace   `json:"wire"`
-	Overlay string      `json:"overlay"` // Auto until the kernel was asked
-	Uplink  string      `json:"uplink"`  // each node's device towards the others
-	Nodes   []Node      `json:"nodes"`
-	Pods    []Pod       `json:"pods"`
-	Service Service     `json:"service"`
-	Load    load.Config `json:"load"`
+	Name    string    `json:"name"`
+	Wire    Namespace `json:"wire"`
+	Overlay string    `json:"overlay"` // Auto until the kernel was asked
+	Uplink  string    `json:"uplink"`  // each node's device towards the others
+	Nodes   []Node    `json:"nodes"`
+	Pods    []Pod     `json:"pods"`
+	Service Service   `json:"service"`
+	// EmptyServices are those of the Options.
+	EmptyServices []EmptyService `json:"empty_services,omitempty"`
+	Load          load.Config    `json:"load"`
 }
 
 // serviceAddress is the Service's.
@@ -78,7 +80,7 @@ var serviceAddress = netip.AddrFrom4([4]byte{10, 96, 0, 10})
 // newTopology lays out a lab. Each lab has its own namespaces, and so all may use the same addresses: by themselves nodes
 // in 172.30.0.0/24, their pods in 10.244.<node>.0/24, Services in 10.96.0.0/16, and likewise below fd00::/16.
 func newTopology(o Options) topology {
-	t := topology{Name: o.Name, Wire: namespaceOf(o.Name, wireName), Overlay: o.Overlay, Uplink: o.Uplink, Load: o.Load}
+	t := topology{Name: o.Name, Wire: namespaceOf(o.Name, wireName), Overlay: o.Overlay, Uplink: o.Uplink, Load: o.Load, EmptyServices: o.EmptyServices}
 	nodes, pods := o.NodeNet.Addr().As4(), o.PodNet.Addr().As4()
 	for i := 1; i <= o.Nodes; i++ {
 		name := nodeName(i)

@@ -65,6 +65,20 @@ func parseConntrack(text string) (*record.Conntrack, error) {
 	return &sum, nil
 }
 
+// ParseQueues reads nfnetlink_queue: number, port of the listener, packets waiting, copy mode and range, dropped as the queue was
+// full, dropped as the listener's socket was full, packets queued.
+func ParseQueues(text string) (queues []record.NFQueue, err error) {
+	for line := range strings.Lines(text) {
+		var q record.NFQueue
+		var mode, length int
+		if _, err := fmt.Sscan(line, &q.Number, &q.PortID, &q.Waiting, &mode, &length, &q.Dropped, &q.UserDropped, &q.Sequence); err != nil {
+			return queues, fmt.Errorf("line %q: %w", line, err)
+		}
+		queues = append(queues, q)
+	}
+	return queues, nil
+}
+
 // parseTables reads the form of snmp and netstat: a line of names and a line of numbers, with the same word before both.
 // Counters are named as by nstat, by that word and their name. Those that are 0 are left out.
 func parseTables(text string, to map[string]uint64) error {

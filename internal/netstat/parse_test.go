@@ -2,6 +2,7 @@ package netstat
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,5 +61,18 @@ func TestParseProtocols(t *testing.T) {
 	}
 	if err := parseList("Ip6InReceives\n", got); err == nil {
 		t.Error("a name without a number was taken")
+	}
+}
+
+func TestParseQueues(t *testing.T) {
+	t.Parallel()
+	queues, err := ParseQueues("    7  12288     3 2 65535     5     1     1020  1\n  100 4294963099     0 1  0     0     0        0  1\n")
+	if err != nil || !slices.Equal(queues, []record.NFQueue{
+		{Number: 7, PortID: 12288, Waiting: 3, Dropped: 5, UserDropped: 1, Sequence: 1020}, {Number: 100, PortID: 4294963099},
+	}) {
+		t.Error(queues, err)
+	}
+	if _, err := ParseQueues("number 7\n"); err == nil {
+		t.Error("no error")
 	}
 }

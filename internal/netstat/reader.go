@@ -1,5 +1,5 @@
-// Package netstat reads the kernel's own counters of a network namespace: IP's, IPsec's, the connection table's, and those of the
-// receiving softirqs. The diagnosis sets them beside what the programs saw.
+// Package netstat reads the kernel's own counters of a network namespace: IP's, IPsec's, the connection table's, those of netfilter's
+// queues to user space, and those of the receiving softirqs. The diagnosis sets them beside what the programs saw.
 package netstat
 
 import (
@@ -8,12 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 
 	"github.com/vishvananda/netns"
 
+	"tracer/internal/namespace"
 	"tracer/internal/record"
 )
 
@@ -22,6 +22,7 @@ const (
 	softnetFile   = "softnet_stat"
 	conntrackFile = "stat/nf_conntrack"
 	xfrmFile      = "xfrm_stat"
+	queueFile     = "netfilter/nfnetlink_queue"
 	directory     = "/proc/thread-self/net/"
 )
 
@@ -80,7 +81,7 @@ func (r *Reader) Read() (record.Stats, error) {
 	var errs []error
 	if now := time.Now(); len(r.files) < len(fileNames()) && now.Sub(r.opened) >= reopenAfter {
 		r.opened = now
-		errs = append(errs, r.inNamespace(r.open))
+		errs = append(errs, namespace.Do(r.namespace, r.open))
 	}
 	stats := record.Stats{Protocols: make(map[string]uint64)}
 	if text, err := os.ReadFile(statFile); err != nil {
@@ -100,6 +101,7 @@ func (r *Reader) Read() (record.Stats, error) {
 			}
 			return err
 		},
+		queueFile: func(text string) (err error) { stats.Queues, err = ParseQueues(text); return err },
 		"snmp":    func(text string) error { return parseTables(text, stats.Protocols) },
 		"netstat": func(text string) error { return parseTables(text, stats.Protocols) },
 		"snmp6":   func(text string) error { return parseList(text, stats.Protocols) },
@@ -122,7 +124,7 @@ func (r *Reader) Read() (record.Stats, error) {
 }
 
 func fileNames() []string {
-	return []string{softnetFile, conntrackFile, "snmp", "netstat", "snmp6", xfrmFile}
+	return []string{softnetFile, conntrackFile, queueFile, "snmp", "netstat", "snmp6", xfrmFile}
 }
 
 // open opens the files that are there and not open yet, in the calling thread's network namespace.
@@ -141,31 +143,6 @@ func (r *Reader) open() error {
 		}
 	}
 	return nil
-}
-
-// inNamespace runs f on a thread in the Reader's namespace: on this one if it is in it, since entering a namespace takes a
-// capability that an agent on a node need not have; else on one that ends afterwards.
-func (r *Reader) inNamespace(f func() error) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	here, err := netns.Get()
-	if err != nil {
-		return fmt.Errorf("open the network namespace: %w", err)
-	}
-	defer here.Close()
-	if here.Equal(r.namespace) {
-		return f()
-	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // for good
-		if err := netns.Set(r.namespace); err != nil {
-			done <- fmt.Errorf("enter the network namespace: %w", err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
 }
 
 // contents are a file's, from its beginning.

@@ -4,6 +4,8 @@ package record
 type Stats struct {
 	Softnet   *Softnet   `json:"softnet"`
 	Conntrack *Conntrack `json:"conntrack"`
+	// Queues are netfilter's queues to user space that somebody listens at.
+	Queues []NFQueue `json:"queues,omitempty"`
 	// Protocols are IP's counters by the names that nstat uses ("IpFragFails", "TcpExtIPReversePathFilter"), and IPsec's by those
 	// of /proc/net/xfrm_stat ("XfrmInNoStates"), without those that are 0.
 	Protocols map[string]uint64 `json:"protocols"`

@@ -77,6 +77,13 @@ func (p playing) drawCluster() (cluster, error) {
 		}
 		o.Pods = append(o.Pods, pod)
 	}
+	for _, s := range p.Topology.Services {
+		service, err := lab.ParseEmptyService(s)
+		if err != nil {
+			return cluster{}, err
+		}
+		o.EmptyServices = append(o.EmptyServices, service)
+	}
 	if o.Pods == nil {
 		o.Pods = []lab.PodSpec{}
 	}

@@ -3,8 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // anything is what a scenario says where it does not matter.
@@ -18,6 +21,25 @@ type finding struct {
 	Device    *string `yaml:"device"`
 	Direction *string `yaml:"direction"` // not given: any
 	Severity  string  `yaml:"severity"`  // by itself critical
+	// Says is a regular expression that a line of its evidence or of its commands matches.
+	Says pattern `yaml:"says"`
+}
+
+// pattern is a regular expression; the zero pattern matches anything.
+type pattern struct{ re *regexp.Regexp }
+
+func (p *pattern) UnmarshalYAML(node *yaml.Node) error {
+	var text string
+	if err := node.Decode(&text); err != nil {
+		return err
+	}
+	re, err := regexp.Compile(text)
+	p.re = re
+	return err
+}
+
+func (p pattern) matchesAny(lines ...string) bool {
+	return p.re == nil || slices.ContainsFunc(lines, p.re.MatchString)
 }
 
 // said is the part of `tracer diagnose -o json` that is judged.
@@ -33,6 +55,9 @@ type said struct {
 		Stage     *string `json:"stage"`
 		Device    *string `json:"device"`
 		Direction *string `json:"direction"`
+
+		Evidence []string `json:"evidence"`
+		Next     []string `json:"next"`
 	} `json:"findings"`
 }
 
@@ -57,7 +82,7 @@ func (f finding) is(r said, i int, pods []string) bool {
 	}
 	return got.Severity == severity && same(f.Cause, &got.Cause) && (f.Kind == nil || *f.Kind == got.Kind) &&
 		same(f.Stage, got.Stage) && sameDevice(f.Device, got.Device, pods) &&
-		(f.Direction == nil || same(f.Direction, got.Direction))
+		(f.Direction == nil || same(f.Direction, got.Direction)) && f.Says.matchesAny(slices.Concat(got.Evidence, got.Next)...)
 }
 
 func same(want, got *string) bool {
@@ -104,9 +129,9 @@ func indices(r said) []int {
 	return all
 }
 
-// alarms tells whether a healthy scenario's report is a false alarm: another verdict, or something critical.
+// alarms tells whether a healthy scenario's report is a false alarm: another verdict, or a cause that it is not.
 func (e expectation) alarms(r said) bool {
-	return !slices.Contains(e.Verdict, r.Verdict)
+	return !slices.Contains(e.Verdict, r.Verdict) || slices.ContainsFunc(indices(r), func(i int) bool { return slices.Contains(e.Never, r.Findings[i].Cause) })
 }
 
 // String is the expectation as the table has it.

@@ -53,6 +53,8 @@ type topology struct {
 	// Ingress and Egress are the bandwidths to which pods' annotations limit them: web: 10M.
 	Ingress map[string]string `yaml:"ingress"`
 	Egress  map[string]string `yaml:"egress"`
+	// Services have no endpoints, as the names know: namespace/name=address.
+	Services []string `yaml:"services"`
 }
 
 // loadConfig is the load between web and api; what is left out is the lab's own.
@@ -78,6 +80,8 @@ type expectation struct {
 	Findings []finding `yaml:"findings"`
 	// Alone: nothing else is critical.
 	Alone bool `yaml:"alone"`
+	// Never are causes that may not be named.
+	Never []string `yaml:"never"`
 }
 
 // healthy tells whether the scenario is one of those of which nothing may be said.

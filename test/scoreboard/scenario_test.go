@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -138,7 +139,8 @@ func TestReadResults(t *testing.T) {
 }
 
 const oneReport = `{"schema_version":1,"verdict":"fault","findings":[
-	{"kind":"drop","cause":"policy-drop","severity":"critical","stage":"forward","device":"pod","direction":"out"},
+	{"kind":"drop","cause":"policy-drop","severity":"critical","stage":"forward","device":"pod","direction":"out",
+	 "evidence":["3 of 5 packets were lost","rule 1 of chain FORWARD dropped 3 packets"],"next":["iptables -nvL FORWARD"]},
 	{"kind":"delay","cause":"remote-delay","severity":"critical","stage":null,"device":null,"direction":null}]}`
 
 func TestJudge(t *testing.T) {
@@ -164,6 +166,8 @@ func TestJudge(t *testing.T) {
 		"another direction":    {[]finding{with(func(f *finding) { f.Direction = word("in") })}, false},
 		"no stage":             {[]finding{with(func(f *finding) { f.Stage = nil })}, false},
 		"one of two stages":    {[]finding{with(func(f *finding) { f.Stage = word("forward|queue") })}, true},
+		"what it says":         {[]finding{with(func(f *finding) { f.Says.re = regexp.MustCompile(`chain FORWARD dropped \d`) })}, true},
+		"what it does not say": {[]finding{with(func(f *finding) { f.Says.re = regexp.MustCompile(`chain INPUT`) })}, false},
 		"one of both is wrong": {[]finding{policy, with(func(f *finding) { f.Cause = word("ttl") })}, false},
 	} {
 		e := expectation{Verdict: []string{"fault"}, Findings: c.want}
@@ -178,6 +182,12 @@ func TestJudge(t *testing.T) {
 	}
 	if !(expectation{Verdict: []string{"healthy"}}).alarms(r) {
 		t.Error("a fault is no alarm")
+	}
+	if e := (expectation{Verdict: []string{"fault"}, Never: []string{"ttl"}}); e.alarms(r) {
+		t.Error("a cause that is not named is an alarm")
+	}
+	if e := (expectation{Verdict: []string{"fault"}, Never: []string{"remote-delay"}}); !e.alarms(r) {
+		t.Error("a cause that may not be named is no alarm")
 	}
 }
 

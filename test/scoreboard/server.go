@@ -13,7 +13,7 @@ import (
 func (f *flow) serve(ctx context.Context) error {
 	for _, pod := range f.servers {
 		switch f.Kind {
-		case "knock":
+		case "knock", "nfqueue":
 			continue
 		case "datagrams", "asks", "twins", "reports":
 			if err := f.serveUDP(pod); err != nil {

@@ -19,12 +19,12 @@ import (
 // traffic is what goes on beside the load, between two pods.
 type traffic struct {
 	Kind string `yaml:"kind"`
-	From string `yaml:"from"` // pods, or nodes
+	From string `yaml:"from"` // pods, or nodes; the client may also be the wire
 	To   string `yaml:"to"`
 	// Port is the server's; by itself one for each traffic. Family is 4 or 6, by itself 4.
 	Port   int `yaml:"port"`
 	Family int `yaml:"family"`
-	// Via is the address that is dialed in place of the server's: of a Service, or of nobody.
+	// Via is the address that is dialed in place of the server's: a Service's, another node's, or nobody's.
 	Via string `yaml:"via"`
 	// Several run at the same time, each doing something so often. Size is in bytes.
 	Several int           `yaml:"several"`
@@ -59,6 +59,7 @@ var kinds = map[string]func(*flow, context.Context){
 	"knock":     (*flow).knock,     // connects where nobody listens
 	"deaf":      (*flow).knock,     // connects where nobody takes the connection
 	"probes":    (*flow).probes,    // connects and closes by RST, as kubelet does, or leaves an answer unread
+	"nfqueue":   (*flow).nfqueue,   // no traffic: accepts what netfilter hands to user space, each packet so late
 
 	"halfclosed": (*flow).halfClosed, // answers come after the client has closed its half
 	"pool":       (*flow).pool,       // connections are kept, and end by RST
@@ -84,7 +85,7 @@ type flow struct {
 	traffic
 	client  lab.Pod
 	servers []lab.Pod
-	via     netip.Addr
+	via     netip.Addr // of traffic.Via; the zero Addr without one
 	port    int
 	serving atomic.Int64 // the server in force
 
@@ -136,6 +137,9 @@ func (p *play) startTraffic(ctx context.Context) error {
 		p.traffic = append(p.traffic, f)
 	}
 	for i, f := range p.traffic {
+		if f.Kind == "nfqueue" {
+			continue // it waits for what others send
+		}
 		for until := time.Now().Add(20 * time.Second); f.done.Load()+f.failed.Load() == 0; {
 			if time.Now().After(until) {
 				return fmt.Errorf("traffic %d (%s) does nothing", i, f.Kind)

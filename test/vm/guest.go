@@ -17,7 +17,7 @@ var initScript string
 
 // tools are the programs of this machine that tests and people call in a guest. busybox does the rest.
 var tools = []string{
-	"bash", "busybox", "ip", "bridge", "tc", "ss", "nstat", "nft", "iptables", "ip6tables", "ping", "flock",
+	"bash", "busybox", "ip", "bridge", "tc", "ss", "nstat", "nft", "iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy", "ping", "flock",
 }
 
 // data is what those read by name.

@@ -1,0 +1,236 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/record"
+)
+
+// blame is which rules of netfilter lost the packets of some flows, as far as their counters or their conditions tell.
+type blame struct {
+	set   *Ruleset // nil where no rules were read
+	rules []record.Rule
+	flows []*LostFlow
+	inPod bool
+}
+
+// maxBlamed bounds the rules that a finding names.
+const maxBlamed = 3
+
+// lostAt are the flows of which netfilter lost packets at a place, with the rules there.
+func (w *window) lostAt(at aggregate.StageKey) (found []blame) {
+	inPod := isInPod(at.Device)
+	for i := range w.to.Rulesets {
+		b := blame{set: &w.to.Rulesets[i], inPod: inPod}
+		if inPod != (b.set.Ifindex != 0) {
+			continue
+		}
+		for j := range b.set.Lost {
+			if f := &b.set.Lost[j]; f.Device == at.Device {
+				b.flows = append(b.flows, f)
+			}
+		}
+		if len(b.flows) > 0 {
+			found = append(found, b)
+		}
+	}
+	return found
+}
+
+// blameAt is what is known of who lost the packets of some pairs at a place: in the namespace where most were.
+func (w *window) blameAt(at aggregate.StageKey, hits []hit) blame {
+	var best blame
+	most := uint64(0)
+	for _, b := range w.lostAt(at) {
+		of := slices.DeleteFunc(slices.Clone(b.flows), func(f *LostFlow) bool {
+			return !slices.ContainsFunc(hits, func(h hit) bool { return f.of(&h) })
+		})
+		if len(of) > 0 {
+			b.flows = of
+		}
+		n := uint64(0)
+		for _, f := range b.flows {
+			n += max(1, f.Packets)
+		}
+		if n > most {
+			best, most = b, n
+		}
+	}
+	if best.set != nil {
+		best.choose()
+	}
+	return best
+}
+
+// of tells whether a flow is of a pair.
+func (f *LostFlow) of(h *hit) bool {
+	key, dest := h.PairKey, f.Dest
+	if dest.Service != "" && h.Service == qualified(dest.Namespace, dest.Service) { // whichever pod of it the pair is named by
+		dest = aggregate.Identity{Namespace: key.DstNamespace, Workload: key.DstWorkload}
+	}
+	return aggregate.SamePair(key, f.Source, dest)
+}
+
+// takes is how many of the lost packets a rule may have taken.
+func (b *blame) takes(r *record.Rule) (n uint64, any bool) {
+	for _, f := range b.flows {
+		if f.MayBe(r, b.inPod) {
+			n, any = n+f.Packets, true
+		}
+	}
+	return n, any
+}
+
+// choose finds the rules: those whose counters rose as the packets were lost, and only if there are none those without a counter
+// that name their addresses or ports.
+func (b *blame) choose() {
+	type candidate struct {
+		*record.Rule
+		explains uint64
+	}
+	var counted, others []candidate
+	for i := range b.set.Rules {
+		r := &b.set.Rules[i]
+		n, any := b.takes(r)
+		switch {
+		case !any:
+		case r.Counted && r.Packets > 0 && b.set.Until.After(b.set.From):
+			counted = append(counted, candidate{r, min(n, r.Packets)})
+		case !r.Counted && r.Match.Names():
+			others = append(others, candidate{r, n})
+		}
+	}
+	if len(counted) == 0 {
+		counted = others
+	}
+	slices.SortStableFunc(counted, func(x, y candidate) int {
+		return cmp.Or(cmp.Compare(y.explains, x.explains), cmp.Compare(x.Packets, y.Packets))
+	})
+	for _, c := range counted[:min(maxBlamed, len(counted))] {
+		if 5*c.explains >= counted[0].explains { // less is beside the point
+			b.rules = append(b.rules, *c.Rule)
+		}
+	}
+}
+
+// describe says which rules it was.
+func (b *blame) describe() (evidence []string) {
+	if b.set == nil {
+		return nil
+	}
+	for i := range b.rules {
+		r := &b.rules[i]
+		did := map[record.Verdict]string{record.VerdictDrop: "dropped", record.VerdictReject: "rejected", record.VerdictQueue: "handed to user space"}[r.Verdict]
+		var line string
+		if r.Counted {
+			line = fmt.Sprintf("%s %s %s in the %s up to %s", r, did, packets(r.Packets), seconds(b.set.Until.Sub(b.set.From).Seconds()), b.set.Until.Format(time.TimeOnly))
+		} else {
+			line = fmt.Sprintf("%s matches what was lost; it has no counter", r)
+		}
+		if r.Match.State == "invalid" {
+			line += "; it takes what the connection table calls invalid (ct state invalid): packets of connections that it has not seen, or not seen whole"
+		}
+		if owner := ruleOwner(r); owner != "" {
+			line += "; " + owner + " made it"
+		}
+		evidence = append(evidence, line)
+	}
+	if len(b.rules) == 0 && b.set.Unread == "" {
+		evidence = append(evidence, "no rule was found whose counter rose, or that names the addresses or ports of what was lost")
+	}
+	if b.set.Unread != "" {
+		evidence = append(evidence, "not all rules could be read: "+b.set.Unread)
+	}
+	return evidence
+}
+
+// show are the commands that show the rules.
+func (b *blame) show() (commands []string) {
+	for i := range b.rules {
+		if c := b.rules[i].Show(); !slices.Contains(commands, c) {
+			commands = append(commands, c)
+		}
+		if c := "kubectl get networkpolicies -A"; enforcesPolicies(ruleOwner(&b.rules[i])) && !slices.Contains(commands, c) {
+			commands = append(commands, c)
+		}
+	}
+	return commands
+}
+
+// subject names the rule, if it was one.
+func (b *blame) subject() string {
+	if len(b.rules) != 1 {
+		return ""
+	}
+	r := b.rules[0]
+	r.Comment = "" // it is in the evidence
+	return r.String()
+}
+
+// describeQueue says what is wrong with the queue that a rule hands packets to, and as a subject who loses them.
+func (b *blame) describeQueue(inQueue bool) (subject string, evidence []string) {
+	if len(b.rules) == 0 || b.rules[0].Verdict != record.VerdictQueue {
+		return "NFQUEUE", []string{"a rule handed them to user space (NFQUEUE), which lost them; queues with a listener: " + numbers(b.queues())}
+	}
+	r := &b.rules[0]
+	name := fmt.Sprintf("NFQUEUE %d", r.Queue)
+	if r.Queues > 1 {
+		name = fmt.Sprintf("NFQUEUE %d to %d", r.Queue, int(r.Queue)+int(r.Queues)-1)
+	}
+	listeners := slices.DeleteFunc(slices.Clone(b.queues()), func(q record.NFQueue) bool {
+		return q.Number < r.Queue || int(q.Number) >= int(r.Queue)+int(r.Queues)
+	})
+	if len(listeners) < int(r.Queues) {
+		text := name + ": nobody listens there, and the rule has no `bypass`: the kernel drops what it hands on"
+		if len(listeners) > 0 {
+			text = name + ": nobody listens at all of them, but at " + numbers(listeners) + ", and the rule has no `bypass`"
+		}
+		if r.Bypass {
+			text = name + ": nobody listens there now, and the rule says `bypass`: packets that waited for a listener that ended are dropped"
+		}
+		return name + ", where nobody listens,", []string{text}
+	}
+	for _, q := range listeners {
+		evidence = append(evidence, describeQueue(&q))
+	}
+	if !inQueue {
+		return "the program that listens at " + name, append(evidence, "the program decided to drop them, or ended while they waited")
+	}
+	return name + ", which is full,", evidence
+}
+
+func (b *blame) queues() []record.NFQueue {
+	if b.set == nil {
+		return nil
+	}
+	return b.set.Queues
+}
+
+// describeQueue is a line of the kernel's table of queues.
+func describeQueue(q *record.NFQueue) string {
+	state := ""
+	switch {
+	case q.Dropped > 0:
+		state = ": it is or was full, as its listener is too slow"
+	case q.UserDropped > 0:
+		state = ": the socket of its listener is or was full"
+	}
+	return fmt.Sprintf("NFQUEUE %d%s: %s wait, %s dropped as the queue was full and %s as the listener's socket was, of %s since portid %d listens (/proc/net/netfilter/nfnetlink_queue)",
+		q.Number, state, packets(q.Waiting), group(q.Dropped), group(q.UserDropped), group(q.Sequence), q.PortID)
+}
+
+func numbers(queues []record.NFQueue) string {
+	var all []string
+	for _, q := range queues {
+		all = append(all, fmt.Sprint(q.Number))
+	}
+	if all == nil {
+		return "none"
+	}
+	return strings.Join(all, ", ")
+}
