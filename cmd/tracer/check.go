@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/device"
+	"tracer/internal/diagnose"
 	"tracer/internal/loader"
 	"tracer/internal/netdev"
 )
@@ -30,6 +31,10 @@ type checkReport struct {
 	Hooks         []loader.Hook     `json:"hooks"`
 	Omitted       []loader.Omission `json:"omitted"`
 	Devices       []netdev.Device   `json:"devices"`
+	// Warnings are what may hurt packets, or does, found without tracing any.
+	Warnings []diagnose.Finding `json:"warnings"`
+	// Unread says why some of the kernel's counters and settings could not be looked at; "" if all could.
+	Unread string `json:"unread,omitempty"`
 }
 
 func newCheckCommand() *cobra.Command {
@@ -40,6 +45,8 @@ func newCheckCommand() *cobra.Command {
 		Short: "Show what this kernel and this node let tracer see, and what not",
 		Long: `Show what this kernel and this node let tracer see: the hooks that would be used, those
 left out and why, the devices with their roles and qdiscs. Nothing is attached.
+It warns of what needs no packets to be found: an overlay whose packets do not fit into the
+uplink, counters of the network card that rise within a second.
 It exits 1 if an agent could not run here.`,
 		Example: "  $tracer check\n  $tracer check -o json | jq .omitted",
 		Args:    cobra.NoArgs,
@@ -69,7 +76,7 @@ It exits 1 if an agent could not run here.`,
 }
 
 func check(runDir string, patterns []string) (checkReport, error) {
-	r := checkReport{SchemaVersion: 1, Problems: []string{}, Kernel: kernelRelease(), Capabilities: map[string]bool{}}
+	r := checkReport{SchemaVersion: 1, Problems: []string{}, Warnings: []diagnose.Finding{}, Kernel: kernelRelease(), Capabilities: map[string]bool{}}
 	features, err := loader.ProbeFeatures()
 	if err != nil {
 		r.Problems = append(r.Problems, err.Error())
@@ -110,6 +117,11 @@ func check(runDir string, patterns []string) (checkReport, error) {
 		return r, err
 	}
 	r.Running = files.Locked()
+	found, err := staticFindings(func(all []netdev.Device) ([]netdev.Device, error) { return device.Match(patterns, all) })
+	if err != nil {
+		r.Unread = err.Error()
+	}
+	r.Warnings = append(r.Warnings, found...)
 	r.OK = len(r.Problems) == 0
 	return r, nil
 }
@@ -167,6 +179,19 @@ func (r *checkReport) write(w io.Writer) error {
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	for i := range r.Warnings {
+		f := &r.Warnings[i]
+		fmt.Fprintf(w, "\n%s: %s: %s\n", f.Severity, f.Cause, f.Sentence())
+		for _, line := range f.Evidence {
+			fmt.Fprintf(w, "  %s\n", line)
+		}
+		for _, command := range f.Next {
+			fmt.Fprintf(w, "  next: %s\n", command)
+		}
+	}
+	if r.Unread != "" {
+		fmt.Fprintf(w, "\nnot looked at: %s\n", r.Unread)
 	}
 	if r.OK {
 		_, err := fmt.Fprintln(w, "\nok: tracer can run here")

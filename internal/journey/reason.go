@@ -60,6 +60,8 @@ func classify(reason, location string) dropClass {
 		"TCP_OLD_SEQUENCE",        // likewise
 		"TCP_OLD_ACK",             // in the window and of no use
 		"TCP_TOO_OLD_ACK",         // likewise
+		"TCP_RFC7323_PAWS",        // overtaken, as where several CPUs decrypt: its timestamp is older than one that came
+		"TCP_RFC7323_PAWS_ACK",    // likewise, an acknowledgement
 		"TCP_CLOSE",               // socket in TCP_CLOSE
 		"TCP_RESET",               // an RST has done its work
 		"TCP_FLAGS",               // answered with an RST: an ACK of what the listener does not know (any more)
