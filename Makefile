@@ -51,14 +51,17 @@ K8S_FLAGS := -trimpath -gcflags 'all=-dwarf=false -l'
 
 test-k8s: packages ## run the agent on a real Kubernetes of this machine (as root; builds one first, some minutes)
 	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
-		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 20m .
+		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 20m . ./cmd/app
 
-test-cni: packages ## run the agent beside real network plugins, on that Kubernetes (as root)
+# Which tests of test-cni and layouts.
+CNI := .
+
+test-cni: packages ## run the agent beside real network plugins, on that Kubernetes (as root): CNI=TestAWS, or all
 	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
-		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 40m ./cni
+		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni
 
 layouts: packages ## write what test-cni measures into docs/layouts.md
-	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 40m ./cni -update
+	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni -update
 
 fetch-k8s: packages ## build that Kubernetes and those plugins, and fetch containerd, if the cache has not got them
 	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -run '^$$' . ./cni
@@ -112,6 +115,7 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	go -C tools mod tidy -diff
 	go -C tools vet ./...
 	go -C test/k8srig mod tidy -diff
+	go -C test/k8srig/cni/aws mod tidy -diff
 	go -C test/k8srig/cni/flannel mod tidy -diff
 	go -C test/k8srig/cni/flannel-plugin mod tidy -diff
 	$(TOOL) golangci-lint run

@@ -4,13 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 )
 
 // Binaries is a folder with the programs that a module's go.mod names as its tools. They are built unless the cache has
-// them of these very versions.
+// them of this very source.
 func Binaries(ctx context.Context, module string) (string, error) {
 	cache, unlock, err := lockCache("cni")
 	if err != nil {
@@ -18,12 +19,16 @@ func Binaries(ctx context.Context, module string) (string, error) {
 	}
 	defer unlock()
 	sum := sha256.New()
-	for _, file := range []string{"go.mod", "go.sum"} {
-		data, err := os.ReadFile(filepath.Join(module, file))
-		if err != nil {
-			return "", err
+	err = filepath.WalkDir(module, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
 		}
+		data, err := os.ReadFile(path)
 		sum.Write(data)
+		return err
+	})
+	if err != nil {
+		return "", err
 	}
 	name := filepath.Join(cache, filepath.Base(module))
 	dir := fmt.Sprintf("%s-%.8x", name, sum.Sum(nil))

@@ -36,7 +36,7 @@ type Node struct {
 type Network struct {
 	Pods    string // the cluster's network of pods, as ControlPlaneOptions has it; "" for the overlay of our own
 	Plugins string // the folder of the CNI's plugins
-	Config  string // the CNI's list of plugins, as /etc/cni/net.d has it
+	Config  string // the CNI's list of plugins, as /etc/cni/net.d has it; in it NUMBER is the node's, from 0 on
 	Proxy   string // kube-proxy's mode, nftables if it is ""
 }
 
@@ -213,6 +213,7 @@ func (n *Node) configure() error {
 			return err
 		}
 	}
+	network.Config = strings.ReplaceAll(network.Config, "NUMBER", strconv.Itoa(n.number-1))
 	for file, content := range map[string]string{
 		"containerd.toml":      containerdConfig,
 		"cni/10-pods.conflist": network.Config,

@@ -52,7 +52,7 @@ var parts = []part{
 		script: "make scoreboard"},
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
 	{name: "cni", suite: suiteMore, after: "kubernetes", about: "the agent beside network plugins that others wrote, on that Kubernetes",
-		script: "make test-cni"},
+		script: "make test-cni CNI='^Test(FlannelVXLAN|AWS)$'"},
 }
 
 // choose finds suites and parts by their names. A suite's parts that install and fetch come with any.

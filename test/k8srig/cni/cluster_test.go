@@ -26,6 +26,7 @@ type cluster struct {
 	*k8srig.ControlPlane
 	nodes [2]*k8srig.Node
 	app   string // the program that is in the pods
+	world string // an address outside of the cluster
 }
 
 // start starts a cluster with a network; each node's part of the network of pods is known when it returns.
@@ -41,7 +42,7 @@ func start(t *testing.T, network k8srig.Network) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{app: filepath.Join(dir, runtime.GOARCH, "app")}
+	c := &cluster{app: filepath.Join(dir, runtime.GOARCH, "app"), world: k8srig.Fabric}
 	names := []string{"node-a", "node-b"}
 	c.ControlPlane, err = k8srig.StartControlPlane(ctx, k8srig.ControlPlaneOptions{Tools: tools, Dir: t.TempDir(), Address: k8srig.Fabric, Nodes: names, Pods: pods})
 	if err != nil {
@@ -51,7 +52,9 @@ func start(t *testing.T, network k8srig.Network) *cluster {
 	if err := c.StartControllers(); err != nil {
 		t.Fatal(err)
 	}
-	network.Pods = pods
+	if network.Pods == "" {
+		network.Pods = pods
+	}
 	for i, name := range names {
 		n, err := k8srig.StartNode(ctx, c.ControlPlane, name, i+1, len(names), network, images)
 		if n != nil && n.Process != nil {
@@ -151,12 +154,17 @@ type report struct {
 	Findings []struct {
 		Cause, Device, Severity string
 	}
-	Coverage []struct {
-		Device, Direction, Reason string
-		Ratio                     *float64
-		Seen                      uint64
-		DevicePackets             uint64 `json:"device_packets"`
-	}
+	Coverage []coverage
+}
+
+// coverage is how much was seen at a device.
+type coverage struct {
+	Device, Direction, Reason string
+	Ratio                     *float64
+}
+
+func (c coverage) String() string {
+	return fmt.Sprintf("%s %s %.1f %%", c.Device, c.Direction, *c.Ratio*100)
 }
 
 // tracer runs tracer in a node's agent's pod.

@@ -35,18 +35,26 @@ type flannel struct {
 	daemons [2]*k8srig.Process
 }
 
-// flannelNetwork is the nodes' network with flannel's plugins, all in one folder.
-func flannelNetwork(t *testing.T, p programs) k8srig.Network {
+// plugins is a folder with flannel's plugin and the reference plugins.
+func plugins(t *testing.T, p programs) string {
+	t.Helper()
+	files := map[string]string{"flannel": filepath.Join(p.plugin, "flannel")}
+	for _, name := range []string{"bridge", "ptp", "portmap", "bandwidth", "host-local", "loopback"} {
+		files[name] = filepath.Join(p.flannel, name)
+	}
+	return folder(t, files)
+}
+
+// folder has files by other names.
+func folder(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for name, from := range map[string]string{
-		"flannel": p.plugin, "bridge": p.flannel, "portmap": p.flannel, "bandwidth": p.flannel, "host-local": p.flannel, "loopback": p.flannel,
-	} {
-		if err := os.Symlink(filepath.Join(from, name), filepath.Join(dir, name)); err != nil {
+	for name, file := range files {
+		if err := os.Symlink(file, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return k8srig.Network{Plugins: dir, Config: flannelConfig}
+	return dir
 }
 
 // startFlannel starts flanneld with the arguments of its manifest, on every node, by that backend.
@@ -109,25 +117,36 @@ func (f *flannel) restart(t *testing.T) {
 	}
 }
 
-// TestFlannelVXLAN has flannel as its manifest makes it.
+// TestFlannelVXLAN has flannel as its manifest makes it, and pods whose bandwidth is limited.
 func TestFlannelVXLAN(t *testing.T) {
-	flannelLayout(t, "flannel, vxlan", "vxlan", "flannel.1", "eth0")
+	l := flannelLayout(t, "vxlan", "nftables", "flannel.1", "eth0")
+	l.bandwidth(t)
+	l.record(t, "flannel, vxlan; kube-proxy by nftables", "flannel", "github.com/flannel-io/flannel")
 }
 
-// flannelLayout plays flannel with a backend, and faults at those devices.
-func flannelLayout(t *testing.T, name, backend string, faults ...string) {
+// TestFlannelHostGateway has flannel without an overlay: nodes are gateways to their pods.
+func TestFlannelHostGateway(t *testing.T) {
+	l := flannelLayout(t, "host-gw", "iptables", "eth0")
+	l.record(t, "flannel, host-gw; kube-proxy by iptables", "flannel", "github.com/flannel-io/flannel")
+}
+
+// flannelLayout plays flannel with a backend and a mode of kube-proxy, and faults at those devices.
+func flannelLayout(t *testing.T, backend, proxy string, faults ...string) *layout {
 	t.Helper()
 	p, err := fetch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, flannelNetwork(t, p))
+	c := start(t, k8srig.Network{Plugins: plugins(t, p), Config: flannelConfig, Proxy: proxy})
+	c.startAgents(t) // before there is a network
 	f := startFlannel(t, c, p, backend)
 	l := newLayout(c, startLoad(t, c))
+	l.healthy(t)
+	l.stopAgents(t)
 	l.restarts(t)
 	l.undisturbed(t, "flanneld killed and started again", func() { f.restart(t) })
 	for _, device := range faults {
 		l.story(t, device)
 	}
-	l.record(t, name, "github.com/flannel-io/flannel")
+	return l
 }

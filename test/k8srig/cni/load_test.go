@@ -24,9 +24,9 @@ type counts struct{ Sent, Answered, Lost uint64 }
 // startLoad starts it, and waits until answers come by every way.
 func startLoad(t *testing.T, c *cluster) *load {
 	t.Helper()
-	const world = "7777" // a port outside of the cluster
-	masquerade := listenOutside(t)
-	c.outside(t, "world", "serve", k8srig.Fabric+":"+world)
+	world := c.world + ":7777"
+	masquerade := listenOutside(t, c.world)
+	c.outside(t, "world", "serve", world)
 	c.apply(t, strings.Replace(loadYAML, "COUNT]", "masquerade="+masquerade.address+"]", 1))
 	for _, d := range []string{"api", "web", "counter"} {
 		c.kubectl(t, "-n store rollout status deployment/"+d+" --timeout=120s")
@@ -35,7 +35,7 @@ func startLoad(t *testing.T, c *cluster) *load {
 
 	targets := []string{
 		"service=" + strings.TrimSpace(c.kubectl(t, "-n store get service api -o jsonpath={.spec.clusterIP}")) + ":80",
-		"outside=" + k8srig.Fabric + ":" + world,
+		"outside=" + world,
 	}
 	for _, n := range c.nodes {
 		ip := c.kubectl(t, "-n store get pods -l app=api -o jsonpath={.items[0].status.podIP} --field-selector spec.nodeName="+n.Name)
@@ -43,6 +43,13 @@ func startLoad(t *testing.T, c *cluster) *load {
 	}
 	c.apply(t, strings.Replace(loadYAML, "COUNT]", strings.Join(targets, ", ")+"]", 1))
 	c.kubectl(t, "-n store rollout status deployment/counter --timeout=120s")
+	until(t, time.Minute, "end the first counter", func() error {
+		names, err := c.Kubectl("-n", "store", "get", "pods", "-l", "app=counter", "-o", "name")
+		if err == nil && len(strings.Fields(names)) != 1 {
+			err = errors.New(names)
+		}
+		return err
+	})
 	l := &load{c: c}
 	l.outside = c.outside(t, "outside", "count", "nodeport-a="+c.nodes[0].Address+":30080", "nodeport-b="+c.nodes[1].Address+":30080")
 	until(t, 30*time.Second, "get answers on all ways", func() error {
@@ -106,9 +113,9 @@ type outsider struct {
 	address string
 }
 
-func listenOutside(t *testing.T) *outsider {
+func listenOutside(t *testing.T, address string) *outsider {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", k8srig.Fabric+":0")
+	conn, err := net.ListenPacket("udp", address+":0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"tracer/test/k8srig"
@@ -14,6 +15,7 @@ import (
 type programs struct {
 	flannel string // folder of flanneld and of the reference plugins
 	plugin  string // folder of flannel's plugin
+	aws     string // folder of AWS's plugin, and of what stands for its daemon
 }
 
 func TestMain(m *testing.M) {
@@ -37,9 +39,10 @@ func TestMain(m *testing.M) {
 
 // fetch builds what is not in the cache yet.
 func fetch(ctx context.Context) (p programs, err error) {
-	if p.flannel, err = k8srig.Binaries(ctx, "cni/flannel"); err != nil {
-		return p, err
+	for module, dir := range map[string]*string{"flannel": &p.flannel, "flannel-plugin": &p.plugin, "aws": &p.aws} {
+		if *dir, err = k8srig.Binaries(ctx, filepath.Join("cni", module)); err != nil {
+			return p, err
+		}
 	}
-	p.plugin, err = k8srig.Binaries(ctx, "cni/flannel-plugin")
-	return p, err
+	return p, nil
 }

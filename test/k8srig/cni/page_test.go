@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,8 +15,9 @@ var update = flag.Bool("update", false, "write what is measured into docs/layout
 
 const page = "../../docs/layouts.md"
 
-// record writes a layout's row of the page's table, or checks that there is one. module is what the plugin's version is that of.
-func (l *layout) record(t *testing.T, name, module string) {
+// record writes a layout's row of the page's table, or checks that there is one. The plugin's version is that of module, which
+// the go.mod in that folder requires.
+func (l *layout) record(t *testing.T, name, folder, module string) {
 	t.Helper()
 	data, err := os.ReadFile(page)
 	if err != nil {
@@ -27,7 +29,7 @@ func (l *layout) record(t *testing.T, name, module string) {
 	for i, line := range lines {
 		if strings.HasPrefix(line, begin) {
 			found = true
-			lines[i] = begin + fmt.Sprintf("%s | %s | %.1f %% | %.1f %% | %s | %d of %d | `%s` |", version(t, module), kernel(t), l.least["out"]*100, l.least["in"]*100,
+			lines[i] = begin + fmt.Sprintf("%s | %s | %.1f %% | %.1f %% | %s | %d of %d | `%s` |", version(t, folder, module), kernel(t), l.least["out"]*100, l.least["in"]*100,
 				strings.Join(l.stories, ", "), l.lost, l.sent, t.Name())
 		}
 	}
@@ -41,10 +43,10 @@ func (l *layout) record(t *testing.T, name, module string) {
 	}
 }
 
-// version is that of a module which the plugins' go.mod requires.
-func version(t *testing.T, module string) string {
+// version is that of a module which the go.mod in a folder requires.
+func version(t *testing.T, folder, module string) string {
 	t.Helper()
-	data, err := os.ReadFile("cni/flannel/go.mod")
+	data, err := os.ReadFile(filepath.Join("cni", folder, "go.mod"))
 	if err != nil {
 		t.Fatal(err)
 	}

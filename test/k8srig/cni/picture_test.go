@@ -67,14 +67,16 @@ func picture(t *testing.T, n *k8srig.Node) map[string]string {
 	return p
 }
 
-// compare says what has changed of a node's network.
-func compare(t *testing.T, n *k8srig.Node, before, after map[string]string) {
+// changed says what has changed of a node's network since before; nothing, if it is the same.
+func changed(t *testing.T, n *k8srig.Node, before map[string]string) (text string) {
 	t.Helper()
+	after := picture(t, n)
 	for what, was := range before {
 		if is := after[what]; is != was {
-			t.Errorf("%s on %s has changed:\n%s", what, n.Name, difference(was, is))
+			text += fmt.Sprintf("%s on %s has changed:\n%s", what, n.Name, difference(was, is))
 		}
 	}
+	return text
 }
 
 // difference is the lines that one text has and the other has not.

@@ -13,8 +13,9 @@ import (
 const (
 	// interval is the time between two packets to one address.
 	interval = 5 * time.Millisecond
-	// patience is how long an answer may take: longer than this machine ever stands still.
-	patience = 3 * time.Second
+	// patience is how much later another packet must have been sent whose answer is here, for a packet to be lost. It has no
+	// need of a clock: a machine that stands still loses nothing.
+	patience = time.Second
 	packet   = 200 // bytes
 )
 
@@ -23,7 +24,7 @@ type tally struct {
 	mu       sync.Mutex
 	Sent     uint64 `json:"sent"`
 	Answered uint64 `json:"answered"`
-	Lost     uint64 `json:"lost"` // not answered within patience
+	Lost     uint64 `json:"lost"`
 	// open are the packets of which neither is known yet, oldest first, by number.
 	open []open
 }
@@ -32,6 +33,37 @@ type open struct {
 	number   uint64
 	sent     time.Time
 	answered bool
+}
+
+// next is the number of a packet that is sent now.
+func (t *tally) next(now time.Time) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.Sent++
+	t.open = append(t.open, open{number: t.Sent, sent: now})
+	return t.Sent
+}
+
+// answer is that of a packet.
+func (t *tally) answer(number uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.open) == 0 || number < t.open[0].number || number > t.Sent {
+		return // of one that was given up
+	}
+	o := &t.open[number-t.open[0].number]
+	if o.answered {
+		return
+	}
+	o.answered = true
+	t.Answered++
+	given := o.sent.Add(-patience)
+	for len(t.open) > 0 && (t.open[0].answered || t.open[0].sent.Before(given)) {
+		if !t.open[0].answered {
+			t.Lost++
+		}
+		t.open = t.open[1:]
+	}
 }
 
 // count sends packets with numbers to each address, and prints once a second, as JSON, what became of them.
@@ -70,17 +102,7 @@ func count(targets []string) {
 func (t *tally) send(c *net.UDPConn) {
 	data := make([]byte, packet)
 	for now := range time.Tick(interval) {
-		t.mu.Lock()
-		t.Sent++
-		binary.BigEndian.PutUint64(data, t.Sent)
-		t.open = append(t.open, open{number: t.Sent, sent: now})
-		for len(t.open) > 0 && (t.open[0].answered || time.Since(t.open[0].sent) > patience) {
-			if !t.open[0].answered {
-				t.Lost++
-			}
-			t.open = t.open[1:]
-		}
-		t.mu.Unlock()
+		binary.BigEndian.PutUint64(data, t.next(now))
 		_, _ = c.Write(data) // refused, where nobody listens: then nobody answers
 	}
 }
@@ -88,18 +110,8 @@ func (t *tally) send(c *net.UDPConn) {
 func (t *tally) receive(c *net.UDPConn) {
 	data := make([]byte, packet)
 	for {
-		n, err := c.Read(data)
-		if err != nil || n != packet {
-			continue
+		if n, err := c.Read(data); err == nil && n == packet {
+			t.answer(binary.BigEndian.Uint64(data))
 		}
-		number := binary.BigEndian.Uint64(data)
-		t.mu.Lock()
-		if len(t.open) > 0 && number >= t.open[0].number {
-			if i := number - t.open[0].number; i < uint64(len(t.open)) && !t.open[i].answered {
-				t.open[i].answered = true
-				t.Answered++
-			}
-		}
-		t.mu.Unlock()
 	}
 }
