@@ -31,7 +31,8 @@ func (l *layout) bandwidth(t *testing.T) {
 		}
 		return nil
 	})
-	// What is judged is the time since the pods came.
+	// Who calls a Service before kube-proxy knows it gets no answer, and that is said.
+	l.healthy(t)
 	for begin := time.Now(); time.Since(begin) < 30*time.Second; {
 		for _, n := range l.nodes {
 			r, err := l.diagnose(n)
@@ -45,7 +46,6 @@ func (l *layout) bandwidth(t *testing.T) {
 			}
 		}
 	}
-	l.seen(t)
 }
 
 var tbf = regexp.MustCompile(`(?m)^qdisc tbf .*\n.*overlimits (\d+)`)

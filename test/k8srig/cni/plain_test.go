@@ -25,7 +25,7 @@ func TestPTP(t *testing.T) {
 
 // TestBridge has a node's pods on a bridge.
 func TestBridge(t *testing.T) {
-	plainLayout(t, "bridge; kube-proxy by iptables", `"type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "hairpinMode": true`, "iptables")
+	plainLayout(t, "bridge; kube-proxy by iptables", `"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true`, "iptables")
 }
 
 // plainLayout plays a plugin alone: routes between the nodes, and masquerading, are set by hand.
