@@ -22,7 +22,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-k8s fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-k8s test-cni layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,10 +51,20 @@ K8S_FLAGS := -trimpath -gcflags 'all=-dwarf=false -l'
 
 test-k8s: packages ## run the agent on a real Kubernetes of this machine (as root; builds one first, some minutes)
 	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
-		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 20m ./...
+		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 20m . ./cmd/app
 
-fetch-k8s: ## build that Kubernetes and fetch its containerd, if the cache has not got them
-	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -run '^$$' .
+# Which tests of test-cni and layouts.
+CNI := .
+
+test-cni: packages ## run the agent beside real network plugins, on that Kubernetes (as root): CNI=TestAWS, or all
+	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
+		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni
+
+layouts: packages ## write what test-cni measures into docs/layouts.md
+	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni -update
+
+fetch-k8s: packages ## build that Kubernetes and those plugins, and fetch containerd, if the cache has not got them
+	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -run '^$$' . ./cni
 
 test-guest: ## of make test: what one other kernel proves: GUEST=6.12 (emulated)
 	hack/install-packages guest
@@ -108,6 +118,9 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	go -C tools mod tidy -diff
 	go -C tools vet ./...
 	go -C test/k8srig mod tidy -diff
+	go -C test/k8srig/cni/aws mod tidy -diff
+	go -C test/k8srig/cni/flannel mod tidy -diff
+	go -C test/k8srig/cni/flannel-plugin mod tidy -diff
 	$(TOOL) golangci-lint run
 
 bench: ## what tracing costs, against its limits: hooks, traffic, agents (as root; eight minutes)

@@ -90,7 +90,7 @@ func StartAgent(ctx context.Context, binary, dir, node, address string, env []st
 	if a.Process, err = Start("agent", dir, cmd); err != nil {
 		return nil, err
 	}
-	return a, await(ctx, 30*time.Second, "start the agent", []*Process{a.Process}, func() error {
+	return a, Await(ctx, 30*time.Second, "start the agent", []*Process{a.Process}, func() error {
 		_, err := a.Metrics(ctx)
 		return err
 	})
@@ -144,7 +144,7 @@ func has(m *dto.Metric, labels []string) bool {
 
 // Synced waits until the agent has read all that it watches.
 func (a *Agent) Synced(ctx context.Context, kinds int) error {
-	return await(ctx, time.Minute, "read the cluster's objects", []*Process{a.Process}, func() error {
+	return Await(ctx, time.Minute, "read the cluster's objects", []*Process{a.Process}, func() error {
 		m, err := a.Metrics(ctx)
 		if err != nil {
 			return err

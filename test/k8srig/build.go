@@ -35,27 +35,37 @@ type Tools struct {
 // Fetch builds and downloads what is not in the cache yet: minutes the first time, then nothing. Several may do so at
 // once; one works and the others wait.
 func Fetch(ctx context.Context) (Tools, error) {
-	cache, err := os.UserCacheDir()
+	dir, unlock, err := lockCache("k8s")
 	if err != nil {
 		return Tools{}, err
 	}
-	dir := filepath.Join(cache, "tracer", "k8s")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return Tools{}, err
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return Tools{}, err
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return Tools{}, fmt.Errorf("lock %s: %w", lock.Name(), err)
-	}
+	defer unlock()
 	t := Tools{Debian: filepath.Join(dir, "debian")}
 	if t.Kubernetes, err = build(ctx, dir); err != nil {
 		return Tools{}, err
 	}
 	return t, unpack(ctx, t.Debian)
+}
+
+// lockCache is a folder of the cache, held until it is unlocked.
+func lockCache(name string) (dir string, unlock func(), err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", nil, err
+	}
+	dir = filepath.Join(cache, "tracer", name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		lock.Close()
+		return "", nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	return dir, func() { lock.Close() }, nil
 }
 
 // build compiles Kubernetes, unless the cache has it of this very source. The flags are fixed, and no part of the cache's

@@ -35,6 +35,7 @@ type ControlPlane struct {
 	address   string
 	nodes     []string
 	features  []string
+	pods      string
 	etcd      *Process
 	apiserver *Process
 	others    []*Process
@@ -47,11 +48,12 @@ type ControlPlaneOptions struct {
 	Address  string   // that the API server listens at; one of this namespace's
 	Nodes    []string // names of nodes that may register
 	Features []string // feature gates of the API server, such as WatchList=false
+	Pods     string   // the network that the controllers divide among the nodes for their pods; "" for none
 }
 
 // StartControlPlane starts etcd and the API server, and waits until it is ready.
 func StartControlPlane(ctx context.Context, o ControlPlaneOptions) (*ControlPlane, error) {
-	c := &ControlPlane{tools: o.Tools, dir: o.Dir, address: o.Address, nodes: o.Nodes, features: o.Features}
+	c := &ControlPlane{tools: o.Tools, dir: o.Dir, address: o.Address, nodes: o.Nodes, features: o.Features, pods: o.Pods}
 	if err := os.MkdirAll(filepath.Join(c.dir, "certs"), 0o755); err != nil {
 		return nil, err
 	}
@@ -159,7 +161,7 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) (err error) {
 	if c.apiserver, err = c.start("apiserver", "kube-apiserver", args...); err != nil {
 		return err
 	}
-	return await(ctx, 2*time.Minute, "start the API server", []*Process{c.etcd, c.apiserver}, func() error {
+	return Await(ctx, 2*time.Minute, "start the API server", []*Process{c.etcd, c.apiserver}, func() error {
 		_, err := c.Kubectl("get", "--raw", "/readyz")
 		return err
 	})
@@ -171,10 +173,14 @@ func (c *ControlPlane) APIServer() *Process { return c.apiserver }
 // StartControllers starts the controllers and the scheduler.
 func (c *ControlPlane) StartControllers() error {
 	certs := filepath.Join(c.dir, "certs")
+	controllers := []string{"--kubeconfig=" + c.Kubeconfig(controller), "--use-service-account-credentials=true",
+		"--service-account-private-key-file=" + filepath.Join(certs, "sa.key"), "--root-ca-file=" + c.CA(),
+		"--bind-address=127.0.0.1", "--cert-dir=" + certs, "--leader-elect=false"}
+	if c.pods != "" {
+		controllers = append(controllers, "--allocate-node-cidrs=true", "--cluster-cidr="+c.pods)
+	}
 	for name, args := range map[string][]string{
-		"kube-controller-manager": {"--kubeconfig=" + c.Kubeconfig(controller), "--use-service-account-credentials=true",
-			"--service-account-private-key-file=" + filepath.Join(certs, "sa.key"), "--root-ca-file=" + c.CA(),
-			"--bind-address=127.0.0.1", "--cert-dir=" + certs, "--leader-elect=false"},
+		"kube-controller-manager": controllers,
 		"kube-scheduler": {"--kubeconfig=" + c.Kubeconfig(scheduler), "--bind-address=127.0.0.1", "--cert-dir=" + certs,
 			"--leader-elect=false"},
 	} {

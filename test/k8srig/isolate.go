@@ -22,11 +22,14 @@ const inside = "K8SRIG_INSIDE"
 // cgroups is the name of the cgroups below which nodes run, in every hierarchy.
 const cgroups = "tracer-k8srig"
 
+// Isolated tells whether this process is one that Isolate started.
+func Isolated() bool { return os.Getenv(inside) != "" }
+
 // Isolate runs this program again in namespaces of its own (network, mounts, processes, host name), in which main is
 // called. Whatever is started there ends with it, however it ends: the kernel kills a process namespace with its first
 // process.
 func Isolate(main func() int) int {
-	if os.Getenv(inside) != "" {
+	if Isolated() {
 		if err := setUpNamespaces(); err != nil {
 			fmt.Fprintln(os.Stderr, "k8srig: prepare the namespaces:", err)
 			return 1

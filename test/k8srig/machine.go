@@ -18,8 +18,16 @@ var sysctls = [...]string{"vm/overcommit_memory", "vm/panic_on_oom", "kernel/pan
 // ownDirs are a node's own, where programs write by paths that nothing configures.
 var ownDirs = [...]string{"/run", "/var/lib/kubelet", "/var/lib/cni", "/var/lib/tracer", "/var/log", "/opt", "/etc/cni"}
 
-// RunNode is a node's first process. It returns when one of the node's programs ends.
-func RunNode(args []string) error {
+// MainOfNode does not return if this process is a node's first: main calls it before anything else.
+func MainOfNode() {
+	if len(os.Args) > 2 && os.Args[1] == nodeArgument {
+		fmt.Fprintln(os.Stderr, runNode(os.Args[2:]))
+		os.Exit(1)
+	}
+}
+
+// runNode is a node's first process. It returns when one of the node's programs ends.
+func runNode(args []string) error {
 	kubernetes, dir, name, address, images := args[0], args[1], args[2], args[3], args[4:]
 	if err := prepareMachine(dir, name); err != nil {
 		return fmt.Errorf("prepare the node: %w", err)
@@ -105,7 +113,7 @@ func prepareMachine(dir, name string) error {
 		return err
 	}
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if run(exec.Command("ip", "link", "show", "flannel.1")) == nil {
+		if _, err := os.Stat(filepath.Join(dir, joined)); err == nil {
 			break
 		} else if time.Now().After(end) {
 			return fmt.Errorf("the node was not joined to the network")

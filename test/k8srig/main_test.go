@@ -19,15 +19,12 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	if len(os.Args) > 2 && os.Args[1] == nodeArgument {
-		fmt.Fprintln(os.Stderr, RunNode(os.Args[2:]))
-		os.Exit(1)
-	}
+	MainOfNode()
 	if len(os.Args) == 3 && os.Args[1] == "get" {
 		os.Exit(get(os.Args[2]))
 	}
 	// Before there is no network.
-	if os.Getenv(inside) == "" {
+	if !Isolated() {
 		if _, err := Fetch(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, "k8srig:", err)
 			os.Exit(1)

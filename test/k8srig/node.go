@@ -1,22 +1,27 @@
 package k8srig
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// nodeArgument makes this program a node's first process.
-const nodeArgument = "k8srig-node"
+const (
+	// nodeArgument makes this program a node's first process.
+	nodeArgument = "k8srig-node"
+	// joined is a file that tells it that the node's devices are there.
+	joined = "joined"
+)
 
-// Node is a machine made of namespaces: with a containerd, a kubelet and a kube-proxy of its own, and an overlay as a
-// CNI makes it.
+// Node is a machine made of namespaces, with a containerd, a kubelet and a kube-proxy of its own.
 type Node struct {
 	*Process
 	Name    string
@@ -24,6 +29,15 @@ type Node struct {
 	cluster *ControlPlane
 	dir     string
 	number  int
+	network Network
+}
+
+// Network is how nodes' pods are connected. The zero value is an overlay as flannel makes it, of our own.
+type Network struct {
+	Pods    string // the cluster's network of pods, as ControlPlaneOptions has it; "" for the overlay of our own
+	Plugins string // the folder of the CNI's plugins
+	Config  string // the CNI's list of plugins, as /etc/cni/net.d has it; in it NUMBER is the node's, from 0 on
+	Proxy   string // kube-proxy's mode, nftables if it is ""
 }
 
 // Addresses of the node with that number.
@@ -32,9 +46,10 @@ func podNetwork(number int) string  { return fmt.Sprintf("10.201.%d", number) }
 func overlayMAC(number int) string  { return fmt.Sprintf("02:00:00:00:01:%02x", number) }
 
 // StartNode starts a node and joins it to the fabric. Its name is one of those that the control plane was told; the
-// numbers are 1 to nodes. images are archives to import.
-func StartNode(ctx context.Context, c *ControlPlane, name string, number, nodes int, images []string) (*Node, error) {
-	n := &Node{Name: name, Address: nodeAddress(number), cluster: c, dir: filepath.Join(c.dir, name), number: number}
+// numbers are 1 to nodes. images are archives to import. It is ready once its network is configured: with a CNI that has
+// a program on each node, before that runs.
+func StartNode(ctx context.Context, c *ControlPlane, name string, number, nodes int, network Network, images []string) (*Node, error) {
+	n := &Node{Name: name, Address: nodeAddress(number), cluster: c, dir: filepath.Join(c.dir, name), number: number, network: network}
 	if err := os.MkdirAll(n.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -62,7 +77,7 @@ func StartNode(ctx context.Context, c *ControlPlane, name string, number, nodes 
 	if err := n.connect(nodes); err != nil {
 		return nil, err
 	}
-	return n, await(ctx, 2*time.Minute, "start "+name, []*Process{n.Process}, func() error {
+	return n, Await(ctx, 2*time.Minute, "start "+name, []*Process{n.Process}, func() error {
 		out, err := c.Kubectl("get", "node", name, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 		if err == nil && out != "True" {
 			err = errNotYet
@@ -71,19 +86,36 @@ func StartNode(ctx context.Context, c *ControlPlane, name string, number, nodes 
 	})
 }
 
-// connect makes the node's devices as flannel does: eth0 on the fabric, a VXLAN over it, and a route for each other
-// node's pods with the neighbour entries that take the place of learning.
+// connect makes the node's devices: eth0 on the fabric, and an overlay, if no CNI makes one.
 func (n *Node) connect(nodes int) error {
-	netns := fmt.Sprintf("/proc/%d/ns/net", n.PID())
-	commands := []string{
-		"link add eth0 netns " + fmt.Sprint(n.PID()) + " type veth peer name " + n.Name,
-		"link set " + n.Name + " master fabric up",
+	if err := ip(
+		"link add eth0 netns "+fmt.Sprint(n.PID())+" type veth peer name "+n.Name,
+		"link set "+n.Name+" master fabric up",
+	); err != nil {
+		return err
 	}
-	in := []string{
+	for _, c := range []string{
 		"link set lo up",
 		"addr add " + n.Address + "/24 dev eth0",
 		"link set eth0 up",
 		"route add default via " + Fabric,
+	} {
+		if err := n.Run(append([]string{"ip"}, strings.Fields(c)...)...); err != nil {
+			return err
+		}
+	}
+	if n.network.Pods == "" {
+		if err := n.overlay(nodes); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(n.dir, joined), nil, 0o600)
+}
+
+// overlay makes devices as flannel does: a VXLAN, and a route for each other node's pods with the neighbour entries that
+// take the place of learning.
+func (n *Node) overlay(nodes int) error {
+	in := []string{
 		"link add flannel.1 address " + overlayMAC(n.number) + " mtu 1450 type vxlan id 1 dev eth0 local " + n.Address + " dstport 8472 nolearning",
 		"addr add " + podNetwork(n.number) + ".0/32 dev flannel.1",
 		"link set flannel.1 up",
@@ -96,11 +128,8 @@ func (n *Node) connect(nodes int) error {
 				"route add "+to+"/24 via "+to+" dev flannel.1 onlink")
 		}
 	}
-	if err := ip(commands...); err != nil {
-		return err
-	}
 	for _, c := range in {
-		if err := run(exec.Command("nsenter", append([]string{"--net=" + netns, "ip"}, strings.Fields(c)...)...)); err != nil {
+		if err := n.Run(append([]string{"ip"}, strings.Fields(c)...)...); err != nil {
 			return err
 		}
 	}
@@ -118,9 +147,40 @@ func (n *Node) connect(nodes int) error {
 // Run runs a command in the node's network.
 func (n *Node) Run(args ...string) error { return run(n.Command(args...)) }
 
+// Output is what a command prints in the node's network.
+func (n *Node) Output(args ...string) (string, error) { return output(n.Command(args...)) }
+
 // Command is one in the node's network.
 func (n *Node) Command(args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", n.PID())}, args...)...)
+}
+
+// Enter is a command in all of the node's namespaces, as if it was started there. Its process is a child of the one that
+// it returns: Find finds it, and only when it has ended may its parent end, or nobody buries it.
+func (n *Node) Enter(args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--target", fmt.Sprint(n.PID()), "--mount", "--net", "--uts", "--ipc", "--pid", "--"}, args...)...)
+}
+
+// Find finds processes in the node's network by name.
+func (n *Node) Find(name string) (pids []int) {
+	network, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", n.PID()))
+	if err != nil {
+		return nil
+	}
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range all {
+		comm, err := os.ReadFile(filepath.Join(p, "comm"))
+		if err != nil || strings.TrimSpace(string(comm)) != name {
+			continue // or it has ended
+		}
+		if at, err := os.Readlink(filepath.Join(p, "ns/net")); err != nil || at != network {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(p)); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // Logs are the ends of what the node's programs printed.
@@ -136,8 +196,14 @@ func (n *Node) Logs() string {
 
 // configure writes what the node's programs read.
 func (n *Node) configure() error {
-	replace := strings.NewReplacer("DIR", n.dir, "DEBIAN", n.cluster.tools.Debian, "ADDRESS", n.Address,
-		"PODS", podNetwork(n.number), "NAME", n.Name, "CGROUPS", cgroups)
+	network := n.network
+	if network.Pods == "" {
+		network.Pods = "10.201.0.0/16"
+		network.Plugins = filepath.Join(n.cluster.tools.Debian, "usr/lib/cni")
+		network.Config = fmt.Sprintf(cniConfig, podNetwork(n.number))
+	}
+	replace := strings.NewReplacer("DIR", n.dir, "PLUGINS", network.Plugins, "ADDRESS", n.Address, "MODE", cmp.Or(network.Proxy, "nftables"),
+		"PODS", network.Pods, "NAME", n.Name, "CGROUPS", cgroups)
 	if err := os.MkdirAll(filepath.Join(n.dir, "cni"), 0o755); err != nil {
 		return err
 	}
@@ -147,9 +213,10 @@ func (n *Node) configure() error {
 			return err
 		}
 	}
+	network.Config = strings.ReplaceAll(network.Config, "NUMBER", strconv.Itoa(n.number-1))
 	for file, content := range map[string]string{
 		"containerd.toml":      containerdConfig,
-		"cni/10-pods.conflist": cniConfig,
+		"cni/10-pods.conflist": network.Config,
 		"kubelet.yaml":         kubeletConfig,
 		"kube-proxy.yaml":      proxyConfig,
 	} {
@@ -172,7 +239,7 @@ state = "/run/containerd"
   disable_apparmor = true
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "DEBIAN/usr/lib/cni"
+    bin_dir = "PLUGINS"
     conf_dir = "DIR/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
@@ -183,7 +250,7 @@ state = "/run/containerd"
 
 const cniConfig = `{"cniVersion": "0.4.0", "name": "pods", "plugins": [{
   "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true, "mtu": 1450,
-  "ipam": {"type": "host-local", "ranges": [[{"subnet": "PODS.0/24"}]], "dataDir": "/run/cni", "routes": [{"dst": "0.0.0.0/0"}]}
+  "ipam": {"type": "host-local", "ranges": [[{"subnet": "%s.0/24"}]], "dataDir": "/run/cni", "routes": [{"dst": "0.0.0.0/0"}]}
 }]}
 `
 
@@ -209,8 +276,8 @@ volumePluginDir: DIR/plugins
 
 const proxyConfig = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
-mode: nftables
-clusterCIDR: 10.201.0.0/16
+mode: MODE
+clusterCIDR: PODS
 hostnameOverride: NAME
 clientConnection: {kubeconfig: DIR/kube-proxy.kubeconfig}
 conntrack: {maxPerCore: 0, min: 0}

@@ -79,7 +79,7 @@ func TestNodes(t *testing.T) {
 	}
 	var nodes []*Node
 	for i, name := range names {
-		n, err := StartNode(ctx, c, name, i+1, len(names), images)
+		n, err := StartNode(ctx, c, name, i+1, len(names), Network{}, images)
 		if n != nil && n.Process != nil {
 			t.Cleanup(n.Kill)
 		}
@@ -202,7 +202,7 @@ func hardened(t *testing.T, c *ControlPlane, nodes []*Node) {
 // expect waits until a node's metrics are as wanted.
 func expect(t *testing.T, n *Node, what string, limit time.Duration, done func(map[string]*dto.MetricFamily) error) {
 	t.Helper()
-	err := await(t.Context(), limit, what, []*Process{n.Process}, func() error {
+	err := Await(t.Context(), limit, what, []*Process{n.Process}, func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		m, err := scrape(ctx, n.Address)

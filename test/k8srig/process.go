@@ -74,8 +74,8 @@ func (p *Process) tail() string {
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
 }
 
-// await waits until done is true. A process that ends meanwhile is an error.
-func await(ctx context.Context, limit time.Duration, what string, processes []*Process, done func() error) error {
+// Await waits until done is true. A process that ends meanwhile is an error.
+func Await(ctx context.Context, limit time.Duration, what string, processes []*Process, done func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
@@ -101,6 +101,9 @@ func await(ctx context.Context, limit time.Duration, what string, processes []*P
 		}
 	}
 }
+
+// Wait waits until the process has ended.
+func (p *Process) Wait() { <-p.done }
 
 // Kill ends the process at once, and all in its process namespace if it has one.
 func (p *Process) Kill() {

@@ -64,7 +64,7 @@ func (s *apiSuite) rights(t *testing.T) {
 		t.Fatal(err)
 	}
 	const rule = `{apiGroups: ["discovery.k8s.io"], resources: [endpointslices], verbs: [list, watch]}`
-	err = await(t.Context(), 30*time.Second, "complain", []*Process{a.Process}, func() error {
+	err = Await(t.Context(), 30*time.Second, "complain", []*Process{a.Process}, func() error {
 		if !strings.Contains(strings.ReplaceAll(a.Output(), `\"`, `"`), rule) {
 			return fmt.Errorf("no rule in %q", a.Output())
 		}
@@ -111,13 +111,13 @@ func (s *apiSuite) restart(t *testing.T) {
 			return nil
 		}
 	}
-	if err := await(t.Context(), 10*time.Second, "go by what was kept", []*Process{a.Process}, stale(1)); err != nil {
+	if err := Await(t.Context(), 10*time.Second, "go by what was kept", []*Process{a.Process}, stale(1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.cluster.StartAPIServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := await(t.Context(), 90*time.Second, "hear of the API server again", []*Process{a.Process}, stale(0)); err != nil {
+	if err := Await(t.Context(), 90*time.Second, "hear of the API server again", []*Process{a.Process}, stale(0)); err != nil {
 		t.Fatal(err)
 	}
 	// Once more under a running agent.

@@ -38,7 +38,7 @@ var parts = []part{
 	{name: "build", suite: suiteHere, after: "packages", about: "compile and vet for amd64 and arm64, without fault injection", script: "make cross"},
 	{name: "tools", suite: suiteHere, after: "packages", about: "the tests of the tools' own module",
 		script: `cd tools && go tool gotestsum --format standard-quiet --jsonfile "$JSON" --post-run-command ../hack/no-skips -- -count=1 ./...`},
-	{name: "kubernetes", suite: suiteMore, beside: true, after: "packages", about: "build Kubernetes, if the cache has not got it",
+	{name: "kubernetes", suite: suiteMore, beside: true, after: "packages", about: "build Kubernetes and network plugins, if the cache has not got them",
 		script: "make fetch-k8s"},
 	{name: "kernels", suite: suiteMore, beside: true, after: "packages", about: "what touches the kernel on 5.10, 6.1, 6.12 and 7.2 (emulated)",
 		script: "make test-kernel KERNEL=all"},
@@ -51,6 +51,8 @@ var parts = []part{
 	{name: "faults", suite: suiteHere, after: "packages", about: "the scoreboard: clusters with a fault, which must be named, and healthy ones",
 		script: "make scoreboard CONFUSION=build/confusion.md"},
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
+	{name: "cni", suite: suiteMore, after: "kubernetes", about: "the agent beside network plugins that others wrote, on that Kubernetes",
+		script: "make test-cni CNI='^Test(FlannelVXLAN|AWS)$'"},
 }
 
 // choose finds suites and parts by their names. A suite's parts that install and fetch come with any.
@@ -91,7 +93,7 @@ func allNames() (names []string) {
 // machine with one more CPU takes little less.
 var known = []struct{ suite, machine, warm, cold string }{
 	{suiteHere, "two shared CPUs of an AMD EPYC", "12 min", "some 17 min"},
-	{suiteMore, "two shared CPUs of an AMD EPYC", "some 20 min", "some 10 min more, to build Kubernetes"},
+	{suiteMore, "two shared CPUs of an AMD EPYC", "some 25 min", "some 13 min more, to build Kubernetes and network plugins"},
 }
 
 // announce says what will be done, and how long that took elsewhere.

@@ -48,7 +48,7 @@ func preflight(chosen []part) error {
 		h.disk = disk.Bavail * uint64(disk.Bsize)
 		break
 	}
-	return h.lacks(slices.ContainsFunc(chosen, func(p part) bool { return p.name == "kubernetes" || p.name == "cluster" }))
+	return h.lacks(slices.ContainsFunc(chosen, func(p part) bool { return p.after == "kubernetes" || p.name == "kubernetes" }))
 }
 
 // lacks says what the machine lacks, and what to do about it.

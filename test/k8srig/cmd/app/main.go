@@ -1,13 +1,16 @@
 // Command app is what runs in the test cluster's pods: without arguments nothing, which is also what holds a pod's
-// namespaces; "serve ADDRESS" answers HTTP; "call URL" asks for it over and over.
+// namespaces; "serve ADDRESS" answers HTTP, with as many bytes as the path says, and sends UDP packets back; "call URL" asks
+// for it over and over; "get URL" once; "count NAME=ADDRESS..." sends UDP packets and counts the answers.
 package main
 
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -16,24 +19,76 @@ import (
 func main() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
-	if len(os.Args) == 3 {
+	if len(os.Args) > 2 {
 		switch os.Args[1] {
 		case "serve":
 			go serve(os.Args[2])
+			go echo(os.Args[2])
 		case "call":
 			go call(os.Args[2])
+		case "get":
+			get(os.Args[2])
+			return
+		case "count":
+			go count(os.Args[2:])
 		}
 	}
 	<-stop
 }
 
 func serve(address string) {
-	page := strings.Repeat("x", 4096)
-	err := http.ListenAndServe(address, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, page)
-	}))
+	fail(http.ListenAndServe(address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		size, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
+		if err != nil {
+			size = 4096
+		}
+		fmt.Fprintln(w, strings.Repeat("x", size))
+	})))
+}
+
+func echo(address string) {
+	c, err := net.ListenPacket("udp", address)
+	if err != nil {
+		fail(err)
+	}
+	roomy(c.(*net.UDPConn))
+	packet := make([]byte, 2048)
+	for {
+		n, from, err := c.ReadFrom(packet)
+		if err != nil {
+			fail(err)
+		}
+		if _, err := c.WriteTo(packet[:n], from); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+}
+
+// roomy: on a busy machine a packet that waits long for its reader is not to be lost in the socket.
+func roomy(c *net.UDPConn) {
+	if err := c.SetReadBuffer(4 << 20); err != nil {
+		fail(err)
+	}
+}
+
+func fail(err error) {
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
+}
+
+func get(url string) {
+	client := http.Client{Timeout: time.Second}
+	response, err := client.Get(url)
+	if err != nil {
+		fail(err)
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(os.Stdout, response.Body); err != nil {
+		fail(err)
+	}
+	if response.StatusCode != http.StatusOK {
+		fail(fmt.Errorf("%s", response.Status))
+	}
 }
 
 // call opens a connection each time, so that each request may go to another backend.

@@ -1,0 +1,54 @@
+package k8srig
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Binaries is a folder with the programs that a module's go.mod names as its tools. They are built unless the cache has
+// them of this very source.
+func Binaries(ctx context.Context, module string) (string, error) {
+	cache, unlock, err := lockCache("cni")
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	sum := sha256.New()
+	err = filepath.WalkDir(module, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		sum.Write(data)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(cache, filepath.Base(module))
+	dir := fmt.Sprintf("%s-%.8x", name, sum.Sum(nil))
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	// flanneld's backend udp is in C.
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-gcflags", compile, "-ldflags", "-s -w", "-o", dir+".new/", "tool")
+	build.Dir = module
+	build.Env = append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=-buildvcs=false")
+	if err := run(build); err != nil {
+		return "", fmt.Errorf("build %s: %w", filepath.Base(module), err)
+	}
+	// Sixteen digits: flannel's is not flannel-plugin's.
+	old, err := filepath.Glob(name + "-????????????????")
+	if err != nil {
+		return "", err
+	}
+	for _, o := range old {
+		_ = os.RemoveAll(o)
+	}
+	return dir, os.Rename(dir+".new", dir)
+}

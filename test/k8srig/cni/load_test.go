@@ -1,0 +1,139 @@
+package cni
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"tracer/test/k8srig"
+)
+
+// load is packets with numbers on all ways that pods' packets take, each answered; lost ones are counted.
+type load struct {
+	c       *cluster
+	outside *k8srig.Process // asks for the Service at the nodes' port
+}
+
+// counts are what became of the packets of one way.
+type counts struct{ Sent, Answered, Lost uint64 }
+
+// startLoad starts it, and waits until answers come by every way.
+func startLoad(t *testing.T, c *cluster) *load {
+	t.Helper()
+	world := c.world + ":7777"
+	masquerade := listenOutside(t, c.world)
+	c.outside(t, "world", "serve", world)
+	c.apply(t, strings.Replace(loadYAML, "COUNT]", "masquerade="+masquerade.address+"]", 1))
+	for _, d := range []string{"api", "web", "counter"} {
+		c.kubectl(t, "-n store rollout status deployment/"+d+" --timeout=120s")
+	}
+	masquerade.check(t, c.nodes[0])
+
+	targets := []string{
+		"service=" + strings.TrimSpace(c.kubectl(t, "-n store get service api -o jsonpath={.spec.clusterIP}")) + ":80",
+		"outside=" + world,
+	}
+	for _, n := range c.nodes {
+		ip := c.kubectl(t, "-n store get pods -l app=api -o jsonpath={.items[0].status.podIP} --field-selector spec.nodeName="+n.Name)
+		targets = append(targets, n.Name+"="+strings.TrimSpace(ip)+":8080")
+	}
+	c.apply(t, strings.Replace(loadYAML, "COUNT]", strings.Join(targets, ", ")+"]", 1))
+	c.kubectl(t, "-n store rollout status deployment/counter --timeout=120s")
+	until(t, time.Minute, "end the first counter", func() error {
+		names, err := c.Kubectl("-n", "store", "get", "pods", "-l", "app=counter", "-o", "name")
+		if err == nil && len(strings.Fields(names)) != 1 {
+			err = errors.New(names)
+		}
+		return err
+	})
+	l := &load{c: c}
+	l.outside = c.outside(t, "outside", "count", "nodeport-a="+c.nodes[0].Address+":30080", "nodeport-b="+c.nodes[1].Address+":30080")
+	until(t, 30*time.Second, "get answers on all ways", func() error {
+		now, err := l.counts()
+		if err != nil {
+			return err
+		}
+		if len(now) != len(targets)+2 {
+			return fmt.Errorf("counts %v", now)
+		}
+		for way, n := range now {
+			if n.Answered < 100 {
+				return fmt.Errorf("%s: %+v", way, n)
+			}
+		}
+		return nil
+	})
+	return l
+}
+
+// counts are what became of the packets so far, by way.
+func (l *load) counts() (map[string]counts, error) {
+	inside, err := l.c.Kubectl("-n", "store", "logs", "deployment/counter", "--tail=1")
+	if err != nil {
+		return nil, err
+	}
+	now := map[string]counts{}
+	for _, text := range []string{inside, l.outside.Output()} {
+		lines := strings.Split(strings.TrimSpace(text), "\n")
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &now); err != nil {
+			return nil, err
+		}
+	}
+	return now, nil
+}
+
+// settled waits until it is known what became of all packets that have been sent by now, and says it.
+func (l *load) settled(t *testing.T) (now map[string]counts) {
+	t.Helper()
+	var begin map[string]counts
+	until(t, 30*time.Second, "hear of the last packets", func() (err error) {
+		if now, err = l.counts(); err != nil {
+			return err
+		}
+		if begin == nil {
+			begin = now
+		}
+		for way, n := range now {
+			if n.Answered+n.Lost < begin[way].Sent {
+				return errors.New("some packets are on their way")
+			}
+		}
+		return nil
+	})
+	return now
+}
+
+// outsider listens outside of the cluster and looks where packets come from.
+type outsider struct {
+	conn    net.PacketConn
+	address string
+}
+
+func listenOutside(t *testing.T, address string) *outsider {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", address+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &outsider{conn: conn, address: conn.LocalAddr().String()}
+}
+
+// check: what comes from a pod comes from its node's address.
+func (o *outsider) check(t *testing.T, n *k8srig.Node) {
+	t.Helper()
+	if err := o.conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	_, from, err := o.conn.ReadFrom(make([]byte, 2048))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host := from.(*net.UDPAddr).IP.String(); host != n.Address {
+		t.Errorf("a pod's packet to the outside comes from %s, not masqueraded to %s", host, n.Address)
+	}
+}

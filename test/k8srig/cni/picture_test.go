@@ -1,0 +1,154 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/test/k8srig"
+)
+
+// shown are the commands that print what a node's network is made of.
+var shown = []string{
+	"ip -d link", "ip addr", "ip rule", "ip route show table all", "ip neigh show nud permanent", "bridge fdb show",
+	"tc qdisc", "nft -s list ruleset",
+}
+
+// passing is what passes by itself: a bridge's timers, and what is left of addresses' lifetimes.
+var passing = regexp.MustCompile(`\w+_timer +[0-9.]+|\w+_lft \w+`)
+
+// picture is all that is configured of a node's network, by command.
+func picture(t *testing.T, n *k8srig.Node) map[string]string {
+	t.Helper()
+	p := map[string]string{}
+	until(t, time.Minute, "have its addresses on "+n.Name, func() error {
+		out, err := n.Output("ip", "addr", "show", "tentative")
+		if err == nil && out != "" {
+			err = errors.New(out)
+		}
+		return err
+	})
+	for _, line := range shown {
+		out, err := n.Output(strings.Fields(line)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p[line] = passing.ReplaceAllString(out, "")
+	}
+	programs, filters := "", ""
+	for _, device := range devices(t, n) {
+		for _, parent := range []string{"ingress", "egress"} {
+			out, err := n.Output("tc", "filter", "show", "dev", device.Name, parent)
+			if err == nil { // without clsact there are none
+				filters += out
+			}
+		}
+		for attach, name := range map[uint32]string{tcxIngress: "ingress", tcxEgress: "egress"} {
+			ids, err := attached(n, device.Index, attach)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(ids) > 0 {
+				programs += fmt.Sprintf("%s %s %v\n", device.Name, name, ids)
+			}
+		}
+	}
+	p["tc filter"], p["programs at TCX"] = filters, programs
+	return p
+}
+
+// changed says what has changed of a node's network since before; nothing, if it is the same.
+func changed(t *testing.T, n *k8srig.Node, before map[string]string) (text string) {
+	t.Helper()
+	after := picture(t, n)
+	for what, was := range before {
+		if is := after[what]; is != was {
+			text += fmt.Sprintf("%s on %s has changed:\n%s", what, n.Name, difference(was, is))
+		}
+	}
+	return text
+}
+
+// difference is the lines that one text has and the other has not.
+func difference(was, is string) (text string) {
+	old, now := strings.Split(was, "\n"), strings.Split(is, "\n")
+	for _, l := range old {
+		if !slices.Contains(now, l) {
+			text += "- " + l + "\n"
+		}
+	}
+	for _, l := range now {
+		if !slices.Contains(old, l) {
+			text += "+ " + l + "\n"
+		}
+	}
+	return text
+}
+
+// inNetwork calls f in a node's network.
+func inNetwork(n *k8srig.Node, f func() error) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", n.PID()))
+		if err == nil {
+			defer ns.Close()
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+		}
+		if err == nil {
+			err = f()
+		}
+		result <- err
+	}()
+	return <-result
+}
+
+func devices(t *testing.T, n *k8srig.Node) (list []net.Interface) {
+	t.Helper()
+	err := inNetwork(n, func() (err error) {
+		list, err = net.Interfaces()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// Kinds of attachment, and the command that lists what is attached (linux/bpf.h).
+const (
+	tcxIngress, tcxEgress = 46, 47
+	bpfProgQuery          = 16
+)
+
+// attached are the programs at a device's TCX, by number.
+func attached(n *k8srig.Node, device int, attach uint32) ([]uint32, error) {
+	var ids [64]uint32
+	query := struct {
+		target, attach, query, flags uint32
+		ids                          uint64
+		count, _                     uint32
+		_, _, _                      uint64
+		revision                     uint64
+	}{target: uint32(device), attach: attach, count: uint32(len(ids))}
+	err := inNetwork(n, func() error {
+		query.ids = uint64(uintptr(unsafe.Pointer(&ids)))
+		_, _, errno := unix.Syscall(unix.SYS_BPF, bpfProgQuery, uintptr(unsafe.Pointer(&query)), unsafe.Sizeof(query))
+		if errno != 0 {
+			return fmt.Errorf("list the programs of device %d: %w", device, errno)
+		}
+		return nil
+	})
+	runtime.KeepAlive(&ids)
+	return ids[:query.count], err
+}
