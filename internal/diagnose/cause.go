@@ -1,10 +1,5 @@
 package diagnose
 
-import (
-	"slices"
-	"strings"
-)
-
 // Cause is why packets suffer.
 type Cause string
 
@@ -58,20 +53,6 @@ type CauseInfo struct {
 	Advice string // what to do about it
 	// WhyNoScenario says why no scenario of test/scoreboard plays it; "" if one does.
 	WhyNoScenario string
-}
-
-// next are the commands that show more of a cause, with words replaced as strings.NewReplacer does.
-func next(c Cause, oldnew ...string) []string {
-	infos := Causes()
-	at := slices.IndexFunc(infos, func(i CauseInfo) bool { return i.Cause == c })
-	if at < 0 {
-		return nil
-	}
-	commands := infos[at].Next
-	for i := range commands {
-		commands[i] = strings.NewReplacer(oldnew...).Replace(commands[i])
-	}
-	return commands
 }
 
 // adviceOn is what to do about a cause; "" of one that is not known.

@@ -72,6 +72,12 @@ func (w *window) endpointsRule(at aggregate.StageKey, lost []aggregate.DropCount
 	return r
 }
 
+// hasNoEndpoints tells whether a Service has no ready endpoint, as far as is known.
+func (w *window) hasNoEndpoints(service string) bool {
+	e, known := w.to.Services[service]
+	return known && e.Ready == 0
+}
+
 // anyServiceIsEmpty tells whether there is a Service without endpoints to which packets were lost, as far as is known.
 func (w *window) anyServiceIsEmpty() bool {
 	for _, e := range w.to.Services {

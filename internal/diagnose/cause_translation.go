@@ -35,11 +35,11 @@ func translationRules(w *window) []Finding {
 
 // leftForServices are conversations whose packets left this node for a Service's virtual address and got no answer, or one of a
 // router's that knows no such address. Whether its protocol asks for one does not matter: there is nobody. A ping is not
-// translated, and so has none on a healthy node either.
+// translated, and so has none on a healthy node either; and where a Service has no ready endpoints there is nothing to translate to.
 func (w *window) leftForServices() (out []*aggregate.Unanswered) {
 	for i := range w.counts.Unanswered {
 		u := &w.counts.Unanswered[i]
-		if u.ToService && u.Client && u.Direction == journey.Out && u.Protocol.Ports() && (lastingSilence(u) || sentAgain(u)) && w.triedInVain(u) && (u.Retransmits > 0 || !w.comesUnseen(u)) {
+		if u.ToService && u.Client && u.Direction == journey.Out && !w.hasNoEndpoints(u.Service) && u.Protocol.Ports() && (lastingSilence(u) || sentAgain(u)) && w.triedInVain(u) && (u.Retransmits > 0 || !w.comesUnseen(u)) {
 			out = append(out, u)
 		}
 	}

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -177,4 +178,18 @@ func unqualified(name string) (namespace, workload string) {
 		return namespace, workload
 	}
 	return "", name
+}
+
+// next are the commands that show more of a cause, with words replaced as strings.NewReplacer does.
+func next(c Cause, oldnew ...string) []string {
+	infos := Causes()
+	at := slices.IndexFunc(infos, func(i CauseInfo) bool { return i.Cause == c })
+	if at < 0 {
+		return nil
+	}
+	commands := infos[at].Next
+	for i := range commands {
+		commands[i] = strings.NewReplacer(oldnew...).Replace(commands[i])
+	}
+	return commands
 }
