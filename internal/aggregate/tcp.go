@@ -32,7 +32,8 @@ type TCP struct {
 	Recovered               uint64 `json:"repaired"`
 	RetransmittedAgain      uint64 `json:"stuck"`
 	RetransmittedAgainBytes uint64 `json:"stuck_bytes"`
-	// AckedMeanwhile are segments that were acknowledged while others were retransmitted again and again.
+	// AckedMeanwhile are segments that were acknowledged while others were retransmitted again and again: before one of these was
+	// sent, which was lost all the same.
 	AckedMeanwhile      uint64 `json:"passed"`
 	AckedMeanwhileBytes uint64 `json:"passed_bytes"`
 	// SendPending is for how long, in seconds and over all connections, there were data to be sent; WindowClosed is the part
@@ -63,6 +64,7 @@ type TCP struct {
 	lastRefused, lastQueueFull, lastSYNQueueFull time.Duration // the last such seconds
 	refusedAt                                    [8]uint32     // where SYNs were refused, the latest first: hashes of address and port
 	againFrom, againLast                         time.Duration // the first and the last RetransmittedAgain, of those within againWindow
+	meanwhile                                    *meanwhile    // what was acknowledged since againFrom; nil before
 }
 
 // FlowTCP is what the kernel knows of one flow's connection at the sending end, if that is on this node.
@@ -119,8 +121,7 @@ func (t *TCP) addSender(c *record.TCP, at time.Duration, peer string) {
 // addRetransmission counts what was retransmitted, and what was acknowledged meanwhile.
 func (t *TCP) addRetransmission(c *record.TCP, at time.Duration) {
 	if t.againLast > 0 && at-t.againLast < againWindow && at-c.Span >= t.againFrom {
-		t.AckedMeanwhile += uint64(c.Delivered)
-		t.AckedMeanwhileBytes += uint64(c.Acked)
+		t.meanwhile.add(at, uint64(c.Delivered), uint64(c.Acked))
 	}
 	if c.Recovered {
 		t.Recovered++
@@ -135,9 +136,13 @@ func (t *TCP) addRetransmission(c *record.TCP, at time.Duration) {
 	t.RetransmittedAgain++
 	t.RetransmittedAgainBytes += uint64(c.RetransmittedLength)
 	if t.againLast == 0 || at-t.againLast >= againWindow {
-		t.againFrom = at
+		t.againFrom, t.meanwhile = at, new(meanwhile)
 	}
 	t.againLast = at
+	// The record before is of the retransmission before, at the latest.
+	segments, bytes := t.meanwhile.takeBefore(at - c.Span)
+	t.AckedMeanwhile += segments
+	t.AckedMeanwhileBytes += bytes
 }
 
 // addReceiver counts a record of a connection's end as the receiver.

@@ -237,7 +237,9 @@ func TestRetransmitted(t *testing.T) {
 		{350, record.TCP{Acked: 700, Delivered: 7, Span: span}}, // some of it before
 		{450, record.TCP{Acked: 300, Delivered: 3, Span: span}},
 		{500, record.TCP{RetransmittedLength: 1000, Retransmits: 1}},
-		{4000, record.TCP{RetransmittedLength: 1200, RetransmittedAgain: true}},
+		{1800, record.TCP{Acked: 200, Delivered: 2, Span: span}},
+		{3600, record.TCP{Acked: 800, Delivered: 8, Span: span}}, // after what is retransmitted next was sent: that was lost in vain, perhaps with all else
+		{4000, record.TCP{RetransmittedLength: 1200, RetransmittedAgain: true, Span: 1600 * time.Millisecond}},
 		{8000, record.TCP{Acked: 200, Delivered: 2, Recovered: true, Span: span}},
 		{60000, record.TCP{Acked: 9000, Delivered: 9, Span: span}}, // nor any more
 		{60100, record.TCP{RetransmittedLength: 1400, RetransmittedAgain: true}},

@@ -56,7 +56,7 @@ func (w *window) slowStage(cause Cause, st *aggregate.StageDelay) *Finding {
 	f.Confidence = confidence(float64(slow.Count()), float64(slow.Above(stageThreshold.WarnDelay))/float64(max(1, slow.Count())), w.counts)
 	w.describeStage(f, &slow)
 	from := t.WarnDelay
-	if slow.Quantile(0.5) >= t.CriticalDelay && slow.Above(t.CriticalDelay) >= minCritical {
+	if slow.Quantile(0.5) >= t.CriticalDelay && float64(slow.Above(t.CriticalDelay)) >= max(minCritical, minSlowShare*passed(pairs)) {
 		f.Severity, from = Critical, t.CriticalDelay
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%s from a p50 of %s: nothing is queued in this stage", f.Severity, seconds(from)))
@@ -64,6 +64,14 @@ func (w *window) slowStage(cause Cause, st *aggregate.StageDelay) *Finding {
 	f.Evidence = append(f.Evidence, w.changes(f)...)
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	return f
+}
+
+// passed is how many packets of the pairs passed this node, by whatever stages.
+func passed(pairs []pairStage) (n float64) {
+	for _, p := range pairs {
+		n += p.Packets
+	}
+	return n
 }
 
 // describeStage says what was measured, and what happens in the stage.

@@ -146,6 +146,10 @@ var stageThreshold = Threshold{
 	Reason: "nothing is queued in this stage: forwarding and wrapping take tens of microseconds, a decrypting tunnel hundreds",
 }
 
+// minSlowShare is the least share of the pairs' packets that hurts them where nothing is queued. Of many thousand packets a few may be
+// taken for others, or wait for a neighbour's answer.
+const minSlowShare = 0.01
+
 // baselineFactor is how many times the baseline is still not slow: a machine that has always been slow is no news. But the
 // baseline excuses no more than maxBaselineFactor times the threshold.
 const baselineFactor, maxBaselineFactor = 3, 4
