@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"tracer/internal/record"
 )
@@ -74,6 +75,20 @@ func read(t *testing.T, ns netns.NsHandle) (lines []string, rules []record.Rule)
 		lines = append(lines, line)
 	}
 	return lines, r.Rules
+}
+
+// dropCapability takes a capability from the calling thread, which ends with the test: the hardened agent has not got it.
+func dropCapability(t *testing.T, capability int) {
+	t.Helper()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	data[0].Effective &^= 1 << capability
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // handle is what differs from kernel to kernel.
@@ -222,6 +237,7 @@ ip4 -P FORWARD DROP
 ip6 -A INPUT -s 2001:db8::/32 -p udp --sport 53 -j DROP
 `))
 			ping(run, "192.0.2.7")
+			dropCapability(t, unix.CAP_NET_RAW)
 			lines, rules := read(t, ns)
 			name, six := "iptables", "ip6tables"
 			if tool == "iptables-legacy" {
@@ -271,6 +287,10 @@ func TestSince(t *testing.T) {
 	}
 	if !slices.Equal(rose, []uint64{3, 4, 7}) {
 		t.Error(rose)
+	}
+	before.Partial = true
+	if rose := now.Since(&before); rose[2].Packets != 0 {
+		t.Errorf("what may not have been read is not new: %+v", rose[2])
 	}
 }
 
