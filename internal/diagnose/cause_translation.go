@@ -50,7 +50,7 @@ func (w *window) leftForServices() (out []*aggregate.Unanswered) {
 func (w *window) leftBare() (out []*aggregate.Unanswered) {
 	for i := range w.counts.Unanswered {
 		u := &w.counts.Unanswered[i]
-		if !untranslated(u) || u.OutsideAnswered || !u.Client || !u.Source.Addr().IsPrivate() || !isPublic(u.Destination.Addr()) {
+		if !untranslated(u) || u.OutsideAnswered || !u.Client || !isPrivate(u.Source.Addr()) || !isPublic(u.Destination.Addr()) {
 			continue
 		}
 		if u.Others > 0 && !sentInVain(u) || !asksForAnswer(u) || u.Refused || !lastingSilence(u) || !w.triedInVain(u) || !w.wouldSee(u) {
@@ -63,8 +63,14 @@ func (w *window) leftBare() (out []*aggregate.Unanswered) {
 
 // isPublic tells whether an address is one of the Internet's.
 func isPublic(a netip.Addr) bool {
-	sharedAddressSpace := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10) // RFC 6598
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !sharedAddressSpace.Contains(a)
+	return a.IsGlobalUnicast() && !isPrivate(a)
+}
+
+// isPrivate tells whether nobody in the Internet knows the way to an address: of RFC 1918, RFC 4193 or RFC 6598 (the shared address
+// space, from which clouds' CNIs give addresses to pods, too).
+func isPrivate(a netip.Addr) bool {
+	sharedAddressSpace := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10)
+	return a.IsPrivate() || sharedAddressSpace.Contains(a)
 }
 
 // asksForAnswer tells whether what is sent asks for an answer, whoever it goes to.
