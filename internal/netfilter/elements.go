@@ -3,7 +3,6 @@ package netfilter
 import (
 	"encoding/binary"
 	"net/netip"
-	"strings"
 
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
@@ -72,8 +71,7 @@ func decodeElement(r *record.Rule, element []byte) {
 			}
 		case unix.NFTA_SET_ELEM_USERDATA:
 			if validUserData(value) {
-				comment, _ := userdata.GetString(value, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
-				r.Comment = strings.ToValidUTF8(comment, "?")
+				r.Comment, _ = userdata.GetString(value, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
 			}
 		}
 	}

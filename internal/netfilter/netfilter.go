@@ -46,6 +46,11 @@ func Read(ns netns.NsHandle) (*Reading, error) {
 		r.Queues, err = readQueues()
 		return errors.Join(append(errs, err)...)
 	})
+	for i := range r.Rules {
+		for _, name := range []*string{&r.Rules[i].Table, &r.Rules[i].Chain, &r.Rules[i].Map, &r.Rules[i].Comment} {
+			*name = record.Printable(*name)
+		}
+	}
 	r.Took, r.Partial = time.Since(r.Taken), err != nil
 	return r, err
 }

@@ -153,7 +153,7 @@ EOF`)
 	ping(run, "192.0.2.7")
 	lines, rules := read(t, ns)
 	for _, r := range rules {
-		if listing := run(strings.Replace(r.Show(), "-a", "-na", 1)); r.Handle != 0 && !regexp.MustCompile(fmt.Sprintf(`%s.*# handle %d\n`, r.Verdict, r.Handle)).MatchString(listing) {
+		if listing := run(strings.Replace(strings.Join(r.Show(), " "), "-a", "-na", 1)); r.Handle != 0 && !regexp.MustCompile(fmt.Sprintf(`%s.*# handle %d\n`, r.Verdict, r.Handle)).MatchString(listing) {
 			t.Errorf("handle %d of %v is not in %s", r.Handle, &r, listing)
 		}
 	}
@@ -209,7 +209,7 @@ EOF`)
 		`an element of nft map ip kube-proxy no-endpoint-services (comment "shop/pay:http"): reject, hooks 6 10.96.3.9/32/not false port 80-80/not false protocol tcp`,
 		`nft rule ip kube-proxy reject-chain handle N: reject, hooks 255`,
 	)
-	if show := rules[len(rules)-1].Show(); !strings.HasPrefix(show, "nft list map ip kube-proxy no-endpoint-") {
+	if show := strings.Join(rules[len(rules)-1].Show(), " "); !strings.HasPrefix(show, "nft list map ip kube-proxy no-endpoint-") {
 		t.Error(show)
 	}
 }
@@ -255,7 +255,7 @@ ip6 -A INPUT -s 2001:db8::/32 -p udp --sport 53 -j DROP
 			slices.Sort(all)
 			slices.Sort(lines)
 			want(t, lines, all...)
-			if show := rules[0].Show(); !strings.HasPrefix(show, name+" -t filter -nvL ") {
+			if show := strings.Join(rules[0].Show(), " "); !strings.HasPrefix(show, name+" -t filter -nvL ") {
 				t.Error(show)
 			}
 		})

@@ -253,7 +253,6 @@ func (s *ruleset) addRule(family uint8, data []byte) {
 	if r.Comment == "" && validUserData(comment) {
 		r.Comment, _ = userdata.GetString(comment, userdata.TypeComment)
 	}
-	r.Comment = strings.ToValidUTF8(r.Comment, "?")
 	s.rules = append(s.rules, r)
 }
 
