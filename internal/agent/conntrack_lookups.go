@@ -13,23 +13,35 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/record"
+	"tracer/internal/rtnl"
 )
 
-// maxConntrackLookups bounds the entries that are asked for at a time.
-const maxConntrackLookups = 8
+const (
+	// maxConntrackLookups bounds the entries that are asked for at a time.
+	maxConntrackLookups = 8
+	// conntrackTimeout is how long an answer may take.
+	conntrackTimeout = 5 * time.Second
+)
 
 // conntrackLookups ask the connection table about datagrams that nobody answers and that NAT gave another destination: an entry
 // translates them for as long as they are sent, whatever the rules say by now.
 type conntrackLookups struct {
 	mu     sync.Mutex
-	socket *nl.NetlinkSocket
+	socket *nl.SocketHandle
 }
 
 // open opens a socket in the calling thread's network namespace. A kernel without ctnetlink refuses requests, not the socket.
-func (l *conntrackLookups) open() (err error) {
-	if l.socket, err = nl.Subscribe(unix.NETLINK_NETFILTER); err != nil {
+func (l *conntrackLookups) open() error {
+	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	if err != nil {
 		return fmt.Errorf("open nfnetlink socket: %w", err)
 	}
+	answerWithin := unix.NsecToTimeval(conntrackTimeout.Nanoseconds())
+	if err := socket.SetReceiveTimeout(&answerWithin); err != nil {
+		socket.Close()
+		return fmt.Errorf("set timeout of nfnetlink socket: %w", err)
+	}
+	l.socket = &nl.SocketHandle{Socket: socket}
 	return nil
 }
 
@@ -60,12 +72,11 @@ func (l *conntrackLookups) results(silent []aggregate.Unanswered) (found []recor
 
 // The numbers of ctnetlink (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 const (
-	ctnetlinkGet   = unix.NFNL_SUBSYS_CTNETLINK<<8 | nl.IPCTNL_MSG_CT_GET
-	ctStatus       = 3 // CTA_STATUS
-	ctReply        = 2 // CTA_TUPLE_REPLY
-	ctTimeout      = 7 // CTA_TIMEOUT
-	ctAssured      = 1 << 2
-	attributeTypes = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+	ctnetlinkGet = unix.NFNL_SUBSYS_CTNETLINK<<8 | nl.IPCTNL_MSG_CT_GET
+	ctStatus     = 3 // CTA_STATUS
+	ctReply      = 2 // CTA_TUPLE_REPLY
+	ctTimeout    = 7 // CTA_TIMEOUT
+	ctAssured    = 1 << 2
 )
 
 // ask asks for the entry of a flow.
@@ -86,7 +97,7 @@ func (l *conntrackLookups) ask(flow record.ConntrackFlow) (record.ConntrackEntry
 	proto.AddRtAttr(nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, flow.Destination.Port()))
 
 	request := nl.NewNetlinkRequest(ctnetlinkGet, unix.NLM_F_ACK)
-	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: l.socket}}
+	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: l.socket}
 	request.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
 	request.AddData(tuple)
 	answers, err := request.Execute(unix.NETLINK_NETFILTER, 0)
@@ -106,24 +117,19 @@ func parseConntrackEntry(flow record.ConntrackFlow, answer []byte) (record.Connt
 		return e, fmt.Errorf("read an entry of the connection table: %d bytes", len(answer))
 	}
 	reply := make(map[int][]byte)
-	err := eachAttribute(answer[nl.SizeofNfgenmsg:], func(kind int, value []byte) error {
+	for kind, value := range rtnl.Attributes(answer[nl.SizeofNfgenmsg:]) {
 		switch {
 		case kind == ctStatus && len(value) == 4:
 			e.Assured = binary.BigEndian.Uint32(value)&ctAssured != 0
 		case kind == ctTimeout && len(value) == 4:
 			e.Timeout = time.Duration(binary.BigEndian.Uint32(value)) * time.Second
 		case kind == ctReply:
-			return eachAttribute(value, func(part int, value []byte) error {
-				return eachAttribute(value, func(kind int, value []byte) error {
+			for part, value := range rtnl.Attributes(value) {
+				for kind, value := range rtnl.Attributes(value) {
 					reply[part<<8|kind] = value
-					return nil
-				})
-			})
+				}
+			}
 		}
-		return nil
-	})
-	if err != nil {
-		return e, fmt.Errorf("read an entry of the connection table: %w", err)
 	}
 	source := reply[nl.CTA_TUPLE_IP<<8|nl.CTA_IP_V4_SRC]
 	if source == nil {
@@ -134,18 +140,4 @@ func parseConntrackEntry(flow record.ConntrackFlow, answer []byte) (record.Connt
 		e.Translated = netip.AddrPortFrom(address, binary.BigEndian.Uint16(port))
 	}
 	return e, nil
-}
-
-// eachAttribute calls f for each attribute of a message.
-func eachAttribute(b []byte, f func(kind int, value []byte) error) error {
-	attributes, err := nl.ParseRouteAttr(b)
-	if err != nil {
-		return err
-	}
-	for _, a := range attributes {
-		if err := f(int(a.Attr.Type&attributeTypes), a.Value); err != nil {
-			return err
-		}
-	}
-	return nil
 }

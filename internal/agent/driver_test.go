@@ -35,21 +35,8 @@ func TestFreedBySender(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { _ = exec.Command("ip", "addr", "flush", "dev", device).Run() })
-	a, err := Start(Options{
-		Loader: loader.Options{Dir: filepath.Join(t.TempDir(), "agent")}, Namer: names{}, Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := errors.Join(<-ended, a.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
+	a, stop := runAgent(t)
+	defer stop()
 	before, err := a.loader.Counters()
 	if err != nil {
 		t.Fatal(err)
@@ -99,4 +86,24 @@ func devicesOf(driver string) (all []string) {
 		}
 	}
 	return all
+}
+
+// runAgent traces the calling thread's network namespace, whatever that costs, until stop is called.
+func runAgent(t *testing.T) (a *Agent, stop func()) {
+	t.Helper()
+	a, err := Start(Options{
+		Loader: loader.Options{Dir: filepath.Join(t.TempDir(), "agent")}, Namer: names{}, Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	return a, func() {
+		cancel()
+		if err := errors.Join(<-ended, a.Close()); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -68,6 +68,9 @@ type rulesReading struct {
 	lost map[lostFlowKey]uint64
 }
 
+// failed tells that nothing could be read.
+func (r *rulesReading) failed() bool { return r.Partial && len(r.Rules) == 0 }
+
 // netfilterReadCost is when rules were read last, and how long it took.
 type netfilterReadCost struct {
 	at   time.Time
@@ -195,9 +198,10 @@ func (a *Agent) readRulesOf(pod int) (reading *netfilter.Reading, inode uint64, 
 		reading, err = netfilter.Read(a.netfilter.own)
 		return reading, 0, err
 	}
+	taken := time.Now()
 	ns, err := a.openPodNetns(pod)
 	if err != nil {
-		return &netfilter.Reading{Taken: time.Now()}, 0, err
+		return &netfilter.Reading{Taken: taken, Took: time.Since(taken), Partial: true}, 0, err // a search for it costs, too
 	}
 	defer ns.Close()
 	var st unix.Stat_t
@@ -218,15 +222,23 @@ func (l *netfilterLosses) keep(pod int, reading *netfilter.Reading, inode uint64
 		return
 	}
 	n.unread, n.netns = err, inode
-	lost := make(map[lostFlowKey]uint64, len(n.flows))
+	next := &rulesReading{reading, make(map[lostFlowKey]uint64, len(n.flows))}
 	for key, f := range n.flows {
-		lost[key] = f.packets
+		next.lost[key] = f.packets
+	}
+	if len(n.readings) > 0 {
+		if next.failed() {
+			return
+		}
+		if n.readings[0].failed() { // and no other came since: it is nothing to compare with
+			n.readings = nil
+		}
 	}
 	// A window is compared with the latest reading before it, if there is one.
 	for len(n.readings) > 1 && reading.Taken.Sub(n.readings[1].Taken) > lostFor {
 		n.readings = n.readings[1:]
 	}
-	n.readings = append(n.readings, &rulesReading{reading, lost})
+	n.readings = append(n.readings, next)
 	if len(n.readings) > 2+int(lostFor/readRulesEvery) {
 		n.readings = slices.Delete(n.readings, 1, 2)
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
+	"tracer/internal/netfilter"
 	"tracer/internal/record"
 )
 
@@ -178,5 +180,29 @@ func TestLostFlows(t *testing.T) {
 	}
 	if pods := l.due(now.Add(40*time.Second), 41*time.Second, true); len(pods) != 0 || len(l.of) != 0 {
 		t.Error("what is over is not forgotten")
+	}
+}
+
+// TestFailedReadings compares no reading with one that failed, as if all had been counted in between.
+func TestFailedReadings(t *testing.T) {
+	t.Parallel()
+	const pod = 4
+	n := &namespaceLosses{}
+	l := netfilterLosses{of: map[int]*namespaceLosses{pod: n}, spent: map[int]netfilterReadCost{}}
+	good := &netfilter.Reading{Rules: []record.Rule{{Handle: 1, Counted: true, Packets: 1000}}}
+	bad := &netfilter.Reading{Partial: true, Took: time.Second}
+	failure := errors.New("not found")
+	for i, test := range []struct {
+		reading *netfilter.Reading
+		err     error
+		kept    int
+	}{{bad, failure, 1}, {good, nil, 1}, {bad, failure, 1}, {good, nil, 2}} {
+		l.keep(pod, test.reading, 0, test.err)
+		if len(n.readings) != test.kept || (n.unread != nil) != (test.err != nil) {
+			t.Errorf("after reading %d: %d kept, %v", i, len(n.readings), n.unread)
+		}
+		if test.err != nil && l.spent[pod].took != bad.Took {
+			t.Error("a failed reading costs nothing")
+		}
 	}
 }

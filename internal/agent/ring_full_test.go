@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -18,8 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/diagnose"
-	"tracer/internal/governor"
-	"tracer/internal/loader"
 )
 
 // TestRingFull has a card receive TCP's bursts into a ring that is too small for them: what the card counts as lost is found, at the
@@ -54,21 +51,8 @@ func TestRingFull(t *testing.T) {
 	ip("-n " + far + " addr add 198.18.0.2/24 dev " + other)
 	ip("-n " + far + " link set " + other + " up")
 
-	a, err := Start(Options{
-		Loader: loader.Options{Dir: filepath.Join(t.TempDir(), "agent")}, Namer: names{}, Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := errors.Join(<-ended, a.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
+	a, stop := runAgent(t)
+	defer stop()
 	listener, err := net.Listen("tcp", "198.18.0.1:9")
 	if err != nil {
 		t.Fatal(err)

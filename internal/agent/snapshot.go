@@ -25,8 +25,9 @@ func (a *Agent) SnapshotBefore(window time.Duration) diagnose.Snapshot {
 	return a.history.before(time.Now().Add(-window))
 }
 
-// quickSnapshot goes by what has been counted so far, and by the open journeys as read last. count is what it counts.
-func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapshot, error) {
+// quickSnapshot goes by what has been counted so far, by the open journeys as read last, and by counters of network cards that are at
+// most so old. count is what it counts.
+func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot, nicsAtMost time.Duration) (diagnose.Snapshot, error) {
 	state, seen, err := a.readCoverage()
 	if err != nil {
 		return diagnose.Snapshot{}, err
@@ -43,18 +44,17 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapsh
 		Rulesets: a.rulesets(devices, loader.Monotonic()), Services: a.services(counts),
 		Conntrack: a.conntrack.results(counts.Unanswered),
 		Coverage:  seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),
-		Tunnels: ways, Peers: peers, NICs: a.readNICs(state.Devices, nicsEvery),
+		Tunnels: ways, Peers: peers, NICs: a.readNICs(state.Devices, nicsAtMost),
 	}, nil
 }
 
 // completeSnapshot is a quickSnapshot that waits as long as records wait for their names, so that all that had ended are
 // counted.
 func (a *Agent) completeSnapshot(count func() *aggregate.Snapshot) (diagnose.Snapshot, error) {
-	s, err := a.quickSnapshot(a.counts.SnapshotWithoutFlows)
+	s, err := a.quickSnapshot(a.counts.SnapshotWithoutFlows, 0)
 	if err != nil {
 		return diagnose.Snapshot{}, err
 	}
-	s.NICs = a.readNICs(s.Devices, 0)
 	until := loader.Monotonic()
 	if a.lateNames.Delays() && a.lateNames.HandedOn() > 0 {
 		// No longer than that: health tells of a reader that is stuck.

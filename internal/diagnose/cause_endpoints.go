@@ -110,9 +110,10 @@ func (w *window) emptyService(at aggregate.StageKey, h *hit) (service string, lo
 	return "", false
 }
 
-// cutService splits a Service's name as kube-proxy writes it, namespace/name:port, or as namespace/name.
+// cutService splits a Service's name as kube-proxy writes it, namespace/name:port, or as namespace/name, for a command: who writes a
+// rule may call it what he likes.
 func cutService(service string) (namespace, name string) {
 	namespace, name, _ = strings.Cut(service, "/")
 	name, _, _ = strings.Cut(name, ":")
-	return namespace, name
+	return shellWord(namespace), shellWord(name)
 }

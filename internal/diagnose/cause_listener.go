@@ -108,39 +108,47 @@ func acceptQueueFull(w *window) []Finding {
 // acceptQueueSeenFull are listening sockets that were found to have no room for one more connection: most kernels drop the
 // SYNs then without giving a reason.
 func acceptQueueSeenFull(w *window) *Finding {
-	t := acceptQueueThreshold
-	var hit []*aggregate.Pair
-	for i := range w.counts.Pairs {
-		if p := &w.counts.Pairs[i]; p.TCP != nil && w.lasts(p.TCP.AcceptQueueFullSeconds, t.WarnSeconds) {
-			hit = append(hit, p)
-		}
-	}
-	if len(hit) == 0 {
+	f, worst := w.fullQueue(func(t *aggregate.TCP) uint64 { return t.AcceptQueueFullSeconds })
+	if f == nil {
 		return nil
 	}
-	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int {
-		return cmp.Compare(y.TCP.AcceptQueueFullSeconds, x.TCP.AcceptQueueFullSeconds)
-	})
-	worst := hit[0].TCP
-	f := &Finding{
-		Kind: KindDrop, Cause: AcceptQueueFull, Severity: Warning, Stage: journey.Deliver, Device: netdev.PodLabel, Direction: hit[0].Direction,
-		Next: next(AcceptQueueFull),
-	}
-	if w.lasts(worst.AcceptQueueFullSeconds, t.CriticalSeconds) {
-		f.Severity = Critical
-	}
-	for _, p := range hit {
-		f.pain += float64(p.TCP.AcceptQueueFullSeconds) * initialRTO / w.seconds()
-	}
-	f.Pairs, f.PairsTotal = pairNames(hit)
+	f.Next = next(AcceptQueueFull)
 	f.subject = "the application " + f.Pairs[0].Dst
 	f.predicate = fmt.Sprintf("does not accept connections in time: its accept queue is full where %s connects", f.Pairs[0].Src)
-	f.Confidence = confidence(float64(worst.AcceptQueueFullSeconds), 1, w.counts)
 	f.Evidence = append([]string{
 		fmt.Sprintf("its accept queue was full in %s of the window: %s waited in it, its limit is %s",
 			plural(worst.AcceptQueueFullSeconds, "second"), plural(uint64(worst.AcceptQueue.Length), "connection"), group(uint64(worst.AcceptQueue.Limit))),
 		fmt.Sprintf("meanwhile the kernel drops SYNs, which clients send again after 1, 2 and 4 seconds; critical from %s on",
-			plural(t.CriticalSeconds, "second")),
+			plural(acceptQueueThreshold.CriticalSeconds, "second")),
 	}, append(w.throttled(f.Pairs), missedEvidence(w.counts)...)...)
 	return f
+}
+
+// fullQueue is of listening sockets that had a queue of theirs full, and what is known of the one for the longest; seconds tells in how
+// many of the window. It is nil if none had for long.
+func (w *window) fullQueue(seconds func(*aggregate.TCP) uint64) (f *Finding, worst *aggregate.TCP) {
+	t := acceptQueueThreshold
+	var hit []*aggregate.Pair
+	for i := range w.counts.Pairs {
+		if p := &w.counts.Pairs[i]; p.TCP != nil && w.lasts(seconds(p.TCP), t.WarnSeconds) {
+			hit = append(hit, p)
+		}
+	}
+	if len(hit) == 0 {
+		return nil, nil
+	}
+	slices.SortStableFunc(hit, func(x, y *aggregate.Pair) int { return cmp.Compare(seconds(y.TCP), seconds(x.TCP)) })
+	worst = hit[0].TCP
+	f = &Finding{
+		Kind: KindDrop, Cause: AcceptQueueFull, Severity: Warning, Stage: journey.Deliver, Device: netdev.PodLabel, Direction: hit[0].Direction,
+		Confidence: confidence(float64(seconds(worst)), 1, w.counts),
+	}
+	if w.lasts(seconds(worst), t.CriticalSeconds) {
+		f.Severity = Critical
+	}
+	for _, p := range hit {
+		f.pain += float64(seconds(p.TCP)) * initialRTO / w.seconds()
+	}
+	f.Pairs, f.PairsTotal = pairNames(hit)
+	return f, worst
 }

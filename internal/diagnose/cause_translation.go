@@ -1,7 +1,6 @@
 package diagnose
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -51,7 +50,7 @@ func (w *window) leftForServices() (out []*aggregate.Unanswered) {
 func (w *window) leftBare() (out []*aggregate.Unanswered) {
 	for i := range w.counts.Unanswered {
 		u := &w.counts.Unanswered[i]
-		if !untranslated(u) || u.OutsideAnswered || !u.Client || !u.Source.Addr().IsPrivate() || !isPublic(u.Destination.Addr()) {
+		if !untranslated(u) || u.OutsideAnswered || !u.Client || !isPrivate(u.Source.Addr()) || !isPublic(u.Destination.Addr()) {
 			continue
 		}
 		if u.Others > 0 && !sentInVain(u) || !asksForAnswer(u) || u.Refused || !lastingSilence(u) || !w.triedInVain(u) || !w.wouldSee(u) {
@@ -64,8 +63,14 @@ func (w *window) leftBare() (out []*aggregate.Unanswered) {
 
 // isPublic tells whether an address is one of the Internet's.
 func isPublic(a netip.Addr) bool {
-	sharedAddressSpace := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10) // RFC 6598
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !sharedAddressSpace.Contains(a)
+	return a.IsGlobalUnicast() && !isPrivate(a)
+}
+
+// isPrivate tells whether nobody in the Internet knows the way to an address: of RFC 1918, RFC 4193 or RFC 6598 (the shared address
+// space, from which clouds' CNIs give addresses to pods, too).
+func isPrivate(a netip.Addr) bool {
+	sharedAddressSpace := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10)
+	return a.IsPrivate() || sharedAddressSpace.Contains(a)
 }
 
 // asksForAnswer tells whether what is sent asks for an answer, whoever it goes to.
@@ -113,23 +118,14 @@ func serviceNotTranslated(w *window, all []*aggregate.Unanswered) Finding {
 		f.Evidence = append(f.Evidence, "no packet to any service was translated meanwhile: the rules are gone (a firewall was reloaded?), or kube-proxy does not run")
 	}
 	address, port := first.Destination.Addr().String(), fmt.Sprint(first.Destination.Port())
+	_, name := cutService(first.Service)
 	f.Next = []string{
 		"nft list ruleset | grep -n " + address + "; iptables-save -t nat | grep " + address + "; ipvsadm -Ln | grep " + address,
 		"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy # does it run on this node?",
 		"ip route get " + address + " # where untranslated packets go",
-		"kubectl get services,endpointslices -A | grep -w " + serviceName(first.Service) + " # has it port " + port + "?",
+		"kubectl get services,endpointslices -A | grep -w " + name + " # has it port " + port + "?",
 	}
 	return f
-}
-
-// serviceName is that of namespace/name.
-func serviceName(service string) string {
-	for i := len(service) - 1; i >= 0; i-- {
-		if service[i] == '/' {
-			return service[i+1:]
-		}
-	}
-	return service
 }
 
 // notMasqueraded is of packets that left for the world with pods' own addresses.
@@ -154,9 +150,13 @@ func notMasqueraded(w *window, all []*aggregate.Unanswered) Finding {
 	} else {
 		f.Evidence = append(f.Evidence, "unless a router beyond this node is to translate them: then it does not, or does not let them pass")
 	}
+	device := "DEVICE"
+	if d := w.device(first.Ifindex); d != nil {
+		device = d.Name
+	}
 	f.Next = []string{
 		"iptables-save -t nat | grep -E 'MASQUERADE|SNAT'; nft list ruleset | grep -nE 'masquerade|snat'",
-		fmt.Sprintf("ip route get %s from %s iif %s", first.Destination.Addr(), first.Source.Addr(), cmp.Or(w.deviceName(first.Ifindex), "DEVICE")),
+		fmt.Sprintf("ip route get %s from %s iif %s", first.Destination.Addr(), first.Source.Addr(), device),
 		"kubectl -n kube-system get configmap ip-masq-agent -o yaml; kubectl get ippools.crd.projectcalico.org -o yaml | grep natOutgoing",
 	}
 	return f
@@ -180,16 +180,6 @@ func (w *window) leaving(f *Finding) string {
 		text += " by " + f.Device
 	}
 	return text + " untranslated"
-}
-
-// deviceName is a device's; "" if it is not known.
-func (w *window) deviceName(ifindex int) string {
-	for i := range w.to.Devices {
-		if d := &w.to.Devices[i]; d.Index == ifindex {
-			return d.Name
-		}
-	}
-	return ""
 }
 
 // translatedServices are how many packets to some Services, and to all others, were translated in the window.

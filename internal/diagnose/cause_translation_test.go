@@ -41,6 +41,8 @@ func TestNotTranslated(t *testing.T) {
 		}},
 		{name: "many Services", want: Critical, change: func(u *aggregate.Unanswered) { forService(u); u.Elsewhere = 9 }},
 		{name: "connections to the world", change: forWorld, want: Critical},
+		{name: "connections to the world, of a pod in the shared address space", want: Critical,
+			change: func(u *aggregate.Unanswered) { forWorld(u); u.Source = netip.MustParseAddrPort("100.64.1.4:0") }},
 		{name: "pings of the world", want: Critical, change: func(u *aggregate.Unanswered) { pings(u); forWorld(u); u.Tries = 12 }},
 		{name: "queries to the world", want: Critical, change: func(u *aggregate.Unanswered) { datagrams("53")(u); forWorld(u); u.Query, u.Answers = true, 0 }},
 		{name: "two addresses of the world, each tried little", want: Critical, change: func(u *aggregate.Unanswered) { forWorld(u); u.Tries = 4 },

@@ -52,6 +52,15 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
+// shellCommand joins words to a command.
+func shellCommand(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = shellWord(w)
+	}
+	return strings.Join(quoted, " ")
+}
+
 // concrete fills in what is known in a finding's commands.
 func (w *window) concrete(f *Finding) {
 	p, e := w.example(f)

@@ -8,6 +8,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
+	"tracer/internal/record"
 )
 
 // twoNodes is a window of web on this node that calls api on node-2, and of job on that node that calls web.
@@ -120,5 +121,17 @@ func TestJoinSame(t *testing.T) {
 	}
 	if got := joinSame(nil); got == nil {
 		t.Error("no findings are null")
+	}
+}
+
+// TestRuleCommand shows a rule of a chain whose name is a command by no command.
+func TestRuleCommand(t *testing.T) {
+	t.Parallel()
+	r := record.Rule{Legacy: true, Family: "ip", Table: "filter", Chain: "$(reboot)"}
+	if got := shellCommand(r.Show()); got != "iptables-legacy -t filter -nvL '$(reboot)' --line-numbers" {
+		t.Error(got)
+	}
+	if namespace, name := cutService("shop/$(reboot):http"); namespace != "shop" || name != "'$(reboot)'" {
+		t.Error(namespace, name)
 	}
 }

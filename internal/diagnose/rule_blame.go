@@ -152,7 +152,7 @@ func (b *blame) describe() (evidence []string) {
 // show are the commands that show the rules.
 func (b *blame) show() (commands []string) {
 	for i := range b.rules {
-		if c := b.rules[i].Show(); !slices.Contains(commands, c) {
+		if c := shellCommand(b.rules[i].Show()); !slices.Contains(commands, c) {
 			commands = append(commands, c)
 		}
 		if c := "kubectl get networkpolicies -A"; enforcesPolicies(ruleOwner(&b.rules[i])) && !slices.Contains(commands, c) {

@@ -27,7 +27,7 @@ func (t *Tables) conf(family, index int) (forwarding, proxy bool) {
 		return true, true
 	}
 	a := attributes(answer, 4)
-	is := func(kind uint16) bool {
+	is := func(kind int) bool {
 		n, ok := number(a[kind])
 		return !ok || n != 0
 	}
@@ -138,7 +138,7 @@ func (t *Tables) PeerHas(ifindex int, address netip.Addr) (bool, error) {
 	}
 	for _, answer := range messages {
 		found := attributes(answer, unix.SizeofIfAddrmsg)
-		for _, kind := range []uint16{unix.IFA_LOCAL, unix.IFA_ADDRESS} {
+		for _, kind := range []int{unix.IFA_LOCAL, unix.IFA_ADDRESS} {
 			if own, ok := netip.AddrFromSlice(found[kind]); ok && own == address {
 				return true, nil
 			}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/record"
+	"tracer/internal/rtnl"
 )
 
 // Packet is what the tables are asked about.
@@ -120,16 +121,22 @@ func nextHop(route *netlink.Route) (gateway net.IP, index int) {
 
 // routesTo lists the routes that contain a packet's destination, by table.
 func (t *Tables) routesTo(p Packet) (map[int][]netlink.Route, error) {
-	found := map[int][]netlink.Route{}
 	to := p.Destination.AsSlice()
-	err := t.handle.RouteListFilteredIter(p.family(), &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
-		if (r.Dst == nil || r.Dst.Contains(to)) && r.Flags&(unix.RTNH_F_DEAD|unix.RTM_F_CLONED) == 0 {
-			found[r.Table] = append(found[r.Table], r)
-		}
-		return true
+	routes, err := rtnl.Complete(func() (contain []netlink.Route, err error) {
+		err = t.handle.RouteListFilteredIter(p.family(), &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			if (r.Dst == nil || r.Dst.Contains(to)) && r.Flags&(unix.RTNH_F_DEAD|unix.RTM_F_CLONED) == 0 {
+				contain = append(contain, r)
+			}
+			return true
+		})
+		return contain, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	found := map[int][]netlink.Route{}
+	for _, r := range routes {
+		found[r.Table] = append(found[r.Table], r)
 	}
 	return found, nil
 }

@@ -88,17 +88,13 @@ func (t *Tables) execute(request, flags int, body []nl.NetlinkRequestData) ([][]
 }
 
 // attributes are those of a message behind its fixed part, by kind. What is malformed ends them.
-func attributes(message []byte, fixed int) map[uint16][]byte {
-	found := map[uint16][]byte{}
+func attributes(message []byte, fixed int) map[int][]byte {
+	found := map[int][]byte{}
 	if len(message) < fixed {
 		return found
 	}
-	list, err := nl.ParseRouteAttr(message[fixed:])
-	if err != nil {
-		return found
-	}
-	for _, a := range list {
-		found[a.Attr.Type&^unix.NLA_F_NESTED] = a.Value
+	for kind, value := range rtnl.Attributes(message[fixed:]) {
+		found[kind] = value
 	}
 	return found
 }

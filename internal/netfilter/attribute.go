@@ -2,37 +2,22 @@ package netfilter
 
 import (
 	"bytes"
-	"encoding/binary"
 	"iter"
 
 	"golang.org/x/sys/unix"
-)
 
-// attributes yields netlink attributes by type, without copying them. What is broken ends them.
-func attributes(data []byte) iter.Seq2[uint16, []byte] {
-	return func(yield func(uint16, []byte) bool) {
-		for len(data) >= unix.SizeofNlAttr {
-			size := int(binary.NativeEndian.Uint16(data))
-			if size < unix.SizeofNlAttr || size > len(data) {
-				return
-			}
-			if !yield(binary.NativeEndian.Uint16(data[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), data[unix.SizeofNlAttr:size]) {
-				return
-			}
-			data = data[min(len(data), (size+3)&^3):]
-		}
-	}
-}
+	"tracer/internal/rtnl"
+)
 
 // expressionsOf yields a rule's expressions, by name with their data.
 func expressionsOf(list []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, data []byte) bool) {
-		for kind, element := range attributes(list) {
+		for kind, element := range rtnl.Attributes(list) {
 			if kind != unix.NFTA_LIST_ELEM {
 				continue
 			}
 			var name, data []byte
-			for kind, value := range attributes(element) {
+			for kind, value := range rtnl.Attributes(element) {
 				switch kind {
 				case unix.NFTA_EXPR_NAME:
 					name = trim(value)

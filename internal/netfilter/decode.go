@@ -125,7 +125,7 @@ func (f field) compare(r *record.Rule, low, high []byte, not bool) {
 func (f field) compareHeader(r *record.Rule, low, high []byte, not bool) {
 	m := &r.Match
 	source, destination, protocol, size := uint32(12), uint32(16), uint32(9), uint32(4)
-	if r.Family == "ip6" || f.offset == 8 || f.offset == 24 {
+	if r.Family == "ip6" || r.Family != "ip" && (f.offset == 8 || f.offset == 24) {
 		source, destination, protocol, size = 8, 24, 6, 16
 	}
 	switch {

@@ -3,12 +3,12 @@ package netfilter
 import (
 	"encoding/binary"
 	"net/netip"
-	"strings"
 
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/record"
+	"tracer/internal/rtnl"
 )
 
 // maxElements bounds the elements that are read of a map.
@@ -20,11 +20,11 @@ func (s *ruleset) addElements(set chainKey, chain string) error {
 	request := append(attribute(unix.NFTA_SET_ELEM_LIST_TABLE, set.table), attribute(unix.NFTA_SET_ELEM_LIST_SET, set.chain)...)
 	n := 0
 	return s.dump(unix.NFT_MSG_GETSETELEM, set.family, request, func(_ uint8, data []byte) bool {
-		for kind, list := range attributes(data) {
+		for kind, list := range rtnl.Attributes(data) {
 			if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 				continue
 			}
-			for _, element := range attributes(list) {
+			for _, element := range rtnl.Attributes(list) {
 				if n++; n > maxElements {
 					return false
 				}
@@ -50,20 +50,20 @@ func attribute(kind uint16, value string) []byte {
 // decodeElement fills in what an element matches, by the length of its key: addresses, then protocol and port, each in words of 4
 // bytes.
 func decodeElement(r *record.Rule, element []byte) {
-	for kind, value := range attributes(element) {
+	for kind, value := range rtnl.Attributes(element) {
 		switch kind {
 		case unix.NFTA_SET_ELEM_KEY:
-			for kind, key := range attributes(value) {
+			for kind, key := range rtnl.Attributes(value) {
 				if kind == unix.NFTA_DATA_VALUE {
 					decodeKey(&r.Match, key)
 				}
 			}
 		case unix.NFTA_SET_ELEM_DATA:
-			for kind, verdict := range attributes(value) {
+			for kind, verdict := range rtnl.Attributes(value) {
 				if kind != unix.NFTA_DATA_VERDICT {
 					continue
 				}
-				for kind, code := range attributes(verdict) {
+				for kind, code := range rtnl.Attributes(verdict) {
 					if kind == unix.NFTA_VERDICT_CODE && len(code) == 4 && binary.BigEndian.Uint32(code)&verdictMask == nfDrop {
 						r.Verdict = record.VerdictDrop
 					}
@@ -71,8 +71,7 @@ func decodeElement(r *record.Rule, element []byte) {
 			}
 		case unix.NFTA_SET_ELEM_USERDATA:
 			if validUserData(value) {
-				comment, _ := userdata.GetString(value, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
-				r.Comment = strings.ToValidUTF8(comment, "?")
+				r.Comment, _ = userdata.GetString(value, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
 			}
 		}
 	}

@@ -60,9 +60,9 @@ func readLegacy(l *layout, limit int) (rules []record.Rule, err error) {
 	if len(tables) == 0 {
 		return nil, nil
 	}
-	fd, err := unix.Socket(l.domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	fd, err := unix.Socket(l.domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) // a raw one, as iptables has, takes CAP_NET_RAW
 	if err != nil {
-		return nil, fmt.Errorf("open a raw socket: %w", err)
+		return nil, fmt.Errorf("open a socket: %w", err)
 	}
 	defer unix.Close(fd)
 	for _, table := range tables {

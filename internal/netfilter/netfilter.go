@@ -24,6 +24,8 @@ type Reading struct {
 	Taken time.Time
 	Took  time.Duration
 	Rules []record.Rule // that can lose packets
+	// Partial tells that some could not be read.
+	Partial bool
 	// Queues are the queues to user space that somebody listens at.
 	Queues []record.NFQueue
 }
@@ -44,11 +46,17 @@ func Read(ns netns.NsHandle) (*Reading, error) {
 		r.Queues, err = readQueues()
 		return errors.Join(append(errs, err)...)
 	})
-	r.Took = time.Since(r.Taken)
+	for i := range r.Rules {
+		for _, name := range []*string{&r.Rules[i].Table, &r.Rules[i].Chain, &r.Rules[i].Map, &r.Rules[i].Comment} {
+			*name = record.Printable(*name)
+		}
+	}
+	r.Took, r.Partial = time.Since(r.Taken), err != nil
 	return r, err
 }
 
-// Since are the rules with what they have counted since an earlier reading, nothing if they were not there.
+// Since are the rules with what they have counted since an earlier reading. One that was not there is new, and has counted all of it
+// since, unless it may have been there and not been read.
 func (r *Reading) Since(before *Reading) []record.Rule {
 	old := make(map[string]uint64, len(before.Rules))
 	for i := range before.Rules {
@@ -57,7 +65,10 @@ func (r *Reading) Since(before *Reading) []record.Rule {
 	rules := make([]record.Rule, len(r.Rules))
 	for i, rule := range r.Rules {
 		then, known := old[rule.Key()]
-		if !known || then > rule.Packets {
+		switch {
+		case !known && before.Partial:
+			then = rule.Packets
+		case !known, then > rule.Packets:
 			then = 0 // made, or set to zero, meanwhile
 		}
 		rule.Packets -= then

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"tracer/internal/record"
 )
@@ -76,6 +77,20 @@ func read(t *testing.T, ns netns.NsHandle) (lines []string, rules []record.Rule)
 	return lines, r.Rules
 }
 
+// dropCapability takes a capability from the calling thread, which ends with the test: the hardened agent has not got it.
+func dropCapability(t *testing.T, capability int) {
+	t.Helper()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	data[0].Effective &^= 1 << capability
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // handle is what differs from kernel to kernel.
 var handle = regexp.MustCompile(`handle \d+`)
 
@@ -138,7 +153,7 @@ EOF`)
 	ping(run, "192.0.2.7")
 	lines, rules := read(t, ns)
 	for _, r := range rules {
-		if listing := run(strings.Replace(r.Show(), "-a", "-na", 1)); r.Handle != 0 && !regexp.MustCompile(fmt.Sprintf(`%s.*# handle %d\n`, r.Verdict, r.Handle)).MatchString(listing) {
+		if listing := run(strings.Replace(strings.Join(r.Show(), " "), "-a", "-na", 1)); r.Handle != 0 && !regexp.MustCompile(fmt.Sprintf(`%s.*# handle %d\n`, r.Verdict, r.Handle)).MatchString(listing) {
 			t.Errorf("handle %d of %v is not in %s", r.Handle, &r, listing)
 		}
 	}
@@ -194,7 +209,7 @@ EOF`)
 		`an element of nft map ip kube-proxy no-endpoint-services (comment "shop/pay:http"): reject, hooks 6 10.96.3.9/32/not false port 80-80/not false protocol tcp`,
 		`nft rule ip kube-proxy reject-chain handle N: reject, hooks 255`,
 	)
-	if show := rules[len(rules)-1].Show(); !strings.HasPrefix(show, "nft list map ip kube-proxy no-endpoint-") {
+	if show := strings.Join(rules[len(rules)-1].Show(), " "); !strings.HasPrefix(show, "nft list map ip kube-proxy no-endpoint-") {
 		t.Error(show)
 	}
 }
@@ -222,6 +237,7 @@ ip4 -P FORWARD DROP
 ip6 -A INPUT -s 2001:db8::/32 -p udp --sport 53 -j DROP
 `))
 			ping(run, "192.0.2.7")
+			dropCapability(t, unix.CAP_NET_RAW)
 			lines, rules := read(t, ns)
 			name, six := "iptables", "ip6tables"
 			if tool == "iptables-legacy" {
@@ -239,7 +255,7 @@ ip6 -A INPUT -s 2001:db8::/32 -p udp --sport 53 -j DROP
 			slices.Sort(all)
 			slices.Sort(lines)
 			want(t, lines, all...)
-			if show := rules[0].Show(); !strings.HasPrefix(show, name+" -t filter -nvL ") {
+			if show := strings.Join(rules[0].Show(), " "); !strings.HasPrefix(show, name+" -t filter -nvL ") {
 				t.Error(show)
 			}
 		})
@@ -271,6 +287,10 @@ func TestSince(t *testing.T) {
 	}
 	if !slices.Equal(rose, []uint64{3, 4, 7}) {
 		t.Error(rose)
+	}
+	before.Partial = true
+	if rose := now.Since(&before); rose[2].Packets != 0 {
+		t.Errorf("what may not have been read is not new: %+v", rose[2])
 	}
 }
 

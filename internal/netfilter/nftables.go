@@ -1,9 +1,11 @@
 package netfilter
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/record"
+	"tracer/internal/rtnl"
 )
 
 // families are the protocol families of tables, as nft calls them.
@@ -49,9 +52,14 @@ type table struct {
 	nat     bool       // chains that see a connection's first packet, and lose none
 }
 
-// readNftables adds nftables' rules that can lose packets, in the calling thread's network namespace. What only NAT's chains call
-// is not read: on a big node that is most, by kube-proxy.
-func readNftables(limit int) (rules []record.Rule, err error) {
+// readNftables reads nftables' rules that can lose packets, in the calling thread's network namespace. What only NAT's chains call
+// is not read: on a big node that is most, by kube-proxy. Where rules change meanwhile the kernel may leave some out: they are read
+// again, since one that was left out would seem to be new.
+func readNftables(limit int) ([]record.Rule, error) {
+	return rtnl.Complete(func() ([]record.Rule, error) { return readNftablesOnce(limit) })
+}
+
+func readNftablesOnce(limit int) (rules []record.Rule, err error) {
 	socket, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket of netfilter: %w", err)
@@ -75,7 +83,11 @@ func readNftables(limit int) (rules []record.Rule, err error) {
 	case err != nil:
 		return nil, fmt.Errorf("read nftables' chains: %w", err)
 	}
-	for name, t := range s.tables {
+	names := slices.SortedFunc(maps.Keys(s.tables), func(x, y chainKey) int { // so that the same are read where there are too many
+		return cmp.Or(cmp.Compare(x.family, y.family), cmp.Compare(x.table, y.table))
+	})
+	for _, name := range names {
+		t := s.tables[name]
 		if len(t.filters) == 0 {
 			continue
 		}
@@ -142,27 +154,23 @@ func (s *ruleset) dump(message int, family uint8, attributes []byte, take func(f
 	request := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|message, unix.NLM_F_DUMP)
 	request.AddRawData(append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attributes...))
 	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: s.socket, Seq: uint32(message)}}
-	err := request.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(data []byte) bool {
+	return request.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(data []byte) bool {
 		return len(data) < 4 || take(data[0], data[4:])
 	})
-	if errors.Is(err, unix.EINTR) { // the rules changed meanwhile: what was read is of before or after
-		return nil
-	}
-	return err
 }
 
 // addChain takes a chain: where its hook is, and its policy, which may be to drop.
 func (s *ruleset) addChain(family uint8, data []byte) {
 	r := record.Rule{Family: families[family], Verdict: record.VerdictDrop}
 	hook, drops, nat := -1, false, false
-	for kind, value := range attributes(data) {
+	for kind, value := range rtnl.Attributes(data) {
 		switch kind {
 		case unix.NFTA_CHAIN_TABLE:
 			r.Table = text(value)
 		case unix.NFTA_CHAIN_NAME:
 			r.Chain = text(value)
 		case unix.NFTA_CHAIN_HOOK:
-			for kind, value := range attributes(value) {
+			for kind, value := range rtnl.Attributes(value) {
 				if kind == unix.NFTA_HOOK_HOOKNUM && len(value) == 4 {
 					hook = int(binary.BigEndian.Uint32(value))
 				}
@@ -199,7 +207,7 @@ func (s *ruleset) addChain(family uint8, data []byte) {
 
 // counted reads a counter's attributes.
 func counted(data []byte) (n uint64, ok bool) {
-	for kind, value := range attributes(data) {
+	for kind, value := range rtnl.Attributes(data) {
 		if kind == unix.NFTA_COUNTER_PACKETS && len(value) == 8 {
 			n, ok = binary.BigEndian.Uint64(value), true
 		}
@@ -213,7 +221,7 @@ func (s *ruleset) addRule(family uint8, data []byte) {
 	s.seen++
 	var table, chain, expressions, comment []byte
 	handle := uint64(0)
-	for kind, value := range attributes(data) {
+	for kind, value := range rtnl.Attributes(data) {
 		switch kind {
 		case unix.NFTA_RULE_TABLE:
 			table = value
@@ -245,7 +253,6 @@ func (s *ruleset) addRule(family uint8, data []byte) {
 	if r.Comment == "" && validUserData(comment) {
 		r.Comment, _ = userdata.GetString(comment, userdata.TypeComment)
 	}
-	r.Comment = strings.ToValidUTF8(r.Comment, "?")
 	s.rules = append(s.rules, r)
 }
 
@@ -255,7 +262,7 @@ func (s *ruleset) look(name string, data []byte) (loses bool) {
 	case "reject", "queue":
 		return true
 	case "target":
-		for kind, value := range attributes(data) {
+		for kind, value := range rtnl.Attributes(data) {
 			if kind == unix.NFTA_TARGET_NAME && targetVerdict(text(value)) != "" {
 				return true
 			}
@@ -270,7 +277,7 @@ func (s *ruleset) look(name string, data []byte) (loses bool) {
 		}
 		return code&verdictMask == nfDrop || code&verdictMask == nfQueue
 	case "lookup":
-		for kind, value := range attributes(data) {
+		for kind, value := range rtnl.Attributes(data) {
 			if kind == unix.NFTA_LOOKUP_SET && strings.HasPrefix(text(value), noEndpointMaps) && len(s.maps) < maxMaps {
 				s.maps[chainKey{s.at.family, s.at.table, text(value)}] = s.at.chain
 			}
@@ -290,17 +297,17 @@ const (
 )
 
 // verdictOf is the code of a verdict, and the chain that it calls. Codes of calls and returns are negative.
-func verdictOf(data []byte, attribute uint16) (code uint32, chain []byte) {
+func verdictOf(data []byte, attribute int) (code uint32, chain []byte) {
 	code = noVerdict
-	for kind, value := range attributes(data) {
+	for kind, value := range rtnl.Attributes(data) {
 		if kind != attribute {
 			continue
 		}
-		for kind, value := range attributes(value) {
+		for kind, value := range rtnl.Attributes(value) {
 			if kind != unix.NFTA_DATA_VERDICT {
 				continue
 			}
-			for kind, value := range attributes(value) {
+			for kind, value := range rtnl.Attributes(value) {
 				switch {
 				case kind == unix.NFTA_VERDICT_CODE && len(value) == 4:
 					if code = binary.BigEndian.Uint32(value); int32(code) < 0 {

@@ -150,15 +150,16 @@ func (r *Rule) iptables() string {
 	return name
 }
 
-// Show is the command that shows the rule with its counter.
-func (r *Rule) Show() string {
+// Show is the command that shows the rule with its counter, in words that a shell may not take as they are: who makes a chain may call
+// it what he likes.
+func (r *Rule) Show() []string {
 	if r.Iptables() {
-		return fmt.Sprintf("%s -t %s -nvL %s --line-numbers", r.iptables(), r.Table, r.Chain)
+		return []string{r.iptables(), "-t", r.Table, "-nvL", r.Chain, "--line-numbers"}
 	}
 	if r.Map != "" {
-		return fmt.Sprintf("nft list map %s %s %s", r.Family, r.Table, r.Map)
+		return []string{"nft", "list", "map", r.Family, r.Table, r.Map}
 	}
-	return fmt.Sprintf("nft -a list chain %s %s %s", r.Family, r.Table, r.Chain)
+	return []string{"nft", "-a", "list", "chain", r.Family, r.Table, r.Chain}
 }
 
 // Key is the same for the same rule in two readings. One without a handle is known by what it does, as its number changes where
