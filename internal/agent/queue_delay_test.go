@@ -64,8 +64,11 @@ func TestQueueDelay(t *testing.T) {
 			if report.Verdict != diagnose.Fault || report.Findings[0].Device != c.lab.OverlayDevice() || report.Findings[0].Stage != journey.Queue {
 				t.Errorf("verdict %s: %s", report.Verdict, report.Summary)
 			}
-			if report := diagnose.Diagnose("node2", diagnose.Snapshot{Counts: &aggregate.Snapshot{}}, c.now(1)); report.Verdict != diagnose.Healthy {
-				t.Errorf("the other node's verdict is %s: %s", report.Verdict, report.Summary)
+			// The other node may say that answers come late, and nothing of its own devices.
+			for _, f := range diagnose.Diagnose("node2", diagnose.Snapshot{Counts: &aggregate.Snapshot{}}, c.now(1)).Findings {
+				if f.Cause != diagnose.RemoteDelay {
+					t.Errorf("the other node finds %s at %s: %s", f.Cause, f.Device, f.Sentence())
+				}
 			}
 		})
 	}

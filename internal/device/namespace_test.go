@@ -176,7 +176,7 @@ func TestList(t *testing.T) {
 		if root := got.Root.String(); root != want.root && !(got.Index == ifb && strings.HasPrefix(root, want.root)) {
 			t.Errorf("%s: root is %q, want %q", got.Name, got.Root, want.root)
 		}
-		got.Root, got.Traffic = netdev.Qdisc{}, netdev.Traffic{}
+		got.Root, got.Traffic, got.Errors = netdev.Qdisc{}, netdev.Traffic{}, nil
 		if !reflect.DeepEqual(got, want.device) {
 			t.Errorf("%s:\n got %+v\nwant %+v", want.device.Name, got, want.device)
 		}

@@ -25,7 +25,17 @@ const (
 // extra is what few records have, and is not encoded.
 type extra struct {
 	reason, location string
+	frameMAC         [6]byte
+	missent          bool
 	tcp              *record.TCP
+}
+
+func extraOf(r *record.Record) extra {
+	return extra{r.Reason, r.Location, r.FrameMAC, r.Missent, r.TCP}
+}
+
+func (e *extra) set(r *record.Record) {
+	r.Reason, r.Location, r.FrameMAC, r.Missent, r.TCP = e.reason, e.location, e.frameMAC, e.missent, e.tcp
 }
 
 // encode appends a record to b, less its extra: it takes a seventh of a record.Record.
@@ -66,7 +76,7 @@ func encode(b []byte, r *record.Record) []byte {
 	return b
 }
 
-func hasExtra(r *record.Record) bool { return r.TCP != nil || r.Reason != "" || r.Location != "" }
+func hasExtra(r *record.Record) bool { return extraOf(r) != extra{} }
 
 func encodeFlow(b []byte, f *record.Flow, v4 bool) []byte {
 	for _, end := range [...]netip.AddrPort{f.Source, f.Destination} {

@@ -30,11 +30,13 @@ func samples() []record.Record {
 	drop := record.Record{Kind: record.Dropped, Time: time.Minute, Reason: "QDISC_DROP", Location: "__dev_queue_xmit", Attributed: true}
 	drop.First = flow("10.244.1.2:0", "10.244.2.2:0", 1)
 	drop.Last = drop.First
+	misled := drop // to another MAC
+	misled.FrameMAC, misled.Missent = [6]byte{2, 0xde, 0xad}, true
 
 	connection := record.Record{Kind: record.Connection, Time: time.Minute, TCP: &record.TCP{RTT: time.Second}}
 	connection.First = flow("[fd00::1]:1", "[fd00::2]:2", 6)
 	connection.Last = connection.First
-	return []record.Record{packet, long, drop, sent(1, 0), connection}
+	return []record.Record{packet, long, drop, misled, sent(1, 0), connection}
 }
 
 func TestEncoding(t *testing.T) {
@@ -55,7 +57,7 @@ func TestEncoding(t *testing.T) {
 		if string(rest) != "behind" || withExtra != hasExtra(&want) {
 			t.Errorf("%d: %q is left, an extra: %v", i, rest, withExtra)
 		}
-		want.Reason, want.Location, want.TCP = "", "", nil
+		(&extra{}).set(&want)
 		if got != want {
 			t.Errorf("%d: decoded\n%+v, want\n%+v", i, got, want)
 		}

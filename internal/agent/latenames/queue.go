@@ -31,7 +31,7 @@ func (q *queue) push(r *record.Record) {
 	before := len(b.data)
 	b.data = encode(b.data, r)
 	if hasExtra(r) {
-		b.extras = append(b.extras, extra{r.Reason, r.Location, r.TCP})
+		b.extras = append(b.extras, extraOf(r))
 	}
 	if b == q.first {
 		q.rest = b.data[before-len(q.rest):]
@@ -62,8 +62,7 @@ func (q *queue) front() *record.Record {
 	}
 	var withExtra bool
 	if q.rest, withExtra = decode(q.rest, &q.current); withExtra {
-		e := &q.first.extras[q.extras]
-		q.current.Reason, q.current.Location, q.current.TCP = e.reason, e.location, e.tcp
+		q.first.extras[q.extras].set(&q.current)
 		q.extras++
 	}
 	q.decoded = true
