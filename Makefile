@@ -86,14 +86,16 @@ accuracy: ## measure how exact the figures are, here and on all guest kernels, f
 
 # What was injected and what was said: each run of all scenarios renews the part of its kernel.
 CONFUSION ?= docs/reports/confusion.md
+# How often each healthy scenario is played.
+SEEDS ?= 5
 
 scoreboard: packages build ## break clusters in all known ways and count how often diagnose names the fault (as root; KERNEL=6.12: what a guest alone can play, emulated)
 	CGO_ENABLED=0 go build -o build/scoreboard ./test/scoreboard
 ifeq ($(KERNEL),)
-	build/scoreboard -report $(CONFUSION)
+	build/scoreboard -seeds $(SEEDS) -report $(CONFUSION)
 else
 	hack/install-packages guest
-	build/scoreboard -kernel '$(KERNEL)' -parallel 2 -report $(CONFUSION)
+	build/scoreboard -kernel '$(KERNEL)' -parallel 2 -seeds $(SEEDS) -report $(CONFUSION)
 endif
 
 vm-shell: ## get a shell on another kernel, with tracer in it: KERNEL=5.10, 6.1, 6.12 or 7.2
