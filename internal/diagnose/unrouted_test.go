@@ -142,6 +142,12 @@ func TestUnrouted(t *testing.T) {
 			evidence: "the frames are for 66:00:00:00:00:01; vxlan.calico has 66:00:00:00:00:02",
 		},
 		{
+			about: "a pod's wrong neighbour entry of its gateway", at: forward, reason: "OTHERHOST", location: "ip_rcv_core",
+			said:  record.RouteLookup{Device: "cali1", FrameAddress: "02:00:00:00:00:01", DeviceAddress: "ee:ee:ee:ee:ee:ee"},
+			cause: Neighbour, subject: "a wrong MAC in frames from the pod behind cali1", next: "ip neigh show # in the pod",
+			evidence: "the frames are for 02:00:00:00:00:01; cali1 has ee:ee:ee:ee:ee:ee",
+		},
+		{
 			about: "a wrong neighbour of a pod", at: deliver, reason: "OTHERHOST", location: "ip_rcv_core",
 			said: record.RouteLookup{
 				Device: "cali1", FrameAddress: "02:00:00:00:00:01", DeviceAddress: "02:00:00:00:00:02", NextHop: addr("10.2.0.7"), Out: "cali1",
