@@ -285,12 +285,19 @@ func keptRules(before, last *rulesReading, set *diagnose.Ruleset) (kept []record
 	for i := range rules {
 		r := &rules[i]
 		rose := r.Counted && r.Packets > 0 && before != last
-		named := !r.Counted && r.Match.Names()
-		if rose || named && slices.ContainsFunc(set.Lost, func(f diagnose.LostFlow) bool { return f.MayBe(r, set.Ifindex != 0) }) {
+		if rose || !r.Counted && slices.ContainsFunc(set.Lost, func(f diagnose.LostFlow) bool { return f.MayBe(r, set.Ifindex != 0) }) {
 			kept = append(kept, *r)
 		}
 	}
-	slices.SortStableFunc(kept, func(x, y record.Rule) int { return cmp.Compare(y.Packets, x.Packets) })
+	named := func(r *record.Rule) int {
+		if r.Match.Names() {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(kept, func(x, y record.Rule) int {
+		return cmp.Or(cmp.Compare(y.Packets, x.Packets), named(&y)-named(&x))
+	})
 	return kept[:min(len(kept), maxKeptRules)]
 }
 

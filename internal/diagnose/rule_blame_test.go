@@ -74,6 +74,16 @@ func TestBlame(t *testing.T) {
 			[]uint64{2},
 		},
 		{
+			"a chain's policy, where nothing tells more", []LostFlow{lostFlow("10.2.0.3:80", 40)},
+			[]record.Rule{counting(1, 40, to("10.3.0.0/16")), counting(0, 0, uncounted), counting(3, 0, uncounted, at(record.HookInput))},
+			[]uint64{0},
+		},
+		{
+			"none where many remain", []LostFlow{lostFlow("10.2.0.3:80", 40)},
+			[]record.Rule{counting(1, 0, uncounted), counting(2, 0, uncounted), counting(3, 0, uncounted), counting(4, 0, uncounted)},
+			nil,
+		},
+		{
 			"counters before those without", []LostFlow{lostFlow("10.2.0.3:80", 40)},
 			[]record.Rule{counting(1, 0, uncounted, to("10.2.0.0/24")), counting(2, 40)},
 			[]uint64{2},
