@@ -68,6 +68,9 @@ func noAnswerRules(w *window) []Finding {
 		f.Next = []string{"ss -ltnp # in the pod", "iptables-save -c # in the pod", "nft -a list ruleset # in the pod", "ip -s link show dev eth0 # in the pod"}
 		found = append(found, f)
 	}
+	if f := w.silentPods(); f != nil {
+		found = append(found, *f)
+	}
 	return found
 }
 
