@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
@@ -163,15 +164,18 @@ func noRoute(w *window, _ aggregate.StageKey, lost []aggregate.DropCount, said [
 	}
 	switch nobody := w.goToNobody(lost); {
 	case !nobody:
-	case l.Block && l.Route != "": // a CNI discards what goes to addresses of its node's block that no pod has
+	case l.Block && l.Route != "" && !ofDefault(l.Route): // a CNI discards what goes to addresses of its node's block that no pod has
 		r.mild = true
 		r.evidence = append(r.evidence, "no pod and no node is known to have that address: CNIs discard so what is sent to pods that have gone")
-	case l.Destination.Is6() && l.Route == "" && l.Rule == "": // it is tried first wherever there is an address, and IPv4 then
+	case l.Destination.Is6() && (l.Route == "" || ofDefault(l.Route)) && l.Rule == "": // it is tried first wherever there is an address, and IPv4 then
 		r.mild = true
 		r.evidence = append(r.evidence, "no pod and no node is known to have that address, and many nodes have no way out for IPv6")
 	}
 	return r
 }
+
+// ofDefault tells whether a route, as ip route shows it, is the default one.
+func ofDefault(route string) bool { return slices.Contains(strings.Fields(route), "default") }
 
 // describeRefusal says which rule or route refuses packets.
 func describeRefusal(l *record.RouteLookup) string {

@@ -85,6 +85,11 @@ func TestUnrouted(t *testing.T) {
 			cause: NoRoute, severity: Warning, subject: "the route", next: "ip route show", evidence: "pods that have gone",
 		},
 		{
+			about: "the default route, to nobody", to: "_external", at: forward, location: "ip_error", packets: 100,
+			said:  record.RouteLookup{Result: "unreachable", Route: "unreachable default", Block: true, Destination: addr("198.51.100.9")},
+			cause: NoRoute, subject: "the route", next: "ip route show table all match 198.51.100.9",
+		},
+		{
 			about: "a block with pods in it", at: in, location: "ip_error", packets: 100,
 			said:  record.RouteLookup{Result: "blackhole", Route: "blackhole 10.2.0.0/16", Block: true},
 			cause: NoRoute, subject: "the route", next: "ip route show",
