@@ -147,7 +147,7 @@ func Causes() []CauseInfo {
 			Meaning: "a rule or policy drops the packets (netfilter, tc, XDP, XFRM)",
 			Where:   "forward, behind the device where the packet was seen last; by a rule inside a pod at `pod:eth0`: pod-queue on the way out, deliver on the way in",
 			Evidence: "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`). " +
-				"Of netfilter, the rule whose counter rose meanwhile, with table, chain, handle and comment, or what remains (a chain's policy); of NFQUEUE, who listens. Rules of different kinds are findings of their own",
+				"Of netfilter, the rule whose counter rose meanwhile, with table, chain, handle and comment, or what remains (a chain's policy); of NFQUEUE, who listens. All of a conversation (two addresses, the protocol, the server's port) that is lost for five seconds counts whatever its share of the pair's packets. Rules of different kinds are findings of their own",
 			Thresholds: []Threshold{policyThreshold},
 			Next:       []string{"nft -a list ruleset | grep -E '^table|chain |drop|reject'", "iptables-save -c | grep -E 'DROP|REJECT'"},
 			Advice:     "find the rule whose counter rises, and who made it",
