@@ -29,6 +29,9 @@ func noAnswerRules(w *window) []Finding {
 			to = &empty
 		}
 		severity := w.silence(u)
+		if severity == "" && to == &empty && w.goesToNoEndpoint(u) {
+			severity = Critical
+		}
 		if u.Refused {
 			w.silent = append(w.silent, u)
 		}
@@ -72,6 +75,13 @@ func noAnswerRules(w *window) []Finding {
 		found = append(found, *f)
 	}
 	return found
+}
+
+// goesToNoEndpoint tells whether packets leave for the address of a Service without ready endpoints: whether they ask for an answer
+// does not matter, as there is nobody.
+func (w *window) goesToNoEndpoint(u *aggregate.Unanswered) bool {
+	return u.ToService && u.Client && u.Direction == journey.Out && u.Protocol.Ports() && !u.Refused && u.Tries > maxStrays &&
+		lastingSilence(u) && w.triedInVain(u) && !w.comesUnseen(u)
 }
 
 // silent are conversations without an answer, by how bad that is.
