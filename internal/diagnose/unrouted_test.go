@@ -85,6 +85,12 @@ func TestUnrouted(t *testing.T) {
 			cause: NoRoute, severity: Warning, subject: "the route", next: "ip route show", evidence: "pods that have gone",
 		},
 		{
+			about: "a pod without its address", at: deliver, reason: "IP_INADDRERRORS", location: "ip_error",
+			said:  record.RouteLookup{Out: "cali1", OutIsPod: true, NextHop: addr("10.2.0.7")},
+			cause: NoRoute, subject: "the pod behind cali1", next: "ip netns exec $(ip link show cali1 | sed -n 's/.*link-netns //p') ip addr show",
+			evidence: "this node passes them to the pod by cali1",
+		},
+		{
 			about: "the default route, to nobody", to: "_external", at: forward, location: "ip_error", packets: 100,
 			said:  record.RouteLookup{Result: "unreachable", Route: "unreachable default", Block: true, Destination: addr("198.51.100.9")},
 			cause: NoRoute, subject: "the route", next: "ip route show table all match 198.51.100.9",
