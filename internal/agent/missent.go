@@ -18,28 +18,35 @@ const (
 )
 
 // missent tells of packets that were freed since their frame was for another MAC whether they are lost: they are for this node
-// or its pods, and have come to where they should. A promiscuous device gets others' frames as well, and a bridge floods them.
+// or its pods, and have come to where they should, or a pod sent them to its gateway. A promiscuous device gets others' frames as well, and a bridge floods them.
 type missent struct {
 	mu      sync.Mutex
 	roles   map[int]netdev.Role
+	ports   map[int]bool // of bridges, which pass on frames to others
 	known   map[missentTo]bool
 	cleared time.Duration
 }
 
+// missentTo is the pod's own address of what a pod sent, else the packet's destination, and the device where it was last.
 type missentTo struct {
-	destination netip.Addr
-	ifindex     int
+	address netip.Addr
+	ifindex int
+	sent    bool // by the pod behind that device
 }
 
 // setDevices says which devices there are.
 func (m *missent) setDevices(devices []netdev.Device) {
 	roles := make(map[int]netdev.Role, len(devices))
+	ports := map[int]bool{}
 	for i := range devices {
 		roles[devices[i].Index] = devices[i].Role
+		for _, port := range devices[i].Lower {
+			ports[port] = ports[port] || devices[i].Role == netdev.RoleBridge
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.roles, m.known = roles, nil
+	m.roles, m.ports, m.known = roles, ports, nil
 }
 
 // mark marks those of a batch that are lost.
@@ -53,11 +60,15 @@ func (m *missent) mark(batch []record.Record, tables *forwarding.Tables) {
 
 func (m *missent) isLost(r *record.Record, tables *forwarding.Tables) bool {
 	last := r.Hops[r.Len-2] // before that of the free
-	to := missentTo{r.Last.Destination.Addr(), last.Ifindex}
+	to := missentTo{r.Last.Destination.Addr(), last.Ifindex, false}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	role := m.roles[last.Ifindex]
-	if !(role == netdev.RolePod && last.Hook == record.Xmit || role.LeadsOut() && last.Hook == record.Ingress) {
+	switch {
+	case role == netdev.RolePod && last.Hook == record.Xmit, role.LeadsOut() && last.Hook == record.Ingress:
+	case role == netdev.RolePod && last.Hook == record.Ingress && !m.ports[last.Ifindex]: // there is nobody else whom the pod could mean
+		to = missentTo{r.Last.Source.Addr(), last.Ifindex, true}
+	default:
 		return false
 	}
 	if r.Time-m.cleared > missentFor {
@@ -71,8 +82,8 @@ func (m *missent) isLost(r *record.Record, tables *forwarding.Tables) bool {
 		return lost
 	}
 	if role == netdev.RolePod {
-		lost, _ = tables.PeerHas(last.Ifindex, to.destination) // of a pod that has gone nothing is lost
-	} else if leadsTo, err := tables.LeadsTo(to.destination); err == nil {
+		lost, _ = tables.PeerHas(last.Ifindex, to.address) // of a pod that has gone nothing is lost
+	} else if leadsTo, err := tables.LeadsTo(to.address); err == nil {
 		lost = m.isOurs(role, m.roles[leadsTo])
 	}
 	m.known[to] = lost

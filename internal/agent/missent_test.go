@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,9 +61,6 @@ func TestMissent(t *testing.T) {
 	}
 	t.Cleanup(l.close)
 	var m missent
-	m.setDevices([]netdev.Device{
-		{Index: 42, Role: netdev.RoleUplink}, {Index: 43, Role: netdev.RoleOverlay}, {Index: 44, Role: netdev.RolePod}, {Index: 45, Role: netdev.RoleBridge},
-	})
 	for _, test := range []struct {
 		about   string
 		to      string
@@ -73,7 +71,9 @@ func TestMissent(t *testing.T) {
 		{"in the pod that has the address", "10.1.0.7", record.Xmit, 44, true},
 		{"likewise, IPv6", "fd00::7", record.Xmit, 44, true},
 		{"flooded to a pod", "10.1.0.8", record.Xmit, 44, false},
-		{"from a pod, on a promiscuous bridge", "10.1.0.7", record.Ingress, 44, false},
+		{"from a pod, on a promiscuous bridge", "192.0.2.1", record.Ingress, 44, false},
+		{"from a pod to its gateway", "192.0.2.1", record.Ingress, 44, true},
+		{"from what is behind a pod", "192.0.2.2", record.Ingress, 44, false},
 		{"on a promiscuous bridge", "10.1.0.7", record.Ingress, 45, false},
 		{"at the overlay, to a pod here", "10.1.0.7", record.Ingress, 43, true},
 		{"at the overlay, to the node", "172.30.0.11", record.Ingress, 43, true},
@@ -86,6 +86,17 @@ func TestMissent(t *testing.T) {
 		batch := []record.Record{{Kind: record.Dropped, Reason: record.OtherHost, Attributed: true, Len: 2, Time: time.Hour}}
 		batch[0].Hops = [record.MaxHops]record.Hop{{Hook: test.hook, Ifindex: test.ifindex}, {Hook: record.Free, Ifindex: test.ifindex}}
 		batch[0].Last.Destination = netip.AddrPortFrom(netip.MustParseAddr(test.to), 80)
+		batch[0].Last.Source = netip.MustParseAddrPort("10.1.0.7:80")
+		if test.to == "192.0.2.2" {
+			batch[0].Last.Source = netip.MustParseAddrPort("10.9.0.7:80")
+		}
+		bridge := netdev.Device{Index: 45, Role: netdev.RoleBridge}
+		if strings.Contains(test.about, "bridge") {
+			bridge.Lower = []int{44}
+		}
+		m.setDevices([]netdev.Device{
+			{Index: 42, Role: netdev.RoleUplink}, {Index: 43, Role: netdev.RoleOverlay}, {Index: 44, Role: netdev.RolePod}, bridge,
+		})
 		if m.mark(batch, l.tables); batch[0].Missent != test.want {
 			t.Errorf("%s: lost: %v", test.about, batch[0].Missent)
 		}

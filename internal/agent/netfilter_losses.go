@@ -54,7 +54,9 @@ type namespaceLosses struct {
 type lostFlowKey struct {
 	ifindex     int // of the device where the packets were seen last
 	first, last record.Flow
+	hook        record.Hook // there
 	queue, out  bool
+	wrapped     bool // in a tunnel
 }
 
 type lostFlow struct {
@@ -115,7 +117,7 @@ func (l *netfilterLosses) addOne(r *record.Record, queue bool, isPod func(ifinde
 		return
 	}
 	hop := &r.Hops[n-1]
-	key := lostFlowKey{ifindex: hop.Ifindex, first: r.First, last: r.Last, queue: queue, out: hop.Hook == record.PodQueue}
+	key := lostFlowKey{ifindex: hop.Ifindex, first: r.First, last: r.Last, queue: queue, out: hop.Hook == record.PodQueue, hook: hop.Hook, wrapped: r.Encapsulated}
 	for _, f := range []*record.Flow{&key.first, &key.last} { // of a connection the server's port alone matters
 		if f.Source.Port() > f.Destination.Port() {
 			f.Source = netip.AddrPortFrom(f.Source.Addr(), 0)
@@ -250,7 +252,9 @@ func (a *Agent) rulesets(devices []netdev.Device, now time.Duration) (found []di
 	own := a.watcher.State().Addresses
 	labels := make(map[int]string, len(devices))
 	ends := make(map[int]string, len(devices))
+	roles := make(map[int]netdev.Role, len(devices))
 	for _, d := range devices {
+		roles[d.Index] = d.Role
 		labels[d.Index], ends[d.Index] = d.Role.Label(d.Name), d.PodEnd.Label()
 	}
 	l.mu.Lock()
@@ -269,11 +273,13 @@ func (a *Agent) rulesets(devices []netdev.Device, now time.Duration) (found []di
 			if pod != 0 {
 				label = ends[pod]
 			}
+			wrappedHere := key.hook != record.Ingress && roles[key.ifindex] == netdev.RoleOverlay
 			lost := diagnose.LostFlow{
 				Device: label, First: key.first, Last: key.last, Queue: key.queue,
 				Source: a.options.Namer.Lookup(key.first.Source.Addr(), now), Dest: a.options.Namer.Lookup(key.last.Destination.Addr(), now),
 				ToNode:   pod == 0 && slices.Contains(own, key.last.Destination.Addr()),
-				FromNode: key.out || pod == 0 && slices.Contains(own, key.first.Source.Addr()),
+				FromNode: key.out || wrappedHere || pod == 0 && slices.Contains(own, key.first.Source.Addr()),
+				Wrapped:  wrappedHere || key.wrapped && key.hook == record.Ingress && roles[key.ifindex] == netdev.RoleUplink,
 				Packets:  f.packets,
 			}
 			if before != last {
@@ -297,12 +303,19 @@ func keptRules(before, last *rulesReading, set *diagnose.Ruleset) (kept []record
 	for i := range rules {
 		r := &rules[i]
 		rose := r.Counted && r.Packets > 0 && before != last
-		named := !r.Counted && r.Match.Names()
-		if rose || named && slices.ContainsFunc(set.Lost, func(f diagnose.LostFlow) bool { return f.MayBe(r, set.Ifindex != 0) }) {
+		if rose || !r.Counted && slices.ContainsFunc(set.Lost, func(f diagnose.LostFlow) bool { return f.MayBe(r, set.Ifindex != 0) }) {
 			kept = append(kept, *r)
 		}
 	}
-	slices.SortStableFunc(kept, func(x, y record.Rule) int { return cmp.Compare(y.Packets, x.Packets) })
+	named := func(r *record.Rule) int {
+		if r.Match.Names() {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(kept, func(x, y record.Rule) int {
+		return cmp.Or(cmp.Compare(y.Packets, x.Packets), named(&y)-named(&x))
+	})
 	return kept[:min(len(kept), maxKeptRules)]
 }
 

@@ -131,7 +131,7 @@ func (l *routeLookups) results(now time.Duration, devices []netdev.Device, inPod
 		switch {
 		case known.frame != [6]byte{}:
 			r.Device = names(loss.last)
-			err = l.missent(&r, known.frame)
+			err = l.missent(&r, known.frame, loss.last == loss.ingress)
 		case !loss.inPod:
 			err = ask(l.tables, &r)
 		case pods < maxPodLookups:
@@ -190,10 +190,14 @@ func (l *routeLookups) askInPod(r *record.RouteLookup, inPod func(do func() erro
 // calicoGateway is the gateway of Calico's pods, which no device has.
 var calicoGateway = netip.AddrFrom4([4]byte{169, 254, 1, 1})
 
-// missent fills in a look-up of frames for another MAC than that of the device that they came to, or of the pod behind it.
-func (l *routeLookups) missent(r *record.RouteLookup, frame [6]byte) error {
+// missent fills in a look-up of frames for another MAC than that of the device that they came to, which freed them as they came
+// in, or of the pod behind it.
+func (l *routeLookups) missent(r *record.RouteLookup, frame [6]byte, cameIn bool) error {
 	r.FrameAddress = net.HardwareAddr(frame[:]).String()
-	if r.DeviceAddress, _ = l.tables.Peer(r.Device); r.DeviceAddress == "" {
+	if !cameIn {
+		r.DeviceAddress, _ = l.tables.Peer(r.Device)
+	}
+	if r.DeviceAddress == "" {
 		r.DeviceAddress = l.tables.LinkAddress(r.Device)
 		return nil
 	}

@@ -194,7 +194,7 @@ func (a *Aggregator) add(rec *record.Record) {
 		if !p.other && !p.Dropped.of(f, rec) {
 			p.Dropped = endsOf(f, rec)
 		}
-		a.converse(f, rec, path.Direction, weight)
+		a.converse(f, rec, path.Direction, weight, key.Loss)
 		return
 	}
 	if residenceKnown(rec, steps) {
@@ -207,7 +207,7 @@ func (a *Aggregator) add(rec *record.Record) {
 	if rec.SplitAt > 0 && rec.Kind != record.Split {
 		return // a segment, whose packet has its own record
 	}
-	a.converse(f, rec, path.Direction, weight)
+	a.converse(f, rec, path.Direction, weight, false)
 	if rec.First.Source != rec.Last.Source && path.Direction == journey.Out && !p.other {
 		p.SourceNAT.observe(rec.Last.Source)
 	}

@@ -36,6 +36,7 @@ type sender struct {
 	dropped     uint32 // packets lost on this node meanwhile
 	largest     uint32 // bytes of the largest IP packet among them
 	flags       senderFlags
+	blockade    blockade
 }
 
 // leavesForWorld tells whether a pod's packets leave this node for one that is none of the cluster's, and in no tunnel.

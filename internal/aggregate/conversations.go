@@ -134,14 +134,19 @@ func (a *Aggregator) hearInFlight(rec *record.Record) {
 	}
 }
 
-// converse counts a packet in its conversation.
-func (a *Aggregator) converse(f *flow, rec *record.Record, direction journey.Direction, weight uint64) {
+// converse counts a packet in its conversation. loss tells of one that was dropped that it was lost.
+func (a *Aggregator) converse(f *flow, rec *record.Record, direction journey.Direction, weight uint64, loss bool) {
 	if rec.Fragment && rec.First.Destination.Port() == 0 && rec.First.Protocol.Ports() {
 		return // not the first one, which alone has ports
 	}
 	c, end := a.conversation(f)
 	if c == nil {
 		return
+	}
+	if rec.Kind != record.Dropped {
+		c.end[end].blockade.packets = 0
+	} else if loss {
+		c.end[end].blockade.lose(rec.Time, f.pair)
 	}
 	pod, here := a.sentHere(rec, direction)
 	switch {

@@ -146,6 +146,8 @@ type Snapshot struct {
 	InFlight []InFlight    `json:"held"`   // by the last scan, not cumulative
 	// Unanswered are conversations that were without an answer when the snapshot was taken, at most 256, those since longest first.
 	Unanswered []Unanswered `json:"unanswered"`
+	// Blocked are conversations of which all that one end sends is lost on this node, at most 64, those with most packets first.
+	Blocked []Blocked `json:"blocked,omitempty"`
 	// AnswersSeen counts what TCP says that it received in conversations of which a hook saw something coming in lately,
 	// AnswersUnseen in those of which none did.
 	AnswersSeen   uint64 `json:"answers_seen"`
@@ -177,6 +179,7 @@ func (a *Aggregator) snapshot(flows bool) *Snapshot {
 		Pairs:         make([]Pair, 0, len(a.pairs)),
 		InFlight:      a.inFlight,
 		Unanswered:    a.unanswered(taken),
+		Blocked:       a.blocked(taken),
 		AnswersSeen:   a.tcpAnswers.seen,
 		AnswersUnseen: a.tcpAnswers.unseen,
 		Records:       a.records,

@@ -6,7 +6,7 @@ import (
 )
 
 // Since returns the window between old, an earlier snapshot of the same aggregator, and s: the counts and histograms of what
-// happened in it, without empty entries. InFlight and Unanswered are those of s. An entry with less than before was evicted and came back: all
+// happened in it, without empty entries. InFlight, Unanswered and Blocked are those of s. An entry with less than before was evicted and came back: all
 // of it is new. If old is nil, the window is s itself.
 func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 	if old == nil {
@@ -19,6 +19,7 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 		Drops:         dropsSince(s.Drops, old.Drops),
 		InFlight:      s.InFlight,
 		Unanswered:    s.Unanswered,
+		Blocked:       s.Blocked,
 		AnswersSeen:   s.AnswersSeen - min(s.AnswersSeen, old.AnswersSeen),
 		AnswersUnseen: s.AnswersUnseen - min(s.AnswersUnseen, old.AnswersUnseen),
 		Records:       s.Records - min(s.Records, old.Records),

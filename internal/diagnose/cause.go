@@ -147,7 +147,7 @@ func Causes() []CauseInfo {
 			Meaning: "a rule or policy drops the packets (netfilter, tc, XDP, XFRM)",
 			Where:   "forward, behind the device where the packet was seen last; by a rule inside a pod at `pod:eth0`: pod-queue on the way out, deliver on the way in",
 			Evidence: "`NETFILTER_DROP` (nft, iptables, a network policy), `TC_INGRESS`, `TC_EGRESS`, `XDP`, `XFRM_POLICY` …; on 5.10 the function (`nf_hook_slow`). " +
-				"Of netfilter, the rule whose counter rose meanwhile, with table, chain, handle and comment; of NFQUEUE, who listens. Rules of different kinds are findings of their own",
+				"Of netfilter, the rule whose counter rose meanwhile, with table, chain, handle and comment, or what remains (a chain's policy); of NFQUEUE, who listens. All of a conversation (two addresses, the protocol, the server's port) that is lost for five seconds counts whatever its share of the pair's packets. Rules of different kinds are findings of their own",
 			Thresholds: []Threshold{policyThreshold},
 			Next:       []string{"nft -a list ruleset | grep -E '^table|chain |drop|reject'", "iptables-save -c | grep -E 'DROP|REJECT'"},
 			Advice:     "find the rule whose counter rises, and who made it",
@@ -187,8 +187,8 @@ func Causes() []CauseInfo {
 			Meaning: "the next hop does not answer, or has another MAC than the frames",
 			Where:   "forward, encap; pod-queue, `pod:eth0`: the pod's gateway does not answer; deliver, pod: frames for another MAC than the pod's",
 			Evidence: "`NEIGH_*`, or a function of ARP or neighbour discovery; `NEIGH_CREATEFAIL`: the neighbour table is full (`gc_thresh3`); " +
-				"`NO_TX_TARGET`, or `vxlan_xmit`: the tunnel's forwarding database has no entry for the next hop's MAC; `OTHERHOST` at the overlay, the uplink " +
-				"or in the pod that has the address: frames for another MAC. With it what the kernel's tables say of the next hop",
+				"`NO_TX_TARGET`, or `vxlan_xmit`: the tunnel's forwarding database has no entry for the next hop's MAC; `OTHERHOST` at the overlay, the uplink, " +
+				"a device that a pod sends by, or in the pod that has the address: frames for another MAC. With it what the kernel's tables say of the next hop",
 			Thresholds: []Threshold{routingThreshold, floodedThreshold},
 			Next:       []string{"ip -s neigh show nud failed nud incomplete", "ip route get DESTINATION # its next hop", "ip neigh show"},
 			Advice:     "see whether the next hop is up and has that address; compare its MAC with that of the entry, here and at the other nodes",
@@ -321,7 +321,7 @@ func Causes() []CauseInfo {
 			Evidence: "packets of a conversation (two addresses, the protocol, the server's port) since the last one that came back; still " +
 				"tried, be it at TCP's growing intervals. TCP: SYNs or retransmissions; DNS; of other UDP what was answered before, as seen or as its entry of the connection table (ASSURED) says; ICMP " +
 				"where nothing else comes from that address. Critical where the peer is a pod or node of the cluster, or was answering " +
-				"before. No finding: what was refused (RST, ICMP), lost on this node, sampled too seldom, or where answers would not be seen",
+				"before. A pod of this node that answers nothing to what TCP on other nodes sends it. No finding: what was refused (RST, ICMP), lost on this node, sampled too seldom, or where answers would not be seen",
 			Thresholds: []Threshold{noAnswerThreshold},
 			Next: []string{"tracer diagnose # on the node of PEER", "tracer trace --pod DESTINATION --duration 10s # on the node of PEER: does it arrive?",
 				"ip route get DESTINATION", "conntrack -L -d DESTINATION",

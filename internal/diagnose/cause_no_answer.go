@@ -29,6 +29,9 @@ func noAnswerRules(w *window) []Finding {
 			to = &empty
 		}
 		severity := w.silence(u)
+		if severity == "" && to == &empty && w.goesToNoEndpoint(u) {
+			severity = Critical
+		}
 		if u.Refused {
 			w.silent = append(w.silent, u)
 		}
@@ -68,7 +71,17 @@ func noAnswerRules(w *window) []Finding {
 		f.Next = []string{"ss -ltnp # in the pod", "iptables-save -c # in the pod", "nft -a list ruleset # in the pod", "ip -s link show dev eth0 # in the pod"}
 		found = append(found, f)
 	}
+	if f := w.silentPods(); f != nil {
+		found = append(found, *f)
+	}
 	return found
+}
+
+// goesToNoEndpoint tells whether packets leave for the address of a Service without ready endpoints: whether they ask for an answer
+// does not matter, as there is nobody.
+func (w *window) goesToNoEndpoint(u *aggregate.Unanswered) bool {
+	return u.ToService && u.Client && u.Direction == journey.Out && u.Protocol.Ports() && !u.Refused && u.Tries > maxStrays &&
+		lastingSilence(u) && w.triedInVain(u) && !w.comesUnseen(u)
 }
 
 // silent are conversations without an answer, by how bad that is.

@@ -124,7 +124,11 @@ func (r *lossRule) finding(w *window, at aggregate.StageKey, lost []aggregate.Dr
 	}
 	hurt = min(hurt, total)
 	ratio := float64(hurt) / float64(max(1, hurt+passed))
-	if hurt < minSamples || ratio < r.threshold.WarnLoss {
+	blocked := w.blockedOf(hits)
+	if len(blocked) > 0 && ratio >= r.threshold.CriticalLoss {
+		blocked = nil // it is told anyway
+	}
+	if hurt < minSamples || ratio < r.threshold.WarnLoss && len(blocked) == 0 {
 		return nil
 	}
 	f := &Finding{
@@ -148,9 +152,18 @@ func (r *lossRule) finding(w *window, at aggregate.StageKey, lost []aggregate.Dr
 	}
 	f.Pairs, f.PairsTotal = hitNames(hits)
 	f.subject, f.predicate = r.subject, "loses "+percent(ratio)+" of "+listed(f.Pairs, f.PairsTotal)
+	if len(blocked) > 0 {
+		f.predicate = "loses all of " + describeBlocked(&blocked[0])
+		if !r.mild {
+			f.Severity = Critical
+		}
+	}
 	f.Confidence = confidence(float64(hurt), r.certainty, w.counts)
 	f.Evidence = append([]string{fmt.Sprintf("%s of %s of these pairs were lost %s (%s)",
 		group(hurt), packets(hurt+passed), locate(at), strings.Join(reasons(lost), ", "))}, r.evidence...)
+	for _, b := range blocked[:min(maxLines, len(blocked))] {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%s: %s of %s were lost since %s, none passed", describeBlocked(&b), group(b.Packets), group(b.Packets), w.clock(b.First)))
+	}
 	f.Evidence = append(f.Evidence, w.changes(f)...)
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	return f

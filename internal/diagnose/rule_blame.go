@@ -17,6 +17,8 @@ type blame struct {
 	rules []record.Rule
 	flows []*LostFlow
 	inPod bool
+	// remaining tells that the rules are what is left over: nothing tells that they took these packets but that no other rule does.
+	remaining bool
 }
 
 // maxBlamed bounds the rules that a finding names.
@@ -86,14 +88,14 @@ func (b *blame) takes(r *record.Rule) (n uint64, any bool) {
 	return n, any
 }
 
-// choose finds the rules: those whose counters rose as the packets were lost, and only if there are none those without a counter
-// that name their addresses or ports.
+// choose finds the rules: those whose counters rose as the packets were lost, only if there are none those without a counter that
+// name their addresses or ports, and only if there are none of these either what remains, if that is little: a chain's policy, say.
 func (b *blame) choose() {
 	type candidate struct {
 		*record.Rule
 		explains uint64
 	}
-	var counted, others []candidate
+	var counted, others, remaining []candidate
 	for i := range b.set.Rules {
 		r := &b.set.Rules[i]
 		n, any := b.takes(r)
@@ -103,10 +105,15 @@ func (b *blame) choose() {
 			counted = append(counted, candidate{r, min(n, r.Packets)})
 		case !r.Counted && r.Match.Names():
 			others = append(others, candidate{r, n})
+		case !r.Counted:
+			remaining = append(remaining, candidate{r, n})
 		}
 	}
 	if len(counted) == 0 {
 		counted = others
+	}
+	if len(counted) == 0 && len(remaining) <= maxBlamed && b.set.Unread == "" {
+		counted, b.remaining = remaining, len(remaining) > 0
 	}
 	slices.SortStableFunc(counted, func(x, y candidate) int {
 		return cmp.Or(cmp.Compare(y.explains, x.explains), cmp.Compare(x.Packets, y.Packets))
@@ -131,6 +138,9 @@ func (b *blame) describe() (evidence []string) {
 			line = fmt.Sprintf("%s %s %s in the %s up to %s", r, did, packets(r.Packets), seconds(b.set.Until.Sub(b.set.From).Seconds()), b.set.Until.Format(time.TimeOnly))
 		} else {
 			line = fmt.Sprintf("%s matches what was lost; it has no counter", r)
+		}
+		if b.remaining {
+			line = fmt.Sprintf("%s may have taken them; it has no counter, and no rule was found that tells more", r)
 		}
 		if r.Match.State == "invalid" {
 			line += "; it takes what the connection table calls invalid (ct state invalid): packets of connections that it has not seen, or not seen whole"

@@ -21,6 +21,13 @@ func lostFlow(to string, packets uint64) LostFlow {
 	}
 }
 
+// wrappedFlow is one that was lost in its tunnel.
+func wrappedFlow() LostFlow {
+	f := lostFlow("10.2.0.3:80", 40)
+	f.Wrapped = true
+	return f
+}
+
 // counting is a rule that has counted so many packets.
 func counting(handle, packets uint64, change ...func(*record.Rule)) record.Rule {
 	r := record.Rule{
@@ -74,8 +81,23 @@ func TestBlame(t *testing.T) {
 			[]uint64{2},
 		},
 		{
+			"a chain's policy, where nothing tells more", []LostFlow{lostFlow("10.2.0.3:80", 40)},
+			[]record.Rule{counting(1, 40, to("10.3.0.0/16")), counting(0, 0, uncounted), counting(3, 0, uncounted, at(record.HookInput))},
+			[]uint64{0},
+		},
+		{
+			"none where many remain", []LostFlow{lostFlow("10.2.0.3:80", 40)},
+			[]record.Rule{counting(1, 0, uncounted), counting(2, 0, uncounted), counting(3, 0, uncounted), counting(4, 0, uncounted)},
+			nil,
+		},
+		{
 			"counters before those without", []LostFlow{lostFlow("10.2.0.3:80", 40)},
 			[]record.Rule{counting(1, 0, uncounted, to("10.2.0.0/24")), counting(2, 40)},
+			[]uint64{2},
+		},
+		{
+			"of a tunnel's packets, one at the hook of the node itself", []LostFlow{wrappedFlow()},
+			[]record.Rule{counting(1, 40), counting(2, 40, at(record.HookInput), port(4789)), counting(3, 40, at(record.HookInput), func(r *record.Rule) { r.Match.Protocol = record.ProtocolTCP })},
 			[]uint64{2},
 		},
 		{"none where none can be it", []LostFlow{lostFlow("10.2.0.3:80", 40)}, []record.Rule{counting(1, 40, to("10.3.0.0/16"))}, nil},

@@ -30,6 +30,7 @@ type LostFlow struct {
 	Source, Dest aggregate.Identity
 	// ToNode and FromNode tell that the packets were for this node itself, or its own.
 	ToNode, FromNode bool
+	Wrapped          bool // lost in their tunnel's packets, which this node got or made: the rule saw these
 	Queue            bool // lost on the way to user space, or by it (NFQUEUE)
 	Packets          uint64
 }
@@ -38,7 +39,7 @@ type LostFlow struct {
 func (f *LostFlow) hooks(inPod bool) record.Hooks {
 	const in, out = record.HookPrerouting | record.HookInput, record.HookOutput | record.HookPostrouting
 	switch {
-	case f.ToNode, inPod && !f.FromNode:
+	case f.ToNode, (f.Wrapped || inPod) && !f.FromNode:
 		return in
 	case f.FromNode:
 		return out
@@ -49,7 +50,19 @@ func (f *LostFlow) hooks(inPod bool) record.Hooks {
 // MayBe tells whether a rule may have taken the flow's packets, before or after NAT.
 func (f *LostFlow) MayBe(r *record.Rule, inPod bool) bool {
 	hooks := f.hooks(inPod)
-	return f.Queue == (r.Verdict == record.VerdictQueue) && (r.MayTake(f.First, hooks) || r.MayTake(f.Last, hooks))
+	switch {
+	case f.Queue != (r.Verdict == record.VerdictQueue):
+		return false
+	case f.Wrapped: // of the outer header no more is known
+		return r.Hooks&hooks != 0 && (r.Match.Protocol == 0 || isTunnels(r.Match.Protocol))
+	}
+	return r.MayTake(f.First, hooks) || r.MayTake(f.Last, hooks)
+}
+
+// isTunnels tells whether tunnels' packets have that protocol.
+func isTunnels(p record.Protocol) bool {
+	const ipip, sit, gre = 4, 41, 47
+	return p == record.ProtocolUDP || p == ipip || p == sit || p == gre
 }
 
 // NetfilterLost tells of a drop's reason and location whether netfilter lost the packet, and whether that was on its way to user

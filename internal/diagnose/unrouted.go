@@ -3,9 +3,11 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
 
@@ -122,7 +124,10 @@ func each(said []record.RouteLookup, say func(*record.RouteLookup) string) (out 
 }
 
 // noRoute is of a missing route, one that leads nowhere, or a rule that does.
-func noRoute(w *window, _ aggregate.StageKey, lost []aggregate.DropCount, said []record.RouteLookup) lossRule {
+func noRoute(w *window, at aggregate.StageKey, lost []aggregate.DropCount, said []record.RouteLookup) lossRule {
+	if at.Stage == journey.Deliver && len(said) > 0 && said[0].OutIsPod {
+		return noRouteInPod(lost, &said[0])
+	}
 	r := lossRule{
 		subject:  "a missing or blackhole route",
 		evidence: append([]string{"there is no route to their destination, or one that discards them (blackhole, unreachable, prohibit)"}, w.risen(addressErrors())...),
@@ -163,15 +168,32 @@ func noRoute(w *window, _ aggregate.StageKey, lost []aggregate.DropCount, said [
 	}
 	switch nobody := w.goToNobody(lost); {
 	case !nobody:
-	case l.Block && l.Route != "": // a CNI discards what goes to addresses of its node's block that no pod has
+	case l.Block && l.Route != "" && !ofDefault(l.Route): // a CNI discards what goes to addresses of its node's block that no pod has
 		r.mild = true
 		r.evidence = append(r.evidence, "no pod and no node is known to have that address: CNIs discard so what is sent to pods that have gone")
-	case l.Destination.Is6() && l.Route == "" && l.Rule == "": // it is tried first wherever there is an address, and IPv4 then
+	case l.Destination.Is6() && (l.Route == "" || ofDefault(l.Route)) && l.Rule == "": // it is tried first wherever there is an address, and IPv4 then
 		r.mild = true
 		r.evidence = append(r.evidence, "no pod and no node is known to have that address, and many nodes have no way out for IPv6")
 	}
 	return r
 }
+
+// noRouteInPod is of packets that this node's tables lead to a pod, in which they are lost.
+func noRouteInPod(lost []aggregate.DropCount, l *record.RouteLookup) lossRule {
+	r := lossRule{
+		subject:  fmt.Sprintf("the pod behind %s, which has not the address %v or no route for it,", l.Out, l.Destination),
+		evidence: []string{fmt.Sprintf("this node passes them to the pod by %s; in the pod's own tables the address %v is missing, or a route discards what is for it", l.Out, l.Destination)},
+		next:     inPods([]netdev.Device{{Name: l.Out}}, "ip addr show", fmt.Sprintf("ip%s route get %v", six(l), l.Destination)),
+	}
+	if unreasoned(lost) {
+		r.certainty = byFunction
+		r.evidence = append(r.evidence, noReason)
+	}
+	return r
+}
+
+// ofDefault tells whether a route, as ip route shows it, is the default one.
+func ofDefault(route string) bool { return slices.Contains(strings.Fields(route), "default") }
 
 // describeRefusal says which rule or route refuses packets.
 func describeRefusal(l *record.RouteLookup) string {

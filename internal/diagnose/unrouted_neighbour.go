@@ -173,8 +173,11 @@ func podDown(w *window, _ aggregate.StageKey, lost []aggregate.DropCount, said [
 }
 
 // missent is of frames for another MAC than that of who has the packets' address.
-func missent(w *window, at aggregate.StageKey, _ []aggregate.DropCount, said []record.RouteLookup) lossRule {
+func missent(w *window, at aggregate.StageKey, lost []aggregate.DropCount, said []record.RouteLookup) lossRule {
 	inPod := at.Stage == journey.Deliver
+	if !inPod && at.Device == netdev.PodLabel {
+		return missentByPod(w, lost, said)
+	}
 	r := lossRule{subject: "a wrong MAC", shown: true, evidence: []string{"the frames are for another MAC than that of the device that they came to, the packets in them for a pod of this node"}}
 	if inPod {
 		r.evidence[0] = "the frames are for another MAC than the pod's own: its kernel takes them for somebody else's"
@@ -206,6 +209,22 @@ func missent(w *window, at aggregate.StageKey, _ []aggregate.DropCount, said []r
 	if inPod {
 		r.next = append(r.next, fmt.Sprintf("kubectl exec POD -- ip link show # the pod that has %v", l.Destination))
 	}
+	return r
+}
+
+// missentByPod is of frames that a pod sends to another MAC than that of its gateway: its device's end on this node.
+func missentByPod(w *window, lost []aggregate.DropCount, said []record.RouteLookup) lossRule {
+	r := lossRule{subject: "a wrong MAC in what a pod sends", shown: true, evidence: []string{
+		"the pod's frames are for another MAC than that of its device on this node, which alone is behind them: the node takes them for somebody else's",
+	}}
+	if len(said) > 0 {
+		l := &said[0]
+		r.subject = fmt.Sprintf("a wrong MAC in frames from the pod behind %s", l.Device)
+		r.evidence = append(r.evidence, fmt.Sprintf("the frames are for %s; %s has %s", l.FrameAddress, l.Device, l.DeviceAddress),
+			"the pod goes by a wrong or old neighbour entry of its gateway")
+		r.next = []string{"ip link show dev " + l.Device}
+	}
+	r.next = append(inPods(w.endsOf(lost), "ip neigh show"), r.next...)
 	return r
 }
 

@@ -85,6 +85,17 @@ func TestUnrouted(t *testing.T) {
 			cause: NoRoute, severity: Warning, subject: "the route", next: "ip route show", evidence: "pods that have gone",
 		},
 		{
+			about: "a pod without its address", at: deliver, reason: "IP_INADDRERRORS", location: "ip_error",
+			said:  record.RouteLookup{Out: "cali1", OutIsPod: true, NextHop: addr("10.2.0.7")},
+			cause: NoRoute, subject: "the pod behind cali1", next: "ip netns exec $(ip link show cali1 | sed -n 's/.*link-netns //p') ip addr show",
+			evidence: "this node passes them to the pod by cali1",
+		},
+		{
+			about: "the default route, to nobody", to: "_external", at: forward, location: "ip_error", packets: 100,
+			said:  record.RouteLookup{Result: "unreachable", Route: "unreachable default", Block: true, Destination: addr("198.51.100.9")},
+			cause: NoRoute, subject: "the route", next: "ip route show table all match 198.51.100.9",
+		},
+		{
 			about: "a block with pods in it", at: in, location: "ip_error", packets: 100,
 			said:  record.RouteLookup{Result: "blackhole", Route: "blackhole 10.2.0.0/16", Block: true},
 			cause: NoRoute, subject: "the route", next: "ip route show",
@@ -140,6 +151,12 @@ func TestUnrouted(t *testing.T) {
 			said:  record.RouteLookup{Device: "vxlan.calico", FrameAddress: "66:00:00:00:00:01", DeviceAddress: "66:00:00:00:00:02"},
 			cause: Neighbour, subject: "a wrong MAC in frames to vxlan.calico", next: "ip -d link show dev vxlan.calico",
 			evidence: "the frames are for 66:00:00:00:00:01; vxlan.calico has 66:00:00:00:00:02",
+		},
+		{
+			about: "a pod's wrong neighbour entry of its gateway", at: forward, reason: "OTHERHOST", location: "ip_rcv_core",
+			said:  record.RouteLookup{Device: "cali1", FrameAddress: "02:00:00:00:00:01", DeviceAddress: "ee:ee:ee:ee:ee:ee"},
+			cause: Neighbour, subject: "a wrong MAC in frames from the pod behind cali1", next: "ip neigh show # in the pod",
+			evidence: "the frames are for 02:00:00:00:00:01; cali1 has ee:ee:ee:ee:ee:ee",
 		},
 		{
 			about: "a wrong neighbour of a pod", at: deliver, reason: "OTHERHOST", location: "ip_rcv_core",
