@@ -84,7 +84,8 @@ func (t *listenTargets) poll(netns map[int]int) map[loader.ListenTarget]record.R
 }
 
 // readListeners counts the accept queues that are full, of applications that do not accept their connections, and the SYN queues
-// that are, of clients that leave theirs half open: the kernel drops further SYNs then, most versions of it without saying so.
+// that are, of clients that leave theirs half open: the kernel drops further SYNs then, most versions of it without saying so. It
+// also tells how many are half open.
 func (a *Agent) readListeners() error {
 	netns := make(map[int]int)
 	for _, d := range a.watcher.State().Devices {
@@ -99,8 +100,10 @@ func (a *Agent) readListeners() error {
 	}
 	listeners, err := a.loader.Listeners(where)
 	for at, l := range listeners {
+		now := loader.Monotonic()
+		a.counts.SetHalfOpen(at.Address, now, l.SYNQueue.Length)
 		if packet := targets[at]; l.AcceptQueue.Full || l.SYNQueue.Full {
-			a.counts.AddQueueFull(&packet, loader.Monotonic(), l)
+			a.counts.AddQueueFull(&packet, now, l)
 		}
 	}
 	return err

@@ -5,6 +5,7 @@
 package aggregate
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -61,6 +62,7 @@ type Aggregator struct {
 	lru           flowList // the flows, for eviction
 	connections   connectionIndex
 	conversations conversations
+	synQueues     map[netip.AddrPort]synQueue // by where the socket listens
 	tcpAnswers    answersSeen
 	clock         time.Duration // the latest CLOCK_MONOTONIC, less the time since started, of records as they were added
 	inFlight      []InFlight
@@ -83,6 +85,8 @@ func New(o Options) *Aggregator {
 		drops:    make(map[DropKey]*DropCount),
 		pairs:    make(map[PairKey]*pair),
 		flows:    make(map[flowKey]*flow),
+
+		synQueues: make(map[netip.AddrPort]synQueue),
 	}
 	a.versioned, _ = o.Namer.(VersionedNamer)
 	if a.now == nil {

@@ -80,6 +80,7 @@ type conversation struct {
 	came       ports // of connections of which the server's packets were seen first
 	served     ports // of connections to another address that NAT sent to this server
 	ownNode    bool  // one end is the node itself
+	handshakes handshakes
 }
 
 // sent counts a packet that left an end of this node, for its other end or for a pod of this node.
@@ -192,6 +193,9 @@ func (c *conversation) hear(end int, at time.Duration) {
 func (c *conversation) addTCP(end int, f *flow, rec *record.Record, seen *answersSeen) {
 	const stateEstablished, stateSynSent = 1, 2
 	t, s := rec.TCP, &c.end[end]
+	if end == server && t.State == stateEstablished && f.opened > 0 {
+		c.handshakes.complete(f, rec.Time)
+	}
 	switch {
 	case t.RetransmittedLength > 0 || t.State == stateSynSent:
 		if rec.Time > c.end[1-end].heard {

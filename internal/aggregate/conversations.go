@@ -149,6 +149,14 @@ func (a *Aggregator) converse(f *flow, rec *record.Record, direction journey.Dir
 		c.end[end].blockade.lose(rec.Time, f.pair)
 	}
 	pod, here := a.sentHere(rec, direction)
+	if c.protocol == record.ProtocolTCP {
+		switch {
+		case end == client && !here:
+			c.handshakes.came(f, rec, weight)
+		case end == server && here && direction == journey.Out && rec.Kind != record.Dropped:
+			c.handshakes.left(f, rec)
+		}
+	}
 	switch {
 	case rec.Kind == record.Dropped && (here || c.end[end].pair != nil):
 		c.end[end].dropped++

@@ -38,6 +38,8 @@ type flow struct {
 	dropReason   string
 	tcp          FlowTCP
 	key          flowKey
+	opened       time.Duration // when the last of its packets came or left, if it may be SYNs, or SYN-ACKs, all of them; else 0
+	openSize     uint32        // bytes of each of those
 	end          uint8         // of its conversation, that sends it
 	conversation *conversation // nil as long as it was not asked for
 	cached       *Flow         // the last snapshot; nil until there is one, as flows are most of the memory

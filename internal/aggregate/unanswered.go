@@ -72,6 +72,10 @@ type Unanswered struct {
 	OutsideAnswered bool `json:"outside_answered,omitempty"`
 	// OutsideMasqueraded tells the same of a pod whose packets leave with another address.
 	OutsideMasqueraded bool `json:"outside_masqueraded,omitempty"`
+	// HalfOpen is, of a server of which SYN-ACKs left and whose client sends nothing but SYNs, how many connections its
+	// listening socket had half open. Tries are those SYN-ACKs then, Others the SYNs that came after one, Seconds those in which
+	// they did and Last the last of them; Answers are handshakes that were completed before.
+	HalfOpen uint64 `json:"half_open,omitempty"`
 	// Gone tells that the destination's address has no owner any more.
 	Gone bool `json:"gone,omitempty"`
 }
@@ -108,9 +112,7 @@ func (a *Aggregator) unanswered(taken time.Time) []Unanswered {
 			}
 		}
 	}
-	if found == nil {
-		return nil
-	}
+	out := a.halfOpen(now)
 	if len(found) > maxUnanswered {
 		slices.SortFunc(found, func(x, y silence) int { return y.conversation.end[y.end].compareTries(&x.conversation.end[x.end]) })
 		found = slices.Clone(found[:maxUnanswered])
@@ -122,15 +124,16 @@ func (a *Aggregator) unanswered(taken time.Time) []Unanswered {
 			found[i].LeftBy = d.Label
 		}
 	}
-	a.compare(found)
-	slices.SortFunc(found, func(x, y silence) int {
+	if len(found) > 0 {
+		a.compare(found)
+	}
+	for i := range found {
+		out = append(out, *found[i].Unanswered)
+	}
+	slices.SortFunc(out, func(x, y Unanswered) int {
 		return cmp.Or(cmp.Compare(y.First, x.First), x.Source.Compare(y.Source), x.Destination.Compare(y.Destination), cmp.Compare(x.Protocol, y.Protocol))
 	})
-	out := make([]Unanswered, len(found))
-	for i := range found {
-		out[i] = *found[i].Unanswered
-	}
-	return out
+	return out[:min(len(out), maxUnanswered)]
 }
 
 func newUnanswered(c *conversation, end int, now time.Duration) *Unanswered {

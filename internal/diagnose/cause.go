@@ -320,8 +320,10 @@ func Causes() []CauseInfo {
 			Where:   beyond + "; deliver, pod where it is on this node",
 			Evidence: "packets of a conversation (two addresses, the protocol, the server's port) since the last one that came back; still " +
 				"tried, be it at TCP's growing intervals. TCP: SYNs or retransmissions; DNS; of other UDP what was answered before, as seen or as its entry of the connection table (ASSURED) says; ICMP " +
-				"where nothing else comes from that address. Critical where the peer is a pod or node of the cluster, or was answering " +
-				"before. A pod of this node that answers nothing to what TCP on other nodes sends it. No finding: what was refused (RST, ICMP), lost on this node, sampled too seldom, or where answers would not be seen",
+				"where nothing else comes from that address. Of a server: SYN-ACKs that left while its client, a pod or node of the cluster, sends SYNs alone and the listening " +
+				"socket has connections half open (a warning where the client is a node, which may give its address to others). A pod of this node that answers nothing to what " +
+				"TCP on other nodes sends it. Critical where the peer is a pod or node of the cluster, or was answering before. No finding: what was refused (RST, ICMP), lost " +
+				"on this node, sampled too seldom, or where answers would not be seen",
 			Thresholds: []Threshold{noAnswerThreshold},
 			Next: []string{"tracer diagnose # on the node of PEER", "tracer trace --pod DESTINATION --duration 10s # on the node of PEER: does it arrive?",
 				"ip route get DESTINATION", "conntrack -L -d DESTINATION",

@@ -15,7 +15,7 @@ import (
 // noAnswerRules find no-answer: what was sent and left this node, or reached a pod of it, and got no answer at all. What
 // another cause explains is not told again.
 func noAnswerRules(w *window) []Finding {
-	var beyond, here, empty silent
+	var beyond, here, empty, open silent
 	for i := range w.counts.Unanswered {
 		u := &w.counts.Unanswered[i]
 		if w.untranslated[u] {
@@ -24,6 +24,9 @@ func noAnswerRules(w *window) []Finding {
 		to := &beyond
 		if u.Direction == journey.Local {
 			to = &here
+		}
+		if u.HalfOpen > 0 {
+			to = &open
 		}
 		if w.hasNoEndpoints(u.Service) && u.DstWorkload == aggregate.UnknownWorkload {
 			to = &empty
@@ -62,6 +65,9 @@ func noAnswerRules(w *window) []Finding {
 		}
 		f.subject, f.predicate = w.observer(), fmt.Sprintf("no answer to %s: %s %s%s, 0 back", listed(f.Pairs, f.PairsTotal), triedBy(all), left, w.sinceFirst(all))
 		found = append(found, f)
+	}
+	if all, severity := open.worst(); len(all) > 0 {
+		found = append(found, halfOpen(w, all, severity))
 	}
 	if all, severity := here.worst(); len(all) > 0 {
 		f := noAnswer(w, all, severity)
@@ -161,6 +167,9 @@ func (w *window) severityOf(u *aggregate.Unanswered) Severity {
 // severityOfConnections is that of a protocol in which each packet is answered.
 func severityOfConnections(u *aggregate.Unanswered) Severity {
 	known := isKnown(u)
+	if u.HalfOpen > 0 {
+		return severityOfHalfOpen(u)
+	}
 	if !u.Client {
 		// A client that has gone is no outage, unless nothing else comes from its address either.
 		if !known || u.AddressAnswered || u.Retransmits < minSamples {
@@ -272,6 +281,9 @@ func (w *window) describeSilence(u *aggregate.Unanswered) string {
 	}
 	text := fmt.Sprintf("%s → %s at %s (%v): %s", qualified(u.SrcNamespace, u.SrcWorkload), qualified(u.DstNamespace, u.DstWorkload), to,
 		u.Protocol, packets(u.Packets))
+	if u.HalfOpen > 0 {
+		text += " (SYN-ACKs)"
+	}
 	if u.Connections > 1 && u.Protocol.Ports() {
 		text += " of " + plural(u.Connections, "connection")
 	}
@@ -311,7 +323,9 @@ func (w *window) aboutSilence(all []*aggregate.Unanswered) (out []string) {
 		if u.PairAnswered {
 			others++
 		}
-		came += u.Others
+		if u.HalfOpen == 0 {
+			came += u.Others
+		}
 		if u.Gone {
 			gone++
 		}

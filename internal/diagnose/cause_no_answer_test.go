@@ -38,6 +38,13 @@ func pings(u *aggregate.Unanswered) {
 	u.Protocol, u.Answers, u.Tries = record.ProtocolICMP, 0, 12
 }
 
+// halfOpened makes it one of a server that answers a client's SYNs.
+func halfOpened(u *aggregate.Unanswered) {
+	u.PairKey, u.Client, u.Source = key("default/api", "default/web", journey.Out), false, netip.MustParseAddrPort("10.1.0.1:80")
+	u.Destination, u.LeftBy, u.HalfOpen = netip.MustParseAddrPort("10.2.0.1:0"), "eth0", 3
+	u.Tries, u.Packets, u.Connections, u.Retransmits, u.Others = 12, 12, 3, 0, 9
+}
+
 // outside makes its destination one of the world's.
 func outside(u *aggregate.Unanswered) {
 	u.PairKey = key("default/web", "_external", journey.Out)
@@ -100,6 +107,21 @@ func TestNoAnswer(t *testing.T) {
 		}},
 		{name: "datagrams by an entry to a pod that has gone", want: Warning, change: func(u *aggregate.Unanswered) { kept(u); u.Gone = true }, node: func(e *snapshots) {
 			e.to.Conntrack = []record.ConntrackEntry{keptEntry()}
+		}},
+
+		{name: "SYN-ACKs to a pod", want: Critical, change: halfOpened},
+		{name: "SYN-ACKs to a node, which may stand for others", want: Warning, change: func(u *aggregate.Unanswered) {
+			halfOpened(u)
+			u.PairKey = key("default/api", "_node", journey.Out)
+		}},
+		{name: "SYN-ACKs to the world: a flood", change: func(u *aggregate.Unanswered) {
+			halfOpened(u)
+			u.PairKey = key("default/api", "_external", journey.Out)
+		}},
+		{name: "SYN-ACKs to a pod, for three seconds", change: func(u *aggregate.Unanswered) { halfOpened(u); u.First, u.Last = 3, 0.5 }},
+		{name: "SYN-ACKs to a pod that has stopped asking", change: func(u *aggregate.Unanswered) { halfOpened(u); u.First, u.Last = 90, 70 }},
+		{name: "SYN-ACKs to a pod, where ACKs come past the hooks", change: halfOpened, node: func(e *snapshots) {
+			e.to.Counts.AnswersUnseen, e.to.Counts.AnswersSeen = 50, 3
 		}},
 
 		{name: "the world, never answering", want: Warning, change: outside},
@@ -199,6 +221,29 @@ func TestNoAnswerSays(t *testing.T) {
 	}
 	if r.Verdict != Fault || *r.Findings[0].Drops.Ratio != 1 || r.Findings[0].PairsTotal != 1 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestNoAnswerToSYNACKs says what leaves, what comes, and what the kernel says.
+func TestNoAnswerToSYNACKs(t *testing.T) {
+	t.Parallel()
+	counts := &aggregate.Snapshot{Taken: noon.Add(15 * time.Second), Unanswered: []aggregate.Unanswered{silenceTo(halfOpened)}}
+	e := &snapshots{from: Snapshot{Taken: noon}, to: Snapshot{Taken: noon.Add(15 * time.Second), Counts: counts}}
+	r := e.diagnose()
+	if want := "node-1 sees SYN-ACKs of default/api leave eth0 and no ACK of default/web comes: 12 SYN-ACKs since 14:02:33; the answers are lost after they left"; r.Summary != want {
+		t.Errorf("summary %q", r.Summary)
+	}
+	want := []string{
+		"default/api → default/web at 10.2.0.1 (tcp): 12 packets (SYN-ACKs) of 3 connections since 14:02:33 (12 s), the last 5 s ago; never answered since tracing began",
+		"who does not answer is on node-2",
+		"SYN-ACKs of default/api leave eth0 and no ACK of 10.2.0.1 comes: of it came 9 SYNs after a SYN-ACK had left, and nothing else; its listening socket has 3 connections half open",
+		"SYNs come, so the way here is open: what is lost is lost on the way there, or in the client's pod",
+	}
+	if len(r.Findings) != 1 || strings.Join(r.Findings[0].Evidence, "\n") != strings.Join(want, "\n") {
+		t.Fatalf("%+v", r.Findings)
+	}
+	if next := strings.Join(r.Findings[0].Next, "\n"); !strings.HasPrefix(next, "ss -tno state syn-recv dst 10.2.0.1 # in the pod") || !strings.Contains(next, "tracer diagnose # on the node of default/web") {
+		t.Errorf("next %q", next)
 	}
 }
 
