@@ -26,9 +26,9 @@ func (a *Agent) SnapshotBefore(window time.Duration) diagnose.Snapshot {
 	return a.history.before(time.Now().Add(-window))
 }
 
-// quickSnapshot goes by what has been counted so far, by the open journeys as read last, and by counters of network cards that are at
-// most so old. count is what it counts.
-func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot, nicsAtMost time.Duration) (diagnose.Snapshot, error) {
+// quickSnapshot goes by what has been counted so far, by the open journeys as read last, and by counters of network cards and tunnels'
+// other ends that are at most so old. count is what it counts.
+func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot, atMost time.Duration) (diagnose.Snapshot, error) {
 	state, seen, err := a.readCoverage()
 	if err != nil {
 		return diagnose.Snapshot{}, err
@@ -37,7 +37,7 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot, nicsAtMost time.
 	devices = a.policers.of(devices, time.Now(), a.watcher.Policers)
 	counts := count()
 	a.readRoutes(devices, false)
-	ways, peers := a.readTunnels(state.Devices)
+	ways, peers := a.readTunnels(state.Devices, atMost)
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: counts, Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
@@ -46,7 +46,7 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot, nicsAtMost time.
 		Rulesets: a.rulesets(devices, loader.Monotonic()), Services: a.services(counts),
 		Conntrack: a.conntrack.results(counts.Unanswered),
 		Coverage:  seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),
-		Tunnels: ways, Peers: peers, NICs: a.readNICs(state.Devices, nicsAtMost),
+		Tunnels: ways, Peers: peers, NICs: a.readNICs(state.Devices, atMost),
 	}, nil
 }
 
