@@ -143,7 +143,7 @@ func Start(options Options) (_ *Agent, err error) {
 // Run traces until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, task := range []func(context.Context) error{a.watchDevices, a.readRecords, a.answerMissent, a.pollKernel, a.keepHistory} {
+	for _, task := range []func(context.Context) error{a.watchDevices, a.readRecords, a.answerMissent, a.pollKernel, a.pollRules, a.keepHistory} {
 		group.Go(func() error { return task(ctx) })
 	}
 	return group.Wait()
