@@ -60,7 +60,7 @@ type Agent struct {
 	listenTargets listenTargets
 	routeLookups  routeLookups
 	conntrack     conntrackLookups
-	missent       missent
+	missent       *missent
 	netfilter     netfilterLosses
 	activeDevices activeDevices
 	coverage      coverage
@@ -82,7 +82,7 @@ func Start(options Options) (_ *Agent, err error) {
 	if options.Log == nil {
 		options.Log = slog.Default()
 	}
-	a := &Agent{options: options, failures: newFailures(options.Log), started: time.Now()}
+	a := &Agent{options: options, failures: newFailures(options.Log), started: time.Now(), missent: newMissent()}
 	a.lateNames = latenames.New(options.OwnerSource, a.add)
 	defer func() {
 		if err != nil {
@@ -143,7 +143,7 @@ func Start(options Options) (_ *Agent, err error) {
 // Run traces until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, task := range []func(context.Context) error{a.watchDevices, a.readRecords, a.pollKernel, a.keepHistory} {
+	for _, task := range []func(context.Context) error{a.watchDevices, a.readRecords, a.answerMissent, a.pollKernel, a.pollRules, a.keepHistory} {
 		group.Go(func() error { return task(ctx) })
 	}
 	return group.Wait()

@@ -36,10 +36,13 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// TestReattached has somebody put a program before ours that ends the chain: it is mended, counted and logged.
+// TestReattached has somebody put a program before ours that ends the chain: it is mended, counted and logged, while a reading of
+// netfilter's rules takes long.
 func TestReattached(t *testing.T) {
 	log := &lines{}
 	c := newCluster(t, load.Config{}, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	c.agents[0].netfilter.reading.Lock()
+	defer c.agents[0].netfilter.reading.Unlock()
 	overlay := c.lab.OverlayDevice()
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "theirs", Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},

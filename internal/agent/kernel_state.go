@@ -29,7 +29,6 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 		case now := <-ticker.C:
 			a.failures.maps.Done(errors.Join(a.readMaps(&before), a.readPodEnds()))
 			a.failures.acceptQueues.Done(a.readListeners())
-			a.readRules(false)
 			if now.Sub(lastMend) >= mendEvery && !a.options.leaveHooks {
 				lastMend = now
 				a.failures.hooks.Done(a.mendHooks())
@@ -39,6 +38,20 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 				a.failures.devices.Done(a.setDevices(a.watcher.State()))
 				a.failures.pods.Done(a.loader.SetPods(a.lateNames.LocalPods()))
 			}
+		}
+	}
+}
+
+// pollRules reads the rules of netfilter where these lose packets. Many of them take seconds, for which nothing else is to wait.
+func (a *Agent) pollRules(ctx context.Context) error {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			a.readRules(false)
 		}
 	}
 }

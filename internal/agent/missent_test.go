@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,7 +61,8 @@ func TestMissent(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.close)
-	var m missent
+	m := newMissent()
+	go m.answer(t.Context(), l.tables)
 	for _, test := range []struct {
 		about   string
 		to      string
@@ -97,8 +99,69 @@ func TestMissent(t *testing.T) {
 		m.setDevices([]netdev.Device{
 			{Index: 42, Role: netdev.RoleUplink}, {Index: 43, Role: netdev.RoleOverlay}, {Index: 44, Role: netdev.RolePod}, bridge,
 		})
-		if m.mark(batch, l.tables); batch[0].Missent != test.want {
+		if m.mark(batch); batch[0].Missent != test.want {
 			t.Errorf("%s: lost: %v", test.about, batch[0].Missent)
 		}
 	}
+}
+
+// slowTables answer once they are let.
+type slowTables struct {
+	let   chan struct{}
+	asked atomic.Int32
+}
+
+func (s *slowTables) PeerHas(int, netip.Addr) (bool, error) {
+	s.asked.Add(1)
+	<-s.let
+	return true, nil
+}
+
+func (s *slowTables) LeadsTo(netip.Addr) (int, error) { return 0, nil }
+
+// TestMissentSlow does not keep records waiting for the kernel, goes by its answer once that is there, and does not forget it while the
+// device is what it was.
+func TestMissentSlow(t *testing.T) {
+	t.Parallel()
+	m := newMissent()
+	devices := []netdev.Device{{Index: 44, Role: netdev.RolePod}}
+	m.setDevices(devices)
+	tables := &slowTables{let: make(chan struct{}, 1)}
+	go m.answer(t.Context(), tables)
+	mark := func(at time.Duration) bool {
+		batch := []record.Record{{Kind: record.Dropped, Reason: record.OtherHost, Attributed: true, Len: 2, Time: at}}
+		batch[0].Hops = [record.MaxHops]record.Hop{{Hook: record.Xmit, Ifindex: 44}, {Hook: record.Free, Ifindex: 44}}
+		batch[0].Last.Destination = netip.MustParseAddrPort("10.1.0.7:80")
+		m.mark(batch)
+		return batch[0].Missent
+	}
+	began := time.Now()
+	for range 1000 { // by the waits of 100 it would be stalled
+		if mark(time.Hour) {
+			t.Fatal("it is known already")
+		}
+	}
+	if took := time.Since(began); took > 100*missentWait {
+		t.Errorf("records waited for %v", took)
+	}
+	tables.let <- struct{}{}
+	for !mark(time.Hour) {
+		time.Sleep(time.Millisecond)
+	}
+	m.setDevices(append(devices, netdev.Device{Index: 45, Role: netdev.RolePod}))
+	if !mark(time.Hour+missentFor) || tables.asked.Load() != 1 {
+		t.Errorf("forgotten: asked %d times", tables.asked.Load())
+	}
+	if !mark(time.Hour + 2*missentFor) {
+		t.Error("what was known last does not stand while the kernel is asked again")
+	}
+	for tables.asked.Load() != 2 {
+		time.Sleep(time.Millisecond)
+	}
+	m.setDevices(nil)
+	m.setDevices(devices)
+	if mark(time.Hour + 2*missentFor) {
+		t.Error("it is kept of a device that has gone")
+	}
+	close(tables.let)
 }

@@ -25,10 +25,6 @@ const (
 	maxRuledNamespaces, maxLostFlows, maxKeptRules = 16, 64, 64
 	// lostFor is how long after its last loss a namespace's rules are read: as long as a window is, and more.
 	lostFor = 20 * time.Second
-	// readRulesEvery is how often rules are read at most, and readRulesShare the part of a core that it may take; who asks for a
-	// diagnosis need not wait for the latter.
-	readRulesEvery, readRulesShare = 2 * time.Second, 1.0 / 500
-	askRulesEvery                  = time.Second
 )
 
 // netfilterLosses are what netfilter lost lately, and what its rules had counted by then: who dropped a packet the kernel does not
@@ -37,9 +33,9 @@ type netfilterLosses struct {
 	own     netns.NsHandle
 	reading sync.Mutex // one reading after the other: counters are compared
 
-	mu    sync.Mutex                // guards what follows
-	of    map[int]*namespaceLosses  // by the index, on this side, of the device of the pod in whose namespace it was; 0: this one
-	spent map[int]netfilterReadCost // likewise; outlives the losses
+	mu    sync.Mutex               // guards what follows
+	of    map[int]*namespaceLosses // by the index, on this side, of the device of the pod in whose namespace it was; 0: this one
+	spent map[int]readingCost      // likewise; outlives the losses
 }
 
 // namespaceLosses are those in one network namespace.
@@ -73,19 +69,13 @@ type rulesReading struct {
 // failed tells that nothing could be read.
 func (r *rulesReading) failed() bool { return r.Partial && len(r.Rules) == 0 }
 
-// netfilterReadCost is when rules were read last, and how long it took.
-type netfilterReadCost struct {
-	at   time.Time
-	took time.Duration
-}
-
 // open takes the calling thread's network namespace for the own one.
 func (l *netfilterLosses) open() (err error) {
 	l.own, err = netns.Get()
 	if err != nil {
 		return fmt.Errorf("open the network namespace: %w", err)
 	}
-	l.of, l.spent = map[int]*namespaceLosses{}, map[int]netfilterReadCost{}
+	l.of, l.spent = map[int]*namespaceLosses{}, map[int]readingCost{}
 	return nil
 }
 
@@ -165,12 +155,7 @@ func (l *netfilterLosses) due(now time.Time, clock time.Duration, asked bool) (p
 			delete(l.of, pod)
 			continue
 		}
-		spent := l.spent[pod]
-		wait := askRulesEvery
-		if !asked {
-			wait = max(readRulesEvery, time.Duration(float64(spent.took)/readRulesShare))
-		}
-		if now.Sub(spent.at) >= wait {
+		if l.spent[pod].due(now, asked) {
 			pods = append(pods, pod)
 		}
 	}
@@ -218,7 +203,7 @@ func (a *Agent) readRulesOf(pod int) (reading *netfilter.Reading, inode uint64, 
 func (l *netfilterLosses) keep(pod int, reading *netfilter.Reading, inode uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.spent[pod] = netfilterReadCost{reading.Taken, reading.Took}
+	l.spent[pod] = readingCost{reading.Taken, reading.Took}
 	n := l.of[pod]
 	if n == nil {
 		return
@@ -241,7 +226,7 @@ func (l *netfilterLosses) keep(pod int, reading *netfilter.Reading, inode uint64
 		n.readings = n.readings[1:]
 	}
 	n.readings = append(n.readings, next)
-	if len(n.readings) > 2+int(lostFor/readRulesEvery) {
+	if len(n.readings) > 2+int(lostFor/readEvery) {
 		n.readings = slices.Delete(n.readings, 1, 2)
 	}
 }

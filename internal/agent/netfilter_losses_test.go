@@ -143,7 +143,7 @@ func TestRules(t *testing.T) {
 
 func TestLostFlows(t *testing.T) {
 	t.Parallel()
-	l := netfilterLosses{of: map[int]*namespaceLosses{}, spent: map[int]netfilterReadCost{}}
+	l := netfilterLosses{of: map[int]*namespaceLosses{}, spent: map[int]readingCost{}}
 	lost := func(port uint16, at time.Duration) record.Record {
 		f := record.Flow{
 			Source: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 1}), 40000+port), Destination: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 2}), port), Protocol: unix.IPPROTO_TCP,
@@ -171,7 +171,7 @@ func TestLostFlows(t *testing.T) {
 	if pods := l.due(now, 2*time.Second, false); len(pods) != 1 || pods[0] != 0 {
 		t.Errorf("due: %v", pods)
 	}
-	l.spent[0] = netfilterReadCost{now, 20 * time.Millisecond}
+	l.spent[0] = readingCost{now, 20 * time.Millisecond}
 	if pods := l.due(now.Add(9*time.Second), 11*time.Second, false); len(pods) != 0 {
 		t.Error("20 ms each 9 s are more than a five-hundredth")
 	}
@@ -188,7 +188,7 @@ func TestFailedReadings(t *testing.T) {
 	t.Parallel()
 	const pod = 4
 	n := &namespaceLosses{}
-	l := netfilterLosses{of: map[int]*namespaceLosses{pod: n}, spent: map[int]netfilterReadCost{}}
+	l := netfilterLosses{of: map[int]*namespaceLosses{pod: n}, spent: map[int]readingCost{}}
 	good := &netfilter.Reading{Rules: []record.Rule{{Handle: 1, Counted: true, Packets: 1000}}}
 	bad := &netfilter.Reading{Partial: true, Took: time.Second}
 	failure := errors.New("not found")

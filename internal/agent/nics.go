@@ -8,8 +8,9 @@ import (
 	"tracer/internal/netdev"
 )
 
-// nicsEvery is how old the counters of network cards may be where nothing is diagnosed: a driver may ask its card for them.
-const nicsEvery = 5 * time.Second
+// liveEvery is how old the counters of network cards and tunnels' other ends may be where nothing is diagnosed: a driver may ask its card
+// for them.
+const liveEvery = 5 * time.Second
 
 // nics are the counters of network cards as read last.
 type nics struct {

@@ -45,7 +45,7 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		for {
-			to, err := a.quickSnapshot(count, nicsEvery) // a live view does not wait for late names
+			to, err := a.quickSnapshot(count, liveEvery) // a live view does not wait for late names
 			if err != nil {
 				yield(nil, err)
 				return

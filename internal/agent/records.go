@@ -24,7 +24,7 @@ func (a *Agent) readRecords(ctx context.Context) error {
 			a.failures.own.Done(err)
 		}
 		a.listenTargets.add(batch, a.lateNames.IsPod)
-		a.missent.mark(batch, a.routeLookups.tables)
+		a.missent.mark(batch)
 		a.routeLookups.add(batch)
 		a.netfilter.add(batch, a.lateNames.IsPod)
 		a.lateNames.Add(batch, loader.Monotonic())
@@ -35,4 +35,10 @@ func (a *Agent) readRecords(ctx context.Context) error {
 func (a *Agent) add(batch []record.Record) {
 	a.counts.AddAll(batch)
 	a.subscribers.publish(batch)
+}
+
+// answerMissent asks the kernel what the reading of records would wait for.
+func (a *Agent) answerMissent(ctx context.Context) error {
+	a.missent.answer(ctx, a.routeLookups.tables)
+	return nil
 }

@@ -28,8 +28,13 @@ const (
 // say which rule, route or neighbour it was, and a blackhole has no reason at all. Nothing is asked while nothing is lost so.
 type routeLookups struct {
 	tables *forwarding.Tables
-	mu     sync.Mutex
-	lost   map[routeLoss]*routeLosses
+
+	mu   sync.Mutex
+	lost map[routeLoss]*routeLosses
+
+	reading sync.Mutex // guards what follows
+	spent   readingCost
+	said    map[routeLoss]record.RouteLookup // at the last reading
 }
 
 // routeLoss is what such losses have in common.
@@ -109,52 +114,103 @@ func (l *routeLookups) take(now time.Duration) (recent []routeLoss, about map[ro
 	return recent, about
 }
 
-// results are what the tables say now of what was lost lately. inPod does something in the network namespace of the pod behind
-// a device. What cannot be read is left out, and returned as an error.
-func (l *routeLookups) results(now time.Duration, devices []netdev.Device, inPod func(ifindex int, do func() error) error) (found []record.RouteLookup, _ error) {
-	names := func(ifindex int) string {
-		if at := slices.IndexFunc(devices, func(d netdev.Device) bool { return d.Index == ifindex }); at >= 0 {
-			return devices[at].Name
-		}
-		return ""
-	}
+// results are what the tables said at the last reading of what was lost lately: of all that is lost since then nothing is known.
+func (l *routeLookups) results(now time.Duration) (found []record.RouteLookup) {
 	recent, about := l.take(now)
-	var errs []error
-	pods := 0
+	l.reading.Lock()
+	defer l.reading.Unlock()
 	for _, loss := range recent {
-		known := about[loss]
-		r := record.RouteLookup{
-			Destination: loss.destination, Source: known.source, Device: names(loss.ingress), InPod: loss.inPod,
-			Reason: loss.reason, Location: loss.location, Packets: known.packets,
+		if r, ok := l.said[loss]; ok {
+			r.Packets = about[loss].packets
+			found = append(found, r)
 		}
-		var err error
+	}
+	return found
+}
+
+// read asks the tables about what was lost lately, if that is due: rules and routes may be many, and are listed. inPod does something
+// in the network namespace of the pod behind a device, asked tells that somebody waits for a diagnosis. What cannot be read is
+// returned as an error, and nothing is said of it.
+func (l *routeLookups) read(now time.Time, clock time.Duration, asked bool, devices []netdev.Device, inPod func(ifindex int, do func() error) error) error {
+	recent, about := l.take(clock)
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	if len(recent) == 0 {
+		l.said = nil
+		return nil
+	}
+	if !l.spent.due(now, asked) {
+		return nil
+	}
+	began := time.Now()
+	defer func() { l.spent = readingCost{now, time.Since(began)} }()
+	var errs []error
+	found := make([]record.RouteLookup, len(recent))
+	gateways := make([]netip.Addr, len(recent)) // of pods
+	pods := 0
+	var destinations []netip.Addr // that this namespace's routes are read to: all at once
+	for i, loss := range recent {
+		known := about[loss]
+		r := &found[i]
+		*r = record.RouteLookup{
+			Destination: loss.destination, Source: known.source, Device: nameOf(loss.ingress, devices), InPod: loss.inPod,
+			Reason: loss.reason, Location: loss.location,
+		}
 		switch {
 		case known.frame != [6]byte{}:
-			r.Device = names(loss.last)
-			err = l.missent(&r, known.frame, loss.last == loss.ingress)
+			r.Device = nameOf(loss.last, devices)
+			destinations = append(destinations, loss.destination)
 		case !loss.inPod:
-			err = ask(l.tables, &r)
+			destinations = append(destinations, loss.destination)
 		case pods < maxPodLookups:
 			pods++
-			err = l.askInPod(&r, func(do func() error) error { return inPod(loss.ingress, do) })
+			if gateways[i] = askInPod(r, func(do func() error) error { return inPod(loss.ingress, do) }); gateways[i].IsValid() {
+				destinations = append(destinations, gateways[i])
+			}
 		}
-		if diagnose.MeansFullTable(loss.reason, loss.location) && err == nil {
-			r.Table, err = l.tables.Table(loss.destination)
+	}
+	routes := l.tables.Routes(destinations...)
+	l.said = make(map[routeLoss]record.RouteLookup, len(recent))
+	full := map[bool]*record.NeighbourTable{} // by whether it is IPv6's
+	for i, loss := range recent {
+		r := &found[i]
+		var err error
+		switch frame := about[loss].frame; {
+		case frame != [6]byte{}:
+			err = l.missent(r, routes, frame, loss.last == loss.ingress)
+		case !loss.inPod:
+			err = ask(l.tables, routes, r)
+		case gateways[i].IsValid():
+			r.GatewaySilent, r.Disabled = l.tables.Gateway(routes, gateways[i], r.Device)
+		}
+		if six := loss.destination.Is6(); diagnose.MeansFullTable(loss.reason, loss.location) && err == nil {
+			if full[six] == nil {
+				full[six], err = l.tables.Table(loss.destination)
+			}
+			r.Table = full[six]
 		}
 		errs = append(errs, err)
-		found = append(found, r)
+		l.said[loss] = *r
 	}
-	return found, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// nameOf is the name of a device; "" if there is none of that index.
+func nameOf(ifindex int, devices []netdev.Device) string {
+	if at := slices.IndexFunc(devices, func(d netdev.Device) bool { return d.Index == ifindex }); at >= 0 {
+		return devices[at].Name
+	}
+	return ""
 }
 
 // ask fills in a look-up from the tables of one network namespace.
-func ask(tables *forwarding.Tables, r *record.RouteLookup) error {
+func ask(tables *forwarding.Tables, routes *forwarding.Routes, r *record.RouteLookup) error {
 	p := forwarding.Packet{Source: r.Source, Destination: r.Destination, Device: r.Device}
 	if r.InPod {
 		p.Device = "" // its own
 	}
 	r.Disabled = tables.Forwarding(p)
-	if err := tables.Route(r, p); err != nil {
+	if err := tables.Route(r, routes, p); err != nil {
 		return err
 	}
 	if err := tables.Neighbour(r); err != nil || !diagnose.MeansNeighbour(r.Reason, r.Location) {
@@ -163,28 +219,28 @@ func ask(tables *forwarding.Tables, r *record.RouteLookup) error {
 	return tables.Underlay(r)
 }
 
-// askInPod asks the pod's own tables, and this node's about the pod's gateway. A pod whose namespace cannot be entered leaves
-// the former out.
-func (l *routeLookups) askInPod(r *record.RouteLookup, inPod func(do func() error) error) error {
+// askInPod asks the pod's own tables, and returns the pod's gateway, about which this node's are to be asked; none if the next hop is a
+// neighbour on the pod's link. A pod whose namespace cannot be entered leaves the former out.
+func askInPod(r *record.RouteLookup, inPod func(do func() error) error) (gateway netip.Addr) {
 	err := inPod(func() error {
 		tables, err := forwarding.Open()
 		if err != nil {
 			return err
 		}
 		defer tables.Close()
-		return ask(tables, r)
+		return ask(tables, tables.Routes(r.Destination), r)
 	})
-	gateway := r.NextHop
+	gateway = r.NextHop
 	if err != nil || !gateway.IsValid() {
-		gateway = calicoGateway
 		if r.Destination.Is6() {
-			return nil
+			return netip.Addr{}
 		}
+		gateway = calicoGateway
 	}
-	if gateway != r.Destination { // a neighbour on the pod's link is no gateway
-		r.GatewaySilent, r.Disabled = l.tables.Gateway(gateway, r.Device)
+	if gateway == r.Destination {
+		return netip.Addr{}
 	}
-	return nil
+	return gateway
 }
 
 // calicoGateway is the gateway of Calico's pods, which no device has.
@@ -192,7 +248,7 @@ var calicoGateway = netip.AddrFrom4([4]byte{169, 254, 1, 1})
 
 // missent fills in a look-up of frames for another MAC than that of the device that they came to, which freed them as they came
 // in, or of the pod behind it.
-func (l *routeLookups) missent(r *record.RouteLookup, frame [6]byte, cameIn bool) error {
+func (l *routeLookups) missent(r *record.RouteLookup, routes *forwarding.Routes, frame [6]byte, cameIn bool) error {
 	r.FrameAddress = net.HardwareAddr(frame[:]).String()
 	if !cameIn {
 		r.DeviceAddress, _ = l.tables.Peer(r.Device)
@@ -201,5 +257,5 @@ func (l *routeLookups) missent(r *record.RouteLookup, frame [6]byte, cameIn bool
 		r.DeviceAddress = l.tables.LinkAddress(r.Device)
 		return nil
 	}
-	return ask(l.tables, r)
+	return ask(l.tables, routes, r)
 }

@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,7 +72,8 @@ func TestRouteLookups(t *testing.T) {
 		"10.2.0.1": "blackhole", "10.2.0.2": "unreachable", "10.2.0.3": "prohibit", "10.2.0.4": "there is no route", "10.2.0.6": "there is no route", "127.0.0.1": "",
 	}
 	devices := []netdev.Device{{Index: 4, Name: "cali1"}}
-	got, err := l.results(now, devices, nil)
+	err = l.read(time.Now(), now, false, devices, nil)
+	got := l.results(now)
 	if err != nil || len(got) != len(want) || got[0].Packets != 2 || got[0].Destination.String() != "10.2.0.1" {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -78,7 +82,84 @@ func TestRouteLookups(t *testing.T) {
 			t.Errorf("%+v, want %q", r, said)
 		}
 	}
-	if got, err := l.results(now+time.Minute, devices, nil); len(got) != 0 || err != nil {
-		t.Errorf("a minute later: %v, %v", got, err)
+	if got := l.results(now + time.Minute); len(got) != 0 {
+		t.Errorf("a minute later: %v", got)
 	}
+}
+
+// TestRouteLookupsBudget lists many routes once for all losses of a reading, and not again before that is due by what it took: the last
+// answer stands, with the packets that were lost by now.
+func TestRouteLookupsBudget(t *testing.T) {
+	runtime.LockOSThread() // for good: the thread ends in this namespace
+	space, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { space.Close() })
+	commands := exec.Command("ip", "-batch", "-")
+	var lines strings.Builder
+	lines.WriteString("link set lo up\nroute add blackhole 10.2.0.0/24\n")
+	for i := range 5000 {
+		fmt.Fprintf(&lines, "route add 10.%d.%d.0/24 dev lo\n", 64+i/256, i%256)
+	}
+	commands.Stdin = strings.NewReader(lines.String())
+	if out, err := commands.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var l routeLookups
+	if err := l.open(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.close)
+	clock, now := time.Hour, time.Unix(1000, 0)
+	lose := func() {
+		for i := range maxLookups {
+			r := record.Record{Kind: record.Dropped, Location: "ip_error", Time: clock, Len: 1}
+			r.Hops[0] = record.Hop{Hook: record.Ingress, Ifindex: 4}
+			r.Last.Destination = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, 0, byte(i)}), 80)
+			l.add([]record.Record{r})
+		}
+	}
+	read := func(asked bool, want string) {
+		t.Helper()
+		before := l.spent.at
+		if err := l.read(now, clock, asked, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		got := l.results(clock)
+		if len(got) != maxLookups || got[0].Route != want {
+			t.Errorf("%d answers, the first %+v", len(got), got[0])
+		}
+		t.Logf("read: %v, in %v", l.spent.at != before, l.spent.took)
+	}
+	lose()
+	read(false, "blackhole 10.2.0.0/24")
+	one := testing.AllocsPerRun(1, func() { l.tables.Routes(netip.MustParseAddr("10.2.0.1")) })
+	all := testing.AllocsPerRun(1, func() {
+		now, l.spent.took = now.Add(time.Minute), 0
+		if err := l.read(now, clock, false, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Logf("one list takes %.0f allocations, a reading of %d losses %.0f", one, maxLookups, all)
+	if all > 1.5*one {
+		t.Errorf("a reading of %d losses takes %.0f allocations, one list %.0f", maxLookups, all, one)
+	}
+	if out, err := exec.Command("ip", "route", "replace", "unreachable", "10.2.0.0/24").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	l.spent.took = 10 * time.Millisecond
+	lose()
+	now = now.Add(4 * time.Second)
+	if read(false, "blackhole 10.2.0.0/24"); l.results(clock)[0].Packets != 2 {
+		t.Error("packets are those of the last reading")
+	}
+	now = now.Add(time.Second)
+	read(false, "unreachable 10.2.0.0/24")
+	l.spent.took = time.Second
+	if out, err := exec.Command("ip", "route", "replace", "prohibit", "10.2.0.0/24").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	now = now.Add(askEvery)
+	read(true, "prohibit 10.2.0.0/24")
 }

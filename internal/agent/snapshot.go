@@ -17,6 +17,7 @@ func (a *Agent) TakeSnapshot() (diagnose.Snapshot, error) {
 		return diagnose.Snapshot{}, err
 	}
 	a.readRules(true)
+	a.readRoutes(a.KnownDevices(), true)
 	return a.completeSnapshot(a.counts.Snapshot)
 }
 
@@ -25,9 +26,9 @@ func (a *Agent) SnapshotBefore(window time.Duration) diagnose.Snapshot {
 	return a.history.before(time.Now().Add(-window))
 }
 
-// quickSnapshot goes by what has been counted so far, by the open journeys as read last, and by counters of network cards that are at
-// most so old. count is what it counts.
-func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot, nicsAtMost time.Duration) (diagnose.Snapshot, error) {
+// quickSnapshot goes by what has been counted so far, by the open journeys as read last, and by counters of network cards and tunnels'
+// other ends that are at most so old. count is what it counts.
+func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot, atMost time.Duration) (diagnose.Snapshot, error) {
 	state, seen, err := a.readCoverage()
 	if err != nil {
 		return diagnose.Snapshot{}, err
@@ -35,16 +36,17 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot, nicsAtMost time.
 	devices := a.podEnds.read(a.withPods(a.traced(state)))
 	devices = a.policers.of(devices, time.Now(), a.watcher.Policers)
 	counts := count()
-	ways, peers := a.readTunnels(state.Devices)
+	a.readRoutes(devices, false)
+	ways, peers := a.readTunnels(state.Devices, atMost)
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: counts, Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
 		PeerRTT: a.baseline.roundTrips(), Throttling: a.throttling(devices),
-		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.lookUpRoutes(devices),
+		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.routeLookups.results(loader.Monotonic()),
 		Rulesets: a.rulesets(devices, loader.Monotonic()), Services: a.services(counts),
 		Conntrack: a.conntrack.results(counts.Unanswered),
 		Coverage:  seen, Doubt: a.own.doubted(), MissingHooks: a.missingHooks(),
-		Tunnels: ways, Peers: peers, NICs: a.readNICs(state.Devices, nicsAtMost),
+		Tunnels: ways, Peers: peers, NICs: a.readNICs(state.Devices, atMost),
 	}, nil
 }
 
@@ -68,11 +70,9 @@ func (a *Agent) completeSnapshot(count func() *aggregate.Snapshot) (diagnose.Sna
 	return s, nil
 }
 
-// lookUpRoutes asks the kernel's tables about what was lost lately.
-func (a *Agent) lookUpRoutes(devices []netdev.Device) []record.RouteLookup {
-	found, err := a.routeLookups.results(loader.Monotonic(), devices, a.inPod)
-	a.failures.routes.Done(err)
-	return found
+// readRoutes asks the kernel's tables about what was lost lately. asked tells that somebody waits for a diagnosis.
+func (a *Agent) readRoutes(devices []netdev.Device, asked bool) {
+	a.failures.routes.Done(a.routeLookups.read(time.Now(), loader.Monotonic(), asked, devices, a.inPod))
 }
 
 // Freed is how many packets the kernel has freed since the start that were lost, and how many that were not.

@@ -11,16 +11,6 @@ import (
 	"tracer/internal/record"
 )
 
-// unroutedKind is in which way rules, routes and neighbours lost packets.
-type unroutedKind struct {
-	id    string
-	cause Cause
-	// name is what is at fault, where that is known: what has one name has one finding, wherever the packets were lost. Without
-	// one each stage has its own.
-	name string
-	rule func(w *window, at aggregate.StageKey, lost []aggregate.DropCount, said []record.RouteLookup) lossRule
-}
-
 // unrouted finds neighbour and no-route, and link-down of pods' devices: the kernel's reason says that there is no way on, and
 // its tables why.
 func (w *window) unrouted() (found []Finding) {
@@ -30,27 +20,26 @@ func (w *window) unrouted() (found []Finding) {
 	lost = append(lost, w.losses.takeSome(rise, func(d *aggregate.DropCount) bool {
 		return unspecified(d.Reason) && journey.FunctionName(d.Location) == "ip6_forward"
 	})...)
-	type key struct{ id, name string }
-	var order []key
-	kinds := map[key]unroutedKind{}
-	by := map[key][]aggregate.DropCount{}
+	var order []unroutedKey
+	by := map[unroutedKey][]unroutedPart{}
 	for i := range lost {
-		kind := w.unroutedKind(&lost[i])
-		k := key{kind.id, kind.name}
-		if _, ok := kinds[k]; !ok {
-			kinds[k] = kind
-			order = append(order, k)
+		for _, part := range w.unroutedParts(&lost[i]) {
+			k := part.kind.key()
+			if by[k] == nil {
+				order = append(order, k)
+			}
+			by[k] = append(by[k], part)
 		}
-		by[k] = append(by[k], lost[i])
 	}
 	for _, k := range order {
-		kind := kinds[k]
-		explain := w.explain
+		kind := by[k][0].kind
+		of := w.onlyThose(by[k])
+		explain := of.explain
 		if kind.name != "" {
-			explain = w.explainOnce
+			explain = of.explainOnce
 		}
-		found = append(found, explain(by[k], func(at aggregate.StageKey, lost []aggregate.DropCount) lossRule {
-			r := kind.rule(w, at, lost, w.lookups(lost))
+		found = append(found, explain(lostOf(by[k]), func(at aggregate.StageKey, lost []aggregate.DropCount) lossRule {
+			r := kind.rule(of, at, lost, of.lookups(lost, k))
 			r.cause = kind.cause
 			if r.threshold == (Threshold{}) {
 				r.threshold = routingThreshold
@@ -67,50 +56,6 @@ func (w *window) unrouted() (found []Finding) {
 // addressErrors are the kernel's counters of packets that it would not route.
 func addressErrors() []string {
 	return []string{"IpExtInNoRoutes", "IpOutNoRoutes", "Ip6InNoRoutes", "Ip6OutNoRoutes", "IpInAddrErrors", "Ip6InAddrErrors"}
-}
-
-// unroutedKind goes by what the kernel's tables say of most of the packets.
-func (w *window) unroutedKind(d *aggregate.DropCount) unroutedKind {
-	l := record.RouteLookup{}
-	if said := w.lookups([]aggregate.DropCount{*d}); len(said) > 0 {
-		l = said[0]
-	}
-	neighbour := MeansNeighbour(d.Reason, d.Location)
-	switch {
-	case MeansFullTable(d.Reason, d.Location):
-		return unroutedKind{"full table", Neighbour, "all", fullTable}
-	case d.Reason == record.OtherHost:
-		return unroutedKind{"missent", Neighbour, l.Device, missent}
-	case meansNoForwardingEntry(d.Reason, d.Location):
-		return unroutedKind{"forwarding entry", Neighbour, l.Out + l.LinkAddress, noForwardingEntry}
-	case l.Disabled != "":
-		return unroutedKind{"forwarding", NoRoute, l.Disabled, notForwarding}
-	case neighbour && l.OutIsPod && (l.OutState != "" || l.PeerDown):
-		return unroutedKind{"pod's device", LinkDown, l.Out, podDown}
-	case neighbour && d.Stage == journey.PodQueue:
-		return unroutedKind{"gateway", Neighbour, l.Device, silentGateway}
-	case neighbour && l.NextHop.IsValid():
-		return unroutedKind{"neighbour", Neighbour, l.NextHop.String() + l.Out, silentNeighbour}
-	case neighbour:
-		return unroutedKind{"neighbour", Neighbour, "", silentNeighbour}
-	}
-	return unroutedKind{"route", NoRoute, l.Result + l.Route + l.Rule, noRoute}
-}
-
-// lookups are what the kernel's tables say of such losses: of those with the most packets first.
-func (w *window) lookups(lost []aggregate.DropCount) (out []record.RouteLookup) {
-	for _, l := range w.to.Lookups {
-		if slices.ContainsFunc(lost, func(d aggregate.DropCount) bool {
-			reason := l.Reason
-			if reason == "" {
-				reason = journey.NotSpecified
-			}
-			return d.Reason == reason && d.Location == l.Location && (d.Stage == journey.PodQueue) == l.InPod
-		}) {
-			out = append(out, l)
-		}
-	}
-	return out
 }
 
 // each says something of each of the look-ups, and nothing twice.

@@ -74,15 +74,15 @@ func (t *Tables) LinkAddress(device string) string {
 }
 
 // Gateway says why this node does not answer for a pod's gateway, which is asked for at a pod's device (arp_process in
-// net/ipv4/arp.c); "" if it should. sysctl is one that forbids forwarding, if that is why.
-func (t *Tables) Gateway(gateway netip.Addr, device string) (why, sysctl string) {
+// net/ipv4/arp.c); "" if it should. sysctl is one that forbids forwarding, if that is why. routes are those to it.
+func (t *Tables) Gateway(routes *Routes, gateway netip.Addr, device string) (why, sysctl string) {
 	link, err := t.handle.LinkByName(device)
 	if err != nil {
 		return "", ""
 	}
 	p := Packet{Source: gateway, Destination: gateway, Device: device}
 	found := record.RouteLookup{Destination: gateway}
-	if err := t.Route(&found, p); err != nil || t.isOwn(gateway, link) {
+	if err := t.Route(&found, routes, p); err != nil || t.isOwn(gateway, link) {
 		return "", ""
 	}
 	if master, err := t.handle.LinkByIndex(link.Attrs().MasterIndex); err == nil && link.Attrs().MasterIndex != 0 {

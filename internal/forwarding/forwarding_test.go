@@ -103,7 +103,7 @@ func TestRoute(t *testing.T) {
 		}
 		test.want.Destination = p.Destination
 		got := record.RouteLookup{Destination: p.Destination}
-		if err := tables.Route(&got, p); err != nil {
+		if err := tables.Route(&got, tables.Routes(p.Destination), p); err != nil {
 			t.Fatal(err)
 		}
 		if got != test.want {
@@ -161,7 +161,7 @@ func TestNeighbour(t *testing.T) {
 func lookUp(t *testing.T, tables *Tables, to string) record.RouteLookup {
 	t.Helper()
 	found := record.RouteLookup{Destination: netip.MustParseAddr(to)}
-	if err := tables.Route(&found, Packet{Destination: found.Destination}); err != nil {
+	if err := tables.Route(&found, tables.Routes(found.Destination), Packet{Destination: found.Destination}); err != nil {
 		t.Fatal(err)
 	}
 	if err := tables.Neighbour(&found); err != nil {
@@ -228,7 +228,7 @@ func TestForwarding(t *testing.T) {
 	four, six := Packet{Destination: gateway, Device: "cali1"}, Packet{Destination: netip.MustParseAddr("fd00::1"), Device: "cali1"}
 	check := func(about, want4, want6, wantWhy string) {
 		t.Helper()
-		why, _ := tables.Gateway(gateway, "cali1")
+		why, _ := tables.Gateway(tables.Routes(gateway), gateway, "cali1")
 		if got4, got6 := tables.Forwarding(four), tables.Forwarding(six); got4 != want4 || got6 != want6 || why != wantWhy {
 			t.Errorf("%s: %q, %q, %q", about, got4, got6, why)
 		}
@@ -248,10 +248,10 @@ func TestForwarding(t *testing.T) {
 	set("0", "ipv4/conf/cali1/forwarding")
 	check("one device", "net.ipv4.conf.cali1.forwarding", "", "net.ipv4.conf.cali1.forwarding is 0: a node that does not forward answers for nobody")
 	// All pods' devices have one MAC, and so one link-local address.
-	if why, _ := tables.Gateway(netip.MustParseAddr("fe80::7"), "cali1"); why != "cali1 does not have the address fe80::7" {
+	if why, _ := tables.Gateway(tables.Routes(netip.MustParseAddr("fe80::7")), netip.MustParseAddr("fe80::7"), "cali1"); why != "cali1 does not have the address fe80::7" {
 		t.Errorf("IPv6: %q", why)
 	}
-	if why, _ := tables.Gateway(netip.MustParseAddr("10.1.0.1"), "veth2"); why != "no device of this node has the address 10.1.0.1, and veth2 is a port of br0" {
+	if why, _ := tables.Gateway(tables.Routes(netip.MustParseAddr("10.1.0.1")), netip.MustParseAddr("10.1.0.1"), "veth2"); why != "no device of this node has the address 10.1.0.1, and veth2 is a port of br0" {
 		t.Errorf("bridge: %q", why)
 	}
 }

@@ -166,8 +166,9 @@ func (t *Tables) Underlay(l *record.RouteLookup) error {
 		return nil
 	}
 	outer := record.RouteLookup{Destination: l.Node}
-	if err := t.Route(&outer, Packet{Destination: l.Node}); err != nil {
-		return err
+	routes, err := t.handle.RouteGet(l.Node.AsSlice()) // no rule or route that refuses it is to be named: no list is needed
+	if err == nil && len(routes) > 0 {
+		t.setNextHop(&outer, &routes[0])
 	}
 	if err := t.Neighbour(&outer); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -29,17 +30,46 @@ func (p *Packet) family() int {
 // noRoute is what is said where no rule and no route matches.
 const noRoute = "there is no route"
 
-// Route fills in of a look-up which rule and route are for the packet. It is worked out here from both tables, and not asked
-// by RTM_GETROUTE: that answers for a refused packet with an error alone, the same for several kinds.
-func (t *Tables) Route(l *record.RouteLookup, p Packet) error {
-	rules, err := t.rules(p.family())
-	if err != nil {
-		return err
+// Routes are the rules of policy routing, and the routes that contain one of some destinations, as they were at one time.
+type Routes struct{ of map[int]familyRoutes } // by address family
+
+// familyRoutes are those of one family, or why they could not be read.
+type familyRoutes struct {
+	rules  []rule
+	routes []netlink.Route
+	err    error
+}
+
+// Routes reads those of some destinations. Rules and routes are all listed for it, once for each address family, which takes the
+// longer the more there are: who has several questions asks for all destinations at once. What cannot be read is told by Route.
+func (t *Tables) Routes(destinations ...netip.Addr) *Routes {
+	byFamily := map[int][]netip.Addr{}
+	for _, to := range destinations {
+		p := Packet{Destination: to}
+		byFamily[p.family()] = append(byFamily[p.family()], to)
 	}
-	var routes map[int][]netlink.Route // by table: those that contain the destination
+	found := &Routes{map[int]familyRoutes{}}
+	for family, to := range byFamily {
+		var f familyRoutes
+		if f.rules, f.err = t.rules(family); f.err == nil {
+			f.routes, f.err = t.routesTo(family, to)
+		}
+		found.of[family] = f
+	}
+	return found
+}
+
+// Route fills in of a look-up which rule and route are for the packet, whose destination is one of those that the routes were
+// read for. It is worked out here from both tables, and not asked by RTM_GETROUTE: that answers for a refused packet with an error
+// alone, the same for several kinds.
+func (t *Tables) Route(l *record.RouteLookup, routes *Routes, p Packet) error {
+	of := routes.of[p.family()]
+	if of.err != nil {
+		return of.err
+	}
 	skipTo := uint32(0)
-	for i := range rules {
-		r := &rules[i]
+	for i := range of.rules {
+		r := &of.rules[i]
 		if r.priority < skipTo || !r.matches(p) {
 			continue
 		}
@@ -50,12 +80,7 @@ func (t *Tables) Route(l *record.RouteLookup, p Packet) error {
 			l.Result, l.Rule = refusals()[r.action-unix.FR_ACT_BLACKHOLE], r.String()
 			return nil
 		case unix.FR_ACT_TO_TBL:
-			if routes == nil {
-				if routes, err = t.routesTo(p); err != nil {
-					return err
-				}
-			}
-			route := best(routes[int(r.table)])
+			route := of.best(int(r.table), p.Destination.AsSlice())
 			if route == nil || route.Type == unix.RTN_THROW || bits(route) <= r.suppress {
 				continue
 			}
@@ -84,15 +109,10 @@ func (t *Tables) fillRoute(l *record.RouteLookup, route *netlink.Route) {
 		l.Result = refusals()[route.Type-unix.RTN_BLACKHOLE]
 		words = append([]string{l.Result}, words...)
 	} else if route.Type == unix.RTN_UNICAST {
-		gateway, index := nextHop(route)
-		if l.NextHop, _ = netip.AddrFromSlice(gateway); !l.NextHop.IsValid() {
-			l.NextHop = l.Destination
-		} else {
+		if gateway := t.setNextHop(l, route); gateway != nil {
 			words = append(words, "via", gateway.String())
 		}
-		l.NextHop = l.NextHop.Unmap()
-		if link, err := t.handle.LinkByIndex(index); err == nil {
-			l.Out = link.Attrs().Name
+		if l.Out != "" {
 			words = append(words, "dev", l.Out)
 		}
 	}
@@ -103,6 +123,19 @@ func (t *Tables) fillRoute(l *record.RouteLookup, route *netlink.Route) {
 		words = append(words, "proto", route.Protocol.String())
 	}
 	l.Route = strings.Join(words, " ")
+}
+
+// setNextHop fills in where a route leads, and returns the gateway; nil without one.
+func (t *Tables) setNextHop(l *record.RouteLookup, route *netlink.Route) net.IP {
+	gateway, index := nextHop(route)
+	next, ok := netip.AddrFromSlice(gateway)
+	if l.NextHop = next.Unmap(); !ok {
+		l.NextHop = l.Destination
+	}
+	if link, err := t.handle.LinkByIndex(index); err == nil {
+		l.Out = link.Attrs().Name
+	}
+	return gateway
 }
 
 // nextHop is the first of a route.
@@ -119,12 +152,15 @@ func nextHop(route *netlink.Route) (gateway net.IP, index int) {
 	return gateway, index
 }
 
-// routesTo lists the routes that contain a packet's destination, by table.
-func (t *Tables) routesTo(p Packet) (map[int][]netlink.Route, error) {
-	to := p.Destination.AsSlice()
+// routesTo lists the routes that contain one of some destinations of a family.
+func (t *Tables) routesTo(family int, destinations []netip.Addr) ([]netlink.Route, error) {
+	to := make([]net.IP, len(destinations))
+	for i := range destinations {
+		to[i] = destinations[i].AsSlice()
+	}
 	routes, err := rtnl.Complete(func() (contain []netlink.Route, err error) {
-		err = t.handle.RouteListFilteredIter(p.family(), &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
-			if (r.Dst == nil || r.Dst.Contains(to)) && r.Flags&(unix.RTNH_F_DEAD|unix.RTM_F_CLONED) == 0 {
+		err = t.handle.RouteListFilteredIter(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			if (r.Dst == nil || slices.ContainsFunc(to, r.Dst.Contains)) && r.Flags&(unix.RTNH_F_DEAD|unix.RTM_F_CLONED) == 0 {
 				contain = append(contain, r)
 			}
 			return true
@@ -134,17 +170,17 @@ func (t *Tables) routesTo(p Packet) (map[int][]netlink.Route, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	found := map[int][]netlink.Route{}
-	for _, r := range routes {
-		found[r.Table] = append(found[r.Table], r)
-	}
-	return found, nil
+	return routes, nil
 }
 
-// best is the route of the longest prefix, and of those the one of the lowest metric; nil if there is none.
-func best(routes []netlink.Route) (found *netlink.Route) {
-	for i := range routes {
-		if r := &routes[i]; found == nil || bits(r) > bits(found) || bits(r) == bits(found) && r.Priority < found.Priority {
+// best is a table's route to an address: that of the longest prefix, and of those the one of the lowest metric; nil if there is none.
+func (f *familyRoutes) best(table int, to net.IP) (found *netlink.Route) {
+	for i := range f.routes {
+		r := &f.routes[i]
+		if r.Table != table || r.Dst != nil && !r.Dst.Contains(to) {
+			continue
+		}
+		if found == nil || bits(r) > bits(found) || bits(r) == bits(found) && r.Priority < found.Priority {
 			found = r
 		}
 	}
