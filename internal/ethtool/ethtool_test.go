@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
 	"github.com/vishvananda/netns"
 
 	"tracer/internal/device"
@@ -54,6 +55,9 @@ func TestRead(t *testing.T) {
 		if devices[i].Name == "eth0" {
 			uplink = &devices[i]
 		}
+	}
+	if err := rlimit.RemoveMemlock(); err != nil { // before 5.11 programs count as locked memory
+		t.Fatal(err)
 	}
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()}, // XDP_DROP
