@@ -282,7 +282,7 @@ func keptRules(before, last *rulesReading, set *diagnose.Ruleset) (kept []record
 	for i := range rules {
 		r := &rules[i]
 		rose := r.Counted && r.Packets > 0 && before != last
-		named := !r.Counted && r.Match.Names()
+		named := !r.Counted && (r.Match.Names() || r.VerdictMap != "")
 		if rose || named && slices.ContainsFunc(set.Lost, func(f diagnose.LostFlow) bool { return f.MayBe(r, set.Ifindex != 0) }) {
 			kept = append(kept, *r)
 		}
