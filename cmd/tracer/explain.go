@@ -34,7 +34,9 @@ about it, and what it can be confused with. Without a cause it lists them.`,
 				_, err := fmt.Fprintln(cmd.OutOrStdout(), listCauses())
 				return err
 			}
-			return explain(cmd.OutOrStdout(), args[0], colorful(os.Stdout))
+			out := cmd.OutOrStdout()
+			terminal, ok := out.(*os.File)
+			return explain(out, args[0], ok && colorful(terminal))
 		},
 	}
 }

@@ -168,8 +168,12 @@ func (w *window) sumUp(b *bothWays) Checked {
 			p.Direction = pair.Direction
 		}
 	}
-	p.There, p.P99There = p.sum(there)
-	p.Back, p.P99Back = p.sum(back)
+	var rtt hist.Histogram
+	p.There, p.P99There = p.sum(there, &rtt)
+	p.Back, p.P99Back = p.sum(back, &rtt)
+	if rtt.Count() > 0 {
+		p.RoundTrip = new(rtt.Quantile(0.5))
+	}
 	for _, pair := range slices.Concat(there, back) {
 		w.placePeer(&p, pair)
 	}
@@ -179,8 +183,9 @@ func (w *window) sumUp(b *bothWays) Checked {
 	return p
 }
 
-// sum adds what was lost and sent again, and returns how many packets there were, and the p99 of their time on this node.
-func (p *Checked) sum(pairs []*aggregate.Pair) (n uint64, p99 *float64) {
+// sum adds what was lost and sent again, and TCP's round trips to rtt; it returns how many packets there were, and the p99 of their time
+// on this node.
+func (p *Checked) sum(pairs []*aggregate.Pair, rtt *hist.Histogram) (n uint64, p99 *float64) {
 	var packets float64
 	var times hist.Histogram
 	for _, pair := range pairs {
@@ -197,9 +202,7 @@ func (p *Checked) sum(pairs []*aggregate.Pair) (n uint64, p99 *float64) {
 			}
 			*p.Resent += t.Retransmits
 			p.Acknowledged += t.Delivered
-			if t.RTT.Count() > 0 {
-				p.RoundTrip = new(t.RTT.Quantile(0.5))
-			}
+			rtt.Merge(&t.RTT)
 		}
 	}
 	if times.Count() > 0 {

@@ -104,6 +104,26 @@ func TestCheckedOfAll(t *testing.T) {
 	}
 }
 
+// TestCheckedRoundTrip has the round trip of all connections of two workloads, whichever of their pairs comes last.
+func TestCheckedRoundTrip(t *testing.T) {
+	t.Parallel()
+	rtt := func(p aggregate.Pair, seconds float64, n uint64) aggregate.Pair {
+		p.TCP = &aggregate.TCP{}
+		p.TCP.RTT.Observe(seconds, n)
+		return p
+	}
+	pairs := []aggregate.Pair{
+		rtt(seenPair("default/web", "default/api", journey.Out, 90, "10.1.0.1:41000", "10.2.0.1:80"), 0.030, 90),
+		rtt(seenPair("default/web", "default/api", journey.Local, 5, "10.1.0.1:41000", "10.1.0.2:80"), 0.0001, 5),
+		rtt(seenPair("default/api", "default/web", journey.In, 5, "10.2.0.1:80", "10.1.0.1:41000"), 0.0002, 5),
+	}
+	w := newWindow("node-1", Snapshot{}, Snapshot{Counts: &aggregate.Snapshot{Pairs: pairs}})
+	all, _ := w.checked()
+	if got := all[0].RoundTrip; len(all) != 1 || got == nil || *got < 0.025 || *got > 0.035 {
+		t.Errorf("%+v", all)
+	}
+}
+
 func TestHeading(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

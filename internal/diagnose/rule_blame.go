@@ -15,6 +15,7 @@ import (
 type blame struct {
 	set   *Ruleset // nil where no rules were read
 	rules []record.Rule
+	maps  []record.Rule // verdict maps that drop and may have taken them, where there are no such rules
 	flows []*LostFlow
 	inPod bool
 	// remaining tells that the rules are what is left over: nothing tells that they took these packets but that no other rule does.
@@ -89,7 +90,8 @@ func (b *blame) takes(r *record.Rule) (n uint64, any bool) {
 }
 
 // choose finds the rules: those whose counters rose as the packets were lost, only if there are none those without a counter that
-// name their addresses or ports, and only if there are none of these either what remains, if that is little: a chain's policy, say.
+// name their addresses or ports, or verdict maps of which nothing more is known, and only if there are none of these either what
+// remains, if that is little: a chain's policy, say.
 func (b *blame) choose() {
 	type candidate struct {
 		*record.Rule
@@ -105,6 +107,11 @@ func (b *blame) choose() {
 			counted = append(counted, candidate{r, min(n, r.Packets)})
 		case !r.Counted && r.Match.Names():
 			others = append(others, candidate{r, n})
+		case r.VerdictMap != "":
+			// As other rules that ask for a state alone, one of a state is passed over.
+			if r.Match.State == "" && len(b.maps) < maxBlamed && !tells(b.maps, r) {
+				b.maps = append(b.maps, *r)
+			}
 		case !r.Counted:
 			remaining = append(remaining, candidate{r, n})
 		}
@@ -112,17 +119,27 @@ func (b *blame) choose() {
 	if len(counted) == 0 {
 		counted = others
 	}
-	if len(counted) == 0 && len(remaining) <= maxBlamed && b.set.Unread == "" {
+	if len(counted) == 0 && len(b.maps) == 0 && len(remaining) <= maxBlamed && b.set.Unread == "" {
 		counted, b.remaining = remaining, len(remaining) > 0
 	}
 	slices.SortStableFunc(counted, func(x, y candidate) int {
 		return cmp.Or(cmp.Compare(y.explains, x.explains), cmp.Compare(x.Packets, y.Packets))
 	})
-	for _, c := range counted[:min(maxBlamed, len(counted))] {
-		if 5*c.explains >= counted[0].explains { // less is beside the point
+	for _, c := range counted {
+		if len(b.rules) < maxBlamed && 5*c.explains >= counted[0].explains && !tells(b.rules, c.Rule) { // less is beside the point
 			b.rules = append(b.rules, *c.Rule)
 		}
 	}
+	if len(b.rules) > 0 {
+		b.maps = nil
+	}
+}
+
+// tells tells whether a rule is among some already: one with a verdict map comes once for each address or port that the map drops.
+func tells(rules []record.Rule, r *record.Rule) bool {
+	return r.VerdictMap != "" && slices.ContainsFunc(rules, func(other record.Rule) bool {
+		return other.Handle == r.Handle && other.Family == r.Family && other.Table == r.Table
+	})
 }
 
 // describe says which rules it was.
@@ -150,7 +167,10 @@ func (b *blame) describe() (evidence []string) {
 		}
 		evidence = append(evidence, line)
 	}
-	if len(b.rules) == 0 && b.set.Unread == "" {
+	for i := range b.maps {
+		evidence = append(evidence, fmt.Sprintf("%s drops some of what it is asked for, and may have dropped what was lost; it counts nothing by itself", &b.maps[i]))
+	}
+	if len(b.rules)+len(b.maps) == 0 && b.set.Unread == "" {
 		evidence = append(evidence, "no rule was found whose counter rose, or that names the addresses or ports of what was lost")
 	}
 	if b.set.Unread != "" {
@@ -161,11 +181,11 @@ func (b *blame) describe() (evidence []string) {
 
 // show are the commands that show the rules.
 func (b *blame) show() (commands []string) {
-	for i := range b.rules {
-		if c := shellCommand(b.rules[i].Show()); !slices.Contains(commands, c) {
+	for _, r := range slices.Concat(b.rules, b.maps) {
+		if c := shellCommand(r.Show()); !slices.Contains(commands, c) {
 			commands = append(commands, c)
 		}
-		if c := "kubectl get networkpolicies -A"; enforcesPolicies(ruleOwner(&b.rules[i])) && !slices.Contains(commands, c) {
+		if c := "kubectl get networkpolicies -A"; enforcesPolicies(ruleOwner(&r)) && !slices.Contains(commands, c) {
 			commands = append(commands, c)
 		}
 	}

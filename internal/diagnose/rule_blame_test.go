@@ -124,6 +124,35 @@ func TestBlame(t *testing.T) {
 	}
 }
 
+// TestVerdictMapBlamed names the rule whose map drops an address or port of what was lost, once; of a map of which no more is known it
+// says that it may have been, unless another rule was.
+func TestVerdictMapBlamed(t *testing.T) {
+	t.Parallel()
+	byMap := func(r *record.Rule) { r.VerdictMap, r.Counted = "__map0", false }
+	state := func(r *record.Rule) { r.Match.State = "invalid" }
+	for _, test := range []struct {
+		about string
+		rules []record.Rule
+		want  string // in the evidence
+	}{
+		{"by the port", []record.Rule{counting(4, 0, byMap, port(22)), counting(4, 0, byMap, port(80)), counting(4, 0, byMap, to("10.2.0.0/24"))}, "nft rule ip rules forward handle 4, a verdict map, matches what was lost"},
+		{"not for that port", []record.Rule{counting(4, 0, byMap, port(22))}, "no rule was found"},
+		{"of anything", []record.Rule{counting(4, 0, byMap), counting(4, 0, byMap)}, "nft rule ip rules forward handle 4, a verdict map, drops some of what it is asked for, and may have dropped"},
+		{"by state, as every firewall has it", []record.Rule{counting(4, 0, byMap, state)}, "no rule was found"},
+		{"another's counter rose", []record.Rule{counting(4, 0, byMap), counting(5, 40)}, "nft rule ip rules forward handle 5 dropped 40 packets"},
+	} {
+		now := time.Now()
+		b := blame{set: &Ruleset{From: now.Add(-10 * time.Second), Until: now, Rules: test.rules}, flows: []*LostFlow{new(lostFlow("10.2.0.3:80", 40))}}
+		b.choose()
+		if got := b.describe(); len(got) != 1 || !strings.HasPrefix(got[0], test.want) {
+			t.Errorf("%s: %q, want %q", test.about, got, test.want)
+		}
+		if show := b.show(); len(show) != 1 && !strings.HasPrefix(test.want, "no ") || len(show) == 1 && show[0] != "nft -a list chain ip rules forward" {
+			t.Errorf("%s: commands %q", test.about, show)
+		}
+	}
+}
+
 // findingOf is the first finding of a policy's drops, changed so.
 func findingOf(t *testing.T, file string, change func(*Snapshot)) *Finding {
 	t.Helper()

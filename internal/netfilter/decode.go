@@ -22,8 +22,9 @@ type field struct {
 	low    []byte // it was found to be that or more
 }
 
-// decode fills in what a rule does to which packets. What is not understood of it may be anything.
-func decode(r *record.Rule, family uint8, expressions []byte) {
+// decode fills in what a rule does to which packets, and returns what of them it asks a verdict map for, if one decides. What is not
+// understood of it may be anything.
+func decode(r *record.Rule, family uint8, expressions []byte) (by field) {
 	registers := map[uint32]field{}
 	for name, data := range expressionsOf(expressions) {
 		switch string(name) {
@@ -94,8 +95,14 @@ func decode(r *record.Rule, family uint8, expressions []byte) {
 			if expr.Unmarshal(family, data, &e) == nil {
 				registers[e.Register].compare(r, e.FromData, e.ToData, e.Op == expr.CmpOpNeq)
 			}
+		case "lookup":
+			var e expr.Lookup
+			if verdictMap(data) != nil && expr.Unmarshal(family, data, &e) == nil {
+				by = registers[e.SourceRegister]
+			}
 		}
 	}
+	return by
 }
 
 // compare takes a comparison of what a register was loaded with for a condition.

@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 
 	"github.com/google/nftables/userdata"
@@ -14,12 +15,11 @@ import (
 // maxElements bounds the elements that are read of a map.
 const maxElements = 4096
 
-// addElements takes the elements of one of kube-proxy's maps of Services without endpoints for rules: those that are dropped
-// and those that are sent to the chain that rejects them.
-func (s *ruleset) addElements(set chainKey, chain string) error {
+// elements hands on the elements of a map, with their number from 1.
+func (s *ruleset) elements(set chainKey, take func(n int, element []byte)) error {
 	request := append(attribute(unix.NFTA_SET_ELEM_LIST_TABLE, set.table), attribute(unix.NFTA_SET_ELEM_LIST_SET, set.chain)...)
 	n := 0
-	return s.dump(unix.NFT_MSG_GETSETELEM, set.family, request, func(_ uint8, data []byte) bool {
+	err := s.dump(unix.NFT_MSG_GETSETELEM, set.family, request, func(_ uint8, data []byte) bool {
 		for kind, list := range rtnl.Attributes(data) {
 			if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 				continue
@@ -28,15 +28,27 @@ func (s *ruleset) addElements(set chainKey, chain string) error {
 				if n++; n > maxElements {
 					return false
 				}
-				r := record.Rule{
-					Family: families[set.family], Table: set.table, Chain: chain, Map: set.chain, Number: n,
-					Verdict: record.VerdictReject, // in a chain of kube-proxy's
-				}
-				decodeElement(&r, element)
-				s.rules = append(s.rules, r)
+				take(n, element)
 			}
 		}
 		return true
+	})
+	if err != nil {
+		return fmt.Errorf("read nftables' map %s: %w", set.chain, err)
+	}
+	return nil
+}
+
+// addElements takes the elements of one of kube-proxy's maps of Services without endpoints for rules: those that are dropped
+// and those that are sent to the chain that rejects them.
+func (s *ruleset) addElements(set chainKey, chain string) error {
+	return s.elements(set, func(n int, element []byte) {
+		r := record.Rule{
+			Family: families[set.family], Table: set.table, Chain: chain, Map: set.chain, Number: n,
+			Verdict: record.VerdictReject, // in a chain of kube-proxy's
+		}
+		decodeElement(&r, element)
+		s.rules = append(s.rules, r)
 	})
 }
 
@@ -59,15 +71,8 @@ func decodeElement(r *record.Rule, element []byte) {
 				}
 			}
 		case unix.NFTA_SET_ELEM_DATA:
-			for kind, verdict := range rtnl.Attributes(value) {
-				if kind != unix.NFTA_DATA_VERDICT {
-					continue
-				}
-				for kind, code := range rtnl.Attributes(verdict) {
-					if kind == unix.NFTA_VERDICT_CODE && len(code) == 4 && binary.BigEndian.Uint32(code)&verdictMask == nfDrop {
-						r.Verdict = record.VerdictDrop
-					}
-				}
+			if dropsData(value) {
+				r.Verdict = record.VerdictDrop
 			}
 		case unix.NFTA_SET_ELEM_USERDATA:
 			if validUserData(value) {
@@ -75,6 +80,21 @@ func decodeElement(r *record.Rule, element []byte) {
 			}
 		}
 	}
+}
+
+// dropsData tells whether an element's data is the verdict to drop.
+func dropsData(data []byte) bool {
+	for kind, verdict := range rtnl.Attributes(data) {
+		if kind != unix.NFTA_DATA_VERDICT {
+			continue
+		}
+		for kind, code := range rtnl.Attributes(verdict) {
+			if kind == unix.NFTA_VERDICT_CODE && len(code) == 4 {
+				return int32(binary.BigEndian.Uint32(code)) >= 0 && binary.BigEndian.Uint32(code)&verdictMask == nfDrop
+			}
+		}
+	}
+	return false
 }
 
 func decodeKey(m *record.RuleMatch, key []byte) {

@@ -47,7 +47,7 @@ func Read(ns netns.NsHandle) (*Reading, error) {
 		return errors.Join(append(errs, err)...)
 	})
 	for i := range r.Rules {
-		for _, name := range []*string{&r.Rules[i].Table, &r.Rules[i].Chain, &r.Rules[i].Map, &r.Rules[i].Comment} {
+		for _, name := range []*string{&r.Rules[i].Table, &r.Rules[i].Chain, &r.Rules[i].Map, &r.Rules[i].VerdictMap, &r.Rules[i].Comment} {
 			*name = record.Printable(*name)
 		}
 	}

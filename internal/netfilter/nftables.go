@@ -29,6 +29,10 @@ type chainKey struct {
 	table, chain string
 }
 
+func (c chainKey) compare(other chainKey) int {
+	return cmp.Or(cmp.Compare(c.family, other.family), cmp.Compare(c.table, other.table), cmp.Compare(c.chain, other.chain))
+}
+
 // ruleset is what is found while nftables' rules are gone through.
 type ruleset struct {
 	socket *nl.NetlinkSocket
@@ -39,7 +43,8 @@ type ruleset struct {
 	tables map[chainKey]*table     // by a key without a chain
 	calls  map[chainKey][]chainKey // by the chain that is called
 	hooks  map[chainKey]record.Hooks
-	maps   map[chainKey]string // kube-proxy's maps of Services without endpoints, with the chain that asks them
+	maps   map[chainKey]string   // kube-proxy's maps of Services without endpoints, with the chain that asks them
+	mapped map[chainKey][]mapped // rules by the verdict map that decides
 
 	// The chain that the last rule was in: rules come chain by chain.
 	at     chainKey
@@ -71,7 +76,7 @@ func readNftablesOnce(limit int) (rules []record.Rule, err error) {
 	}
 	s := &ruleset{
 		socket: socket, limit: limit, tables: map[chainKey]*table{},
-		calls: map[chainKey][]chainKey{}, hooks: map[chainKey]record.Hooks{}, maps: map[chainKey]string{},
+		calls: map[chainKey][]chainKey{}, hooks: map[chainKey]record.Hooks{}, maps: map[chainKey]string{}, mapped: map[chainKey][]mapped{},
 	}
 	err = s.dump(unix.NFT_MSG_GETCHAIN, unix.NFPROTO_UNSPEC, nil, func(family uint8, data []byte) bool {
 		s.addChain(family, data)
@@ -83,9 +88,7 @@ func readNftablesOnce(limit int) (rules []record.Rule, err error) {
 	case err != nil:
 		return nil, fmt.Errorf("read nftables' chains: %w", err)
 	}
-	names := slices.SortedFunc(maps.Keys(s.tables), func(x, y chainKey) int { // so that the same are read where there are too many
-		return cmp.Or(cmp.Compare(x.family, y.family), cmp.Compare(x.table, y.table))
-	})
+	names := slices.SortedFunc(maps.Keys(s.tables), chainKey.compare) // so that the same are read where there are too many
 	for _, name := range names {
 		t := s.tables[name]
 		if len(t.filters) == 0 {
@@ -104,9 +107,10 @@ func readNftablesOnce(limit int) (rules []record.Rule, err error) {
 		err = errors.Join(err, fmt.Errorf("there are more than %d rules of nftables: those beyond were not read", limit))
 	}
 	for set, chain := range s.maps {
-		if e := s.addElements(set, chain); e != nil {
-			err = errors.Join(err, fmt.Errorf("read nftables' map %s: %w", set.chain, e))
-		}
+		err = errors.Join(err, s.addElements(set, chain))
+	}
+	for _, set := range slices.SortedFunc(maps.Keys(s.mapped), chainKey.compare) {
+		err = errors.Join(err, s.addMapped(set, s.mapped[set]))
 	}
 	s.findHooks()
 	return s.rules, err
@@ -242,18 +246,29 @@ func (s *ruleset) addRule(family uint8, data []byte) {
 	}
 	s.number++
 	loses := false
+	var byMap []byte
 	for name, data := range expressionsOf(expressions) {
 		loses = loses || s.look(string(name), data)
+		if string(name) == "lookup" && byMap == nil {
+			byMap = verdictMap(data)
+		}
 	}
-	if !loses {
+	if !loses && byMap == nil {
 		return
 	}
 	r := record.Rule{Family: families[family], Table: s.at.table, Chain: s.at.chain, Handle: handle, Number: s.number}
-	decode(&r, family, expressions)
+	by := decode(&r, family, expressions)
 	if r.Comment == "" && validUserData(comment) {
 		r.Comment, _ = userdata.GetString(comment, userdata.TypeComment)
 	}
-	s.rules = append(s.rules, r)
+	if loses {
+		s.rules = append(s.rules, r)
+		return
+	}
+	set := chainKey{family, s.at.table, text(byMap)}
+	if _, isKubeProxys := s.maps[set]; !isKubeProxys && (s.mapped[set] != nil || len(s.mapped) < maxVerdictMaps) {
+		s.mapped[set] = append(s.mapped[set], mapped{r, by})
+	}
 }
 
 // look tells whether an expression may lose a packet, and notes which chain or map it leads to.

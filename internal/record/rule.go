@@ -41,16 +41,18 @@ const (
 
 // Rule is a rule of nftables or iptables, or the policy of a chain.
 type Rule struct {
-	Legacy  bool   // of the old iptables, which nft does not know
-	Family  string // ip, ip6, inet, bridge, netdev
-	Table   string
-	Chain   string
-	Handle  uint64 // nftables'; 0 for a chain's policy
-	Number  int    // in its chain, from 1, as iptables counts; 0 for a chain's policy
-	Hooks   Hooks  // from which the chain can be reached
-	Map     string // of a verdict map, where it is an element of one; it has no handle then
-	Comment string
-	Verdict Verdict
+	Legacy bool   // of the old iptables, which nft does not know
+	Family string // ip, ip6, inet, bridge, netdev
+	Table  string
+	Chain  string
+	Handle uint64 // nftables'; 0 for a chain's policy
+	Number int    // in its chain, from 1, as iptables counts; 0 for a chain's policy
+	Hooks  Hooks  // from which the chain can be reached
+	Map    string // of a verdict map, where it is an element of one; it has no handle then
+	// VerdictMap is the map that decides, of a rule that has none of its own; the match is that of one of the map's elements then.
+	VerdictMap string
+	Comment    string
+	Verdict    Verdict
 	// Queue and Queues are the first of the queues to user space, and how many there are.
 	Queue, Queues uint16
 	Bypass        bool // where nobody listens packets pass
@@ -136,6 +138,9 @@ func (r *Rule) String() string {
 	if r.Comment != "" {
 		text += fmt.Sprintf(" (comment %q)", r.Comment)
 	}
+	if r.VerdictMap != "" {
+		text += ", a verdict map,"
+	}
 	return text
 }
 
@@ -165,7 +170,7 @@ func (r *Rule) Show() []string {
 // Key is the same for the same rule in two readings. One without a handle is known by what it does, as its number changes where
 // others are inserted.
 func (r *Rule) Key() string {
-	if r.Handle != 0 {
+	if r.Handle != 0 && r.VerdictMap == "" {
 		return fmt.Sprintf("%s %s %d", r.Family, r.Table, r.Handle)
 	}
 	return fmt.Sprintf("%t %s %s %s %s %t %s %+v %s", r.Legacy, r.Family, r.Table, r.Chain, r.Map, r.Number == 0, r.Verdict, r.Match, r.Comment)

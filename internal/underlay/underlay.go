@@ -31,6 +31,7 @@ type Reader struct {
 
 	mu      sync.Mutex
 	tunnels []netdev.Tunnel
+	unread  error // of those that could not be read
 	of      []key // the devices that they were read of
 	read    time.Time
 }
@@ -54,7 +55,7 @@ func Open() (*Reader, error) {
 func (r *Reader) Close() { r.table.Close() }
 
 // Read returns the tunnels among the devices. They are read anew where a device that leads out has changed, and once a minute:
-// that takes some lists of the kernel's. peers are the other ends of WireGuard devices.
+// that takes some lists of the kernel's. An error is returned until it is tried again. peers are the other ends of WireGuard devices.
 func (r *Reader) Read(devices []netdev.Device, peers []netdev.Peer) ([]netdev.Tunnel, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,10 +83,9 @@ func (r *Reader) Read(devices []netdev.Device, peers []netdev.Peer) ([]netdev.Tu
 				tunnels = append(tunnels, t)
 			}
 		}
-		r.tunnels, r.of, r.read = tunnels, of, now
-		return tunnels, errors.Join(errs...)
+		r.tunnels, r.unread, r.of, r.read = tunnels, errors.Join(errs...), of, now
 	}
-	return r.tunnels, nil
+	return r.tunnels, r.unread
 }
 
 // tunnel is one of them.

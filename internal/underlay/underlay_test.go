@@ -105,3 +105,19 @@ func TestRead(t *testing.T) {
 	tight.Largest = 0
 	expect("no route into the tunnel", tight)
 }
+
+// TestReadFails returns the error of a tunnel that cannot be read as long as nothing is read anew.
+func TestReadFails(t *testing.T) {
+	t.Parallel()
+	r, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	gone := []netdev.Device{{Index: 1 << 30, Name: "gone", Role: netdev.RoleOverlay, Up: true}}
+	for _, about := range []string{"read", "kept"} {
+		if found, err := r.Read(gone, nil); err == nil || len(found) > 0 {
+			t.Errorf("%s: %+v, %v", about, found, err)
+		}
+	}
+}
