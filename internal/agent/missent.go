@@ -31,6 +31,7 @@ type missent struct {
 	ports    map[int]bool // of bridges, which pass on frames to others
 	known    map[missentTo]missentAnswer
 	wanted   map[missentTo]time.Duration // when the packet was freed
+	tidied   time.Duration               // when room was made
 	answered chan struct{}               // closed once all that is wanted is known; nil while nobody waits for that
 }
 
@@ -114,7 +115,7 @@ func (m *missent) markKnown(batch []record.Record) (answered <-chan struct{}) {
 		}
 		is, known := m.known[to]
 		r.Missent = is.lost
-		if known && r.Time-is.at <= missentFor || len(m.wanted) >= maxMissent {
+		if known && r.Time-is.at <= missentFor || len(m.wanted) >= maxMissent || !known && !m.hasRoom(r.Time) {
 			continue
 		}
 		m.wanted[to] = r.Time
@@ -164,7 +165,8 @@ func (m *missent) answerOne(tables missentTables) bool {
 		if role != netdev.RolePod {
 			lost = m.isOurs(role, m.roles[leadsTo])
 		}
-		m.keep(to, missentAnswer{lost && err == nil, at}) // of a pod that has gone nothing is lost
+		delete(m.wanted, to)
+		m.known[to] = missentAnswer{lost && err == nil, at} // of a pod that has gone nothing is lost
 		break
 	}
 	if len(m.wanted) > 0 {
@@ -177,15 +179,13 @@ func (m *missent) answerOne(tables missentTables) bool {
 	return false
 }
 
-// keep keeps an answer, if there is room.
-func (m *missent) keep(to missentTo, is missentAnswer) {
-	delete(m.wanted, to)
-	if len(m.known) >= maxMissent {
-		maps.DeleteFunc(m.known, func(_ missentTo, old missentAnswer) bool { return is.at-old.at > missentFor })
+// hasRoom tells whether one more can be known. What has not been asked for lately makes room, which is looked for once a second.
+func (m *missent) hasRoom(now time.Duration) bool {
+	if len(m.known)+len(m.wanted) >= maxMissent && now-m.tidied > time.Second {
+		m.tidied = now
+		maps.DeleteFunc(m.known, func(_ missentTo, is missentAnswer) bool { return now-is.at > missentFor })
 	}
-	if _, known := m.known[to]; known || len(m.known) < maxMissent {
-		m.known[to] = is
-	}
+	return len(m.known)+len(m.wanted) < maxMissent
 }
 
 // isOurs tells of what came in by a device of one role, and has a route to one of another, whether it was for us. Several nodes

@@ -165,3 +165,31 @@ func TestMissentSlow(t *testing.T) {
 	}
 	close(tables.let)
 }
+
+// TestMissentBounded asks about no more addresses than can be known, and about others once those are old.
+func TestMissentBounded(t *testing.T) {
+	t.Parallel()
+	m := newMissent()
+	m.setDevices([]netdev.Device{{Index: 44, Role: netdev.RolePod}})
+	tables := &slowTables{let: make(chan struct{})}
+	close(tables.let)
+	go m.answer(t.Context(), tables)
+	mark := func(n int, at time.Duration) bool {
+		batch := []record.Record{{Kind: record.Dropped, Reason: record.OtherHost, Attributed: true, Len: 2, Time: at}}
+		batch[0].Hops = [record.MaxHops]record.Hop{{Hook: record.Xmit, Ifindex: 44}, {Hook: record.Free, Ifindex: 44}}
+		batch[0].Last.Destination = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)}), 80)
+		for ; m.markKnown(batch) != nil; time.Sleep(time.Millisecond) {
+		}
+		return batch[0].Missent
+	}
+	for n := range 2 * maxMissent {
+		for wait := n < maxMissent; !mark(n, time.Hour) && wait; time.Sleep(100 * time.Microsecond) {
+		}
+	}
+	if n := tables.asked.Load(); n != maxMissent {
+		t.Errorf("asked about %d addresses", n)
+	}
+	for !mark(3*maxMissent, time.Hour+2*missentFor) {
+		time.Sleep(time.Millisecond)
+	}
+}
