@@ -76,7 +76,7 @@ func coverageOf(w *window) []Coverage {
 			rows = append(rows, row)
 		}
 	}
-	rows = append(rows, missingHooks(w)...)
+	rows = append(rows, missingHooks(w, endedInPods(rows))...)
 	slices.SortStableFunc(rows, func(x, y Coverage) int {
 		return cmp.Or(cmp.Compare(x.share(), y.share()), cmp.Compare(x.Device, y.Device), cmp.Compare(x.Direction, y.Direction))
 	})
@@ -122,6 +122,9 @@ func judgeCoverage(w *window, now, before *HookCoverage) Coverage {
 	bytes := rise(now.Bytes, before.Bytes)
 	if !countsPackets(devices, now, c.DevicePackets, bytes) {
 		c.Seen = max(packets, segments)
+	}
+	if now.isPodsIngress() && c.Seen < c.DevicePackets {
+		c.Seen += min(c.DevicePackets-c.Seen, w.seenAtIFB(devices))
 	}
 	sampled := 1.0 // packets that a sampled one stands for
 	if packets > 0 {
@@ -275,74 +278,6 @@ func deviceNames(devices []netdev.Device, label string) string {
 		return fmt.Sprintf("%d devices such as %s", len(devices), devices[0].Name)
 	}
 	return prefix + "*"
-}
-
-// missingHooks are those that were missing all the time. At a pod's device it is that pod's packets that are not seen: they count by
-// their share of all pods'.
-func missingHooks(w *window) (rows []Coverage) {
-	pods := map[journey.Direction][]MissingHook{}
-	for _, h := range w.to.MissingHooks {
-		was := func(b MissingHook) bool { return b.Hook == h.Hook && b.Device == h.Device }
-		if !slices.ContainsFunc(w.from.MissingHooks, was) {
-			continue
-		}
-		row := Coverage{Ratio: new(0.0), Reason: fmt.Sprintf("the hook %s is missing: %s", h.Hook, brief(h.Reason))}
-		if i := slices.IndexFunc(w.to.Devices, func(d netdev.Device) bool { return d.Name == h.Device }); h.Device != "" && i >= 0 {
-			d := &w.to.Devices[i]
-			row.Device, row.Direction = d.Role.Label(d.Name), directionAt(d.Role, record.TCHook(h.Hook))
-			row.Reason = missingReason(h)
-			if d.Role == netdev.RolePod {
-				pods[row.Direction] = append(pods[row.Direction], h)
-				continue
-			}
-		}
-		rows = append(rows, row)
-	}
-	for direction, missing := range pods {
-		if row, ok := missingAtPods(w, direction, missing); ok {
-			rows = append(rows, row)
-		}
-	}
-	return rows
-}
-
-// missingAtPods is for the hooks of one direction that some pods' devices lack; false if next to nothing passes there.
-func missingAtPods(w *window, direction journey.Direction, missing []MissingHook) (row Coverage, ok bool) {
-	var unseen, all uint64
-	for i := range w.to.Devices {
-		d := &w.to.Devices[i]
-		if d.Role != netdev.RolePod {
-			continue
-		}
-		var old netdev.Traffic
-		if j := slices.IndexFunc(w.from.Devices, func(b netdev.Device) bool { return b.Index == d.Index }); j >= 0 {
-			old = w.from.Devices[j].Traffic
-		}
-		passed := rise(d.Traffic.TxPackets, old.TxPackets)
-		if direction == journey.Out {
-			passed = rise(d.Traffic.RxPackets, old.RxPackets)
-		}
-		all += passed
-		if slices.ContainsFunc(missing, func(h MissingHook) bool { return h.Device == d.Name }) {
-			unseen += passed
-		}
-	}
-	row = Coverage{Device: netdev.PodLabel, Direction: direction, Ratio: new(0.0), Seen: all - unseen, DevicePackets: all, Reason: missingReason(missing[0])}
-	switch {
-	case all == 0: // it is not known how much that is
-	case unseen < minCoveragePackets:
-		return Coverage{}, false
-	default:
-		row.Ratio = new(float64(all-unseen) / float64(all))
-	}
-	if more := len(missing) - 1; more > 0 {
-		row.Reason += fmt.Sprintf("; and that of %d more", more)
-	}
-	return row, true
-}
-
-func missingReason(h MissingHook) string {
-	return fmt.Sprintf("the hook %s of %s is missing: %s", h.Hook, h.Device, brief(h.Reason))
 }
 
 // brief is the beginning of an error: that of a program which the verifier refuses is as long as its log.

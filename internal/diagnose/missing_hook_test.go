@@ -16,14 +16,18 @@ func TestMissingAtPods(t *testing.T) {
 		name        string
 		limited     uint64 // packets to the pod whose device lacks the hook
 		others      uint64
+		ended       uint64 // of what came in for pods
 		rows        int
 		blind       bool
 		ratio, wide float64
 	}{
-		{"one of many", 100, 9900, 1, false, 0.99, 0.001},
-		{"most of the traffic", 900, 100, 1, true, 0.1, 0.001},
-		{"next to nothing", 3, 9900, 0, false, 0, 0},
-		{"no counts", 0, 0, 1, true, 0, 0},
+		{"one of many", 100, 9900, 0, 1, false, 0.99, 0.001},
+		{"most of the traffic", 900, 100, 0, 1, true, 0.1, 0.001},
+		{"next to nothing", 3, 9900, 0, 0, false, 0, 0},
+		{"no counts", 0, 0, 0, 1, true, 0, 0},
+		{"seen at the pod's socket", 900, 100, 1000, 0, false, 0, 0},
+		{"some of it", 900, 100, 600, 1, false, 0.6, 0.001},
+		{"what ended is others'", 900, 100, 100, 1, true, 0.1, 0.001},
 	} {
 		device := func(index int, name string, packets uint64) netdev.Device {
 			return netdev.Device{Index: index, Name: name, Kind: "veth", Role: netdev.RolePod, Up: true, Traffic: netdev.Traffic{TxPackets: packets}}
@@ -34,7 +38,7 @@ func TestMissingAtPods(t *testing.T) {
 			Devices: []netdev.Device{device(1, "cali1", 0), device(2, "cali2", 0)}}
 		to := Snapshot{Taken: start.Add(10 * time.Second), Counts: &aggregate.Snapshot{}, MissingHooks: missing,
 			Devices: []netdev.Device{device(1, "cali1", test.limited), device(2, "cali2", test.others)}}
-		rows := coverageOf(newWindow("node", from, to))
+		rows := missingHooks(newWindow("node", from, to), test.ended)
 		if len(rows) != test.rows {
 			t.Errorf("%s: %d rows, want %d: %+v", test.name, len(rows), test.rows, rows)
 			continue
