@@ -39,21 +39,26 @@ func TestByHand(t *testing.T) {
 		cmd.Env = append(os.Environ(), "TRACER_TEST_RUN=1")
 		return cmd
 	}
-	diagnosis := func(code int) (r diagnose.Report) {
+	// On a machine that stands still a load takes its time to fill a queue: several windows are judged, if need be.
+	diagnosis := func(code, tries int) (r diagnose.Report) {
 		t.Helper()
-		cmd := in("diagnose", "--duration", "4s", "-o", "json")
 		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		out, _ := cmd.Output() // the exit code is looked at
-		if got := cmd.ProcessState.ExitCode(); got != code {
-			t.Fatalf("diagnose exits with %d, want %d: %s%s", got, code, out, stderr.Bytes())
+		var out []byte
+		for got := -1; got != code; tries-- {
+			if tries == 0 {
+				t.Fatalf("diagnose exits with %d, want %d: %s%s", got, code, out, stderr.Bytes())
+			}
+			cmd := in("diagnose", "--duration", "4s", "-o", "json")
+			cmd.Stderr = &stderr
+			out, _ = cmd.Output() // the exit code is looked at
+			got = cmd.ProcessState.ExitCode()
 		}
 		if err := json.Unmarshal(out, &r); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		return r
 	}
-	if r := diagnosis(0); r.Verdict != diagnose.Healthy || r.Node != "node1" {
+	if r := diagnosis(0, 1); r.Verdict != diagnose.Healthy || r.Node != "node1" {
 		t.Errorf("%s of %s: %s", r.Verdict, r.Node, r.Summary)
 	}
 	out, err := in("trace", "--once", "5", "-o", "json", "--pod", "default/web", "--peer", "default/api").Output()
@@ -61,7 +66,7 @@ func TestByHand(t *testing.T) {
 		t.Errorf("trace --once 5: %d lines, %v: %s", lines, err, out)
 	}
 	lab("fault", "--delay", "200ms")
-	if r := diagnosis(2); r.Verdict != diagnose.Fault || r.Findings[0].Stage != journey.Queue {
+	if r := diagnosis(2, 3); r.Verdict != diagnose.Fault || r.Findings[0].Stage != journey.Queue {
 		t.Errorf("%s: %s", r.Verdict, r.Summary)
 	}
 }

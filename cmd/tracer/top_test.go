@@ -201,8 +201,24 @@ func TestTop(t *testing.T) {
 	wait("tracer node1", "FAULT", "web → default/api", "!queue", "█ queue")
 	press("Enter")
 	wait("STAGE", "≤1ms", "in flight", "critical  qdisc-d", "$ tc -s qdisc show dev")
-	press("End")
-	wait("SLOWEST JOURNEYS", "udp 10.244.1.2")
+	reach := func(key string, texts ...string) { // what is on the page grows as things happen
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		defer cancel()
+		for {
+			press(key)
+			short, stop := context.WithTimeout(ctx, 3*time.Second)
+			err := term.Wait(short, texts...)
+			stop()
+			if err == nil {
+				return
+			}
+			if ctx.Err() != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	reach("End", "SLOWEST JOURNEYS", "udp 10.244.1.2")
 	press("Escape")
 	wait("SOURCE →")
 	press("v")
@@ -268,7 +284,10 @@ func TestTopRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}
-	// Nothing runs in a namespace without traffic, and it says so.
+	// Nothing runs in a namespace without traffic, and it says so. IPv6 would announce itself.
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	out, err := execute(t, "top", "--once", "--interval", "200ms", "--devices", "uplink=eth0", "--run-dir", t.TempDir())
 	if err != nil || !strings.Contains(out, "NO TRAFFIC") || !strings.Contains(out, "tracer check") {
 		t.Errorf("%v:\n%s", err, out)
