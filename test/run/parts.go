@@ -92,8 +92,8 @@ func allNames() (names []string) {
 // known is how long suites took on a machine with warm caches, and with none. Guests run beside what measures time, so a
 // machine with one more CPU takes little less.
 var known = []struct{ suite, machine, warm, cold string }{
-	{suiteHere, "two shared CPUs of an AMD EPYC", "12 min", "some 17 min"},
-	{suiteMore, "two shared CPUs of an AMD EPYC", "some 25 min", "some 13 min more, to build Kubernetes and network plugins"},
+	{suiteHere, "two shared CPUs of an AMD EPYC", "some 17 min", "some 5 min more"},
+	{suiteMore, "two shared CPUs of an AMD EPYC", "some 30 min", "some 13 min more, to build Kubernetes and network plugins"},
 }
 
 // announce says what will be done, and how long that took elsewhere.
