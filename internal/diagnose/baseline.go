@@ -34,9 +34,14 @@ type Baseline struct {
 // StageBaseline is the usual delay of one stage.
 type StageBaseline struct {
 	aggregate.StageKey
-	P50     float64   `json:"p50_seconds"`
-	Minutes uint64    `json:"minutes"`         // that it was learnt from
-	First   []float64 `json:"first,omitempty"` // the medians of the first of them, in order of size, as long as they are few
+	P50 float64 `json:"p50_seconds"`
+	learnt
+}
+
+// learnt is what a usual value was learnt from.
+type learnt struct {
+	Minutes uint64    `json:"minutes"`
+	First   []float64 `json:"first,omitempty"` // the values of the first of them, in order of size, as long as they are few
 	Last    time.Time `json:"last"`            // of them
 }
 
@@ -63,8 +68,7 @@ func (b *Baseline) Learn(stages []aggregate.StageDelay, found []Finding, now tim
 			u = &StageBaseline{StageKey: st.StageKey, P50: p50}
 			b.stages[st.StageKey] = u
 		}
-		u.learn(p50)
-		u.Last = now
+		u.P50 = u.learn(u.P50, p50, now)
 	}
 	for key, u := range b.stages {
 		if now.Sub(u.Last) > forgetAfter {
@@ -73,17 +77,17 @@ func (b *Baseline) Learn(stages []aggregate.StageDelay, found []Finding, now tim
 	}
 }
 
-// learn takes one minute's median.
-func (u *StageBaseline) learn(p50 float64) {
-	u.Minutes++
-	if u.Minutes <= firstMinutes {
-		at, _ := slices.BinarySearch(u.First, p50)
-		u.First = slices.Insert(u.First, at, p50)
-		u.P50 = u.First[len(u.First)/2]
-		return
+// learn takes one minute's value, and returns what is usual then.
+func (l *learnt) learn(usual, value float64, now time.Time) float64 {
+	l.Minutes++
+	l.Last = now
+	if l.Minutes <= firstMinutes {
+		at, _ := slices.BinarySearch(l.First, value)
+		l.First = slices.Insert(l.First, at, value)
+		return l.First[len(l.First)/2]
 	}
-	u.First = nil
-	u.P50 *= math.Exp(min(drift, max(-drift, math.Log(p50/u.P50))))
+	l.First = nil
+	return usual * math.Exp(min(drift, max(-drift, math.Log(value/usual))))
 }
 
 // P50 is the usual p50 in seconds, of the stages where it is known.

@@ -20,10 +20,8 @@ type PeerKey struct {
 // is. How far a node is does not depend on the load.
 type PeerBaseline struct {
 	PeerKey
-	RTT     float64   `json:"rtt_seconds"`
-	Minutes uint64    `json:"minutes"`
-	First   []float64 `json:"first,omitempty"`
-	Last    time.Time `json:"last"`
+	RTT float64 `json:"rtt_seconds"`
+	learnt
 }
 
 const (
@@ -57,9 +55,7 @@ func (b *Baseline) LearnPeers(pairs []aggregate.Pair, found []Finding, now time.
 		if slow && u.Minutes < firstMinutes && u.known() {
 			continue
 		}
-		learner := StageBaseline{P50: u.RTT, Minutes: u.Minutes, First: u.First}
-		learner.learn(least)
-		u.RTT, u.Minutes, u.First, u.Last = learner.P50, learner.Minutes, learner.First, now
+		u.RTT = u.learn(u.RTT, least, now)
 	}
 	for key, u := range b.peers {
 		if now.Sub(u.Last) > forgetAfter {

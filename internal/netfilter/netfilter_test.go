@@ -3,7 +3,6 @@ package netfilter
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
@@ -20,9 +19,6 @@ import (
 // inNewNamespace moves the test into a network namespace of its own, and returns what runs a script in it.
 func inNewNamespace(t *testing.T) (ns netns.NsHandle, run func(script string) string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
 	runtime.LockOSThread() // the thread ends with the test
 	ns, err := netns.New()
 	if err != nil {
@@ -296,9 +292,6 @@ func TestSince(t *testing.T) {
 
 // BenchmarkRead reads what kube-proxy makes of 5,000 Services, in iptables: some 20,000 rules, of which 100 can lose packets.
 func BenchmarkRead(b *testing.B) {
-	if os.Geteuid() != 0 {
-		b.Skip("needs root")
-	}
 	runtime.LockOSThread()
 	ns, err := netns.New()
 	if err != nil {
