@@ -123,7 +123,7 @@ func TestCost(t *testing.T) {
 	t.Parallel()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	const most = 15
+	const most = 10
 	e := busy()
 	pass := func() (sum float64) {
 		byKey := make(map[aggregate.PairKey]int, len(e.to.Counts.Pairs))

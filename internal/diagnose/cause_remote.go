@@ -40,7 +40,10 @@ type connected struct {
 // connected are the pairs whose packets were seen to leave this node for others of the cluster. What the world is like is
 // not known: its round trips may be long, and its losses many.
 func (w *window) connected() []connected {
-	var out []connected
+	if w.remote != nil {
+		return w.remote
+	}
+	out := []connected{}
 	under := w.underTunnels()
 	for i := range w.counts.Pairs {
 		p := &w.counts.Pairs[i]
@@ -49,6 +52,7 @@ func (w *window) connected() []connected {
 		}
 		out = append(out, connected{Pair: p, reverse: w.reverse(p), under: under(p)})
 	}
+	w.remote = out
 	return out
 }
 
@@ -63,19 +67,32 @@ func inCluster(namespace, workload string) bool {
 }
 
 // residence is how much of a round trip is spent on this node, in seconds: packets in flight count too.
-func (c *connected) residence(s *aggregate.Snapshot) float64 {
+func (c *connected) residence(w *window) float64 {
 	sum := c.Path.Quantile(0.5)
 	if c.reverse != nil {
 		sum += c.reverse.Path.Quantile(0.5)
 	}
-	for i := range s.InFlight {
-		for _, p := range s.InFlight[i].Pairs {
-			if s.InFlight[i].Stage.Queues() && (p.PairKey == c.PairKey || c.reverse != nil && p.PairKey == c.reverse.PairKey) {
-				sum = max(sum, p.Oldest)
+	waiting := w.waitingInQueues()
+	return max(sum, waiting[c.Pair], waiting[c.reverse]) + c.under.delay
+}
+
+// waitingInQueues is for how long, in seconds, the oldest packet of a pair has been in a queue at the end of the window.
+func (w *window) waitingInQueues() map[*aggregate.Pair]float64 {
+	if w.waiting != nil {
+		return w.waiting
+	}
+	w.waiting = make(map[*aggregate.Pair]float64)
+	for i := range w.counts.InFlight {
+		if !w.counts.InFlight[i].Stage.Queues() {
+			continue
+		}
+		for _, in := range w.counts.InFlight[i].Pairs {
+			if p := w.pair(in.PairKey); p != nil {
+				w.waiting[p] = max(w.waiting[p], in.Oldest)
 			}
 		}
 	}
-	return sum + c.under.delay
+	return w.waiting
 }
 
 // lostHere is how many segments were lost on this node, both ways: a lost acknowledgement may cost a retransmission too.

@@ -140,7 +140,7 @@ func (w *window) pairsIn(at aggregate.StageKey) []pairStage {
 		p := &w.counts.Pairs[i]
 		for j := range p.Stages {
 			if p.Stages[j].StageKey == at {
-				out = append(out, pairStage{Pair: p, delay: &p.Stages[j].Delay})
+				out = append(out, pairStage{Pair: p, order: i, delay: &p.Stages[j].Delay})
 			}
 		}
 	}

@@ -29,53 +29,91 @@ func endpointsOf(p *aggregate.Pair) endpoints {
 	return e
 }
 
+// sameEndpoints is a number for each pair, the same for those with the same endpoints.
+func (w *window) sameEndpoints() []int {
+	if w.ends == nil {
+		w.ends = make([]int, len(w.counts.Pairs))
+		number := make(map[endpoints]int, len(w.counts.Pairs))
+		for i := range w.counts.Pairs {
+			e := endpointsOf(&w.counts.Pairs[i])
+			if _, ok := number[e]; !ok {
+				number[e] = len(number)
+			}
+			w.ends[i] = number[e]
+		}
+	}
+	return w.ends
+}
+
+// lossShare is which share of what was lost in one way is among some losses.
+type lossShare struct {
+	key   aggregate.DropKey
+	share float64
+}
+
+// sharesOf are the shares of all ways in which something was lost: a handful, so they are a list.
+func (w *window) sharesOf(lost []aggregate.DropCount) (shares []lossShare) {
+	for _, d := range lost {
+		i := slices.IndexFunc(shares, func(s lossShare) bool { return s.key == d.DropKey })
+		if i < 0 {
+			i = len(shares)
+			shares = append(shares, lossShare{key: d.DropKey})
+		}
+		shares[i].share += float64(d.Packets)
+	}
+	for i := range shares {
+		all := 0.0
+		for j := range w.counts.Drops {
+			if d := &w.counts.Drops[j]; d.DropKey == shares[i].key {
+				all += float64(d.Packets)
+			}
+		}
+		if all > 0 {
+			shares[i].share /= all
+		}
+	}
+	return shares
+}
+
 // hits are the pairs that the losses hit, those that lost most first. Where only a part of a count is among the losses, so is
 // each pair's.
 func (w *window) hits(lost []aggregate.DropCount) []hit {
-	share := make(map[aggregate.DropKey]float64, len(lost))
-	for _, d := range lost {
-		share[d.DropKey] += float64(d.Packets)
-	}
-	all := make(map[aggregate.DropKey]float64, len(lost))
-	for i := range w.counts.Drops {
-		if d := &w.counts.Drops[i]; share[d.DropKey] > 0 {
-			all[d.DropKey] += float64(d.Packets)
-		}
-	}
-	for key, n := range all {
-		share[key] /= n
-	}
-	found := make(map[endpoints]*hit)
-	part := make(map[endpoints]float64)
+	shares := w.sharesOf(lost)
+	ends := w.sameEndpoints()
+	at := make(map[int]int) // where in out a pair's endpoints are
+	var out []hit
+	var part []float64
 	for i := range w.counts.Pairs {
 		p := &w.counts.Pairs[i]
-		for _, d := range p.Drops {
-			if share[d.DropKey] == 0 {
+		for j := range p.Drops {
+			d := &p.Drops[j]
+			of := slices.IndexFunc(shares, func(s lossShare) bool { return s.key == d.DropKey })
+			if of < 0 {
 				continue
 			}
-			e := endpointsOf(p)
-			if found[e] == nil {
-				found[e] = &hit{Pair: p}
+			k, ok := at[ends[i]]
+			if !ok {
+				k = len(out)
+				at[ends[i]] = k
+				out, part = append(out, hit{Pair: p}), append(part, 0)
 			}
-			part[e] += share[d.DropKey] * float64(d.Packets)
-			found[e].lost = uint64(math.Round(part[e]))
+			part[k] += shares[of].share * float64(d.Packets)
+			out[k].lost = uint64(math.Round(part[k]))
 		}
 	}
-	if len(found) == 0 {
+	if len(out) == 0 {
 		return nil
 	}
 	for i := range w.counts.Pairs {
-		p := &w.counts.Pairs[i]
-		if h := found[endpointsOf(p)]; h != nil {
-			h.passed += p.Passed()
-			if h.DstWorkload == aggregate.UnknownWorkload && p.DstWorkload != aggregate.UnknownWorkload {
-				h.Pair = p // the same by a name that says more
-			}
+		k, ok := at[ends[i]]
+		if !ok {
+			continue
 		}
-	}
-	out := make([]hit, 0, len(found))
-	for _, h := range found {
-		out = append(out, *h)
+		h, p := &out[k], &w.counts.Pairs[i]
+		h.passed += p.Passed()
+		if h.DstWorkload == aggregate.UnknownWorkload && p.DstWorkload != aggregate.UnknownWorkload {
+			h.Pair = p // the same by a name that says more
+		}
 	}
 	slices.SortFunc(out, func(x, y hit) int {
 		return cmp.Or(cmp.Compare(y.lost, x.lost), cmp.Compare(x.SrcNamespace, y.SrcNamespace), cmp.Compare(x.SrcWorkload, y.SrcWorkload),

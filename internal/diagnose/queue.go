@@ -48,6 +48,7 @@ type stageDelays struct {
 // pairStage is one pair's part of a stage.
 type pairStage struct {
 	*aggregate.Pair
+	order   int             // among all pairs
 	delay   *hist.Histogram // nil if none of its packets came out
 	dropped uint64
 }
@@ -77,7 +78,9 @@ func (s *stageDelays) slow(threshold float64) (hist.Histogram, []pairStage) {
 			pairs = append(pairs, p)
 		}
 	}
-	slices.SortStableFunc(pairs, func(x, y pairStage) int { return cmp.Compare(y.delay.Sum(), x.delay.Sum()) })
+	slices.SortFunc(pairs, func(x, y pairStage) int {
+		return cmp.Or(cmp.Compare(y.delay.Sum(), x.delay.Sum()), cmp.Compare(x.order, y.order))
+	})
 	switch {
 	case whole && len(pairs) == 0: // the pairs that make it slow are not kept apart
 		return s.delay.Clone(), nil
@@ -258,7 +261,7 @@ func (q *queue) lossRatio() float64 { return float64(q.dropped) / float64(max(1,
 // addPairs finds each pair's part.
 func (q *queue) addPairs(pairs []aggregate.Pair) {
 	for i := range pairs {
-		p := pairStage{Pair: &pairs[i]}
+		p := pairStage{Pair: &pairs[i], order: i}
 		for j := range p.Stages {
 			if st := &p.Stages[j]; st.Stage == q.stage && st.Device == q.device {
 				p.delay = &st.Delay

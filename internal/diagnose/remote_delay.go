@@ -25,7 +25,6 @@ type distant struct {
 
 // distant tells of a pair's round trips to each node whether they take too long.
 func (w *window) distant(c connected) (slow []distant) {
-	here := c.residence(w.counts)
 	peers := c.TCP.Peers
 	var known uint64
 	for i := range peers {
@@ -36,11 +35,15 @@ func (w *window) distant(c connected) (slow []distant) {
 	}
 	for i := range peers {
 		p := &peers[i]
-		d := distant{connected: c, node: p.Node, rtt: &p.RTT, threshold: remoteDelayThreshold, here: here}
+		d := distant{connected: c, node: p.Node, rtt: &p.RTT, threshold: remoteDelayThreshold}
 		handshakes := p.HandshakeRTT.Count() >= minSamples
 		if handshakes {
 			d.rtt, d.threshold = &p.HandshakeRTT, handshakeDelayThreshold
 		}
+		if d.rtt.Count() < minSamples || d.rtt.Quantile(0.5) < d.threshold.WarnDelay {
+			continue // whatever is usual, and however much of it is here: most pairs
+		}
+		d.here = c.residence(w)
 		if usual, ok := w.to.PeerRTT[PeerKey{p.Node, handshakes}]; ok && p.Node != "" {
 			d.usual = &usual
 		}
@@ -65,9 +68,6 @@ func longestRoundTrip(handshakes bool) float64 {
 // isSlow compares the round trips with what is usual: nearly all of them have to be longer. Where that is not known a constant delay
 // may be the distance, as long as it is not longer than sites of a cluster are apart, and what varies is compared with the least.
 func (d *distant) isSlow() bool {
-	if d.rtt.Count() < minSamples {
-		return false
-	}
 	least := d.rtt.Quantile(leastQuantile)
 	if d.usual != nil {
 		d.expected = *d.usual

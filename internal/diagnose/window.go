@@ -16,7 +16,12 @@ type window struct {
 	// losses are the packets lost that no cause has claimed yet.
 	losses losses
 	byKey  map[aggregate.PairKey]*aggregate.Pair // by pair
-	found  []Finding                             // of the groups of rules asked so far
+	remote []connected                           // nil until somebody asks for them
+	// ends are which pairs have the same endpoints, by a number for each; waiting is for how long, in seconds, packets of pairs
+	// have waited in queues at the end. Both are nil until somebody asks.
+	ends    []int
+	waiting map[*aggregate.Pair]float64
+	found   []Finding // of the groups of rules asked so far
 	// coverage is how much was seen of it, the least first.
 	coverage  []Coverage
 	silent    []*aggregate.Unanswered // what no-answer is about, if that is critical, and what is refused
