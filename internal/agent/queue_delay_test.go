@@ -63,7 +63,7 @@ func TestQueueDelay(t *testing.T) {
 			c.looks(lab.Web, lab.API)
 			report := diagnose.Diagnose("node1", from, c.now(0))
 			if report.Verdict != diagnose.Fault || report.Findings[0].Device != c.lab.OverlayDevice() || report.Findings[0].Stage != journey.Queue {
-				t.Errorf("verdict %s: %s", report.Verdict, report.Summary)
+				t.Errorf("verdict %s: %s; want a fault of the queue of %s", report.Verdict, report.Summary, c.lab.OverlayDevice())
 			}
 			// The other node may say that answers come late, or that its own segments or their acknowledgements are lost, as one
 			// in ten of the acknowledgements is; and nothing of its own devices.
@@ -112,6 +112,6 @@ func TestNothingComesOut(t *testing.T) {
 	from := c.agents[0].SnapshotBefore(2 * time.Second)
 	report := diagnose.Diagnose("node1", from, c.now(0))
 	if report.Verdict != diagnose.Fault || report.Findings[0].Cause != "qdisc-delay" || report.Findings[0].Device != c.lab.OverlayDevice() {
-		t.Errorf("verdict %s: %s", report.Verdict, report.Summary)
+		t.Errorf("verdict %s: %s; want a fault: qdisc-delay at %s", report.Verdict, report.Summary, c.lab.OverlayDevice())
 	}
 }

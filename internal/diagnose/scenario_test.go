@@ -284,7 +284,7 @@ func TestScenarios(t *testing.T) {
 					t.Errorf("%s of kind %s is not registered", f.Cause, f.Kind)
 				}
 				if f.Cause != w.Cause || f.Stage != w.Stage || f.Device != w.Device || f.Severity != w.Severity {
-					t.Errorf("%s at %s %s, %s; want %+v", f.Cause, f.Stage, f.Device, f.Severity, w)
+					t.Errorf("finding %d: %s at %s %s, %s; want %s at %s %s, %s", i, f.Cause, f.Stage, f.Device, f.Severity, w.Cause, w.Stage, w.Device, w.Severity)
 				}
 				if w.Direction != "" && f.Direction != w.Direction {
 					t.Errorf("direction %s, want %s", f.Direction, w.Direction)

@@ -56,7 +56,7 @@ func comcast(r *rig) {
 	})
 	report := diagnose.Diagnose("node1", r.nodes[0].agent.SnapshotBefore(window), r.now(0))
 	if f := report.Findings; report.Verdict != diagnose.Fault || len(f) == 0 || f[0].Cause != "qdisc-delay" || f[0].Device != w.overlay {
-		r.Errorf("verdict %s: %s", report.Verdict, report.Summary)
+		r.Errorf("verdict %s: %s; want a fault: qdisc-delay at %s", report.Verdict, report.Summary, w.overlay)
 	}
 	stop()
 
