@@ -203,7 +203,7 @@ func (n *Node) configure() error {
 		network.Config = fmt.Sprintf(cniConfig, podNetwork(n.number))
 	}
 	replace := strings.NewReplacer("DIR", n.dir, "PLUGINS", network.Plugins, "ADDRESS", n.Address, "MODE", cmp.Or(network.Proxy, "nftables"),
-		"PODS", network.Pods, "NAME", n.Name, "CGROUPS", cgroups)
+		"PODS", network.Pods, "NAME", n.Name, "CGROUPS", cgroups())
 	if err := os.MkdirAll(filepath.Join(n.dir, "cni"), 0o755); err != nil {
 		return err
 	}
