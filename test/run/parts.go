@@ -95,7 +95,7 @@ func allNames() (names []string) {
 // machine with one more CPU takes little less.
 var known = []struct{ suite, machine, warm, cold string }{
 	{suiteHere, "two shared CPUs of an AMD EPYC", "some 17 min", "some 5 min more"},
-	{suiteMore, "two shared CPUs of an AMD EPYC", "some 30 min", "some 13 min more, to build Kubernetes and network plugins"},
+	{suiteMore, "two shared CPUs of an AMD EPYC", "some 40 min", "some 15 min more, to build Kubernetes and network plugins"},
 }
 
 // announce says what will be done, and how long that took elsewhere.

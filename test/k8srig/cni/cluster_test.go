@@ -42,6 +42,7 @@ func start(t *testing.T, network k8srig.Network) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
+	images = append(images, dnsImage(t))
 	c := &cluster{app: filepath.Join(dir, runtime.GOARCH, "app"), world: k8srig.Fabric}
 	names := []string{"node-a", "node-b"}
 	c.ControlPlane, err = k8srig.StartControlPlane(ctx, k8srig.ControlPlaneOptions{Tools: tools, Dir: t.TempDir(), Address: k8srig.Fabric, Nodes: names, Pods: pods})
