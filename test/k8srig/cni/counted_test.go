@@ -19,101 +19,122 @@ import (
 //go:embed counted.yaml
 var countedYAML string
 
-// counted compares what the agent counts of a pod's packets with what the pod's device counts: of a pod that sends and gets small ones, and of
-// one that gets large ones, which are one to the device and several on the wire, so that their number is not compared.
+// counted compares what the agent counts of a pod's packets, from when the pod's device has its hooks, with what the device counts: of a pod
+// that sends and gets small ones, and of one that gets large ones, which are one to the device and several on the wire, so that their
+// number is not compared.
 func (l *layout) counted(t *testing.T) {
 	t.Helper()
-	const most = 0.01
 	service := strings.TrimSpace(l.kubectl(t, "-n store get service api -o jsonpath={.spec.clusterIP}"))
 	for _, kind := range []struct {
-		name, what string
-		packetsIn  bool
+		name, do  string
+		packetsIn bool
 	}{
-		{"datagrams", `exchange, "4000", "` + service + `:80"`, true},
-		{"pages", `fetch, "300", "http://` + service + `/65536"`, false},
+		{"datagrams", "exchange 4000 " + service + ":80", true},
+		{"pages", "fetch 300 http://" + service + "/65536", false},
 	} {
-		n := l.nodes[0]
-		before := map[string]bool{}
-		for _, d := range devices(t, n) {
-			before[d.Name] = true
-		}
-		l.apply(t, strings.NewReplacer("NAME", kind.name, "WHAT", kind.what).Replace(countedYAML))
-		until(t, 2*time.Minute, "have exchanged all "+kind.name, func() error {
-			out, err := l.Kubectl("-n", "store", "logs", "deployment/"+kind.name)
-			if err == nil && !strings.Contains(out, "done") {
-				err = errors.New(out)
-			}
-			return err
-		})
-		var device net.Interface
-		for _, d := range devices(t, n) {
-			if !before[d.Name] {
-				device = d
-			}
-		}
-		if device.Name == "" {
-			t.Fatalf("%s has no device", kind.name)
-		}
-		worst, last := map[string]float64{}, 0.0
+		device := l.startHooked(t, kind.name)
+		before := l.countsOf(t, kind.name, device)
+		l.kubectl(t, "-n store exec deployment/"+kind.name+" -- /app "+kind.do)
+		var last, now podCounts
 		// What is in the agent's hands is counted when its names are known.
 		until(t, time.Minute, "count the "+kind.name, func() error {
 			time.Sleep(time.Second)
-			metrics, err := l.metrics(n)
-			if err != nil {
-				return err
-			}
-			sum := metrics.sum("tracer_packets_total", "src_workload", kind.name) + metrics.sum("tracer_packets_total", "dst_workload", kind.name)
-			if sum != last {
-				last = sum
+			if last, now = now, l.countsOf(t, kind.name, device); now != last {
 				return errors.New("packets are counted yet")
-			}
-			clear(worst)
-			for _, way := range []struct{ label, device string }{{"src_workload", "rx"}, {"dst_workload", "tx"}} {
-				counts, err := deviceCounts(n, device.Name, way.device)
-				if err != nil {
-					return err
-				}
-				if way.device == "rx" || kind.packetsIn {
-					worst["packets"] = max(worst["packets"], apart(metrics.sum("tracer_packets_total", way.label, kind.name), counts.packets))
-				}
-				const ethernet = 14
-				worst["bytes"] = max(worst["bytes"], apart(metrics.sum("tracer_bytes_total", way.label, kind.name), counts.bytes-ethernet*counts.packets))
-			}
-			if worst["packets"] > most || worst["bytes"] > most {
-				return fmt.Errorf("differ by %v; one in %v is sampled", worst, metrics.sum("tracer_sample_one_in"))
 			}
 			return nil
 		})
-		t.Logf("%s at %s: packets differ by %.2f %%, bytes by %.2f %%", kind.name, device.Name, worst["packets"]*100, worst["bytes"]*100)
-		l.apart = max(l.apart, worst["packets"], worst["bytes"])
+		agent, ours := now.agent.since(before.agent), now.device.since(before.device)
+		if !kind.packetsIn {
+			agent.packetsIn, ours.packetsIn = 0, 0
+		}
+		worst := max(apart(agent.packetsOut, ours.packetsOut), apart(agent.packetsIn, ours.packetsIn), apart(agent.bytesOut, ours.bytesOut), apart(agent.bytesIn, ours.bytesIn))
+		t.Logf("%s at %s: the agent counts %+v, the device %+v: at most %.2f %% apart", kind.name, device.Name, agent, ours, worst*100)
+		if worst > 0.01 {
+			t.Errorf("the agent and %s are %.2f %% apart", device.Name, worst*100)
+		}
+		l.apart = max(l.apart, worst)
 		l.kubectl(t, "-n store delete deployment "+kind.name+" --wait=true")
 	}
 }
 
-// apart is by which share of the second two counts differ.
-func apart(a, b float64) float64 { return math.Abs(a-b) / max(b, 1) }
+// startHooked starts a pod on the callers' node, and returns its device once it has its hooks.
+func (l *layout) startHooked(t *testing.T, name string) net.Interface {
+	t.Helper()
+	n, before := l.nodes[0], map[int]bool{}
+	for _, d := range devices(t, n) {
+		before[d.Index] = true
+	}
+	l.apply(t, strings.ReplaceAll(countedYAML, "NAME", name))
+	l.kubectl(t, "-n store rollout status deployment/"+name+" --timeout=120s")
+	var device net.Interface
+	until(t, time.Minute, "hook the device of "+name, func() error {
+		for _, d := range devices(t, n) {
+			if before[d.Index] {
+				continue
+			}
+			for _, attach := range []uint32{tcxIngress, tcxEgress} {
+				if ids, err := attached(n, d.Index, attach); err != nil || len(ids) == 0 {
+					return fmt.Errorf("%s has no program: %w", d.Name, err)
+				}
+			}
+			device = d
+			return nil
+		}
+		return errors.New("it has no device")
+	})
+	return device
+}
 
-type deviceCount struct{ packets, bytes float64 }
+// trafficOf is what passed a pod's device, seen from the pod; bytes from the IP header on.
+type trafficOf struct{ packetsOut, bytesOut, packetsIn, bytesIn float64 }
 
-// deviceCounts are what a device of a node has counted, rx or tx.
-func deviceCounts(n *k8srig.Node, device, way string) (c deviceCount, err error) {
+func (c trafficOf) since(old trafficOf) trafficOf {
+	return trafficOf{c.packetsOut - old.packetsOut, c.bytesOut - old.bytesOut, c.packetsIn - old.packetsIn, c.bytesIn - old.bytesIn}
+}
+
+type podCounts struct{ agent, device trafficOf }
+
+// countsOf is what the agent and the device have counted of a workload of one pod.
+func (l *layout) countsOf(t *testing.T, workload string, device net.Interface) (c podCounts) {
+	t.Helper()
+	n := l.nodes[0]
+	m, err := l.metrics(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.agent = trafficOf{
+		m.sum("tracer_packets_total", "src_workload", workload), m.sum("tracer_bytes_total", "src_workload", workload),
+		m.sum("tracer_packets_total", "dst_workload", workload), m.sum("tracer_bytes_total", "dst_workload", workload),
+	}
 	out, err := n.Output("cat", "/proc/net/dev")
 	if err != nil {
-		return c, err
+		t.Fatal(err)
 	}
 	for line := range strings.Lines(out) {
 		name, counts, _ := strings.Cut(strings.TrimSpace(line), ":")
-		if fields := strings.Fields(counts); name == device && len(fields) == 16 {
-			at := map[string]int{"rx": 0, "tx": 8}[way]
-			c.bytes, err = strconv.ParseFloat(fields[at], 64)
-			if err == nil {
-				c.packets, err = strconv.ParseFloat(fields[at+1], 64)
+		fields := strings.Fields(counts)
+		if name != device.Name || len(fields) != 16 {
+			continue
+		}
+		number := func(i int) float64 {
+			v, err := strconv.ParseFloat(fields[i], 64)
+			if err != nil {
+				t.Fatal(err)
 			}
-			return c, err
+			return v
+		}
+		const ethernet, received, sent = 14, 0, 8 // by the node's end: bytes, then packets
+		c.device = trafficOf{
+			number(received + 1), number(received) - ethernet*number(received+1),
+			number(sent + 1), number(sent) - ethernet*number(sent+1),
 		}
 	}
-	return c, fmt.Errorf("%s is not in /proc/net/dev", device)
+	return c
 }
+
+// apart is by which share of the second two counts differ.
+func apart(a, b float64) float64 { return math.Abs(a-b) / max(b, 1) }
 
 // metrics are an agent's, as it serves them.
 type metrics string

@@ -1,7 +1,7 @@
 // Command app is what runs in the test cluster's pods: without arguments nothing, which is also what holds a pod's
 // namespaces; "serve ADDRESS" answers HTTP, with as many bytes as the path says, and sends UDP packets back; "call URL" asks
-// for it over and over; "get URL" once; "count NAME=ADDRESS..." sends UDP packets and counts the answers; "exchange N ADDRESS" and
-// "fetch N URL" do so N times, then say that they are done, and stay.
+// for it over and over; "get URL" once; "count NAME=ADDRESS..." sends UDP packets and counts the answers; "exchange N ADDRESS"
+// sends N UDP packets, each when the one before is answered, and "fetch N URL" asks N times.
 package main
 
 import (
@@ -33,7 +33,8 @@ func main() {
 		case "count":
 			go count(os.Args[2:])
 		case "exchange", "fetch":
-			go times(os.Args[1], os.Args[2], os.Args[3])
+			times(os.Args[1], os.Args[2], os.Args[3])
+			return
 		}
 	}
 	<-stop
@@ -141,5 +142,4 @@ func times(what, number, where string) {
 		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
 		_, _ = conn.Read(data)
 	}
-	fmt.Println("done")
 }
