@@ -68,7 +68,7 @@ func (l *layout) startHooked(t *testing.T, name string) net.Interface {
 		before[d.Index] = true
 	}
 	l.apply(t, strings.ReplaceAll(countedYAML, "NAME", name))
-	l.kubectl(t, "-n store rollout status deployment/"+name+" --timeout=120s")
+	l.kubectl(t, "-n store rollout status deployment/"+name+" --timeout=300s")
 	var device net.Interface
 	until(t, time.Minute, "hook the device of "+name, func() error {
 		for _, d := range devices(t, n) {

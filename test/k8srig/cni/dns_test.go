@@ -43,5 +43,5 @@ func dnsImage(t *testing.T) string {
 func startDNS(t *testing.T, c *cluster) {
 	t.Helper()
 	c.apply(t, dnsYAML)
-	c.kubectl(t, "-n kube-system rollout status deployment/coredns --timeout=120s")
+	c.kubectl(t, "-n kube-system rollout status deployment/coredns --timeout=300s")
 }

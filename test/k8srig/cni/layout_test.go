@@ -148,7 +148,7 @@ func (l *layout) restarts(t *testing.T) {
 		{"upgrade", func() {
 			old := l.agents()
 			l.kubectl(t, "-n tracer rollout restart daemonset/tracer")
-			l.kubectl(t, "-n tracer rollout status daemonset/tracer --timeout=120s")
+			l.kubectl(t, "-n tracer rollout status daemonset/tracer --timeout=300s")
 			l.agentsGone(t, old)
 		}},
 		{"SIGKILL, and never again", func() {

@@ -37,7 +37,7 @@ func startLoad(t *testing.T, c *cluster) *load {
 	c.apply(t, strings.Replace(loadYAML, "COUNT]", "masquerade="+masquerade.address+"]", 1))
 	startDNS(t, c)
 	for _, d := range []string{"api", "web", "counter"} {
-		c.kubectl(t, "-n store rollout status deployment/"+d+" --timeout=120s")
+		c.kubectl(t, "-n store rollout status deployment/"+d+" --timeout=300s")
 	}
 	masquerade.check(t, c.nodes[0])
 
@@ -50,7 +50,7 @@ func startLoad(t *testing.T, c *cluster) *load {
 		targets = append(targets, n.Name+"="+strings.TrimSpace(ip)+":8080")
 	}
 	c.apply(t, strings.Replace(loadYAML, "COUNT]", strings.Join(targets, ", ")+"]", 1))
-	c.kubectl(t, "-n store rollout status deployment/counter --timeout=120s")
+	c.kubectl(t, "-n store rollout status deployment/counter --timeout=300s")
 	until(t, time.Minute, "end the first counter", func() error {
 		names, err := c.Kubectl("-n", "store", "get", "pods", "-l", "app=counter", "-o", "name")
 		if err == nil && len(strings.Fields(names)) != 1 {

@@ -53,7 +53,7 @@ func (l *layout) policy(t *testing.T, proxy string) {
 	n, p := l.nodes[0], policies[proxy]
 	server := l.kubectl(t, "-n store get pods -l app=api -o jsonpath={.items[0].status.podIP} --field-selector spec.nodeName="+l.nodes[1].Name)
 	l.apply(t, strings.ReplaceAll(visitorYAML, "SERVER", server))
-	l.kubectl(t, "-n store rollout status deployment/visitor --timeout=120s")
+	l.kubectl(t, "-n store rollout status deployment/visitor --timeout=300s")
 	visitors := strings.Fields(l.kubectl(t, "-n store get pods -l app=visitor -o jsonpath={.items[*].status.podIP}"))
 	l.healthy(t)
 	runOn := func(commands []string) {
