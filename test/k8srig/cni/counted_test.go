@@ -33,6 +33,14 @@ func (l *layout) counted(t *testing.T) {
 		{"pages", "fetch 300 http://" + service + "/65536", false},
 	} {
 		device := l.startHooked(t, kind.name)
+		// What passes before the agent knows the pod's name is nobody's.
+		until(t, time.Minute, "name the "+kind.name, func() error {
+			_, err := l.Kubectl("-n", "store", "exec", "deployment/"+kind.name, "--", "/app", "exchange", "3", service+":80")
+			if err == nil && l.countsOf(t, kind.name, device).agent.packetsIn == 0 {
+				err = errors.New("none is counted for it")
+			}
+			return err
+		})
 		before := l.countsOf(t, kind.name, device)
 		l.kubectl(t, "-n store exec deployment/"+kind.name+" -- /app "+kind.do)
 		var last, now podCounts
@@ -50,7 +58,7 @@ func (l *layout) counted(t *testing.T) {
 			worst = max(apart(agent.packetsOut, ours.packetsOut), apart(agent.packetsIn, ours.packetsIn), apart(agent.bytesOut, ours.bytesOut), apart(agent.bytesIn, ours.bytesIn))
 			text := fmt.Sprintf("the agent counts %+v, %s %+v: at most %.2f %% apart", agent, device.Name, ours, worst*100)
 			if worst > 0.01 {
-				return errors.New(text)
+				return fmt.Errorf("%s\n%s", text, l.ownFigures(t))
 			}
 			t.Log(kind.name + ": " + text)
 			return nil
@@ -133,6 +141,23 @@ func (l *layout) countsOf(t *testing.T, workload string, device net.Interface) (
 		}
 	}
 	return c
+}
+
+// ownFigures are the agent's about itself, that tell where a packet was lost from sight.
+func (l *layout) ownFigures(t *testing.T) (text string) {
+	t.Helper()
+	m, err := l.metrics(l.nodes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(m)) {
+		for _, name := range []string{"tracer_journeys_total", "tracer_records_lost_total", "tracer_identity", "tracer_sample", "tracer_bpf_recursion"} {
+			if strings.HasPrefix(line, name) && !strings.HasSuffix(line, " 0\n") {
+				text += line
+			}
+		}
+	}
+	return text
 }
 
 // apart is by which share of the second two counts differ.
