@@ -34,7 +34,7 @@ demo: build ## show a slow overlay found, on this machine alone (as root; needs 
 test: ## all that is proven on this kernel, and one other (as root; installs what is missing)
 	go run ./test/run here
 
-test-more: ## a real Kubernetes, all four other kernels, their scoreboard (as root)
+test-more: ## a real Kubernetes, real network plugins, all four other kernels, their scoreboard (as root)
 	go run ./test/run more
 
 test-all: ## both, as CI runs them (as root)
@@ -121,6 +121,7 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	go -C tools vet ./...
 	go -C test/k8srig mod tidy -diff
 	go -C test/k8srig/cni/aws mod tidy -diff
+	go -C test/k8srig/cni/coredns mod tidy -diff
 	go -C test/k8srig/cni/flannel mod tidy -diff
 	go -C test/k8srig/cni/flannel-plugin mod tidy -diff
 	$(TOOL) golangci-lint run

@@ -15,15 +15,17 @@ const minActivePackets = 20
 type activeDevices struct {
 	mu    sync.Mutex
 	first map[int]uint64 // by index, packets sent when first seen
+	named map[int]string // by index, as of the last time
 	names map[string]bool
 }
 
-// update takes the devices' counters as read now, and returns the names of those active so far.
+// update takes the devices' counters as read now, and returns the names of those active so far: of a device that
+// was renamed, the new one.
 func (a *activeDevices) update(devices []netdev.Device) map[string]bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.first == nil {
-		a.first, a.names = make(map[int]uint64), make(map[string]bool)
+		a.first, a.named, a.names = make(map[int]uint64), make(map[int]string), make(map[string]bool)
 	}
 	there := make(map[int]bool, len(devices))
 	for i := range devices {
@@ -32,6 +34,11 @@ func (a *activeDevices) update(devices []netdev.Device) map[string]bool {
 			continue
 		}
 		there[d.Index] = true
+		if old := a.named[d.Index]; old != d.Name && a.names[old] {
+			delete(a.names, old)
+			a.names[d.Name] = true
+		}
+		a.named[d.Index] = d.Name
 		first, known := a.first[d.Index]
 		if !known || d.Traffic.TxPackets < first {
 			first = d.Traffic.TxPackets
@@ -42,5 +49,6 @@ func (a *activeDevices) update(devices []netdev.Device) map[string]bool {
 		}
 	}
 	maps.DeleteFunc(a.first, func(index int, _ uint64) bool { return !there[index] })
+	maps.DeleteFunc(a.named, func(index int, _ string) bool { return !there[index] })
 	return maps.Clone(a.names)
 }

@@ -29,3 +29,16 @@ func TestActiveDevices(t *testing.T) {
 		t.Errorf("active: %v", got)
 	}
 }
+
+// TestActiveDeviceRenamed: of a device that was renamed the new name is an active one's, and the old one no longer.
+func TestActiveDeviceRenamed(t *testing.T) {
+	t.Parallel()
+	var a activeDevices
+	var got map[string]bool
+	for i, name := range []string{"eth0", "eth0", "ens5"} {
+		got = a.update([]netdev.Device{{Index: 2, Name: name, Role: netdev.RoleUplink, Traffic: netdev.Traffic{TxPackets: uint64(i) * minActivePackets}}})
+	}
+	if len(got) != 1 || !got["ens5"] {
+		t.Errorf("active: %v", got)
+	}
+}

@@ -24,7 +24,7 @@ const (
 // coverage compares what the hooks see with what the devices count, while devices and hooks come and go.
 type coverage struct {
 	mu    sync.Mutex // held while both are read, so that they belong together
-	last  map[placedHook]netdev.Traffic
+	last  map[placedHook]counted
 	hooks map[labelledHook]*hookCount
 }
 
@@ -32,6 +32,12 @@ type coverage struct {
 type placedHook struct {
 	ifindex int
 	hook    record.Hook
+}
+
+// counted is what a device had counted when it was read, by the label that it had then.
+type counted struct {
+	label string
+	netdev.Traffic
 }
 
 // labelledHook is that of all devices with one label.
@@ -85,7 +91,7 @@ func (c *coverage) add(devices []netdev.Device, hooks []loader.HookStatus) {
 			up[placedHook{h.Ifindex, record.TCHook(h.Name)}] = true
 		}
 	}
-	now := make(map[placedHook]netdev.Traffic, len(up))
+	now := make(map[placedHook]counted, len(up))
 	if c.hooks == nil {
 		c.hooks = map[labelledHook]*hookCount{}
 	}
@@ -96,8 +102,8 @@ func (c *coverage) add(devices []netdev.Device, hooks []loader.HookStatus) {
 			if !up[at] {
 				continue
 			}
-			now[at] = d.Traffic
 			key := labelledHook{d.Role.Label(d.Name), hook}
+			now[at] = counted{key.label, d.Traffic}
 			count := c.hooks[key]
 			if count == nil {
 				count = &hookCount{}
@@ -105,11 +111,11 @@ func (c *coverage) add(devices []netdev.Device, hooks []loader.HookStatus) {
 			}
 			count.role = d.Role
 			was, known := c.last[at]
-			if !known || !d.CountsWhatHooksSee() {
-				continue
+			if !known || was.label != key.label || !d.CountsWhatHooksSee() {
+				continue // where it was renamed, nobody knows how much of it was before
 			}
 			packets, bytes := traffic(d.Traffic, hook)
-			packetsBefore, bytesBefore := traffic(was, hook)
+			packetsBefore, bytesBefore := traffic(was.Traffic, hook)
 			count.packets += packets - min(packets, packetsBefore)
 			count.bytes += bytes - min(bytes, bytesBefore)
 		}

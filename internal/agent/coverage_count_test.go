@@ -42,6 +42,21 @@ func TestCoverageCountsHookedTime(t *testing.T) {
 	}
 }
 
+// TestCoverageOfRenamed: what a device counted since it was read last under another name belongs to neither.
+func TestCoverageOfRenamed(t *testing.T) {
+	t.Parallel()
+	var c coverage
+	hooks := []loader.HookStatus{{Hook: loader.Hook{Name: "ingress", Ifindex: 2}, Attached: true}}
+	for i, name := range []string{"eth0", "eth0", "ens5", "ens5"} {
+		c.add([]netdev.Device{{Index: 2, Name: name, Role: netdev.RoleUplink, Traffic: netdev.Traffic{RxPackets: 1000 + uint64(i)*10}}}, hooks)
+	}
+	for _, name := range []string{"eth0", "ens5"} {
+		if n := c.hooks[labelledHook{name, record.Ingress}].packets; n != 10 {
+			t.Errorf("%s: %d packets, want 10", name, n)
+		}
+	}
+}
+
 // TestSilence: a hook is silent while the device counts and it sees nothing, for long enough and of enough packets.
 func TestSilence(t *testing.T) {
 	t.Parallel()

@@ -61,13 +61,14 @@ func (m *mending) add(p HookPlace) {
 	m.counts[p]++
 }
 
-// logDown logs each hook that is not up, once, and as it is up again.
+// logDown logs each hook that is not up, once, and as it is up again. What is gone with its pod is nothing to tell.
 func (m *mending) logDown(log *slog.Logger, hooks []loader.HookStatus) {
 	before := m.down
 	m.down = make(map[loader.Hook]*failurelog.Operation)
 	for _, h := range hooks {
 		operation := before[h.Hook]
 		switch {
+		case h.Gone:
 		case !h.Up:
 			if operation == nil {
 				operation = failurelog.New(log.With("hook", h.Name, "device", h.Device), slog.LevelWarn, "a hook does not see all packets")

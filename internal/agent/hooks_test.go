@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/lab/load"
+	"tracer/internal/loader"
 )
 
 // lines is a log.
@@ -84,6 +85,20 @@ func TestReattached(t *testing.T) {
 		}
 	}
 	if n := strings.Count(log.String(), "a hook was attached again"); n != 1 || !strings.Contains(log.String(), "theirs") {
+		t.Errorf("logged %d times:\n%s", n, log)
+	}
+}
+
+// TestGoneIsNotDown: hooks that went away with their device are not logged, others once.
+func TestGoneIsNotDown(t *testing.T) {
+	t.Parallel()
+	log, m := &lines{}, mending{}
+	hook := loader.HookStatus{Hook: loader.Hook{Name: "ingress", Device: "cali1", Ifindex: 3}, Error: "not there"}
+	for _, gone := range []bool{true, false, false} {
+		hook.Gone = gone
+		m.logDown(slog.New(slog.NewTextHandler(log, nil)), []loader.HookStatus{hook})
+	}
+	if n := strings.Count(log.String(), "a hook does not see all packets"); n != 1 {
 		t.Errorf("logged %d times:\n%s", n, log)
 	}
 }

@@ -34,6 +34,7 @@ func newWindow(node string, from, to Snapshot) *window {
 	if to.Counts == nil {
 		to.Counts = &aggregate.Snapshot{}
 	}
+	from.Devices, from.NICs = byPresentNames(from, to.Devices)
 	w := &window{node: node, from: from, to: to, counts: to.Counts.Since(from.Counts)}
 	w.losses = lossesOf(w.counts)
 	w.queues = queuesOf(w)

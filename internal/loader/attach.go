@@ -35,6 +35,7 @@ type chain interface {
 type position struct {
 	attached bool
 	missing  string   // if it is not attached: why
+	gone     bool     // the device is, and SetDevices will hear of it
 	before   []string // programs of others that run before it: what they are and do
 	// better tells that it would come to stand better if it entered now.
 	better bool

@@ -24,10 +24,11 @@ func (l *Loader) SetDevices(devices []netdev.Device, addresses []netip.Addr) err
 	}
 	// That takes a while, in which others ask for what is there.
 	loaded, refused := l.objects.loadMore(l.objects.missing(plan.Hooks))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	maps.Copy(l.objects.hooks, loaded)
-	first := len(l.attached) == 0
+	first := false
+	l.locked(func() {
+		maps.Copy(l.objects.hooks, loaded)
+		first = len(l.attached) == 0
+	})
 	errs := []error{l.apply(plan, refused)}
 	for h, err := range l.failed {
 		if first && h.Ifindex == 0 {
@@ -35,6 +36,13 @@ func (l *Loader) SetDevices(devices []netdev.Device, addresses []netip.Addr) err
 		}
 	}
 	return advise(errors.Join(errs...))
+}
+
+// locked calls f with mu.
+func (l *Loader) locked(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
 }
 
 // plan is PlanHooks' for these devices, which the programs are told of.
@@ -71,43 +79,68 @@ func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, er
 }
 
 // apply attaches what the plan has and we have not, but for programs that were refused, and detaches what we have and it
-// has not.
+// has not. The caller has loading. For each attachment by TCX the kernel waits until no CPU runs the old programs, which takes it
+// seconds where a hundred pods start at once: mu is left to others meanwhile.
 func (l *Loader) apply(plan Plan, refused map[string]error) error {
 	return l.space.do(func() error {
-		l.omitted = plan.Omitted
 		l.tc.forget()
-		clear(l.failed)
-		want := make(map[Hook]bool, len(plan.Hooks))
-		for _, h := range plan.Hooks {
-			want[h] = true
-		}
+		var gone []io.Closer
+		l.locked(func() {
+			l.omitted = plan.Omitted
+			clear(l.failed)
+			gone = l.takeUnwanted(plan.Hooks)
+		})
 		var errs []error
-		for h, closer := range l.attached {
-			if !want[h] {
-				errs = append(errs, closer.Close())
-				delete(l.attached, h)
-			}
+		for _, closer := range gone {
+			errs = append(errs, closer.Close())
 		}
 		for _, h := range plan.Hooks {
 			if l.attached[h] != nil {
 				continue
 			}
-			if err := refused[h.Program]; err != nil {
-				l.failed[h] = err
-				continue
+			closer, err := io.Closer(nil), refused[h.Program]
+			if err == nil {
+				closer, err = l.attach(h)
 			}
-			closer, err := l.attach(h)
-			if err != nil {
-				l.failed[h] = err
-				continue
-			}
-			l.attached[h] = closer
+			l.locked(func() {
+				if err != nil {
+					l.failed[h] = err
+				} else {
+					l.attached[h] = closer
+				}
+			})
 		}
 		return errors.Join(errs...)
 	})
 }
 
+// takeUnwanted takes out what is attached and not wanted. What is wanted at a device by another name stays where it is: the device was
+// renamed. The caller has mu.
+func (l *Loader) takeUnwanted(hooks []Hook) (gone []io.Closer) {
+	want := make(map[Hook]Hook, len(hooks)) // by what does not change with the device's name
+	for _, h := range hooks {
+		want[h.nameless()] = h
+	}
+	for h, closer := range l.attached {
+		now, wanted := want[h.nameless()]
+		if wanted && now == h {
+			continue
+		}
+		delete(l.attached, h)
+		if t, ok := closer.(*tcHook); ok && wanted {
+			t.hook = now
+			l.attached[now] = closer
+			continue
+		}
+		gone = append(gone, closer)
+	}
+	return gone
+}
+
 func (l *Loader) attach(h Hook) (io.Closer, error) {
+	if l.attaching != nil {
+		l.attaching(h)
+	}
 	program := l.objects.hooks[h.Program]
 	if h.Ifindex == 0 {
 		return attachTracepoint(h, program)
@@ -125,6 +158,8 @@ type HookStatus struct {
 	Error    string `json:"error,omitempty"` // why not Up
 	// Silent tells of a hook that is not up that it is attached, and never runs. The loader itself does not know.
 	Silent bool `json:"silent,omitempty"`
+	// Gone tells that the device was not there at the last look. The next SetDevices may not have it any more.
+	Gone bool `json:"gone,omitempty"`
 }
 
 // Hooks are those of the last plan, and what it leaves out, with what is not seen since others' programs run before ours.
@@ -138,7 +173,7 @@ func (l *Loader) Hooks() ([]HookStatus, []Omission) {
 		if t, ok := closer.(*tcHook); ok {
 			at := t.position()
 			status.Error = at.problem()
-			status.Up, status.Attached = status.Error == "", at.attached
+			status.Up, status.Attached, status.Gone = status.Error == "", at.attached, at.gone
 		}
 		if status.Attached && !status.Up {
 			omitted = append(omitted, Omission{Hook: h.Name, Device: h.Device, Reason: status.Error})

@@ -30,7 +30,8 @@ type Options struct {
 	// Dir holds lock and notes; RunDir if empty.
 	Dir string
 
-	edit func(*ebpf.CollectionSpec) // what a test changes of the programs
+	edit      func(*ebpf.CollectionSpec) // what a test changes of the programs
+	attaching func(Hook)                 // what a test does before each attachment
 }
 
 // Loader holds the programs, what they are attached to, and the namespace's lock. SetDevices, Run and the others
@@ -44,14 +45,16 @@ type Loader struct {
 	symbols  *kernelSymbols
 	reader   *ringbuf.Reader
 
+	attaching func(Hook) // of Options
+
 	undecoded, tornScans atomic.Uint64
 	settings             sync.Mutex // guards a change of the programs' configuration
 
 	own     sync.Mutex // guards ownBits, which are in the kernel's map
 	ownBits [bpfobj.TracerTableOWN_ADDRESS_BITS / 64]uint64
 
-	loading   sync.Mutex // held while hooks change; taken before mu
-	mu        sync.Mutex // guards what follows, and the hooks' programs
+	loading   sync.Mutex // held while hooks change, for seconds; taken before mu
+	mu        sync.Mutex // guards what follows, and the hooks' programs; who has loading reads hooks without it
 	closed    bool
 	attached  map[Hook]io.Closer
 	failed    map[Hook]error
@@ -73,7 +76,8 @@ func New(opts Options) (_ *Loader, err error) {
 		opts.Dir = RunDir
 	}
 	l := &Loader{
-		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
+		attaching: opts.attaching,
+		attached:  map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
 		made: map[int]string{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{netdev.PodLabel: 0}, pods: map[[16]byte]uint32{},
 	}
 	defer func() {

@@ -19,6 +19,12 @@ type Hook struct {
 	Ifindex int    `json:"ifindex,omitempty"`
 }
 
+// nameless is the hook by what stays when its device is renamed.
+func (h Hook) nameless() Hook {
+	h.Device = ""
+	return h
+}
+
 // Omission is a hook that is left out, and why.
 type Omission struct {
 	Hook   string `json:"hook"`

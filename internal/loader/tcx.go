@@ -22,7 +22,7 @@ type tcxChain struct {
 func (c *tcxChain) look() (position, error) {
 	programs, err := tcxPrograms(c.hook)
 	if errors.Is(err, unix.ENODEV) {
-		return position{missing: "the device is gone"}, nil
+		return position{missing: "the device is gone", gone: true}, nil
 	}
 	if err != nil {
 		return position{}, err

@@ -13,6 +13,15 @@ import (
 // Binaries is a folder with the programs that a module's go.mod names as its tools. They are built unless the cache has
 // them of this very source.
 func Binaries(ctx context.Context, module string) (string, error) {
+	return binaries(ctx, module, "CGO_ENABLED=1") // flanneld's backend udp is in C
+}
+
+// StaticBinaries are such programs, that need no library: an image has none.
+func StaticBinaries(ctx context.Context, module string) (string, error) {
+	return binaries(ctx, module, "CGO_ENABLED=0")
+}
+
+func binaries(ctx context.Context, module, cgo string) (string, error) {
 	cache, unlock, err := lockCache("cni")
 	if err != nil {
 		return "", err
@@ -35,10 +44,9 @@ func Binaries(ctx context.Context, module string) (string, error) {
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	// flanneld's backend udp is in C.
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-gcflags", compile, "-ldflags", "-s -w", "-o", dir+".new/", "tool")
 	build.Dir = module
-	build.Env = append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=-buildvcs=false")
+	build.Env = append(os.Environ(), cgo, "GOFLAGS=-buildvcs=false")
 	if err := run(build); err != nil {
 		return "", fmt.Errorf("build %s: %w", filepath.Base(module), err)
 	}

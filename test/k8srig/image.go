@@ -29,11 +29,22 @@ func Images(ctx context.Context, dir string) ([]string, error) {
 	if err := run(app); err != nil {
 		return nil, err
 	}
-	archive := filepath.Join(dir, "k8srig.tar")
-	pack := exec.CommandContext(ctx, "go", "-C", filepath.Join(root, "tools"), "run", "./image", "-name", "docker.io/library/k8srig",
-		"-entrypoint", "/app", "-version", "dev", "-output", archive, files)
-	if err := run(pack); err != nil {
-		return nil, fmt.Errorf("pack the application: %w", err)
+	archive, err := Image(ctx, dir, "k8srig", "app", files)
+	return []string{filepath.Join(root, "build", "tracer-image.tar"), archive}, err
+}
+
+// Image packs the files of a folder, which is named after their GOARCH, into an archive that nodes import: the image
+// docker.io/library/NAME:dev, which runs that program.
+func Image(ctx context.Context, dir, name, program, files string) (string, error) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		return "", err
 	}
-	return []string{filepath.Join(root, "build", "tracer-image.tar"), archive}, nil
+	archive := filepath.Join(dir, name+".tar")
+	pack := exec.CommandContext(ctx, "go", "-C", filepath.Join(root, "tools"), "run", "./image", "-name", "docker.io/library/"+name,
+		"-entrypoint", "/"+program, "-version", "dev", "-output", archive, files)
+	if err := run(pack); err != nil {
+		return "", fmt.Errorf("pack %s: %w", name, err)
+	}
+	return archive, nil
 }

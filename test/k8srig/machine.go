@@ -126,7 +126,7 @@ func prepareMachine(dir, name string) error {
 func makeCgroups(name string) error {
 	for _, h := range hierarchies() {
 		parent := h
-		for _, part := range []string{cgroups, name} {
+		for _, part := range []string{cgroups(), name} {
 			d := filepath.Join(parent, part)
 			if err := os.MkdirAll(d, 0o755); err != nil {
 				return fmt.Errorf("make cgroups: %w", err)

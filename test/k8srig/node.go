@@ -183,6 +183,15 @@ func (n *Node) Find(name string) (pids []int) {
 	return pids
 }
 
+// Reconfigure writes another list of plugins, for the pods that come.
+func (n *Node) Reconfigure(config string) error {
+	list := filepath.Join(n.dir, "cni", "10-pods.conflist")
+	if err := os.WriteFile(list+".new", []byte(strings.ReplaceAll(config, "NUMBER", strconv.Itoa(n.number-1))), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(list+".new", list)
+}
+
 // Logs are the ends of what the node's programs printed.
 func (n *Node) Logs() string {
 	text := ""
@@ -203,7 +212,7 @@ func (n *Node) configure() error {
 		network.Config = fmt.Sprintf(cniConfig, podNetwork(n.number))
 	}
 	replace := strings.NewReplacer("DIR", n.dir, "PLUGINS", network.Plugins, "ADDRESS", n.Address, "MODE", cmp.Or(network.Proxy, "nftables"),
-		"PODS", network.Pods, "NAME", n.Name, "CGROUPS", cgroups)
+		"PODS", network.Pods, "NAME", n.Name, "CGROUPS", cgroups())
 	if err := os.MkdirAll(filepath.Join(n.dir, "cni"), 0o755); err != nil {
 		return err
 	}
@@ -261,6 +270,8 @@ authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 authorization: {mode: AlwaysAllow}
 cgroupDriver: cgroupfs
 cgroupRoot: /CGROUPS/NAME
+clusterDNS: [10.96.0.10]
+clusterDomain: cluster.local
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 enforceNodeAllocatable: [pods]
 evictionHard: {memory.available: 100Mi, nodefs.available: 0%, nodefs.inodesFree: 0%, imagefs.available: 0%}

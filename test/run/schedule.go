@@ -23,7 +23,7 @@ type running interface {
 }
 
 // schedule runs parts one after the other in the foreground, and beside it, at low priority, those that may be there, also
-// one after the other: each of them takes all CPUs that it gets.
+// one after the other: each of them takes all CPUs that it gets. What is to run alone comes last.
 type schedule struct {
 	parts []part
 	print io.Writer
@@ -53,7 +53,7 @@ func (s *schedule) run(ctx context.Context) []outcome {
 		for i, p := range s.parts {
 			before := slices.IndexFunc(s.parts, func(b part) bool { return b.name == p.after })
 			switch {
-			case state[i] != waits || active(p.beside) || before >= 0 && state[before] != ended:
+			case state[i] != waits || active(p.beside) || before >= 0 && state[before] != ended || p.alone && s.othersLeft(state):
 			case ctx.Err() != nil:
 				all[i].err, state[i] = context.Cause(ctx), ended
 			case before >= 0 && all[before].err != nil:
@@ -92,6 +92,11 @@ func (s *schedule) run(ctx context.Context) []outcome {
 		state[i] = ended
 		s.tell(&all[i])
 	}
+}
+
+// othersLeft tells whether a part that need not be alone has not ended.
+func (s *schedule) othersLeft(state []int) bool {
+	return slices.ContainsFunc(s.indices(), func(i int) bool { return !s.parts[i].alone && state[i] != ended })
 }
 
 func (s *schedule) indices() []int {

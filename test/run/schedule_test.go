@@ -44,10 +44,10 @@ func (t *theatre) end(name string) { close(t.stands[name].release) }
 
 func TestSchedule(t *testing.T) {
 	t.Parallel()
-	th := newTheatre("first", "guest", "a", "b", "build", "needs build")
+	th := newTheatre("first", "guest", "a", "b", "build", "needs build", "alone")
 	s := schedule{print: io.Discard, start: th.start, parts: []part{
 		{name: "first"}, {name: "guest", beside: true, after: "first"}, {name: "a", after: "first"}, {name: "b"},
-		{name: "build", beside: true}, {name: "needs build", after: "build"},
+		{name: "build", beside: true}, {name: "alone", alone: true}, {name: "needs build", after: "build"},
 	}}
 	done := make(chan []outcome)
 	go func() { done <- s.run(t.Context()) }()
@@ -75,7 +75,14 @@ func TestSchedule(t *testing.T) {
 	next("needs build")
 	th.end("needs build")
 	<-th.stands["guest"].hurried // nothing else runs
+	select {
+	case name := <-th.started:
+		t.Errorf("%s was started beside the guest", name)
+	default:
+	}
 	th.end("guest")
+	next("alone")
+	th.end("alone")
 	for _, o := range <-done {
 		if o.err != nil || o.tests != 1 {
 			t.Errorf("%s: %+v, %v", o.name, o.counts, o.err)

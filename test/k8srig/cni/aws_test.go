@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tracer/test/k8srig"
 )
 
@@ -48,28 +50,64 @@ func TestAWS(t *testing.T) {
 			fmt.Sprintf("ip route add 10.200.2%d.0/24 via %s", i, n.Address))
 	}
 	run(t, commands...)
+	d := &ipamd{c: c, binary: filepath.Join(p.aws, "ipamd")}
 	for i, n := range c.nodes {
 		// As the manifest's first container does it: replies may come by another interface.
 		if err := n.Run("sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=2", "net.ipv4.conf.eth1.rp_filter=2"); err != nil {
 			t.Fatal(err)
 		}
-		cmd := n.Enter(filepath.Join(p.aws, "ipamd"), vpc, "eth0", fmt.Sprintf("eth1=10.200.1%d.10/24", i), fmt.Sprintf("10.200.1%d.130", i), fmt.Sprintf("10.200.2%d.2", i))
-		cmd.Env = append(cmd.Environ(), "AWS_VPC_ENI_MTU=1500", "AWS_VPC_K8S_CNI_LOG_FILE=stdout")
-		daemon, err := k8srig.Start("ipamd", t.TempDir(), cmd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = k8srig.Await(t.Context(), time.Minute, "start ipamd on "+n.Name, []*k8srig.Process{daemon}, func() error {
-			return n.Enter("test", "-S", "/var/run/aws-node/ipamd.sock").Run()
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		d.start(t, i)
 	}
 	l := newLayout(c, startLoad(t, c))
 	l.restarts(t)
+	l.undisturbed(t, "ipamd killed and started again", func() { d.restart(t) })
+	l.counted(t)
 	l.story(t, "eth1") // the first pod of a node is the second interface's
+	l.reconfigured(t, awsConfig, `"mtu": "1500"`, `"mtu": "1400"`)
+	l.policy(t, "iptables")
 	l.record(t, "AWS VPC CNI, two ENIs; kube-proxy by iptables", "aws", "github.com/aws/amazon-vpc-cni-k8s")
+}
+
+// ipamd is what stands for AWS's daemon, on each node.
+type ipamd struct {
+	c       *cluster
+	binary  string
+	daemons [2]*k8srig.Process
+}
+
+// start starts it on a node, and waits until the plugin can ask it.
+func (d *ipamd) start(t *testing.T, i int) {
+	t.Helper()
+	n := d.c.nodes[i]
+	cmd := n.Enter(d.binary, vpc, "eth0", fmt.Sprintf("eth1=10.200.1%d.10/24", i), fmt.Sprintf("10.200.1%d.130", i), fmt.Sprintf("10.200.2%d.2", i))
+	cmd.Env = append(cmd.Environ(), "AWS_VPC_ENI_MTU=1500", "AWS_VPC_K8S_CNI_LOG_FILE=stdout")
+	var err error
+	if d.daemons[i], err = k8srig.Start("ipamd", t.TempDir(), cmd); err != nil {
+		t.Fatal(err)
+	}
+	err = k8srig.Await(t.Context(), time.Minute, "start ipamd on "+n.Name, []*k8srig.Process{d.daemons[i]}, func() error {
+		return n.Enter("test", "-S", "/var/run/aws-node/ipamd.sock").Run()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restart kills it on every node, and starts it again.
+func (d *ipamd) restart(t *testing.T) {
+	t.Helper()
+	for i, n := range d.c.nodes {
+		for _, pid := range n.Find("ipamd") {
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.daemons[i].Wait()
+		if err := n.Enter("rm", "/var/run/aws-node/ipamd.sock").Run(); err != nil {
+			t.Fatal(err)
+		}
+		d.start(t, i)
+	}
 }
 
 // run runs commands in the network that the nodes are joined to.

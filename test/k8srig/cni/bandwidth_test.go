@@ -18,7 +18,7 @@ func (l *layout) bandwidth(t *testing.T) {
 	t.Helper()
 	l.apply(t, limitedYAML)
 	for _, d := range []string{"receiver", "sender", "eager"} {
-		l.kubectl(t, "-n store rollout status deployment/"+d+" --timeout=120s")
+		l.kubectl(t, "-n store rollout status deployment/"+d+" --timeout=300s")
 	}
 	n := l.nodes[0]
 	until(t, time.Minute, "reach both limits", func() error {

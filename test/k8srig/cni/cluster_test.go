@@ -42,6 +42,7 @@ func start(t *testing.T, network k8srig.Network) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
+	images = append(images, dnsImage(t))
 	c := &cluster{app: filepath.Join(dir, runtime.GOARCH, "app"), world: k8srig.Fabric}
 	names := []string{"node-a", "node-b"}
 	c.ControlPlane, err = k8srig.StartControlPlane(ctx, k8srig.ControlPlaneOptions{Tools: tools, Dir: t.TempDir(), Address: k8srig.Fabric, Nodes: names, Pods: pods})
@@ -95,10 +96,13 @@ func (c *cluster) apply(t *testing.T, yaml string) {
 	}
 }
 
-// until waits for a condition.
+// busy is how many times as long all may take on a machine that has no time.
+const busy = 4
+
+// until waits for a condition, for so long on a machine that has time.
 func until(t *testing.T, limit time.Duration, what string, done func() error) {
 	t.Helper()
-	if err := k8srig.Await(t.Context(), limit, what, nil, done); err != nil {
+	if err := k8srig.Await(t.Context(), busy*limit, what, nil, done); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -111,7 +115,7 @@ func (c *cluster) startAgents(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.apply(t, string(manifest))
-	c.kubectl(t, "-n tracer rollout status daemonset/tracer --timeout=120s")
+	c.kubectl(t, "-n tracer rollout status daemonset/tracer --timeout=300s")
 }
 
 // stopAgents deletes the agents, and waits until they are gone.

@@ -16,6 +16,7 @@ type programs struct {
 	flannel string // folder of flanneld and of the reference plugins
 	plugin  string // folder of flannel's plugin
 	aws     string // folder of AWS's plugin, and of what stands for its daemon
+	dns     string // folder of CoreDNS
 }
 
 func TestMain(m *testing.M) {
@@ -44,5 +45,6 @@ func fetch(ctx context.Context) (p programs, err error) {
 			return p, err
 		}
 	}
-	return p, nil
+	p.dns, err = k8srig.StaticBinaries(ctx, filepath.Join("cni", "coredns"))
+	return p, err
 }

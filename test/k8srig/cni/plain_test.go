@@ -20,22 +20,24 @@ const plainConfig = `{"name": "pods", "cniVersion": "1.0.0", "plugins": [
 
 // TestPTP has each pod on a link of its own.
 func TestPTP(t *testing.T) {
-	plainLayout(t, "ptp; kube-proxy by nftables", `"type": "ptp"`, "nftables")
+	plainLayout(t, "ptp; kube-proxy by nftables", `"type": "ptp"`, "nftables", `"ipMasq": false`, `"ipMasq": false, "mtu": 1400`)
 }
 
 // TestBridge has a node's pods on a bridge.
 func TestBridge(t *testing.T) {
-	plainLayout(t, "bridge; kube-proxy by iptables", `"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true`, "iptables")
+	plainLayout(t, "bridge; kube-proxy by iptables", `"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true`, "iptables", `"hairpinMode": true`, `"hairpinMode": false`)
 }
 
-// plainLayout plays a plugin alone: routes between the nodes, and masquerading, are set by hand.
-func plainLayout(t *testing.T, name, plugin, proxy string) {
+// plainLayout plays a plugin alone: routes between the nodes, and masquerading, are set by hand. Later one thing of its configuration is
+// changed.
+func plainLayout(t *testing.T, name, plugin, proxy, old, changed string) {
 	t.Helper()
 	p, err := fetch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, k8srig.Network{Plugins: plugins(t, p), Config: fmt.Sprintf(plainConfig, plugin), Proxy: proxy})
+	config := fmt.Sprintf(plainConfig, plugin)
+	c := start(t, k8srig.Network{Plugins: plugins(t, p), Config: config, Proxy: proxy})
 	for i, n := range c.nodes {
 		other := c.nodes[1-i]
 		want := fmt.Sprintf("10.244.%d.0/24", i)
@@ -57,7 +59,10 @@ func plainLayout(t *testing.T, name, plugin, proxy string) {
 	}
 	l := newLayout(c, startLoad(t, c))
 	l.restarts(t)
+	l.counted(t)
 	l.story(t, "eth0")
+	l.reconfigured(t, config, old, changed)
+	l.policy(t, proxy)
 	l.bandwidth(t)
 	l.record(t, name, "flannel", "github.com/containernetworking/plugins")
 }

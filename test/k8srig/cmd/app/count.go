@@ -19,7 +19,8 @@ const (
 	packet   = 200 // bytes
 )
 
-// tally is what became of the packets to one address.
+// tally is what became of the packets to one address. A packet is lost as long as no answer comes: on a machine that stands still
+// packets may overtake each other.
 type tally struct {
 	mu       sync.Mutex
 	Sent     uint64 `json:"sent"`
@@ -27,6 +28,7 @@ type tally struct {
 	Lost     uint64 `json:"lost"`
 	// open are the packets of which neither is known yet, oldest first, by number.
 	open []open
+	lost map[uint64]bool // those of Lost, by number
 }
 
 type open struct {
@@ -48,8 +50,13 @@ func (t *tally) next(now time.Time) uint64 {
 func (t *tally) answer(number uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.lost[number] {
+		delete(t.lost, number)
+		t.Lost--
+		t.Answered++
+	}
 	if len(t.open) == 0 || number < t.open[0].number || number > t.Sent {
-		return // of one that was given up
+		return
 	}
 	o := &t.open[number-t.open[0].number]
 	if o.answered {
@@ -60,6 +67,10 @@ func (t *tally) answer(number uint64) {
 	given := o.sent.Add(-patience)
 	for len(t.open) > 0 && (t.open[0].answered || t.open[0].sent.Before(given)) {
 		if !t.open[0].answered {
+			if t.lost == nil {
+				t.lost = map[uint64]bool{}
+			}
+			t.lost[t.open[0].number] = true
 			t.Lost++
 		}
 		t.open = t.open[1:]
@@ -101,9 +112,11 @@ func count(targets []string) {
 
 func (t *tally) send(c *net.UDPConn) {
 	data := make([]byte, packet)
-	for now := range time.Tick(interval) {
-		binary.BigEndian.PutUint64(data, t.next(now))
-		_, _ = c.Write(data) // refused, where nobody listens: then nobody answers
+	for range time.Tick(interval) {
+		binary.BigEndian.PutUint64(data, t.next(time.Now()))
+		if _, err := c.Write(data); err != nil {
+			_, _ = c.Write(data) // that was the answer to the one before, from where nobody listens; nothing was sent
+		}
 	}
 }
 

@@ -17,8 +17,9 @@ func TestTally(t *testing.T) {
 		{1, 1, 0}, // twice
 		{3, 2, 0}, // 2 may come yet
 		{4, 3, 1},
-		{2, 3, 1}, // too late
-		{9, 3, 1}, // was never sent
+		{2, 4, 0}, // late, and not lost
+		{2, 4, 0},
+		{9, 4, 0}, // was never sent
 	} {
 		tally.answer(step.number)
 		if tally.Answered != step.answered || tally.Lost != step.lost {

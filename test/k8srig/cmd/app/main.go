@@ -1,6 +1,7 @@
 // Command app is what runs in the test cluster's pods: without arguments nothing, which is also what holds a pod's
 // namespaces; "serve ADDRESS" answers HTTP, with as many bytes as the path says, and sends UDP packets back; "call URL" asks
-// for it over and over; "get URL" once; "count NAME=ADDRESS..." sends UDP packets and counts the answers.
+// for it over and over; "get URL" once; "count NAME=ADDRESS..." sends UDP packets and counts the answers; "exchange N ADDRESS"
+// sends N UDP packets, each when the one before is answered, and "fetch N URL" asks N times.
 package main
 
 import (
@@ -31,6 +32,9 @@ func main() {
 			return
 		case "count":
 			go count(os.Args[2:])
+		case "exchange", "fetch":
+			times(os.Args[1], os.Args[2], os.Args[3])
+			return
 		}
 	}
 	<-stop
@@ -64,9 +68,18 @@ func echo(address string) {
 	}
 }
 
-// roomy: on a busy machine a packet that waits long for its reader is not to be lost in the socket.
+// roomy: on a busy machine a packet that waits long for its reader is not to be lost in the socket. Beyond what the machine
+// allows everybody it takes CAP_NET_ADMIN.
 func roomy(c *net.UDPConn) {
-	if err := c.SetReadBuffer(4 << 20); err != nil {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			if syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 4<<20) != nil {
+				_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<20)
+			}
+		})
+	}
+	if err != nil {
 		fail(err)
 	}
 }
@@ -102,5 +115,31 @@ func call(url string) {
 		}
 		_, _ = io.Copy(io.Discard, response.Body)
 		response.Body.Close()
+	}
+}
+
+// times sends a packet and waits for its answer, or asks for a page, that many times.
+func times(what, number, where string) {
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		fail(err)
+	}
+	client := http.Client{Timeout: 5 * time.Second}
+	conn, err := net.Dial("udp", where)
+	if what == "exchange" && err != nil {
+		fail(err)
+	}
+	data := make([]byte, packet)
+	for range n {
+		if what == "fetch" {
+			if response, err := client.Get(where); err == nil {
+				_, _ = io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+			}
+			continue
+		}
+		_, _ = conn.Write(data)
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = conn.Read(data)
 	}
 }

@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -23,8 +24,11 @@ import (
 	"google.golang.org/grpc"
 )
 
-// socket is where the plugin looks for its daemon.
-const socket = "/var/run/aws-node/ipamd.sock"
+// socket is where the plugin looks for its daemon, and checkpoint what the daemon has given out, as it has to know when it is started again.
+const (
+	socket     = "/var/run/aws-node/ipamd.sock"
+	checkpoint = "/var/run/aws-node/ipam.json"
+)
 
 func main() {
 	if len(os.Args) != 6 {
@@ -40,13 +44,18 @@ func fail(err error) {
 }
 
 func run(vpc, primary, second string, pools []string) error {
-	s := &server{given: map[string]address{}}
+	s := &server{}
 	for _, p := range pools {
 		a, err := netip.ParseAddr(p)
 		if err != nil {
 			return err
 		}
-		s.next = append(s.next, a)
+		s.Next = append(s.Next, a)
+	}
+	if data, err := os.ReadFile(checkpoint); err == nil {
+		if err := json.Unmarshal(data, s); err != nil {
+			return fmt.Errorf("read %s: %w", checkpoint, err)
+		}
 	}
 	if err := setUp(vpc, primary, second); err != nil {
 		return err
@@ -100,12 +109,12 @@ func table(number int) int { return networkutils.CalculateRouteTableId(number, 0
 
 // address is one of a pod, of the interface with that number.
 type address struct {
-	ip     netip.Addr
-	number int
+	IP     netip.Addr
+	Number int
 }
 
 func (a address) metadata() []*rpc.IPAllocationMetadata {
-	return []*rpc.IPAllocationMetadata{{IPv4Addr: a.ip.String(), DeviceNumber: int32(a.number), RouteTableId: int32(table(a.number))}}
+	return []*rpc.IPAllocationMetadata{{IPv4Addr: a.IP.String(), DeviceNumber: int32(a.Number), RouteTableId: int32(table(a.Number))}}
 }
 
 // server gives out addresses. It never gives one twice.
@@ -114,21 +123,39 @@ type server struct {
 	vpc string
 
 	mu    sync.Mutex
-	next  []netip.Addr
-	given map[string]address // by container
-	count int
+	Next  []netip.Addr
+	Given map[string]address // by container
+	Count int
+}
+
+// save writes down what was given out.
+func (s *server) save() error {
+	data, err := json.Marshal(s)
+	if err == nil {
+		err = os.WriteFile(checkpoint+".new", data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(checkpoint+".new", checkpoint)
+	}
+	return err
 }
 
 func (s *server) AddNetwork(_ context.Context, r *rpc.AddNetworkRequest) (*rpc.AddNetworkReply, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, ok := s.given[r.ContainerID]
+	a, ok := s.Given[r.ContainerID]
 	if !ok {
-		pool := s.count % len(s.next)
-		a = address{ip: s.next[pool], number: len(s.next) - 1 - pool}
-		s.next[pool] = a.ip.Next()
-		s.given[r.ContainerID] = a
-		s.count++
+		pool := s.Count % len(s.Next)
+		a = address{IP: s.Next[pool], Number: len(s.Next) - 1 - pool}
+		s.Next[pool] = a.IP.Next()
+		if s.Given == nil {
+			s.Given = map[string]address{}
+		}
+		s.Given[r.ContainerID] = a
+		s.Count++
+		if err := s.save(); err != nil {
+			return nil, err
+		}
 	}
 	return &rpc.AddNetworkReply{Success: true, IPAllocationMetadata: a.metadata(), VPCv4CIDRs: []string{s.vpc}}, nil
 }
@@ -136,10 +163,13 @@ func (s *server) AddNetwork(_ context.Context, r *rpc.AddNetworkRequest) (*rpc.A
 func (s *server) DelNetwork(_ context.Context, r *rpc.DelNetworkRequest) (*rpc.DelNetworkReply, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, ok := s.given[r.ContainerID]
+	a, ok := s.Given[r.ContainerID]
 	if !ok {
 		return &rpc.DelNetworkReply{Success: true}, nil
 	}
-	delete(s.given, r.ContainerID)
+	delete(s.Given, r.ContainerID)
+	if err := s.save(); err != nil {
+		return nil, err
+	}
 	return &rpc.DelNetworkReply{Success: true, IPAllocationMetadata: a.metadata()}, nil
 }
