@@ -139,6 +139,8 @@ func (a *Aggregator) resolve(f *flow, rec *record.Record) {
 	f.pair = a.pair(newPairKey(src, dst, f.key.journeyDirection()), rec.Time)
 	if service != "" && !f.pair.other {
 		f.pair.Service = service
+	} else if of := EndpointOf(a.namer, rec.Last); of != "" && !f.pair.other {
+		f.pair.EndpointOf = of
 	}
 	if !f.pair.other && !f.pair.Ends.of(f, rec) {
 		f.pair.Ends = endsOf(f, rec)
