@@ -270,6 +270,32 @@ func (v *versioned) Lookup(a netip.Addr, at time.Duration) Identity {
 
 func (v *versioned) Version() (uint64, time.Duration) { return v.version, v.since }
 
+// lateEndpoints is a versioned namer that learns what endpoints there are after the names.
+type lateEndpoints struct {
+	versioned
+	service string
+}
+
+func (l *lateEndpoints) EndpointOf(netip.AddrPort, record.Protocol) string { return l.service }
+
+// TestLateEndpoint: a flow's destination may become known as a Service's endpoint when its names have long been.
+func TestLateEndpoint(t *testing.T) {
+	t.Parallel()
+	l := &lateEndpoints{versioned: versioned{names: names{
+		netip.MustParseAddr("10.1.0.1"): {Workload: "web"}, netip.MustParseAddr("10.2.0.1"): {Workload: "api"},
+	}, version: 1}}
+	a := newAggregator(t, Options{Namer: l})
+	to := flowOf("10.1.0.1:1", "10.2.0.1:8080")
+	r := newRecord(record.Finished, to, to, hop(record.Ingress, 1, 0), hop(record.Egress, 4, 1), hop(record.Xmit, 4, 2))
+	a.Add(&r)
+	l.service = "default/api"
+	l.version++
+	a.Add(&r)
+	if p := a.Snapshot().Pairs; len(p) != 1 || p[0].EndpointOf != "default/api" {
+		t.Errorf("%+v", p)
+	}
+}
+
 // TestVersionedNames checks that a flow's names are kept as long as they hold, and no longer.
 func TestVersionedNames(t *testing.T) {
 	t.Parallel()

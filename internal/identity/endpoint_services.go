@@ -58,24 +58,44 @@ func newServicePorts(s *discoveryv1.EndpointSlice, service string) *servicePorts
 	return p
 }
 
-// change puts what a slice has now in the place of what it had.
-func (e *endpointServices) change(before, now *servicePorts) {
+// change puts what a slice has now in the place of what it had, and tells whether that differs.
+func (e *endpointServices) change(before, now *sliceInfo) bool {
+	var old, of *servicePorts
+	if before != nil {
+		old = before.of
+	}
+	if now != nil {
+		of = now.of
+	}
+	if old.equal(of) {
+		if now != nil {
+			now.of = old
+		}
+		return false
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if now != nil {
-		for _, a := range now.addresses {
-			e.of[a] = append(e.of[a], now)
+	if of != nil {
+		for _, a := range of.addresses {
+			e.of[a] = append(e.of[a], of)
 		}
 	}
-	if before == nil {
-		return
-	}
-	for _, a := range before.addresses {
-		left := slices.DeleteFunc(slices.Clone(e.of[a]), func(p *servicePorts) bool { return p == before })
-		if e.of[a] = left; len(left) == 0 {
-			delete(e.of, a)
+	if old != nil {
+		for _, a := range old.addresses {
+			left := slices.DeleteFunc(e.of[a], func(p *servicePorts) bool { return p == old })
+			if e.of[a] = left; len(left) == 0 {
+				delete(e.of, a)
+			}
 		}
 	}
+	return true
+}
+
+func (p *servicePorts) equal(o *servicePorts) bool {
+	if p == nil || o == nil {
+		return p == o
+	}
+	return p.service == o.service && slices.Equal(p.ports, o.ports) && slices.Equal(p.addresses, o.addresses)
 }
 
 // EndpointOf is the Service, as namespace/name, that an address with a port is an endpoint of; "" if it is none's, or that of

@@ -48,8 +48,20 @@ func TestEndpointOf(t *testing.T) {
 	}
 	expect("10.244.1.2:8080", record.ProtocolTCP, "shop/canary")
 	expect("10.244.1.2:53", record.ProtocolUDP, "")
-	if err := k.slices.Update(at(aSlice("canary", "api-1", "node1", "10.244.1.2"), corev1.ProtocolTCP, 8081)); err != nil {
+	moved := at(aSlice("canary", "api-1", "node1", "10.244.1.2"), corev1.ProtocolTCP, 8081)
+	before, _ := k.Version()
+	if err := k.slices.Update(moved); err != nil {
 		t.Fatal(err)
+	}
+	after, _ := k.Version()
+	if after == before {
+		t.Error("nobody asks again after another port")
+	}
+	if err := k.slices.Update(moved); err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := k.Version(); again != after {
+		t.Error("the version changes though nothing has")
 	}
 	expect("10.244.1.2:8080", record.ProtocolTCP, "")
 	expect("10.244.1.2:8081", record.ProtocolTCP, "shop/canary")

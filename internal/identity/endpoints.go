@@ -133,14 +133,9 @@ func (k *Kubernetes) sliceChanged(before, now info, _ runtime.Object) {
 	old, _ := before.(*sliceInfo)
 	s, _ := now.(*sliceInfo)
 	k.endpoints.change(old, s)
-	var ofOld, of *servicePorts
-	if old != nil {
-		ofOld = old.of
+	if k.endpointOf.change(old, s) {
+		defer k.owners.version.Add(1)
 	}
-	if s != nil {
-		of = s.of
-	}
-	k.endpointOf.change(ofOld, of)
 	at := k.options.Clock()
 	same := map[endpointKey]podEndpoint{}
 	if old != nil {
