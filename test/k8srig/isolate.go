@@ -19,8 +19,11 @@ const Fabric = "10.200.0.254"
 // inside marks the process that runs in namespaces of its own.
 const inside = "K8SRIG_INSIDE"
 
-// cgroups is the name of the cgroups below which nodes run, in every hierarchy.
-const cgroups = "tracer-k8srig"
+// cgroupsOf is a variable with the name of the cgroups below which a run's nodes run.
+const cgroupsOf = "K8SRIG_CGROUPS"
+
+// cgroups is that name, in every hierarchy. Each run has its own: a kubelet ends pods that it finds there and does not know.
+func cgroups() string { return os.Getenv(cgroupsOf) }
 
 // Isolated tells whether this process is one that Isolate started.
 func Isolated() bool { return os.Getenv(inside) != "" }
@@ -41,10 +44,10 @@ func Isolate(main func() int) int {
 		fmt.Fprintln(os.Stderr, "k8srig:", err)
 		return 1
 	}
-	removeCgroups() // of a run that was killed
+	own := fmt.Sprintf("tracer-k8srig-%d", os.Getpid())
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Env = append(os.Environ(), inside+"=1", cgroupsOf+"="+own)
 	cmd.SysProcAttr = &unix.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 		Pdeathsig:  unix.SIGKILL,
@@ -61,7 +64,7 @@ func Isolate(main func() int) int {
 		}()
 		err = cmd.Wait()
 	}
-	removeCgroups()
+	removeCgroups(own)
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()
 	} else if err != nil {
@@ -96,10 +99,10 @@ func setUpNamespaces() error {
 }
 
 // removeCgroups removes what nodes left, as soon as their processes are gone.
-func removeCgroups() {
+func removeCgroups(name string) {
 	for range 50 {
-		roots, _ := filepath.Glob("/sys/fs/cgroup/*/" + cgroups)
-		roots = append(roots, "/sys/fs/cgroup/"+cgroups)
+		roots, _ := filepath.Glob("/sys/fs/cgroup/*/" + name)
+		roots = append(roots, "/sys/fs/cgroup/"+name)
 		left := false
 		for _, root := range roots {
 			var dirs []string

@@ -138,7 +138,7 @@ func exists(path string) bool {
 func makeCgroups(name string) error {
 	for _, h := range hierarchies() {
 		parent := h
-		for _, part := range []string{cgroups, name} {
+		for _, part := range []string{cgroups(), name} {
 			d := filepath.Join(parent, part)
 			if err := os.MkdirAll(d, 0o755); err != nil {
 				return fmt.Errorf("make cgroups: %w", err)
@@ -156,7 +156,7 @@ func makeCgroups(name string) error {
 		}
 	}
 	if h, ok := hierarchyV2(); ok {
-		own := filepath.Join(h, cgroups, name, "system")
+		own := filepath.Join(h, cgroups(), name, "system")
 		if err := os.MkdirAll(own, 0o755); err != nil {
 			return fmt.Errorf("make cgroups: %w", err)
 		}

@@ -169,7 +169,7 @@ func (n *Node) Enter(args ...string) *exec.Cmd {
 // CgroupV2 is the cgroup that all of the node's processes are below, where programs are attached.
 func (n *Node) CgroupV2() (string, error) {
 	if h, ok := hierarchyV2(); ok {
-		return filepath.Join(h, cgroups, n.Name), nil
+		return filepath.Join(h, cgroups(), n.Name), nil
 	}
 	return "", fmt.Errorf("cgroup v2 is mounted neither at /sys/fs/cgroup nor below it")
 }
@@ -216,7 +216,7 @@ func (n *Node) configure() error {
 		network.Config = fmt.Sprintf(cniConfig, podNetwork(n.number))
 	}
 	replace := strings.NewReplacer("DIR", n.dir, "PLUGINS", network.Plugins, "ADDRESS", n.Address, "MODE", cmp.Or(network.Proxy, "nftables"),
-		"PODS", network.Pods, "NAME", n.Name, "CGROUPS", cgroups)
+		"PODS", network.Pods, "NAME", n.Name, "CGROUPS", cgroups())
 	if err := os.MkdirAll(filepath.Join(n.dir, "cni"), 0o755); err != nil {
 		return err
 	}

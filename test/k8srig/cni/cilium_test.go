@@ -193,8 +193,12 @@ func ciliumLayout(t *testing.T, values ...string) *layout {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p, err := fetch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := start(t, k8srig.Network{Config: ciliumConfig, Proxy: k8srig.NoProxy, Plugins: folder(t, map[string]string{
-		"cilium-cni": filepath.Join(f.programs, "cilium-cni"),
+		"cilium-cni": filepath.Join(f.programs, "cilium-cni"), "loopback": filepath.Join(p.flannel, "loopback"),
 	})})
 	d := startCilium(t, c, f, values...)
 	l := newLayout(c, startLoad(t, c))
