@@ -63,7 +63,7 @@ test-cni: packages ## run the agent beside real network plugins, on that Kuberne
 layouts: packages ## write what test-cni measures into docs/layouts.md
 	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni -update
 
-fetch-k8s: packages ## build that Kubernetes and those plugins, and fetch containerd, if the cache has not got them
+fetch-k8s: packages ## build that Kubernetes and those plugins but Cilium, and fetch containerd, if the cache has not got them
 	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -run '^$$' . ./cni
 
 test-guest: ## of make test: what one other kernel proves: GUEST=6.12 (emulated)
@@ -122,6 +122,7 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	go -C test/k8srig mod tidy -diff
 	go -C test/k8srig/cni/aws mod tidy -diff
 	go -C test/k8srig/cni/coredns mod tidy -diff
+	go -C test/k8srig/cni/cilium mod tidy -diff
 	go -C test/k8srig/cni/flannel mod tidy -diff
 	go -C test/k8srig/cni/flannel-plugin mod tidy -diff
 	$(TOOL) golangci-lint run

@@ -108,13 +108,17 @@ const uplink = "eth0"
 // attachForeign attaches somebody else's program at a tc hook of a device of a node, before ours or behind it.
 func (c *cluster) attachForeign(node int, device, hook string, before bool, program asm.Instructions) (detach func()) {
 	c.Helper()
+	return attachForeign(c.T, c.lab.Node(node+1).Netns, device, hook, before, program)
+}
+
+func attachForeign(t *testing.T, in lab.Namespace, device, hook string, before bool, program asm.Instructions) (detach func()) {
+	t.Helper()
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "foreign", Type: ebpf.SchedCLS, License: "GPL", Instructions: program})
 	if err != nil {
-		c.Fatal(err)
+		t.Fatal(err)
 	}
-	c.Cleanup(func() { p.Close() })
+	t.Cleanup(func() { p.Close() })
 	var take func() error
-	in := c.lab.Node(node + 1)
 	err = in.Do(func() error {
 		d, err := netlink.LinkByName(device)
 		if err != nil {
@@ -141,11 +145,11 @@ func (c *cluster) attachForeign(node int, device, hook string, before bool, prog
 		return netlink.FilterAdd(f)
 	})
 	if err != nil {
-		c.Fatal(err)
+		t.Fatal(err)
 	}
 	return func() {
 		if err := take(); err != nil {
-			c.Error(err)
+			t.Error(err)
 		}
 	}
 }
@@ -207,21 +211,29 @@ func TestCoverageBehindForeignProgram(t *testing.T) {
 
 // redirectPeer redirects all packets for an address to a device's other end.
 func redirectPeer(to netip.Addr, ifindex int) asm.Instructions {
-	b := to.As4()
-	address := int32(uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3]))
-	const destination = -0x100000 + 16 // in an IPv4 header, from where it begins (SKF_NET_OFF)
-	return asm.Instructions{
-		asm.Mov.Reg(asm.R6, asm.R1),
-		asm.LoadAbs(destination, asm.Word),
-		asm.Mov.Imm32(asm.R1, address),
-		asm.JEq.Reg(asm.R0, asm.R1, "redirect"),
-		asm.Mov.Imm(asm.R0, -1),
-		asm.Return(),
-		asm.Mov.Imm(asm.R1, int32(ifindex)).WithSymbol("redirect"),
+	return forAddress(to, asm.Instructions{
+		asm.Mov.Imm(asm.R1, int32(ifindex)),
 		asm.Mov.Imm(asm.R2, 0),
 		asm.FnRedirectPeer.Call(),
 		asm.Return(),
-	}
+	})
+}
+
+// hostOrder is an address as a number.
+func hostOrder(a netip.Addr) int32 { return int32(binary.BigEndian.Uint32(a.AsSlice())) }
+
+// forAddress does something with the packets for an address, and leaves others alone. R6 is the packet.
+func forAddress(to netip.Addr, do asm.Instructions) asm.Instructions {
+	do[0] = do[0].WithSymbol("do")
+	const destination = -0x100000 + 16 // in an IPv4 header, from where it begins (SKF_NET_OFF)
+	return append(asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.LoadAbs(destination, asm.Word),
+		asm.Mov.Imm32(asm.R1, hostOrder(to)),
+		asm.JEq.Reg(asm.R0, asm.R1, "do"),
+		asm.Mov.Imm(asm.R0, -1),
+		asm.Return(),
+	}, do...)
 }
 
 // index is a device's in a node.

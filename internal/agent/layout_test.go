@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -23,6 +25,7 @@ type layout struct {
 	// make changes a pair of nodes; errNoSuchKind if the kernel cannot have it.
 	make     func(p *pairOfNodes) error
 	far, pod string // UDP addresses
+	tunnel   bool   // what leaves is encapsulated
 	out, in  string // journeys that end; "" if none does
 }
 
@@ -39,6 +42,12 @@ var layouts = []layout{
 		out: "ingress " + calicoDevice + ", egress ifb1, xmit ifb1, egress eth0, xmit eth0", in: "ingress eth0, egress " + calicoDevice + ", xmit " + calicoDevice},
 	{name: "redirected to the pod's device", make: redirected, far: "10.9.0.2:9", pod: "10.9.1.2:9",
 		out: "ingress " + calicoDevice + ", egress eth0, xmit eth0", in: "ingress eth0, egress " + calicoDevice + ", xmit " + calicoDevice},
+	// As Cilium and Calico's eBPF route out of a pod.
+	{name: "redirected to the next hop", make: redirectedToNextHop, far: "10.9.0.2:9", pod: "10.9.1.2:9",
+		out: "ingress " + calicoDevice + ", egress eth0, xmit eth0", in: "ingress eth0, egress " + calicoDevice + ", xmit " + calicoDevice},
+	{name: "redirected into a collect_md tunnel", make: redirectedIntoTunnel, far: "10.8.0.2:9", pod: "10.9.1.2:9", tunnel: true,
+		out: "ingress " + calicoDevice + ", egress vxlan9, xmit vxlan9, egress eth0, xmit eth0",
+		in:  "ingress eth0, ingress vxlan9, egress " + calicoDevice + ", xmit " + calicoDevice},
 	// Such pods have no device on the node: what they send begins at the uplink, what they get ends nowhere.
 	{name: "macvlan in the pod", make: onUplink("macvlan mode bridge"), far: "10.9.0.2:9", pod: "10.9.0.3:9", out: "egress eth0, xmit eth0"},
 	{name: "ipvlan in the pod, L2", make: onUplink("ipvlan mode l2"), far: "10.9.0.2:9", pod: "10.9.0.3:9", out: "egress eth0, xmit eth0"},
@@ -63,7 +72,7 @@ func TestLayouts(t *testing.T) {
 				t.Fatal(err)
 			}
 			a, device := p.trace()
-			w := wayOut{name: "layout"}
+			w := wayOut{name: "layout", tunnel: l.tunnel}
 			p.follow(a, device, w, "out", p.pod, l.far, l.out)
 			if l.in != "" {
 				p.follow(a, device, w, "in", p.far, l.pod, l.in)
@@ -187,6 +196,68 @@ func redirected(p *pairOfNodes) error {
 	}
 	return p.tc("qdisc add dev eth0 clsact",
 		"filter add dev eth0 ingress prio 10 protocol ip flower dst_ip 10.9.1.2 action mirred egress redirect dev "+calicoDevice)
+}
+
+// redirectedToNextHop is bpf_redirect_neigh(): past the node's routing, to the neighbour that it would go to.
+func redirectedToNextHop(p *pairOfNodes) error {
+	return p.program(netip.MustParseAddr("10.9.0.2"), "eth0", asm.Instructions{
+		asm.Mov.Imm(asm.R2, 0),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnRedirectNeigh.Call(),
+		asm.Return(),
+	})
+}
+
+// redirectedIntoTunnel has a VXLAN without addresses, which it takes from what the program gives each packet.
+func redirectedIntoTunnel(p *pairOfNodes) error {
+	err := errors.Join(
+		p.ips(p.near, "link set "+calicoDevice+" address 02:00:00:00:09:aa", "link add vxlan9 address 02:00:00:00:09:11 type vxlan external dstport 4789",
+			"link set vxlan9 up", "route add 10.8.0.2 dev vxlan9"),
+		p.ips(p.far, "link add vxlan9 address 02:00:00:00:09:aa type vxlan id 9 dev eth0 local 10.9.0.2 remote 10.9.0.1 dstport 4789",
+			"addr add 10.8.0.2/32 dev vxlan9", "link set vxlan9 up", "route add 10.9.1.2 dev vxlan9 src 10.8.0.2",
+			"neigh replace 10.9.1.2 lladdr 02:00:00:00:09:11 dev vxlan9"))
+	if err != nil {
+		return err
+	}
+	const sizeOfKey, zeroChecksum = 8, 2 // bpf_tunnel_key up to remote_ipv4; BPF_F_ZERO_CSUM_TX
+	return p.program(netip.MustParseAddr("10.8.0.2"), "vxlan9", asm.Instructions{
+		asm.Mov.Reg(asm.R7, asm.R1),
+		asm.Mov.Imm(asm.R1, 9),
+		asm.StoreMem(asm.RFP, -8, asm.R1, asm.Word),
+		asm.Mov.Imm32(asm.R1, hostOrder(netip.MustParseAddr("10.9.0.2"))),
+		asm.StoreMem(asm.RFP, -4, asm.R1, asm.Word),
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, -sizeOfKey),
+		asm.Mov.Imm(asm.R3, sizeOfKey),
+		asm.Mov.Imm(asm.R4, zeroChecksum),
+		asm.FnSkbSetTunnelKey.Call(),
+		asm.Mov.Reg(asm.R1, asm.R7),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.FnRedirect.Call(),
+		asm.Return(),
+	})
+}
+
+// program does something with the packets that the pod sends to an address. R1 is a device of the near node, and R6 the packet.
+func (p *pairOfNodes) program(to netip.Addr, device string, do asm.Instructions) error {
+	if err := p.tc("qdisc add dev " + calicoDevice + " clsact"); err != nil { // for filters, where there is no TCX
+		return err
+	}
+	var index int32
+	err := p.near.Do(func() error {
+		d, err := net.InterfaceByName(device)
+		if err == nil {
+			index = int32(d.Index)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	p.Cleanup(attachForeign(p.T, p.near, calicoDevice, "ingress", false, forAddress(to, append(asm.Instructions{asm.Mov.Imm(asm.R1, index)}, do...))))
+	return nil
 }
 
 func onUplink(kind string) func(p *pairOfNodes) error {

@@ -27,6 +27,14 @@ type names map[netip.Addr]Identity
 
 func (n names) Lookup(a netip.Addr, _ time.Duration) Identity { return n[a] }
 
+// EndpointOf knows one endpoint.
+func (n names) EndpointOf(to netip.AddrPort, protocol record.Protocol) string {
+	if to == netip.MustParseAddrPort("10.2.0.1:8080") && protocol == record.ProtocolTCP {
+		return "default/api"
+	}
+	return ""
+}
+
 var cluster = names{
 	netip.MustParseAddr("10.1.0.1"): {Namespace: "default", Pod: "web-1", Workload: "web"},
 	netip.MustParseAddr("10.2.0.1"): {Namespace: "default", Pod: "api-1", Workload: "api"},
@@ -158,23 +166,26 @@ func TestNames(t *testing.T) {
 		first, last record.Flow
 		want        PairKey
 		service     string
+		endpointOf  string
 	}{
 		{"request through a service", flowOf("10.1.0.1:1", "10.9.0.1:80"), flowOf("10.1.0.1:1", "10.2.0.1:8080"),
-			PairKey{"default", "web", "default", "api", journey.Out}, "default/api"},
+			PairKey{"default", "web", "default", "api", journey.Out}, "default/api", ""},
+		{"request to an endpoint of a service", flowOf("10.1.0.1:1", "10.2.0.1:8080"), flowOf("10.1.0.1:1", "10.2.0.1:8080"),
+			PairKey{"default", "web", "default", "api", journey.Out}, "", "default/api"},
 		{"its reply", flowOf("10.2.0.1:8080", "10.1.0.1:1"), flowOf("10.9.0.1:80", "10.1.0.1:1"),
-			PairKey{"default", "api", "default", "web", journey.Out}, ""},
+			PairKey{"default", "api", "default", "web", journey.Out}, "", ""},
 		{"not yet translated", flowOf("10.1.0.1:1", "10.9.0.1:80"), flowOf("10.1.0.1:1", "10.9.0.1:80"),
-			PairKey{"default", "web", "default", "_unknown", journey.Out}, "default/api"},
+			PairKey{"default", "web", "default", "_unknown", journey.Out}, "default/api", ""},
 		{"from nobody known", flowOf("192.0.2.1:1", "10.2.0.1:80"), flowOf("192.0.2.1:1", "10.2.0.1:80"),
-			PairKey{"", "_unknown", "default", "api", journey.Out}, ""},
+			PairKey{"", "_unknown", "default", "api", journey.Out}, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			a := newAggregator(t, Options{})
 			r := newRecord(record.Finished, test.first, test.last, hop(record.Ingress, 1, 0), hop(record.Egress, 4, 1), hop(record.Xmit, 4, 2))
 			a.Add(&r)
-			if p := a.Snapshot().Pairs[0]; p.PairKey != test.want || p.Service != test.service {
-				t.Errorf("%+v through %q, want %+v through %q", p.PairKey, p.Service, test.want, test.service)
+			if p := a.Snapshot().Pairs[0]; p.PairKey != test.want || p.Service != test.service || p.EndpointOf != test.endpointOf {
+				t.Errorf("%+v through %q, to an endpoint of %q, want %+v", p.PairKey, p.Service, p.EndpointOf, test)
 			}
 		})
 	}
@@ -258,6 +269,32 @@ func (v *versioned) Lookup(a netip.Addr, at time.Duration) Identity {
 }
 
 func (v *versioned) Version() (uint64, time.Duration) { return v.version, v.since }
+
+// lateEndpoints is a versioned namer that learns what endpoints there are after the names.
+type lateEndpoints struct {
+	versioned
+	service string
+}
+
+func (l *lateEndpoints) EndpointOf(netip.AddrPort, record.Protocol) string { return l.service }
+
+// TestLateEndpoint: a flow's destination may become known as a Service's endpoint when its names have long been.
+func TestLateEndpoint(t *testing.T) {
+	t.Parallel()
+	l := &lateEndpoints{versioned: versioned{names: names{
+		netip.MustParseAddr("10.1.0.1"): {Workload: "web"}, netip.MustParseAddr("10.2.0.1"): {Workload: "api"},
+	}, version: 1}}
+	a := newAggregator(t, Options{Namer: l})
+	to := flowOf("10.1.0.1:1", "10.2.0.1:8080")
+	r := newRecord(record.Finished, to, to, hop(record.Ingress, 1, 0), hop(record.Egress, 4, 1), hop(record.Xmit, 4, 2))
+	a.Add(&r)
+	l.service = "default/api"
+	l.version++
+	a.Add(&r)
+	if p := a.Snapshot().Pairs; len(p) != 1 || p[0].EndpointOf != "default/api" {
+		t.Errorf("%+v", p)
+	}
+}
 
 // TestVersionedNames checks that a flow's names are kept as long as they hold, and no longer.
 func TestVersionedNames(t *testing.T) {

@@ -132,13 +132,20 @@ func (a *Aggregator) resolve(f *flow, rec *record.Record) {
 	if src.Workload == "" || dst.Workload == "" {
 		f.version = 0 // asked each time, as the namer counts its misses
 	}
-	if resolved && src == f.src.Value() && dst == f.dst.Value() && service == f.service {
+	endpointOf := ""
+	if service == "" {
+		endpointOf = EndpointOf(a.namer, rec.Last)
+	}
+	if resolved && src == f.src.Value() && dst == f.dst.Value() && service == f.service && (endpointOf == "" || endpointOf == f.pair.EndpointOf) {
 		return
 	}
 	f.src, f.dst, f.service = unique.Make(src), unique.Make(dst), service
 	f.pair = a.pair(newPairKey(src, dst, f.key.journeyDirection()), rec.Time)
 	if service != "" && !f.pair.other {
 		f.pair.Service = service
+	}
+	if endpointOf != "" && !f.pair.other {
+		f.pair.EndpointOf = endpointOf
 	}
 	if !f.pair.other && !f.pair.Ends.of(f, rec) {
 		f.pair.Ends = endsOf(f, rec)

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"tracer/internal/record"
 )
 
 // Identity says who is behind an address. The zero Identity is nobody known.
@@ -42,6 +44,22 @@ type VersionedNamer interface {
 	// Version changes whenever answers may, and is never 0. As long as it stays, an address has the same name at all
 	// times from since on.
 	Version() (version uint64, since time.Duration)
+}
+
+// EndpointNamer is a Namer that knows the endpoints of Services. Like Lookup, EndpointOf must not block or allocate.
+type EndpointNamer interface {
+	Namer
+	// EndpointOf is the one Service, as namespace/name, of which an address with a port is an endpoint now; "" if there is none,
+	// or more than one.
+	EndpointOf(to netip.AddrPort, protocol record.Protocol) string
+}
+
+// EndpointOf is the Service that packets of a flow were sent to an endpoint of, if names knows.
+func EndpointOf(names Namer, to record.Flow) string {
+	if e, ok := names.(EndpointNamer); ok {
+		return e.EndpointOf(to.Destination, to.Protocol)
+	}
+	return ""
 }
 
 // serviceOf names the Service of a virtual address as namespace/name, "" if it is none.

@@ -56,14 +56,17 @@ type DropCount struct {
 // Pair is what happened to one pair's packets since the start.
 type Pair struct {
 	PairKey
-	Service string         `json:"service,omitempty"` // namespace/name, where the packets were sent to a virtual address
-	Packets float64        `json:"packets"`           // segments, weighted
-	Bytes   float64        `json:"bytes"`             // inner IP bytes, weighted
-	Path    hist.Histogram `json:"path"`              // whole residence on this node, seconds
-	Untimed uint64         `json:"untimed,omitempty"` // sk_buffs, weighted, that passed and whose residence is not known
-	Stages  []StageDelay   `json:"stages"`
-	Drops   []DropCount    `json:"drops"`
-	TCP     *TCP           `json:"tcp,omitempty"` // nil if there was no record of its connections
+	Service string `json:"service,omitempty"` // namespace/name, where the packets were sent to a virtual address
+	// EndpointOf is the Service, as namespace/name, that their destination is an endpoint of, where they were sent to that itself:
+	// so it is where sockets are given an endpoint in place of the Service's address, and where somebody knows the endpoint's.
+	EndpointOf string         `json:"endpoint_of,omitempty"`
+	Packets    float64        `json:"packets"`           // segments, weighted
+	Bytes      float64        `json:"bytes"`             // inner IP bytes, weighted
+	Path       hist.Histogram `json:"path"`              // whole residence on this node, seconds
+	Untimed    uint64         `json:"untimed,omitempty"` // sk_buffs, weighted, that passed and whose residence is not known
+	Stages     []StageDelay   `json:"stages"`
+	Drops      []DropCount    `json:"drops"`
+	TCP        *TCP           `json:"tcp,omitempty"` // nil if there was no record of its connections
 	// Ends are those of its flow that was last given its names, Dropped those of its packet that was lost last; nil if there was
 	// none.
 	Ends    *Ends `json:"-"`

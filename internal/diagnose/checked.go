@@ -134,7 +134,7 @@ func sameWay(x, y *aggregate.Pair) bool {
 // fromServer tells whether a pair's packets come from the server: from the lower port, if ports are known.
 func fromServer(pairs []*aggregate.Pair) (server, known bool) {
 	for _, p := range pairs {
-		if p.Service != "" {
+		if p.Service != "" || p.EndpointOf != "" {
 			return false, true
 		}
 		if e := p.Ends; e != nil && e.Protocol.Ports() && e.Source.Port() != e.Destination.Port() {

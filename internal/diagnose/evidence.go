@@ -102,6 +102,8 @@ func pairNames(pairs []*aggregate.Pair) ([]Pair, int) {
 		named := Pair{Src: qualified(p.SrcNamespace, p.SrcWorkload), Dst: qualified(p.DstNamespace, p.DstWorkload)}
 		if p.Service != "" {
 			named.Service = &p.Service
+		} else {
+			named.EndpointOf = p.EndpointOf
 		}
 		out = append(out, named)
 	}

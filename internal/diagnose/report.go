@@ -130,6 +130,8 @@ type Pair struct {
 	Src     string  `json:"src"`
 	Dst     string  `json:"dst"`
 	Service *string `json:"service"` // null if they talk without one
+	// EndpointOf is the Service that dst is an endpoint of, where packets are sent to that itself.
+	EndpointOf string `json:"endpoint_of,omitempty"`
 }
 
 // WarningHeading is the word above a healthy verdict where something is not as it should be.

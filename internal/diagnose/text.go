@@ -232,6 +232,8 @@ func (f *Finding) rows() []row {
 		text := p.Src + " → " + p.Dst
 		if p.Service != nil {
 			text += " through Service " + *p.Service
+		} else if p.EndpointOf != "" {
+			text += " as an endpoint of Service " + p.EndpointOf
 		}
 		label := ""
 		if i == 0 {

@@ -18,6 +18,7 @@ type sliceInfo struct {
 	infoMeta
 	service string
 	pods    []podEndpoint
+	of      *servicePorts // nil if its Service has no address
 	ready   record.ServiceEndpoints
 }
 
@@ -41,6 +42,7 @@ func (k *Kubernetes) stripSlice(object runtime.Object) info {
 	if s.AddressType == discoveryv1.AddressTypeFQDN || info.service == "" {
 		return info
 	}
+	info.of = newServicePorts(s, info.Namespace+"/"+info.service)
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		if usable(&e.Conditions) {
@@ -131,6 +133,9 @@ func (k *Kubernetes) sliceChanged(before, now info, _ runtime.Object) {
 	old, _ := before.(*sliceInfo)
 	s, _ := now.(*sliceInfo)
 	k.endpoints.change(old, s)
+	if k.endpointOf.change(old, s) {
+		defer k.owners.version.Add(1)
+	}
 	at := k.options.Clock()
 	same := map[endpointKey]podEndpoint{}
 	if old != nil {

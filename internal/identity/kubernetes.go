@@ -74,6 +74,7 @@ type Kubernetes struct {
 	endpointServices map[endpointKey][]string // the Services of each endpoint
 	endpointCount    map[netip.Addr]int       // the endpoints of each address
 	endpoints        endpointCounts
+	endpointOf       endpointServices
 
 	cacheMu      sync.Mutex // guards savedVersion
 	savedVersion uint64     // the owners' version that was saved last
@@ -82,7 +83,10 @@ type Kubernetes struct {
 	stale             atomic.Bool
 }
 
-var _ aggregate.VersionedNamer = (*Kubernetes)(nil)
+var (
+	_ aggregate.VersionedNamer = (*Kubernetes)(nil)
+	_ aggregate.EndpointNamer  = (*Kubernetes)(nil)
+)
 
 // NewKubernetes returns a source that knows what an earlier one saved. It makes no request; Run does.
 func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
@@ -102,7 +106,7 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	k := &Kubernetes{
 		options: o, log: o.Log, hostPods: map[netip.Addr]int{},
 		endpointServices: map[endpointKey][]string{}, endpointCount: map[netip.Addr]int{},
-		endpoints: endpointCounts{of: map[string]*serviceEndpoints{}},
+		endpoints: endpointCounts{of: map[string]*serviceEndpoints{}}, endpointOf: endpointServices{of: map[netip.Addr][]*servicePorts{}},
 	}
 	transport, err := httpClient(o.Config, responseTimeout)
 	if err != nil {

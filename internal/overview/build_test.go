@@ -117,6 +117,30 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
+// TestEndpointOf: packets that are sent to an endpoint itself are a Service's, and not by its address.
+func TestEndpointOf(t *testing.T) {
+	t.Parallel()
+	in := story()
+	for i := range in.Window.Pairs {
+		if p := &in.Window.Pairs[i]; p.Service == "shop/cart" {
+			p.Service, p.EndpointOf = "", "shop/cart"
+		} else if p.Service != "" {
+			p.EndpointOf = "shop/other" // of some of its packets
+		}
+	}
+	for _, by := range []By{ByPair, ByService} {
+		rows := Build(in, query(t, by, "service=shop/cart", "")).Rows
+		if len(rows) != 1 || rows[0].Service != "" || rows[0].EndpointOf != "shop/cart" {
+			t.Errorf("%s: %+v", by, rows)
+		}
+		for _, r := range Build(in, query(t, by, "", "")).Rows {
+			if r.Service != "" && r.EndpointOf != "" {
+				t.Errorf("%s: both a Service's and an endpoint's: %+v", by, r)
+			}
+		}
+	}
+}
+
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	q := query(t, ByPair, "", "src")

@@ -33,7 +33,7 @@ func withoutEmptyPairs(window *aggregate.Snapshot) *aggregate.Snapshot {
 	w.Pairs = slices.Clone(window.Pairs)
 	gone := make(map[int]bool, len(empty))
 	merge := func(i, to int) {
-		sum := aggregate.Pair{PairKey: w.Pairs[to].PairKey, Service: w.Pairs[to].Service}
+		sum := aggregate.Pair{PairKey: w.Pairs[to].PairKey, Service: w.Pairs[to].Service, EndpointOf: w.Pairs[to].EndpointOf}
 		add(&sum, &w.Pairs[to])
 		add(&sum, &w.Pairs[i])
 		w.Pairs[to], gone[i] = sum, true

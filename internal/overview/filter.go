@@ -20,7 +20,7 @@ type Filter struct {
 var textFields = map[string]func(*Row) []string{
 	"src":     func(r *Row) []string { return []string{r.Src.String(), r.Src.Workload, r.Src.Address} },
 	"dst":     func(r *Row) []string { return []string{r.Dst.String(), r.Dst.Workload, r.Dst.Address} },
-	"service": func(r *Row) []string { return []string{r.Service} },
+	"service": func(r *Row) []string { return []string{r.ServiceName()} },
 	"dir":     func(r *Row) []string { return []string{string(r.Direction)} },
 	"proto":   func(r *Row) []string { return []string{r.Protocol} },
 	"reason":  func(r *Row) []string { return []string{r.Drops.Reason} },
@@ -167,7 +167,7 @@ func parseNumber(text string) (float64, error) {
 // mentions tells whether a text is somewhere in the row's names.
 func (r *Row) mentions(want string) bool {
 	for _, s := range []string{
-		r.Src.String(), r.Dst.String(), r.Src.Workload, r.Dst.Workload, r.Src.Address, r.Dst.Address, r.Service, r.Protocol,
+		r.Src.String(), r.Dst.String(), r.Src.Workload, r.Dst.Workload, r.Src.Address, r.Dst.Address, r.ServiceName(), r.Protocol,
 		string(r.Direction), r.Worst.String(), r.Drops.Reason,
 	} {
 		if strings.Contains(strings.ToLower(s), want) {

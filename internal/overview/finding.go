@@ -14,7 +14,8 @@ func (o *Overview) FindingsOf(r *Row) []int {
 	return o.findings(func(f *diagnose.Finding) bool {
 		return slices.ContainsFunc(f.Pairs, func(p diagnose.Pair) bool {
 			if r.Pairs > 0 { // a Service's row
-				return r.Service != "" && p.Service != nil && *p.Service == r.Service || r.Service == "" && p.Dst == dst
+				return r.Service != "" && p.Service != nil && *p.Service == r.Service || r.EndpointOf != "" && p.EndpointOf == r.EndpointOf ||
+					r.ServiceName() == "" && p.Dst == dst
 			}
 			return p.Src == src && p.Dst == dst
 		})

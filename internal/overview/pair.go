@@ -26,6 +26,9 @@ func (b *builder) pair(p *aggregate.Pair, inFlight map[Place]aggregate.InFlightP
 		PacketsPerSecond: p.Packets / b.seconds, BitsPerSecond: p.Bytes * 8 / b.seconds,
 		Path: newDelay(&p.Path), Drops: b.drops(p.Drops), TCP: b.tcp(p.TCP),
 	}
+	if r.Service == "" {
+		r.EndpointOf = p.EndpointOf
+	}
 	stages := make([]Stage, 0, len(p.Stages))
 	for i := range p.Stages {
 		d := &p.Stages[i]

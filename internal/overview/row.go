@@ -13,9 +13,10 @@ import (
 type Row struct {
 	Src              Party             `json:"src"`
 	Dst              Party             `json:"dst"`
-	Service          string            `json:"service,omitempty"`  // namespace/name
-	Protocol         string            `json:"protocol,omitempty"` // of a flow
-	Pairs            int               `json:"pairs,omitempty"`    // how many a service's row sums up
+	Service          string            `json:"service,omitempty"`     // namespace/name
+	EndpointOf       string            `json:"endpoint_of,omitempty"` // the Service that dst is an endpoint of, if there is no service
+	Protocol         string            `json:"protocol,omitempty"`    // of a flow
+	Pairs            int               `json:"pairs,omitempty"`       // how many a service's row sums up
 	Direction        journey.Direction `json:"direction"`
 	PacketsPerSecond float64           `json:"packets_per_second"`
 	BitsPerSecond    float64           `json:"bits_per_second"`
@@ -40,6 +41,9 @@ func (r *Row) Key() aggregate.PairKey {
 		DstNamespace: r.Dst.Namespace, DstWorkload: r.Dst.Workload, Direction: r.Direction,
 	}
 }
+
+// ServiceName is the Service by whose address dst was reached, or else the one that it is an endpoint of.
+func (r *Row) ServiceName() string { return cmp.Or(r.Service, r.EndpointOf) }
 
 // Party is who sends or receives.
 type Party struct {

@@ -6,11 +6,12 @@ import (
 	"tracer/internal/aggregate"
 )
 
-// services are the rows by Service and direction. Pairs that use no Service are grouped by who receives.
+// services are the rows by Service and direction. Those of pairs that were sent to endpoints of a Service are rows of their own.
+// Pairs that use no Service are grouped by who receives.
 func (b *builder) services() []Row {
 	type key struct {
-		service, namespace, workload string
-		direction                    string
+		service, endpointOf, namespace, workload string
+		direction                                string
 	}
 	inFlight := b.inFlightByPair()
 	sums := map[key]*aggregate.Pair{}
@@ -20,12 +21,14 @@ func (b *builder) services() []Row {
 	for i := range b.Window.Pairs {
 		p := &b.Window.Pairs[i]
 		k := key{service: p.Service, direction: string(p.Direction)}
-		if p.Service == "" {
+		if p.Service == "" && p.EndpointOf != "" {
+			k.endpointOf = p.EndpointOf
+		} else if p.Service == "" {
 			k.namespace, k.workload = p.DstNamespace, p.DstWorkload
 		}
 		sum := sums[k]
 		if sum == nil {
-			sum = &aggregate.Pair{Service: p.Service, PairKey: aggregate.PairKey{Direction: p.Direction, DstNamespace: k.namespace, DstWorkload: k.workload}}
+			sum = &aggregate.Pair{Service: p.Service, EndpointOf: k.endpointOf, PairKey: aggregate.PairKey{Direction: p.Direction, DstNamespace: k.namespace, DstWorkload: k.workload}}
 			sums[k], inFlightOf[k] = sum, map[Place]aggregate.InFlightPair{}
 			keys = append(keys, k)
 		}

@@ -106,7 +106,7 @@ func (s Sort) Rows(rows []Row, limit int) []Row {
 }
 
 func (r *Row) compareNames(o *Row) int {
-	return cmp.Or(cmp.Compare(r.Service, o.Service), r.Src.compare(&o.Src), r.Dst.compare(&o.Dst),
+	return cmp.Or(cmp.Compare(r.ServiceName(), o.ServiceName()), r.Src.compare(&o.Src), r.Dst.compare(&o.Dst),
 		cmp.Compare(r.Direction, o.Direction), cmp.Compare(r.Protocol, o.Protocol))
 }
 

@@ -125,7 +125,7 @@ func nameWidths(rows []overview.Row) (short, long int) {
 		r := &rows[i]
 		without := *r
 		if r.Pairs == 0 {
-			without.Service = ""
+			without.Service, without.EndpointOf = "", ""
 		}
 		short = max(short, ansi.StringWidth(rowName(&without, veryFar)))
 		long = max(long, ansi.StringWidth(rowName(r, veryFar)))

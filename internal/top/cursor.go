@@ -37,7 +37,7 @@ func (m *model) rowKey(i int) string {
 		return m.latest.Devices[i].Name
 	}
 	r := &m.latest.Rows[i]
-	return strings.Join([]string{r.Src.String(), r.Dst.String(), r.Service, r.Protocol, string(r.Direction)}, "|")
+	return strings.Join([]string{r.Src.String(), r.Dst.String(), r.ServiceName(), r.Protocol, string(r.Direction)}, "|")
 }
 
 // move moves the cursor and keeps it within the rows.

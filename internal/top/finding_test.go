@@ -127,6 +127,13 @@ func TestNamesAreWhole(t *testing.T) {
 	if name := rowName(&unknown, 60); name != "monitoring/prometheus-k8s-agent → (shop/cart)" {
 		t.Errorf("%q", name)
 	}
+	endpoint := overview.Row{Src: long.Src, Dst: overview.Party{Namespace: "shop", Workload: "cart-v2"}, EndpointOf: "shop/cart"}
+	if name := rowName(&endpoint, 90); name != "monitoring/prometheus-k8s-agent → (endpoint of shop/cart) → shop/cart-v2" {
+		t.Errorf("%q", name)
+	}
+	if name := rowName(&endpoint, 60); name != "monitoring/prometheus-k8s-agent → shop/cart-v2" {
+		t.Errorf("%q", name)
+	}
 }
 
 // TestDevicePage tells the use of a limit, the workload behind a pod's device, and what the finding there says.

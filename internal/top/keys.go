@@ -164,7 +164,7 @@ func (m *model) openRow() tea.Cmd {
 	}
 	r := &m.latest.Rows[m.cursor]
 	if m.query.By == overview.ByService { // its pairs
-		want := r.Service
+		want := r.ServiceName()
 		if want == "" {
 			want = "dst=" + r.Dst.Workload
 		}

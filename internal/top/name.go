@@ -14,6 +14,9 @@ func rowName(r *overview.Row, width int) string {
 		if r.Service != "" {
 			return r.Service
 		}
+		if r.EndpointOf != "" {
+			return r.EndpointOf + " (its endpoints)"
+		}
 		return dst + " (no Service)"
 	}
 	if r.Service != "" && r.Dst.Workload == aggregate.UnknownWorkload && r.Dst.Address == "" {
@@ -21,6 +24,11 @@ func rowName(r *overview.Row, width int) string {
 	}
 	if r.Service != "" {
 		if text := src + " → (" + r.Service + ") → " + dst; ansi.StringWidth(text) <= width {
+			return text
+		}
+	}
+	if r.EndpointOf != "" {
+		if text := src + " → (endpoint of " + r.EndpointOf + ") → " + dst; ansi.StringWidth(text) <= width {
 			return text
 		}
 	}

@@ -175,7 +175,7 @@ func (m *Matcher) between(rec *record.Record) bool {
 	}
 	sentTo := func(e *end) bool {
 		return e.isAny() || e.matches(&dst) || e.hasAddress(rec.First.Destination) || e.hasAddress(rec.Last.Destination) ||
-			e.hasName(virtual.Namespace, virtual.Service)
+			e.hasName(virtual.Namespace, virtual.Service) || e.isService(aggregate.EndpointOf(m.names, rec.Last))
 	}
 	return (sentBy(&m.pod) && sentTo(&m.peer) || sentBy(&m.peer) && sentTo(&m.pod)) &&
 		(m.workload.isAny() || m.workload.hasName(src.Namespace, src.Workload) || m.workload.hasName(dst.Namespace, dst.Workload))
@@ -203,6 +203,12 @@ func (e *end) hasAddress(a netip.AddrPort) bool { return e.address.IsValid() && 
 
 func (e *end) hasName(namespace, name string) bool {
 	return name != "" && e.name == name && (e.namespace == "" || e.namespace == namespace)
+}
+
+// isService tells whether a Service, as namespace/name, has that name.
+func (e *end) isService(service string) bool {
+	namespace, name, _ := strings.Cut(service, "/")
+	return e.hasName(namespace, name)
 }
 
 func (e *end) matches(id *aggregate.Identity) bool {

@@ -30,6 +30,8 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 		paint(styleBold, qualified(t.Src.Namespace, t.Src.Workload)), paint(styleBold, qualified(t.Dst.Namespace, t.Dst.Workload)))
 	if t.Service != "" {
 		fmt.Fprintf(&b, " by service %s", t.Service)
+	} else if t.EndpointOf != "" {
+		fmt.Fprintf(&b, ", an endpoint of service %s,", t.EndpointOf)
 	}
 	fmt.Fprintf(&b, "  %s\n", format.Seconds(t.TotalSeconds))
 	fmt.Fprintf(&b, "  %s %s → %s, %d bytes", t.First.Protocol, t.First.Source, t.First.Destination, t.Bytes.IP)

@@ -22,11 +22,13 @@ type Trace struct {
 	Src       aggregate.Identity `json:"src"`
 	Dst       aggregate.Identity `json:"dst"`
 	Service   string             `json:"service,omitempty"` // namespace/name, where sent to a virtual address
-	First     Flow               `json:"first"`             // at the first hook, before NAT
-	Last      Flow               `json:"last"`              // at the last one, after it
-	Hooks     []Hook             `json:"hooks"`
-	Skipped   int                `json:"skipped,omitempty"` // hooks between the sixth and the last two that were not kept
-	Stages    []Stage            `json:"stages"`            // those passed
+	// EndpointOf is the Service that it was sent to an endpoint of, where Service is empty.
+	EndpointOf string  `json:"endpoint_of,omitempty"`
+	First      Flow    `json:"first"` // at the first hook, before NAT
+	Last       Flow    `json:"last"`  // at the last one, after it
+	Hooks      []Hook  `json:"hooks"`
+	Skipped    int     `json:"skipped,omitempty"` // hooks between the sixth and the last two that were not kept
+	Stages     []Stage `json:"stages"`            // those passed
 	// At is the stage that the packet is in, or in which it was dropped; null if the journey finished. The times of
 	// Stages and At add up to the total.
 	At           *Stage  `json:"at"`
@@ -119,6 +121,8 @@ func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, ze
 	}
 	if virtual.Service != "" {
 		t.Service = qualified(virtual.Namespace, virtual.Service)
+	} else {
+		t.EndpointOf = aggregate.EndpointOf(names, rec.Last)
 	}
 	t.Src.Workload = cmp.Or(t.Src.Workload, aggregate.UnknownWorkload)
 	t.Dst.Workload = cmp.Or(t.Dst.Workload, aggregate.UnknownWorkload)

@@ -239,6 +239,11 @@ func (c *ControlPlane) KubectlInput(input string, args ...string) (string, error
 	return output(cmd)
 }
 
+// Helm runs helm.
+func (c *ControlPlane) Helm(args ...string) (string, error) {
+	return output(exec.Command(c.tools.Kubernetes, append([]string{"helm"}, args...)...))
+}
+
 // Stop ends all.
 func (c *ControlPlane) Stop() {
 	for _, p := range append(c.others, c.apiserver, c.etcd) {

@@ -133,3 +133,14 @@ func hierarchies() []string {
 	}
 	return dirs
 }
+
+// hierarchyV2 is where cgroup v2 is mounted, alone or beside the hierarchies of v1.
+func hierarchyV2() (string, bool) {
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		var s unix.Statfs_t
+		if err := unix.Statfs(dir, &s); err == nil && s.Type == unix.CGROUP2_SUPER_MAGIC {
+			return dir, true
+		}
+	}
+	return "", false
+}

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sysctls are what the kubelet sets; copies are put in their place, so that the machine keeps its own.
+// sysctls are what the kubelet sets, and Cilium; copies are put in their place, so that the machine keeps its own.
 var sysctls = [...]string{"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
-	"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"}
+	"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes", "kernel/timer_migration", "kernel/unprivileged_bpf_disabled"}
 
 // ownDirs are a node's own, where programs write by paths that nothing configures.
 var ownDirs = [...]string{"/run", "/var/lib/kubelet", "/var/lib/cni", "/var/lib/tracer", "/var/log", "/opt", "/etc/cni"}
@@ -51,12 +51,15 @@ func runNode(args []string) error {
 		}
 	}
 	programs := []*Process{containerd}
-	for program, flags := range map[string][]string{
+	flags := map[string][]string{
 		"kubelet": {"--config=" + filepath.Join(dir, "kubelet.yaml"), "--kubeconfig=" + filepath.Join(dir, "kubelet.kubeconfig"),
 			"--root-dir=" + filepath.Join(dir, "kubelet"), "--cert-dir=" + filepath.Join(dir, "kubelet-pki"),
 			"--hostname-override=" + name, "--node-ip=" + address},
-		"kube-proxy": {"--config=" + filepath.Join(dir, "kube-proxy.yaml")},
-	} {
+	}
+	if config := filepath.Join(dir, proxyFile); exists(config) {
+		flags["kube-proxy"] = []string{"--config=" + config}
+	}
+	for program, flags := range flags {
 		p, err := Start(program, dir, exec.Command(kubernetes, append([]string{program}, flags...)...))
 		if err != nil {
 			return err
@@ -104,6 +107,9 @@ func prepareMachine(dir, name string) error {
 			return fmt.Errorf("mount %s: %w", d, err)
 		}
 	}
+	if err := unix.Mount("bpf", "/sys/fs/bpf", "bpf", 0, ""); err != nil {
+		return fmt.Errorf("mount /sys/fs/bpf: %w", err)
+	}
 	for _, d := range []string{"/run/netns", "/run/containerd"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
@@ -113,7 +119,7 @@ func prepareMachine(dir, name string) error {
 		return err
 	}
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if _, err := os.Stat(filepath.Join(dir, joined)); err == nil {
+		if exists(filepath.Join(dir, joined)) {
 			break
 		} else if time.Now().After(end) {
 			return fmt.Errorf("the node was not joined to the network")
@@ -122,7 +128,13 @@ func prepareMachine(dir, name string) error {
 	return run(exec.Command("sysctl", "-qw", "net.ipv4.ip_forward=1"))
 }
 
-// makeCgroups makes the node's cgroup in every hierarchy. A cpuset takes processes only once it has CPUs.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// makeCgroups makes the node's cgroup in every hierarchy. A cpuset takes processes only once it has CPUs. In cgroup v2, where
+// BPF programs are attached, all of the node's processes are below it.
 func makeCgroups(name string) error {
 	for _, h := range hierarchies() {
 		parent := h
@@ -142,6 +154,13 @@ func makeCgroups(name string) error {
 			}
 			parent = d
 		}
+	}
+	if h, ok := hierarchyV2(); ok {
+		own := filepath.Join(h, cgroups(), name, "system")
+		if err := os.MkdirAll(own, 0o755); err != nil {
+			return fmt.Errorf("make cgroups: %w", err)
+		}
+		return os.WriteFile(filepath.Join(own, "cgroup.procs"), []byte("0"), 0)
 	}
 	return nil
 }

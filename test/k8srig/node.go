@@ -19,6 +19,8 @@ const (
 	nodeArgument = "k8srig-node"
 	// joined is a file that tells it that the node's devices are there.
 	joined = "joined"
+	// proxyFile is there if the node has a kube-proxy.
+	proxyFile = "kube-proxy.yaml"
 )
 
 // Node is a machine made of namespaces, with a containerd, a kubelet and a kube-proxy of its own.
@@ -37,8 +39,11 @@ type Network struct {
 	Pods    string // the cluster's network of pods, as ControlPlaneOptions has it; "" for the overlay of our own
 	Plugins string // the folder of the CNI's plugins
 	Config  string // the CNI's list of plugins, as /etc/cni/net.d has it; in it NUMBER is the node's, from 0 on
-	Proxy   string // kube-proxy's mode, nftables if it is ""
+	Proxy   string // kube-proxy's mode, nftables if it is ""; NoProxy
 }
+
+// NoProxy is for a CNI that does what kube-proxy does.
+const NoProxy = "none"
 
 // Addresses of the node with that number.
 func nodeAddress(number int) string { return fmt.Sprintf("10.200.0.%d", number) }
@@ -161,6 +166,14 @@ func (n *Node) Enter(args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--target", fmt.Sprint(n.PID()), "--mount", "--net", "--uts", "--ipc", "--pid", "--"}, args...)...)
 }
 
+// CgroupV2 is the cgroup that all of the node's processes are below, where programs are attached.
+func (n *Node) CgroupV2() (string, error) {
+	if h, ok := hierarchyV2(); ok {
+		return filepath.Join(h, cgroups(), n.Name), nil
+	}
+	return "", fmt.Errorf("cgroup v2 is mounted neither at /sys/fs/cgroup nor below it")
+}
+
 // Find finds processes in the node's network by name.
 func (n *Node) Find(name string) (pids []int) {
 	network, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", n.PID()))
@@ -217,18 +230,20 @@ func (n *Node) configure() error {
 		return err
 	}
 	kubeconfig := map[string]string{"kubelet": "system:node:" + n.Name, "kube-proxy": proxy}
+	files := map[string]string{
+		"containerd.toml":      containerdConfig,
+		"cni/10-pods.conflist": strings.ReplaceAll(network.Config, "NUMBER", strconv.Itoa(n.number-1)),
+		"kubelet.yaml":         kubeletConfig,
+	}
+	if network.Proxy != NoProxy {
+		files[proxyFile] = proxyConfig
+	}
 	for program, user := range kubeconfig {
 		if err := os.WriteFile(filepath.Join(n.dir, program+".kubeconfig"), []byte(n.cluster.kubeconfig(user)), 0o600); err != nil {
 			return err
 		}
 	}
-	network.Config = strings.ReplaceAll(network.Config, "NUMBER", strconv.Itoa(n.number-1))
-	for file, content := range map[string]string{
-		"containerd.toml":      containerdConfig,
-		"cni/10-pods.conflist": network.Config,
-		"kubelet.yaml":         kubeletConfig,
-		"kube-proxy.yaml":      proxyConfig,
-	} {
+	for file, content := range files {
 		if err := os.WriteFile(filepath.Join(n.dir, file), []byte(replace.Replace(content)), 0o600); err != nil {
 			return err
 		}

@@ -19,6 +19,8 @@ const covered = 0.95
 type layout struct {
 	*cluster
 	load *load
+	// socketLB: sockets are given a pod's address in place of a Service's, which is in no packet.
+	socketLB bool
 
 	least   map[string]float64 // share of the packets that was seen, by direction, where it was least
 	stories []string
@@ -95,6 +97,7 @@ func (l *layout) named(t *testing.T, dst party, service string) {
 			Rows []struct {
 				Src, Dst  party
 				Service   string
+				Endpoint  string `json:"endpoint_of"`
 				Direction string
 			}
 		}
@@ -102,7 +105,11 @@ func (l *layout) named(t *testing.T, dst party, service string) {
 			return err
 		}
 		for _, r := range top.Rows {
-			if r.Src == (party{"store", "web"}) && r.Dst == dst && r.Service == service && r.Direction == "out" {
+			of := r.Service
+			if l.socketLB {
+				of = r.Endpoint
+			}
+			if r.Src == (party{"store", "web"}) && r.Dst == dst && of == service && r.Direction == "out" {
 				return nil
 			}
 		}

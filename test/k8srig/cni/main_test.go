@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 		if err == nil {
 			_, err = fetch(context.Background())
 		}
+		if err == nil && playsCilium() {
+			_, err = fetchCilium(context.Background())
+		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "cni:", err)
 			os.Exit(1)

@@ -54,7 +54,7 @@ func picture(t *testing.T, n *k8srig.Node) map[string]string {
 			}
 		}
 		for attach, name := range map[uint32]string{tcxIngress: "ingress", tcxEgress: "egress"} {
-			ids, err := attached(n, device.Index, attach)
+			ids, err := attached(n, uint32(device.Index), attach)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +64,32 @@ func picture(t *testing.T, n *k8srig.Node) map[string]string {
 		}
 	}
 	p["tc filter"], p["programs at TCX"] = filters, programs
+	p["programs at the cgroup"] = cgroupPrograms(t, n)
 	return p
+}
+
+// cgroupPrograms are those at the node's cgroup, by number.
+func cgroupPrograms(t *testing.T, n *k8srig.Node) (text string) {
+	t.Helper()
+	path, err := n.CgroupV2()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	for _, attach := range cgroupKinds {
+		ids, err := attached(n, uint32(dir.Fd()), attach)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(ids) > 0 {
+			text += fmt.Sprintf("kind %d %v\n", attach, ids)
+		}
+	}
+	return text
 }
 
 // changed says what has changed of a node's network since before; nothing, if it is the same.
@@ -132,8 +157,12 @@ const (
 	bpfProgQuery          = 16
 )
 
-// attached are the programs at a device's TCX, by number.
-func attached(n *k8srig.Node, device int, attach uint32) ([]uint32, error) {
+// cgroupKinds are those of programs at a cgroup that have to do with its sockets and packets: ingress, egress, sock_create,
+// sock_ops, bind, connect, post_bind, sendmsg, recvmsg, getpeername, getsockname.
+var cgroupKinds = [...]uint32{0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 19, 20, 29, 30, 31, 32, 34}
+
+// attached are the programs at a device's TCX, or at a cgroup by its descriptor, by number.
+func attached(n *k8srig.Node, target, attach uint32) ([]uint32, error) {
 	var ids [64]uint32
 	query := struct {
 		target, attach, query, flags uint32
@@ -141,12 +170,12 @@ func attached(n *k8srig.Node, device int, attach uint32) ([]uint32, error) {
 		count, _                     uint32
 		_, _, _                      uint64
 		revision                     uint64
-	}{target: uint32(device), attach: attach, count: uint32(len(ids))}
+	}{target: target, attach: attach, count: uint32(len(ids))}
 	err := inNetwork(n, func() error {
 		query.ids = uint64(uintptr(unsafe.Pointer(&ids)))
 		_, _, errno := unix.Syscall(unix.SYS_BPF, bpfProgQuery, uintptr(unsafe.Pointer(&query)), unsafe.Sizeof(query))
 		if errno != 0 {
-			return fmt.Errorf("list the programs of device %d: %w", device, errno)
+			return fmt.Errorf("list the programs of kind %d at %d: %w", attach, target, errno)
 		}
 		return nil
 	})
