@@ -57,7 +57,7 @@ type Loader struct {
 	failed    map[Hook]error
 	omitted   []Omission
 	seen      map[int]time.Duration // when a device was first given to SetDevices
-	made      map[int]string        // devices with a clsact qdisc of ours
+	made      map[int]ownQdisc      // devices with a clsact qdisc of ours
 	tc        tcReader
 	addresses map[[16]byte]bool // in the kernel's maps, as the next
 	devices   deviceTable
@@ -74,7 +74,7 @@ func New(opts Options) (_ *Loader, err error) {
 	}
 	l := &Loader{
 		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
-		made: map[int]string{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{netdev.PodLabel: 0}, pods: map[[16]byte]uint32{},
+		made: map[int]ownQdisc{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{netdev.PodLabel: 0}, pods: map[[16]byte]uint32{},
 	}
 	defer func() {
 		if err != nil {

@@ -33,7 +33,11 @@ func Sweep(files Files) (removed []string, err error) {
 		if kind == "" {
 			continue
 		}
-		deleted, err := sweepDevice(&tc, l, kind, made[l.Attrs().Index] != "")
+		var note *ownQdisc
+		if own, noted := made[l.Attrs().Index]; noted {
+			note = &own
+		}
+		deleted, err := sweepDevice(&tc, l, kind, note)
 		removed = append(removed, deleted...)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("sweep %s: %w", l.Attrs().Name, err))
@@ -49,9 +53,9 @@ func Sweep(files Files) (removed []string, err error) {
 	return removed, errors.Join(errs...)
 }
 
-// sweepDevice deletes our filters. Of a clsact qdisc that a tracer noted, and that has its mark, it deletes the mark, or the
-// qdisc if nobody else uses it.
-func sweepDevice(tc *tcReader, l netlink.Link, kind string, noted bool) (removed []string, err error) {
+// sweepDevice deletes our filters. Of a clsact qdisc that a tracer noted (nil: none did), and that has its mark, it deletes the
+// mark, or the qdisc if nobody else uses it. One that a tracer was making when it was killed has no mark yet.
+func sweepDevice(tc *tcReader, l netlink.Link, kind string, note *ownQdisc) (removed []string, err error) {
 	name, ifindex := l.Attrs().Name, l.Attrs().Index
 	foreign, marked := false, false
 	for _, direction := range directions(kind) {
@@ -78,7 +82,10 @@ func sweepDevice(tc *tcReader, l netlink.Link, kind string, noted bool) (removed
 			foreign = foreign || c.Chain != markerChain && c.Chain != 0
 		}
 	}
-	if !noted || !marked || kind != "clsact" {
+	if note == nil || note.Marked && !marked || kind != "clsact" {
+		return removed, nil
+	}
+	if foreign && !marked {
 		return removed, nil
 	}
 	if foreign {
