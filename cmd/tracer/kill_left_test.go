@@ -197,19 +197,21 @@ func (k *killing) checkState() {
 // queuesAndFilters lists the node's, but for devices that come and go.
 func (k *killing) queuesAndFilters() string {
 	k.Helper()
-	tc := func(args ...string) string {
-		args = append([]string{"-n", string(k.lab.Node(1).Netns)}, args...)
-		out, err := exec.Command("tc", args...).CombinedOutput()
-		if err != nil {
-			k.Fatalf("tc %s: %v: %s", strings.Join(args, " "), err, out)
-		}
-		return string(out)
-	}
-	all := tc("qdisc", "show")
+	all := k.tc("qdisc", "show")
 	for _, device := range append([]string{"eth0", k.lab.OverlayDevice()}, k.lab.Pods()[0].Device) {
 		for _, direction := range []string{"ingress", "egress"} {
-			all += tc("filter", "show", "dev", device, direction)
+			all += k.tc("filter", "show", "dev", device, direction)
 		}
 	}
 	return all
+}
+
+func (k *killing) tc(args ...string) string {
+	k.Helper()
+	args = append([]string{"-n", string(k.lab.Node(1).Netns)}, args...)
+	out, err := exec.Command("tc", args...).CombinedOutput()
+	if err != nil {
+		k.Fatalf("tc %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
 }

@@ -74,7 +74,7 @@ func New(opts Options) (_ *Loader, err error) {
 	}
 	l := &Loader{
 		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
-		made: map[int]ownQdisc{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{netdev.PodLabel: 0}, pods: map[[16]byte]uint32{},
+		addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{netdev.PodLabel: 0}, pods: map[[16]byte]uint32{},
 	}
 	defer func() {
 		if err != nil {
@@ -93,7 +93,7 @@ func New(opts Options) (_ *Loader, err error) {
 	if l.space, err = currentNamespace(); err != nil {
 		return nil, err
 	}
-	if _, err = Sweep(l.files); err != nil {
+	if l.made, err = takeOver(l.files); err != nil {
 		return nil, fmt.Errorf("sweep what an earlier tracer left behind: %w", err)
 	}
 	// Devices come with SetDevices; a kernel that lacks what everything needs is refused here.

@@ -68,6 +68,36 @@ func TestKilledAtMaking(t *testing.T) {
 	}
 }
 
+// TestTakesOver: the next tracer after a kill keeps the qdisc, since making it anew would lose packets, and removes it in the end.
+func TestTakesOver(t *testing.T) {
+	t.Parallel()
+	inNamespace(t)
+	d := addVeth(t, "cali1", netdev.RolePod)
+	dir := t.TempDir()
+	files, err := CurrentFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(files.setQdiscs(map[int]ownQdisc{d.Index: {Device: d.Name, Marked: true}}),
+		netlink.QdiscAdd(clsact(d.Index)), netlink.ChainAdd(deviceOf(d.Index), marker()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLoader(t, dir)
+	if got := blockQdiscOf(t, d); got != "clsact" {
+		t.Errorf("the qdisc is %q after the start", got)
+	}
+	if noted, err := files.qdiscs(); err != nil || !noted[d.Index].Marked {
+		t.Errorf("the note is %+v, %v", noted, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := blockQdiscOf(t, d); got != "" {
+		t.Errorf("the qdisc is %q after the end", got)
+	}
+}
+
 // TestNotesOfGoneDevices: the note does not grow with each pod that ever was.
 func TestNotesOfGoneDevices(t *testing.T) {
 	t.Parallel()
