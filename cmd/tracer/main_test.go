@@ -35,6 +35,11 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	if writable := os.Getenv(hardenedEnv); writable != "" {
+		runtime.LockOSThread() // what is dropped is this thread's, which the program that follows goes on with
+		fmt.Fprintln(os.Stderr, "harden:", runHardened(writable))
+		os.Exit(1)
+	}
 	if os.Getenv("TRACER_TEST_RUN") != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 		code := run(ctx)
