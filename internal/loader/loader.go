@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,10 +141,33 @@ func (l *Loader) Files() Files { return l.files }
 
 // advise says what to do about an error.
 func advise(err error) error {
-	if isPermission(err) {
-		return fmt.Errorf("%w; run it as root, in Kubernetes in a privileged container", err)
+	if !isPermission(err) {
+		return err
 	}
-	return err
+	lacks := ""
+	if missing := missingCapabilities(); len(missing) > 0 {
+		lacks = "this process lacks " + strings.Join(missing, ", ") + ": "
+	}
+	return fmt.Errorf("%w; %srun it as root, in Kubernetes in a privileged container", err, lacks)
+}
+
+// missingCapabilities are those that this thread has not, of what nothing works without. CAP_SYS_ADMIN includes the first two.
+func missingCapabilities() (missing []string) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return nil
+	}
+	has := func(bit int) bool { return data[bit/32].Effective>>(bit%32)&1 != 0 }
+	for _, c := range []struct {
+		name string
+		bit  int
+	}{{"CAP_BPF", unix.CAP_BPF}, {"CAP_PERFMON", unix.CAP_PERFMON}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}} {
+		if !has(c.bit) && !(c.bit != unix.CAP_NET_ADMIN && has(unix.CAP_SYS_ADMIN)) {
+			missing = append(missing, c.name)
+		}
+	}
+	return missing
 }
 
 // isPermission tells whether an error is the kernel's refusal of an unprivileged caller.
