@@ -77,7 +77,7 @@ func readOnly(but []string) error {
 }
 
 // refuseSystemCalls refuses what the default profiles of containerd, CRI-O and Docker have in common without CAP_SYS_ADMIN. bpf is
-// among what they allow with CAP_BPF; releases that know that capability not refuse it (docs/SECURITY.md).
+// among what they allow with CAP_BPF; older releases of theirs, that do not know the capability, refuse it (docs/SECURITY.md).
 func refuseSystemCalls() error {
 	numbers := []uint32{
 		unix.SYS_ACCT, unix.SYS_ADD_KEY, unix.SYS_ADJTIMEX, unix.SYS_CHROOT, unix.SYS_CLOCK_ADJTIME, unix.SYS_CLOCK_SETTIME, unix.SYS_DELETE_MODULE,

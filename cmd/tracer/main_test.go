@@ -40,6 +40,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "harden:", runHardened(writable))
 		os.Exit(1)
 	}
+	if pid := os.Getenv(enterEnv); pid != "" {
+		if err := enter(pid); err != nil {
+			fmt.Print(err)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv("TRACER_TEST_RUN") != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 		code := run(ctx)

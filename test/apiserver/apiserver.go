@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net"
 	"net/http"
 	"os"
@@ -79,19 +80,24 @@ func (s *Server) GoAway() error {
 	return server.Close()
 }
 
-// SetPod makes a pod of a node or changes it; with no address it is deleted.
+// SetPod makes a pod of a node or changes it; with no address it is deleted. Its StatefulSet has the name up to the first dash.
 func (s *Server) SetPod(name, node, address string) {
+	owner, _, _ := strings.Cut(name, "-")
+	s.SetPodOf(owner, name, node, address)
+}
+
+// SetPodOf makes a pod whose StatefulSet has that name.
+func (s *Server) SetPodOf(owner, name, node, address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version++
 	kind := "MODIFIED"
-	owner, _, _ := strings.Cut(name, "-")
 	if s.pods[name] == nil {
 		kind = "ADDED"
 	}
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Namespace: "default", UID: types.UID("uid-" + name), ResourceVersion: strconv.Itoa(s.version),
+			Name: name, Namespace: "default", UID: uid(name), ResourceVersion: strconv.Itoa(s.version),
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: owner, Controller: new(true)}},
 		},
 		Spec:   corev1.PodSpec{NodeName: node},
@@ -105,6 +111,13 @@ func (s *Server) SetPod(name, node, address string) {
 	s.events = append(s.events, podEvent{kind, pod})
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// uid is a pod's, which a server makes, and nobody chooses.
+func uid(name string) types.UID {
+	hash := fnv.New64a()
+	hash.Write([]byte(name))
+	return types.UID(fmt.Sprintf("%016x", hash.Sum64()))
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
