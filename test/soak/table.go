@@ -61,9 +61,17 @@ func write(w io.Writer, rows []row) {
 		if r.unit != "" {
 			name += ", " + r.unit
 		}
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %+.3g | %+.3g | %.3g | %s |\n", name, figure(r.mean), figure(r.low), figure(r.high),
-			r.growth, max(r.least, 0), r.limit, verdict)
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %.3g | %s |\n", name, figure(r.mean), figure(r.low), figure(r.high),
+			growth(r.growth, r.mean), growth(max(r.least, 0), r.mean), r.limit, verdict)
 	}
+}
+
+// growth is how much a quantity of that mean grew, without what is the arithmetic's.
+func growth(v, mean float64) string {
+	if v < 1e-9*(1+mean) && v > -1e-9*(1+mean) {
+		return "0"
+	}
+	return fmt.Sprintf("%+.3g", v)
 }
 
 func figure(v float64) string {
