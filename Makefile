@@ -7,7 +7,7 @@ ARCHES := amd64 arm64
 # loss, rate, segments, IPv6, whole journeys), and what is the same on all: sampling, findings that begin and end, rows and
 # screens, commands and their rights, all of which user space or one piece of arithmetic decides.
 GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
-GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings
+GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings|TestKilled$$|TestHostileNames|TestHardened
 
 # On one other kernel, in every run of the tests: load, attach, figures packet by packet, the story.
 GUEST := 6.12

@@ -126,7 +126,7 @@ func TestHardened(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- agent.Wait() }()
 	socket := filepath.Join(run, "agent.sock")
-	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		conn, err := net.Dial("unix", socket)
 		if err == nil {
 			conn.Close()

@@ -88,8 +88,9 @@ func TestHostileNames(t *testing.T) {
 		})
 		return conn, err
 	}}}
-	for end := time.Now().Add(time.Minute); !strings.Contains(outputs["metrics"], `_workload="evil`); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); !strings.Contains(outputs["metrics"], `_workload="evil`); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(end) {
+			stop() // and have the whole log
 			t.Fatalf("the names do not come:\n%.3000s\n%s", outputs["metrics"], &log)
 		}
 		response, err := scrape.Get("http://127.0.0.1:9435/metrics")

@@ -25,7 +25,7 @@ import (
 )
 
 // kills is how many agents TestKilled kills.
-var kills = flag.Int("kills", 0, "how many agents TestKilled kills in all (0: 50, and 10 in a guest)")
+var kills = flag.Int("kills", 0, "how many agents TestKilled kills in all (0: 50, and 5 in a guest)")
 
 // inGuest tells whether this is an emulated machine of test/vm, where an agent takes long to start.
 func inGuest() bool {
@@ -150,7 +150,7 @@ func killAgents(t *testing.T, w way) {
 	k.rehearse()
 	all := *kills
 	if all == 0 && inGuest() {
-		all = 2 * len(moments)
+		all = len(moments)
 	} else if all == 0 {
 		all = 50
 	}
@@ -194,7 +194,7 @@ func (k *killing) rehearse() {
 
 // awaitNames waits until the names are saved.
 func (k *killing) awaitNames() {
-	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(filepath.Join(k.state, "identities.json")); err == nil {
 			return
 		} else if time.Now().After(end) {
@@ -327,7 +327,7 @@ func (a *killedAgent) untilReady() {
 
 func (a *killedAgent) await(what string, done func() bool) {
 	a.Helper()
-	for end := time.Now().Add(2 * time.Minute); !done(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			a.Fatalf("the agent %s", what)
 		}

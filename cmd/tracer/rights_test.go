@@ -38,7 +38,7 @@ func enter(pid string) error {
 // TestEnteringPods takes the capabilities away, one after the other, that entering a pod's network namespace takes: values.yaml has
 // them by "privileged", values-hardened.yaml has not.
 func TestEnteringPods(t *testing.T) {
-	pod := exec.Command("/bin/sleep", "600")
+	pod := exec.Command("sleep", "600")
 	pod.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, Pdeathsig: unix.SIGKILL,
 	}
