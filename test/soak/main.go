@@ -213,8 +213,8 @@ func startAgent(l *lab.Lab, binary, dir string) (*agent, error) {
 			return a, nil
 		}
 		select {
-		case <-a.ended:
-			return nil, fmt.Errorf("the agent ended, saying %s", tail(a.log, 5))
+		case err := <-a.ended:
+			return nil, fmt.Errorf("the agent ended (%v), saying %s", err, tail(a.log, 5))
 		default:
 		}
 		if time.Now().After(end) {
