@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -146,7 +147,7 @@ func killAgents(t *testing.T, w way) {
 		}
 	}
 	k.before = k.queuesAndFilters()
-	from := load.Monotonic()
+	from, unread := load.Monotonic(), k.unread()
 	k.rehearse()
 	all := *kills
 	if all == 0 && inGuest() {
@@ -171,7 +172,7 @@ func killAgents(t *testing.T, w way) {
 		}
 	}
 	k.checkKnown()
-	k.checkLoad(from)
+	k.checkLoad(from, unread)
 	t.Logf("%d agents killed (of them, %v had ended by themselves); hooked after %v, ready after %v, ended after %v", n, ended,
 		k.toHooks.Round(time.Millisecond), k.toReady.Round(time.Millisecond), k.toEnd.Round(time.Millisecond))
 }
@@ -265,15 +266,41 @@ func (k *killing) checkKnown() {
 	}
 }
 
-// checkLoad asks the load whether all its packets arrived.
-func (k *killing) checkLoad(from time.Duration) {
+// unread is how many packets found a full socket in the pods: the load itself had no CPU to read them.
+func (k *killing) unread() (packets int) {
+	k.Helper()
+	for _, p := range k.lab.Pods() {
+		err := p.Do(func() error {
+			text, err := os.ReadFile("/proc/thread-self/net/snmp")
+			var names []string
+			for line := range strings.Lines(string(text)) {
+				fields := strings.Fields(line)
+				if fields[0] == "Udp:" && names == nil {
+					names = fields
+				} else if i := slices.Index(names, "RcvbufErrors"); fields[0] == "Udp:" && i > 0 {
+					n, _ := strconv.Atoi(fields[i])
+					packets += n
+				}
+			}
+			return err
+		})
+		if err != nil {
+			k.Fatal(err)
+		}
+	}
+	return packets
+}
+
+// checkLoad asks the load whether all its packets arrived at its sockets.
+func (k *killing) checkLoad(from time.Duration, unreadBefore int) {
 	k.Helper()
 	report, err := k.lab.Oracle(from, load.Monotonic())
 	if err != nil {
 		k.Fatal(err)
 	}
-	lost, all := report.Request.Lost+report.Response.Lost, report.Request.Sent+report.Response.Sent
-	k.Logf("%d packets over UDP, %d lost; %d calls over TCP", all, lost, report.TCP.Count)
+	unread := k.unread() - unreadBefore
+	lost, all := report.Request.Lost+report.Response.Lost-unread, report.Request.Sent+report.Response.Sent
+	k.Logf("%d packets over UDP, %d lost, %d not read in time; %d calls over TCP", all, lost, unread, report.TCP.Count)
 	makesQdiscs := !k.tcx && !k.others
 	if report.Request.Received == 0 || lost > 0 && !makesQdiscs || lost > all/20 {
 		k.Errorf("of %d requests %d are lost, of %d responses %d", report.Request.Sent, report.Request.Lost, report.Response.Sent, report.Response.Lost)
