@@ -7,7 +7,7 @@ ARCHES := amd64 arm64
 # loss, rate, segments, IPv6, whole journeys), and what is the same on all: sampling, findings that begin and end, rows and
 # screens, commands and their rights, all of which user space or one piece of arithmetic decides.
 GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
-GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings
+GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings|TestKilled$$|TestHostileNames|TestHardened
 
 # On one other kernel, in every run of the tests: load, attach, figures packet by packet, the story.
 GUEST := 6.12
@@ -22,7 +22,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-k8s test-cni layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
+.PHONY: help demo soak test test-more test-all test-live test-truth test-guest test-k8s test-cni layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -129,6 +129,15 @@ lint: ## go mod tidy, golangci-lint and the import direction
 
 bench: ## what tracing costs, against its limits: hooks, traffic, agents (as root; eight minutes)
 	CGO_ENABLED=0 go run ./test/bench -check
+
+# How long an agent lives there, and how many are killed before.
+HOURS ?= 8
+KILLS ?= 1000
+
+soak: build ## let an agent live for hours where much happens, and kill others at random moments: HOURS=8 KILLS=1000 (as root)
+	hack/install-packages
+	$(if $(filter-out 0,$(KILLS)),go test ./cmd/tracer -run '^TestKilled$$' -count=1 -v -timeout 24h -kills $(KILLS))
+	go run ./test/soak -hours $(HOURS)
 
 screens: build ## renew the pictures in docs/screens from a real run (as root; two minutes)
 	hack/install-packages

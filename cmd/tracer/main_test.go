@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -23,8 +24,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// withoutTCXEnv has this program see a kernel that refuses TCX.
+const withoutTCXEnv = "TRACER_TEST_WITHOUT_TCX"
+
 // TestMain lets the test binary be tracer itself, for tests that need a process.
 func TestMain(m *testing.M) {
+	if os.Getenv(withoutTCXEnv) != "" {
+		if err := withoutTCX(); err != nil {
+			fmt.Fprintln(os.Stderr, "refuse TCX:", err)
+			os.Exit(1)
+		}
+	}
+	if writable := os.Getenv(hardenedEnv); writable != "" {
+		runtime.LockOSThread() // what is dropped is this thread's, which the program that follows goes on with
+		fmt.Fprintln(os.Stderr, "harden:", runHardened(writable))
+		os.Exit(1)
+	}
+	if pid := os.Getenv(enterEnv); pid != "" {
+		if err := enter(pid); err != nil {
+			fmt.Print(err)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv("TRACER_TEST_RUN") != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 		code := run(ctx)

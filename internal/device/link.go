@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"tracer/internal/netdev"
+	"tracer/internal/record"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -86,7 +87,7 @@ func parseLink(message []byte) (link, bool) {
 	for kind, value := range attributes(message[unix.SizeofIfInfomsg:]) {
 		switch kind {
 		case unix.IFLA_IFNAME:
-			l.name = text(value)
+			l.name = record.Printable(text(value))
 		case unix.IFLA_MTU:
 			l.mtu = int(u32(value, 0))
 		case unix.IFLA_LINK:

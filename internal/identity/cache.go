@@ -77,8 +77,12 @@ func (k *Kubernetes) loadCache() {
 	switch err := statefile.Read(k.cachePath(), cacheVersion, &state); {
 	case errors.Is(err, fs.ErrNotExist):
 		return
+	case errors.As(err, new(*fs.PathError)):
+		k.log.Warn("cannot read the names that an earlier run saved; make the file readable or give another --state-dir", "err", err)
+		return
 	case err != nil:
-		k.log.Warn("the names that an earlier run saved are ignored", "err", err)
+		aside, asideErr := statefile.SetAside(k.cachePath())
+		k.log.Warn("cannot use the names that an earlier run saved: they are set aside", "err", errors.Join(err, asideErr), "file", aside)
 		return
 	case state.Node != k.options.Node:
 		return

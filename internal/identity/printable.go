@@ -22,7 +22,7 @@ func printableNames(id *aggregate.Identity) *aggregate.Identity {
 // checkPrintable refuses a name of a file that is not printable.
 func checkPrintable(name string) error {
 	if record.Printable(name) != name {
-		return fmt.Errorf("name %q has characters that cannot be shown; remove them", name)
+		return fmt.Errorf("name %.300q has characters that cannot be shown, or is longer than 253 bytes; change it", name)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func TestOwnersArePrintable(t *testing.T) {
 // TestFilesArePrintable names the line of a name that is not.
 func TestFilesArePrintable(t *testing.T) {
 	t.Parallel()
-	const want = `line 2: name "a\x1b[2J" has characters that cannot be shown`
+	const want = `line 2: name "a\x1b[2J" has characters that cannot be shown, or is longer`
 	for _, key := range []string{"namespace: x, workload", "workload: x, namespace", "workload: x, pod", "service", "workload: x, node"} {
 		_, err := LoadFile(write(t, "\n- {ip: 10.0.0.1, "+key+`: "a\e[2J"}`+"\n"))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -105,9 +105,8 @@ func (l *Loader) attachTC(h Hook, program *ebpf.Program) (*tcHook, error) {
 			return fail(refused) // a new device is tried again, behind clsact once its set-up is over
 		}
 	}
-	t.chain = &filterChain{hook: h, program: program, tc: &l.tc, hasTCX: l.features.TCX, note: func() error {
-		l.made[h.Ifindex] = h.Device
-		return l.files.setQdiscs(l.made)
+	t.chain = &filterChain{hook: h, program: program, tc: &l.tc, hasTCX: l.features.TCX, note: func(state qdiscState) error {
+		return l.noteQdisc(h, state)
 	}}
 	if err := t.enter(); err != nil {
 		return fail(errors.Join(refused, err))

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 
 	"tracer/internal/netdev"
@@ -33,6 +35,11 @@ func TestMain(m *testing.M) {
 
 // attachAll loads the programs, attaches them to the device "wire", and runs the one that is asked about listeners.
 func attachAll(dir string) (err error) {
+	// As containers have it by default. Where a process may lock enough, no capability is asked for.
+	limit := unix.Rlimit{Cur: 64 << 10, Max: 64 << 10}
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
+		return err
+	}
 	device, err := net.InterfaceByName("wire")
 	if err != nil {
 		return err
@@ -64,16 +71,15 @@ func attachAll(dir string) (err error) {
 	return err
 }
 
-// TestCapabilities loads, attaches and asks all with no capabilities but those that are said to be enough.
-func TestCapabilities(t *testing.T) {
-	inNamespace(t)
-	addVeth(t, "wire", netdev.RoleUplink)
+// withCapabilities runs attachAll with no capabilities but those that are said to be enough, less one, and returns what it says.
+func withCapabilities(t *testing.T, less int) (said string, err error) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for c := range unix.CAP_LAST_CAP + 1 {
-		if keep(c) {
+		if keep(c) && c != less {
 			continue
 		}
 		// EINVAL: one that the kernel does not know.
@@ -84,9 +90,58 @@ func TestCapabilities(t *testing.T) {
 	// Of root it gets what this thread, from which it is started, still may have.
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), runDirEnv+"="+t.TempDir())
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestCapabilities loads, attaches and asks all with no capabilities but those that are said to be enough.
+func TestCapabilities(t *testing.T) {
+	inNamespace(t)
+	addVeth(t, "wire", netdev.RoleUplink)
+	if out, err := withCapabilities(t, -1); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// TestEachCapabilityIsNeeded takes one away after the other. What then fails is said, or is missing.
+func TestEachCapabilityIsNeeded(t *testing.T) {
+	for _, test := range []struct {
+		capability int
+		want       string // part of what is said; "" where nothing fails
+	}{
+		{unix.CAP_BPF, "lacks CAP_BPF: run it"},
+		{unix.CAP_PERFMON, "lacks CAP_PERFMON: run it"},
+		{unix.CAP_NET_ADMIN, "lacks CAP_NET_ADMIN: run it"},
+		{unix.CAP_SYSLOG, "the kernel's addresses are hidden"},
+		{unix.CAP_SYS_RESOURCE, lockedMemory(t)},
+	} {
+		t.Run(strconv.Itoa(test.capability), func(t *testing.T) {
+			inNamespace(t)
+			addVeth(t, "wire", netdev.RoleUplink)
+			out, err := withCapabilities(t, test.capability)
+			if (err == nil) != (test.want == "") || !strings.Contains(out, test.want) {
+				t.Errorf("without capability %d: %v, %s; want %q", test.capability, err, out, test.want)
+			}
+		})
+	}
+}
+
+// lockedMemory is what is said where maps count as locked memory, as they did before 5.11: then the kernel takes no map beyond the
+// limit of a process.
+func lockedMemory(t *testing.T) string {
+	t.Helper()
+	var release unix.Utsname
+	if err := unix.Uname(&release); err != nil {
+		t.Fatal(err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(release.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	if major < 5 || major == 5 && minor < 11 {
+		return "raise the limit of locked memory"
+	}
+	return ""
 }
 
 func keep(c int) bool {

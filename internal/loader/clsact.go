@@ -3,11 +3,15 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"tracer/internal/rtnl"
 )
 
 // Our filters on kernels without TCX are told from anybody else's by handle and name. The handles differ, since an ingress
@@ -32,8 +36,8 @@ var errIngressQdisc = fmt.Errorf("%w: another program's ingress qdisc is there a
 type filterChain struct {
 	hook    Hook
 	program *ebpf.Program
-	// note remembers that we make a qdisc, before we do: a note of what was never made does no harm.
-	note func() error
+	// note remembers how far we are with making a qdisc: a tracer may be killed at any point of it.
+	note func(qdiscState) error
 	tc   *tcReader
 	// hasTCX tells that the kernel has TCX, whose programs run before all filters.
 	hasTCX bool
@@ -41,6 +45,15 @@ type filterChain struct {
 	attached bool
 	priority uint16
 }
+
+// qdiscState is how far the making of a clsact qdisc is.
+type qdiscState int
+
+const (
+	qdiscBegun    qdiscState = iota // to be made; a note of what was never made does no harm
+	qdiscMarked                     // made, with its mark
+	qdiscOfOthers                   // another program was faster
+)
 
 func (c *filterChain) look() (position, error) {
 	filters, err := c.tc.filters(c.hook.Ifindex, c.hook.Name)
@@ -199,14 +212,35 @@ func (c *filterChain) leave() error {
 	return deleteFilter(c.hook.Ifindex, c.hook.Name, tcFilter{priority: c.priority, handle: handleOf(c.hook.Name)})
 }
 
+// noteQdisc writes down which devices have a clsact qdisc of ours. Of those that are gone with their devices it forgets all at once,
+// when they are many.
+func (l *Loader) noteQdisc(h Hook, state qdiscState) error {
+	if len(l.made) > 2*len(l.seen)+forgetQdiscs {
+		links, err := rtnl.Complete(netlink.LinkList)
+		if err != nil {
+			return fmt.Errorf("list devices: %w", err)
+		}
+		maps.DeleteFunc(l.made, func(ifindex int, _ ownQdisc) bool {
+			return !slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().Index == ifindex })
+		})
+	}
+	if l.made[h.Ifindex] = (ownQdisc{Device: h.Device, Marked: state == qdiscMarked}); state == qdiscOfOthers {
+		delete(l.made, h.Ifindex)
+	}
+	return l.files.setQdiscs(l.made)
+}
+
+// forgetQdiscs is how many notes of devices that are gone may pile up.
+const forgetQdiscs = 64
+
 // makeQdisc makes a clsact qdisc and marks it. Where someone else was faster, it is theirs.
 func (c *filterChain) makeQdisc() error {
-	if err := c.note(); err != nil {
+	if err := c.note(qdiscBegun); err != nil {
 		return err
 	}
 	err := netlink.QdiscAdd(clsact(c.hook.Ifindex))
 	if errors.Is(err, unix.EEXIST) {
-		return nil
+		return c.note(qdiscOfOthers)
 	}
 	if err != nil {
 		return fmt.Errorf("add clsact: %w", err)
@@ -215,7 +249,7 @@ func (c *filterChain) makeQdisc() error {
 		return errors.Join(fmt.Errorf("mark our clsact: %w", err), netlink.QdiscDel(clsact(c.hook.Ifindex)))
 	}
 	c.tc.made(c.hook.Ifindex)
-	return nil
+	return c.note(qdiscMarked)
 }
 
 // handleOf is that of our filter in a direction.

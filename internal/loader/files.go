@@ -160,8 +160,25 @@ func (f Files) Locked() bool {
 	return unix.FcntlFlock(file.Fd(), unix.F_OFD_GETLK, &whole) == nil && whole.Type != unix.F_UNLCK
 }
 
+// ownQdisc is the note of a device's clsact qdisc that a tracer made.
+type ownQdisc struct {
+	Device string `json:"device"`
+	// Marked tells that it was made and has its mark: one without is another's. Before that it is about to be made, or just was.
+	Marked bool `json:"marked"`
+}
+
+// UnmarshalJSON reads also what versions wrote that noted the device's name alone.
+func (q *ownQdisc) UnmarshalJSON(text []byte) error {
+	if json.Unmarshal(text, &q.Device) == nil {
+		q.Marked = true
+		return nil
+	}
+	type plain ownQdisc
+	return json.Unmarshal(text, (*plain)(q))
+}
+
 // qdiscs are the devices, by index, that got their clsact qdisc from a tracer.
-func (f Files) qdiscs() (map[int]string, error) {
+func (f Files) qdiscs() (map[int]ownQdisc, error) {
 	text, err := os.ReadFile(f.path(".qdiscs.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -169,7 +186,7 @@ func (f Files) qdiscs() (map[int]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what an earlier tracer made: %w", err)
 	}
-	var made map[int]string
+	var made map[int]ownQdisc
 	if err := json.Unmarshal(text, &made); err != nil {
 		return nil, fmt.Errorf("%s: %w; delete the file to go on", f.path(".qdiscs.json"), err)
 	}
@@ -177,10 +194,10 @@ func (f Files) qdiscs() (map[int]string, error) {
 }
 
 // setQdiscs replaces the note of what qdiscs returns.
-func (f Files) setQdiscs(made map[int]string) error {
+func (f Files) setQdiscs(made map[int]ownQdisc) error {
 	name := f.path(".qdiscs.json")
 	if len(made) == 0 {
-		return remove(name)
+		return errors.Join(remove(name), remove(name+".new")) // the latter of a tracer that was killed as it wrote
 	}
 	text, err := json.Marshal(made)
 	if err != nil {

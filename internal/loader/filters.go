@@ -9,6 +9,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"tracer/internal/record"
 )
 
 // tcFilter is a filter of a device as the kernel lists it.
@@ -101,7 +103,7 @@ func parseFilter(message []byte) (tcFilter, error) {
 		case f.kind == "u32" && at == nl.TCA_U32_SEL:
 			f.rule = true
 		case f.kind == "bpf" && at == nl.TCA_BPF_NAME:
-			f.name = unix.ByteSliceToString(o.Value)
+			f.name = record.Printable(unix.ByteSliceToString(o.Value))
 		case at == actionAttribute[f.kind]:
 			if f.action, err = parseAction(o.Value); err != nil {
 				return tcFilter{}, err

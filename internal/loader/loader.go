@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,7 +61,7 @@ type Loader struct {
 	failed    map[Hook]error
 	omitted   []Omission
 	seen      map[int]time.Duration // when a device was first given to SetDevices
-	made      map[int]string        // devices with a clsact qdisc of ours
+	made      map[int]ownQdisc      // devices with a clsact qdisc of ours
 	tc        tcReader
 	addresses map[[16]byte]bool // in the kernel's maps, as the next
 	devices   deviceTable
@@ -78,7 +79,7 @@ func New(opts Options) (_ *Loader, err error) {
 	l := &Loader{
 		attaching: opts.attaching,
 		attached:  map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
-		made: map[int]string{}, addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{netdev.PodLabel: 0}, pods: map[[16]byte]uint32{},
+		addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{netdev.PodLabel: 0}, pods: map[[16]byte]uint32{},
 	}
 	defer func() {
 		if err != nil {
@@ -97,7 +98,7 @@ func New(opts Options) (_ *Loader, err error) {
 	if l.space, err = currentNamespace(); err != nil {
 		return nil, err
 	}
-	if _, err = Sweep(l.files); err != nil {
+	if l.made, err = takeOver(l.files); err != nil {
 		return nil, fmt.Errorf("sweep what an earlier tracer left behind: %w", err)
 	}
 	// Devices come with SetDevices; a kernel that lacks what everything needs is refused here.
@@ -144,10 +145,33 @@ func (l *Loader) Files() Files { return l.files }
 
 // advise says what to do about an error.
 func advise(err error) error {
-	if isPermission(err) {
-		return fmt.Errorf("%w; run it as root, in Kubernetes in a privileged container", err)
+	if !isPermission(err) {
+		return err
 	}
-	return err
+	lacks := ""
+	if missing := missingCapabilities(); len(missing) > 0 {
+		lacks = "this process lacks " + strings.Join(missing, ", ") + ": "
+	}
+	return fmt.Errorf("%w; %srun it as root, in Kubernetes in a privileged container", err, lacks)
+}
+
+// missingCapabilities are those that this thread has not, of what nothing works without. CAP_SYS_ADMIN includes the first two.
+func missingCapabilities() (missing []string) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return nil
+	}
+	has := func(bit int) bool { return data[bit/32].Effective>>(bit%32)&1 != 0 }
+	for _, c := range []struct {
+		name string
+		bit  int
+	}{{"CAP_BPF", unix.CAP_BPF}, {"CAP_PERFMON", unix.CAP_PERFMON}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}} {
+		if !has(c.bit) && !(c.bit != unix.CAP_NET_ADMIN && has(unix.CAP_SYS_ADMIN)) {
+			missing = append(missing, c.name)
+		}
+	}
+	return missing
 }
 
 // isPermission tells whether an error is the kernel's refusal of an unprivileged caller.

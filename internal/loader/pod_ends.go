@@ -10,6 +10,7 @@ import (
 
 	"tracer/internal/bpfobj"
 	"tracer/internal/netdev"
+	"tracer/internal/record"
 )
 
 // PodEnd is a pod's own end of its device, as the programs met it: packets came out of its qdisc, or were lost there.
@@ -46,10 +47,11 @@ func (l *Loader) TakePodEnds() (map[int]PodEnd, error) {
 	return found, nil
 }
 
+// text is a device's name in a pod, which who may administer the pod's network chooses: the kernel refuses white space, "/" and ":" only.
 func text(from [16]int8) string {
 	var to [16]byte
 	for i, c := range from {
 		to[i] = byte(c)
 	}
-	return unix.ByteSliceToString(to[:])
+	return record.Printable(unix.ByteSliceToString(to[:]))
 }

@@ -14,13 +14,26 @@ import (
 // qdiscs if nobody else uses them by now, and its socket. It must run under the namespace's lock. It reports what it
 // deleted.
 func Sweep(files Files) (removed []string, err error) {
+	removed, _, err = sweep(files, false)
+	return removed, err
+}
+
+// takeOver sweeps as Sweep does, but for the clsact qdiscs that are whole: the tracer that starts would make them again, and the
+// kernel stops a device's queues to make or delete one (qdisc_graft), which loses what is sent meanwhile. It returns their notes.
+func takeOver(files Files) (map[int]ownQdisc, error) {
+	_, kept, err := sweep(files, true)
+	return kept, err
+}
+
+func sweep(files Files, keep bool) (removed []string, kept map[int]ownQdisc, err error) {
+	kept = map[int]ownQdisc{}
 	links, err := rtnl.Complete(netlink.LinkList)
 	if err != nil {
-		return nil, fmt.Errorf("list devices: %w", err)
+		return nil, nil, fmt.Errorf("list devices: %w", err)
 	}
 	made, err := files.qdiscs()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var tc tcReader
 	defer tc.Close()
@@ -28,36 +41,44 @@ func Sweep(files Files) (removed []string, err error) {
 	for _, l := range links {
 		kind, err := tc.qdisc(l.Attrs().Index)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if kind == "" {
 			continue
 		}
-		deleted, err := sweepDevice(&tc, l, kind, made[l.Attrs().Index] != "")
+		var note *ownQdisc
+		if own, noted := made[l.Attrs().Index]; noted {
+			note = &own
+		}
+		deleted, whole, err := sweepDevice(&tc, l, kind, note, keep)
 		removed = append(removed, deleted...)
+		if whole {
+			kept[l.Attrs().Index] = *note
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("sweep %s: %w", l.Attrs().Name, err))
 		}
 	}
 	if len(errs) == 0 {
-		errs = append(errs, files.setQdiscs(nil))
+		errs = append(errs, files.setQdiscs(kept))
 	}
 	if _, err := os.Lstat(files.Socket()); err == nil {
 		removed = append(removed, files.Socket())
 	}
 	errs = append(errs, files.removeSocket())
-	return removed, errors.Join(errs...)
+	return removed, kept, errors.Join(errs...)
 }
 
-// sweepDevice deletes our filters. Of a clsact qdisc that a tracer noted, and that has its mark, it deletes the mark, or the
-// qdisc if nobody else uses it.
-func sweepDevice(tc *tcReader, l netlink.Link, kind string, noted bool) (removed []string, err error) {
+// sweepDevice deletes our filters. Of a clsact qdisc that a tracer noted (nil: none did), and that has its mark, it deletes the
+// mark, or the qdisc if nobody else uses it; such a one stays as it is with keep, and kept tells so. One that a tracer was making
+// when it was killed has no mark yet.
+func sweepDevice(tc *tcReader, l netlink.Link, kind string, note *ownQdisc, keep bool) (removed []string, kept bool, err error) {
 	name, ifindex := l.Attrs().Name, l.Attrs().Index
 	foreign, marked := false, false
 	for _, direction := range directions(kind) {
 		filters, err := tc.filters(ifindex, direction)
 		if err != nil {
-			return removed, err
+			return removed, false, err
 		}
 		for _, f := range filters {
 			if !f.ours() {
@@ -65,30 +86,37 @@ func sweepDevice(tc *tcReader, l netlink.Link, kind string, noted bool) (removed
 				continue
 			}
 			if err := deleteFilter(ifindex, direction, f); err != nil {
-				return removed, err
+				return removed, false, err
 			}
 			removed = append(removed, fmt.Sprintf("filter %s on %s %s", f.name, name, direction))
 		}
 		chains, err := rtnl.Complete(func() ([]netlink.Chain, error) { return netlink.ChainList(l, filterParent(direction)) })
 		if err != nil {
-			return removed, fmt.Errorf("list %s chains: %w", direction, err)
+			return removed, false, fmt.Errorf("list %s chains: %w", direction, err)
 		}
 		for _, c := range chains {
 			marked = marked || c.Chain == markerChain
 			foreign = foreign || c.Chain != markerChain && c.Chain != 0
 		}
 	}
-	if !noted || !marked || kind != "clsact" {
-		return removed, nil
+	if note == nil || note.Marked && !marked || kind != "clsact" {
+		return removed, false, nil
+	}
+	if foreign && !marked {
+		return removed, false, nil
 	}
 	if foreign {
 		if err := netlink.ChainDel(l, marker()); err != nil && !gone(err) {
-			return removed, fmt.Errorf("delete the mark of our clsact: %w", err)
+			return removed, false, fmt.Errorf("delete the mark of our clsact: %w", err)
 		}
-		return removed, nil
+		return removed, false, nil
+	}
+	if keep && marked {
+		note.Marked = true
+		return removed, true, nil
 	}
 	if err := netlink.QdiscDel(clsact(ifindex)); err != nil && !gone(err) {
-		return removed, fmt.Errorf("delete clsact: %w", err)
+		return removed, false, fmt.Errorf("delete clsact: %w", err)
 	}
-	return append(removed, "qdisc clsact on "+name), nil
+	return append(removed, "qdisc clsact on "+name), false, nil
 }

@@ -1,6 +1,10 @@
 package record
 
-import "testing"
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
 
 // TestPrintable takes names that would clear the screen, set its title, and turn text around.
 func TestPrintable(t *testing.T) {
@@ -17,5 +21,19 @@ func TestPrintable(t *testing.T) {
 		if got := Printable(name); got != want {
 			t.Errorf("%q becomes %q, want %q", name, got, want)
 		}
+	}
+}
+
+// TestLongName: ten thousand bytes are cut off between two characters.
+func TestLongName(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{strings.Repeat("x", 10_000), strings.Repeat("ä", 5_000), strings.Repeat("\x1b", 10_000), strings.Repeat("\xff", 10_000)} {
+		got := Printable(name)
+		if !utf8.ValidString(got) || len(got) > maxName || !strings.HasSuffix(got, "…") || Printable(got) != got {
+			t.Errorf("%.10q … becomes %q, of %d bytes", name, got, len(got))
+		}
+	}
+	if name := strings.Repeat("x", maxName); Printable(name) != name {
+		t.Error("a name of the greatest length is cut off")
 	}
 }

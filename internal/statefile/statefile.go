@@ -16,7 +16,7 @@ func Write(path string, v any) error {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return fmt.Errorf("write state file: %w", err)
 	}
-	file, err := os.CreateTemp(directory, "."+name+"-*")
+	file, err := os.CreateTemp(directory, unfinished(name))
 	if err != nil {
 		return fmt.Errorf("write state file: %w", err)
 	}
@@ -31,8 +31,17 @@ func Write(path string, v any) error {
 	return nil
 }
 
+// unfinished are the names of files that are being written.
+func unfinished(name string) string { return "." + name + "-*" }
+
 // Read reads into v what Write wrote, whose JSON has to have that "version". The error is fs.ErrNotExist where there is no file.
+// It removes what a writer left that was killed: it is for the start, when nobody writes.
 func Read(path string, version int, v any) error {
+	directory, name := filepath.Split(path)
+	left, _ := filepath.Glob(filepath.Join(directory, unfinished(name)))
+	for _, file := range left {
+		_ = os.Remove(file) // no harm in one that stays
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read state file: %w", err)

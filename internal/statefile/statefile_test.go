@@ -57,6 +57,28 @@ func TestState(t *testing.T) {
 	}
 }
 
+// TestKilledWriter leaves a file as a writer does that is killed.
+func TestKilledWriter(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	path := filepath.Join(directory, "state.json")
+	if err := Write(path, state{1, "whole"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{".state.json-123", ".state.json-456", ".other.json-123"} {
+		if err := os.WriteFile(filepath.Join(directory, name), []byte(`{"vers`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got state
+	if err := Read(path, 1, &got); err != nil || got.Text != "whole" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(directory, ".*")); err != nil || len(left) != 1 || filepath.Base(left[0]) != ".other.json-123" {
+		t.Errorf("left: %v, %v; want the other file's", left, err)
+	}
+}
+
 func TestUnwritable(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,8 @@ func NewServer(o ServerOptions) (*httpserver.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve socket %s: %w", o.Path, err)
 	}
-	return httpserver.New(httpserver.Options{Name: "socket", Listener: listener, Handler: newHandler(o.Source, o.Names), Log: o.Log}), nil
+	log := cmp.Or(o.Log, slog.Default())
+	return httpserver.New(httpserver.Options{Name: "socket", Listener: &ownerListener{Listener: listener, log: log}, Handler: newHandler(o.Source, o.Names), Log: o.Log}), nil
 }
 
 func listenUnix(path string) (net.Listener, error) {

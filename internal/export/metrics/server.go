@@ -51,8 +51,10 @@ func NewServer(o ServerOptions) (*httpserver.Server, error) {
 
 func newHandler(c *Collector, version string, log *slog.Logger) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
-	if err := registry.Register(c); err != nil {
-		return nil, fmt.Errorf("register metrics: %w", err)
+	for _, collector := range append(ownProcess(), c) {
+		if err := registry.Register(collector); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
 	}
 	landing, err := web.NewLandingPage(web.LandingConfig{
 		Name:        "tracer",

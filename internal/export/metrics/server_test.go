@@ -37,6 +37,11 @@ func TestServer(t *testing.T) {
 	if code, body := exporttest.Get(t, http.DefaultClient, base+"/metrics"); code != http.StatusOK || !strings.Contains(body, "\ntracer_sample_ratio 0.25\n") {
 		t.Errorf("/metrics: %d\n%s", code, body)
 	}
+	for _, own := range []string{"process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total", "go_goroutines", "go_gc_heap_live_bytes"} {
+		if _, body := exporttest.Get(t, http.DefaultClient, base+"/metrics"); !strings.Contains(body, "\n"+own+" ") {
+			t.Errorf("/metrics has no %s", own)
+		}
+	}
 	if code, body := exporttest.Get(t, http.DefaultClient, base+"/"); code != http.StatusOK || !strings.Contains(body, "v1.2.3") || strings.Contains(body, "debug/pprof") {
 		t.Errorf("/: %d\n%s", code, body)
 	}

@@ -1,0 +1,240 @@
+// Soak lets an agent live for hours on a node where much happens, and tells whether anything of it grows:
+//
+//	go run ./test/soak -hours 8
+//
+// Pods come and go and are renamed, queues are replaced, 100,000 flows pass, views are opened and broken off, the API server
+// goes away. Memory, goroutines, descriptors, lost records and what is in the kernel's maps are measured; a line through each,
+// by least squares, must be flat. It needs root, and build/tracer.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sync/errgroup"
+
+	"tracer/internal/lab"
+	"tracer/internal/lab/load"
+	"tracer/test/apiserver"
+)
+
+const (
+	apiAddress     = "127.0.0.1:6443"
+	metricsAddress = "127.0.0.1:9435"
+	// warmUp is what a long run leaves out at its beginning: the agent keeps a history of minutes and learns what is usual. A
+	// shorter run leaves out its first third.
+	warmUp = 20 * time.Minute
+)
+
+func main() {
+	hours := flag.Float64("hours", 8, "how long, in hours: 0.05 are three minutes")
+	flows := flag.Int("flows", 100_000, "how many flows in all")
+	binary := flag.String("tracer", "build/tracer", "the program")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ok, err := soak(ctx, *binary, time.Duration(*hours*float64(time.Hour)), *flows)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+func soak(ctx context.Context, binary string, length time.Duration, flows int) (ok bool, err error) {
+	dir, err := os.MkdirTemp("", "soak-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	l, err := lab.Up(ctx, lab.Options{
+		Name: "soak" + strconv.FormatInt(int64(os.Getpid()), 36), RunDir: filepath.Join(dir, "lab"), Load: load.Config{Rate: 10, Size: 200, TCP: time.Second},
+	})
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, l.Down()) }()
+	c := &cluster{Lab: l}
+	c.api = apiserver.New(func() (listener net.Listener, err error) {
+		err = l.Node(1).Do(func() (err error) {
+			listener, err = net.Listen("tcp", apiAddress)
+			return err
+		})
+		return listener, err
+	})
+	if err := c.api.Come(); err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, c.api.GoAway()) }()
+	for _, p := range l.Pods() {
+		if p.Node == "node1" {
+			c.api.SetPod(p.PodName, p.Node, p.Address.String())
+		}
+	}
+	a, err := startAgent(l, binary, dir)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, a.stop()) }()
+	measured, err := c.live(ctx, a, length, flows)
+	if err != nil {
+		return false, fmt.Errorf("%w; the agent says at last:\n%s", err, tail(a.log, 20))
+	}
+	n := &c.counted
+	fmt.Printf("%s: %d pods came and went, %d devices renamed, %d qdiscs replaced, %d flows (%d unanswered), %d views, API server away %d times\n\n",
+		length, n.pods.Load(), n.renames.Load(), n.qdiscs.Load(), n.flows.Load(), n.unanswered.Load(), n.views.Load(), n.absences.Load())
+	rows, err := judge(measured, min(length/3, warmUp))
+	if err != nil {
+		return false, err
+	}
+	write(os.Stdout, rows)
+	for _, r := range rows {
+		if r.grows() {
+			err = errors.Join(err, fmt.Errorf("%s grows by %.3g %s", r.name, r.growth, r.unit))
+		}
+	}
+	return err == nil, err
+}
+
+// live does all that happens, and measures, until the time is over or something fails.
+func (c *cluster) live(ctx context.Context, a *agent, length time.Duration, flows int) (map[string]*series, error) {
+	ctx, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
+	ended := errors.New("over")
+	if err := c.echo(ctx); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	// Of what happens in an hour a run of minutes has each kind some times.
+	every := func(most time.Duration) time.Duration { return max(min(most, length/30), 200*time.Millisecond) }
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.podsComeAndGo(ctx, every(10*time.Second), 5) })
+	group.Go(func() error { return c.qdiscsChange(ctx, every(30*time.Second)) })
+	group.Go(func() error { return c.apiServerGoes(ctx, every(2*time.Minute), every(30*time.Second)) })
+	group.Go(func() error { return c.manyFlows(ctx, float64(flows)/length.Seconds()*1.05) })
+	group.Go(func() error { return c.views(ctx, a.socket, time.Second) })
+	group.Go(func() error { return c.views(ctx, a.socket, 3*time.Second) })
+	measured := map[string]*series{}
+	group.Go(func() error {
+		a.process.lastSeconds = func() float64 { return time.Since(began).Seconds() }
+		tick := time.NewTicker(max(min(length/150, 10*time.Second), time.Second))
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+					return ended
+				}
+				return context.Cause(ctx)
+			case <-tick.C:
+			}
+			values, err := a.process.measure(ctx)
+			if err != nil {
+				if ctx.Err() != nil {
+					continue
+				}
+				return err
+			}
+			for name, v := range values {
+				if measured[name] == nil {
+					measured[name] = new(series)
+				}
+				measured[name].add(time.Since(began), v)
+			}
+		}
+	})
+	if err := group.Wait(); !errors.Is(err, ended) {
+		return nil, err
+	}
+	return measured, nil
+}
+
+// agent is tracer agent on the first node.
+type agent struct {
+	command     *exec.Cmd
+	ended       chan error
+	process     process
+	socket, log string
+}
+
+func startAgent(l *lab.Lab, binary, dir string) (*agent, error) {
+	run, state := filepath.Join(dir, "run"), filepath.Join(dir, "state")
+	config, err := apiserver.Kubeconfig(dir, apiAddress)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range []string{run, state} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	a := &agent{socket: filepath.Join(run, "agent.sock"), log: filepath.Join(dir, "agent.log"), ended: make(chan error, 1)}
+	log, err := os.Create(a.log)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	a.command = exec.Command(binary, "agent", "--run-dir", run, "--state-dir", state, "--listen", metricsAddress, "--health-listen", "127.0.0.1:9436",
+		"--kubeconfig", config, "--node-name", "node1")
+	a.command.Stdout, a.command.Stderr = log, log
+	a.command.Env = append(os.Environ(), "GOMEMLIMIT=180MiB") // as in the chart
+	if err := l.Node(1).Do(a.command.Start); err != nil {
+		return nil, err
+	}
+	go func() { a.ended <- a.command.Wait() }()
+	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		err = l.Node(1).Do(func() (err error) {
+			conn, err = new(net.Dialer).DialContext(ctx, network, address)
+			return err
+		})
+		return conn, err
+	}
+	s := scraper{&http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: time.Minute}}
+	a.process = process{
+		pid: a.command.Process.Pid, own: []string{run, state}, mapsByNumber: map[ebpf.MapID]*ebpf.Map{},
+		scrape: func(ctx context.Context) ([]byte, error) { return s.read(ctx, metricsAddress) },
+	}
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		_, err := s.read(context.Background(), metricsAddress)
+		if err == nil {
+			return a, nil
+		}
+		select {
+		case err := <-a.ended:
+			return nil, fmt.Errorf("the agent ended (%v), saying %s", err, tail(a.log, 5))
+		default:
+		}
+		if time.Now().After(end) {
+			return nil, errors.Join(fmt.Errorf("the agent does not answer: %w", err), a.stop())
+		}
+	}
+}
+
+// stop ends the agent, which must end well.
+func (a *agent) stop() error {
+	if err := a.command.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("the agent ended before: %w, saying %s", err, tail(a.log, 20))
+	}
+	select {
+	case err := <-a.ended:
+		if err != nil {
+			return fmt.Errorf("the agent: %w, saying %s", err, tail(a.log, 20))
+		}
+		return nil
+	case <-time.After(time.Minute):
+		return errors.Join(errors.New("the agent does not end"), a.command.Process.Kill())
+	}
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+)
+
+// quantity is something that must not grow.
+type quantity struct {
+	name, unit string
+	// limit is how much it may be more at the end than at the beginning of what is measured: so much of its mean, and so much
+	// beside.
+	relative, absolute float64
+}
+
+// quantities are all that are measured, in the table's order. Maps are added as they are found.
+var quantities = []quantity{
+	{"memory (RSS)", "MiB", 0.05, 4},
+	{"live heap", "MiB", 0.05, 3},
+	{"goroutines", "", 0.05, 2},
+	{"threads", "", 0.05, 2},
+	{"descriptors", "", 0.05, 2},
+	{"CPU", "cores", 0.1, 0.01},
+	{"records lost", "", 0, 0},
+	{"series of metrics", "", 0.05, 20},
+	{"BPF programs", "", 0, 1},
+	{"BPF maps", "", 0, 1},
+	{"BPF links", "", 0, 6},        // of each pod's device two or three
+	{"files of its own", "", 0, 2}, // what is learned is saved after ten minutes
+}
+
+// mapLimit is for the entries of each map that has keys.
+var mapLimit = quantity{relative: 0.1, absolute: 4}
+
+// process is the agent, seen from outside.
+type process struct {
+	pid          int
+	scrape       func(context.Context) ([]byte, error)
+	own          []string // its directories
+	cpuBefore    float64
+	cpuAt        float64 // seconds since the run began
+	lastSeconds  func() float64
+	mapsByNumber map[ebpf.MapID]*ebpf.Map
+}
+
+// measure returns the values of all quantities, by name.
+func (p *process) measure(ctx context.Context) (map[string]float64, error) {
+	metrics, err := p.scrape(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("scrape the agent: %w", err)
+	}
+	m := map[string]float64{}
+	var cpu float64
+	for line := range strings.Lines(string(metrics)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, _, _ := strings.Cut(line, "{")
+		name, _, _ = strings.Cut(name, " ")
+		value, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:]), 64)
+		if err != nil {
+			return nil, fmt.Errorf("scrape the agent: %q: %w", line, err)
+		}
+		switch name {
+		case "process_resident_memory_bytes":
+			m["memory (RSS)"] = value / (1 << 20)
+		case "go_gc_heap_live_bytes":
+			m["live heap"] = value / (1 << 20)
+		case "go_goroutines":
+			m["goroutines"] = value
+		case "go_threads":
+			m["threads"] = value
+		case "process_open_fds":
+			m["descriptors"] = value
+		case "process_cpu_seconds_total":
+			cpu = value
+		case "tracer_records_lost_total":
+			m["records lost"] += value
+		}
+		m["series of metrics"]++
+	}
+	now := p.lastSeconds()
+	if p.cpuAt > 0 {
+		m["CPU"] = (cpu - p.cpuBefore) / (now - p.cpuAt)
+	}
+	p.cpuBefore, p.cpuAt = cpu, now
+	if err := p.objects(m); err != nil {
+		return nil, err
+	}
+	for _, dir := range p.own {
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		m["files of its own"] += float64(len(files))
+	}
+	return m, nil
+}
+
+// objects counts what the agent holds of BPF, and the entries of its maps that have keys.
+func (p *process) objects(m map[string]float64) error {
+	dir := fmt.Sprintf("/proc/%d/fdinfo", p.pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	programs, maps, links := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, e := range entries {
+		info, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // closed meanwhile
+		} else if err != nil {
+			return err
+		}
+		fields := map[string]string{}
+		for line := range strings.Lines(string(info)) {
+			key, value, _ := strings.Cut(line, ":")
+			fields[key] = strings.TrimSpace(value)
+		}
+		switch { // a link's has its program's number too
+		case fields["link_id"] != "":
+			links[fields["link_id"]] = true
+		case fields["map_id"] != "":
+			maps[fields["map_id"]] = true
+		case fields["prog_id"] != "":
+			programs[fields["prog_id"]] = true
+		}
+	}
+	m["BPF programs"], m["BPF maps"], m["BPF links"] = float64(len(programs)), float64(len(maps)), float64(len(links))
+	for id := range maps {
+		number, err := strconv.ParseUint(id, 10, 32)
+		if err != nil {
+			return err
+		}
+		if err := p.entries(ebpf.MapID(number), m); err != nil {
+			return fmt.Errorf("map %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (p *process) entries(id ebpf.MapID, m map[string]float64) error {
+	opened := p.mapsByNumber[id]
+	if opened == nil {
+		var err error
+		if opened, err = ebpf.NewMapFromID(id); err != nil {
+			return err
+		}
+		p.mapsByNumber[id] = opened
+	}
+	if !slices.Contains([]ebpf.MapType{ebpf.Hash, ebpf.LRUHash, ebpf.PerCPUHash}, opened.Type()) {
+		return nil
+	}
+	info, err := opened.Info()
+	if err != nil {
+		return err
+	}
+	count := 0
+	var key []byte
+	for err = opened.NextKey(nil, &key); err == nil; err = opened.NextKey(bytes.Clone(key), &key) {
+		if count++; uint32(count) > opened.MaxEntries() {
+			break // what is deleted meanwhile begins anew
+		}
+	}
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	m["entries of "+info.Name] = float64(count)
+	return nil
+}
+
+// tail is the end of a file, for messages.
+func tail(name string, lines int) string {
+	file, err := os.Open(name)
+	if err != nil {
+		return err.Error()
+	}
+	defer file.Close()
+	var last []string
+	for scanner := bufio.NewScanner(file); scanner.Scan(); {
+		if last = append(last, scanner.Text()); len(last) > lines {
+			last = last[1:]
+		}
+	}
+	return strings.Join(last, "\n")
+}
