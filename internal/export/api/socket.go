@@ -34,11 +34,15 @@ type ServerOptions struct {
 // NewServer listens on a unix socket that only its owner may use, for the requests of Client. It replaces a socket that a
 // dead agent left behind; the caller holds the lock of the network namespace, so that no two agents do so at once.
 func NewServer(o ServerOptions) (*httpserver.Server, error) {
-	listener, err := listenUnix(o.Path)
+	return serverOf(newHandler(o.Source, o.Names), o.Path, o.Log)
+}
+
+func serverOf(h *handler, path string, log *slog.Logger) (*httpserver.Server, error) {
+	listener, err := listenUnix(path)
 	if err != nil {
-		return nil, fmt.Errorf("serve socket %s: %w", o.Path, err)
+		return nil, fmt.Errorf("serve socket %s: %w", path, err)
 	}
-	return httpserver.New(httpserver.Options{Name: "socket", Listener: listener, Handler: newHandler(o.Source, o.Names), Log: o.Log}), nil
+	return httpserver.New(httpserver.Options{Name: "socket", Listener: listener, Handler: h.routes(), Log: log}), nil
 }
 
 func listenUnix(path string) (net.Listener, error) {
