@@ -12,7 +12,8 @@ import (
 	"tracer/internal/netdev"
 )
 
-// FuzzMessage reads messages of rtnetlink about links, addresses, routes, qdiscs, classes and filters.
+// FuzzMessage reads messages of rtnetlink about links, addresses, routes, qdiscs, classes and filters: none, however cut, can stop the
+// tracer.
 func FuzzMessage(f *testing.F) {
 	attribute := func(kind int, value []byte) []byte { return nl.NewRtAttr(kind, value).Serialize() }
 	of := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
@@ -31,24 +32,24 @@ func FuzzMessage(f *testing.F) {
 	action := of(attribute(nl.TCA_ACT_KIND, nl.ZeroTerminated("mirred")), attribute(nl.TCA_ACT_OPTIONS, attribute(nl.TCA_MIRRED_PARMS, make([]byte, 28))))
 	f.Add(uint16(unix.RTM_NEWTFILTER), of(make([]byte, tcmsgBytes), attribute(nl.TCA_KIND, nl.ZeroTerminated("matchall")),
 		attribute(nl.TCA_OPTIONS, attribute(nl.TCA_MATCHALL_ACT, attribute(1, action)))))
+	f.Add(uint16(unix.RTM_NEWQDISC), qdiscMessage(2, 0x100000, parentRoot, "netem", netemOptions))
+	f.Add(uint16(unix.RTM_NEWTCLASS), qdiscMessage(2, 0x100001, parentRoot, "htb", attr(1, words(0, 0, 1, 0, 0, 1, 1, 1))))
 	f.Fuzz(func(_ *testing.T, kind uint16, message []byte) {
 		var e events
 		e.links = map[int]knownLink{0: {name: "eth0", role: netdev.RoleUplink, up: true}}
 		e.message(syscall.NlMsghdr{Type: kind}, message, time.Unix(1, 0))
 		isRelevant(kind, message)
-		if l, ok := parseLink(message); ok {
-			parseErrors(l.statistics)
-			l.peerNetns()
-			l.bareIP()
-		}
+		l, _ := parseLink(message)
+		parseErrors(l.statistics)
+		l.peerNetns()
+		l.bareIP()
 		parseAddress(message)
 		parseDefaultRoute(message)
 		isDefaultRoute(message)
-		for _, class := range []bool{false, true} {
-			if n, ok := parseNode(message, class); ok {
-				_ = n.qdisc.Brief()
-			}
-		}
+		q, _ := parseNode(message, false)
+		c, _ := parseNode(message, true)
+		root := newState([]link{l}, []node{q}, []node{c}).Devices[0].Root
+		_, _ = root.String(), root.Brief()
 		parseRedirects(message)
 		parsePolicer(message)
 	})

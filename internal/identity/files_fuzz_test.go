@@ -1,31 +1,11 @@
 package identity
 
 import (
-	"bytes"
 	"net/netip"
 	"os"
 	"testing"
 	"time"
 )
-
-// FuzzFile reads identity files.
-func FuzzFile(f *testing.F) {
-	f.Add([]byte("- ip: 10.244.1.2\n  namespace: default\n  pod: web-1\n  workload: web\n  node: n1\n  ingress_bandwidth: 10M\n- ip: 10.96.0.10\n  service: api\n  endpoints: 0\n"))
-	f.Add([]byte("- ip: 172.18.0.0/16\n  workload: _node\n- ip: ::/0\n  workload: _external\n"))
-	f.Add([]byte("- &a {ip: 10.0.0.1, workload: x}\n- *a\n-\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		table, err := parse(data)
-		if err != nil {
-			return
-		}
-		for _, text := range []string{"10.244.1.2", "172.18.0.2", "fd00::1", "::ffff:10.0.0.1"} {
-			id := table.Lookup(netip.MustParseAddr(text), 0)
-			if err := checkPrintable(id.Workload + id.Pod + id.Namespace + id.Service + id.Node); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-}
 
 // FuzzNetworks reads files of names by CIDR.
 func FuzzNetworks(f *testing.F) {
@@ -66,18 +46,5 @@ func FuzzCache(f *testing.F) {
 				t.Errorf("%v is still %+v", a, o.id)
 			}
 		})
-	})
-}
-
-// FuzzList reads lists as the API server sends them.
-func FuzzList(f *testing.F) {
-	f.Add(append(listMagic[:], 0x12, 6, 0x0a, 0, 0x12, 2, 0x0a, 0))
-	f.Add(append(listMagic[:], 0x0a, 3, 'a', 'b', 'c', 0x12, 0xff, 0xff, 0xff, 0xff, 0x0f))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		read := 0
-		_, _ = decodeList(bytes.NewReader(data), func(item []byte) error { read += len(item); return nil })
-		if read > len(data) {
-			t.Errorf("items of %d bytes in %d", read, len(data))
-		}
 	})
 }

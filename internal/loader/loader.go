@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
-	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
 	"tracer/internal/netdev"
@@ -137,19 +135,6 @@ func (l *Loader) Features() Features { return l.features }
 
 // Files are the namespace's.
 func (l *Loader) Files() Files { return l.files }
-
-// advise says what to do about an error.
-func advise(err error) error {
-	if isPermission(err) {
-		return fmt.Errorf("%w; run it as root, in Kubernetes in a privileged container", err)
-	}
-	return err
-}
-
-// isPermission tells whether an error is the kernel's refusal of an unprivileged caller.
-func isPermission(err error) bool {
-	return errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EPERM)
-}
 
 // Close detaches everything and ends Run. First the hooks, device by device, so that nothing begins; then the
 // qdiscs that we made, now that no filter of ours is on them; then programs and maps; the lock last, so that the
