@@ -13,7 +13,7 @@ func FuzzFilter(f *testing.F) {
 		message := make([]byte, 20)
 		message = append(message, nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(kind)).Serialize()...)
 		options := nl.NewRtAttr(nl.TCA_OPTIONS, nil)
-		action := options.AddRtAttr(int(actions), nil).AddRtAttr(1, nil)
+		action := options.AddRtAttr(actions, nil).AddRtAttr(1, nil)
 		action.AddRtAttr(nl.TCA_ACT_KIND, nl.ZeroTerminated("mirred"))
 		action.AddRtAttr(nl.TCA_ACT_OPTIONS, nil).AddRtAttr(2, bytes.Repeat([]byte{1, 0, 0, 0}, 7))
 		f.Add(append(message, options.Serialize()...))
