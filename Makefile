@@ -22,7 +22,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo soak test test-more test-all test-live test-truth test-guest test-k8s test-cni layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench screens fmt image clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-k8s test-cni layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -138,6 +138,16 @@ soak: build ## let an agent live for hours where much happens, and kill others a
 	hack/install-packages
 	$(if $(filter-out 0,$(KILLS)),go test ./cmd/tracer -run '^TestKilled$$' -count=1 -v -timeout 24h -kills $(KILLS))
 	go run ./test/soak -hours $(HOURS)
+
+# How long each target of fuzzing runs.
+FUZZTIME ?= 1m
+export FUZZTIME
+
+fuzz: ## fuzz what reads from outside, and the parser in the kernel beside its model (as root): FUZZTIME=10m each
+	hack/fuzz
+
+abuse: ## thousands of clients that mean harm, for docs/reports/reliability.md (as root; five minutes)
+	go test -tags abuse -count=1 -v -run '^TestAbuse$$' ./cmd/tracer
 
 screens: build ## renew the pictures in docs/screens from a real run (as root; two minutes)
 	hack/install-packages

@@ -49,18 +49,3 @@ func TestAttributesStopWhereCut(t *testing.T) {
 		t.Error("an attribute of length 0 was accepted")
 	}
 }
-
-// FuzzMessages checks that no message, however cut, can stop the tracer.
-func FuzzMessages(f *testing.F) {
-	f.Add(qdiscMessage(2, 0x100000, parentRoot, "netem", netemOptions))
-	f.Add(qdiscMessage(2, 0x100001, parentRoot, "htb", attr(1, words(0, 0, 1, 0, 0, 1, 1, 1))))
-	f.Add(slices.Concat(make([]byte, 12), attr(9, words(1, 2, 3))))
-	f.Fuzz(func(_ *testing.T, message []byte) {
-		q, _ := parseNode(message, false)
-		c, _ := parseNode(message, true)
-		l, _ := parseLink(message)
-		parseAddress(message)
-		parseDefaultRoute(message)
-		_ = newState([]link{l}, []node{q}, []node{c}).Devices[0].Root.String()
-	})
-}

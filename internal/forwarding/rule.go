@@ -75,7 +75,9 @@ func parseRule(message []byte) (rule, bool) {
 		case unix.FRA_SUPPRESS_PREFIXLEN:
 			r.suppress = int(int32(n))
 		case unix.FRA_IP_PROTO:
-			r.protocol = append(value, 0)[0]
+			if len(value) > 0 {
+				r.protocol = value[0]
+			}
 		case unix.FRA_SPORT_RANGE, unix.FRA_DPORT_RANGE:
 			r.ports = true
 		case unix.FRA_UID_RANGE:
@@ -117,8 +119,12 @@ func (r *rule) String() string {
 	switch r.action {
 	case unix.FR_ACT_TO_TBL:
 		words = append(words, "lookup", tableName(r.table))
-	default:
+	case unix.FR_ACT_GOTO:
+		words = append(words, "goto", strconv.FormatUint(uint64(r.target), 10))
+	case unix.FR_ACT_BLACKHOLE, unix.FR_ACT_UNREACHABLE, unix.FR_ACT_PROHIBIT:
 		words = append(words, refusals()[r.action-unix.FR_ACT_BLACKHOLE])
+	default:
+		words = append(words, "nop")
 	}
 	return strings.Join(words, " ")
 }

@@ -4,13 +4,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/record"
+	"tracer/internal/rtnl"
 )
 
 // tcFilter is a filter of a device as the kernel lists it.
@@ -76,82 +76,63 @@ func parseFilter(message []byte) (tcFilter, error) {
 		return tcFilter{}, fmt.Errorf("a message of %d bytes", len(message))
 	}
 	header := nl.DeserializeTcMsg(message)
-	attributes, err := nl.ParseRouteAttr(message[tcMessageBytes:])
-	if err != nil {
-		return tcFilter{}, err
-	}
 	f := tcFilter{ifindex: int(header.Ifindex), handle: header.Handle, priority: uint16(header.Info >> 16), protocol: nl.Swap16(uint16(header.Info))}
-	var options []syscall.NetlinkRouteAttr
-	for _, a := range attributes {
-		switch attributeType(a) {
+	var options []byte
+	for kind, value := range rtnl.Attributes(message[tcMessageBytes:]) {
+		switch kind {
 		case nl.TCA_KIND:
-			f.kind = unix.ByteSliceToString(a.Value)
+			f.kind = unix.ByteSliceToString(value)
 		case nl.TCA_CHAIN:
-			f.chain = word(a.Value, 0)
+			f.chain = word(value, 0)
 		case nl.TCA_OPTIONS: // a rule's, even if there are none
 			f.rule = f.kind != "u32"
-			if actionAttribute[f.kind] == 0 {
-				break // others, qdiscs among them, may have a structure here
-			}
-			if options, err = nl.ParseRouteAttr(a.Value); err != nil {
-				return tcFilter{}, err
+			if actionAttribute[f.kind] != 0 { // others, qdiscs among them, may have a structure here
+				options = value
 			}
 		}
 	}
-	for _, o := range options {
-		switch at := attributeType(o); {
-		case f.kind == "u32" && at == nl.TCA_U32_SEL:
+	for kind, value := range rtnl.Attributes(options) {
+		switch {
+		case f.kind == "u32" && kind == nl.TCA_U32_SEL:
 			f.rule = true
-		case f.kind == "bpf" && at == nl.TCA_BPF_NAME:
-			f.name = record.Printable(unix.ByteSliceToString(o.Value))
-		case at == actionAttribute[f.kind]:
-			if f.action, err = parseAction(o.Value); err != nil {
-				return tcFilter{}, err
-			}
+		case f.kind == "bpf" && kind == nl.TCA_BPF_NAME:
+			f.name = record.Printable(unix.ByteSliceToString(value))
+		case kind == actionAttribute[f.kind]:
+			f.action = parseAction(value)
 		}
 	}
 	return f, nil
 }
 
 // actionAttribute is where a filter of a kind has its actions.
-var actionAttribute = map[string]uint16{
+var actionAttribute = map[string]int{
 	"u32": nl.TCA_U32_ACT, "matchall": nl.TCA_MATCHALL_ACT, "flower": nl.TCA_FLOWER_ACT, "fw": nl.TCA_FW_ACT, "bpf": nl.TCA_BPF_ACT,
 }
 
 // parseAction looks in a list of actions for the first that sends packets elsewhere or drops them.
-func parseAction(list []byte) (tcAction, error) {
-	actions, err := nl.ParseRouteAttr(list)
-	if err != nil {
-		return tcAction{}, err
-	}
-	for _, a := range actions {
-		parts, err := nl.ParseRouteAttr(a.Value)
-		if err != nil {
-			return tcAction{}, err
-		}
+func parseAction(list []byte) tcAction {
+	for _, action := range rtnl.Attributes(list) {
 		var kind string
-		var options []syscall.NetlinkRouteAttr
-		for _, p := range parts {
-			switch attributeType(p) {
+		var options []byte
+		for part, value := range rtnl.Attributes(action) {
+			switch part {
 			case nl.TCA_ACT_KIND:
-				kind = unix.ByteSliceToString(p.Value)
+				kind = unix.ByteSliceToString(value)
 			case nl.TCA_ACT_OPTIONS:
-				if options, err = nl.ParseRouteAttr(p.Value); err != nil {
-					return tcAction{}, err
-				}
+				options = value
 			}
 		}
-		for _, o := range options {
+		for part, value := range rtnl.Attributes(options) {
 			const parameters = 2 // TCA_GACT_PARMS, TCA_MIRRED_PARMS
-			if attributeType(o) != parameters {
+			if part != parameters {
 				continue
 			}
-			if found := describeAction(kind, o.Value); found.verb != "" {
-				return found, nil
+			if found := describeAction(kind, value); found.verb != "" {
+				return found
 			}
 		}
 	}
-	return tcAction{}, nil
+	return tcAction{}
 }
 
 // describeAction reads a struct tc_gact or tc_mirred, which begin with the same five words; the third is the verdict.
@@ -172,9 +153,6 @@ func describeAction(kind string, parameters []byte) tcAction {
 	}
 	return tcAction{}
 }
-
-// attributeType is an attribute's type without NLA_F_NESTED and NLA_F_NET_BYTEORDER.
-func attributeType(a syscall.NetlinkRouteAttr) uint16 { return a.Attr.Type & 0x3fff }
 
 // word is the i-th 32-bit word, 0 beyond the end.
 func word(b []byte, i int) uint32 {

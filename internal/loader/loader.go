@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +15,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
-	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
 	"tracer/internal/netdev"
@@ -142,42 +139,6 @@ func (l *Loader) Features() Features { return l.features }
 
 // Files are the namespace's.
 func (l *Loader) Files() Files { return l.files }
-
-// advise says what to do about an error.
-func advise(err error) error {
-	if !isPermission(err) {
-		return err
-	}
-	lacks := ""
-	if missing := missingCapabilities(); len(missing) > 0 {
-		lacks = "this process lacks " + strings.Join(missing, ", ") + ": "
-	}
-	return fmt.Errorf("%w; %srun it as root, in Kubernetes in a privileged container", err, lacks)
-}
-
-// missingCapabilities are those that this thread has not, of what nothing works without. CAP_SYS_ADMIN includes the first two.
-func missingCapabilities() (missing []string) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if unix.Capget(&header, &data[0]) != nil {
-		return nil
-	}
-	has := func(bit int) bool { return data[bit/32].Effective>>(bit%32)&1 != 0 }
-	for _, c := range []struct {
-		name string
-		bit  int
-	}{{"CAP_BPF", unix.CAP_BPF}, {"CAP_PERFMON", unix.CAP_PERFMON}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}} {
-		if !has(c.bit) && !(c.bit != unix.CAP_NET_ADMIN && has(unix.CAP_SYS_ADMIN)) {
-			missing = append(missing, c.name)
-		}
-	}
-	return missing
-}
-
-// isPermission tells whether an error is the kernel's refusal of an unprivileged caller.
-func isPermission(err error) bool {
-	return errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EPERM)
-}
 
 // Close detaches everything and ends Run. First the hooks, device by device, so that nothing begins; then the
 // qdiscs that we made, now that no filter of ours is on them; then programs and maps; the lock last, so that the

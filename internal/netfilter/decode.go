@@ -3,6 +3,7 @@ package netfilter
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables/expr"
@@ -146,7 +147,7 @@ func (f field) compareHeader(r *record.Rule, low, high []byte, not bool) {
 	if f.mask != nil {
 		bits = prefixLength(f.mask)
 	}
-	address, ok := netip.AddrFromSlice(append(low, make([]byte, int(size)-len(low))...))
+	address, ok := netip.AddrFromSlice(append(slices.Clip(low), make([]byte, int(size)-len(low))...))
 	if !ok || bits < 0 {
 		return
 	}

@@ -44,28 +44,36 @@ type element struct {
 	drops, ends bool
 }
 
-// addMapped takes a rule for as many as its map drops by elements. Its own counter counts all packets that come to the map, and says
+// addMapped takes rules for as many as their map drops by elements. Their own counters count all packets that come to the map, and say
 // nothing of those that are dropped.
 func (s *ruleset) addMapped(set chainKey, rules []mapped) error {
 	var all []element
-	err := s.elements(set, func(_ int, data []byte) {
-		var e element
-		for kind, value := range rtnl.Attributes(data) {
-			switch kind {
-			case unix.NFTA_SET_ELEM_KEY:
-				for kind, key := range rtnl.Attributes(value) {
-					if kind == unix.NFTA_DATA_VALUE {
-						e.key = bytes.Clone(key)
-					}
+	err := s.elements(set, func(_ int, data []byte) { all = append(all, decodeMapElement(data)) })
+	s.addElementsOf(set.chain, rules, all)
+	return err
+}
+
+// decodeMapElement reads an element of a verdict map.
+func decodeMapElement(data []byte) (e element) {
+	for kind, value := range rtnl.Attributes(data) {
+		switch kind {
+		case unix.NFTA_SET_ELEM_KEY:
+			for kind, key := range rtnl.Attributes(value) {
+				if kind == unix.NFTA_DATA_VALUE {
+					e.key = bytes.Clone(key)
 				}
-			case unix.NFTA_SET_ELEM_DATA:
-				e.drops = dropsData(value)
-			case unix.NFTA_SET_ELEM_FLAGS:
-				e.ends = len(value) == 4 && binary.BigEndian.Uint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 			}
+		case unix.NFTA_SET_ELEM_DATA:
+			e.drops = dropsData(value)
+		case unix.NFTA_SET_ELEM_FLAGS:
+			e.ends = len(value) == 4 && binary.BigEndian.Uint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		}
-		all = append(all, e)
-	})
+	}
+	return e
+}
+
+// addElementsOf takes rules for as many as the elements of their map drop.
+func (s *ruleset) addElementsOf(name string, rules []mapped, all []element) {
 	slices.SortStableFunc(all, func(x, y element) int { return bytes.Compare(x.key, y.key) })
 	intervals := slices.ContainsFunc(all, func(e element) bool { return e.ends })
 	for i := range all {
@@ -81,12 +89,11 @@ func (s *ruleset) addMapped(set chainKey, rules []mapped) error {
 		}
 		for _, m := range rules {
 			r := m.rule
-			r.Verdict, r.VerdictMap, r.Counted, r.Packets = record.VerdictDrop, set.chain, false, 0
+			r.Verdict, r.VerdictMap, r.Counted, r.Packets = record.VerdictDrop, name, false, 0
 			m.by.matchKey(&r, low, high)
 			s.rules = append(s.rules, r)
 		}
 	}
-	return err
 }
 
 // before is the key before another.

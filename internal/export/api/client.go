@@ -101,8 +101,10 @@ func objects[T any](ctx context.Context, c *Client, path string, query url.Value
 				}
 			case ctx.Err() != nil:
 				return
-			case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+			case errors.Is(err, io.EOF):
 				err = fmt.Errorf("the agent at %s has stopped: %w", c.path, err)
+			case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+				err = fmt.Errorf("the agent at %s has stopped, or needed the place of a stream that nobody read: %w", c.path, err)
 			default:
 				err = fmt.Errorf("read from the agent at %s: %w", c.path, err)
 			}

@@ -253,7 +253,8 @@ func TestStalledReader(t *testing.T) {
 	t.Parallel()
 	source := newSource()
 	path := filepath.Join(t.TempDir(), "agent.sock")
-	server, err := newServer(source, path)
+	h := newHandler(source, tracetest.Cluster())
+	server, err := serverOf(h, path, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,19 +271,11 @@ func TestStalledReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	exporttest.WaitFor(t, "the subscription", func() bool { return source.subscriptions() == 1 })
-	missed := func() (n uint64) {
-		source.set(func(s *fakeSource) {
-			for sub := range s.subscribers {
-				n = sub.missed
-			}
-		})
-		return n
-	}
 	exporttest.WaitFor(t, "the socket to be full", func() bool {
 		for range 100 {
 			source.publish(tracetest.Request(record.Finished))
 		}
-		return missed() > 1000
+		return h.traces.stalled() == 1
 	})
 	began := time.Now()
 	cancel()

@@ -2,10 +2,12 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"tracer/internal/aggregate"
@@ -35,32 +37,40 @@ type apiError struct {
 	Error string `json:"error"`
 }
 
-func newHandler(source Source, names aggregate.Namer) http.Handler {
+// handler answers the requests.
+type handler struct {
+	source Source
+	feeds  traceFeeds
+	// What clients may take of the agent at once.
+	traces, overviews streams
+}
+
+func newHandler(source Source, names aggregate.Namer) *handler {
+	return &handler{
+		source: source, feeds: traceFeeds{source: source, names: names},
+		traces:    streams{kind: "traces", max: maxTraceStreams, now: time.Now},
+		overviews: streams{kind: "overviews", max: maxOverviewStreams, now: time.Now},
+	}
+}
+
+func (h *handler) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.Status()) })
-	mux.HandleFunc("GET "+pathSnapshot, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.Snapshot()) })
-	mux.HandleFunc("GET "+pathDevices, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.Devices()) })
-	mux.HandleFunc("GET "+pathDiagnosis, func(w http.ResponseWriter, r *http.Request) {
-		window, err := parseWindow(r.URL.Query())
-		if err != nil {
-			refuse(w, http.StatusBadRequest, err)
-			return
-		}
-		report, err := source.Diagnose(r.Context(), window)
-		if err != nil {
-			refuse(w, http.StatusInternalServerError, err)
-			return
-		}
-		answer(w, report)
-	})
-	mux.HandleFunc("GET "+pathFindings, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.ActiveFindings()) })
+	for path, respond := range map[string]http.HandlerFunc{
+		pathStatus:    func(w http.ResponseWriter, _ *http.Request) { answer(w, h.source.Status()) },
+		pathSnapshot:  func(w http.ResponseWriter, _ *http.Request) { answer(w, h.source.Snapshot()) },
+		pathDevices:   func(w http.ResponseWriter, _ *http.Request) { answer(w, h.source.Devices()) },
+		pathDiagnosis: h.diagnose,
+		pathFindings:  func(w http.ResponseWriter, _ *http.Request) { answer(w, h.source.ActiveFindings()) },
+	} {
+		mux.HandleFunc("GET "+path, newTurns(path).handler(respond))
+	}
 	mux.HandleFunc("GET "+pathTrace, func(w http.ResponseWriter, r *http.Request) {
 		filter, err := trace.ParseQuery(r.URL.Query())
 		if err != nil {
 			refuse(w, http.StatusBadRequest, err)
 			return
 		}
-		stream(w, r, Traces(r.Context(), source, names, filter))
+		h.traces.serve(w, r, func(ctx context.Context, send func([]byte) error) { relay(h.feeds.read(ctx, filter), send) })
 	})
 	mux.HandleFunc("GET "+pathOverview, func(w http.ResponseWriter, r *http.Request) {
 		query, err := overview.ParseQuery(r.URL.Query())
@@ -68,9 +78,23 @@ func newHandler(source Source, names aggregate.Namer) http.Handler {
 			refuse(w, http.StatusBadRequest, err)
 			return
 		}
-		stream(w, r, source.Overviews(r.Context(), query))
+		h.overviews.serve(w, r, func(ctx context.Context, send func([]byte) error) { encoded(h.source.Overviews(ctx, query), send) })
 	})
 	return mux
+}
+
+func (h *handler) diagnose(w http.ResponseWriter, r *http.Request) {
+	window, err := parseWindow(r.URL.Query())
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	report, err := h.source.Diagnose(r.Context(), window)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	answer(w, report)
 }
 
 // parseWindow reads the window of a diagnosis.
@@ -96,6 +120,7 @@ func answer(w http.ResponseWriter, v any) {
 		refuse(w, http.StatusInternalServerError, fmt.Errorf("encode the answer: %w", err))
 		return
 	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerWithin))
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(body.Bytes())
 }
@@ -105,4 +130,13 @@ func refuse(w http.ResponseWriter, code int, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(apiError{err.Error()})
+}
+
+// retryAfter is in how many seconds a client that was refused may ask again.
+const retryAfter = 10
+
+// refuseBusy sends an error that is not the request's: others take all that is given at once.
+func refuseBusy(w http.ResponseWriter, err error) {
+	w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	refuse(w, http.StatusServiceUnavailable, err)
 }

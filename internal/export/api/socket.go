@@ -35,12 +35,16 @@ type ServerOptions struct {
 // NewServer listens on a unix socket that only its owner may use, for the requests of Client. It replaces a socket that a
 // dead agent left behind; the caller holds the lock of the network namespace, so that no two agents do so at once.
 func NewServer(o ServerOptions) (*httpserver.Server, error) {
-	listener, err := listenUnix(o.Path)
+	return serverOf(newHandler(o.Source, o.Names), o.Path, o.Log)
+}
+
+func serverOf(h *handler, path string, log *slog.Logger) (*httpserver.Server, error) {
+	listener, err := listenUnix(path)
 	if err != nil {
-		return nil, fmt.Errorf("serve socket %s: %w", o.Path, err)
+		return nil, fmt.Errorf("serve socket %s: %w", path, err)
 	}
-	log := cmp.Or(o.Log, slog.Default())
-	return httpserver.New(httpserver.Options{Name: "socket", Listener: &ownerListener{Listener: listener, log: log}, Handler: newHandler(o.Source, o.Names), Log: o.Log}), nil
+	listening := &ownerListener{Listener: listener, log: cmp.Or(log, slog.Default())}
+	return httpserver.New(httpserver.Options{Name: "socket", Listener: listening, Handler: h.routes(), Log: log}), nil
 }
 
 func listenUnix(path string) (net.Listener, error) {

@@ -1,31 +1,44 @@
 package api
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
 	"iter"
-	"net/http"
-	"time"
 )
 
-// stream sends one JSON object a line, each as soon as it is there.
-func stream[T any](w http.ResponseWriter, r *http.Request, objects iter.Seq2[T, error]) {
-	control := http.NewResponseController(w)
-	// A client that no longer reads holds up its own stream alone, and not the end of the server.
-	defer context.AfterFunc(r.Context(), func() { _ = control.SetWriteDeadline(time.Now()) })()
-	w.Header().Set("Content-Type", "application/jsonl")
-	w.WriteHeader(http.StatusOK)
-	if control.Flush() != nil {
-		return
-	}
-	encoder := json.NewEncoder(w)
+// encoded makes each object a line of JSON, and sends it as soon as it is there. An error is the last line.
+func encoded[T any](objects iter.Seq2[T, error], send func(lines []byte) error) {
+	var line bytes.Buffer
 	for object, err := range objects {
+		line.Reset()
 		if err != nil {
-			_ = encoder.Encode(apiError{err.Error()})
+			_ = send(errorLine(err))
 			return
 		}
-		if encoder.Encode(object) != nil || control.Flush() != nil {
+		if err := json.NewEncoder(&line).Encode(object); err != nil {
+			_ = send(errorLine(err))
+			return
+		}
+		if send(line.Bytes()) != nil {
 			return // the client is gone
 		}
 	}
+}
+
+// relay sends lines as they are.
+func relay(lines iter.Seq2[[]byte, error], send func(lines []byte) error) {
+	for some, err := range lines {
+		if err != nil {
+			_ = send(errorLine(err))
+			return
+		}
+		if send(some) != nil {
+			return // the client is gone
+		}
+	}
+}
+
+func errorLine(err error) []byte {
+	line, _ := json.Marshal(apiError{err.Error()})
+	return append(line, '\n')
 }

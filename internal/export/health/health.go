@@ -18,6 +18,9 @@ const DefaultAddress = "127.0.0.1:9436"
 // maxReadAge is how long ago the reader's loop may have come round.
 const maxReadAge = 30 * time.Second
 
+// answerWithin is how long a client may take from its request to the end of the answer.
+const answerWithin = 10 * time.Second
+
 // Options of a server. Status is required.
 type Options struct {
 	Address string // host:port; DefaultAddress if empty
@@ -35,7 +38,9 @@ func NewServer(o Options) (*httpserver.Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return httpserver.New(httpserver.Options{Name: "health", Listener: listener, Handler: handler(o.Status, o.Now), Log: o.Log}), nil
+	return httpserver.New(httpserver.Options{
+		Name: "health", Listener: listener, Handler: handler(o.Status, o.Now), Log: o.Log, WriteTimeout: answerWithin,
+	}), nil
 }
 
 func handler(status func() api.Status, now func() time.Time) http.Handler {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,36 +15,49 @@ import (
 )
 
 const (
-	// headerTimeout is how long a client may take to send its request's header.
+	// headerTimeout is how long a client may take to send its request's header, and its TLS handshake.
 	headerTimeout = 10 * time.Second
+	// maxHeader bounds a request's header in bytes, besides the 4 KiB that net/http adds.
+	maxHeader = 16 << 10
+	// idleTimeout is how long a connection without a request is kept: longer than scrapes are apart.
+	idleTimeout = 2 * time.Minute
 	// grace is how long answers under way may take once a server is to stop.
 	grace = 3 * time.Second
 )
 
-// Options of a Server. All but Log and Serve are required.
+// Options of a Server. Name, Listener and Handler are required.
 type Options struct {
 	Name     string // what is served, for errors and the log
 	Listener net.Listener
 	Handler  http.Handler
-	Log      *slog.Logger                           // slog.Default() if nil
-	Serve    func(*http.Server, net.Listener) error // (*http.Server).Serve if nil
+	Log      *slog.Logger // slog.Default() if nil
+	// WriteTimeout is how long an answer may take from the request's header on; 0 for no limit.
+	WriteTimeout time.Duration
+	Serve        func(*http.Server, net.Listener) error // (*http.Server).Serve if nil
 }
 
 // Server answers on a listener that it holds from the start, so that an address that is taken is known before anything
-// else begins.
+// else begins. What clients can take of this process is bounded, whoever they are: connections, headers, bodies, attempts
+// at passwords, lines of log.
 type Server struct {
 	name     string
-	listener net.Listener
+	listener *connections
 	http     *http.Server
 	serve    func(*http.Server, net.Listener) error
 }
 
 // New returns a server that takes over the listener.
 func New(o Options) *Server {
-	s := &Server{name: o.Name, listener: o.Listener, serve: o.Serve, http: &http.Server{
-		Handler:           o.Handler,
+	listener := newConnections(o.Listener, maxConnections)
+	complaints := &complaints{log: cmp.Or(o.Log, slog.Default()), name: o.Name, now: time.Now}
+	s := &Server{name: o.Name, listener: listener, serve: o.Serve, http: &http.Server{
+		Handler:           passed(o.Handler),
 		ReadHeaderTimeout: headerTimeout,
-		ErrorLog:          slog.NewLogLogger(cmp.Or(o.Log, slog.Default()).Handler(), slog.LevelWarn),
+		WriteTimeout:      o.WriteTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ConnState:         listener.follow,
+		ErrorLog:          log.New(complaints, "", 0),
 	}}
 	if s.serve == nil {
 		s.serve = (*http.Server).Serve
@@ -74,7 +88,11 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve answers until ctx ends, and then returns nil once all answers are given or cut off. It is called once.
 func (s *Server) Serve(ctx context.Context) error {
-	s.http.BaseContext = func(net.Listener) context.Context { return ctx } // ends streams
+	s.http.BaseContext = func(net.Listener) context.Context {
+		// Here, since it is called once Options.Serve has put its own handler (of passwords) around ours: the gate goes first.
+		s.http.Handler = newGate(s.http.Handler)
+		return ctx // ends streams
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.serve(s.http, s.listener) }()
 	select {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -16,6 +17,9 @@ import (
 
 // DefaultAddress is where metrics are served: on all of the node's addresses.
 const DefaultAddress = ":9435"
+
+// answerWithin is how long a client may take from its request to the end of the answer: as long as Prometheus waits by default.
+const answerWithin = 10 * time.Second
 
 // ServerOptions are those of a metrics server. Collector is required.
 type ServerOptions struct {
@@ -42,7 +46,7 @@ func NewServer(o ServerOptions) (*httpserver.Server, error) {
 		return nil, err
 	}
 	return httpserver.New(httpserver.Options{
-		Name: "metrics", Listener: listener, Handler: handler, Log: log,
+		Name: "metrics", Listener: listener, Handler: handler, Log: log, WriteTimeout: answerWithin,
 		Serve: func(s *http.Server, l net.Listener) error {
 			return web.Serve(l, s, &web.FlagConfig{WebConfigFile: &o.WebConfig}, log)
 		},
@@ -68,9 +72,9 @@ func newHandler(c *Collector, version string, log *slog.Logger) (http.Handler, e
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", landing)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+	mux.Handle("GET /metrics", &sharedAnswers{maxAge: maxAge / 2, handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),
 		ErrorHandling: promhttp.ContinueOnError, // a metric that is wrong takes no other with it
-	}))
+	})})
 	return mux, nil
 }

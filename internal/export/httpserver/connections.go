@@ -1,0 +1,118 @@
+package httpserver
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// maxConnections is how many connections a server holds. Each takes some 20 KiB, with TLS 50.
+	maxConnections = 512
+	// newFor is how long a new connection is kept without a request while others wait for its place.
+	newFor = 250 * time.Millisecond
+	// lookEvery is how often one that waits for a place looks whether another may be closed.
+	lookEvery = 50 * time.Millisecond
+)
+
+// connections is a listener that bounds how many of its connections are open at once. A further one takes the place of the
+// one that has been idle longest or has sent no request; while all have a request under way, it waits.
+type connections struct {
+	net.Listener
+	max    int
+	now    func() time.Time
+	freed  chan struct{} // a place has become free
+	ended  chan struct{} // by Close
+	ending sync.Once
+
+	mu   sync.Mutex
+	open map[net.Conn]connection
+}
+
+// connection is in a state since a time.
+type connection struct {
+	state http.ConnState
+	since time.Time
+}
+
+func newConnections(l net.Listener, most int) *connections {
+	return &connections{
+		Listener: l, max: most, now: time.Now, freed: make(chan struct{}, 1), ended: make(chan struct{}), open: map[net.Conn]connection{},
+	}
+}
+
+// Accept implements net.Listener.
+func (c *connections) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	for !c.admit(conn) {
+		look := time.NewTimer(lookEvery)
+		select {
+		case <-c.freed:
+		case <-look.C:
+		case <-c.ended:
+			look.Stop()
+			conn.Close()
+			return nil, net.ErrClosed
+		}
+		look.Stop()
+	}
+	return conn, nil
+}
+
+// Close implements net.Listener.
+func (c *connections) Close() error {
+	c.ending.Do(func() { close(c.ended) })
+	return c.Listener.Close()
+}
+
+// admit gives a connection a place, if there is one or another can be closed for it.
+func (c *connections) admit(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	if len(c.open) >= c.max {
+		var oldest net.Conn
+		for other, o := range c.open {
+			waits := o.state == http.StateIdle || o.state == http.StateNew && now.Sub(o.since) >= newFor
+			if waits && (oldest == nil || o.since.Before(c.open[oldest].since)) {
+				oldest = other
+			}
+		}
+		if oldest == nil {
+			return false
+		}
+		delete(c.open, oldest)
+		oldest.Close()
+	}
+	c.open[conn] = connection{http.StateNew, now}
+	return true
+}
+
+// follow is the server's ConnState hook.
+func (c *connections) follow(conn net.Conn, state http.ConnState) {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.open[conn]; !ok || state == http.StateNew {
+		return // closed for another; or as Accept has noted
+	}
+	if state != http.StateClosed && state != http.StateHijacked {
+		c.open[conn] = connection{state, c.now()}
+		if state != http.StateIdle {
+			return
+		}
+	} else {
+		delete(c.open, conn)
+	}
+	select {
+	case c.freed <- struct{}{}:
+	default:
+	}
+}
