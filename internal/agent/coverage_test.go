@@ -205,49 +205,12 @@ func TestCoverageBehindForeignProgram(t *testing.T) {
 	}
 }
 
-// redirectPeer redirects all packets for an address to a device's other end.
-func redirectPeer(to netip.Addr, ifindex int) asm.Instructions {
-	b := to.As4()
-	address := int32(uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3]))
-	const destination = -0x100000 + 16 // in an IPv4 header, from where it begins (SKF_NET_OFF)
-	return asm.Instructions{
-		asm.Mov.Reg(asm.R6, asm.R1),
-		asm.LoadAbs(destination, asm.Word),
-		asm.Mov.Imm32(asm.R1, address),
-		asm.JEq.Reg(asm.R0, asm.R1, "redirect"),
-		asm.Mov.Imm(asm.R0, -1),
-		asm.Return(),
-		asm.Mov.Imm(asm.R1, int32(ifindex)).WithSymbol("redirect"),
-		asm.Mov.Imm(asm.R2, 0),
-		asm.FnRedirectPeer.Call(),
-		asm.Return(),
-	}
-}
-
-// index is a device's in a node.
-func (c *cluster) index(node int, device string) (index int) {
-	c.Helper()
-	err := c.lab.Node(node + 1).Do(func() error {
-		d, err := netlink.LinkByName(device)
-		if err == nil {
-			index = d.Attrs().Index
-		}
-		return err
-	})
-	if err != nil {
-		c.Fatal(err)
-	}
-	return index
-}
-
-// TestCoverageRedirected has a program behind ours redirect packets into the pod, past its device.
+// TestCoverageRedirected has programs redirect packets into a pod of which nobody knows that it is on this node, past its device.
 func TestCoverageRedirected(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, load.Config{Rate: 400, Size: 90})
-	api, _ := c.lab.Pod(lab.API)
-	overlay := c.lab.OverlayDevice()
-	program := redirectPeer(api.Address, c.index(1, api.Device))
-	defer c.attachForeign(1, overlay, "ingress", false, program)()
+	o := lab.HostRouted()["tunnel"]
+	o.Load = load.Config{Rate: 400, Size: 90}
+	c := newLabCluster(t, o, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
 	r := c.diagnosed(1, 4*time.Second)
 	if r.Verdict != diagnose.Blind {
 		t.Errorf("into the pod: %s: %s", r.Verdict, r.Summary)
