@@ -75,7 +75,7 @@ func TestHostRouting(t *testing.T) {
 			if d := stages(windows[1], lab.Web, lab.API)[journey.Forward]; d.Device != "pod" || d.Delay.Count() < 20 {
 				t.Errorf("forward to the pod's socket: %+v with %d packets, want at least 20", d.StageKey, d.Delay.Count())
 			}
-			if _, err := c.lab.Fault(lab.Fault{Tool: lab.TBF, Rate: 60_000, Delay: 400 * time.Millisecond}); err != nil {
+			if _, err := c.lab.Fault(lab.Fault{Rate: 60_000, Delay: 400 * time.Millisecond}); err != nil {
 				t.Fatal(err)
 			}
 			c.eventually(30*time.Second, "the slow queue is found", func() (bool, string) {
