@@ -210,7 +210,7 @@ func TestCoverageRedirected(t *testing.T) {
 	t.Parallel()
 	o := lab.HostRouted()["tunnel"]
 	o.Load = load.Config{Rate: 400, Size: 90}
-	c := newLabCluster(t, o, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
+	c := newLabCluster(t, o, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}, func(o *Options) { o.OwnerSource = noPods{} })
 	r := c.diagnosed(1, 4*time.Second)
 	if r.Verdict != diagnose.Blind {
 		t.Errorf("into the pod: %s: %s", r.Verdict, r.Summary)
@@ -218,6 +218,15 @@ func TestCoverageRedirected(t *testing.T) {
 	c.wantCoverage(&r, uplink, journey.In, 0, 0.5, "redirected to the pods past their devices")
 	c.wantCoverage(&r, "pod", journey.Out, 0.95, 1, "")
 }
+
+// noPods is an OwnerSource that knows none of this node's pods.
+type noPods struct{}
+
+func (noPods) Resolved(netip.Addr, time.Duration) bool { return true }
+
+func (noPods) LocalPods() []netip.Addr { return nil }
+
+func (noPods) DeviceChanged(netip.Addr, time.Duration) {}
 
 // TestCoverageIdle: ARP on a node without other traffic is neither traffic nor unseen.
 func TestCoverageIdle(t *testing.T) {

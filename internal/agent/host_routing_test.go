@@ -23,7 +23,7 @@ func TestHostRouting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o.Load = load.Config{Rate: 80, Size: 90, TCP: 20 * time.Millisecond}
-			c := newLabCluster(t, o, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}, func(o *Options) { o.OwnerSource = &allKnown{o.Namer.(names)} })
+			c := newLabCluster(t, o, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
 			if c == nil {
 				mustLackNetkit(t)
 				return

@@ -2,11 +2,9 @@ package agent
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,12 +173,3 @@ func TestLongHeld(t *testing.T) {
 		t.Errorf("still in flight: %+v", now)
 	}
 }
-
-// allKnown is an OwnerSource that has known all pods from the beginning.
-type allKnown struct{ names }
-
-func (k *allKnown) Resolved(netip.Addr, time.Duration) bool { return true }
-
-func (k *allKnown) LocalPods() []netip.Addr { return slices.Collect(maps.Keys(k.names)) }
-
-func (k *allKnown) DeviceChanged(netip.Addr, time.Duration) {}
