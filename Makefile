@@ -22,7 +22,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-k8s test-cni layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak screens fmt image clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,11 @@ manifest: ## render deploy/tracer.yaml from the chart again
 test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12, 7.2 or all (emulated)
 	hack/install-packages guest
 	go run ./test/vm -kernel '$(KERNEL)' -skip '$(GUEST_SKIP)' $(GUEST_TESTS)
+
+test-arm64: ## load all programs on arm64 kernels, of 4k and 16k pages, and the story on one of them (emulated)
+	hack/install-packages arm64
+	go run ./test/vm -arch arm64 -kernel all -logs build/guests/arm64 -skip '$(GUEST_SKIP)' ./internal/loader
+	go run ./test/vm -arch arm64 -kernel 6.1 -logs build/guests/arm64/story -run '^(TestDemo|TestKernelsTable)$$' ./cmd/tracer
 
 accuracy: ## measure how exact the figures are, here and on all guest kernels, for docs/reports/accuracy.md (a quarter of an hour)
 	hack/install-packages guest

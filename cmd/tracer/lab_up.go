@@ -48,7 +48,9 @@ func newLabUpCommand(flags *labFlags) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.Nodes, "nodes", 2, "how many nodes")
-	f.StringVar(&o.Overlay, "overlay", lab.Auto, "ipip, vxlan, wireguard, or auto for ipip where the kernel has it")
+	f.StringVar(&o.Overlay, "overlay", lab.Auto, "ipip, vxlan, wireguard, native for none, or auto for ipip where the kernel has it")
+	f.BoolVar(&o.HostRouting, "host-routing", false, "have BPF programs route pods' packets, as Cilium's do (with overlay vxlan or native)")
+	f.BoolVar(&o.Netkit, "netkit", false, "connect pods by netkit and not by veth (kernels from 6.7 on)")
 	f.StringArrayVar(&pods, "pod", []string{"cache@node1"}, "a pod beside web and api, as name@node; may be repeated")
 	f.Float64Var(&o.Load.Rate, "rate", o.Load.Rate, "UDP calls per second from web to api")
 	f.IntVar(&o.Load.Size, "size", o.Load.Size, fmt.Sprintf("bytes of payload in a UDP call, %d to %d", load.MinSize, load.MaxSize))

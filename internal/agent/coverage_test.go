@@ -209,16 +209,6 @@ func TestCoverageBehindForeignProgram(t *testing.T) {
 	}
 }
 
-// redirectPeer redirects all packets for an address to a device's other end.
-func redirectPeer(to netip.Addr, ifindex int) asm.Instructions {
-	return forAddress(to, asm.Instructions{
-		asm.Mov.Imm(asm.R1, int32(ifindex)),
-		asm.Mov.Imm(asm.R2, 0),
-		asm.FnRedirectPeer.Call(),
-		asm.Return(),
-	})
-}
-
 // hostOrder is an address as a number.
 func hostOrder(a netip.Addr) int32 { return int32(binary.BigEndian.Uint32(a.AsSlice())) }
 
@@ -236,30 +226,12 @@ func forAddress(to netip.Addr, do asm.Instructions) asm.Instructions {
 	}, do...)
 }
 
-// index is a device's in a node.
-func (c *cluster) index(node int, device string) (index int) {
-	c.Helper()
-	err := c.lab.Node(node + 1).Do(func() error {
-		d, err := netlink.LinkByName(device)
-		if err == nil {
-			index = d.Attrs().Index
-		}
-		return err
-	})
-	if err != nil {
-		c.Fatal(err)
-	}
-	return index
-}
-
-// TestCoverageRedirected has a program behind ours redirect packets into the pod, past its device.
+// TestCoverageRedirected has programs redirect packets into a pod of which nobody knows that it is on this node, past its device.
 func TestCoverageRedirected(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, load.Config{Rate: 400, Size: 90})
-	api, _ := c.lab.Pod(lab.API)
-	overlay := c.lab.OverlayDevice()
-	program := redirectPeer(api.Address, c.index(1, api.Device))
-	defer c.attachForeign(1, overlay, "ingress", false, program)()
+	o := lab.HostRouted()["tunnel"]
+	o.Load = load.Config{Rate: 400, Size: 90}
+	c := newLabCluster(t, o, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}, func(o *Options) { o.OwnerSource = noPods{} })
 	r := c.diagnosed(1, 4*time.Second)
 	if r.Verdict != diagnose.Blind {
 		t.Errorf("into the pod: %s: %s", r.Verdict, r.Summary)
@@ -267,6 +239,15 @@ func TestCoverageRedirected(t *testing.T) {
 	c.wantCoverage(&r, uplink, journey.In, 0, 0.5, "redirected to the pods past their devices")
 	c.wantCoverage(&r, "pod", journey.Out, 0.95, 1, "")
 }
+
+// noPods is an OwnerSource that knows none of this node's pods.
+type noPods struct{}
+
+func (noPods) Resolved(netip.Addr, time.Duration) bool { return true }
+
+func (noPods) LocalPods() []netip.Addr { return nil }
+
+func (noPods) DeviceChanged(netip.Addr, time.Duration) {}
 
 // TestCoverageIdle: ARP on a node without other traffic is neither traffic nor unseen.
 func TestCoverageIdle(t *testing.T) {

@@ -2,21 +2,15 @@ package agent
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"tracer/internal/aggregate"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
-	"tracer/internal/record"
 )
 
 // run runs a command in a namespace.
@@ -179,46 +173,3 @@ func TestLongHeld(t *testing.T) {
 		t.Errorf("still in flight: %+v", now)
 	}
 }
-
-// TestPastDevice has a BPF program hand what comes for a pod to the pod's end of its device (bpf_redirect_peer), as CNIs that route in
-// BPF do: no hook of the pod's device sees it, and so its journey ends at the pod's socket.
-func TestPastDevice(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, lab.DefaultLoad(), func(o *Options) { o.OwnerSource = &allKnown{o.Namer.(names)} })
-	api, _ := c.lab.Pod(lab.API)
-	defer c.attachForeign(1, c.lab.OverlayDevice(), "ingress", false, redirectPeer(api.Address, c.index(1, api.Device)))()
-	packets := func(counts *aggregate.Snapshot, protocol record.Protocol) (n float64) {
-		for _, f := range counts.Flows {
-			if f.Last.Destination.Addr() == api.Address && f.First.Protocol == protocol {
-				n += f.Packets
-			}
-		}
-		return n
-	}
-	// Where the pod is, packets have to show first, and the programs are told after some seconds.
-	before := packets(c.now(1).Counts, unix.IPPROTO_UDP)
-	c.eventually(20*time.Second, "packets that went to a socket", func() (bool, string) {
-		now := packets(c.now(1).Counts, unix.IPPROTO_UDP)
-		return now > before+10, fmt.Sprintf("%v datagrams before, %v now", before, now)
-	})
-	windows, _ := c.watch(3 * time.Second)
-	got := stages(windows[1], lab.Web, lab.API)
-	if d := got[journey.Forward]; d.Device != "pod" || d.Delay.Count() < 20 {
-		t.Errorf("forward to the pod's socket: %+v with %d packets, want at least 20", d.StageKey, d.Delay.Count())
-	}
-	for _, protocol := range []record.Protocol{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
-		sent, got := packets(windows[0], protocol), packets(windows[1], protocol)
-		if sent < 20 || got < sent*0.9 || got > sent*1.1 {
-			t.Errorf("%v packets of %v came to the pod, of %v", got, protocol, sent)
-		}
-	}
-}
-
-// allKnown is an OwnerSource that has known all pods from the beginning.
-type allKnown struct{ names }
-
-func (k *allKnown) Resolved(netip.Addr, time.Duration) bool { return true }
-
-func (k *allKnown) LocalPods() []netip.Addr { return slices.Collect(maps.Keys(k.names)) }
-
-func (k *allKnown) DeviceChanged(netip.Addr, time.Duration) {}

@@ -70,6 +70,9 @@ func (t *topology) part(name, dir string, in func(func() error) error) (func(con
 		return server.Serve, nil
 	case Client:
 		target := netip.AddrPortFrom(t.Service.Address, t.Service.Port).String()
+		if t.HostRouting {
+			target = netip.AddrPortFrom(t.pod(t.Service.Backend).Address, t.Service.TargetPort).String()
+		}
 		client := &load.Client{Config: t.Load, Dir: dir, Clock: load.Monotonic}
 		client.Dial = func(ctx context.Context, network string) (conn net.Conn, err error) {
 			err = in(func() (err error) {

@@ -38,9 +38,12 @@ func (l *Lab) Fault(f Fault) (ActiveFault, error) {
 			f.Tool = TBF
 			if has, err := st.hasNetem(); err != nil {
 				return err
-			} else if has {
+			} else if has && !st.HostRouting {
 				f.Tool = Netem
 			}
+		}
+		if st.HostRouting && f.Tool == Netem {
+			return fmt.Errorf("what BPF routes passes no rule that would lead it to the class of %s: use %s", Netem, TBF)
 		}
 		done, err = l.inject(st, f, device)
 		return err

@@ -94,6 +94,11 @@ func (l *Lab) build(ctx context.Context, app []string) error {
 	for _, pod := range t.Pods {
 		steps = append(steps, func() error { return t.makePod(pod) })
 	}
+	if t.HostRouting {
+		for _, node := range t.Nodes {
+			steps = append(steps, func() error { return t.routeInBPF(node) })
+		}
+	}
 	steps = append(steps,
 		l.writeIdentities,
 		func() error { return l.startApp(ctx, app) },

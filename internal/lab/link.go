@@ -36,6 +36,27 @@ func addVeth(h *netlink.Handle, attrs netlink.LinkAttrs, peer string, peerMAC ne
 	return nil
 }
 
+// addNetkit makes a netkit, which has no addresses, in the handle's namespace with its peer in another. Packets that no program
+// wants otherwise pass.
+func addNetkit(h *netlink.Handle, attrs netlink.LinkAttrs, peer string, peerNetns Namespace) error {
+	ns, err := netns.GetFromPath(peerNetns.Path())
+	if err != nil {
+		return fmt.Errorf("network namespace %s: %w", peerNetns, err)
+	}
+	defer ns.Close()
+	peerAttrs := linkAttrs(peer, attrs.MTU)
+	peerAttrs.Namespace = netlink.NsFd(ns)
+	device := &netlink.Netkit{
+		LinkAttrs: attrs, Mode: netlink.NETKIT_MODE_L3,
+		Policy: netlink.NETKIT_POLICY_FORWARD, PeerPolicy: netlink.NETKIT_POLICY_FORWARD,
+	}
+	device.SetPeerAttrs(&peerAttrs)
+	if err := h.LinkAdd(device); err != nil {
+		return fmt.Errorf("add netkit %s: %w", attrs.Name, err)
+	}
+	return nil
+}
+
 // bringUp sets a device up and gives it addresses.
 func bringUp(h *netlink.Handle, name string, addrs ...netip.Prefix) (netlink.Link, error) {
 	link, err := h.LinkByName(name)

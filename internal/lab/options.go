@@ -19,6 +19,7 @@ const (
 	IPIP      = "ipip"
 	VXLAN     = "vxlan"
 	WireGuard = "wireguard" // encrypted; the tracer does not look into it
+	Native    = "native"    // none: nodes route each other's pods
 )
 
 // The two tiers of the application, each a pod.
@@ -43,8 +44,13 @@ type PodSpec struct {
 type Options struct {
 	Name    string
 	Nodes   int
-	Overlay string    // Auto, IPIP, VXLAN or WireGuard
+	Overlay string    // Auto, IPIP, VXLAN, WireGuard or Native
 	Pods    []PodSpec // beside web on node1 and api on node2
+	// HostRouting has BPF programs route pods' packets past the node's stack, as Cilium's host routing does: over VXLAN or Native.
+	// They know no Service, and so web calls api's own address, as where connect() is translated.
+	HostRouting bool
+	// Netkit connects pods by netkit instead of veth (kernels from 6.7 on); programs then run on the pods' ends.
+	Netkit bool
 	// Ingress and Egress are pods' annotations that limit their bandwidth, by the pod's name: "10M". They are known of the pod; nothing
 	// is limited by them.
 	Ingress, Egress map[string]string
@@ -129,8 +135,11 @@ func (o Options) validate() error {
 	if o.Nodes < 2 || o.Nodes > maxNodes {
 		return fmt.Errorf("%d nodes: choose 2 to %d", o.Nodes, maxNodes)
 	}
-	if !slices.Contains([]string{Auto, IPIP, VXLAN, WireGuard}, o.Overlay) {
-		return fmt.Errorf("overlay %q: choose %s, %s, %s or %s", o.Overlay, Auto, IPIP, VXLAN, WireGuard)
+	if kinds := []string{Auto, IPIP, VXLAN, WireGuard, Native}; !slices.Contains(kinds, o.Overlay) {
+		return fmt.Errorf("overlay %q: choose one of %s", o.Overlay, strings.Join(kinds, ", "))
+	}
+	if o.HostRouting && o.Overlay != VXLAN && o.Overlay != Native {
+		return fmt.Errorf("overlay %q with host routing: choose %s or %s", o.Overlay, VXLAN, Native)
 	}
 	taken := map[string]bool{Web: true, API: true, wireName: true}
 	count := make(map[string]int)

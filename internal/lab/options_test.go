@@ -24,6 +24,7 @@ func TestOptionsRefused(t *testing.T) {
 		"one node":         func(o *Options) { o.Nodes = 1 },
 		"too many nodes":   func(o *Options) { o.Nodes = maxNodes + 1 },
 		"unknown overlay":  func(o *Options) { o.Overlay = "geneve" },
+		"routed by ipip":   func(o *Options) { o.Overlay, o.HostRouting = IPIP, true },
 		"pod twice":        func(o *Options) { o.Pods = []PodSpec{{"a", "node1"}, {"a", "node2"}} },
 		"pod named web":    func(o *Options) { o.Pods = []PodSpec{{Web, "node1"}} },
 		"pod named wire":   func(o *Options) { o.Pods = []PodSpec{{wireName, "node1"}} },

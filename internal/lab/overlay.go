@@ -19,7 +19,7 @@ const (
 
 // chooseOverlay resolves Auto: it tries whether the kernel has ipip, in the first node's namespace.
 func (t *topology) chooseOverlay() error {
-	if t.Overlay == VXLAN || t.Overlay == WireGuard {
+	if t.Overlay != Auto && t.Overlay != IPIP {
 		return nil
 	}
 	h, err := t.Nodes[0].Netns.handle()
@@ -56,6 +56,8 @@ func (t *topology) makeOverlay(node Node) error {
 		err = t.makeIPIP(h, node, uplink)
 	case WireGuard:
 		err = t.makeWireGuard(h, node)
+	case Native:
+		err = t.makeNative(h, node, uplink)
 	default:
 		err = t.makeVXLAN(h, node, uplink)
 	}
@@ -93,9 +95,7 @@ func (t *topology) makeIPIP(h *netlink.Handle, node Node, uplink netlink.Link) e
 	for _, peer := range t.peers(node) {
 		err := errors.Join(
 			addRoute(h, onlink(link, peer.Pods, peer.Address)),
-			addRoute(h, &netlink.Route{
-				LinkIndex: uplink.Attrs().Index, Dst: ipNet(peer.Pods6), Gw: peer.Address6.AsSlice(),
-			}))
+			addRoute(h, via(uplink, peer.Pods6, peer.Address6)))
 		if err != nil {
 			return err
 		}
@@ -103,9 +103,39 @@ func (t *topology) makeIPIP(h *netlink.Handle, node Node, uplink netlink.Link) e
 	return nil
 }
 
+// makeNative has nodes know each other's pods.
+func (t *topology) makeNative(h *netlink.Handle, node Node, uplink netlink.Link) error {
+	for _, peer := range t.peers(node) {
+		err := errors.Join(
+			addRoute(h, via(uplink, peer.Pods, peer.Address)),
+			addRoute(h, via(uplink, peer.Pods6, peer.Address6)))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func via(link netlink.Link, to netip.Prefix, gateway netip.Addr) *netlink.Route {
+	return &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Gw: gateway.AsSlice()}
+}
+
+// makeCollectMetadata builds a device for all tunnels: the programs that send packets there say where to (see routeInBPF).
+func (t *topology) makeCollectMetadata(h *netlink.Handle) error {
+	err := h.LinkAdd(&netlink.Vxlan{LinkAttrs: linkAttrs(t.overlayDevice(), t.overlayMTU()), FlowBased: true, Port: vxlanPort})
+	if err != nil {
+		return fmt.Errorf("add: %w", err)
+	}
+	_, err = bringUp(h, t.overlayDevice())
+	return err
+}
+
 // makeVXLAN builds what Calico's Felix does: a device that learns nothing, and for each peer a route to its
 // device, that device's MAC, and the node where the MAC lives.
 func (t *topology) makeVXLAN(h *netlink.Handle, node Node, uplink netlink.Link) error {
+	if t.HostRouting {
+		return t.makeCollectMetadata(h)
+	}
 	attrs := linkAttrs(t.overlayDevice(), t.overlayMTU())
 	attrs.HardwareAddr = vtepMAC(node)
 	err := h.LinkAdd(&netlink.Vxlan{

@@ -54,8 +54,13 @@ func (t *topology) makeHostSide(pod Pod) error {
 	}
 	defer h.Close()
 	attrs := linkAttrs(pod.Device, t.overlayMTU())
-	attrs.HardwareAddr = caliMAC
-	if err := addVeth(h, attrs, "eth0", nil, pod.Netns); err != nil {
+	if t.Netkit {
+		err = addNetkit(h, attrs, "eth0", pod.Netns)
+	} else {
+		attrs.HardwareAddr = caliMAC
+		err = addVeth(h, attrs, "eth0", nil, pod.Netns)
+	}
+	if err != nil {
 		return err
 	}
 	err = node.Netns.setSysctls([][2]string{

@@ -65,10 +65,13 @@ type topology struct {
 	Name    string    `json:"name"`
 	Wire    Namespace `json:"wire"`
 	Overlay string    `json:"overlay"` // Auto until the kernel was asked
-	Uplink  string    `json:"uplink"`  // each node's device towards the others
-	Nodes   []Node    `json:"nodes"`
-	Pods    []Pod     `json:"pods"`
-	Service Service   `json:"service"`
+	// HostRouting and Netkit are those of the Options.
+	HostRouting bool    `json:"host_routing,omitempty"`
+	Netkit      bool    `json:"netkit,omitempty"`
+	Uplink      string  `json:"uplink"` // each node's device towards the others
+	Nodes       []Node  `json:"nodes"`
+	Pods        []Pod   `json:"pods"`
+	Service     Service `json:"service"`
 	// EmptyServices are those of the Options.
 	EmptyServices []EmptyService `json:"empty_services,omitempty"`
 	Load          load.Config    `json:"load"`
@@ -80,7 +83,8 @@ var serviceAddress = netip.AddrFrom4([4]byte{10, 96, 0, 10})
 // newTopology lays out a lab. Each lab has its own namespaces, and so all may use the same addresses: by themselves nodes
 // in 172.30.0.0/24, their pods in 10.244.<node>.0/24, Services in 10.96.0.0/16, and likewise below fd00::/16.
 func newTopology(o Options) topology {
-	t := topology{Name: o.Name, Wire: namespaceOf(o.Name, wireName), Overlay: o.Overlay, Uplink: o.Uplink, Load: o.Load, EmptyServices: o.EmptyServices}
+	t := topology{Name: o.Name, Wire: namespaceOf(o.Name, wireName), Overlay: o.Overlay, HostRouting: o.HostRouting, Netkit: o.Netkit,
+		Uplink: o.Uplink, Load: o.Load, EmptyServices: o.EmptyServices}
 	nodes, pods := o.NodeNet.Addr().As4(), o.PodNet.Addr().As4()
 	for i := 1; i <= o.Nodes; i++ {
 		name := nodeName(i)
@@ -159,11 +163,16 @@ func (t *topology) overlayDevice() string {
 		return "tunl0"
 	case WireGuard:
 		return "wireguard.cali"
+	case Native:
+		return t.Uplink
+	}
+	if t.HostRouting {
+		return "cilium_vxlan"
 	}
 	return "vxlan.calico"
 }
 
-// overlayMTU is the underlay's 1500 less an IP header; less IP, UDP, VXLAN and the inner Ethernet header; or less IP, UDP and
+// overlayMTU is the underlay's 1500, less an IP header; less IP, UDP, VXLAN and the inner Ethernet header; or less IP, UDP and
 // WireGuard's header and tag.
 func (t *topology) overlayMTU() int {
 	switch t.Overlay {
@@ -171,6 +180,8 @@ func (t *topology) overlayMTU() int {
 		return underlayMTU - 20
 	case WireGuard:
 		return underlayMTU - 60
+	case Native:
+		return underlayMTU
 	}
 	return underlayMTU - 50
 }

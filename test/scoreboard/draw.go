@@ -52,13 +52,15 @@ var uplinks = []string{"eth0", "ens5", "enp1s0", "eno1", "eth1"}
 func (p playing) drawCluster() (cluster, error) {
 	r := rand.New(rand.NewPCG(p.Seed, 1))
 	o := lab.Options{
-		Name:    fmt.Sprintf("sb%010x", p.Seed%(1<<40)),
-		Overlay: p.Topology.Overlay,
-		Nodes:   p.Topology.Nodes,
-		Uplink:  p.Topology.Uplink,
-		NodeNet: drawNodeNet(r),
-		PodNet:  netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(100 + r.IntN(150)), 0, 0}), 16),
-		Load:    lab.DefaultLoad(),
+		Name:        fmt.Sprintf("sb%010x", p.Seed%(1<<40)),
+		Overlay:     p.Topology.Overlay,
+		HostRouting: p.Topology.HostRouting,
+		Netkit:      p.Topology.Netkit,
+		Nodes:       p.Topology.Nodes,
+		Uplink:      p.Topology.Uplink,
+		NodeNet:     drawNodeNet(r),
+		PodNet:      netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(100 + r.IntN(150)), 0, 0}), 16),
+		Load:        lab.DefaultLoad(),
 	}
 	if name := uplinks[r.IntN(len(uplinks))]; o.Uplink == "" {
 		o.Uplink = name

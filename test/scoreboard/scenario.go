@@ -46,10 +46,13 @@ type scenario struct {
 }
 
 type topology struct {
-	Overlay string   `yaml:"overlay"` // by itself that of the place
-	Nodes   int      `yaml:"nodes"`   // by itself drawn
-	Pods    []string `yaml:"pods"`    // name@node, beside web on node1 and api on node2
-	Uplink  string   `yaml:"uplink"`  // by itself drawn
+	Overlay string `yaml:"overlay"` // by itself that of the place
+	// HostRouting and Netkit are those of lab.Options.
+	HostRouting bool     `yaml:"host_routing"`
+	Netkit      bool     `yaml:"netkit"`
+	Nodes       int      `yaml:"nodes"`  // by itself drawn
+	Pods        []string `yaml:"pods"`   // name@node, beside web on node1 and api on node2
+	Uplink      string   `yaml:"uplink"` // by itself drawn
 	// Ingress and Egress are the bandwidths to which pods' annotations limit them: web: 10M.
 	Ingress map[string]string `yaml:"ingress"`
 	Egress  map[string]string `yaml:"egress"`

@@ -24,8 +24,8 @@ type apt struct {
 	options []string
 }
 
-// newApt prepares an apt for a kernel's suites, and fetches their indexes.
-func newApt(ctx context.Context, dir string, suites []string) (*apt, error) {
+// newApt prepares an apt for packages of an architecture from suites, and fetches their indexes.
+func newApt(ctx context.Context, dir, arch string, suites []string) (*apt, error) {
 	a := &apt{dir: dir}
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
@@ -39,8 +39,8 @@ func newApt(ctx context.Context, dir string, suites []string) (*apt, error) {
 		"Dir::Cache":              filepath.Join(dir, "cache"),
 		"Dir::Etc::sourcelist":    list,
 		"Dir::Etc::sourceparts":   "-",
-		"APT::Architecture":       "amd64",
-		"APT::Architectures":      "amd64",
+		"APT::Architecture":       arch,
+		"APT::Architectures":      arch,
 		"APT::Sandbox::User":      "root", // the directory is the caller's
 		"APT::Update::Error-Mode": "any",
 		"Acquire::Languages":      "none",
@@ -52,7 +52,7 @@ func newApt(ctx context.Context, dir string, suites []string) (*apt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask apt for its mirrors: %w", err)
 	}
-	sources, err := sourcesList(targets, suites)
+	sources, err := sourcesList(targets, arch, suites)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ var debianSuite = regexp.MustCompile(
 
 // sourcesList writes the lines of a sources.list for other suites on the mirrors that this machine has. targets has
 // a line for each of apt's indexes, with suite and address.
-func sourcesList(targets string, suites []string) (string, error) {
+func sourcesList(targets, arch string, suites []string) (string, error) {
 	var archive, security string
 	for line := range strings.Lines(targets) {
 		suite, uri, ok := strings.Cut(strings.TrimSpace(line), " ")
@@ -91,7 +91,7 @@ func sourcesList(targets string, suites []string) (string, error) {
 			uri = security
 		}
 		if uri != "" {
-			fmt.Fprintf(&list, "deb [arch=amd64 target=Packages signed-by=%s] %s %s main\n", keyring, uri, suite)
+			fmt.Fprintf(&list, "deb [arch=%s target=Packages signed-by=%s] %s %s main\n", arch, keyring, uri, suite)
 		}
 	}
 	if list.Len() == 0 {
@@ -171,6 +171,24 @@ func (a *apt) unpack(ctx context.Context, names []string, root string) error {
 		}
 		if _, err := output(ctx, a.dir, "dpkg-deb", "--extract", files[0], root); err != nil {
 			return fmt.Errorf("unpack %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// unpackAll fetches packages with all that they depend on, and unpacks them below root.
+func (a *apt) unpackAll(ctx context.Context, names []string, root string) error {
+	install := append(slices.Clone(a.options), "-q", "-y", "--no-install-recommends", "--download-only", "install")
+	if _, err := output(ctx, a.dir, "apt-get", append(install, names...)...); err != nil {
+		return fmt.Errorf("fetch %s: %w", strings.Join(names, ", "), err)
+	}
+	files, err := filepath.Glob(filepath.Join(a.dir, "cache/archives/*.deb"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if _, err := output(ctx, a.dir, "dpkg-deb", "--extract", file, root); err != nil {
+			return fmt.Errorf("unpack %s: %w", filepath.Base(file), err)
 		}
 	}
 	return nil

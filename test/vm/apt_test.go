@@ -22,7 +22,7 @@ nodistro https://packages.example/node/
 		"another distribution": {"noble http://mirror.example/ubuntu/\n", []string{"sid"}, ""},
 		"nothing":              {"", []string{"sid"}, ""},
 	} {
-		if got, err := sourcesList(test.targets, test.suites); got != test.want || (err == nil) != (test.want != "") {
+		if got, err := sourcesList(test.targets, "amd64", test.suites); got != test.want || (err == nil) != (test.want != "") {
 			t.Errorf("%s:\n got %q, %v\nwant %q", name, got, err, test.want)
 		}
 	}

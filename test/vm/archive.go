@@ -68,6 +68,9 @@ func (a *archive) pad(size int64) {
 	}
 }
 
+// has tells whether a file is there.
+func (a *archive) has(name string) bool { return a.have[name] }
+
 // missing notes that name is there from now on, and makes its directories.
 func (a *archive) missing(name string) bool {
 	if a.have[name] {

@@ -22,9 +22,9 @@ type binary struct {
 	guestDir string // where it runs, as tests run in their package's directory
 }
 
-// buildTests compiles the tests of packages, static, into a directory. Packages without tests are left out.
-func buildTests(ctx context.Context, to string, patterns []string) ([]binary, error) {
-	list, err := goTool(ctx, append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module"}, patterns...)...)
+// buildTests compiles the tests of packages for an architecture, static, into a directory. Packages without tests are left out.
+func buildTests(ctx context.Context, to, arch string, patterns []string) ([]binary, error) {
+	list, err := goTool(ctx, arch, append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module"}, patterns...)...)
 	if err != nil {
 		return nil, fmt.Errorf("list packages: %w", err)
 	}
@@ -56,25 +56,25 @@ func buildTests(ctx context.Context, to string, patterns []string) ([]binary, er
 		return nil, fmt.Errorf("no tests in %s", strings.Join(patterns, " "))
 	}
 	for _, b := range tests {
-		if _, err := goTool(ctx, "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", b.file, b.pkg); err != nil {
+		if _, err := goTool(ctx, arch, "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", b.file, b.pkg); err != nil {
 			return nil, fmt.Errorf("compile the tests of %s: %w", b.pkg, err)
 		}
 	}
 	return tests, nil
 }
 
-// buildProgram compiles a command, static.
-func buildProgram(ctx context.Context, to, pkg string) (string, error) {
+// buildProgram compiles a command for an architecture, static.
+func buildProgram(ctx context.Context, to, arch, pkg string) (string, error) {
 	file := filepath.Join(to, path.Base(pkg))
-	if _, err := goTool(ctx, "build", "-trimpath", "-ldflags=-s -w", "-o", file, pkg); err != nil {
+	if _, err := goTool(ctx, arch, "build", "-trimpath", "-ldflags=-s -w", "-o", file, pkg); err != nil {
 		return "", fmt.Errorf("build %s: %w", pkg, err)
 	}
 	return file, nil
 }
 
-func goTool(ctx context.Context, args ...string) (string, error) {
+func goTool(ctx context.Context, arch string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	var complaint strings.Builder
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()

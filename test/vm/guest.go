@@ -1,21 +1,16 @@
 package main
 
 import (
-	"context"
-	"debug/elf"
 	_ "embed"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strings"
 )
 
 //go:embed init
 var initScript string
 
-// tools are the programs of this machine that tests and people call in a guest. busybox does the rest.
+// tools are the programs that tests and people call in a guest. busybox does the rest.
 var tools = []string{
 	"bash", "busybox", "ip", "bridge", "tc", "ss", "nstat", "nft", "iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy", "ping", "flock",
 }
@@ -29,12 +24,13 @@ const modprobe = "#!/usr/bin/busybox sh\nexec /usr/bin/flock /modprobe.lock /usr
 
 // guest is the content of a machine's initramfs.
 type guest struct {
-	image image
-	job   job
+	image   image
+	sysroot sysroot // of its programs
+	job     job
 }
 
 // write makes the initramfs.
-func (g guest) write(ctx context.Context, name string) error {
+func (g guest) write(name string) error {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
@@ -49,7 +45,7 @@ func (g guest) write(ctx context.Context, name string) error {
 	a.text("/etc/passwd", 0o644, "root:x:0:0:root:/root:/usr/bin/bash\n")
 	a.text("/etc/group", 0o644, "root:x:0:\n")
 	a.text("/etc/hosts", 0o644, "127.0.0.1 localhost guest\n::1 localhost\n")
-	if err := g.addTools(ctx, a); err != nil {
+	if err := g.addTools(a); err != nil {
 		return err
 	}
 	modules := filepath.Join("/lib/modules", g.image.release)
@@ -78,85 +74,32 @@ func (g guest) write(ctx context.Context, name string) error {
 	return f.Close()
 }
 
-func (g guest) addTools(ctx context.Context, a *archive) error {
+func (g guest) addTools(a *archive) error {
 	for _, tool := range tools {
-		file, err := exec.LookPath(tool)
+		file, err := g.sysroot.find(tool)
 		if err != nil {
-			return fmt.Errorf("%w: run hack/install-packages guest", err)
+			return err
 		}
-		if err := addProgram(ctx, a, file); err != nil {
+		if err := g.sysroot.addProgram(a, file); err != nil {
 			return fmt.Errorf("take %s into the guest: %w", tool, err)
 		}
 	}
 	a.symlink("/usr/bin/sh", "bash")
 	a.text("/usr/sbin/modprobe", 0o755, modprobe)
 	for _, pattern := range data {
-		matches, err := filepath.Glob(pattern)
+		matches, err := filepath.Glob(g.sysroot.path(pattern))
 		if err != nil {
 			return err
 		}
 		for _, m := range matches {
-			if err := a.tree(m, m); err != nil {
+			name, err := filepath.Rel(string(g.sysroot), m)
+			if err != nil {
+				return err
+			}
+			if err := a.tree("/"+name, m); err != nil {
 				return fmt.Errorf("take %s into the guest: %w", m, err)
 			}
 		}
-	}
-	return nil
-}
-
-// addProgram adds a program of this machine and the shared libraries that it needs.
-func addProgram(ctx context.Context, a *archive, name string) error {
-	if err := addResolved(a, name); err != nil {
-		return err
-	}
-	f, err := elf.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if f.Section(".interp") == nil {
-		return nil // static
-	}
-	libraries, err := output(ctx, "/", "ldd", name)
-	if err != nil {
-		return err
-	}
-	for _, library := range parseLdd(libraries) {
-		if err := addResolved(a, library); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-var lddPath = regexp.MustCompile(`(?:=> |^\s*)(/\S+) \(0x`)
-
-// parseLdd takes the files out of what ldd prints.
-func parseLdd(out string) []string {
-	var files []string
-	for line := range strings.Lines(out) {
-		if m := lddPath.FindStringSubmatch(line); m != nil {
-			files = append(files, m[1])
-		}
-	}
-	return files
-}
-
-// addResolved adds what a name means on this machine, under its real path, and the name as a link to it.
-func addResolved(a *archive, name string) error {
-	real, err := filepath.EvalSymlinks(name)
-	if err != nil {
-		return err
-	}
-	dir, err := filepath.EvalSymlinks(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	if err := a.file(real, real); err != nil {
-		return err
-	}
-	if alias := filepath.Join(dir, filepath.Base(name)); alias != real {
-		a.symlink(alias, real)
 	}
 	return nil
 }

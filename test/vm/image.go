@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // image is a kernel as unpacked in the cache.
@@ -19,77 +18,42 @@ type image struct {
 
 func (i image) vmlinuz() string { return filepath.Join(i.dir, "vmlinuz") }
 
-// cached is the image in a cache directory, false if there is none.
-func cached(dir string) (image, bool) {
-	if _, err := os.Stat(filepath.Join(dir, "vmlinuz")); err != nil {
-		return image{}, false
+// fetch gives a kernel from the cache, or from the mirror through the cache.
+func fetch(ctx context.Context, k kernel, cache string) (image, error) {
+	dir := filepath.Join(cache, k.id())
+	err := keep(dir, func(work, done string) error {
+		say("fetching kernel %s into %s", k.id(), dir)
+		a, err := newApt(ctx, work, k.arch, k.suites)
+		if err != nil {
+			return err
+		}
+		name, err := a.newest(ctx, k.pattern)
+		if err != nil {
+			return err
+		}
+		release := strings.TrimPrefix(name, "linux-image-")
+		names, err := a.parts(ctx, name, release)
+		if err != nil {
+			return err
+		}
+		say("fetching %s", strings.Join(names, ", "))
+		root := filepath.Join(work, "root")
+		if err := a.unpack(ctx, names, root); err != nil {
+			return err
+		}
+		if err := arrange(ctx, root, done, release); err != nil {
+			return fmt.Errorf("prepare kernel %s: %w", release, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return image{}, err
 	}
 	releases, err := filepath.Glob(filepath.Join(dir, "lib/modules/*"))
 	if err != nil || len(releases) != 1 {
-		return image{}, false
+		return image{}, fmt.Errorf("no kernel in %s: remove it, and it will be fetched again", dir)
 	}
-	return image{dir, filepath.Base(releases[0])}, true
-}
-
-// fetch gives a kernel from the cache, or from the mirror through the cache.
-func fetch(ctx context.Context, k kernel, cache string, say func(string, ...any)) (image, error) {
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return image{}, err
-	}
-	unlock, err := lock(filepath.Join(cache, k.name+".lock"))
-	if err != nil {
-		return image{}, err
-	}
-	defer unlock()
-	dir := filepath.Join(cache, k.name)
-	if i, ok := cached(dir); ok {
-		return i, nil
-	}
-	say("fetching kernel %s into %s", k.name, dir)
-	left, err := filepath.Glob(filepath.Join(cache, k.name+"-*")) // by runs that were killed
-	if err != nil {
-		return image{}, err
-	}
-	for _, l := range left {
-		if err := os.RemoveAll(l); err != nil {
-			return image{}, err
-		}
-	}
-	work, err := os.MkdirTemp(cache, k.name+"-")
-	if err != nil {
-		return image{}, err
-	}
-	defer os.RemoveAll(work)
-	a, err := newApt(ctx, work, k.suites)
-	if err != nil {
-		return image{}, err
-	}
-	name, err := a.newest(ctx, k.pattern)
-	if err != nil {
-		return image{}, err
-	}
-	release := strings.TrimPrefix(name, "linux-image-")
-	names, err := a.parts(ctx, name, release)
-	if err != nil {
-		return image{}, err
-	}
-	say("fetching %s", strings.Join(names, ", "))
-	root, done := filepath.Join(work, "root"), filepath.Join(work, "done")
-	if err := a.unpack(ctx, names, root); err != nil {
-		return image{}, err
-	}
-	if err := arrange(ctx, root, done, release); err != nil {
-		return image{}, fmt.Errorf("prepare kernel %s: %w", release, err)
-	}
-	// In one step, so that an interrupted run leaves nothing that looks complete.
-	if err := errors.Join(os.RemoveAll(dir), os.Rename(done, dir)); err != nil {
-		return image{}, err
-	}
-	i, ok := cached(dir)
-	if !ok {
-		return image{}, fmt.Errorf("no kernel in %s after fetching it", dir)
-	}
-	return i, nil
+	return image{dir, filepath.Base(releases[0])}, nil
 }
 
 // arrange moves kernel and modules to where they do not depend on how Debian packs them, and says which module needs
@@ -173,17 +137,4 @@ func pruneModules(dir string) error {
 		return errors.New("the packages have no modules in kernel/net")
 	}
 	return nil
-}
-
-// lock waits until no other run uses what the file stands for.
-func lock(name string) (unlock func(), err error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", name, err)
-	}
-	return func() { f.Close() }, nil
 }

@@ -26,7 +26,7 @@ func newJob(ctx context.Context, o options, work string) (job, error) {
 	j := job{script: o.command, programs: o.files, limit: o.timeout}
 	if len(o.packages) > 0 {
 		var err error
-		if j.suite, err = buildTests(ctx, work, o.packages); err != nil {
+		if j.suite, err = buildTests(ctx, work, o.arch, o.packages); err != nil {
 			return job{}, err
 		}
 	}
@@ -35,7 +35,7 @@ func newJob(ctx context.Context, o options, work string) (job, error) {
 		j.limit = time.Duration(len(j.suite))*o.timeout + time.Minute
 		return j, nil
 	}
-	program, err := buildProgram(ctx, work, "tracer/cmd/tracer")
+	program, err := buildProgram(ctx, work, o.arch, "tracer/cmd/tracer")
 	j.programs = append(j.programs, program)
 	return j, err
 }
@@ -45,22 +45,26 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 	// qemu dies with the thread that started it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	i, err := fetch(ctx, k, o.cache, say)
+	i, err := fetch(ctx, k, o.cache)
 	if err != nil {
 		return fmt.Errorf("fetch it: %w", err)
 	}
-	m := machine{kernel: i.vmlinuz(), initramfs: filepath.Join(work, k.name+".initramfs"), memory: o.memory, cpuLater: k.cpuLater}
-	if err := (guest{image: i, job: j}).write(ctx, m.initramfs); err != nil {
+	programs, err := sysrootFor(ctx, k.arch, o.cache)
+	if err != nil {
+		return fmt.Errorf("fetch tools for it: %w", err)
+	}
+	m := machine{board: boards[k.arch], kernel: i.vmlinuz(), initramfs: filepath.Join(work, k.id()+".initramfs"), memory: o.memory, cpuLater: k.cpuLater}
+	if err := (guest{image: i, sysroot: programs, job: j}).write(m.initramfs); err != nil {
 		return err
 	}
 	say("booting %s", i.release)
 	if o.shell {
 		return m.shell(ctx)
 	}
-	m.console = filepath.Join(work, k.name+".console")
+	m.console = filepath.Join(work, k.id()+".console")
 	err = j.once(ctx, m, k, i.release, r, w)
 	if errors.Is(err, errEmulator) {
-		say("kernel %s: started again: %v", k.name, err)
+		say("kernel %s: started again: %v", k.id(), err)
 		*r = results{begins: r.begins}
 		err = j.once(ctx, m, k, i.release, r, w)
 	}
@@ -71,7 +75,7 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 func (j job) once(ctx context.Context, m machine, k kernel, release string, r *results, w io.Writer) error {
 	start := time.Now()
 	cpu, err := m.run(ctx, func(out io.Reader) error { return r.read(out, w) })
-	say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v (%v of CPU)", k.name, release,
+	say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v (%v of CPU)", k.id(), release,
 		len(r.passed), len(r.failed), len(r.skipped), time.Since(start).Round(time.Second), cpu.Round(time.Second))
 	if errors.Is(err, context.Canceled) {
 		return err

@@ -5,6 +5,7 @@
 //	go run ./test/vm -kernel all -skip 'TestSlow|TestPure' ./internal/...
 //	go run ./test/vm -kernel 6.1 -command 'tracer demo -o json'
 //	go run ./test/vm -kernel 7.2 -shell
+//	go run ./test/vm -arch arm64 -kernel 6.12-16k ./internal/loader
 //
 // It exits 0 if all tests passed and none was skipped, or with the command's status. Guests run on virtual time: how busy
 // this machine is changes how long they take and not what they measure. On several kernels it runs as many at a time as
@@ -25,6 +26,7 @@ import (
 )
 
 type options struct {
+	arch     string
 	kernels  []kernel
 	shell    bool
 	command  string
@@ -59,6 +61,7 @@ func parse(args []string) (options, error) {
 	var o options
 	var names string
 	flags := flag.NewFlagSet("vm", flag.ExitOnError)
+	flags.StringVar(&o.arch, "arch", "amd64", "architecture of the machine: amd64 or arm64")
 	flags.StringVar(&names, "kernel", "", "kernels of test/vm/kernels.txt, separated by commas, or all")
 	flags.IntVar(&o.parallel, "parallel", runtime.NumCPU(), "how many at a time, of several kernels; each takes one CPU")
 	flags.StringVar(&o.logs, "logs", "", "directory for what guests print (by itself build/guests of several kernels; one prints here)")
@@ -85,7 +88,7 @@ func parse(args []string) (options, error) {
 		return o, errors.New("give packages, -command or -shell")
 	}
 	var err error
-	if o.kernels, err = findKernels(names); err != nil {
+	if o.kernels, err = findKernels(o.arch, names); err != nil {
 		return o, err
 	}
 	if o.shell && len(o.kernels) > 1 {
@@ -103,9 +106,6 @@ func parse(args []string) (options, error) {
 
 // run does what is wished and returns the exit status with what has to be said about it.
 func run(ctx context.Context, o options) (int, error) {
-	if runtime.GOARCH != "amd64" {
-		return 1, fmt.Errorf("guests are amd64 and take programs of this machine, which is %s", runtime.GOARCH)
-	}
 	work, err := os.MkdirTemp("", "tracer-vm-")
 	if err != nil {
 		return 1, err
@@ -128,7 +128,7 @@ func run(ctx context.Context, o options) (int, error) {
 	case errors.Is(err, context.Canceled):
 		return 130, errors.New("interrupted")
 	case err != nil:
-		return max(1, r.exit), fmt.Errorf("kernel %s: %w", k.name, err)
+		return max(1, r.exit), fmt.Errorf("kernel %s: %w", k.id(), err)
 	}
 	return 0, nil
 }

@@ -40,12 +40,12 @@ func (j job) logged(ctx context.Context, o options, k kernel, work string) error
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	name := filepath.Join(o.logs, k.name+".log")
+	name := filepath.Join(o.logs, k.id()+".log")
 	log, err := os.Create(name)
 	if err != nil {
 		return err
 	}
-	r := results{begins: func(pkg string) { say("kernel %s: %s", k.name, pkg) }}
+	r := results{begins: func(pkg string) { say("kernel %s: %s", k.id(), pkg) }}
 	err = errors.Join(j.run(ctx, o, k, work, &r, log), log.Close())
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
@@ -55,6 +55,6 @@ func (j job) logged(ctx context.Context, o options, k kernel, work string) error
 		whole, readErr := os.ReadFile(name)
 		said, err = tail(string(whole), 80), errors.Join(err, readErr)
 	}
-	say("kernel %s failed; from %s:\n\t%s", k.name, name, strings.ReplaceAll(said, "\n", "\n\t"))
-	return fmt.Errorf("kernel %s: %w", k.name, err)
+	say("kernel %s failed; from %s:\n\t%s", k.id(), name, strings.ReplaceAll(said, "\n", "\n\t"))
+	return fmt.Errorf("kernel %s: %w", k.id(), err)
 }

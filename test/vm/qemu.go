@@ -12,8 +12,36 @@ import (
 	"time"
 )
 
+// board is what differs between emulated computers of two architectures.
+type board struct {
+	qemu    string
+	console string   // the kernel's name for the device of its messages
+	port    string   // and for that which carries what the job prints
+	serial  []string // of qemu, for the port; it is the one with a chardev "job"
+	model   []string // machine and CPU
+	boot    []string // for the kernel
+}
+
+var boards = map[string]board{
+	"amd64": {
+		qemu: "qemu-system-x86_64", console: "ttyS0", port: "ttyS1", serial: []string{"-serial", "chardev:job"},
+		// Five-level page tables only cost. A CPU that says it is quick at them (erms, fsrm) has the kernel copy by
+		// instructions that are emulated byte by byte: the BPF verifier, which copies its state at each branch, then takes
+		// twice as long.
+		model: []string{"-cpu", "max,la57=off,erms=off,fsrm=off"},
+		boot:  []string{"mitigations=off", "tsc=reliable", "no_timer_check"},
+	},
+	"arm64": {
+		qemu: "qemu-system-aarch64", console: "ttyAMA0", port: "ttyS0", serial: []string{"-device", "pci-serial,chardev=job"},
+		// What signs pointers takes an emulated machine long.
+		model: []string{"-machine", "virt", "-cpu", "max,pauth=off,sve=off"},
+		boot:  []string{"mitigations=off"},
+	},
+}
+
 // machine is an emulated computer.
 type machine struct {
+	board             board
 	kernel, initramfs string
 	console           string // file for the kernel's messages; none: the caller's terminal
 	memory            int    // MiB
@@ -22,11 +50,12 @@ type machine struct {
 
 // command is the qemu that is the machine. It ends with the calling process or, sooner, with ctx.
 func (m machine) command(ctx context.Context) *exec.Cmd {
-	boot := []string{
-		"console=ttyS0", "panic=-1", "oops=panic", "mitigations=off", "nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1",
-		"tsc=reliable", "no_timer_check", "random.trust_cpu=on", "init_on_alloc=0", "hardened_usercopy=off",
-		"kfence.sample_interval=0", "cryptomgr.notests=1",
-	}
+	boot := append([]string{
+		"console=" + m.board.console, "panic=-1", "oops=panic", "nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1",
+		"random.trust_cpu=on", "init_on_alloc=0", "hardened_usercopy=off", "kfence.sample_interval=0", "cryptomgr.notests=1",
+		// What the kernel does not know is a variable of init's.
+		"console_device=" + m.board.console, "job_device=" + m.board.port,
+	}, m.board.boot...)
 	if m.cpuLater {
 		boot = append(boot, "maxcpus=1")
 	}
@@ -43,10 +72,8 @@ func (m machine) command(ctx context.Context) *exec.Cmd {
 		// anything to do. A delay of 50 ms is 50 ms however busy this machine is. With 4 ns the guest's CPU is so slow that
 		// starting a tracer takes long by its clock.
 		"-icount", icount,
-		// The guest has two CPUs even so: with one, delays are distorted by whoever holds it. Five-level page tables
-		// only cost. A CPU that says it is quick at them (erms, fsrm) has the kernel copy by instructions that are
-		// emulated byte by byte: the BPF verifier, which copies its state at each branch, then takes twice as long.
-		"-cpu", "max,la57=off,erms=off,fsrm=off", "-smp", "2", "-m", fmt.Sprint(m.memory),
+		// The guest has two CPUs even so: with one, delays are distorted by whoever holds it.
+		"-smp", "2", "-m", fmt.Sprint(m.memory),
 		// A network card whose driver frees what it has sent by kfree_skb, as if it were lost. Its wire leads nowhere.
 		"-netdev", "user,id=wire,restrict=on", "-device", "vmxnet3,netdev=wire",
 		// Two more, joined by a hub: what one sends comes to the other, which counts what its ring had no room for. The hub's third
@@ -57,12 +84,14 @@ func (m machine) command(ctx context.Context) *exec.Cmd {
 		"-kernel", m.kernel, "-initrd", m.initramfs,
 		"-append", strings.Join(boot, " "),
 	}
+	args = append(args, m.board.model...)
 	if m.console == "" {
 		args = append(args, "-serial", "mon:stdio")
 	} else {
-		args = append(args, "-serial", "file:"+m.console, "-chardev", "stdio,id=job,signal=off", "-serial", "chardev:job")
+		args = append(args, "-serial", "file:"+m.console, "-chardev", "stdio,id=job,signal=off")
+		args = append(args, m.board.serial...)
 	}
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
+	cmd := exec.CommandContext(ctx, m.board.qemu, args...)
 	cmd.Stderr = os.Stderr
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

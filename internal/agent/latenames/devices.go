@@ -42,12 +42,22 @@ func (w *Waiter) IsPod(ifindex int) bool {
 	return ok
 }
 
-// LocalPods are the devices of this node's pods, by address, as far as packets have shown them.
+// fewAddresses are as many as a pod may have itself. A pod out of which more come passes others' packets on.
+const fewAddresses = 4
+
+// LocalPods are the devices of this node's pods, by address, as far as packets have shown them. Where no source knows pods'
+// addresses, they are those that come out of pods' devices, few of each.
 func (w *Waiter) LocalPods() map[netip.Addr]int {
-	found := map[netip.Addr]int{}
 	if w.source == nil {
+		found := w.PodDevices()
+		behind := map[int]int{}
+		for _, ifindex := range found {
+			behind[ifindex]++
+		}
+		maps.DeleteFunc(found, func(_ netip.Addr, ifindex int) bool { return behind[ifindex] > fewAddresses })
 		return found
 	}
+	found := map[netip.Addr]int{}
 	pods := w.source.LocalPods()
 	w.mu.Lock()
 	defer w.mu.Unlock()

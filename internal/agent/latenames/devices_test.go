@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"tracer/internal/record"
 )
 
 func TestChangesOfDevices(t *testing.T) {
@@ -37,4 +39,21 @@ func TestChangesOfDevices(t *testing.T) {
 	expect("a new device has it", 40*s)
 	through(w, 43*s, sent(9, 43*s))
 	expect("and goes on having it", 40*s)
+}
+
+// TestLocalPodsWithoutSource: what comes out of a pod's device is the pod's own, unless much does.
+func TestLocalPodsWithoutSource(t *testing.T) {
+	t.Parallel()
+	w := New(nil, func([]record.Record) {})
+	w.SetDevices(podDevice(7, 8), 0)
+	batch := []record.Record{sent(7, time.Second)}
+	for i := range byte(fewAddresses + 1) {
+		r := sent(8, time.Second)
+		r.First.Source = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, i}), 1)
+		batch = append(batch, r)
+	}
+	w.Add(batch, time.Second)
+	if got := w.LocalPods(); len(got) != 1 || got[podAddress] != 7 {
+		t.Errorf("local pods are %v", got)
+	}
 }

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestAddProgram takes a program of this machine with all that it needs to run.
+func TestAddProgram(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	a := newArchive(&b)
+	here := sysroot("/")
+	shell, err := here.find("bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := here.addProgram(a, shell); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.close(); err != nil {
+		t.Fatal(err)
+	}
+	entries := strings.Join(unpack(t, b.Bytes()), "\n")
+	for _, want := range []string{"bin/bash", "/libc.so.6", "/libtinfo.so", "/ld-linux"} {
+		if !strings.Contains(entries, want) {
+			t.Errorf("nothing is called %s", want)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	s := sysroot(t.TempDir())
+	if err := os.MkdirAll(s.path("usr/bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.path("usr/bin/nft-multi"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{"bin": "usr/bin", "usr/bin/nft": "nft-multi", "usr/bin/out": "/etc/passwd"} {
+		if err := os.Symlink(target, s.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := s.resolve("/bin/nft"); got != "/usr/bin/nft-multi" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := s.resolve("/bin/out"); err == nil {
+		t.Errorf("a file of this machine was taken: %q", got)
+	}
+	if file, err := s.first("nft", "/sbin", "/bin"); file != "/bin/nft" || err != nil {
+		t.Errorf("%q, %v", file, err)
+	}
+	if _, err := s.find("tc"); err == nil {
+		t.Error("what is not there was found")
+	}
+}
+
+// TestKeep makes a directory once, and nothing of one that failed.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "cache/6.1")
+	made := 0
+	fill := func(_, done string) error {
+		made++
+		return os.Mkdir(done, 0o755)
+	}
+	if err := keep(dir, func(string, string) error { return os.ErrPermission }); err == nil {
+		t.Error("a failure was not told")
+	}
+	if left, err := filepath.Glob(dir + "*part"); err != nil || left != nil {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	for range 2 {
+		if err := keep(dir, fill); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() || made != 1 {
+		t.Errorf("made %d times: %v", made, err)
+	}
+}
