@@ -48,6 +48,7 @@ func newLabUpCommand(flags *labFlags) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.Nodes, "nodes", 2, "how many nodes")
+	f.StringVar(&o.Machine, "machine", "", "the node that this machine is, as node1: no other is made here (of the others there is a lab of the same flags on theirs)")
 	f.StringVar(&o.Overlay, "overlay", lab.Auto, "ipip, vxlan, wireguard, or auto for ipip where the kernel has it")
 	f.StringArrayVar(&pods, "pod", []string{"cache@node1"}, "a pod beside web and api, as name@node; may be repeated")
 	f.Float64Var(&o.Load.Rate, "rate", o.Load.Rate, "UDP calls per second from web to api")
