@@ -63,16 +63,12 @@ func (j joined) args() []string {
 
 // clockRate is what a joined machine's kernel is told of its time-stamp counter, which is this machine's. While others want this machine's
 // CPUs as well, what the kernel would measure at boot may be a tenth of that, and its clock would run away.
-func clockRate() (string, error) {
-	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return "", err
-	}
-	m := cpuMHz.FindSubmatch(info)
+func clockRate(cpuinfo string) (string, error) {
+	m := cpuMHz.FindStringSubmatch(cpuinfo)
 	if m == nil {
 		return "", errors.New("/proc/cpuinfo does not say how fast this machine's time-stamp counter is")
 	}
-	return "tsc_early_khz=" + string(m[1]) + string(m[2]), nil
+	return "tsc_early_khz=" + m[1] + m[2], nil
 }
 
 var cpuMHz = regexp.MustCompile(`(?m)^cpu MHz\s*: (\d+)\.(\d{3})$`)
@@ -126,7 +122,11 @@ func runJoined(ctx context.Context, o options, j job, work string) error {
 	if err := os.MkdirAll(o.lines, 0o755); err != nil {
 		return err
 	}
-	clock, err := clockRate()
+	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return err
+	}
+	clock, err := clockRate(string(cpuinfo))
 	if err != nil {
 		return err
 	}
