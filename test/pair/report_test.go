@@ -62,6 +62,9 @@ func (p report) said() string {
 	return fmt.Sprintf("%s %s: %s", strings.ToUpper(p.Verdict), strings.Join(p.causes(), " "), p.Summary)
 }
 
+// window is what nodes are asked about. An agent looks back so far: what was mended within it is still found.
+const window = 15 * time.Second
+
 // diagnose asks both nodes about the same window of time.
 func (r *rig) diagnose(window time.Duration) (both [2]report) {
 	r.Helper()

@@ -202,7 +202,7 @@ func (r *rig) both(f func(m *machine) error) {
 func (r *rig) quiet() {
 	r.Helper()
 	r.eventually(func() string {
-		last := r.diagnose(5 * time.Second)
+		last := r.diagnose(window)
 		if last[0].Verdict == "healthy" && last[1].Verdict == "healthy" {
 			return ""
 		}

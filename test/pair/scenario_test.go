@@ -165,7 +165,7 @@ func (s scenario) ask(r *rig, fill func(string) string) (wrong string, stall ste
 	if err != nil {
 		r.Fatal(err)
 	}
-	both := r.diagnose(15 * time.Second)
+	both := r.diagnose(window)
 	if stall, err = watcher.Stop(); err != nil {
 		r.Fatal(err)
 	}
