@@ -153,7 +153,7 @@ func (r *rig) up(overlay, device string) {
 		if *lines != "" {
 			r.on(m, "[[ ! -e /tmp/agent.pid ]] || kill $(</tmp/agent.pid); tracer lab down; true") // of a run that was interrupted
 		}
-		r.on(m, "tracer lab up --machine "+m.name+" --rate 25 --tcp 200ms --overlay "+overlay)
+		r.on(m, "tracer lab up --machine "+m.name+" --rate 25 --tcp 50ms --overlay "+overlay)
 		r.Cleanup(func() {
 			// The test's own context has ended.
 			if said, err := m.run(context.Background(), "tracer lab down"); err != nil {
@@ -163,7 +163,7 @@ func (r *rig) up(overlay, device string) {
 	}
 	r.both(func(m *machine) error {
 		// An emulated CPU takes long for what an agent does: by its usual limit it would trace some packets only.
-		_, err := m.run(r.Context(), `tracer agent --max-cpu 1 --max-records 1000000 >/tmp/agent.log 2>&1 & echo $! >/tmp/agent.pid
+		_, err := m.run(r.Context(), `tracer agent --max-cpu 1 --max-records 1000000 --state-dir '' >/tmp/agent.log 2>&1 & echo $! >/tmp/agent.pid
 for i in $(seq 600); do
 	grep -q 'tracing started' /tmp/agent.log && exit
 	kill -0 $! || break

@@ -86,10 +86,10 @@ func scenarios() []scenario {
 		},
 		{
 			name: "the receiver's policy drops",
-			on: map[string]string{"node2": `nft add table ip policy
-nft add chain ip policy forward '{ type filter hook forward priority 0; }'
-nft add rule ip policy forward ip daddr API counter drop`},
-			heal:  map[string]string{"node2": "nft delete table ip policy"},
+			on: map[string]string{"node2": `nft add table ip deny
+nft add chain ip deny forward '{ type filter hook forward priority 0; }'
+nft add rule ip deny forward ip daddr API counter drop`},
+			heal:  map[string]string{"node2": "nft delete table ip deny"},
 			real:  loses(0.08),
 			node1: wanted{first: "no-answer@-|remote-loss@-"},
 			node2: wanted{first: "policy-drop@OVERLAY"},
