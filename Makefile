@@ -22,7 +22,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak screens fmt image clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak screens fmt image clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,14 @@ fetch-k8s: packages ## build that Kubernetes and those plugins but Cilium, and f
 test-guest: ## of make test: what one other kernel proves: GUEST=6.12 (emulated)
 	hack/install-packages guest
 	go run ./test/vm -kernel '$(GUEST)' -logs build/guests -run '$(GUEST_STORY)' ./internal/loader ./internal/lab ./test/truth ./cmd/tracer
+
+# The kernel of the two machines of test-pair, and which of its tests: PAIR='^TestPair$$/^vxlan$$'.
+PAIR_KERNEL := 6.12
+PAIR := .
+
+test-pair: packages ## of test-more: agents on two machines with kernels and clocks of their own, a router between them (as root, emulated)
+	hack/install-packages guest
+	go run ./test/gotest ./test/pair -- -count=1 -timeout 60m -run '$(PAIR)' -kernel='$(PAIR_KERNEL)'
 
 manifest: ## render deploy/tracer.yaml from the chart again
 	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -run '^TestManifest$$' . -update

@@ -48,6 +48,7 @@ func newLabUpCommand(flags *labFlags) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.Nodes, "nodes", 2, "how many nodes")
+	f.StringVar(&o.Machine, "machine", "", "the node that this machine is, as node1: no other is made here (of the others there is a lab of the same flags on theirs)")
 	f.StringVar(&o.Overlay, "overlay", lab.Auto, "ipip, vxlan, wireguard, native for none, or auto for ipip where the kernel has it")
 	f.BoolVar(&o.HostRouting, "host-routing", false, "have BPF programs route pods' packets, as Cilium's do (with overlay vxlan or native)")
 	f.BoolVar(&o.Netkit, "netkit", false, "connect pods by netkit and not by veth (kernels from 6.7 on)")

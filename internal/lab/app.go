@@ -147,6 +147,9 @@ func (l *Lab) startApp(ctx context.Context, app []string) error {
 		l.local = &localApp{cancel: cancel}
 		l.mu.Unlock()
 		for _, where := range [][2]string{{Server, API}, {Client, Web}} {
+			if !l.st.here(l.st.pod(where[1]).Node) {
+				continue
+			}
 			f, err := l.st.part(where[0], l.dir, l.st.pod(where[1]).Do)
 			if err != nil {
 				return err
@@ -155,19 +158,23 @@ func (l *Lab) startApp(ctx context.Context, app []string) error {
 		}
 		return l.waitForTraffic(ctx)
 	}
-	if err := l.startPart(app, Server, API); err != nil {
-		return err
+	if l.st.here(l.st.pod(API).Node) {
+		if err := l.startPart(app, Server, API); err != nil {
+			return err
+		}
+		// The server makes its log once it listens.
+		err := l.waitFor(ctx, "the server to listen", func() (bool, error) {
+			_, err := os.Stat(filepath.Join(l.dir, load.Requests))
+			return err == nil, nil
+		})
+		if err != nil {
+			return err
+		}
 	}
-	// The server makes its log once it listens.
-	err := l.waitFor(ctx, "the server to listen", func() (bool, error) {
-		_, err := os.Stat(filepath.Join(l.dir, load.Requests))
-		return err == nil, nil
-	})
-	if err != nil {
-		return err
-	}
-	if err := l.startPart(app, Client, Web); err != nil {
-		return err
+	if l.st.here(l.st.pod(Web).Node) {
+		if err := l.startPart(app, Client, Web); err != nil {
+			return err
+		}
 	}
 	return l.waitForTraffic(ctx)
 }
@@ -184,6 +191,9 @@ func (l *Lab) startPart(app []string, part, pod string) error {
 }
 
 func (l *Lab) waitForTraffic(ctx context.Context) error {
+	if !l.st.here(l.st.pod(Web).Node) {
+		return nil // the machine that calls waits
+	}
 	return l.waitFor(ctx, "the first call to be answered", func() (bool, error) {
 		seen, err := l.Oracle(0, load.Monotonic())
 		if err != nil {

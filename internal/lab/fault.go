@@ -22,7 +22,7 @@ const (
 
 // Fault is what to do to packets. At least one of Delay, Rate and Loss must be set.
 type Fault struct {
-	Node   string        // "" is where web, or the pod of "pod:<name>", is
+	Node   string        // "" is where web, or the pod of "pod:<name>", is; of a lab on several machines, this one
 	Device string        // "" is OverlayDevice
 	Delay  time.Duration // for each packet
 	Rate   uint64        // bits per second
@@ -96,14 +96,21 @@ func (t *topology) locate(f *Fault) (device string, err error) {
 		if f.Node != "" && f.Node != p.Node {
 			return "", fmt.Errorf("pod %s is on %s, not on %s", pod, p.Node, f.Node)
 		}
-		f.Node = p.Node
+		if f.Node = p.Node; !t.here(f.Node) {
+			return "", fmt.Errorf("%s is on %s, which is another machine: this one is %s", pod, f.Node, t.Machine)
+		}
 		return p.Device, nil
 	}
 	if f.Node == "" {
-		f.Node = t.pod(Web).Node
+		if f.Node = t.pod(Web).Node; t.Machine != "" {
+			f.Node = t.Machine
+		}
 	}
 	if t.node(f.Node) == nil {
 		return "", fmt.Errorf("no node %q: choose node1 to node%d", f.Node, len(t.Nodes))
+	}
+	if !t.here(f.Node) {
+		return "", fmt.Errorf("%s is another machine: this one is %s", f.Node, t.Machine)
 	}
 	switch f.Device {
 	case "", OverlayDevice, t.overlayDevice():

@@ -54,7 +54,7 @@ func (t *topology) writeIdentities() error {
 	if err != nil {
 		return fmt.Errorf("identities: %w", err)
 	}
-	for _, n := range t.Nodes {
+	for _, n := range t.nodesHere() {
 		if err := os.WriteFile(n.IdentityFile, data, 0o644); err != nil {
 			return fmt.Errorf("write identities of %s: %w", n.Name, err)
 		}

@@ -78,20 +78,26 @@ func (l *Lab) build(ctx context.Context, app []string) error {
 	}
 	steps := []func() error{}
 	for _, ns := range t.namespaces() {
-		steps = append(steps, ns.create)
+		if node := t.node(t.Machine); node != nil && node.Netns == ns {
+			steps = append(steps, ns.adopt)
+		} else {
+			steps = append(steps, ns.create)
+		}
 	}
 	steps = append(steps, t.chooseOverlay)
-	for _, node := range t.Nodes {
+	for _, node := range t.nodesHere() {
 		steps = append(steps, func() error { return node.Netns.setSysctls(everyNamespace) })
 	}
-	steps = append(steps, t.makeWire)
-	for _, node := range t.Nodes {
+	if t.Machine == "" {
+		steps = append(steps, t.makeWire)
+	}
+	for _, node := range t.nodesHere() {
 		steps = append(steps,
 			func() error { return t.makeNode(node) },
 			func() error { return t.makeOverlay(node) },
 			func() error { return t.makeService(node) })
 	}
-	for _, pod := range t.Pods {
+	for _, pod := range t.podsHere() {
 		steps = append(steps, func() error { return t.makePod(pod) })
 	}
 	if t.HostRouting {
@@ -117,6 +123,9 @@ func (l *Lab) build(ctx context.Context, app []string) error {
 func (l *Lab) writeIdentities() error {
 	for i := range l.st.Nodes {
 		node := &l.st.Nodes[i]
+		if !l.st.here(node.Name) {
+			continue
+		}
 		inode, err := node.Netns.inode()
 		if err != nil {
 			return err
@@ -214,7 +223,7 @@ func (l *Lab) remove() error {
 			}
 		}
 	}
-	errs = append(errs, removeNamespaces(all))
+	errs = append(errs, l.st.leave(), removeNamespaces(all))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

@@ -99,16 +99,21 @@ func (q netem) add(h *netlink.Handle, link netlink.Link) error {
 	return nil
 }
 
-// hasNetem tells whether the kernel has netem. It tries on the loopback device of the wire, which carries nothing.
+// hasNetem tells whether the kernel has netem. It tries on the loopback device of the wire, which carries nothing, or of a machine's
+// first pod.
 func (t *topology) hasNetem() (bool, error) {
-	h, err := t.Wire.handle()
+	ns := t.Wire
+	if t.Machine != "" {
+		ns = t.podsHere()[0].Netns
+	}
+	h, err := ns.handle()
 	if err != nil {
 		return false, err
 	}
 	defer h.Close()
 	lo, err := h.LinkByName("lo")
 	if err != nil {
-		return false, fmt.Errorf("%s: find lo: %w", t.Wire, err)
+		return false, fmt.Errorf("%s: find lo: %w", ns, err)
 	}
 	loadModule("sch_netem")
 	q := netlink.NewNetem(qdiscAttrs(lo, netlink.HANDLE_ROOT, handleProbe), netlink.NetemQdiscAttrs{})

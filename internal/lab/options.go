@@ -62,6 +62,10 @@ type Options struct {
 	NodeNet netip.Prefix // a /24, with the nodes' addresses
 	PodNet  netip.Prefix // a /16, of which each node has a /24 for its pods
 	RunDir  string
+	// Machine names the one node that this machine is, as "node1": of the lab no more than it and its pods is made here, and the other nodes
+	// are other machines, where a lab of the same options is made. The node is the network namespace of the caller, and its uplink a
+	// device that is there.
+	Machine string
 	// App is the command that runs a part of the application, to which "client" or "server" and its flags are
 	// added (see AppOptions). Its processes outlive the caller. Without it the application runs inside the
 	// calling process, until Down or the end of that process.
@@ -134,6 +138,9 @@ func (o Options) validate() error {
 	}
 	if o.Nodes < 2 || o.Nodes > maxNodes {
 		return fmt.Errorf("%d nodes: choose 2 to %d", o.Nodes, maxNodes)
+	}
+	if o.Machine != "" && !o.hasNode(o.Machine) {
+		return fmt.Errorf("machine %q: choose node1 to node%d", o.Machine, o.Nodes)
 	}
 	if kinds := []string{Auto, IPIP, VXLAN, WireGuard, Native}; !slices.Contains(kinds, o.Overlay) {
 		return fmt.Errorf("overlay %q: choose one of %s", o.Overlay, strings.Join(kinds, ", "))

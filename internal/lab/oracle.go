@@ -2,7 +2,6 @@ package lab
 
 import (
 	"math"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -39,19 +38,13 @@ type Report struct {
 // Oracle returns what happened to the packets and calls that were sent in [from, to), times by CLOCK_MONOTONIC.
 // The newest of that is a tenth of a second old.
 func (l *Lab) Oracle(from, to time.Duration) (Report, error) {
-	return l.report(func(log string) ([]load.Entry, error) {
-		entries, err := load.ReadLog(filepath.Join(l.dir, log), from)
-		return entries, err
-	}, func([]load.Entry) (time.Duration, time.Duration) { return from, to })
+	return l.report(func(log string) ([]load.Entry, error) { return l.readLog(log, from) }, func([]load.Entry) (time.Duration, time.Duration) { return from, to })
 }
 
 // Recent returns what happened to the packets and calls that arrived within the window before now. Where delays
 // are longer than the window, Oracle would report every packet as pending.
 func (l *Lab) Recent(window time.Duration, now time.Duration) (Report, error) {
-	read := func(log string) ([]load.Entry, error) {
-		entries, err := load.ReadLog(filepath.Join(l.dir, log), now-window-load.CallTimeout)
-		return entries, err
-	}
+	read := func(log string) ([]load.Entry, error) { return l.readLog(log, now-window-load.CallTimeout) }
 	return l.report(read, func(received []load.Entry) (time.Duration, time.Duration) {
 		return arrivals(received, now-window, now)
 	})
@@ -85,6 +78,9 @@ func (l *Lab) report(read func(log string) ([]load.Entry, error), span func([]lo
 		logs[i] = entries
 	}
 	requests, responses, calls, requestsSent, responsesSent := logs[0], logs[1], logs[2], logs[3], logs[4]
+	if l.st.Machine != "" && l.st.here(l.st.pod(Web).Node) {
+		responsesSent = requestsSent // the log is another machine's: here is known which calls were answered
+	}
 	var r Report
 	from, to := span(requests)
 	r.Request = oneWay(requestsSent, requests, from, to)

@@ -17,12 +17,12 @@ const (
 	vxlanPort = 4789
 )
 
-// chooseOverlay resolves Auto: it tries whether the kernel has ipip, in the first node's namespace.
+// chooseOverlay resolves Auto: it tries whether the kernel has ipip, in a node's namespace.
 func (t *topology) chooseOverlay() error {
 	if t.Overlay != Auto && t.Overlay != IPIP {
 		return nil
 	}
-	h, err := t.Nodes[0].Netns.handle()
+	h, err := t.nodesHere()[0].Netns.handle()
 	if err != nil {
 		return err
 	}

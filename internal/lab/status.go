@@ -52,7 +52,7 @@ func (l *Lab) Status(now time.Time) (Status, error) {
 	if s.Faults == nil {
 		s.Faults = []ActiveFault{}
 	}
-	for _, node := range st.Nodes {
+	for _, node := range st.nodesHere() {
 		kind, err := rootQdisc(node.Netns, s.OverlayDevice)
 		if err != nil {
 			return Status{}, err

@@ -68,7 +68,8 @@ type topology struct {
 	// HostRouting and Netkit are those of the Options.
 	HostRouting bool    `json:"host_routing,omitempty"`
 	Netkit      bool    `json:"netkit,omitempty"`
-	Uplink      string  `json:"uplink"` // each node's device towards the others
+	Uplink      string  `json:"uplink"`            // each node's device towards the others
+	Machine     string  `json:"machine,omitempty"` // the node that is made here, if not all of them are
 	Nodes       []Node  `json:"nodes"`
 	Pods        []Pod   `json:"pods"`
 	Service     Service `json:"service"`
@@ -84,7 +85,7 @@ var serviceAddress = netip.AddrFrom4([4]byte{10, 96, 0, 10})
 // in 172.30.0.0/24, their pods in 10.244.<node>.0/24, Services in 10.96.0.0/16, and likewise below fd00::/16.
 func newTopology(o Options) topology {
 	t := topology{Name: o.Name, Wire: namespaceOf(o.Name, wireName), Overlay: o.Overlay, HostRouting: o.HostRouting, Netkit: o.Netkit,
-		Uplink: o.Uplink, Load: o.Load, EmptyServices: o.EmptyServices}
+		Uplink: o.Uplink, Machine: o.Machine, Load: o.Load, EmptyServices: o.EmptyServices}
 	nodes, pods := o.NodeNet.Addr().As4(), o.PodNet.Addr().As4()
 	for i := 1; i <= o.Nodes; i++ {
 		name := nodeName(i)
@@ -145,13 +146,16 @@ func (t *topology) pod(name string) *Pod {
 	return nil
 }
 
-// namespaces are all that the lab has, in the order in which they are made.
+// namespaces are all that the lab has here, in the order in which they are made.
 func (t *topology) namespaces() []Namespace {
-	all := []Namespace{t.Wire}
-	for _, n := range t.Nodes {
+	var all []Namespace
+	if t.Machine == "" {
+		all = append(all, t.Wire)
+	}
+	for _, n := range t.nodesHere() {
 		all = append(all, n.Netns)
 	}
-	for _, p := range t.Pods {
+	for _, p := range t.podsHere() {
 		all = append(all, p.Netns)
 	}
 	return all

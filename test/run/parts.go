@@ -11,7 +11,7 @@ import (
 // where we read what ran, and how often.
 type part struct {
 	name   string
-	suite  string // here or more
+	suite  string // here, more, or none
 	about  string
 	script string
 	// beside is for what may run beside others, as it measures no time on this kernel.
@@ -25,6 +25,7 @@ type part struct {
 const (
 	suiteHere = "here"
 	suiteMore = "more"
+	suiteNone = "" // runs only if it is named
 )
 
 // parts are all there are, in the order in which they start.
@@ -49,7 +50,7 @@ var parts = []part{
 	{name: "faults-guest", suite: suiteMore, beside: true, after: "packages", about: "the guests' scoreboard, on 6.12 (emulated)",
 		script: "make scoreboard KERNEL=6.12 SEEDS=1 CONFUSION=build/confusion.md"},
 	{name: "live", suite: suiteHere, after: "packages", about: "unit and live tests on this kernel, with the race detector",
-		script: "go run ./test/gotest $(go list ./... | grep -v /test/truth) -- -race -count=1 -timeout 20m -skip '^TestKilled$'"},
+		script: "go run ./test/gotest $(go list ./... | grep -vE '/test/(truth|pair)$') -- -race -count=1 -timeout 20m -skip '^TestKilled$'"},
 	{name: "kills", suite: suiteHere, after: "packages", about: "50 agents killed at random moments, on TCX and clsact: nothing lost, nothing left",
 		script: "go run ./test/gotest ./cmd/tracer -- -count=1 -timeout 20m -run '^TestKilled$'"},
 	{name: "truth", suite: suiteHere, after: "packages", about: "delay, loss and drops of known size, compared packet by packet",
@@ -59,6 +60,8 @@ var parts = []part{
 	{name: "soak", suite: suiteMore, after: "packages", about: "three minutes of an agent's life where much happens: nothing of it grows",
 		script: "make soak HOURS=0.05 KILLS=0"},
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
+	{name: "pair", suite: suiteNone, after: "packages", about: "two machines with a router between them (6.12, emulated): counts, queues, drops, and both nodes' verdicts",
+		script: "make test-pair"},
 	{name: "cni", suite: suiteMore, alone: true, after: "kubernetes", about: "the agent beside network plugins that others wrote, on that Kubernetes",
 		script: "make test-cni CNI='^Test(FlannelVXLAN|AWS)$'"},
 }
@@ -72,7 +75,7 @@ func choose(names []string) ([]part, error) {
 	for _, name := range names {
 		known := false
 		for _, p := range parts {
-			if name == "all" || name == p.suite || name == p.name {
+			if name == "all" && p.suite != suiteNone || name == p.suite || name == p.name {
 				wanted[p.name], known = true, true
 			}
 		}

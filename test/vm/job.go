@@ -30,7 +30,7 @@ func newJob(ctx context.Context, o options, work string) (job, error) {
 			return job{}, err
 		}
 	}
-	if !o.shell && o.command == "" {
+	if !o.shell && o.command == "" && o.lines == "" {
 		j.script = testJob(j.suite, o.run, o.skip, o.count, o.timeout)
 		j.limit = time.Duration(len(j.suite))*o.timeout + time.Minute
 		return j, nil

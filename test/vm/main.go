@@ -6,6 +6,7 @@
 //	go run ./test/vm -kernel 6.1 -command 'tracer demo -o json'
 //	go run ./test/vm -kernel 7.2 -shell
 //	go run ./test/vm -arch arm64 -kernel 6.12-16k ./internal/loader
+//	go run ./test/vm -kernel 6.12 -joined /tmp/pair
 //
 // It exits 0 if all tests passed and none was skipped, or with the command's status. Guests run on virtual time: how busy
 // this machine is changes how long they take and not what they measure. On several kernels it runs as many at a time as
@@ -37,6 +38,7 @@ type options struct {
 	memory   int
 	cache    string
 	logs     string
+	lines    string
 	parallel int
 	files    []string
 	packages []string
@@ -65,6 +67,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&names, "kernel", "", "kernels of test/vm/kernels.txt, separated by commas, or all")
 	flags.IntVar(&o.parallel, "parallel", runtime.NumCPU(), "how many at a time, of several kernels; each takes one CPU")
 	flags.StringVar(&o.logs, "logs", "", "directory for what guests print (by itself build/guests of several kernels; one prints here)")
+	flags.StringVar(&o.lines, "joined", "", "run two machines and a router between them until interrupted, with a unix socket for each in this directory that takes commands (see serve)")
 	flags.BoolVar(&o.shell, "shell", false, "give a shell in the guest")
 	flags.StringVar(&o.command, "command", "", "shell command to run in the guest instead of tests")
 	flags.StringVar(&o.run, "run", "", "run only tests that match, as in go test")
@@ -84,15 +87,15 @@ func parse(args []string) (options, error) {
 		return o, errors.New("give -kernel")
 	case o.shell && o.command != "":
 		return o, errors.New("give one of -shell and -command")
-	case !o.shell && o.command == "" && len(o.packages) == 0:
-		return o, errors.New("give packages, -command or -shell")
+	case !o.shell && o.command == "" && o.lines == "" && len(o.packages) == 0:
+		return o, errors.New("give packages, -command, -shell or -joined")
 	}
 	var err error
 	if o.kernels, err = findKernels(o.arch, names); err != nil {
 		return o, err
 	}
-	if o.shell && len(o.kernels) > 1 {
-		return o, errors.New("give one kernel for a shell")
+	if (o.shell || o.lines != "") && len(o.kernels) > 1 {
+		return o, errors.New("give one kernel for a shell or for joined machines")
 	}
 	if o.cache == "" {
 		dir, err := os.UserCacheDir()
@@ -114,6 +117,9 @@ func run(ctx context.Context, o options) (int, error) {
 	j, err := newJob(ctx, o, work)
 	if err != nil {
 		return 1, err
+	}
+	if o.lines != "" {
+		return 0, runJoined(ctx, o, j, work)
 	}
 	if len(o.kernels) > 1 && o.logs == "" {
 		o.logs = "build/guests"

@@ -46,6 +46,7 @@ type machine struct {
 	console           string // file for the kernel's messages; none: the caller's terminal
 	memory            int    // MiB
 	cpuLater          bool   // the kernel brings its second CPU up when init says so, not at boot
+	joined            *joined
 }
 
 // command is the qemu that is the machine. It ends with the calling process or, sooner, with ctx.
@@ -59,28 +60,16 @@ func (m machine) command(ctx context.Context) *exec.Cmd {
 	if m.cpuLater {
 		boot = append(boot, "maxcpus=1")
 	}
-	icount := "shift=1,sleep=off"
-	if m.console == "" {
-		icount = "shift=1" // whoever sits at a terminal wants to see time pass
+	if m.joined != nil {
+		boot = append(boot, m.joined.clock)
 	}
 	args := []string{
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		// Emulated: nested KVM hangs on some machines, and without it a guest is the same everywhere. With
 		// thread=multi 5.10's text patching races (int3) once in a hundred boots, at no gain.
 		"-accel", "tcg,thread=single,tb-size=128",
-		// Virtual time: the guest's clock goes on by 2 ns for each instruction, and jumps to the next timer when nobody has
-		// anything to do. A delay of 50 ms is 50 ms however busy this machine is. With 4 ns the guest's CPU is so slow that
-		// starting a tracer takes long by its clock.
-		"-icount", icount,
 		// The guest has two CPUs even so: with one, delays are distorted by whoever holds it.
 		"-smp", "2", "-m", fmt.Sprint(m.memory),
-		// A network card whose driver frees what it has sent by kfree_skb, as if it were lost. Its wire leads nowhere.
-		"-netdev", "user,id=wire,restrict=on", "-device", "vmxnet3,netdev=wire",
-		// Two more, joined by a hub: what one sends comes to the other, which counts what its ring had no room for. The hub's third
-		// port waits for a connection that nobody makes: without one qemu complains.
-		"-netdev", "socket,id=nowhere,listen=127.0.0.1:0", "-netdev", "hubport,id=third,hubid=1,netdev=nowhere",
-		"-netdev", "hubport,id=left,hubid=1", "-device", "vmxnet3,netdev=left",
-		"-netdev", "hubport,id=right,hubid=1", "-device", "vmxnet3,netdev=right",
 		"-kernel", m.kernel, "-initrd", m.initramfs,
 		"-append", strings.Join(boot, " "),
 	}
@@ -88,14 +77,44 @@ func (m machine) command(ctx context.Context) *exec.Cmd {
 	if m.console == "" {
 		args = append(args, "-serial", "mon:stdio")
 	} else {
-		args = append(args, "-serial", "file:"+m.console, "-chardev", "stdio,id=job,signal=off")
-		args = append(args, m.board.serial...)
+		args = append(args, "-serial", "file:"+m.console)
+	}
+	if m.joined != nil {
+		args = append(args, m.joined.args()...)
+	} else {
+		args = append(args, m.aloneArgs()...)
 	}
 	cmd := exec.CommandContext(ctx, m.board.qemu, args...)
 	cmd.Stderr = os.Stderr
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
+}
+
+// aloneArgs are those of a machine that has no other beside it.
+func (m machine) aloneArgs() []string {
+	icount := "shift=1,sleep=off"
+	if m.console == "" {
+		icount = "shift=1" // whoever sits at a terminal wants to see time pass
+	}
+	args := []string{
+		// Virtual time: the guest's clock goes on by 2 ns for each instruction, and jumps to the next timer when nobody has
+		// anything to do. A delay of 50 ms is 50 ms however busy this machine is. With 4 ns the guest's CPU is so slow that
+		// starting a tracer takes long by its clock.
+		"-icount", icount,
+		// A network card whose driver frees what it has sent by kfree_skb, as if it were lost. Its wire leads nowhere.
+		"-netdev", "user,id=wire,restrict=on", "-device", "vmxnet3,netdev=wire",
+		// Two more, joined by a hub: what one sends comes to the other, which counts what its ring had no room for. The hub's third
+		// port waits for a connection that nobody makes: without one qemu complains.
+		"-netdev", "socket,id=nowhere,listen=127.0.0.1:0", "-netdev", "hubport,id=third,hubid=1,netdev=nowhere",
+		"-netdev", "hubport,id=left,hubid=1", "-device", "vmxnet3,netdev=left",
+		"-netdev", "hubport,id=right,hubid=1", "-device", "vmxnet3,netdev=right",
+	}
+	if m.console != "" {
+		args = append(args, "-chardev", "stdio,id=job,signal=off")
+		args = append(args, m.board.serial...)
+	}
+	return args
 }
 
 // silence is how long the kernel of a guest that lives may say nothing. Init has it say something every 20 s of the guest's

@@ -17,7 +17,8 @@ import (
 const logBytes = 4 << 20
 
 // Entry is one line of a log, times by CLOCK_MONOTONIC in nanoseconds. Of a packet that was only sent, Arrived,
-// Received and Delay are zero; RoundTrip is known of responses alone.
+// Received and Delay are zero; RoundTrip is known of responses alone. Where sender and receiver have clocks of their own, Delay may
+// be negative.
 type Entry struct {
 	Seq       uint64        `json:"seq"`
 	Sent      time.Duration `json:"sent_ns"`
@@ -29,24 +30,24 @@ type Entry struct {
 }
 
 func (e Entry) appendTo(b []byte) []byte {
-	field := func(name string, v uint64) {
+	field := func(name string, v int64) {
 		b = append(b, name...)
-		b = strconv.AppendUint(b, v, 10)
+		b = strconv.AppendInt(b, v, 10)
 	}
-	field(`{"seq":`, e.Seq)
-	field(`,"sent_ns":`, uint64(e.Sent))
+	field(`{"seq":`, int64(e.Seq))
+	field(`,"sent_ns":`, int64(e.Sent))
 	if e.Arrived != 0 {
-		field(`,"arrived_ns":`, uint64(e.Arrived))
+		field(`,"arrived_ns":`, int64(e.Arrived))
 	}
 	if e.Received != 0 {
-		field(`,"received_ns":`, uint64(e.Received))
-		field(`,"delay_ns":`, uint64(e.Delay))
+		field(`,"received_ns":`, int64(e.Received))
+		field(`,"delay_ns":`, int64(e.Delay))
 	}
 	if e.RoundTrip != 0 {
-		field(`,"round_trip_ns":`, uint64(e.RoundTrip))
+		field(`,"round_trip_ns":`, int64(e.RoundTrip))
 	}
 	if e.Port != 0 {
-		field(`,"port":`, uint64(e.Port))
+		field(`,"port":`, int64(e.Port))
 	}
 	return append(b, '}', '\n')
 }

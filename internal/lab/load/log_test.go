@@ -19,6 +19,7 @@ func TestLogRoundTrip(t *testing.T) {
 		{Seq: 1, Sent: 10, Port: 65535},
 		{Seq: 2, Sent: 20, Arrived: 24, Received: 25, Delay: 5},
 		{Seq: 3, Sent: 30, Received: 37, Delay: 7, RoundTrip: 9},
+		{Seq: 4, Sent: 1000, Received: 40, Delay: -960, RoundTrip: 9}, // sent by a clock that is ahead
 	}
 	for _, e := range want {
 		l.Append(e)

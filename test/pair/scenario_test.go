@@ -1,0 +1,180 @@
+package pair
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"tracer/test/steady"
+)
+
+// scenario is something that is broken, what the load must then meet, and what each node must say.
+type scenario struct {
+	name string
+	// on are the machines where something is broken, and how. OVERLAY is the overlay's device, API the answering pod's address.
+	on map[string]string
+	// heal mends it, on the same machines.
+	heal map[string]string
+	// real is why it does not hurt, "" if it does: what neither agent says.
+	real         func(*rig) string
+	node1, node2 wanted
+}
+
+func scenarios() []scenario {
+	slow := func(least time.Duration) func(*rig) string {
+		return func(r *rig) string {
+			l := r.status()
+			if l.RoundTrip.Count > 0 && l.RoundTrip.P50 >= least.Seconds() {
+				return ""
+			}
+			return fmt.Sprintf("a round trip takes %.3f s, want %v", l.RoundTrip.P50, least)
+		}
+	}
+	loses := func(least float64) func(*rig) string {
+		return func(r *rig) string {
+			l := r.status()
+			if l.Response.LossRatio >= least || l.RoundTrip.Count == 0 {
+				return ""
+			}
+			return fmt.Sprintf("%.3f of the calls are lost, want %v", l.Response.LossRatio, least)
+		}
+	}
+	return []scenario{
+		{
+			name: "healthy",
+			real: func(r *rig) string {
+				l := r.status()
+				if l.RoundTrip.Count < 50 || l.TCP.Count < 10 || l.Response.LossRatio > 0 {
+					return fmt.Sprintf("there is hardly any load: %+v", l)
+				}
+				return ""
+			},
+		},
+		{
+			name:  "slow queue at the sender's overlay",
+			on:    map[string]string{"node1": "tracer lab fault --delay 200ms"},
+			heal:  map[string]string{"node1": "tracer lab heal"},
+			real:  slow(200 * time.Millisecond),
+			node1: wanted{first: "qdisc-delay@OVERLAY"},
+			// Its answers are acknowledged through that queue.
+			node2: wanted{may: []string{"remote-delay@-"}},
+		},
+		{
+			name:  "loss at the sender's overlay",
+			on:    map[string]string{"node1": "tracer lab fault --loss 15%"},
+			heal:  map[string]string{"node1": "tracer lab heal"},
+			real:  loses(0.08),
+			node1: wanted{first: "qdisc-drop@OVERLAY"},
+			// Some of what is lost are acknowledgements.
+			node2: wanted{may: []string{"remote-loss@-"}},
+		},
+		{
+			name:  "delay at the router",
+			on:    map[string]string{"router": "tc qdisc add dev eth1 root netem delay 150ms"},
+			heal:  map[string]string{"router": "tc qdisc del dev eth1 root"},
+			real:  slow(150 * time.Millisecond),
+			node1: wanted{first: "remote-delay@-"},
+			node2: wanted{first: "remote-delay@-"},
+		},
+		{
+			name:  "loss at the router",
+			on:    map[string]string{"router": "tc qdisc add dev eth1 root netem loss 15%"},
+			heal:  map[string]string{"router": "tc qdisc del dev eth1 root"},
+			real:  loses(0.08),
+			node1: wanted{first: "remote-loss@-"},
+			node2: wanted{may: []string{"remote-loss@-"}},
+		},
+		{
+			name: "the receiver's policy drops",
+			on: map[string]string{"node2": `nft add table ip deny
+nft add chain ip deny forward '{ type filter hook forward priority 0; }'
+nft add rule ip deny forward ip daddr API counter drop`},
+			heal:  map[string]string{"node2": "nft delete table ip deny"},
+			real:  loses(0.08),
+			node1: wanted{first: "no-answer@-|remote-loss@-"},
+			node2: wanted{first: "policy-drop@OVERLAY"},
+		},
+		{
+			// Connections are made, and what follows is too large. Nobody says so.
+			name: "an MTU that is too small at the router",
+			on: map[string]string{
+				"router": `nft add table ip hush
+nft add chain ip hush output '{ type filter hook output priority 0; }'
+nft add rule ip hush output icmp type destination-unreachable counter drop
+ip link set eth1 mtu 1300`,
+				"node2": `ip netns exec tracer-api nc -ll -p 5001 -e sh -c 'cat >/dev/null' </dev/null >/dev/null 2>&1 & echo $! >/tmp/nc.pid`,
+				"node1": `for i in 1 2 3 4; do
+	(while :; do head -c 60000 /dev/zero | timeout 5 ip netns exec tracer-cache nc API 5001; usleep 100000; done) </dev/null >/dev/null 2>&1 &
+	echo $! >>/tmp/loops.pid
+done`,
+			},
+			heal: map[string]string{
+				"router": "nft delete table ip hush; ip link set eth1 mtu 1500",
+				"node1":  "kill $(</tmp/loops.pid); rm /tmp/loops.pid",
+				"node2":  "kill $(</tmp/nc.pid)",
+			},
+			real: func(r *rig) string {
+				if n := r.number(r.router, `nft list chain ip hush output | sed -n 's/.*packets \([0-9]*\).*/\1/p'`); n < 10 {
+					return fmt.Sprintf("%.0f packets were too large", n)
+				}
+				return ""
+			},
+			node1: wanted{first: "mtu@-"},
+		},
+	}
+}
+
+// play breaks, asks, and mends.
+func (s scenario) play(r *rig) {
+	fill := strings.NewReplacer("OVERLAY", r.overlay, "API", api).Replace
+	machines := []*machine{r.router, r.node2, r.node1}
+	defer func() {
+		for _, m := range machines {
+			if s.heal[m.name] != "" {
+				r.on(m, s.heal[m.name])
+			}
+		}
+	}()
+	r.quiet()
+	for _, m := range machines {
+		if s.on[m.name] != "" {
+			r.on(m, fill(s.on[m.name]))
+		}
+	}
+	r.eventually(func() string { return s.real(r) })
+	for ask := range maxAsks {
+		wrong, stall := s.ask(r, fill)
+		if wrong == "" {
+			return
+		}
+		if !stall.Exceeded() || ask == maxAsks-1 {
+			r.Fatal(wrong)
+		}
+		r.Logf("asked again, as this machine did not keep up: %s: %s", stall, wrong)
+		r.eventually(func() string { return s.real(r) })
+	}
+}
+
+// maxAsks is how often nodes are asked while this machine does not keep up: where an emulated machine stands still, applications are
+// slow, sockets overflow and round trips take long, and that is what is found then.
+const maxAsks = 5
+
+// ask asks both nodes, and returns what is wrong with what they say, and how far this machine fell behind meanwhile.
+func (s scenario) ask(r *rig, fill func(string) string) (wrong string, stall steady.Stall) {
+	watcher, err := steady.Start()
+	if err != nil {
+		r.Fatal(err)
+	}
+	both := r.diagnose(window)
+	if stall, err = watcher.Stop(); err != nil {
+		r.Fatal(err)
+	}
+	for i, want := range []wanted{s.node1, s.node2} {
+		want.first = fill(want.first)
+		r.Logf("node%d says %s", i+1, both[i].said())
+		if why := want.check(both[i]); why != "" {
+			wrong += fmt.Sprintf("node%d says %s\n%s; evidence:\n%s", i+1, both[i].said(), why, both[i].evidence())
+		}
+	}
+	return wrong, stall
+}
