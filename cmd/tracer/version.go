@@ -104,10 +104,9 @@ func (v versions) write(w io.Writer) error {
 		fmt.Fprintf(&text, ", commit %s", v.Commit)
 	}
 	fmt.Fprintf(&text, ", %s, %s\n", v.Go, v.Platform)
-	switch a := v.Agent; {
-	case a == nil:
+	if a := v.Agent; a == nil {
 		text.WriteString("agent   none runs here\n")
-	default:
+	} else {
 		fmt.Fprintf(&text, "agent   %s on %s, since %s\n", a.Version, a.Node, a.Started.UTC().Format(time.RFC3339))
 	}
 	fmt.Fprintf(&text, "socket  %s\nstate   identities.json %d, usual.json %d\n", v.Socket, v.State.Identities, v.State.Usual)
