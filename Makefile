@@ -22,7 +22,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak screens fmt image clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak screens fmt image release release-check push clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,8 +78,8 @@ test-pair: packages ## of test-more: agents on two machines with kernels and clo
 	hack/install-packages guest
 	go run ./test/gotest ./test/pair -- -count=1 -timeout 60m -run '$(PAIR)' -kernel='$(PAIR_KERNEL)'
 
-manifest: ## render deploy/tracer.yaml from the chart again
-	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -run '^TestManifest$$' . -update
+manifest: ## render deploy/tracer.yaml and the chart's README from the chart again
+	cd tools && go test -count=1 -run '^Test(Manifest|Readme)$$' ./chart -update
 
 test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12, 7.2 or all (emulated)
 	hack/install-packages guest
@@ -172,6 +172,25 @@ fmt: ## format Go, and C where clang-format-14 is installed
 
 image: ## the shipped image: by docker, or without it as an OCI archive build/tracer-image.tar
 	VERSION='$(VERSION)' DOCKER='$(DOCKER)' hack/image $(ARCHES)
+
+# The compiler is part of what is released: go fetches this one from the module proxy where another is installed.
+RELEASE_GO := go1.26.8
+# Registry, with a path if there is one, that the image is for. The chart names the image by it.
+REGISTRY ?= docker.io/library
+# minisign's secret key, the commit where there is no git to ask, and where to write.
+KEY ?=
+COMMIT ?=
+RELEASE ?= build/release
+
+release: ## all that a release has, into build/release: VERSION=v0.1.0 REGISTRY=registry.example/team KEY=minisign.key
+	cd tools && GOTOOLCHAIN=$(RELEASE_GO) go run ./release -version '$(VERSION)' -registry '$(REGISTRY)' -commit '$(COMMIT)' \
+		-key '$(if $(KEY),$(abspath $(KEY)))' -source '$(CURDIR)' -output '$(abspath $(RELEASE))'
+
+release-check: ## make the release of HEAD twice, in two folders, and compare it byte by byte
+	hack/release-check '$(VERSION)'
+
+push: ## push the image and the chart of build/release: REGISTRY=registry.example/team
+	cd tools && go run ./push -registry '$(REGISTRY)' -release '$(abspath $(RELEASE))'
 
 clean: ## remove what the targets above made
 	rm -rf build

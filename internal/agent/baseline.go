@@ -77,8 +77,8 @@ func (b *baseline) learn(from, now diagnose.Snapshot) {
 	b.learned, b.excluded = now.Taken, nil
 }
 
-// baselineVersion is that of the file's format.
-const baselineVersion = 1
+// BaselineVersion is that of the format of usual.json, the learned baseline.
+const BaselineVersion = 1
 
 // baselineFile is the baseline as it is saved for the next start.
 type baselineFile struct {
@@ -98,7 +98,7 @@ func (a *Agent) restoreBaseline() {
 	}
 	var file baselineFile
 	var io *fs.PathError
-	switch err := statefile.Read(a.baselinePath(), baselineVersion, &file); {
+	switch err := statefile.Read(a.baselinePath(), BaselineVersion, &file); {
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.As(err, &io):
 		a.options.Log.Warn("cannot read the learned baseline, it is learned anew; make the file readable or give another --state-dir", "err", err)
@@ -121,7 +121,7 @@ func (a *Agent) saveBaseline() {
 		return
 	}
 	a.baseline.mu.Lock()
-	file := baselineFile{baselineVersion, a.baseline.learner.Stages(), a.baseline.learner.Peers()}
+	file := baselineFile{BaselineVersion, a.baseline.learner.Stages(), a.baseline.learner.Peers()}
 	a.baseline.mu.Unlock()
 	a.failures.baseline.Done(statefile.Write(a.baselinePath(), file))
 }

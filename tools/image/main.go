@@ -1,5 +1,4 @@
-// Command image packs static binaries into one OCI image for several architectures, with the configuration that the
-// Dockerfile gives, as an archive. It needs no container runtime.
+// Command image packs static binaries into one OCI image for several architectures, as an archive.
 //
 //	image [-name NAME] [-entrypoint PATH] -version V -output FILE DIR...
 //
@@ -7,20 +6,13 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/google/go-containerregistry/pkg/v1/types"
+	"tracer/tools/ociimage"
+	"tracer/tools/tarfile"
 )
 
 func main() {
@@ -35,117 +27,18 @@ func main() {
 	}
 }
 
-func run(name, entrypoint, version, output string, roots []string) error {
-	index := v1.ImageIndex(mutate.IndexMediaType(empty.Index, types.OCIImageIndex))
-	for _, root := range roots {
-		image, platform, err := pack(root, entrypoint, version)
+func run(name, entrypoint, version, output string, dirs []string) error {
+	var roots []ociimage.Root
+	for _, dir := range dirs {
+		files, err := tarfile.ReadDir(dir)
 		if err != nil {
-			return fmt.Errorf("pack %s: %w", root, err)
+			return fmt.Errorf("read the image's root: %w", err)
 		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add:        image,
-			Descriptor: v1.Descriptor{Platform: platform},
-		})
+		roots = append(roots, ociimage.Root{Arch: filepath.Base(dir), Files: files})
 	}
-
-	dir, err := os.MkdirTemp("", "tracer-image-")
+	index, err := ociimage.Pack(ociimage.Config{Entrypoint: entrypoint, Version: version}, roots)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	path, err := layout.Write(dir, empty.Index)
-	if err != nil {
-		return fmt.Errorf("write layout: %w", err)
-	}
-	// An archive's outer index names the image; the inner one lists its architectures.
-	if err := path.AppendIndex(index, layout.WithAnnotations(map[string]string{
-		"org.opencontainers.image.ref.name": version,
-		"io.containerd.image.name":          name + ":" + version,
-	})); err != nil {
-		return fmt.Errorf("write layout: %w", err)
-	}
-	return archive(dir, output)
-}
-
-// pack makes the image of one architecture. It depends on the files' content alone: no times, no
-// owners, no umask.
-func pack(root, entrypoint, version string) (v1.Image, *v1.Platform, error) {
-	var content bytes.Buffer
-	if err := writeLayer(&content, root); err != nil {
-		return nil, nil, err
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(content.Bytes())), nil
-	}, tarball.WithMediaType(types.OCILayer))
-	if err != nil {
-		return nil, nil, err
-	}
-	var arguments []string
-	if entrypoint == "/tracer" {
-		arguments = []string{"agent"}
-	}
-	platform := &v1.Platform{OS: "linux", Architecture: filepath.Base(root)}
-	image, err := mutate.ConfigFile(mutate.MediaType(empty.Image, types.OCIManifestSchema1), &v1.ConfigFile{
-		OS:           platform.OS,
-		Architecture: platform.Architecture,
-		RootFS:       v1.RootFS{Type: "layers"},
-		Config: v1.Config{
-			User:       "0",
-			Entrypoint: []string{entrypoint},
-			Cmd:        arguments,
-			Labels:     map[string]string{"org.opencontainers.image.version": version},
-		},
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	image = mutate.ConfigMediaType(image, types.OCIConfigJSON)
-	image, err = mutate.AppendLayers(image, layer)
-	return image, platform, err
-}
-
-func writeLayer(w io.Writer, root string) error {
-	files, err := os.ReadDir(root)
-	if err != nil {
-		return err
-	}
-	layer := tar.NewWriter(w)
-	for _, file := range files {
-		content, err := os.ReadFile(filepath.Join(root, file.Name()))
-		if err != nil {
-			return err
-		}
-		info, err := file.Info()
-		if err != nil {
-			return err
-		}
-		mode := int64(0o644)
-		if info.Mode()&0o100 != 0 {
-			mode = 0o755
-		}
-		header := &tar.Header{Name: file.Name(), Mode: mode, Size: int64(len(content))}
-		if err := layer.WriteHeader(header); err != nil {
-			return err
-		}
-		if _, err := layer.Write(content); err != nil {
-			return err
-		}
-	}
-	return layer.Close()
-}
-
-func archive(dir, output string) error {
-	file, err := os.Create(output)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	out := tar.NewWriter(file)
-	if err := out.AddFS(os.DirFS(dir)); err != nil {
-		return fmt.Errorf("write %s: %w", output, err)
-	}
-	if err := out.Close(); err != nil {
-		return fmt.Errorf("write %s: %w", output, err)
-	}
-	return file.Close()
+	return ociimage.WriteArchive(index, name, version, output)
 }

@@ -15,15 +15,18 @@ import (
 	"tracer/internal/trace"
 )
 
+// Version is the socket's: answers of one version only gain fields.
+const Version = "v1"
+
 // The requests that the socket answers.
 const (
-	pathStatus    = "/v1/status"
-	pathSnapshot  = "/v1/snapshot"
-	pathDevices   = "/v1/devices"
-	pathDiagnosis = "/v1/diagnosis"
-	pathFindings  = "/v1/findings"
-	pathTrace     = "/v1/trace"
-	pathOverview  = "/v1/overview"
+	pathStatus    = "/" + Version + "/status"
+	pathSnapshot  = "/" + Version + "/snapshot"
+	pathDevices   = "/" + Version + "/devices"
+	pathDiagnosis = "/" + Version + "/diagnosis"
+	pathFindings  = "/" + Version + "/findings"
+	pathTrace     = "/" + Version + "/trace"
+	pathOverview  = "/" + Version + "/overview"
 )
 
 // queryWindow is the key of a diagnosis's window, defaultWindow its length if none is given.

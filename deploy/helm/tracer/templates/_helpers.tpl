@@ -8,3 +8,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: tracer
 {{- end }}
+
+{{- /* A tag that somebody sets is what they want, and not the digest that a released chart brings. */}}
+{{- define "tracer.image" -}}
+{{- with .Values.image -}}
+{{- if or .tag (not .digest) -}}
+{{ printf "%s:%s" .repository (.tag | default $.Chart.AppVersion) | quote }}
+{{- else -}}
+{{ printf "%s:%s@%s" .repository $.Chart.AppVersion .digest | quote }}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,112 @@
+// Command release makes everything that a release has, in one directory: archives with the programs, the image for all
+// architectures, the chart with the image's digest in it, the manifest for who has no helm, notes, SBOMs, provenance, and the
+// SHA-256 sums of all of it, signed if there is a key.
+//
+//	release -version v0.1.0 [-registry REGISTRY] [-key FILE] [-output DIR]
+//
+// Two runs at one commit write the same bytes. The commit and its time come from git, or elsewhere from -commit and
+// SOURCE_DATE_EPOCH. The key is minisign's; its password is read from MINISIGN_PASSWORD.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/semver"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var r release
+	flag.StringVar(&r.version, "version", "", "version of the release, such as v0.1.0")
+	flag.StringVar(&r.registry, "registry", "docker.io/library", "registry, with a path if there is one, that the image is for")
+	flag.StringVar(&r.key, "key", "", "minisign's secret key")
+	flag.StringVar(&r.commit, "commit", "", "commit of the source, where there is no git to ask")
+	flag.StringVar(&r.builder, "builder", "urn:tracer:make-release", "URI of what builds, for the provenance")
+	flag.StringVar(&r.source, "source", "..", "the checkout")
+	flag.StringVar(&r.output, "output", "../build/release", "directory to write; what is in it is removed")
+	flag.Parse()
+	if err := r.make(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "release:", err)
+		os.Exit(1)
+	}
+}
+
+// release is what is made, and from what.
+type release struct {
+	version  string // with the v
+	registry string
+	key      string
+	commit   string
+	builder  string
+	source   string
+	output   string
+}
+
+// number is the version without the v, as charts and names of files have it.
+func (r *release) number() string { return strings.TrimPrefix(r.version, "v") }
+
+// file is the path of one of the release's files, which all begin alike.
+func (r *release) file(rest string) string {
+	return filepath.Join(r.output, "tracer_"+r.number()+"_"+rest)
+}
+
+func (r *release) make(ctx context.Context) error {
+	if !semver.IsValid(r.version) || semver.Canonical(r.version) != r.version {
+		return fmt.Errorf("version %q is not like v0.1.0 or v0.1.0-rc.1", r.version)
+	}
+	checkout, err := openCheckout(ctx, r.source, r.commit)
+	if err != nil {
+		return err
+	}
+	r.commit = checkout.commit
+	if err := os.RemoveAll(r.output); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(r.output, 0o755); err != nil {
+		return err
+	}
+
+	binaries, err := buildAll(ctx, r, checkout)
+	if err != nil {
+		return err
+	}
+	if err := writeArchives(r, checkout, binaries); err != nil {
+		return err
+	}
+	image, err := writeImage(r, checkout, binaries)
+	if err != nil {
+		return err
+	}
+	if err := writeSBOMs(r, checkout, binaries, image); err != nil {
+		return err
+	}
+	if err := writeChart(r, checkout, image); err != nil {
+		return err
+	}
+	if err := writeNotes(r); err != nil {
+		return err
+	}
+	if err := writeProvenance(r, checkout, image); err != nil {
+		return err
+	}
+	if err := writeChecksums(r); err != nil {
+		return err
+	}
+	fmt.Printf("%s: tracer %s of commit %s, image %s\n", r.output, r.version, r.commit, image)
+	if r.key == "" {
+		fmt.Println("not signed: there is no key (KEY=minisign.key)")
+		return nil
+	}
+	return sign(r, os.Getenv("MINISIGN_PASSWORD"))
+}
+
+// errDirty is for a checkout that is not what its commit says.
+var errDirty = errors.New("the checkout has changes that are not committed")

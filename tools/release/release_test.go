@@ -1,0 +1,257 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"aead.dev/minisign"
+	intoto "github.com/in-toto/attestation/go/v1"
+	spdxjson "github.com/spdx/tools-golang/json"
+	"google.golang.org/protobuf/encoding/protojson"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+)
+
+// TestRelease makes a small program's release twice, from checkouts in two folders, and reads what it has.
+func TestRelease(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", "1790000000")
+	public, key := newKey(t)
+	first := madeRelease(t, t.TempDir(), key)
+	t.Setenv("GOFLAGS", "-tags=other")
+	t.Setenv("GOAMD64", "v3")
+	second := madeRelease(t, filepath.Join(t.TempDir(), "elsewhere"), key)
+
+	files := contents(t, first.output)
+	for name, data := range contents(t, second.output) {
+		if !bytes.Equal(files[name], data) {
+			t.Errorf("%s differs", name)
+		}
+	}
+	want := []string{
+		"tracer-0.1.0.tgz", "tracer_0.1.0_checksums.txt", "tracer_0.1.0_checksums.txt.minisig", "tracer_0.1.0_image.spdx.json",
+		"tracer_0.1.0_image.tar", "tracer_0.1.0_linux_amd64.spdx.json", "tracer_0.1.0_linux_amd64.tar.gz",
+		"tracer_0.1.0_linux_arm64.spdx.json", "tracer_0.1.0_linux_arm64.tar.gz", "tracer_0.1.0_manifest.yaml", "tracer_0.1.0_notes.md",
+		"tracer_0.1.0_provenance.intoto.json",
+	}
+	for _, name := range want {
+		if files[name] == nil {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	if len(files) != len(want) {
+		t.Errorf("%d files, want %d", len(files), len(want))
+	}
+
+	sums := files["tracer_0.1.0_checksums.txt"]
+	hashed := minisign.NewReader(bytes.NewReader(sums))
+	if _, err := io.Copy(io.Discard, hashed); err != nil {
+		t.Fatal(err)
+	}
+	if !hashed.Verify(public, files["tracer_0.1.0_checksums.txt.minisig"]) {
+		t.Error("the signature is not that of the sums")
+	}
+	check := exec.Command("sha256sum", "--strict", "-c", "tracer_0.1.0_checksums.txt")
+	check.Dir = first.output
+	if out, err := check.CombinedOutput(); err != nil || bytes.Count(out, []byte(": OK")) != len(want)-2 {
+		t.Errorf("sha256sum: %v\n%s", err, out)
+	}
+	if notes := string(files["tracer_0.1.0_notes.md"]); notes != "### Added\n\n- All of it.\n" {
+		t.Errorf("the notes are %q", notes)
+	}
+
+	// One digest of the image: in the chart, in the manifest, in the SBOM and in the provenance.
+	var statement intoto.Statement
+	if err := protojson.Unmarshal(files["tracer_0.1.0_provenance.intoto.json"], &statement); err != nil {
+		t.Fatal(err)
+	}
+	if err := statement.Validate(); err != nil {
+		t.Error(err)
+	}
+	digest := "sha256:" + statement.GetSubject()[0].GetDigest()["sha256"]
+	if n := len(statement.GetSubject()); n != len(want)-2 { // with the image; without the sums, their signature and itself
+		t.Errorf("the provenance has %d subjects", n)
+	}
+	chart, err := loader.LoadArchive(bytes.NewReader(files["tracer-0.1.0.tgz"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := chart.Values["image"].(map[string]any)
+	if chart.Metadata.Version != "0.1.0" || chart.Metadata.AppVersion != "v0.1.0" || image["digest"] != digest || image["repository"] != "registry.example/team/tracer" {
+		t.Errorf("the chart is %+v with the image %v, not %s", chart.Metadata, image, digest)
+	}
+	reference := "registry.example/team/tracer:v0.1.0@" + digest
+	if !strings.Contains(string(files["tracer_0.1.0_manifest.yaml"]), `image: "`+reference+`"`) {
+		t.Errorf("the manifest has not the image %s", reference)
+	}
+	if !strings.Contains(chart.Metadata.Annotations["artifacthub.io/images"], reference) {
+		t.Errorf("the chart is annotated with %v", chart.Metadata.Annotations)
+	}
+	for _, name := range []string{"image", "linux_amd64", "linux_arm64"} {
+		doc, err := spdxjson.Read(bytes.NewReader(files["tracer_0.1.0_"+name+".spdx.json"]))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if doc.CreationInfo.Created != "2026-09-21T14:13:20Z" {
+			t.Errorf("%s: created %s", name, doc.CreationInfo.Created)
+		}
+		if name == "image" && (len(doc.Packages) != 4 || "sha256:"+doc.Packages[0].PackageChecksums[0].Value != digest) {
+			t.Errorf("the image's SBOM has %d packages: not the image, two programs and Go's library", len(doc.Packages))
+		}
+	}
+
+	// What was built knows its version and commit, and no name of a folder.
+	binary := filepath.Join(t.TempDir(), "tracer")
+	if out, err := exec.Command("tar", "-xzf", first.file("linux_amd64.tar.gz"), "-C", filepath.Dir(binary)).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(data, []byte("v0.1.0")) || !bytes.Contains(data, []byte(first.commit)) || bytes.Contains(data, []byte(first.source)) {
+		t.Error("the binary has not its version and commit, or has the folder it was built in")
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, version := range []string{"", "0.1.0", "v0.1", "v0.1.0+dirty", "latest"} {
+		r := release{version: version, commit: "c", output: t.TempDir()}
+		if err := r.make(t.Context()); err == nil || !strings.Contains(err.Error(), "is not like v0.1.0") {
+			t.Errorf("version %q: %v", version, err)
+		}
+	}
+	t.Setenv("SOURCE_DATE_EPOCH", "")
+	if _, err := openCheckout(t.Context(), t.TempDir(), ""); err == nil || !strings.Contains(err.Error(), "COMMIT=") {
+		t.Errorf("no git: %v", err)
+	}
+	if _, err := openCheckout(t.Context(), t.TempDir(), "abc"); err == nil || !strings.Contains(err.Error(), "SOURCE_DATE_EPOCH") {
+		t.Errorf("no time: %v", err)
+	}
+
+	dir := t.TempDir()
+	for _, args := range [][]string{
+		{"init", "-q"}, {"-c", "user.name=n", "-c", "user.email=e@example", "commit", "-q", "--allow-empty", "-m", "first", "--date=@1790000000"},
+	} {
+		if _, err := git(t.Context(), dir, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c, err := openCheckout(t.Context(), dir, ""); err != nil || len(c.commit) != 40 {
+		t.Errorf("a clean checkout is %+v: %v", c, err)
+	}
+	write(t, dir, "new", "")
+	if _, err := openCheckout(t.Context(), dir, ""); err == nil || !strings.Contains(err.Error(), "?? new") {
+		t.Errorf("not committed: %v", err)
+	}
+}
+
+// TestKeys: a key that does not open is said to, and nothing is signed.
+func TestKeys(t *testing.T) {
+	_, key, err := minisign.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encrypted, err := minisign.EncryptKey("secret", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	r := release{version: "v0.1.0", output: dir, key: write(t, dir, "key", string(encrypted))}
+	write(t, dir, "tracer_0.1.0_checksums.txt", "sums")
+	if err := sign(&r, "wrong"); err == nil || !strings.Contains(err.Error(), "MINISIGN_PASSWORD") {
+		t.Errorf("a wrong password: %v", err)
+	}
+	if _, err := os.Stat(r.file("checksums.txt.minisig")); err == nil {
+		t.Error("it is signed in spite of that")
+	}
+	if err := sign(&r, "secret"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSection(t *testing.T) {
+	const changelog = "# Changelog\n\n## [Unreleased]\n\n- c\n\n## [0.2.0] - 2027-01-01\n\n- b\n### Fixed\n- x\n\n## [0.1.0]\n"
+	for name, want := range map[string]string{"Unreleased": "- c\n", "0.2.0": "- b\n### Fixed\n- x\n", "0.1.0": "", "0.2": ""} {
+		if got := section(changelog, name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// madeRelease makes the release of a program that is small.
+func madeRelease(t *testing.T, dir, key string) *release {
+	t.Helper()
+	for name, text := range map[string]string{
+		"go.mod":              "module tracer\n\ngo 1.26.0\n",
+		"cmd/tracer/main.go":  "package main\n\nvar version, commit string\n\nfunc main() { println(version, commit) }\n",
+		"LICENSE":             "one",
+		"bpf/LICENSE.GPL-2.0": "the other",
+		"CHANGELOG.md":        "## [0.1.0] - 2026-12-01\n\n### Added\n\n- All of it.\n",
+	} {
+		write(t, dir, name, text)
+	}
+	if err := os.CopyFS(filepath.Join(dir, "deploy"), os.DirFS("../../deploy")); err != nil {
+		t.Fatal(err)
+	}
+	r := &release{
+		version: "v0.1.0", registry: "registry.example/team", key: key, commit: strings.Repeat("c0", 20), builder: "urn:test",
+		source: dir, output: filepath.Join(dir, "out"),
+	}
+	write(t, r.output, "left from before", "")
+	if err := r.make(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func newKey(t *testing.T) (minisign.PublicKey, string) {
+	t.Helper()
+	public, private, err := minisign.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := private.MarshalText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return public, write(t, t.TempDir(), "minisign.key", string(text))
+}
+
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func contents(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for _, entry := range entries {
+		data, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(entry.Name(), ".json") && !json.Valid(data) {
+			t.Errorf("%s is not JSON", entry.Name())
+		}
+		files[entry.Name()] = data
+	}
+	return files
+}
