@@ -81,6 +81,9 @@ func Diagnose(node string, from, to Snapshot) Report {
 		return cmp.Or(cmp.Compare(rank(x.Severity), rank(y.Severity)), cmp.Compare(y.pain, x.pain))
 	})
 	r.Findings = joinSame(r.Findings)
+	for i := range r.Findings {
+		r.Findings[i].Text = r.Findings[i].Sentence()
+	}
 	switch {
 	case len(r.Findings) > 0 && r.Findings[0].Severity == Critical:
 		r.Verdict = Fault

@@ -105,6 +105,9 @@ func pairNames(pairs []*aggregate.Pair) ([]Pair, int) {
 		} else {
 			named.EndpointOf = p.EndpointOf
 		}
+		if e := p.Ends; e != nil && e.Source.IsValid() && e.Destination.IsValid() {
+			named.Addresses = &PairAddresses{e.Source.Addr().Unmap(), e.Destination.Addr().Unmap()}
+		}
 		out = append(out, named)
 	}
 	return out, len(seen)

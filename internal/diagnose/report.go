@@ -1,7 +1,9 @@
 package diagnose
 
 import (
+	"cmp"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -73,6 +75,7 @@ type Finding struct {
 	PairsTotal int               `json:"pairs_total"`
 	Evidence   []string          `json:"evidence"`
 	Next       []string          `json:"next"` // commands that show more
+	Text       string            `json:"text"` // its sentence
 
 	// pain is the extra time that packets spend for it, in seconds each second; see aggregate.Excess and aggregate.Pair.RTO.
 	pain float64
@@ -83,8 +86,10 @@ type Finding struct {
 	ofCard                     bool // by a network card's own counters
 }
 
-// Sentence says in short what is at fault and what it does. It is "" for a finding that came as JSON.
-func (f *Finding) Sentence() string { return strings.TrimSpace(f.subject + " " + f.predicate) }
+// Sentence says in short what is at fault and what it does.
+func (f *Finding) Sentence() string {
+	return cmp.Or(strings.TrimSpace(f.subject+" "+f.predicate), f.Text)
+}
 
 // HasBaseline tells whether the finding's delay was compared with what is usual.
 func (f *Finding) HasBaseline() bool { return f.Delay != nil && f.Delay.Baseline != nil }
@@ -132,6 +137,14 @@ type Pair struct {
 	Service *string `json:"service"` // null if they talk without one
 	// EndpointOf is the Service that dst is an endpoint of, where packets are sent to that itself.
 	EndpointOf string `json:"endpoint_of,omitempty"`
+	// Addresses are those of one of their conversations, by which others know who they are; null if they are not known.
+	Addresses *PairAddresses `json:"addresses"`
+}
+
+// PairAddresses are those of the ends of a conversation.
+type PairAddresses struct {
+	Src netip.Addr `json:"src"`
+	Dst netip.Addr `json:"dst"`
 }
 
 // WarningHeading is the word above a healthy verdict where something is not as it should be.

@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// workloadOf is the owner of a pod as people name it.
-func workloadOf(p *corev1.Pod) string {
+// WorkloadOf is the owner of a pod as people name it.
+func WorkloadOf(p *corev1.Pod) string {
 	owner := metav1.GetControllerOfNoCopy(p)
 	if owner == nil {
 		return p.Name

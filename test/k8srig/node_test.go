@@ -167,6 +167,7 @@ func TestNodes(t *testing.T) {
 		t.Errorf("diagnose says\n%s", report)
 	}
 	t.Log(report)
+	asksAll(t, c)
 }
 
 // hardened applies the profile without privileges, and checks that nothing is missing.

@@ -26,17 +26,23 @@ var ErrNoAgent = errors.New("no agent runs here")
 
 // Client asks a running agent. It may be used by many goroutines at once.
 type Client struct {
-	path string
+	at   string // where the agent is, for people: the socket's path
 	http *http.Client
 }
 
 // Dial returns a client for the agent's socket. Whether there is an agent shows with the first request, whose error
 // is ErrNoAgent if not.
 func Dial(path string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
+	return NewClient(path, func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", path) })
+}
+
+// NewClient returns a client for an agent that is reached by other ways than its socket here. Errors name it by at.
+func NewClient(at string, dial func(context.Context) (net.Conn, error)) *Client {
+	transport := &http.Transport{
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableCompression: true,
 	}
-	return &Client{path: path, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
+	return &Client{at: at, http: &http.Client{Transport: transport}}
 }
 
 // Close closes idle connections.
@@ -94,19 +100,19 @@ func objects[T any](ctx context.Context, c *Client, path string, query url.Value
 			line, err := lines.ReadBytes('\n')
 			switch {
 			case err == nil && bytes.HasPrefix(line, []byte(`{"error":`)):
-				err = refusalOf(c.path, line)
+				err = refusalOf(c.at, line)
 			case err == nil:
 				if err = json.Unmarshal(line, &object); err != nil {
-					err = fmt.Errorf("read the answer of the agent at %s: %w", c.path, err)
+					err = fmt.Errorf("read the answer of the agent at %s: %w", c.at, err)
 				}
 			case ctx.Err() != nil:
 				return
 			case errors.Is(err, io.EOF):
-				err = fmt.Errorf("the agent at %s has stopped: %w", c.path, err)
+				err = fmt.Errorf("the agent at %s has stopped: %w", c.at, err)
 			case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-				err = fmt.Errorf("the agent at %s has stopped, or needed the place of a stream that nobody read: %w", c.path, err)
+				err = fmt.Errorf("the agent at %s has stopped, or needed the place of a stream that nobody read: %w", c.at, err)
 			default:
-				err = fmt.Errorf("read from the agent at %s: %w", c.path, err)
+				err = fmt.Errorf("read from the agent at %s: %w", c.at, err)
 			}
 			if !yield(object, err) || err != nil {
 				return
@@ -132,7 +138,7 @@ func ask[T any](ctx context.Context, c *Client, path string, query url.Values) (
 	}
 	defer body.Close()
 	if err := json.NewDecoder(body).Decode(&v); err != nil {
-		return v, fmt.Errorf("read the answer of the agent at %s: %w", c.path, err)
+		return v, fmt.Errorf("read the answer of the agent at %s: %w", c.at, err)
 	}
 	return v, nil
 }
@@ -144,14 +150,8 @@ func (c *Client) get(ctx context.Context, path string, query url.Values) (io.Rea
 		return nil, fmt.Errorf("ask the agent: %w", err)
 	}
 	response, err := c.http.Do(request)
-	switch {
-	case err == nil:
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("%w (%s): %w; start one with tracer agent", ErrNoAgent, c.path, cause(err))
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("ask the agent at %s: %w; run this as root", c.path, cause(err))
-	default:
-		return nil, fmt.Errorf("ask the agent at %s: %w", c.path, cause(err))
+	if err != nil {
+		return nil, DialError(c.at, cause(err))
 	}
 	if response.StatusCode == http.StatusOK {
 		return response.Body, nil
@@ -159,13 +159,24 @@ func (c *Client) get(ctx context.Context, path string, query url.Values) (io.Rea
 	defer response.Body.Close()
 	if response.StatusCode == http.StatusNotFound {
 		return nil, fmt.Errorf("ask the agent at %s: %s for %s; it is of another version; use the tracer in its own pod (kubectl exec)",
-			c.path, response.Status, path)
+			c.at, response.Status, path)
 	}
 	var refusal apiError
 	if err := json.NewDecoder(response.Body).Decode(&refusal); err != nil || refusal.Error == "" {
-		return nil, fmt.Errorf("ask the agent at %s: %s", c.path, response.Status)
+		return nil, fmt.Errorf("ask the agent at %s: %s", c.at, response.Status)
 	}
-	return nil, fmt.Errorf("the agent at %s: %s", c.path, refusal.Error)
+	return nil, fmt.Errorf("the agent at %s: %s", c.at, refusal.Error)
+}
+
+// DialError says why an agent was not reached, and what to do. It is ErrNoAgent if there is none.
+func DialError(at string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w (%s): %w; start one with tracer agent", ErrNoAgent, at, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("ask the agent at %s: %w; run this as root", at, err)
+	}
+	return fmt.Errorf("ask the agent at %s: %w", at, err)
 }
 
 // cause removes the URL from an error: that of a unix socket says nothing.

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"tracer/internal/agents"
+	"tracer/internal/cluster"
+	"tracer/internal/diagnose"
+	"tracer/internal/export/api"
+)
+
+func newDiagnoseCommand(flags *clusterFlags) *cobra.Command {
+	var output string
+	var nodes []string
+	window, limit := 15*time.Second, 10*time.Second
+	cmd := &cobra.Command{
+		Use:   "diagnose",
+		Short: "Say which node's device holds or loses packets, or that it is between nodes",
+		Long: `Ask the agents of all nodes about their last seconds, and say one thing: what one node
+sees of something beyond it is joined with what the other end's node finds at its own
+devices, and what no node finds is on the wire between them.
+
+Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic, too little of it seen, or
+an agent that did not answer while the others found no fault, 1 could not run.`,
+		Example: `  kubectl tracer diagnose
+  kubectl tracer diagnose --nodes node-a,node-b -o json | jq .summary`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output %q: choose text or json", output)
+			}
+			if window < time.Second {
+				return fmt.Errorf("--duration %v: give at least 1s, less shows too few packets", window)
+			}
+			c, err := flags.cluster()
+			if err != nil {
+				return err
+			}
+			report, err := diagnoseCluster(cmd.Context(), c, nodes, window, limit)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				e := json.NewEncoder(cmd.OutOrStdout())
+				e.SetEscapeHTML(false)
+				err = e.Encode(report)
+			} else {
+				err = report.WriteText(cmd.OutOrStdout(), os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(os.Stdout.Fd())))
+			}
+			if err != nil {
+				return err
+			}
+			if code := report.ExitCode(); code != 0 {
+				return exitCode(code)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&window, "duration", window, "how far the agents look back (at most 1m)")
+	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long to wait for each agent")
+	cmd.Flags().StringSliceVar(&nodes, "nodes", nil, "ask these nodes alone")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "how to print: text or json")
+	return cmd
+}
+
+// diagnoseCluster asks the agents of some nodes, or of all.
+func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration) (cluster.Report, error) {
+	all, err := choose(ctx, c, nodes)
+	if err != nil {
+		return cluster.Report{}, err
+	}
+	known, err := c.Map(ctx)
+	if err != nil {
+		return cluster.Report{}, err
+	}
+	var answers []cluster.Answer
+	agents.Ask(ctx, c, all, limit, func(ctx context.Context, client *api.Client) (diagnose.Report, error) {
+		return client.Diagnose(ctx, window)
+	}, func(a agents.Answer[diagnose.Report]) {
+		answer := cluster.Answer{Node: a.Node, Err: a.Err}
+		if a.Err == nil {
+			answer.Report = &a.Value
+		}
+		answers = append(answers, answer)
+	})
+	slices.SortFunc(answers, func(x, y cluster.Answer) int { return strings.Compare(x.Node, y.Node) })
+	return cluster.Merge(answers, known), nil
+}
+
+// choose returns the agents of some nodes, or all.
+func choose(ctx context.Context, c *agents.Cluster, nodes []string) ([]agents.Agent, error) {
+	all, err := c.List(ctx)
+	if err != nil || len(nodes) == 0 {
+		return all, err
+	}
+	var out []agents.Agent
+	for _, name := range nodes {
+		at := slices.IndexFunc(all, func(a agents.Agent) bool { return a.Node == name })
+		if at < 0 {
+			return nil, errors.New("no node " + name + ": see kubectl tracer nodes")
+		}
+		out = append(out, all[at])
+	}
+	return out, nil
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"tracer/internal/export/api"
+	"tracer/internal/loader"
+)
+
+func newConnectCommand() *cobra.Command {
+	var runDir string
+	cmd := &cobra.Command{
+		Use:   "connect",
+		Short: "Join standard input and output to the agent's socket",
+		Long: `Join standard input and output to the socket of the agent of this network namespace, until
+one of them ends. kubectl tracer runs it in the agents' pods and speaks HTTP over it.`,
+		Example: `  printf 'GET /v1/status HTTP/1.0\r\n\r\n' | $tracer connect
+  kubectl exec -i -n tracer ds/tracer -- /tracer connect`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			files, err := loader.CurrentFiles(runDir)
+			if err != nil {
+				return err
+			}
+			return connect(files.Socket(), cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	}
+	addRunDir(cmd, &runDir)
+	return cmd
+}
+
+// connect copies between a socket and in and out, until the agent has closed its side.
+func connect(socket string, in io.Reader, out io.Writer) error {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return api.DialError(socket, err)
+	}
+	defer conn.Close()
+	go func() {
+		// An error shows as an answer that does not come.
+		_, _ = io.Copy(conn, in)
+		_ = conn.(*net.UnixConn).CloseWrite()
+	}()
+	if _, err := io.Copy(out, conn); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("read from the agent at %s: %w", socket, err)
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package agents
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+
+	"tracer/internal/export/api"
+)
+
+// Client returns one for a node's agent. Close it.
+func (c *Cluster) Client(a Agent) *api.Client {
+	return api.NewClient(a.Node, func(context.Context) (net.Conn, error) {
+		if a.Why != "" {
+			return nil, errors.New(a.Why)
+		}
+		return c.connect(a)
+	})
+}
+
+// connect runs "tracer connect" in an agent's pod, and returns the other end of its standard input and output.
+func (c *Cluster) connect(a Agent) (net.Conn, error) {
+	request := c.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(c.namespace).Name(a.Pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Container: container, Command: []string{"/tracer", "connect"}, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+	websocket, err := remotecommand.NewWebSocketExecutor(c.config, "GET", request.URL().String())
+	if err != nil {
+		return nil, fmt.Errorf("exec in %s: %w", a.Pod, err)
+	}
+	spdy, err := remotecommand.NewSPDYExecutor(c.config, "POST", request.URL())
+	if err != nil {
+		return nil, fmt.Errorf("exec in %s: %w", a.Pod, err)
+	}
+	// As kubectl exec does: servers before 1.30 have no WebSockets.
+	exec, err := remotecommand.NewFallbackExecutor(websocket, spdy, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("exec in %s: %w", a.Pod, err)
+	}
+	ours, theirs := net.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &stream{Conn: ours, cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(s.ended)
+		var stderr bytes.Buffer
+		err := exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: theirs, Stdout: theirs, Stderr: &limited{to: &stderr}})
+		if said := strings.TrimSpace(stderr.String()); err != nil && said != "" {
+			err = fmt.Errorf("%w: %s", err, said)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.err = fmt.Errorf("exec in %s: %w", a.Pod, err)
+		}
+		theirs.Close()
+	}()
+	return s, nil
+}
+
+// stream is a connection that says why it ended.
+type stream struct {
+	net.Conn
+	cancel context.CancelFunc
+	close  sync.Once
+	ended  chan struct{}
+	err    error // set when ended is closed
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if errors.Is(err, io.EOF) {
+		<-s.ended
+		if s.err != nil {
+			err = s.err
+		}
+	}
+	return n, err
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	n, err := s.Conn.Write(p)
+	if errors.Is(err, io.ErrClosedPipe) {
+		select {
+		case <-s.ended:
+			if s.err != nil {
+				err = s.err
+			}
+		default:
+		}
+	}
+	return n, err
+}
+
+func (s *stream) Close() error {
+	s.close.Do(s.cancel)
+	return s.Conn.Close()
+}
+
+// limited keeps the beginning of what is written.
+type limited struct{ to *bytes.Buffer }
+
+// maxStderr is how much of a command's complaints is kept, in bytes.
+const maxStderr = 4096
+
+func (l *limited) Write(p []byte) (int, error) {
+	l.to.Write(p[:min(len(p), max(0, maxStderr-l.to.Len()))])
+	return len(p), nil
+}

@@ -1,0 +1,136 @@
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"tracer/internal/diagnose"
+	"tracer/internal/journey"
+)
+
+// scenario is what the nodes of a cluster say, and what is to be said of it.
+type scenario struct {
+	About  string            `yaml:"about"`
+	Places map[string]string `yaml:"places"` // by address: namespace/workload@node, or @node
+	Zones  map[string]string `yaml:"zones"`
+	Nodes  []struct {
+		Name     string    `yaml:"name"`
+		Error    string    `yaml:"error"`
+		Verdict  string    `yaml:"verdict"`
+		Findings []finding `yaml:"findings"`
+	} `yaml:"nodes"`
+	Want struct {
+		Verdict  string    `yaml:"verdict"`
+		Summary  string    `yaml:"summary"`
+		Findings []finding `yaml:"findings"`
+	} `yaml:"want"`
+}
+
+// finding is one in short. Its pairs are "web 10.1.0.2 > api 10.2.0.3", with the names and addresses that the node knows.
+type finding struct {
+	Cause    string   `yaml:"cause"`
+	Severity string   `yaml:"severity"`
+	Kind     string   `yaml:"kind"`
+	Stage    string   `yaml:"stage"`
+	Device   string   `yaml:"device"`
+	Text     string   `yaml:"text"`
+	Pairs    []string `yaml:"pairs"`
+	Nodes    []string `yaml:"nodes"`
+	Seen     []string `yaml:"seen"` // node: cause
+}
+
+func (f *finding) as(t *testing.T) diagnose.Finding {
+	d := diagnose.Finding{
+		Cause: diagnose.Cause(f.Cause), Severity: diagnose.Severity(f.Severity), Kind: diagnose.Kind(f.Kind), Stage: journey.Stage(f.Stage),
+		Device: f.Device, Text: f.Text, PairsTotal: len(f.Pairs),
+	}
+	for _, p := range f.Pairs {
+		words := strings.Fields(strings.Replace(p, ">", " ", 1))
+		if len(words) != 4 {
+			t.Fatalf("pair %q", p)
+		}
+		d.Pairs = append(d.Pairs, diagnose.Pair{
+			Src: words[0], Dst: words[2], Addresses: &diagnose.PairAddresses{Src: netip.MustParseAddr(words[1]), Dst: netip.MustParseAddr(words[3])},
+		})
+	}
+	return d
+}
+
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d scenarios, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			t.Parallel()
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var s scenario
+			d := yaml.NewDecoder(bytes.NewReader(data))
+			d.KnownFields(true)
+			if err := d.Decode(&s); err != nil {
+				t.Fatal(err)
+			}
+			play(t, &s)
+		})
+	}
+}
+
+func play(t *testing.T, s *scenario) {
+	m := Map{Places: map[netip.Addr]Place{}, Zones: s.Zones}
+	for address, at := range s.Places {
+		who, node, _ := strings.Cut(at, "@")
+		namespace, workload, _ := strings.Cut(who, "/")
+		m.Places[netip.MustParseAddr(address)] = Place{namespace, workload, node}
+	}
+	var answers []Answer
+	for _, n := range s.Nodes {
+		a := Answer{Node: n.Name}
+		if n.Error != "" {
+			a.Err = errors.New(n.Error)
+		} else {
+			a.Report = &diagnose.Report{Node: n.Name, WindowSeconds: 15, Verdict: diagnose.Verdict(n.Verdict)}
+			for _, f := range n.Findings {
+				a.Report.Findings = append(a.Report.Findings, f.as(t))
+			}
+		}
+		answers = append(answers, a)
+	}
+	r := Merge(answers, m)
+	if string(r.Verdict) != s.Want.Verdict || r.Summary != s.Want.Summary {
+		t.Errorf("got  %s: %s\nwant %s: %s", r.Verdict, r.Summary, s.Want.Verdict, s.Want.Summary)
+	}
+	if len(r.Findings) != len(s.Want.Findings) {
+		t.Fatalf("%d findings, want %d: %+v", len(r.Findings), len(s.Want.Findings), r.Findings)
+	}
+	for i, want := range s.Want.Findings {
+		got := &r.Findings[i]
+		f := &got.Finding
+		if string(f.Cause) != want.Cause || f.Device != want.Device || string(f.Severity) != want.Severity || !slices.Equal(got.Nodes, want.Nodes) {
+			t.Errorf("finding %d: got %s at %q, %s, on %v; want %s at %q, %s, on %v", i, f.Cause, f.Device, f.Severity, got.Nodes,
+				want.Cause, want.Device, want.Severity, want.Nodes)
+		}
+		var seen []string
+		for _, o := range got.SeenFrom {
+			seen = append(seen, o.Node+": "+string(o.Cause))
+		}
+		if !slices.Equal(seen, want.Seen) {
+			t.Errorf("finding %d: seen from %q, want %q", i, seen, want.Seen)
+		}
+		if want.Text != "" && f.Sentence() != want.Text {
+			t.Errorf("finding %d: %q, want %q", i, f.Sentence(), want.Text)
+		}
+	}
+}
