@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -179,10 +178,4 @@ func (a *agentProcess) healthy() bool {
 		}
 	}
 	return true
-}
-
-// descriptors counts the open files.
-func (a *agentProcess) descriptors() int {
-	files, _ := os.ReadDir(filepath.Join("/proc", fmt.Sprint(a.Process.Pid), "fd"))
-	return len(files)
 }

@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -214,7 +215,7 @@ func startAgent(l *lab.Lab, binary, dir string) (*agent, error) {
 		}
 		select {
 		case err := <-a.ended:
-			return nil, fmt.Errorf("the agent ended (%v), saying %s", err, tail(a.log, 5))
+			return nil, fmt.Errorf("the agent ended, saying %s: %w", tail(a.log, 5), cmp.Or(err, errors.New("exit code 0")))
 		default:
 		}
 		if time.Now().After(end) {
