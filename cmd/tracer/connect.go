@@ -19,7 +19,7 @@ func newConnectCommand() *cobra.Command {
 		Short: "Join standard input and output to the agent's socket",
 		Long: `Join standard input and output to the socket of the agent of this network namespace, until
 one of them ends. kubectl tracer runs it in the agents' pods and speaks HTTP over it.`,
-		Example: `  printf 'GET /v1/status HTTP/1.0\r\n\r\n' | $tracer connect
+		Example: `  $tracer connect < request
   kubectl exec -i -n tracer ds/tracer -- /tracer connect`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -86,6 +86,7 @@ func TestRemoteDelay(t *testing.T) {
 	api, _ := c.lab.Pod(lab.API)
 	for _, opened := range []struct{ from, to lab.Pod }{{web, api}, {api, web}} {
 		from := c.now(0)
+		serve(c.T, opened.to, openPort, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 		c.open(opened.from, opened.to)
 		c.eventually(20*time.Second, "round trips that open connections to "+opened.to.Name, func() (bool, string) {
 			opening := connections(c.now(0).Counts.Since(from.Counts)).HandshakeRTT
@@ -108,13 +109,14 @@ func TestRemoteDelay(t *testing.T) {
 	}
 }
 
+// openPort is where open's connections lead.
+const openPort = 7001
+
 // open opens five connections in turn, and asks once on each.
 func (c *cluster) open(from, to lab.Pod) {
 	c.Helper()
-	const port = 7001
-	serve(c.T, to, port, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 	for opened, tries := 0, 20; opened < 5 && tries > 0; tries-- {
-		conn, err := dial(c.T, from, to, port)
+		conn, err := dial(c.T, from, to, openPort)
 		if err != nil {
 			continue // its SYN, or the answer, was among those that the full queue drops
 		}

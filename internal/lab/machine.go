@@ -76,6 +76,11 @@ func (s *state) leave() error {
 		return errors.Join(append(errs, err)...)
 	}
 	defer h.Close()
+	for _, p := range s.podsHere() { // the kernel would, some time after their other ends' namespaces
+		if link, err := h.LinkByName(p.Device); err == nil {
+			errs = append(errs, h.LinkDel(link))
+		}
+	}
 	errs = append(errs, clear(h, s.Uplink))
 	if s.Overlay == IPIP {
 		errs = append(errs, clear(h, s.overlayDevice()))

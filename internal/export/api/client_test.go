@@ -275,7 +275,7 @@ func TestStalledReader(t *testing.T) {
 		for range 100 {
 			source.publish(tracetest.Request(record.Finished))
 		}
-		return h.traces.stalled() == 1
+		return h.traces.stuck(1)
 	})
 	began := time.Now()
 	cancel()

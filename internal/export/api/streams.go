@@ -66,18 +66,6 @@ func (s *streams) closeStalled() bool {
 	return true
 }
 
-// stalled counts those that do not read.
-func (s *streams) stalled() (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for p := range s.open {
-		if !p.blocked.IsZero() {
-			n++
-		}
-	}
-	return n
-}
-
 // sending and sent surround what blocks while the client does not read.
 func (p *place) sending() { p.note(p.all.now()) }
 func (p *place) sent()    { p.note(time.Time{}) }

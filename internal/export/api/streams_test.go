@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -155,7 +156,7 @@ func TestUnreadStreams(t *testing.T) {
 		for range 100 {
 			source.publish(tracetest.Request(record.Finished))
 		}
-		return h.traces.stalled() == maxTraceStreams
+		return h.traces.stuck(maxTraceStreams)
 	})
 	for range 2 * feedLines {
 		source.publish(tracetest.Request(record.Finished))
@@ -177,6 +178,24 @@ func TestUnreadStreams(t *testing.T) {
 }
 
 // A stream that nobody reads gives its place to one more.
+// stuck tells whether n streams have been unread for a while: what is just being sent looks unread too.
+func (s *streams) stuck(n int) bool {
+	unread := func() map[*place]time.Time {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		found := map[*place]time.Time{}
+		for p := range s.open {
+			if !p.blocked.IsZero() {
+				found[p] = p.blocked
+			}
+		}
+		return found
+	}
+	before := unread()
+	time.Sleep(50 * time.Millisecond)
+	return len(before) == n && maps.Equal(before, unread())
+}
+
 func TestPlaceOfUnreadStream(t *testing.T) {
 	t.Parallel()
 	source := newSource()
@@ -192,14 +211,14 @@ func TestPlaceOfUnreadStream(t *testing.T) {
 			source.publish(tracetest.Request(record.Finished))
 		}
 	}
-	exporttest.WaitFor(t, "the socket to be full", func() bool { publish(); return h.traces.stalled() == 1 })
+	exporttest.WaitFor(t, "the socket to be full", func() bool { publish(); return h.traces.stuck(1) })
 	h.traces.mu.Lock()
 	h.traces.now = func() time.Time { return time.Now().Add(stalledAfter) }
 	h.traces.mu.Unlock()
 	client := Dial(path)
 	defer client.Close()
 	go func() {
-		exporttest.WaitFor(t, "the other's subscription", func() bool { publish(); return t.Context().Err() != nil || h.traces.stalled() == 0 })
+		exporttest.WaitFor(t, "the other's subscription", func() bool { publish(); return t.Context().Err() != nil || h.traces.stuck(0) })
 		publish()
 	}()
 	got := 0
