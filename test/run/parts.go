@@ -64,7 +64,7 @@ var parts = []part{
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
 	{name: "pair", suite: suiteNone, after: "packages", about: "two machines with a router between them (6.12, emulated): counts, queues, drops, and both nodes' verdicts",
 		script: "make test-pair"},
-	{name: "cni", suite: suiteMore, alone: true, after: "kubernetes", about: "the agent beside network plugins that others wrote, on that Kubernetes",
+	{name: "cni", suite: suiteNone, alone: true, after: "kubernetes", about: "the agent beside network plugins that others wrote, on that Kubernetes",
 		script: "make test-cni CNI='^Test(FlannelVXLAN|AWS)$'"},
 }
 
