@@ -15,7 +15,6 @@ import (
 
 	"tracer/internal/agents"
 	"tracer/internal/cluster"
-	"tracer/internal/diagnose"
 	"tracer/internal/export/api"
 )
 
@@ -39,8 +38,8 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 			if output != "text" && output != "json" {
 				return fmt.Errorf("--output %q: choose text or json", output)
 			}
-			if window < time.Second {
-				return fmt.Errorf("--duration %v: give at least 1s, less shows too few packets", window)
+			if window < time.Second || window > time.Minute {
+				return fmt.Errorf("--duration %v: give 1s to 1m: less shows too few packets, and agents remember one minute", window)
 			}
 			c, err := flags.cluster()
 			if err != nil {
@@ -75,7 +74,7 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 
 // diagnoseCluster asks the agents of some nodes, or of all.
 func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration) (cluster.Report, error) {
-	all, err := choose(ctx, c, nodes)
+	all, notAsked, err := choose(ctx, c, nodes)
 	if err != nil {
 		return cluster.Report{}, err
 	}
@@ -84,32 +83,36 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 		return cluster.Report{}, err
 	}
 	var answers []cluster.Answer
-	agents.Ask(ctx, c, all, limit, func(ctx context.Context, client *api.Client) (diagnose.Report, error) {
-		return client.Diagnose(ctx, window)
-	}, func(a agents.Answer[diagnose.Report]) {
+	agents.Ask(ctx, c, all, limit, func(ctx context.Context, client *api.Client) (cluster.Answer, error) {
+		status, err := client.Status(ctx)
+		if err != nil {
+			return cluster.Answer{}, err
+		}
+		report, err := client.Diagnose(ctx, window)
+		return cluster.Answer{Version: status.Version, Report: &report}, err
+	}, func(a agents.Answer[cluster.Answer]) {
 		answer := cluster.Answer{Node: a.Node, Err: a.Err}
 		if a.Err == nil {
-			answer.Report = &a.Value
+			answer.Version, answer.Report = a.Value.Version, a.Value.Report
 		}
 		answers = append(answers, answer)
 	})
 	slices.SortFunc(answers, func(x, y cluster.Answer) int { return strings.Compare(x.Node, y.Node) })
-	return cluster.Merge(answers, known), nil
+	return cluster.Merge(answers, known, notAsked), nil
 }
 
-// choose returns the agents of some nodes, or all.
-func choose(ctx context.Context, c *agents.Cluster, nodes []string) ([]agents.Agent, error) {
-	all, err := c.List(ctx)
+// choose returns the agents of some nodes, or all, and why there may be others.
+func choose(ctx context.Context, c *agents.Cluster, nodes []string) (out []agents.Agent, notAsked string, err error) {
+	all, notAsked, err := c.List(ctx)
 	if err != nil || len(nodes) == 0 {
-		return all, err
+		return all, notAsked, err
 	}
-	var out []agents.Agent
 	for _, name := range nodes {
 		at := slices.IndexFunc(all, func(a agents.Agent) bool { return a.Node == name })
 		if at < 0 {
-			return nil, errors.New("no node " + name + ": see kubectl tracer nodes")
+			return nil, "", errors.New("no node " + name + ": see kubectl tracer nodes")
 		}
 		out = append(out, all[at])
 	}
-	return out, nil
+	return out, "other nodes were not asked", nil
 }

@@ -26,7 +26,7 @@ func newNodesCommand(flags *clusterFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := c.List(cmd.Context())
+			all, notAsked, err := c.List(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -44,6 +44,9 @@ func newNodesCommand(flags *clusterFlags) *cobra.Command {
 			}
 			if err := w.Flush(); err != nil {
 				return fmt.Errorf("write: %w", err)
+			}
+			if notAsked != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), notAsked)
 			}
 			return nil
 		},

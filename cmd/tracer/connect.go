@@ -18,9 +18,9 @@ func newConnectCommand() *cobra.Command {
 		Use:   "connect",
 		Short: "Join standard input and output to the agent's socket",
 		Long: `Join standard input and output to the socket of the agent of this network namespace, until
-one of them ends. kubectl tracer runs it in the agents' pods and speaks HTTP over it.`,
-		Example: `  $tracer connect < request
-  kubectl exec -i -n tracer ds/tracer -- /tracer connect`,
+the agent closes it. kubectl tracer runs it in the agents' pods and speaks HTTP over it.
+That standard input ends means, as to every HTTP server, that nobody waits for an answer.`,
+		Example: `  kubectl exec -i -n tracer ds/tracer -- /tracer connect`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			files, err := loader.CurrentFiles(runDir)

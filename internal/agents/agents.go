@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -52,29 +53,33 @@ type Agent struct {
 	Why  string // it cannot be asked; "" if it can
 }
 
-// List returns the agents by node, with the nodes that have none, where nodes may be listed.
-func (c *Cluster) List(ctx context.Context) ([]Agent, error) {
+// List returns the agents by node, with the nodes that have none. If nodes may not be listed, notAsked says so.
+func (c *Cluster) List(ctx context.Context) (all []Agent, notAsked string, err error) {
 	pods, err := c.pods(ctx, c.namespace, selector)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	byNode := map[string]Agent{}
 	for i := range pods {
 		p := &pods[i]
 		a := Agent{Node: p.Spec.NodeName, Pod: p.Name, Why: whyNotReady(p)}
+		if p.DeletionTimestamp != nil && a.Why == "" {
+			a.Why = "its pod is being deleted"
+		}
 		if before, ok := byNode[a.Node]; a.Node == "" || ok && before.Why == "" {
 			continue
 		}
 		byNode[a.Node] = a
 	}
 	if len(byNode) == 0 {
-		return nil, fmt.Errorf("no agent in namespace %s (pods with %s): install the chart, or say by --tracer-namespace where it is", c.namespace, selector)
+		return nil, "", fmt.Errorf("no agent in namespace %s (pods with %s): install the chart, or say by --tracer-namespace where it is", c.namespace, selector)
 	}
 	nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	switch {
-	case apierrors.IsForbidden(err): // those without an agent are not known then
+	case apierrors.IsForbidden(err):
+		notAsked = "there may be nodes without an agent: your account may not list nodes"
 	case err != nil:
-		return nil, explain("list nodes", err)
+		return nil, "", explain("list nodes", err)
 	default:
 		for i := range nodes.Items {
 			if name := nodes.Items[i].Name; byNode[name].Node == "" {
@@ -82,12 +87,9 @@ func (c *Cluster) List(ctx context.Context) ([]Agent, error) {
 			}
 		}
 	}
-	var out []Agent
-	for _, a := range byNode {
-		out = append(out, a)
-	}
-	slices.SortFunc(out, func(x, y Agent) int { return strings.Compare(x.Node, y.Node) })
-	return out, nil
+	all = slices.Collect(maps.Values(byNode))
+	slices.SortFunc(all, func(x, y Agent) int { return strings.Compare(x.Node, y.Node) })
+	return all, notAsked, nil
 }
 
 // whyNotReady says why nobody can be asked in a pod.
@@ -145,7 +147,7 @@ func (c *Cluster) Map(ctx context.Context) (cluster.Map, error) {
 	return m, nil
 }
 
-// pods lists a namespace's page by page, from the API server's cache.
+// pods lists a namespace's, page by page.
 func (c *Cluster) pods(ctx context.Context, namespace, labels string) (out []corev1.Pod, err error) {
 	options := metav1.ListOptions{LabelSelector: labels, Limit: pageSize}
 	for {

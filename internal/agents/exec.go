@@ -51,15 +51,15 @@ func (c *Cluster) connect(a Agent) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &stream{Conn: ours, cancel: cancel, ended: make(chan struct{})}
 	go func() {
-		defer close(s.ended)
-		var stderr bytes.Buffer
-		err := exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: theirs, Stdout: theirs, Stderr: &limited{to: &stderr}})
+		var stderr beginning
+		err := exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: input{theirs}, Stdout: theirs, Stderr: &stderr})
 		if said := strings.TrimSpace(stderr.String()); err != nil && said != "" {
 			err = fmt.Errorf("%w: %s", err, said)
 		}
 		if err != nil && ctx.Err() == nil {
 			s.err = fmt.Errorf("exec in %s: %w", a.Pod, err)
 		}
+		close(s.ended) // before who reads and writes can ask why it ended
 		theirs.Close()
 	}()
 	return s, nil
@@ -104,13 +104,35 @@ func (s *stream) Close() error {
 	return s.Conn.Close()
 }
 
-// limited keeps the beginning of what is written.
-type limited struct{ to *bytes.Buffer }
+// input is what a command reads. That our side is closed is its end, and no error.
+type input struct{ net.Conn }
+
+func (i input) Read(p []byte) (int, error) {
+	n, err := i.Conn.Read(p)
+	if errors.Is(err, io.ErrClosedPipe) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// beginning keeps the beginning of what is written. What is cut off may still be written to while it is read.
+type beginning struct {
+	mu   sync.Mutex
+	kept bytes.Buffer
+}
 
 // maxStderr is how much of a command's complaints is kept, in bytes.
 const maxStderr = 4096
 
-func (l *limited) Write(p []byte) (int, error) {
-	l.to.Write(p[:min(len(p), max(0, maxStderr-l.to.Len()))])
+func (b *beginning) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept.Write(p[:min(len(p), max(0, maxStderr-b.kept.Len()))])
 	return len(p), nil
+}
+
+func (b *beginning) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.kept.String()
 }

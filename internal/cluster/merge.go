@@ -3,7 +3,6 @@ package cluster
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -11,10 +10,10 @@ import (
 )
 
 // Merge makes one report of the nodes' answers. What a node says of something beyond it is joined with what the other end's node
-// finds at its own devices; what no node finds is between the nodes. One thing on many nodes is told once.
-func Merge(answers []Answer, m Map) Report {
-	g := &merger{known: m, answered: map[string]bool{}}
-	r := Report{SchemaVersion: SchemaVersion, Findings: []Finding{}, Nodes: []Node{}}
+// finds at its own devices; what no node finds is between the nodes. One thing on many nodes is told once. notAsked says why there may be others; "" if there are none.
+func Merge(answers []Answer, m Map, notAsked string) Report {
+	g := &merger{known: m, cleared: map[string]bool{}}
+	r := Report{SchemaVersion: SchemaVersion, NotAsked: notAsked, Findings: []Finding{}, Nodes: []Node{}}
 	for _, a := range answers {
 		n := Node{Name: a.Node, Version: a.Version}
 		if a.Report == nil {
@@ -22,7 +21,7 @@ func Merge(answers []Answer, m Map) Report {
 			r.Nodes = append(r.Nodes, n)
 			continue
 		}
-		g.answered[a.Node] = true
+		g.cleared[a.Node] = a.Report.Verdict == diagnose.Healthy || a.Report.Verdict == diagnose.Fault
 		n.Verdict, n.Summary = a.Report.Verdict, a.Report.Summary
 		r.WindowSeconds = max(r.WindowSeconds, a.Report.WindowSeconds)
 		r.Nodes = append(r.Nodes, n)
@@ -41,8 +40,13 @@ func Merge(answers []Answer, m Map) Report {
 	return r
 }
 
+// rank orders severities, those of newer agents that are not known here last.
 func rank(s diagnose.Severity) int {
-	return slices.Index([]diagnose.Severity{diagnose.Critical, diagnose.Warning, diagnose.Info}, s)
+	known := []diagnose.Severity{diagnose.Critical, diagnose.Warning, diagnose.Info}
+	if at := slices.Index(known, s); at >= 0 {
+		return at
+	}
+	return len(known)
 }
 
 // verdict is a fault if anything is critical. Else it is healthy only if all nodes were asked and saw enough.
@@ -52,11 +56,11 @@ func verdict(r *Report) diagnose.Verdict {
 		count[n.Verdict]++
 	}
 	switch {
-	case len(r.Findings) > 0 && r.Findings[0].Finding.Severity == diagnose.Critical:
+	case len(r.Findings) > 0 && r.Findings[0].Finding.Severity == diagnose.Critical, count[diagnose.Fault] > 0:
 		return diagnose.Fault
 	case count[diagnose.Blind] > 0, count[""] > 0:
 		return diagnose.Blind
-	case count[diagnose.Healthy] == 0 && count[diagnose.Fault] == 0:
+	case count[diagnose.Healthy] == 0:
 		return diagnose.NoTraffic
 	}
 	return diagnose.Healthy
@@ -64,30 +68,22 @@ func verdict(r *Report) diagnose.Verdict {
 
 // merger joins findings of several nodes.
 type merger struct {
-	known    Map
-	answered map[string]bool
-	local    []Finding
-	beyond   []remote
+	known   Map
+	cleared map[string]bool // nodes that saw enough to say what is wrong at their own devices
+	local   []Finding
+	beyond  []remote
 }
 
 // remote is a finding of something that is not at its node's own devices.
 type remote struct {
 	node    string
 	finding diagnose.Finding
-	peers   []string // nodes at the pairs' other ends; "" for one that is not known
 }
 
-// add takes a node's finding, with its pairs named as the API server does: only it knows all pods.
 func (g *merger) add(node string, f diagnose.Finding) {
-	var peers []string
-	f.Pairs = slices.Clone(f.Pairs)
-	for i := range f.Pairs {
-		if peer := g.name(node, &f.Pairs[i]); !slices.Contains(peers, peer) {
-			peers = append(peers, peer)
-		}
-	}
+	f.Pairs, f.Evidence = slices.Clone(f.Pairs), slices.Clone(f.Evidence)
 	if isBeyond(&f) {
-		g.beyond = append(g.beyond, remote{node, f, peers})
+		g.beyond = append(g.beyond, remote{node, f})
 		return
 	}
 	g.local = append(g.local, Finding{Finding: f, Nodes: []string{node}, SeenFrom: []Observation{}})
@@ -95,75 +91,113 @@ func (g *merger) add(node string, f diagnose.Finding) {
 
 // isBeyond tells of a finding that is at none of its node's devices.
 func isBeyond(f *diagnose.Finding) bool {
-	return f.Stage == "" && f.Device == "" && f.Kind != diagnose.KindMisconfiguration
+	return f.Stage == "" && f.Device == "" && slices.Contains([]diagnose.Cause{diagnose.RemoteDelay, diagnose.RemoteLoss, diagnose.MTU, diagnose.NoAnswer}, f.Cause) &&
+		f.Kind != diagnose.KindMisconfiguration
 }
 
-// name gives a pair the API server's names, and returns the node of its other end; "" if that is not known.
-func (g *merger) name(node string, p *diagnose.Pair) (peer string) {
+// ends are the workloads of a pair, and the nodes where the one runs that is not on the node which told of it; ok tells that both are
+// known. An agent knows the names of its own node's pods alone, so they go by the addresses of one of the pair's conversations; others of
+// the same workload may be on any node where it runs.
+func (g *merger) ends(node string, p *diagnose.Pair) (src, dst string, peers []string, ok bool) {
 	if p.Addresses == nil {
-		return ""
+		return "", "", nil, false
 	}
-	for _, end := range []struct {
-		address netip.Addr
-		name    *string
-	}{{p.Addresses.Src, &p.Src}, {p.Addresses.Dst, &p.Dst}} {
-		place, ok := g.known.Places[end.address]
-		if !ok {
-			continue
-		}
-		if place.Workload != "" {
-			*end.name = place.Namespace + "/" + place.Workload
-		}
-		if place.Node != node {
-			peer = place.Node
+	from, knownFrom := g.known.Places[p.Addresses.Src]
+	to, knownTo := g.known.Places[p.Addresses.Dst]
+	if !knownFrom || !knownTo {
+		return "", "", nil, false
+	}
+	other := to
+	if from.Node != node {
+		other = from
+	}
+	peers = []string{other.Node}
+	for _, place := range g.known.Places {
+		if other.Workload != "" && place.Namespace == other.Namespace && place.Workload == other.Workload && place.Node != node && !slices.Contains(peers, place.Node) {
+			peers = append(peers, place.Node)
 		}
 	}
-	return peer
+	slices.Sort(peers)
+	return from.name(), to.name(), peers, true
 }
 
-// explain takes away what a finding at another node's own device explains.
+// name is a workload's, or a node's.
+func (p Place) name() string {
+	if p.Workload == "" {
+		return p.Node
+	}
+	return p.Namespace + "/" + p.Workload
+}
+
+// explain takes the pairs away that a finding at another node's own device explains, and findings of which no pair is left.
 func (g *merger) explain() {
-	g.beyond = slices.DeleteFunc(g.beyond, func(r remote) bool {
-		at := slices.IndexFunc(g.local, func(l Finding) bool { return l.explains(&r) })
-		if at < 0 {
-			return false
-		}
-		l := &g.local[at]
-		l.SeenFrom = append(l.SeenFrom, Observation{r.node, r.finding.Cause, r.finding.Severity, r.finding.Sentence()})
-		if rank(r.finding.Severity) < rank(l.Finding.Severity) {
-			l.Finding.Severity = r.finding.Severity // it is seen to hurt
-		}
-		return true
+	slices.SortStableFunc(g.local, func(x, y Finding) int { return cmp.Compare(rank(x.Finding.Severity), rank(y.Finding.Severity)) })
+	for i := range g.beyond {
+		r := &g.beyond[i]
+		told := map[int]bool{}
+		all := len(r.finding.Pairs)
+		r.finding.Pairs = slices.DeleteFunc(r.finding.Pairs, func(p diagnose.Pair) bool {
+			at := slices.IndexFunc(g.local, func(l Finding) bool { return g.explains(&l, r, &p) })
+			if at < 0 {
+				return false
+			}
+			l := &g.local[at]
+			if !told[at] {
+				told[at] = true
+				l.SeenFrom = append(l.SeenFrom, Observation{r.node, r.finding.Cause, r.finding.Severity, r.finding.Sentence()})
+			}
+			if len(l.Finding.Pairs) > 0 && rank(r.finding.Severity) < rank(l.Finding.Severity) {
+				l.Finding.Severity = r.finding.Severity // it is seen to hurt
+			}
+			return true
+		})
+		r.finding.PairsTotal -= all - len(r.finding.Pairs)
+	}
+	g.beyond = slices.DeleteFunc(g.beyond, func(r remote) bool { return len(r.finding.Pairs) == 0 && r.finding.PairsTotal <= 0 })
+}
+
+// explains tells whether a finding at a node's device is what another node sees of a pair: it can do that, and it hurts the same pair or
+// what comes back, or, as a network card's, all that passes.
+func (g *merger) explains(l *Finding, r *remote, p *diagnose.Pair) bool {
+	src, dst, peers, ok := g.ends(r.node, p)
+	if !ok || l.Nodes[0] == r.node || !slices.Contains(peers, l.Nodes[0]) || !canCause(&l.Finding, &r.finding) {
+		return false
+	}
+	if len(l.Finding.Pairs) == 0 {
+		return l.Finding.Severity == diagnose.Critical
+	}
+	return slices.ContainsFunc(l.Finding.Pairs, func(q diagnose.Pair) bool {
+		from, to, _, ok := g.ends(l.Nodes[0], &q)
+		return ok && (from == src && to == dst || from == dst && to == src)
 	})
 }
 
-// explains tells whether a finding at a node's device is what another node sees: it hurts the same pair, or what comes back.
-func (l *Finding) explains(r *remote) bool {
-	if l.Nodes[0] == r.node || l.Finding.Severity == diagnose.Info {
+// canCause tells whether what is found at a device can be what another node sees: what is late waits somewhere; what is lost is dropped, or
+// waits for so long that it is sent again.
+func canCause(l, r *diagnose.Finding) bool {
+	switch {
+	case l.Severity != diagnose.Critical && l.Severity != diagnose.Warning:
 		return false
+	case r.Cause == diagnose.RemoteDelay:
+		return l.Kind == diagnose.KindDelay
+	case l.Kind == diagnose.KindDelay:
+		return l.Severity == diagnose.Critical
 	}
-	known := slices.DeleteFunc(slices.Clone(r.peers), func(peer string) bool { return peer == "" })
-	if len(known) > 0 && !slices.Contains(known, l.Nodes[0]) {
-		return false
-	}
-	return slices.ContainsFunc(l.Finding.Pairs, func(p diagnose.Pair) bool {
-		return slices.ContainsFunc(r.finding.Pairs, func(q diagnose.Pair) bool {
-			return p.Src == q.Src && p.Dst == q.Dst || p.Src == q.Dst && p.Dst == q.Src
-		})
-	})
+	return true
 }
 
 // grouped makes one of the same finding on several nodes, the one that is worst.
 func (g *merger) grouped() (out []Finding) {
-	slices.SortStableFunc(g.local, func(x, y Finding) int { return cmp.Compare(rank(x.Finding.Severity), rank(y.Finding.Severity)) })
 	for _, f := range g.local {
-		at := slices.IndexFunc(out, func(o Finding) bool { return same(&o.Finding, &f.Finding) })
+		at := slices.IndexFunc(out, func(o Finding) bool { return same(&o.Finding, &f.Finding) && !slices.Contains(o.Nodes, f.Nodes[0]) })
 		if at < 0 {
 			out = append(out, f)
 			continue
 		}
-		out[at].Nodes = append(out[at].Nodes, f.Nodes...)
-		out[at].SeenFrom = append(out[at].SeenFrom, f.SeenFrom...)
+		o := &out[at]
+		o.Nodes = append(o.Nodes, f.Nodes...)
+		o.SeenFrom = append(o.SeenFrom, f.SeenFrom...)
+		addPairs(&o.Finding, &f.Finding)
 	}
 	return out
 }
@@ -173,68 +207,98 @@ func same(x, y *diagnose.Finding) bool {
 	return x.Cause == y.Cause && x.Stage == y.Stage && x.Device == y.Device && x.Direction == y.Direction
 }
 
+// maxPairs is how many pairs a finding names.
+const maxPairs = 10
+
+// addPairs adds another finding's pairs to a finding's.
+func addPairs(f, other *diagnose.Finding) {
+	f.PairsTotal += other.PairsTotal
+	for _, p := range other.Pairs {
+		if slices.ContainsFunc(f.Pairs, func(q diagnose.Pair) bool { return q.Src == p.Src && q.Dst == p.Dst }) {
+			f.PairsTotal--
+		} else if len(f.Pairs) < maxPairs {
+			f.Pairs = append(f.Pairs, p)
+		}
+	}
+}
+
 // summarize says it in a sentence.
 func summarize(r *Report) string {
-	var missing []string
+	nodes := map[diagnose.Verdict][]string{}
 	for _, n := range r.Nodes {
-		if n.Error != "" {
-			missing = append(missing, n.Name)
-		}
+		nodes[n.Verdict] = append(nodes[n.Verdict], n.Name)
 	}
-	without := ""
-	if len(missing) > 0 {
-		without = fmt.Sprintf(" (without %s, which did not answer)", list(missing))
+	var without []string
+	if missing := nodes[""]; len(missing) > 0 && len(missing) < len(r.Nodes) {
+		without = append(without, list(missing)+" did not answer")
 	}
-	asked := fmt.Sprintf("%d of %d nodes", len(r.Nodes)-len(missing), len(r.Nodes))
+	if idle := nodes[diagnose.NoTraffic]; len(idle) > 0 && r.Verdict != diagnose.NoTraffic {
+		without = append(without, list(idle)+" saw no packet of a pod")
+	}
+	if r.NotAsked != "" {
+		without = append(without, r.NotAsked)
+	}
+	return strings.Join(append([]string{principal(r, nodes)}, without...), "; ")
+}
+
+// principal is what matters most.
+func principal(r *Report, nodes map[diagnose.Verdict][]string) string {
+	healthy := fmt.Sprintf("no fault on %d of %d nodes", len(nodes[diagnose.Healthy]), len(r.Nodes))
 	switch r.Verdict {
 	case diagnose.Fault:
-		f := &r.Findings[0]
-		text := f.Finding.Sentence()
-		if f.Finding.Cause != Wire {
-			text = list(f.Nodes) + ": " + text
+		if len(r.Findings) == 0 { // of a kind that is not known here
+			return list(nodes[diagnose.Fault]) + ": a fault that this version of kubectl tracer does not know"
 		}
-		if len(f.SeenFrom) > 0 {
-			var from []string
-			for _, o := range f.SeenFrom {
-				from = append(from, fmt.Sprintf("%s (%s)", o.Node, o.Cause))
+		text := r.Findings[0].sentence()
+		others := 0
+		for _, f := range r.Findings[1:] {
+			if f.Finding.Severity == diagnose.Critical {
+				others++
 			}
-			text += "; felt by " + list(from)
 		}
-		if more := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Finding.Severity != diagnose.Critical }); more != 1 && len(r.Findings) > 1 {
-			if more < 0 {
-				more = len(r.Findings)
-			}
-			text += fmt.Sprintf("; %d more", more-1)
+		switch {
+		case others == 1:
+			text += "; 1 more fault"
+		case others > 1:
+			text += fmt.Sprintf("; %d more faults", others)
 		}
-		return text + without
+		return text
 	case diagnose.Blind:
-		if len(missing) == len(r.Nodes) {
+		switch blind := nodes[diagnose.Blind]; {
+		case len(nodes[""]) == len(r.Nodes):
 			return "no agent answered"
+		case len(blind) > 0:
+			return list(blind) + ": too few of the packets were seen to say how they fare"
 		}
-		var blind []string
-		for _, n := range r.Nodes {
-			if n.Verdict == diagnose.Blind {
-				blind = append(blind, n.Name)
-			}
-		}
-		if len(blind) > 0 {
-			return fmt.Sprintf("%s: too few of the packets were seen to say how they fare%s", list(blind), without)
-		}
-		return fmt.Sprintf("%s found no fault at their own devices%s", asked, without)
+		return healthy
 	case diagnose.NoTraffic:
-		return fmt.Sprintf("%s saw no packet of a pod%s", asked, without)
+		return "no node saw a packet of a pod"
 	}
-	warnings := 0
-	for _, f := range r.Findings {
-		if f.Finding.Severity == diagnose.Warning {
-			warnings++
+	if len(r.Findings) > 0 && r.Findings[0].Finding.Severity == diagnose.Warning {
+		return healthy + "; a warning: " + r.Findings[0].sentence()
+	}
+	return healthy
+}
+
+// sentence says where it is, what it does, and who sees it besides.
+func (f *Finding) sentence() string {
+	text := f.Finding.Sentence()
+	switch {
+	case f.Finding.Cause == Wire: // it names its ends
+		return text
+	case len(f.Nodes) > 1:
+		text = fmt.Sprintf("%s; worst on %s: %s", list(f.Nodes), f.Nodes[0], text)
+	default:
+		text = f.Nodes[0] + ": " + text
+	}
+	if len(f.SeenFrom) > 0 {
+		var from []string
+		for _, o := range f.SeenFrom {
+			from = append(from, fmt.Sprintf("%s (%s)", o.Node, o.Cause))
 		}
+		text += "; seen from " + list(from)
 	}
-	if warnings > 0 {
-		f := &r.Findings[0]
-		return fmt.Sprintf("no fault on %s; %s: %s", asked, list(f.Nodes), f.Finding.Sentence())
-	}
-	return fmt.Sprintf("no fault on %s", asked)
+	return text
 }
 
 // maxNamed is how many nodes a sentence names.

@@ -41,12 +41,13 @@ type Report struct {
 	Summary       string           `json:"summary"`
 	Findings      []Finding        `json:"findings"` // the principal one first
 	Nodes         []Node           `json:"nodes"`
+	NotAsked      string           `json:"not_asked"` // why there may be nodes that were not asked; "" if all were
 }
 
 // Finding is one cause, found by one node or by several.
 type Finding struct {
 	Finding  diagnose.Finding `json:"finding"`
-	Nodes    []string         `json:"nodes"`     // where it is: one node, all those with the same, or those at the wire's ends
+	Nodes    []string         `json:"nodes"`     // where it is: one node, all those with the same (the worst first), or those at the wire's ends
 	SeenFrom []Observation    `json:"seen_from"` // what other nodes say that this explains
 }
 

@@ -49,6 +49,9 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 		fmt.Fprintf(out, "\n%s  %s on %s%s\n", f.Finding.Severity, paint(bold, string(f.Finding.Cause)), list(f.Nodes), prefixed(" ", at))
 		row := func(label, text string) { fmt.Fprintf(out, "  %-8s %s\n", label, text) }
 		row("what", f.Finding.Sentence())
+		if f.Finding.Cause == Wire {
+			row("", "what it means: docs/cluster.md")
+		}
 		for j, p := range f.Finding.Pairs[:min(maxNamed, len(f.Finding.Pairs))] {
 			row(first(j, "pairs"), p.Src+" → "+p.Dst)
 		}
@@ -69,7 +72,7 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		if n.Error != "" {
-			fmt.Fprintf(out, "%s: %s\n", n.Name, paint(amber, "not asked: "+n.Error))
+			fmt.Fprintf(out, "%s: %s\n", n.Name, paint(amber, "no answer: "+n.Error))
 			continue
 		}
 		if len(r.Nodes) <= maxListed {

@@ -1,57 +1,130 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"strings"
+
+	"tracer/internal/diagnose"
 )
 
-// between are findings of what no node has at its own devices. Where the other end's node was asked and finds nothing, it is on
-// the wire between the two; where it was not, it may be there.
+// between are findings of what no node has at its own devices. Where the nodes of the other ends were asked and find nothing that does it,
+// what is late or lost is so on the wire; where not all of them can tell, it may be there. That nobody answers may be the application.
 func (g *merger) between() (out []Finding) {
-	var wire []remote
+	wires := map[diagnose.Cause][]remote{}
 	for _, r := range g.beyond {
-		if slices.ContainsFunc(r.peers, func(peer string) bool { return g.answered[peer] }) {
-			wire = append(wire, r)
+		unsure := g.unsure(&r)
+		if len(unsure) == 0 && r.finding.Cause != diagnose.NoAnswer {
+			wires[r.finding.Cause] = append(wires[r.finding.Cause], r)
 			continue
 		}
-		f := Finding{Finding: r.finding, Nodes: []string{r.node}, SeenFrom: []Observation{}}
-		for _, peer := range r.peers {
-			if peer != "" {
-				f.Finding.Evidence = append(slices.Clone(f.Finding.Evidence), peer+", where the other end is, was not asked or did not answer: it may be there")
-			}
+		if len(unsure) == 0 {
+			unsure = []string{"the nodes of the other ends find nothing at their own devices: it is lost between the nodes, or the application does not answer"}
 		}
+		f := Finding{Finding: r.finding, Nodes: []string{r.node}, SeenFrom: []Observation{}}
+		f.Finding.Evidence = append(f.Finding.Evidence, unsure...)
 		out = append(out, f)
 	}
-	if len(wire) > 0 {
-		out = append(out, g.wire(wire))
+	var all []Finding
+	for _, cause := range slices.Sorted(maps.Keys(wires)) {
+		f := g.wire(wires[cause])
+		at := slices.IndexFunc(all, func(o Finding) bool { return slices.Equal(o.Nodes, f.Nodes) })
+		if at < 0 {
+			all = append(all, f)
+			continue
+		}
+		// Late and lost between the same nodes are one thing; the worse one tells of it.
+		worse, other := all[at], f
+		if rank(f.Finding.Severity) < rank(worse.Finding.Severity) {
+			worse, other = f, worse
+		}
+		addPairs(&worse.Finding, &other.Finding)
+		worse.SeenFrom = append(worse.SeenFrom, other.SeenFrom...)
+		all[at] = worse
 	}
-	return out
+	return append(out, all...)
+}
+
+// unsure says why it may still be at a node's device: a pair's other end is not known, a node did not answer or saw too little, or names
+// but some of the pairs that a finding of its own hurts.
+func (g *merger) unsure(r *remote) (why []string) {
+	add := func(format string, args ...any) {
+		if text := fmt.Sprintf(format, args...); !slices.Contains(why, text) {
+			why = append(why, text)
+		}
+	}
+	for i := range r.finding.Pairs {
+		p := &r.finding.Pairs[i]
+		_, _, peers, ok := g.ends(r.node, p)
+		if !ok {
+			add("on which node the other end of %s → %s is is not known", p.Src, p.Dst)
+		}
+		for _, peer := range peers {
+			if !g.cleared[peer] {
+				add("%s, where the other end may be, was not asked, did not answer or saw too little: it may be there", peer)
+			}
+			for j := range g.local {
+				if l := &g.local[j]; l.Nodes[0] == peer && canCause(&l.Finding, &r.finding) && l.Finding.PairsTotal > len(l.Finding.Pairs) {
+					add("%s at %s on %s hurts %d pairs, of which %d are named: it may be that", l.Finding.Cause, l.Finding.Device, peer, l.Finding.PairsTotal, len(l.Finding.Pairs))
+				}
+			}
+		}
+	}
+	if len(r.finding.Pairs) == 0 {
+		add("which pairs it hurts is not known")
+	}
+	return why
 }
 
 // link is a pair of nodes, in the order of their names.
 type link struct{ a, b string }
 
-// wire is one finding of all that is lost or late between nodes.
+// wire is one finding of all that is late, or lost, between nodes.
 func (g *merger) wire(found []remote) Finding {
-	slices.SortStableFunc(found, func(x, y remote) int { return rank(x.finding.Severity) - rank(y.finding.Severity) })
+	slices.SortStableFunc(found, func(x, y remote) int { return cmp.Compare(rank(x.finding.Severity), rank(y.finding.Severity)) })
 	f := Finding{Finding: found[0].finding, SeenFrom: []Observation{}}
 	f.Finding.Cause = Wire
 	var links []link
-	for _, r := range found {
+	for i, r := range found {
+		if i > 0 {
+			addPairs(&f.Finding, &r.finding)
+		}
 		f.SeenFrom = append(f.SeenFrom, Observation{r.node, r.finding.Cause, r.finding.Severity, r.finding.Sentence()})
-		for _, peer := range r.peers {
-			if l := (link{min(r.node, peer), max(r.node, peer)}); g.answered[peer] && !slices.Contains(links, l) {
-				links = append(links, l)
+		for j := range r.finding.Pairs {
+			_, _, peers, _ := g.ends(r.node, &r.finding.Pairs[j])
+			for _, peer := range peers {
+				if l := (link{min(r.node, peer), max(r.node, peer)}); !slices.Contains(links, l) {
+					links = append(links, l)
+				}
 			}
 		}
 	}
 	where, nodes := g.where(links)
 	f.Nodes = nodes
 	f.Finding.Text = fmt.Sprintf("the wire %s: %s", where, found[0].finding.Sentence())
-	f.Finding.Evidence = append([]string{"no node finds it at its own devices, so it is between them: " + describe(links)}, f.Finding.Evidence...)
-	f.Finding.Next = []string{"mtr -n -z ADDRESS # of the other node, from " + links[0].a, "ip -s -s link show # at both: errors and drops of the cards"}
+	f.Finding.Evidence = append([]string{"no node that was asked finds it at its own devices, so it is between them: " + describe(links)}, f.Finding.Evidence...)
+	f.Finding.Next = []string{
+		fmt.Sprintf("mtr -n -z %s # on %s: to %s", g.addressOf(links[0].b), links[0].a, links[0].b),
+		"ip -s -s link show # at both: errors and drops of the cards",
+	}
 	return f
+}
+
+// addressOf is a node's, by which it is reached.
+func (g *merger) addressOf(node string) string {
+	var found []netip.Addr
+	for address, place := range g.known.Places {
+		if place.Workload == "" && place.Node == node {
+			found = append(found, address)
+		}
+	}
+	if len(found) == 0 {
+		return "ADDRESS"
+	}
+	return slices.MinFunc(found, netip.Addr.Compare).String()
 }
 
 // where says what the links have in common: the least that explains them.
