@@ -21,7 +21,7 @@ func newConnectCommand() *cobra.Command {
 the agent closes it. kubectl tracer runs it in the agents' pods and speaks HTTP over it.
 That standard input ends means, as to every HTTP server, that nobody waits for an answer.`,
 		Example: `  kubectl exec -i -n tracer ds/tracer -- /tracer connect`,
-		Args: cobra.NoArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			files, err := loader.CurrentFiles(runDir)
 			if err != nil {

@@ -125,6 +125,7 @@ func TestHardened(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- agent.Wait() }()
+	t.Cleanup(func() { _ = agent.Process.Kill() })
 	socket := filepath.Join(run, "agent.sock")
 	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		conn, err := net.Dial("unix", socket)

@@ -69,8 +69,10 @@ files that it reads, and of the agent that runs in this network namespace, if on
 			if err != nil {
 				return err
 			}
-			if v.Agent, err = askVersion(cmd.Context(), files.Socket()); err != nil {
-				return err
+			ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
+			defer cancel()
+			if v.Agent, err = askVersion(ctx, files.Socket()); err != nil {
+				fmt.Fprintln(cmd.ErrOrStderr(), "tracer:", err)
 			}
 			if output == "json" {
 				return writeJSON(cmd.OutOrStdout(), v)

@@ -59,7 +59,7 @@ func TestHostRouting(t *testing.T) {
 			}
 			for node := range c.agents {
 				r := c.diagnosed(node, 3*time.Second)
-				if r.Verdict != diagnose.Healthy || len(r.Findings) > 0 {
+				if found := exceptBusy(r.Findings); r.Verdict == diagnose.Blind || r.Verdict == diagnose.NoTraffic || len(found) > 0 {
 					t.Errorf("node %d: %s: %s", node+1, r.Verdict, r.Summary)
 				}
 				if unsaid := c.unsaid(node, &r); unsaid != "" {

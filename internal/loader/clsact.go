@@ -243,7 +243,7 @@ func (c *filterChain) makeQdisc() error {
 		return c.note(qdiscOfOthers)
 	}
 	if err != nil {
-		return fmt.Errorf("add clsact: %w", err)
+		return errors.Join(fmt.Errorf("add clsact: %w", err), c.note(qdiscOfOthers))
 	}
 	if err := netlink.ChainAdd(deviceOf(c.hook.Ifindex), marker()); err != nil {
 		return errors.Join(fmt.Errorf("mark our clsact: %w", err), netlink.QdiscDel(clsact(c.hook.Ifindex)))

@@ -87,7 +87,7 @@ func (l *Loader) apply(plan Plan, refused map[string]error) error {
 		var gone []io.Closer
 		l.locked(func() {
 			l.omitted = plan.Omitted
-			clear(l.failed)
+			maps.DeleteFunc(l.failed, func(h Hook, _ error) bool { return !slices.Contains(plan.Hooks, h) })
 			gone = l.takeUnwanted(plan.Hooks)
 		})
 		var errs []error
@@ -106,6 +106,7 @@ func (l *Loader) apply(plan Plan, refused map[string]error) error {
 				if err != nil {
 					l.failed[h] = err
 				} else {
+					delete(l.failed, h)
 					l.attached[h] = closer
 				}
 			})

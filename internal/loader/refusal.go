@@ -43,7 +43,7 @@ func whyRefused(status, lockdown string) string {
 	case len(missing) > 0:
 		return "this process lacks " + strings.Join(missing, ", ") + ": " + asRoot
 	case strings.Contains(lockdown, "[confidentiality]"):
-		return "the kernel is locked down to confidentiality (/sys/kernel/security/lockdown), where no program may read kernel memory; boot it with lockdown=integrity or less"
+		return "the kernel is locked down to confidentiality (/sys/kernel/security/lockdown), where BPF programs may not read kernel memory; boot it with lockdown=integrity or less"
 	case field("Seccomp") == "2":
 		return "this process has the capabilities, and a seccomp profile filters its system calls (Seccomp: 2 in /proc/self/status); " +
 			"allow bpf(2) and perf_event_open(2) in it, or run unconfined (seccompProfile: {type: Unconfined})"

@@ -11,8 +11,8 @@ import (
 )
 
 // refused is the answer to whom the socket is not for. It is written before the request is read.
-const refused = "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 43\r\n\r\n" +
-	`{"error":"this socket is for root on node"}`
+const refused = "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 54\r\n\r\n" +
+	`{"error":"only root on this node may use this socket"}`
 
 // refusalsEvery is how often it is logged that someone was refused.
 const refusalsEvery = time.Minute

@@ -79,7 +79,7 @@ func TestPeer(t *testing.T) {
 // TestRefusal: what is sent before a request is read is an answer by HTTP's rules.
 func TestRefusal(t *testing.T) {
 	t.Parallel()
-	if header, body, _ := strings.Cut(refused, "\r\n\r\n"); !strings.Contains(header, "Content-Length: 43") || len(body) != 43 {
+	if header, body, _ := strings.Cut(refused, "\r\n\r\n"); !strings.Contains(header, "Content-Length: 54") || len(body) != 54 {
 		t.Errorf("%q has %d bytes", body, len(body))
 	}
 }

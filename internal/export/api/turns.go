@@ -34,7 +34,7 @@ func (t *turns) take(ctx context.Context) error {
 	case t.taken <- struct{}{}:
 		return nil
 	case <-limit.C:
-		return fmt.Errorf("%d answers of %s are under way, which is all at once, and others wait; try again later", cap(t.taken), t.kind)
+		return fmt.Errorf("%d answers of %s are being sent, the most at once; try again later", cap(t.taken), t.kind)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

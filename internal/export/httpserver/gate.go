@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/http"
@@ -27,6 +28,7 @@ type gate struct {
 
 	mu     sync.Mutex
 	paused map[string]time.Time // by address, until when
+	passed [sha256.Size]byte    // of the credentials that were right last
 }
 
 // attempt is the key of a request's context for a function that says that its password was right.
@@ -63,9 +65,17 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		return
 	}
-	right := sync.OnceFunc(func() { <-g.compare })
-	defer right()
-	if !g.mayTry(address) {
+	credentials := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+	done := sync.OnceFunc(func() { <-g.compare })
+	defer done()
+	right := func() {
+		done()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.passed = credentials
+	}
+	// Many may have one address, of which one does not know the password.
+	if !g.mayTry(address, credentials) {
 		w.Header().Set("Retry-After", fmt.Sprint(int(passwordPause.Seconds())))
 		http.Error(w, "a wrong password came from this address; try again later", http.StatusTooManyRequests)
 		return
@@ -77,9 +87,13 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (g *gate) mayTry(address string) bool {
+// mayTry tells whether an address is not paused, or who asks from there has been let in before by the same credentials.
+func (g *gate) mayTry(address string, credentials [sha256.Size]byte) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if credentials == g.passed {
+		return true
+	}
 	until, ok := g.paused[address]
 	if ok && g.now().Before(until) {
 		return false

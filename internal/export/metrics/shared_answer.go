@@ -9,10 +9,26 @@ import (
 	"time"
 
 	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
-// maxShared bounds the answers that are made within maxAge: one for each format, encoding and choice of metrics.
+// maxShared bounds the answers to choices of metrics that are made within maxAge. Who asks for all is never refused: of that there is one
+// answer for each format and encoding.
 const maxShared = 8
+
+// formats are those that are answered in, with names as they have always been written: ours have no other characters.
+var formats = []expfmt.Format{
+	expfmt.NewFormat(expfmt.TypeProtoDelim).WithEscapingScheme(model.UnderscoreEscaping),
+	expfmt.NewFormat(expfmt.TypeTextPlain).WithEscapingScheme(model.UnderscoreEscaping),
+}
+
+// formatFor is the one that is asked for: Prometheus's own, if it is taken.
+func formatFor(accept http.Header) expfmt.Format {
+	if expfmt.NegotiateAccept(accept, expfmt.DefaultAcceptedFormats()...).FormatType() == expfmt.TypeProtoDelim {
+		return formats[0]
+	}
+	return formats[1]
+}
 
 // sharedAnswers makes an answer once for all who ask within maxAge of it, however many and however slowly they read it: encoding
 // and compressing all series costs more than counting them.
@@ -48,7 +64,7 @@ func (s *sharedAnswers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answer returns nil if there are too many already.
 func (s *sharedAnswers) answer(r *http.Request) *sharedAnswer {
-	key := sharedKey{string(expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)), "identity", r.URL.RawQuery}
+	key := sharedKey{string(formatFor(r.Header)), "identity", r.URL.RawQuery}
 	if takesGzip(r.Header.Get("Accept-Encoding")) {
 		key.encoding = "gzip"
 	}
@@ -57,7 +73,7 @@ func (s *sharedAnswers) answer(r *http.Request) *sharedAnswer {
 	if a := s.kept[key]; a != nil {
 		return a
 	}
-	if len(s.kept) >= 2*maxShared || key.query != "" && len(s.kept) >= maxShared { // who asks for all goes first
+	if key.query != "" && len(s.kept) >= maxShared {
 		return nil
 	}
 	// Asked for in few ways, however many there are to say the same.
