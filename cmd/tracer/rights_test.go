@@ -54,9 +54,9 @@ func TestEnteringPods(t *testing.T) {
 		want string // part of what is said; "" if it can
 	}{
 		{append(slices.Clone(hardened), unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE), ""},
-		{append(slices.Clone(hardened), unix.CAP_SYS_ADMIN), "find its namespace: permission denied"},
+		{append(slices.Clone(hardened), unix.CAP_SYS_ADMIN), "namespace: permission denied"},
 		{append(slices.Clone(hardened), unix.CAP_SYS_PTRACE), "it takes CAP_SYS_ADMIN"},
-		{hardened, "find its namespace: permission denied"},
+		{hardened, "namespace: permission denied"},
 	} {
 		said := runWith(t, test.has, enterEnv+"="+fmt.Sprint(pod.Process.Pid))
 		if test.want == "" && said != "" || !strings.Contains(said, test.want) {
