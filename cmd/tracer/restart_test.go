@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -52,9 +53,10 @@ func TestRestartBesidePrograms(t *testing.T) {
 			for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 				runAgent(t, l, dir, signal, before)
 			}
-			err = l.Node(1).Do(func() error {
-				out, err := tracer("cleanup", "--run-dir", dir).CombinedOutput()
-				t.Logf("%s", out)
+			var removed []byte
+			err = l.Node(1).Do(func() (err error) {
+				removed, err = tracer("cleanup", "--run-dir", dir).CombinedOutput()
+				t.Logf("%s", removed)
 				return err
 			})
 			if err != nil {
@@ -67,7 +69,13 @@ func TestRestartBesidePrograms(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if seen.Request.Received < 50 || seen.Request.Lost+seen.Response.Lost > 0 {
+			// The kernel loses what is sent while a qdisc is put in place or taken away, less than 3 ms each time: see
+			// docs/reports/reliability.md.
+			most := uint64(0)
+			if bytes.Contains(removed, []byte("removed qdisc")) {
+				most = 5
+			}
+			if seen.Request.Received < 50 || uint64(seen.Request.Lost+seen.Response.Lost) > most {
 				t.Errorf("%+v, %+v", seen.Request, seen.Response)
 			}
 		})
