@@ -34,7 +34,7 @@ demo: build ## show a slow overlay found, on this machine alone (as root; needs 
 test: ## all that is proven on this kernel, and one other (as root; installs what is missing)
 	go run ./test/run here
 
-test-more: ## a real Kubernetes, all four other kernels, their scoreboard, arm64 (as root)
+test-more: ## a real Kubernetes, all four other kernels, their scoreboard (as root)
 	go run ./test/run more
 
 test-all: ## both, as CI runs them (as root)
