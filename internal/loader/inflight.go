@@ -3,6 +3,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -72,11 +73,22 @@ func (t table) each(f func(*bpfobj.TracerBucketSlots, *bpfobj.TracerBucketJourne
 // view lets f see n values of an array, from one of them on, which begins somewhere in a map's memory.
 func view[T any](m *ebpf.Map, at, from, n uint32, f func([]T) error) error {
 	size := uint32(unsafe.Sizeof(*new(T)))
-	memory, err := unix.Mmap(m.FD(), int64(at+from*size), int(n*size), unix.PROT_READ, unix.MAP_SHARED)
+	memory, values, err := mapMemory(m, at+from*size, n*size, unix.PROT_READ)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(memory))), n)), unix.Munmap(memory))
+	return errors.Join(f(unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(values))), n)), unix.Munmap(memory))
+}
+
+// mapMemory maps a part of a map's memory, which need not begin at a page: they have 16 or 64 KiB on some machines. It returns what is to be
+// unmapped, and the part in it.
+func mapMemory(m *ebpf.Map, at, length uint32, protection int) (memory, part []byte, err error) {
+	before := at % uint32(os.Getpagesize())
+	memory, err = unix.Mmap(m.FD(), int64(at-before), int(before+length), protection, unix.MAP_SHARED)
+	if err != nil {
+		return nil, nil, err
+	}
+	return memory, memory[before:], nil
 }
 
 // isOpen tells the states of packets that are sampled and inside this node.

@@ -109,12 +109,12 @@ func load() (*loaded, error) {
 
 // mapBuckets maps what all buckets have for as long as the process lives.
 func mapBuckets[T any](m *ebpf.Map, at uint32) ([]T, error) {
-	const n = int(bpfobj.TracerTableBUCKETS)
-	memory, err := unix.Mmap(m.FD(), int64(at), n*int(unsafe.Sizeof(*new(T))), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	const n = uint32(bpfobj.TracerTableBUCKETS)
+	_, values, err := mapMemory(m, at, n*uint32(unsafe.Sizeof(*new(T))), unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
 		return nil, err
 	}
-	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(memory))), n), nil
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(values))), n), nil
 }
 
 // newKernel gives the test the programs, with an empty table, until it ends.

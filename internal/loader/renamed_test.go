@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -54,6 +55,7 @@ func TestRenamedStays(t *testing.T) {
 func TestAttachingLetsOthers(t *testing.T) {
 	inNamespace(t)
 	attaching, goOn := make(chan struct{}), make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(goOn) }) // also where the test fails
 	l, err := New(Options{Dir: t.TempDir(), edit: standIns, attaching: func(h Hook) {
 		if h.Ifindex != 0 && h.Name == "egress" {
 			attaching <- struct{}{}
@@ -62,6 +64,7 @@ func TestAttachingLetsOthers(t *testing.T) {
 	}})
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Close()) })
+	t.Cleanup(letGo) // before it closes
 	devices := []netdev.Device{addVeth(t, "eth0", netdev.RoleUplink)}
 	set := make(chan error)
 	go func() { set <- l.SetDevices(devices, nil) }()
@@ -87,6 +90,6 @@ func TestAttachingLetsOthers(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("nobody is served while hooks are attached")
 	}
-	close(goOn)
+	letGo()
 	must(t, <-set)
 }
