@@ -72,6 +72,13 @@ func TestComplaints(t *testing.T) {
 	if err := complaints("[    1.0] fine\n" + emulator + oops); !errors.Is(err, errEmulator) || errors.Is(err, errComplaint) {
 		t.Errorf("a fault of the emulator: %v", err)
 	}
+	const fault, wrong, right = "[  152.6] Oops: double fault: 0000 [#1]\n", "[  152.6] RSP: 0018:ffffcf4f8057fc00 EFLAGS: 3cc36f42\n", "[  152.6] RSP: 0018:ffffcf4f8057fc00 EFLAGS: 00010246\n"
+	if err := complaints(fault + wrong); !errors.Is(err, errEmulator) {
+		t.Errorf("flags that no CPU has: %v", err)
+	}
+	if err := complaints(fault + right + wrong); !errors.Is(err, errComplaint) || errors.Is(err, errEmulator) {
+		t.Errorf("an oops: %v", err)
+	}
 	if err := complaints(oops + emulator); !errors.Is(err, errComplaint) || errors.Is(err, errEmulator) {
 		t.Errorf("a fault of the kernel, and what came of it: %v", err)
 	}
