@@ -74,17 +74,16 @@ func (c *Cluster) List(ctx context.Context) (all []Agent, notAsked string, err e
 	if len(byNode) == 0 {
 		return nil, "", fmt.Errorf("no agent in namespace %s (pods with %s): install the chart, or say by --tracer-namespace where it is", c.namespace, selector)
 	}
-	nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
-	switch {
-	case apierrors.IsForbidden(err):
+	nodes, allowed, err := c.nodes(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if !allowed {
 		notAsked = "there may be nodes without an agent: your account may not list nodes"
-	case err != nil:
-		return nil, "", explain("list nodes", err)
-	default:
-		for i := range nodes.Items {
-			if name := nodes.Items[i].Name; byNode[name].Node == "" {
-				byNode[name] = Agent{Node: name, Why: "no agent runs there"}
-			}
+	}
+	for i := range nodes {
+		if name := nodes[i].Name; byNode[name].Node == "" {
+			byNode[name] = Agent{Node: name, Why: "no agent runs there"}
 		}
 	}
 	all = slices.Collect(maps.Values(byNode))
@@ -126,15 +125,12 @@ func (c *Cluster) Map(ctx context.Context) (cluster.Map, error) {
 			}
 		}
 	}
-	nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
-	if apierrors.IsForbidden(err) {
-		return m, nil
-	}
+	nodes, _, err := c.nodes(ctx)
 	if err != nil {
-		return m, explain("list nodes", err)
+		return m, err
 	}
-	for i := range nodes.Items {
-		n := &nodes.Items[i]
+	for i := range nodes {
+		n := &nodes[i]
 		if zone := n.Labels[corev1.LabelTopologyZone]; zone != "" {
 			m.Zones[n.Name] = zone
 		}
@@ -145,6 +141,18 @@ func (c *Cluster) Map(ctx context.Context) (cluster.Map, error) {
 		}
 	}
 	return m, nil
+}
+
+// nodes lists the nodes, from the API server's cache. It tells whether that is allowed: not every account may.
+func (c *Cluster) nodes(ctx context.Context) (nodes []corev1.Node, allowed bool, err error) {
+	list, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	switch {
+	case apierrors.IsForbidden(err):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, explain("list nodes", err)
+	}
+	return list.Items, true, nil
 }
 
 // pods lists a namespace's, page by page.

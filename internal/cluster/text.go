@@ -12,41 +12,27 @@ import (
 // textFindings is how many findings the text has.
 const textFindings = 3
 
-// SGR sequences (ECMA-48) of the text's few colours.
-const (
-	reset = "\x1b[0m"
-	bold  = "\x1b[1m"
-	red   = "\x1b[1;31m"
-	green = "\x1b[1;32m"
-	amber = "\x1b[1;33m"
-)
-
 // WriteText writes the report for people, with colours on a terminal.
 func (r *Report) WriteText(w io.Writer, color bool) error {
 	out := bufio.NewWriter(w)
-	paint := func(code, text string) string {
-		if !color {
-			return text
-		}
-		return code + text + reset
-	}
+	paint := diagnose.Painter(color).Paint
 	all := make([]diagnose.Finding, len(r.Findings))
 	for i := range r.Findings {
 		all[i] = r.Findings[i].Finding
 	}
 	heading := diagnose.Heading(r.Verdict, all)
-	code := map[string]string{"HEALTHY": green, "FAULT": red}[heading]
+	code := map[string]string{"HEALTHY": diagnose.Green, "FAULT": diagnose.Red}[heading]
 	if code == "" {
-		code = amber
+		code = diagnose.Amber
 	}
-	fmt.Fprintf(out, "%s %s\n", paint(code, heading+":"), paint(bold, r.Summary))
+	fmt.Fprintf(out, "%s %s\n", paint(code, heading+":"), paint(diagnose.Bold, r.Summary))
 	for i := range r.Findings[:min(textFindings, len(r.Findings))] {
 		f := &r.Findings[i]
 		at := ""
 		if f.Finding.Device != "" {
-			at = strings.Join(strings.Fields(fmt.Sprintf(" at %s %s %s", f.Finding.Device, f.Finding.Direction, f.Finding.Stage)), " ")
+			at = " " + strings.Join(strings.Fields(fmt.Sprintf("at %s %s %s", f.Finding.Device, f.Finding.Direction, f.Finding.Stage)), " ")
 		}
-		fmt.Fprintf(out, "\n%s  %s on %s%s\n", f.Finding.Severity, paint(bold, string(f.Finding.Cause)), list(f.Nodes), prefixed(" ", at))
+		fmt.Fprintf(out, "\n%s  %s on %s%s\n", f.Finding.Severity, paint(diagnose.Bold, string(f.Finding.Cause)), list(f.Nodes), at)
 		row := func(label, text string) { fmt.Fprintf(out, "  %-8s %s\n", label, text) }
 		row("what", f.Finding.Sentence())
 		if f.Finding.Cause == Wire {
@@ -72,7 +58,7 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		if n.Error != "" {
-			fmt.Fprintf(out, "%s: %s\n", n.Name, paint(amber, "no answer: "+n.Error))
+			fmt.Fprintf(out, "%s: %s\n", n.Name, paint(diagnose.Amber, "no answer: "+n.Error))
 			continue
 		}
 		if len(r.Nodes) <= maxListed {
@@ -96,11 +82,4 @@ func first(i int, label string) string {
 		return label
 	}
 	return ""
-}
-
-func prefixed(prefix, text string) string {
-	if text == "" {
-		return ""
-	}
-	return prefix + text
 }

@@ -16,36 +16,21 @@ const (
 	textFindings, textPairs, textCoverage, textUnhurt = 3, 3, 3, 2
 )
 
-// SGR sequences (ECMA-48) of the text's few colours.
-const (
-	reset = "\x1b[0m"
-	bold  = "\x1b[1m"
-	red   = "\x1b[1;31m"
-	green = "\x1b[1;32m"
-	amber = "\x1b[1;33m"
-	faint = "\x1b[2m"
-)
-
 // WriteText writes the report for people: one screen, plain enough for a chat, with colours on a terminal.
 func (r *Report) WriteText(w io.Writer, color bool) error {
 	out := bufio.NewWriter(w)
-	paint := func(code, text string) string {
-		if !color {
-			return text
-		}
-		return code + text + reset
-	}
-	code := map[Verdict]string{Healthy: green, Fault: red, NoTraffic: amber, Blind: amber}[r.Verdict]
+	paint := Painter(color).Paint
+	code := map[Verdict]string{Healthy: Green, Fault: Red, NoTraffic: Amber, Blind: Amber}[r.Verdict]
 	heading := Heading(r.Verdict, r.Findings)
 	if r.Verdict == Healthy && heading == WarningHeading {
-		code = amber
+		code = Amber
 	}
 	for i, line := range wrap(heading+": "+r.Summary, textWidth) {
 		if after, ok := strings.CutPrefix(line, heading+":"); ok && i == 0 {
-			fmt.Fprintln(out, paint(code, heading+":")+paint(bold, after))
+			fmt.Fprintln(out, paint(code, heading+":")+paint(Bold, after))
 			continue
 		}
-		fmt.Fprintln(out, paint(bold, line))
+		fmt.Fprintln(out, paint(Bold, line))
 	}
 	about := fmt.Sprintf("%s from %s", seconds(r.WindowSeconds), r.Started.Format("15:04:05"))
 	if r.Node != "" {
@@ -58,7 +43,7 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 				if j == 0 {
 					label = row.label
 				}
-				code := cmp.Or(map[string]string{"unseen": amber, "do": bold}[row.label], faint)
+				code := cmp.Or(map[string]string{"unseen": Amber, "do": Bold}[row.label], Faint)
 				fmt.Fprintf(out, "%s%s %s\n", indent, paint(code, fmt.Sprintf("%-8s", label)), line)
 			}
 		}
@@ -66,15 +51,15 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 	print("", slices.Concat(r.toDo(), r.unseen(), r.checked(), []row{{label: "window", text: about}}))
 	for i := range r.Findings[:min(textFindings, len(r.Findings))] {
 		f := &r.Findings[i]
-		code := amber
+		code := Amber
 		switch f.Severity {
 		case Critical:
-			code = red
+			code = Red
 		case Info:
-			code = faint
+			code = Faint
 		}
-		fmt.Fprintf(out, "\n%s  %s: %s  %s\n", paint(code, string(f.Severity)), paint(bold, string(f.Cause)),
-			f.where(), paint(faint, "confidence "+percent(f.Confidence)))
+		fmt.Fprintf(out, "\n%s  %s: %s  %s\n", paint(code, string(f.Severity)), paint(Bold, string(f.Cause)),
+			f.where(), paint(Faint, "confidence "+percent(f.Confidence)))
 		print("  ", f.rows())
 	}
 	if more := len(r.Findings) - textFindings; more > 0 {
