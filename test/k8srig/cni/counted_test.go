@@ -84,7 +84,7 @@ func (l *layout) startHooked(t *testing.T, name string) net.Interface {
 				continue
 			}
 			for _, attach := range []uint32{tcxIngress, tcxEgress} {
-				if ids, err := attached(n, d.Index, attach); err != nil || len(ids) == 0 {
+				if ids, err := attached(n, uint32(d.Index), attach); err != nil || len(ids) == 0 {
 					return fmt.Errorf("%s has no program: %w", d.Name, err)
 				}
 			}
