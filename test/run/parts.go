@@ -58,7 +58,7 @@ var parts = []part{
 	{name: "truth", suite: suiteHere, after: "packages", about: "delay, loss and drops of known size, compared packet by packet",
 		script: "go run ./test/gotest ./test/truth -- -count=1"},
 	{name: "faults", suite: suiteHere, after: "packages", about: "the scoreboard: clusters with a fault, which must be named, and healthy ones",
-		script: "make scoreboard SEEDS=2 CONFUSION=build/confusion.md"},
+		script: "make scoreboard SEEDS=1 CONFUSION=build/confusion.md"},
 	{name: "soak", suite: suiteMore, after: "packages", about: "three minutes of an agent's life where much happens: nothing of it grows",
 		script: "make soak HOURS=0.05 KILLS=0"},
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
