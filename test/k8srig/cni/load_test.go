@@ -60,7 +60,7 @@ func startLoad(t *testing.T, c *cluster) *load {
 	})
 	l := &load{c: c}
 	l.outside = c.outside(t, "outside", "count", "nodeport-a="+c.nodes[0].Address+":30080", "nodeport-b="+c.nodes[1].Address+":30080",
-		"hostport-a="+c.nodes[0].Address+":30081", "hostport-b="+c.nodes[1].Address+":30081")
+		"hostport-a="+c.nodes[0].Address+":18081", "hostport-b="+c.nodes[1].Address+":18081")
 	until(t, 30*time.Second, "get answers on all ways", func() error {
 		now, err := l.counts()
 		if err != nil {
