@@ -200,6 +200,9 @@ func ciliumLayout(t *testing.T, values ...string) *layout {
 	c := start(t, k8srig.Network{Config: ciliumConfig, Proxy: k8srig.NoProxy, Plugins: folder(t, map[string]string{
 		"cilium-cni": filepath.Join(f.programs, "cilium-cni"), "loopback": filepath.Join(p.flannel, "loopback"),
 	})})
+	// To Cilium the API server's address is a node's, to which pods' packets go as they are.
+	c.world = "192.0.2.1"
+	run(t, "ip addr add "+c.world+"/32 dev fabric")
 	d := startCilium(t, c, f, values...)
 	l := newLayout(c, startLoad(t, c))
 	l.socketLB = true
