@@ -1,5 +1,5 @@
 // Package api is the unix socket that gives what was traced in full: its requests and the types of their answers. NewServer
-// serves it to root; Client asks. Traces makes the stream for either, from an agent or from a command that traces by itself.
+// serves it to root, on Linux; Client asks, from wherever kubectl runs. Traces makes the stream for either, from an agent or from a command that traces by itself.
 package api
 
 import (

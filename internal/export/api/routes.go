@@ -1,3 +1,5 @@
+//go:build linux
+
 package api
 
 import (
@@ -15,30 +17,8 @@ import (
 	"tracer/internal/trace"
 )
 
-// Version is the socket's: answers of one version only gain fields.
-const Version = "v1"
-
-// The requests that the socket answers.
-const (
-	pathStatus    = "/" + Version + "/status"
-	pathSnapshot  = "/" + Version + "/snapshot"
-	pathDevices   = "/" + Version + "/devices"
-	pathDiagnosis = "/" + Version + "/diagnosis"
-	pathFindings  = "/" + Version + "/findings"
-	pathTrace     = "/" + Version + "/trace"
-	pathOverview  = "/" + Version + "/overview"
-)
-
-// queryWindow is the key of a diagnosis's window, defaultWindow its length if none is given.
-const (
-	queryWindow   = "window"
-	defaultWindow = 15 * time.Second
-)
-
-// apiError is the answer to a request that fails.
-type apiError struct {
-	Error string `json:"error"`
-}
+// defaultWindow is the length of a diagnosis's window if none is given.
+const defaultWindow = 15 * time.Second
 
 // handler answers the requests.
 type handler struct {
