@@ -36,6 +36,8 @@ type fakeServer struct {
 	websockets bool                          // servers before 1.30 have none
 	connect    func(node string, c net.Conn) // what runs in a node's pod, with c for its standard input and output
 	mu         sync.Mutex
+	objects    map[string]any // by path of the request: lists of pods and nodes, Services
+	forbidden  string         // a path that nobody may ask for
 	execs      map[string]int // how often each way was taken: "websocket", "spdy"
 }
 
@@ -56,7 +58,12 @@ func (s *fakeServer) cluster() *Cluster {
 
 func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	pod, isExec := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/tracer/pods/"), "/exec")
+	object, known := s.objects[r.URL.Path]
 	switch {
+	case known:
+		s.answer(w, object)
+	case s.forbidden != "" && r.URL.Path == s.forbidden:
+		s.forbid(w, "services")
 	case isExec:
 		if q := r.URL.Query(); q.Get("container") != container || strings.Join(q["command"], " ") != "/tracer connect" {
 			http.Error(w, "another command: "+r.URL.RawQuery, http.StatusBadRequest)
@@ -78,7 +85,9 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.answer(w, list)
 	default:
-		http.NotFound(w, r)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,"message":"not found"}`)
 	}
 }
 

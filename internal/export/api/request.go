@@ -12,6 +12,7 @@ const (
 	pathFindings  = "/" + Version + "/findings"
 	pathTrace     = "/" + Version + "/trace"
 	pathOverview  = "/" + Version + "/overview"
+	pathPath      = "/" + Version + "/path"
 )
 
 // queryWindow is the key of a diagnosis's window.

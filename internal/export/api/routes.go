@@ -14,6 +14,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/overview"
+	"tracer/internal/pairpath"
 	"tracer/internal/trace"
 )
 
@@ -43,6 +44,7 @@ func (h *handler) routes() http.Handler {
 		pathSnapshot:  func(w http.ResponseWriter, _ *http.Request) { answer(w, h.source.Snapshot()) },
 		pathDevices:   func(w http.ResponseWriter, _ *http.Request) { answer(w, h.source.Devices()) },
 		pathDiagnosis: h.diagnose,
+		pathPath:      h.path,
 		pathFindings:  func(w http.ResponseWriter, _ *http.Request) { answer(w, h.source.ActiveFindings()) },
 	} {
 		mux.HandleFunc("GET "+path, newTurns(path).handler(respond))
@@ -78,6 +80,20 @@ func (h *handler) diagnose(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, report)
+}
+
+func (h *handler) path(w http.ResponseWriter, r *http.Request) {
+	query, err := pairpath.ParseQuery(r.URL.Query())
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	half, err := h.source.Path(r.Context(), query)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	answer(w, half)
 }
 
 // parseWindow reads the window of a diagnosis.
