@@ -18,6 +18,7 @@ import (
 
 	"tracer/internal/diagnose"
 	"tracer/internal/overview"
+	"tracer/internal/pairpath"
 	"tracer/internal/trace"
 )
 
@@ -67,6 +68,11 @@ func (c *Client) Diagnose(ctx context.Context, window time.Duration) (diagnose.R
 // ActiveFindings are those of the agent's latest diagnosis.
 func (c *Client) ActiveFindings(ctx context.Context) (ActiveFindings, error) {
 	return ask[ActiveFindings](ctx, c, pathFindings, nil)
+}
+
+// Path watches the packets between two ends for the query's window, on the agent's node.
+func (c *Client) Path(ctx context.Context, query pairpath.Query) (pairpath.Half, error) {
+	return ask[pairpath.Half](ctx, c, pathPath, query.Values())
 }
 
 // Traces yields the journeys that match the filter, as they end, until ctx does. An error is the last that it yields.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"tracer/internal/export/exporttest"
 	"tracer/internal/netdev"
 	"tracer/internal/overview"
+	"tracer/internal/pairpath"
 	"tracer/internal/record"
 	"tracer/internal/trace"
 	"tracer/internal/trace/tracetest"
@@ -48,6 +50,13 @@ func TestClient(t *testing.T) {
 	}
 	if got, err := client.ActiveFindings(ctx); err != nil || !reflect.DeepEqual(got, source.ActiveFindings()) {
 		t.Errorf("active findings %+v, %v", got, err)
+	}
+	between := pairpath.Query{Src: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Dst: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Window: time.Second}
+	if got, err := client.Path(ctx, between); err != nil || got.WindowSeconds != 1 || got.Missed != 1 {
+		t.Errorf("path: %+v, %v", got, err)
+	}
+	if _, err := client.Path(ctx, pairpath.Query{Window: time.Second}); err == nil || !strings.Contains(err.Error(), "parse query: src") {
+		t.Errorf("path of no addresses: %v", err)
 	}
 	if got, err := client.Diagnose(ctx, 1500*time.Millisecond); err != nil || !reflect.DeepEqual(got, source.report) {
 		t.Errorf("report %+v, %v", got, err)

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tracer/internal/agents"
+	"tracer/internal/export/api"
+	"tracer/internal/pairpath"
+)
+
+// maxPathNodes is how many nodes the ends of a path may be on.
+const maxPathNodes = 32
+
+func newPathCommand(flags *clusterFlags) *cobra.Command {
+	var output string
+	window, limit := 10*time.Second, 10*time.Second
+	cmd := &cobra.Command{
+		Use:   "path SRC DST",
+		Short: "Show each stage that packets pass between two ends, there and back",
+		Long: `Watch the packets between two ends for some seconds, on the nodes where these are, and show
+each stage that they pass there and back: how long it takes, what is usual, and what is
+lost. What lies between the nodes is measured by the packets that both saw, without
+trusting their clocks.
+
+SRC and DST are deploy/NAME, sts/NAME, ds/NAME, job/NAME, pod/NAME, svc/NAME, node/NAME,
+a name alone, or an address.
+
+Exit code: 0 packets were seen, 3 none was, 1 could not run or no agent answered.`,
+		Example: `  kubectl tracer path web api
+  kubectl tracer path deploy/web svc/api -n shop --duration 30s
+  kubectl tracer path pod/web-0 10.244.2.7 -o json | jq .wire`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output %q: choose text or json", output)
+			}
+			if window < pairpath.MinWindow || window > pairpath.MaxWindow {
+				return fmt.Errorf("--duration %v: give %v to %v", window, pairpath.MinWindow, pairpath.MaxWindow)
+			}
+			c, err := flags.cluster()
+			if err != nil {
+				return err
+			}
+			namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
+			if err != nil {
+				return fmt.Errorf("find the namespace: %w", err)
+			}
+			p, err := watchPath(cmd.Context(), c, namespace, args[0], args[1], window, limit)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				e := json.NewEncoder(cmd.OutOrStdout())
+				e.SetEscapeHTML(false)
+				err = e.Encode(p)
+			} else {
+				err = p.WriteText(cmd.OutOrStdout())
+			}
+			if err != nil {
+				return err
+			}
+			if code := p.ExitCode(); code != 0 {
+				return exitCode(code)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&window, "duration", window, "how long to watch (at most 1m)")
+	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long to wait for each agent, besides")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "how to print: text or json")
+	return cmd
+}
+
+// watchPath asks the agents of the nodes where two ends are.
+func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst string, window, limit time.Duration) (pairpath.Path, error) {
+	all, _, err := c.List(ctx)
+	if err != nil {
+		return pairpath.Path{}, err
+	}
+	resolver, err := c.Resolver(ctx, namespace)
+	if err != nil {
+		return pairpath.Path{}, err
+	}
+	from, err := resolver.Resolve(ctx, src)
+	if err != nil {
+		return pairpath.Path{}, err
+	}
+	to, err := resolver.Resolve(ctx, dst)
+	if err != nil {
+		return pairpath.Path{}, err
+	}
+	asked, err := concerned(all, from, to)
+	if err != nil {
+		return pairpath.Path{}, err
+	}
+	query := pairpath.Query{Src: from.Addresses, Dst: to.Addresses, Window: window}
+	var answers []pairpath.Answer
+	agents.Ask(ctx, c, asked, window+limit, func(ctx context.Context, client *api.Client) (pairpath.Half, error) {
+		return client.Path(ctx, query)
+	}, func(a agents.Answer[pairpath.Half]) {
+		answer := pairpath.Answer{Node: a.Node, Err: a.Err}
+		if a.Err == nil {
+			answer.Half = &a.Value
+		}
+		answers = append(answers, answer)
+	})
+	slices.SortFunc(answers, func(x, y pairpath.Answer) int { return strings.Compare(x.Node, y.Node) })
+	return pairpath.Join(pairpath.End{Name: from.Name, Nodes: from.Nodes}, pairpath.End{Name: to.Name, Nodes: to.Nodes}, answers), nil
+}
+
+// concerned are the agents of the nodes where the ends are.
+func concerned(all []agents.Agent, ends ...agents.End) (out []agents.Agent, err error) {
+	for _, e := range ends {
+		if len(e.Addresses) > pairpath.MaxAddresses {
+			return nil, fmt.Errorf("%s has %d addresses: name some of its pods; at most %d can be watched at once", e.Name, len(e.Addresses), pairpath.MaxAddresses)
+		}
+		for _, node := range e.Nodes {
+			if slices.ContainsFunc(out, func(a agents.Agent) bool { return a.Node == node }) {
+				continue
+			}
+			if at := slices.IndexFunc(all, func(a agents.Agent) bool { return a.Node == node }); at >= 0 {
+				out = append(out, all[at])
+			} else {
+				out = append(out, agents.Agent{Node: node, Why: "no agent runs there"})
+			}
+		}
+	}
+	switch {
+	case len(out) == 0:
+		return nil, errors.New("neither end is a pod or node of this cluster")
+	case len(out) > maxPathNodes:
+		return nil, fmt.Errorf("these are on %d nodes: name a pod of each; at most %d can be watched at once", len(out), maxPathNodes)
+	}
+	return out, nil
+}

@@ -1,0 +1,217 @@
+package pairpath
+
+import (
+	"cmp"
+	"encoding/binary"
+	"hash/fnv"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// maxCrossings is how many packets of a way are kept to be found again on the other node.
+const maxCrossings = 2000
+
+// Recorder makes a Half of records. It is not safe for concurrent use; Wants is.
+type Recorder struct {
+	query Query
+	there way
+	back  way
+}
+
+// NewRecorder returns one for a query's packets.
+func NewRecorder(q Query) *Recorder {
+	return &Recorder{query: q, there: newWay(), back: newWay()}
+}
+
+// Wants tells whether a record is of the query's packets. NAT may have changed either address, between the first hook and the last.
+func (r *Recorder) Wants(rec *record.Record) bool {
+	there, back := r.waysOf(rec)
+	return there || back
+}
+
+func (r *Recorder) waysOf(rec *record.Record) (there, back bool) {
+	if rec.Kind == record.Connection {
+		return false, false
+	}
+	return r.query.ways([2]netip.Addr{rec.First.Source.Addr(), rec.Last.Source.Addr()},
+		[2]netip.Addr{rec.First.Destination.Addr(), rec.Last.Destination.Addr()})
+}
+
+// Add counts a record. What makes no path, or is not of the query's packets, it leaves out.
+func (r *Recorder) Add(rec *record.Record, devices *journey.Devices) {
+	there, back := r.waysOf(rec)
+	if !there && !back {
+		return
+	}
+	path, err := journey.PathOf(rec, devices)
+	if err != nil {
+		return
+	}
+	if there {
+		r.there.add(rec, &path)
+	} else {
+		r.back.add(rec, &path)
+	}
+}
+
+// Half is what was recorded in a window. usual is the learned p50 of stages.
+func (r *Recorder) Half(window time.Duration, missed uint64, usual map[aggregate.StageKey]float64) Half {
+	return Half{WindowSeconds: window.Seconds(), There: r.there.way(usual), Back: r.back.way(usual), Missed: missed}
+}
+
+// way is a Way that grows.
+type way struct {
+	packets    uint64
+	stages     map[aggregate.StageKey]*stage
+	left, came crossings
+}
+
+func newWay() way { return way{stages: map[aggregate.StageKey]*stage{}} }
+
+// stage is a Stage that grows.
+type stage struct {
+	Stage
+	delay    hist.Histogram
+	position float64 // how many stages packets have passed before, summed over those that came by
+	count    float64
+	reasons  map[string]uint64
+}
+
+func (w *way) stage(s *journey.Step, direction journey.Direction, position int) *stage {
+	key := aggregate.StageKey{Stage: s.Stage, Direction: direction}
+	if s.Device != nil {
+		key.Device = s.Device.Label
+	}
+	found := w.stages[key]
+	if found == nil {
+		found = &stage{Stage: Stage{Stage: key.Stage, Device: key.Device, Direction: direction, NoQueue: s.NoQueue}, reasons: map[string]uint64{}}
+		w.stages[key] = found
+	}
+	found.position += float64(position)
+	found.count++
+	return found
+}
+
+func (w *way) add(rec *record.Record, path *journey.Path) {
+	weight := uint64(max(1, rec.Weight))
+	steps := path.Steps()
+	if rec.Kind == record.InFlight {
+		// What is behind a pod's device has been delivered: a record of its own tells of it.
+		if path.Where.Stage != journey.Deliver {
+			s := w.stage(&path.Where, path.Direction, len(steps))
+			s.InFlight += float64(weight)
+			s.Oldest = max(s.Oldest, path.Where.Delay.Seconds())
+			s.Sum += path.Where.Delay.Seconds() * float64(weight)
+		}
+		return
+	}
+	if path.StepsBeforeSplit == 0 {
+		w.packets += weight
+	}
+	for i := path.StepsBeforeSplit; i < len(steps); i++ {
+		s := w.stage(&steps[i], path.Direction, i)
+		s.Packets += weight
+		s.NoQueue = s.NoQueue && steps[i].NoQueue
+		if !steps[i].Untimed && !steps[i].NoQueue {
+			s.delay.Add(hist.ValueOf(steps[i].Delay), weight)
+		}
+		if !steps[i].Untimed {
+			s.Sum += steps[i].Delay.Seconds() * float64(weight)
+		}
+	}
+	if rec.Kind == record.Dropped && path.Loss() {
+		s := w.stage(&path.Where, path.Direction, len(steps))
+		s.Lost += weight
+		s.reasons[cmp.Or(rec.Reason, journey.NotSpecified)] += weight
+	}
+	w.cross(rec, path)
+}
+
+// cross keeps when a packet left the node, or came to it. A large one (GSO, GRO) is not the same packet on the other node.
+func (w *way) cross(rec *record.Record, path *journey.Path) {
+	if rec.Len == 0 || rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment {
+		return
+	}
+	first, last := rec.Hops[0], rec.Hops[rec.Len-1]
+	switch {
+	case path.Direction == journey.Out && rec.Kind == record.Finished && last.Hook == record.Xmit:
+		w.left.add(Crossing{packetOf(&rec.Last, rec.Fingerprint), int64(last.Time)})
+	case path.Direction == journey.In && first.Hook == record.Ingress:
+		w.came.add(Crossing{packetOf(&rec.First, rec.Fingerprint), int64(first.Time)})
+	}
+}
+
+// packetOf is a number for a packet as it is between the nodes: of its flow there, and of what no node changes.
+func packetOf(f *record.Flow, fingerprint uint64) uint64 {
+	var b [45]byte
+	src, dst := f.Source.Addr().As16(), f.Destination.Addr().As16()
+	copy(b[:], src[:])
+	copy(b[16:], dst[:])
+	binary.BigEndian.PutUint16(b[32:], f.Source.Port())
+	binary.BigEndian.PutUint16(b[34:], f.Destination.Port())
+	b[36] = byte(f.Protocol)
+	binary.BigEndian.PutUint64(b[37:], fingerprint)
+	h := fnv.New64a()
+	_, _ = h.Write(b[:]) // never fails
+	return h.Sum64()
+}
+
+// crossings are the packets with the least numbers, at most maxCrossings of them: two nodes that see the same packets keep the same ones.
+type crossings struct {
+	total uint64
+	kept  []Crossing
+	limit uint64 // above the numbers of all that are kept, once some were left out; 0 before
+}
+
+func (c *crossings) add(x Crossing) {
+	c.total++
+	if c.limit != 0 && x.Packet >= c.limit {
+		return
+	}
+	c.kept = append(c.kept, x)
+	if len(c.kept) >= 2*maxCrossings {
+		c.shorten()
+	}
+}
+
+func (c *crossings) shorten() {
+	slices.SortFunc(c.kept, func(x, y Crossing) int { return cmp.Compare(x.Packet, y.Packet) })
+	if len(c.kept) > maxCrossings {
+		c.limit = c.kept[maxCrossings].Packet
+		c.kept = c.kept[:maxCrossings]
+	}
+}
+
+func (w *way) way(usual map[aggregate.StageKey]float64) Way {
+	w.left.shorten()
+	w.came.shorten()
+	out := Way{
+		Packets: w.packets, Stages: []Stage{}, Left: slices.Clone(w.left.kept), Came: slices.Clone(w.came.kept),
+		LeftTotal: w.left.total, CameTotal: w.came.total,
+	}
+	all := slices.SortedFunc(maps.Values(w.stages), func(x, y *stage) int {
+		return cmp.Or(cmp.Compare(x.position/x.count, y.position/y.count), cmp.Compare(x.Stage.Stage, y.Stage.Stage), cmp.Compare(x.Device, y.Device))
+	})
+	for _, s := range all {
+		if s.delay.Count() > 0 {
+			s.P50, s.P99 = new(s.delay.Quantile(0.5)), new(s.delay.Quantile(0.99))
+		}
+		if p50, ok := usual[aggregate.StageKey{Stage: s.Stage.Stage, Device: s.Device, Direction: s.Direction}]; ok {
+			s.Usual = &p50
+		}
+		for reason, n := range s.reasons {
+			if n > s.reasons[s.Reason] || n == s.reasons[s.Reason] && reason < s.Reason {
+				s.Reason = reason
+			}
+		}
+		out.Stages = append(out.Stages, s.Stage)
+	}
+	return out
+}

@@ -1,0 +1,147 @@
+package pairpath
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+	"tracer/internal/netdev"
+	"tracer/internal/record"
+)
+
+var devices = journey.NewDevices([]netdev.Device{
+	{Index: 1, Name: "cali1", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 2, Name: "cali2", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	{Index: 3, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "netem"}},
+	{Index: 4, Name: "eth0", Role: netdev.RoleUplink, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "fq_codel"}},
+})
+
+var hooks = map[string]record.Hook{"I": record.Ingress, "E": record.Egress, "D": record.Dequeue, "X": record.Xmit, "F": record.Free}
+
+// packet is a record of hops as "I 1 0" (hook, ifindex, milliseconds since the first) between two addresses.
+func packet(t *testing.T, kind record.Kind, fingerprint uint64, src, dst, hops string) record.Record {
+	t.Helper()
+	flow := record.Flow{Source: netip.MustParseAddrPort(src), Destination: netip.MustParseAddrPort(dst), Protocol: 6}
+	r := record.Record{Kind: kind, Attributed: true, Weight: 1, Segments: 1, First: flow, Last: flow, Fingerprint: fingerprint}
+	for hop := range strings.SplitSeq(hops, ",") {
+		var hook string
+		var index, millis int
+		if _, err := fmt.Sscan(hop, &hook, &index, &millis); err != nil {
+			t.Fatalf("%q: %v", hop, err)
+		}
+		r.Time = time.Hour + time.Duration(fingerprint)*time.Second + time.Duration(millis)*time.Millisecond
+		r.Hops[r.Len] = record.Hop{Hook: hooks[hook], Ifindex: index, Time: r.Time}
+		r.Len++
+	}
+	return r
+}
+
+const (
+	web, api = "10.244.1.7:40000", "10.244.2.7:8080"
+	service  = "10.96.0.10:80"
+	sends    = "I 1 0, E 3 1, X 3 3, E 4 4, X 4 5"
+	gets     = "I 4 0, I 3 1, E 1 2, X 1 2"
+)
+
+func newTestRecorder() *Recorder {
+	return NewRecorder(Query{Src: []netip.Addr{netip.MustParseAddr("10.244.1.7")}, Dst: []netip.Addr{netip.MustParseAddr("10.244.2.7"), netip.MustParseAddr("10.96.0.10")}})
+}
+
+func TestRecorder(t *testing.T) {
+	t.Parallel()
+	r := newTestRecorder()
+	translated := packet(t, record.Finished, 1, web, service, sends)
+	translated.Last.Destination = netip.MustParseAddrPort(api)
+	lost := packet(t, record.Dropped, 2, web, api, "I 1 0, E 3 1, F 3 2")
+	lost.Reason, lost.Weight = "QDISC_DROP", 3
+	waits := packet(t, record.InFlight, 3, web, api, "I 1 0, E 3 1")
+	waits.Time += 19 * time.Second
+	answer := packet(t, record.Finished, 4, api, web, gets)
+	others := packet(t, record.Finished, 5, web, "10.244.9.9:80", sends)
+	for _, rec := range []record.Record{translated, lost, waits, answer, others} {
+		if got := r.Wants(&rec); got != (rec.Last.Destination.Addr() != others.Last.Destination.Addr()) {
+			t.Errorf("wants %v: %v", rec.Last, got)
+		}
+		r.Add(&rec, devices)
+	}
+	half := r.Half(10*time.Second, 7, map[aggregate.StageKey]float64{{Stage: journey.Queue, Device: "tunl0", Direction: journey.Out}: 1e-6})
+	if half.WindowSeconds != 10 || half.Missed != 7 || half.There.Packets != 4 || half.Back.Packets != 1 {
+		t.Errorf("%+v", half)
+	}
+	var stages []string
+	for _, s := range half.There.Stages {
+		stages = append(stages, fmt.Sprintf("%s %s %s", s.Direction, s.Stage, s.Device))
+	}
+	if want := []string{"out forward tunl0", "out queue tunl0", "out encap tunl0", "out queue eth0"}; !reflect.DeepEqual(stages, want) {
+		t.Errorf("there: %v, want %v", stages, want)
+	}
+	q := half.There.Stages[1]
+	if q.P50 == nil || *q.P50 < 0.0019 || *q.P50 > 0.0021 || q.Usual == nil || *q.Usual != 1e-6 || q.Lost != 3 || q.Reason != "QDISC_DROP" || q.InFlight != 1 || q.Oldest < 18 {
+		t.Errorf("queue tunl0: %+v", q)
+	}
+	// Of what left and came, the same number on both nodes.
+	other := newTestRecorder()
+	arrives := packet(t, record.Finished, 1, web, api, "I 4 0, I 3 1, E 2 2, X 2 2")
+	other.Add(&arrives, devices)
+	answers := packet(t, record.Finished, 4, api, web, "I 2 0, E 3 1, X 3 3, E 4 4, X 4 5")
+	other.Add(&answers, devices)
+	peer := other.Half(10*time.Second, 0, nil)
+	w := wireBetween("a", "b", [2]Way{half.There, peer.There}, [2]Way{half.Back, peer.Back})
+	if w == nil || w.Joined != 2 || w.Followed != 2 {
+		t.Errorf("wire: %+v", w)
+	}
+}
+
+// TestLargePackets are not the same on the other node.
+func TestLargePackets(t *testing.T) {
+	t.Parallel()
+	r := newTestRecorder()
+	large := packet(t, record.Finished, 1, web, api, sends)
+	large.Segments = 10
+	r.Add(&large, devices)
+	if half := r.Half(time.Second, 0, nil); half.There.LeftTotal != 0 || half.There.Packets != 1 {
+		t.Errorf("%+v", half.There)
+	}
+}
+
+// TestSamePackets has two nodes keep some of many packets: the same ones.
+func TestSamePackets(t *testing.T) {
+	t.Parallel()
+	var here, there crossings
+	const all = 50_000
+	for i := range uint64(all) {
+		number := i * 0x9e3779b97f4a7c15
+		here.add(Crossing{number, int64(i)})
+		if i%2 == 0 { // the other one follows half of them
+			there.add(Crossing{number, int64(i)})
+		}
+	}
+	here.shorten()
+	there.shorten()
+	if len(here.kept) != maxCrossings || len(there.kept) != maxCrossings || here.total != all {
+		t.Fatalf("%d and %d kept", len(here.kept), len(there.kept))
+	}
+	if joined, _ := transits(here.kept, there.kept, false); len(joined) < maxCrossings*4/10 {
+		t.Errorf("%d of %d joined", len(joined), maxCrossings)
+	}
+}
+
+func TestQuery(t *testing.T) {
+	t.Parallel()
+	q := Query{Src: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}, Dst: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Window: time.Second}
+	if got, err := ParseQuery(q.Values()); err != nil || !reflect.DeepEqual(got, q) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for key, value := range map[string]string{"src": "", "dst": "web", "window": "2h"} {
+		values := q.Values()
+		values.Set(key, value)
+		if _, err := ParseQuery(values); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s=%s: %v", key, value, err)
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package pairpath
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"tracer/internal/format"
+)
+
+// WriteText writes the path for people: a line a stage, there and back.
+func (p *Path) WriteText(w io.Writer) error {
+	out := bufio.NewWriter(w)
+	fmt.Fprintf(out, "%s (%s) → %s (%s), %s\n%s\n", p.Src.Name, p.Src.at(), p.Dst.Name, p.Dst.at(), seconds(p.WindowSeconds), p.Summary)
+	if len(p.Hops) > 0 {
+		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "\nWAY\tNODE\tSTAGE\tDEVICE\tP50\tP99\tSHARE\tUSUAL\tLOST")
+		for i := range p.Hops {
+			h := &p.Hops[i]
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Way, h.Node, h.Stage, dash(h.Device), h.p50(), orDash(h.P99), h.share(), orDash(h.Usual), h.lost())
+		}
+		if err := table.Flush(); err != nil {
+			return fmt.Errorf("write path: %w", err)
+		}
+	}
+	p.writeWires(out)
+	for i := range p.Nodes {
+		switch n := &p.Nodes[i]; {
+		case n.Error != "":
+			fmt.Fprintf(out, "\n%s: no answer: %s\n", n.Name, n.Error)
+		case n.Missed > 0:
+			fmt.Fprintf(out, "\n%s: %d records came too fast and are not counted\n", n.Name, n.Missed)
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write path: %w", err)
+	}
+	return nil
+}
+
+// writeWires says what the wire's times are made of, or why there are none.
+func (p *Path) writeWires(out io.Writer) {
+	for i := range p.Wires {
+		w := &p.Wires[i]
+		fmt.Fprintf(out, "\nwire %s → %s: ", w.From, w.To)
+		if w.RoundTrip == nil {
+			fmt.Fprintf(out, "%d of %d packets were followed on both nodes, but none there and back within a second: without that the clocks cannot be compared\n", w.Joined, w.Followed)
+			continue
+		}
+		fmt.Fprintf(out, "out and back %s ± %s (p99 %s), from the last hook on one node to the first on the other, by %d of %d packets, those that both nodes followed;\n  each way ± %s, as the two clocks are compared by these packets alone\n",
+			seconds(*w.RoundTrip), seconds(*w.RoundTripUncertainty), seconds(*w.RoundTripP99), w.Joined, w.Followed, seconds(*w.Uncertainty))
+	}
+	if answered := p.answered(); len(p.Wires) == 0 && answered > 1 && p.crosses() {
+		fmt.Fprintf(out, "\nwire: not measured: no packet was followed on both nodes\n")
+	} else if answered == 1 && p.crosses() {
+		fmt.Fprintf(out, "\nwire: not measured: one node alone answered\n")
+	}
+}
+
+// crosses tells whether any packet went from node to node.
+func (p *Path) crosses() bool {
+	for i := range p.Hops {
+		if d := p.Hops[i].Dir; d == "out" || d == "in" {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *End) at() string {
+	switch {
+	case len(e.Nodes) == 0:
+		return "outside"
+	case len(e.Nodes) > 3:
+		return fmt.Sprintf("%d nodes", len(e.Nodes))
+	}
+	return strings.Join(e.Nodes, ", ")
+}
+
+func (h *Hop) p50() string {
+	switch {
+	case h.Stage == Wired && h.P50 != nil:
+		return seconds(max(0, *h.P50)) + " ± " + seconds(*h.Uncertainty)
+	case h.P50 == nil && h.NoQueue:
+		return "no queue"
+	}
+	return orDash(h.P50)
+}
+
+func (h *Hop) share() string {
+	if h.each == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f %%", 100*h.Share)
+}
+
+// lost is what is lost there, and what has not come out.
+func (h *Hop) lost() string {
+	var said []string
+	if h.Drops > 0 {
+		said = append(said, fmt.Sprintf("%d %s", h.Drops, h.Reason))
+	}
+	if h.Held > 0 {
+		said = append(said, fmt.Sprintf("%.0f inside, the oldest for %s", h.Held, seconds(h.Oldest)))
+	}
+	if len(said) == 0 {
+		return "-"
+	}
+	return strings.Join(said, "; ")
+}
+
+func orDash(s *float64) string {
+	if s == nil {
+		return "-"
+	}
+	return seconds(*s)
+}
+
+func seconds(s float64) string { return format.Seconds(s) }
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
