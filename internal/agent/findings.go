@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +48,8 @@ func (a *Agent) diagnoseBetween(from, now diagnose.Snapshot) {
 	defer f.mu.Unlock()
 	started, worsened, ended := f.tracker.Round(&report, now.Taken)
 	f.judged, f.coverage = now.Taken, report.Coverage
+	hurts := func(h diagnose.ActiveFinding) bool { return h.Finding.Severity != diagnose.Info }
+	a.observe(now, report, changesOf(started, worsened, ended, now.Taken), slices.ContainsFunc(f.tracker.Active(), hurts))
 	a.logFindings("a finding begins", started, now.Taken)
 	a.logFindings("a finding is critical now", worsened, now.Taken)
 	a.logFindings("a finding has ended", ended, now.Taken)

@@ -85,9 +85,12 @@ func (s *styles) verdict(o *overview.Overview, width, lines int) []string {
 func (m *model) header() []string {
 	s, o := &m.styles, m.latest
 	right := o.Taken.Local().Format("15:04:05") + " " + fmt.Sprintf("every %v", m.query.Interval)
+	_, replayed := m.options.Source.(Replayed)
 	switch {
 	case m.streamErr != nil:
 		right = s.bad.Render("STALE " + age(m.now().Sub(m.received)))
+	case replayed:
+		right = s.warn.Render("REPLAY " + o.Taken.Local().Format("2 Jan 15:04:05"))
 	case m.paused:
 		right = s.warn.Render("PAUSED " + o.Taken.Local().Format("15:04:05"))
 	}

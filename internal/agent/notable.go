@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
+	"tracer/internal/journey"
+	"tracer/internal/loader"
+	"tracer/internal/netdev"
+	"tracer/internal/record"
+	"tracer/internal/trace"
+)
+
+// maxLost is how many dropped packets are kept between two times: one of each reason and function that freed it.
+const maxLost = 12
+
+// notable keeps the slowest journeys, and packets that were dropped, since take was last called. Like slowestJourneys it is a
+// subscriber's filter that refuses all.
+type notable struct {
+	mu   sync.Mutex
+	slow []slowRecord // the slowest first
+	lost []record.Record
+}
+
+func (n *notable) consider(rec *record.Record) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if rec.Kind == record.Dropped {
+		if len(n.lost) < maxLost && !slices.ContainsFunc(n.lost, func(l record.Record) bool {
+			return l.Reason == rec.Reason && l.Location == rec.Location
+		}) {
+			n.lost = append(n.lost, *rec)
+		}
+		return false
+	}
+	if rec.Len == 0 {
+		return false
+	}
+	took := max(rec.Time, rec.Hops[rec.Len-1].Time) - rec.Hops[0].Time
+	if len(n.slow) == maxSlowest && took <= n.slow[maxSlowest-1].took {
+		return false
+	}
+	n.slow = n.slow[:min(len(n.slow), maxSlowest-1)]
+	at, _ := slices.BinarySearchFunc(n.slow, took, func(k slowRecord, took time.Duration) int { return cmp.Compare(took, k.took) })
+	n.slow = slices.Insert(n.slow, at, slowRecord{*rec, took})
+	return false
+}
+
+// take returns what was kept, and begins anew.
+func (n *notable) take() notableRecords {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	kept := notableRecords{n.slow, n.lost}
+	n.slow, n.lost = nil, nil
+	return kept
+}
+
+// notableRecords are those of some seconds.
+type notableRecords struct {
+	slow []slowRecord
+	lost []record.Record
+}
+
+// and joins those of two times, one after the other.
+func (r notableRecords) and(later notableRecords) notableRecords {
+	slow := slices.Concat(r.slow, later.slow)
+	slices.SortStableFunc(slow, func(a, b slowRecord) int { return cmp.Compare(b.took, a.took) })
+	lost := slices.Clone(r.lost)
+	for _, l := range later.lost {
+		if len(lost) < maxLost && !slices.ContainsFunc(lost, func(k record.Record) bool { return k.Reason == l.Reason && k.Location == l.Location }) {
+			lost = append(lost, l)
+		}
+	}
+	return notableRecords{slow[:min(len(slow), maxSlowest)], lost}
+}
+
+// traces describes them, those dropped without what is no loss.
+func (r notableRecords) traces(devices []netdev.Device, names aggregate.Namer) (slow, lost []trace.Trace) {
+	known := journey.NewDevices(devices)
+	zero := time.Now().Add(-loader.Monotonic())
+	for i := range r.slow {
+		if t, err := trace.New(&r.slow[i].Record, known, names, zero); err == nil {
+			slow = append(slow, t)
+		}
+	}
+	for i := range r.lost {
+		if t, err := trace.New(&r.lost[i], known, names, zero); err == nil && t.Drop != nil && t.Drop.Loss {
+			cause, meaning := diagnose.CauseOfDrop(t.Drop.Key())
+			t.Drop.Cause, t.Drop.Meaning = string(cause), meaning
+			lost = append(lost, t)
+		}
+	}
+	return slow, lost
+}
