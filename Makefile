@@ -23,7 +23,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak screens fmt image release release-check push clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak ui test-ui ui-screens screens fmt image release release-check push clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -133,6 +133,8 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	go mod tidy -diff
 	go -C tools mod tidy -diff
 	go -C tools vet ./...
+	go -C test/browser mod tidy -diff
+	go -C test/browser vet ./...
 	go -C test/k8srig mod tidy -diff
 	go -C test/k8srig/cni/aws mod tidy -diff
 	go -C test/k8srig/cni/coredns mod tidy -diff
@@ -162,6 +164,25 @@ fuzz: ## fuzz what reads from outside, and the parser in the kernel beside its m
 
 abuse: ## thousands of clients that mean harm, for docs/reports/reliability.md (as root; five minutes)
 	go test -tags abuse -count=1 -v -run '^TestAbuse$$' ./cmd/tracer
+
+ui: ## build the page of tracer ui from ui/ into internal/ui/page (needs npm)
+	npm ci --prefix ui --no-audit --no-fund --loglevel error
+	npm run --prefix ui --silent check
+	npm run --prefix ui --silent build
+
+# Which tests of test-ui: UI='^TestStory$'.
+UI := .
+
+test-ui: build ## of test-more: the page is what ui/ builds to, and a browser opens it in a lab (as root)
+	hack/install-packages browser
+	hack/check-ui
+	cd test/browser && go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet --jsonfile "$${JSON:-/dev/null}" \
+		--post-run-command ../../hack/no-skips -- -count=1 -timeout 20m -run '$(UI)' .
+
+ui-screens: test-ui ## renew the pictures of the page in docs/screens (as root; three minutes)
+	for picture in pair-fault pairs-fault pair-phone; do \
+		pngquant --force --strip --output "docs/screens/ui-$$picture.png" 48 "build/browser/$$picture.png"; \
+	done
 
 screens: build ## renew the pictures in docs/screens from a real run (as root; two minutes)
 	hack/install-packages
