@@ -279,6 +279,8 @@ state = "/run/containerd"
 `
 
 const registryConfig = `server = "http://` + Registry + `"
+[host."http://` + Registry + `"]
+capabilities = ["pull", "resolve"]
 `
 
 const cniConfig = `{"cniVersion": "0.4.0", "name": "pods", "plugins": [{
