@@ -226,14 +226,18 @@ func (n *Node) configure() error {
 	}
 	replace := strings.NewReplacer("DIR", n.dir, "PLUGINS", network.Plugins, "ADDRESS", n.Address, "MODE", cmp.Or(network.Proxy, "nftables"),
 		"PODS", network.Pods, "NAME", n.Name, "CGROUPS", cgroups())
-	if err := os.MkdirAll(filepath.Join(n.dir, "cni"), 0o755); err != nil {
-		return err
+	for _, dir := range []string{"cni", "registries/" + Registry} {
+		if err := os.MkdirAll(filepath.Join(n.dir, dir), 0o755); err != nil {
+			return err
+		}
 	}
 	kubeconfig := map[string]string{"kubelet": "system:node:" + n.Name, "kube-proxy": proxy}
 	files := map[string]string{
-		"containerd.toml":      containerdConfig,
-		"cni/10-pods.conflist": strings.ReplaceAll(network.Config, "NUMBER", strconv.Itoa(n.number-1)),
-		"kubelet.yaml":         kubeletConfig,
+		"containerd.toml": containerdConfig,
+		// A directory for each registry, named after its address.
+		"registries/" + Registry + "/hosts.toml": registryConfig,
+		"cni/10-pods.conflist":                   strings.ReplaceAll(network.Config, "NUMBER", strconv.Itoa(n.number-1)),
+		"kubelet.yaml":                           kubeletConfig,
 	}
 	if network.Proxy != NoProxy {
 		files[proxyFile] = proxyConfig
@@ -262,6 +266,8 @@ state = "/run/containerd"
   sandbox_image = "docker.io/library/k8srig:dev"
   disable_apparmor = true
   restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "DIR/registries"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "PLUGINS"
     conf_dir = "DIR/cni"
@@ -270,6 +276,11 @@ state = "/run/containerd"
     default_runtime_name = "runc"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
+`
+
+const registryConfig = `server = "http://` + Registry + `"
+[host."http://` + Registry + `"]
+capabilities = ["pull", "resolve"]
 `
 
 const cniConfig = `{"cniVersion": "0.4.0", "name": "pods", "plugins": [{
