@@ -64,6 +64,8 @@ var parts = []part{
 	{name: "ui", suite: suiteMore, after: "packages", about: "the page of tracer ui is what ui/ builds to, and a browser opens it in a lab, healthy and slow",
 		script: "make test-ui"},
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
+	{name: "install", suite: suiteMore, after: "kubernetes", about: "a release installed from a registry, upgraded, rolled back and uninstalled there, under load",
+		script: "make test-cni CNI='^TestRelease$'"},
 	{name: "pair", suite: suiteNone, after: "packages", about: "two machines with a router between them (6.12, emulated): counts, queues, drops, and both nodes' verdicts",
 		script: "make test-pair"},
 	{name: "cni", suite: suiteNone, alone: true, after: "kubernetes", about: "the agent beside network plugins that others wrote, on that Kubernetes",
