@@ -121,6 +121,7 @@ func beViewed(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	a.SetNode("node1")
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.Run(running) })
 	group.Go(func() error { return server.Serve(running) })
