@@ -52,7 +52,7 @@ func routes(agent http.Handler, token string) http.Handler {
 	for _, path := range []string{"/v1/status", "/v1/overview"} {
 		mux.Handle("GET "+path, withToken(token, agent))
 	}
-	mux.HandleFunc("GET /causes/{name}", withToken(token, http.HandlerFunc(cause)).ServeHTTP)
+	mux.Handle("GET /causes/{name}", withToken(token, http.HandlerFunc(cause)))
 	mux.Handle("GET /", page())
 	return guard(mux)
 }
