@@ -10,6 +10,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 process.chdir(here);
 
 const common = {
+  absWorkingDir: here,
   bundle: true,
   format: "esm",
   target: "es2022",
