@@ -10,6 +10,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 process.chdir(here);
 
 const common = {
+  absWorkingDir: here,
   bundle: true,
   format: "esm",
   target: "es2022",
@@ -38,6 +39,10 @@ if (process.argv[2] === "--test") {
     legalComments: "eof",
   });
   for (const name of ["index.html", "icon.svg"]) copyFileSync(join("src", name), join(out, name));
+  // Their licences ask that they come with each copy.
+  const { dependencies } = JSON.parse(readFileSync("package.json", "utf8"));
+  const licences = Object.entries(dependencies).map(([name, version]) => `${name} ${version}\n\n${readFileSync(`node_modules/${name}/LICENSE`, "utf8")}`);
+  writeFileSync(join(out, "licences.txt"), licences.join("\n"));
   const sum = createHash("sha256");
   const sources = readdirSync("src").map((name) => join("src", name));
   for (const name of ["build.mjs", "package-lock.json", "package.json", "tsconfig.json", ...sources.sort()]) {

@@ -35,6 +35,7 @@ type node struct {
 }
 
 func newNode(a *agent.Agent, name string, names namer, cluster *identity.Kubernetes) *node {
+	a.SetNode(name)
 	return &node{
 		Agent: a, name: name, names: names, cluster: cluster,
 		readingCounters: failurelog.New(slog.Default(), slog.LevelError, "cannot read the BPF programs' counters; the status goes without them"),

@@ -8,8 +8,8 @@ import (
 	"net/url"
 )
 
-// tokenHeader has the token. Another site's page cannot send it: a header of one's own needs leave by CORS, which is never given.
-const tokenHeader = "X-Tracer-Token"
+// TokenHeader has the token. Another site's page cannot send it: a header of one's own needs leave by CORS, which is never given.
+const TokenHeader = "X-Tracer-Token"
 
 // policy lets the page load and ask nothing but what this server has, run no code but its own file, and be framed by nobody.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
@@ -70,7 +70,7 @@ func isOwn(r *http.Request) bool {
 // withToken lets through who knows the token.
 func withToken(token string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if subtle.ConstantTimeCompare([]byte(r.Header.Get(tokenHeader)), []byte(token)) != 1 {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get(TokenHeader)), []byte(token)) != 1 {
 			refuse(w, http.StatusUnauthorized, "the token is missing or wrong; open the address that tracer ui has printed")
 			return
 		}

@@ -19,9 +19,9 @@ var answered = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 // TestGuard: another site's page gets nothing, however it asks, and neither does who does not know the token.
 func TestGuard(t *testing.T) {
 	t.Parallel()
-	ours := map[string]string{tokenHeader: token}
+	ours := map[string]string{TokenHeader: token}
 	with := func(more ...string) map[string]string {
-		header := map[string]string{tokenHeader: token}
+		header := map[string]string{TokenHeader: token}
 		for i := 0; i < len(more); i += 2 {
 			header[more[i]] = more[i+1]
 		}
@@ -47,7 +47,7 @@ func TestGuard(t *testing.T) {
 		{"the list of causes is none", "GET", "127.0.0.1:8080", "/causes/README", ours, 404},
 		{"out of the causes", "GET", "127.0.0.1:8080", "/causes/..%2fdesign", ours, 404},
 		{"no token", "GET", "127.0.0.1:8080", "/v1/overview", nil, 401},
-		{"a wrong token", "GET", "127.0.0.1:8080", "/v1/status", map[string]string{tokenHeader: "token"}, 401},
+		{"a wrong token", "GET", "127.0.0.1:8080", "/v1/status", map[string]string{TokenHeader: "token"}, 401},
 		{"no token for a cause", "GET", "127.0.0.1:8080", "/causes/qdisc-delay", nil, 401},
 		{"a token in the query", "GET", "127.0.0.1:8080", "/v1/overview?token=" + token, nil, 401},
 		{"a name that points here", "GET", "evil.example:8080", "/v1/overview", ours, 403},
@@ -64,7 +64,7 @@ func TestGuard(t *testing.T) {
 		}, 403},
 		{"a script elsewhere", "GET", "127.0.0.1:8080", "/app.js", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403},
 		{"leave for another site to ask", "OPTIONS", "127.0.0.1:8080", "/v1/overview", map[string]string{
-			"Origin": "https://evil.example", "Access-Control-Request-Headers": tokenHeader,
+			"Origin": "https://evil.example", "Access-Control-Request-Headers": TokenHeader,
 		}, 403},
 		{"leave to ask", "OPTIONS", "127.0.0.1:8080", "/v1/overview", nil, 405},
 		{"what the page does not need", "GET", "127.0.0.1:8080", "/v1/snapshot", ours, 404},

@@ -21,7 +21,9 @@ func Relay(socket string) http.Handler {
 			r.Out.Header = http.Header{} // nothing that a browser says is for the agent
 		},
 		Transport: &http.Transport{
-			DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", socket) },
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", socket)
+			},
 			DisableCompression: true,
 		},
 		FlushInterval: -1,

@@ -3,7 +3,6 @@
 package ui
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -44,8 +43,8 @@ func New(o Options) (*Server, error) {
 // URL is where the page is. The token stands in its fragment, which browsers send to nobody: the page puts it into a header.
 func (s *Server) URL() string { return fmt.Sprintf("http://%s/#token=%s", s.Addr(), s.token) }
 
-// Serve answers until ctx ends.
-func (s *Server) Serve(ctx context.Context) error { return s.Server.Serve(ctx) }
+// Token is what a request has in TokenHeader.
+func (s *Server) Token() string { return s.token }
 
 // routes are all that a browser may ask. The page is in every copy of this program, and is given without the token.
 func routes(agent http.Handler, token string) http.Handler {
@@ -53,7 +52,7 @@ func routes(agent http.Handler, token string) http.Handler {
 	for _, path := range []string{"/v1/status", "/v1/overview"} {
 		mux.Handle("GET "+path, withToken(token, agent))
 	}
-	mux.HandleFunc("GET /causes/{name}", withToken(token, http.HandlerFunc(cause)).ServeHTTP)
+	mux.Handle("GET /causes/{name}", withToken(token, http.HandlerFunc(cause)))
 	mux.Handle("GET /", page())
 	return guard(mux)
 }

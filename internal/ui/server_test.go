@@ -50,7 +50,7 @@ func get(t *testing.T, address, token string) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set(tokenHeader, token)
+	r.Header.Set(TokenHeader, token)
 	r.Header.Set("Cookie", "of=another server on 127.0.0.1")
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {

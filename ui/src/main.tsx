@@ -36,7 +36,7 @@ function queryOf(pair: string, choice: Choice, rows: boolean): string {
   return q.toString();
 }
 
-/** Age says how old what is shown is, where nothing new comes. */
+/** Banner says why nothing new comes, and how old what is shown is. */
 function Banner({ trouble, taken }: { trouble: Trouble; taken: string | undefined }) {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {

@@ -50,7 +50,7 @@ const columns: Column[] = [
   { key: "resent", title: "Resent/s", narrow: false, number: true, cell: (r) => (r.tcp?.retransmits_per_second ? count(r.tcp.retransmits_per_second) : "") },
   {
     key: "drops", title: "Lost/s", narrow: true, number: true,
-    cell: (r) => (r.drops.packets ? <span class="bad">{count(r.drops.per_second)} <span class="faint">{r.drops.reason}</span></span> : ""),
+    cell: (r) => (r.drops.packets ? <span class="bad">{count(r.drops.per_second)} <span class="reason faint">{r.drops.reason}</span></span> : ""),
   },
 ];
 

@@ -52,6 +52,9 @@ async function* lines(answer: Response): AsyncGenerator<Overview> {
   }
 }
 
+/** sentence makes one of an error's text. */
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+
 const retry = 1000;
 
 /** useOverviews reads overviews for a query while the page can be seen. It keeps the last one where another query begins or something fails. */
@@ -85,8 +88,8 @@ export function useOverviews(query: string, token: string): { overview: Overview
         if (abort.signal.aborted) return;
         const status = e instanceof Refusal ? e.status : 0;
         fatal = status === 400 || status === 401 || status === 403 || status === 404;
-        text = status ? (e as Error).message : "tracer ui does not answer: it has ended, or the way to it is cut.";
-        if (status === 502) text = `The agent is not there: ${text}`;
+        text = status ? sentence((e as Error).message) : "tracer ui does not answer: it has ended, or the way to it is cut.";
+        if (status === 502) text = `The agent is not there: ${(e as Error).message}.`;
       }
       if (abort.signal.aborted) return;
       since.current ||= Date.now();

@@ -146,7 +146,7 @@ export function wayOf(o: Overview, detail: Detail): Station[] {
   const beyond = own.filter((i) => !told.has(i));
   const service = row.service ?? row.endpoint_of;
   const source: Station = { ...blank, kind: "pod", title: name(row.src), what: "sends", findings: [] };
-  const target: Station = { ...blank, kind: "pod", title: name(row.dst), what: "receives", more: service ? `Service ${service}` : "", findings: [] };
+  const target: Station = { ...blank, kind: "pod", title: name(row.dst), what: "receives", more: service ? `via ${service}` : "", findings: [] };
   const first = journey?.hooks?.[0];
   if (first && !stages.some((s) => s.title === first.device)) {
     stages.unshift({ ...blank, kind: "device", title: first.device, what: first.role === "pod" ? "the pod's device" : `comes in here (${first.role})`, findings: [] });

@@ -33,7 +33,7 @@ test("stages stand in the order in which packets meet them, between the pods and
   const way = wayOf(o, detail);
   assert.deepEqual(way.map((s) => `${s.title} ${s.stage}`.trim()), ["default/web", "tunl0 forward", "tunl0 queue", "tunl0 encap", "eth0 queue", "wire", "default/api"]);
   assert.deepEqual(way.map((s) => s.findings), [[], [], [0], [], [], [], []]);
-  assert.equal(way.at(-1)?.more, "Service default/api");
+  assert.equal(way.at(-1)?.more, "via default/api");
 });
 
 test("what comes in passes the wire first; what stays here passes none", () => {

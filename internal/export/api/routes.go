@@ -38,7 +38,9 @@ func newHandler(source Source, names aggregate.Namer) *handler {
 }
 
 // Handler answers the requests of Client without a socket, for a program that traces by itself.
-func Handler(source Source, names aggregate.Namer) http.Handler { return newHandler(source, names).routes() }
+func Handler(source Source, names aggregate.Namer) http.Handler {
+	return newHandler(source, names).routes()
+}
 
 func (h *handler) routes() http.Handler {
 	mux := http.NewServeMux()
