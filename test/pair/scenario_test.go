@@ -104,7 +104,7 @@ nft add rule ip hush output icmp type destination-unreachable counter drop
 ip link set eth1 mtu 1300`,
 				"node2": `ip netns exec tracer-api nc -ll -p 5001 -e sh -c 'cat >/dev/null' </dev/null >/dev/null 2>&1 & echo $! >/tmp/nc.pid`,
 				"node1": `for i in 1 2 3 4; do
-	(while :; do head -c 60000 /dev/zero | timeout 5 ip netns exec tracer-cache nc API 5001; usleep 100000; done) </dev/null >/dev/null 2>&1 &
+	(while :; do head -c 60000 /dev/zero | ip netns exec tracer-cache timeout 5 nc API 5001; usleep 100000; done) </dev/null >/dev/null 2>&1 &
 	echo $! >>/tmp/loops.pid
 done`,
 			},

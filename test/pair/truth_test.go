@@ -143,7 +143,8 @@ rm -f /tmp/up /tmp/down
 		if cut < 200 || merged < 200 {
 			r.Errorf("%s: large packets were to leave and to come", m.name)
 		}
-		// A large packet's journey ends where it is cut; what sockets free at their end is no journey's.
+		// A large packet's journey ends where it is cut. TCP frees acknowledgements as if it dropped them once the application has closed a
+		// connection whose data is on its way yet, as head does on node2.
 		all := m.c.sum("tracer_journeys_total")
 		whole := m.c.sum(`outcome="finished"`) + m.c.sum(`outcome="split"`) + m.c.sum(`outcome="freed"`)
 		r.Logf("%s: of %.0f journeys %.0f are whole: %v", m.name, all, whole, m.c.outcomes())
