@@ -207,11 +207,15 @@ func ciliumLayout(t *testing.T, values ...string) *layout {
 	l := newLayout(c, startLoad(t, c))
 	l.socketLB = true
 	l.restarts(t)
-	l.undisturbed(t, "cilium-agent killed and started again", func() { d.restart(t) })
+	// When it starts it makes pods' own ports anew, agents or not.
+	ownPorts := []string{"hostport-a", "hostport-b"}
+	l.undisturbed(t, "cilium-agent killed and started again", func() { d.restart(t) }, ownPorts...)
 	for _, device := range []string{"cilium_vxlan", "eth0"} {
 		l.story(t, device)
 	}
 	l.denied(t)
+	l.stopAgents(t)
+	l.undisturbed(t, "cilium-agent killed and started again, no agent beside it", func() { d.restart(t) }, ownPorts...)
 	return l
 }
 
