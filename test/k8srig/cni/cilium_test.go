@@ -224,6 +224,7 @@ func (l *layout) denied(t *testing.T) {
 	t.Helper()
 	l.apply(t, deniedYAML)
 	l.kubectl(t, "-n store rollout status deployment/stranger --timeout=120s")
+	begin := time.Now()
 	until(t, time.Minute, "name the policy", func() error {
 		var said []string
 		for _, n := range l.nodes {
@@ -241,6 +242,7 @@ func (l *layout) denied(t *testing.T) {
 		}
 		return fmt.Errorf("%s", strings.Join(said, "; "))
 	})
+	l.stories = append(l.stories, fmt.Sprintf("`policy-drop`, a policy of Cilium's, after %.0f s", time.Since(begin).Seconds()))
 	l.kubectl(t, "-n store delete ciliumnetworkpolicy/no-stranger deployment/stranger --wait=true")
 	l.healthy(t)
 }

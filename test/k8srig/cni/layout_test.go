@@ -26,11 +26,11 @@ type layout struct {
 	stories []string
 	sent    uint64 // packets while agents came and went
 	lost    int64
-	apart   float64 // the most by which the agent's counts differed from a device's, as a share
+	apart   string // the most by which the agent's counts differed from a device's; "–" where they were not compared
 }
 
 func newLayout(c *cluster, l *load) *layout {
-	return &layout{cluster: c, load: l, least: map[string]float64{}}
+	return &layout{cluster: c, load: l, least: map[string]float64{}, apart: "–"}
 }
 
 // healthy waits until the agents see enough and find nothing but what is so on purpose.
