@@ -10,6 +10,9 @@ ARCHES := amd64 arm64
 GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
 GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings|TestKilled$$|TestHostileNames|TestHardened|TestRestartBesidePrograms|TestManyPods|TestLeftovers|TestLateOverlay|TestNoDescriptors|TestFewDescriptors|TestFullDisk|TestSeccomp$$
 
+# What arm64 kernels need not show either: arithmetic and statistics, which are the same on all machines, and what user space decides.
+ARM64_SKIP := TestSampling|TestFunctionsAreSmall|TestEachCapabilityIsNeeded|TestLock|TestRefusedByTCX|TestRefusedProgram
+
 # On one other kernel, in every run of the tests: load, attach, figures packet by packet, the story.
 GUEST := 6.12
 GUEST_STORY := ^(TestAttach|TestFilters|TestCapabilities|TestFaultNetem|TestTruth|TestDemo|TestKernelsTable)$$
@@ -54,12 +57,13 @@ test-k8s: packages ## run the agent on a real Kubernetes of this machine (as roo
 	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
 		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 20m . ./cmd/app
 
-# Which tests of test-cni and layouts.
+# Which tests of test-cni and layouts, and whether as test-more has them: CNI_SHORT=-short.
 CNI := .
+CNI_SHORT :=
 
 test-cni: packages ## run the agent beside real network plugins, on that Kubernetes (as root): CNI=TestAWS, or all
 	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
-		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni
+		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni $(CNI_SHORT)
 
 layouts: packages ## write what test-cni measures into docs/layouts.md
 	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni -update
@@ -86,9 +90,9 @@ test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=
 	hack/install-packages guest
 	go run ./test/vm -kernel '$(KERNEL)' -skip '$(GUEST_SKIP)' $(GUEST_TESTS)
 
-test-arm64: ## load all programs on arm64 kernels, of 4k and 16k pages, and the story on one of them (emulated)
+test-arm64: ## of test-more: load all programs on arm64 kernels, of 4k and 16k pages, and the story on one of them (emulated)
 	hack/install-packages arm64
-	go run ./test/vm -arch arm64 -kernel all -logs build/guests/arm64 -skip '$(GUEST_SKIP)' ./internal/loader
+	go run ./test/vm -arch arm64 -kernel all -logs build/guests/arm64 -skip '$(GUEST_SKIP)|$(ARM64_SKIP)' ./internal/loader
 	go run ./test/vm -arch arm64 -kernel 6.1 -logs build/guests/arm64/story -run '^(TestDemo|TestKernelsTable)$$' ./cmd/tracer
 
 accuracy: ## measure how exact the figures are, here and on all guest kernels, for docs/reports/accuracy.md (a quarter of an hour)

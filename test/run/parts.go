@@ -47,7 +47,7 @@ var parts = []part{
 		script: "make fetch-k8s"},
 	{name: "kernels", suite: suiteMore, beside: true, after: "packages", about: "what touches the kernel on 5.10, 6.1, 6.12 and 7.2 (emulated)",
 		script: "make test-kernel KERNEL=all"},
-	{name: "arm64", suite: suiteNone, beside: true, after: "packages", about: "programs on arm64 kernels of 4k and 16k pages, the demo on one (emulated)",
+	{name: "arm64", suite: suiteMore, beside: true, after: "packages", about: "programs on arm64 kernels of 4k and 16k pages, the demo on one (emulated)",
 		script: "make test-arm64"},
 	{name: "faults-guest", suite: suiteMore, beside: true, after: "packages", about: "the guests' scoreboard, on 6.12 (emulated)",
 		script: "make scoreboard KERNEL=6.12 SEEDS=1 CONFUSION=build/confusion.md"},

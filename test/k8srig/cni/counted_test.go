@@ -28,6 +28,7 @@ const maxCounts = 5
 func (l *layout) counted(t *testing.T) {
 	t.Helper()
 	service := strings.TrimSpace(l.kubectl(t, "-n store get service api -o jsonpath={.spec.clusterIP}"))
+	most := 0.0
 	for _, kind := range []struct {
 		name, do  string
 		packetsIn bool
@@ -61,11 +62,12 @@ func (l *layout) counted(t *testing.T) {
 			if t.Log(text); worst > 0.01 {
 				t.Errorf("%s: counts differ\n%s", kind.name, l.ownFigures(t))
 			}
-			l.apart = max(l.apart, worst)
+			most = max(most, worst)
 			break
 		}
 		l.kubectl(t, "-n store delete deployment "+kind.name+" --wait=true")
 	}
+	l.apart = fmt.Sprintf("%.1f %%", most*100)
 }
 
 // settledCounts are a workload's counts once they stay as they are: what is in the agent's hands is counted when its names are known, and it may
