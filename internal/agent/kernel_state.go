@@ -71,8 +71,11 @@ func (a *Agent) readMaps(before *loader.Counters) error {
 	a.counts.AddMissed(record.Finished, missed(&after)-missed(before))
 	a.counts.AddMissed(record.Dropped, after.Missed["drop"]-before.Missed["drop"])
 	a.counts.AddMissed(record.Split, after.Missed["split"]-before.Missed["split"])
+	if a.loader.CountLostJourneys(before, &after) {
+		err = a.setDevices(a.watcher.State())
+	}
 	*before = after
-	return nil
+	return err
 }
 
 // readOpenJourneys tells the aggregator of the journeys that have not ended.

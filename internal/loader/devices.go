@@ -70,6 +70,9 @@ func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, er
 	if err != nil {
 		return Plan{}, err
 	}
+	if l.consumed && !slices.ContainsFunc(devices, splits) {
+		plan.add(l.features, consumeTracepoint)
+	}
 	hasHooks := map[int]bool{}
 	for _, h := range plan.Hooks {
 		hasHooks[h.Ifindex] = true

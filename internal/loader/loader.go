@@ -64,6 +64,7 @@ type Loader struct {
 	devices   deviceTable
 	classes   deviceClasses
 	pods      map[[16]byte]uint32
+	consumed  bool // journeys were lost without consumeTracepoint
 }
 
 // New locks the calling thread's network namespace, sweeps what a tracer before us left there, and loads the programs that
@@ -103,6 +104,8 @@ func New(opts Options) (_ *Loader, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// It may be needed from one moment to the next, and the verifier takes a while.
+	plan.add(l.features, consumeTracepoint)
 	if err = l.load(opts, plan.Hooks); err != nil {
 		return nil, err
 	}
