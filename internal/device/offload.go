@@ -19,10 +19,11 @@ const (
 	featuresBlock = 32   // features in a block of struct ethtool_gfeatures
 )
 
-// splitElsewhere are the features (by their names in ethtool -k) that a device needs if it is to take large packets as they are. Without
-// one of them the kernel splits some in front of the driver.
+// splitElsewhere are the features (by their names in ethtool -k) that a device needs if it is to take TCP's large packets as they are.
+// Without one of them the kernel splits some in front of the driver. UDP's are fewer, and many devices cannot split them: no veth can
+// before 5.11. Where they matter, the programs' counters tell (loader.CountLostJourneys).
 var splitElsewhere = []string{
-	"tx-scatter-gather", "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-udp-segmentation",
+	"tx-scatter-gather", "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation",
 }
 
 // splitTunnelled are those that an uplink needs besides for what tunnels of a kind send.
