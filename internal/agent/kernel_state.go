@@ -36,7 +36,7 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 			}
 			if now.Sub(lastRetry) >= retryEvery {
 				lastRetry = now
-				a.failures.devices.Done(a.setDevices(a.watcher.State()))
+				a.hookDevices()
 			}
 		}
 	}
@@ -72,10 +72,10 @@ func (a *Agent) readMaps(before *loader.Counters) error {
 	a.counts.AddMissed(record.Dropped, after.Missed["drop"]-before.Missed["drop"])
 	a.counts.AddMissed(record.Split, after.Missed["split"]-before.Missed["split"])
 	if a.loader.CountLostJourneys(before, &after) {
-		err = a.setDevices(a.watcher.State())
+		a.hookDevices()
 	}
 	*before = after
-	return err
+	return nil
 }
 
 // readOpenJourneys tells the aggregator of the journeys that have not ended.

@@ -23,7 +23,15 @@ func TestQueuesComeAndGo(t *testing.T) {
 		})
 		t.Logf("%s is attached: %v, %v after %s", consume, want, time.Since(start), after)
 	}
+	counters := func() loader.Counters {
+		counters, err := c.agents[0].loader.Counters()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return counters
+	}
 	attached(false, "the start")
+	before := counters() // while hooks were attached, journeys began between them
 	for range 3 {
 		c.run(node, "", "tc", "qdisc", "add", "dev", c.lab.OverlayDevice(), "root", "tbf", "rate", "1gbit", "burst", "100k", "latency", "100ms")
 		attached(true, "a qdisc that splits came")
@@ -31,14 +39,11 @@ func TestQueuesComeAndGo(t *testing.T) {
 		c.run(node, "", "tc", "qdisc", "del", "dev", c.lab.OverlayDevice(), "root")
 		attached(false, "it went")
 	}
-	counters, err := c.agents[0].loader.Counters()
-	if err != nil {
-		t.Fatal(err)
-	}
+	after := counters()
 	vanished := func(c loader.Counters) uint64 {
 		return lostSight(c) + c.Unfinished["egress"] + c.Unfinished["dequeue"] + c.NoIngress
 	}
-	if n := vanished(counters); n > unseen(counters.Started) {
-		t.Errorf("of %d packets sight was lost of %d: %+v", counters.Started, n, counters)
+	if n, of := vanished(after)-vanished(before), after.Started-before.Started; n > unseen(of) {
+		t.Errorf("of %d packets sight was lost of %d: %+v, before %+v", of, n, after, before)
 	}
 }

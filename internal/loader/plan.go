@@ -36,6 +36,8 @@ type Omission struct {
 type Plan struct {
 	Hooks   []Hook     `json:"hooks"`
 	Omitted []Omission `json:"omitted"`
+
+	pods int // where those of pods' devices begin, after putPodsLast
 }
 
 type tracepoint struct {
@@ -112,6 +114,22 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 		}
 	}
 	return p, nil
+}
+
+// putPodsLast sorts the hooks: tracepoints, devices of which there are few, pods' devices.
+func (p *Plan) putPodsLast(devices []netdev.Device) {
+	rank := map[int]int{0: 0}
+	for _, d := range devices {
+		rank[d.Index] = 1
+		if d.Role == netdev.RolePod {
+			rank[d.Index] = 2
+		}
+	}
+	slices.SortStableFunc(p.Hooks, func(a, b Hook) int { return rank[a.Ifindex] - rank[b.Ifindex] })
+	p.pods = len(p.Hooks)
+	if i := slices.IndexFunc(p.Hooks, func(h Hook) bool { return rank[h.Ifindex] == 2 }); i >= 0 {
+		p.pods = i
+	}
 }
 
 // add plans a tracepoint, or leaves it out where the kernel has none.

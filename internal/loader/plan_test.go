@@ -192,6 +192,13 @@ func TestCountLostJourneys(t *testing.T) {
 		if l.CountLostJourneys(at(0, 0, 0, 0), test.after) {
 			t.Errorf("%s: told a second time", test.name)
 		}
+		changing := &Loader{lost: lostSight{changes: 1}}
+		if changing.CountLostJourneys(at(0, 0, 0, 0), test.after) {
+			t.Errorf("%s: while hooks change", test.name)
+		}
+		if got := changing.CountLostJourneys(at(0, 0, 0, 0), test.after); got != test.want {
+			t.Errorf("%s: once no hook has changed for a second: %v, want %v", test.name, got, test.want)
+		}
 	}
 }
 
