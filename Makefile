@@ -133,7 +133,7 @@ check-generated: packages ## check that what is committed comes from bpf/ and th
 cost: ## write anew what a test compares: instructions of each program, allocations for each record
 	go test ./internal/loader -run '^TestCost$$' -count=1 -update-cost
 
-lint: ## go mod tidy, golangci-lint and the import direction
+lint: ## go mod tidy, golangci-lint and the import direction, known vulnerabilities and licences of dependencies
 	go mod tidy -diff
 	go -C tools mod tidy -diff
 	go -C tools vet ./...
@@ -146,6 +146,7 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	go -C test/k8srig/cni/flannel mod tidy -diff
 	go -C test/k8srig/cni/flannel-plugin mod tidy -diff
 	$(TOOL) golangci-lint run
+	hack/check-dependencies
 
 bench: ## what tracing costs, against its limits: hooks, traffic, agents (as root; eight minutes)
 	CGO_ENABLED=0 go run ./test/bench -check

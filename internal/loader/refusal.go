@@ -11,6 +11,9 @@ import (
 
 // advise says what to do about an error.
 func advise(err error) error {
+	if isLockedDown(err) {
+		return fmt.Errorf("%w; %s", err, lockedDown)
+	}
 	if !isPermission(err) {
 		return err
 	}
@@ -22,6 +25,15 @@ func advise(err error) error {
 // isPermission tells whether an error is the kernel's refusal of a caller.
 func isPermission(err error) bool {
 	return errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EPERM)
+}
+
+const lockedDown = "the kernel is locked down to confidentiality (/sys/kernel/security/lockdown), where BPF programs may not read kernel memory; boot it with lockdown=integrity or less"
+
+// isLockedDown tells whether an error is the verifier's refusal of the helpers that read kernel memory. All kernels have them, and give them
+// to no program where they are locked down: EINVAL it is then, as for a program that is wrong.
+func isLockedDown(err error) bool {
+	return errors.Is(err, unix.EINVAL) &&
+		(strings.Contains(err.Error(), "cannot use helper bpf_probe_read") || strings.Contains(err.Error(), "unknown func bpf_probe_read"))
 }
 
 // whyRefused names what may have refused a call, by a thread's /proc/…/status and by the kernel's lockdown file, and says what
@@ -43,7 +55,7 @@ func whyRefused(status, lockdown string) string {
 	case len(missing) > 0:
 		return "this process lacks " + strings.Join(missing, ", ") + ": " + asRoot
 	case strings.Contains(lockdown, "[confidentiality]"):
-		return "the kernel is locked down to confidentiality (/sys/kernel/security/lockdown), where BPF programs may not read kernel memory; boot it with lockdown=integrity or less"
+		return lockedDown
 	case field("Seccomp") == "2":
 		return "this process has the capabilities, and a seccomp profile filters its system calls (Seccomp: 2 in /proc/self/status); " +
 			"allow bpf(2) and perf_event_open(2) in it, or run unconfined (seccompProfile: {type: Unconfined})"

@@ -1,8 +1,11 @@
 package loader
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestWhyRefused(t *testing.T) {
@@ -19,6 +22,23 @@ func TestWhyRefused(t *testing.T) {
 	} {
 		if got := whyRefused(test.status, test.lockdown); !strings.Contains(got, test.want) {
 			t.Errorf("%q, %q: %s", test.status, test.lockdown, got)
+		}
+	}
+}
+
+// TestAdviseLockedDown knows a kernel that is locked down by what its verifier says: it gives EINVAL, and a container need not see the
+// kernel's lockdown file.
+func TestAdviseLockedDown(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"program of this type cannot use helper bpf_probe_read#4":          true, // 6.12
+		"program of this type cannot use helper bpf_probe_read_kernel#113": true,
+		"unknown func bpf_probe_read_kernel#113":                           true, // 5.10
+		"R1 type=ctx expected=fp":                                          false,
+	} {
+		err := fmt.Errorf("load the BPF programs: %w: %s", unix.EINVAL, text)
+		if got := strings.Contains(advise(err).Error(), "locked down to confidentiality"); got != want {
+			t.Errorf("%s: named %v, want %v", text, got, want)
 		}
 	}
 }

@@ -37,7 +37,7 @@ var parts = []part{
 		script: "make test-guest"},
 	{name: "generated", suite: suiteHere, after: "packages", about: "what is committed comes from bpf/ and the pinned clang",
 		script: "hack/check-generated"},
-	{name: "lint", suite: suiteHere, after: "packages", about: "go.mod files, golangci-lint and the direction of imports", script: "make lint"},
+	{name: "lint", suite: suiteHere, after: "packages", about: "go.mod files, golangci-lint, the direction of imports, vulnerabilities and licences", script: "make lint"},
 	{name: "build", suite: suiteHere, after: "packages", about: "compile and vet for amd64 and arm64, without fault injection; the plugin for darwin and windows too", script: "make cross"},
 	{name: "tools", suite: suiteHere, after: "packages", about: "the tests of the tools' own module",
 		script: `cd tools && go tool gotestsum --format standard-quiet --jsonfile "$JSON" --post-run-command ../hack/no-skips -- -count=1 ./...`},
