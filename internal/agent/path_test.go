@@ -53,8 +53,8 @@ func (l *textLog) Write(p []byte) (int, error) {
 // holds what goes there, the delay in that line alone.
 func TestPath(t *testing.T) {
 	t.Parallel()
-	// Agents that sample, each for itself, as they do where other work needs the CPUs.
-	c := newLimitedCluster(t, lab.DefaultLoad(), governor.Limits{MaxRecords: 3000, MaxCPU: 1e-6})
+	// Agents that sample, each for itself, as they do where other work needs the CPUs, and whose records wait for names.
+	c := newLimitedCluster(t, lab.DefaultLoad(), governor.Limits{MaxRecords: 3000, MaxCPU: 1e-6}, func(o *Options) { o.OwnerSource = noPods{} })
 	c.eventually(30*time.Second, "sampling", func() (bool, string) {
 		for _, a := range c.agents {
 			if s := a.Sampling(); s.OneIn <= 1 {
