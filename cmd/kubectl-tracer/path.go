@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,13 +98,21 @@ func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst strin
 	if err != nil {
 		return pairpath.Path{}, err
 	}
-	asked, err := concerned(all, from, to)
+	asked, missing, err := concerned(all, from, to)
 	if err != nil {
 		return pairpath.Path{}, err
 	}
 	query := pairpath.Query{Src: from.Addresses, Dst: to.Addresses, Window: window}
 	var answers []pairpath.Answer
-	agents.Ask(ctx, c, asked, window+limit, func(ctx context.Context, client *api.Client) (pairpath.Half, error) {
+	start := newStart(len(asked))
+	agents.Ask(ctx, c, asked, window+2*limit, func(ctx context.Context, client *api.Client) (pairpath.Half, error) {
+		// A stream takes its time to open, and both must see the same packets.
+		_, err := client.Status(ctx)
+		start.ready()
+		if err != nil {
+			return pairpath.Half{}, err
+		}
+		start.wait(ctx, limit)
 		return client.Path(ctx, query)
 	}, func(a agents.Answer[pairpath.Half]) {
 		answer := pairpath.Answer{Node: a.Node, Err: a.Err}
@@ -112,32 +121,69 @@ func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst strin
 		}
 		answers = append(answers, answer)
 	})
+	answers = append(answers, missing...)
 	slices.SortFunc(answers, func(x, y pairpath.Answer) int { return strings.Compare(x.Node, y.Node) })
 	return pairpath.Join(pairpath.End{Name: from.Name, Nodes: from.Nodes}, pairpath.End{Name: to.Name, Nodes: to.Nodes}, answers), nil
 }
 
-// concerned are the agents of the nodes where the ends are.
-func concerned(all []agents.Agent, ends ...agents.End) (out []agents.Agent, err error) {
+// concerned are the agents of the nodes where the ends are, and what is to be said of those that cannot be asked.
+func concerned(all []agents.Agent, ends ...agents.End) (out []agents.Agent, missing []pairpath.Answer, err error) {
+	seen := map[string]bool{}
 	for _, e := range ends {
 		if len(e.Addresses) > pairpath.MaxAddresses {
-			return nil, fmt.Errorf("%s has %d addresses: name some of its pods; at most %d can be watched at once", e.Name, len(e.Addresses), pairpath.MaxAddresses)
+			return nil, nil, fmt.Errorf("%s has %d addresses: name some of its pods; at most %d can be watched at once", e.Name, len(e.Addresses), pairpath.MaxAddresses)
 		}
 		for _, node := range e.Nodes {
-			if slices.ContainsFunc(out, func(a agents.Agent) bool { return a.Node == node }) {
+			if seen[node] {
 				continue
 			}
+			seen[node] = true
+			a := agents.Agent{Node: node, Why: "no agent runs there"}
 			if at := slices.IndexFunc(all, func(a agents.Agent) bool { return a.Node == node }); at >= 0 {
-				out = append(out, all[at])
+				a = all[at]
+			}
+			if a.Why != "" {
+				missing = append(missing, pairpath.Answer{Node: node, Err: errors.New(a.Why)})
 			} else {
-				out = append(out, agents.Agent{Node: node, Why: "no agent runs there"})
+				out = append(out, a)
 			}
 		}
 	}
 	switch {
-	case len(out) == 0:
-		return nil, errors.New("neither end is a pod or node of this cluster")
+	case len(seen) == 0:
+		return nil, nil, errors.New("neither end is a pod or node of this cluster")
 	case len(out) > maxPathNodes:
-		return nil, fmt.Errorf("these are on %d nodes: name a pod of each; at most %d can be watched at once", len(out), maxPathNodes)
+		return nil, nil, fmt.Errorf("these are on %d nodes: name a pod of each; at most %d can be watched at once", len(out), maxPathNodes)
 	}
-	return out, nil
+	return out, missing, nil
+}
+
+// start is when several begin at once: as soon as all are ready.
+type start struct {
+	waiting sync.WaitGroup
+	all     chan struct{}
+}
+
+func newStart(n int) *start {
+	s := &start{all: make(chan struct{})}
+	s.waiting.Add(n)
+	go func() {
+		s.waiting.Wait()
+		close(s.all)
+	}()
+	return s
+}
+
+// ready is called once by each.
+func (s *start) ready() { s.waiting.Done() }
+
+// wait returns when all are ready, and no later than after limit: one that hangs holds up nobody.
+func (s *start) wait(ctx context.Context, limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-s.all:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

@@ -13,8 +13,10 @@ import (
 const pathDevicesEvery = time.Second
 
 // Path watches the packets between two sets of addresses for the query's window, and then those that have not come out. Packets are seen as
-// late as their records are: with names that are waited for, some seconds.
+// late as their records are: with names that are waited for, some seconds. Meanwhile every packet is sampled, up to the limit of records.
 func (a *Agent) Path(ctx context.Context, q pairpath.Query) (pairpath.Half, error) {
+	a.sampling.watched.Add(1)
+	defer a.sampling.watched.Add(-1)
 	recorder := pairpath.NewRecorder(q)
 	began := time.Now()
 	watching, cancel := context.WithTimeout(ctx, q.Window)

@@ -2,12 +2,14 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"tracer/internal/governor"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/pairpath"
@@ -51,7 +53,16 @@ func (l *textLog) Write(p []byte) (int, error) {
 // holds what goes there, the delay in that line alone.
 func TestPath(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, lab.DefaultLoad())
+	// Agents that sample, each for itself, as they do where other work needs the CPUs, and whose records wait for names.
+	c := newLimitedCluster(t, lab.DefaultLoad(), governor.Limits{MaxRecords: 3000, MaxCPU: 1e-6}, func(o *Options) { o.OwnerSource = noPods{} })
+	c.eventually(30*time.Second, "sampling", func() (bool, string) {
+		for _, a := range c.agents {
+			if s := a.Sampling(); s.OneIn <= 1 {
+				return false, fmt.Sprintf("%+v", s)
+			}
+		}
+		return true, ""
+	})
 	usual := c.path(t.Context(), lab.Web, lab.API, 3*time.Second)
 	overlay := c.lab.OverlayDevice()
 	hop := func(p *pairpath.Path, way string, node int, stage journey.Stage, device string) *pairpath.Hop {

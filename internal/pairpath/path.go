@@ -68,6 +68,8 @@ type Node struct {
 	Name    string `json:"name"`
 	Packets uint64 `json:"packets"` // both ways
 	Missed  uint64 `json:"missed"`  // records that its agent lost
+	Left    uint64 `json:"left"`    // sk_buffs of one segment that it followed until they left it for another node, both ways
+	Came    uint64 `json:"came"`    // likewise, that came from another
 	Error   string `json:"error"`   // why it did not answer; "" if it did
 }
 
@@ -89,6 +91,7 @@ func Join(src, dst End, answers []Answer) Path {
 			n.Error = a.Err.Error()
 		} else {
 			n.Packets, n.Missed = a.Half.There.Packets+a.Half.Back.Packets, a.Half.Missed
+			n.Left, n.Came = a.Half.There.LeftTotal+a.Half.Back.LeftTotal, a.Half.There.CameTotal+a.Half.Back.CameTotal
 			p.WindowSeconds = max(p.WindowSeconds, a.Half.WindowSeconds)
 		}
 		p.Nodes = append(p.Nodes, n)

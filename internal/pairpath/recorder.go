@@ -103,8 +103,8 @@ func (w *way) add(rec *record.Record, path *journey.Path) {
 	weight := uint64(max(1, rec.Weight))
 	steps := path.Steps()
 	if rec.Kind == record.InFlight {
-		// What is behind a pod's device has been delivered: a record of its own tells of it.
-		if path.Where.Stage != journey.Deliver {
+		// Elsewhere than in a queue it may have gone on unseen: its slot stays until another needs it.
+		if path.Where.Stage.Queues() && path.Where.Device != nil && path.Where.Device.Queues {
 			s := w.stage(&path.Where, path.Direction, len(steps))
 			s.InFlight += float64(weight)
 			s.Oldest = max(s.Oldest, path.Where.Delay.Seconds())

@@ -63,7 +63,8 @@ func TestRecorder(t *testing.T) {
 	waits.Time += 19 * time.Second
 	answer := packet(t, record.Finished, 4, api, web, gets)
 	others := packet(t, record.Finished, 5, web, "10.244.9.9:80", sends)
-	for _, rec := range []record.Record{translated, lost, waits, answer, others} {
+	gone := packet(t, record.InFlight, 6, web, api, sends) // a slot that nobody needed since
+	for _, rec := range []record.Record{translated, lost, waits, answer, others, gone} {
 		if got := r.Wants(&rec); got != (rec.Last.Destination.Addr() != others.Last.Destination.Addr()) {
 			t.Errorf("wants %v: %v", rec.Last, got)
 		}

@@ -53,7 +53,14 @@ func (p *Path) writeWires(out io.Writer) {
 			seconds(*w.RoundTrip), seconds(*w.RoundTripUncertainty), seconds(*w.RoundTripP99), w.Joined, w.Followed, seconds(*w.Uncertainty))
 	}
 	if answered := p.answered(); len(p.Wires) == 0 && answered > 1 && p.crosses() {
-		fmt.Fprintf(out, "\nwire: not measured: no packet was followed on both nodes\n")
+		fmt.Fprintf(out, "\nwire: not measured: no packet was followed on both nodes (")
+		for i := range p.Nodes {
+			if i > 0 {
+				fmt.Fprint(out, "; ")
+			}
+			fmt.Fprintf(out, "%s: %d left, %d came", p.Nodes[i].Name, p.Nodes[i].Left, p.Nodes[i].Came)
+		}
+		fmt.Fprintln(out, ")")
 	} else if answered == 1 && p.crosses() {
 		fmt.Fprintf(out, "\nwire: not measured: one node alone answered\n")
 	}
