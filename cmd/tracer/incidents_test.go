@@ -122,7 +122,7 @@ func TestIncident(t *testing.T) {
 	if err := json.Unmarshal(run("top", "--replay", id, "--once", "-o", "json"), &o); err != nil {
 		t.Fatal(err)
 	}
-	if o.Verdict != diagnose.Fault || o.Node != "node1" || len(o.Rows) == 0 || o.Rows[0].Path == nil || o.Rows[0].Path.P50 < 0.25 {
+	if o.Verdict != diagnose.Fault || o.Node != "node1" || len(o.Rows) == 0 || o.Rows[0].Path == nil || o.Rows[0].Path.P50 < 0.02 {
 		t.Errorf("replayed: %+v", o)
 	}
 	redacted := run("incidents", "export", id, "--redact")
