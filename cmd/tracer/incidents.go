@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"tracer/internal/diagnose"
 	"tracer/internal/incident"
+	"tracer/internal/netdev"
 	"tracer/internal/trace"
 )
 
@@ -90,7 +92,7 @@ another time.`,
 				return err
 			}
 			if output == "json" {
-				return writeJSON(cmd.OutOrStdout(), shownIncident{SchemaVersion: 1, incidentRow: rowOf(i, ""), Taken: frame.Taken, Report: frame.Report, Changes: i.Changes})
+				return writeJSON(cmd.OutOrStdout(), shownIncident{SchemaVersion: 1, incidentRow: rowOf(i, ""), Taken: frame.Taken, Report: frame.Report, Changes: i.Changes, Events: i.Events()})
 			}
 			return showIncident(cmd.OutOrStdout(), i, frame, colorful(os.Stdout))
 		},
@@ -183,6 +185,7 @@ type shownIncident struct {
 	Taken   time.Time         `json:"taken"`
 	Report  diagnose.Report   `json:"report"`
 	Changes []incident.Change `json:"changes"`
+	Events  []netdev.Event    `json:"events"` // changes of links, routes and qdiscs
 }
 
 func rowOf(i *incident.Incident, problem string) incidentRow {
@@ -197,14 +200,20 @@ func rowOf(i *incident.Incident, problem string) incidentRow {
 	return row
 }
 
-// list prints all incidents, the latest first.
-func (f *incidentsFlags) list(w, notes io.Writer, asJSON bool) error {
+// incidentList is all of them as JSON.
+type incidentList struct {
+	SchemaVersion int           `json:"schema_version"`
+	Incidents     []incidentRow `json:"incidents"`
+}
+
+// rows are at most so many incidents, the latest first.
+func (f *incidentsFlags) rows(most int) ([]incidentRow, error) {
 	entries, err := f.store.Entries()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rows := make([]incidentRow, 0, len(entries))
-	for _, e := range entries {
+	for _, e := range entries[:min(most, len(entries))] {
 		i, err := incident.ReadFile(e.Path)
 		if err != nil {
 			rows = append(rows, incidentRow{ID: e.ID, Began: e.Began, Error: err.Error()})
@@ -212,11 +221,17 @@ func (f *incidentsFlags) list(w, notes io.Writer, asJSON bool) error {
 		}
 		rows = append(rows, rowOf(i, ""))
 	}
+	return rows, nil
+}
+
+// list prints all incidents.
+func (f *incidentsFlags) list(w, notes io.Writer, asJSON bool) error {
+	rows, err := f.rows(math.MaxInt)
+	if err != nil {
+		return err
+	}
 	if asJSON {
-		return writeJSON(w, struct {
-			SchemaVersion int           `json:"schema_version"`
-			Incidents     []incidentRow `json:"incidents"`
-		}{1, rows})
+		return writeJSON(w, incidentList{1, rows})
 	}
 	if len(rows) == 0 {
 		fmt.Fprintln(notes, "no incidents in", f.store.Dir)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tracer/internal/diagnose"
+	"tracer/internal/netdev"
 )
 
 // Version is that of the format of the files. Fields may be added under the same version; a reader ignores those that it does not
@@ -99,6 +100,15 @@ func (i *Incident) Ended() time.Time {
 		}
 	}
 	return end
+}
+
+// Events are the changes of links, routes and qdiscs of all frames.
+func (i *Incident) Events() []netdev.Event {
+	events := []netdev.Event{}
+	for k := range i.Frames {
+		events = append(events, i.Frames[k].Events...)
+	}
+	return events
 }
 
 // At is the latest frame not after a time, or the first; nil if there is none.
