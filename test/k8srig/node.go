@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,6 +94,11 @@ func StartNode(ctx context.Context, c *ControlPlane, name string, number, nodes 
 
 // connect makes the node's devices: eth0 on the fabric, and an overlay, if no CNI makes one.
 func (n *Node) connect(nodes int) error {
+	if _, err := net.InterfaceByName(n.Name); err == nil { // of a node before, whose namespace the kernel has not taken down yet
+		if err := ip("link del " + n.Name); err != nil {
+			return err
+		}
+	}
 	if err := ip(
 		"link add eth0 netns "+fmt.Sprint(n.PID())+" type veth peer name "+n.Name,
 		"link set "+n.Name+" master fabric up",
