@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,8 +24,9 @@ var hostile = []string{
 	`<img src=x onerror=alert(1)>`, `"><script>alert(2)</script>`, `javascript:alert(3)`, "\u202egpj.exe", "a'b&amp;c", "name\nwith lines", `{{7*7}}${7*7}`,
 }
 
-// agentOf answers as an agent does whose window has so many pairs, some of them with hostile names.
-func agentOf(pairs int) http.Handler {
+// agentOf answers as an agent does whose window has so many pairs, some of them with hostile names. While it is silent nothing comes,
+// though no connection ends.
+func agentOf(pairs int, silent *atomic.Bool) http.Handler {
 	window := &aggregate.Snapshot{Window: 5 * time.Second}
 	for i := range pairs {
 		src := fmt.Sprintf("client-%d", i)
@@ -55,8 +58,10 @@ func agentOf(pairs int) http.Handler {
 		}
 		for r.Context().Err() == nil {
 			now := time.Now()
-			_ = json.NewEncoder(w).Encode(overview.Build(overview.Input{About: overview.About{Node: hostile[0]}, Taken: now, Window: window, Report: report}, q))
-			_ = http.NewResponseController(w).Flush()
+			if !silent.Load() {
+				_ = json.NewEncoder(w).Encode(overview.Build(overview.Input{About: overview.About{Node: hostile[0]}, Taken: now, Window: window, Report: report}, q))
+				_ = http.NewResponseController(w).Flush()
+			}
 			select {
 			case <-r.Context().Done():
 			case <-time.After(q.Interval):
@@ -66,9 +71,9 @@ func agentOf(pairs int) http.Handler {
 	return mux
 }
 
-// TestHostile: names are text, whatever is in them, and 10,000 pairs are counted and do not hold up the page.
+// TestHostile: names are text, whatever is in them, and 10,000 pairs are counted and shown in parts.
 func TestHostile(t *testing.T) {
-	server, err := ui.New(ui.Options{Agent: agentOf(10_000)})
+	server, err := ui.New(ui.Options{Agent: agentOf(10_000, new(atomic.Bool))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +88,8 @@ func TestHostile(t *testing.T) {
 	b.click(`#main table a`)
 	b.await(`document.querySelector('.picture svg .title')`)
 	b.await(`document.querySelectorAll('img, script:not([src="app.js"]), iframe').length === 0`)
-	b.do(chromedp.Navigate(server.URL()[:len("http://127.0.0.1:00000/")] + "#/"))
+	address, _, _ := strings.Cut(server.URL(), "#")
+	b.do(chromedp.Navigate(address + "#/"))
 
 	// The last of 10,000, by the filter.
 	b.await(`document.querySelector('#filter')`)
@@ -107,4 +113,22 @@ func TestHostile(t *testing.T) {
 	})()`, chromedp.EvalAwaitPromise)
 	t.Logf("the slowest frame takes %.0f ms", slowest)
 	b.quiet()
+}
+
+// TestSilence: where nothing comes any more the page says so, and does not show for ever what was true once.
+func TestSilence(t *testing.T) {
+	var silent atomic.Bool
+	server, err := ui.New(ui.Options{Agent: agentOf(1, &silent)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.Serve(t.Context()) }()
+	b := newTab(t)
+	b.do(chromedp.Navigate(server.URL()))
+	b.says("1 pair")
+	silent.Store(true)
+	b.says("Nothing has come for 15 s")
+	silent.Store(false)
+	b.await(`!document.querySelector(".banner")`)
+	b.says("1 pair")
 }

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { type Dispatch, type StateUpdater, useEffect, useRef, useState } from "preact/hooks";
 import { name, pairKey, type Overview, type Row } from "./api";
 import { count, seconds } from "./format";
 import { Bar, Name, Table, stageClass } from "./parts";
@@ -57,7 +57,7 @@ const columns: Column[] = [
 const stages = ["pod-queue", "decap", "forward", "queue", "encap", "deliver"];
 
 /** Pairs is the table of pairs. error: what is wrong with the filter. */
-export function Pairs(props: { overview: Overview; choice: Choice; choose: (c: Choice) => void; error: string; stale: boolean }) {
+export function Pairs(props: { overview: Overview; choice: Choice; choose: Dispatch<StateUpdater<Choice>>; error: string; stale: boolean }) {
   const { overview: o, choice, choose, error, stale } = props;
   const [text, setText] = useState(choice.filter);
   const timer = useRef(0);
@@ -65,7 +65,7 @@ export function Pairs(props: { overview: Overview; choice: Choice; choose: (c: C
   const type = (filter: string) => {
     setText(filter);
     clearTimeout(timer.current);
-    timer.current = window.setTimeout(() => choose({ ...choice, filter: filter.trim(), limit: firstRows }), 300);
+    timer.current = window.setTimeout(() => choose((c) => ({ ...c, filter: filter.trim(), limit: firstRows })), 300);
   };
   const rows = o.rows ?? [];
   const sort = (key: string) => choose({ ...choice, sort: choice.sort === key ? `-${key}` : key });

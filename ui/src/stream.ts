@@ -57,6 +57,9 @@ const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${tex
 
 const retry = 1000;
 
+/** patience is how long a stream may say nothing before it is cut: an overview comes each second, and one that hangs never ends. */
+const patience = 15_000;
+
 /** useOverviews reads overviews for a query while the page can be seen. It keeps the last one where another query begins or something fails. */
 export function useOverviews(query: string, token: string): { overview: Overview | null; of: string; trouble: Trouble | null } {
   const [state, set] = useState<{ overview: Overview | null; of: string }>({ overview: null, of: "" });
@@ -73,12 +76,23 @@ export function useOverviews(query: string, token: string): { overview: Overview
     const abort = new AbortController();
     let timer = 0;
     const read = async () => {
+      const request = new AbortController();
+      abort.signal.addEventListener("abort", () => request.abort(), { signal: request.signal });
+      let silence = 0;
+      const listen = () => {
+        clearTimeout(silence);
+        silence = window.setTimeout(() => request.abort(), patience);
+      };
       let text: string;
       let fatal = false;
+      let came = false;
       try {
-        const answer = await ask(`v1/overview?${query}`, token, abort.signal);
+        listen();
+        const answer = await ask(`v1/overview?${query}`, token, request.signal);
         for await (const overview of lines(answer)) {
           if (abort.signal.aborted) return;
+          listen();
+          came = true;
           since.current = 0;
           setTrouble(null);
           set({ overview, of: query });
@@ -90,6 +104,10 @@ export function useOverviews(query: string, token: string): { overview: Overview
         fatal = status === 400 || status === 401 || status === 403 || status === 404;
         text = status ? sentence((e as Error).message) : "tracer ui does not answer: it has ended, or the way to it is cut.";
         if (status === 502) text = `The agent is not there: ${(e as Error).message}.`;
+        else if (request.signal.aborted) text = `Nothing has come for ${patience / 1000} s: the agent stands still, or the way to it is cut.`;
+        else if (!status && came) text = "The agent's stream was cut.";
+      } finally {
+        clearTimeout(silence);
       }
       if (abort.signal.aborted) return;
       since.current ||= Date.now();
