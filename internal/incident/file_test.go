@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf16"
 
 	"tracer/internal/diagnose"
 	"tracer/internal/overview"
@@ -67,6 +70,36 @@ func TestHostileFile(t *testing.T) {
 	}
 	if back.Netns != i.Netns || back.Frames[1].Counts.Records != i.Frames[1].Counts.Records {
 		t.Error("numbers have changed")
+	}
+}
+
+// TestUnprintable: each character that commands a terminal or reorders text is found where it is the only one of its line, as it is and
+// escaped, also in a key.
+func TestUnprintable(t *testing.T) {
+	t.Parallel()
+	for _, r := range "\u007f\u0080\u009b\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u202a\u202e\u2060\u2066\u2069\ufeff\ufff9\U000e0001\U000e0041" {
+		escape := fmt.Sprintf(`\u%04x`, r)
+		if high, low := utf16.EncodeRune(r); high != unicode.ReplacementChar {
+			escape = fmt.Sprintf(`\u%04x\u%04x`, high, low)
+		}
+		for _, written := range []string{string(r), escape} {
+			i, err := Read(strings.NewReader(`{"header":{"version":1,"node":"a` + written + `b"}}` + "\n" +
+				`{"frame":{"counts":{},"rises":{"a` + written + `b":1}}}` + "\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i.Node != "a\ufffdb" || len(i.Frames) != 1 || i.Frames[0].Rises["a\ufffdb"] != 1 {
+				t.Errorf("%U written as %q: %q, %v", r, written, i.Node, i.Frames)
+			}
+		}
+	}
+	for _, control := range []string{`\u001b`, `\b`, `\f`, `\n`, `\r`, `\t`, `\u0000`} {
+		if i, err := Read(strings.NewReader(`{"header":{"version":1,"node":"a` + control + `b"}}`)); err != nil || i.Node != "a\ufffdb" {
+			t.Errorf("%s: %v, %q", control, err, i.Node)
+		}
+	}
+	if text := []byte(`{"header":{"node":"größe \\n \" → 数据"}}` + "\n"); mayCommand(text) {
+		t.Error("a harmless line is rewritten")
 	}
 }
 
