@@ -7,8 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
 	"tracer/internal/incident"
+	"tracer/internal/overview"
 )
 
 const (
@@ -26,12 +28,15 @@ type IncidentOptions struct {
 	Store incident.Store
 	// About is whose they are: Node, Tracer, Kernel, Netns and Started. It is asked once tracing runs.
 	About func() incident.Header
+	// Seen tells how much of the packets is seen. It is asked at each diagnosis.
+	Seen func() overview.About
 }
 
 // moment is what was known and said at one time.
 type moment struct {
 	snapshot diagnose.Snapshot
 	report   diagnose.Report
+	seen     *incident.Seen
 	notable  notableRecords // since the moment before
 	changes  []incident.Change
 	active   bool // a finding holds that is more than info
@@ -80,9 +85,13 @@ func (a *Agent) observe(now diagnose.Snapshot, report diagnose.Report, changes [
 	if a.incidents.moments == nil {
 		return
 	}
+	about := a.options.Incidents.Seen()
+	seen := incident.SeenOf(&about)
 	var err error
 	select {
-	case a.incidents.moments <- moment{now, report, a.incidents.notable.take(), changes, active}:
+	case a.incidents.moments <- moment{
+		snapshot: now, report: report, seen: seen, notable: a.incidents.notable.take(), changes: changes, active: active,
+	}:
 	default:
 		err = errors.New("the disk is too slow")
 	}
@@ -216,7 +225,8 @@ func (a *Agent) beginIncident(m moment) error {
 		i.Frames = append(i.Frames, a.frame(&all[k-1], &all[k]))
 	}
 	if len(i.Frames) == 0 { // nothing is known of before
-		i.Frames = append(i.Frames, a.frame(&moment{}, &m))
+		start := aggregate.Snapshot{Taken: i.Started}
+		i.Frames = append(i.Frames, a.frame(&moment{snapshot: diagnose.Snapshot{Taken: i.Started, Counts: &start}}, &m))
 	}
 	first := all[min(1, len(all)-1)].snapshot
 	i.Frames[0].Events = incident.EventsAfter(first.Events, m.snapshot.Taken.Add(-historyLength)) // of a young agent, those of before its first
@@ -237,5 +247,5 @@ func (a *Agent) beginIncident(m moment) error {
 func (a *Agent) frame(from, to *moment) incident.Frame {
 	slow, lost := to.notable.traces(to.snapshot.Devices, a.options.Namer)
 	to.report.Node = a.options.Incidents.About().Node
-	return incident.NewFrame(&from.snapshot, &to.snapshot, &to.report, slow, lost)
+	return incident.NewFrame(&from.snapshot, &to.snapshot, to.seen, &to.report, slow, lost)
 }

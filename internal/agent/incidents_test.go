@@ -14,6 +14,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/incident"
 	"tracer/internal/journey"
+	"tracer/internal/overview"
 	"tracer/internal/record"
 )
 
@@ -32,6 +33,7 @@ func newKeeper(t *testing.T) *keeper {
 	log := slog.New(slog.NewTextHandler(&k.log, nil))
 	k.Agent = &Agent{failures: newFailures(log), options: Options{Log: log, Incidents: IncidentOptions{
 		Store: incident.Store{Dir: filepath.Join(t.TempDir(), "incidents")}, About: func() incident.Header { return incident.Header{Node: "node1"} },
+		Seen: func() overview.About { return overview.About{HooksUp: 4, SampleRatio: 0.5} },
 	}}}
 	k.incidents.start()
 	return k
@@ -47,7 +49,10 @@ func (k *keeper) pass(d time.Duration, found ...diagnose.Finding) {
 		for _, f := range k.tracker.Active() {
 			active = active || f.Finding.Severity != diagnose.Info
 		}
-		m := moment{diagnose.Snapshot{Taken: k.now, Counts: k.counts()}, report, notableRecords{}, changesOf(started, worsened, ended, k.now), active}
+		m := moment{
+			snapshot: diagnose.Snapshot{Taken: k.now, Counts: k.counts()}, report: report,
+			changes: changesOf(started, worsened, ended, k.now), active: active,
+		}
 		k.failures.incidentFiles.Done(k.keepMoment(m))
 	}
 }

@@ -127,7 +127,7 @@ func FuzzRead(f *testing.F) {
 func TestJSONOfSnapshots(t *testing.T) {
 	t.Parallel()
 	s := busy(3, 1, 2)
-	frame := NewFrame(&s[0], &s[1], &diagnose.Report{}, nil, nil)
+	frame := NewFrame(&s[0], &s[1], nil, &diagnose.Report{}, nil, nil)
 	text, err := json.Marshal(frame)
 	if err != nil {
 		t.Fatal(err)
