@@ -185,14 +185,51 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("after it: %v", err)
 	}
 	first := i.ID
+	if err := s.Begin(i, "mtu"); err != nil {
+		t.Errorf("the oldest made no room: %v", err)
+	}
+	if _, err := os.Stat(s.path(first)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the oldest is still there: %v", err)
+	}
+	if back, err := ReadFile(s.path(i.ID)); err != nil || back.Damaged != 0 || len(back.Frames) != len(i.Frames) {
+		t.Errorf("begun on a full disk: %v", err)
+	}
+	second := i.ID
+	if err := s.Begin(i, "nic"); err != nil {
+		t.Fatal(err)
+	}
+	for err = nil; err == nil; { // it has room until the other is gone
+		_, kept := os.Stat(s.path(second))
+		if err = s.AddFrame(i.ID, &i.Frames[0]); err != nil && kept == nil {
+			t.Fatalf("the oldest made no room for a frame: %v", err)
+		}
+	}
+	if back, readErr := ReadFile(s.path(i.ID)); !errors.Is(err, unix.ENOSPC) || readErr != nil || back.Damaged != 0 {
+		t.Errorf("its own file makes no room: %v, %v", err, readErr)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "of others"), make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	small := s.path(i.ID)
+	if err := os.Truncate(small, 100); err != nil {
+		t.Fatal(err)
+	}
+	for err = nil; err == nil; { // what others have takes that room too
+		err = os.WriteFile(filepath.Join(dir, "more of others"), make([]byte, 1<<20), 0o600)
+	}
 	if err := s.Begin(i, "mtu"); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("begun: %v", err)
 	}
-	if files, err := os.ReadDir(dir); err != nil || len(files) != 2 { // the lock's
-		t.Errorf("left behind: %v, %v", files, err)
+	if _, err := os.Stat(small); err != nil {
+		t.Errorf("removed though that makes too little room: %v", err)
 	}
-	if err := os.Remove(s.path(first)); err != nil {
-		t.Fatal(err)
+	if left, err := filepath.Glob(filepath.Join(dir, unfinished)); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	for _, name := range []string{"of others", "more of others"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.Begin(i, "mtu"); err != nil {
 		t.Error(err)
