@@ -21,6 +21,8 @@ const (
 	// Frames are as far apart as diagnoses for incidentDense, and then sparseFrames.
 	incidentDense = 30 * time.Second
 	sparseFrames  = 20 * time.Second
+	// pruneEvery is how often incidents that have become too old are removed, beside where one begins.
+	pruneEvery = time.Hour
 )
 
 // IncidentOptions say where incidents are kept, and whose they are. An empty Store.Dir is nowhere.
@@ -105,10 +107,15 @@ func (a *Agent) keepIncidents(ctx context.Context) error {
 		return nil
 	}
 	a.Subscribe(ctx, in.notable.consider)
+	prune := time.NewTicker(pruneEvery)
+	defer prune.Stop()
+	a.failures.incidentAge.Done(a.options.Incidents.Store.Prune())
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-prune.C:
+			a.failures.incidentAge.Done(a.options.Incidents.Store.Prune())
 		case m := <-in.moments:
 			a.failures.incidentFiles.Done(a.keepMoment(m))
 		}

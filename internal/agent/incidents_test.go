@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -173,6 +174,24 @@ func TestIncidentWaitsForRoom(t *testing.T) {
 	k.pass(time.Minute, slowQueue(diagnose.Critical))
 	if n := strings.Count(k.log.String(), `msg="cannot write an incident`); n != 1 || k.incidents.open != nil {
 		t.Errorf("an incident that was removed: %s", k.log.String())
+	}
+}
+
+// TestOldIncidentsGo as the agent starts, though nothing begins.
+func TestOldIncidentsGo(t *testing.T) {
+	t.Parallel()
+	k := newKeeper(t)
+	k.pass(time.Minute)
+	k.pass(time.Minute, slowQueue(diagnose.Critical))
+	old := time.Now().Add(-30 * 24 * time.Hour)
+	entries, err := k.options.Incidents.Store.Entries()
+	if err != nil || len(entries) != 1 || os.Chtimes(entries[0].Path, old, old) != nil {
+		t.Fatal(entries, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := k.keepIncidents(ctx); err != nil || len(k.kept()) != 0 {
+		t.Errorf("%d are left: %v", len(k.kept()), err)
 	}
 }
 

@@ -250,6 +250,25 @@ func (s *Store) age() time.Duration {
 // maxFile is how large one file becomes at most, in bytes: what comes then is not kept any more.
 func (s *Store) maxFile() int64 { return min(4<<20, s.bytes()/8) }
 
+// Prune removes what is too old or too much, as Begin does, where none begins for long.
+func (s *Store) Prune() error {
+	unlock, err := s.lock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was kept yet
+	}
+	if err == nil {
+		defer unlock()
+		err = s.prune()
+	}
+	if err != nil {
+		return fmt.Errorf("remove old incidents: %w", err)
+	}
+	return nil
+}
+
+// growsFor is how long after its last line a file may get another one, and counts as large as it may become.
+const growsFor = time.Minute
+
 // prune removes the oldest until there is room for another one, those that are too old, and what a writer left that was killed.
 func (s *Store) prune() error {
 	left, _ := filepath.Glob(filepath.Join(s.Dir, unfinished))
@@ -265,7 +284,11 @@ func (s *Store) prune() error {
 	slices.SortStableFunc(entries, func(a, b Entry) int { return b.mtime.Compare(a.mtime) })
 	room, oldest := s.bytes()-s.maxFile(), time.Now().Add(-s.age())
 	for _, e := range entries {
-		if room -= e.Bytes; room >= 0 && e.mtime.After(oldest) {
+		size := e.Bytes
+		if time.Since(e.mtime) < growsFor {
+			size = max(size, s.maxFile())
+		}
+		if room -= size; room >= 0 && e.mtime.After(oldest) {
 			continue
 		}
 		if err := os.Remove(e.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
