@@ -164,7 +164,7 @@ func TestIncidentWaitsForRoom(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	k.pass(30*time.Second, slowQueue(diagnose.Critical))
+	k.pass(retryAfter, slowQueue(diagnose.Critical))
 	if all := k.kept(); len(all) != 1 || all[0].Changes[0].Kind != incident.Begins || !strings.Contains(k.log.String(), "works again") {
 		t.Errorf("%d incidents: %s", len(all), k.log.String())
 	}
