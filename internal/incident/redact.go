@@ -157,7 +157,8 @@ func (p *pseudonyms) compile() {
 }
 
 var (
-	comment = regexp.MustCompile(`(comment |/\* )("[^"]*"|[^*]* \*/|\S+)`)
+	// comment finds those of rules: as nft, a shell and we write them, and between /* and */ as iptables -L does; also one that is cut off.
+	comment = regexp.MustCompile(`(?s)(comment (?:--comment )?)(?:(?:"(?:[^"\\]|\\.)*(?:"|\\?$)|'[^']*(?:'|$)|\\.)+|(?:\\.|\S)+)|/\*.*?(?:\*/|$)`)
 	numbers = regexp.MustCompile(`[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]+`)
 )
 
