@@ -16,7 +16,6 @@ import (
 	"tracer/internal/incident"
 	"tracer/internal/journey"
 	"tracer/internal/overview"
-	"tracer/internal/record"
 )
 
 // keeper is an agent that keeps incidents, and the time that it is there.
@@ -224,27 +223,4 @@ func TestIncidentMemory(t *testing.T) {
 		t.Errorf("%d bytes", more)
 	}
 	runtime.KeepAlive(k)
-}
-
-// TestNotable keeps the slowest and one of each kind of loss, and refuses all.
-func TestNotable(t *testing.T) {
-	t.Parallel()
-	var n notable
-	for i := range 100 {
-		r := record.Record{Kind: record.Finished, Len: 2, Time: time.Duration(i*37%100) * time.Millisecond}
-		if n.consider(&r) {
-			t.Fatal("a record was taken")
-		}
-		n.consider(&record.Record{Kind: record.Dropped, Reason: string(rune('A' + i%3)), Location: "f"})
-	}
-	early := n.take()
-	if len(early.slow) != maxSlowest || early.slow[0].took != 99*time.Millisecond || early.slow[4].took != 95*time.Millisecond || len(early.lost) != 3 {
-		t.Errorf("%d, %d", len(early.slow), len(early.lost))
-	}
-	n.consider(&record.Record{Kind: record.Finished, Len: 1, Time: time.Second})
-	n.consider(&record.Record{Kind: record.Dropped, Reason: "D"})
-	both := early.and(n.take())
-	if len(both.slow) != maxSlowest || both.slow[0].took != time.Second || len(both.lost) != 4 || len(early.slow) != maxSlowest {
-		t.Errorf("%d, %d", len(both.slow), len(both.lost))
-	}
 }
