@@ -16,6 +16,7 @@ import (
 	"tracer/internal/incident"
 	"tracer/internal/journey"
 	"tracer/internal/overview"
+	"tracer/internal/record"
 )
 
 // keeper is an agent that keeps incidents, and the time that it is there.
@@ -31,7 +32,7 @@ type keeper struct {
 func newKeeper(t *testing.T) *keeper {
 	k := &keeper{t: t, now: time.Date(2026, 5, 1, 3, 0, 0, 0, time.UTC), counts: func() *aggregate.Snapshot { return &aggregate.Snapshot{} }}
 	log := slog.New(slog.NewTextHandler(&k.log, nil))
-	k.Agent = &Agent{failures: newFailures(log), options: Options{Log: log, Incidents: IncidentOptions{
+	k.Agent = &Agent{failures: newFailures(log), options: Options{Log: log, Namer: names{}, Incidents: IncidentOptions{
 		Store: incident.Store{Dir: filepath.Join(t.TempDir(), "incidents")}, About: func() incident.Header { return incident.Header{Node: "node1"} },
 		Seen: func() overview.About { return overview.About{HooksUp: 4, SampleRatio: 0.5} },
 	}}}
@@ -50,9 +51,10 @@ func (k *keeper) pass(d time.Duration, found ...diagnose.Finding) {
 			active = active || f.Finding.Severity != diagnose.Info
 		}
 		m := moment{
-			snapshot: diagnose.Snapshot{Taken: k.now, Counts: k.counts()}, report: report,
+			snapshot: diagnose.Snapshot{Taken: k.now, Counts: k.counts()}, report: report, notable: k.incidents.notable.take(),
 			changes: changesOf(started, worsened, ended, k.now), active: active,
 		}
+		k.history.add(m.snapshot)
 		k.failures.incidentFiles.Done(k.keepMoment(m))
 	}
 }
@@ -198,28 +200,40 @@ func TestOldIncidentsGo(t *testing.T) {
 // snapshots of its history.
 func TestIncidentMemory(t *testing.T) {
 	k := newKeeper(t)
-	one := &aggregate.Snapshot{} // that of all times: the history holds them anyway
-	for i := range 2000 {
-		p := aggregate.Pair{PairKey: aggregate.PairKey{SrcWorkload: string(rune('a'+i%26)) + strings.Repeat("x", i/26), DstWorkload: "api", Direction: journey.Out}, Packets: 100}
-		for j := range 30 {
-			p.Path.Observe(1e-4*float64(j), 10)
+	k.counts = func() *aggregate.Snapshot {
+		one := &aggregate.Snapshot{} // each is more than a megabyte of its own, which the history holds for a minute
+		for i := range 2000 {
+			p := aggregate.Pair{PairKey: aggregate.PairKey{SrcWorkload: string(rune('a'+i%26)) + strings.Repeat("x", i/26), DstWorkload: "api", Direction: journey.Out}, Packets: 100}
+			for j := range 30 {
+				p.Path.Observe(1e-4*float64(j), 10)
+			}
+			for range 4 {
+				s := aggregate.StageDelay{}
+				s.Delay.Merge(&p.Path)
+				p.Stages = append(p.Stages, s)
+			}
+			one.Pairs = append(one.Pairs, p)
 		}
-		one.Pairs = append(one.Pairs, p)
+		for i := range 2 * maxDropped {
+			k.incidents.notable.consider(&record.Record{Kind: record.Dropped, Location: string(rune('a' + i))})
+			k.incidents.notable.consider(&record.Record{Kind: record.Finished, Len: 1, Time: time.Duration(i)})
+		}
+		return one
 	}
-	k.counts = func() *aggregate.Snapshot { return one }
 	k.pass(2 * time.Minute)
+	k.pass(time.Minute, slowQueue(diagnose.Critical))
+	if k.incidents.open == nil || len(k.incidents.before) == 0 {
+		t.Fatal("nothing is kept")
+	}
 	heap := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	before := heap()
-	k.pass(time.Minute, slowQueue(diagnose.Critical))
-	if k.incidents.open == nil {
-		t.Fatal("nothing is kept")
-	}
-	if more := int64(heap()) - int64(before); more > 1<<20 {
+	with := heap()
+	k.incidents.before, k.incidents.open = nil, nil
+	if more := int64(with) - int64(heap()); more > 1<<20 {
 		t.Errorf("%d bytes", more)
 	}
 	runtime.KeepAlive(k)
