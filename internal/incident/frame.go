@@ -231,13 +231,13 @@ func devices(from, to []netdev.Device, named map[string]bool) []netdev.Device {
 
 // countersOf are what those of the chosen devices had counted that were there.
 func countersOf(from, chosen []netdev.Device) (out []Counters) {
-	at := make(map[int]int, len(from))
-	for i := range from {
-		at[from[i].Index] = i
-	}
+	wanted := make(map[int]bool, len(chosen))
 	for i := range chosen {
-		if k, ok := at[chosen[i].Index]; ok {
-			out = append(out, Counters{from[k].Index, from[k].Traffic, from[k].Root})
+		wanted[chosen[i].Index] = true
+	}
+	for i := range from {
+		if d := &from[i]; wanted[d.Index] {
+			out = append(out, Counters{d.Index, d.Traffic, d.Root})
 		}
 	}
 	return out

@@ -63,7 +63,7 @@ func busy(pairs, devices, snapshots int) []diagnose.Snapshot {
 		}
 		held.Ages.Observe(0.3, 64)
 		c.InFlight = []aggregate.InFlight{held}
-		slices.SortFunc(c.Pairs, func(a, b aggregate.Pair) int { return a.PairKey.Compare(b.PairKey) })
+		slices.SortFunc(c.Pairs, func(a, b aggregate.Pair) int { return a.Compare(b.PairKey) })
 		list := []netdev.Device{
 			{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Up: true, MTU: 1500, Root: netdev.Qdisc{Kind: "fq_codel"}},
 			{Index: 3, Name: "tunl0", Kind: "ipip", Role: netdev.RoleOverlay, Up: true, MTU: 1480, Root: netdev.Qdisc{Kind: "netem", Drops: 5 * age, BacklogPackets: 64}},
