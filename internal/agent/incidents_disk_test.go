@@ -103,7 +103,7 @@ func TestRefusedChangesAreTriedAgain(t *testing.T) {
 	k.pass(30*time.Second, slowQueue(diagnose.Critical))
 	writable(false)
 	k.pass(30*time.Second, slowQueue(diagnose.Critical), slowCard("eth0"))
-	k.pass(20*time.Second, slowQueue(diagnose.Critical))
+	k.pass(retryAfter, slowQueue(diagnose.Critical)) // in which it is tried again
 	writable(true)
 	k.pass(retryAfter, slowQueue(diagnose.Critical))
 	all := k.kept()
