@@ -20,6 +20,7 @@ import (
 	"tracer/internal/export/httpserver"
 	"tracer/internal/export/metrics"
 	"tracer/internal/incident"
+	"tracer/internal/overview"
 )
 
 // agentFlags are those of the agent alone.
@@ -96,6 +97,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	f.incidents.About = func() incident.Header {
 		return incident.Header{Node: n.name, Tracer: version, Kernel: kernelRelease(), Netns: n.Loader().Files().Netns, Started: n.Started()}
 	}
+	f.incidents.Seen = func() overview.About { return n.about() }
 	n, err = f.start()
 	if err != nil {
 		return err

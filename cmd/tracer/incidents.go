@@ -152,16 +152,34 @@ func (f *incidentsFlags) frame(i *incident.Incident) (*incident.Frame, error) {
 	if f.at == "" {
 		return i.Told(), nil
 	}
-	at, err := time.Parse(time.RFC3339, f.at)
+	from, err := time.Parse(time.RFC3339, f.at)
 	if err != nil {
-		clock, clockErr := time.ParseInLocation("15:04:05", f.at, time.Local)
+		clock, clockErr := time.Parse(time.TimeOnly, f.at)
 		if clockErr != nil {
 			return nil, fmt.Errorf("--at %q: give a time such as 15:04:05 or 2026-05-01T15:04:05Z", f.at)
 		}
-		began := i.Began.Local()
-		at = time.Date(began.Year(), began.Month(), began.Day(), clock.Hour(), clock.Minute(), clock.Second(), 999999999, time.Local)
+		from = onNearestDay(clock, i.Began.Local())
 	}
-	return i.At(at), nil
+	to := from
+	if from.Nanosecond() == 0 { // all of that second
+		to = from.Add(time.Second - 1)
+	}
+	if first, last := i.Frames[0].Taken, i.Frames[len(i.Frames)-1].Taken; to.Before(first) || from.After(last) {
+		return nil, fmt.Errorf("--at %s: the incident is kept from %s to %s", f.at, first.Local().Format(time.DateTime), last.Local().Format(time.DateTime))
+	}
+	return i.At(to), nil
+}
+
+// onNearestDay is a time of day on the day on which it is nearest to a time: an incident may go on past midnight.
+func onNearestDay(clock, to time.Time) time.Time {
+	var nearest time.Time
+	for _, days := range []int{0, -1, 1} {
+		at := time.Date(to.Year(), to.Month(), to.Day()+days, clock.Hour(), clock.Minute(), clock.Second(), clock.Nanosecond(), to.Location())
+		if nearest.IsZero() || at.Sub(to).Abs() < nearest.Sub(to).Abs() {
+			nearest = at
+		}
+	}
+	return nearest
 }
 
 // incidentRow is an incident in a list.

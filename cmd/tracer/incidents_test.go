@@ -125,6 +125,9 @@ func TestIncident(t *testing.T) {
 	if o.Verdict != diagnose.Fault || o.Node != "node1" || len(o.Rows) == 0 || o.Rows[0].Path == nil || o.Rows[0].Path.P50 < 0.02 {
 		t.Errorf("replayed: %+v", o)
 	}
+	if o.HooksUp == 0 || o.SampleRatio <= 0 || o.SeenUnknown || o.PacketsPerSecond <= 0 || o.PairsCounted == 0 || o.VolumeUnknown {
+		t.Errorf("replayed figures: %+v, %v packets/s of %d pairs", o.About, o.PacketsPerSecond, o.PairsCounted)
+	}
 	redacted := run("incidents", "export", id, "--redact")
 	for _, n := range l.Pods() {
 		for _, secret := range []string{n.Name, n.Address.String()} {

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
 	"tracer/internal/incident"
+	"tracer/internal/overview"
 )
 
 const (
@@ -19,6 +21,11 @@ const (
 	// Frames are as far apart as diagnoses for incidentDense, and then sparseFrames.
 	incidentDense = 30 * time.Second
 	sparseFrames  = 20 * time.Second
+	// pruneEvery is how often incidents that have become too old are removed, beside where one begins.
+	pruneEvery = time.Hour
+	// retryAfter is when a write is tried again that has failed, and maxWaiting how many changes wait for that at most.
+	retryAfter = time.Minute
+	maxWaiting = 64
 )
 
 // IncidentOptions say where incidents are kept, and whose they are. An empty Store.Dir is nowhere.
@@ -26,27 +33,42 @@ type IncidentOptions struct {
 	Store incident.Store
 	// About is whose they are: Node, Tracer, Kernel, Netns and Started. It is asked once tracing runs.
 	About func() incident.Header
+	// Seen tells how much of the packets is seen. It is asked at each diagnosis.
+	Seen func() overview.About
 }
 
 // moment is what was known and said at one time.
 type moment struct {
 	snapshot diagnose.Snapshot
 	report   diagnose.Report
+	seen     *incident.Seen
 	notable  notableRecords // since the moment before
 	changes  []incident.Change
 	active   bool // a finding holds that is more than info
 }
 
-// incidents keeps what led to findings. Its moments are handed over by the diagnosis; all else belongs to keepIncidents.
+// incidents keeps what led to findings. Its moments are handed over by the diagnosis, which alone has refused; all else belongs to
+// keepIncidents.
 type incidents struct {
 	moments chan moment
 	notable notable
+	refused []incident.Change // those of moments for which there was no room
 
 	before []moment // the last minute, as the history has it
-	// pending is what has begun and could not be written yet.
-	pending []incident.Change
-	open    *openIncident
-	told    map[diagnose.FindingKey]string // the incident of each finding that has not ended
+	// pending is what has begun and is in no incident yet, unwritten what is to be added to one.
+	pending   []incident.Change
+	unwritten []unwrittenChange
+	open      *openIncident
+	told      map[diagnose.FindingKey]string // the incident of each finding that has not ended
+	// failure is why the last write failed, nil if it did not; it is tried again at retry.
+	failure error
+	retry   time.Time
+}
+
+// unwrittenChange is one of an incident.
+type unwrittenChange struct {
+	id     string
+	change incident.Change
 }
 
 // openIncident is one that gets frames.
@@ -75,19 +97,27 @@ func changesOf(started, worsened, ended []diagnose.ActiveFinding, now time.Time)
 	return changes
 }
 
-// observe hands over what was diagnosed. It never waits: where the disk is too slow, what it has no time for is left out.
+// observe hands over what was diagnosed. It never waits: where the disk is too slow frames are left out, and what began and ended
+// comes with the next one.
 func (a *Agent) observe(now diagnose.Snapshot, report diagnose.Report, changes []incident.Change, active bool) {
 	if a.incidents.moments == nil {
 		return
 	}
-	var err error
-	select {
-	case a.incidents.moments <- moment{now, report, a.incidents.notable.take(), changes, active}:
-	default:
-		err = errors.New("the disk is too slow")
+	in := &a.incidents
+	changes = latest(append(in.refused, changes...), maxWaiting)
+	if len(in.moments) == cap(in.moments) { // nobody else sends
+		in.refused = changes
+		a.failures.incidents.Done(errors.New("the disk is too slow"))
+		return
 	}
-	a.failures.incidents.Done(err)
+	about := a.options.Incidents.Seen()
+	in.moments <- moment{snapshot: now, report: report, seen: incident.SeenOf(&about), notable: in.notable.take(), changes: changes, active: active}
+	in.refused = nil
+	a.failures.incidents.Done(nil)
 }
+
+// latest are the last of a list.
+func latest[T any](list []T, most int) []T { return list[max(0, len(list)-most):] }
 
 // keepIncidents keeps incidents until ctx ends.
 func (a *Agent) keepIncidents(ctx context.Context) error {
@@ -96,85 +126,114 @@ func (a *Agent) keepIncidents(ctx context.Context) error {
 		return nil
 	}
 	a.Subscribe(ctx, in.notable.consider)
+	prune := time.NewTicker(pruneEvery)
+	defer prune.Stop()
+	a.failures.incidentAge.Done(a.options.Incidents.Store.Prune())
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-prune.C:
+			a.failures.incidentAge.Done(a.options.Incidents.Store.Prune())
 		case m := <-in.moments:
 			a.failures.incidentFiles.Done(a.keepMoment(m))
 		}
 	}
 }
 
-// keepMoment adds a moment to the open incident, or begins one.
-func (a *Agent) keepMoment(m moment) (err error) {
-	in := &a.incidents
-	defer func() { in.remember(m) }()
-	if in.open == nil {
-		if !m.active {
-			in.pending = nil
+// keepMoment adds a moment to the open incident, or begins one. What could not be written waits for retryAfter.
+func (a *Agent) keepMoment(m moment) error {
+	in, now := &a.incidents, m.snapshot.Taken
+	defer in.remember(m)
+	if !m.active {
+		in.pending = nil
+	}
+	in.sort(m.changes)
+	if o := in.open; o != nil {
+		o.last.notable = o.last.notable.and(m.notable)
+		if m.active {
+			o.active = now
 		}
-		for _, c := range m.changes {
-			switch {
-			case c.Kind == incident.Ends:
-				err = errors.Join(err, in.end(&a.options.Incidents.Store, &c))
-			case c.Finding.Finding.Severity != diagnose.Info:
-				in.pending = append(in.pending, c)
+	}
+	switch {
+	case in.open == nil && len(in.pending)+len(in.unwritten) == 0:
+		in.failure = nil // of nothing that is wanted any more
+	case in.failure == nil || !now.Before(in.retry):
+		in.failure, in.retry = a.writeMoment(m), now.Add(retryAfter)
+	}
+	if o := in.open; o != nil && (now.Sub(o.began) >= incidentLength || now.Sub(o.active) >= incidentAfter) {
+		in.open = nil
+	}
+	return in.failure
+}
+
+// sort notes what is to be written of changes, and of which incident.
+func (in *incidents) sort(changes []incident.Change) {
+	for _, c := range changes {
+		key := c.Finding.Finding.Key()
+		switch {
+		case c.Kind == incident.Ends:
+			in.pending = slices.DeleteFunc(in.pending, func(p incident.Change) bool { return p.Finding.Finding.Key() == key })
+			if id := in.told[key]; id != "" {
+				in.unwritten = append(in.unwritten, unwrittenChange{id, c})
 			}
+			delete(in.told, key)
+		case c.Finding.Finding.Severity == diagnose.Info:
+		case in.open != nil:
+			in.told[key] = in.open.id
+			in.unwritten = append(in.unwritten, unwrittenChange{in.open.id, c})
+		default:
+			in.pending = append(in.pending, c)
 		}
+	}
+	in.pending, in.unwritten = latest(in.pending, maxWaiting), latest(in.unwritten, maxWaiting)
+}
+
+// writeMoment writes what is to be written, and the moment's frame if it is time for one.
+func (a *Agent) writeMoment(m moment) error {
+	in, store := &a.incidents, &a.options.Incidents.Store
+	err := in.writeChanges(store)
+	o := in.open
+	if o == nil {
 		if len(in.pending) > 0 {
 			err = errors.Join(err, a.beginIncident(m))
 		}
 		return err
 	}
-	store, o := &a.options.Incidents.Store, in.open
-	for _, c := range m.changes {
-		switch {
-		case c.Kind == incident.Ends:
-			err = errors.Join(err, in.end(store, &c))
-		case c.Finding.Finding.Severity != diagnose.Info:
-			err = errors.Join(err, store.AddChange(o.id, &c))
-			in.told[c.Finding.Finding.Key()] = o.id
-		}
-	}
-	if m.active {
-		o.active = m.snapshot.Taken
+	now := m.snapshot.Taken
+	if now.Sub(o.began) > incidentDense && now.Sub(o.last.snapshot.Taken) < sparseFrames-snapshotEvery/2 {
+		return err
 	}
 	next := m
-	next.notable = o.last.notable.and(m.notable)
-	o.last.notable = next.notable
-	age := m.snapshot.Taken.Sub(o.began)
-	if age <= incidentDense || m.snapshot.Taken.Sub(o.last.snapshot.Taken) >= sparseFrames-snapshotEvery/2 {
-		frame := a.frame(&o.last, &next)
-		failed := store.AddFrame(o.id, &frame)
-		if failed == nil {
-			next.notable = notableRecords{}
-			o.last = next
-		}
-		err = errors.Join(err, failed)
-	}
-	full := errors.Is(err, incident.ErrFull) || errors.Is(err, fs.ErrNotExist) // as large as it may be, or removed by hand
-	if full || age >= incidentLength || m.snapshot.Taken.Sub(o.active) >= incidentAfter {
+	next.notable = o.last.notable
+	frame := a.frame(&o.last, &next)
+	switch failed := store.AddFrame(o.id, &frame); {
+	case failed == nil:
+		next.notable = notableRecords{}
+		o.last = next
+	case isGone(failed):
 		in.open = nil
-	}
-	if full {
-		return nil
+	default:
+		err = errors.Join(err, failed)
 	}
 	return err
 }
 
-// end tells the incident of a finding that it has ended. It is no error that the incident was removed, or has no room for that.
-func (in *incidents) end(store *incident.Store, c *incident.Change) error {
-	key := c.Finding.Finding.Key()
-	id := in.told[key]
-	delete(in.told, key)
-	if id == "" {
-		return nil
-	}
-	if err := store.AddChange(id, c); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, incident.ErrFull) {
-		return err
+// writeChanges adds changes to their incidents, in order, until one cannot be written.
+func (in *incidents) writeChanges(store *incident.Store) error {
+	for len(in.unwritten) > 0 {
+		first := &in.unwritten[0]
+		if err := store.AddChange(first.id, &first.change); err != nil && !isGone(err) {
+			return err
+		}
+		in.unwritten = in.unwritten[1:]
 	}
 	return nil
+}
+
+// isGone tells of an error, which is none, that an incident was removed, or has no room for more.
+func isGone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, incident.ErrFull)
 }
 
 // remember keeps a moment for what comes, as far apart as the history keeps its snapshots, so that none is kept for this alone.
@@ -197,7 +256,7 @@ func (in *incidents) remember(m moment) {
 	in.before = kept
 }
 
-// beginIncident writes what led to what is pending. It is tried again at the next moment if that fails.
+// beginIncident writes what led to what is pending. It stays pending if that fails.
 func (a *Agent) beginIncident(m moment) error {
 	in := &a.incidents
 	i := incident.Incident{Header: a.options.Incidents.About()}
@@ -216,7 +275,8 @@ func (a *Agent) beginIncident(m moment) error {
 		i.Frames = append(i.Frames, a.frame(&all[k-1], &all[k]))
 	}
 	if len(i.Frames) == 0 { // nothing is known of before
-		i.Frames = append(i.Frames, a.frame(&moment{}, &m))
+		start := aggregate.Snapshot{Taken: i.Started}
+		i.Frames = append(i.Frames, a.frame(&moment{snapshot: diagnose.Snapshot{Taken: i.Started, Counts: &start}}, &m))
 	}
 	first := all[min(1, len(all)-1)].snapshot
 	i.Frames[0].Events = incident.EventsAfter(first.Events, m.snapshot.Taken.Add(-historyLength)) // of a young agent, those of before its first
@@ -237,5 +297,5 @@ func (a *Agent) beginIncident(m moment) error {
 func (a *Agent) frame(from, to *moment) incident.Frame {
 	slow, lost := to.notable.traces(to.snapshot.Devices, a.options.Namer)
 	to.report.Node = a.options.Incidents.About().Node
-	return incident.NewFrame(&from.snapshot, &to.snapshot, &to.report, slow, lost)
+	return incident.NewFrame(&from.snapshot, &to.snapshot, to.seen, &to.report, slow, lost)
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/incident"
 	"tracer/internal/journey"
+	"tracer/internal/overview"
 	"tracer/internal/record"
 )
 
@@ -30,8 +32,9 @@ type keeper struct {
 func newKeeper(t *testing.T) *keeper {
 	k := &keeper{t: t, now: time.Date(2026, 5, 1, 3, 0, 0, 0, time.UTC), counts: func() *aggregate.Snapshot { return &aggregate.Snapshot{} }}
 	log := slog.New(slog.NewTextHandler(&k.log, nil))
-	k.Agent = &Agent{failures: newFailures(log), options: Options{Log: log, Incidents: IncidentOptions{
+	k.Agent = &Agent{failures: newFailures(log), options: Options{Log: log, Namer: names{}, Incidents: IncidentOptions{
 		Store: incident.Store{Dir: filepath.Join(t.TempDir(), "incidents")}, About: func() incident.Header { return incident.Header{Node: "node1"} },
+		Seen: func() overview.About { return overview.About{HooksUp: 4, SampleRatio: 0.5} },
 	}}}
 	k.incidents.start()
 	return k
@@ -47,7 +50,11 @@ func (k *keeper) pass(d time.Duration, found ...diagnose.Finding) {
 		for _, f := range k.tracker.Active() {
 			active = active || f.Finding.Severity != diagnose.Info
 		}
-		m := moment{diagnose.Snapshot{Taken: k.now, Counts: k.counts()}, report, notableRecords{}, changesOf(started, worsened, ended, k.now), active}
+		m := moment{
+			snapshot: diagnose.Snapshot{Taken: k.now, Counts: k.counts()}, report: report, notable: k.incidents.notable.take(),
+			changes: changesOf(started, worsened, ended, k.now), active: active,
+		}
+		k.history.add(m.snapshot)
 		k.failures.incidentFiles.Done(k.keepMoment(m))
 	}
 }
@@ -158,7 +165,7 @@ func TestIncidentWaitsForRoom(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	k.pass(30*time.Second, slowQueue(diagnose.Critical))
+	k.pass(retryAfter, slowQueue(diagnose.Critical))
 	if all := k.kept(); len(all) != 1 || all[0].Changes[0].Kind != incident.Begins || !strings.Contains(k.log.String(), "works again") {
 		t.Errorf("%d incidents: %s", len(all), k.log.String())
 	}
@@ -171,56 +178,63 @@ func TestIncidentWaitsForRoom(t *testing.T) {
 	}
 }
 
+// TestOldIncidentsGo as the agent starts, though nothing begins.
+func TestOldIncidentsGo(t *testing.T) {
+	t.Parallel()
+	k := newKeeper(t)
+	k.pass(time.Minute)
+	k.pass(time.Minute, slowQueue(diagnose.Critical))
+	old := time.Now().Add(-30 * 24 * time.Hour)
+	entries, err := k.options.Incidents.Store.Entries()
+	if err != nil || len(entries) != 1 || os.Chtimes(entries[0].Path, old, old) != nil {
+		t.Fatal(entries, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := k.keepIncidents(ctx); err != nil || len(k.kept()) != 0 {
+		t.Errorf("%d are left: %v", len(k.kept()), err)
+	}
+}
+
 // TestIncidentMemory: while an incident is kept the agent holds less than 1 MiB for it on a node with 2,000 pairs, beyond the
 // snapshots of its history.
 func TestIncidentMemory(t *testing.T) {
 	k := newKeeper(t)
-	one := &aggregate.Snapshot{} // that of all times: the history holds them anyway
-	for i := range 2000 {
-		p := aggregate.Pair{PairKey: aggregate.PairKey{SrcWorkload: string(rune('a'+i%26)) + strings.Repeat("x", i/26), DstWorkload: "api", Direction: journey.Out}, Packets: 100}
-		for j := range 30 {
-			p.Path.Observe(1e-4*float64(j), 10)
+	k.counts = func() *aggregate.Snapshot {
+		one := &aggregate.Snapshot{} // each is more than a megabyte of its own, which the history holds for a minute
+		for i := range 2000 {
+			p := aggregate.Pair{PairKey: aggregate.PairKey{SrcWorkload: string(rune('a'+i%26)) + strings.Repeat("x", i/26), DstWorkload: "api", Direction: journey.Out}, Packets: 100}
+			for j := range 30 {
+				p.Path.Observe(1e-4*float64(j), 10)
+			}
+			for range 4 {
+				s := aggregate.StageDelay{}
+				s.Delay.Merge(&p.Path)
+				p.Stages = append(p.Stages, s)
+			}
+			one.Pairs = append(one.Pairs, p)
 		}
-		one.Pairs = append(one.Pairs, p)
+		for i := range 2 * maxDropped {
+			k.incidents.notable.consider(&record.Record{Kind: record.Dropped, Location: string(rune('a' + i))})
+			k.incidents.notable.consider(&record.Record{Kind: record.Finished, Len: 1, Time: time.Duration(i)})
+		}
+		return one
 	}
-	k.counts = func() *aggregate.Snapshot { return one }
 	k.pass(2 * time.Minute)
+	k.pass(time.Minute, slowQueue(diagnose.Critical))
+	if k.incidents.open == nil || len(k.incidents.before) == 0 {
+		t.Fatal("nothing is kept")
+	}
 	heap := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	before := heap()
-	k.pass(time.Minute, slowQueue(diagnose.Critical))
-	if k.incidents.open == nil {
-		t.Fatal("nothing is kept")
-	}
-	if more := int64(heap()) - int64(before); more > 1<<20 {
+	with := heap()
+	k.incidents.before, k.incidents.open = nil, nil
+	if more := int64(with) - int64(heap()); more > 1<<20 {
 		t.Errorf("%d bytes", more)
 	}
 	runtime.KeepAlive(k)
-}
-
-// TestNotable keeps the slowest and one of each kind of loss, and refuses all.
-func TestNotable(t *testing.T) {
-	t.Parallel()
-	var n notable
-	for i := range 100 {
-		r := record.Record{Kind: record.Finished, Len: 2, Time: time.Duration(i*37%100) * time.Millisecond}
-		if n.consider(&r) {
-			t.Fatal("a record was taken")
-		}
-		n.consider(&record.Record{Kind: record.Dropped, Reason: string(rune('A' + i%3)), Location: "f"})
-	}
-	early := n.take()
-	if len(early.slow) != maxSlowest || early.slow[0].took != 99*time.Millisecond || early.slow[4].took != 95*time.Millisecond || len(early.lost) != 3 {
-		t.Errorf("%d, %d", len(early.slow), len(early.lost))
-	}
-	n.consider(&record.Record{Kind: record.Finished, Len: 1, Time: time.Second})
-	n.consider(&record.Record{Kind: record.Dropped, Reason: "D"})
-	both := early.and(n.take())
-	if len(both.slow) != maxSlowest || both.slow[0].took != time.Second || len(both.lost) != 4 || len(early.slow) != maxSlowest {
-		t.Errorf("%d, %d", len(both.slow), len(both.lost))
-	}
 }

@@ -15,22 +15,26 @@ import (
 	"tracer/internal/trace"
 )
 
-// maxLost is how many dropped packets are kept between two times: one of each reason and function that freed it.
-const maxLost = 12
+// maxDropped is how many dropped packets are kept between two times, one of each reason and function that freed it, and maxLost how
+// many of them that were lost are described. What was freed without being a loss is told apart by the devices, which are known later.
+const (
+	maxDropped = 48
+	maxLost    = 12
+)
 
 // notable keeps the slowest journeys, and packets that were dropped, since take was last called. Like slowestJourneys it is a
 // subscriber's filter that refuses all.
 type notable struct {
 	mu   sync.Mutex
-	slow []slowRecord // the slowest first
-	lost []record.Record
+	slow []slowRecord    // the slowest first
+	lost []record.Record // or freed without being a loss
 }
 
 func (n *notable) consider(rec *record.Record) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if rec.Kind == record.Dropped {
-		if len(n.lost) < maxLost && !slices.ContainsFunc(n.lost, func(l record.Record) bool {
+		if len(n.lost) < maxDropped && !slices.ContainsFunc(n.lost, func(l record.Record) bool {
 			return l.Reason == rec.Reason && l.Location == rec.Location
 		}) {
 			n.lost = append(n.lost, *rec)
@@ -71,7 +75,7 @@ func (r notableRecords) and(later notableRecords) notableRecords {
 	slices.SortStableFunc(slow, func(a, b slowRecord) int { return cmp.Compare(b.took, a.took) })
 	lost := slices.Clone(r.lost)
 	for _, l := range later.lost {
-		if len(lost) < maxLost && !slices.ContainsFunc(lost, func(k record.Record) bool { return k.Reason == l.Reason && k.Location == l.Location }) {
+		if len(lost) < maxDropped && !slices.ContainsFunc(lost, func(k record.Record) bool { return k.Reason == l.Reason && k.Location == l.Location }) {
 			lost = append(lost, l)
 		}
 	}
@@ -88,6 +92,9 @@ func (r notableRecords) traces(devices []netdev.Device, names aggregate.Namer) (
 		}
 	}
 	for i := range r.lost {
+		if len(lost) == maxLost {
+			break
+		}
 		if t, err := trace.New(&r.lost[i], known, names, zero); err == nil && t.Drop != nil && t.Drop.Loss {
 			cause, meaning := diagnose.CauseOfDrop(t.Drop.Key())
 			t.Drop.Cause, t.Drop.Meaning = string(cause), meaning

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf16"
 
 	"tracer/internal/diagnose"
 	"tracer/internal/overview"
@@ -70,6 +73,36 @@ func TestHostileFile(t *testing.T) {
 	}
 }
 
+// TestUnprintable: each character that commands a terminal or reorders text is found where it is the only one of its line, as it is and
+// escaped, also in a key.
+func TestUnprintable(t *testing.T) {
+	t.Parallel()
+	for _, r := range "\u007f\u0080\u009b\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u202a\u202e\u2060\u2066\u2069\ufeff\ufff9\U000e0001\U000e0041" {
+		escape := fmt.Sprintf(`\u%04x`, r)
+		if high, low := utf16.EncodeRune(r); high != unicode.ReplacementChar {
+			escape = fmt.Sprintf(`\u%04x\u%04x`, high, low)
+		}
+		for _, written := range []string{string(r), escape} {
+			i, err := Read(strings.NewReader(`{"header":{"version":1,"node":"a` + written + `b"}}` + "\n" +
+				`{"frame":{"counts":{},"rises":{"a` + written + `b":1}}}` + "\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i.Node != "a\ufffdb" || len(i.Frames) != 1 || i.Frames[0].Rises["a\ufffdb"] != 1 {
+				t.Errorf("%U written as %q: %q, %v", r, written, i.Node, i.Frames)
+			}
+		}
+	}
+	for _, control := range []string{`\u001b`, `\b`, `\f`, `\n`, `\r`, `\t`, `\u0000`} {
+		if i, err := Read(strings.NewReader(`{"header":{"version":1,"node":"a` + control + `b"}}`)); err != nil || i.Node != "a\ufffdb" {
+			t.Errorf("%s: %v, %q", control, err, i.Node)
+		}
+	}
+	if text := []byte(`{"header":{"node":"größe \\n \" → 数据"}}` + "\n"); mayCommand(text) {
+		t.Error("a harmless line is rewritten")
+	}
+}
+
 // FuzzRead reads files that were damaged: an incident that can be shown and written again, or an error.
 func FuzzRead(f *testing.F) {
 	f.Add(encoded(f, incidentOf(busy(1, 1, 3))))
@@ -94,7 +127,7 @@ func FuzzRead(f *testing.F) {
 func TestJSONOfSnapshots(t *testing.T) {
 	t.Parallel()
 	s := busy(3, 1, 2)
-	frame := NewFrame(&s[0], &s[1], &diagnose.Report{}, nil, nil)
+	frame := NewFrame(&s[0], &s[1], nil, &diagnose.Report{}, nil, nil)
 	text, err := json.Marshal(frame)
 	if err != nil {
 		t.Fatal(err)

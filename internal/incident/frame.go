@@ -8,6 +8,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/diagnose"
 	"tracer/internal/netdev"
+	"tracer/internal/overview"
 	"tracer/internal/trace"
 )
 
@@ -22,6 +23,8 @@ const (
 	maxFindings    = 10
 	maxChecked     = 5
 	maxCounterRise = 64
+
+	maxHooksMissing = 16
 )
 
 // Frame is what was seen between two times.
@@ -29,8 +32,14 @@ type Frame struct {
 	Taken time.Time `json:"taken"` // its end
 	// Counts are what was counted in it: of all pairs together by stage and drop, and of at most 12 pairs, with their histograms.
 	Counts *aggregate.Snapshot `json:"counts"`
+	// Totals are of all pairs together; nil in a file of an earlier version.
+	Totals *Totals `json:"totals,omitempty"`
+	// Seen is how much of the packets was seen; nil in a file of an earlier version.
+	Seen *Seen `json:"seen,omitempty"`
 	// Devices are those at its end, with their qdisc trees and counters; of pods' at most 8.
 	Devices []netdev.Device `json:"devices"`
+	// Before are the counters of these devices at its beginning, of those that were there.
+	Before []Counters `json:"before,omitempty"`
 	// Events are the changes of links, routes and qdiscs in it.
 	Events []netdev.Event `json:"events,omitempty"`
 	// Rises are by how much the kernel's and the network cards' counters rose in it, by their names ("TcpRetransSegs",
@@ -43,15 +52,44 @@ type Frame struct {
 	Lost    []trace.Trace `json:"lost,omitempty"`
 }
 
-// NewFrame makes one of two snapshots and what the agent said at the second.
-func NewFrame(from, to *diagnose.Snapshot, report *diagnose.Report, slowest, lost []trace.Trace) Frame {
+// Totals are what was counted in a frame of all pairs together.
+type Totals struct {
+	Pairs   int     `json:"pairs"` // that had packets
+	Packets float64 `json:"packets"`
+	Bytes   float64 `json:"bytes"`
+}
+
+// Seen is how much of the packets was seen at a frame's end: what overview.About has of it.
+type Seen struct {
+	HooksUp       int      `json:"hooks_up"`
+	HooksMissing  []string `json:"hooks_missing,omitempty"` // at most 16
+	SampleRatio   float64  `json:"sample_ratio"`
+	RecordsMissed uint64   `json:"records_lost"`
+}
+
+// SeenOf is that of an overview.
+func SeenOf(a *overview.About) *Seen {
+	return &Seen{a.HooksUp, head(a.HooksMissing, maxHooksMissing), a.SampleRatio, a.RecordsMissed}
+}
+
+// Counters are those of a device.
+type Counters struct {
+	Index   int            `json:"index"`
+	Traffic netdev.Traffic `json:"traffic"`
+	Root    netdev.Qdisc   `json:"root_qdisc"`
+}
+
+// NewFrame makes one of two snapshots, and what the agent saw and said at the second.
+func NewFrame(from, to *diagnose.Snapshot, seen *Seen, report *diagnose.Report, slowest, lost []trace.Trace) Frame {
 	r := *report
 	r.Findings = head(r.Findings, maxFindings)
 	r.Checked = head(r.Checked, maxChecked)
 	named := namesIn(&r)
+	window, totals := counts(from.Counts, to.Counts, named)
+	chosen := devices(from.Devices, to.Devices, named)
 	return Frame{
-		Taken: to.Taken, Report: r, Slowest: slowest, Lost: lost,
-		Counts: counts(from.Counts, to.Counts, named), Devices: devices(from.Devices, to.Devices, named),
+		Taken: to.Taken, Report: r, Slowest: slowest, Lost: lost, Seen: seen,
+		Counts: window, Totals: totals, Devices: chosen, Before: countersOf(from.Devices, chosen),
 		Events: EventsAfter(to.Events, from.Taken), Rises: rises(from, to),
 	}
 }
@@ -76,9 +114,9 @@ func qualified(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-// counts is the window between two snapshots, of the pairs that matter most. They are chosen first, since histograms are subtracted
-// and written for each.
-func counts(from, to *aggregate.Snapshot, named map[string]bool) *aggregate.Snapshot {
+// counts is the window between two snapshots, of the pairs that matter most, and what all pairs have counted in it. They are chosen
+// first, since histograms are subtracted and written for each.
+func counts(from, to *aggregate.Snapshot, named map[string]bool) (*aggregate.Snapshot, *Totals) {
 	if from == nil {
 		from = &aggregate.Snapshot{}
 	}
@@ -90,9 +128,11 @@ func counts(from, to *aggregate.Snapshot, named map[string]bool) *aggregate.Snap
 	compare := func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(b.packets, a.packets), cmp.Compare(a.now, b.now))
 	}
+	totals := &Totals{}
 	k := 0
 	for i := range to.Pairs {
 		p := &to.Pairs[i]
+		bytes := p.Bytes
 		c := candidate{then: -1, now: i, packets: p.Packets}
 		lost := len(p.Drops) > 0
 		for k < len(from.Pairs) && from.Pairs[k].Compare(p.PairKey) < 0 { // both are in this order
@@ -100,8 +140,16 @@ func counts(from, to *aggregate.Snapshot, named map[string]bool) *aggregate.Snap
 		}
 		if k < len(from.Pairs) && from.Pairs[k].PairKey == p.PairKey {
 			c.then = k
-			c.packets -= min(p.Packets, from.Pairs[k].Packets)
+			if then := &from.Pairs[k]; p.Packets >= then.Packets { // else it began anew
+				c.packets -= then.Packets
+				bytes -= then.Bytes
+			}
 			lost = dropped(p) > dropped(&from.Pairs[k])
+		}
+		if c.packets > 0 {
+			totals.Pairs++
+			totals.Packets += c.packets
+			totals.Bytes += bytes
 		}
 		switch {
 		case len(named) > 0 && named[qualified(p.SrcNamespace, p.SrcWorkload)] && named[qualified(p.DstNamespace, p.DstWorkload)]:
@@ -136,7 +184,7 @@ func counts(from, to *aggregate.Snapshot, named map[string]bool) *aggregate.Snap
 		now.InFlight[i].Pairs = head(now.InFlight[i].Pairs, maxInFlight)
 	}
 	now.Unanswered, now.Blocked = head(now.Unanswered, maxUnanswered), head(now.Blocked, maxUnanswered)
-	return now.Since(&then)
+	return now.Since(&then), totals
 }
 
 func dropped(p *aggregate.Pair) (n uint64) {
@@ -177,6 +225,20 @@ func devices(from, to []netdev.Device, named map[string]bool) []netdev.Device {
 	slices.SortStableFunc(pods, func(a, b pod) int { return cmp.Compare(a.rank, b.rank) })
 	for _, p := range head(pods, maxPodDevices) {
 		out = append(out, to[p.at])
+	}
+	return out
+}
+
+// countersOf are what those of the chosen devices had counted that were there.
+func countersOf(from, chosen []netdev.Device) (out []Counters) {
+	wanted := make(map[int]bool, len(chosen))
+	for i := range chosen {
+		wanted[chosen[i].Index] = true
+	}
+	for i := range from {
+		if d := &from[i]; wanted[d.Index] {
+			out = append(out, Counters{d.Index, d.Traffic, d.Root})
+		}
 	}
 	return out
 }

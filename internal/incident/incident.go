@@ -74,7 +74,8 @@ func (i *Incident) Principal() diagnose.Finding {
 func (i *Incident) Findings() []Change {
 	var out []Change
 	for _, c := range i.Changes {
-		at := slices.IndexFunc(out, func(o Change) bool { return sameFinding(&o.Finding.Finding, &c.Finding.Finding) })
+		key := c.Finding.Finding.Key()
+		at := slices.IndexFunc(out, func(o Change) bool { return o.Finding.Finding.Key() == key })
 		if at < 0 {
 			out = append(out, c)
 			continue
@@ -82,10 +83,6 @@ func (i *Incident) Findings() []Change {
 		out[at] = c
 	}
 	return out
-}
-
-func sameFinding(a, b *diagnose.Finding) bool {
-	return a.Cause == b.Cause && a.Stage == b.Stage && a.Device == b.Device && a.Direction == b.Direction
 }
 
 // Ended is when the last of its findings ended; zero if one is not known to have.
@@ -131,7 +128,7 @@ func (i *Incident) Told() *Frame {
 	for k := range i.Frames {
 		f := &i.Frames[k]
 		at := slices.IndexFunc(f.Report.Findings, func(x diagnose.Finding) bool {
-			return sameFinding(&x, &principal) && x.Severity == principal.Severity
+			return x.Key() == principal.Key() && x.Severity == principal.Severity
 		})
 		if at < 0 {
 			continue

@@ -63,6 +63,7 @@ func busy(pairs, devices, snapshots int) []diagnose.Snapshot {
 		}
 		held.Ages.Observe(0.3, 64)
 		c.InFlight = []aggregate.InFlight{held}
+		slices.SortFunc(c.Pairs, func(a, b aggregate.Pair) int { return a.Compare(b.PairKey) })
 		list := []netdev.Device{
 			{Index: 2, Name: "eth0", Role: netdev.RoleUplink, Up: true, MTU: 1500, Root: netdev.Qdisc{Kind: "fq_codel"}},
 			{Index: 3, Name: "tunl0", Kind: "ipip", Role: netdev.RoleOverlay, Up: true, MTU: 1480, Root: netdev.Qdisc{Kind: "netem", Drops: 5 * age, BacklogPackets: 64}},
@@ -104,7 +105,7 @@ func incidentOf(snapshots []diagnose.Snapshot) *Incident {
 	var tracker diagnose.Tracker
 	for k := 1; k < len(snapshots); k++ {
 		report := diagnose.Diagnose("worker-a", snapshots[max(0, k-3)], snapshots[k])
-		i.Frames = append(i.Frames, NewFrame(&snapshots[k-1], &snapshots[k], &report, journeys(5), nil))
+		i.Frames = append(i.Frames, NewFrame(&snapshots[k-1], &snapshots[k], &Seen{40, []string{"egress cali99: gone"}, 0.25, 7}, &report, journeys(5), nil))
 		started, _, _ := tracker.Round(&report, snapshots[k].Taken)
 		for _, f := range started {
 			i.Changes = append(i.Changes, Change{snapshots[k].Taken, Begins, f})
@@ -169,7 +170,7 @@ func TestNamedPairsStay(t *testing.T) {
 	t.Parallel()
 	s := busy(500, 500, 2)
 	report := diagnose.Report{Findings: []diagnose.Finding{{Pairs: []diagnose.Pair{{Src: "shop/web-1", Dst: "shop/api"}}}}}
-	f := NewFrame(&s[0], &s[1], &report, nil, nil)
+	f := NewFrame(&s[0], &s[1], nil, &report, nil, nil)
 	if !slices.ContainsFunc(f.Counts.Pairs, func(p aggregate.Pair) bool { return p.SrcWorkload == "web-1" }) {
 		t.Error("the named pair was left out")
 	}
@@ -190,14 +191,14 @@ func BenchmarkIncident(b *testing.B) {
 	for b.Loop() {
 		i := &Incident{Header: Header{Version: Version, Began: began}, Changes: []Change{{began, Begins, diagnose.ActiveFinding{Finding: report.Findings[0]}}}}
 		for range 7 {
-			i.Frames = append(i.Frames, NewFrame(&snapshots[0], &snapshots[1], &report, slow, nil))
+			i.Frames = append(i.Frames, NewFrame(&snapshots[0], &snapshots[1], nil, &report, slow, nil))
 		}
 		if err := s.Begin(i, "qdisc-delay"); err != nil {
 			b.Fatal(err)
 		}
 		id := i.ID
 		for range 19 {
-			f := NewFrame(&snapshots[0], &snapshots[1], &report, slow, nil)
+			f := NewFrame(&snapshots[0], &snapshots[1], nil, &report, slow, nil)
 			if err := s.AddFrame(id, &f); err != nil {
 				b.Fatal(err)
 			}

@@ -22,7 +22,7 @@ func (i *Incident) Redacted() (*Incident, error) {
 		return nil, err
 	}
 	text := written.Bytes()
-	p := pseudonyms{names: map[string]string{}, addresses: map[netip.Addr]string{}, macs: map[string]string{}, counts: map[string]int{}}
+	p := pseudonyms{names: map[string]string{}, addresses: map[netip.Addr]string{}, macs: map[string]string{}, counts: map[string]int{}, devices: map[string]bool{}}
 	p.collect(i)
 	var out bytes.Buffer
 	for l := range bytes.Lines(text) {
@@ -56,8 +56,9 @@ type pseudonyms struct {
 	names     map[string]string
 	addresses map[netip.Addr]string
 	macs      map[string]string
-	counts    map[string]int // of each kind of names
-	inText    *regexp.Regexp // any of the names, where it stands in a text
+	counts    map[string]int  // of each kind of names
+	devices   map[string]bool // those that are no pod's
+	inText    *regexp.Regexp  // any of the names, where it stands in a text
 }
 
 // nameKinds are the fields that hold a name, and what its pseudonyms are called. A qualified name is namespace/name.
@@ -103,6 +104,20 @@ func (p *pseudonyms) collect(i *Incident) {
 		for _, d := range i.Frames[k].Devices {
 			if d.Role == netdev.RolePod {
 				p.name("pod-device", d.Name)
+			} else {
+				p.devices[d.Name] = true
+			}
+		}
+	}
+	for k := range i.Frames {
+		if i.Frames[k].Seen == nil {
+			continue
+		}
+		for _, hook := range i.Frames[k].Seen.HooksMissing { // hook, device, and why
+			if words := strings.Fields(hook); len(words) > 1 {
+				if device := strings.TrimSuffix(words[1], ":"); !p.devices[device] {
+					p.name("pod-device", device)
+				}
 			}
 		}
 	}
@@ -142,7 +157,8 @@ func (p *pseudonyms) compile() {
 }
 
 var (
-	comment = regexp.MustCompile(`(comment |/\* )("[^"]*"|[^*]* \*/|\S+)`)
+	// comment finds those of rules: as nft, a shell and we write them, and between /* and */ as iptables -L does; also one that is cut off.
+	comment = regexp.MustCompile(`(?s)(comment (?:--comment )?)(?:(?:"(?:[^"\\]|\\.)*(?:"|\\?$)|'[^']*(?:'|$)|\\.)+|(?:\\.|\S)+)|/\*.*?(?:\*/|$)`)
 	numbers = regexp.MustCompile(`[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]+`)
 )
 

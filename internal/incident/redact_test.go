@@ -1,6 +1,7 @@
 package incident
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -44,5 +45,30 @@ func TestRedacted(t *testing.T) {
 	}
 	if a, b := f.Slowest[0].First.Source, back.Frames[2].Slowest[1].Last.Source; a != b || !strings.HasPrefix(a, "198.18.") {
 		t.Errorf("one address is %s and %s", a, b)
+	}
+}
+
+// TestComments are left out whatever is quoted in them, and nothing else is.
+func TestComments(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		fmt.Sprintf("drop (comment %q), handle 5", `the "secret" of acme\`): `drop (comment "…"), handle 5`,
+		`drop comment "deny secret" handle 5`:                               `drop comment "…" handle 5`,
+		`drop /* deny *.secret */ handle 5 /* a*b */`:                       `drop "…" handle 5 "…"`,
+		`drop /*secret*/ handle 5`:                                          `drop "…" handle 5`,
+		`-m comment --comment 'of a secret' -j DROP`:                        `-m comment --comment "…" -j DROP`,
+		`--comment 'it'\''s a secret' -j DROP`:                              `--comment "…" -j DROP`,
+		`--comment it\ secret -j DROP`:                                      `--comment "…" -j DROP`,
+		`--comment secret -j DROP`:                                          `--comment "…" -j DROP`,
+		`drop comment "a secret that is cut o`:                              `drop comment "…"`,
+		`drop comment "a secret \`:                                          `drop comment "…"`,
+		`drop comment 'a secret that`:                                       `drop comment "…"`,
+		`drop /* a secret that`:                                             `drop "…"`,
+		`no word of any rule, 3 * 4 / 5`:                                    `no word of any rule, 3 * 4 / 5`,
+	} {
+		p := pseudonyms{}
+		if got := p.replace("text", text); got != want {
+			t.Errorf("%s becomes %s, want %s", text, got, want)
+		}
 	}
 }

@@ -81,22 +81,15 @@ func (r *Replay) Step(frames int) {
 // overview is that of the frame that is shown.
 func (r *Replay) overview(q overview.Query) *overview.Overview {
 	r.mu.Lock()
-	k := r.frame
+	f := &r.incident.Frames[r.frame]
 	r.mu.Unlock()
-	f := &r.incident.Frames[k]
-	var before []netdev.Device
-	if k > 0 {
-		before = r.incident.Frames[k-1].Devices
-	}
 	in := overview.Input{
-		About: overview.About{
-			Version: r.incident.Tracer, Node: r.incident.Node, Kernel: r.incident.Kernel, Started: r.incident.Started, SampleRatio: 1,
-		},
-		Taken: f.Taken, Window: f.Counts, Devices: f.Devices, Before: before, Report: f.Report,
+		About: r.about(f), Taken: f.Taken, Window: f.Counts, Devices: f.Devices, Report: f.Report,
 		Workloads: map[int]string{}, LinkSpeeds: map[int]float64{}, Baseline: map[aggregate.StageKey]float64{},
 	}
-	if in.Before == nil {
-		in.Before = f.Devices // no rate is known
+	for i := range f.Before {
+		b := &f.Before[i]
+		in.Before = append(in.Before, netdev.Device{Index: b.Index, Traffic: b.Traffic, Root: b.Root})
 	}
 	for i := range f.Devices {
 		if d := &f.Devices[i]; d.Workload != "" {
@@ -112,7 +105,25 @@ func (r *Replay) overview(q overview.Query) *overview.Overview {
 	if q.Pair != nil {
 		in.Slowest = ofPair(f.Slowest, *q.Pair)
 	}
-	return overview.Build(in, q)
+	o := overview.Build(in, q)
+	o.PacketsPerSecond, o.BitsPerSecond = 0, 0 // those of the pairs that were kept
+	if t, seconds := f.Totals, f.Counts.Window.Seconds(); t != nil && seconds > 0 {
+		o.PacketsPerSecond, o.BitsPerSecond, o.PairsCounted = t.Packets/seconds, 8*t.Bytes/seconds, t.Pairs
+	} else {
+		o.VolumeUnknown = true
+	}
+	return o
+}
+
+// about tells of the tracer that counted, as far as that was kept.
+func (r *Replay) about(f *Frame) overview.About {
+	a := overview.About{Version: r.incident.Tracer, Node: r.incident.Node, Kernel: r.incident.Kernel, Started: r.incident.Started}
+	if s := f.Seen; s != nil {
+		a.HooksUp, a.HooksMissing, a.SampleRatio, a.RecordsMissed = s.HooksUp, s.HooksMissing, s.SampleRatio, s.RecordsMissed
+	} else {
+		a.SeenUnknown = true
+	}
+	return a
 }
 
 // ofPair are the journeys of a pair.

@@ -151,8 +151,17 @@ const (
 	abandonedAfter = 10 * time.Minute
 )
 
-// writeNew makes a file with all of its content at once; fs.ErrExist if there is one. The disk is waited for without the lock.
+// writeNew makes a file with all of its content at once; fs.ErrExist if there is one.
 func (s *Store) writeNew(id string, header, rest []byte) error {
+	err := s.tryNew(id, header, rest)
+	if isFull(err) && s.makeRoom(id, len(header)+len(rest)) {
+		err = s.tryNew(id, header, rest)
+	}
+	return err
+}
+
+// tryNew is writeNew on a disk that has room. The disk is waited for without the lock.
+func (s *Store) tryNew(id string, header, rest []byte) error {
 	file, err := os.CreateTemp(s.Dir, unfinished)
 	if err != nil {
 		return err
@@ -188,11 +197,20 @@ func (s *Store) AddFrame(id string, f *Frame) error { return s.add(id, line{Fram
 // AddChange is AddFrame for a change.
 func (s *Store) AddChange(id string, c *Change) error { return s.add(id, line{Change: c}) }
 
-func (s *Store) add(id string, l line) (err error) {
+func (s *Store) add(id string, l line) error {
 	text, err := json.Marshal(l)
 	if err != nil {
 		return fmt.Errorf("keep incident: %w", err)
 	}
+	err = s.append(id, text)
+	if isFull(err) && s.makeRoom(id, len(text)) {
+		err = s.append(id, text)
+	}
+	return err
+}
+
+// append writes a line on a disk that has room.
+func (s *Store) append(id string, text []byte) (err error) {
 	file, err := os.OpenFile(s.path(id), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return fmt.Errorf("keep incident: %w", err)
@@ -232,6 +250,25 @@ func (s *Store) age() time.Duration {
 // maxFile is how large one file becomes at most, in bytes: what comes then is not kept any more.
 func (s *Store) maxFile() int64 { return min(4<<20, s.bytes()/8) }
 
+// Prune removes what is too old or too much, as Begin does, where none begins for long.
+func (s *Store) Prune() error {
+	unlock, err := s.lock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was kept yet
+	}
+	if err == nil {
+		defer unlock()
+		err = s.prune()
+	}
+	if err != nil {
+		return fmt.Errorf("remove old incidents: %w", err)
+	}
+	return nil
+}
+
+// growsFor is how long after its last line a file may get another one, and counts as large as it may become.
+const growsFor = time.Minute
+
 // prune removes the oldest until there is room for another one, those that are too old, and what a writer left that was killed.
 func (s *Store) prune() error {
 	left, _ := filepath.Glob(filepath.Join(s.Dir, unfinished))
@@ -247,7 +284,11 @@ func (s *Store) prune() error {
 	slices.SortStableFunc(entries, func(a, b Entry) int { return b.mtime.Compare(a.mtime) })
 	room, oldest := s.bytes()-s.maxFile(), time.Now().Add(-s.age())
 	for _, e := range entries {
-		if room -= e.Bytes; room >= 0 && e.mtime.After(oldest) {
+		size := e.Bytes
+		if time.Since(e.mtime) < growsFor {
+			size = max(size, s.maxFile())
+		}
+		if room -= size; room >= 0 && e.mtime.After(oldest) {
 			continue
 		}
 		if err := os.Remove(e.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -255,6 +296,40 @@ func (s *Store) prune() error {
 		}
 	}
 	return nil
+}
+
+// isFull tells of an error that the disk, or what we may use of it, is full.
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// blocks is what a file takes beyond its content, in bytes: the rest of its last block, and what tells where it is.
+const blocks = 16 << 10
+
+// makeRoom removes the oldest incidents but one until a full disk has room for so many bytes, and tells whether it did. It removes none
+// where all of them together are too few.
+func (s *Store) makeRoom(but string, bytes int) bool {
+	unlock, err := s.lock()
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	entries, err := s.Entries()
+	if err != nil {
+		return false
+	}
+	entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.ID == but })
+	slices.SortStableFunc(entries, func(a, b Entry) int { return a.mtime.Compare(b.mtime) })
+	freed, wanted := int64(0), int64(bytes+blocks)
+	for k, e := range entries {
+		if freed += e.Bytes; freed >= wanted {
+			for _, oldest := range entries[:k+1] {
+				if err := os.Remove(oldest.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	return false
 }
 
 // lockWait is how long another agent may hold the lock: it removes old files meanwhile.

@@ -82,7 +82,7 @@ func TestStoreIsBounded(t *testing.T) {
 		if err := s.Begin(i, "nic"); err != nil {
 			t.Fatal(err)
 		}
-		when := time.Now().Add(time.Duration(k-60) * time.Second)
+		when := time.Now().Add(time.Duration(k-60) * 2 * time.Minute)
 		if err := os.Chtimes(s.path(i.ID), when, when); err != nil {
 			t.Fatal(err)
 		}
@@ -97,8 +97,8 @@ func TestStoreIsBounded(t *testing.T) {
 	if info, statErr := os.Stat(s.path(i.ID)); !errors.Is(err, ErrFull) || statErr != nil || info.Size() > s.maxFile() {
 		t.Errorf("one file grew to %d: %v, %v", info.Size(), err, statErr)
 	}
-	s.Age = time.Hour
-	old := time.Now().Add(-2 * time.Hour)
+	s.Age = 3 * time.Hour
+	old := time.Now().Add(-4 * time.Hour)
 	if err := os.Chtimes(entries[1].Path, old, old); err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +107,63 @@ func TestStoreIsBounded(t *testing.T) {
 	}
 	if _, err := os.Stat(entries[1].Path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an old one is still there: %v", err)
+	}
+}
+
+// TestGrowingFilesAreCounted: ten that begin at once, of ten agents, are together no larger than the limit when each has become as
+// large as it may.
+func TestGrowingFilesAreCounted(t *testing.T) {
+	t.Parallel()
+	i := incidentOf(busy(2, 2, 4))
+	size := int64(len(encoded(t, i)))
+	s := Store{Dir: t.TempDir(), Bytes: 8 * 4 * size}
+	for range 10 {
+		if err := s.Begin(i, "nic"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries, err := s.Entries()
+	if err != nil || len(entries) != 8 {
+		t.Errorf("%d are kept, each up to an eighth of the limit: %v", len(entries), err)
+	}
+	sum := int64(0)
+	for _, e := range entries {
+		for err = nil; err == nil; {
+			err = s.AddFrame(e.ID, &i.Frames[0])
+		}
+		if info, statErr := os.Stat(e.Path); statErr == nil {
+			sum += info.Size()
+		}
+	}
+	if sum > s.Bytes {
+		t.Errorf("%d bytes are kept of at most %d", sum, s.Bytes)
+	}
+}
+
+// TestPrune: what is too old goes without another one.
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	s, i := Store{Dir: filepath.Join(t.TempDir(), "incidents"), Age: time.Hour}, incidentOf(busy(2, 2, 4))
+	if err := s.Prune(); err != nil {
+		t.Errorf("no directory: %v", err)
+	}
+	for _, age := range []time.Duration{2 * time.Hour, 30 * time.Minute} {
+		if err := s.Begin(i, "nic"); err != nil {
+			t.Fatal(err)
+		}
+		when := time.Now().Add(-age)
+		if err := os.Chtimes(s.path(i.ID), when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unwritten := filepath.Join(s.Dir, ".unfinished-1")
+	old := time.Now().Add(-time.Hour)
+	if err := errors.Join(os.WriteFile(unwritten, nil, 0o600), os.Chtimes(unwritten, old, old), s.Prune()); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := s.Entries()
+	if _, left := os.Stat(unwritten); err != nil || len(entries) != 1 || entries[0].ID != i.ID || !errors.Is(left, fs.ErrNotExist) {
+		t.Errorf("%v, %v, %v", entries, err, left)
 	}
 }
 
@@ -138,7 +195,7 @@ func TestSharedStore(t *testing.T) {
 	})
 	for n := range 8 {
 		writers.Go(func() {
-			s, i := Store{Dir: dir}, incidentOf(busy(2, 2, 4))
+			s, i := Store{Dir: dir, Bytes: 256 << 20}, incidentOf(busy(2, 2, 4)) // room for 32 that grow
 			i.Node = fmt.Sprint(n)
 			for range 4 {
 				if err := s.Begin(i, "nic"); err != nil {
@@ -185,14 +242,51 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("after it: %v", err)
 	}
 	first := i.ID
+	if err := s.Begin(i, "mtu"); err != nil {
+		t.Errorf("the oldest made no room: %v", err)
+	}
+	if _, err := os.Stat(s.path(first)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the oldest is still there: %v", err)
+	}
+	if back, err := ReadFile(s.path(i.ID)); err != nil || back.Damaged != 0 || len(back.Frames) != len(i.Frames) {
+		t.Errorf("begun on a full disk: %v", err)
+	}
+	second := i.ID
+	if err := s.Begin(i, "nic"); err != nil {
+		t.Fatal(err)
+	}
+	for err = nil; err == nil; { // it has room until the other is gone
+		_, kept := os.Stat(s.path(second))
+		if err = s.AddFrame(i.ID, &i.Frames[0]); err != nil && kept == nil {
+			t.Fatalf("the oldest made no room for a frame: %v", err)
+		}
+	}
+	if back, readErr := ReadFile(s.path(i.ID)); !errors.Is(err, unix.ENOSPC) || readErr != nil || back.Damaged != 0 {
+		t.Errorf("its own file makes no room: %v, %v", err, readErr)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "of others"), make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	small := s.path(i.ID)
+	if err := os.Truncate(small, 100); err != nil {
+		t.Fatal(err)
+	}
+	for err = nil; err == nil; { // what others have takes that room too
+		err = os.WriteFile(filepath.Join(dir, "more of others"), make([]byte, 1<<20), 0o600)
+	}
 	if err := s.Begin(i, "mtu"); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("begun: %v", err)
 	}
-	if files, err := os.ReadDir(dir); err != nil || len(files) != 2 { // the lock's
-		t.Errorf("left behind: %v, %v", files, err)
+	if _, err := os.Stat(small); err != nil {
+		t.Errorf("removed though that makes too little room: %v", err)
 	}
-	if err := os.Remove(s.path(first)); err != nil {
-		t.Fatal(err)
+	if left, err := filepath.Glob(filepath.Join(dir, unfinished)); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	for _, name := range []string{"of others", "more of others"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.Begin(i, "mtu"); err != nil {
 		t.Error(err)

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
+
+	"tracer/internal/record"
 )
 
 // rewrite gives each string of a JSON text, with the key that it stands under, to f and puts what that returns in its place. Of a list
@@ -45,24 +46,27 @@ func rewriteValue(key string, v any, f func(key, value string) string) any {
 	return v
 }
 
-// unprintable finds what printable may have to replace.
-var unprintable = regexp.MustCompile(`\\[bfnrt]|\\u|\x7f|\xc2[\x80-\x9f]|\xe2\x80|\xe2\x81`)
-
 // printable is a line without what could command a terminal or reorder its text: a file may come from elsewhere.
 func printable(text []byte) []byte {
-	if !unprintable.Match(text) {
+	if !mayCommand(text) {
 		return text
 	}
-	clean, err := rewrite(text, func(_, s string) string {
-		return strings.Map(func(r rune) rune {
-			if unicode.IsPrint(r) {
-				return r
-			}
-			return unicode.ReplacementChar
-		}, s)
-	})
+	clean, err := rewrite(text, func(_, s string) string { return record.Visible(s) })
 	if err != nil {
 		return text // which nobody can read
 	}
 	return clean
+}
+
+// mayCommand tells whether a line may have such characters in it, as they are or escaped.
+func mayCommand(text []byte) bool {
+	escaped := false
+	return bytes.ContainsFunc(bytes.TrimRight(text, "\n"), func(r rune) bool {
+		if escaped {
+			escaped = false
+			return strings.ContainsRune("bfnrtu", r)
+		}
+		escaped = r == '\\'
+		return !unicode.IsPrint(r)
+	})
 }
