@@ -86,6 +86,7 @@ func TestIncident(t *testing.T) {
 		now, err := os.Stat(file)
 		return err == nil && now.Size() > begun.Size()
 	})
+	asksOfFault(t, l, filepath.Join(dir, "lab"), fault.Device)
 	if err := agent.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

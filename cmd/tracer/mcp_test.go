@@ -15,6 +15,8 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/incident"
 	"tracer/internal/journey"
+	"tracer/internal/lab"
+	"tracer/internal/overview"
 )
 
 // TestMCP asks as a program does: the tools read only, answers are bounded, and names in them are JSON strings.
@@ -81,7 +83,7 @@ func TestMCP(t *testing.T) {
 	for range 200 { // far more than an answer holds
 		i.Changes = append(i.Changes, i.Changes[0])
 	}
-	frame := incident.NewFrame(&diagnose.Snapshot{}, &diagnose.Snapshot{Taken: now, Counts: &aggregate.Snapshot{}}, &diagnose.Report{Verdict: diagnose.Fault, Findings: []diagnose.Finding{found}}, nil, nil)
+	frame := incident.NewFrame(&diagnose.Snapshot{}, &diagnose.Snapshot{Taken: now, Counts: &aggregate.Snapshot{}}, nil, &diagnose.Report{Verdict: diagnose.Fault, Findings: []diagnose.Finding{found}}, nil, nil)
 	i.Frames = []incident.Frame{frame}
 	if err := flags.incidents.store.Begin(i, "qdisc-delay"); err != nil {
 		t.Fatal(err)
@@ -119,5 +121,41 @@ func TestMCPProcess(t *testing.T) {
 	}
 	if r, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "incidents"}); err != nil || r.IsError {
 		t.Errorf("%v, %+v", err, r)
+	}
+}
+
+// asksOfFault asks the agent of the lab's first node, by the command itself, what is wrong there: a device that delays what passes.
+func asksOfFault(t *testing.T, l *lab.Lab, runDir, device string) {
+	t.Helper()
+	cmd := tracer("mcp", "--run-dir", runDir)
+	cmd.Stderr = os.Stderr
+	var session *mcp.ClientSession
+	if err := l.Node(1).Do(func() (err error) {
+		session, err = mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), &mcp.CommandTransport{Command: cmd}, nil)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	ask := func(tool string, arguments map[string]any, answer any) {
+		t.Helper()
+		r, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: tool, Arguments: arguments})
+		if err != nil || r.IsError || len(r.Content) != 1 {
+			t.Fatalf("%s: %v, %+v", tool, err, r)
+		}
+		text := r.Content[0].(*mcp.TextContent).Text
+		if err := json.Unmarshal([]byte(text), &struct{ Answer any }{answer}); err != nil {
+			t.Fatalf("%s: %v: %s", tool, err, text)
+		}
+	}
+	var report diagnose.Report
+	ask("diagnose", map[string]any{"window_seconds": 5}, &report)
+	if report.Verdict != diagnose.Fault || !slices.ContainsFunc(report.Findings, func(f diagnose.Finding) bool { return f.Device == device }) {
+		t.Errorf("diagnose: %s, %+v; want a fault of %s", report.Verdict, report.Findings, device)
+	}
+	var o overview.Overview
+	ask("top", map[string]any{"filter": "device=" + device, "limit": 1}, &o)
+	if len(o.Rows) != 1 || o.Rows[0].Path == nil {
+		t.Errorf("top: %+v", o.Rows)
 	}
 }
