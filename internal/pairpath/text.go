@@ -49,8 +49,12 @@ func (p *Path) writeWires(out io.Writer) {
 			fmt.Fprintf(out, "%d of %d packets were followed on both nodes, but none there and back within a second: without that the clocks cannot be compared\n", w.Joined, w.Followed)
 			continue
 		}
-		fmt.Fprintf(out, "out and back %s ± %s (p99 %s), from the last hook on one node to the first on the other, by %d of %d packets, those that both nodes followed;\n  each way ± %s, as the two clocks are compared by these packets alone\n",
-			seconds(*w.RoundTrip), seconds(*w.RoundTripUncertainty), seconds(*w.RoundTripP99), w.Joined, w.Followed, seconds(*w.Uncertainty))
+		fmt.Fprintf(out, "out and back %s ± %s (p99 %s), from the last hook on one node to the first on the other, by %d of %d packets, those that both nodes followed",
+			seconds(*w.RoundTrip), seconds(*w.RoundTripUncertainty), seconds(*w.RoundTripP99), w.Joined, w.Followed)
+		if w.Uncertainty != nil {
+			fmt.Fprintf(out, ";\n  each way ± %s, as the two clocks are compared by these packets alone", seconds(*w.Uncertainty))
+		}
+		fmt.Fprintln(out)
 	}
 	if answered := p.answered(); len(p.Wires) == 0 && answered > 1 && p.crosses() {
 		fmt.Fprintf(out, "\nwire: not measured: no packet was followed on both nodes\n")
@@ -81,8 +85,8 @@ func (e *End) at() string {
 
 func (h *Hop) p50() string {
 	switch {
-	case h.Stage == Wired && h.P50 != nil:
-		return seconds(max(0, *h.P50)) + " ± " + seconds(*h.Uncertainty)
+	case h.Stage == Wired && h.P50 != nil && h.Uncertainty != nil:
+		return seconds(*h.P50) + " ± " + seconds(*h.Uncertainty)
 	case h.P50 == nil && h.NoQueue:
 		return "no queue"
 	}

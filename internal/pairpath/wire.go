@@ -16,7 +16,8 @@ type Wire struct {
 	// nodes do not begin at the same time. Both ways together.
 	Joined   int `json:"joined"`
 	Followed int `json:"followed"`
-	// RoundTrip is the p50 of out and back together, of packets that followed each other closely; null if none came back.
+	// RoundTrip is the p50 of out and back together, of packets that followed each other closely; null if none came back. What shows that
+	// two packets were taken for one, as both together arrive before they leave, is in none of the times.
 	RoundTrip            *float64 `json:"round_trip_seconds"`
 	RoundTripP99         *float64 `json:"round_trip_p99_seconds"`
 	RoundTripUncertainty *float64 `json:"round_trip_uncertainty_seconds"`
@@ -24,19 +25,6 @@ type Wire struct {
 	Forward     *float64 `json:"forward_seconds"`
 	Back        *float64 `json:"back_seconds"`
 	Uncertainty *float64 `json:"uncertainty_seconds"` // of either
-}
-
-const (
-	// maxSkew is how much faster one clock may run than another. Quartz differs by less, and who sets them by less again.
-	maxSkew = 100e-6
-	// maxApart is how far apart, in seconds, a packet and one that goes back may be, for their times to be added.
-	maxApart = 1.0
-)
-
-// transit is one packet's time from node to node, as the two clocks have it.
-type transit struct {
-	at   float64 // by the clock of the node that asks there: seconds
-	took float64 // with the difference of the clocks
 }
 
 // wireBetween finds the packets that went from one node to another and back; nil if it finds none.
@@ -47,13 +35,7 @@ func wireBetween(from, to string, there, back [2]Way) *Wire {
 		return nil
 	}
 	w := &Wire{From: from, To: to, Joined: len(out) + len(home), Followed: sent + answered}
-	sums, gaps := roundTrips(out, home)
-	if len(sums) == 0 {
-		return w
-	}
-	w.RoundTrip, w.RoundTripP99 = new(quantile(sums, 0.5)), new(quantile(sums, 0.99))
-	w.RoundTripUncertainty = new(maxSkew * quantile(gaps, 0.99))
-	w.eachWay(out, home)
+	w.measure(out, home)
 	return w
 }
 
@@ -97,61 +79,44 @@ func single(all []Crossing) map[uint64]*int64 {
 	return m
 }
 
-// roundTrips adds to each packet's time that of the one the other way that is nearest in time, and tells how far apart they were.
-func roundTrips(out, home []transit) (sums, gaps []float64) {
+// measure sets the times. out and home are in the order of time.
+func (w *Wire) measure(out, home []transit) {
+	out, home = consistent(out, home)
+	drift := driftBetween(out, home)
+	var sums, forward, back measured
+	for i, h := range nearest(out, home) {
+		if gap := math.Abs(h.at - out[i].at); gap <= maxApart {
+			sums.add(max(0, out[i].took+h.took), drift*gap)
+		}
+	}
+	if len(sums.values) == 0 {
+		return
+	}
+	clocks := ahead(out, home, out, drift)
+	for i, t := range out {
+		forward.add(t.took-clocks.values[i], clocks.doubts[i])
+	}
+	clocks = ahead(out, home, home, drift)
+	for i, t := range home {
+		back.add(t.took+clocks.values[i], clocks.doubts[i])
+	}
+	value, doubt := sums.median()
+	w.RoundTrip, w.RoundTripUncertainty, w.RoundTripP99 = &value, &doubt, new(quantile(sums.values, 0.99))
+	there, thereDoubt := forward.median()
+	andBack, backDoubt := back.median()
+	w.Forward, w.Back, w.Uncertainty = &there, &andBack, new(max(thereDoubt, backDoubt))
+}
+
+// nearest are, of each packet out, the one home that is nearest in time; none if there is none home at all.
+func nearest(out, home []transit) (found []transit) {
 	j := 0
 	for _, o := range out {
 		for j+1 < len(home) && math.Abs(home[j+1].at-o.at) <= math.Abs(home[j].at-o.at) {
 			j++
 		}
 		if j < len(home) {
-			if gap := math.Abs(home[j].at - o.at); gap <= maxApart {
-				sums, gaps = append(sums, o.took+home[j].took), append(gaps, gap)
-			}
+			found = append(found, home[j])
 		}
 	}
-	return sums, gaps
-}
-
-// eachWay estimates the clocks' difference second by second, as they drift: in each the least time out and the least time back.
-func (w *Wire) eachWay(out, home []transit) {
-	type leasts struct{ out, home *transit }
-	seconds := map[int64]*leasts{}
-	note := func(all []transit, of func(*leasts) **transit) {
-		for i := range all {
-			second := int64(math.Floor(all[i].at))
-			if seconds[second] == nil {
-				seconds[second] = &leasts{}
-			}
-			if least := of(seconds[second]); *least == nil || all[i].took < (*least).took {
-				*least = &all[i]
-			}
-		}
-	}
-	note(out, func(l *leasts) **transit { return &l.out })
-	note(home, func(l *leasts) **transit { return &l.home })
-	var forward, back, doubts []float64
-	take := func(all []transit, sign float64) (took []float64) {
-		for _, t := range all {
-			if l := seconds[int64(math.Floor(t.at))]; l.out != nil && l.home != nil {
-				took = append(took, t.took-sign*(l.out.took-l.home.took)/2)
-			}
-		}
-		return took
-	}
-	forward, back = take(out, 1), take(home, -1)
-	for _, l := range seconds {
-		if l.out != nil && l.home != nil {
-			// The drift: between the two that were the least, and from there to the others of that second.
-			doubts = append(doubts, (l.out.took+l.home.took)/2+maxSkew*(math.Abs(l.out.at-l.home.at)+0.5))
-		}
-	}
-	if len(doubts) > 0 {
-		w.Forward, w.Back, w.Uncertainty = new(quantile(forward, 0.5)), new(quantile(back, 0.5)), new(slices.Max(doubts))
-	}
-}
-
-func quantile(values []float64, q float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+	return found
 }
