@@ -2,8 +2,6 @@ package pairpath
 
 import (
 	"cmp"
-	"encoding/binary"
-	"hash/fnv"
 	"maps"
 	"net/netip"
 	"slices"
@@ -134,9 +132,10 @@ func (w *way) add(rec *record.Record, path *journey.Path) {
 	w.cross(rec, path)
 }
 
-// cross keeps when a packet left the node, or came to it. A large one (GSO, GRO) is not the same packet on the other node.
+// cross keeps when a packet left the node, or came to it. A large one (GSO, GRO) is not the same packet on the other node, and one without a
+// number of its own is not known there.
 func (w *way) cross(rec *record.Record, path *journey.Path) {
-	if rec.Len == 0 || rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment {
+	if rec.Len == 0 || rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || !numbered(rec) {
 		return
 	}
 	first, last := rec.Hops[0], rec.Hops[rec.Len-1]
@@ -146,21 +145,6 @@ func (w *way) cross(rec *record.Record, path *journey.Path) {
 	case path.Direction == journey.In && first.Hook == record.Ingress:
 		w.came.add(Crossing{packetOf(&rec.First, rec.Fingerprint), int64(first.Time)})
 	}
-}
-
-// packetOf is a number for a packet as it is between the nodes: of its flow there, and of what no node changes.
-func packetOf(f *record.Flow, fingerprint uint64) uint64 {
-	var b [45]byte
-	src, dst := f.Source.Addr().As16(), f.Destination.Addr().As16()
-	copy(b[:], src[:])
-	copy(b[16:], dst[:])
-	binary.BigEndian.PutUint16(b[32:], f.Source.Port())
-	binary.BigEndian.PutUint16(b[34:], f.Destination.Port())
-	b[36] = byte(f.Protocol)
-	binary.BigEndian.PutUint64(b[37:], fingerprint)
-	h := fnv.New64a()
-	_, _ = h.Write(b[:]) // never fails
-	return h.Sum64()
 }
 
 // crossings are the packets with the least numbers, at most maxCrossings of them: two nodes that see the same packets keep the same ones.

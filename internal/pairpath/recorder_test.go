@@ -27,7 +27,7 @@ var hooks = map[string]record.Hook{"I": record.Ingress, "E": record.Egress, "D":
 func packet(t *testing.T, kind record.Kind, fingerprint uint64, src, dst, hops string) record.Record {
 	t.Helper()
 	flow := record.Flow{Source: netip.MustParseAddrPort(src), Destination: netip.MustParseAddrPort(dst), Protocol: 6}
-	r := record.Record{Kind: kind, Attributed: true, Weight: 1, Segments: 1, First: flow, Last: flow, Fingerprint: fingerprint}
+	r := record.Record{Kind: kind, Attributed: true, Weight: 1, Segments: 1, First: flow, Last: flow, Fingerprint: fingerprintOf(uint32(fingerprint), 1)}
 	for hop := range strings.SplitSeq(hops, ",") {
 		var hook string
 		var index, millis int
@@ -49,7 +49,14 @@ const (
 )
 
 func newTestRecorder() *Recorder {
-	return NewRecorder(Query{Src: []netip.Addr{netip.MustParseAddr("10.244.1.7")}, Dst: []netip.Addr{netip.MustParseAddr("10.244.2.7"), netip.MustParseAddr("10.96.0.10")}})
+	return NewRecorder(Query{Src: addresses("10.244.1.7"), Dst: addresses("10.244.2.7", "10.96.0.10")})
+}
+
+func addresses(texts ...string) (all []netip.Addr) {
+	for _, text := range texts {
+		all = append(all, netip.MustParseAddr(text))
+	}
+	return all
 }
 
 func TestRecorder(t *testing.T) {

@@ -1,0 +1,50 @@
+package pairpath
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+
+	"tracer/internal/record"
+)
+
+const (
+	protocolTCP = 6
+	// maxHeaders4 and maxHeaders6 are the most bytes that the headers of IP and TCP have: a longer packet has payload.
+	maxHeaders4, maxHeaders6 = 60 + 60, 40 + 60
+)
+
+// numbered tells whether a packet has a number that no other of its flow has, followed or not: where a node follows but some, that it saw a
+// number once says nothing. TCP over IPv4 has the IP's id; where that is 0, as in answers without a socket, or there is none, as in IPv6, a
+// segment with payload has its sequence number, which only one that is sent again has too, and acknowledgements have nothing. Of UDP and others
+// the first bytes count, which may be the same in each: that shows if all are followed.
+func numbered(rec *record.Record) bool {
+	if rec.First.Protocol != protocolTCP {
+		return rec.Weight <= 1
+	}
+	if rec.First.Source.Addr().Unmap().Is4() {
+		return ipID(rec.Fingerprint) != 0 || rec.IPBytes > maxHeaders4
+	}
+	return rec.IPBytes > maxHeaders6
+}
+
+// ipID is what bpf/fingerprint.bpf.h has mixed into a TCP packet's fingerprint: over IPv4 the id, over IPv6 the flow label. Its mix() can be
+// undone: the multiplier is odd, and a shift by 29 ends after two steps.
+func ipID(fingerprint uint64) uint32 {
+	const inverse = 0xf1de83e19937733d // of the multiplier, modulo 2^64
+	return uint32(((fingerprint ^ fingerprint>>29 ^ fingerprint>>58) * inverse) >> 32)
+}
+
+// packetOf is a number for a packet as it is between the nodes: of its flow there, and of what no node changes.
+func packetOf(f *record.Flow, fingerprint uint64) uint64 {
+	var b [45]byte
+	src, dst := f.Source.Addr().As16(), f.Destination.Addr().As16()
+	copy(b[:], src[:])
+	copy(b[16:], dst[:])
+	binary.BigEndian.PutUint16(b[32:], f.Source.Port())
+	binary.BigEndian.PutUint16(b[34:], f.Destination.Port())
+	b[36] = byte(f.Protocol)
+	binary.BigEndian.PutUint64(b[37:], fingerprint)
+	h := fnv.New64a()
+	_, _ = h.Write(b[:]) // never fails
+	return h.Sum64()
+}
