@@ -46,4 +46,5 @@ type Stage struct {
 type Crossing struct {
 	Packet uint64 `json:"packet"` // which it is, for this and the other node
 	At     int64  `json:"at_ns"`  // CLOCK_MONOTONIC of the node
+	Ends   uint32 `json:"ends"`   // stands for its addresses between the nodes
 }

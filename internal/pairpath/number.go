@@ -3,6 +3,7 @@ package pairpath
 import (
 	"encoding/binary"
 	"hash/fnv"
+	"time"
 
 	"tracer/internal/record"
 )
@@ -34,17 +35,18 @@ func ipID(fingerprint uint64) uint32 {
 	return uint32(((fingerprint ^ fingerprint>>29 ^ fingerprint>>58) * inverse) >> 32)
 }
 
-// packetOf is a number for a packet as it is between the nodes: of its flow there, and of what no node changes.
-func packetOf(f *record.Flow, fingerprint uint64) uint64 {
-	var b [45]byte
+// crossingOf is a packet as it is between the nodes: of its flow there, and of what no node changes.
+func crossingOf(f *record.Flow, fingerprint uint64, at time.Duration) Crossing {
+	var b [13]byte
+	binary.BigEndian.PutUint16(b[:], f.Source.Port())
+	binary.BigEndian.PutUint16(b[2:], f.Destination.Port())
+	b[4] = byte(f.Protocol)
+	binary.BigEndian.PutUint64(b[5:], fingerprint)
 	src, dst := f.Source.Addr().As16(), f.Destination.Addr().As16()
-	copy(b[:], src[:])
-	copy(b[16:], dst[:])
-	binary.BigEndian.PutUint16(b[32:], f.Source.Port())
-	binary.BigEndian.PutUint16(b[34:], f.Destination.Port())
-	b[36] = byte(f.Protocol)
-	binary.BigEndian.PutUint64(b[37:], fingerprint)
-	h := fnv.New64a()
-	_, _ = h.Write(b[:]) // never fails
-	return h.Sum64()
+	h := fnv.New64a() // whose Write never fails
+	_, _ = h.Write(src[:])
+	_, _ = h.Write(dst[:])
+	ends := h.Sum64()
+	_, _ = h.Write(b[:])
+	return Crossing{Packet: h.Sum64(), At: int64(at), Ends: uint32(ends ^ ends>>32)}
 }

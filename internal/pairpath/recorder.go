@@ -141,9 +141,9 @@ func (w *way) cross(rec *record.Record, path *journey.Path) {
 	first, last := rec.Hops[0], rec.Hops[rec.Len-1]
 	switch {
 	case path.Direction == journey.Out && rec.Kind == record.Finished && last.Hook == record.Xmit:
-		w.left.add(Crossing{packetOf(&rec.Last, rec.Fingerprint), int64(last.Time)})
+		w.left.add(crossingOf(&rec.Last, rec.Fingerprint, last.Time))
 	case path.Direction == journey.In && first.Hook == record.Ingress:
-		w.came.add(Crossing{packetOf(&rec.First, rec.Fingerprint), int64(first.Time)})
+		w.came.add(crossingOf(&rec.First, rec.Fingerprint, first.Time))
 	}
 }
 
@@ -165,11 +165,25 @@ func (c *crossings) add(x Crossing) {
 	}
 }
 
+// shorten keeps the least numbers, and of one that is there often two: it is not a packet's own. A number is kept with all of its packets
+// or not at all, as one that is left would look like a packet's own.
 func (c *crossings) shorten() {
 	slices.SortFunc(c.kept, func(x, y Crossing) int { return cmp.Compare(x.Packet, y.Packet) })
-	if len(c.kept) > maxCrossings {
+	n := 0
+	for _, x := range c.kept {
+		if n < 2 || c.kept[n-2].Packet != x.Packet {
+			c.kept[n] = x
+			n++
+		}
+	}
+	c.kept = c.kept[:n]
+	if n > maxCrossings {
 		c.limit = c.kept[maxCrossings].Packet
-		c.kept = c.kept[:maxCrossings]
+		n = maxCrossings
+		for c.kept[n-1].Packet == c.limit {
+			n--
+		}
+		c.kept = c.kept[:n]
 	}
 }
 

@@ -123,9 +123,9 @@ func TestSamePackets(t *testing.T) {
 	const all = 50_000
 	for i := range uint64(all) {
 		number := i * 0x9e3779b97f4a7c15
-		here.add(Crossing{number, int64(i)})
+		here.add(Crossing{Packet: number, At: int64(i)})
 		if i%2 == 0 { // the other one follows half of them
-			there.add(Crossing{number, int64(i)})
+			there.add(Crossing{Packet: number, At: int64(i)})
 		}
 	}
 	here.shorten()
@@ -133,8 +133,29 @@ func TestSamePackets(t *testing.T) {
 	if len(here.kept) != maxCrossings || len(there.kept) != maxCrossings || here.total != all {
 		t.Fatalf("%d and %d kept", len(here.kept), len(there.kept))
 	}
-	if joined, _ := transits(here.kept, there.kept, false); len(joined) < maxCrossings*4/10 {
+	if joined, _ := transits(&Way{Left: here.kept}, &Way{Came: there.kept, CameTotal: there.total}, false); len(joined) < maxCrossings*4/10 {
 		t.Errorf("%d of %d joined", len(joined), maxCrossings)
+	}
+}
+
+// TestCutBetweenEqual has the limit fall between two packets of one number, and a flow all of whose packets have the same.
+func TestCutBetweenEqual(t *testing.T) {
+	t.Parallel()
+	var c crossings
+	for i := range uint64(maxCrossings + 10) {
+		c.add(Crossing{Packet: 10 + i})
+	}
+	c.add(Crossing{Packet: 10 + maxCrossings - 1})
+	c.shorten()
+	if numbers := single(c.kept); len(c.kept) != maxCrossings-1 || numbers[10+maxCrossings-1] != nil || numbers[10+maxCrossings-2] == nil {
+		t.Errorf("%d kept, the last %+v", len(c.kept), c.kept[len(c.kept)-1])
+	}
+	for range 10 * maxCrossings {
+		c.add(Crossing{Packet: 1})
+	}
+	c.shorten()
+	if numbers := single(c.kept); len(c.kept) < maxCrossings-1 || numbers[1] != nil || numbers[10] == nil {
+		t.Errorf("%d kept of many equal ones", len(c.kept))
 	}
 }
 

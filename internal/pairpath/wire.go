@@ -12,8 +12,9 @@ import (
 type Wire struct {
 	From string `json:"from"` // node
 	To   string `json:"to"`
-	// Joined are the packets that both nodes followed, Followed those that the leaving node did, from the first of these to the last: the
-	// nodes do not begin at the same time. Both ways together.
+	// Joined are the packets that both nodes followed, Followed those that the leaving node did and that the other may have: between
+	// addresses of which it saw packets, from the first that was joined to the last, as the nodes do not begin at the same time, and of the
+	// numbers that it kept. Both ways together.
 	Joined   int `json:"joined"`
 	Followed int `json:"followed"`
 	// RoundTrip is the p50 of out and back together, of packets that followed each other closely; null if none came back. What shows that
@@ -29,8 +30,8 @@ type Wire struct {
 
 // wireBetween finds the packets that went from one node to another and back; nil if it finds none.
 func wireBetween(from, to string, there, back [2]Way) *Wire {
-	out, sent := transits(there[0].Left, there[1].Came, false)
-	home, answered := transits(back[1].Left, back[0].Came, true)
+	out, sent := transits(&there[0], &there[1], false)
+	home, answered := transits(&back[1], &back[0], true)
 	if len(out)+len(home) == 0 {
 		return nil
 	}
@@ -40,9 +41,10 @@ func wireBetween(from, to string, there, back [2]Way) *Wire {
 }
 
 // transits joins what left one node with what came to the other. A packet whose number is there twice, as that of one sent again, is not
-// joined. byArrival has it at the time when it came, by that node's clock, else when it left, by the other's. followed are those that left from
-// the first that was joined to the last.
-func transits(left, came []Crossing, byArrival bool) (out []transit, followed int) {
+// joined. byArrival has it at the time when it came, by that node's clock, else when it left, by the other's. followed are those that left and
+// that the other node may have followed too.
+func transits(from, to *Way, byArrival bool) (out []transit, followed int) {
+	left, came := from.Left, to.Came
 	arrivals := single(came)
 	first, last := int64(math.MaxInt64), int64(math.MinInt64)
 	for packet, leaves := range single(left) {
@@ -58,8 +60,15 @@ func transits(left, came []Crossing, byArrival bool) (out []transit, followed in
 		out = append(out, transit{at: float64(at) / 1e9, took: float64(*arrives-*leaves) / 1e9})
 	}
 	slices.SortFunc(out, func(x, y transit) int { return cmp.Compare(x.at, y.at) })
+	kept, ends := uint64(0), map[uint32]bool{}
+	for _, c := range came {
+		kept, ends[c.Ends] = max(kept, c.Packet), true
+	}
+	if to.CameTotal <= uint64(len(came)) {
+		kept = math.MaxUint64
+	}
 	for _, c := range left {
-		if first <= c.At && c.At <= last {
+		if first <= c.At && c.At <= last && c.Packet <= kept && ends[c.Ends] {
 			followed++
 		}
 	}
