@@ -130,6 +130,14 @@ func (m *measured) add(value, doubt float64) {
 	m.values, m.doubts = append(m.values, value), append(m.doubts, doubt)
 }
 
+func (m *measured) mean() float64 {
+	var sum float64
+	for _, v := range m.values {
+		sum += v
+	}
+	return sum / float64(len(m.values))
+}
+
 // median is the p50, and how far off it may be, if all are as far off to one side as they may be.
 func (m *measured) median() (value, doubt float64) {
 	high, low := make([]float64, len(m.values)), make([]float64, len(m.values))

@@ -23,6 +23,7 @@ type Way struct {
 	Came      []Crossing `json:"came"`
 	LeftTotal uint64     `json:"left_total"` // sk_buffs followed, not weighted
 	CameTotal uint64     `json:"came_total"`
+	Crossed   uint64     `json:"crossed"` // sk_buffs that left for another node, weighted, large ones too
 }
 
 // Stage is how packets passed a stage.

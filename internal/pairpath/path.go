@@ -51,7 +51,7 @@ type Hop struct {
 	P50     *float64          `json:"p50_seconds"`
 	P99     *float64          `json:"p99_seconds"`
 	Usual   *float64          `json:"usual_p50_seconds"`
-	Share   float64           `json:"share"` // of the way's time
+	Share   float64           `json:"share"` // of the time of all packets of the way together
 	NoQueue bool              `json:"no_queue"`
 	Drops   uint64            `json:"drops"`
 	Reason  string            `json:"reason"` // of most drops
@@ -60,7 +60,8 @@ type Hop struct {
 	// Uncertainty of the wire's P50; null of all else.
 	Uncertainty *float64 `json:"uncertainty_seconds"`
 
-	each float64 // seconds a packet, waiting included
+	sum  float64 // seconds of all packets together, waiting included
+	each float64 // of that, a packet's
 }
 
 // Node is one node's part.
@@ -146,12 +147,9 @@ func (p *Path) way(name string, answers []Answer, of func(*Half) *Way) (hops []H
 	add(journey.Local, journey.Out)
 	for i := range p.Wires {
 		w := &p.Wires[i]
-		h := Hop{Way: name, Node: w.From + " → " + w.To, Stage: Wired, P50: w.Forward, Uncertainty: w.Uncertainty}
+		h := Hop{Way: name, Node: w.From + " → " + w.To, Stage: Wired, P50: w.Forward, Uncertainty: w.Uncertainty, each: w.out.mean, sum: w.out.sum()}
 		if name == Back {
-			h.Node, h.P50 = w.To+" → "+w.From, w.Back
-		}
-		if h.P50 != nil {
-			h.each = max(0, *h.P50)
+			h.Node, h.P50, h.each, h.sum = w.To+" → "+w.From, w.Back, w.home.mean, w.home.sum()
 		}
 		hops = append(hops, h)
 	}
@@ -159,11 +157,11 @@ func (p *Path) way(name string, answers []Answer, of func(*Half) *Way) (hops []H
 	add("") // drops of which not even the direction is known
 	var all float64
 	for i := range hops {
-		all += hops[i].each
+		all += hops[i].sum
 	}
 	for i := range hops {
 		if all > 0 {
-			hops[i].Share = hops[i].each / all
+			hops[i].Share = hops[i].sum / all
 		}
 	}
 	return hops
@@ -172,7 +170,7 @@ func (p *Path) way(name string, answers []Answer, of func(*Half) *Way) (hops []H
 func newHop(way, node string, s *Stage) Hop {
 	h := Hop{
 		Way: way, Node: node, Stage: s.Stage, Device: s.Device, Dir: s.Direction, Packets: s.Packets, P50: s.P50, P99: s.P99, Usual: s.Usual,
-		NoQueue: s.NoQueue, Drops: s.Lost, Reason: s.Reason, Held: s.InFlight, Oldest: s.Oldest,
+		NoQueue: s.NoQueue, Drops: s.Lost, Reason: s.Reason, Held: s.InFlight, Oldest: s.Oldest, sum: s.Sum,
 	}
 	if n := float64(s.Packets) + s.InFlight; n > 0 {
 		h.each = s.Sum / n
@@ -225,7 +223,7 @@ func (p *Path) summarize() string {
 		if h.Drops > 0 && (lost == nil || h.Drops > lost.Drops) {
 			lost = h
 		}
-		if h.each > 0 && (slow == nil || h.each > slow.each) {
+		if h.sum > 0 && (slow == nil || h.sum > slow.sum) {
 			slow = h
 		}
 	}

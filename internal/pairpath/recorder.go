@@ -67,6 +67,7 @@ func (r *Recorder) Half(window time.Duration, missed uint64, usual map[aggregate
 // way is a Way that grows.
 type way struct {
 	packets    uint64
+	crossed    uint64
 	stages     map[aggregate.StageKey]*stage
 	left, came crossings
 }
@@ -135,12 +136,19 @@ func (w *way) add(rec *record.Record, path *journey.Path) {
 // cross keeps when a packet left the node, or came to it. A large one (GSO, GRO) is not the same packet on the other node, and one without a
 // number of its own is not known there.
 func (w *way) cross(rec *record.Record, path *journey.Path) {
-	if rec.Len == 0 || rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || !numbered(rec) {
+	if rec.Len == 0 {
 		return
 	}
 	first, last := rec.Hops[0], rec.Hops[rec.Len-1]
+	leaves := path.Direction == journey.Out && rec.Kind == record.Finished && last.Hook == record.Xmit
+	if leaves && path.StepsBeforeSplit == 0 {
+		w.crossed += uint64(max(1, rec.Weight))
+	}
+	if rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || !numbered(rec) {
+		return
+	}
 	switch {
-	case path.Direction == journey.Out && rec.Kind == record.Finished && last.Hook == record.Xmit:
+	case leaves:
 		w.left.add(crossingOf(&rec.Last, rec.Fingerprint, last.Time))
 	case path.Direction == journey.In && first.Hook == record.Ingress:
 		w.came.add(crossingOf(&rec.First, rec.Fingerprint, first.Time))
@@ -192,7 +200,7 @@ func (w *way) way(usual map[aggregate.StageKey]float64) Way {
 	w.came.shorten()
 	out := Way{
 		Packets: w.packets, Stages: []Stage{}, Left: slices.Clone(w.left.kept), Came: slices.Clone(w.came.kept),
-		LeftTotal: w.left.total, CameTotal: w.came.total,
+		LeftTotal: w.left.total, CameTotal: w.came.total, Crossed: w.crossed,
 	}
 	all := slices.SortedFunc(maps.Values(w.stages), func(x, y *stage) int {
 		return cmp.Or(cmp.Compare(x.position/x.count, y.position/y.count), cmp.Compare(x.Stage.Stage, y.Stage.Stage), cmp.Compare(x.Device, y.Device))

@@ -94,7 +94,7 @@ func (h *Hop) p50() string {
 }
 
 func (h *Hop) share() string {
-	if h.each == 0 {
+	if h.sum == 0 {
 		return "-"
 	}
 	return fmt.Sprintf("%.0f %%", 100*h.Share)

@@ -26,6 +26,33 @@ type Wire struct {
 	Forward     *float64 `json:"forward_seconds"`
 	Back        *float64 `json:"back_seconds"`
 	Uncertainty *float64 `json:"uncertainty_seconds"` // of either
+
+	out, home passage
+}
+
+// passage is how packets pass a wire one way.
+type passage struct {
+	packets float64 // as far as is known, weighted
+	mean    float64 // seconds; 0 if not known
+}
+
+func (p *passage) sum() float64 { return p.packets * p.mean }
+
+// packetsTo is how many of the packets that left a node went to another: those between addresses of which that one saw packets.
+func packetsTo(from, to *Way) float64 {
+	if len(from.Left) == 0 {
+		return 0
+	}
+	ends, theirs := map[uint32]bool{}, 0
+	for _, c := range to.Came {
+		ends[c.Ends] = true
+	}
+	for _, c := range from.Left {
+		if ends[c.Ends] {
+			theirs++
+		}
+	}
+	return float64(max(from.Crossed, from.LeftTotal)) * float64(theirs) / float64(len(from.Left))
 }
 
 // wireBetween finds the packets that went from one node to another and back; nil if it finds none.
@@ -36,6 +63,7 @@ func wireBetween(from, to string, there, back [2]Way) *Wire {
 		return nil
 	}
 	w := &Wire{From: from, To: to, Joined: len(out) + len(home), Followed: sent + answered}
+	w.out.packets, w.home.packets = packetsTo(&there[0], &there[1]), packetsTo(&back[1], &back[0])
 	w.measure(out, home)
 	return w
 }
@@ -113,6 +141,7 @@ func (w *Wire) measure(out, home []transit) {
 	w.RoundTrip, w.RoundTripUncertainty, w.RoundTripP99 = &value, &doubt, new(quantile(sums.values, 0.99))
 	there, thereDoubt := forward.median()
 	andBack, backDoubt := back.median()
+	w.out.mean, w.home.mean = forward.mean(), back.mean()
 	w.Forward, w.Back, w.Uncertainty = &there, &andBack, new(max(thereDoubt, backDoubt))
 }
 
