@@ -18,6 +18,8 @@ const (
 type transit struct {
 	at   float64 // by the clock of the node that asks there: seconds
 	took float64 // with the difference of the clocks: added on the way out, subtracted on the way home
+	// hidden are the devices where it left and came, where these hide packets.
+	hidden [2]string
 }
 
 // leasts are, at the time of each of some, the least that others the other way took, and what the clocks may have drifted between. Both are

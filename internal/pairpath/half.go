@@ -48,4 +48,7 @@ type Crossing struct {
 	Packet uint64 `json:"packet"` // which it is, for this and the other node
 	At     int64  `json:"at_ns"`  // CLOCK_MONOTONIC of the node
 	Ends   uint32 `json:"ends"`   // stands for its addresses between the nodes
+	// Hidden is the device where it left or came, if what that makes of packets is not known again, as WireGuard, MACsec, a VPN's tun or a
+	// tunnel that is not looked into: what is behind it on this node has not been seen. Else "".
+	Hidden string `json:"hidden_by,omitempty"`
 }

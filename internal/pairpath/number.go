@@ -3,8 +3,8 @@ package pairpath
 import (
 	"encoding/binary"
 	"hash/fnv"
-	"time"
 
+	"tracer/internal/journey"
 	"tracer/internal/record"
 )
 
@@ -36,7 +36,7 @@ func ipID(fingerprint uint64) uint32 {
 }
 
 // crossingOf is a packet as it is between the nodes: of its flow there, and of what no node changes.
-func crossingOf(f *record.Flow, fingerprint uint64, at time.Duration) Crossing {
+func crossingOf(f *record.Flow, fingerprint uint64, at record.Hop, devices *journey.Devices) Crossing {
 	var b [13]byte
 	binary.BigEndian.PutUint16(b[:], f.Source.Port())
 	binary.BigEndian.PutUint16(b[2:], f.Destination.Port())
@@ -48,5 +48,9 @@ func crossingOf(f *record.Flow, fingerprint uint64, at time.Duration) Crossing {
 	_, _ = h.Write(dst[:])
 	ends := h.Sum64()
 	_, _ = h.Write(b[:])
-	return Crossing{Packet: h.Sum64(), At: int64(at), Ends: uint32(ends ^ ends>>32)}
+	c := Crossing{Packet: h.Sum64(), At: int64(at.Time), Ends: uint32(ends ^ ends>>32)}
+	if d := devices.Find(at.Ifindex); d != nil && d.Hides() {
+		c.Hidden = d.Label
+	}
+	return c
 }

@@ -40,7 +40,7 @@ const (
 // Wired is the stage of a Hop that is between two nodes.
 const Wired journey.Stage = "wire"
 
-// Hop is a stage at a device of a node, or what is between two nodes.
+// Hop is a stage at a device of a node, or what is between two nodes, with the devices whose work is part of that.
 type Hop struct {
 	Way     string            `json:"way"` // there or back
 	Node    string            `json:"node"`
@@ -147,7 +147,7 @@ func (p *Path) way(name string, answers []Answer, of func(*Half) *Way) (hops []H
 	add(journey.Local, journey.Out)
 	for i := range p.Wires {
 		w := &p.Wires[i]
-		h := Hop{Way: name, Node: w.From + " → " + w.To, Stage: Wired, P50: w.Forward, Uncertainty: w.Uncertainty, each: w.out.mean, sum: w.out.sum()}
+		h := Hop{Way: name, Node: w.From + " → " + w.To, Stage: Wired, Device: strings.Join(w.Hidden, ","), P50: w.Forward, Uncertainty: w.Uncertainty, each: w.out.mean, sum: w.out.sum()}
 		if name == Back {
 			h.Node, h.P50, h.each, h.sum = w.To+" → "+w.From, w.Back, w.home.mean, w.home.sum()
 		}
@@ -254,7 +254,10 @@ func isAre(n uint64) string {
 
 // where is a hop in words.
 func (h *Hop) where() string {
-	if h.Stage == Wired {
+	switch {
+	case h.Stage == Wired && h.Device != "":
+		return fmt.Sprintf("%s or the wire between %s", h.Device, h.Node)
+	case h.Stage == Wired:
 		return "the wire between " + h.Node
 	}
 	return strings.Join(strings.Fields(fmt.Sprintf("%s %s on %s", h.Stage, h.Device, h.Node)), " ")

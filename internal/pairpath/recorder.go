@@ -53,9 +53,9 @@ func (r *Recorder) Add(rec *record.Record, devices *journey.Devices) {
 		return
 	}
 	if there {
-		r.there.add(rec, &path)
+		r.there.add(rec, &path, devices)
 	} else {
-		r.back.add(rec, &path)
+		r.back.add(rec, &path, devices)
 	}
 }
 
@@ -98,7 +98,7 @@ func (w *way) stage(s *journey.Step, direction journey.Direction, position int) 
 	return found
 }
 
-func (w *way) add(rec *record.Record, path *journey.Path) {
+func (w *way) add(rec *record.Record, path *journey.Path, devices *journey.Devices) {
 	weight := uint64(max(1, rec.Weight))
 	steps := path.Steps()
 	if rec.Kind == record.InFlight {
@@ -130,12 +130,12 @@ func (w *way) add(rec *record.Record, path *journey.Path) {
 		s.Lost += weight
 		s.reasons[cmp.Or(rec.Reason, journey.NotSpecified)] += weight
 	}
-	w.cross(rec, path)
+	w.cross(rec, path, devices)
 }
 
 // cross keeps when a packet left the node, or came to it. A large one (GSO, GRO) is not the same packet on the other node, and one without a
 // number of its own is not known there.
-func (w *way) cross(rec *record.Record, path *journey.Path) {
+func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Devices) {
 	if rec.Len == 0 {
 		return
 	}
@@ -149,9 +149,9 @@ func (w *way) cross(rec *record.Record, path *journey.Path) {
 	}
 	switch {
 	case leaves:
-		w.left.add(crossingOf(&rec.Last, rec.Fingerprint, last.Time))
+		w.left.add(crossingOf(&rec.Last, rec.Fingerprint, last, devices))
 	case path.Direction == journey.In && first.Hook == record.Ingress:
-		w.came.add(crossingOf(&rec.First, rec.Fingerprint, first.Time))
+		w.came.add(crossingOf(&rec.First, rec.Fingerprint, first, devices))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,41 @@ func TestRecorder(t *testing.T) {
 	w := wireBetween("a", "b", [2]Way{half.There, peer.There}, [2]Way{half.Back, peer.Back})
 	if w == nil || w.Joined != 2 || w.Followed != 2 {
 		t.Errorf("wire: %+v", w)
+	}
+}
+
+// TestHidden has packets end at a device that encrypts them: the wire says that its work is part of it.
+func TestHidden(t *testing.T) {
+	t.Parallel()
+	withWireGuard := journey.NewDevices([]netdev.Device{
+		{Index: 1, Name: "cali1", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+		{Index: 5, Name: "wg0", Kind: "wireguard", Role: netdev.RoleOverlay, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
+	})
+	here, there := newTestRecorder(), newTestRecorder()
+	for i := range uint64(10) {
+		leaves := packet(t, record.Finished, 2*i+1, web, api, "I 1 0, E 5 1, X 5 1")
+		comes := packet(t, record.Finished, 2*i+1, web, api, "I 5 2, E 1 3, X 1 3")
+		answers := packet(t, record.Finished, 2*i+1, api, web, "I 1 3, E 5 4, X 5 4")
+		home := packet(t, record.Finished, 2*i+1, api, web, "I 5 5, E 1 6, X 1 6")
+		here.Add(&leaves, withWireGuard)
+		there.Add(&comes, withWireGuard)
+		there.Add(&answers, withWireGuard)
+		here.Add(&home, withWireGuard)
+	}
+	a, b := here.Half(time.Second, 0, nil), there.Half(time.Second, 0, nil)
+	p := Join(onA, onB, []Answer{{Node: "node-a", Half: &a}, {Node: "node-b", Half: &b}})
+	if p.Wire == nil || p.Wire.RoundTrip == nil || !reflect.DeepEqual(p.Wire.Hidden, []string{"wg0"}) {
+		t.Fatalf("%+v", p.Wire)
+	}
+	if at := slices.IndexFunc(p.Hops, func(h Hop) bool { return h.Stage == Wired }); at < 0 || p.Hops[at].Device != "wg0" {
+		t.Errorf("%+v", p.Hops)
+	}
+	if !strings.Contains(p.Summary, "is spent in wg0 or the wire between node-a → node-b") {
+		t.Error(p.Summary)
+	}
+	var text strings.Builder
+	if err := p.WriteText(&text); err != nil || !strings.Contains(text.String(), "packets are not followed behind wg0") {
+		t.Errorf("%v\n%s", err, &text)
 	}
 }
 

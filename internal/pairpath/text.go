@@ -54,6 +54,9 @@ func (p *Path) writeWires(out io.Writer) {
 		if w.Uncertainty != nil {
 			fmt.Fprintf(out, ";\n  each way ± %s, as the two clocks are compared by these packets alone", seconds(*w.Uncertainty))
 		}
+		if len(w.Hidden) > 0 {
+			fmt.Fprintf(out, ";\n  packets are not followed behind %s: what it does with them and the queues below it are part of this", strings.Join(w.Hidden, ", "))
+		}
 		fmt.Fprintln(out)
 	}
 	if answered := p.answered(); len(p.Wires) == 0 && answered > 1 && p.crosses() {

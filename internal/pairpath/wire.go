@@ -26,6 +26,8 @@ type Wire struct {
 	Forward     *float64 `json:"forward_seconds"`
 	Back        *float64 `json:"back_seconds"`
 	Uncertainty *float64 `json:"uncertainty_seconds"` // of either
+	// Hidden are devices whose own work is part of it, as packets were not seen behind them; null if there are none.
+	Hidden []string `json:"hidden_by"`
 
 	out, home passage
 }
@@ -64,6 +66,14 @@ func wireBetween(from, to string, there, back [2]Way) *Wire {
 	}
 	w := &Wire{From: from, To: to, Joined: len(out) + len(home), Followed: sent + answered}
 	w.out.packets, w.home.packets = packetsTo(&there[0], &there[1]), packetsTo(&back[1], &back[0])
+	for _, t := range slices.Concat(out, home) {
+		for _, device := range t.hidden {
+			if device != "" && !slices.Contains(w.Hidden, device) {
+				w.Hidden = append(w.Hidden, device)
+			}
+		}
+	}
+	slices.Sort(w.Hidden)
 	w.measure(out, home)
 	return w
 }
@@ -80,12 +90,12 @@ func transits(from, to *Way, byArrival bool) (out []transit, followed int) {
 		if leaves == nil || !ok || arrives == nil {
 			continue
 		}
-		first, last = min(first, *leaves), max(last, *leaves)
-		at := *leaves
+		first, last = min(first, leaves.At), max(last, leaves.At)
+		at := leaves.At
 		if byArrival {
-			at = *arrives
+			at = arrives.At
 		}
-		out = append(out, transit{at: float64(at) / 1e9, took: float64(*arrives-*leaves) / 1e9})
+		out = append(out, transit{at: float64(at) / 1e9, took: float64(arrives.At-leaves.At) / 1e9, hidden: [2]string{leaves.Hidden, arrives.Hidden}})
 	}
 	slices.SortFunc(out, func(x, y transit) int { return cmp.Compare(x.at, y.at) })
 	kept, ends := uint64(0), map[uint32]bool{}
@@ -104,13 +114,13 @@ func transits(from, to *Way, byArrival bool) (out []transit, followed int) {
 }
 
 // single are the packets by their number; nil for a number that is there twice.
-func single(all []Crossing) map[uint64]*int64 {
-	m := make(map[uint64]*int64, len(all))
+func single(all []Crossing) map[uint64]*Crossing {
+	m := make(map[uint64]*Crossing, len(all))
 	for i := range all {
 		if _, twice := m[all[i].Packet]; twice {
 			m[all[i].Packet] = nil
 		} else {
-			m[all[i].Packet] = &all[i].At
+			m[all[i].Packet] = &all[i]
 		}
 	}
 	return m

@@ -81,8 +81,8 @@ func TestFollowed(t *testing.T) {
 // TestFollowedThere counts only what went to the other node, and of the numbers that it kept.
 func TestFollowedThere(t *testing.T) {
 	t.Parallel()
-	left := []Crossing{{1, 10, 7}, {2, 20, 8}, {3, 30, 7}, {4, 40, 8}, {5, 50, 7}, {6, 55, 7}, {9, 60, 7}}
-	came := []Crossing{{1, 15, 7}, {3, 35, 7}, {6, 65, 7}}
+	left := []Crossing{{Packet: 1, At: 10, Ends: 7}, {Packet: 2, At: 20, Ends: 8}, {Packet: 3, At: 30, Ends: 7}, {Packet: 4, At: 40, Ends: 8}, {Packet: 5, At: 50, Ends: 7}, {Packet: 6, At: 55, Ends: 7}, {Packet: 9, At: 60, Ends: 7}}
+	came := []Crossing{{Packet: 1, At: 15, Ends: 7}, {Packet: 3, At: 35, Ends: 7}, {Packet: 6, At: 65, Ends: 7}}
 	if got, followed := transits(&Way{Left: left}, &Way{Came: came, CameTotal: 3}, false); len(got) != 3 || followed != 4 {
 		t.Errorf("two nodes: joined %d of %d, want 3 of 4", len(got), followed)
 	}
