@@ -97,11 +97,17 @@ func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst strin
 	if err != nil {
 		return pairpath.Path{}, err
 	}
+	if err := apart(from, to); err != nil {
+		return pairpath.Path{}, err
+	}
+	query := pairpath.Query{Src: from.Addresses, Dst: to.Addresses, Window: window}
+	if err := query.Check(); err != nil {
+		return pairpath.Path{}, err
+	}
 	asked, err := concerned(all, from, to)
 	if err != nil {
 		return pairpath.Path{}, err
 	}
-	query := pairpath.Query{Src: from.Addresses, Dst: to.Addresses, Window: window}
 	var answers []pairpath.Answer
 	agents.Ask(ctx, c, asked, window+limit, func(ctx context.Context, client *api.Client) (pairpath.Half, error) {
 		return client.Path(ctx, query)
@@ -116,12 +122,19 @@ func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst strin
 	return pairpath.Join(pairpath.End{Name: from.Name, Nodes: from.Nodes}, pairpath.End{Name: to.Name, Nodes: to.Nodes}, answers), nil
 }
 
+// apart refuses ends that have an address in common: which way a packet goes cannot be told of all.
+func apart(from, to agents.End) error {
+	for _, a := range from.Addresses {
+		if slices.Contains(to.Addresses, a) {
+			return fmt.Errorf("both ends have %v (%s, %s): name one pod of each", a, from.Name, to.Name)
+		}
+	}
+	return nil
+}
+
 // concerned are the agents of the nodes where the ends are.
 func concerned(all []agents.Agent, ends ...agents.End) (out []agents.Agent, err error) {
 	for _, e := range ends {
-		if len(e.Addresses) > pairpath.MaxAddresses {
-			return nil, fmt.Errorf("%s has %d addresses: name some of its pods; at most %d can be watched at once", e.Name, len(e.Addresses), pairpath.MaxAddresses)
-		}
 		for _, node := range e.Nodes {
 			if slices.ContainsFunc(out, func(a agents.Agent) bool { return a.Node == node }) {
 				continue

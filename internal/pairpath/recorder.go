@@ -18,14 +18,14 @@ const maxCrossings = 2000
 
 // Recorder makes a Half of records. It is not safe for concurrent use; Wants is.
 type Recorder struct {
-	query Query
+	sides map[netip.Addr]side
 	there way
 	back  way
 }
 
 // NewRecorder returns one for a query's packets.
 func NewRecorder(q Query) *Recorder {
-	return &Recorder{query: q, there: newWay(), back: newWay()}
+	return &Recorder{sides: q.sides(), there: newWay(), back: newWay()}
 }
 
 // Wants tells whether a record is of the query's packets. NAT may have changed either address, between the first hook and the last.
@@ -34,12 +34,15 @@ func (r *Recorder) Wants(rec *record.Record) bool {
 	return there || back
 }
 
+// waysOf tells of a record whether its packet goes there, or back. Of one within both ends' addresses it goes there.
 func (r *Recorder) waysOf(rec *record.Record) (there, back bool) {
 	if rec.Kind == record.Connection {
 		return false, false
 	}
-	return r.query.ways([2]netip.Addr{rec.First.Source.Addr(), rec.Last.Source.Addr()},
-		[2]netip.Addr{rec.First.Destination.Addr(), rec.Last.Destination.Addr()})
+	src := r.sides[rec.First.Source.Addr()] | r.sides[rec.Last.Source.Addr()]
+	dst := r.sides[rec.First.Destination.Addr()] | r.sides[rec.Last.Destination.Addr()]
+	there = src&atSrc != 0 && dst&atDst != 0
+	return there, !there && src&atDst != 0 && dst&atSrc != 0
 }
 
 // Add counts a record. What makes no path, or is not of the query's packets, it leaves out.

@@ -197,6 +197,13 @@ func TestCutBetweenEqual(t *testing.T) {
 
 func TestQuery(t *testing.T) {
 	t.Parallel()
+	many := Query{Dst: addresses("10.0.0.2"), Window: time.Second}
+	for a := netip.MustParseAddr("fd00::1"); len(many.Src) < maxAddresses; a = a.Next() {
+		many.Src = append(many.Src, a)
+	}
+	if err := many.Check(); err == nil || !strings.Contains(err.Error(), "1000 and 1 addresses are more than a request to an agent holds") {
+		t.Error(err)
+	}
 	q := Query{Src: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}, Dst: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Window: time.Second}
 	if got, err := ParseQuery(q.Values()); err != nil || !reflect.DeepEqual(got, q) {
 		t.Errorf("%v, %v", got, err)
