@@ -119,7 +119,11 @@ func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst strin
 		answers = append(answers, answer)
 	})
 	slices.SortFunc(answers, func(x, y pairpath.Answer) int { return strings.Compare(x.Node, y.Node) })
-	return pairpath.Join(pairpath.End{Name: from.Name, Nodes: from.Nodes}, pairpath.End{Name: to.Name, Nodes: to.Nodes}, answers), nil
+	return pairpath.Join(endOf(from), endOf(to), answers), nil
+}
+
+func endOf(e agents.End) pairpath.End {
+	return pairpath.End{Name: e.Name, Nodes: e.Nodes, OnHost: e.OnHost, Unknown: e.Unknown}
 }
 
 // apart refuses ends that have an address in common: which way a packet goes cannot be told of all.

@@ -122,6 +122,35 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// TestResolveOnHost tells pods that have their node's address, by name and by address, and whether an address is a node's where nodes may
+// not be listed.
+func TestResolveOnHost(t *testing.T) {
+	t.Parallel()
+	s := newFakeServer(t)
+	s.objects = store()
+	exporter := owned("store", "exporter-x", "DaemonSet", "exporter", "node-a", "192.168.0.1")
+	exporter.Spec.HostNetwork = true
+	pods := s.objects["/api/v1/pods"].(*corev1.PodList)
+	pods.Items = append(pods.Items, exporter)
+	delete(s.objects, "/api/v1/nodes")
+	s.forbidden = "/api/v1/nodes"
+	r, err := s.cluster().Resolver(t.Context(), "store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]End{
+		"ds/exporter": {OnHost: []string{"node-a"}},
+		"192.168.0.1": {OnHost: []string{"node-a"}},
+		"192.168.0.2": {Unknown: true},
+		"deploy/web":  {},
+		"10.244.1.2":  {},
+	} {
+		if e, err := r.Resolve(t.Context(), text); err != nil || !slices.Equal(e.OnHost, want.OnHost) || e.Unknown != want.Unknown {
+			t.Errorf("%s: %+v, %v", text, e, err)
+		}
+	}
+}
+
 // TestResolveForbidden says which right is missing.
 func TestResolveForbidden(t *testing.T) {
 	t.Parallel()

@@ -29,6 +29,10 @@ type Path struct {
 type End struct {
 	Name  string   `json:"name"`
 	Nodes []string `json:"nodes"` // where it is, as far as that is known
+	// OnHost are nodes whose own address it has though it is a pod: all that the node sends is taken for its packets. Null if there are none.
+	OnHost []string `json:"on_host"`
+	// Unknown tells that it may be on a node all the same, where Nodes is empty.
+	Unknown bool `json:"unknown"`
 }
 
 // The ways of a Hop.

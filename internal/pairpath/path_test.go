@@ -59,6 +59,9 @@ func TestText(t *testing.T) {
 		"one-node":  {onA, End{Name: "10.244.1.8", Nodes: []string{"node-a"}}, local, 0},
 		"no-answer": {onA, onB, dead, 0},
 		"outside":   {onA, End{Name: "192.0.2.1"}, twoNodes()[:1], 0},
+		"unknown":   {onA, End{Name: "192.168.0.2", Unknown: true}, twoNodes()[:1], 0},
+		"on-host":   {End{Name: "ds/node-exporter", Nodes: []string{"node-a"}, OnHost: []string{"node-a"}}, onB, twoNodes(), 0},
+		"hairpin":   {onA, End{Name: "svc/web", Nodes: []string{"node-a"}}, twoNodes()[:1], 0},
 		"no-packet": {onA, onB, []Answer{{Node: "node-a", Half: &Half{WindowSeconds: 10}}, {Node: "node-b", Half: &Half{WindowSeconds: 10}}}, 3},
 		"nobody":    {onA, onB, []Answer{{Node: "node-a", Err: errors.New("its pod is pending")}}, 1},
 	} {

@@ -14,6 +14,11 @@ import (
 func (p *Path) WriteText(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "%s (%s) → %s (%s), %s\n%s\n", p.Src.Name, p.Src.at(), p.Dst.Name, p.Dst.at(), seconds(p.WindowSeconds), p.Summary)
+	for _, e := range []*End{&p.Src, &p.Dst} {
+		if len(e.OnHost) > 0 {
+			fmt.Fprintf(out, "%s has the address of %s (hostNetwork): all that the node itself sends and gets is taken for its packets\n", e.Name, places(e.OnHost))
+		}
+	}
 	if len(p.Hops) > 0 {
 		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "\nWAY\tNODE\tSTAGE\tDEVICE\tP50\tP99\tSHARE\tUSUAL\tLOST")
@@ -59,11 +64,29 @@ func (p *Path) writeWires(out io.Writer) {
 		}
 		fmt.Fprintln(out)
 	}
-	if answered := p.answered(); len(p.Wires) == 0 && answered > 1 && p.crosses() {
-		fmt.Fprintf(out, "\nwire: not measured: no packet was followed on both nodes\n")
-	} else if answered == 1 && p.crosses() {
-		fmt.Fprintf(out, "\nwire: not measured: one node alone answered\n")
+	if why := p.whyNoWire(); why != "" {
+		fmt.Fprintf(out, "\nwire: not measured: %s\n", why)
 	}
+}
+
+// whyNoWire says why there is none, if packets went from node to node.
+func (p *Path) whyNoWire() string {
+	answered := p.answered()
+	if len(p.Wires) > 0 || answered == 0 || !p.crosses() {
+		return ""
+	}
+	for _, e := range []*End{&p.Src, &p.Dst} {
+		if len(e.Nodes) == 0 {
+			return fmt.Sprintf("no agent was asked at %s (%s)", e.Name, e.at())
+		}
+	}
+	switch {
+	case answered > 1:
+		return "no packet was followed on both nodes"
+	case len(p.Nodes) > answered:
+		return "one node alone answered"
+	}
+	return "both ends are on " + p.Nodes[0].Name
 }
 
 // crosses tells whether any packet went from node to node.
@@ -78,12 +101,20 @@ func (p *Path) crosses() bool {
 
 func (e *End) at() string {
 	switch {
+	case len(e.Nodes) == 0 && e.Unknown:
+		return "outside, or a node: your account may not list nodes"
 	case len(e.Nodes) == 0:
 		return "outside"
-	case len(e.Nodes) > 3:
-		return fmt.Sprintf("%d nodes", len(e.Nodes))
 	}
-	return strings.Join(e.Nodes, ", ")
+	return places(e.Nodes)
+}
+
+// places names some nodes, or says how many there are.
+func places(nodes []string) string {
+	if len(nodes) > 3 {
+		return fmt.Sprintf("%d nodes", len(nodes))
+	}
+	return strings.Join(nodes, ", ")
 }
 
 func (h *Hop) p50() string {
