@@ -74,26 +74,14 @@ Exit code: 0 packets were seen, 3 none was, 1 could not run or no agent answered
 		},
 	}
 	cmd.Flags().DurationVar(&window, "duration", window, "how long to watch (at most 1m)")
-	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long to wait for each agent, besides")
+	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long to wait for the API server, and for each agent besides --duration")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "how to print: text or json")
 	return cmd
 }
 
 // watchPath asks the agents of the nodes where two ends are.
 func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst string, window, limit time.Duration) (pairpath.Path, error) {
-	all, _, err := c.List(ctx)
-	if err != nil {
-		return pairpath.Path{}, err
-	}
-	resolver, err := c.Resolver(ctx, namespace)
-	if err != nil {
-		return pairpath.Path{}, err
-	}
-	from, err := resolver.Resolve(ctx, src)
-	if err != nil {
-		return pairpath.Path{}, err
-	}
-	to, err := resolver.Resolve(ctx, dst)
+	all, from, to, err := findEnds(ctx, c, namespace, src, dst, limit)
 	if err != nil {
 		return pairpath.Path{}, err
 	}
@@ -120,6 +108,29 @@ func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst strin
 	})
 	slices.SortFunc(answers, func(x, y pairpath.Answer) int { return strings.Compare(x.Node, y.Node) })
 	return pairpath.Join(endOf(from), endOf(to), answers), nil
+}
+
+// findEnds asks the API server which agents there are and where two ends are, for limit at most.
+func findEnds(ctx context.Context, c *agents.Cluster, namespace, src, dst string, limit time.Duration) (all []agents.Agent, from, to agents.End, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the API server took more than %v: give it more by --timeout", limit))
+	defer cancel()
+	defer func() {
+		if cause := context.Cause(ctx); err != nil && cause != nil {
+			err = cause
+		}
+	}()
+	if all, _, err = c.List(ctx); err != nil {
+		return nil, from, to, err
+	}
+	resolver, err := c.Resolver(ctx, namespace)
+	if err != nil {
+		return nil, from, to, err
+	}
+	if from, err = resolver.Resolve(ctx, src); err != nil {
+		return nil, from, to, err
+	}
+	to, err = resolver.Resolve(ctx, dst)
+	return all, from, to, err
 }
 
 func endOf(e agents.End) pairpath.End {
