@@ -51,4 +51,7 @@ type Crossing struct {
 	// Hidden is the device where it left or came, if what that makes of packets is not known again, as WireGuard, MACsec, a VPN's tun or a
 	// tunnel that is not looked into: what is behind it on this node has not been seen. Else "".
 	Hidden string `json:"hidden_by,omitempty"`
+
+	flow     uint64 // a number for its flow
+	byChance bool   // of the flow others may have the same number
 }

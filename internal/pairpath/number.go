@@ -14,18 +14,33 @@ const (
 	maxHeaders4, maxHeaders6 = 60 + 60, 40 + 60
 )
 
-// numbered tells whether a packet has a number that no other of its flow has, followed or not: where a node follows but some, that it saw a
-// number once says nothing. TCP over IPv4 has the IP's id; where that is 0, as in answers without a socket, or there is none, as in IPv6, a
-// segment with payload has its sequence number, which only one that is sent again has too, and acknowledgements have nothing. Of UDP and others
-// the first bytes count, which may be the same in each: that shows if all are followed.
-func numbered(rec *record.Record) bool {
-	if rec.First.Protocol != protocolTCP {
-		return rec.Weight <= 1
+// numbering is how far a packet is known by its number.
+type numbering uint8
+
+const (
+	// without a number: others of its flow have the same.
+	without numbering = iota
+	// byChance is a number that others may have too. That shows if all packets of the flow are followed, and only then.
+	byChance
+	// unique is a number that no other packet of its flow has, followed or not.
+	unique
+)
+
+// numberingOf tells how far a packet is known by its number. TCP over IPv4 has the IP's id; where that is 0, as in answers without a socket,
+// or there is none, as in IPv6, a segment with payload has its sequence number, which only one that is sent again has too, and
+// acknowledgements have nothing. Of UDP and others the first bytes count, which may be the same in each.
+func numberingOf(rec *record.Record) numbering {
+	id, headers := ipID(rec.Fingerprint), uint32(maxHeaders4)
+	if !rec.First.Source.Addr().Unmap().Is4() {
+		id, headers = 0, maxHeaders6 // its flow label
 	}
-	if rec.First.Source.Addr().Unmap().Is4() {
-		return ipID(rec.Fingerprint) != 0 || rec.IPBytes > maxHeaders4
+	switch {
+	case rec.First.Protocol != protocolTCP:
+		return byChance
+	case id != 0 || rec.IPBytes > headers:
+		return unique
 	}
-	return rec.IPBytes > maxHeaders6
+	return without
 }
 
 // ipID is what bpf/fingerprint.bpf.h has mixed into a TCP packet's fingerprint: over IPv4 the id, over IPv6 the flow label. Its mix() can be
@@ -47,8 +62,10 @@ func crossingOf(f *record.Flow, fingerprint uint64, at record.Hop, devices *jour
 	_, _ = h.Write(src[:])
 	_, _ = h.Write(dst[:])
 	ends := h.Sum64()
-	_, _ = h.Write(b[:])
-	c := Crossing{Packet: h.Sum64(), At: int64(at.Time), Ends: uint32(ends ^ ends>>32)}
+	_, _ = h.Write(b[:5])
+	flow := h.Sum64()
+	_, _ = h.Write(b[5:])
+	c := Crossing{Packet: h.Sum64(), At: int64(at.Time), Ends: uint32(ends ^ ends>>32), flow: flow}
 	if d := devices.Find(at.Ifindex); d != nil && d.Hides() {
 		c.Hidden = d.Label
 	}

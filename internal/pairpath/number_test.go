@@ -45,6 +45,7 @@ func TestNumbered(t *testing.T) {
 		"IPv6, with payload":                 {web6, api6, 6, 0x12345, 1000, 100, 1},
 		"UDP, all followed":                  {web, api, 17, 0, 100, 1, 1},
 		"UDP, some followed":                 {web, api, 17, 0, 100, 4, 0},
+		"ICMP, all followed":                 {web, api, 1, 0, 84, 1, 1},
 	} {
 		r := NewRecorder(Query{Src: addresses("10.244.1.7", "fd00:1::7"), Dst: addresses("10.244.2.7", "fd00:2::7")})
 		rec := packet(t, record.Finished, 1, test.src, test.dst, sends)
@@ -55,5 +56,26 @@ func TestNumbered(t *testing.T) {
 		if half.There.LeftTotal != test.want || half.There.Packets != uint64(test.weight) {
 			t.Errorf("%s: %d left, want %d; %d packets", name, half.There.LeftTotal, test.want, half.There.Packets)
 		}
+	}
+}
+
+// TestSampledLater has a flow of UDP begin with packets that stand for themselves: once others are passed over, none is known by its number.
+func TestSampledLater(t *testing.T) {
+	t.Parallel()
+	r := newTestRecorder()
+	add := func(fingerprint uint64, src string, weight uint32) {
+		rec := packet(t, record.Finished, fingerprint, src, api, sends)
+		rec.First.Protocol, rec.Last.Protocol, rec.Weight = 17, 17, weight
+		r.Add(&rec, devices)
+	}
+	const other = "10.244.1.7:40001"
+	for i := range uint64(5) {
+		add(i, web, 1)
+		add(i, other, 1)
+	}
+	add(5, web, 16)
+	add(6, web, 1)
+	if half := r.Half(time.Second, 0, nil); len(half.There.Left) != 5 {
+		t.Errorf("%d left, want the other flow's 5", len(half.There.Left))
 	}
 }

@@ -147,14 +147,15 @@ func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Dev
 	if leaves && path.StepsBeforeSplit == 0 {
 		w.crossed += uint64(max(1, rec.Weight))
 	}
-	if rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || !numbered(rec) {
+	known := numberingOf(rec)
+	if rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || known == without {
 		return
 	}
 	switch {
 	case leaves:
-		w.left.add(crossingOf(&rec.Last, rec.Fingerprint, last, devices))
+		w.left.cross(crossingOf(&rec.Last, rec.Fingerprint, last, devices), known, rec.Weight)
 	case path.Direction == journey.In && first.Hook == record.Ingress:
-		w.came.add(crossingOf(&rec.First, rec.Fingerprint, first, devices))
+		w.came.cross(crossingOf(&rec.First, rec.Fingerprint, first, devices), known, rec.Weight)
 	}
 }
 
@@ -163,6 +164,22 @@ type crossings struct {
 	total uint64
 	kept  []Crossing
 	limit uint64 // above the numbers of all that are kept, once some were left out; 0 before
+	// sampled are flows of which not all packets were followed, as far as that matters.
+	sampled map[uint64]bool
+}
+
+// cross adds a packet, unless it is known but by chance and stands for others. A flow begins each epoch with packets that stand for themselves
+// alone: where one does not, those are not known either.
+func (c *crossings) cross(x Crossing, known numbering, weight uint32) {
+	x.byChance = known == byChance
+	if x.byChance && weight > 1 {
+		if c.sampled == nil {
+			c.sampled = map[uint64]bool{}
+		}
+		c.sampled[x.flow] = true
+		return
+	}
+	c.add(x)
 }
 
 func (c *crossings) add(x Crossing) {
@@ -179,6 +196,7 @@ func (c *crossings) add(x Crossing) {
 // shorten keeps the least numbers, and of one that is there often two: it is not a packet's own. A number is kept with all of its packets
 // or not at all, as one that is left would look like a packet's own.
 func (c *crossings) shorten() {
+	c.kept = slices.DeleteFunc(c.kept, func(x Crossing) bool { return x.byChance && c.sampled[x.flow] })
 	slices.SortFunc(c.kept, func(x, y Crossing) int { return cmp.Compare(x.Packet, y.Packet) })
 	n := 0
 	for _, x := range c.kept {
