@@ -94,9 +94,9 @@ func TestRecorder(t *testing.T) {
 	}
 	// Of what left and came, the same number on both nodes.
 	other := newTestRecorder()
-	arrives := packet(t, record.Finished, 1, web, api, "I 4 0, I 3 1, E 2 2, X 2 2")
+	arrives := packet(t, record.Finished, 1, web, api, "I 4 6, I 3 7, E 2 8, X 2 8")
 	other.Add(&arrives, devices)
-	answers := packet(t, record.Finished, 4, api, web, "I 2 0, E 3 1, X 3 3, E 4 4, X 4 5")
+	answers := packet(t, record.Finished, 4, api, web, "I 2 -9, E 3 -8, X 3 -7, E 4 -6, X 4 -5")
 	other.Add(&answers, devices)
 	peer := other.Half(10*time.Second, 0, nil)
 	w := wireBetween("a", "b", [2]Way{half.There, peer.There}, [2]Way{half.Back, peer.Back})

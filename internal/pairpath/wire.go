@@ -12,13 +12,13 @@ import (
 type Wire struct {
 	From string `json:"from"` // node
 	To   string `json:"to"`
-	// Joined are the packets that both nodes followed, Followed those that the leaving node did and that the other may have: between
-	// addresses of which it saw packets, from the first that was joined to the last, as the nodes do not begin at the same time, and of the
-	// numbers that it kept. Both ways together.
+	// Joined are the packets that both nodes followed, less what must be two packets that were taken for one, as they arrive there and back
+	// before they leave. Followed are those that the leaving node did and that the other may have: between addresses of which it saw packets,
+	// from the first that was joined to the last, as the nodes do not begin at the same time, and of the numbers that it kept. Both ways
+	// together.
 	Joined   int `json:"joined"`
 	Followed int `json:"followed"`
-	// RoundTrip is the p50 of out and back together, of packets that followed each other closely; null if none came back. What shows that
-	// two packets were taken for one, as both together arrive before they leave, is in none of the times.
+	// RoundTrip is the p50 of out and back together, of packets that followed each other closely; null if none came back.
 	RoundTrip            *float64 `json:"round_trip_seconds"`
 	RoundTripP99         *float64 `json:"round_trip_p99_seconds"`
 	RoundTripUncertainty *float64 `json:"round_trip_uncertainty_seconds"`
@@ -61,6 +61,7 @@ func packetsTo(from, to *Way) float64 {
 func wireBetween(from, to string, there, back [2]Way) *Wire {
 	out, sent := transits(&there[0], &there[1], false)
 	home, answered := transits(&back[1], &back[0], true)
+	out, home = consistent(out, home)
 	if len(out)+len(home) == 0 {
 		return nil
 	}
@@ -126,9 +127,8 @@ func single(all []Crossing) map[uint64]*Crossing {
 	return m
 }
 
-// measure sets the times. out and home are in the order of time.
+// measure sets the times. out and home are in the order of time and do not contradict each other.
 func (w *Wire) measure(out, home []transit) {
-	out, home = consistent(out, home)
 	drift := driftBetween(out, home)
 	var sums, forward, back measured
 	for i, h := range nearest(out, home) {
