@@ -87,7 +87,7 @@ func TestWatchPath(t *testing.T) {
 	}{
 		"bare":        {time.Minute, "no agent runs there"},
 		"old":         {time.Minute, "it is of another version; upgrade the agents, or take the plugin of their version"},
-		"hangs":       {5 * time.Second, "no answer within 5.1s"},
+		"hangs":       {5 * time.Second, "no answer within "},
 		"203.0.113.9": {time.Minute, ""},
 	} {
 		t.Run(other, func(t *testing.T) {
@@ -149,6 +149,7 @@ func TestConcerned(t *testing.T) {
 	var many agents.End
 	for i := range maxPathNodes + 1 {
 		many.Nodes = append(many.Nodes, fmt.Sprint(i))
+		all = append(all, agents.Agent{Node: fmt.Sprint(i), Pod: "agent"})
 	}
 	if _, err := concerned(all, many); err == nil || !strings.Contains(err.Error(), "these are on 33 nodes") {
 		t.Error(err)

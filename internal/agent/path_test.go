@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tracer/internal/governor"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/pairpath"
@@ -104,5 +105,23 @@ func TestPath(t *testing.T) {
 	}
 	if w := slow.Wire; w == nil || w.RoundTrip == nil || *w.RoundTrip > 0.2*delay.Seconds() {
 		t.Errorf("the wire is not what is slow: %+v", w)
+	}
+}
+
+// TestPathBehindWireGuard has packets that are not known again behind the overlay's device: the wire says so.
+func TestPathBehindWireGuard(t *testing.T) {
+	t.Parallel()
+	c := newLabCluster(t, lab.Options{Overlay: lab.WireGuard, Load: lab.DefaultLoad()}, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
+	if c == nil {
+		(&pairOfNodes{T: t}).mustBeHost() // all guests' kernels have it
+		return
+	}
+	p := c.path(t.Context(), lab.Web, lab.API, 3*time.Second)
+	w := p.Wire
+	if w == nil || w.RoundTrip == nil || float64(w.Joined) < 0.9*float64(w.Followed) {
+		t.Fatalf("wire: %+v", w)
+	}
+	if overlay := c.lab.OverlayDevice(); len(w.Hidden) != 1 || w.Hidden[0] != overlay {
+		t.Errorf("hidden by %v, want %s", w.Hidden, overlay)
 	}
 }
