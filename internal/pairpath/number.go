@@ -20,7 +20,7 @@ type numbering uint8
 const (
 	// without a number: others of its flow have the same.
 	without numbering = iota
-	// byChance is a number that others may have too. That shows if all packets of the flow are followed, and only then.
+	// byChance is a number that others may have too. That shows if most packets of the flow are followed, and only then.
 	byChance
 	// unique is a number that no other packet of its flow has, followed or not.
 	unique

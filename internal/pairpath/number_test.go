@@ -53,14 +53,15 @@ func TestNumbered(t *testing.T) {
 		rec.First.Protocol, rec.Last.Protocol = test.protocol, test.protocol
 		r.Add(&rec, devices)
 		half := r.Half(time.Second, 0, nil)
-		if half.There.LeftTotal != test.want || half.There.Packets != uint64(test.weight) {
-			t.Errorf("%s: %d left, want %d; %d packets", name, half.There.LeftTotal, test.want, half.There.Packets)
+		if uint64(len(half.There.Left)) != test.want || half.There.Packets != uint64(test.weight) {
+			t.Errorf("%s: %d left, want %d; %d packets", name, len(half.There.Left), test.want, half.There.Packets)
 		}
 	}
 }
 
-// TestSampledLater has a flow of UDP begin with packets that stand for themselves: once others are passed over, none is known by its number.
-func TestSampledLater(t *testing.T) {
+// TestPassedOver has flows of UDP, each of which begins with packets that stand for themselves: of one many are passed over, which then is not
+// known by its numbers, and another takes the weight of a packet for which there was no room.
+func TestPassedOver(t *testing.T) {
 	t.Parallel()
 	r := newTestRecorder()
 	add := func(fingerprint uint64, src string, weight uint32) {
@@ -69,13 +70,14 @@ func TestSampledLater(t *testing.T) {
 		r.Add(&rec, devices)
 	}
 	const other = "10.244.1.7:40001"
-	for i := range uint64(5) {
+	for i := range uint64(10) {
 		add(i, web, 1)
 		add(i, other, 1)
 	}
-	add(5, web, 16)
-	add(6, web, 1)
-	if half := r.Half(time.Second, 0, nil); len(half.There.Left) != 5 {
-		t.Errorf("%d left, want the other flow's 5", len(half.There.Left))
+	add(10, web, 16)
+	add(11, web, 1)
+	add(10, other, 2)
+	if half := r.Half(time.Second, 0, nil); len(half.There.Left) != 11 || half.There.LeftTotal != 23 {
+		t.Errorf("%d of %d left, want the other flow's 11 of 23", len(half.There.Left), half.There.LeftTotal)
 	}
 }

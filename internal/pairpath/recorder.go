@@ -164,22 +164,30 @@ type crossings struct {
 	total uint64
 	kept  []Crossing
 	limit uint64 // above the numbers of all that are kept, once some were left out; 0 before
-	// sampled are flows of which not all packets were followed, as far as that matters.
-	sampled map[uint64]bool
+	// passedOver is how many packets of a flow were not followed, of flows whose packets are known but by chance.
+	passedOver map[uint64]uint64
 }
 
-// cross adds a packet, unless it is known but by chance and stands for others. A flow begins each epoch with packets that stand for themselves
-// alone: where one does not, those are not known either.
+// cross adds a packet that stands for as many as its weight.
 func (c *crossings) cross(x Crossing, known numbering, weight uint32) {
 	x.byChance = known == byChance
 	if x.byChance && weight > 1 {
-		if c.sampled == nil {
-			c.sampled = map[uint64]bool{}
+		if c.passedOver == nil {
+			c.passedOver = map[uint64]uint64{}
 		}
-		c.sampled[x.flow] = true
-		return
+		c.passedOver[x.flow] += uint64(weight) - 1
 	}
 	c.add(x)
+}
+
+// forgetUnknown leaves out flows that are known but by chance, where more than one packet in five was passed over. Less is nothing: a packet
+// also takes the weight of others, of any flow, for which there was no room.
+func (c *crossings) forgetUnknown() {
+	followed := map[uint64]float64{}
+	for _, x := range c.kept {
+		followed[x.flow] += float64(c.total) / float64(len(c.kept))
+	}
+	c.kept = slices.DeleteFunc(c.kept, func(x Crossing) bool { return x.byChance && float64(c.passedOver[x.flow]) > followed[x.flow]/4 })
 }
 
 func (c *crossings) add(x Crossing) {
@@ -196,7 +204,6 @@ func (c *crossings) add(x Crossing) {
 // shorten keeps the least numbers, and of one that is there often two: it is not a packet's own. A number is kept with all of its packets
 // or not at all, as one that is left would look like a packet's own.
 func (c *crossings) shorten() {
-	c.kept = slices.DeleteFunc(c.kept, func(x Crossing) bool { return x.byChance && c.sampled[x.flow] })
 	slices.SortFunc(c.kept, func(x, y Crossing) int { return cmp.Compare(x.Packet, y.Packet) })
 	n := 0
 	for _, x := range c.kept {
@@ -217,8 +224,10 @@ func (c *crossings) shorten() {
 }
 
 func (w *way) way(usual map[aggregate.StageKey]float64) Way {
-	w.left.shorten()
-	w.came.shorten()
+	for _, c := range []*crossings{&w.left, &w.came} {
+		c.shorten()
+		c.forgetUnknown()
+	}
 	out := Way{
 		Packets: w.packets, Stages: []Stage{}, Left: slices.Clone(w.left.kept), Came: slices.Clone(w.came.kept),
 		LeftTotal: w.left.total, CameTotal: w.came.total, Crossed: w.crossed,
