@@ -144,7 +144,7 @@ func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Dev
 	}
 	first, last := rec.Hops[0], rec.Hops[rec.Len-1]
 	leaves := path.Direction == journey.Out && rec.Kind == record.Finished && last.Hook == record.Xmit
-	if leaves && path.StepsBeforeSplit == 0 {
+	if path.Direction == journey.Out && rec.Kind == record.Split || leaves && path.StepsBeforeSplit == 0 { // the whole packet, not its segments
 		w.crossed += uint64(max(1, rec.Weight))
 	}
 	known := numberingOf(rec)

@@ -145,9 +145,11 @@ func TestLargePackets(t *testing.T) {
 	t.Parallel()
 	r := newTestRecorder()
 	large := packet(t, record.Finished, 1, web, api, sends)
-	large.Segments = 10
+	large.Segments, large.Weight = 10, 3
 	r.Add(&large, devices)
-	if half := r.Half(time.Second, 0, nil); half.There.LeftTotal != 0 || half.There.Packets != 1 {
+	split := packet(t, record.Split, 2, web, api, "I 1 0, E 3 1, F 3 2")
+	r.Add(&split, devices)
+	if half := r.Half(time.Second, 0, nil); half.There.LeftTotal != 0 || half.There.Packets != 4 || half.There.Crossed != 4 {
 		t.Errorf("%+v", half.There)
 	}
 }
