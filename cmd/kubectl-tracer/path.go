@@ -75,34 +75,28 @@ Exit code: 0 packets were seen, 3 none was, 1 could not run or no agent answered
 		},
 	}
 	cmd.Flags().DurationVar(&window, "duration", window, "how long to watch (at most 1m)")
-	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long to wait for each agent, besides")
+	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long to wait for the API server, and for each agent besides --duration")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "how to print: text or json")
 	return cmd
 }
 
 // watchPath asks the agents of the nodes where two ends are.
 func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst string, window, limit time.Duration) (pairpath.Path, error) {
-	all, _, err := c.List(ctx)
+	all, from, to, err := findEnds(ctx, c, namespace, src, dst, limit)
 	if err != nil {
 		return pairpath.Path{}, err
 	}
-	resolver, err := c.Resolver(ctx, namespace)
-	if err != nil {
+	if err := apart(from, to); err != nil {
 		return pairpath.Path{}, err
 	}
-	from, err := resolver.Resolve(ctx, src)
-	if err != nil {
-		return pairpath.Path{}, err
-	}
-	to, err := resolver.Resolve(ctx, dst)
-	if err != nil {
+	query := pairpath.Query{Src: from.Addresses, Dst: to.Addresses, Window: window}
+	if err := query.Check(); err != nil {
 		return pairpath.Path{}, err
 	}
 	asked, missing, err := concerned(all, from, to)
 	if err != nil {
 		return pairpath.Path{}, err
 	}
-	query := pairpath.Query{Src: from.Addresses, Dst: to.Addresses, Window: window}
 	var answers []pairpath.Answer
 	start := newStart(len(asked))
 	agents.Ask(ctx, c, asked, window+2*limit, func(ctx context.Context, client *api.Client) (pairpath.Half, error) {
@@ -123,16 +117,50 @@ func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst strin
 	})
 	answers = append(answers, missing...)
 	slices.SortFunc(answers, func(x, y pairpath.Answer) int { return strings.Compare(x.Node, y.Node) })
-	return pairpath.Join(pairpath.End{Name: from.Name, Nodes: from.Nodes}, pairpath.End{Name: to.Name, Nodes: to.Nodes}, answers), nil
+	return pairpath.Join(endOf(from), endOf(to), answers), nil
+}
+
+// findEnds asks the API server which agents there are and where two ends are, for limit at most.
+func findEnds(ctx context.Context, c *agents.Cluster, namespace, src, dst string, limit time.Duration) (all []agents.Agent, from, to agents.End, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the API server took more than %v: give it more by --timeout", limit))
+	defer cancel()
+	defer func() {
+		if cause := context.Cause(ctx); err != nil && cause != nil {
+			err = cause
+		}
+	}()
+	if all, _, err = c.List(ctx); err != nil {
+		return nil, from, to, err
+	}
+	resolver, err := c.Resolver(ctx, namespace)
+	if err != nil {
+		return nil, from, to, err
+	}
+	if from, err = resolver.Resolve(ctx, src); err != nil {
+		return nil, from, to, err
+	}
+	to, err = resolver.Resolve(ctx, dst)
+	return all, from, to, err
+}
+
+func endOf(e agents.End) pairpath.End {
+	return pairpath.End{Name: e.Name, Nodes: e.Nodes, OnHost: e.OnHost, Unknown: e.Unknown}
+}
+
+// apart refuses ends that have an address in common: which way a packet goes cannot be told of all.
+func apart(from, to agents.End) error {
+	for _, a := range from.Addresses {
+		if slices.Contains(to.Addresses, a) {
+			return fmt.Errorf("both ends have %v (%s, %s): name one pod of each", a, from.Name, to.Name)
+		}
+	}
+	return nil
 }
 
 // concerned are the agents of the nodes where the ends are, and what is to be said of those that cannot be asked.
 func concerned(all []agents.Agent, ends ...agents.End) (out []agents.Agent, missing []pairpath.Answer, err error) {
 	seen := map[string]bool{}
 	for _, e := range ends {
-		if len(e.Addresses) > pairpath.MaxAddresses {
-			return nil, nil, fmt.Errorf("%s has %d addresses: name some of its pods; at most %d can be watched at once", e.Name, len(e.Addresses), pairpath.MaxAddresses)
-		}
 		for _, node := range e.Nodes {
 			if seen[node] {
 				continue

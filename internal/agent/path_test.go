@@ -117,3 +117,21 @@ func TestPath(t *testing.T) {
 		t.Errorf("the wire is not what is slow: %+v", w)
 	}
 }
+
+// TestPathBehindWireGuard has packets that are not known again behind the overlay's device: the wire says so.
+func TestPathBehindWireGuard(t *testing.T) {
+	t.Parallel()
+	c := newLabCluster(t, lab.Options{Overlay: lab.WireGuard, Load: lab.DefaultLoad()}, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
+	if c == nil {
+		(&pairOfNodes{T: t}).mustBeHost() // all guests' kernels have it
+		return
+	}
+	p := c.path(t.Context(), lab.Web, lab.API, 3*time.Second)
+	w := p.Wire
+	if w == nil || w.RoundTrip == nil || float64(w.Joined) < 0.9*float64(w.Followed) {
+		t.Fatalf("wire: %+v", w)
+	}
+	if overlay := c.lab.OverlayDevice(); len(w.Hidden) != 1 || w.Hidden[0] != overlay {
+		t.Errorf("hidden by %v, want %s", w.Hidden, overlay)
+	}
+}

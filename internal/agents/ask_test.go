@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime"
@@ -13,7 +14,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/klog/v2"
 
+	"tracer/internal/agents/agentstest"
 	"tracer/internal/export/api"
 )
 
@@ -39,17 +42,17 @@ func TestAsk(t *testing.T) {
 	for _, way := range []string{"websocket", "spdy"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			s := newFakeServer(t, "node-a", "node-b")
-			s.websockets = way == "websocket"
-			s.connect = func(node string, c net.Conn) { serveHTTP(c, healthy(node, 100_000)) }
-			answers := askAll(t.Context(), t, s.cluster(), long)
-			for _, node := range s.nodes {
+			s := agentstest.New(t, "node-a", "node-b")
+			s.WebSockets = way == "websocket"
+			s.Connect = func(node string, c net.Conn) { agentstest.Serve(c, healthy(node, 100_000)) }
+			answers := askAll(t.Context(), t, clusterOf(t, s), long)
+			for _, node := range s.Nodes {
 				if a := answers[node]; a.Err != nil || a.Value.Node != node || len(a.Value.Kernel) != 100_000 {
 					t.Errorf("%s: %v, %q, %d bytes", node, a.Err, a.Value.Node, len(a.Value.Kernel))
 				}
 			}
-			if len(s.execs) != 1 || s.execs[way] != 2 {
-				t.Errorf("asked by %v, want one stream each by %s", s.execs, way)
+			if len(s.Execs) != 1 || s.Execs[way] != 2 {
+				t.Errorf("asked by %v, want one stream each by %s", s.Execs, way)
 			}
 		})
 	}
@@ -58,9 +61,9 @@ func TestAsk(t *testing.T) {
 // TestSeveralQuestions has one stream serve all requests to an agent.
 func TestSeveralQuestions(t *testing.T) {
 	t.Parallel()
-	s := newFakeServer(t, "node-a")
-	s.connect = func(node string, c net.Conn) { serveHTTP(c, healthy(node, 10)) }
-	c := s.cluster()
+	s := agentstest.New(t, "node-a")
+	s.Connect = func(node string, c net.Conn) { agentstest.Serve(c, healthy(node, 10)) }
+	c := clusterOf(t, s)
 	client := c.Client(Agent{Node: "node-a", Pod: "agent-node-a"})
 	defer client.Close()
 	for range 5 {
@@ -68,8 +71,8 @@ func TestSeveralQuestions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s.execs["websocket"] != 1 {
-		t.Errorf("%d streams", s.execs["websocket"])
+	if s.Execs["websocket"] != 1 {
+		t.Errorf("%d streams", s.Execs["websocket"])
 	}
 }
 
@@ -79,15 +82,15 @@ func TestFaults(t *testing.T) {
 	for _, websockets := range []bool{true, false} {
 		t.Run(fmt.Sprintf("websockets %v", websockets), func(t *testing.T) {
 			t.Parallel()
-			s := newFakeServer(t, "breaks", "hangs", "ends", "talks", "well")
-			s.websockets = websockets
+			s := agentstest.New(t, "breaks", "hangs", "ends", "talks", "well")
+			s.WebSockets = websockets
 			release := make(chan struct{})
 			defer close(release)
-			s.connect = func(node string, c net.Conn) {
+			s.Connect = func(node string, c net.Conn) {
 				defer c.Close()
 				switch node {
 				case "well":
-					serveHTTP(c, healthy(node, 10))
+					agentstest.Serve(c, healthy(node, 10))
 				case "breaks": // in the middle of its answer
 					_, _ = http.ReadRequest(bufio.NewReader(c))
 					_, _ = fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"node\":\"bre")
@@ -100,7 +103,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 			begin := time.Now()
-			answers := askAll(t.Context(), t, s.cluster(), 3*time.Second)
+			answers := askAll(t.Context(), t, clusterOf(t, s), 3*time.Second)
 			if took := time.Since(begin); took > 30*time.Second {
 				t.Errorf("took %v", took)
 			}
@@ -119,21 +122,21 @@ func TestFaults(t *testing.T) {
 // TestInterrupted returns what has come so far.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	s := newFakeServer(t, "hangs", "well")
+	s := agentstest.New(t, "hangs", "well")
 	ctx, cancel := context.WithCancel(t.Context())
-	s.connect = func(node string, c net.Conn) {
+	s.Connect = func(node string, c net.Conn) {
 		if node == "well" {
-			serveHTTP(c, healthy(node, 10))
+			agentstest.Serve(c, healthy(node, 10))
 		}
 		defer c.Close()
 		<-ctx.Done()
 	}
-	all, _, err := s.cluster().List(ctx)
+	all, _, err := clusterOf(t, s).List(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	errs := map[string]error{}
-	Ask(ctx, s.cluster(), all, long, func(ctx context.Context, client *api.Client) (api.Status, error) {
+	Ask(ctx, clusterOf(t, s), all, long, func(ctx context.Context, client *api.Client) (api.Status, error) {
 		return client.Status(ctx)
 	}, func(a Answer[api.Status]) {
 		if errs[a.Node] = a.Err; a.Node == "well" {
@@ -152,9 +155,9 @@ func TestAHundred(t *testing.T) { // alone: it measures
 	for i := range 100 {
 		nodes = append(nodes, fmt.Sprintf("node-%d", i))
 	}
-	s := newFakeServer(t, nodes...)
-	s.connect = func(node string, c net.Conn) { serveHTTP(c, healthy(node, 50_000)) }
-	c := s.cluster()
+	s := agentstest.New(t, nodes...)
+	s.Connect = func(node string, c net.Conn) { agentstest.Serve(c, healthy(node, 50_000)) }
+	c := clusterOf(t, s)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	begin, worked := time.Now(), cpuTime(t)
@@ -194,4 +197,27 @@ func cpuTime(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// healthy is an agent whose every answer names its node, with some ballast.
+func healthy(node string, ballast int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"node":%q,"version":"v1","kernel":%q}`, node, strings.Repeat("k", ballast))
+	})
+}
+
+// TestMain silences client-go, which logs of each stream how it ended.
+func TestMain(m *testing.M) {
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
+	m.Run()
+}
+
+// clusterOf is a server's cluster as a client sees it.
+func clusterOf(t *testing.T, s *agentstest.Server) *Cluster {
+	t.Helper()
+	c, err := New(s.Config(), "tracer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

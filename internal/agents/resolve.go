@@ -21,6 +21,11 @@ type End struct {
 	Name      string // kind/name in its namespace, or the address
 	Addresses []netip.Addr
 	Nodes     []string // on which its pods are, or the node itself; none for an address outside of the cluster
+	// OnHost are nodes whose own address it has, without being named as a node: its pods share the node's network (hostNetwork), and all that
+	// the node sends is taken for theirs.
+	OnHost []string
+	// Unknown is of an address that is no pod's: whether it is a node's is not known, as the account may not list nodes.
+	Unknown bool
 }
 
 // kinds are what a name may begin with, as kubectl takes them, and what they mean.
@@ -141,6 +146,7 @@ func (r *Resolver) of(name string, is func(*corev1.Pod) bool) End {
 		}
 	}
 	slices.Sort(e.Nodes)
+	slices.Sort(e.OnHost)
 	return e
 }
 
@@ -152,6 +158,9 @@ func (e *End) addPod(p *corev1.Pod) {
 	}
 	if !slices.Contains(e.Nodes, p.Spec.NodeName) {
 		e.Nodes = append(e.Nodes, p.Spec.NodeName)
+	}
+	if p.Spec.HostNetwork && !slices.Contains(e.OnHost, p.Spec.NodeName) {
+		e.OnHost = append(e.OnHost, p.Spec.NodeName)
 	}
 }
 
@@ -211,13 +220,17 @@ func (r *Resolver) address(ctx context.Context, a netip.Addr) (End, error) {
 		p := &r.pods[i]
 		if slices.ContainsFunc(p.Status.PodIPs, func(ip corev1.PodIP) bool { return ip.IP == a.String() }) {
 			e.Nodes = []string{p.Spec.NodeName}
+			if p.Spec.HostNetwork {
+				e.OnHost = e.Nodes
+			}
 			return e, nil
 		}
 	}
-	nodes, _, err := r.cluster.nodes(ctx)
+	nodes, allowed, err := r.cluster.nodes(ctx)
 	if err != nil {
 		return e, err
 	}
+	e.Unknown = !allowed
 	for i := range nodes {
 		if slices.ContainsFunc(nodes[i].Status.Addresses, func(n corev1.NodeAddress) bool { return n.Address == a.String() }) {
 			e.Nodes = []string{nodes[i].Name}

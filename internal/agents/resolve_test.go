@@ -1,8 +1,6 @@
 package agents
 
 import (
-	"fmt"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"tracer/internal/agents/agentstest"
 )
 
 // owned is a pod of a workload.
@@ -71,9 +71,9 @@ func store() map[string]any {
 // TestResolve finds ends by all names that they have, and says of others what is missing.
 func TestResolve(t *testing.T) {
 	t.Parallel()
-	s := newFakeServer(t)
-	s.objects = store()
-	r, err := s.cluster().Resolver(t.Context(), "store")
+	s := agentstest.New(t)
+	s.Objects = store()
+	r, err := clusterOf(t, s).Resolver(t.Context(), "store")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,25 +122,47 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// TestResolveOnHost tells pods that have their node's address, by name and by address, and whether an address is a node's where nodes may
+// not be listed.
+func TestResolveOnHost(t *testing.T) {
+	t.Parallel()
+	s := agentstest.New(t)
+	s.Objects = store()
+	exporter := owned("store", "exporter-x", "DaemonSet", "exporter", "node-a", "192.168.0.1")
+	exporter.Spec.HostNetwork = true
+	pods := s.Objects["/api/v1/pods"].(*corev1.PodList)
+	pods.Items = append(pods.Items, exporter)
+	delete(s.Objects, "/api/v1/nodes")
+	s.Forbidden = "/api/v1/nodes"
+	r, err := clusterOf(t, s).Resolver(t.Context(), "store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]End{
+		"ds/exporter": {OnHost: []string{"node-a"}},
+		"192.168.0.1": {OnHost: []string{"node-a"}},
+		"192.168.0.2": {Unknown: true},
+		"deploy/web":  {},
+		"10.244.1.2":  {},
+	} {
+		if e, err := r.Resolve(t.Context(), text); err != nil || !slices.Equal(e.OnHost, want.OnHost) || e.Unknown != want.Unknown {
+			t.Errorf("%s: %+v, %v", text, e, err)
+		}
+	}
+}
+
 // TestResolveForbidden says which right is missing.
 func TestResolveForbidden(t *testing.T) {
 	t.Parallel()
-	s := newFakeServer(t)
-	s.objects = store()
-	delete(s.objects, "/api/v1/namespaces/store/services/shop")
-	s.forbidden = "/api/v1/namespaces/store/services/shop"
-	r, err := s.cluster().Resolver(t.Context(), "store")
+	s := agentstest.New(t)
+	s.Objects = store()
+	delete(s.Objects, "/api/v1/namespaces/store/services/shop")
+	s.Forbidden = "/api/v1/namespaces/store/services/shop"
+	r, err := clusterOf(t, s).Resolver(t.Context(), "store")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Resolve(t.Context(), "svc/shop"); err == nil || !strings.Contains(err.Error(), "your account lacks a right on services") {
 		t.Error(err)
 	}
-}
-
-// forbid answers as an API server whose authorizer says no.
-func (s *fakeServer) forbid(w http.ResponseWriter, resource string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusForbidden)
-	fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"no","details":{"kind":%q}}`, resource)
 }

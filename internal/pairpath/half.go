@@ -23,6 +23,7 @@ type Way struct {
 	Came      []Crossing `json:"came"`
 	LeftTotal uint64     `json:"left_total"` // sk_buffs followed, not weighted
 	CameTotal uint64     `json:"came_total"`
+	Crossed   uint64     `json:"crossed"` // sk_buffs that left for another node, weighted, large ones too
 }
 
 // Stage is how packets passed a stage.
@@ -46,4 +47,11 @@ type Stage struct {
 type Crossing struct {
 	Packet uint64 `json:"packet"` // which it is, for this and the other node
 	At     int64  `json:"at_ns"`  // CLOCK_MONOTONIC of the node
+	Ends   uint32 `json:"ends"`   // stands for its addresses between the nodes
+	// Hidden is the device where it left or came, if what that makes of packets is not known again, as WireGuard, MACsec, a VPN's tun or a
+	// tunnel that is not looked into: what is behind it on this node has not been seen. Else "".
+	Hidden string `json:"hidden_by,omitempty"`
+
+	flow     uint64 // a number for its flow
+	byChance bool   // of the flow others may have the same number
 }

@@ -29,6 +29,10 @@ type Path struct {
 type End struct {
 	Name  string   `json:"name"`
 	Nodes []string `json:"nodes"` // where it is, as far as that is known
+	// OnHost are nodes whose own address it has though it is a pod: all that the node sends is taken for its packets. Null if there are none.
+	OnHost []string `json:"on_host"`
+	// Unknown tells that it may be on a node all the same, where Nodes is empty.
+	Unknown bool `json:"unknown"`
 }
 
 // The ways of a Hop.
@@ -40,7 +44,7 @@ const (
 // Wired is the stage of a Hop that is between two nodes.
 const Wired journey.Stage = "wire"
 
-// Hop is a stage at a device of a node, or what is between two nodes.
+// Hop is a stage at a device of a node, or what is between two nodes, with the devices whose work is part of that.
 type Hop struct {
 	Way     string            `json:"way"` // there or back
 	Node    string            `json:"node"`
@@ -51,7 +55,7 @@ type Hop struct {
 	P50     *float64          `json:"p50_seconds"`
 	P99     *float64          `json:"p99_seconds"`
 	Usual   *float64          `json:"usual_p50_seconds"`
-	Share   float64           `json:"share"` // of the way's time
+	Share   float64           `json:"share"` // of the time of all packets of the way together
 	NoQueue bool              `json:"no_queue"`
 	Drops   uint64            `json:"drops"`
 	Reason  string            `json:"reason"` // of most drops
@@ -60,7 +64,8 @@ type Hop struct {
 	// Uncertainty of the wire's P50; null of all else.
 	Uncertainty *float64 `json:"uncertainty_seconds"`
 
-	each float64 // seconds a packet, waiting included
+	sum  float64 // seconds of all packets together, waiting included
+	each float64 // of that, a packet's
 }
 
 // Node is one node's part.
@@ -149,12 +154,9 @@ func (p *Path) way(name string, answers []Answer, of func(*Half) *Way) (hops []H
 	add(journey.Local, journey.Out)
 	for i := range p.Wires {
 		w := &p.Wires[i]
-		h := Hop{Way: name, Node: w.From + " → " + w.To, Stage: Wired, P50: w.Forward, Uncertainty: w.Uncertainty}
+		h := Hop{Way: name, Node: w.From + " → " + w.To, Stage: Wired, Device: strings.Join(w.Hidden, ","), P50: w.Forward, Uncertainty: w.Uncertainty, each: w.out.mean, sum: w.out.sum()}
 		if name == Back {
-			h.Node, h.P50 = w.To+" → "+w.From, w.Back
-		}
-		if h.P50 != nil {
-			h.each = max(0, *h.P50)
+			h.Node, h.P50, h.each, h.sum = w.To+" → "+w.From, w.Back, w.home.mean, w.home.sum()
 		}
 		hops = append(hops, h)
 	}
@@ -162,11 +164,11 @@ func (p *Path) way(name string, answers []Answer, of func(*Half) *Way) (hops []H
 	add("") // drops of which not even the direction is known
 	var all float64
 	for i := range hops {
-		all += hops[i].each
+		all += hops[i].sum
 	}
 	for i := range hops {
 		if all > 0 {
-			hops[i].Share = hops[i].each / all
+			hops[i].Share = hops[i].sum / all
 		}
 	}
 	return hops
@@ -175,7 +177,7 @@ func (p *Path) way(name string, answers []Answer, of func(*Half) *Way) (hops []H
 func newHop(way, node string, s *Stage) Hop {
 	h := Hop{
 		Way: way, Node: node, Stage: s.Stage, Device: s.Device, Dir: s.Direction, Packets: s.Packets, P50: s.P50, P99: s.P99, Usual: s.Usual,
-		NoQueue: s.NoQueue, Drops: s.Lost, Reason: s.Reason, Held: s.InFlight, Oldest: s.Oldest,
+		NoQueue: s.NoQueue, Drops: s.Lost, Reason: s.Reason, Held: s.InFlight, Oldest: s.Oldest, sum: s.Sum,
 	}
 	if n := float64(s.Packets) + s.InFlight; n > 0 {
 		h.each = s.Sum / n
@@ -228,7 +230,7 @@ func (p *Path) summarize() string {
 		if h.Drops > 0 && (lost == nil || h.Drops > lost.Drops) {
 			lost = h
 		}
-		if h.each > 0 && (slow == nil || h.each > slow.each) {
+		if h.sum > 0 && (slow == nil || h.sum > slow.sum) {
 			slow = h
 		}
 	}
@@ -259,7 +261,10 @@ func isAre(n uint64) string {
 
 // where is a hop in words.
 func (h *Hop) where() string {
-	if h.Stage == Wired {
+	switch {
+	case h.Stage == Wired && h.Device != "":
+		return fmt.Sprintf("%s or the wire between %s", h.Device, h.Node)
+	case h.Stage == Wired:
 		return "the wire between " + h.Node
 	}
 	return strings.Join(strings.Fields(fmt.Sprintf("%s %s on %s", h.Stage, h.Device, h.Node)), " ")

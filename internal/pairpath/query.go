@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 )
@@ -16,8 +15,10 @@ import (
 const (
 	MinWindow = 100 * time.Millisecond
 	MaxWindow = time.Minute
-	// MaxAddresses is how many addresses an end may have.
-	MaxAddresses = 1000
+	// maxAddresses is how many addresses an end may have, for an agent.
+	maxAddresses = 1000
+	// maxEncoded is how many bytes a query may have in a URL: an agent takes a header of 16 KiB.
+	maxEncoded = 15 << 10
 )
 
 // Query says which packets, and for how long they are watched.
@@ -65,8 +66,8 @@ func ParseQuery(values url.Values) (q Query, err error) {
 
 func parseAddresses(text string) (all []netip.Addr, err error) {
 	texts := strings.Split(text, ",")
-	if len(texts) > MaxAddresses {
-		return nil, fmt.Errorf("%d addresses; give at most %d", len(texts), MaxAddresses)
+	if len(texts) > maxAddresses {
+		return nil, fmt.Errorf("%d addresses; give at most %d", len(texts), maxAddresses)
 	}
 	for _, t := range texts {
 		a, err := netip.ParseAddr(t)
@@ -78,16 +79,30 @@ func parseAddresses(text string) (all []netip.Addr, err error) {
 	return all, nil
 }
 
-// ways tells of a packet between two addresses whether it goes there, or back. Of one within both sets it goes there.
-func (q *Query) ways(src, dst [2]netip.Addr) (there, back bool) {
-	among := func(set []netip.Addr, either [2]netip.Addr) bool {
-		return slices.Contains(set, either[0]) || either[1] != either[0] && slices.Contains(set, either[1])
+// Check says what of a query no agent takes: too many addresses for a request's header.
+func (q Query) Check() error {
+	if n := len(q.Values().Encode()); n > maxEncoded {
+		return fmt.Errorf("%d and %d addresses are more than a request to an agent holds (%d of %d bytes): name some pods of each end", len(q.Src), len(q.Dst), n, maxEncoded)
 	}
-	switch {
-	case among(q.Src, src) && among(q.Dst, dst):
-		return true, false
-	case among(q.Dst, src) && among(q.Src, dst):
-		return false, true
+	return nil
+}
+
+// side tells at which ends an address is.
+type side uint8
+
+const (
+	atSrc side = 1 << iota
+	atDst
+)
+
+// sides are the addresses of both ends.
+func (q *Query) sides() map[netip.Addr]side {
+	all := make(map[netip.Addr]side, len(q.Src)+len(q.Dst))
+	for _, a := range q.Src {
+		all[a] |= atSrc
 	}
-	return false, false
+	for _, a := range q.Dst {
+		all[a] |= atDst
+	}
+	return all
 }

@@ -2,8 +2,6 @@ package pairpath
 
 import (
 	"cmp"
-	"encoding/binary"
-	"hash/fnv"
 	"maps"
 	"net/netip"
 	"slices"
@@ -20,14 +18,14 @@ const maxCrossings = 2000
 
 // Recorder makes a Half of records. It is not safe for concurrent use; Wants is.
 type Recorder struct {
-	query Query
+	sides map[netip.Addr]side
 	there way
 	back  way
 }
 
 // NewRecorder returns one for a query's packets.
 func NewRecorder(q Query) *Recorder {
-	return &Recorder{query: q, there: newWay(), back: newWay()}
+	return &Recorder{sides: q.sides(), there: newWay(), back: newWay()}
 }
 
 // Wants tells whether a record is of the query's packets. NAT may have changed either address, between the first hook and the last.
@@ -36,12 +34,15 @@ func (r *Recorder) Wants(rec *record.Record) bool {
 	return there || back
 }
 
+// waysOf tells of a record whether its packet goes there, or back. Of one within both ends' addresses it goes there.
 func (r *Recorder) waysOf(rec *record.Record) (there, back bool) {
 	if rec.Kind == record.Connection {
 		return false, false
 	}
-	return r.query.ways([2]netip.Addr{rec.First.Source.Addr(), rec.Last.Source.Addr()},
-		[2]netip.Addr{rec.First.Destination.Addr(), rec.Last.Destination.Addr()})
+	src := r.sides[rec.First.Source.Addr()] | r.sides[rec.Last.Source.Addr()]
+	dst := r.sides[rec.First.Destination.Addr()] | r.sides[rec.Last.Destination.Addr()]
+	there = src&atSrc != 0 && dst&atDst != 0
+	return there, !there && src&atDst != 0 && dst&atSrc != 0
 }
 
 // Add counts a record. What makes no path, or is not of the query's packets, it leaves out.
@@ -55,9 +56,9 @@ func (r *Recorder) Add(rec *record.Record, devices *journey.Devices) {
 		return
 	}
 	if there {
-		r.there.add(rec, &path)
+		r.there.add(rec, &path, devices)
 	} else {
-		r.back.add(rec, &path)
+		r.back.add(rec, &path, devices)
 	}
 }
 
@@ -69,6 +70,7 @@ func (r *Recorder) Half(window time.Duration, missed uint64, usual map[aggregate
 // way is a Way that grows.
 type way struct {
 	packets    uint64
+	crossed    uint64
 	stages     map[aggregate.StageKey]*stage
 	left, came crossings
 }
@@ -99,7 +101,7 @@ func (w *way) stage(s *journey.Step, direction journey.Direction, position int) 
 	return found
 }
 
-func (w *way) add(rec *record.Record, path *journey.Path) {
+func (w *way) add(rec *record.Record, path *journey.Path, devices *journey.Devices) {
 	weight := uint64(max(1, rec.Weight))
 	steps := path.Steps()
 	if rec.Kind == record.InFlight {
@@ -131,36 +133,30 @@ func (w *way) add(rec *record.Record, path *journey.Path) {
 		s.Lost += weight
 		s.reasons[cmp.Or(rec.Reason, journey.NotSpecified)] += weight
 	}
-	w.cross(rec, path)
+	w.cross(rec, path, devices)
 }
 
-// cross keeps when a packet left the node, or came to it. A large one (GSO, GRO) is not the same packet on the other node.
-func (w *way) cross(rec *record.Record, path *journey.Path) {
-	if rec.Len == 0 || rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment {
+// cross keeps when a packet left the node, or came to it. A large one (GSO, GRO) is not the same packet on the other node, and one without a
+// number of its own is not known there.
+func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Devices) {
+	if rec.Len == 0 {
 		return
 	}
 	first, last := rec.Hops[0], rec.Hops[rec.Len-1]
-	switch {
-	case path.Direction == journey.Out && rec.Kind == record.Finished && last.Hook == record.Xmit:
-		w.left.add(Crossing{packetOf(&rec.Last, rec.Fingerprint), int64(last.Time)})
-	case path.Direction == journey.In && first.Hook == record.Ingress:
-		w.came.add(Crossing{packetOf(&rec.First, rec.Fingerprint), int64(first.Time)})
+	leaves := path.Direction == journey.Out && rec.Kind == record.Finished && last.Hook == record.Xmit
+	if path.Direction == journey.Out && rec.Kind == record.Split || leaves && path.StepsBeforeSplit == 0 { // the whole packet, not its segments
+		w.crossed += uint64(max(1, rec.Weight))
 	}
-}
-
-// packetOf is a number for a packet as it is between the nodes: of its flow there, and of what no node changes.
-func packetOf(f *record.Flow, fingerprint uint64) uint64 {
-	var b [45]byte
-	src, dst := f.Source.Addr().As16(), f.Destination.Addr().As16()
-	copy(b[:], src[:])
-	copy(b[16:], dst[:])
-	binary.BigEndian.PutUint16(b[32:], f.Source.Port())
-	binary.BigEndian.PutUint16(b[34:], f.Destination.Port())
-	b[36] = byte(f.Protocol)
-	binary.BigEndian.PutUint64(b[37:], fingerprint)
-	h := fnv.New64a()
-	_, _ = h.Write(b[:]) // never fails
-	return h.Sum64()
+	known := numberingOf(rec)
+	if rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || known == without {
+		return
+	}
+	switch {
+	case leaves:
+		w.left.cross(crossingOf(&rec.Last, rec.Fingerprint, last, devices), known, rec.Weight)
+	case path.Direction == journey.In && first.Hook == record.Ingress:
+		w.came.cross(crossingOf(&rec.First, rec.Fingerprint, first, devices), known, rec.Weight)
+	}
 }
 
 // crossings are the packets with the least numbers, at most maxCrossings of them: two nodes that see the same packets keep the same ones.
@@ -168,6 +164,30 @@ type crossings struct {
 	total uint64
 	kept  []Crossing
 	limit uint64 // above the numbers of all that are kept, once some were left out; 0 before
+	// passedOver is how many packets of a flow were not followed, of flows whose packets are known but by chance.
+	passedOver map[uint64]uint64
+}
+
+// cross adds a packet that stands for as many as its weight.
+func (c *crossings) cross(x Crossing, known numbering, weight uint32) {
+	x.byChance = known == byChance
+	if x.byChance && weight > 1 {
+		if c.passedOver == nil {
+			c.passedOver = map[uint64]uint64{}
+		}
+		c.passedOver[x.flow] += uint64(weight) - 1
+	}
+	c.add(x)
+}
+
+// forgetUnknown leaves out flows that are known but by chance, where more than one packet in five was passed over. Less is nothing: a packet
+// also takes the weight of others, of any flow, for which there was no room.
+func (c *crossings) forgetUnknown() {
+	followed := map[uint64]float64{}
+	for _, x := range c.kept {
+		followed[x.flow] += float64(c.total) / float64(len(c.kept))
+	}
+	c.kept = slices.DeleteFunc(c.kept, func(x Crossing) bool { return x.byChance && float64(c.passedOver[x.flow]) > followed[x.flow]/4 })
 }
 
 func (c *crossings) add(x Crossing) {
@@ -181,20 +201,36 @@ func (c *crossings) add(x Crossing) {
 	}
 }
 
+// shorten keeps the least numbers, and of one that is there often two: it is not a packet's own. A number is kept with all of its packets
+// or not at all, as one that is left would look like a packet's own.
 func (c *crossings) shorten() {
 	slices.SortFunc(c.kept, func(x, y Crossing) int { return cmp.Compare(x.Packet, y.Packet) })
-	if len(c.kept) > maxCrossings {
+	n := 0
+	for _, x := range c.kept {
+		if n < 2 || c.kept[n-2].Packet != x.Packet {
+			c.kept[n] = x
+			n++
+		}
+	}
+	c.kept = c.kept[:n]
+	if n > maxCrossings {
 		c.limit = c.kept[maxCrossings].Packet
-		c.kept = c.kept[:maxCrossings]
+		n = maxCrossings
+		for c.kept[n-1].Packet == c.limit {
+			n--
+		}
+		c.kept = c.kept[:n]
 	}
 }
 
 func (w *way) way(usual map[aggregate.StageKey]float64) Way {
-	w.left.shorten()
-	w.came.shorten()
+	for _, c := range []*crossings{&w.left, &w.came} {
+		c.shorten()
+		c.forgetUnknown()
+	}
 	out := Way{
 		Packets: w.packets, Stages: []Stage{}, Left: slices.Clone(w.left.kept), Came: slices.Clone(w.came.kept),
-		LeftTotal: w.left.total, CameTotal: w.came.total,
+		LeftTotal: w.left.total, CameTotal: w.came.total, Crossed: w.crossed,
 	}
 	all := slices.SortedFunc(maps.Values(w.stages), func(x, y *stage) int {
 		return cmp.Or(cmp.Compare(x.position/x.count, y.position/y.count), cmp.Compare(x.Stage.Stage, y.Stage.Stage), cmp.Compare(x.Device, y.Device))

@@ -14,6 +14,11 @@ import (
 func (p *Path) WriteText(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "%s (%s) → %s (%s), %s\n%s\n", p.Src.Name, p.Src.at(), p.Dst.Name, p.Dst.at(), seconds(p.WindowSeconds), p.Summary)
+	for _, e := range []*End{&p.Src, &p.Dst} {
+		if len(e.OnHost) > 0 {
+			fmt.Fprintf(out, "%s has the address of %s (hostNetwork): all that the node itself sends and gets is taken for its packets\n", e.Name, places(e.OnHost))
+		}
+	}
 	if len(p.Hops) > 0 {
 		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "\nWAY\tNODE\tSTAGE\tDEVICE\tP50\tP99\tSHARE\tUSUAL\tLOST")
@@ -49,21 +54,43 @@ func (p *Path) writeWires(out io.Writer) {
 			fmt.Fprintf(out, "%d of %d packets were followed on both nodes, but none there and back within a second: without that the clocks cannot be compared\n", w.Joined, w.Followed)
 			continue
 		}
-		fmt.Fprintf(out, "out and back %s ± %s (p99 %s), from the last hook on one node to the first on the other, by %d of %d packets, those that both nodes followed;\n  each way ± %s, as the two clocks are compared by these packets alone\n",
-			seconds(*w.RoundTrip), seconds(*w.RoundTripUncertainty), seconds(*w.RoundTripP99), w.Joined, w.Followed, seconds(*w.Uncertainty))
-	}
-	if answered := p.answered(); len(p.Wires) == 0 && answered > 1 && p.crosses() {
-		fmt.Fprintf(out, "\nwire: not measured: no packet was followed on both nodes (")
-		for i := range p.Nodes {
-			if i > 0 {
-				fmt.Fprint(out, "; ")
-			}
-			fmt.Fprintf(out, "%s: %d left, %d came", p.Nodes[i].Name, p.Nodes[i].Left, p.Nodes[i].Came)
+		fmt.Fprintf(out, "out and back %s ± %s (p99 %s), from the last hook on one node to the first on the other, by %d of %d packets, those that both nodes followed",
+			seconds(*w.RoundTrip), seconds(*w.RoundTripUncertainty), seconds(*w.RoundTripP99), w.Joined, w.Followed)
+		if w.Uncertainty != nil {
+			fmt.Fprintf(out, ";\n  each way ± %s, as the two clocks are compared by these packets alone", seconds(*w.Uncertainty))
 		}
-		fmt.Fprintln(out, ")")
-	} else if answered == 1 && p.crosses() {
-		fmt.Fprintf(out, "\nwire: not measured: one node alone answered\n")
+		if len(w.Hidden) > 0 {
+			fmt.Fprintf(out, ";\n  packets are not followed behind %s: what it does with them and the queues below it are part of this", strings.Join(w.Hidden, ", "))
+		}
+		fmt.Fprintln(out)
 	}
+	if why := p.whyNoWire(); why != "" {
+		fmt.Fprintf(out, "\nwire: not measured: %s\n", why)
+	}
+}
+
+// whyNoWire says why there is none, if packets went from node to node.
+func (p *Path) whyNoWire() string {
+	answered := p.answered()
+	if len(p.Wires) > 0 || answered == 0 || !p.crosses() {
+		return ""
+	}
+	for _, e := range []*End{&p.Src, &p.Dst} {
+		if len(e.Nodes) == 0 {
+			return fmt.Sprintf("no agent was asked at %s (%s)", e.Name, e.at())
+		}
+	}
+	switch {
+	case answered > 1:
+		var counts []string
+		for i := range p.Nodes {
+			counts = append(counts, fmt.Sprintf("%s: %d left, %d came", p.Nodes[i].Name, p.Nodes[i].Left, p.Nodes[i].Came))
+		}
+		return "no packet was followed on both nodes (" + strings.Join(counts, "; ") + ")"
+	case len(p.Nodes) > answered:
+		return "one node alone answered"
+	}
+	return "both ends are on " + p.Nodes[0].Name
 }
 
 // crosses tells whether any packet went from node to node.
@@ -78,18 +105,26 @@ func (p *Path) crosses() bool {
 
 func (e *End) at() string {
 	switch {
+	case len(e.Nodes) == 0 && e.Unknown:
+		return "outside, or a node: your account may not list nodes"
 	case len(e.Nodes) == 0:
 		return "outside"
-	case len(e.Nodes) > 3:
-		return fmt.Sprintf("%d nodes", len(e.Nodes))
 	}
-	return strings.Join(e.Nodes, ", ")
+	return places(e.Nodes)
+}
+
+// places names some nodes, or says how many there are.
+func places(nodes []string) string {
+	if len(nodes) > 3 {
+		return fmt.Sprintf("%d nodes", len(nodes))
+	}
+	return strings.Join(nodes, ", ")
 }
 
 func (h *Hop) p50() string {
 	switch {
-	case h.Stage == Wired && h.P50 != nil:
-		return seconds(max(0, *h.P50)) + " ± " + seconds(*h.Uncertainty)
+	case h.Stage == Wired && h.P50 != nil && h.Uncertainty != nil:
+		return seconds(*h.P50) + " ± " + seconds(*h.Uncertainty)
 	case h.P50 == nil && h.NoQueue:
 		return "no queue"
 	}
@@ -97,7 +132,7 @@ func (h *Hop) p50() string {
 }
 
 func (h *Hop) share() string {
-	if h.each == 0 {
+	if h.sum == 0 {
 		return "-"
 	}
 	return fmt.Sprintf("%.0f %%", 100*h.Share)

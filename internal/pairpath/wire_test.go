@@ -23,10 +23,10 @@ func (f *fabric) play(r *rand.Rand, every, turn, length float64) (a, b [2]Way) {
 		arrives := at + f.there + f.jitter*r.Float64()
 		leaves := arrives + turn
 		home := leaves + f.back + f.jitter*r.Float64()
-		a[0].Left = append(a[0].Left, Crossing{n, first(at)})
-		b[0].Came = append(b[0].Came, Crossing{n, second(arrives)})
-		b[1].Left = append(b[1].Left, Crossing{n + 1, second(leaves)})
-		a[1].Came = append(a[1].Came, Crossing{n + 1, first(home)})
+		a[0].Left = append(a[0].Left, Crossing{Packet: n, At: first(at)})
+		b[0].Came = append(b[0].Came, Crossing{Packet: n, At: second(arrives)})
+		b[1].Left = append(b[1].Left, Crossing{Packet: n + 1, At: second(leaves)})
+		a[1].Came = append(a[1].Came, Crossing{Packet: n + 1, At: first(home)})
 	}
 	return a, b
 }
@@ -71,22 +71,36 @@ func TestWire(t *testing.T) {
 // TestFollowed counts only what left while both nodes watched.
 func TestFollowed(t *testing.T) {
 	t.Parallel()
-	left := []Crossing{{1, 10}, {2, 20}, {3, 30}, {4, 40}, {5, 50}}
-	came := []Crossing{{2, 25}, {4, 45}, {9, 60}}
-	if got, followed := transits(left, came, false); len(got) != 2 || followed != 3 {
+	left := []Crossing{{Packet: 1, At: 10}, {Packet: 2, At: 20}, {Packet: 3, At: 30}, {Packet: 4, At: 40}, {Packet: 5, At: 50}}
+	came := []Crossing{{Packet: 2, At: 25}, {Packet: 4, At: 45}, {Packet: 9, At: 60}}
+	if got, followed := transits(&Way{Left: left}, &Way{Came: came}, false); len(got) != 2 || followed != 3 {
 		t.Errorf("joined %d of %d, want 2 of 3", len(got), followed)
+	}
+}
+
+// TestFollowedThere counts only what went to the other node, and of the numbers that it kept.
+func TestFollowedThere(t *testing.T) {
+	t.Parallel()
+	left := []Crossing{{Packet: 1, At: 10, Ends: 7}, {Packet: 2, At: 20, Ends: 8}, {Packet: 3, At: 30, Ends: 7}, {Packet: 4, At: 40, Ends: 8}, {Packet: 5, At: 50, Ends: 7}, {Packet: 6, At: 55, Ends: 7}, {Packet: 9, At: 60, Ends: 7}}
+	came := []Crossing{{Packet: 1, At: 15, Ends: 7}, {Packet: 3, At: 35, Ends: 7}, {Packet: 6, At: 65, Ends: 7}}
+	if got, followed := transits(&Way{Left: left}, &Way{Came: came, CameTotal: 3}, false); len(got) != 3 || followed != 4 {
+		t.Errorf("two nodes: joined %d of %d, want 3 of 4", len(got), followed)
+	}
+	left[1].Ends, left[3].Ends, left[6].At = 7, 7, 52
+	if got, followed := transits(&Way{Left: left}, &Way{Came: came, CameTotal: 30}, false); len(got) != 3 || followed != 6 {
+		t.Errorf("not all kept: joined %d of %d, want 3 of 6", len(got), followed)
 	}
 }
 
 // TestNeverWrong has packets whose number is there twice, some that one node alone followed, and none that go back: no number is made of them.
 func TestNeverWrong(t *testing.T) {
 	t.Parallel()
-	left := []Crossing{{1, 10}, {1, 20}, {2, 30}, {3, 40}}
-	came := []Crossing{{1, 15}, {3, 45}, {3, 55}, {4, 60}}
-	if got, _ := transits(left, came, false); len(got) != 0 {
+	left := []Crossing{{Packet: 1, At: 10}, {Packet: 1, At: 20}, {Packet: 2, At: 30}, {Packet: 3, At: 40}}
+	came := []Crossing{{Packet: 1, At: 15}, {Packet: 3, At: 45}, {Packet: 3, At: 55}, {Packet: 4, At: 60}}
+	if got, _ := transits(&Way{Left: left}, &Way{Came: came}, false); len(got) != 0 {
 		t.Errorf("joined %v", got)
 	}
-	w := wireBetween("a", "b", [2]Way{{Left: []Crossing{{1, 10}}}, {Came: []Crossing{{1, 15}}}}, [2]Way{})
+	w := wireBetween("a", "b", [2]Way{{Left: []Crossing{{Packet: 1, At: 10}}}, {Came: []Crossing{{Packet: 1, At: 15}}}}, [2]Way{})
 	if w == nil || w.Joined != 1 || w.RoundTrip != nil || w.Forward != nil || w.Uncertainty != nil {
 		t.Errorf("one way alone: %+v", w)
 	}
@@ -95,8 +109,8 @@ func TestNeverWrong(t *testing.T) {
 	}
 	// Too far apart: clocks drift.
 	second := int64(1e9)
-	w = wireBetween("a", "b", [2]Way{{Left: []Crossing{{1, 0}}}, {Came: []Crossing{{1, 5}}}},
-		[2]Way{{Came: []Crossing{{2, 3 * second}}}, {Left: []Crossing{{2, 3*second - 5}}}})
+	w = wireBetween("a", "b", [2]Way{{Left: []Crossing{{Packet: 1, At: 0}}}, {Came: []Crossing{{Packet: 1, At: 5}}}},
+		[2]Way{{Came: []Crossing{{Packet: 2, At: 3 * second}}}, {Left: []Crossing{{Packet: 2, At: 3*second - 5}}}})
 	if w == nil || w.RoundTrip != nil || w.Joined != 2 {
 		t.Errorf("far apart: %+v", w)
 	}

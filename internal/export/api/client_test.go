@@ -35,6 +35,28 @@ func agent(t testing.TB, source *fakeSource) *Client {
 	return client
 }
 
+// TestManyAddresses has an agent take the longest query that is not refused before, of either family.
+func TestManyAddresses(t *testing.T) {
+	t.Parallel()
+	client := agent(t, newSource())
+	for _, first := range []string{"10.100.100.100", "fd00:1111:2222:3333:4444:5555:6666:1000"} {
+		q, src := pairpath.Query{Dst: []netip.Addr{netip.MustParseAddr("192.168.100.100")}, Window: time.Second}, netip.MustParseAddr(first)
+		longest := q
+		for ; ; src = src.Next() {
+			if q.Src = append(q.Src, src); q.Check() != nil {
+				break
+			}
+			longest = q
+		}
+		if got, err := client.Path(t.Context(), longest); err != nil || got.Missed != uint64(len(longest.Src)) {
+			t.Errorf("%d addresses as %s: %v", len(longest.Src), first, err)
+		}
+		if len(longest.Src) < 200 {
+			t.Errorf("%d addresses as %s at most", len(longest.Src), first)
+		}
+	}
+}
+
 func TestClient(t *testing.T) {
 	t.Parallel()
 	source := newSource()

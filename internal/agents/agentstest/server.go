@@ -1,10 +1,10 @@
-package agents
+// Package agentstest is an API server that knows agents' pods, for tests.
+package agentstest
 
 import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,55 +17,46 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/remotecommand"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 )
 
-// TestMain silences client-go, which logs of each stream how it ended.
-func TestMain(m *testing.M) {
-	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
-	m.Run()
-}
-
-// fakeServer is an API server that knows agents' pods and execs into them.
-type fakeServer struct {
+// Server is an API server that knows agents' pods and execs into them. Set its fields before it is asked.
+type Server struct {
 	t          *testing.T
-	nodes      []string                      // each has an agent's pod: agent-NODE
-	websockets bool                          // servers before 1.30 have none
-	connect    func(node string, c net.Conn) // what runs in a node's pod, with c for its standard input and output
+	Nodes      []string                      // each has an agent's pod: agent-NODE
+	WebSockets bool                          // servers before 1.30 have none
+	Connect    func(node string, c net.Conn) // what runs in a node's pod, with c for its standard input and output
 	mu         sync.Mutex
-	objects    map[string]any // by path of the request: lists of pods and nodes, Services
-	forbidden  string         // a path that nobody may ask for
-	execs      map[string]int // how often each way was taken: "websocket", "spdy"
+	Objects    map[string]any // by path of the request: lists of pods and nodes, Services
+	Forbidden  string         // a path that nobody may ask for
+	Execs      map[string]int // how often each way was taken: "websocket", "spdy"
 }
 
-func newFakeServer(t *testing.T, nodes ...string) *fakeServer {
-	return &fakeServer{t: t, nodes: nodes, websockets: true, execs: map[string]int{}}
+// New returns one with agents on some nodes.
+func New(t *testing.T, nodes ...string) *Server {
+	return &Server{t: t, Nodes: nodes, WebSockets: true, Execs: map[string]int{}}
 }
 
-// cluster starts the server, and returns the cluster as a client sees it.
-func (s *fakeServer) cluster() *Cluster {
+// Config starts the server, and returns what leads a client to it.
+func (s *Server) Config() *rest.Config {
 	server := httptest.NewServer(s)
 	s.t.Cleanup(server.Close)
-	c, err := New(&rest.Config{Host: server.URL, QPS: 1000, Burst: 1000}, "tracer")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return c
+	return &rest.Config{Host: server.URL, QPS: 1000, Burst: 1000}
 }
 
-func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers a client of the API server.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	pod, isExec := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/tracer/pods/"), "/exec")
-	object, known := s.objects[r.URL.Path]
+	object, known := s.Objects[r.URL.Path]
 	switch {
 	case known:
 		s.answer(w, object)
-	case s.forbidden != "" && r.URL.Path == s.forbidden:
+	case s.Forbidden != "" && r.URL.Path == s.Forbidden:
 		s.forbid(w, "services")
 	case isExec:
-		if q := r.URL.Query(); q.Get("container") != container || strings.Join(q["command"], " ") != "/tracer connect" {
+		if q := r.URL.Query(); q.Get("container") != "agent" || strings.Join(q["command"], " ") != "/tracer connect" {
 			http.Error(w, "another command: "+r.URL.RawQuery, http.StatusBadRequest)
 			return
 		}
@@ -74,12 +65,12 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, &corev1.NodeList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NodeList"}})
 	case r.URL.Path == "/api/v1/namespaces/tracer/pods":
 		list := &corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}}
-		for _, n := range s.nodes {
+		for _, n := range s.Nodes {
 			list.Items = append(list.Items, corev1.Pod{
 				ObjectMeta: metav1.ObjectMeta{Name: "agent-" + n, Namespace: "tracer"},
 				Spec:       corev1.PodSpec{NodeName: n},
 				Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
-					{Name: container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+					{Name: "agent", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
 				}},
 			})
 		}
@@ -91,25 +82,25 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *fakeServer) answer(w http.ResponseWriter, object any) {
+func (s *Server) answer(w http.ResponseWriter, object any) {
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(object); err != nil {
 		s.t.Errorf("answer: %v", err)
 	}
 }
 
-func (s *fakeServer) took(way string) {
+func (s *Server) took(way string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.execs[way]++
+	s.Execs[way]++
 }
 
 // exec answers as an API server does, by WebSocket if it has that, else by SPDY.
-func (s *fakeServer) exec(w http.ResponseWriter, r *http.Request, node string) {
+func (s *Server) exec(w http.ResponseWriter, r *http.Request, node string) {
 	var stdin io.Reader
 	var stdout, status io.WriteCloser
 	if wsstream.IsWebSocketRequest(r) {
-		if !s.websockets {
+		if !s.WebSockets {
 			http.Error(w, "unable to upgrade: missing upgrade headers in request", http.StatusBadRequest)
 			return
 		}
@@ -159,13 +150,13 @@ func (s *fakeServer) exec(w http.ResponseWriter, r *http.Request, node string) {
 		_, _ = io.Copy(ours, stdin)
 		ours.Close()
 	}()
-	go s.connect(node, theirs)
+	go s.Connect(node, theirs)
 	_, _ = io.Copy(stdout, ours)
 	_ = json.NewEncoder(status).Encode(metav1.Status{Status: metav1.StatusSuccess})
 }
 
-// serveHTTP answers requests on one connection, as an agent's socket does.
-func serveHTTP(c net.Conn, handler http.Handler) {
+// Serve answers requests on one connection, as an agent's socket does.
+func Serve(c net.Conn, handler http.Handler) {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
 	closed := make(chan struct{})
 	server.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -194,9 +185,9 @@ func (l *oneConn) Accept() (net.Conn, error) {
 func (l *oneConn) Close() error   { return nil }
 func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{Name: "agent", Net: "unix"} }
 
-// healthy is an agent whose every answer names its node, with some ballast.
-func healthy(node string, ballast int) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"node":%q,"version":"v1","kernel":%q}`, node, strings.Repeat("k", ballast))
-	})
+// forbid answers as an API server whose authorizer says no.
+func (s *Server) forbid(w http.ResponseWriter, resource string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusForbidden)
+	fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"no","details":{"kind":%q}}`, resource)
 }
