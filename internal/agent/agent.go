@@ -54,8 +54,7 @@ type Agent struct {
 	tunnels  tunnels
 	nics     nics
 	started  time.Time
-	toHook   chan struct{} // devices are to be attached to
-	read     atomic.Int64  // when the loop that reads records last ran, in Unix nanoseconds
+	read     atomic.Int64 // when the loop that reads records last ran, in Unix nanoseconds
 
 	counts        *aggregate.Aggregator
 	lateNames     *latenames.Waiter
@@ -86,8 +85,7 @@ func Start(options Options) (_ *Agent, err error) {
 	if options.Log == nil {
 		options.Log = slog.Default()
 	}
-	a := &Agent{options: options, failures: newFailures(options.Log), started: time.Now(), missent: newMissent(), toHook: make(chan struct{}, 1)}
-	a.options.Loader.Enough = func() bool { return len(a.toHook) > 0 }
+	a := &Agent{options: options, failures: newFailures(options.Log), started: time.Now(), missent: newMissent()}
 	a.lateNames = latenames.New(options.OwnerSource, a.add)
 	defer func() {
 		if err != nil {
@@ -121,7 +119,7 @@ func Start(options Options) (_ *Agent, err error) {
 	}
 	a.sampling.start(options.Limits)
 	a.counts = aggregate.New(aggregate.Options{Namer: options.Namer})
-	if a.loader, err = loader.New(a.options.Loader); err != nil {
+	if a.loader, err = loader.New(options.Loader); err != nil {
 		return nil, err
 	}
 	state := a.watcher.State()
@@ -131,10 +129,7 @@ func Start(options Options) (_ *Agent, err error) {
 		}
 	}
 	a.lateNames.SetDevices(a.traced(state), 0)
-	enough := time.AfterFunc(startHooking, a.hookDevices)
-	err = a.setDevices(state)
-	enough.Stop()
-	if err != nil {
+	if err = a.setDevices(state); err != nil {
 		return nil, err
 	}
 	a.read.Store(time.Now().UnixNano())
@@ -154,7 +149,7 @@ func Start(options Options) (_ *Agent, err error) {
 // Run traces until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, task := range []func(context.Context) error{a.watchDevices, a.keepHooked, a.readRecords, a.answerMissent, a.pollKernel, a.pollRules, a.keepHistory, a.keepIncidents} {
+	for _, task := range []func(context.Context) error{a.watchDevices, a.readRecords, a.answerMissent, a.pollKernel, a.pollRules, a.keepHistory, a.keepIncidents} {
 		group.Go(func() error { return task(ctx) })
 	}
 	return group.Wait()

@@ -11,40 +11,14 @@ import (
 	"tracer/internal/netdev"
 )
 
-// startHooking is how long the start waits for pods' hooks, each of which takes the kernel 5 to 30 ms. Others come afterwards.
-const startHooking = 1500 * time.Millisecond
-
-// watchDevices hears of devices as they come and go.
+// watchDevices attaches to devices as they come, and leaves those that go.
 func (a *Agent) watchDevices(ctx context.Context) error {
 	return a.watcher.Run(ctx, func(s device.State) {
 		if !s.Since.IsZero() {
 			a.lateNames.SetDevices(a.traced(s), loader.Monotonic()-time.Since(s.Since))
 		}
-		a.hookDevices()
+		a.failures.devices.Done(a.setDevices(s))
 	})
-}
-
-// hookDevices has devices be attached to as they are now. What is being attached to pods meanwhile is left for later.
-func (a *Agent) hookDevices() {
-	select {
-	case a.toHook <- struct{}{}:
-	default: // it will be
-	}
-}
-
-// keepHooked attaches to devices, and leaves those that are gone.
-func (a *Agent) keepHooked(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.toHook:
-			a.failures.devices.Done(a.setDevices(a.watcher.State()))
-			if a.loader.Unhooked() {
-				a.hookDevices()
-			}
-		}
-	}
 }
 
 func (a *Agent) setDevices(s device.State) error {

@@ -36,7 +36,7 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 			}
 			if now.Sub(lastRetry) >= retryEvery {
 				lastRetry = now
-				a.hookDevices()
+				a.failures.devices.Done(a.setDevices(a.watcher.State()))
 			}
 		}
 	}
@@ -71,9 +71,6 @@ func (a *Agent) readMaps(before *loader.Counters) error {
 	a.counts.AddMissed(record.Finished, missed(&after)-missed(before))
 	a.counts.AddMissed(record.Dropped, after.Missed["drop"]-before.Missed["drop"])
 	a.counts.AddMissed(record.Split, after.Missed["split"]-before.Missed["split"])
-	if a.loader.CountLostJourneys(before, &after) {
-		a.hookDevices()
-	}
 	*before = after
 	return nil
 }

@@ -7,9 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"os/exec"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +16,6 @@ import (
 	"github.com/vishvananda/netns"
 
 	"tracer/internal/lab"
-	"tracer/internal/loader"
 	"tracer/internal/record"
 	"tracer/test/steady"
 )
@@ -56,13 +53,8 @@ func TestManyPods(t *testing.T) {
 			}
 		})
 	}
-	followed := make(chan time.Time, 1)
-	started.Go(func() { followed <- p.queueFollowed(t, a) })
 	hooked := p.hooked(a, 3*time.Minute, names...)
 	started.Wait()
-	if last := slices.MaxFunc(slices.Collect(maps.Values(hooked)), time.Time.Compare); last.Before(<-followed) {
-		t.Error("a new queue of the uplink was followed only after all pods had their hooks")
-	}
 	if err := errors.Join(failed...); err != nil {
 		t.Fatal(err)
 	}
@@ -94,28 +86,6 @@ func TestManyPods(t *testing.T) {
 		default:
 		}
 	}
-}
-
-// queueFollowed gives the uplink a queue that splits once some pods have their hooks, and returns when that was traced.
-func (p *pairOfNodes) queueFollowed(t *testing.T, a *Agent) time.Time {
-	podsHooked := func() bool {
-		hooks, _ := a.Loader().Hooks()
-		return slices.ContainsFunc(hooks, func(h loader.HookStatus) bool { return strings.HasPrefix(h.Device, "cali") && h.Up })
-	}
-	end := time.Now().Add(time.Minute)
-	for !podsHooked() && time.Now().Before(end) {
-		time.Sleep(time.Millisecond)
-	}
-	asked := time.Now()
-	add := "qdisc add dev eth0 root tbf rate 1gbit burst 1mb latency 100ms"
-	if out, err := exec.Command("tc", append([]string{"-n", string(p.near)}, strings.Fields(add)...)...).CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
-	for !a.Loader().TracepointAttached("consume_skb") && time.Now().Before(end) {
-		time.Sleep(time.Millisecond)
-	}
-	t.Logf("meanwhile a queue of the uplink was followed within %v", time.Since(asked).Round(time.Millisecond))
-	return time.Now()
 }
 
 var manyPodsTo = netip.MustParseAddrPort("10.9.0.2:9")

@@ -35,19 +35,9 @@ type link struct {
 	xdp        bool           // an XDP program is attached
 	traffic    netdev.Traffic
 	statistics []byte // struct rtnl_link_stats64
-	gso        gsoSize
 	// defaultRoute tells that the main table has a default route through it.
 	defaultRoute bool
 }
-
-// gsoSize is how large a packet may be that is split only behind the device.
-type gsoSize struct {
-	bytes    uint32
-	segments uint32
-}
-
-// maxSegments is what gsoSize.segments is where nothing limits it (GSO_MAX_SEGS).
-const maxSegments = 65535
 
 // ethernet tells whether packets have an Ethernet header at tc. A netkit has one in both its modes: in L3 mode the
 // addresses in it are zero (drivers/net/netkit.c: ether_setup, eth_skb_pull_mac). InfiniBand's is another, of 24 bytes: 20 of
@@ -100,10 +90,6 @@ func parseLink(message []byte) (link, bool) {
 			l.name = record.Printable(text(value))
 		case unix.IFLA_MTU:
 			l.mtu = int(u32(value, 0))
-		case unix.IFLA_GSO_MAX_SEGS:
-			l.gso.segments = u32(value, 0)
-		case unix.IFLA_GSO_MAX_SIZE:
-			l.gso.bytes = u32(value, 0)
 		case unix.IFLA_LINK:
 			l.parent = int(u32(value, 0))
 		case unix.IFLA_LINK_NETNSID: // only there if that namespace is another

@@ -16,7 +16,6 @@ import (
 type source struct {
 	socket    *nl.SocketHandle
 	redirects redirects
-	offloads  offloads
 }
 
 func openSource() (*source, error) {
@@ -29,18 +28,10 @@ func openSource() (*source, error) {
 		socket.Close()
 		return nil, fmt.Errorf("set timeout of rtnetlink socket: %w", err)
 	}
-	s := &source{socket: &nl.SocketHandle{Socket: socket}}
-	if err := s.offloads.open(); err != nil {
-		socket.Close()
-		return nil, fmt.Errorf("open a socket for ethtool: %w", err)
-	}
-	return s, nil
+	return &source{socket: &nl.SocketHandle{Socket: socket}}, nil
 }
 
-func (s *source) close() {
-	s.socket.Close()
-	s.offloads.close()
-}
+func (s *source) close() { s.socket.Close() }
 
 // read asks once for each kind of thing, for all devices together; only classes the kernel lists by device.
 func (s *source) read() (State, error) {
@@ -62,11 +53,6 @@ func (s *source) read() (State, error) {
 	}
 	state := newState(links, qdiscs, classes)
 	s.redirects.set(s, state.Devices, time.Now())
-	sizes := make(map[int]gsoSize, len(links))
-	for i := range links {
-		sizes[links[i].index] = links[i].gso
-	}
-	s.offloads.set(state.Devices, sizes)
 	return state, nil
 }
 

@@ -17,8 +17,6 @@ import (
 const (
 	// debounce is how long changes are gathered before the state is read anew: a pod's set-up is a dozen of them.
 	debounce = 75 * time.Millisecond
-	// qdiscDebounce is the same for changes of qdiscs: programs may have to be attached for the next packets already.
-	qdiscDebounce = 20 * time.Millisecond
 	// retryAfter is the pause after a failed read.
 	retryAfter = time.Second
 	// receiveBuffer holds unread messages, in bytes. When it overflows (ENOBUFS) everything is read anew.
@@ -112,14 +110,14 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 	closed := context.AfterFunc(ctx, w.socket.Close)
 	defer closed()
 
-	changed := make(chan time.Duration, 1)
+	changed := make(chan struct{}, 1)
 	failed := make(chan error, 1)
 	go func() { failed <- w.listen(changed) }()
 
 	last := w.State()
 	publish(last)
 	var read <-chan time.Time
-	var since, at time.Time // at is when it is read
+	var since time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -129,12 +127,10 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 				return nil
 			}
 			return err
-		case wait := <-changed:
+		case <-changed:
 			if read == nil {
 				since = w.options.Now()
-			}
-			if next := time.Now().Add(wait); read == nil || next.Before(at) {
-				read, at = time.After(wait), next
+				read = time.After(debounce)
 			}
 		case <-read:
 			read = nil
@@ -143,7 +139,7 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 				if ctx.Err() == nil {
 					w.options.Log.Warn("cannot read the network devices; trying again", "err", err, "after", retryAfter)
 				}
-				read, at = time.After(retryAfter), time.Now().Add(retryAfter)
+				read = time.After(retryAfter)
 				continue
 			}
 			next.Since = since
@@ -155,53 +151,42 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 	}
 }
 
-// listen tells of changes, and how long to gather more of them, until the socket is closed.
-func (w *Watcher) listen(changed chan time.Duration) error {
+// listen tells of changes until the socket is closed.
+func (w *Watcher) listen(changed chan<- struct{}) error {
 	for {
-		wait, err := w.receive()
+		relevant, err := w.receive()
 		if err != nil {
 			return fmt.Errorf("listen to rtnetlink: %w", err)
 		}
-		if wait == 0 {
+		if !relevant {
 			continue
 		}
 		select {
-		case changed <- wait:
-		case before := <-changed: // one is waiting already
-			changed <- min(before, wait)
+		case changed <- struct{}{}:
+		default: // one is waiting already
 		}
 	}
 }
 
-// receive waits for messages and tells for how long to gather more, 0 if none of them can change the state. Those that were dropped
-// can.
-func (w *Watcher) receive() (wait time.Duration, err error) {
+// receive waits for messages and tells whether one of them can change the state. So can those that were dropped.
+func (w *Watcher) receive() (bool, error) {
 	messages, from, err := w.socket.Receive()
 	switch {
 	case errors.Is(err, unix.ENOBUFS):
-		w.source.offloads.changed.Store(true)
-		return qdiscDebounce, nil
+		return true, nil
 	case errors.Is(err, unix.EINTR):
-		return 0, nil
+		return false, nil
 	case err != nil:
-		return 0, err
+		return false, err
 	case from.Pid != nl.PidKernel:
-		return 0, nil
+		return false, nil
 	}
+	relevant := false
 	for _, m := range messages {
 		w.events.message(m.Header, m.Data, w.options.Now())
-		if m.Header.Type == unix.RTM_NEWLINK {
-			w.source.offloads.changed.Store(true)
-		}
-		switch kind := m.Header.Type; {
-		case !isRelevant(kind, m.Data):
-		case kind == unix.RTM_NEWQDISC || kind == unix.RTM_DELQDISC:
-			wait = qdiscDebounce
-		case wait == 0:
-			wait = debounce
-		}
+		relevant = relevant || isRelevant(m.Header.Type, m.Data)
 	}
-	return wait, nil
+	return relevant, nil
 }
 
 // isRelevant leaves out what comes often and changes nothing: routes other than a default one, and the filters (our

@@ -14,7 +14,7 @@ import (
 // SetDevices makes the attachments those that PlanHooks wants for these devices, and tells the programs the tunnels'
 // ports, the qdiscs that split, and the namespace's own addresses. Devices come and go while this runs: a hook that fails
 // is reported by Hooks and tried again the next time. Nothing is attached before the first call, since drops could not be
-// placed. In that call a tracepoint that fails is an error. Options.Enough may end it early: see Unhooked.
+// placed. In that call a tracepoint that fails is an error.
 func (l *Loader) SetDevices(devices []netdev.Device, addresses []netip.Addr) error {
 	l.loading.Lock()
 	defer l.loading.Unlock()
@@ -70,10 +70,6 @@ func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, er
 	if err != nil {
 		return Plan{}, err
 	}
-	if now < l.lost.until && !slices.ContainsFunc(devices, splits) {
-		plan.add(l.features, consumeTracepoint)
-	}
-	plan.putPodsLast(devices)
 	hasHooks := map[int]bool{}
 	for _, h := range plan.Hooks {
 		hasHooks[h.Ifindex] = true
@@ -98,23 +94,13 @@ func (l *Loader) apply(plan Plan, refused map[string]error) error {
 		for _, closer := range gone {
 			errs = append(errs, closer.Close())
 		}
-		var later []Omission
-		last := 0 // the pod's device that was given a hook last
-		for i, h := range plan.Hooks {
+		for _, h := range plan.Hooks {
 			if l.attached[h] != nil {
-				continue
-			}
-			// One of a pod at least, so that it comes to an end, and all of a device.
-			if last != 0 && last != h.Ifindex && (len(later) > 0 || l.enough != nil && l.enough()) {
-				later = append(later, Omission{Hook: h.Name, Device: h.Device, Reason: "not yet attached: others come first"})
 				continue
 			}
 			closer, err := io.Closer(nil), refused[h.Program]
 			if err == nil {
 				closer, err = l.attach(h)
-			}
-			if err == nil && i >= plan.pods {
-				last = h.Ifindex
 			}
 			l.locked(func() {
 				if err != nil {
@@ -122,23 +108,11 @@ func (l *Loader) apply(plan Plan, refused map[string]error) error {
 				} else {
 					delete(l.failed, h)
 					l.attached[h] = closer
-					l.lost.changes++
 				}
 			})
 		}
-		l.locked(func() {
-			l.omitted = append(l.omitted, later...)
-			l.unhooked = len(later) > 0
-		})
 		return errors.Join(errs...)
 	})
-}
-
-// Unhooked tells that the last SetDevices has left hooks of pods' devices to the next.
-func (l *Loader) Unhooked() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.unhooked
 }
 
 // takeUnwanted takes out what is attached and not wanted. What is wanted at a device by another name stays where it is: the device was
@@ -161,7 +135,6 @@ func (l *Loader) takeUnwanted(hooks []Hook) (gone []io.Closer) {
 		}
 		gone = append(gone, closer)
 	}
-	l.lost.changes += uint64(len(gone))
 	return gone
 }
 

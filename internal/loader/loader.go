@@ -27,9 +27,6 @@ const wakeupBytes = 512 << 10
 type Options struct {
 	// Dir holds lock and notes; RunDir if empty.
 	Dir string
-	// Enough, if there is one, is asked between pods' devices whether SetDevices is to leave the rest of these to its next call, since
-	// another is waiting. What is not a pod's goes first, so that it never waits for pods.
-	Enough func() bool
 
 	edit      func(*ebpf.CollectionSpec) // what a test changes of the programs
 	attaching func(Hook)                 // what a test does before each attachment
@@ -46,8 +43,7 @@ type Loader struct {
 	symbols  *kernelSymbols
 	reader   *ringbuf.Reader
 
-	enough    func() bool // of Options, as the next
-	attaching func(Hook)
+	attaching func(Hook) // of Options
 
 	undecoded, tornScans atomic.Uint64
 	settings             sync.Mutex // guards a change of the programs' configuration
@@ -61,7 +57,6 @@ type Loader struct {
 	attached  map[Hook]io.Closer
 	failed    map[Hook]error
 	omitted   []Omission
-	unhooked  bool                  // the last SetDevices has left some of the plan's hooks to the next
 	seen      map[int]time.Duration // when a device was first given to SetDevices
 	made      map[int]ownQdisc      // devices with a clsact qdisc of ours
 	tc        tcReader
@@ -69,7 +64,6 @@ type Loader struct {
 	devices   deviceTable
 	classes   deviceClasses
 	pods      map[[16]byte]uint32
-	lost      lostSight
 }
 
 // New locks the calling thread's network namespace, sweeps what a tracer before us left there, and loads the programs that
@@ -80,8 +74,8 @@ func New(opts Options) (_ *Loader, err error) {
 		opts.Dir = RunDir
 	}
 	l := &Loader{
-		enough: opts.Enough, attaching: opts.attaching,
-		attached: map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
+		attaching: opts.attaching,
+		attached:  map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
 		addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{netdev.PodLabel: 0}, pods: map[[16]byte]uint32{},
 	}
 	defer func() {
@@ -109,8 +103,6 @@ func New(opts Options) (_ *Loader, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// It may be needed from one moment to the next, and the verifier takes a while.
-	plan.add(l.features, consumeTracepoint)
 	if err = l.load(opts, plan.Hooks); err != nil {
 		return nil, err
 	}

@@ -36,8 +36,6 @@ type Omission struct {
 type Plan struct {
 	Hooks   []Hook     `json:"hooks"`
 	Omitted []Omission `json:"omitted"`
-
-	pods int // where those of pods' devices begin, after putPodsLast
 }
 
 type tracepoint struct {
@@ -52,22 +50,13 @@ var tracepoints = [...]tracepoint{
 	{"net_dev_start_xmit", "start_xmit", "the end of every stage", true},
 	{"qdisc_dequeue", "dequeue", "how long the qdisc held a packet that GSO splits after it", false},
 	{"kfree_skb", "free_skb", "drops", false},
+	{"consume_skb", "consume", "the queue delay of packets that software GSO splits", false},
 	{"tcp_probe", "tcp_received", "round trips, windows and delivery of TCP connections", false},
 	{"tcp_retransmit_skb", "tcp_resent", "retransmissions of connections that get no answer", false},
 }
 
 // podQueueTracepoint is attached only while a pod has a qdisc at its end of its device: the packets of all devices pass it.
 var podQueueTracepoint = tracepoint{"net_dev_queue", "pod_queue", "how long packets wait in pods, and what is in flight there", false}
-
-// consumeTracepoint is attached only where packets are split behind their egress, or journeys were lost without it: all that is
-// freed on the machine passes it.
-var consumeTracepoint = tracepoint{"consume_skb", "consume", "the queue delay of packets that software GSO splits", false}
-
-// splits tells whether large packets may be split behind a device's egress: by its qdisc, or software GSO. So they may be at a
-// pod's end of the device, whose offloads are not known.
-func splits(d netdev.Device) bool {
-	return d.SplitsInSoftware || d.Root.Splits() || d.PodEnd != nil && (d.PodEnd.Queues || d.PodEnd.Root.Splits())
-}
 
 // podSetup is how long a pod's new device is left alone on kernels without TCX: there our clsact qdisc would stand
 // in the way of a CNI plugin that adds an ingress qdisc while it sets the pod up, and fail the pod with it.
@@ -88,9 +77,6 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 	}
 	if slices.ContainsFunc(devices, func(d netdev.Device) bool { return d.PodEnd != nil && d.PodEnd.Queues }) {
 		p.add(f, podQueueTracepoint)
-	}
-	if slices.ContainsFunc(devices, splits) {
-		p.add(f, consumeTracepoint)
 	}
 	table := deviceTable{}
 	for _, d := range devices {
@@ -114,22 +100,6 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 		}
 	}
 	return p, nil
-}
-
-// putPodsLast sorts the hooks: tracepoints, devices of which there are few, pods' devices.
-func (p *Plan) putPodsLast(devices []netdev.Device) {
-	rank := map[int]int{0: 0}
-	for _, d := range devices {
-		rank[d.Index] = 1
-		if d.Role == netdev.RolePod {
-			rank[d.Index] = 2
-		}
-	}
-	slices.SortStableFunc(p.Hooks, func(a, b Hook) int { return rank[a.Ifindex] - rank[b.Ifindex] })
-	p.pods = len(p.Hooks)
-	if i := slices.IndexFunc(p.Hooks, func(h Hook) bool { return rank[h.Ifindex] == 2 }); i >= 0 {
-		p.pods = i
-	}
 }
 
 // add plans a tracepoint, or leaves it out where the kernel has none.

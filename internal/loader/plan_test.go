@@ -12,7 +12,7 @@ import (
 
 func allTracepoints() map[string]bool {
 	all := map[string]bool{}
-	for _, t := range append(tracepoints[:], consumeTracepoint) {
+	for _, t := range tracepoints {
 		all[t.tracepoint] = true
 	}
 	return all
@@ -137,68 +137,6 @@ func TestPlanOfPodQueues(t *testing.T) {
 	}
 	if to := describeDevice(netdev.Device{PodEnd: &netdev.PodEnd{Root: netdev.Qdisc{Kind: "tbf"}}}); to.Splits != 2 {
 		t.Errorf("a pod's tbf splits: %d, want 2", to.Splits)
-	}
-}
-
-// TestPlanConsume attaches consume_skb where packets are split behind an egress, and nowhere else.
-func TestPlanConsume(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		name   string
-		device netdev.Device
-		want   bool
-	}{
-		{name: "all offloads"},
-		{name: "a queue", device: netdev.Device{Root: netdev.Qdisc{Kind: "fq_codel"}}},
-		{name: "tbf", device: netdev.Device{Root: netdev.Qdisc{Kind: "tbf"}}, want: true},
-		{name: "a class with cake", device: netdev.Device{Root: netdev.Qdisc{Kind: "htb", Children: []netdev.Qdisc{{Kind: "cake"}}}}, want: true},
-		{name: "software GSO", device: netdev.Device{SplitsInSoftware: true}, want: true},
-		{name: "a pod's own queue", device: netdev.Device{PodEnd: &netdev.PodEnd{Queues: true}}, want: true},
-		{name: "a pod's own tbf", device: netdev.Device{PodEnd: &netdev.PodEnd{Root: netdev.Qdisc{Kind: "tbf"}}}, want: true},
-	} {
-		test.device.Index, test.device.Role = 7, netdev.RolePod
-		f := Features{Tracepoints: allTracepoints(), TCX: true, DropReasons: true}
-		plan, err := PlanHooks(f, []netdev.Device{test.device}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := slices.Contains(plan.Hooks, Hook{Program: "consume", Name: "consume_skb"}); got != test.want {
-			t.Errorf("%s: attached %v, want %v", test.name, got, test.want)
-		}
-	}
-}
-
-// TestCountLostJourneys attaches consume_skb once journeys are lost without it, and not for the few that are lost anyway.
-func TestCountLostJourneys(t *testing.T) {
-	t.Parallel()
-	at := func(started, unsampled, noIngress, egress uint64) *Counters {
-		return &Counters{Started: started, Unsampled: unsampled, NoIngress: noIngress, Unfinished: map[string]uint64{"egress": egress}}
-	}
-	for _, test := range []struct {
-		name  string
-		after *Counters
-		want  bool
-	}{
-		{"none", at(1e6, 0, 0, 0), false},
-		{"few", at(20, 0, 0, lostJourneys-1), false},
-		{"a small share", at(1e4, 1e4, 50, 49), false},
-		{"split", at(1e4, 1e4, 0, 100), true},
-		{"copied", at(0, 1000, 100, 0), true},
-	} {
-		l := &Loader{}
-		if got := l.CountLostJourneys(at(0, 0, 0, 0), test.after); got != test.want {
-			t.Errorf("%s: %v, want %v", test.name, got, test.want)
-		}
-		if l.CountLostJourneys(at(0, 0, 0, 0), test.after) {
-			t.Errorf("%s: told a second time", test.name)
-		}
-		changing := &Loader{lost: lostSight{changes: 1}}
-		if changing.CountLostJourneys(at(0, 0, 0, 0), test.after) {
-			t.Errorf("%s: while hooks change", test.name)
-		}
-		if got := changing.CountLostJourneys(at(0, 0, 0, 0), test.after); got != test.want {
-			t.Errorf("%s: once no hook has changed for a second: %v, want %v", test.name, got, test.want)
-		}
 	}
 }
 

@@ -54,9 +54,6 @@ type Device struct {
 	Errors map[string]uint64 `json:"errors,omitempty"`
 	// Clsact tells that it has a clsact or ingress qdisc, to which tc's filters belong. Programs at tcx need none.
 	Clsact bool `json:"clsact,omitempty"`
-	// SplitsInSoftware tells of a device with hooks that the kernel may split large packets (GSO) in front of its driver, behind the
-	// queue: it has not all offloads for that, or lower limits than other devices.
-	SplitsInSoftware bool `json:"splits_in_software,omitempty"`
 	// Root is the root qdisc of the way out; its Kind is "noqueue" where nothing is queued.
 	Root Qdisc `json:"root_qdisc"`
 	// Changed is when the root qdisc's tree was last seen to change; zero if never since start.
