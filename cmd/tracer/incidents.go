@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -57,7 +58,7 @@ five minutes after. No agent need run to read them.`,
 			if err := oneOf("output", output, "table", "json"); err != nil {
 				return err
 			}
-			return flags.list(cmd.OutOrStdout(), cmd.ErrOrStderr(), output == "json")
+			return flags.list(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), output == "json")
 		},
 	}
 	flags.addDir(cmd)
@@ -225,13 +226,16 @@ type incidentList struct {
 }
 
 // rows are at most so many incidents, the latest first.
-func (f *incidentsFlags) rows(most int) ([]incidentRow, error) {
+func (f *incidentsFlags) rows(ctx context.Context, most int) ([]incidentRow, error) {
 	entries, err := f.store.Entries()
 	if err != nil {
 		return nil, err
 	}
 	rows := make([]incidentRow, 0, len(entries))
 	for _, e := range entries[:min(most, len(entries))] {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		i, err := incident.ReadFile(e.Path)
 		if err != nil {
 			rows = append(rows, incidentRow{ID: e.ID, Began: e.Began, Error: err.Error()})
@@ -243,8 +247,8 @@ func (f *incidentsFlags) rows(most int) ([]incidentRow, error) {
 }
 
 // list prints all incidents.
-func (f *incidentsFlags) list(w, notes io.Writer, asJSON bool) error {
-	rows, err := f.rows(math.MaxInt)
+func (f *incidentsFlags) list(ctx context.Context, w, notes io.Writer, asJSON bool) error {
+	rows, err := f.rows(ctx, math.MaxInt)
 	if err != nil {
 		return err
 	}

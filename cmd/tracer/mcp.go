@@ -19,8 +19,12 @@ import (
 const (
 	// maxAnswer is how large an answer becomes at most, in bytes: what asks pays for each word, and forgets what is too long.
 	maxAnswer = 48 << 10
-	// maxListed is how many rows or incidents an answer has at most.
-	maxListed = 50
+	// maxRows is how many rows an answer has at most.
+	maxRows = 50
+	// maxIncidents is how many incidents an answer lists at most: each one's file is read.
+	maxIncidents = 20
+	// maxWait is how long an answer may take, besides the window that it is about.
+	maxWait = 30 * time.Second
 )
 
 // mcpInstructions are what the program that asks is told first.
@@ -33,7 +37,9 @@ func newMCPCommand() *cobra.Command {
 		Short: "Answer programs that ask, by the Model Context Protocol over standard input and output",
 		Long: `Answer programs that ask, such as an assistant in an editor or a bot in a chat, by the
 Model Context Protocol over standard input and output. The tools diagnose, top, incidents
-and explain read only. Answers have at most 48 KiB; what is left out is counted in them.`,
+and explain read only: they ask the agent that runs here, and the incidents that it keeps.
+They are called one after the other. Answers have at most 48 KiB; what is left out is
+counted in them.`,
 		Example: `  $tracer mcp
   kubectl exec -i -n tracer ds/tracer -- /tracer mcp`,
 		Args: cobra.NoArgs,
@@ -45,13 +51,13 @@ and explain read only. Answers have at most 48 KiB; what is left out is counted 
 			return err
 		},
 	}
-	flags.add(cmd)
+	addRunDir(cmd, &flags.runDir)
 	flags.incidents.addDir(cmd)
 	return cmd
 }
 
 type mcpFlags struct {
-	tracingFlags
+	runDir    string
 	incidents incidentsFlags
 }
 
@@ -62,12 +68,32 @@ func (f *mcpFlags) server() *mcp.Server {
 		no := false
 		return &mcp.Tool{Name: name, Description: about, Annotations: &mcp.ToolAnnotations{ReadOnlyHint: true, DestructiveHint: &no, OpenWorldHint: &no}}
 	}
-	mcp.AddTool(s, tool("diagnose", "Which device of this node delays or loses packets now, and why: verdict, findings with their evidence, and the commands that show more."), f.mcpDiagnose)
-	mcp.AddTool(s, tool("top", "Who talks to whom through this node, and where the time goes: pairs of workloads, Services or devices, what hurts most first."), f.mcpTop)
-	mcp.AddTool(s, tool("incidents", "What was wrong before on this node: the list of incidents, or with an id the report as it was and what changed around it."), f.mcpIncidents)
-	mcp.AddTool(s, tool("explain", "What a cause that diagnose names means, how the kernel shows it, what to do about it, and what it can be confused with."), f.mcpExplain)
+	turn := make(chan struct{}, 1)
+	mcp.AddTool(s, tool("diagnose", "Which device of this node delays or loses packets now, and why: verdict, findings with their evidence, and the commands that show more."), inTurn(turn, f.mcpDiagnose))
+	mcp.AddTool(s, tool("top", "Who talks to whom through this node, and where the time goes: pairs of workloads, Services or devices, what hurts most first."), inTurn(turn, f.mcpTop))
+	mcp.AddTool(s, tool("incidents", "What was wrong before on this node: the list of incidents, or with an id the report as it was and what changed around it."), inTurn(turn, f.mcpIncidents))
+	mcp.AddTool(s, tool("explain", "What a cause that diagnose names means, how the kernel shows it, what to do about it, and what it can be confused with."), inTurn(turn, f.mcpExplain))
 	return s
 }
+
+// inTurn calls a tool while no other runs, and for a limited time: who asks much at once, or does not wait for the answer, takes no more
+// of the node.
+func inTurn[In any](turn chan struct{}, call mcp.ToolHandlerFor[In, any]) mcp.ToolHandlerFor[In, any] {
+	return func(ctx context.Context, r *mcp.CallToolRequest, in In) (*mcp.CallToolResult, any, error) {
+		ctx, cancel := context.WithTimeout(ctx, maxWindow*time.Second+maxWait)
+		defer cancel()
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+			return call(ctx, r, in)
+		case <-ctx.Done():
+			return nil, nil, errors.New("other calls take too long: ask again later")
+		}
+	}
+}
+
+// minWindow and maxWindow bound what is judged, in seconds.
+const minWindow, maxWindow = 5, 60
 
 type mcpDiagnoseInput struct {
 	WindowSeconds int `json:"window_seconds,omitempty" jsonschema:"how many seconds to judge, from 5 to 60; 15 if it is left out"`
@@ -78,14 +104,27 @@ func (f *mcpFlags) mcpDiagnose(ctx context.Context, _ *mcp.CallToolRequest, in m
 	if in.WindowSeconds != 0 {
 		seconds = in.WindowSeconds
 	}
-	if seconds < 5 || seconds > 60 {
-		return nil, nil, fmt.Errorf("window_seconds %d: give one from 5 to 60", seconds)
+	if seconds < minWindow || seconds > maxWindow {
+		return nil, nil, fmt.Errorf("window_seconds %d: give one from %d to %d", seconds, minWindow, maxWindow)
 	}
-	report, err := f.diagnose(ctx, time.Duration(seconds)*time.Second)
+	agent, err := dialAgent(f.runDir)
 	if err != nil {
 		return nil, nil, err
 	}
-	return answer(report, func(r *diagnose.Report) bool { return halve(&r.Checked) || halve(&r.Findings) })
+	defer agent.Close()
+	report, err := agent.Diagnose(ctx, time.Duration(seconds)*time.Second)
+	if err != nil {
+		return nil, nil, err
+	}
+	return answer(report, shortenReport)
+}
+
+// shortenReport halves what tells least.
+func shortenReport(r *diagnose.Report) bool {
+	if halve(&r.Checked) || halve(&r.Coverage) || halve(&r.Findings) {
+		return true
+	}
+	return len(r.Findings) > 0 && (halve(&r.Findings[0].Evidence) || halve(&r.Findings[0].Pairs))
 }
 
 type mcpTopInput struct {
@@ -107,43 +146,37 @@ func (f *mcpFlags) mcpTop(ctx context.Context, _ *mcp.CallToolRequest, in mcpTop
 		err = errors.Join(err, q.Sort.Set(in.Sort))
 	}
 	if in.Limit != 0 {
-		q.Limit = min(max(in.Limit, 1), maxListed)
+		q.Limit = min(max(in.Limit, 1), maxRows)
 	}
 	var wrong error
 	q.Filter, wrong = overview.ParseFilter(in.Filter)
 	if err = errors.Join(err, wrong); err != nil {
 		return nil, nil, err
 	}
-	var found *overview.Overview
-	err = f.withSource(ctx, func(ctx context.Context, s source, own bool) error {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		for o, err := range s.Overviews(ctx, q) {
-			if err != nil {
-				return err
-			}
-			if !own || o.WindowSeconds >= 0.9*q.Interval.Seconds() {
-				found = o
-				return nil
-			}
-		}
-		return errInterrupted
-	})
+	agent, err := dialAgent(f.runDir)
 	if err != nil {
 		return nil, nil, err
 	}
-	return answer(*found, func(o *overview.Overview) bool {
-		return halve(&o.Drops) || halve(&o.Rows) || halve(&o.Devices) || halve(&o.InFlight) || halve(&o.Findings)
-	})
+	defer agent.Close()
+	for o, err := range agent.Overviews(ctx, q) {
+		if err != nil {
+			return nil, nil, err
+		}
+		return answer(*o, func(o *overview.Overview) bool {
+			return halve(&o.HooksMissing) || halve(&o.Coverage) || halve(&o.Drops) || halve(&o.Rows) || halve(&o.Devices) ||
+				halve(&o.InFlight) || halve(&o.Sentences) || halve(&o.Findings)
+		})
+	}
+	return nil, nil, errInterrupted
 }
 
 type mcpIncidentsInput struct {
 	ID string `json:"id,omitempty" jsonschema:"an incident's id, the beginning of one, or last; the list if it is left out"`
 }
 
-func (f *mcpFlags) mcpIncidents(_ context.Context, _ *mcp.CallToolRequest, in mcpIncidentsInput) (*mcp.CallToolResult, any, error) {
+func (f *mcpFlags) mcpIncidents(ctx context.Context, _ *mcp.CallToolRequest, in mcpIncidentsInput) (*mcp.CallToolResult, any, error) {
 	if in.ID == "" {
-		rows, err := f.incidents.rows(maxListed)
+		rows, err := f.incidents.rows(ctx, maxIncidents)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -162,7 +195,7 @@ func (f *mcpFlags) mcpIncidents(_ context.Context, _ *mcp.CallToolRequest, in mc
 		return nil, nil, err
 	}
 	return answer(shownIncident{SchemaVersion: 1, incidentRow: rowOf(i, ""), Taken: frame.Taken, Report: frame.Report, Changes: i.Changes, Events: i.Events()}, func(s *shownIncident) bool {
-		return halve(&s.Report.Checked) || halve(&s.Changes) || halve(&s.Events) || halve(&s.Report.Findings)
+		return halve(&s.Changes) || halve(&s.Events) || shortenReport(&s.Report)
 	})
 }
 

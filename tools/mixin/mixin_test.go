@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -43,6 +44,10 @@ func exported(t *testing.T) (lines [][]string) {
 			seen[m[1]+m[2]] = true
 			lines = append(lines, m)
 		}
+	}
+	// Of the process, which the collector's goldens leave out: TestExposition says that they are there.
+	for _, name := range []string{"process_cpu_seconds_total", "process_resident_memory_bytes"} {
+		lines = append(lines, []string{"", name, "", "1"})
 	}
 	if len(lines) < 50 {
 		t.Fatalf("%d samples in %s", len(lines), exposition)
@@ -89,8 +94,8 @@ func newProm(t *testing.T, series string) *prom {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	for _, name := range []string{"tracer-recorded", "tracer-findings", "tracer-agents"} {
-		p.groups = append(p.groups, groups[promrules.GroupKey(file, name)])
+	for _, g := range rules().Groups {
+		p.groups = append(p.groups, groups[promrules.GroupKey(file, g.Name)])
 	}
 	for minute := range 16 {
 		for _, g := range p.groups {
@@ -134,16 +139,24 @@ func (p *prom) query(t *testing.T, text string) promql.Vector {
 	return slices.Clone(v)
 }
 
-// agent is what an agent exports, without those that except names.
+// agent is what an agent exports, without those that except names. Histograms are native ones too.
 func agent(t *testing.T, except ...string) string {
 	var series strings.Builder
 	for _, m := range exported(t) {
-		if !slices.Contains(except, m[1]) {
-			series.WriteString(load(m[1], m[2], m[3]))
+		if slices.Contains(except, m[1]) {
+			continue
+		}
+		series.WriteString(load(m[1], m[2], m[3]))
+		name, isBucket := strings.CutSuffix(m[1], "_bucket")
+		if pairs, isAll := strings.CutSuffix(m[2], `le="+Inf"`); isBucket && isAll {
+			series.WriteString(load(name, strings.TrimSuffix(pairs, ","), native))
 		}
 	}
 	return series.String()
 }
+
+// native is a native histogram that grows by ten observations a minute.
+const native = "{{schema:3 sum:1 count:10 buckets:[10] offset:0}}+{{schema:3 sum:1 count:10 buckets:[10] offset:0}}"
 
 // healthy is an agent that has found nothing and sees all.
 func healthy(t *testing.T) string {
@@ -164,6 +177,11 @@ func TestPanelsHaveData(t *testing.T) {
 			data := p.query(t, query)
 			if len(data) == 0 {
 				t.Errorf("%s: %q has no data: %s", b.title, panel.title, query)
+			}
+			for _, d := range data {
+				if math.IsNaN(d.F) {
+					t.Errorf("%s: %q is no number: %s", b.title, panel.title, query)
+				}
 			}
 			for _, l := range word.FindAllStringSubmatch(panel.legend, -1) {
 				if !slices.ContainsFunc(data, func(s promql.Sample) bool { return s.Metric.Get(l[1]) != "" }) {
@@ -186,12 +204,13 @@ func TestQueriesNameWhatIsExported(t *testing.T) {
 	known := map[string]map[string]bool{}
 	add := func(metric string, names ...string) {
 		if known[metric] == nil {
-			known[metric] = map[string]bool{"node": true, "instance": true}
+			known[metric] = map[string]bool{"node": true, "instance": true, "job": true, "cluster": true}
 		}
 		for _, n := range names {
 			known[metric][n] = true
 		}
 	}
+	add("up")
 	label := regexp.MustCompile(`(\w+)="`)
 	for _, m := range exported(t) {
 		for _, base := range []string{m[1], strings.TrimSuffix(m[1], "_bucket")} { // a native histogram has its own name
@@ -264,7 +283,7 @@ func TestEveryCauseHasItsAlert(t *testing.T) {
 	series, causes := healthy(t), map[string]string{}
 	for _, page := range pages {
 		cause := strings.TrimSuffix(filepath.Base(page), ".md")
-		if cause == "README" {
+		if cause == "README" || cause == "wire" { // no agent exports that: kubectl tracer finds it
 			continue
 		}
 		for _, f := range families() {
@@ -316,6 +335,8 @@ func TestAgentAlerts(t *testing.T) {
 		"TracerHookMissing": healthy(t) + load("tracer_hook_up", `hook="ingress",device="pod"`, "0"),
 		"TracerRecordsLost": healthy(t) + load("tracer_records_lost_total", `kind="drop"`, "1000000"),
 		"TracerAbsent":      load("up", "", "0"),
+		"TracerDown": healthy(t) + `  tracer_build_info{job="tracer",node="node2",instance="i",version="v1"} 1 _x15` + "\n" +
+			`  up{job="tracer",node="node2",instance="i"} 0x15` + "\n" + `  up{job="other",node="node3",instance="j"} 0x15` + "\n",
 	} {
 		var names []string
 		for _, a := range newProm(t, series).firing() {
@@ -327,9 +348,29 @@ func TestAgentAlerts(t *testing.T) {
 	}
 }
 
+// TestFindingOfBothSeverities: one that is warning and critical by turns, a minute each, alerts.
+func TestFindingOfBothSeverities(t *testing.T) {
+	const series = `  tracer_finding{cause="qdisc-drop",stage="queue",device="tunl0",direction="out",node="a",instance="i",severity=%q} %s` + "\n"
+	turns := func(first, second string) string { return strings.Repeat(first+" "+second+" ", 8) }
+	fired := newProm(t, healthy(t)+fmt.Sprintf(series, "warning", turns("1", "stale"))+fmt.Sprintf(series, "critical", turns("stale", "1"))).firing()
+	if len(fired) == 0 {
+		t.Error("no alert fires")
+	}
+}
+
+// TestNoNaN: where Prometheus does not scrape native histograms, pairs have no quantile, and none that is no number.
+func TestNoNaN(t *testing.T) {
+	p := newProm(t, healthy(t)+`  tracer_path_delay_seconds_bucket{src_namespace="a",src_workload="b",dst_namespace="a",dst_workload="c",direction="out",le="+Inf",node="a",instance="i"} 0+10x15`+"\n")
+	for _, s := range p.query(t, `{__name__=~"pair:.*|node:.*|tracer:.*"}`) {
+		if math.IsNaN(s.F) {
+			t.Errorf("%s is no number", s.Metric)
+		}
+	}
+}
+
 // TestNativeHistograms: a quantile is that of native histograms too, where Prometheus scrapes no other.
 func TestNativeHistograms(t *testing.T) {
-	p := newProm(t, `  tracer_device_stage_delay_seconds{stage="queue",device="tunl0",direction="out",node="a",instance="i"} {{schema:3 sum:1 count:10 buckets:[10] offset:0}}+{{schema:3 sum:1 count:10 buckets:[10] offset:0}}x15`+"\n")
+	p := newProm(t, `  tracer_device_stage_delay_seconds{stage="queue",device="tunl0",direction="out",node="a",instance="i"} `+native+"x15\n")
 	if n := p.query(t, `tracer:stage_delay_seconds:p99{stage="queue",device="tunl0",direction="out"} > 0`); len(n) != 1 {
 		t.Errorf("%v", n)
 	}

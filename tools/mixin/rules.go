@@ -17,7 +17,7 @@ type family struct {
 	causes         []string
 }
 
-// families are all causes, each once.
+// families are all causes that an agent finds, each once. (wire is found by kubectl tracer alone.)
 func families() []family {
 	return []family{
 		{"TracerQueue", "a queue delays or drops packets", []string{"qdisc-delay", "qdisc-drop"}},
@@ -54,9 +54,9 @@ type rule struct {
 	Annotations map[string]string `yaml:"annotations,omitempty"`
 }
 
-// Agents are told apart by instance and, where the scrape configuration gives it (the chart's PodMonitor does), node.
+// Agents are told apart by instance and, where the scrape configuration gives them, node (the chart's PodMonitor does) and cluster.
 const (
-	byAgent = "node, instance"
+	byAgent = "cluster, node, instance"
 	where   = "{{ with $labels.node }}{{ . }}{{ else }}{{ $labels.instance }}{{ end }}"
 )
 
@@ -65,9 +65,10 @@ func rules() ruleFile {
 	for _, f := range families() {
 		findings.Rules = append(findings.Rules, rule{
 			Alert: f.alert,
-			Expr: fmt.Sprintf(`max by (%s, cause, severity, stage, device, direction) (tracer_finding{severity=~"critical|warning", cause=~"%s"}) > 0`,
+			// Over two minutes, or a finding that is warning and critical by turns would begin anew each time, and never alert.
+			Expr: fmt.Sprintf(`max by (%s, cause, severity, stage, device, direction) (max_over_time(tracer_finding{severity=~"critical|warning", cause=~"%s"}[2m])) > 0`,
 				byAgent, strings.Join(f.causes, "|")),
-			For: "1m",
+			For: "3m",
 			Annotations: map[string]string{
 				"summary": "{{ $labels.cause }} on " + where + ": " + f.summary,
 				"description": "tracer has found {{ $labels.cause }} on " + where + "{{ with $labels.device }}, at the device {{ . }}{{ end }}" +
@@ -106,6 +107,15 @@ func rules() ruleFile {
 			},
 		},
 		{
+			Alert: "TracerDown", For: "10m", Labels: map[string]string{"severity": "warning"},
+			Expr: fmt.Sprintf(`max by (%s) (up == 0 and on (cluster, job, instance) max_over_time(tracer_build_info[1d])) == 0`, byAgent),
+			Annotations: map[string]string{
+				"summary":     "the agent on " + where + " is not scraped any more",
+				"description": "It does not run, or Prometheus does not reach it: findings of that node are not known. See its pod, and the node.",
+				"runbook_url": runbooks + "/README.md",
+			},
+		},
+		{
 			Alert: "TracerAbsent", For: "10m", Labels: map[string]string{"severity": "warning"}, Expr: `absent(tracer_build_info)`,
 			Annotations: map[string]string{
 				"summary":     "no agent of tracer is scraped",
@@ -114,30 +124,44 @@ func rules() ruleFile {
 			},
 		},
 	}}
-	return ruleFile{[]ruleGroup{recorded(), findings, agents}}
+	return ruleFile{append(recorded(), findings, agents)}
 }
 
-// recorded is what dashboards of thousands of nodes ask for: sums over nodes, and over pairs.
-func recorded() ruleGroup {
-	group := ruleGroup{Name: "tracer-recorded", Interval: "1m"}
-	add := func(name, expr string) { group.Rules = append(group.Rules, rule{Record: name, Expr: expr}) }
-	add("tracer:agents:count", `count by (version) (tracer_build_info)`)
-	add("tracer:findings:count", fmt.Sprintf(`count by (cause, severity) (max by (%s, cause, severity) (tracer_finding))`, byAgent))
-	add("tracer:drops:rate5m", `sum by (reason, stage) (rate(tracer_drops_total[5m]))`)
-	add("node:tracer_drops:rate5m", fmt.Sprintf(`sum by (%s) (rate(tracer_drops_total[5m]))`, byAgent))
-	add("tracer:coverage:min", `min by (device, direction) (tracer_coverage_ratio)`)
-	add("tracer:stage_delay_seconds:p99", quantile("0.99", "tracer_device_stage_delay_seconds", "stage, device, direction", ""))
-	add("node:tracer_stage_delay_seconds:p99", quantile("0.99", "tracer_device_stage_delay_seconds", byAgent+", stage, device, direction", ""))
-	pair := "src_namespace, src_workload, dst_namespace, dst_workload"
-	add("pair:tracer_path_delay_seconds:p99", quantile("0.99", "tracer_path_delay_seconds", pair, ""))
-	add("pair:tracer_packets:rate5m", `sum by (`+pair+`) (rate(tracer_packets_total[5m]))`)
-	add("pair:tracer_drops:rate5m", `sum by (`+pair+`) (rate(tracer_pair_drops_total[5m]))`)
-	return group
+// What dashboards ask of pairs: those alone that have a name. (Pairs beyond --max-series share _other.)
+const (
+	pairLabels = "src_namespace, src_workload, dst_namespace, dst_workload"
+	named      = `{src_workload!="_other"}`
+	mostPairs  = 100
+)
+
+// recorded is what dashboards of thousands of nodes ask for: sums over nodes, and over pairs. Groups are evaluated beside each other.
+func recorded() []ruleGroup {
+	group := func(name string, rules ...rule) ruleGroup {
+		return ruleGroup{Name: name, Interval: "1m", Rules: rules}
+	}
+	return []ruleGroup{
+		group("tracer-cluster",
+			rule{Record: "tracer:agents:count", Expr: `count by (version) (tracer_build_info)`},
+			rule{Record: "tracer:findings:count", Expr: fmt.Sprintf(`count by (cause, severity) (max by (%s, cause, severity) (tracer_finding))`, byAgent)},
+			rule{Record: "tracer:drops:rate5m", Expr: `sum by (reason, stage) (rate(tracer_drops_total[5m]))`},
+			rule{Record: "tracer:coverage:min", Expr: `min by (device, direction) (tracer_coverage_ratio)`},
+			rule{Record: "tracer:stage_delay_seconds:p99", Expr: quantile("0.99", "tracer_device_stage_delay_seconds", "stage, device, direction", "")},
+		),
+		group("tracer-nodes",
+			rule{Record: "node:tracer_drops:rate5m", Expr: fmt.Sprintf(`sum by (%s) (rate(tracer_drops_total[5m]))`, byAgent)},
+			rule{Record: "node:tracer_stage_delay_seconds:p99", Expr: quantile("0.99", "tracer_device_stage_delay_seconds", byAgent+", stage, device, direction", "")},
+		),
+		group("tracer-pairs",
+			rule{Record: "pair:tracer_path_delay_seconds:p99", Expr: fmt.Sprintf(`topk(%d, %s)`, mostPairs, quantile("0.99", "tracer_path_delay_seconds", pairLabels, named))},
+			rule{Record: "pair:tracer_drops:rate5m", Expr: fmt.Sprintf(`topk(%d, sum by (%s) (rate(tracer_pair_drops_total%s[5m])) > 0)`, mostPairs, pairLabels, named)},
+		),
+	}
 }
 
-// quantile is one of a histogram, native or classic: what Prometheus scrapes of it depends on its configuration.
+// quantile is one of a histogram, native or classic: what Prometheus scrapes of it depends on its configuration. Of a native histogram
+// it may have the bucket +Inf alone, of which there is no quantile: NaN, which is no value that is >= 0.
 func quantile(q, metric, by, selector string) string {
-	return fmt.Sprintf(`histogram_quantile(%[1]s, sum by (%[3]s) (rate(%[2]s%[4]s[5m]))) or histogram_quantile(%[1]s, sum by (%[3]s, le) (rate(%[2]s_bucket%[4]s[5m])))`,
+	return fmt.Sprintf(`histogram_quantile(%[1]s, sum by (%[3]s) (rate(%[2]s%[4]s[5m]))) or histogram_quantile(%[1]s, sum by (%[3]s, le) (rate(%[2]s_bucket%[4]s[5m]))) >= 0`,
 		q, metric, by, selector)
 }
 
