@@ -26,19 +26,23 @@ func TestWhyRefused(t *testing.T) {
 	}
 }
 
-// TestAdviseLockedDown knows a kernel that is locked down by what its verifier says: it gives EINVAL, and a container need not see the
-// kernel's lockdown file.
-func TestAdviseLockedDown(t *testing.T) {
+// TestAdviceForHelpers: a helper that is refused has no error of its own. Who lacks a capability is told so, whichever helper it was; the others
+// have a kernel that is locked down, which a container need not see in the kernel's file, or one that has no such helper.
+func TestAdviceForHelpers(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]bool{
-		"program of this type cannot use helper bpf_probe_read#4":          true, // 6.12
-		"program of this type cannot use helper bpf_probe_read_kernel#113": true,
-		"unknown func bpf_probe_read_kernel#113":                           true, // 5.10
-		"R1 type=ctx expected=fp":                                          false,
+	const all, few = "CapEff:\t000001ffffffffff\n", "CapEff:\t0000008000001000\n" // without CAP_PERFMON
+	for _, test := range []struct{ text, status, want string }{
+		{"program of this type cannot use helper bpf_probe_read#4", all, "locked down to confidentiality"}, // 6.12
+		{"program of this type cannot use helper bpf_probe_read_kernel#113", all, "locked down to confidentiality"},
+		{"unknown func bpf_probe_read_kernel#113", all, "locked down to confidentiality"}, // 5.10
+		{"program of this type cannot use helper bpf_probe_read_kernel#113", few, "lacks CAP_PERFMON"},
+		{"program of this type cannot use helper bpf_skc_to_tcp_sock#137", few, "lacks CAP_PERFMON"},
+		{"unknown func bpf_skc_to_tcp_sock#137", all, ""},
+		{"R1 type=ctx expected=fp", few, ""},
 	} {
-		err := fmt.Errorf("load the BPF programs: %w: %s", unix.EINVAL, text)
-		if got := strings.Contains(advise(err).Error(), "locked down to confidentiality"); got != want {
-			t.Errorf("%s: named %v, want %v", text, got, want)
+		got := adviceFor(fmt.Errorf("load the BPF programs: %w: %s", unix.EINVAL, test.text), test.status, "")
+		if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.text, got, test.want)
 		}
 	}
 }
