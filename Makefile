@@ -8,14 +8,14 @@ ARCHES := amd64 arm64
 # screens, commands and their rights, all of which user space or one piece of arithmetic decides; and what starts many agents, each of
 # which takes 20 s of an emulated CPU: run that by name when it changes.
 GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
-GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings|TestKilled$$|TestHostileNames|TestHardened|TestRestartBesidePrograms|TestManyPods|TestLeftovers|TestLateOverlay|TestNoDescriptors|TestFewDescriptors|TestFullDisk|TestSeccomp$$
+GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings|TestKilled$$|TestHostileNames|TestHardened|TestRestartBesidePrograms|TestManyPods|TestLeftovers|TestLateOverlay|TestNoDescriptors|TestFewDescriptors|TestFullDisk|TestSeccomp$$|TestUI|TestIncident|TestPath
 
 # What arm64 kernels need not show either: arithmetic and statistics, which are the same on all machines, and what user space decides.
 ARM64_SKIP := TestSampling|TestFunctionsAreSmall|TestEachCapabilityIsNeeded|TestLock|TestRefusedByTCX|TestRefusedProgram
 
 # On one other kernel, in every run of the tests: load, attach, figures packet by packet, the story.
 GUEST := 6.12
-GUEST_STORY := ^(TestAttach|TestFilters|TestCapabilities|TestFaultNetem|TestTruth|TestDemo|TestKernelsTable)$$
+GUEST_STORY := ^(TestAttach|TestFilters|TestCapabilities|TestFaultNetem|TestTruth|TestDemo|TestKernelsTable|TestPathBehindWireGuard)$$
 
 BUILD_FLAGS := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 TOOL := go tool -modfile=tools/go.mod
@@ -73,7 +73,7 @@ fetch-k8s: packages ## build that Kubernetes and those plugins but Cilium, and f
 
 test-guest: ## of make test: what one other kernel proves: GUEST=6.12 (emulated)
 	hack/install-packages guest
-	go run ./test/vm -kernel '$(GUEST)' -logs build/guests -run '$(GUEST_STORY)' ./internal/loader ./internal/lab ./test/truth ./cmd/tracer
+	go run ./test/vm -kernel '$(GUEST)' -logs build/guests -run '$(GUEST_STORY)' ./internal/loader ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
 
 # The kernel of the two machines of test-pair, and which of its tests: PAIR='^TestPair$$/^vxlan$$'.
 PAIR_KERNEL := 6.12
