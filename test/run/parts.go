@@ -70,7 +70,7 @@ var parts = []part{
 		script: "make test-cni CNI='^TestRelease$'"},
 	{name: "pair", suite: suiteNone, after: "packages", about: "two machines with a router between them (6.12, emulated): counts, queues, drops, and both nodes' verdicts",
 		script: "make test-pair"},
-	{name: "cni", suite: suiteMore, alone: true, after: "kubernetes", about: "the agent beside flannel and AWS's plugin, on that Kubernetes",
+	{name: "cni", suite: suiteNone, alone: true, after: "kubernetes", about: "the agent beside flannel and AWS's plugin, on that Kubernetes",
 		script: "make test-cni CNI='^Test(FlannelVXLAN|AWS)$' CNI_SHORT=-short"},
 }
 
