@@ -93,7 +93,7 @@ another time.`,
 				return err
 			}
 			if output == "json" {
-				return writeJSON(cmd.OutOrStdout(), shownIncident{SchemaVersion: 1, incidentRow: rowOf(i, ""), Taken: frame.Taken, Report: frame.Report, Changes: i.Changes, Events: i.Events()})
+				return writeJSON(cmd.OutOrStdout(), shownAt(i, frame))
 			}
 			return showIncident(cmd.OutOrStdout(), i, frame, colorful(os.Stdout))
 		},
@@ -207,11 +207,16 @@ type shownIncident struct {
 	Events  []netdev.Event    `json:"events"` // changes of links, routes and qdiscs
 }
 
-func rowOf(i *incident.Incident, problem string) incidentRow {
+// shownAt is an incident with the report of one of its frames.
+func shownAt(i *incident.Incident, frame *incident.Frame) shownIncident {
+	return shownIncident{SchemaVersion: 1, incidentRow: rowOf(i), Taken: frame.Taken, Report: frame.Report, Changes: i.Changes, Events: i.Events()}
+}
+
+func rowOf(i *incident.Incident) incidentRow {
 	principal := i.Principal()
 	row := incidentRow{
 		ID: i.ID, Began: i.Began, Node: i.Node, Cause: principal.Cause, Severity: principal.Severity, Text: principal.Sentence(),
-		Frames: len(i.Frames), Damaged: i.Damaged, Error: problem,
+		Frames: len(i.Frames), Damaged: i.Damaged,
 	}
 	if end := i.Ended(); !end.IsZero() {
 		row.Ended = &end
@@ -241,7 +246,7 @@ func (f *incidentsFlags) rows(ctx context.Context, most int) ([]incidentRow, err
 			rows = append(rows, incidentRow{ID: e.ID, Began: e.Began, Error: err.Error()})
 			continue
 		}
-		rows = append(rows, rowOf(i, ""))
+		rows = append(rows, rowOf(i))
 	}
 	return rows, nil
 }
@@ -282,7 +287,7 @@ func (r *incidentRow) lasted() string {
 // showIncident prints a report as it was, and what was around it.
 func showIncident(w io.Writer, i *incident.Incident, frame *incident.Frame, color bool) error {
 	var b strings.Builder
-	row := rowOf(i, "")
+	row := rowOf(i)
 	first, last := i.Frames[0].Taken, i.Frames[len(i.Frames)-1].Taken
 	fmt.Fprintf(&b, "incident %s on %s, by tracer %s\n", i.ID, cmp.Or(i.Node, "a node without a name"), i.Tracer)
 	lasted := "lasted " + row.lasted()

@@ -194,7 +194,7 @@ func (f *mcpFlags) mcpIncidents(ctx context.Context, _ *mcp.CallToolRequest, in 
 	if err != nil {
 		return nil, nil, err
 	}
-	return answer(shownIncident{SchemaVersion: 1, incidentRow: rowOf(i, ""), Taken: frame.Taken, Report: frame.Report, Changes: i.Changes, Events: i.Events()}, func(s *shownIncident) bool {
+	return answer(shownAt(i, frame), func(s *shownIncident) bool {
 		return halve(&s.Changes) || halve(&s.Events) || shortenReport(&s.Report)
 	})
 }

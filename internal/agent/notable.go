@@ -15,8 +15,7 @@ import (
 	"tracer/internal/trace"
 )
 
-// maxDropped is how many dropped packets are kept between two times, one of each reason and function that freed it, and maxLost how
-// many of them that were lost are described. What was freed without being a loss is told apart by the devices, which are known later.
+// maxDropped is how many dropped packets are kept between two times, and maxLost how many of them that were lost are described. What was freed without being a loss is told apart by the devices, which are known later.
 const (
 	maxDropped = 48
 	maxLost    = 12
@@ -26,32 +25,30 @@ const (
 // subscriber's filter that refuses all.
 type notable struct {
 	mu   sync.Mutex
-	slow []slowRecord    // the slowest first
-	lost []record.Record // or freed without being a loss
+	slow slowest
+	lost dropped
 }
 
 func (n *notable) consider(rec *record.Record) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if rec.Kind == record.Dropped {
-		if len(n.lost) < maxDropped && !slices.ContainsFunc(n.lost, func(l record.Record) bool {
-			return l.Reason == rec.Reason && l.Location == rec.Location
-		}) {
-			n.lost = append(n.lost, *rec)
+		n.lost.add(rec)
+	} else if rec.Len > 0 {
+		if took := timeOf(rec); n.slow.takes(took) {
+			n.slow.add(rec, took)
 		}
-		return false
 	}
-	if rec.Len == 0 {
-		return false
-	}
-	took := max(rec.Time, rec.Hops[rec.Len-1].Time) - rec.Hops[0].Time
-	if len(n.slow) == maxSlowest && took <= n.slow[maxSlowest-1].took {
-		return false
-	}
-	n.slow = n.slow[:min(len(n.slow), maxSlowest-1)]
-	at, _ := slices.BinarySearchFunc(n.slow, took, func(k slowRecord, took time.Duration) int { return cmp.Compare(took, k.took) })
-	n.slow = slices.Insert(n.slow, at, slowRecord{*rec, took})
 	return false
+}
+
+// dropped are packets that were lost, or freed without being a loss: at most maxDropped, one of each reason and function that freed it.
+type dropped []record.Record
+
+func (d *dropped) add(rec *record.Record) {
+	if len(*d) < maxDropped && !slices.ContainsFunc(*d, func(k record.Record) bool { return k.Reason == rec.Reason && k.Location == rec.Location }) {
+		*d = append(*d, *rec)
+	}
 }
 
 // take returns what was kept, and begins anew.
@@ -65,8 +62,8 @@ func (n *notable) take() notableRecords {
 
 // notableRecords are those of some seconds.
 type notableRecords struct {
-	slow []slowRecord
-	lost []record.Record
+	slow slowest
+	lost dropped
 }
 
 // and joins those of two times, one after the other.
@@ -74,10 +71,8 @@ func (r notableRecords) and(later notableRecords) notableRecords {
 	slow := slices.Concat(r.slow, later.slow)
 	slices.SortStableFunc(slow, func(a, b slowRecord) int { return cmp.Compare(b.took, a.took) })
 	lost := slices.Clone(r.lost)
-	for _, l := range later.lost {
-		if len(lost) < maxDropped && !slices.ContainsFunc(lost, func(k record.Record) bool { return k.Reason == l.Reason && k.Location == l.Location }) {
-			lost = append(lost, l)
-		}
+	for i := range later.lost {
+		lost.add(&later.lost[i])
 	}
 	return notableRecords{slow[:min(len(slow), maxSlowest)], lost}
 }
