@@ -296,6 +296,5 @@ func (a *Agent) beginIncident(m moment) error {
 // frame is what happened between two moments.
 func (a *Agent) frame(from, to *moment) incident.Frame {
 	slow, lost := to.notable.traces(to.snapshot.Devices, a.options.Namer)
-	to.report.Node = a.options.Incidents.About().Node
 	return incident.NewFrame(&from.snapshot, &to.snapshot, to.seen, &to.report, slow, lost)
 }
