@@ -76,14 +76,14 @@ func TestSplit(t *testing.T) {
 			queue := stages(windows[0], "cache", lab.API)[journey.Queue]
 			got, want := queue.Delay.Quantile(0.5), seen.Request.Delay.P50-usual.Request.Delay.P50
 			noise := usual.Request.Delay.P99 - usual.Request.Delay.P50
-			// The application may wait for a CPU besides, so by its own clock a packet may have waited for longer, and not for less.
+			// The application may wait for a CPU besides, so by its own clock a packet may have waited for longer.
 			small := stages(windows[0], lab.Web, lab.API)[journey.Queue]
 			beside := small.Delay.Quantile(0.5)
 			t.Logf("%d packets split; segments waited %.4f s (p50), small packets beside them %.4f s, by the application's clock %.4f s",
 				splits, got, beside, want)
 			// Bulk is sent when an acknowledgement comes and small packets at any time, so the queue that they meet is not quite
 			// the same: 18 % apart was seen. A segment timed from its split on would have waited for next to nothing.
-			if math.Abs(got-beside) > 0.3*beside+noise || got > 1.1*want+noise || want < 0.02 {
+			if math.Abs(got-beside) > 0.3*beside+noise || got > 1.3*want+noise || want < 0.02 {
 				t.Errorf("segments are measured to wait %v s, small packets beside them %v s, by the application's clock %v s", got, beside, want)
 			}
 			if queue.Untimed > 0 {

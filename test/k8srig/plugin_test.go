@@ -96,7 +96,7 @@ func tellsPath(t *testing.T, c *ControlPlane) {
 			t.Errorf("no %s at %s of %s on the way %s: %+v", h.Stage, h.Device, h.Node, h.Way, p.Hops)
 		}
 	}
-	if w := p.Wire; w == nil || w.RoundTrip == nil || w.From != "node-a" || float64(w.Joined) < 0.8*float64(w.Followed) || *w.RoundTrip > 0.02 {
+	if w := p.Wire; w == nil || w.RoundTrip == nil || w.From != "node-a" || float64(w.Joined) < 0.95*float64(w.Followed) || *w.RoundTrip > 0.02 {
 		t.Errorf("wire: %+v", p.Wire)
 	}
 }
