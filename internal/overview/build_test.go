@@ -97,6 +97,23 @@ func TestClampedInFlight(t *testing.T) {
 	}
 }
 
+// TestLostSight: a packet that was seen last where nothing waits makes its pair neither slow nor painful, however long ago that was.
+func TestLostSight(t *testing.T) {
+	t.Parallel()
+	in := story()
+	in.Window.InFlight = in.Window.InFlight[:1]
+	in.Window.InFlight[0].Stage, in.Window.InFlight[0].Device, in.Window.InFlight[0].Oldest = journey.Unknown, "eth0", 20
+	o := Build(in, query(t, ByPair, "", ""))
+	for _, r := range o.Rows {
+		if r.InFlight != 0 || r.Worst != nil && r.Worst.Stage == journey.Unknown {
+			t.Errorf("%s: %v held, worst %v", r.Src.Workload, r.InFlight, r.Worst)
+		}
+	}
+	if len(o.InFlight) != 1 {
+		t.Errorf("in flight %+v, want the packet", o.InFlight)
+	}
+}
+
 // TestEmpty has lists everywhere, not null, so that scripts need not care.
 func TestEmpty(t *testing.T) {
 	t.Parallel()

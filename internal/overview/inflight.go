@@ -52,11 +52,15 @@ func (b *builder) inFlightOf(pair *aggregate.PairKey) []InFlight {
 	return out
 }
 
-// inFlightByPair are the packets in flight of each pair, by place.
+// inFlightByPair are the packets in flight of each pair, by place. Left out are those that were seen last where nothing waits: they have gone on
+// unseen, and their age is no pair's time.
 func (b *builder) inFlightByPair() map[aggregate.PairKey]map[Place]aggregate.InFlightPair {
 	inFlight := map[aggregate.PairKey]map[Place]aggregate.InFlightPair{}
 	for i := range b.inFlight {
 		h := &b.inFlight[i]
+		if h.Stage == journey.Unknown {
+			continue
+		}
 		for _, p := range h.Pairs {
 			p.Packets, p.Oldest = min(p.Packets, h.Packets), min(p.Oldest, h.Oldest)
 			if inFlight[p.PairKey] == nil {
