@@ -39,16 +39,6 @@ type Sampling struct {
 	governor.Sampling
 	// CPU is how many cores the agent and, where the kernel tells, its programs took lately.
 	CPU float64
-	// Since is from when on it is in force (CLOCK_MONOTONIC); 0 from the beginning.
-	Since time.Duration
-}
-
-// everySince is from when on every packet is followed (CLOCK_MONOTONIC); 0 if only a sample is.
-func (s Sampling) everySince() time.Duration {
-	if s.Sampling != governor.EveryPacket {
-		return 0
-	}
-	return max(1, s.Since)
 }
 
 func (s *adaptiveSampling) start(limits governor.Limits) {
@@ -96,16 +86,16 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 	}
 	before, next := s.state.Load().Sampling, s.next()
 	s.spent = governor.Cost{}
-	// The programs need not know of an epoch in which they follow every packet, as before.
-	if next != governor.EveryPacket || before != next {
-		if err := a.loader.BeginEpoch(next.OneIn, next.FlowQuota); err != nil {
-			return err
-		}
+	s.state.Store(&Sampling{Sampling: next, CPU: s.governor.CPU()})
+	if next == governor.EveryPacket && before == next {
+		return nil // the programs need not know of the epoch
+	}
+	if err := a.loader.BeginEpoch(next.OneIn, next.FlowQuota); err != nil {
+		return err
 	}
 	if next != before {
 		s.changed = loader.Monotonic()
 	}
-	s.state.Store(&Sampling{Sampling: next, CPU: s.governor.CPU(), Since: s.changed})
 	return nil
 }
 

@@ -27,8 +27,6 @@ func (a *Agent) Path(ctx context.Context, q pairpath.Query) (pairpath.Half, erro
 		if now := time.Now(); now.Sub(read) > pathDevicesEvery {
 			devices, read = devices.Updated(a.KnownDevices(), now), now
 		}
-		// The records of packets that are followed since then come later.
-		recorder.FollowEvery(a.Sampling().everySince())
 		recorder.Add(&rec, devices)
 	}
 	if err := ctx.Err(); err != nil {

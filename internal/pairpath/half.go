@@ -24,8 +24,6 @@ type Way struct {
 	LeftTotal uint64     `json:"left_total"` // sk_buffs followed, not weighted
 	CameTotal uint64     `json:"came_total"`
 	Crossed   uint64     `json:"crossed"` // sk_buffs that left for another node, weighted, large ones too
-	// EverySince is from when on every packet was followed, on the clock of Crossing.At; 0 if from the beginning, or if it never was.
-	EverySince int64 `json:"every_since_ns"`
 }
 
 // Stage is how packets passed a stage.
@@ -55,6 +53,5 @@ type Crossing struct {
 	Hidden string `json:"hidden_by,omitempty"`
 
 	flow     uint64 // a number for its flow
-	began    int64  // when this node saw it first
 	byChance bool   // of the flow others may have the same number
 }

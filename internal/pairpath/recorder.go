@@ -62,17 +62,6 @@ func (r *Recorder) Add(rec *record.Record, devices *journey.Devices) {
 	}
 }
 
-// FollowEvery says from when on every packet is followed (CLOCK_MONOTONIC); 0 if only a sample is.
-func (r *Recorder) FollowEvery(since time.Duration) {
-	if int64(since) == r.there.left.every {
-		return
-	}
-	for _, w := range []*way{&r.there, &r.back} {
-		w.left.followEvery(int64(since))
-		w.came.followEvery(int64(since))
-	}
-}
-
 // Half is what was recorded in a window. usual is the learned p50 of stages.
 func (r *Recorder) Half(window time.Duration, missed uint64, usual map[aggregate.StageKey]float64) Half {
 	return Half{WindowSeconds: window.Seconds(), There: r.there.way(usual), Back: r.back.way(usual), Missed: missed}
@@ -164,13 +153,9 @@ func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Dev
 	}
 	switch {
 	case leaves:
-		x := crossingOf(&rec.Last, rec.Fingerprint, last, devices)
-		x.began = int64(first.Time)
-		w.left.cross(x, known, rec.Weight)
+		w.left.cross(crossingOf(&rec.Last, rec.Fingerprint, last, devices), known, rec.Weight)
 	case path.Direction == journey.In && first.Hook == record.Ingress:
-		x := crossingOf(&rec.First, rec.Fingerprint, first, devices)
-		x.began = x.At
-		w.came.cross(x, known, rec.Weight)
+		w.came.cross(crossingOf(&rec.First, rec.Fingerprint, first, devices), known, rec.Weight)
 	}
 }
 
@@ -181,27 +166,11 @@ type crossings struct {
 	limit uint64 // above the numbers of all that are kept, once some were left out; 0 before
 	// passedOver is how many packets of a flow were not followed, of flows whose packets are known but by chance.
 	passedOver map[uint64]uint64
-	every      int64 // since when every packet is followed (CLOCK_MONOTONIC); 0 if only a sample is
-}
-
-// followEvery forgets flows of which what was followed before was a sample, and whose packets are known but by chance.
-func (c *crossings) followEvery(since int64) {
-	c.every = since
-	if since == 0 {
-		return
-	}
-	before := len(c.kept)
-	c.kept = slices.DeleteFunc(c.kept, func(x Crossing) bool { return x.byChance && x.began < since })
-	c.total -= uint64(before - len(c.kept))
-	c.passedOver = nil
 }
 
 // cross adds a packet that stands for as many as its weight.
 func (c *crossings) cross(x Crossing, known numbering, weight uint32) {
 	x.byChance = known == byChance
-	if x.byChance && x.began < c.every {
-		return
-	}
 	if x.byChance && weight > 1 {
 		if c.passedOver == nil {
 			c.passedOver = map[uint64]uint64{}
@@ -261,7 +230,7 @@ func (w *way) way(usual map[aggregate.StageKey]float64) Way {
 	}
 	out := Way{
 		Packets: w.packets, Stages: []Stage{}, Left: slices.Clone(w.left.kept), Came: slices.Clone(w.came.kept),
-		LeftTotal: w.left.total, CameTotal: w.came.total, Crossed: w.crossed, EverySince: w.left.every,
+		LeftTotal: w.left.total, CameTotal: w.came.total, Crossed: w.crossed,
 	}
 	all := slices.SortedFunc(maps.Values(w.stages), func(x, y *stage) int {
 		return cmp.Or(cmp.Compare(x.position/x.count, y.position/y.count), cmp.Compare(x.Stage.Stage, y.Stage.Stage), cmp.Compare(x.Device, y.Device))

@@ -15,7 +15,7 @@ type Wire struct {
 	// Joined are the packets that both nodes followed, less what must be two packets that were taken for one, as they arrive there and back
 	// before they leave. Followed are those that the leaving node did and that the other may have: between addresses of which it saw packets,
 	// from the first that was joined to the last, as the nodes do not begin at the same time, and of the numbers that it kept. Both ways
-	// together. What was joined while a node still sampled is left out, unless there is nothing else.
+	// together.
 	Joined   int `json:"joined"`
 	Followed int `json:"followed"`
 	// RoundTrip is the p50 of out and back together, of packets that followed each other closely; null if none came back.
@@ -85,19 +85,12 @@ func wireBetween(from, to string, there, back [2]Way) *Wire {
 func transits(from, to *Way, byArrival bool) (out []transit, followed int) {
 	left, came := from.Left, to.Came
 	arrivals := single(came)
-	var joined [][2]*Crossing
-	for packet, leaves := range single(left) {
-		if arrives := arrivals[packet]; leaves != nil && arrives != nil {
-			joined = append(joined, [2]*Crossing{leaves, arrives})
-		}
-	}
-	sampled := func(j [2]*Crossing) bool { return j[0].At < from.EverySince || j[1].At < to.EverySince }
-	if !slices.ContainsFunc(joined, func(j [2]*Crossing) bool { return !sampled(j) }) {
-		sampled = func([2]*Crossing) bool { return false }
-	}
 	first, last := int64(math.MaxInt64), int64(math.MinInt64)
-	for _, j := range slices.DeleteFunc(joined, sampled) {
-		leaves, arrives := j[0], j[1]
+	for packet, leaves := range single(left) {
+		arrives, ok := arrivals[packet]
+		if leaves == nil || !ok || arrives == nil {
+			continue
+		}
 		first, last = min(first, leaves.At), max(last, leaves.At)
 		at := leaves.At
 		if byArrival {
