@@ -101,7 +101,7 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 	return cluster.Merge(answers, known, notAsked), nil
 }
 
-// choose returns the agents of some nodes, or all, and why there may be others.
+// choose returns the agents of some nodes, each once however often it is named, or all, and why there may be others.
 func choose(ctx context.Context, c *agents.Cluster, nodes []string) (out []agents.Agent, notAsked string, err error) {
 	all, notAsked, err := c.List(ctx)
 	if err != nil || len(nodes) == 0 {
@@ -112,7 +112,9 @@ func choose(ctx context.Context, c *agents.Cluster, nodes []string) (out []agent
 		if at < 0 {
 			return nil, "", errors.New("no node " + name + ": see kubectl tracer nodes")
 		}
-		out = append(out, all[at])
+		if !slices.Contains(out, all[at]) {
+			out = append(out, all[at])
+		}
 	}
 	return out, "other nodes were not asked", nil
 }

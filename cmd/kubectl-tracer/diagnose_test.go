@@ -1,0 +1,30 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"tracer/internal/agents/agentstest"
+)
+
+// TestDiagnoseEachOnce asks a node that is named twice once, and counts it once.
+func TestDiagnoseEachOnce(t *testing.T) {
+	t.Parallel()
+	s := agentstest.New(t, "a", "b")
+	s.Objects = shop("a", "b")
+	s.Connect = func(_ string, c net.Conn) {
+		agentstest.Serve(c, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"version":"v1","verdict":"healthy","summary":"fine"}`)
+		}))
+	}
+	r, err := diagnoseCluster(t.Context(), clusterOf(t, s.Config()), []string{"a", "a", "b", "a"}, time.Second, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Nodes) != 2 || r.Nodes[0].Name != "a" || r.Nodes[1].Name != "b" || r.Summary != "no fault on 2 of 2 nodes; other nodes were not asked" {
+		t.Errorf("%s: %+v", r.Summary, r.Nodes)
+	}
+}
