@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -45,7 +46,7 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 			if err != nil {
 				return err
 			}
-			report, err := diagnoseCluster(cmd.Context(), c, nodes, window, limit)
+			report, err := diagnoseCluster(cmd.Context(), c, nodes, window, limit, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -72,8 +73,8 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 	return cmd
 }
 
-// diagnoseCluster asks the agents of some nodes, or of all.
-func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration) (cluster.Report, error) {
+// diagnoseCluster asks the agents of some nodes, or of all, and says on w how far it is.
+func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration, w io.Writer) (cluster.Report, error) {
 	all, notAsked, err := choose(ctx, c, nodes)
 	if err != nil {
 		return cluster.Report{}, err
@@ -83,6 +84,7 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 		return cluster.Report{}, err
 	}
 	var answers []cluster.Answer
+	done := newProgress(w, len(all))
 	agents.Ask(ctx, c, all, limit, func(ctx context.Context, client *api.Client) (cluster.Answer, error) {
 		status, err := client.Status(ctx)
 		if err != nil {
@@ -96,7 +98,9 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 			answer.Version, answer.Report = a.Value.Version, a.Value.Report
 		}
 		answers = append(answers, answer)
+		done.answered()
 	})
+	done.end()
 	slices.SortFunc(answers, func(x, y cluster.Answer) int { return strings.Compare(x.Node, y.Node) })
 	return cluster.Merge(answers, known, notAsked), nil
 }

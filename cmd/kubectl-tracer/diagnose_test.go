@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"testing"
@@ -20,7 +21,7 @@ func TestDiagnoseEachOnce(t *testing.T) {
 			fmt.Fprint(w, `{"version":"v1","verdict":"healthy","summary":"fine"}`)
 		}))
 	}
-	r, err := diagnoseCluster(t.Context(), clusterOf(t, s.Config()), []string{"a", "a", "b", "a"}, time.Second, time.Minute)
+	r, err := diagnoseCluster(t.Context(), clusterOf(t, s.Config()), []string{"a", "a", "b", "a"}, time.Second, time.Minute, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
