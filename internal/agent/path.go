@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"tracer/internal/agent/latenames"
+	"tracer/internal/governor"
 	"tracer/internal/journey"
 	"tracer/internal/pairpath"
 )
@@ -13,13 +15,22 @@ import (
 const pathDevicesEvery = time.Second
 
 // Path watches the packets between two sets of addresses for the query's window, and then those that have not come out. Packets are seen as
-// late as their records are: with names that are waited for, some seconds. Meanwhile every packet is sampled, up to the limit of records.
+// late as their records are: with names that are waited for, some seconds. Meanwhile every packet is sampled, up to the limit of records. Where
+// that was not so before, only packets that came since are to be found again on the other node: of earlier ones each node followed others. What
+// those are is known as late as records are.
 func (a *Agent) Path(ctx context.Context, q pairpath.Query) (pairpath.Half, error) {
 	a.sampling.watched.Add(1)
 	defer a.sampling.watched.Add(-1)
 	recorder := pairpath.NewRecorder(q)
+	window := q.Window
+	if a.Sampling().Sampling != governor.EveryPacket {
+		recorder.CrossSince(a.sampling.untilLifted(ctx))
+		if a.lateNames.Delays() {
+			window += latenames.NameDelay
+		}
+	}
 	began := time.Now()
-	watching, cancel := context.WithTimeout(ctx, q.Window)
+	watching, cancel := context.WithTimeout(ctx, window)
 	defer cancel()
 	devices, read := journey.NewDevices(a.KnownDevices()), began
 	records, missed := a.Subscribe(watching, recorder.Wants)

@@ -28,6 +28,10 @@ func NewRecorder(q Query) *Recorder {
 	return &Recorder{sides: q.sides(), there: newWay(), back: newWay()}
 }
 
+// CrossSince leaves out, of the packets that are to be found again on the other node, those that began before that time of CLOCK_MONOTONIC:
+// this node did not follow all of them then.
+func (r *Recorder) CrossSince(since time.Duration) { r.there.since, r.back.since = since, since }
+
 // Wants tells whether a record is of the query's packets. NAT may have changed either address, between the first hook and the last.
 func (r *Recorder) Wants(rec *record.Record) bool {
 	there, back := r.waysOf(rec)
@@ -73,6 +77,7 @@ type way struct {
 	crossed    uint64
 	stages     map[aggregate.StageKey]*stage
 	left, came crossings
+	since      time.Duration // when crossings begin to count
 }
 
 func newWay() way { return way{stages: map[aggregate.StageKey]*stage{}} }
@@ -148,7 +153,7 @@ func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Dev
 		w.crossed += uint64(max(1, rec.Weight))
 	}
 	known := numberingOf(rec)
-	if rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || known == without {
+	if rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || known == without || first.Time < w.since {
 		return
 	}
 	switch {
