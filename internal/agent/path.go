@@ -6,9 +6,12 @@ import (
 	"time"
 
 	"tracer/internal/agent/latenames"
+	"tracer/internal/diagnose"
 	"tracer/internal/governor"
 	"tracer/internal/journey"
+	"tracer/internal/loader"
 	"tracer/internal/pairpath"
+	"tracer/internal/trace"
 )
 
 // pathDevicesEvery is how often the devices are read anew while a path is watched.
@@ -50,5 +53,28 @@ func (a *Agent) Path(ctx context.Context, q pairpath.Query) (pairpath.Half, erro
 	for i := range open {
 		recorder.Add(&open[i], devices)
 	}
-	return recorder.Half(time.Since(began), missed(), a.baseline.p50s()), nil
+	half := recorder.Half(time.Since(began), missed(), a.baseline.p50s())
+	if q.Journeys > 0 {
+		half.Journeys = a.journeysOf(recorder.Journeys(), devices)
+	}
+	return half, nil
+}
+
+// journeysOf describes packets as people read them.
+func (a *Agent) journeysOf(kept []pairpath.Kept, devices *journey.Devices) []pairpath.Journey {
+	zero := time.Now().Add(-loader.Monotonic())
+	all := []pairpath.Journey{}
+	for i := range kept {
+		k := &kept[i]
+		t, err := trace.New(&k.Record, devices, a.options.Namer, zero)
+		if err != nil {
+			continue // its device is gone
+		}
+		if t.Drop != nil {
+			cause, meaning := diagnose.CauseOfDrop(t.Drop.Key())
+			t.Drop.Cause, t.Drop.Meaning = string(cause), meaning
+		}
+		all = append(all, pairpath.Journey{Way: k.Way, Side: k.Side, Packet: k.Packet, At: k.At, Trace: t})
+	}
+	return all
 }
