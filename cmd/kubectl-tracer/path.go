@@ -38,7 +38,8 @@ Exit code: 0 packets were seen, 3 none was, 1 could not run or no agent answered
 		Example: `  kubectl tracer path web api
   kubectl tracer path deploy/web svc/api -n shop --duration 30s
   kubectl tracer path pod/web-0 10.244.2.7 -o json | jq .wire`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: flags.ends,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
 				return fmt.Errorf("--output %q: choose text or json", output)

@@ -30,7 +30,8 @@ Exit code: 0 packets are shown, 3 there was none such, 1 could not run or no age
 		Example: `  kubectl tracer trace web api
   kubectl tracer trace deploy/web svc/api -n shop --once 5 --slower-than 10ms
   kubectl tracer trace web api --drops -o json | jq '.packets[].legs[].trace.drop'`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: flags.ends,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case output != "text" && output != "json":
