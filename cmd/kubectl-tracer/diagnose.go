@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -23,18 +24,27 @@ func newDiagnoseCommand(flags *clusterFlags) *cobra.Command {
 	var nodes []string
 	window, limit := 15*time.Second, 10*time.Second
 	cmd := &cobra.Command{
-		Use:   "diagnose",
+		Use:   "diagnose [SRC DST]",
 		Short: "Say which node's device holds or loses packets, or that it is between nodes",
 		Long: `Ask the agents of all nodes about their last seconds, and say one thing: what one node
 sees of something beyond it is joined with what the other end's node finds at its own
 devices, and what no node finds is on the wire between them.
 
+With SRC and DST, as for kubectl tracer path, the nodes of these are asked alone.
+
 Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic, too little of it seen, or
 an agent that did not answer while the others found no fault, 1 could not run.`,
 		Example: `  kubectl tracer diagnose
+  kubectl tracer diagnose deploy/web svc/api -n shop
   kubectl tracer diagnose --nodes node-a,node-b -o json | jq .summary`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 0 && len(args) != 2 || len(args) == 2 && len(nodes) > 0 {
+				return errors.New("give SRC and DST, or --nodes, or neither")
+			}
+			return nil
+		},
+		ValidArgsFunction: flags.ends,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
 				return fmt.Errorf("--output %q: choose text or json", output)
 			}
@@ -45,7 +55,12 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 			if err != nil {
 				return err
 			}
-			report, err := diagnoseCluster(cmd.Context(), c, nodes, window, limit)
+			if len(args) == 2 {
+				if nodes, err = flags.nodesOf(cmd.Context(), c, args[0], args[1], limit); err != nil {
+					return err
+				}
+			}
+			report, err := diagnoseCluster(cmd.Context(), c, nodes, window, limit, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -72,8 +87,25 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 	return cmd
 }
 
-// diagnoseCluster asks the agents of some nodes, or of all.
-func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration) (cluster.Report, error) {
+// nodesOf are the nodes where two ends are.
+func (f *clusterFlags) nodesOf(ctx context.Context, c *agents.Cluster, src, dst string, limit time.Duration) ([]string, error) {
+	namespace, _, err := f.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("find the namespace: %w", err)
+	}
+	_, from, to, err := findEnds(ctx, c, namespace, src, dst, limit)
+	if err != nil {
+		return nil, err
+	}
+	nodes := slices.Concat(from.Nodes, to.Nodes)
+	if len(nodes) == 0 {
+		return nil, errors.New("neither end is a pod or node of this cluster")
+	}
+	return nodes, nil
+}
+
+// diagnoseCluster asks the agents of some nodes, or of all, and says on w how far it is.
+func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration, w io.Writer) (cluster.Report, error) {
 	all, notAsked, err := choose(ctx, c, nodes)
 	if err != nil {
 		return cluster.Report{}, err
@@ -83,6 +115,7 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 		return cluster.Report{}, err
 	}
 	var answers []cluster.Answer
+	done := newProgress(w, len(all))
 	agents.Ask(ctx, c, all, limit, func(ctx context.Context, client *api.Client) (cluster.Answer, error) {
 		status, err := client.Status(ctx)
 		if err != nil {
@@ -96,12 +129,14 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 			answer.Version, answer.Report = a.Value.Version, a.Value.Report
 		}
 		answers = append(answers, answer)
+		done.answered()
 	})
+	done.end()
 	slices.SortFunc(answers, func(x, y cluster.Answer) int { return strings.Compare(x.Node, y.Node) })
 	return cluster.Merge(answers, known, notAsked), nil
 }
 
-// choose returns the agents of some nodes, or all, and why there may be others.
+// choose returns the agents of some nodes, each once however often it is named, or all, and why there may be others.
 func choose(ctx context.Context, c *agents.Cluster, nodes []string) (out []agents.Agent, notAsked string, err error) {
 	all, notAsked, err := c.List(ctx)
 	if err != nil || len(nodes) == 0 {
@@ -112,7 +147,9 @@ func choose(ctx context.Context, c *agents.Cluster, nodes []string) (out []agent
 		if at < 0 {
 			return nil, "", errors.New("no node " + name + ": see kubectl tracer nodes")
 		}
-		out = append(out, all[at])
+		if !slices.Contains(out, all[at]) {
+			out = append(out, all[at])
+		}
 	}
 	return out, "other nodes were not asked", nil
 }

@@ -25,7 +25,9 @@ func main() {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := newRootCommand().ExecuteContext(ctx)
+	root := newRootCommand()
+	root.SetArgs(argsOf(os.Args))
+	err := root.ExecuteContext(ctx)
 	var code exitCode
 	switch {
 	case err == nil:
@@ -79,6 +81,7 @@ and nothing but the agents runs for it in the cluster.`,
 	cmd.SetVersionTemplate("kubectl-tracer version {{.Version}}\n")
 	flags.AddFlags(cmd.PersistentFlags())
 	cmd.PersistentFlags().StringVar(&flags.agents, "tracer-namespace", "tracer", "where the agents are")
-	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags))
+	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags), newTopCommand(flags), newTraceCommand(flags))
+	flags.completeFlags(cmd)
 	return cmd
 }

@@ -31,7 +31,12 @@ func newNodesCommand(flags *clusterFlags) *cobra.Command {
 				return err
 			}
 			var answers []agents.Answer[node]
-			agents.Ask(cmd.Context(), c, all, limit, askNode, func(a agents.Answer[node]) { answers = append(answers, a) })
+			done := newProgress(cmd.ErrOrStderr(), len(all))
+			agents.Ask(cmd.Context(), c, all, limit, askNode, func(a agents.Answer[node]) {
+				answers = append(answers, a)
+				done.answered()
+			})
+			done.end()
 			slices.SortFunc(answers, func(x, y agents.Answer[node]) int { return strings.Compare(x.Node, y.Node) })
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "NODE\tAGENT\tKERNEL\tHOOKS\tSEEN\tFINDINGS")

@@ -38,26 +38,17 @@ Exit code: 0 packets were seen, 3 none was, 1 could not run or no agent answered
 		Example: `  kubectl tracer path web api
   kubectl tracer path deploy/web svc/api -n shop --duration 30s
   kubectl tracer path pod/web-0 10.244.2.7 -o json | jq .wire`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: flags.ends,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
 				return fmt.Errorf("--output %q: choose text or json", output)
 			}
-			if window < pairpath.MinWindow || window > pairpath.MaxWindow {
-				return fmt.Errorf("--duration %v: give %v to %v", window, pairpath.MinWindow, pairpath.MaxWindow)
-			}
-			c, err := flags.cluster()
+			w, err := flags.watcher(cmd.Context(), args[0], args[1], window, limit)
 			if err != nil {
 				return err
 			}
-			namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
-			if err != nil {
-				return fmt.Errorf("find the namespace: %w", err)
-			}
-			p, err := watchPath(cmd.Context(), c, namespace, args[0], args[1], window, limit)
-			if err != nil {
-				return err
-			}
+			p := w.path(cmd.Context())
 			if output == "json" {
 				e := json.NewEncoder(cmd.OutOrStdout())
 				e.SetEscapeHTML(false)
@@ -80,34 +71,33 @@ Exit code: 0 packets were seen, 3 none was, 1 could not run or no agent answered
 	return cmd
 }
 
-// watchPath asks the agents of the nodes where two ends are.
-func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst string, window, limit time.Duration) (pairpath.Path, error) {
-	all, from, to, err := findEnds(ctx, c, namespace, src, dst, limit)
-	if err != nil {
-		return pairpath.Path{}, err
-	}
-	if err := apart(from, to); err != nil {
-		return pairpath.Path{}, err
-	}
-	query := pairpath.Query{Src: from.Addresses, Dst: to.Addresses, Window: window}
-	if err := query.Check(); err != nil {
-		return pairpath.Path{}, err
-	}
-	asked, missing, err := concerned(all, from, to)
-	if err != nil {
-		return pairpath.Path{}, err
-	}
-	var answers []pairpath.Answer
-	start := newStart(len(asked))
-	agents.Ask(ctx, c, asked, window+2*limit, func(ctx context.Context, client *api.Client) (pairpath.Half, error) {
+// pathWatcher asks the agents of the nodes where two ends are.
+type pathWatcher struct {
+	cluster  *agents.Cluster
+	from, to agents.End
+	query    pairpath.Query
+	asked    []agents.Agent
+	missing  []pairpath.Answer // of nodes that cannot be asked
+	limit    time.Duration
+}
+
+// path watches, and joins what the nodes saw.
+func (w *pathWatcher) path(ctx context.Context) pairpath.Path {
+	return pairpath.Join(endOf(w.from), endOf(w.to), w.watch(ctx))
+}
+
+// watch has all agents watch at once, and returns what they say by the nodes' names.
+func (w *pathWatcher) watch(ctx context.Context) (answers []pairpath.Answer) {
+	start := newStart(len(w.asked))
+	agents.Ask(ctx, w.cluster, w.asked, w.query.Window+2*w.limit, func(ctx context.Context, client *api.Client) (pairpath.Half, error) {
 		// A stream takes its time to open, and both must see the same packets.
 		_, err := client.Status(ctx)
 		start.ready()
 		if err != nil {
 			return pairpath.Half{}, err
 		}
-		start.wait(ctx, limit)
-		return client.Path(ctx, query)
+		start.wait(ctx, w.limit)
+		return client.Path(ctx, w.query)
 	}, func(a agents.Answer[pairpath.Half]) {
 		answer := pairpath.Answer{Node: a.Node, Err: a.Err}
 		if a.Err == nil {
@@ -115,9 +105,9 @@ func watchPath(ctx context.Context, c *agents.Cluster, namespace, src, dst strin
 		}
 		answers = append(answers, answer)
 	})
-	answers = append(answers, missing...)
+	answers = append(answers, w.missing...)
 	slices.SortFunc(answers, func(x, y pairpath.Answer) int { return strings.Compare(x.Node, y.Node) })
-	return pairpath.Join(endOf(from), endOf(to), answers), nil
+	return answers
 }
 
 // findEnds asks the API server which agents there are and where two ends are, for limit at most.

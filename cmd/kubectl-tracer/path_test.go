@@ -96,10 +96,11 @@ func TestWatchPath(t *testing.T) {
 	} {
 		t.Run(other, func(t *testing.T) {
 			t.Parallel()
-			p, err := watchPath(t.Context(), c, "shop", "well", other, 100*time.Millisecond, test.limit)
+			w, err := newPathWatcher(t.Context(), c, "shop", "well", other, 100*time.Millisecond, test.limit)
 			if err != nil {
 				t.Fatal(err)
 			}
+			p := w.path(t.Context())
 			if p.WindowSeconds != 0.1 || p.ExitCode() != 0 {
 				t.Errorf("%v s, exit code %d", p.WindowSeconds, p.ExitCode())
 			}
@@ -124,6 +125,35 @@ func TestWatchPath(t *testing.T) {
 	}
 }
 
+// TestTracePackets asks for single packets, and shows what one node saw where the other cannot be asked.
+func TestTracePackets(t *testing.T) {
+	t.Parallel()
+	s := agentstest.New(t, "well")
+	s.Objects = shop("well", "bare")
+	s.Connect = func(_ string, c net.Conn) {
+		agentstest.Serve(c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			q, err := pairpath.ParseQuery(r.URL.Query())
+			if r.URL.Path != "/v1/path" {
+				fmt.Fprint(w, "{}")
+				return
+			}
+			if err != nil || q.Journeys != 3 {
+				t.Errorf("%+v, %v", q, err)
+			}
+			_ = json.NewEncoder(w).Encode(pairpath.Half{Journeys: []pairpath.Journey{{Way: pairpath.There, Side: pairpath.Left, Packet: 1}}})
+		}))
+	}
+	w, err := newPathWatcher(t.Context(), clusterOf(t, s.Config()), "shop", "well", "bare", 100*time.Millisecond, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.query.Journeys = 3
+	p := w.packets(t.Context(), pairpath.Choice{Most: 5})
+	if len(p.Packets) != 1 || p.Packets[0].Legs[0].Node != "well" || p.Joined != 0 || p.Nodes[1].Error != "no agent runs there" || p.ExitCode() != 0 {
+		t.Errorf("%+v", p)
+	}
+}
+
 // TestRefuse has ends of which nothing can be watched.
 func TestRefuse(t *testing.T) {
 	t.Parallel()
@@ -136,7 +166,7 @@ func TestRefuse(t *testing.T) {
 		"outside":     {"203.0.113.9", "203.0.113.10", "neither end is a pod or node of this cluster"},
 		"no such":     {"a", "none", "no workload, pod or Service none"},
 	} {
-		if _, err := watchPath(t.Context(), c, "shop", test.src, test.dst, time.Second, time.Minute); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := newPathWatcher(t.Context(), c, "shop", test.src, test.dst, time.Second, time.Minute); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %s", name, err, test.want)
 		}
 	}
@@ -176,12 +206,12 @@ func TestSlowServer(t *testing.T) {
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(release) })
 	c := clusterOf(t, &rest.Config{Host: server.URL})
-	if _, err := watchPath(t.Context(), c, "shop", "a", "b", time.Second, 50*time.Millisecond); err == nil || err.Error() != "the API server took more than 50ms: give it more by --timeout" {
+	if _, err := newPathWatcher(t.Context(), c, "shop", "a", "b", time.Second, 50*time.Millisecond); err == nil || err.Error() != "the API server took more than 50ms: give it more by --timeout" {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := watchPath(ctx, c, "shop", "a", "b", time.Second, time.Minute); err == nil || !strings.Contains(err.Error(), "context canceled") {
+	if _, err := newPathWatcher(ctx, c, "shop", "a", "b", time.Second, time.Minute); err == nil || !strings.Contains(err.Error(), "context canceled") {
 		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -27,6 +28,7 @@ type adaptiveSampling struct {
 	watched    atomic.Int32 // paths that somebody asks for now: their packets are followed, all of them
 	lifted     bool         // every packet is sampled, for that; flooded if they were too many
 	flooded    bool
+	allowance  float64 // while lifted, how many records more may come at once: those of one second, less what came faster than the limit
 
 	// What takes some system calls to read, as read last.
 	read   time.Time
@@ -54,6 +56,25 @@ func (s *adaptiveSampling) start(limits governor.Limits) {
 
 // Sampling is the sampling as of the last epoch.
 func (a *Agent) Sampling() Sampling { return *a.sampling.state.Load() }
+
+// maxUntilLifted is how many epochs it may take until every packet of a path is sampled: the reader begins one when it has read.
+const maxUntilLifted = 10
+
+// untilLifted returns when every packet is sampled, or will not be, with the time of CLOCK_MONOTONIC from which on they are.
+func (s *adaptiveSampling) untilLifted(ctx context.Context) time.Duration {
+	ticker := time.NewTicker(governor.Epoch / 10)
+	defer ticker.Stop()
+	for range 10 * maxUntilLifted {
+		if s.state.Load().Sampling == governor.EveryPacket || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+	return loader.Monotonic()
+}
 
 // adaptSampling counts a batch of records, and once in an epoch says which packets are to be tracked in the next.
 func (a *Agent) adaptSampling(batch []record.Record) error {
@@ -100,14 +121,20 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 }
 
 // next is the governor's answer, or every packet while a path is watched: two nodes that sample each for itself seldom follow the same
-// packets. The limit of records holds all the same, that of CPU time does not; what is spent meanwhile the governor does not see.
+// packets. The limit of records holds all the same, over a second: a reader that stood still finds in one epoch what came in several. That of
+// CPU time does not; what is spent meanwhile the governor does not see.
 func (s *adaptiveSampling) next() governor.Sampling {
 	watched := s.watched.Load() > 0
-	if s.lifted && float64(s.spent.WithinQuota+s.spent.ByChance) > float64(s.maxRecords)*s.spent.Elapsed.Seconds() {
-		s.flooded = true
+	if s.lifted {
+		limit := float64(s.maxRecords)
+		s.allowance = min(limit, s.allowance+limit*s.spent.Elapsed.Seconds()) - float64(s.spent.WithinQuota+s.spent.ByChance)
+		s.flooded = s.flooded || s.allowance < 0
 	}
 	s.flooded = s.flooded && watched
 	if lift := watched && !s.flooded; lift || s.lifted {
+		if lift && !s.lifted {
+			s.allowance = float64(s.maxRecords)
+		}
 		s.lifted = lift
 		s.spent = governor.Cost{}
 	}

@@ -111,6 +111,18 @@ func TestSamplingOfPaths(t *testing.T) {
 			t.Errorf("while a path is watched: %+v", got)
 		}
 	}
+	// The reader stands still: what came meanwhile it finds in the next epochs, and it is no flood.
+	if got := step(0); got != governor.EveryPacket {
+		t.Errorf("while the reader stands still: %+v", got)
+	}
+	if got := step(700); got != governor.EveryPacket {
+		t.Errorf("as the reader goes on: %+v", got)
+	}
+	for range 8 {
+		if got := step(90); got != governor.EveryPacket {
+			t.Errorf("while a path is watched: %+v", got)
+		}
+	}
 	if got := step(1000); got != limited {
 		t.Errorf("in a flood: %+v, want what was in force, %+v", got, limited)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,14 +14,15 @@ import (
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/pairpath"
+	"tracer/internal/trace"
 )
 
-// path is what both nodes' agents see between two pods.
-func (c *cluster) path(ctx context.Context, src, dst string, window time.Duration) pairpath.Path {
+// path is what both nodes' agents see between two pods, and packets some that both saw.
+func (c *cluster) path(ctx context.Context, src, dst string, window time.Duration) (pairpath.Path, pairpath.Packets) {
 	c.Helper()
 	from, _ := c.lab.Pod(src)
 	to, _ := c.lab.Pod(dst)
-	q := pairpath.Query{Src: []netip.Addr{from.Address}, Dst: []netip.Addr{to.Address}, Window: window}
+	q := pairpath.Query{Src: []netip.Addr{from.Address}, Dst: []netip.Addr{to.Address}, Window: window, Journeys: pairpath.MaxJourneys}
 	answers := make([]pairpath.Answer, len(c.agents))
 	var group errgroup.Group
 	for i, a := range c.agents {
@@ -33,13 +35,20 @@ func (c *cluster) path(ctx context.Context, src, dst string, window time.Duratio
 	if err := group.Wait(); err != nil {
 		c.Fatal(err)
 	}
-	p := pairpath.Join(pairpath.End{Name: src, Nodes: []string{answers[0].Node}}, pairpath.End{Name: dst, Nodes: []string{answers[1].Node}}, answers)
+	at, other := pairpath.End{Name: src, Nodes: []string{answers[0].Node}}, pairpath.End{Name: dst, Nodes: []string{answers[1].Node}}
+	packets := pairpath.JoinPackets(at, other, slices.Clone(answers), pairpath.Choice{Most: pairpath.MaxJourneys, Way: pairpath.There})
+	p := pairpath.Join(at, other, answers)
 	var text textLog
 	if err := p.WriteText(&text); err != nil {
 		c.Fatal(err)
 	}
+	one := packets
+	one.Packets = one.Packets[:min(1, len(one.Packets))]
+	if err := one.WriteText(&text); err != nil {
+		c.Fatal(err)
+	}
 	c.Log("\n" + string(text))
-	return p
+	return p, packets
 }
 
 type textLog []byte
@@ -63,7 +72,7 @@ func TestPath(t *testing.T) {
 		}
 		return true, ""
 	})
-	usual := c.path(t.Context(), lab.Web, lab.API, 3*time.Second)
+	usual, packets := c.path(t.Context(), lab.Web, lab.API, 3*time.Second)
 	overlay := c.lab.OverlayDevice()
 	hop := func(p *pairpath.Path, way string, node int, stage journey.Stage, device string) *pairpath.Hop {
 		for i := range p.Hops {
@@ -96,6 +105,9 @@ func TestPath(t *testing.T) {
 	if *w.RoundTrip < 0 || *w.RoundTrip > 0.02 {
 		t.Errorf("out and back take %v s", *w.RoundTrip)
 	}
+	if packets.Joined < 10 || len(packets.Packets) == 0 || len(packets.Packets[0].Legs) != 2 {
+		t.Errorf("%d packets joined one by one", packets.Joined)
+	}
 
 	const delay = 200 * time.Millisecond
 	injected, err := c.lab.Fault(lab.Fault{Delay: delay})
@@ -103,7 +115,7 @@ func TestPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Duration(injected.Expected.Settle * float64(time.Second)))
-	slow := c.path(t.Context(), lab.Web, lab.API, 5*time.Second)
+	slow, slowPackets := c.path(t.Context(), lab.Web, lab.API, 5*time.Second)
 	if h := hop(&slow, pairpath.There, 1, journey.Queue, overlay); h.P50 == nil || *h.P50 < 0.5*delay.Seconds() || h.Share < 0.8 {
 		t.Errorf("the queue that holds packets: %+v", h)
 	}
@@ -116,6 +128,17 @@ func TestPath(t *testing.T) {
 	if w := slow.Wire; w == nil || w.RoundTrip == nil || *w.RoundTrip > 0.2*delay.Seconds() {
 		t.Errorf("the wire is not what is slow: %+v", w)
 	}
+	if len(slowPackets.Packets) == 0 || len(slowPackets.Packets[0].Legs) != 2 {
+		t.Fatalf("packets: %+v", slowPackets)
+	}
+	// A packet's own waterfall: it waits in that queue, on the first node.
+	leg := &slowPackets.Packets[0].Legs[0]
+	held := slices.ContainsFunc(leg.Trace.Stages, func(s trace.Stage) bool {
+		return s.Stage == journey.Queue && s.Device == overlay && s.Seconds > 0.5*delay.Seconds()
+	})
+	if leg.Node != c.lab.Node(1).Name || !held {
+		t.Errorf("the slowest packet: %+v", slowPackets.Packets[0])
+	}
 }
 
 // TestPathBehindWireGuard has packets that are not known again behind the overlay's device: the wire says so.
@@ -126,7 +149,7 @@ func TestPathBehindWireGuard(t *testing.T) {
 		(&pairOfNodes{T: t}).mustBeHost() // all guests' kernels have it
 		return
 	}
-	p := c.path(t.Context(), lab.Web, lab.API, 3*time.Second)
+	p, _ := c.path(t.Context(), lab.Web, lab.API, 3*time.Second)
 	w := p.Wire
 	if w == nil || w.RoundTrip == nil || float64(w.Joined) < 0.95*float64(w.Followed) {
 		t.Fatalf("wire: %+v", w)

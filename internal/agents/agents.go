@@ -143,6 +143,27 @@ func (c *Cluster) Map(ctx context.Context) (cluster.Map, error) {
 	return m, nil
 }
 
+// Services are the Services of all namespaces by their addresses, as namespace/name; none if the account may not list them.
+func (c *Cluster) Services(ctx context.Context) (map[netip.Addr]string, error) {
+	list, err := c.client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	switch {
+	case apierrors.IsForbidden(err):
+		return nil, nil
+	case err != nil:
+		return nil, explain("list services", err)
+	}
+	out := map[netip.Addr]string{}
+	for i := range list.Items {
+		s := &list.Items[i]
+		for _, ip := range s.Spec.ClusterIPs {
+			if a, err := netip.ParseAddr(ip); err == nil { // and not "None"
+				out[a.Unmap()] = s.Namespace + "/" + s.Name
+			}
+		}
+	}
+	return out, nil
+}
+
 // nodes lists the nodes, from the API server's cache. It tells whether that is allowed: not every account may.
 func (c *Cluster) nodes(ctx context.Context) (nodes []corev1.Node, allowed bool, err error) {
 	list, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})

@@ -96,7 +96,7 @@ func isBeyond(f *diagnose.Finding) bool {
 }
 
 // ends are the workloads of a pair, and the nodes where the one runs that is not on the node which told of it; ok tells that both are
-// known. An agent knows the names of its own node's pods alone, so they go by the addresses of one of the pair's conversations; others of
+// known, and that there is such a node. An agent knows the names of its own node's pods alone, so they go by the addresses of one of the pair's conversations; others of
 // the same workload may be on any node where it runs.
 func (g *merger) ends(node string, p *diagnose.Pair) (src, dst string, peers []string, ok bool) {
 	if p.Addresses == nil {
@@ -111,14 +111,16 @@ func (g *merger) ends(node string, p *diagnose.Pair) (src, dst string, peers []s
 	if from.Node != node {
 		other = from
 	}
-	peers = []string{other.Node}
+	if other.Node != node { // else the address is now one of the node's own: nothing lies between a node and itself
+		peers = []string{other.Node}
+	}
 	for _, place := range g.known.Places {
 		if other.Workload != "" && place.Namespace == other.Namespace && place.Workload == other.Workload && place.Node != node && !slices.Contains(peers, place.Node) {
 			peers = append(peers, place.Node)
 		}
 	}
 	slices.Sort(peers)
-	return from.name(), to.name(), peers, true
+	return from.name(), to.name(), peers, len(peers) > 0
 }
 
 // name is a workload's, or a node's.
@@ -196,10 +198,19 @@ func (g *merger) grouped() (out []Finding) {
 		}
 		o := &out[at]
 		o.Nodes = append(o.Nodes, f.Nodes...)
-		o.SeenFrom = append(o.SeenFrom, f.SeenFrom...)
+		o.addSeen(f.SeenFrom)
 		addPairs(&o.Finding, &f.Finding)
 	}
 	return out
+}
+
+// addSeen adds what other nodes see, each once: one that sees the same of several nodes says it in the same words.
+func (f *Finding) addSeen(seen []Observation) {
+	for _, o := range seen {
+		if !slices.Contains(f.SeenFrom, o) {
+			f.SeenFrom = append(f.SeenFrom, o)
+		}
+	}
 }
 
 // same tells whether two nodes find the same: one cause, at what has one name on both.
@@ -294,7 +305,9 @@ func (f *Finding) sentence() string {
 	if len(f.SeenFrom) > 0 {
 		var from []string
 		for _, o := range f.SeenFrom {
-			from = append(from, fmt.Sprintf("%s (%s)", o.Node, o.Cause))
+			if text := fmt.Sprintf("%s (%s)", o.Node, o.Cause); !slices.Contains(from, text) {
+				from = append(from, text)
+			}
 		}
 		text += "; seen from " + list(from)
 	}

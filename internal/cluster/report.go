@@ -28,6 +28,8 @@ type Place struct {
 type Map struct {
 	Places map[netip.Addr]Place
 	Zones  map[string]string // by node; of those that have one
+	// Services are those whose address it is, as namespace/name, as far as they were asked for.
+	Services map[netip.Addr]string
 }
 
 // Report is the diagnosis of a cluster.

@@ -42,7 +42,7 @@ func (g *merger) between() (out []Finding) {
 			worse, other = f, worse
 		}
 		addPairs(&worse.Finding, &other.Finding)
-		worse.SeenFrom = append(worse.SeenFrom, other.SeenFrom...)
+		worse.addSeen(other.SeenFrom)
 		all[at] = worse
 	}
 	return append(out, all...)

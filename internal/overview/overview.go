@@ -43,6 +43,26 @@ type Overview struct {
 	InFlight  []InFlight `json:"held"`
 	Drops     []Drop     `json:"drops"`  // losses, the most frequent first
 	Detail    *Detail    `json:"detail"` // of the pair asked for
+	// Nodes are those of a cluster's overview, whose devices are named NODE:DEVICE; null in a node's own.
+	Nodes []Node `json:"nodes,omitempty"`
+}
+
+// Node is one node of a cluster's overview.
+type Node struct {
+	Name             string           `json:"name"`
+	Error            string           `json:"error"` // why its agent did not answer; "" if it did
+	Version          string           `json:"version"`
+	Kernel           string           `json:"kernel"`
+	HooksUp          int              `json:"hooks_up"`
+	HooksMissing     int              `json:"hooks_missing"`
+	Verdict          diagnose.Verdict `json:"verdict"`
+	Causes           []diagnose.Cause `json:"findings"` // critical ones and warnings
+	Coverage         *float64         `json:"coverage"` // the least of its devices'; null if none is known
+	PacketsPerSecond float64          `json:"packets_per_second"`
+	BitsPerSecond    float64          `json:"bits_per_second"`
+	DropsPerSecond   float64          `json:"drops_per_second"`
+	// RowsLeftOut are flows that its agent did not send, as others hurt more: they are in no row.
+	RowsLeftOut int `json:"rows_left_out"`
 }
 
 // About is the tracer that counted, and how much it saw.

@@ -32,6 +32,9 @@ type Row struct {
 	// (aggregate.Excess, aggregate.Pair.RTO): what they spend here beyond the baseline, and for each packet dropped the time
 	// until it is sent again.
 	Pain float64 `json:"pain"`
+	// Nodes are those that saw its packets, in a cluster's overview: the senders' first. The direction is "both" there if the nodes of both
+	// ends did.
+	Nodes []string `json:"nodes,omitempty"`
 }
 
 // Key names the row's pair.

@@ -16,8 +16,9 @@ const (
 
 // transit is one packet's time from node to node, as the two clocks have it.
 type transit struct {
-	at   float64 // by the clock of the node that asks there: seconds
-	took float64 // with the difference of the clocks: added on the way out, subtracted on the way home
+	at     float64 // by the clock of the node that asks there: seconds
+	packet uint64  // its number
+	took   float64 // with the difference of the clocks: added on the way out, subtracted on the way home
 	// hidden are the devices where it left and came, where these hide packets.
 	hidden [2]string
 }

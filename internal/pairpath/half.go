@@ -11,6 +11,8 @@ type Half struct {
 	Back          Way     `json:"back"`
 	// Missed are records that were lost, as they came too fast: figures are of the others.
 	Missed uint64 `json:"missed"`
+	// Journeys are single packets, if any were asked for; null else, and of an agent that knows no such question.
+	Journeys []Journey `json:"journeys"`
 }
 
 // Way is one direction.

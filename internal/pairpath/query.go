@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -25,18 +26,25 @@ const (
 type Query struct {
 	Src, Dst []netip.Addr
 	Window   time.Duration
+	// Journeys is how many packets of each way and side are wanted one by one; at most MaxJourneys.
+	Journeys int
 }
 
 // The keys of a query in a URL.
 const (
-	querySrc    = "src"
-	queryDst    = "dst"
-	queryWindow = "window"
+	querySrc      = "src"
+	queryDst      = "dst"
+	queryWindow   = "window"
+	queryJourneys = "journeys"
 )
 
 // Values is the query as a URL's.
 func (q Query) Values() url.Values {
-	return url.Values{querySrc: {join(q.Src)}, queryDst: {join(q.Dst)}, queryWindow: {q.Window.String()}}
+	values := url.Values{querySrc: {join(q.Src)}, queryDst: {join(q.Dst)}, queryWindow: {q.Window.String()}}
+	if q.Journeys > 0 {
+		values.Set(queryJourneys, strconv.Itoa(q.Journeys))
+	}
+	return values
 }
 
 func join(all []netip.Addr) string {
@@ -60,6 +68,11 @@ func ParseQuery(values url.Values) (q Query, err error) {
 	}
 	if q.Window < MinWindow || q.Window > MaxWindow {
 		return q, fmt.Errorf("parse query: window: %v is not between %v and %v", q.Window, MinWindow, MaxWindow)
+	}
+	if text := values.Get(queryJourneys); text != "" {
+		if q.Journeys, err = strconv.Atoi(text); err != nil || q.Journeys < 0 || q.Journeys > MaxJourneys {
+			return q, fmt.Errorf("parse query: journeys: %q is no number from 0 to %d", text, MaxJourneys)
+		}
 	}
 	return q, nil
 }

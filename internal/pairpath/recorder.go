@@ -25,8 +25,12 @@ type Recorder struct {
 
 // NewRecorder returns one for a query's packets.
 func NewRecorder(q Query) *Recorder {
-	return &Recorder{sides: q.sides(), there: newWay(), back: newWay()}
+	return &Recorder{sides: q.sides(), there: newWay(q.Journeys), back: newWay(q.Journeys)}
 }
+
+// CrossSince leaves out, of the packets that are to be found again on the other node, those that began before that time of CLOCK_MONOTONIC:
+// this node did not follow all of them then.
+func (r *Recorder) CrossSince(since time.Duration) { r.there.since, r.back.since = since, since }
 
 // Wants tells whether a record is of the query's packets. NAT may have changed either address, between the first hook and the last.
 func (r *Recorder) Wants(rec *record.Record) bool {
@@ -73,9 +77,15 @@ type way struct {
 	crossed    uint64
 	stages     map[aggregate.StageKey]*stage
 	left, came crossings
+	since      time.Duration // when crossings begin to count
+	// Records that are kept whole.
+	leftWhole, cameWhole, lostWhole keptRecords
 }
 
-func newWay() way { return way{stages: map[aggregate.StageKey]*stage{}} }
+func newWay(whole int) way {
+	keeps := keptRecords{most: whole}
+	return way{stages: map[aggregate.StageKey]*stage{}, leftWhole: keeps, cameWhole: keeps, lostWhole: keeps}
+}
 
 // stage is a Stage that grows.
 type stage struct {
@@ -147,15 +157,24 @@ func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Dev
 	if path.Direction == journey.Out && rec.Kind == record.Split || leaves && path.StepsBeforeSplit == 0 { // the whole packet, not its segments
 		w.crossed += uint64(max(1, rec.Weight))
 	}
-	known := numberingOf(rec)
-	if rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || known == without {
+	known, lost := numberingOf(rec), rec.Kind == record.Dropped && path.Loss()
+	if rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || known == without || first.Time < w.since {
+		if lost {
+			w.lostWhole.add(crossingOf(&rec.First, rec.Fingerprint, first, devices), rec)
+		}
 		return
 	}
 	switch {
 	case leaves:
-		w.left.cross(crossingOf(&rec.Last, rec.Fingerprint, last, devices), known, rec.Weight)
+		c := crossingOf(&rec.Last, rec.Fingerprint, last, devices)
+		w.left.cross(c, known, rec.Weight)
+		w.leftWhole.add(c, rec)
 	case path.Direction == journey.In && first.Hook == record.Ingress:
-		w.came.cross(crossingOf(&rec.First, rec.Fingerprint, first, devices), known, rec.Weight)
+		c := crossingOf(&rec.First, rec.Fingerprint, first, devices)
+		w.came.cross(c, known, rec.Weight)
+		w.cameWhole.add(c, rec)
+	case lost:
+		w.lostWhole.add(crossingOf(&rec.First, rec.Fingerprint, first, devices), rec)
 	}
 }
 

@@ -219,3 +219,22 @@ func TestQuery(t *testing.T) {
 		}
 	}
 }
+
+// TestCrossSince keeps of the packets that cross to another node those alone that began when all were followed; stages count all.
+func TestCrossSince(t *testing.T) {
+	t.Parallel()
+	r := newTestRecorder()
+	r.CrossSince(time.Hour + 3*time.Second)
+	for n := range uint64(5) {
+		out, back := packet(t, record.Finished, n+1, web, api, sends), packet(t, record.Finished, n+1, api, web, gets)
+		r.Add(&out, devices)
+		r.Add(&back, devices)
+	}
+	h := r.Half(time.Second, 0, nil)
+	if len(h.There.Left) != 3 || h.There.LeftTotal != 3 || len(h.Back.Came) != 3 || h.Back.CameTotal != 3 {
+		t.Errorf("%d left, %d came, want 3 each", len(h.There.Left), len(h.Back.Came))
+	}
+	if h.There.Packets != 5 || h.Back.Packets != 5 {
+		t.Errorf("%d and %d packets, want 5 each", h.There.Packets, h.Back.Packets)
+	}
+}

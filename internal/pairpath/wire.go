@@ -96,7 +96,7 @@ func transits(from, to *Way, byArrival bool) (out []transit, followed int) {
 		if byArrival {
 			at = arrives.At
 		}
-		out = append(out, transit{at: float64(at) / 1e9, took: float64(arrives.At-leaves.At) / 1e9, hidden: [2]string{leaves.Hidden, arrives.Hidden}})
+		out = append(out, transit{packet: packet, at: float64(at) / 1e9, took: float64(arrives.At-leaves.At) / 1e9, hidden: [2]string{leaves.Hidden, arrives.Hidden}})
 	}
 	slices.SortFunc(out, func(x, y transit) int { return cmp.Compare(x.at, y.at) })
 	kept, ends := uint64(0), map[uint32]bool{}

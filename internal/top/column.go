@@ -1,6 +1,8 @@
 package top
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
@@ -30,6 +32,7 @@ type column struct {
 func columns() []column {
 	return []column{
 		{"DIR", "dir", 5, false, 8, func(_ *styles, r *overview.Row) string { return string(r.Direction) }},
+		{nodesTitle, "", 0, false, 4, nodesOf},
 		{"PKT/S", "pps", 5, true, 5, func(_ *styles, r *overview.Row) string { return si(r.PacketsPerSecond) }},
 		{"BIT/S", "bps", 5, true, 7, func(_ *styles, r *overview.Row) string { return si(r.BitsPerSecond) }},
 		{"P50", "p50", 6, true, 3, func(_ *styles, r *overview.Row) string { return p50(r.Path) }},
@@ -52,6 +55,20 @@ func columns() []column {
 		}},
 		{"WHY LOST", "", 16, false, 12, func(_ *styles, r *overview.Row) string { return r.Drops.Reason }},
 	}
+}
+
+// nodesTitle is the column of a cluster's rows.
+const (
+	nodesTitle    = "NODES"
+	maxNodesWidth = 32
+)
+
+// nodesOf are the nodes that saw a row's packets; "" of a node's own row.
+func nodesOf(_ *styles, r *overview.Row) string {
+	if n := len(r.Nodes); n > 3 {
+		return fmt.Sprintf("%s, %s +%d", r.Nodes[0], r.Nodes[1], n-2)
+	}
+	return strings.Join(r.Nodes, ", ")
 }
 
 // worst is what is wrong with the row: that it gets no answer, or the stage that takes most of its time if that is slow; ""
@@ -88,6 +105,12 @@ func chooseColumns(s *styles, width int, by overview.By, rows []overview.Row) (c
 		name = max(minNameWidth, min(width*2/5, short))
 	}
 	for i := range all {
+		if all[i].title == nodesTitle {
+			all[i].width = 0
+			for n := range rows {
+				all[i].width = min(maxNodesWidth, max(all[i].width, ansi.StringWidth(nodesOf(s, &rows[n]))))
+			}
+		}
 		if all[i].title == "WORST STAGE" { // as wide as what is in it
 			all[i].width = minWorstWidth
 			for n := range rows {
@@ -99,7 +122,7 @@ func chooseColumns(s *styles, width int, by overview.By, rows []overview.Row) (c
 	take := make([]bool, len(all))
 	for rank := range len(all) + 1 {
 		for i, c := range all {
-			if c.rank == rank && c.width+1 <= room {
+			if c.rank == rank && c.width > 0 && c.width+1 <= room {
 				take[i] = true
 				room -= c.width + 1
 			}

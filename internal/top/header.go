@@ -14,7 +14,10 @@ import (
 
 // title says which tracer counted, and whether its hooks are up.
 func (s *styles) title(o *overview.Overview, version string) string {
-	parts := []string{s.bold.Render("tracer " + o.Node), o.Kernel, "up " + age(o.Taken.Sub(o.Started))}
+	parts := []string{s.bold.Render("tracer " + o.Node), o.Kernel}
+	if !o.Started.IsZero() { // a cluster has no start
+		parts = append(parts, "up "+age(o.Taken.Sub(o.Started)))
+	}
 	if !o.SeenUnknown {
 		hooks := fmt.Sprintf("%d hooks", o.HooksUp)
 		if n := len(o.HooksMissing); n > 0 {

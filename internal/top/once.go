@@ -27,6 +27,9 @@ func WriteTable(w io.Writer, o *overview.Overview, q overview.Query, version str
 		}
 		lines = append(lines, m.onceLegend()...)
 	}
+	if len(o.Nodes) > 0 {
+		lines = append(append(lines, ""), s.nodes(o.Nodes, width)...)
+	}
 	for i := range o.Findings {
 		lines = append(append(lines, ""), s.findingLines(o, i, findingWhy, width)...)
 	}

@@ -51,6 +51,10 @@ func (m *model) lines() []string {
 		body := m.body()
 		lines = append(lines, body[min(m.bodyOffset, max(0, len(body)-height)):]...)
 	case m.query.By == overview.ByDevice:
+		if nodes := m.styles.nodes(m.latest.Nodes, m.width); len(nodes) > 0 {
+			nodes = append(nodes[:min(len(nodes), max(2, height/2))], "")
+			lines, height = append(lines, nodes...), height-len(nodes)
+		}
 		lines = append(lines, m.devices(height)...)
 	default:
 		lines = append(lines, m.table(height)...)

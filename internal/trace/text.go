@@ -54,7 +54,7 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 		if painted := strings.TrimLeft(bar, " "); painted != "" {
 			bar = strings.TrimSuffix(bar, painted) + paint(fmt.Sprint(30+format.StageColor(s.Stage)), painted)
 		}
-		fmt.Fprintf(&b, "  %-9s %-15s %10s  %s\n", s.Stage, orDash(s.Device), s.timeText(), bar)
+		fmt.Fprintf(&b, "  %-9s %-15s %10s  %s\n", s.Stage, orDash(s.Device), s.TimeText(), bar)
 		passed += s.Seconds
 	}
 	for i := range t.Stages {
@@ -74,8 +74,8 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 	return err
 }
 
-// timeText is the stage's time, or why there is none.
-func (s *Stage) timeText() string {
+// TimeText is the stage's time, or why there is none.
+func (s *Stage) TimeText() string {
 	switch {
 	case s.NoQueue:
 		return "no queue"

@@ -61,6 +61,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.exec(w, r, strings.TrimPrefix(pod, "agent-"))
+	case r.URL.Path == "/api/v1/services":
+		s.answer(w, &corev1.ServiceList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceList"}})
 	case r.URL.Path == "/api/v1/nodes":
 		s.answer(w, &corev1.NodeList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NodeList"}})
 	case r.URL.Path == "/api/v1/namespaces/tracer/pods":
