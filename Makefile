@@ -211,13 +211,17 @@ REGISTRY ?= docker.io/library
 KEY ?=
 COMMIT ?=
 RELEASE ?= build/release
+# URL of the directory where the release's files will be downloaded: releases/download/VERSION below the chart's home, if there is none.
+DOWNLOADS ?=
+# Of the programs' platforms, only these, for a try: PLATFORMS='linux/amd64 linux/arm64'.
+PLATFORMS ?=
 
 release: ## all that a release has, into build/release: VERSION=v0.1.0 REGISTRY=registry.example/team KEY=minisign.key
 	cd tools && GOTOOLCHAIN=$(RELEASE_GO) go run ./release -version '$(VERSION)' -registry '$(REGISTRY)' -commit '$(COMMIT)' \
-		-key '$(if $(KEY),$(abspath $(KEY)))' -source '$(CURDIR)' -output '$(abspath $(RELEASE))'
+		-downloads '$(DOWNLOADS)' -platforms '$(PLATFORMS)' -key '$(if $(KEY),$(abspath $(KEY)))' -source '$(CURDIR)' -output '$(abspath $(RELEASE))'
 
 release-check: ## make the release of HEAD twice, in two folders, and compare it byte by byte
-	hack/release-check '$(VERSION)'
+	PLATFORMS='$(PLATFORMS)' hack/release-check '$(VERSION)'
 
 push: ## push the image and the chart of build/release: REGISTRY=registry.example/team
 	cd tools && go run ./push -registry '$(REGISTRY)' -release '$(abspath $(RELEASE))'

@@ -130,6 +130,7 @@ func (s *apiSuite) variants(t *testing.T) {
 		"defaults":  nil,
 		"hardened":  {"-f", chartDir + "/values-hardened.yaml"},
 		"cluster":   {"--set", "identityScope=cluster"},
+		"ct":        {"-f", chartDir + "/ci/options-values.yaml"},
 		"names":     {"--set-json", `cidrNames={"10.20.0.0/16":"databases","2001:db8::/32":"office"}`},
 		"server":    {"--set", "apiServer.host=10.0.0.1,apiServer.port=443"},
 		"policy":    {"--set-json", `networkPolicy={"enabled":true,"from":[{"namespaceSelector":{"matchLabels":{"a":"b"}}}]}`},

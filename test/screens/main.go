@@ -1,4 +1,4 @@
-// Command screens renews the pictures in the README: it builds a lab with a slow overlay, runs tracer in a terminal
+// Command screens renews the pictures in docs/screens, of which one moves: it builds a lab with a slow overlay, runs tracer in a terminal
 // there, and draws what that shows. It is run as root by `make screens`.
 package main
 
@@ -69,7 +69,7 @@ func run(ctx context.Context, binary, dir string) (err error) {
 	if err := pause(ctx, 40*time.Second); err != nil { // so that a history shows healthy minutes
 		return err
 	}
-	if err := s.lab(ctx, "fault", "--delay", "500ms", "--rate", "50kbit", "--loss", "10%"); err != nil {
+	if err := s.film(ctx, dir); err != nil {
 		return err
 	}
 	if err := s.awaitFault(ctx); err != nil {
@@ -103,6 +103,11 @@ func (s *node) lab(ctx context.Context, args ...string) error {
 		return fmt.Errorf("tracer lab %s: %w: %s", args[0], err, out)
 	}
 	return nil
+}
+
+// fault makes the overlay slow.
+func (s *node) fault(ctx context.Context) error {
+	return s.lab(ctx, "fault", "--delay", "500ms", "--rate", "50kbit", "--loss", "10%")
 }
 
 // awaitFault waits until the agent reports the fault, over a whole window of it.

@@ -107,21 +107,36 @@ func spans(line string, now *style) (out []span) {
 
 // svg draws a screen with SGR sequences, so many columns wide, with a title above it.
 func svg(title, screen string, columns int) string {
-	lines := strings.Split(strings.TrimRight(screen, "\n "), "\n")
-	width, height := 2*margin+float64(columns)*cellWidth, 2*margin+float64(len(lines)+1)*cellHeight
+	lines := drawLines(screen)
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" role="img" font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="%d">`+"\n",
-		width, height, width, fontSize)
-	fmt.Fprintf(&b, "<title>%s</title>\n<rect width=\"100%%\" height=\"100%%\" rx=\"8\" fill=%q/>\n", escape(title), background)
-	fmt.Fprintf(&b, "<text x=\"%.1f\" y=\"%.1f\" fill=%q xml:space=\"preserve\">$ %s</text>\n", margin, margin+baseline, palette[2], escape(title))
-	now := style{colour: -1}
-	for i, line := range lines {
-		for _, r := range spans(line, &now) {
-			r.draw(&b, margin+float64(i+1)*cellHeight)
-		}
+	begin(&b, title, columns, len(lines))
+	for _, line := range lines {
+		b.WriteString(line)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
+}
+
+// begin begins a picture for so many columns and lines.
+func begin(b *strings.Builder, title string, columns, lines int) {
+	width, height := 2*margin+float64(columns)*cellWidth, 2*margin+float64(lines+1)*cellHeight
+	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" role="img" font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="%d">`+"\n",
+		width, height, width, fontSize)
+	fmt.Fprintf(b, "<title>%s</title>\n<rect width=\"100%%\" height=\"100%%\" rx=\"8\" fill=%q/>\n", escape(title), background)
+	fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%.1f\" fill=%q xml:space=\"preserve\">$ %s</text>\n", margin, margin+baseline, palette[2], escape(title))
+}
+
+// drawLines draws each line of a screen at its height.
+func drawLines(screen string) (drawn []string) {
+	now := style{colour: -1}
+	for i, line := range strings.Split(strings.TrimRight(screen, "\n "), "\n") {
+		var b strings.Builder
+		for _, r := range spans(line, &now) {
+			r.draw(&b, margin+float64(i+1)*cellHeight)
+		}
+		drawn = append(drawn, b.String())
+	}
+	return drawn
 }
 
 // draw draws a span whose line begins at that height. Blocks are drawn as such, for fonts leave gaps between them.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSpans(t *testing.T) {
@@ -53,5 +54,31 @@ func TestSVG(t *testing.T) {
 	}
 	if want := []string{"tracer top", "$ tracer top", "p99 <1ms & more", "x"}; !reflect.DeepEqual(text, want) {
 		t.Errorf("text %q", text)
+	}
+}
+
+// TestMovie: each line is drawn once for as long as it stays, and a picture that does not move is the last frame.
+func TestMovie(t *testing.T) {
+	t.Parallel()
+	got := movie("tracer top", []frame{
+		{0, "node1\nHEALTHY\nrow 1"}, {2 * time.Second, "node1\nHEALTHY\nrow 2"}, {4 * time.Second, "node1\nFAULT\nrow 2\nwhy"},
+	}, 20)
+	if err := xml.Unmarshal([]byte(got), new(struct{})); err != nil {
+		t.Fatalf("%v in\n%s", err, got)
+	}
+	for _, text := range []string{"node1", "HEALTHY", "FAULT", "row 1", "row 2", "why"} {
+		if n := strings.Count(got, ">"+text+"<"); n != 1 {
+			t.Errorf("%q is drawn %d times in\n%s", text, n, got)
+		}
+	}
+	for _, want := range []string{
+		"animation-duration:6.0s", // 4 s at twice the speed, and 4 s that the last frame stays
+		"@keyframes f0-2{0.00%{visibility:visible}33.33%{visibility:hidden}}",
+		"@keyframes f1-3{0%{visibility:hidden}16.67%{visibility:visible}}",
+		"<g class=\"m f0-2\" visibility=\"hidden\">\n<text", "<g class=\"m f2-3\">\n<text",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is not in\n%s", want, got)
+		}
 	}
 }

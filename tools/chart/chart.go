@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -25,6 +26,15 @@ type Release struct {
 	Repository  string            // the image's
 	Digest      string            // the image's, such as sha256:…
 	Annotations map[string]string // beside those of the source
+}
+
+// Home is where the project is at home, as the chart's source says.
+func Home(dir string) (string, error) {
+	metadata, err := chartutil.LoadChartfile(filepath.Join(dir, chartutil.ChartfileName))
+	if err != nil {
+		return "", fmt.Errorf("read the chart: %w", err)
+	}
+	return metadata.Home, nil
 }
 
 // Load reads the chart's source for a release.

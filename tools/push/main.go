@@ -180,7 +180,7 @@ func pushChart(from, to string) (pushed, error) {
 	if err != nil {
 		return pushed{}, err
 	}
-	install := fmt.Sprintf("helm install tracer oci://%s --version %s --namespace tracer --create-namespace", repository, chart.Metadata.Version)
+	install := fmt.Sprintf("helm install tracer oci://%s --version %s --namespace tracer --create-namespace --wait", repository, chart.Metadata.Version)
 	image, err := name.NewRepository(to + "/tracer")
 	if err != nil {
 		return pushed{}, err

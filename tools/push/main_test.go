@@ -66,7 +66,7 @@ func TestPush(t *testing.T) {
 		if !bytes.Equal(chart.Chart.Data, want) || result.chart != host+"/team/charts/tracer@"+chart.Manifest.Digest {
 			t.Errorf("the chart is another, %s, said to be %s", chart.Manifest.Digest, result.chart)
 		}
-		if wanted := "helm install tracer oci://" + host + "/team/charts/tracer --version 0.1.0 --namespace tracer --create-namespace" +
+		if wanted := "helm install tracer oci://" + host + "/team/charts/tracer --version 0.1.0 --namespace tracer --create-namespace --wait" +
 			" --set image.repository=" + host + "/team/tracer"; result.install != wanted {
 			t.Errorf("it is installed by %s", result.install)
 		}

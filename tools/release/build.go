@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tracer/tools/tarfile"
@@ -17,26 +18,50 @@ type command struct {
 	name      string
 	tags      string
 	platforms []string // GOOS/GOARCH
+	licence   string   // in SPDX's words
+	texts     []string // of the licences
 }
 
-// commands are all programs that are released, each from cmd/NAME. The image has the first.
+const (
+	program = "tracer"         // what the image has
+	plugin  = "kubectl-tracer" // what krew installs
+)
+
+// commands are all programs that are released, each from cmd/NAME.
 func commands() []command {
 	return []command{
 		// nolab: what is shipped cannot inject faults.
-		{name: "tracer", tags: "nolab", platforms: []string{"linux/amd64", "linux/arm64"}},
+		{
+			name: program, tags: "nolab", platforms: []string{"linux/amd64", "linux/arm64"},
+			licence: licence, texts: []string{"LICENSE", "bpf/LICENSE.GPL-2.0"},
+		},
+		{
+			name: plugin, platforms: []string{"linux/amd64", "linux/arm64", "darwin/amd64", "darwin/arm64", "windows/amd64", "windows/arm64"},
+			licence: "Apache-2.0", texts: []string{"LICENSE"},
+		},
 	}
 }
 
 // binary is a command for one platform.
 type binary struct {
-	command  string
+	command
 	os, arch string
 	file     tarfile.File
 	info     *buildinfo.BuildInfo
 }
 
-// archiveName is the archive's name without its ending, as goreleaser has it.
-func (b binary) archiveName() string { return b.os + "_" + b.arch }
+func (b binary) platform() string { return b.os + "_" + b.arch }
+
+// archiveName is the name of its archive, as goreleaser has it.
+func (b binary) archiveName(number string) string {
+	if b.os == "windows" {
+		return b.baseName(number) + ".zip"
+	}
+	return b.baseName(number) + ".tar.gz"
+}
+
+// baseName is what the names of all its files begin with.
+func (b binary) baseName(number string) string { return b.name + "_" + number + "_" + b.platform() }
 
 func buildAll(ctx context.Context, r *release, source checkout) ([]binary, error) {
 	dir, err := os.MkdirTemp("", "tracer-release-")
@@ -47,12 +72,18 @@ func buildAll(ctx context.Context, r *release, source checkout) ([]binary, error
 	var binaries []binary
 	for _, c := range commands() {
 		for _, platform := range c.platforms {
+			if len(r.platforms) > 0 && !slices.Contains(r.platforms, platform) {
+				continue
+			}
 			b, err := build(ctx, r, source, c, platform, dir)
 			if err != nil {
 				return nil, fmt.Errorf("build %s for %s: %w", c.name, platform, err)
 			}
 			binaries = append(binaries, b)
 		}
+	}
+	if !slices.ContainsFunc(binaries, binary.inImage) {
+		return nil, fmt.Errorf("the image would be empty: none of %q is a platform of %s", r.platforms, program)
 	}
 	return binaries, nil
 }
@@ -80,7 +111,7 @@ func build(ctx context.Context, r *release, source checkout, c command, platform
 	if err != nil {
 		return binary{}, fmt.Errorf("read build information: %w", err)
 	}
-	return binary{c.name, goos, arch, file, info}, nil
+	return binary{c, goos, arch, file, info}, nil
 }
 
 // environment is ours less what would change the binary: flags, microarchitectures and experiments of whoever builds.
@@ -99,10 +130,10 @@ func environment(ours []string, goos, arch string) []string {
 		"GOARM64=v8.0", "GOFIPS140=off")
 }
 
-// licences are the texts that binaries come with.
-func licences(source checkout) ([]tarfile.File, error) {
+// licenceTexts are what a program comes with.
+func licenceTexts(source checkout, c command) ([]tarfile.File, error) {
 	var files []tarfile.File
-	for _, name := range []string{"LICENSE", "bpf/LICENSE.GPL-2.0"} {
+	for _, name := range c.texts {
 		file, err := tarfile.Read(source.path(name))
 		if err != nil {
 			return nil, err
@@ -115,17 +146,21 @@ func licences(source checkout) ([]tarfile.File, error) {
 
 // writeArchives writes one archive for each program and platform.
 func writeArchives(r *release, source checkout, binaries []binary) error {
-	texts, err := licences(source)
-	if err != nil {
-		return err
-	}
 	for _, b := range binaries {
-		out, err := os.Create(filepath.Join(r.output, b.command+"_"+r.number()+"_"+b.archiveName()+".tar.gz"))
+		texts, err := licenceTexts(source, b.command)
+		if err != nil {
+			return err
+		}
+		out, err := os.Create(filepath.Join(r.output, b.archiveName(r.number())))
 		if err != nil {
 			return err
 		}
 		defer out.Close()
-		if err := tarfile.WriteGzip(out, append([]tarfile.File{b.file}, texts...), source.time); err != nil {
+		write := tarfile.WriteGzip
+		if b.os == "windows" {
+			write = tarfile.WriteZip
+		}
+		if err := write(out, append([]tarfile.File{b.file}, texts...), source.time); err != nil {
 			return fmt.Errorf("write %s: %w", out.Name(), err)
 		}
 		if err := out.Close(); err != nil {

@@ -10,19 +10,15 @@ import (
 	"tracer/tools/chart"
 )
 
+const chartDir = "deploy/helm/tracer"
+
 // writeChart writes the chart's package, and the manifest that is the chart with its defaults.
-func writeChart(r *release, source checkout, image v1.Hash) error {
-	images, err := yaml.Marshal([]map[string]any{{
-		"name": "tracer", "image": r.imageName() + ":" + r.version + "@" + image.String(), "platforms": imagePlatforms(),
-	}})
+func writeChart(r *release, source checkout, binaries []binary, image v1.Hash) error {
+	annotations, err := artifactHub(r, binaries, image)
 	if err != nil {
 		return err
 	}
-	annotations := map[string]string{"artifacthub.io/images": string(images)}
-	if strings.Contains(r.number(), "-") {
-		annotations["artifacthub.io/prerelease"] = "true"
-	}
-	c, err := chart.Load(source.path("deploy/helm/tracer"), chart.Release{
+	c, err := chart.Load(source.path(chartDir), chart.Release{
 		Version: r.version, Time: source.time, Repository: r.imageName(), Digest: image.String(), Annotations: annotations,
 	})
 	if err != nil {
@@ -36,4 +32,30 @@ func writeChart(r *release, source checkout, image v1.Hash) error {
 		return err
 	}
 	return os.WriteFile(r.file("manifest.yaml"), []byte(manifest), 0o644)
+}
+
+// artifactHub is what Artifact Hub shows of a chart's version, beside what its source says: in YAML, as it wants it.
+func artifactHub(r *release, binaries []binary, image v1.Hash) (map[string]string, error) {
+	notes, err := releaseNotes(r)
+	if err != nil {
+		return nil, err
+	}
+	annotations := map[string]string{}
+	for name, value := range map[string]any{
+		"images": []map[string]any{{
+			"name": program, "image": r.imageName() + ":" + r.version + "@" + image.String(), "platforms": imagePlatforms(binaries),
+		}},
+		"links":   []map[string]string{{"name": "source", "url": r.home}},
+		"changes": changes(notes),
+	} {
+		text, err := yaml.Marshal(value)
+		if err != nil {
+			return nil, err
+		}
+		annotations["artifacthub.io/"+name] = string(text)
+	}
+	if strings.Contains(r.number(), "-") {
+		annotations["artifacthub.io/prerelease"] = "true"
+	}
+	return annotations, nil
 }

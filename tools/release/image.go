@@ -13,21 +13,27 @@ import (
 func (r *release) imageName() string { return r.registry + "/tracer" }
 
 // inImage says whether the image has the program.
-func (b binary) inImage() bool { return b.command == commands()[0].name && b.os == "linux" }
+func (b binary) inImage() bool { return b.name == program }
 
 // imagePlatforms are those that the image has, as OS/ARCH.
-func imagePlatforms() []string { return commands()[0].platforms }
+func imagePlatforms(binaries []binary) (platforms []string) {
+	for _, b := range binaries {
+		if b.inImage() {
+			platforms = append(platforms, b.os+"/"+b.arch)
+		}
+	}
+	return platforms
+}
 
 // writeImage writes the image's archive and returns its digest.
 func writeImage(r *release, source checkout, binaries []binary) (v1.Hash, error) {
-	texts, err := licences(source)
-	if err != nil {
-		return v1.Hash{}, err
-	}
-	program := commands()[0].name
 	var roots []ociimage.Root
 	for _, b := range binaries {
 		if b.inImage() {
+			texts, err := licenceTexts(source, b.command)
+			if err != nil {
+				return v1.Hash{}, err
+			}
 			roots = append(roots, ociimage.Root{Arch: b.arch, Files: append([]tarfile.File{b.file}, texts...)})
 		}
 	}

@@ -1,8 +1,8 @@
 // Command release makes everything that a release has, in one directory: archives with the programs, the image for all
-// architectures, the chart with the image's digest in it, the manifest for who has no helm, notes, SBOMs, provenance, and the
-// SHA-256 sums of all of it, signed if there is a key.
+// architectures, the chart with the image's digest in it, the manifest for who has no helm, that by which krew installs the
+// plugin, notes, SBOMs, provenance, and the SHA-256 sums of all of it, signed if there is a key.
 //
-//	release -version v0.1.0 [-registry REGISTRY] [-key FILE] [-output DIR]
+//	release -version v0.1.0 [-registry REGISTRY] [-downloads URL] [-key FILE] [-output DIR]
 //
 // Two runs at one commit write the same bytes. The commit and its time come from git, or elsewhere from -commit and
 // SOURCE_DATE_EPOCH. The key is minisign's; its password is read from MINISIGN_PASSWORD.
@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/semver"
+
+	"tracer/tools/chart"
 )
 
 func main() {
@@ -27,12 +29,15 @@ func main() {
 	var r release
 	flag.StringVar(&r.version, "version", "", "version of the release, such as v0.1.0")
 	flag.StringVar(&r.registry, "registry", "docker.io/library", "registry, with a path if there is one, that the image is for")
+	flag.StringVar(&r.downloads, "downloads", "", "URL of the directory from which the release's files will be downloaded")
+	platforms := flag.String("platforms", "", "of the programs' platforms, only these: linux/amd64,linux/arm64")
 	flag.StringVar(&r.key, "key", "", "minisign's secret key")
 	flag.StringVar(&r.commit, "commit", "", "commit of the source, where there is no git to ask")
 	flag.StringVar(&r.builder, "builder", "urn:tracer:make-release", "URI of what builds, for the provenance")
 	flag.StringVar(&r.source, "source", "..", "the checkout")
 	flag.StringVar(&r.output, "output", "../build/release", "directory to write; what is in it is removed")
 	flag.Parse()
+	r.platforms = strings.FieldsFunc(*platforms, func(c rune) bool { return c == ',' || c == ' ' })
 	if err := r.make(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
@@ -41,13 +46,16 @@ func main() {
 
 // release is what is made, and from what.
 type release struct {
-	version  string // with the v
-	registry string
-	key      string
-	commit   string
-	builder  string
-	source   string
-	output   string
+	version   string // with the v
+	registry  string
+	downloads string
+	home      string   // where the project is at home, as the chart says
+	platforms []string // of the programs'; all of them if there are none
+	key       string
+	commit    string
+	builder   string
+	source    string
+	output    string
 }
 
 // number is the version without the v, as charts and names of files have it.
@@ -67,6 +75,12 @@ func (r *release) make(ctx context.Context) error {
 		return err
 	}
 	r.commit = checkout.commit
+	if r.home, err = chart.Home(checkout.path(chartDir)); err != nil {
+		return err
+	}
+	if r.downloads == "" {
+		r.downloads = r.home + "/releases/download/" + r.version
+	}
 	if err := os.RemoveAll(r.output); err != nil {
 		return err
 	}
@@ -88,7 +102,10 @@ func (r *release) make(ctx context.Context) error {
 	if err := writeSBOMs(r, checkout, binaries, image); err != nil {
 		return err
 	}
-	if err := writeChart(r, checkout, image); err != nil {
+	if err := writeChart(r, checkout, binaries, image); err != nil {
+		return err
+	}
+	if err := writeKrewManifest(r, binaries); err != nil {
 		return err
 	}
 	if err := writeNotes(r); err != nil {
@@ -99,6 +116,9 @@ func (r *release) make(ctx context.Context) error {
 	}
 	if err := writeChecksums(r); err != nil {
 		return err
+	}
+	if len(r.platforms) > 0 {
+		fmt.Printf("not for all platforms: only for %s\n", strings.Join(r.platforms, ", "))
 	}
 	fmt.Printf("%s: tracer %s of commit %s, image %s\n", r.output, r.version, r.commit, image)
 	if r.key == "" {

@@ -25,7 +25,7 @@ func writeProvenance(r *release, source checkout, image v1.Hash) error {
 	for _, f := range files {
 		subjects = append(subjects, &intoto.ResourceDescriptor{Name: f.name, Digest: map[string]string{"sha256": f.sha256}})
 	}
-	parameters, err := structpb.NewStruct(map[string]any{"VERSION": r.version, "REGISTRY": r.registry})
+	parameters, err := structpb.NewStruct(map[string]any{"VERSION": r.version, "REGISTRY": r.registry, "DOWNLOADS": r.downloads})
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,15 @@ func TestRelease(t *testing.T) {
 		"tracer-0.1.0.tgz", "tracer_0.1.0_checksums.txt", "tracer_0.1.0_checksums.txt.minisig", "tracer_0.1.0_image.spdx.json",
 		"tracer_0.1.0_image.tar", "tracer_0.1.0_linux_amd64.spdx.json", "tracer_0.1.0_linux_amd64.tar.gz",
 		"tracer_0.1.0_linux_arm64.spdx.json", "tracer_0.1.0_linux_arm64.tar.gz", "tracer_0.1.0_manifest.yaml", "tracer_0.1.0_notes.md",
-		"tracer_0.1.0_provenance.intoto.json",
+		"tracer_0.1.0_provenance.intoto.json", "tracer_0.1.0_krew.yaml",
+	}
+	for _, platform := range commands()[1].platforms {
+		name := "kubectl-tracer_0.1.0_" + strings.ReplaceAll(platform, "/", "_")
+		archive := name + ".tar.gz"
+		if strings.HasPrefix(platform, "windows/") {
+			archive = name + ".zip"
+		}
+		want = append(want, archive, name+".spdx.json")
 	}
 	for _, name := range want {
 		if files[name] == nil {
@@ -89,11 +97,18 @@ func TestRelease(t *testing.T) {
 	if !strings.Contains(string(files["tracer_0.1.0_manifest.yaml"]), `image: "`+reference+`"`) {
 		t.Errorf("the manifest has not the image %s", reference)
 	}
-	if !strings.Contains(chart.Metadata.Annotations["artifacthub.io/images"], reference) {
-		t.Errorf("the chart is annotated with %v", chart.Metadata.Annotations)
+	annotations := chart.Metadata.Annotations
+	if !strings.Contains(annotations["artifacthub.io/images"], reference) || !strings.Contains(annotations["artifacthub.io/changes"], "description: All of it.") ||
+		!strings.Contains(annotations["artifacthub.io/links"], "url: https://tracer.example") {
+		t.Errorf("the chart is annotated with %v", annotations)
 	}
-	for _, name := range []string{"image", "linux_amd64", "linux_arm64"} {
-		doc, err := spdxjson.Read(bytes.NewReader(files["tracer_0.1.0_"+name+".spdx.json"]))
+	sboms := 0
+	for name, text := range files {
+		if !strings.HasSuffix(name, ".spdx.json") {
+			continue
+		}
+		sboms++
+		doc, err := spdxjson.Read(bytes.NewReader(text))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -101,10 +116,16 @@ func TestRelease(t *testing.T) {
 		if doc.CreationInfo.Created != "2026-09-21T14:13:20Z" {
 			t.Errorf("%s: created %s", name, doc.CreationInfo.Created)
 		}
-		if name == "image" && (len(doc.Packages) != 4 || "sha256:"+doc.Packages[0].PackageChecksums[0].Value != digest) {
+		if name == "tracer_0.1.0_image.spdx.json" && (len(doc.Packages) != 4 || "sha256:"+doc.Packages[0].PackageChecksums[0].Value != digest) {
 			t.Errorf("the image's SBOM has %d packages: not the image, two programs and Go's library", len(doc.Packages))
 		}
 	}
+
+	if sboms != 1+2+6 {
+		t.Errorf("there are %d SBOMs", sboms)
+	}
+
+	checkKrew(t, files)
 
 	// What was built knows its version and commit, and no name of a folder.
 	binary := filepath.Join(t.TempDir(), "tracer")
@@ -117,6 +138,24 @@ func TestRelease(t *testing.T) {
 	}
 	if !bytes.Contains(data, []byte("v0.1.0")) || !bytes.Contains(data, []byte(first.commit)) || bytes.Contains(data, []byte(first.source)) {
 		t.Error("the binary has not its version and commit, or has the folder it was built in")
+	}
+}
+
+// TestPlatforms: a release for some platforms has no others, and none without the image is made.
+func TestPlatforms(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", "1790000000")
+	r := smallSource(t, t.TempDir(), "")
+	r.platforms = []string{"linux/amd64"}
+	if err := r.make(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	archives, err := filepath.Glob(filepath.Join(r.output, "*_*_*_*.*"))
+	if err != nil || len(archives) != 4 { // two programs, and the SBOM of each
+		t.Errorf("there are %q: %v", archives, err)
+	}
+	r.platforms = []string{"darwin/arm64"}
+	if err := r.make(t.Context()); err == nil || !strings.Contains(err.Error(), "the image would be empty") {
+		t.Errorf("a release without an image: %v", err)
 	}
 }
 
@@ -176,39 +215,37 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-func TestSection(t *testing.T) {
-	const changelog = "# Changelog\n\n## [Unreleased]\n\n- c\n\n## [0.2.0] - 2027-01-01\n\n- b\n### Fixed\n- x\n\n## [0.1.0]\n"
-	for name, want := range map[string]string{"Unreleased": "- c\n", "0.2.0": "- b\n### Fixed\n- x\n", "0.1.0": "", "0.2": ""} {
-		if got := section(changelog, name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
-}
-
-// madeRelease makes the release of a program that is small.
+// madeRelease makes the release of programs that are small.
 func madeRelease(t *testing.T, dir, key string) *release {
 	t.Helper()
+	r := smallSource(t, dir, key)
+	write(t, r.output, "left from before", "")
+	if err := r.make(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// smallSource is a checkout with such programs.
+func smallSource(t *testing.T, dir, key string) *release {
+	t.Helper()
 	for name, text := range map[string]string{
-		"go.mod":              "module tracer\n\ngo 1.26.0\n",
-		"cmd/tracer/main.go":  "package main\n\nvar version, commit string\n\nfunc main() { println(version, commit) }\n",
-		"LICENSE":             "one",
-		"bpf/LICENSE.GPL-2.0": "the other",
-		"CHANGELOG.md":        "## [0.1.0] - 2026-12-01\n\n### Added\n\n- All of it.\n",
+		"cmd/kubectl-tracer/main.go": "package main\n\nvar version string\n\nfunc main() { println(version) }\n",
+		"go.mod":                     "module tracer\n\ngo 1.26.0\n",
+		"cmd/tracer/main.go":         "package main\n\nvar version, commit string\n\nfunc main() { println(version, commit) }\n",
+		"LICENSE":                    "one",
+		"bpf/LICENSE.GPL-2.0":        "the other",
+		"CHANGELOG.md":               "## [0.1.0] - 2026-12-01\n\n### Added\n\n- All of it.\n",
 	} {
 		write(t, dir, name, text)
 	}
 	if err := os.CopyFS(filepath.Join(dir, "deploy"), os.DirFS("../../deploy")); err != nil {
 		t.Fatal(err)
 	}
-	r := &release{
+	return &release{
 		version: "v0.1.0", registry: "registry.example/team", key: key, commit: strings.Repeat("c0", 20), builder: "urn:test",
 		source: dir, output: filepath.Join(dir, "out"),
 	}
-	write(t, r.output, "left from before", "")
-	if err := r.make(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	return r
 }
 
 func newKey(t *testing.T) (minisign.PublicKey, string) {

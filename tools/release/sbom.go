@@ -19,16 +19,16 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// licence is that of the program with the BPF objects in it.
+// licence is that of the program with the BPF objects in it, and of its image.
 const licence = "Apache-2.0 AND (Apache-2.0 OR GPL-2.0-only)"
 
 // writeSBOMs writes an SPDX document for each binary and one for the image, of what go says is linked into them.
 func writeSBOMs(r *release, source checkout, binaries []binary, image v1.Hash) error {
 	var shipped []binary
 	for _, b := range binaries {
-		doc := newSBOM(b.command+"-"+r.number()+"-"+b.archiveName(), hexSHA256(b.file.Data), source.time)
+		doc := newSBOM(b.name+"-"+r.number()+"-"+b.platform(), hexSHA256(b.file.Data), source.time)
 		doc.describe(doc.addBinary(b, r.version))
-		if err := doc.write(filepath.Join(r.output, b.command+"_"+r.number()+"_"+b.archiveName()+".spdx.json")); err != nil {
+		if err := doc.write(filepath.Join(r.output, b.baseName(r.number())+".spdx.json")); err != nil {
 			return err
 		}
 		if b.inImage() {
@@ -71,8 +71,8 @@ func newSBOM(name, digest string, created time.Time) *sbom {
 // addBinary adds a program and all modules of which it has code.
 func (d *sbom) addBinary(b binary, version string) common.ElementID {
 	root := d.add(&spdx.Package{
-		PackageName: b.command, PackageVersion: version, PackageSPDXIdentifier: elementID("Program", b.command, b.archiveName()),
-		PackageFileName: b.file.Name, PrimaryPackagePurpose: "APPLICATION", PackageLicenseDeclared: licence,
+		PackageName: b.name, PackageVersion: version, PackageSPDXIdentifier: elementID("Program", b.name, b.platform()),
+		PackageFileName: b.file.Name, PrimaryPackagePurpose: "APPLICATION", PackageLicenseDeclared: b.licence,
 		PackageChecksums: []common.Checksum{{Algorithm: common.SHA256, Value: hexSHA256(b.file.Data)}},
 		PackageComment:   b.os + "/" + b.arch + ", built by " + b.info.GoVersion,
 	})

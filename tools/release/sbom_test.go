@@ -10,7 +10,7 @@ import (
 
 // TestModules: each module is there once, by the name and the version that package managers know, and under its own identifier.
 func TestModules(t *testing.T) {
-	b := binary{command: "tracer", os: "linux", arch: "amd64", file: tarfile.File{Name: "tracer", Data: []byte("program")}}
+	b := binary{command: commands()[0], os: "linux", arch: "amd64", file: tarfile.File{Name: "tracer", Data: []byte("program")}}
 	b.info = &debug.BuildInfo{GoVersion: "go1.26.8", Deps: []*debug.Module{
 		{Path: "github.com/Azure/go", Version: "v1.0.0", Sum: "h1:a="},
 		{Path: "example.com/b", Version: "v2.0.0+incompatible", Sum: "h1:b="},
