@@ -26,7 +26,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest mixin test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak ui test-ui ui-screens screens fmt image release release-check push clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest mixin test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak ui test-ui ui-screens screens fmt image release release-check test-module-path push clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -222,6 +222,9 @@ release: ## all that a release has, into build/release: VERSION=v0.1.0 REGISTRY=
 
 release-check: ## make the release of HEAD twice, in two folders, and compare it byte by byte
 	PLATFORMS='$(PLATFORMS)' hack/release-check '$(VERSION)'
+
+test-module-path: ## of test-more: rename the module as whoever publishes it does, in a copy, and build it
+	hack/check-module-path
 
 push: ## push the image and the chart of build/release: REGISTRY=registry.example/team
 	cd tools && go run ./push -registry '$(REGISTRY)' -release '$(abspath $(RELEASE))'
