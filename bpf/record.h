@@ -134,6 +134,21 @@ struct record {
 	struct journey journey;
 };
 
+enum capture {
+	CAPTURED_BYTES = 192, /* the longest headers that are usual: IPv6 and TCP with options, in VXLAN on IPv6 */
+};
+
+/* The first bytes of a packet that was dropped or slow; see capture.bpf.h. */
+struct captured {
+	__u64 time_ns; /* of the hook, as the journey has it; of a drop shortly after it */
+	__u32 ifindex; /* of that hook; 0 of a drop */
+	__u32 length; /* of the packet from its outermost IP header on */
+	__u16 size; /* how many of the bytes there are */
+	__u8 hook; /* HOOK_FREE: dropped */
+	__u8 pad[5];
+	__u8 bytes[CAPTURED_BYTES]; /* from that IP header on */
+};
+
 /*
  * The state of a TCP connection at one of its ends, which is a pod's of this node or in the traced namespace. Counts are
  * since the record before: if a record finds no room in the ring buffer, the next one includes its counts.
@@ -283,6 +298,7 @@ _Static_assert(sizeof(struct slot_state) == 8, "slot_state");
 _Static_assert(sizeof(struct bucket_slots) == 64, "bucket_slots");
 _Static_assert(sizeof(struct bucket_journeys) == 896, "bucket_journeys");
 _Static_assert(sizeof(struct record) == 248, "record");
+_Static_assert(sizeof(struct captured) == 216, "captured");
 _Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
 _Static_assert(sizeof(struct listener_query) == 24, "listener_query");
 _Static_assert(sizeof(struct listener_answer) == 24, "listener_answer");

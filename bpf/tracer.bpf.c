@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "capture.bpf.h"
 #include "compat.bpf.h"
 #include "drop.bpf.h"
 #include "held.bpf.h"
@@ -31,6 +32,7 @@ const enum record_kind *kept_record_kind __attribute__((unused));
 const enum flag *kept_flag __attribute__((unused));
 const enum counter *kept_counter __attribute__((unused));
 const struct record *kept_record __attribute__((unused));
+const struct captured *kept_captured __attribute__((unused));
 const struct tcp_record *kept_tcp_record __attribute__((unused));
 const struct listener_query *kept_listener_query __attribute__((unused));
 const struct listener_answer *kept_listener_answer __attribute__((unused));
@@ -155,4 +157,32 @@ SEC("tc")
 int tracer_held(struct __sk_buff *ctx)
 {
 	return answer_held(ctx);
+}
+
+/*
+ * The following are attached only while somebody asks for packets' headers, each behind the program above at its tracepoint; see
+ * capture.bpf.h.
+ */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(tracer_cap_drop, struct sk_buff *skb, void *location)
+{
+	capture_dropped(skb, drop_reason(ctx));
+	return 0;
+}
+
+SEC("tp_btf/qdisc_dequeue")
+int BPF_PROG(tracer_cap_deq, struct Qdisc *qdisc, struct netdev_queue *txq, int packets, struct sk_buff *skb)
+{
+	for (int i = 0; i < CAPTURE_BULK && skb; i++) {
+		capture_slow(skb, HOOK_DEQUEUE);
+		skb = skb->next;
+	}
+	return 0;
+}
+
+SEC("tp_btf/net_dev_start_xmit")
+int BPF_PROG(tracer_cap_xmit, struct sk_buff *skb, struct net_device *dev)
+{
+	capture_slow(skb, HOOK_XMIT);
+	return 0;
 }

@@ -34,6 +34,7 @@ type agentFlags struct {
 	incidentsDir string
 	incidentsMiB int
 	incidentsAge time.Duration
+	events       bool
 }
 
 func newAgentCommand() *cobra.Command {
@@ -64,6 +65,7 @@ data on a unix socket that only root can open; diagnose, trace and top ask there
 	f.StringVar(&flags.incidentsDir, "incidents-dir", "", "where incidents are kept, what led to findings; empty for nowhere (default: incidents in --state-dir)")
 	f.IntVar(&flags.incidentsMiB, "incidents-mib", incident.DefaultBytes>>20, "most MiB of incidents: the oldest goes first")
 	f.DurationVar(&flags.incidentsAge, "incidents-age", incident.DefaultAge, "for how long incidents are kept at most")
+	f.BoolVar(&flags.events, "events", false, "write Kubernetes Events when findings begin and end; takes the right to create and patch events")
 	f.StringVar(&flags.metrics.Address, "listen", metrics.DefaultAddress, "address of /metrics, as host:port")
 	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")
 	f.StringVar(&flags.health, "health-listen", health.DefaultAddress, "address of /healthz and /readyz, as host:port")
@@ -106,6 +108,10 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	f.collector.Source = n
 	f.metrics.Collector, f.metrics.Version = metrics.NewCollector(f.collector), version
 	f.metrics.Address = bracketed(f.metrics.Address)
+	recorder, err := f.eventRecorder(n)
+	if err != nil {
+		return err
+	}
 	files := n.Loader().Files()
 	group, ctx := errgroup.WithContext(ctx)
 	var servers []*httpserver.Server
@@ -135,6 +141,9 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	group.Go(func() error { return n.Run(ctx) })
 	if n.cluster != nil {
 		group.Go(func() error { return n.cluster.Run(ctx) })
+	}
+	if recorder != nil {
+		group.Go(func() error { return recorder.Run(ctx) })
 	}
 	for _, s := range servers {
 		group.Go(func() error { return s.Serve(ctx) })

@@ -20,6 +20,7 @@ func newTraceCommand() *cobra.Command {
 	var output string
 	var once int
 	var duration time.Duration
+	var write string
 	cmd := &cobra.Command{
 		Use:   "trace",
 		Short: "Show journeys of packets as they end, each with its stages",
@@ -29,11 +30,18 @@ Where an agent runs in this network namespace the agent's journeys are shown;
 elsewhere the command traces by itself. It goes on until interrupted, or as --once or
 --duration say. Filters run in the agent, so that only journeys that match are sent;
 those that come faster than they are read are missed, and counted. While none matches,
-standard error says how many packets pass, and at the end how many there were.`,
+standard error says how many packets pass, and at the end how many there were.
+
+With --write nothing is printed: the headers of packets that were lost, and of those
+slower than 10ms or --slower-than, go to a file that Wireshark and tshark read
+(pcapng), each with its device, its drop's reason and its stages' times as comments.
+What packets carry is not in it. With --drops only lost ones are written.`,
 		Example: `  $tracer trace --once 5
   $tracer trace --pod default/web --slower-than 10ms
   $tracer trace --stage 'queue@tunl0>10ms' --proto tcp
-  $tracer trace --drops -o json | jq .drop`,
+  $tracer trace --drops -o json | jq .drop
+  $tracer trace --write slow.pcapng --pod default/web --duration 1m
+  $tracer trace --write - --drops | tshark -r - -T fields -e ip.dst -e frame.comment`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := oneOf("output", output, "text", "json"); err != nil {
@@ -42,17 +50,36 @@ standard error says how many packets pass, and at the end how many there were.`,
 			if once < 0 || duration < 0 || filter.SlowerThan < 0 {
 				return errors.New("--once, --duration and --slower-than take no negative value")
 			}
+			if write != "" {
+				if cmd.Flags().Changed("output") {
+					return errors.New("--write is a form of its own; give no --output beside it")
+				}
+				filter = writeFilter(filter, cmd.Flags().Changed("slower-than"))
+			}
 			ctx := cmd.Context()
 			if duration > 0 {
 				var stop context.CancelFunc
 				ctx, stop = context.WithTimeout(ctx, duration)
 				defer stop()
 			}
-			return flags.withSource(ctx, func(ctx context.Context, s source, _ bool) error {
+			return flags.withSource(ctx, func(ctx context.Context, s source, _ bool) (failed error) {
+				show := func(traces iter.Seq2[trace.Trace, error], tell func()) error {
+					return printTraces(cmd.OutOrStdout(), traces, once, output == "json", tell)
+				}
+				if write != "" {
+					to, closeFile, err := openWrite(cmd, write)
+					if err != nil {
+						return err
+					}
+					defer func() { failed = errors.Join(failed, closeFile()) }()
+					show = func(traces iter.Seq2[trace.Trace, error], tell func()) error {
+						return writeTraces(to, cmd.ErrOrStderr(), filter, traces, once, tell)
+					}
+				}
 				count := traceCount{filter: filter, outcomes: s.Outcomes, w: cmd.ErrOrStderr(), now: time.Now}
 				count.terminal, count.width = terminalOf(os.Stderr.Fd())
 				return count.during(ctx, func(ctx context.Context) error {
-					return printTraces(cmd.OutOrStdout(), s.Traces(ctx, filter), once, output == "json", count.match)
+					return show(s.Traces(ctx, filter), count.match)
 				})
 			})
 		},
@@ -70,6 +97,7 @@ standard error says how many packets pass, and at the end how many there were.`,
 	f.IntVar(&once, "once", 0, "stop after so many journeys (default: go on)")
 	f.DurationVar(&duration, "duration", 0, "stop after this time (default: go on)")
 	f.StringVarP(&output, "output", "o", "text", "how to print: text, or json for one object a line")
+	f.StringVar(&write, "write", "", "write the headers of lost and slow packets to this new file as pcapng; '-' for standard output")
 	flags.add(cmd)
 	return cmd
 }

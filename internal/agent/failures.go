@@ -8,7 +8,7 @@ import (
 
 // failures are what the agent does again and again, and goes on after it failed.
 type failures struct {
-	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, routes, tunnels, nics, throttling, baseline, incidents, incidentFiles, incidentAge *failurelog.Operation
+	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, routes, tunnels, nics, throttling, baseline, incidents, incidentFiles, incidentAge, capture *failurelog.Operation
 }
 
 func newFailures(log *slog.Logger) failures {
@@ -32,5 +32,6 @@ func newFailures(log *slog.Logger) failures {
 		incidents:     warned("cannot keep incidents as fast as they come; some of what led to findings is left out"),
 		incidentFiles: warned("cannot write an incident; make the directory writable, make room, or give another --incidents-dir"),
 		incidentAge:   warned("cannot remove old incidents; make the directory writable, or give another --incidents-dir"),
+		capture:       warned("cannot remove the BPF programs that read headers of packets; they end with this process"),
 	}
 }

@@ -24,6 +24,17 @@ type TracerBucketSlots struct {
 	State [4]TracerSlotState
 }
 
+type TracerCaptured struct {
+	_       structs.HostLayout
+	TimeNs  uint64
+	Ifindex uint32
+	Length  uint32
+	Size    uint16
+	Hook    uint8
+	Pad     [5]uint8
+	Bytes   [192]uint8
+}
+
 type TracerConfig struct {
 	_              structs.HostLayout
 	IgnoredReasons [4]uint64
@@ -279,6 +290,7 @@ type TracerTcpRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TracerMapTracerCaptured     = "tracer_captured"
 	TracerMapTracerClones       = "tracer_clones"
 	TracerMapTracerConns        = "tracer_conns"
 	TracerMapTracerCounters     = "tracer_counters"
@@ -291,6 +303,9 @@ const (
 	TracerMapTracerQuotas       = "tracer_quotas"
 	TracerMapTracerRecords      = "tracer_records"
 	TracerMapTracerTcpRate      = "tracer_tcp_rate"
+	TracerProgTracerCapDeq      = "tracer_cap_deq"
+	TracerProgTracerCapDrop     = "tracer_cap_drop"
+	TracerProgTracerCapXmit     = "tracer_cap_xmit"
 	TracerProgTracerConsume     = "tracer_consume"
 	TracerProgTracerDequeue     = "tracer_dequeue"
 	TracerProgTracerEgress      = "tracer_egress"
@@ -302,8 +317,10 @@ const (
 	TracerProgTracerTcpRcv      = "tracer_tcp_rcv"
 	TracerProgTracerTcpRtx      = "tracer_tcp_rtx"
 	TracerProgTracerXmit        = "tracer_xmit"
+	TracerVarCaptureSlowerNs    = "capture_slower_ns"
 	TracerVarDevices            = "devices"
 	TracerVarInflight           = "inflight"
+	TracerVarKeptCaptured       = "kept_captured"
 	TracerVarKeptCounter        = "kept_counter"
 	TracerVarKeptCoverage       = "kept_coverage"
 	TracerVarKeptDeviceBucket   = "kept_device_bucket"
@@ -365,6 +382,9 @@ type TracerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerProgramSpecs struct {
+	TracerCapDeq   *ebpf.ProgramSpec `ebpf:"tracer_cap_deq"`
+	TracerCapDrop  *ebpf.ProgramSpec `ebpf:"tracer_cap_drop"`
+	TracerCapXmit  *ebpf.ProgramSpec `ebpf:"tracer_cap_xmit"`
 	TracerConsume  *ebpf.ProgramSpec `ebpf:"tracer_consume"`
 	TracerDequeue  *ebpf.ProgramSpec `ebpf:"tracer_dequeue"`
 	TracerEgress   *ebpf.ProgramSpec `ebpf:"tracer_egress"`
@@ -382,6 +402,7 @@ type TracerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerMapSpecs struct {
+	TracerCaptured *ebpf.MapSpec `ebpf:"tracer_captured"`
 	TracerClones   *ebpf.MapSpec `ebpf:"tracer_clones"`
 	TracerConns    *ebpf.MapSpec `ebpf:"tracer_conns"`
 	TracerCounters *ebpf.MapSpec `ebpf:"tracer_counters"`
@@ -400,8 +421,10 @@ type TracerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracerVariableSpecs struct {
+	CaptureSlowerNs    *ebpf.VariableSpec `ebpf:"capture_slower_ns"`
 	Devices            *ebpf.VariableSpec `ebpf:"devices"`
 	Inflight           *ebpf.VariableSpec `ebpf:"inflight"`
+	KeptCaptured       *ebpf.VariableSpec `ebpf:"kept_captured"`
 	KeptCounter        *ebpf.VariableSpec `ebpf:"kept_counter"`
 	KeptCoverage       *ebpf.VariableSpec `ebpf:"kept_coverage"`
 	KeptDeviceBucket   *ebpf.VariableSpec `ebpf:"kept_device_bucket"`
@@ -441,6 +464,7 @@ func (o *TracerObjects) Close() error {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerMaps struct {
+	TracerCaptured *ebpf.Map `ebpf:"tracer_captured"`
 	TracerClones   *ebpf.Map `ebpf:"tracer_clones"`
 	TracerConns    *ebpf.Map `ebpf:"tracer_conns"`
 	TracerCounters *ebpf.Map `ebpf:"tracer_counters"`
@@ -457,6 +481,7 @@ type TracerMaps struct {
 
 func (m *TracerMaps) Close() error {
 	return _TracerClose(
+		m.TracerCaptured,
 		m.TracerClones,
 		m.TracerConns,
 		m.TracerCounters,
@@ -476,8 +501,10 @@ func (m *TracerMaps) Close() error {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerVariables struct {
+	CaptureSlowerNs    *ebpf.Variable `ebpf:"capture_slower_ns"`
 	Devices            *ebpf.Variable `ebpf:"devices"`
 	Inflight           *ebpf.Variable `ebpf:"inflight"`
+	KeptCaptured       *ebpf.Variable `ebpf:"kept_captured"`
 	KeptCounter        *ebpf.Variable `ebpf:"kept_counter"`
 	KeptCoverage       *ebpf.Variable `ebpf:"kept_coverage"`
 	KeptDeviceBucket   *ebpf.Variable `ebpf:"kept_device_bucket"`
@@ -501,6 +528,9 @@ type TracerVariables struct {
 //
 // It can be passed to LoadTracerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracerPrograms struct {
+	TracerCapDeq   *ebpf.Program `ebpf:"tracer_cap_deq"`
+	TracerCapDrop  *ebpf.Program `ebpf:"tracer_cap_drop"`
+	TracerCapXmit  *ebpf.Program `ebpf:"tracer_cap_xmit"`
 	TracerConsume  *ebpf.Program `ebpf:"tracer_consume"`
 	TracerDequeue  *ebpf.Program `ebpf:"tracer_dequeue"`
 	TracerEgress   *ebpf.Program `ebpf:"tracer_egress"`
@@ -516,6 +546,9 @@ type TracerPrograms struct {
 
 func (p *TracerPrograms) Close() error {
 	return _TracerClose(
+		p.TracerCapDeq,
+		p.TracerCapDrop,
+		p.TracerCapXmit,
 		p.TracerConsume,
 		p.TracerDequeue,
 		p.TracerEgress,

@@ -63,3 +63,14 @@ func (k *Kubernetes) LocalPods() []netip.Addr {
 	})
 	return list
 }
+
+// LocalPod is the pod of this node that has the address now; ok is false if there is none.
+func (k *Kubernetes) LocalPod(address netip.Addr) (namespace, name, uid string, ok bool) {
+	address = address.Unmap().WithZone("")
+	k.owners.current(func(a netip.Addr, o owner) {
+		if a == address && o.local && o.rank == pod {
+			namespace, name, uid, ok = o.id.Namespace, o.id.Pod, o.uid, true
+		}
+	})
+	return namespace, name, uid, ok
+}

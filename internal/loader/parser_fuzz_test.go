@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
+	"tracer/internal/header"
 )
 
 // parserSeeds are frames of all kinds that the parser knows.
@@ -125,14 +126,14 @@ func (p *parserUnderTest) check(t testing.TB, frame []byte, ethernet bool) {
 		t.Fatal(err)
 	}
 	j := p.take()
-	got := notIP
+	got := header.NotIP
 	switch {
 	case j != nil:
-		got = parsed
+		got = header.Parsed
 	case malformedAfter != malformedBefore:
-		got = malformed
+		got = header.Malformed
 	case deepAfter != deepBefore:
-		got = tooDeep
+		got = header.TooDeep
 	}
 	want, end := parseModel(frame, ethernet)
 	if got != end {
@@ -141,9 +142,10 @@ func (p *parserUnderTest) check(t testing.TB, frame []byte, ethernet bool) {
 	if j == nil {
 		return
 	}
-	found := parsedPacket{
-		flow: convertFlow(&j.First), fingerprint: j.Fingerprint, outer: j.Outer, ipBytes: j.IpBytes,
-		encapsulated: j.Flags&uint16(bpfobj.TracerFlagFLAG_ENCAP) != 0, fragment: j.Flags&uint16(bpfobj.TracerFlagFLAG_FRAGMENT) != 0,
+	found := header.Packet{
+		Flow: convertFlow(&j.First), Fingerprint: j.Fingerprint, Outer: j.Outer, IPBytes: j.IpBytes,
+		Encapsulated: j.Flags&uint16(bpfobj.TracerFlagFLAG_ENCAP) != 0, Fragment: j.Flags&uint16(bpfobj.TracerFlagFLAG_FRAGMENT) != 0,
+		Bytes: want.Bytes, // which the programs do not look for
 	}
 	if found != want {
 		t.Fatalf("%x:\n%+v, want\n%+v", frame, found, want)

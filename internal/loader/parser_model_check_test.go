@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
+	"tracer/internal/header"
 )
 
 // randomPacket nests headers at random, some of which lie, down to a transport.
@@ -114,7 +115,7 @@ func TestParser(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := randomPacket{rand.New(rand.NewPCG(1, 2))}
-	ends := map[parsedAs]int{}
+	ends := map[header.Result]int{}
 	for range 5000 {
 		frame := r.mutate(r.frame(0))
 		if len(frame) < 15 {
@@ -124,7 +125,7 @@ func TestParser(t *testing.T) {
 		_, end := parseModel(frame, true)
 		ends[end]++
 	}
-	for _, end := range []parsedAs{parsed, notIP, malformed, tooDeep} {
+	for _, end := range []header.Result{header.Parsed, header.NotIP, header.Malformed, header.TooDeep} {
 		if ends[end] < 50 {
 			t.Errorf("of the packets only %d are %s", ends[end], end)
 		}

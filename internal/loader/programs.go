@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -57,6 +58,7 @@ const (
 	settingsSection = ".data.settings"
 	devicesSection  = ".data.devices"
 	ownSection      = ".data.own"
+	captureSection  = ".rodata.capture"
 )
 
 // load makes the maps, and loads what is no hook's program and those of the hooks.
@@ -124,6 +126,35 @@ func detach(c *ebpf.Collection, programs []string) map[string]*ebpf.Program {
 
 // collection loads some programs, by their names in the kernel, over the maps that are there already.
 func (o *objects) collection(names []string) (*ebpf.Collection, error) {
+	spec, err := o.spec(names)
+	if err != nil {
+		return nil, err
+	}
+	// They belong to the programs that read headers.
+	delete(spec.Maps, bpfobj.TracerMapTracerCaptured)
+	delete(spec.Maps, captureSection)
+	delete(spec.Variables, bpfobj.TracerVarCaptureSlowerNs)
+	if o.shared == nil { // it is the same for all
+		o.table.slotsAt = spec.Variables[bpfobj.TracerVarInflight].Offset
+	}
+	return o.loadSpec(spec)
+}
+
+// capturing loads programs that read headers, likewise, with a ring buffer of their own.
+func (o *objects) capturing(names []string, slowerThan time.Duration) (*ebpf.Collection, error) {
+	spec, err := o.spec(names)
+	if err != nil {
+		return nil, err
+	}
+	spec.Maps[captureSection].Name = "tracer_capture"
+	if err := spec.Variables[bpfobj.TracerVarCaptureSlowerNs].Set(uint64(slowerThan)); err != nil {
+		return nil, fmt.Errorf("configure the BPF programs that read headers: %w", err)
+	}
+	return o.loadSpec(spec)
+}
+
+// spec is that of some programs.
+func (o *objects) spec(names []string) (*ebpf.CollectionSpec, error) {
 	spec, err := bpfobj.LoadTracer()
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded BPF objects: %w", err)
@@ -138,10 +169,11 @@ func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 		spec.Maps[section].Name = name
 		spec.Maps[section].Flags |= unix.BPF_F_MMAPABLE // which only what is named as a section gets by itself
 	}
-	if o.shared == nil { // it is the same for all
-		o.table.slotsAt = spec.Variables[bpfobj.TracerVarInflight].Offset
-	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(names, name) })
+	return spec, nil
+}
+
+func (o *objects) loadSpec(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.shared})
 	if err != nil {
 		return nil, fmt.Errorf("load the BPF programs: %w", err)

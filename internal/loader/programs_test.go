@@ -79,6 +79,12 @@ func TestKernelNames(t *testing.T) {
 			t.Errorf("%s is %s in the kernel, and that is no program", program, name)
 		}
 	}
+	for name, tracepoint := range capturePrograms {
+		known[name] = true
+		if p := spec.Programs[name]; p == nil || p.AttachTo != tracepoint {
+			t.Errorf("%s is no program at %s", name, tracepoint)
+		}
+	}
 	for name := range spec.Programs {
 		check(name)
 		if !known[name] {
@@ -86,7 +92,7 @@ func TestKernelNames(t *testing.T) {
 		}
 	}
 	for name := range spec.Maps {
-		if name != inflightSection && name != settingsSection && name != devicesSection && name != ownSection {
+		if name != inflightSection && name != settingsSection && name != devicesSection && name != ownSection && name != captureSection {
 			check(name)
 		}
 	}

@@ -144,3 +144,12 @@ func (r *Record) Start() time.Duration {
 
 // Passed are the hooks passed, in order.
 func (r *Record) Passed() []Hop { return r.Hops[:r.Len] }
+
+// Header is the beginning of a packet as it was at a hook: its headers, and nothing of what it carries.
+type Header struct {
+	Hook    Hook // Free: it was dropped
+	Ifindex int  // of the hook's device; 0 for a drop
+	Time    time.Duration
+	Length  uint32 // of the whole packet from its outermost IP header on
+	Bytes   []byte // from that header on
+}

@@ -28,6 +28,10 @@ type Filter struct {
 	SlowerThan time.Duration
 	// DropsOnly takes only packets that were lost.
 	DropsOnly bool
+	// OrLost takes packets that were lost also if SlowerThan does not.
+	OrLost bool
+	// Headers asks for the packets' headers, too.
+	Headers bool
 }
 
 // The keys of a filter in a URL's query.
@@ -41,6 +45,8 @@ const (
 	queryStage      = "stage"
 	querySlowerThan = "slower_than"
 	queryDrops      = "drops"
+	queryOrLost     = "or_lost"
+	queryHeaders    = "headers"
 )
 
 // ParseQuery reads what Values wrote.
@@ -70,8 +76,12 @@ func ParseQuery(query url.Values) (f Filter, err error) {
 			f.SlowerThan, err = time.ParseDuration(value)
 		case queryDrops:
 			f.DropsOnly, err = strconv.ParseBool(value)
+		case queryOrLost:
+			f.OrLost, err = strconv.ParseBool(value)
+		case queryHeaders:
+			f.Headers, err = strconv.ParseBool(value)
 		default:
-			return Filter{}, fmt.Errorf("parse filter: unknown key %q; there are pod, peer, workload, port, proto, device, stage, slower_than, drops", key)
+			return Filter{}, fmt.Errorf("parse filter: unknown key %q; there are pod, peer, workload, port, proto, device, stage, slower_than, drops, or_lost, headers", key)
 		}
 		if err != nil {
 			return Filter{}, fmt.Errorf("parse filter: %s: %w", key, err)
@@ -97,11 +107,14 @@ func (f Filter) Values() url.Values {
 	set(queryStage, f.Stage.String(), f.Stage != StageFilter{})
 	set(querySlowerThan, f.SlowerThan.String(), f.SlowerThan != 0)
 	set(queryDrops, "true", f.DropsOnly)
+	set(queryOrLost, "true", f.OrLost)
+	set(queryHeaders, "true", f.Headers)
 	return query
 }
 
 // String is the filter as words: "pod=default/web port=80"; "" for one that takes all.
 func (f Filter) String() string {
+	f.Headers = false // of what is shown, and not of which packets
 	values := f.Values()
 	words := make([]string, 0, len(values))
 	for _, key := range slices.Sorted(maps.Keys(values)) {
@@ -140,7 +153,8 @@ func (m *Matcher) Match(rec *record.Record, devices *journey.Devices) (bool, err
 	if err != nil {
 		return false, err
 	}
-	return (!f.DropsOnly || path.Loss()) && path.Total >= f.SlowerThan &&
+	lost := rec.Kind == record.Dropped && path.Loss()
+	return (!f.DropsOnly || lost) && (path.Total >= f.SlowerThan || f.OrLost && lost) &&
 		(f.Device == "" || passes(rec, devices, f.Device)) && f.Stage.matchPath(&path), nil
 }
 

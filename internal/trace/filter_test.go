@@ -65,6 +65,12 @@ func TestMatch(t *testing.T) {
 		{Filter{Stage: StageFilter{Stage: journey.Encap}}, &dropped, false},
 		{Filter{SlowerThan: 500 * time.Millisecond}, &finished, true},
 		{Filter{SlowerThan: 501 * time.Millisecond}, &finished, false},
+		{Filter{SlowerThan: 500 * time.Millisecond}, &dropped, false},
+		{Filter{SlowerThan: 500 * time.Millisecond, OrLost: true}, &dropped, true},
+		{Filter{SlowerThan: 500 * time.Millisecond, OrLost: true}, &freed, false},
+		{Filter{SlowerThan: 500 * time.Millisecond, OrLost: true}, &finished, true},
+		{Filter{SlowerThan: 501 * time.Millisecond, OrLost: true}, &finished, false},
+		{Filter{SlowerThan: 500 * time.Millisecond, OrLost: true, Port: 443}, &dropped, false},
 		{Filter{DropsOnly: true}, &finished, false},
 		{Filter{DropsOnly: true}, &dropped, true},
 		{Filter{DropsOnly: true}, &freed, false},
@@ -109,6 +115,7 @@ func TestQuery(t *testing.T) {
 			Stage: StageFilter{journey.Queue, "tunl0", 1500 * time.Microsecond}, SlowerThan: 1500 * time.Microsecond, DropsOnly: true,
 		},
 		{Pod: "a&b=c d", Protocol: record.ProtocolUDP},
+		{SlowerThan: time.Second, OrLost: true, Headers: true},
 	} {
 		query, err := url.ParseQuery(f.Values().Encode())
 		if err != nil {
@@ -174,7 +181,7 @@ func TestFilterText(t *testing.T) {
 	if text := (Filter{}).String(); text != "" {
 		t.Errorf("%q", text)
 	}
-	f := Filter{Pod: "default/web", Port: 80, DropsOnly: true}
+	f := Filter{Pod: "default/web", Port: 80, DropsOnly: true, Headers: true}
 	if text := f.String(); text != "drops=true pod=default/web port=80" {
 		t.Errorf("%q", text)
 	}

@@ -37,6 +37,8 @@ type Trace struct {
 	Segments     uint32  `json:"segments"`
 	Weight       uint32  `json:"weight"` // packets that this one counts for
 	Drop         *Drop   `json:"drop"`
+	// Header is the packet's, where headers are asked for and this one was read.
+	Header *Header `json:"header,omitempty"`
 	// Missed counts journeys before this one that the reader was too slow to get.
 	Missed uint64 `json:"missed,omitempty"`
 }

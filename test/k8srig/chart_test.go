@@ -59,6 +59,7 @@ func TestRightValues(t *testing.T) {
 		`{"image": {"tag": "20261125"}}`:                `image: "docker.io/library/tracer:20261125"`,
 		`{"apiServer": {"host": "api", "port": 443}}`:   `value: "443"`,
 		`{"apiServer": {"host": "api", "port": "443"}}`: `value: "443"`,
+		`{"events": {"enabled": true}}`:                 `- --events`,
 	} {
 		file := filepath.Join(t.TempDir(), "values.json")
 		if err := os.WriteFile(file, []byte(values), 0o600); err != nil {

@@ -38,6 +38,7 @@ type fakeSource struct {
 	failing     error
 	windows     []time.Duration // that were asked for
 	subscribers map[*subscriber]bool
+	headers     []string // that were asked for: from which delay on, and whether of drops alone
 }
 
 type subscriber struct {
@@ -171,4 +172,14 @@ func (s *fakeSource) set(change func(*fakeSource)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(s)
+}
+
+// Headers gives each record of a dropped packet the same header.
+func (s *fakeSource) Headers(_ context.Context, slowerThan time.Duration, dropsOnly bool) (func(*record.Record, int) (record.Header, bool), error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.headers = append(s.headers, fmt.Sprint(slowerThan, dropsOnly))
+	return func(r *record.Record, _ int) (record.Header, bool) {
+		return record.Header{Hook: record.Free, Time: r.Time, Length: 1000, Bytes: []byte{0x45}}, r.Kind == record.Dropped
+	}, s.failing
 }

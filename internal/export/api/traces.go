@@ -40,6 +40,18 @@ func Traces(ctx context.Context, source TraceSource, names aggregate.Namer, filt
 			yield(trace.Trace{}, fmt.Errorf("stream journeys: %w", err))
 			return
 		}
+		if filter.Headers {
+			var err error
+			if d.header, err = source.Headers(ctx, filter.SlowerThan, filter.DropsOnly); err != nil {
+				yield(trace.Trace{}, fmt.Errorf("read headers of packets: %w", err))
+				return
+			}
+			if err := d.refresh(); err != nil {
+				yield(trace.Trace{}, fmt.Errorf("stream journeys: %w", err))
+				return
+			}
+			d.since = d.read
+		}
 		records, missed := source.Subscribe(ctx, d.wants)
 		var before uint64 // those that a trace has told of
 		for {
@@ -71,6 +83,8 @@ func Traces(ctx context.Context, source TraceSource, names aggregate.Namer, filt
 // describer chooses and describes records, by the devices as read a short time ago.
 type describer struct {
 	source  TraceSource
+	header  func(*record.Record, int) (record.Header, bool) // nil: headers are not asked for
+	since   time.Duration                                   // from when on headers are read; a journey that ended before has none
 	names   aggregate.Namer
 	filter  *trace.Matcher
 	devices atomic.Pointer[journey.Devices] // read by wants, where records are
@@ -81,6 +95,9 @@ type describer struct {
 
 // wants also accepts a record with a device that is not known yet: describe reads the devices anew.
 func (d *describer) wants(rec *record.Record) bool {
+	if rec.Time < d.since {
+		return false
+	}
 	ok, err := d.filter.Match(rec, d.devices.Load())
 	return ok || errors.Is(err, journey.ErrDevice)
 }
@@ -108,6 +125,11 @@ func (d *describer) describe(rec *record.Record) (*trace.Trace, error) {
 	}
 	if t.Drop != nil {
 		d.explain(t.Drop)
+	}
+	if d.header != nil {
+		if h, ok := d.header(rec, t.LongestIn()); ok {
+			t.SetHeader(h, rec, d.devices.Load())
+		}
 	}
 	return &t, nil
 }

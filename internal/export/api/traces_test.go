@@ -2,7 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"tracer/internal/export/exporttest"
 	"tracer/internal/record"
@@ -73,5 +76,43 @@ func TestTracesNewDevice(t *testing.T) {
 	}
 	if last.Hooks[0].Device != "cali9" {
 		t.Errorf("hooks %+v", last.Hooks)
+	}
+}
+
+// TestTracesHeaders has the headers of packets beside their journeys, where somebody asks for them and they were read.
+func TestTracesHeaders(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	go func() {
+		exporttest.WaitFor(t, "the subscription", func() bool { return source.subscriptions() == 1 })
+		source.publish(tracetest.Request(record.Dropped)) // before headers were read
+		for _, kind := range []record.Kind{record.Finished, record.Dropped} {
+			rec := tracetest.Request(kind)
+			rec.Time += 1 << 50
+			source.publish(rec)
+		}
+		source.end()
+	}()
+	var got []trace.Trace
+	for one, err := range Traces(t.Context(), source, tracetest.Cluster(), trace.Filter{SlowerThan: time.Millisecond, OrLost: true, Headers: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, one)
+	}
+	if len(got) != 2 || got[0].Header != nil || got[1].Header == nil {
+		t.Fatalf("%+v", got)
+	}
+	if h := got[1].Header; h.Hook != "free" || h.Device != "tunl0" || h.Length != 1000 || len(h.Bytes) != 1 || h.At != 1<<50+25_000 {
+		t.Errorf("%+v", h)
+	}
+	if len(source.headers) != 1 || source.headers[0] != "1ms false" {
+		t.Errorf("headers were asked for as %q", source.headers)
+	}
+	source.failing = errors.New("not permitted")
+	for _, err := range Traces(t.Context(), source, tracetest.Cluster(), trace.Filter{Headers: true}) {
+		if err == nil || !strings.Contains(err.Error(), "read headers of packets: not permitted") {
+			t.Errorf("%v", err)
+		}
 	}
 }
