@@ -188,7 +188,7 @@ test-ui: build ## of test-more: the page is what ui/ builds to, and a browser op
 		--post-run-command ../../hack/no-skips -- -count=1 -timeout 20m -run '$(UI)' .
 
 ui-screens: test-ui ## renew the pictures of the page in docs/screens (as root; three minutes)
-	for picture in pair-fault pairs-fault pair-phone; do \
+	for picture in pair-healthy pair-fault pairs-fault pair-phone incident-fault; do \
 		pngquant --force --strip --output "docs/screens/ui-$$picture.png" 48 "build/browser/$$picture.png"; \
 	done
 

@@ -88,6 +88,14 @@ func (f *agentFlags) checkIncidents(given bool) error {
 	return nil
 }
 
+// keptIncidents is where incidents are; nil for nowhere.
+func (f *agentFlags) keptIncidents() *incident.Store {
+	if f.incidents.Store.Dir == "" {
+		return nil
+	}
+	return &f.incidents.Store
+}
+
 // run takes all that may be taken already (the namespace, the addresses, the socket) before it says that it is ready.
 func (f *agentFlags) run(ctx context.Context) (err error) {
 	if f.collector.MaxSeries < 1 {
@@ -121,7 +129,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 			return health.NewServer(health.Options{Address: f.health, Status: n.Status})
 		},
 		func() (*httpserver.Server, error) {
-			return api.NewServer(api.ServerOptions{Path: files.Socket(), Source: n, Names: n.names})
+			return api.NewServer(api.ServerOptions{Path: files.Socket(), Source: n, Names: n.names, Incidents: f.keptIncidents()})
 		},
 	} {
 		server, err := listen()

@@ -16,9 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tracer/internal/diagnose"
 	"tracer/internal/incident"
-	"tracer/internal/netdev"
 	"tracer/internal/trace"
 )
 
@@ -93,7 +91,7 @@ another time.`,
 				return err
 			}
 			if output == "json" {
-				return writeJSON(cmd.OutOrStdout(), shownAt(i, frame))
+				return writeJSON(cmd.OutOrStdout(), i.ShownAt(frame))
 			}
 			return showIncident(cmd.OutOrStdout(), i, frame, colorful(os.Stdout))
 		},
@@ -135,14 +133,11 @@ func (f *incidentsFlags) read(name string) (*incident.Incident, error) {
 	if strings.ContainsRune(name, filepath.Separator) || strings.HasSuffix(name, ".jsonl") {
 		return incident.ReadFile(name)
 	}
-	entry, err := f.store.Find(name)
+	i, err := f.store.Read(name)
 	if errors.Is(err, incident.ErrNoIncident) {
 		return nil, fmt.Errorf("%w; `tracer incidents` lists them, and a file is given as ./FILE", err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return incident.ReadFile(entry.Path)
+	return i, err
 }
 
 // frame is the one of --at, or the one that the incident is told by.
@@ -183,118 +178,51 @@ func onNearestDay(clock, to time.Time) time.Time {
 	return nearest
 }
 
-// incidentRow is an incident in a list.
-type incidentRow struct {
-	ID       string            `json:"id"`
-	Began    time.Time         `json:"began"`
-	Ended    *time.Time        `json:"ended"` // null if that is not known
-	Node     string            `json:"node"`
-	Cause    diagnose.Cause    `json:"cause"`
-	Severity diagnose.Severity `json:"severity"`
-	Text     string            `json:"text"`
-	Frames   int               `json:"frames"`
-	Damaged  int               `json:"damaged_lines"`
-	Error    string            `json:"error,omitempty"` // why it cannot be read
-}
-
-// shownIncident is one as JSON.
-type shownIncident struct {
-	SchemaVersion int `json:"schema_version"`
-	incidentRow
-	Taken   time.Time         `json:"taken"`
-	Report  diagnose.Report   `json:"report"`
-	Changes []incident.Change `json:"changes"`
-	Events  []netdev.Event    `json:"events"` // changes of links, routes and qdiscs
-}
-
-// shownAt is an incident with the report of one of its frames.
-func shownAt(i *incident.Incident, frame *incident.Frame) shownIncident {
-	return shownIncident{SchemaVersion: 1, incidentRow: rowOf(i), Taken: frame.Taken, Report: frame.Report, Changes: i.Changes, Events: i.Events()}
-}
-
-func rowOf(i *incident.Incident) incidentRow {
-	principal := i.Principal()
-	row := incidentRow{
-		ID: i.ID, Began: i.Began, Node: i.Node, Cause: principal.Cause, Severity: principal.Severity, Text: principal.Sentence(),
-		Frames: len(i.Frames), Damaged: i.Damaged,
-	}
-	if end := i.Ended(); !end.IsZero() {
-		row.Ended = &end
-	}
-	return row
-}
-
-// incidentList is all of them as JSON.
-type incidentList struct {
-	SchemaVersion int           `json:"schema_version"`
-	Incidents     []incidentRow `json:"incidents"`
-}
-
-// rows are at most so many incidents, the latest first.
-func (f *incidentsFlags) rows(ctx context.Context, most int) ([]incidentRow, error) {
-	entries, err := f.store.Entries()
-	if err != nil {
-		return nil, err
-	}
-	rows := make([]incidentRow, 0, len(entries))
-	for _, e := range entries[:min(most, len(entries))] {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		i, err := incident.ReadFile(e.Path)
-		if err != nil {
-			rows = append(rows, incidentRow{ID: e.ID, Began: e.Began, Error: err.Error()})
-			continue
-		}
-		rows = append(rows, rowOf(i))
-	}
-	return rows, nil
-}
-
 // list prints all incidents.
 func (f *incidentsFlags) list(ctx context.Context, w, notes io.Writer, asJSON bool) error {
-	rows, err := f.rows(ctx, math.MaxInt)
+	lister := incident.Lister{Store: &f.store}
+	list, err := lister.List(ctx, math.MaxInt)
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		return writeJSON(w, incidentList{1, rows})
+		return writeJSON(w, list)
 	}
-	if len(rows) == 0 {
+	if len(list.Incidents) == 0 {
 		fmt.Fprintln(notes, "no incidents in", f.store.Dir)
 		return nil
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tBEGAN\tLASTED\tNODE\tSEVERITY\tWHAT")
-	for _, r := range rows {
-		if r.Error != "" {
-			fmt.Fprintf(table, "%s\t%s\t\t\t\tcannot be read: %s\n", r.ID, r.Began.Local().Format(time.DateTime), r.Error)
+	for _, s := range list.Incidents {
+		if s.Error != "" {
+			fmt.Fprintf(table, "%s\t%s\t\t\t\tcannot be read: %s\n", s.ID, s.Began.Local().Format(time.DateTime), s.Error)
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Began.Local().Format(time.DateTime), r.lasted(), r.Node, r.Severity, r.Text)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, s.Began.Local().Format(time.DateTime), lasted(s), s.Node, s.Severity, s.Text)
 	}
 	return table.Flush()
 }
 
-// lasted is for how long, or that no end was seen.
-func (r *incidentRow) lasted() string {
-	if r.Ended == nil {
+// lasted is for how long an incident was, or that no end was seen.
+func lasted(s incident.Summary) string {
+	if s.Ended == nil {
 		return "no end seen"
 	}
-	return r.Ended.Sub(r.Began).Round(time.Second).String()
+	return s.Ended.Sub(s.Began).Round(time.Second).String()
 }
 
 // showIncident prints a report as it was, and what was around it.
 func showIncident(w io.Writer, i *incident.Incident, frame *incident.Frame, color bool) error {
 	var b strings.Builder
-	row := rowOf(i)
+	summary := i.Summary()
 	first, last := i.Frames[0].Taken, i.Frames[len(i.Frames)-1].Taken
 	fmt.Fprintf(&b, "incident %s on %s, by tracer %s\n", i.ID, cmp.Or(i.Node, "a node without a name"), i.Tracer)
-	lasted := "lasted " + row.lasted()
-	if row.Ended == nil {
-		lasted = row.lasted()
+	long := lasted(summary)
+	if summary.Ended != nil {
+		long = "lasted " + long
 	}
-	fmt.Fprintf(&b, "began %s, %s; kept from %s to %s in %d frames\n", i.Began.Local().Format(time.DateTime), lasted,
+	fmt.Fprintf(&b, "began %s, %s; kept from %s to %s in %d frames\n", i.Began.Local().Format(time.DateTime), long,
 		first.Local().Format(time.TimeOnly), last.Local().Format(time.TimeOnly), len(i.Frames))
 	if i.Damaged > 0 {
 		fmt.Fprintf(&b, "%d damaged lines of the file are left out\n", i.Damaged)

@@ -176,17 +176,14 @@ type mcpIncidentsInput struct {
 
 func (f *mcpFlags) mcpIncidents(ctx context.Context, _ *mcp.CallToolRequest, in mcpIncidentsInput) (*mcp.CallToolResult, any, error) {
 	if in.ID == "" {
-		rows, err := f.incidents.rows(ctx, maxIncidents)
+		lister := incident.Lister{Store: &f.incidents.store}
+		list, err := lister.List(ctx, maxIncidents)
 		if err != nil {
 			return nil, nil, err
 		}
-		return answer(incidentList{1, rows}, func(l *incidentList) bool { return halve(&l.Incidents) })
+		return answer(list, func(l *incident.List) bool { return halve(&l.Incidents) })
 	}
-	entry, err := f.incidents.store.Find(in.ID) // and no file: who asks may read incidents, and nothing else
-	if err != nil {
-		return nil, nil, err
-	}
-	i, err := incident.ReadFile(entry.Path)
+	i, err := f.incidents.store.Read(in.ID) // and no file: who asks may read incidents, and nothing else
 	if err != nil {
 		return nil, nil, err
 	}
@@ -194,7 +191,7 @@ func (f *mcpFlags) mcpIncidents(ctx context.Context, _ *mcp.CallToolRequest, in 
 	if err != nil {
 		return nil, nil, err
 	}
-	return answer(shownAt(i, frame), func(s *shownIncident) bool {
+	return answer(i.ShownAt(frame), func(s *incident.Shown) bool {
 		return halve(&s.Changes) || halve(&s.Events) || shortenReport(&s.Report)
 	})
 }

@@ -24,6 +24,7 @@ type uiFlags struct {
 	socket    string
 	port      int
 	noBrowser bool
+	incidents incidentsFlags
 }
 
 func newUICommand() *cobra.Command {
@@ -32,7 +33,8 @@ func newUICommand() *cobra.Command {
 		Use:   "ui",
 		Short: "Look at this node in a browser: findings, pairs, the way of a pair",
 		Long: `Look at this node in a browser: what is wrong, pairs of workloads and where their time
-goes, and the way of a pair as a picture, with each stage's time now and as usual.
+goes, and the way of a pair as a picture, with each stage's time now and as usual. What
+was wrong before is there too: incidents, frame by frame.
 
 The page is served on 127.0.0.1 until Ctrl-C, and shows only to who has the address that
 is printed: a token stands in it. On another machine, forward the port there and open the
@@ -50,6 +52,7 @@ by itself.`,
 	f.IntVar(&flags.port, "port", 0, "port on 127.0.0.1 (default: one that is free)")
 	f.BoolVar(&flags.noBrowser, "no-browser", false, "only print the address")
 	f.StringVar(&flags.socket, "socket", "", "the agent's socket (default: that of this network namespace's agent)")
+	flags.incidents.addDir(cmd)
 	flags.add(cmd)
 	return cmd
 }
@@ -67,7 +70,7 @@ func (f *uiFlags) run(cmd *cobra.Command) error {
 	}
 	return f.withSource(cmd.Context(), func(ctx context.Context, s source, _ bool) error {
 		if own, ok := s.(*node); ok {
-			return f.serve(ctx, cmd, api.Handler(own, own.names))
+			return f.serve(ctx, cmd, api.Handler(own, own.names, &f.incidents.store))
 		}
 		return f.serve(ctx, cmd, ui.Relay(files.Socket()))
 	})

@@ -30,7 +30,23 @@ func (e *VersionError) Error() string {
 // Read reads an incident. Lines that are damaged are left out and counted; without a header there is nothing to read. An error is a
 // *VersionError where the file is of another version.
 func Read(r io.Reader) (*Incident, error) {
-	in := bufio.NewReaderSize(r, 64<<10)
+	return read(bufio.NewReaderSize(r, 64<<10), func(i *Incident, text []byte) error {
+		var l line
+		if err := json.Unmarshal(text, &l); err != nil {
+			return err
+		}
+		switch {
+		case l.Frame != nil && l.Frame.Counts != nil:
+			i.Frames = append(i.Frames, *l.Frame)
+		case l.Change != nil:
+			i.Changes = append(i.Changes, *l.Change)
+		}
+		return nil
+	})
+}
+
+// read reads the header, and has add take each line that follows; those that it does not take are damaged.
+func read(in *bufio.Reader, add func(i *Incident, text []byte) error) (*Incident, error) {
 	first, err := readLine(in)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read incident: %w", err)
@@ -48,16 +64,8 @@ func Read(r io.Reader) (*Incident, error) {
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errLong) {
 			return nil, fmt.Errorf("read incident: %w", err)
 		}
-		var l line
-		if err != nil || json.Unmarshal(printable(text), &l) != nil { // a line without its end may lack a digit
+		if err != nil || add(i, printable(text)) != nil { // a line without its end may lack a digit
 			i.Damaged++
-			continue
-		}
-		switch {
-		case l.Frame != nil && l.Frame.Counts != nil:
-			i.Frames = append(i.Frames, *l.Frame)
-		case l.Change != nil:
-			i.Changes = append(i.Changes, *l.Change)
 		}
 	}
 }

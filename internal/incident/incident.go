@@ -6,7 +6,6 @@
 package incident
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -141,9 +140,4 @@ func (i *Incident) Told() *Frame {
 		best = &i.Frames[len(i.Frames)-1]
 	}
 	return best
-}
-
-// compareEntries puts the latest first.
-func compareEntries(a, b Entry) int {
-	return cmp.Or(b.Began.Compare(a.Began), cmp.Compare(b.ID, a.ID))
 }

@@ -7,10 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"tracer/internal/aggregate"
-	"tracer/internal/netdev"
 	"tracer/internal/overview"
-	"tracer/internal/trace"
 )
 
 // Replay shows an incident as overviews, frame by frame.
@@ -81,57 +78,7 @@ func (r *Replay) Step(frames int) {
 // overview is that of the frame that is shown.
 func (r *Replay) overview(q overview.Query) *overview.Overview {
 	r.mu.Lock()
-	f := &r.incident.Frames[r.frame]
+	frame := r.frame
 	r.mu.Unlock()
-	in := overview.Input{
-		About: r.about(f), Taken: f.Taken, Window: f.Counts, Devices: f.Devices, Report: f.Report,
-		Workloads: map[int]string{}, LinkSpeeds: map[int]float64{}, Baseline: map[aggregate.StageKey]float64{},
-	}
-	for i := range f.Before {
-		b := &f.Before[i]
-		in.Before = append(in.Before, netdev.Device{Index: b.Index, Traffic: b.Traffic, Root: b.Root})
-	}
-	for i := range f.Devices {
-		if d := &f.Devices[i]; d.Workload != "" {
-			in.Workloads[d.Index] = d.Workload
-		}
-	}
-	for _, s := range r.incident.Speeds {
-		in.LinkSpeeds[s.Ifindex] = s.Bits
-	}
-	for _, u := range r.incident.Usual {
-		in.Baseline[u.StageKey] = u.P50
-	}
-	if q.Pair != nil {
-		in.Slowest = ofPair(f.Slowest, *q.Pair)
-	}
-	o := overview.Build(in, q)
-	o.PacketsPerSecond, o.BitsPerSecond = 0, 0 // those of the pairs that were kept
-	if t, seconds := f.Totals, f.Counts.Window.Seconds(); t != nil && seconds > 0 {
-		o.PacketsPerSecond, o.BitsPerSecond, o.PairsCounted = t.Packets/seconds, 8*t.Bytes/seconds, t.Pairs
-	} else {
-		o.VolumeUnknown = true
-	}
-	return o
-}
-
-// about tells of the tracer that counted, as far as that was kept.
-func (r *Replay) about(f *Frame) overview.About {
-	a := overview.About{Version: r.incident.Tracer, Node: r.incident.Node, Kernel: r.incident.Kernel, Started: r.incident.Started}
-	if s := f.Seen; s != nil {
-		a.HooksUp, a.HooksMissing, a.SampleRatio, a.RecordsMissed = s.HooksUp, s.HooksMissing, s.SampleRatio, s.RecordsMissed
-	} else {
-		a.SeenUnknown = true
-	}
-	return a
-}
-
-// ofPair are the journeys of a pair.
-func ofPair(all []trace.Trace, pair aggregate.PairKey) (out []trace.Trace) {
-	for i := range all {
-		if t := &all[i]; t.Direction == pair.Direction && aggregate.SamePair(pair, t.Src, t.Dst) {
-			out = append(out, *t)
-		}
-	}
-	return out
+	return r.incident.overview(frame, q)
 }

@@ -1,6 +1,9 @@
+//go:build unix
+
 package incident
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,6 +61,9 @@ func NewID(began time.Time, cause string, number int) string {
 // ErrNoIncident tells that there is no such incident.
 var ErrNoIncident = errors.New("no such incident")
 
+// ErrAmbiguous tells that several incidents begin with what is given of an ID.
+var ErrAmbiguous = errors.New("give more of the incident's ID")
+
 // Entries are those there are, the latest first. A directory that is not there has none.
 func (s *Store) Entries() ([]Entry, error) {
 	files, err := os.ReadDir(s.Dir)
@@ -88,6 +94,11 @@ func (s *Store) Entries() ([]Entry, error) {
 	return entries, nil
 }
 
+// compareEntries puts the latest first.
+func compareEntries(a, b Entry) int {
+	return cmp.Or(b.Began.Compare(a.Began), cmp.Compare(b.ID, a.ID))
+}
+
 // Find is the entry of an ID, or of the beginning of one that only one has; "last" is the latest. The error is ErrNoIncident where there
 // is none.
 func (s *Store) Find(id string) (Entry, error) {
@@ -110,7 +121,25 @@ func (s *Store) Find(id string) (Entry, error) {
 	case 1:
 		return found[0], nil
 	}
-	return Entry{}, fmt.Errorf("%q may be %s or %s: give more of it", id, found[1].ID, found[0].ID)
+	return Entry{}, fmt.Errorf("%w: %q may be %s or %s", ErrAmbiguous, id, found[1].ID, found[0].ID)
+}
+
+// maxRead is how large a file is read at most, in bytes: no agent writes one of half that size.
+const maxRead = 16 << 20
+
+// ErrTooLarge tells that a file is larger than any that an agent writes.
+var ErrTooLarge = errors.New("the file is larger than any that an agent writes")
+
+// Read reads the incident of an ID, as Find takes it. A file elsewhere is never read.
+func (s *Store) Read(id string) (*Incident, error) {
+	entry, err := s.Find(id)
+	if err != nil {
+		return nil, err
+	}
+	if entry.Bytes > maxRead {
+		return nil, fmt.Errorf("%s: %w", entry.Path, ErrTooLarge)
+	}
+	return ReadFile(entry.Path)
 }
 
 // Begin writes an incident as it is so far, under an ID that nobody has, which it sets. The file is there as a whole or not at all.

@@ -49,7 +49,7 @@ func (s *Server) Token() string { return s.token }
 // routes are all that a browser may ask. The page is in every copy of this program, and is given without the token.
 func routes(agent http.Handler, token string) http.Handler {
 	mux := http.NewServeMux()
-	for _, path := range []string{"/v1/status", "/v1/overview"} {
+	for _, path := range []string{"/v1/status", "/v1/overview", "/v1/incidents", "/v1/incidents/{id}", "/v1/incidents/{id}/overview"} {
 		mux.Handle("GET "+path, withToken(token, agent))
 	}
 	mux.Handle("GET /causes/{name}", withToken(token, http.HandlerFunc(cause)))

@@ -56,6 +56,9 @@ func agentOf(pairs int, silent *atomic.Bool) http.Handler {
 				Pairs: []diagnose.Pair{{Src: "default/" + hostile[0], Dst: "default/api"}}, PairsTotal: 1, Confidence: 1,
 			}},
 		}
+		if pairs == 0 {
+			report = diagnose.Report{Verdict: diagnose.NoTraffic, Summary: "NO TRAFFIC"}
+		}
 		for r.Context().Err() == nil {
 			now := time.Now()
 			if !silent.Load() {

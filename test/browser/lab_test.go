@@ -20,6 +20,7 @@ type lab struct {
 	testing.TB
 	tracer, dir string
 	agent       *exec.Cmd
+	started     time.Time // the agent, for the first time
 }
 
 func newLab(t testing.TB) *lab {
@@ -32,6 +33,7 @@ func newLab(t testing.TB) *lab {
 	t.Cleanup(func() { l.run("down") })
 	l.run("up")
 	l.startAgent()
+	l.started = time.Now()
 	t.Cleanup(l.stopAgent)
 	return l
 }
@@ -49,7 +51,7 @@ func (l *lab) run(args ...string) {
 func (l *lab) startAgent() {
 	l.Helper()
 	l.agent = exec.Command("ip", "netns", "exec", labName+"-node1", l.tracer, "agent", "--run-dir", l.dir, "--listen", "127.0.0.1:0",
-		"--health-listen", "127.0.0.1:0", "--state-dir=")
+		"--health-listen", "127.0.0.1:0", "--state-dir", filepath.Join(l.dir, "state"))
 	l.agent.Stderr = l.Output()
 	if err := l.agent.Start(); err != nil {
 		l.Fatal(err)
@@ -63,6 +65,9 @@ func (l *lab) startAgent() {
 		}
 	}
 }
+
+// past waits until the agent has seen so much before, which an incident is to show.
+func (l *lab) past(long time.Duration) { time.Sleep(time.Until(l.started.Add(long))) }
 
 func (l *lab) socket() string { return filepath.Join(l.dir, "agent.sock") }
 

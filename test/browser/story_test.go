@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -42,7 +43,6 @@ func TestStory(t *testing.T) {
 	b.await(`document.querySelector('.station.stage .now')`)
 	b.await(`document.querySelector('.plot canvas')`)
 	b.accessible("a pair, healthy")
-	b.shot("pair-healthy")
 	b.do(chromedp.KeyEvent(kb.Escape))
 	b.await(`location.hash === '#/'`)
 
@@ -55,6 +55,13 @@ func TestStory(t *testing.T) {
 	b.filter("")
 	b.await(`document.querySelector('#filter[aria-invalid=false]')`)
 
+	lab.past(40 * time.Second)
+	b.scheme("light")
+	b.click(pair)
+	b.await(`document.querySelector('.station.stage .now') && document.querySelector('.plot canvas')`)
+	b.shot("pair-healthy")
+	b.do(chromedp.KeyEvent(kb.Escape))
+	b.await(`location.hash === '#/'`)
 	lab.run("fault", "--delay", "500ms", "--rate", "50kbit", "--loss", "10%")
 	b.await(`document.querySelector('.verdict.fault') && document.querySelector('.finding.critical .command')`)
 	b.await(`/queue/.test(document.querySelector('tbody .bad')?.innerText)`)
@@ -86,9 +93,11 @@ func TestStory(t *testing.T) {
 	b.accessible("the node")
 	b.quiet()
 
+	replays(b, address)
+
 	// A phone.
 	b.do(chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile, chromedp.EmulateTouch))
-	for _, view := range []string{"#/node", "#/", "#/cause/qdisc-delay"} {
+	for _, view := range []string{"#/node", "#/", "#/cause/qdisc-delay", "#/incidents", "#/incident/last"} {
 		b.do(chromedp.Navigate(strings.SplitN(address, "#", 2)[0] + view))
 		b.await(`document.querySelector('#main h2')`)
 		b.fits()

@@ -151,6 +151,42 @@ export interface Status {
   identity: { scope: string } | null;
 }
 
+/** Summary is an incident in a list; error: why it cannot be read. */
+export interface Summary {
+  id: string;
+  began: string;
+  ended: string | null;
+  node: string;
+  cause: string;
+  severity: string;
+  text: string;
+  frames: number;
+  damaged_lines: number;
+  error?: string;
+}
+
+export interface IncidentList {
+  incidents: Summary[];
+  incidents_total: number;
+}
+
+/** Moment is a frame of an incident. */
+export interface Moment {
+  taken: string;
+  verdict: string;
+  findings: number;
+}
+
+/** Story is an incident with the list of its frames. */
+export interface Story extends Summary {
+  taken: string;
+  told_frame: number;
+  timeline: Moment[];
+  report: { findings: Finding[] | null };
+  changes: { time: string; kind: string; finding: { finding: Finding } }[] | null;
+  events: { time: string; device: string; text: string }[] | null;
+}
+
 /** name is a party's, as findings write it. */
 export const name = (p: Party): string => (p.namespace ? `${p.namespace}/${p.workload ?? ""}` : (p.workload ?? ""));
 

@@ -1,5 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { blocks, type Block, type Span } from "./markdown";
+import { useSite } from "./site";
 import { ask } from "./stream";
 
 const Text = ({ spans }: { spans: Span[] }) => (
@@ -36,6 +37,7 @@ function Part({ block: b }: { block: Block }) {
 
 /** Cause shows the page of a cause, which the program has in it. */
 export function Cause({ cause, token }: { cause: string; token: string }) {
+  const site = useSite();
   const [page, setPage] = useState<Block[] | null>(null);
   const [error, setError] = useState("");
   useEffect(() => {
@@ -50,7 +52,7 @@ export function Cause({ cause, token }: { cause: string; token: string }) {
   }, [cause, token]);
   return (
     <section class="prose">
-      <p><a href="#/" onClick={(e) => { if (history.length > 1) { e.preventDefault(); history.back(); } }}>Back</a></p>
+      <p><a href={site.home} onClick={(e) => { if (history.length > 1) { e.preventDefault(); history.back(); } }}>Back</a></p>
       {error && <p class="bad" role="alert">{error}</p>}
       {page?.map((block, i) => <Part key={i} block={block} />)}
     </section>

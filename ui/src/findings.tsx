@@ -1,6 +1,7 @@
 import { party, pairKey, sentenceOf, type Finding, type Overview } from "./api";
 import { percent } from "./format";
 import { Command, Name } from "./parts";
+import { useSite } from "./site";
 
 /** place says where a finding is. */
 const place = (f: Finding): string => [f.stage, f.device && `at ${f.device}`, f.direction].filter(Boolean).join(" ");
@@ -10,6 +11,7 @@ const isCommand = (text: string): boolean => !/^(then|or|if|on|in|see|and|look|a
 
 /** Pairs lists those that a finding hurts. */
 function Pairs({ finding: f }: { finding: Finding }) {
+  const site = useSite();
   const pairs = f.pairs ?? [];
   if (!pairs.length) return null;
   return (
@@ -21,7 +23,7 @@ function Pairs({ finding: f }: { finding: Finding }) {
         return (
           <span key={text}>
             {i > 0 && ", "}
-            {key ? <a href={`#/pair/${encodeURIComponent(key)}`}><Name>{text}</Name></a> : <Name>{text}</Name>}
+            {key ? <a href={site.pair(key)}><Name>{text}</Name></a> : <Name>{text}</Name>}
           </span>
         );
       })}
@@ -32,6 +34,7 @@ function Pairs({ finding: f }: { finding: Finding }) {
 
 /** Findings shows some of an overview's findings, with their sentence, evidence, commands, and the page of the cause. */
 export function Findings({ overview: o, which }: { overview: Overview; which: number[] }) {
+  const site = useSite();
   return (
     <>
       {which.map((i) => {
@@ -43,7 +46,7 @@ export function Findings({ overview: o, which }: { overview: Overview; which: nu
               <span class={`badge ${f.severity}`}>{f.severity}</span> <Name>{sentenceOf(o, i)}</Name>
             </h3>
             <p class="faint">
-              <a href={`#/cause/${encodeURIComponent(f.cause)}`}>{f.cause}</a>
+              <a href={site.to(`cause/${encodeURIComponent(f.cause)}`)}>{f.cause}</a>
               {place(f) && `: ${place(f)}`} · confidence {percent(f.confidence)}
             </p>
             {next.map((text) => (isCommand(text) ? <Command key={text} text={text} /> : <p key={text}>{text}</p>))}

@@ -23,6 +23,19 @@ function digits(v: number): string {
   return text.replace(/\.?0+$/, "");
 }
 
+/** duration writes how long something was: 42 s, 3 min, 2 h 5 min. */
+export function duration(s: number): string {
+  if (s < 120) return `${Math.round(s)} s`;
+  const minutes = Math.round(s / 60);
+  if (minutes < 120) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days ${hours % 24} h`;
+}
+
+/** clock is a time of day here, when with the day. */
+export const clock = (time: string): string => new Date(time).toTimeString().slice(0, 8);
+export const when = (time: string): string => `${new Date(time).toLocaleDateString("sv")} ${clock(time)}`;
+
 /** count writes a number: 0, 0.4, 12, 3.4k, 1.2M. */
 export function count(v: number | null | undefined): string {
   if (v === null || v === undefined || !Number.isFinite(v)) return "–";

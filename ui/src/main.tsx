@@ -1,20 +1,20 @@
 import { render } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { parsePair } from "./api";
 import { Cause } from "./cause";
 import { Findings } from "./findings";
 import { count } from "./format";
+import { Incident } from "./incident";
+import { Incidents } from "./incidents";
 import { NodeView } from "./node";
 import { Pair } from "./pair";
-import { Pairs, firstRows, type Choice } from "./pairs";
+import { Pairs, firstRows, queryOf, type Choice } from "./pairs";
+import { SiteContext, decoded, parsed, siteOf } from "./site";
 import { useOverviews, type Trouble } from "./stream";
 import { takeToken } from "./token";
-import { Name } from "./parts";
-
-/** interval is between two overviews: as often as the agent writes a point of its histories, and judges. */
-const interval = "5s";
+import { Name, Verdict } from "./parts";
 
 /** useHash is the part of the address that says what is shown. */
 function useHash(): string {
@@ -25,15 +25,6 @@ function useHash(): string {
     return () => removeEventListener("hashchange", changed);
   }, []);
   return hash;
-}
-
-/** queryOf is what the agent is asked for a view. */
-function queryOf(pair: string, choice: Choice, rows: boolean): string {
-  const q = new URLSearchParams({ by: "pair", interval, limit: rows ? String(choice.limit) : "1" });
-  if (rows && choice.sort !== "pain") q.set("sort", choice.sort);
-  if (rows && choice.filter) q.set("filter", choice.filter);
-  if (pair) q.set("pair", pair);
-  return q.toString();
 }
 
 /** Banner says why nothing new comes, and how old what is shown is. */
@@ -53,60 +44,62 @@ function Banner({ trouble, taken }: { trouble: Trouble; taken: string | undefine
   );
 }
 
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return "";
-  }
-}
+/** tabs are the views that the head leads to, with those that belong to them. */
+const tabs: [view: string, title: string, also: string][] = [
+  ["", "Pairs", "pair"],
+  ["incidents", "Incidents", "incident"],
+  ["node", "Node", "node"],
+];
 
 function App({ token }: { token: string }) {
-  const hash = useHash();
-  const [, view = "", argument = ""] = /^#\/([a-z]*)\/?(.*)$/.exec(hash) ?? [];
+  const { node, view, argument } = parsed(useHash());
+  const site = useMemo(() => siteOf(node), [node]);
   const pair = view === "pair" ? parsePair(decoded(argument)) : null;
   const [choice, choose] = useState<Choice>({ filter: "", sort: "pain", limit: firstRows });
   const query = queryOf(pair ? decoded(argument) : "", choice, view === "");
-  const { overview: o, of, trouble } = useOverviews(query, token);
+  const { overview: o, of, trouble } = useOverviews(site.api, query, token);
   const main = useRef<HTMLElement>(null);
   const first = useRef(true);
+  const past = view === "incident" || view === "incidents";
+  // The frame of an incident is none of it: who moves through them stays where they are.
+  const page = view === "incident" ? argument.replace(/^([^/]*)\/\d*/, "$1") : argument;
   useEffect(() => {
     // What is shown is another page to who hears it.
     if (!first.current) main.current?.focus();
     first.current = false;
     scrollTo(0, 0);
-  }, [view, argument]);
+  }, [node, view, page]);
   useEffect(() => {
+    const up = view === "incident" ? site.to("incidents") : site.home;
     const leave = (e: KeyboardEvent) => {
-      if (e.key === "Escape" && location.hash !== "#/" && !(e.target instanceof HTMLInputElement)) location.hash = "#/";
+      if (e.key === "Escape" && location.hash !== up && !(e.target instanceof HTMLInputElement && e.target.type !== "range")) location.hash = up;
     };
     addEventListener("keydown", leave);
     return () => removeEventListener("keydown", leave);
-  }, []);
+  }, [site, view]);
   useEffect(() => {
-    document.title = o ? `${o.verdict}: ${o.node} · tracer` : "tracer";
-  }, [o?.verdict, o?.node]);
+    document.title = view === "incident" ? "An incident · tracer" : o ? `${o.verdict}: ${o.node} · tracer` : "tracer";
+  }, [o?.verdict, o?.node, view]);
   const filterError = trouble?.fatal && /filter/.test(trouble.text) ? trouble.text.replace(/^.*?filter: /s, "") : "";
   return (
-    <>
+    <SiteContext.Provider value={site}>
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); main.current?.focus(); }}>Skip to the content</a>
       <header>
         <h1>tracer</h1>
         <nav aria-label="Views">
-          <a href="#/" aria-current={view === "" || view === "pair" ? "page" : undefined}>Pairs</a>
-          <a href="#/node" aria-current={view === "node" ? "page" : undefined}>Node</a>
+          {tabs.map(([to, title, also]) => <a key={to} href={site.to(to)} aria-current={view === to || view === also ? "page" : undefined}>{title}</a>)}
         </nav>
-        {o && <p class="where"><Name>{o.node}</Name> · {count(o.packets_per_second)} packets/s · {count(o.bits_per_second)} bit/s</p>}
+        {o && <p class="where"><Name>{o.node}</Name>{!past && ` · ${count(o.packets_per_second)} packets/s · ${count(o.bits_per_second)} bit/s`}</p>}
       </header>
-      {trouble && !filterError && <Banner trouble={trouble} taken={o?.taken} />}
+      {trouble && !filterError && <Banner trouble={trouble} taken={past ? undefined : o?.taken} />}
       <main id="main" ref={main} tabIndex={-1}>
-        {!o && !trouble && <p role="status">Asking the agent …</p>}
+        {!o && !trouble && !past && <p role="status">Asking the agent …</p>}
         {view === "cause" && <Cause cause={decoded(argument)} token={token} />}
-        {o && view !== "cause" && (
+        {view === "incident" && <Incident argument={argument} token={token} />}
+        {view === "incidents" && <Incidents token={token} changed={`${o?.verdict} ${o?.findings.length}`} />}
+        {o && !past && view !== "cause" && (
           <>
-            <section class={`verdict ${o.verdict}`} aria-live="polite" aria-label="Verdict">
-              <strong>{o.verdict.toUpperCase()}</strong> <Name>{o.summary}</Name>
-            </section>
+            <Verdict overview={o} />
             {view === "" && (
               <>
                 {o.findings.length > 0 && (
@@ -119,11 +112,11 @@ function App({ token }: { token: string }) {
               </>
             )}
             {view === "node" && <NodeView overview={o} token={token} />}
-            {view === "pair" && (pair ? <Pair key={argument} overview={o} pair={pair} /> : <p>There is no such pair. <a href="#/">All pairs</a></p>)}
+            {view === "pair" && (pair ? <Pair key={argument} overview={o} pair={pair} /> : <p>There is no such pair. <a href={site.home}>All pairs</a></p>)}
           </>
         )}
       </main>
-    </>
+    </SiteContext.Provider>
   );
 }
 

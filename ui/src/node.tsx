@@ -2,18 +2,20 @@ import { useEffect, useState } from "preact/hooks";
 import type { Overview, Status } from "./api";
 import { count, percent, seconds } from "./format";
 import { Name, Table } from "./parts";
+import { useSite } from "./site";
 import { ask } from "./stream";
 
 /** NodeView shows this node's devices, and how much the agent sees of it. */
 export function NodeView({ overview: o, token }: { overview: Overview; token: string }) {
+  const site = useSite();
   const [status, setStatus] = useState<Status | null>(null);
   useEffect(() => {
     const abort = new AbortController();
-    ask("v1/status", token, abort.signal)
+    ask(`${site.api}/status`, token, abort.signal)
       .then((a) => a.json())
       .then(setStatus, () => {}); // the stream tells what is wrong
     return () => abort.abort();
-  }, [token, o.started]);
+  }, [site.api, token, o.started]);
   const hooks = status?.hooks ?? [];
   return (
     <>

@@ -5,12 +5,14 @@ import { History } from "./history";
 import { Name, Table } from "./parts";
 import { Picture, described, lost, usual } from "./picture";
 import { charts } from "./series";
+import { useSite } from "./site";
 import { findingsOf, wayOf } from "./way";
 
 const back: Record<string, string> = { out: "in", in: "out", local: "local" };
 
-/** Pair shows one pair: its way as a picture, its times over the last minutes, its findings, its slowest packets. */
-export function Pair({ overview: o, pair }: { overview: Overview; pair: Pick<Row, "src" | "dst" | "direction"> }) {
+/** Pair shows one pair: its way as a picture, its times over the last minutes, its findings, its slowest packets. past: as it was once. */
+export function Pair({ overview: o, pair, past }: { overview: Overview; pair: Pick<Row, "src" | "dst" | "direction">; past?: boolean }) {
+  const site = useSite();
   const title = `${name(pair.src)} → ${name(pair.dst)}`;
   const detail = o.detail;
   const matches = detail && pairKey(detail.row) === pairKey(pair);
@@ -20,7 +22,7 @@ export function Pair({ overview: o, pair }: { overview: Overview; pair: Pick<Row
   const passed = matches && detail.row.packets_per_second > 0;
   return (
     <section aria-labelledby="pair">
-      <p><a href="#/">All pairs</a> · <a href={`#/pair/${encodeURIComponent(reverse)}`}>The way back</a></p>
+      <p>{!past && <><a href={site.home}>All pairs</a> · </>}<a href={site.pair(reverse)}>The way back</a></p>
       <h2 id="pair"><Name>{title}</Name> <span class="faint">{pair.direction}</span></h2>
       {!matches && <p role="status">Waiting for the agent …</p>}
       {matches && (
@@ -28,7 +30,7 @@ export function Pair({ overview: o, pair }: { overview: Overview; pair: Pick<Row
           <p>
             {passed
               ? `${count(detail.row.packets_per_second)} packets/s · ${count(detail.row.bits_per_second)} bit/s · ${seconds(detail.row.path?.p50_seconds)} (p50), ${seconds(detail.row.path?.p99_seconds)} (p99) on this node`
-              : "No packet of this pair has passed lately."}
+              : past ? "No packet of this pair passed then, or it is none of the pairs that were kept." : "No packet of this pair has passed lately."}
           </p>
           <Picture overview={o} stations={stations} label={`The way of ${title}: ${stations.map((s) => described(o, s)).join(". ")}`} />
           <Findings overview={o} which={own} />

@@ -2,6 +2,7 @@ import { type Dispatch, type StateUpdater, useEffect, useRef, useState } from "p
 import { name, pairKey, type Overview, type Row } from "./api";
 import { count, seconds } from "./format";
 import { Bar, Name, Table, stageClass } from "./parts";
+import { useSite } from "./site";
 
 /** Choice is which rows are wanted. The agent filters and sorts: by the words of tracer top, and of all pairs there are. */
 export interface Choice {
@@ -12,6 +13,18 @@ export interface Choice {
 
 export const firstRows = 100;
 const mostRows = 400;
+
+/** interval is between two overviews: as often as the agent writes a point of its histories, and judges. */
+const interval = "5s";
+
+/** queryOf is what the agent is asked for a view: rows, and one pair in detail. */
+export function queryOf(pair: string, choice: Choice, rows: boolean): string {
+  const q = new URLSearchParams({ by: "pair", interval, limit: rows ? String(choice.limit) : "1" });
+  if (rows && choice.sort !== "pain") q.set("sort", choice.sort);
+  if (rows && choice.filter) q.set("filter", choice.filter);
+  if (pair) q.set("pair", pair);
+  return q.toString();
+}
 
 interface Column {
   key: string; // to sort by; "" if it cannot be
@@ -28,16 +41,18 @@ function wrong(r: Row): string {
   return worst?.slow ? `${worst.stage} ${worst.device}` : "";
 }
 
+function Between({ row: r }: { row: Row }) {
+  const site = useSite();
+  return (
+    <>
+      <a href={site.pair(pairKey(r))}><Name>{`${name(r.src)} → ${name(r.dst)}`}</Name></a>
+      {(r.service || r.endpoint_of) && <span class="faint"> through <Name>{r.service || r.endpoint_of || ""}</Name></span>}
+    </>
+  );
+}
+
 const columns: Column[] = [
-  {
-    key: "src", title: "Pair", narrow: true, number: false,
-    cell: (r) => (
-      <>
-        <a href={`#/pair/${encodeURIComponent(pairKey(r))}`}><Name>{`${name(r.src)} → ${name(r.dst)}`}</Name></a>
-        {(r.service || r.endpoint_of) && <span class="faint"> through <Name>{r.service || r.endpoint_of || ""}</Name></span>}
-      </>
-    ),
-  },
+  { key: "src", title: "Pair", narrow: true, number: false, cell: (r) => <Between row={r} /> },
   { key: "dir", title: "Direction", narrow: false, number: false, cell: (r) => r.direction },
   { key: "pps", title: "Packets/s", narrow: false, number: true, cell: (r) => count(r.packets_per_second) },
   { key: "bps", title: "Bits/s", narrow: false, number: true, cell: (r) => count(r.bits_per_second) },

@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import type { Row } from "./api";
+import type { Overview, Row } from "./api";
 import { percent } from "./format";
 
 /** Name shows what comes from the cluster: text of its own direction, whatever is in it. */
@@ -54,6 +54,13 @@ export function Command({ text }: { text: string }) {
     </div>
   );
 }
+
+/** Verdict is that of an overview. */
+export const Verdict = ({ overview: o }: { overview: Overview }) => (
+  <section class={`verdict ${o.verdict}`} aria-live="polite" aria-label="Verdict">
+    <strong>{o.verdict.toUpperCase()}</strong> <Name>{o.summary}</Name>
+  </section>
+);
 
 /** Table is a table that scrolls by itself where it is wider than the page. */
 export const Table = ({ label, children }: { label: string; children: ComponentChildren }) => (

@@ -61,7 +61,7 @@ const retry = 1000;
 const patience = 15_000;
 
 /** useOverviews reads overviews for a query while the page can be seen. It keeps the last one where another query begins or something fails. */
-export function useOverviews(query: string, token: string): { overview: Overview | null; of: string; trouble: Trouble | null } {
+export function useOverviews(api: string, query: string, token: string): { overview: Overview | null; of: string; trouble: Trouble | null } {
   const [state, set] = useState<{ overview: Overview | null; of: string }>({ overview: null, of: "" });
   const [trouble, setTrouble] = useState<Trouble | null>(null);
   const since = useRef(0);
@@ -88,7 +88,7 @@ export function useOverviews(query: string, token: string): { overview: Overview
       let came = false;
       try {
         listen();
-        const answer = await ask(`v1/overview?${query}`, token, request.signal);
+        const answer = await ask(`${api}/overview?${query}`, token, request.signal);
         for await (const overview of lines(answer)) {
           if (abort.signal.aborted) return;
           listen();
@@ -119,6 +119,6 @@ export function useOverviews(query: string, token: string): { overview: Overview
       abort.abort();
       clearTimeout(timer);
     };
-  }, [query, token, visible]);
+  }, [api, query, token, visible]);
   return { ...state, trouble };
 }

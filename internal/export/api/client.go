@@ -13,10 +13,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"syscall"
 	"time"
 
 	"tracer/internal/diagnose"
+	"tracer/internal/incident"
 	"tracer/internal/overview"
 	"tracer/internal/pairpath"
 	"tracer/internal/trace"
@@ -75,6 +77,20 @@ func (c *Client) ActiveFindings(ctx context.Context) (ActiveFindings, error) {
 // Path watches the packets between two ends for the query's window, on the agent's node.
 func (c *Client) Path(ctx context.Context, query pairpath.Query) (pairpath.Half, error) {
 	return ask[pairpath.Half](ctx, c, pathPath, query.Values())
+}
+
+// Incidents are the latest incidents, at most so many; 0 for as many as the agent lists at once.
+func (c *Client) Incidents(ctx context.Context, most int) (incident.List, error) {
+	query := url.Values{}
+	if most > 0 {
+		query.Set(queryMost, strconv.Itoa(most))
+	}
+	return ask[incident.List](ctx, c, pathIncidents, query)
+}
+
+// Incident is one by its ID, the beginning of one, or "last".
+func (c *Client) Incident(ctx context.Context, id string) (incident.Story, error) {
+	return ask[incident.Story](ctx, c, pathIncidents+"/"+url.PathEscape(id), nil)
 }
 
 // Traces yields the journeys that match the filter, as they end, until ctx does. An error is the last that it yields.
@@ -165,15 +181,16 @@ func (c *Client) get(ctx context.Context, path string, query url.Values) (io.Rea
 		return response.Body, nil
 	}
 	defer response.Body.Close()
-	if response.StatusCode == http.StatusNotFound {
+	var refusal apiError
+	err = json.NewDecoder(response.Body).Decode(&refusal)
+	switch {
+	case err == nil && refusal.Error != "":
+		return nil, fmt.Errorf("the agent at %s: %s", c.at, refusal.Error)
+	case response.StatusCode == http.StatusNotFound:
 		return nil, fmt.Errorf("ask the agent at %s: %s for %s; it is of another version; %s",
 			c.at, response.Status, path, c.advice)
 	}
-	var refusal apiError
-	if err := json.NewDecoder(response.Body).Decode(&refusal); err != nil || refusal.Error == "" {
-		return nil, fmt.Errorf("ask the agent at %s: %s", c.at, response.Status)
-	}
-	return nil, fmt.Errorf("the agent at %s: %s", c.at, refusal.Error)
+	return nil, fmt.Errorf("ask the agent at %s: %s", c.at, response.Status)
 }
 
 // DialError says why an agent was not reached, and what to do. It is ErrNoAgent if there is none.

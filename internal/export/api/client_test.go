@@ -284,7 +284,7 @@ func TestStalledReader(t *testing.T) {
 	t.Parallel()
 	source := newSource()
 	path := filepath.Join(t.TempDir(), "agent.sock")
-	h := newHandler(source, tracetest.Cluster())
+	h := newHandler(source, tracetest.Cluster(), nil)
 	server, err := serverOf(h, path, quiet())
 	if err != nil {
 		t.Fatal(err)

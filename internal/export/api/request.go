@@ -13,10 +13,17 @@ const (
 	pathTrace     = "/" + Version + "/trace"
 	pathOverview  = "/" + Version + "/overview"
 	pathPath      = "/" + Version + "/path"
+	pathIncidents = "/" + Version + "/incidents"
 )
 
 // queryWindow is the key of a diagnosis's window.
 const queryWindow = "window"
+
+// queryMost is the key of how many incidents are listed, queryFrame that of which frame of one is shown.
+const (
+	queryMost  = "limit"
+	queryFrame = "frame"
+)
 
 // apiError is the answer to a request that fails.
 type apiError struct {

@@ -22,7 +22,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Add([]byte("POST /v1/status HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello"))
 	source := newSource()
-	routes := newHandler(source, tracetest.Cluster()).routes()
+	routes := newHandler(source, tracetest.Cluster(), nil).routes()
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
 		if err != nil {

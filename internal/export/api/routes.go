@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/incident"
 	"tracer/internal/overview"
 	"tracer/internal/pairpath"
 	"tracer/internal/trace"
@@ -23,23 +24,24 @@ const defaultWindow = 15 * time.Second
 
 // handler answers the requests.
 type handler struct {
-	source Source
-	feeds  traceFeeds
+	source    Source
+	incidents incident.Lister // its Store is nil if none are kept
+	feeds     traceFeeds
 	// What clients may take of the agent at once.
 	traces, overviews streams
 }
 
-func newHandler(source Source, names aggregate.Namer) *handler {
+func newHandler(source Source, names aggregate.Namer, incidents *incident.Store) *handler {
 	return &handler{
-		source: source, feeds: traceFeeds{source: source, names: names},
+		source: source, incidents: incident.Lister{Store: incidents}, feeds: traceFeeds{source: source, names: names},
 		traces:    streams{kind: "traces", max: maxTraceStreams, now: time.Now},
 		overviews: streams{kind: "overviews", max: maxOverviewStreams, now: time.Now},
 	}
 }
 
-// Handler answers the requests of Client without a socket, for a program that traces by itself.
-func Handler(source Source, names aggregate.Namer) http.Handler {
-	return newHandler(source, names).routes()
+// Handler answers the requests of Client without a socket, for a program that traces by itself. incidents is nil if none are kept.
+func Handler(source Source, names aggregate.Namer, incidents *incident.Store) http.Handler {
+	return newHandler(source, names, incidents).routes()
 }
 
 func (h *handler) routes() http.Handler {
@@ -54,6 +56,7 @@ func (h *handler) routes() http.Handler {
 	} {
 		mux.HandleFunc("GET "+path, newTurns(path).handler(respond))
 	}
+	h.routeIncidents(mux)
 	mux.HandleFunc("GET "+pathTrace, func(w http.ResponseWriter, r *http.Request) {
 		filter, err := trace.ParseQuery(r.URL.Query())
 		if err != nil {

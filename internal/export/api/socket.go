@@ -18,6 +18,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/export/httpserver"
+	"tracer/internal/incident"
 )
 
 // errSocketTaken says that something answers at a socket's path.
@@ -26,18 +27,20 @@ var errSocketTaken = errors.New("an agent is already serving this socket")
 // maxSocketPath is what struct sockaddr_un holds, less the final zero.
 const maxSocketPath = 107
 
-// ServerOptions are those of the server on the unix socket. All but Log are required.
+// ServerOptions are those of the server on the unix socket. All but Incidents and Log are required.
 type ServerOptions struct {
 	Path   string
 	Source Source
 	Names  aggregate.Namer
-	Log    *slog.Logger // slog.Default() if nil
+	// Incidents are those that the agent keeps; nil for none.
+	Incidents *incident.Store
+	Log       *slog.Logger // slog.Default() if nil
 }
 
 // NewServer listens on a unix socket that only its owner may use, for the requests of Client. It replaces a socket that a
 // dead agent left behind; the caller holds the lock of the network namespace, so that no two agents do so at once.
 func NewServer(o ServerOptions) (*httpserver.Server, error) {
-	return serverOf(newHandler(o.Source, o.Names), o.Path, o.Log)
+	return serverOf(newHandler(o.Source, o.Names, o.Incidents), o.Path, o.Log)
 }
 
 func serverOf(h *handler, path string, log *slog.Logger) (*httpserver.Server, error) {

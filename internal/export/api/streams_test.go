@@ -136,7 +136,7 @@ func serve(t testing.TB, h *handler) string {
 // served, and what was taken comes back.
 func TestUnreadStreams(t *testing.T) {
 	source := newSource()
-	h := newHandler(source, tracetest.Cluster())
+	h := newHandler(source, tracetest.Cluster(), nil)
 	path := serve(t, h)
 	heap := func() uint64 {
 		var m runtime.MemStats
@@ -199,7 +199,7 @@ func (s *streams) stuck(n int) bool {
 func TestPlaceOfUnreadStream(t *testing.T) {
 	t.Parallel()
 	source := newSource()
-	h := newHandler(source, tracetest.Cluster())
+	h := newHandler(source, tracetest.Cluster(), nil)
 	path := serve(t, h)
 	h.traces.mu.Lock()
 	h.traces.max = 1
@@ -243,7 +243,7 @@ func TestPlaceOfUnreadStream(t *testing.T) {
 func TestSharedFeed(t *testing.T) {
 	t.Parallel()
 	source := newSource()
-	h := newHandler(source, tracetest.Cluster())
+	h := newHandler(source, tracetest.Cluster(), nil)
 	path := serve(t, h)
 	const readers = 3
 	lines := make([]*bufio.Reader, readers)

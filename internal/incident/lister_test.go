@@ -1,0 +1,92 @@
+package incident
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestLister: what a list says of an incident is what the whole file says, also after the file has grown, was damaged or has gone.
+func TestLister(t *testing.T) {
+	t.Parallel()
+	s := &Store{Dir: t.TempDir()}
+	l := Lister{Store: s}
+	check := func(what string, want int) {
+		t.Helper()
+		list, err := l.List(t.Context(), 10)
+		if err != nil || len(list.Incidents) != want || list.Total != want {
+			t.Fatalf("%s: %v, %+v", what, err, list)
+		}
+		for _, got := range list.Incidents {
+			i, err := s.Read(got.ID)
+			if err != nil {
+				if !strings.Contains(got.Error, err.Error()) {
+					t.Errorf("%s: %q, want %v", what, got.Error, err)
+				}
+				continue
+			}
+			want := i.Summary()
+			if (got.Ended == nil) != (want.Ended == nil) || got.Ended != nil && !got.Ended.Equal(*want.Ended) {
+				t.Errorf("%s: ended %v, want %v", what, got.Ended, want.Ended)
+			}
+			got.Ended, want.Ended = nil, nil
+			if got != want {
+				t.Errorf("%s: %+v, want %+v", what, got, want)
+			}
+		}
+	}
+	check("none", 0)
+	i := incidentOf(busy(20, 20, 5))
+	if err := s.Begin(i, "qdisc-delay"); err != nil {
+		t.Fatal(err)
+	}
+	first := i.ID
+	if err := s.Begin(i, "nic"); err != nil {
+		t.Fatal(err)
+	}
+	check("two", 2)
+	if err := s.AddFrame(first, &i.Frames[0]); err != nil {
+		t.Fatal(err)
+	}
+	check("grown", 2)
+	if err := s.AddChange(first, &Change{Kind: Ends, Time: began.Add(1e9), Finding: i.Changes[0].Finding}); err != nil {
+		t.Fatal(err)
+	}
+	check("ended", 2)
+	if err := os.Truncate(s.path(i.ID), 5000); err != nil {
+		t.Fatal(err)
+	}
+	check("cut short", 2)
+	if err := os.Truncate(s.path(i.ID), 10); err != nil {
+		t.Fatal(err)
+	}
+	check("without a header", 2)
+	if err := os.Remove(s.path(first)); err != nil {
+		t.Fatal(err)
+	}
+	check("one has gone", 1)
+	if len(l.known) != 1 {
+		t.Errorf("%d are remembered", len(l.known))
+	}
+}
+
+// TestTrends: a pair's history has a point each 5 s, of a frame that is longer several, and of another pair none.
+func TestTrends(t *testing.T) {
+	t.Parallel()
+	i := incidentOf(busy(20, 20, 6))
+	i.Frames = append(i.Frames[:2:2], i.Frames[4]) // one lacks: 10 s of which nothing is known
+	pair := i.Frames[0].Counts.Pairs[0].PairKey
+	all := trends(i.Frames, pair)
+	if len(all) != 4 {
+		t.Fatalf("%d stages: %+v", len(all), all)
+	}
+	for _, trend := range all {
+		if len(trend.P50) != 5 || trend.EverySeconds != 5 || trend.P50[0] == nil || trend.P50[1] == nil || trend.P50[2] != nil || trend.P50[3] != nil || trend.P50[4] == nil {
+			t.Errorf("%s: %v", trend.Place, trend.P50)
+		}
+	}
+	pair.SrcWorkload = "nobody"
+	if other := trends(i.Frames, pair); len(other) != 0 {
+		t.Errorf("of another pair: %+v", other)
+	}
+}

@@ -1,0 +1,118 @@
+package incident
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"tracer/internal/aggregate"
+	"tracer/internal/netdev"
+	"tracer/internal/overview"
+	"tracer/internal/trace"
+)
+
+// Overview is what was seen and said in one frame, the first being 0. The error is ErrNoFlows where flows are asked for.
+func (i *Incident) Overview(frame int, q overview.Query) (*overview.Overview, error) {
+	if q.By == overview.ByFlow {
+		return nil, ErrNoFlows
+	}
+	if frame < 0 || frame >= len(i.Frames) {
+		return nil, fmt.Errorf("there is no frame %d of the %d of this incident", frame, len(i.Frames))
+	}
+	return i.overview(frame, q), nil
+}
+
+func (i *Incident) overview(frame int, q overview.Query) *overview.Overview {
+	f := &i.Frames[frame]
+	in := overview.Input{
+		About: i.about(f), Taken: f.Taken, Window: f.Counts, Devices: f.Devices, Report: f.Report,
+		Workloads: map[int]string{}, LinkSpeeds: map[int]float64{}, Baseline: map[aggregate.StageKey]float64{},
+	}
+	for k := range f.Before {
+		b := &f.Before[k]
+		in.Before = append(in.Before, netdev.Device{Index: b.Index, Traffic: b.Traffic, Root: b.Root})
+	}
+	for k := range f.Devices {
+		if d := &f.Devices[k]; d.Workload != "" {
+			in.Workloads[d.Index] = d.Workload
+		}
+	}
+	for _, s := range i.Speeds {
+		in.LinkSpeeds[s.Ifindex] = s.Bits
+	}
+	for _, u := range i.Usual {
+		in.Baseline[u.StageKey] = u.P50
+	}
+	if q.Pair != nil {
+		in.Slowest, in.History = ofPair(f.Slowest, *q.Pair), trends(i.Frames[:frame+1], *q.Pair)
+	}
+	o := overview.Build(in, q)
+	o.PacketsPerSecond, o.BitsPerSecond = 0, 0 // those of the pairs that were kept
+	if t, seconds := f.Totals, f.Counts.Window.Seconds(); t != nil && seconds > 0 {
+		o.PacketsPerSecond, o.BitsPerSecond, o.PairsCounted = t.Packets/seconds, 8*t.Bytes/seconds, t.Pairs
+	} else {
+		o.VolumeUnknown = true
+	}
+	return o
+}
+
+// about tells of the tracer that counted, as far as that was kept.
+func (i *Incident) about(f *Frame) overview.About {
+	a := overview.About{Version: i.Tracer, Node: i.Node, Kernel: i.Kernel, Started: i.Started}
+	if s := f.Seen; s != nil {
+		a.HooksUp, a.HooksMissing, a.SampleRatio, a.RecordsMissed = s.HooksUp, s.HooksMissing, s.SampleRatio, s.RecordsMissed
+	} else {
+		a.SeenUnknown = true
+	}
+	return a
+}
+
+// ofPair are the journeys of a pair.
+func ofPair(all []trace.Trace, pair aggregate.PairKey) (out []trace.Trace) {
+	for i := range all {
+		if t := &all[i]; t.Direction == pair.Direction && aggregate.SamePair(pair, t.Src, t.Dst) {
+			out = append(out, *t)
+		}
+	}
+	return out
+}
+
+// Points of a trend are trendEvery apart, and at most maxPoints: those of the live view.
+const (
+	trendEvery = 5 * time.Second
+	maxPoints  = 60
+)
+
+// trends are the p50s of a pair's stages in frames, up to the end of the last. A frame that is longer than a point is several.
+func trends(frames []Frame, pair aggregate.PairKey) (out []overview.Trend) {
+	last := frames[len(frames)-1].Taken
+	first := frames[0].Taken.Add(-frames[0].Counts.Window)
+	points := min(maxPoints, max(1, int((last.Sub(first)+trendEvery/2)/trendEvery)))
+	for point := range points {
+		at := last.Add(-time.Duration(points-1-point) * trendEvery)
+		k := slices.IndexFunc(frames, func(f Frame) bool { return !f.Taken.Before(at) }) // the last is one
+		counts := frames[k].Counts
+		if !at.After(frames[k].Taken.Add(-counts.Window)) {
+			continue // between two frames there is a gap
+		}
+		p := slices.IndexFunc(counts.Pairs, func(p aggregate.Pair) bool { return p.PairKey == pair })
+		if p < 0 {
+			continue
+		}
+		for j := range counts.Pairs[p].Stages {
+			s := &counts.Pairs[p].Stages[j]
+			if s.Delay.Count() == 0 {
+				continue
+			}
+			place := overview.Place{Stage: s.Stage, Device: s.Device}
+			t := slices.IndexFunc(out, func(t overview.Trend) bool { return t.Place == place })
+			if t < 0 {
+				t = len(out)
+				out = append(out, overview.Trend{Place: place, EverySeconds: trendEvery.Seconds(), P50: make([]*float64, points)})
+			}
+			p50 := s.Delay.Quantile(0.5)
+			out[t].P50[point] = &p50
+		}
+	}
+	return out
+}
