@@ -21,6 +21,7 @@ import (
 func newDiagnoseCommand(flags *clusterFlags) *cobra.Command {
 	var output string
 	var nodes []string
+	var suggestCordon bool
 	window, limit := 15*time.Second, 10*time.Second
 	cmd := &cobra.Command{
 		Use:   "diagnose",
@@ -29,10 +30,16 @@ func newDiagnoseCommand(flags *clusterFlags) *cobra.Command {
 sees of something beyond it is joined with what the other end's node finds at its own
 devices, and what no node finds is on the wire between them.
 
+With --suggest-cordon it also names the nodes that are themselves at fault, for three
+minutes at least, and may be cordoned: never more than one in ten together with those
+that are out of service already, none if more are at fault, none at the ends of a wire
+that is. It changes nothing.
+
 Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic, too little of it seen, or
 an agent that did not answer while the others found no fault, 1 could not run.`,
 		Example: `  kubectl tracer diagnose
-  kubectl tracer diagnose --nodes node-a,node-b -o json | jq .summary`,
+  kubectl tracer diagnose --nodes node-a,node-b -o json | jq .summary
+  kubectl tracer diagnose --suggest-cordon -o json | jq -r .suggest_cordon.nodes[].node`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
@@ -45,7 +52,7 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 			if err != nil {
 				return err
 			}
-			report, err := diagnoseCluster(cmd.Context(), c, nodes, window, limit)
+			report, err := diagnoseCluster(cmd.Context(), c, nodes, window, limit, suggestCordon)
 			if err != nil {
 				return err
 			}
@@ -67,13 +74,14 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 	}
 	cmd.Flags().DurationVar(&window, "duration", window, "how far the agents look back (at most 1m)")
 	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long to wait for each agent")
+	cmd.Flags().BoolVar(&suggestCordon, "suggest-cordon", false, "name nodes that are themselves at fault, at most one in ten")
 	cmd.Flags().StringSliceVar(&nodes, "nodes", nil, "ask these nodes alone")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "how to print: text or json")
 	return cmd
 }
 
 // diagnoseCluster asks the agents of some nodes, or of all.
-func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration) (cluster.Report, error) {
+func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration, suggestCordon bool) (cluster.Report, error) {
 	all, notAsked, err := choose(ctx, c, nodes)
 	if err != nil {
 		return cluster.Report{}, err
@@ -89,16 +97,38 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 			return cluster.Answer{}, err
 		}
 		report, err := client.Diagnose(ctx, window)
-		return cluster.Answer{Version: status.Version, Report: &report}, err
+		answer := cluster.Answer{Version: status.Version, Report: &report}
+		if suggestCordon {
+			if active, failed := client.ActiveFindings(ctx); failed == nil { // else the node is not named
+				answer.Held = heldOf(&active)
+			}
+		}
+		return answer, err
 	}, func(a agents.Answer[cluster.Answer]) {
 		answer := cluster.Answer{Node: a.Node, Err: a.Err}
 		if a.Err == nil {
-			answer.Version, answer.Report = a.Value.Version, a.Value.Report
+			answer = a.Value
+			answer.Node = a.Node
 		}
 		answers = append(answers, answer)
 	})
 	slices.SortFunc(answers, func(x, y cluster.Answer) int { return strings.Compare(x.Node, y.Node) })
-	return cluster.Merge(answers, known, notAsked), nil
+	r := cluster.Merge(answers, known, notAsked)
+	if suggestCordon {
+		c := cluster.SuggestCordon(&r, answers, known)
+		r.Cordon = &c
+	}
+	return r, nil
+}
+
+// heldOf are an agent's critical findings, by its own clock.
+func heldOf(active *api.ActiveFindings) (held []cluster.Held) {
+	for i := range active.Findings {
+		if f := &active.Findings[i]; !f.CriticalSince.IsZero() {
+			held = append(held, cluster.Held{Finding: f.Finding, Role: f.Role, Critical: active.Judged.Sub(f.CriticalSince)})
+		}
+	}
+	return held
 }
 
 // choose returns the agents of some nodes, or all, and why there may be others.
