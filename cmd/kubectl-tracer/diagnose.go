@@ -22,6 +22,7 @@ import (
 func newDiagnoseCommand(flags *clusterFlags) *cobra.Command {
 	var output string
 	var nodes []string
+	var suggestCordon bool
 	window, limit := 15*time.Second, 10*time.Second
 	cmd := &cobra.Command{
 		Use:   "diagnose [SRC DST]",
@@ -32,11 +33,17 @@ devices, and what no node finds is on the wire between them.
 
 With SRC and DST, as for kubectl tracer path, the nodes of these are asked alone.
 
+With --suggest-cordon it also names the nodes that are themselves at fault, for three
+minutes at least, and may be cordoned: never more than one in ten together with those
+that are out of service already, none if more are at fault, none at the ends of a wire
+that is. It changes nothing.
+
 Exit code: 0 healthy or warnings only, 2 fault, 3 no traffic, too little of it seen, or
 an agent that did not answer while the others found no fault, 1 could not run.`,
 		Example: `  kubectl tracer diagnose
   kubectl tracer diagnose deploy/web svc/api -n shop
-  kubectl tracer diagnose --nodes node-a,node-b -o json | jq .summary`,
+  kubectl tracer diagnose --nodes node-a,node-b -o json | jq .summary
+  kubectl tracer diagnose --suggest-cordon -o json | jq -r .suggest_cordon.nodes[].node`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 0 && len(args) != 2 || len(args) == 2 && len(nodes) > 0 {
 				return errors.New("give SRC and DST, or --nodes, or neither")
@@ -60,7 +67,7 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 					return err
 				}
 			}
-			report, err := diagnoseCluster(cmd.Context(), c, nodes, window, limit, cmd.ErrOrStderr())
+			report, err := diagnoseCluster(cmd.Context(), c, nodes, window, limit, suggestCordon, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -82,6 +89,7 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 	}
 	cmd.Flags().DurationVar(&window, "duration", window, "how far the agents look back (at most 1m)")
 	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long to wait for each agent")
+	cmd.Flags().BoolVar(&suggestCordon, "suggest-cordon", false, "name nodes that are themselves at fault, at most one in ten")
 	cmd.Flags().StringSliceVar(&nodes, "nodes", nil, "ask these nodes alone")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "how to print: text or json")
 	return cmd
@@ -105,7 +113,7 @@ func (f *clusterFlags) nodesOf(ctx context.Context, c *agents.Cluster, src, dst 
 }
 
 // diagnoseCluster asks the agents of some nodes, or of all, and says on w how far it is.
-func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration, w io.Writer) (cluster.Report, error) {
+func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration, suggestCordon bool, w io.Writer) (cluster.Report, error) {
 	all, notAsked, err := choose(ctx, c, nodes)
 	if err != nil {
 		return cluster.Report{}, err
@@ -122,18 +130,40 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 			return cluster.Answer{}, err
 		}
 		report, err := client.Diagnose(ctx, window)
-		return cluster.Answer{Version: status.Version, Report: &report}, err
+		answer := cluster.Answer{Version: status.Version, Report: &report}
+		if suggestCordon {
+			if active, failed := client.ActiveFindings(ctx); failed == nil { // else the node is not named
+				answer.Held = heldOf(&active)
+			}
+		}
+		return answer, err
 	}, func(a agents.Answer[cluster.Answer]) {
 		answer := cluster.Answer{Node: a.Node, Err: a.Err}
 		if a.Err == nil {
-			answer.Version, answer.Report = a.Value.Version, a.Value.Report
+			answer = a.Value
+			answer.Node = a.Node
 		}
 		answers = append(answers, answer)
 		done.answered()
 	})
 	done.end()
 	slices.SortFunc(answers, func(x, y cluster.Answer) int { return strings.Compare(x.Node, y.Node) })
-	return cluster.Merge(answers, known, notAsked), nil
+	r := cluster.Merge(answers, known, notAsked)
+	if suggestCordon {
+		c := cluster.SuggestCordon(&r, answers, known)
+		r.Cordon = &c
+	}
+	return r, nil
+}
+
+// heldOf are an agent's critical findings, by its own clock.
+func heldOf(active *api.ActiveFindings) (held []cluster.Held) {
+	for i := range active.Findings {
+		if f := &active.Findings[i]; !f.CriticalSince.IsZero() {
+			held = append(held, cluster.Held{Finding: f.Finding, Role: f.Role, Critical: active.Judged.Sub(f.CriticalSince)})
+		}
+	}
+	return held
 }
 
 // choose returns the agents of some nodes, each once however often it is named, or all, and why there may be others.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,9 @@ import (
 
 // TestMain silences client-go, which logs of each stream how it ended.
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(fakeDirEnv); dir != "" {
+		os.Exit(fakeKubectl(dir, os.Args[1:]))
+	}
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	m.Run()
 }

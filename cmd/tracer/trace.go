@@ -33,8 +33,8 @@ those that come faster than they are read are missed, and counted. While none ma
 standard error says how many packets pass, and at the end how many there were.
 
 With --write nothing is printed: the headers of packets that were lost, and of those
-slower than 10ms or --slower-than, go to a file that Wireshark and tshark read
-(pcapng), each with its device, its drop's reason and its stages' times as comments.
+slower than 10ms (or as --slower-than and --stage say), go to a file that Wireshark and
+tshark read (pcapng), each with its device, its drop's reason and its stages' times as comments.
 What packets carry is not in it. With --drops only lost ones are written.`,
 		Example: `  $tracer trace --once 5
   $tracer trace --pod default/web --slower-than 10ms

@@ -15,13 +15,13 @@ import (
 	"tracer/internal/trace"
 )
 
-// slowByDefault is from which time on a packet is slow, for --write without --slower-than.
+// slowByDefault is from which time on a packet is slow, for --write without --slower-than and --stage.
 const slowByDefault = 10 * time.Millisecond
 
 // writeFilter is the filter for packets that are written: it takes lost packets whatever their time.
 func writeFilter(filter trace.Filter, slowerThan bool) trace.Filter {
 	filter.Headers, filter.OrLost = true, !filter.DropsOnly
-	if !slowerThan && !filter.DropsOnly {
+	if !slowerThan && !filter.DropsOnly && filter.Stage == (trace.StageFilter{}) {
 		filter.SlowerThan = slowByDefault
 	}
 	return filter

@@ -17,6 +17,9 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 	"golang.org/x/sys/unix"
+
+	"tracer/internal/journey"
+	"tracer/internal/trace"
 )
 
 // writtenPacket is a packet of a file that --write made.
@@ -125,6 +128,26 @@ func TestTraceWrite(t *testing.T) {
 	} {
 		if out, err := b.command(strings.Fields(args)...).CombinedOutput(); err == nil || !strings.Contains(string(out), want) {
 			t.Errorf("%s: %v: %s; want %q", args, err, out, want)
+		}
+	}
+}
+
+func TestWriteFilter(t *testing.T) {
+	t.Parallel()
+	queue := trace.StageFilter{Stage: journey.Queue, LongerThan: time.Millisecond}
+	for _, test := range []struct {
+		given      trace.Filter
+		slowerThan bool
+		want       trace.Filter
+	}{
+		{trace.Filter{Pod: "web"}, false, trace.Filter{Pod: "web", SlowerThan: slowByDefault, OrLost: true, Headers: true}},
+		{trace.Filter{SlowerThan: time.Second}, true, trace.Filter{SlowerThan: time.Second, OrLost: true, Headers: true}},
+		{trace.Filter{}, true, trace.Filter{OrLost: true, Headers: true}}, // --slower-than 0
+		{trace.Filter{Stage: queue}, false, trace.Filter{Stage: queue, OrLost: true, Headers: true}},
+		{trace.Filter{DropsOnly: true}, false, trace.Filter{DropsOnly: true, Headers: true}},
+	} {
+		if got := writeFilter(test.given, test.slowerThan); got != test.want {
+			t.Errorf("%+v: %+v, want %+v", test.given, got, test.want)
 		}
 	}
 }

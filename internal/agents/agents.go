@@ -107,9 +107,9 @@ func whyNotReady(p *corev1.Pod) string {
 	return "its pod is " + strings.ToLower(string(p.Status.Phase))
 }
 
-// Map is who has which address, and in which zone nodes are.
+// Map is who has which address, in which zone nodes are, and which are cordoned.
 func (c *Cluster) Map(ctx context.Context) (cluster.Map, error) {
-	m := cluster.Map{Places: map[netip.Addr]cluster.Place{}, Zones: map[string]string{}}
+	m := cluster.Map{Places: map[netip.Addr]cluster.Place{}, Zones: map[string]string{}, Unschedulable: map[string]bool{}}
 	pods, err := c.pods(ctx, metav1.NamespaceAll, "")
 	if err != nil {
 		return m, err
@@ -133,6 +133,9 @@ func (c *Cluster) Map(ctx context.Context) (cluster.Map, error) {
 		n := &nodes[i]
 		if zone := n.Labels[corev1.LabelTopologyZone]; zone != "" {
 			m.Zones[n.Name] = zone
+		}
+		if n.Spec.Unschedulable {
+			m.Unschedulable[n.Name] = true
 		}
 		for _, a := range n.Status.Addresses {
 			if address, err := netip.ParseAddr(a.Address); err == nil {

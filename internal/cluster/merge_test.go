@@ -2,13 +2,16 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -22,6 +25,8 @@ type scenario struct {
 	Places   map[string]string `yaml:"places"` // by address: namespace/workload@node, or @node
 	Zones    map[string]string `yaml:"zones"`
 	NotAsked string            `yaml:"not_asked"`
+	Healthy  int               `yaml:"healthy"`  // so many more nodes, which are healthy
+	Cordoned []string          `yaml:"cordoned"` // nodes
 	Nodes    []struct {
 		Name     string    `yaml:"name"`
 		Error    string    `yaml:"error"`
@@ -32,6 +37,12 @@ type scenario struct {
 		Verdict  string    `yaml:"verdict"`
 		Summary  string    `yaml:"summary"`
 		Findings []finding `yaml:"findings"`
+		Cordon   *struct { // if SuggestCordon is to be asked
+			Nodes    []string `yaml:"nodes"`
+			HeldBack []string `yaml:"held_back"`
+			Out      []string `yaml:"out"`
+			Why      string   `yaml:"why"`
+		} `yaml:"cordon"`
 	} `yaml:"want"`
 }
 
@@ -47,6 +58,8 @@ type finding struct {
 	Nodes    []string `yaml:"nodes"`
 	Seen     []string `yaml:"seen"`  // node: cause
 	Total    int      `yaml:"total"` // of its pairs; 0: as many as are named
+	Role     string   `yaml:"role"`  // of its device
+	Held     string   `yaml:"held"`  // for how long the agent has followed it
 }
 
 func (f *finding) as(t *testing.T) diagnose.Finding {
@@ -65,6 +78,19 @@ func (f *finding) as(t *testing.T) diagnose.Finding {
 		})
 	}
 	return d
+}
+
+// held is the finding as its agent has followed it.
+func (f *finding) held(t *testing.T) Held {
+	d, err := time.ParseDuration(f.Held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := Held{Finding: f.as(t), Critical: d}
+	if err := h.Role.UnmarshalText([]byte(cmp.Or(f.Role, "other"))); err != nil {
+		t.Fatal(err)
+	}
+	return h
 }
 
 func TestMerge(t *testing.T) {
@@ -92,7 +118,10 @@ func TestMerge(t *testing.T) {
 }
 
 func play(t *testing.T, s *scenario) {
-	m := Map{Places: map[netip.Addr]Place{}, Zones: s.Zones}
+	m := Map{Places: map[netip.Addr]Place{}, Zones: s.Zones, Unschedulable: map[string]bool{}}
+	for _, n := range s.Cordoned {
+		m.Unschedulable[n] = true
+	}
 	for address, at := range s.Places {
 		who, node, _ := strings.Cut(at, "@")
 		namespace, workload, _ := strings.Cut(who, "/")
@@ -107,13 +136,33 @@ func play(t *testing.T, s *scenario) {
 			a.Report = &diagnose.Report{Node: n.Name, WindowSeconds: 15, Verdict: diagnose.Verdict(n.Verdict)}
 			for _, f := range n.Findings {
 				a.Report.Findings = append(a.Report.Findings, f.as(t))
+				if f.Held != "" {
+					a.Held = append(a.Held, f.held(t))
+				}
 			}
 		}
 		answers = append(answers, a)
 	}
+	for i := range s.Healthy {
+		name := fmt.Sprintf("other-%d", i)
+		answers = append(answers, Answer{Node: name, Report: &diagnose.Report{Node: name, WindowSeconds: 15, Verdict: diagnose.Healthy}})
+	}
 	r := Merge(answers, m, s.NotAsked)
 	if string(r.Verdict) != s.Want.Verdict || r.Summary != s.Want.Summary {
 		t.Errorf("got  %s: %s\nwant %s: %s", r.Verdict, r.Summary, s.Want.Verdict, s.Want.Summary)
+	}
+	if want := s.Want.Cordon; want != nil {
+		c := SuggestCordon(&r, answers, m)
+		names := func(list []Suspect) (names []string) {
+			for _, x := range list {
+				names = append(names, x.Node)
+			}
+			return names
+		}
+		if !slices.Equal(names(c.Nodes), want.Nodes) || !slices.Equal(names(c.HeldBack), want.HeldBack) || !slices.Equal(c.Out, want.Out) ||
+			c.Why != want.Why || len(c.Nodes)+len(c.Out) > max(len(c.Out), len(r.Nodes)/10) {
+			t.Errorf("to cordon: %+v, want %+v", c, *want)
+		}
 	}
 	if len(r.Findings) != len(s.Want.Findings) {
 		t.Fatalf("%d findings, want %d: %+v", len(r.Findings), len(s.Want.Findings), r.Findings)

@@ -16,6 +16,8 @@ type Answer struct {
 	Version string           // of the agent; "" if it is not known
 	Report  *diagnose.Report // nil if it did not answer
 	Err     error            // why
+	// Held are the findings that it has followed, if SuggestCordon is to be asked.
+	Held []Held
 }
 
 // Place is who has an address, as the API server says.
@@ -30,6 +32,8 @@ type Map struct {
 	Zones  map[string]string // by node; of those that have one
 	// Services are those whose address it is, as namespace/name, as far as they were asked for.
 	Services map[netip.Addr]string
+	// Unschedulable are the nodes that are cordoned.
+	Unschedulable map[string]bool
 }
 
 // Report is the diagnosis of a cluster.
@@ -41,6 +45,8 @@ type Report struct {
 	Findings      []Finding        `json:"findings"` // the principal one first
 	Nodes         []Node           `json:"nodes"`
 	NotAsked      string           `json:"not_asked"` // why there may be nodes that were not asked; "" if all were
+	// Cordon says which nodes to take out of service, if that was asked.
+	Cordon *Cordon `json:"suggest_cordon,omitempty"`
 }
 
 // Finding is one cause, found by one node or by several.

@@ -66,10 +66,27 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 	if len(r.Nodes) > maxListed {
 		fmt.Fprintf(out, "%d nodes: see kubectl tracer nodes\n", len(r.Nodes))
 	}
+	if r.Cordon != nil {
+		r.Cordon.write(out, paint)
+	}
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
+}
+
+// write says which nodes to cordon, and why not others.
+func (c *Cordon) write(out io.Writer, paint func(code, text string) string) {
+	fmt.Fprintln(out)
+	if c.Why != "" {
+		fmt.Fprintf(out, "cordon none: %s\n", c.Why)
+	}
+	for _, s := range c.Nodes {
+		fmt.Fprintf(out, "%s # %s\n", paint(diagnose.Bold, "kubectl cordon "+s.Node), s.Why)
+	}
+	for _, s := range c.HeldBack {
+		fmt.Fprintf(out, "not %s: %s\n", s.Node, s.Why)
+	}
 }
 
 // maxListed is up to how many nodes each has a line.

@@ -65,6 +65,19 @@ func attachAll(dir string) (err error) {
 	if _, e := l.Listeners([]ListenTarget{{1, netip.MustParseAddrPort("10.0.0.1:80")}}); e != nil {
 		err = errors.Join(err, e)
 	}
+	var captures []*Capture
+	for range maxCaptures {
+		c, e := l.Capture(0, false)
+		if err = errors.Join(err, e); e == nil {
+			captures = append(captures, c)
+		}
+	}
+	if _, e := l.Capture(0, true); e == nil {
+		err = errors.Join(err, errors.New("headers are read for as many as ask"))
+	}
+	for _, c := range captures {
+		err = errors.Join(err, c.Close())
+	}
 	if len(l.symbols.functions.table.Load().entries) == 0 {
 		err = errors.Join(err, errors.New("the kernel's addresses are hidden"))
 	}

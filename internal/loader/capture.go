@@ -7,9 +7,11 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"tracer/internal/bpfobj"
@@ -23,6 +25,8 @@ const (
 	// capturedAfter is how long after its record the header of a drop comes: the programs follow each other at once, but for
 	// interrupts. A CPU that is taken from the machine meanwhile makes it longer: capturedLatest is the most.
 	capturedAfter, capturedLatest = time.Millisecond, time.Second
+	// maxCaptures bounds those that are open at once: each has a ring of 1 MiB, and keeps that many headers.
+	maxCaptures = 4
 	// captureInterval is how often headers are read while nobody asks for one.
 	captureInterval = 100 * time.Millisecond
 )
@@ -36,7 +40,9 @@ var capturePrograms = map[string]string{
 
 // Capture reads the headers of packets that are dropped or slow, while it is open.
 type Capture struct {
-	closers []io.Closer
+	open    *atomic.Int32 // how many there are
+	objects *ebpf.Collection
+	closers []io.Closer // of the links
 	reader  *ringbuf.Reader
 	tunnels header.Tunnels
 	closed  chan struct{}
@@ -54,41 +60,40 @@ type Capture struct {
 func (l *Loader) Capture(slowerThan time.Duration, dropsOnly bool) (_ *Capture, err error) {
 	l.loading.Lock()
 	defer l.loading.Unlock()
-	l.mu.Lock()
-	closed := l.closed
-	l.mu.Unlock()
+	closed := false
+	l.locked(func() { closed = l.closed })
 	if closed {
 		return nil, errors.New("the loader is closed")
 	}
-	var config bpfobj.TracerConfig
-	if err := l.objects.Settings.Get(&config); err != nil {
-		return nil, fmt.Errorf("read the programs' configuration: %w", err)
+	if l.captures.Add(1) > maxCaptures {
+		l.captures.Add(-1)
+		return nil, fmt.Errorf("headers are read for %d others already; end one, or try again later", maxCaptures)
 	}
-	c := &Capture{
-		tunnels: header.Tunnels{VXLAN: portsOf(config.VxlanPort[:]), Geneve: portsOf(config.GenevePort[:])},
-		closed:  make(chan struct{}), found: map[uint64][]record.Header{}, order: make([]uint64, capturedMost),
-	}
+	c := &Capture{open: &l.captures, closed: make(chan struct{}), found: map[uint64][]record.Header{}, order: make([]uint64, capturedMost)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
 		}
 	}()
+	var config bpfobj.TracerConfig
+	if err := l.objects.Settings.Get(&config); err != nil {
+		return nil, fmt.Errorf("read the programs' configuration: %w", err)
+	}
+	c.tunnels = header.Tunnels{VXLAN: portsOf(config.VxlanPort[:]), Geneve: portsOf(config.GenevePort[:])}
 	var names []string
 	for name, tracepoint := range capturePrograms {
 		if l.features.Tracepoints[tracepoint] && (!dropsOnly || name == bpfobj.TracerProgTracerCapDrop) {
 			names = append(names, name)
 		}
 	}
-	objects, err := l.objects.capturing(names, slowerThan)
-	if err != nil {
+	if c.objects, err = l.objects.capturing(names, slowerThan); err != nil {
 		return nil, err
 	}
-	defer objects.Close() // the links and the reader keep what they need
-	if c.reader, err = ringbuf.NewReader(objects.Maps[bpfobj.TracerMapTracerCaptured]); err != nil {
+	if c.reader, err = ringbuf.NewReader(c.objects.Maps[bpfobj.TracerMapTracerCaptured]); err != nil {
 		return nil, fmt.Errorf("open the ring buffer of headers: %w", err)
 	}
 	for _, name := range names {
-		link, err := attachTracepoint(Hook{Program: name, Name: capturePrograms[name]}, objects.Programs[name])
+		link, err := attachTracepoint(Hook{Program: name, Name: capturePrograms[name]}, c.objects.Programs[name])
 		if err != nil {
 			return nil, err
 		}
@@ -116,8 +121,12 @@ func (c *Capture) Close() error {
 	}
 	close(c.closed)
 	c.ended.Wait()
+	c.open.Add(-1)
 	if c.reader != nil {
 		errs = append(errs, c.reader.Close())
+	}
+	if c.objects != nil {
+		c.objects.Close()
 	}
 	return errors.Join(errs...)
 }
