@@ -68,8 +68,7 @@ func (s *node) play(ctx context.Context, term *terminal.Terminal) error {
 
 // record takes the screen each time that it has changed, until the context ends.
 func record(ctx context.Context, term *terminal.Terminal) (frames []frame, err error) {
-	begin := time.Now()
-	for ctx.Err() == nil {
+	for begin := time.Now(); ; {
 		at := time.Since(begin)
 		screen, err := term.Styled()
 		if err != nil {
@@ -78,9 +77,10 @@ func record(ctx context.Context, term *terminal.Terminal) (frames []frame, err e
 		if len(frames) == 0 || frames[len(frames)-1].screen != screen {
 			frames = append(frames, frame{at, screen})
 		}
-		if pause(ctx, 100*time.Millisecond) != nil {
-			break
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return frames, nil
 		}
 	}
-	return frames, nil
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -15,31 +17,59 @@ import (
 	"tracer/test/k8srig"
 )
 
-// TestRelease installs a release from a registry as people do, upgrades it, goes back and uninstalls it, under load. Then it
-// diagnoses a node on which nothing is installed.
+// TestRelease does what the README says with a release in a registry, then upgrades from the release before, goes back and
+// uninstalls, under load. Meanwhile the commands of each release talk to the agents of the other.
 func TestRelease(t *testing.T) {
-	dir := t.TempDir()
-	for _, version := range []string{"v0.1.0", "v0.2.0"} {
-		pushRelease(t, filepath.Join(dir, version), version)
-	}
+	startRegistry(t)
+	r := &readme{dir: t.TempDir()}
+	before, now := releaseBefore(t), release{version: "v0.2.0", dir: t.TempDir()}
+	publish := r.replace(block(t, "make release"), now)
+	now.make(t, "../..", publish)
 	c := plainCluster(t, fmt.Sprintf(plainConfig, `"type": "ptp"`), "nftables")
+	r.kubeconfig = c.Kubeconfig(k8srig.Admin)
 	l := newLayout(c, startLoad(t, c))
-	before := [2]map[string]string{picture(t, c.nodes[0]), picture(t, c.nodes[1])}
+	untouched := [2]map[string]string{picture(t, c.nodes[0]), picture(t, c.nodes[1])}
+
+	l.undisturbed(t, "README: no installation", func() {
+		said := r.run(t, strings.ReplaceAll(r.replace(block(t, "kubectl debug"), now), "NODE", c.nodes[0].Name))
+		if !strings.Contains(said, "HEALTHY") {
+			t.Errorf("without an agent it says\n%s", said)
+		}
+		c.kubectl(t, "delete pod "+debugger.FindString(said))
+	})
+	l.undisturbed(t, "README: a cluster", func() {
+		begin := time.Now()
+		said := r.run(t, r.replace(block(t, "helm install"), now))
+		took := time.Since(begin)
+		t.Logf("from the first command to the first verdict: %.1f s", took.Seconds())
+		if !strings.Contains(said, "HEALTHY") || took > 2*time.Minute {
+			t.Errorf("after %v it says\n%s", took, said)
+		}
+		c.runs(t, now.version)
+		c.helm(t, "uninstall tracer --wait")
+		c.agentsGone(t, nil)
+	})
 
 	l.undisturbed(t, "install", func() {
-		c.helm(t, "install tracer oci://"+k8srig.Registry+"/charts/tracer --plain-http --version 0.1.0 --create-namespace")
-		c.runs(t, "v0.1.0")
+		c.helm(t, "install tracer oci://"+k8srig.Registry+"/charts/tracer --plain-http --version "+before.number()+" --wait")
+		c.runs(t, before.version)
 		l.healthy(t)
+		c.talks(t, now, before)
 	})
+	held := c.held(t)
 	l.undisturbed(t, "upgrade", func() {
-		c.helm(t, "upgrade tracer oci://"+k8srig.Registry+"/charts/tracer --plain-http --version 0.2.0 --reset-then-reuse-values")
-		c.runs(t, "v0.2.0")
+		c.helm(t, "upgrade tracer oci://"+k8srig.Registry+"/charts/tracer --plain-http --version "+now.number()+" --reset-then-reuse-values")
+		c.runs(t, now.version)
+		l.healthy(t)
+		c.talks(t, before, now)
 	})
+	held = append(held, c.held(t)...)
 	l.undisturbed(t, "rollback", func() {
 		c.helm(t, "rollback tracer")
-		c.runs(t, "v0.1.0")
+		c.runs(t, before.version)
 		l.healthy(t)
 	})
+	held = append(held, c.held(t)...)
 	for _, n := range c.nodes {
 		if files := c.stateFiles(t, n); !slices.Contains(files, "identities.json") || slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, ".unreadable") }) {
 			t.Errorf("%s has the state %q", n.Name, files)
@@ -49,64 +79,121 @@ func TestRelease(t *testing.T) {
 		c.helm(t, "uninstall tracer --wait")
 		c.agentsGone(t, nil)
 		for i, n := range c.nodes {
-			if text := changed(t, n, before[i]); text != "" {
+			if text := changed(t, n, untouched[i]); text != "" {
 				t.Error(text)
 			}
 			if out, err := n.Enter("find", "/run/tracer", "-type", "s", "-o", "-type", "l").CombinedOutput(); err != nil || len(out) > 0 {
 				t.Errorf("%s has sockets: %s (%v)", n.Name, out, err)
 			}
 		}
+		until(t, time.Minute, "free what agents had in the kernel", func() error { return stillThere(held) })
 	})
 	for _, kind := range []string{"all,configmaps", "clusterroles,clusterrolebindings"} {
 		if left := c.kubectl(t, "get "+kind+" -A -o name -l app.kubernetes.io/part-of=tracer"); left != "" {
 			t.Errorf("left are %s", left)
 		}
 	}
-
-	l.undisturbed(t, "no installation", func() {
-		n := c.nodes[0]
-		c.kubectl(t, "debug node/"+n.Name+" --profile=sysadmin --image="+k8srig.Registry+"/tracer:v0.1.0 -- /tracer diagnose --run-dir /host/run/tracer")
-		var name string
-		until(t, time.Minute, "diagnose without an agent", func() error {
-			pods, err := c.Kubectl("get", "pods", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.phase}{"\n"}{end}`)
-			if err != nil {
-				return err
-			}
-			for line := range strings.Lines(pods) {
-				if f := strings.Fields(line); len(f) == 2 && strings.HasPrefix(f[0], "node-debugger-"+n.Name) && (f[1] == "Succeeded" || f[1] == "Failed") {
-					name = f[0]
-					return nil
-				}
-			}
-			return fmt.Errorf("pods are %s", pods)
-		})
-		if said := c.kubectl(t, "logs "+name); !strings.Contains(said, "HEALTHY") {
-			t.Errorf("without an agent it says\n%s", said)
-		}
-		c.kubectl(t, "delete pod "+name)
-	})
-	t.Logf("%d of %d packets were lost", l.lost, l.sent)
+	t.Logf("%d of %d packets were lost; of %d programs, maps and links of agents none is left", l.lost, l.sent, len(held))
 }
 
-// pushRelease makes a release of this checkout and pushes it to the nodes' registry, which it starts.
-func pushRelease(t *testing.T, dir, version string) {
+// debugger is the pod that kubectl debug makes.
+var debugger = regexp.MustCompile(`node-debugger-\S+`)
+
+// release is one that was made, and where.
+type release struct{ version, dir string }
+
+func (r release) number() string { return strings.TrimPrefix(r.version, "v") }
+
+// make makes it of a source and pushes it, by a command as in the README.
+func (r release) make(t *testing.T, source, command string) {
 	t.Helper()
-	if conn, err := net.DialTimeout("tcp", k8srig.Registry, time.Second); err == nil {
-		conn.Close()
-	} else {
-		startRegistry(t)
+	cmd := exec.Command("bash", "-euc", command)
+	cmd.Dir = source
+	cmd.Env = append(os.Environ(), "RELEASE="+r.dir, "COMMIT="+strings.Repeat("0", 40), "SOURCE_DATE_EPOCH=1790000000",
+		"PLATFORMS=linux/"+runtime.GOARCH, "CGO_ENABLED=") // as Go's cache has the tools
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
 	}
-	for _, line := range []string{
-		"make release VERSION=" + version + " COMMIT=" + strings.Repeat("0", 40),
-		"make push",
-	} {
-		args := append(strings.Fields(line), "REGISTRY="+k8srig.Registry, "RELEASE="+dir)
-		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Dir = "../.."
-		cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1790000000", "CGO_ENABLED=") // as Go's cache has the tools
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", line, err, out)
+}
+
+// program is one of the release's programs, unpacked; "" if it has none of that name.
+func (r release) program(t *testing.T, name string) string {
+	t.Helper()
+	archive := filepath.Join(r.dir, name+"_"+r.number()+"_linux_"+runtime.GOARCH+".tar.gz")
+	if _, err := os.Stat(archive); err != nil {
+		return ""
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command("tar", "-xzf", archive, "-C", dir, name).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return filepath.Join(dir, name)
+}
+
+// firstReleasable is the commit of which the release before is made while none was published.
+const firstReleasable = "a0cd15b"
+
+// releaseBefore makes v0.1.0 of the last commit that has a version's tag, or of an early one while there is none.
+func releaseBefore(t *testing.T) release {
+	t.Helper()
+	r := release{version: "v0.1.0", dir: t.TempDir()}
+	commit := firstReleasable
+	if tag, err := exec.Command("git", "-C", "../..", "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD^").Output(); err == nil {
+		commit = strings.TrimSpace(string(tag))
+	}
+	source := t.TempDir()
+	unpack := exec.Command("bash", "-euo", "pipefail", "-c", `git -C "$0" archive "$1" | tar -x -C "$2"`, "../..", commit, source)
+	if out, err := unpack.CombinedOutput(); err != nil {
+		t.Logf("the release before is made of this checkout, as %s is not in its history: %v: %s", commit, err, out)
+		source = "../.."
+	}
+	r.make(t, source, "make release VERSION="+r.version+" REGISTRY="+k8srig.Registry)
+	r.make(t, "../..", "make push REGISTRY="+k8srig.Registry)
+	return r
+}
+
+// talks has the commands of one release ask the agents of another.
+func (c *cluster) talks(t *testing.T, commands, agents release) {
+	t.Helper()
+	program := commands.program(t, "tracer")
+	n := c.nodes[0]
+	ask := func(into any, args ...string) {
+		t.Helper()
+		out, err := n.Enter(append([]string{program}, args...)...).Output()
+		if err == nil {
+			err = json.Unmarshal(out, into)
 		}
+		if err != nil {
+			t.Errorf("%s of %s, of an agent of %s: %v\n%s", args[0], commands.version, agents.version, err, out)
+		}
+	}
+	var version struct{ Agent struct{ Version string } }
+	ask(&version, "version", "-o", "json")
+	var r report
+	ask(&r, "diagnose", "-o", "json")
+	var top struct{ Rows []any }
+	ask(&top, "top", "--once", "-o", "json")
+	var trace struct{ Stages []any }
+	ask(&trace, "trace", "--once", "1", "-o", "json")
+	if version.Agent.Version != agents.version || r.Verdict != "healthy" || len(top.Rows) == 0 || len(trace.Stages) == 0 {
+		t.Errorf("commands of %s got from an agent of %s: version %q, verdict %q, %d rows, %d stages", commands.version, agents.version,
+			version.Agent.Version, r.Verdict, len(top.Rows), len(trace.Stages))
+	}
+	plugin := commands.program(t, "kubectl-tracer")
+	if plugin == "" {
+		t.Logf("%s has no plugin", commands.version)
+		return
+	}
+	var all struct {
+		Verdict string
+		Nodes   []struct{ Version, Error string }
+	}
+	out, err := exec.Command(plugin, "diagnose", "-o", "json", "--kubeconfig", c.Kubeconfig(k8srig.Admin)).Output()
+	if err == nil {
+		err = json.Unmarshal(out, &all)
+	}
+	if err != nil || all.Verdict != "healthy" || len(all.Nodes) != len(c.nodes) || all.Nodes[0].Version != agents.version {
+		t.Errorf("the plugin of %s got from agents of %s: %v\n%s", commands.version, agents.version, err, out)
 	}
 }
 

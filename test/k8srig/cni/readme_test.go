@@ -1,0 +1,73 @@
+package cni
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tracer/test/k8srig"
+)
+
+// readme runs what the README says, as it stands there, but for the registry and the version.
+type readme struct {
+	dir, kubeconfig string
+}
+
+// block is the code of the README's block that has a text.
+func block(t *testing.T, text string) string {
+	t.Helper()
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(string(page), "```")
+	for i := 1; i < len(parts); i += 2 {
+		if strings.Contains(parts[i], text) {
+			return strings.TrimSpace(parts[i])
+		}
+	}
+	t.Fatalf("the README has no %q", text)
+	return ""
+}
+
+// replace puts in where a release is, and its version.
+func (*readme) replace(commands string, r release) string {
+	return strings.NewReplacer("registry.example/team", k8srig.Registry, "0.1.0", r.number()).Replace(commands)
+}
+
+// run runs the commands in a terminal, with the rig's kubectl and helm; that the registry has no TLS is all that they are told besides.
+func (r *readme) run(t *testing.T, commands string) string {
+	t.Helper()
+	tools, err := k8srig.Fetch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, script := range map[string]string{
+		"kubectl": `exec "$TOOLS" kubectl "$@"`,
+		"helm":    `case $1 in install) set -- "$@" --plain-http ;; esac; exec "$TOOLS" helm "$@"`,
+	} {
+		if err := os.WriteFile(filepath.Join(r.dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "commands"), []byte(commands+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "script", "--quiet", "--return", "--command", "stty columns 100 && bash -eu commands", "/dev/null")
+	cmd.Dir = r.dir
+	cmd.Env = append(os.Environ(), "PATH="+r.dir+":"+os.Getenv("PATH"), "TOOLS="+tools.Kubernetes, "KUBECONFIG="+r.kubeconfig,
+		"HELM_CACHE_HOME="+r.dir, "HELM_CONFIG_HOME="+r.dir, "HELM_DATA_HOME="+r.dir, "SHELL=/bin/sh", "TERM=xterm")
+	keys, err := cmd.StdinPipe() // nobody types, but somebody could
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", commands, err, out)
+	}
+	t.Logf("%s\n%s", commands, out)
+	return string(out)
+}
