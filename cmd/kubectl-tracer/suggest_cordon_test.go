@@ -79,7 +79,7 @@ func TestSuggestCordon(t *testing.T) {
 			if !strings.Contains(text.String(), want) {
 				t.Errorf("%s\nwant %q", text.String(), want)
 			}
-			r, err = diagnoseCluster(t.Context(), c, nil, 15*time.Second, time.Minute, false)
+			r, err = diagnoseCluster(t.Context(), c, nil, 15*time.Second, time.Minute, false, io.Discard)
 			if err != nil || r.Cordon != nil || r.Verdict != diagnose.Fault {
 				t.Errorf("without being asked: %+v, %v", r.Cordon, err)
 			}
