@@ -47,7 +47,8 @@ func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 // clusterFlags say which cluster, and where the agents are in it.
 type clusterFlags struct {
 	*genericclioptions.ConfigFlags
-	agents string
+	agents  string
+	viewers string
 }
 
 // cluster is the one that the flags lead to.
@@ -58,7 +59,7 @@ func (f *clusterFlags) cluster() (*agents.Cluster, error) {
 	}
 	config.UserAgent = "kubectl-tracer/" + version
 	config.QPS, config.Burst = 4*agents.MaxAtOnce, 4*agents.MaxAtOnce
-	return agents.New(config, f.agents)
+	return agents.New(config, f.agents, f.viewers)
 }
 
 func newRootCommand() *cobra.Command {
@@ -67,7 +68,7 @@ func newRootCommand() *cobra.Command {
 		Use:   "kubectl-tracer",
 		Short: "Find what makes pod-to-pod traffic of a cluster slow",
 		Long: `kubectl tracer asks the tracer agents on the nodes of a cluster, each by a stream of
-kubectl exec: who may exec into their pods may ask. It works while the overlay is down,
+kubectl exec: who may exec into their pods may ask, or else into those of the viewers. It works while the overlay is down,
 and nothing but the agents runs for it in the cluster.`,
 		Example: `  kubectl tracer diagnose
   kubectl tracer nodes --context production`,
@@ -81,6 +82,7 @@ and nothing but the agents runs for it in the cluster.`,
 	cmd.SetVersionTemplate("kubectl-tracer version {{.Version}}\n")
 	flags.AddFlags(cmd.PersistentFlags())
 	cmd.PersistentFlags().StringVar(&flags.agents, "tracer-namespace", "tracer", "where the agents are")
+	cmd.PersistentFlags().StringVar(&flags.viewers, "viewer-namespace", "tracer-viewer", "where the pods are through which those ask who may not exec into the agents' own")
 	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags), newTopCommand(flags), newTraceCommand(flags))
 	flags.completeFlags(cmd)
 	return cmd

@@ -52,9 +52,13 @@ type Resolver struct {
 	pods      []corev1.Pod
 }
 
-// Resolver returns one for names in a namespace.
+// Resolver returns one for names in a namespace. Who may not list pods in all namespaces has those of this one: addresses of others are then
+// on no node that is known.
 func (c *Cluster) Resolver(ctx context.Context, namespace string) (*Resolver, error) {
 	pods, err := c.pods(ctx, metav1.NamespaceAll, "")
+	if apierrors.IsForbidden(err) {
+		pods, err = c.pods(ctx, namespace, "")
+	}
 	if err != nil {
 		return nil, err
 	}

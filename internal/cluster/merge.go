@@ -12,6 +12,9 @@ import (
 // Merge makes one report of the nodes' answers. What a node says of something beyond it is joined with what the other end's node
 // finds at its own devices; what no node finds is between the nodes. One thing on many nodes is told once. notAsked says why there may be others; "" if there are none.
 func Merge(answers []Answer, m Map, notAsked string) Report {
+	if m.Nameless {
+		notAsked = strings.TrimPrefix(notAsked+"; pods on other nodes have no names, and what nodes see of each other is not joined: your account may not list pods in all namespaces", "; ")
+	}
 	g := &merger{known: m, cleared: map[string]bool{}}
 	r := Report{SchemaVersion: SchemaVersion, NotAsked: notAsked, Findings: []Finding{}, Nodes: []Node{}}
 	for _, a := range answers {
