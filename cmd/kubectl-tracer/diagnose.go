@@ -114,6 +114,12 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 	if err != nil {
 		return cluster.Report{}, err
 	}
+	if slices.ContainsFunc(all, func(a agents.Agent) bool { return a.Ephemeral }) { // they have seen nothing yet
+		select {
+		case <-time.After(window):
+		case <-ctx.Done():
+		}
+	}
 	var answers []cluster.Answer
 	done := newProgress(w, len(all))
 	agents.Ask(ctx, c, all, limit, func(ctx context.Context, client *api.Client) (cluster.Answer, error) {
@@ -138,6 +144,9 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 
 // choose returns the agents of some nodes, each once however often it is named, or all, and why there may be others.
 func choose(ctx context.Context, c *agents.Cluster, nodes []string) (out []agents.Agent, notAsked string, err error) {
+	if err := c.Ensure(ctx, nodes); err != nil {
+		return nil, "", err
+	}
 	all, notAsked, err := c.List(ctx)
 	if err != nil || len(nodes) == 0 {
 		return all, notAsked, err

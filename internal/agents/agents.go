@@ -43,6 +43,10 @@ type Cluster struct {
 	client    kubernetes.Interface
 	namespace string
 	viewers   string // the namespace of the viewers' pods; "" for none
+
+	ephemeral *Ephemeral // nil to start none
+	run       string     // names what was started
+	started   bool
 }
 
 // New returns the cluster that a configuration leads to, with the namespace of the agents, and that of the pods through which they are asked
@@ -62,12 +66,28 @@ type Agent struct {
 	Why  string // it cannot be asked; "" if it can
 	// Viewer tells that Pod is the viewers', and what can be asked is what viewers may.
 	Viewer bool
+	// Ephemeral tells that it was started for this command.
+	Ephemeral bool
 }
+
+// errNoAgent says that no node has an agent.
+var errNoAgent = errors.New("no agent")
 
 // List returns the agents by node, with the nodes that have none. If nodes may not be listed, notAsked says so. Where the account may not
 // list the agents' pods or exec into them, and there are viewers' pods, these are in their place.
 func (c *Cluster) List(ctx context.Context) (all []Agent, notAsked string, err error) {
 	byNode, err := c.agents(ctx)
+	if c.started && (err == nil || errors.Is(err, errNoAgent)) {
+		var own map[string]Agent
+		own, err = c.ephemeralAgents(ctx)
+		if byNode == nil {
+			byNode = map[string]Agent{}
+		}
+		maps.Copy(byNode, own)
+	}
+	if errors.Is(err, errNoAgent) && c.ephemeral != nil {
+		byNode, err = map[string]Agent{}, nil // none yet
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -103,7 +123,7 @@ func (c *Cluster) agents(ctx context.Context) (map[string]Agent, error) {
 	}
 	found := byNode(pods, false)
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no agent in namespace %s (pods with %s): install the chart, or say by --tracer-namespace where it is", c.namespace, selector)
+		return nil, fmt.Errorf("%w in namespace %s (pods with %s): install the chart, say by --tracer-namespace where it is, or start agents for this command with --ephemeral", errNoAgent, c.namespace, selector)
 	}
 	return found, nil
 }

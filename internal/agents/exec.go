@@ -31,7 +31,10 @@ func (c *Cluster) Client(a Agent) *api.Client {
 // connect runs "tracer connect" in an agent's pod, and returns the other end of its standard input and output.
 func (c *Cluster) connect(a Agent) (net.Conn, error) {
 	namespace, in, command := c.namespace, container, []string{"/tracer", "connect"}
-	if a.Viewer {
+	switch {
+	case a.Ephemeral:
+		namespace = c.ephemeral.Namespace
+	case a.Viewer:
 		namespace, in, command = c.viewers, viewerContainer, append(command, "--socket", api.ViewerSocket)
 	}
 	request := c.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(a.Pod).SubResource("exec").

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/remotecommand"
@@ -30,15 +31,17 @@ type Server struct {
 	WebSockets bool                          // servers before 1.30 have none
 	Connect    func(node string, c net.Conn) // what runs in a node's pod, with c for its standard input and output
 	mu         sync.Mutex
-	Objects    map[string]any // by path of the request: lists of pods and nodes, Services
-	Forbidden  string         // a path that nobody may ask for
-	Viewers    bool           // each node has a viewers' pod too, viewer-NODE; into the agents' own nobody may exec
-	Execs      map[string]int // how often each way was taken: "websocket", "spdy"
+	Objects    map[string]any         // by path of the request: lists of pods and nodes, Services
+	Forbidden  string                 // a path that nobody may ask for
+	Viewers    bool                   // each node has a viewers' pod too, viewer-NODE; into the agents' own nobody may exec
+	Jobs       map[string]batchv1.Job // those there are, in kube-system, each with a pod of its name
+	Why        string                 // their containers wait for that; "" to run
+	Execs      map[string]int         // how often each way was taken: "websocket", "spdy"
 }
 
 // New returns one with agents on some nodes.
 func New(t *testing.T, nodes ...string) *Server {
-	return &Server{t: t, Nodes: nodes, WebSockets: true, Execs: map[string]int{}}
+	return &Server{t: t, Nodes: nodes, WebSockets: true, Execs: map[string]int{}, Jobs: map[string]batchv1.Job{}}
 }
 
 // Config starts the server, and returns what leads a client to it.
@@ -50,6 +53,9 @@ func (s *Server) Config() *rest.Config {
 
 // ServeHTTP answers a client of the API server.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.ephemeral(w, r) {
+		return
+	}
 	pod, isExec := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/tracer/pods/"), "/exec")
 	viewer, isViewer := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/tracer-viewer/pods/"), "/exec")
 	object, known := s.Objects[r.URL.Path]
