@@ -16,6 +16,7 @@ import (
 
 	"tracer/internal/agents"
 	"tracer/internal/cluster"
+	"tracer/internal/diagnose"
 	"tracer/internal/export/api"
 )
 
@@ -29,6 +30,9 @@ func newDiagnoseCommand(flags *clusterFlags) *cobra.Command {
 		Long: `Ask the agents of all nodes about their last seconds, and say one thing: what one node
 sees of something beyond it is joined with what the other end's node finds at its own
 devices, and what no node finds is on the wire between them.
+
+With --prometheus those nodes alone are asked that have findings there, or too little seen,
+or nothing there at all, and those at the other ends of what these see.
 
 With SRC and DST, as for kubectl tracer path, the nodes of these are asked alone.
 
@@ -55,12 +59,16 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 			if err != nil {
 				return err
 			}
+			before, err := flags.past(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
 			if len(args) == 2 {
 				if nodes, err = flags.nodesOf(cmd.Context(), c, args[0], args[1], limit); err != nil {
 					return err
 				}
 			}
-			report, err := diagnoseCluster(cmd.Context(), c, nodes, window, limit, cmd.ErrOrStderr())
+			report, err := diagnoseCluster(cmd.Context(), c, nodes, before, window, limit, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -104,8 +112,9 @@ func (f *clusterFlags) nodesOf(ctx context.Context, c *agents.Cluster, src, dst 
 	return nodes, nil
 }
 
-// diagnoseCluster asks the agents of some nodes, or of all, and says on w how far it is.
-func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, window, limit time.Duration, w io.Writer) (cluster.Report, error) {
+// diagnoseCluster asks the agents of some nodes, or of all, and says on w how far it is. Where past is not
+// nil, those that are quiet there are not asked.
+func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, past *past, window, limit time.Duration, w io.Writer) (cluster.Report, error) {
 	all, notAsked, err := choose(ctx, c, nodes)
 	if err != nil {
 		return cluster.Report{}, err
@@ -120,24 +129,42 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, nodes []string, win
 		case <-ctx.Done():
 		}
 	}
-	var answers []cluster.Answer
-	done := newProgress(w, len(all))
-	agents.Ask(ctx, c, all, limit, func(ctx context.Context, client *api.Client) (cluster.Answer, error) {
-		status, err := client.Status(ctx)
-		if err != nil {
-			return cluster.Answer{}, err
+	ask := func(some []agents.Agent) (answers []cluster.Answer) {
+		done := newProgress(w, len(some))
+		agents.Ask(ctx, c, some, limit, func(ctx context.Context, client *api.Client) (cluster.Answer, error) {
+			status, err := client.Status(ctx)
+			if err != nil {
+				return cluster.Answer{}, err
+			}
+			report, err := client.Diagnose(ctx, window)
+			return cluster.Answer{Version: status.Version, Report: &report}, err
+		}, func(a agents.Answer[cluster.Answer]) {
+			answer := cluster.Answer{Node: a.Node, Err: a.Err}
+			if a.Err == nil {
+				answer.Version, answer.Report = a.Value.Version, a.Value.Report
+			}
+			answers = append(answers, answer)
+			done.answered()
+		})
+		done.end()
+		return answers
+	}
+	asked, quiet := all, []agents.Agent(nil)
+	if past != nil {
+		if asked, quiet, err = past.split(ctx, all, &known); err != nil {
+			return cluster.Report{}, err
 		}
-		report, err := client.Diagnose(ctx, window)
-		return cluster.Answer{Version: status.Version, Report: &report}, err
-	}, func(a agents.Answer[cluster.Answer]) {
-		answer := cluster.Answer{Node: a.Node, Err: a.Err}
-		if a.Err == nil {
-			answer.Version, answer.Report = a.Value.Version, a.Value.Report
+	}
+	answers := ask(asked)
+	// What these see beyond them the other ends' nodes can tell, whatever Prometheus has of them.
+	peers := cluster.Peers(answers, known)
+	called := slices.DeleteFunc(slices.Clone(quiet), func(a agents.Agent) bool { return !slices.Contains(peers, a.Node) })
+	answers = append(answers, ask(called)...)
+	for _, a := range quiet {
+		if !slices.Contains(called, a) {
+			answers = append(answers, cluster.Answer{Node: a.Node, Report: &diagnose.Report{Node: a.Node, Verdict: diagnose.Healthy, Summary: "no finding, as Prometheus has it"}})
 		}
-		answers = append(answers, answer)
-		done.answered()
-	})
-	done.end()
+	}
 	slices.SortFunc(answers, func(x, y cluster.Answer) int { return strings.Compare(x.Node, y.Node) })
 	return cluster.Merge(answers, known, notAsked), nil
 }

@@ -23,7 +23,7 @@ func TestDiagnoseEachOnce(t *testing.T) {
 			fmt.Fprint(w, `{"version":"v1","verdict":"healthy","summary":"fine"}`)
 		}))
 	}
-	r, err := diagnoseCluster(t.Context(), clusterOf(t, s.Config()), []string{"a", "a", "b", "a"}, time.Second, time.Minute, io.Discard)
+	r, err := diagnoseCluster(t.Context(), clusterOf(t, s.Config()), []string{"a", "a", "b", "a"}, nil, time.Second, time.Minute, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

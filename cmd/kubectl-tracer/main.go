@@ -55,6 +55,8 @@ type clusterFlags struct {
 	*genericclioptions.ConfigFlags
 	agents  string
 	viewers string
+	// prometheus is where the cluster's past is: a URL, a Service, "auto", or "" for nowhere.
+	prometheus string
 
 	ephemeral bool // start agents where there are none
 	start     agents.Ephemeral
@@ -122,11 +124,12 @@ and nothing but the agents runs for it in the cluster.`,
 	cmd.PersistentFlags().StringVar(&flags.viewers, "viewer-namespace", "tracer-viewer", "where the pods are through which those ask who may not exec into the agents' own")
 	f := cmd.PersistentFlags()
 	f.BoolVar(&flags.ephemeral, "ephemeral", false, "start agents for this command on the nodes concerned that have none, and remove them at its end")
+	f.StringVar(&flags.prometheus, "prometheus", "", "the Prometheus that has the agents' metrics: http://HOST:PORT, svc/NAMESPACE/NAME:PORT through the API server, or auto to find its Service")
 	f.StringVar(&flags.start.Image, "image", "docker.io/library/tracer:"+version, "the image that --ephemeral starts")
 	f.StringVar(&flags.start.Namespace, "ephemeral-namespace", "kube-system", "where --ephemeral starts them: a namespace that allows host network")
 	f.DurationVar(&flags.start.Lifetime, "ephemeral-for", 10*time.Minute, "after which Kubernetes itself removes them, should this command be killed")
 	f.DurationVar(&flags.start.Ready, "ephemeral-within", 90*time.Second, "how long they may take to start")
-	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags), newTopCommand(flags), newTraceCommand(flags))
+	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags), newTopCommand(flags), newTraceCommand(flags), newHistoryCommand(flags))
 	flags.completeFlags(cmd)
 	return cmd, flags
 }

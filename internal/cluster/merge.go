@@ -134,6 +134,26 @@ func (p Place) name() string {
 	return p.Namespace + "/" + p.Workload
 }
 
+// Peers are the nodes where the other ends are of what some nodes see beyond them, in the order of their names.
+func Peers(answers []Answer, m Map) (nodes []string) {
+	g := &merger{known: m}
+	for _, a := range answers {
+		if a.Report == nil {
+			continue
+		}
+		for i := range a.Report.Findings {
+			f := &a.Report.Findings[i]
+			for j := range f.Pairs {
+				if _, _, peers, ok := g.ends(a.Node, &f.Pairs[j]); ok && isBeyond(f) {
+					nodes = append(nodes, peers...)
+				}
+			}
+		}
+	}
+	slices.Sort(nodes)
+	return slices.Compact(nodes)
+}
+
 // explain takes the pairs away that a finding at another node's own device explains, and findings of which no pair is left.
 func (g *merger) explain() {
 	slices.SortStableFunc(g.local, func(x, y Finding) int { return cmp.Compare(rank(x.Finding.Severity), rank(y.Finding.Severity)) })
