@@ -58,10 +58,14 @@ func TestRights(t *testing.T) {
 		return slices.Compact(found)
 	}
 	page := read("SECURITY.md")
-	for _, manifest := range []string{"../deploy/helm/tracer/templates/daemonset.yaml", "../deploy/tracer.yaml"} {
+	for manifest, want := range map[string][]string{
+		"../deploy/helm/tracer/templates/daemonset.yaml": {"/run/tracer", "/run/tracer-viewer", "/var/lib/tracer"},
+		"../deploy/helm/tracer/templates/viewer.yaml":    {"/run/tracer-viewer"},
+		"../deploy/tracer.yaml":                          {"/run/tracer", "/var/lib/tracer"},
+	} {
 		text := read(manifest)
 		paths := list(hostPath, text)
-		if want := []string{"/run/tracer", "/var/lib/tracer"}; !slices.Equal(paths, want) || strings.Count(text, "hostPath:") != len(want) {
+		if !slices.Equal(paths, want) || strings.Count(text, "hostPath:") != len(want) {
 			t.Errorf("%s mounts %v of the host, want %v", manifest, paths, want)
 		}
 		for _, path := range paths {

@@ -23,7 +23,8 @@ func TestDiagnoseEachOnce(t *testing.T) {
 			fmt.Fprint(w, `{"version":"v1","verdict":"healthy","summary":"fine"}`)
 		}))
 	}
-	r, err := diagnoseCluster(t.Context(), clusterOf(t, s.Config()), []string{"a", "a", "b", "a"}, time.Second, time.Minute, false, io.Discard)
+	q := clusterQuery{nodes: []string{"a", "a", "b", "a"}, window: time.Second, limit: time.Minute}
+	r, err := diagnoseCluster(t.Context(), clusterOf(t, s.Config()), q, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

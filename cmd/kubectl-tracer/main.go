@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -25,9 +27,13 @@ func main() {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := newRootCommand()
+	root, flags := newRoot()
 	root.SetArgs(argsOf(os.Args))
 	err := root.ExecuteContext(ctx)
+	if closeErr := flags.close(); closeErr != nil {
+		fmt.Fprintln(os.Stderr, "kubectl tracer:", closeErr)
+		err = cmp.Or(err, closeErr)
+	}
 	var code exitCode
 	switch {
 	case err == nil:
@@ -47,7 +53,14 @@ func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 // clusterFlags say which cluster, and where the agents are in it.
 type clusterFlags struct {
 	*genericclioptions.ConfigFlags
-	agents string
+	agents  string
+	viewers string
+	// prometheus is where the cluster's past is: a URL, a Service, "auto", or "" for nowhere.
+	prometheus string
+
+	ephemeral bool // start agents where there are none
+	start     agents.Ephemeral
+	opened    []*agents.Cluster // to be closed
 }
 
 // cluster is the one that the flags lead to.
@@ -58,16 +71,43 @@ func (f *clusterFlags) cluster() (*agents.Cluster, error) {
 	}
 	config.UserAgent = "kubectl-tracer/" + version
 	config.QPS, config.Burst = 4*agents.MaxAtOnce, 4*agents.MaxAtOnce
-	return agents.New(config, f.agents)
+	c, err := agents.New(config, f.agents, f.viewers)
+	if err == nil && f.ephemeral {
+		if f.start.Lifetime < time.Minute {
+			return nil, fmt.Errorf("--ephemeral-for %v: give at least 1m", f.start.Lifetime)
+		}
+		c.WithEphemeral(f.start)
+		f.opened = append(f.opened, c)
+	}
+	return c, err
+}
+
+// closeWithin is how long it may take to remove what was started.
+const closeWithin = 15 * time.Second
+
+// close removes what was started for the command, also where it was interrupted.
+func (f *clusterFlags) close() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	for _, c := range f.opened {
+		err = errors.Join(err, c.Close(ctx))
+	}
+	return err
 }
 
 func newRootCommand() *cobra.Command {
+	cmd, _ := newRoot()
+	return cmd
+}
+
+// newRoot returns the command, and its flags, which are to be closed.
+func newRoot() (*cobra.Command, *clusterFlags) {
 	flags := &clusterFlags{ConfigFlags: genericclioptions.NewConfigFlags(true)}
 	cmd := &cobra.Command{
 		Use:   "kubectl-tracer",
 		Short: "Find what makes pod-to-pod traffic of a cluster slow",
 		Long: `kubectl tracer asks the tracer agents on the nodes of a cluster, each by a stream of
-kubectl exec: who may exec into their pods may ask. It works while the overlay is down,
+kubectl exec: who may exec into their pods may ask, or else into those of the viewers. It works while the overlay is down,
 and nothing but the agents runs for it in the cluster.`,
 		Example: `  kubectl tracer diagnose
   kubectl tracer nodes --context production`,
@@ -81,7 +121,15 @@ and nothing but the agents runs for it in the cluster.`,
 	cmd.SetVersionTemplate("kubectl-tracer version {{.Version}}\n")
 	flags.AddFlags(cmd.PersistentFlags())
 	cmd.PersistentFlags().StringVar(&flags.agents, "tracer-namespace", "tracer", "where the agents are")
-	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags), newTopCommand(flags), newTraceCommand(flags))
+	cmd.PersistentFlags().StringVar(&flags.viewers, "viewer-namespace", "tracer-viewer", "where the pods are through which those ask who may not exec into the agents' own")
+	f := cmd.PersistentFlags()
+	f.BoolVar(&flags.ephemeral, "ephemeral", false, "start agents for this command on the nodes concerned that have none, and remove them at its end")
+	f.StringVar(&flags.prometheus, "prometheus", "", "the Prometheus that has the agents' metrics: http://HOST:PORT, svc/NAMESPACE/NAME:PORT through the API server, or auto to find its Service")
+	f.StringVar(&flags.start.Image, "image", "docker.io/library/tracer:"+version, "the image that --ephemeral starts")
+	f.StringVar(&flags.start.Namespace, "ephemeral-namespace", "kube-system", "where --ephemeral starts them: a namespace that allows host network")
+	f.DurationVar(&flags.start.Lifetime, "ephemeral-for", 10*time.Minute, "after which Kubernetes itself removes them, should this command be killed")
+	f.DurationVar(&flags.start.Ready, "ephemeral-within", 90*time.Second, "how long they may take to start")
+	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags), newTopCommand(flags), newTraceCommand(flags), newHistoryCommand(flags))
 	flags.completeFlags(cmd)
-	return cmd
+	return cmd, flags
 }

@@ -26,7 +26,7 @@ func newNodesCommand(flags *clusterFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, notAsked, err := c.List(cmd.Context())
+			all, notAsked, err := choose(cmd.Context(), c, nil)
 			if err != nil {
 				return err
 			}

@@ -68,7 +68,7 @@ func TestSuggestCordon(t *testing.T) {
 				}))
 			}
 			c := clusterOf(t, s.Config())
-			r, err := diagnoseCluster(t.Context(), c, nil, 15*time.Second, time.Minute, true, io.Discard)
+			r, err := diagnoseCluster(t.Context(), c, clusterQuery{window: 15 * time.Second, limit: time.Minute, suggestCordon: true}, io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +79,7 @@ func TestSuggestCordon(t *testing.T) {
 			if !strings.Contains(text.String(), want) {
 				t.Errorf("%s\nwant %q", text.String(), want)
 			}
-			r, err = diagnoseCluster(t.Context(), c, nil, 15*time.Second, time.Minute, false, io.Discard)
+			r, err = diagnoseCluster(t.Context(), c, clusterQuery{window: 15 * time.Second, limit: time.Minute}, io.Discard)
 			if err != nil || r.Cordon != nil || r.Verdict != diagnose.Fault {
 				t.Errorf("without being asked: %+v, %v", r.Cordon, err)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -110,6 +111,14 @@ func newPathWatcher(ctx context.Context, c *agents.Cluster, namespace, src, dst 
 	w.query = pairpath.Query{Src: from.Addresses, Dst: to.Addresses, Window: window}
 	if err := w.query.Check(); err != nil {
 		return nil, err
+	}
+	if nodes := slices.Concat(from.Nodes, to.Nodes); len(nodes) > 0 {
+		if err := c.Ensure(ctx, nodes); err != nil {
+			return nil, err
+		}
+		if all, _, err = c.List(ctx); err != nil {
+			return nil, err
+		}
 	}
 	w.asked, w.missing, err = concerned(all, from, to)
 	return w, err

@@ -30,6 +30,9 @@ type agentFlags struct {
 	metrics   metrics.ServerOptions
 	collector metrics.Options
 	health    string
+	// The socket that a group may ask on, and the group.
+	viewerSocket string
+	viewerGroup  int
 	// Of incidents: where, and how much is kept.
 	incidentsDir string
 	incidentsMiB int
@@ -44,7 +47,8 @@ func newAgentCommand() *cobra.Command {
 		Short: "Trace this node until stopped, and serve metrics, health and flow data",
 		Long: `Trace this node until stopped, and serve metrics, health and flow data: the process of
 the DaemonSet. Metrics are served to the network, health to this host alone, and flow
-data on a unix socket that only root can open; diagnose, trace and top ask there.`,
+data on a unix socket that only root can open; diagnose, trace and top ask there.
+--viewer-socket makes a second one for a group, which refuses what only root may ask.`,
 		Example: `  $tracer agent
   $tracer agent --kubeconfig ~/.kube/config --node-name node1
   $tracer agent --listen 172.18.0.2:9435 --web.config.file web.yml
@@ -69,6 +73,8 @@ data on a unix socket that only root can open; diagnose, trace and top ask there
 	f.StringVar(&flags.metrics.Address, "listen", metrics.DefaultAddress, "address of /metrics, as host:port")
 	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")
 	f.StringVar(&flags.health, "health-listen", health.DefaultAddress, "address of /healthz and /readyz, as host:port")
+	f.StringVar(&flags.viewerSocket, "viewer-socket", "", "a second socket, on which a group may ask what people look at (default: none)")
+	f.IntVar(&flags.viewerGroup, "viewer-group", 9435, "the group of --viewer-socket, by its number")
 	f.IntVar(&flags.collector.MaxSeries, "max-series", metrics.DefaultMaxSeries, "most series by pair of workloads; the least busy share one")
 	f.BoolVar(&flags.collector.ClassicPairs, "classic-histograms", false, "give histograms by pair classic buckets too, for a Prometheus without native ones")
 	return cmd
@@ -123,7 +129,7 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	files := n.Loader().Files()
 	group, ctx := errgroup.WithContext(ctx)
 	var servers []*httpserver.Server
-	for _, listen := range []func() (*httpserver.Server, error){
+	listeners := []func() (*httpserver.Server, error){
 		func() (*httpserver.Server, error) { return metrics.NewServer(f.metrics) },
 		func() (*httpserver.Server, error) {
 			return health.NewServer(health.Options{Address: f.health, Status: n.Status})
@@ -131,7 +137,13 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 		func() (*httpserver.Server, error) {
 			return api.NewServer(api.ServerOptions{Path: files.Socket(), Source: n, Names: n.names, Incidents: f.keptIncidents()})
 		},
-	} {
+	}
+	if f.viewerSocket != "" {
+		listeners = append(listeners, func() (*httpserver.Server, error) {
+			return api.NewViewerServer(api.ServerOptions{Path: f.viewerSocket, Source: n, Names: n.names}, f.viewerGroup)
+		})
+	}
+	for _, listen := range listeners {
 		server, err := listen()
 		if err != nil {
 			return err

@@ -13,24 +13,30 @@ import (
 )
 
 func newConnectCommand() *cobra.Command {
-	var runDir string
+	var runDir, socket string
 	cmd := &cobra.Command{
 		Use:   "connect",
 		Short: "Join standard input and output to the agent's socket",
 		Long: `Join standard input and output to the socket of the agent of this network namespace, until
 the agent closes it. kubectl tracer runs it in the agents' pods and speaks HTTP over it.
-That standard input ends means, as to every HTTP server, that nobody waits for an answer.`,
-		Example: `  kubectl exec -i -n tracer ds/tracer -- /tracer connect`,
-		Args:    cobra.NoArgs,
+That standard input ends means, as to every HTTP server, that nobody waits for an answer.
+--socket names another one, such as the viewers'.`,
+		Example: `  kubectl exec -i -n tracer ds/tracer -- /tracer connect
+  kubectl exec -i -n tracer-viewer ds/tracer-viewer -- /tracer connect --socket ` + api.ViewerSocket,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			files, err := loader.CurrentFiles(runDir)
-			if err != nil {
-				return err
+			if socket == "" {
+				files, err := loader.CurrentFiles(runDir)
+				if err != nil {
+					return err
+				}
+				socket = files.Socket()
 			}
-			return connect(files.Socket(), cmd.InOrStdin(), cmd.OutOrStdout())
+			return connect(socket, cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
 	addRunDir(cmd, &runDir)
+	cmd.Flags().StringVar(&socket, "socket", "", "the socket (default: that of the agent of this network namespace)")
 	return cmd
 }
 

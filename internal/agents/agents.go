@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +28,12 @@ const selector = "app.kubernetes.io/name=tracer"
 // container is the agents' container in them.
 const container = "agent"
 
+// The same of the viewers' pods, through which those may ask who have no right on the agents' own.
+const (
+	viewerSelector  = "app.kubernetes.io/name=tracer-viewer"
+	viewerContainer = "viewer"
+)
+
 // pageSize is how many objects a request to the API server lists.
 const pageSize = 500
 
@@ -35,15 +42,21 @@ type Cluster struct {
 	config    *rest.Config
 	client    kubernetes.Interface
 	namespace string
+	viewers   string // the namespace of the viewers' pods; "" for none
+
+	ephemeral *Ephemeral // nil to start none
+	run       string     // names what was started
+	started   bool
 }
 
-// New returns the cluster that a configuration leads to.
-func New(config *rest.Config, namespace string) (*Cluster, error) {
+// New returns the cluster that a configuration leads to, with the namespace of the agents, and that of the pods through which they are asked
+// by those who may not exec into the agents' own.
+func New(config *rest.Config, namespace, viewers string) (*Cluster, error) {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
-	return &Cluster{config: config, client: client, namespace: namespace}, nil
+	return &Cluster{config: config, client: client, namespace: namespace, viewers: viewers}, nil
 }
 
 // Agent is one node's.
@@ -51,28 +64,32 @@ type Agent struct {
 	Node string
 	Pod  string // "" if there is none on the node
 	Why  string // it cannot be asked; "" if it can
+	// Viewer tells that Pod is the viewers', and what can be asked is what viewers may.
+	Viewer bool
+	// Ephemeral tells that it was started for this command.
+	Ephemeral bool
 }
 
-// List returns the agents by node, with the nodes that have none. If nodes may not be listed, notAsked says so.
+// errNoAgent says that no node has an agent.
+var errNoAgent = errors.New("no agent")
+
+// List returns the agents by node, with the nodes that have none. If nodes may not be listed, notAsked says so. Where the account may not
+// list the agents' pods or exec into them, and there are viewers' pods, these are in their place.
 func (c *Cluster) List(ctx context.Context) (all []Agent, notAsked string, err error) {
-	pods, err := c.pods(ctx, c.namespace, selector)
+	byNode, err := c.agents(ctx)
+	if c.started && (err == nil || errors.Is(err, errNoAgent)) {
+		var own map[string]Agent
+		own, err = c.ephemeralAgents(ctx)
+		if byNode == nil {
+			byNode = map[string]Agent{}
+		}
+		maps.Copy(byNode, own)
+	}
+	if errors.Is(err, errNoAgent) && c.ephemeral != nil {
+		byNode, err = map[string]Agent{}, nil // none yet
+	}
 	if err != nil {
 		return nil, "", err
-	}
-	byNode := map[string]Agent{}
-	for i := range pods {
-		p := &pods[i]
-		a := Agent{Node: p.Spec.NodeName, Pod: p.Name, Why: whyNotReady(p)}
-		if p.DeletionTimestamp != nil && a.Why == "" {
-			a.Why = "its pod is being deleted"
-		}
-		if before, ok := byNode[a.Node]; a.Node == "" || ok && before.Why == "" {
-			continue
-		}
-		byNode[a.Node] = a
-	}
-	if len(byNode) == 0 {
-		return nil, "", fmt.Errorf("no agent in namespace %s (pods with %s): install the chart, or say by --tracer-namespace where it is", c.namespace, selector)
 	}
 	nodes, allowed, err := c.nodes(ctx)
 	if err != nil {
@@ -91,11 +108,61 @@ func (c *Cluster) List(ctx context.Context) (all []Agent, notAsked string, err e
 	return all, notAsked, nil
 }
 
+// agents are those that have a pod, by node.
+func (c *Cluster) agents(ctx context.Context) (map[string]Agent, error) {
+	pods, err := c.pods(ctx, c.namespace, selector)
+	switch {
+	case apierrors.IsForbidden(err), err == nil && c.viewers != "" && len(pods) > 0 && !c.mayExec(ctx):
+		viewers, viewersErr := c.pods(ctx, c.viewers, viewerSelector)
+		if found := byNode(viewers, true); viewersErr == nil && len(found) > 0 {
+			return found, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := byNode(pods, false)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w in namespace %s (pods with %s): install the chart, say by --tracer-namespace where it is, or start agents for this command with --ephemeral", errNoAgent, c.namespace, selector)
+	}
+	return found, nil
+}
+
+// mayExec tells whether the account may exec into the agents' pods, as far as the API server says.
+func (c *Cluster) mayExec(ctx context.Context) bool {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: c.namespace, Verb: "create", Resource: "pods", Subresource: "exec"},
+	}}
+	answer, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	return err != nil || answer.Status.Allowed // what it does not say shows when it is tried
+}
+
+// byNode are the agents whose pods these are; of a node's several one that can be asked.
+func byNode(pods []corev1.Pod, viewers bool) map[string]Agent {
+	found := map[string]Agent{}
+	for i := range pods {
+		p := &pods[i]
+		a := Agent{Node: p.Spec.NodeName, Pod: p.Name, Why: whyNotReady(p, viewers), Viewer: viewers}
+		if p.DeletionTimestamp != nil && a.Why == "" {
+			a.Why = "its pod is being deleted"
+		}
+		if before, ok := found[a.Node]; a.Node == "" || ok && before.Why == "" {
+			continue
+		}
+		found[a.Node] = a
+	}
+	return found
+}
+
 // whyNotReady says why nobody can be asked in a pod.
-func whyNotReady(p *corev1.Pod) string {
+func whyNotReady(p *corev1.Pod, viewer bool) string {
+	name := container
+	if viewer {
+		name = viewerContainer
+	}
 	for _, s := range p.Status.ContainerStatuses {
 		switch {
-		case s.Name != container:
+		case s.Name != name:
 		case s.State.Running != nil:
 			return ""
 		case s.State.Waiting != nil:
@@ -111,9 +178,10 @@ func whyNotReady(p *corev1.Pod) string {
 func (c *Cluster) Map(ctx context.Context) (cluster.Map, error) {
 	m := cluster.Map{Places: map[netip.Addr]cluster.Place{}, Zones: map[string]string{}, Unschedulable: map[string]bool{}}
 	pods, err := c.pods(ctx, metav1.NamespaceAll, "")
-	if err != nil {
+	if err != nil && !apierrors.IsForbidden(err) {
 		return m, err
 	}
+	m.Nameless = err != nil
 	for i := range pods {
 		p := &pods[i]
 		if p.Spec.HostNetwork || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {

@@ -215,7 +215,7 @@ func TestMain(m *testing.M) {
 // clusterOf is a server's cluster as a client sees it.
 func clusterOf(t *testing.T, s *agentstest.Server) *Cluster {
 	t.Helper()
-	c, err := New(s.Config(), "tracer")
+	c, err := New(s.Config(), "tracer", "tracer-viewer")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,8 +30,15 @@ func (c *Cluster) Client(a Agent) *api.Client {
 
 // connect runs "tracer connect" in an agent's pod, and returns the other end of its standard input and output.
 func (c *Cluster) connect(a Agent) (net.Conn, error) {
-	request := c.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(c.namespace).Name(a.Pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: container, Command: []string{"/tracer", "connect"}, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+	namespace, in, command := c.namespace, container, []string{"/tracer", "connect"}
+	switch {
+	case a.Ephemeral:
+		namespace = c.ephemeral.Namespace
+	case a.Viewer:
+		namespace, in, command = c.viewers, viewerContainer, append(command, "--socket", api.ViewerSocket)
+	}
+	request := c.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(a.Pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Container: in, Command: command, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
 	websocket, err := remotecommand.NewWebSocketExecutor(c.config, "GET", request.URL().String())
 	if err != nil {
 		return nil, fmt.Errorf("exec in %s: %w", a.Pod, err)

@@ -21,6 +21,8 @@ type End struct {
 	Name      string // kind/name in its namespace, or the address
 	Addresses []netip.Addr
 	Nodes     []string // on which its pods are, or the node itself; none for an address outside of the cluster
+	Namespace string   // of its pods
+	Workloads []string // of its pods, and the Service's name if one was asked for: what agents may call it
 	// OnHost are nodes whose own address it has, without being named as a node: its pods share the node's network (hostNetwork), and all that
 	// the node sends is taken for theirs.
 	OnHost []string
@@ -52,9 +54,13 @@ type Resolver struct {
 	pods      []corev1.Pod
 }
 
-// Resolver returns one for names in a namespace.
+// Resolver returns one for names in a namespace. Who may not list pods in all namespaces has those of this one: addresses of others are then
+// on no node that is known.
 func (c *Cluster) Resolver(ctx context.Context, namespace string) (*Resolver, error) {
 	pods, err := c.pods(ctx, metav1.NamespaceAll, "")
+	if apierrors.IsForbidden(err) {
+		pods, err = c.pods(ctx, namespace, "")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +157,10 @@ func (r *Resolver) of(name string, is func(*corev1.Pod) bool) End {
 }
 
 func (e *End) addPod(p *corev1.Pod) {
+	e.Namespace = p.Namespace
+	if name := workload.Of(p); name != "" && !slices.Contains(e.Workloads, name) {
+		e.Workloads = append(e.Workloads, name)
+	}
 	for _, ip := range p.Status.PodIPs {
 		if a, err := netip.ParseAddr(ip.IP); err == nil {
 			e.addAddress(a)
@@ -186,6 +196,9 @@ func (r *Resolver) service(ctx context.Context, text, name string) (End, error) 
 	if len(e.Addresses) == 0 {
 		return e, fmt.Errorf("no pod of %s in namespace %s has an address", text, r.namespace)
 	}
+	if !slices.Contains(e.Workloads, name) {
+		e.Workloads = append(e.Workloads, name)
+	}
 	for _, ip := range s.Spec.ClusterIPs {
 		if a, err := netip.ParseAddr(ip); err == nil { // and not "None"
 			e.addAddress(a)
@@ -219,7 +232,7 @@ func (r *Resolver) address(ctx context.Context, a netip.Addr) (End, error) {
 	for i := range r.pods {
 		p := &r.pods[i]
 		if slices.ContainsFunc(p.Status.PodIPs, func(ip corev1.PodIP) bool { return ip.IP == a.String() }) {
-			e.Nodes = []string{p.Spec.NodeName}
+			e.Nodes, e.Namespace, e.Workloads = []string{p.Spec.NodeName}, p.Namespace, []string{workload.Of(p)}
 			if p.Spec.HostNetwork {
 				e.OnHost = e.Nodes
 			}

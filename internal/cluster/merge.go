@@ -12,6 +12,9 @@ import (
 // Merge makes one report of the nodes' answers. What a node says of something beyond it is joined with what the other end's node
 // finds at its own devices; what no node finds is between the nodes. One thing on many nodes is told once. notAsked says why there may be others; "" if there are none.
 func Merge(answers []Answer, m Map, notAsked string) Report {
+	if m.Nameless {
+		notAsked = strings.TrimPrefix(notAsked+"; pods on other nodes have no names, and what nodes see of each other is not joined: your account may not list pods in all namespaces", "; ")
+	}
 	g := &merger{known: m, cleared: map[string]bool{}}
 	r := Report{SchemaVersion: SchemaVersion, NotAsked: notAsked, Findings: []Finding{}, Nodes: []Node{}}
 	for _, a := range answers {
@@ -129,6 +132,26 @@ func (p Place) name() string {
 		return p.Node
 	}
 	return p.Namespace + "/" + p.Workload
+}
+
+// Peers are the nodes where the other ends are of what some nodes see beyond them, in the order of their names.
+func Peers(answers []Answer, m Map) (nodes []string) {
+	g := &merger{known: m}
+	for _, a := range answers {
+		if a.Report == nil {
+			continue
+		}
+		for i := range a.Report.Findings {
+			f := &a.Report.Findings[i]
+			for j := range f.Pairs {
+				if _, _, peers, ok := g.ends(a.Node, &f.Pairs[j]); ok && isBeyond(f) {
+					nodes = append(nodes, peers...)
+				}
+			}
+		}
+	}
+	slices.Sort(nodes)
+	return slices.Compact(nodes)
 }
 
 // explain takes the pairs away that a finding at another node's own device explains, and findings of which no pair is left.

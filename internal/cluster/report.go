@@ -30,6 +30,8 @@ type Place struct {
 type Map struct {
 	Places map[netip.Addr]Place
 	Zones  map[string]string // by node; of those that have one
+	// Nameless tells that who asks may not list the pods of all namespaces: Places has the nodes at most.
+	Nameless bool
 	// Services are those whose address it is, as namespace/name, as far as they were asked for.
 	Services map[netip.Addr]string
 	// Unschedulable are the nodes that are cordoned.

@@ -115,7 +115,7 @@ func (m *model) waterfall(r *overview.Row, history []overview.Trend) []string {
 		rest := hooks(st.Place)
 		for _, t := range history {
 			if t.Place == st.Place {
-				rest = spark(t.P50, tail)
+				rest = format.Spark(t.P50, tail)
 			}
 		}
 		lines = append(lines, ansi.Truncate(line+" "+rest, m.width, ""))

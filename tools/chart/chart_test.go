@@ -45,6 +45,7 @@ func variants() map[string]map[string]any {
 			"dashboards":    map[string]any{"enabled": true, "annotations": map[string]any{"grafana_folder": "tracer"}},
 			"networkPolicy": map[string]any{"enabled": true, "from": []any{map[string]any{"namespaceSelector": map[string]any{}}}},
 			"apiServer":     map[string]any{"host": "10.0.0.1", "port": 443},
+			"viewer":        map[string]any{"enabled": true, "subjects": []any{map[string]any{"kind": "Group", "name": "developers", "apiGroup": "rbac.authorization.k8s.io"}}},
 		},
 	}
 }

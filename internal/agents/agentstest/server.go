@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/remotecommand"
@@ -29,14 +31,17 @@ type Server struct {
 	WebSockets bool                          // servers before 1.30 have none
 	Connect    func(node string, c net.Conn) // what runs in a node's pod, with c for its standard input and output
 	mu         sync.Mutex
-	Objects    map[string]any // by path of the request: lists of pods and nodes, Services
-	Forbidden  string         // a path that nobody may ask for
-	Execs      map[string]int // how often each way was taken: "websocket", "spdy"
+	Objects    map[string]any         // by path of the request: lists of pods and nodes, Services
+	Forbidden  string                 // a path that nobody may ask for
+	Viewers    bool                   // each node has a viewers' pod too, viewer-NODE; into the agents' own nobody may exec
+	Jobs       map[string]batchv1.Job // those there are, in kube-system, each with a pod of its name
+	Why        string                 // their containers wait for that; "" to run
+	Execs      map[string]int         // how often each way was taken: "websocket", "spdy"
 }
 
 // New returns one with agents on some nodes.
 func New(t *testing.T, nodes ...string) *Server {
-	return &Server{t: t, Nodes: nodes, WebSockets: true, Execs: map[string]int{}}
+	return &Server{t: t, Nodes: nodes, WebSockets: true, Execs: map[string]int{}, Jobs: map[string]batchv1.Job{}}
 }
 
 // Config starts the server, and returns what leads a client to it.
@@ -48,13 +53,26 @@ func (s *Server) Config() *rest.Config {
 
 // ServeHTTP answers a client of the API server.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.ephemeral(w, r) {
+		return
+	}
 	pod, isExec := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/tracer/pods/"), "/exec")
+	viewer, isViewer := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/tracer-viewer/pods/"), "/exec")
 	object, known := s.Objects[r.URL.Path]
 	switch {
 	case known:
 		s.answer(w, object)
 	case s.Forbidden != "" && r.URL.Path == s.Forbidden:
 		s.forbid(w, "services")
+	case isViewer && strings.HasPrefix(viewer, "viewer-"):
+		if q := r.URL.Query(); q.Get("container") != "viewer" || strings.Join(q["command"], " ") != "/tracer connect --socket /run/tracer-viewer/agent.sock" {
+			http.Error(w, "another command: "+r.URL.RawQuery, http.StatusBadRequest)
+			return
+		}
+		s.took("viewer")
+		s.exec(w, r, strings.TrimPrefix(viewer, "viewer-"))
+	case isExec && s.Viewers:
+		s.forbid(w, "pods/exec")
 	case isExec:
 		if q := r.URL.Query(); q.Get("container") != "agent" || strings.Join(q["command"], " ") != "/tracer connect" {
 			http.Error(w, "another command: "+r.URL.RawQuery, http.StatusBadRequest)
@@ -66,22 +84,31 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/api/v1/nodes":
 		s.answer(w, &corev1.NodeList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NodeList"}})
 	case r.URL.Path == "/api/v1/namespaces/tracer/pods":
-		list := &corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}}
-		for _, n := range s.Nodes {
-			list.Items = append(list.Items, corev1.Pod{
-				ObjectMeta: metav1.ObjectMeta{Name: "agent-" + n, Namespace: "tracer"},
-				Spec:       corev1.PodSpec{NodeName: n},
-				Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
-					{Name: "agent", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
-				}},
-			})
-		}
-		s.answer(w, list)
+		s.answer(w, s.pods("tracer", "agent"))
+	case s.Viewers && r.URL.Path == "/api/v1/namespaces/tracer-viewer/pods":
+		s.answer(w, s.pods("tracer-viewer", "viewer"))
+	case s.Viewers && r.URL.Path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
+		s.answer(w, &authorizationv1.SelfSubjectAccessReview{TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SelfSubjectAccessReview"}})
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,"message":"not found"}`)
 	}
+}
+
+// pods are each node's pod of one container.
+func (s *Server) pods(namespace, container string) *corev1.PodList {
+	list := &corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}}
+	for _, n := range s.Nodes {
+		list.Items = append(list.Items, corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: container + "-" + n, Namespace: namespace},
+			Spec:       corev1.PodSpec{NodeName: n},
+			Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+				{Name: container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+			}},
+		})
+	}
+	return list
 }
 
 func (s *Server) answer(w http.ResponseWriter, object any) {

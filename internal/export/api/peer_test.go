@@ -1,11 +1,14 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,35 +20,43 @@ import (
 	"tracer/internal/export/exporttest"
 )
 
-// askAs asks for the status as a user, and returns all that is answered.
-func askAs(t *testing.T, uid int, path string) string {
-	t.Helper()
-	type answer struct {
-		text string
-		err  error
-	}
-	done := make(chan answer)
+// requestAs makes a request as a user and group without any right, and returns all that is answered, or why nobody could be asked.
+func requestAs(uid, gid int, path, request string) (text string, err error) {
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		runtime.LockOSThread() // for good: users are of threads, and this one never becomes root again
-		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
-			done <- answer{err: errno}
-			return
+		for _, call := range []struct{ number, a, b, c uintptr }{
+			{unix.SYS_SETGROUPS, 0, 0, 0},
+			{unix.SYS_SETRESGID, uintptr(gid), uintptr(gid), uintptr(gid)},
+			{unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)},
+		} {
+			if _, _, errno := unix.RawSyscall(call.number, call.a, call.b, call.c); errno != 0 {
+				err = errno
+				return
+			}
 		}
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			done <- answer{err: err}
+		var conn net.Conn
+		if conn, err = net.Dial("unix", path); err != nil {
 			return
 		}
 		defer conn.Close()
-		_, _ = conn.Write([]byte("GET /v1/status HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")) // it may be closed already
-		text, _ := io.ReadAll(conn)                                                                      // with an error where what was asked was not read
-		done <- answer{text: string(text)}
+		_, _ = io.WriteString(conn, request+" HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n") // it may be closed already
+		answer, _ := io.ReadAll(conn)                                                                // with an error where what was asked was not read
+		text = string(answer)
 	}()
-	a := <-done
-	if a.err != nil {
-		t.Fatal(a.err)
+	<-done
+	return text, err
+}
+
+// askAs asks for the status as a user.
+func askAs(t *testing.T, uid int, path string) string {
+	t.Helper()
+	text, err := requestAs(uid, uid, path, "GET /v1/status")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return a.text
+	return text
 }
 
 // TestPeer: who is not root is refused even where the socket's mode lets everybody in.
@@ -79,7 +90,13 @@ func TestPeer(t *testing.T) {
 // TestRefusal: what is sent before a request is read is an answer by HTTP's rules.
 func TestRefusal(t *testing.T) {
 	t.Parallel()
-	if header, body, _ := strings.Cut(refused, "\r\n\r\n"); !strings.Contains(header, "Content-Length: 54") || len(body) != 54 {
-		t.Errorf("%q has %d bytes", body, len(body))
+	answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(refused(refusedToAll))), nil)
+	if err != nil || answer.StatusCode != http.StatusForbidden || !answer.Close {
+		t.Fatalf("%+v, %v", answer, err)
+	}
+	defer answer.Body.Close()
+	var body apiError
+	if err := json.NewDecoder(answer.Body).Decode(&body); err != nil || body.Error != refusedToAll {
+		t.Errorf("%+v, %v", body, err)
 	}
 }

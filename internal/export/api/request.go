@@ -16,6 +16,9 @@ const (
 	pathIncidents = "/" + Version + "/incidents"
 )
 
+// ViewerSocket is where an agent serves viewers, if it is told to: in a directory that holds nothing else, for a pod to mount.
+const ViewerSocket = "/run/tracer-viewer/agent.sock"
+
 // queryWindow is the key of a diagnosis's window.
 const queryWindow = "window"
 

@@ -48,7 +48,7 @@ func serverOf(h *handler, path string, log *slog.Logger) (*httpserver.Server, er
 	if err != nil {
 		return nil, fmt.Errorf("serve socket %s: %w", path, err)
 	}
-	listening := &ownerListener{Listener: listener, log: cmp.Or(log, slog.Default())}
+	listening := &peerListener{Listener: listener, log: cmp.Or(log, slog.Default()), refusal: refusedToAll, group: -1}
 	return httpserver.New(httpserver.Options{Name: "socket", Listener: listening, Handler: h.routes(), Log: log}), nil
 }
 

@@ -9,6 +9,17 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | qu
 app.kubernetes.io/part-of: tracer
 {{- end }}
 
+{{- define "tracer.viewerSelector" -}}
+app.kubernetes.io/name: tracer-viewer
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "tracer.viewerLabels" -}}
+{{ include "tracer.viewerSelector" . }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: tracer
+{{- end }}
+
 {{- /* A tag that somebody sets is what they want, and not the digest that a released chart brings. */}}
 {{- define "tracer.image" -}}
 {{- with .Values.image -}}
