@@ -35,6 +35,7 @@ type Cluster struct {
 	config    *rest.Config
 	client    kubernetes.Interface
 	namespace string
+	kept      *kept // nil where each question has streams of its own
 }
 
 // New returns the cluster that a configuration leads to.
