@@ -79,6 +79,6 @@ and nothing but the agents runs for it in the cluster.`,
 	cmd.SetVersionTemplate("kubectl-tracer version {{.Version}}\n")
 	flags.AddFlags(cmd.PersistentFlags())
 	cmd.PersistentFlags().StringVar(&flags.agents, "tracer-namespace", "tracer", "where the agents are")
-	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags), newUICommand(flags))
+	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags), newUICommand(flags), newMCPCommand(flags))
 	return cmd
 }

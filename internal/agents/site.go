@@ -55,7 +55,9 @@ type told struct {
 
 // NewSite answers for a cluster; each agent has so long.
 func NewSite(c *Cluster, limit time.Duration) *Site {
-	c.Keep()
+	if c.kept == nil {
+		c.Keep()
+	}
 	return &Site{cluster: c, limit: limit, told: map[string]told{}, relays: map[Agent]http.Handler{}}
 }
 
@@ -142,7 +144,7 @@ func (s *Site) serveCluster(w http.ResponseWriter, r *http.Request) {
 	}
 	t, ok := s.told[key]
 	if !ok {
-		o, err := s.overview(r.Context(), filter)
+		o, err := s.Overview(r.Context(), filter)
 		if err != nil {
 			refuse(w, http.StatusBadGateway, err)
 			return
@@ -160,7 +162,8 @@ func (s *Site) serveCluster(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(t.text)
 }
 
-func (s *Site) overview(ctx context.Context, filter overview.Filter) (cluster.Overview, error) {
+// Overview is what all agents show of the pairs that a filter takes.
+func (s *Site) Overview(ctx context.Context, filter overview.Filter) (cluster.Overview, error) {
 	all, known, why, err := s.agents(ctx)
 	if err != nil {
 		return cluster.Overview{}, err
