@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os/exec"
@@ -64,11 +65,11 @@ func openBrowser(address string) error {
 	if open == nil {
 		open = []string{"xdg-open"}
 	}
-	if _, err := exec.LookPath(open[0]); err != nil {
-		return nil // there is no desktop
-	}
 	cmd := exec.Command(open[0], append(open[1:], address)...)
-	if err := cmd.Start(); err != nil {
+	switch err := cmd.Start(); {
+	case errors.Is(err, exec.ErrNotFound): // there is no desktop
+		return nil
+	case err != nil:
 		return fmt.Errorf("start the browser: %w", err)
 	}
 	go func() { _ = cmd.Wait() }() // how it ends is not ours to tell
