@@ -26,7 +26,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest mixin test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak ui test-ui ui-screens screens fmt image release release-check test-module-path push clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest mixin test-mixin test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak ui test-ui ui-screens screens fmt image release release-check test-module-path push clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,11 @@ mixin: ## write the alerts, recording rules and dashboards of the chart again
 test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12, 7.2 or all (emulated)
 	hack/install-packages guest
 	go run ./test/vm -kernel '$(KERNEL)' -skip '$(GUEST_SKIP)' $(GUEST_TESTS)
+
+test-mixin: build ## of test-more: alerts and dashboards, by Prometheus itself: on the agent's exposition, and live in a lab (as root)
+	hack/install-packages
+	cd tools/mixin && go mod tidy -diff && go tool -modfile=../go.mod gotestsum --format standard-quiet --jsonfile "$${JSON:-/dev/null}" \
+		--post-run-command ../../hack/no-skips -- -count=1 -timeout 10m ./...
 
 test-arm64: ## of test-more: load all programs on arm64 kernels, of 4k and 16k pages, and the story on one of them (emulated)
 	hack/install-packages arm64

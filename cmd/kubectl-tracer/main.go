@@ -71,21 +71,24 @@ func (f *clusterFlags) cluster() (*agents.Cluster, error) {
 	}
 	config.UserAgent = "kubectl-tracer/" + version
 	config.QPS, config.Burst = 4*agents.MaxAtOnce, 4*agents.MaxAtOnce
-	c, err := agents.New(config, f.agents, f.viewers)
-	if err == nil && f.ephemeral {
-		if f.start.Lifetime < time.Minute {
-			return nil, fmt.Errorf("--ephemeral-for %v: give at least 1m", f.start.Lifetime)
-		}
-		c.WithEphemeral(f.start)
-		f.opened = append(f.opened, c)
+	if f.ephemeral && f.start.Lifetime < time.Minute {
+		return nil, fmt.Errorf("--ephemeral-for %v: give at least 1m", f.start.Lifetime)
 	}
-	return c, err
+	c, err := agents.New(config, f.agents, f.viewers)
+	if err != nil {
+		return nil, err
+	}
+	if f.ephemeral {
+		c.WithEphemeral(f.start)
+	}
+	f.opened = append(f.opened, c)
+	return c, nil
 }
 
 // closeWithin is how long it may take to remove what was started.
 const closeWithin = 15 * time.Second
 
-// close removes what was started for the command, also where it was interrupted.
+// close closes what the command opened and removes what it started, also where it was interrupted.
 func (f *clusterFlags) close() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()
@@ -129,7 +132,8 @@ and nothing but the agents runs for it in the cluster.`,
 	f.StringVar(&flags.start.Namespace, "ephemeral-namespace", "kube-system", "where --ephemeral starts them: a namespace that allows host network")
 	f.DurationVar(&flags.start.Lifetime, "ephemeral-for", 10*time.Minute, "after which Kubernetes itself removes them, should this command be killed")
 	f.DurationVar(&flags.start.Ready, "ephemeral-within", 90*time.Second, "how long they may take to start")
-	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags), newTopCommand(flags), newTraceCommand(flags), newHistoryCommand(flags))
+	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags), newTopCommand(flags), newTraceCommand(flags), newHistoryCommand(flags),
+		newUICommand(flags), newMCPCommand(flags))
 	flags.completeFlags(cmd)
 	return cmd, flags
 }

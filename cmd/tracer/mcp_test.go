@@ -1,14 +1,11 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +16,7 @@ import (
 	"tracer/internal/incident"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
+	ours "tracer/internal/mcp"
 	"tracer/internal/overview"
 )
 
@@ -59,7 +57,7 @@ func TestMCP(t *testing.T) {
 		for _, c := range r.Content {
 			text += c.(*mcp.TextContent).Text
 		}
-		if len(text) > maxAnswer {
+		if len(text) > ours.MaxAnswer {
 			t.Errorf("%s %v answers with %d bytes", tool, arguments, len(text))
 		}
 		return text, r.IsError
@@ -160,31 +158,5 @@ func asksOfFault(t *testing.T, l *lab.Lab, runDir, device string) {
 	ask("top", map[string]any{"filter": "device=" + device, "limit": 1}, &o)
 	if len(o.Rows) != 1 || o.Rows[0].Path == nil {
 		t.Errorf("top: %+v", o.Rows)
-	}
-}
-
-// TestMCPInTurn: calls wait for each other, and answers to a node full of trouble are cut to what an answer may have.
-func TestMCPInTurn(t *testing.T) {
-	t.Parallel()
-	turn := make(chan struct{}, 1)
-	var running, most atomic.Int32
-	call := inTurn(turn, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
-		most.Store(max(most.Load(), running.Add(1)))
-		defer running.Add(-1)
-		time.Sleep(time.Millisecond)
-		return nil, nil, nil
-	})
-	var group sync.WaitGroup
-	for range 20 {
-		group.Go(func() { _, _, _ = call(t.Context(), nil, struct{}{}) })
-	}
-	group.Wait()
-	if most.Load() != 1 {
-		t.Errorf("%d calls run at once", most.Load())
-	}
-	long := strings.Repeat("x", 500)
-	report := diagnose.Report{Coverage: make([]diagnose.Coverage, 1000), Findings: []diagnose.Finding{{Evidence: slices.Repeat([]string{long}, 500)}}}
-	if r, _, err := answer(report, shortenReport); err != nil || len(r.Content[0].(*mcp.TextContent).Text) > maxAnswer {
-		t.Errorf("%v", err)
 	}
 }

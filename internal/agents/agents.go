@@ -47,6 +47,7 @@ type Cluster struct {
 	ephemeral *Ephemeral // nil to start none
 	run       string     // names what was started
 	started   bool
+	kept      *kept // nil where each question has streams of its own
 }
 
 // New returns the cluster that a configuration leads to, with the namespace of the agents, and that of the pods through which they are asked

@@ -50,8 +50,8 @@ func askOne[T any](ctx context.Context, c *Cluster, a Agent, limit time.Duration
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	defer cancel()
-	client := c.Client(a)
-	defer client.Close()
+	client, done := c.borrow(a)
+	defer done()
 	v, err = question(ctx, client)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)

@@ -207,8 +207,9 @@ func (c *Cluster) ephemeralAgents(ctx context.Context) (map[string]Agent, error)
 	return found, nil
 }
 
-// Close removes what Ensure started. What it cannot remove ends by itself after its lifetime.
+// Close closes streams that were kept, and removes what Ensure started. What it cannot remove ends by itself after its lifetime.
 func (c *Cluster) Close(ctx context.Context) error {
+	c.closeKept()
 	if !c.started {
 		return nil
 	}

@@ -20,12 +20,15 @@ import (
 
 // Client returns one for a node's agent. Close it.
 func (c *Cluster) Client(a Agent) *api.Client {
-	return api.NewClient(a.Node, "upgrade the agents, or take the plugin of their version", func(context.Context) (net.Conn, error) {
-		if a.Why != "" {
-			return nil, errors.New(a.Why)
-		}
-		return c.connect(a)
-	})
+	return api.NewClient(a.Node, "upgrade the agents, or take the plugin of their version", func(context.Context) (net.Conn, error) { return c.Connect(a) })
+}
+
+// Connect opens a stream to a node's agent, on which it answers as on its socket.
+func (c *Cluster) Connect(a Agent) (net.Conn, error) {
+	if a.Why != "" {
+		return nil, errors.New(a.Why)
+	}
+	return c.connect(a)
 }
 
 // connect runs "tracer connect" in an agent's pod, and returns the other end of its standard input and output.

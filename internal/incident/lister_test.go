@@ -1,9 +1,12 @@
 package incident
 
 import (
+	"bytes"
 	"os"
 	"strings"
 	"testing"
+
+	"tracer/internal/overview"
 )
 
 // TestLister: what a list says of an incident is what the whole file says, also after the file has grown, was damaged or has gone.
@@ -88,5 +91,34 @@ func TestTrends(t *testing.T) {
 	pair.SrcWorkload = "nobody"
 	if other := trends(i.Frames, pair); len(other) != 0 {
 		t.Errorf("of another pair: %+v", other)
+	}
+}
+
+// BenchmarkReplayedFrame is what a step through an incident on the page costs the agent: the file is read, and a frame of it becomes an overview
+// with a pair in detail. The incident has as many frames as it may, of a node with 2,000 pairs.
+func BenchmarkReplayedFrame(b *testing.B) {
+	i := incidentOf(busy(2000, 300, 24))
+	text := encoded(b, i)
+	pair := i.Frames[0].Counts.Pairs[0].PairKey
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		back, err := Read(bytes.NewReader(text))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := back.Overview(len(back.Frames)-1, overview.Query{By: overview.ByPair, Limit: 100, Pair: &pair}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkSummary is what the list of incidents costs for each file that has changed.
+func BenchmarkSummary(b *testing.B) {
+	text := encoded(b, incidentOf(busy(2000, 300, 24)))
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if _, err := ReadSummary(bytes.NewReader(text)); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

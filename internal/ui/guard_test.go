@@ -82,7 +82,7 @@ func TestGuard(t *testing.T) {
 			r.Header.Set(name, value)
 		}
 		w := httptest.NewRecorder()
-		routes(answered, token).ServeHTTP(w, r)
+		routes(answered, token, false).ServeHTTP(w, r)
 		if w.Code != tt.code {
 			t.Errorf("%s: %d, want %d: %s", tt.what, w.Code, tt.code, w.Body)
 		}
@@ -97,5 +97,31 @@ func TestGuard(t *testing.T) {
 		if got := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'none'; script-src 'self'") {
 			t.Errorf("%s: the policy is %q", tt.what, got)
 		}
+	}
+}
+
+// TestClusterRoutes: of a cluster all nodes together and each node are asked by who knows the token, and no node without a name.
+func TestClusterRoutes(t *testing.T) {
+	t.Parallel()
+	for path, code := range map[string]int{
+		"/v1/cluster": 200, "/v1/nodes/a/overview": 200, "/v1/nodes/a/status": 200, "/v1/nodes/a/incidents/last/overview": 200, "/v1/overview": 404,
+		"/v1/nodes/a/snapshot": 404, "/v1/nodes/a/trace": 404, "/v1/nodes": 404,
+	} {
+		for given, want := range map[string]int{token: code, "": max(code, 401)} {
+			r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "http://127.0.0.1:8080"+path, nil)
+			if given != "" {
+				r.Header.Set(TokenHeader, given)
+			}
+			w := httptest.NewRecorder()
+			routes(answered, token, true).ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("%s with token %q: %d, want %d", path, given, w.Code, want)
+			}
+		}
+	}
+	w := httptest.NewRecorder()
+	routes(answered, token, true).ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "http://127.0.0.1:8080/", nil))
+	if !strings.Contains(w.Body.String(), `<html data-shows="cluster" lang="en">`) {
+		t.Errorf("the page does not say what it shows: %s", w.Body)
 	}
 }

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"bytes"
 	"embed"
 	"io"
 	"io/fs"
@@ -14,13 +15,29 @@ import (
 //go:embed page
 var built embed.FS
 
-// page serves the page's files.
-func page() http.Handler {
+// page serves the page's files. What it is to show stands in the page itself.
+func page(cluster bool) http.Handler {
 	files, err := fs.Sub(built, "page")
 	if err != nil {
 		panic(err) // the name is a constant
 	}
-	return http.FileServerFS(files)
+	of := http.FileServerFS(files)
+	if !cluster {
+		return of
+	}
+	index, err := fs.ReadFile(files, "index.html")
+	if err != nil {
+		panic(err) // it is there
+	}
+	index = bytes.Replace(index, []byte(`<html `), []byte(`<html data-shows="cluster" `), 1)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" {
+			of.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(index)
+	})
 }
 
 // cause serves a cause's page as Markdown.

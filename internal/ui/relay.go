@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"time"
 
 	"tracer/internal/export/api"
 )
@@ -15,20 +16,25 @@ import (
 // Relay hands requests to the agent that serves a unix socket, and its answers back as they come, without reading them. An agent that
 // is not there is answered 502 and why: it may come back.
 func Relay(socket string) http.Handler {
+	return RelayBy(func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", socket) },
+		func(err error) error { return api.DialError(socket, err) })
+}
+
+// RelayBy is Relay to an agent that is reached by other ways. failure is what to say of an agent that was not reached.
+func RelayBy(dial func(context.Context) (net.Conn, error), failure func(error) error) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", "agent", "agent"
 			r.Out.Header = http.Header{} // nothing that a browser says is for the agent
 		},
 		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, "unix", socket)
-			},
+			DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+			IdleConnTimeout:    time.Minute,
 			DisableCompression: true,
 		},
 		FlushInterval: -1,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			refuse(w, http.StatusBadGateway, api.DialError(socket, err).Error())
+			refuse(w, http.StatusBadGateway, failure(err).Error())
 		},
 		ErrorLog: log.New(io.Discard, "", 0), // that an agent stops in the middle of a stream, the page tells
 	}

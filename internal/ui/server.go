@@ -17,6 +17,8 @@ import (
 type Options struct {
 	// Agent answers the requests under /v1/: Relay, or an agent's own handler.
 	Agent http.Handler
+	// Cluster: Agent answers for many nodes, /v1/cluster for all together and /v1/nodes/NODE/ as NODE's agent does /v1/.
+	Cluster bool
 	// Port of 127.0.0.1; 0 for one that is free.
 	Port int
 	// Log takes what goes wrong with connections; slog.Default() if nil.
@@ -36,7 +38,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	token := rand.Text()
-	server := httpserver.New(httpserver.Options{Name: "page", Listener: listener, Handler: routes(o.Agent, token), Log: o.Log})
+	server := httpserver.New(httpserver.Options{Name: "page", Listener: listener, Handler: routes(o.Agent, token, o.Cluster), Log: o.Log})
 	return &Server{Server: server, token: token}, nil
 }
 
@@ -47,12 +49,17 @@ func (s *Server) URL() string { return fmt.Sprintf("http://%s/#token=%s", s.Addr
 func (s *Server) Token() string { return s.token }
 
 // routes are all that a browser may ask. The page is in every copy of this program, and is given without the token.
-func routes(agent http.Handler, token string) http.Handler {
+func routes(agent http.Handler, token string, cluster bool) http.Handler {
 	mux := http.NewServeMux()
-	for _, path := range []string{"/v1/status", "/v1/overview", "/v1/incidents", "/v1/incidents/{id}", "/v1/incidents/{id}/overview"} {
-		mux.Handle("GET "+path, withToken(token, agent))
+	prefix := "/v1"
+	if cluster {
+		prefix = "/v1/nodes/{node}"
+		mux.Handle("GET /v1/cluster", withToken(token, agent))
+	}
+	for _, path := range []string{"/status", "/overview", "/incidents", "/incidents/{id}", "/incidents/{id}/overview"} {
+		mux.Handle("GET "+prefix+path, withToken(token, agent))
 	}
 	mux.Handle("GET /causes/{name}", withToken(token, http.HandlerFunc(cause)))
-	mux.Handle("GET /", page())
+	mux.Handle("GET /", page(cluster))
 	return guard(mux)
 }

@@ -4,15 +4,18 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 )
 
 type options struct {
+	viewed bool
 	check  bool
 	json   string
 	docs   string
@@ -45,6 +48,7 @@ func main() {
 	flag.DurationVar(&o.view, "view", 3*time.Second, "how long each of ten times is, in which the live view is measured")
 	flag.StringVar(&o.json, "json", "build/bench.json", "file for the numbers")
 	flag.StringVar(&o.docs, "docs", "", "page whose last run becomes this one, as docs/reports/overhead.md")
+	flag.BoolVar(&o.viewed, "viewed", false, "measure the live view and the page alone, and print what they cost")
 	flag.StringVar(&o.be, "be", "", "be one of the benchmark's `other` processes (it starts these itself)")
 	flag.StringVar(&o.socket, "socket", "", "the agent's, for the one of these that is its live view")
 	flag.Parse()
@@ -72,6 +76,8 @@ func run(ctx context.Context, o options) error {
 		return beView(ctx, o.socket)
 	case o.be == "page":
 		return bePage(ctx, o.socket)
+	case o.viewed:
+		return printView(ctx, o)
 	case o.rounds < 1 || o.repeat < 1 || o.live < 1 || o.growth < 1:
 		return errors.New("-rounds, -repeat, -live and -growth must be positive")
 	}
@@ -92,6 +98,21 @@ func run(ctx context.Context, o options) error {
 	}
 	if o.check && len(r.Exceeded) > 0 {
 		return fmt.Errorf("%d limits are exceeded", len(r.Exceeded))
+	}
+	return nil
+}
+
+// printView measures the live view and the page alone.
+func printView(ctx context.Context, o options) error {
+	cost, err := measureView(ctx, o.view)
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(cost); err != nil {
+		return fmt.Errorf("print the cost: %w", err)
+	}
+	if limits := cost.exceeded(); o.check && len(limits) > 0 {
+		return errors.New(strings.Join(limits, "; "))
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 	"tracer/internal/ui"
 )
 
-// pageQuery is what the page of tracer ui asks as it is opened (ui/src/main.tsx).
+// pageQuery is what the page of tracer ui asks as it is opened (ui/src/pairs.tsx).
 const pageQuery = "by=pair&interval=5s&limit=100"
 
 // bePage is tracer ui for the agent on that socket, and what a browser reads of it. It says so on standard output once it has read the

@@ -187,6 +187,40 @@ export interface Story extends Summary {
   events: { time: string; device: string; text: string }[] | null;
 }
 
+/** NodeRow is a node of the cluster; error: why it did not answer. */
+export interface NodeRow {
+  name: string;
+  version: string;
+  kernel: string;
+  verdict: string;
+  summary: string;
+  findings: number;
+  hooks_up: number;
+  hooks_missing: number;
+  seen: number | null;
+  packets_per_second: number;
+  error: string;
+}
+
+/** Half is what one node sees of a pair. */
+export interface Half extends Row {
+  node: string;
+}
+
+/** ClusterOverview is all nodes together. */
+export interface ClusterOverview {
+  verdict: string;
+  summary: string;
+  findings: { finding: Finding; nodes: string[] | null; seen_from: { node: string; text: string }[] | null }[];
+  not_asked: string;
+  nodes: NodeRow[];
+  pairs: (Pick<Row, "src" | "dst" | "service" | "endpoint_of" | "packets_per_second"> & { drops_per_second: number; halves: Half[] })[];
+  pairs_left: number;
+}
+
+/** sentence makes one of an error's text. */
+export const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+
 /** name is a party's, as findings write it. */
 export const name = (p: Party): string => (p.namespace ? `${p.namespace}/${p.workload ?? ""}` : (p.workload ?? ""));
 

@@ -7,7 +7,7 @@ import { useSite } from "./site";
 const place = (f: Finding): string => [f.stage, f.device && `at ${f.device}`, f.direction].filter(Boolean).join(" ");
 
 /** isCommand tells commands from sentences among what is to be done next. */
-const isCommand = (text: string): boolean => !/^(then|or|if|on|in|see|and|look|ask|compare|there)\b/i.test(text);
+export const isCommand = (text: string): boolean => !/^(then|or|if|on|in|see|and|look|ask|compare|there)\b/i.test(text);
 
 /** Pairs lists those that a finding hurts. */
 function Pairs({ finding: f }: { finding: Finding }) {

@@ -4,6 +4,7 @@ import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { parsePair } from "./api";
 import { Cause } from "./cause";
+import { Cluster } from "./cluster";
 import { Findings } from "./findings";
 import { count } from "./format";
 import { Incident } from "./incident";
@@ -51,13 +52,17 @@ const tabs: [view: string, title: string, also: string][] = [
   ["node", "Node", "node"],
 ];
 
+/** ofCluster: this program asks many nodes. */
+const ofCluster = document.documentElement.dataset["shows"] === "cluster";
+
 function App({ token }: { token: string }) {
   const { node, view, argument } = parsed(useHash());
   const site = useMemo(() => siteOf(node), [node]);
+  const all = ofCluster && !node; // of no node in particular
   const pair = view === "pair" ? parsePair(decoded(argument)) : null;
   const [choice, choose] = useState<Choice>({ filter: "", sort: "pain", limit: firstRows });
   const query = queryOf(pair ? decoded(argument) : "", choice, view === "");
-  const { overview: o, of, trouble } = useOverviews(site.api, query, token);
+  const { overview: o, of, trouble } = useOverviews(all ? "" : site.api, query, token);
   const main = useRef<HTMLElement>(null);
   const first = useRef(true);
   const past = view === "incident" || view === "incidents";
@@ -70,7 +75,7 @@ function App({ token }: { token: string }) {
     scrollTo(0, 0);
   }, [node, view, page]);
   useEffect(() => {
-    const up = view === "incident" ? site.to("incidents") : site.home;
+    const up = view === "incident" ? site.to("incidents") : view === "" && ofCluster ? "#/" : site.home;
     const leave = (e: KeyboardEvent) => {
       if (e.key === "Escape" && location.hash !== up && !(e.target instanceof HTMLInputElement && e.target.type !== "range")) location.hash = up;
     };
@@ -78,8 +83,9 @@ function App({ token }: { token: string }) {
     return () => removeEventListener("keydown", leave);
   }, [site, view]);
   useEffect(() => {
+    if (all) return;
     document.title = view === "incident" ? "An incident · tracer" : o ? `${o.verdict}: ${o.node} · tracer` : "tracer";
-  }, [o?.verdict, o?.node, view]);
+  }, [o?.verdict, o?.node, view, all]);
   const filterError = trouble?.fatal && /filter/.test(trouble.text) ? trouble.text.replace(/^.*?filter: /s, "") : "";
   return (
     <SiteContext.Provider value={site}>
@@ -87,17 +93,19 @@ function App({ token }: { token: string }) {
       <header>
         <h1>tracer</h1>
         <nav aria-label="Views">
-          {tabs.map(([to, title, also]) => <a key={to} href={site.to(to)} aria-current={view === to || view === also ? "page" : undefined}>{title}</a>)}
+          {ofCluster && <a href="#/" aria-current={all ? "page" : undefined}>Cluster</a>}
+          {!all && tabs.map(([to, title, also]) => <a key={to} href={site.to(to)} aria-current={view === to || view === also ? "page" : undefined}>{title}</a>)}
         </nav>
-        {o && <p class="where"><Name>{o.node}</Name>{!past && ` · ${count(o.packets_per_second)} packets/s · ${count(o.bits_per_second)} bit/s`}</p>}
+        {o && !all && <p class="where"><Name>{o.node}</Name>{!past && ` · ${count(o.packets_per_second)} packets/s · ${count(o.bits_per_second)} bit/s`}</p>}
       </header>
-      {trouble && !filterError && <Banner trouble={trouble} taken={past ? undefined : o?.taken} />}
+      {!all && trouble && !filterError && <Banner trouble={trouble} taken={past ? undefined : o?.taken} />}
       <main id="main" ref={main} tabIndex={-1}>
-        {!o && !trouble && !past && <p role="status">Asking the agent …</p>}
+        {all && view !== "cause" && <Cluster token={token} />}
+        {!all && !o && !trouble && !past && <p role="status">Asking the agent …</p>}
         {view === "cause" && <Cause cause={decoded(argument)} token={token} />}
-        {view === "incident" && <Incident argument={argument} token={token} />}
-        {view === "incidents" && <Incidents token={token} changed={`${o?.verdict} ${o?.findings.length}`} />}
-        {o && !past && view !== "cause" && (
+        {!all && view === "incident" && <Incident argument={argument} token={token} />}
+        {!all && view === "incidents" && <Incidents token={token} changed={`${o?.verdict} ${o?.findings.length}`} />}
+        {!all && o && !past && view !== "cause" && (
           <>
             <Verdict overview={o} />
             {view === "" && (

@@ -1,7 +1,7 @@
 // The one stream that the page lives by: overviews, a line of JSON each. What fails is tried again for as long as the page is open.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Overview } from "./api";
+import { sentence, type Overview } from "./api";
 
 /** Trouble is why nothing new comes. fatal: trying again does not help. */
 export interface Trouble {
@@ -52,17 +52,14 @@ async function* lines(answer: Response): AsyncGenerator<Overview> {
   }
 }
 
-/** sentence makes one of an error's text. */
-const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
-
 const retry = 1000;
 
 /** patience is how long a stream may say nothing before it is cut: an overview comes each second, and one that hangs never ends. */
 const patience = 15_000;
 
-/** useOverviews reads overviews for a query while the page can be seen. It keeps the last one where another query begins or something fails. */
+/** useOverviews reads overviews for a query while the page can be seen; of no api, none. It keeps the last one where another query begins or something fails. */
 export function useOverviews(api: string, query: string, token: string): { overview: Overview | null; of: string; trouble: Trouble | null } {
-  const [state, set] = useState<{ overview: Overview | null; of: string }>({ overview: null, of: "" });
+  const [state, set] = useState<{ overview: Overview | null; of: string; from: string }>({ overview: null, of: "", from: api });
   const [trouble, setTrouble] = useState<Trouble | null>(null);
   const since = useRef(0);
   const [visible, setVisible] = useState(!document.hidden);
@@ -72,7 +69,7 @@ export function useOverviews(api: string, query: string, token: string): { overv
     return () => document.removeEventListener("visibilitychange", changed);
   }, []);
   useEffect(() => {
-    if (!visible) return;
+    if (!visible || !api) return;
     const abort = new AbortController();
     let timer = 0;
     const read = async () => {
@@ -95,7 +92,7 @@ export function useOverviews(api: string, query: string, token: string): { overv
           came = true;
           since.current = 0;
           setTrouble(null);
-          set({ overview, of: query });
+          set({ overview, of: query, from: api });
         }
         text = "The agent has stopped.";
       } catch (e) {
@@ -120,5 +117,5 @@ export function useOverviews(api: string, query: string, token: string): { overv
       clearTimeout(timer);
     };
   }, [api, query, token, visible]);
-  return { ...state, trouble };
+  return { overview: state.from === api ? state.overview : null, of: state.of, trouble }; // another node's is none
 }

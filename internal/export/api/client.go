@@ -104,6 +104,14 @@ func (c *Client) Overviews(ctx context.Context, query overview.Query) iter.Seq2[
 	return objects[*overview.Overview](ctx, c, pathOverview, query.Values())
 }
 
+// Overview is the first of them: of the last window, at once.
+func (c *Client) Overview(ctx context.Context, query overview.Query) (*overview.Overview, error) {
+	for o, err := range c.Overviews(ctx, query) {
+		return o, err
+	}
+	return nil, context.Cause(ctx)
+}
+
 // objects makes a request that is answered by one object a line until ctx ends.
 func objects[T any](ctx context.Context, c *Client, path string, query url.Values) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

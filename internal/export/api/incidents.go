@@ -97,7 +97,7 @@ func (h *handler) readIncident(w http.ResponseWriter, r *http.Request) (*inciden
 		refuse(w, http.StatusNotFound, errNoIncidents)
 		return nil, false
 	}
-	i, err := h.incidents.Store.Read(r.PathValue("id"))
+	i, err := h.reader.Read(r.PathValue("id"))
 	switch {
 	case errors.Is(err, incident.ErrNoIncident):
 		refuse(w, http.StatusNotFound, err)

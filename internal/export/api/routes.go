@@ -24,8 +24,10 @@ const defaultWindow = 15 * time.Second
 
 // handler answers the requests.
 type handler struct {
-	source    Source
-	incidents incident.Lister // its Store is nil if none are kept
+	source Source
+	// incidents lists those that are kept, reader reads them; their Store is nil if none are.
+	incidents incident.Lister
+	reader    incident.Reader
 	feeds     traceFeeds
 	// What clients may take of the agent at once.
 	traces, overviews streams
@@ -33,7 +35,7 @@ type handler struct {
 
 func newHandler(source Source, names aggregate.Namer, incidents *incident.Store) *handler {
 	return &handler{
-		source: source, incidents: incident.Lister{Store: incidents}, feeds: traceFeeds{source: source, names: names},
+		source: source, incidents: incident.Lister{Store: incidents}, reader: incident.Reader{Store: incidents}, feeds: traceFeeds{source: source, names: names},
 		traces:    streams{kind: "traces", max: maxTraceStreams, now: time.Now},
 		overviews: streams{kind: "overviews", max: maxOverviewStreams, now: time.Now},
 	}
