@@ -79,14 +79,19 @@ func (c *Cluster) without(ctx context.Context, names []string) (missing []string
 			maps.Copy(have, own)
 		}
 	}
-	if len(names) == 0 {
-		nodes, allowed, err := c.nodes(ctx)
-		switch {
-		case err != nil:
-			return nil, err
-		case !allowed:
-			return nil, errors.New("your account may not list nodes: name those on which agents are to be started")
+	nodes, allowed, err := c.nodes(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case !allowed && len(names) == 0:
+		return nil, errors.New("your account may not list nodes: name those on which agents are to be started")
+	}
+	for _, name := range names {
+		if allowed && !slices.ContainsFunc(nodes, func(n corev1.Node) bool { return n.Name == name }) {
+			return nil, errors.New("no node " + name + ": see kubectl get nodes")
 		}
+	}
+	if len(names) == 0 {
 		for i := range nodes {
 			if system := nodes[i].Labels[corev1.LabelOSStable]; system == "" || system == string(corev1.Linux) {
 				names = append(names, nodes[i].Name)
@@ -138,11 +143,12 @@ func (c *Cluster) job(node string) *batchv1.Job {
 // askEvery is how often it is asked whether agents trace by now.
 const askEvery = 500 * time.Millisecond
 
-// awaitEphemeral returns when the agents on all these nodes answer, or says of which one why not.
+// awaitEphemeral returns when the agents on all these nodes answer, or cannot be waited for any more. It is an error if none answers: others
+// are told with why when they are asked.
 func (c *Cluster) awaitEphemeral(ctx context.Context, nodes []string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.ephemeral.Ready)
 	defer cancel()
-	waiting := map[string]string{}
+	waiting, failed := map[string]string{}, map[string]string{}
 	for _, n := range nodes {
 		waiting[n] = "its pod has not been made"
 	}
@@ -155,36 +161,43 @@ func (c *Cluster) awaitEphemeral(ctx context.Context, nodes []string) error {
 			a, ok := found[node]
 			switch {
 			case !ok:
-				continue
+			case hopeless(a.Why):
+				failed[node] = a.Why
+				delete(waiting, node)
 			case a.Why != "":
 				waiting[node] = a.Why
-				if hopeless(a.Why) {
-					return fmt.Errorf("start an agent on %s: %s", node, a.Why)
+			default:
+				client := c.Client(a)
+				_, err := client.Status(ctx)
+				client.Close()
+				if err == nil {
+					delete(waiting, node)
+				} else if ctx.Err() == nil {
+					waiting[node] = err.Error()
 				}
-				continue
-			}
-			client := c.Client(a)
-			_, err := client.Status(ctx)
-			client.Close()
-			if err == nil {
-				delete(waiting, node)
-			} else if ctx.Err() == nil {
-				waiting[node] = err.Error()
 			}
 		}
 		if len(waiting) == 0 {
-			return nil
+			break
 		}
 		select {
 		case <-time.After(askEvery):
+			continue
 		case <-ctx.Done():
-			node := slices.Min(slices.Collect(maps.Keys(waiting)))
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("start an agent on %s: not ready within %v: %s", node, c.ephemeral.Ready, waiting[node])
-			}
-			return fmt.Errorf("start an agent on %s: %w", node, ctx.Err())
 		}
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return fmt.Errorf("start agents: %w", ctx.Err())
+		}
+		for node, why := range waiting {
+			failed[node] = fmt.Sprintf("not ready within %v: %s", c.ephemeral.Ready, why)
+		}
+		break
 	}
+	if len(failed) == len(nodes) {
+		node := slices.Min(slices.Collect(maps.Keys(failed)))
+		return fmt.Errorf("start an agent on %s: %s", node, failed[node])
+	}
+	return nil
 }
 
 // hopeless tells of why a pod does not run that waiting does not help.

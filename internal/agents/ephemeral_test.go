@@ -97,7 +97,7 @@ func TestEphemeralRefused(t *testing.T) {
 		want string
 	}{
 		"image":  {func(s *agentstest.Server, _ *Ephemeral) { s.Why = "ImagePullBackOff" }, "ImagePullBackOff"},
-		"slow":   {func(s *agentstest.Server, e *Ephemeral) { s.Why, e.Ready = "ContainerCreating", 100*time.Millisecond }, "not ready within 100ms: its container waits: ContainerCreating"},
+		"slow":   {func(s *agentstest.Server, e *Ephemeral) { s.Why, e.Ready = "ContainerCreating", 100*time.Millisecond }, "start an agent on bare-a: not ready within 100ms: "},
 		"policy": {func(s *agentstest.Server, _ *Ephemeral) { s.Forbidden = "/api/v1/namespaces/kube-system/pods" }, "start an agent in namespace kube-system"},
 		"jobs":   {func(s *agentstest.Server, _ *Ephemeral) { s.Forbidden = "/apis/batch/v1/namespaces/kube-system/jobs" }, "start an agent on bare-a"},
 	} {
@@ -114,6 +114,33 @@ func TestEphemeralRefused(t *testing.T) {
 				t.Errorf("%d Jobs are left, %v", len(s.Jobs), err)
 			}
 		})
+	}
+}
+
+// TestEphemeralInPart has one node on which no agent can run: it is told, and the others answer.
+func TestEphemeralInPart(t *testing.T) {
+	t.Parallel()
+	s := threeNodes(t)
+	s.Why, s.WhyOn = "ErrImagePull", "bare-b"
+	c := clusterOf(t, s)
+	c.WithEphemeral(started)
+	if err := c.Ensure(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	answers := askAll(t.Context(), t, c, long)
+	if a := answers["bare-a"]; a.Err != nil {
+		t.Error(a.Err)
+	}
+	if a := answers["bare-b"]; a.Err == nil || !strings.Contains(a.Err.Error(), "ErrImagePull") {
+		t.Error(a.Err)
+	}
+	if err := c.Close(t.Context()); err != nil || len(s.Jobs) != 0 {
+		t.Errorf("%d Jobs are left, %v", len(s.Jobs), err)
+	}
+	c = clusterOf(t, threeNodes(t))
+	c.WithEphemeral(started)
+	if err := c.Ensure(t.Context(), []string{"bare-a", "bare-z"}); err == nil || !strings.Contains(err.Error(), "no node bare-z") {
+		t.Error(err)
 	}
 }
 

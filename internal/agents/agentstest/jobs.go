@@ -81,7 +81,7 @@ func (s *Server) jobPods(selector string) *corev1.PodList {
 			continue
 		}
 		state := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
-		if s.Why != "" {
+		if s.Why != "" && (s.WhyOn == "" || s.WhyOn == job.Spec.Template.Spec.NodeName) {
 			state = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: s.Why}}
 		}
 		list.Items = append(list.Items, corev1.Pod{

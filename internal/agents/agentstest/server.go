@@ -36,6 +36,7 @@ type Server struct {
 	Viewers    bool                   // each node has a viewers' pod too, viewer-NODE; into the agents' own nobody may exec
 	Jobs       map[string]batchv1.Job // those there are, in kube-system, each with a pod of its name
 	Why        string                 // their containers wait for that; "" to run
+	WhyOn      string                 // on this node alone
 	Execs      map[string]int         // how often each way was taken: "websocket", "spdy"
 }
 
