@@ -133,7 +133,7 @@ func TestMCP(t *testing.T) {
 	}
 	ask("path", map[string]any{"src": "a", "dst": "b", "seconds": 31}, nil)
 	ask("path", map[string]any{"src": "a", "dst": "nobody"}, nil)
-	var o cluster.Overview
+	var o cluster.Whole
 	ask("top", nil, &o)
 	if len(o.Pairs) != 1 || len(o.Pairs[0].Halves) != 2 || len(o.Nodes) != 3 {
 		t.Errorf("top: %+v", o)
