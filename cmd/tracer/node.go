@@ -109,7 +109,7 @@ func (n *node) Status() api.Status {
 	s := api.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
 		SampleRatio: 1, SampleOneIn: sampling.OneIn, SampleBudget: sampling.FlowQuota, LastRead: n.LastRead(),
-		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), Identity: identityStatus(n.cluster),
+		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), WatchedOneIn: n.WatchedOneIn(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]netdev.Role{}
 	for _, d := range n.KnownDevices() {
@@ -132,7 +132,7 @@ func (n *node) Status() api.Status {
 	}
 	counters, err := l.Counters()
 	n.readingCounters.Done(err)
-	s.Journeys, s.Lost = outcomes(counters), counters.Missed
+	s.Journeys, s.Lost, s.LeftOut = outcomes(counters), counters.Missed, counters.LeftOut
 	s.Journeys["dropped"], s.Journeys["freed"] = n.Freed()
 	if began := counters.Started + counters.Unsampled; began > 0 {
 		s.SampleRatio = float64(counters.Started) / float64(began)

@@ -21,6 +21,7 @@ import (
 	"tracer/internal/loader"
 	"tracer/internal/netdev"
 	"tracer/internal/netstat"
+	"tracer/internal/record"
 )
 
 // Options of an Agent. Namer is required.
@@ -39,7 +40,8 @@ type Options struct {
 	// LogFindings logs each finding as it begins and as it ends: for an agent whose view nobody watches.
 	LogFindings bool
 
-	leaveHooks bool // for tests: hooks that others precede are left as they are
+	leaveHooks bool                  // for tests: hooks that others precede are left as they are
+	observed   func([]record.Record) // for tests: gets what is counted
 }
 
 // Agent traces until it is closed.
@@ -57,6 +59,7 @@ type Agent struct {
 	counts        *aggregate.Aggregator
 	lateNames     *latenames.Waiter
 	sampling      adaptiveSampling
+	watched       watchedConnections
 	listenTargets listenTargets
 	routeLookups  routeLookups
 	conntrack     conntrackLookups

@@ -8,7 +8,7 @@ import (
 
 // failures are what the agent does again and again, and goes on after it failed.
 type failures struct {
-	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, routes, tunnels, nics, throttling, baseline *failurelog.Operation
+	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, routes, tunnels, nics, throttling, baseline, watched *failurelog.Operation
 }
 
 func newFailures(log *slog.Logger) failures {
@@ -28,6 +28,7 @@ func newFailures(log *slog.Logger) failures {
 		tunnels:      warned("cannot read where tunnels lead; diagnoses go without that"),
 		nics:         warned("cannot read the counters of network cards; diagnoses go without them"),
 		throttling:   warned("cannot read the CPU limits of pods whose application is slow; findings go without them"),
+		watched:      warned("cannot read how long requests wait; some stay untimed"),
 		baseline:     warned("cannot save the learned baseline; make the directory writable or give another --state-dir"),
 	}
 }

@@ -181,7 +181,7 @@ func (h head) isAt(last *record.Hop) bool {
 }
 
 // loadWords copies what consists of words of eight bytes, at an address that is a multiple of that, one after the other.
-func loadWords[T bpfobj.TracerSlotState | bpfobj.TracerJourney](from *T) (to T) {
+func loadWords[T bpfobj.TracerSlotState | bpfobj.TracerJourney | bpfobj.TracerWatched](from *T) (to T) {
 	const word = unsafe.Sizeof(uint64(0))
 	n := unsafe.Sizeof(to) / word
 	source, copied := unsafe.Slice((*uint64)(unsafe.Pointer(from)), n), unsafe.Slice((*uint64)(unsafe.Pointer(&to)), n)

@@ -46,6 +46,7 @@ type Loader struct {
 	attaching func(Hook) // of Options
 
 	undecoded, tornScans atomic.Uint64
+	watched              watchedTable
 	settings             sync.Mutex // guards a change of the programs' configuration
 
 	own     sync.Mutex // guards ownBits, which are in the kernel's map

@@ -70,6 +70,10 @@ func (l *Loader) take(raw []byte, r *record.Record) bool {
 		convertTCP(k, r)
 		return true
 	}
+	if isRequest(raw) {
+		k, err := decodeRequest(raw)
+		return err == nil && convertRequest(k, r) == nil
+	}
 	k, err := decode(raw)
 	return err == nil && convert(k, l.symbols, r) == nil
 }
