@@ -6,6 +6,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY cmd cmd
+COPY docs docs
 COPY internal internal
 ARG TARGETARCH
 ARG VERSION=unknown

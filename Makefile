@@ -8,11 +8,14 @@ ARCHES := amd64 arm64
 # screens, commands and their rights, all of which user space or one piece of arithmetic decides; and what starts many agents, each of
 # which takes 20 s of an emulated CPU: run that by name when it changes.
 GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
-GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings|TestKilled$$|TestHostileNames|TestHardened|TestRestartBesidePrograms|TestManyPods|TestLeftovers|TestLateOverlay|TestNoDescriptors|TestFewDescriptors|TestFullDisk|TestSeccomp$$
+GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings|TestKilled$$|TestHostileNames|TestHardened|TestRestartBesidePrograms|TestManyPods|TestLeftovers|TestLateOverlay|TestNoDescriptors|TestFewDescriptors|TestFullDisk|TestSeccomp$$|TestUI|TestIncident|TestPath
+
+# What arm64 kernels need not show either: arithmetic and statistics, which are the same on all machines, and what user space decides.
+ARM64_SKIP := TestSampling|TestFunctionsAreSmall|TestEachCapabilityIsNeeded|TestLock|TestRefusedByTCX|TestRefusedProgram
 
 # On one other kernel, in every run of the tests: load, attach, figures packet by packet, the story.
 GUEST := 6.12
-GUEST_STORY := ^(TestAttach|TestFilters|TestCapabilities|TestFaultNetem|TestTruth|TestDemo|TestKernelsTable)$$
+GUEST_STORY := ^(TestAttach|TestFilters|TestCapabilities|TestFaultNetem|TestTruth|TestDemo|TestKernelsTable|TestPathBehindWireGuard)$$
 
 BUILD_FLAGS := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 TOOL := go tool -modfile=tools/go.mod
@@ -23,7 +26,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak screens fmt image release release-check push clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest mixin test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak ui test-ui ui-screens screens fmt image release release-check push clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,12 +57,13 @@ test-k8s: packages ## run the agent on a real Kubernetes of this machine (as roo
 	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
 		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 20m . ./cmd/app
 
-# Which tests of test-cni and layouts.
+# Which tests of test-cni and layouts, and whether as test-more has them: CNI_SHORT=-short.
 CNI := .
+CNI_SHORT :=
 
 test-cni: packages ## run the agent beside real network plugins, on that Kubernetes (as root): CNI=TestAWS, or all
 	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
-		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni
+		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni $(CNI_SHORT)
 
 layouts: packages ## write what test-cni measures into docs/layouts.md
 	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni -update
@@ -69,7 +73,7 @@ fetch-k8s: packages ## build that Kubernetes and those plugins but Cilium, and f
 
 test-guest: ## of make test: what one other kernel proves: GUEST=6.12 (emulated)
 	hack/install-packages guest
-	go run ./test/vm -kernel '$(GUEST)' -logs build/guests -run '$(GUEST_STORY)' ./internal/loader ./internal/lab ./test/truth ./cmd/tracer
+	go run ./test/vm -kernel '$(GUEST)' -logs build/guests -run '$(GUEST_STORY)' ./internal/loader ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
 
 # The kernel of the two machines of test-pair, and which of its tests: PAIR='^TestPair$$/^vxlan$$'.
 PAIR_KERNEL := 6.12
@@ -82,13 +86,16 @@ test-pair: packages ## of test-more: agents on two machines with kernels and clo
 manifest: ## render deploy/tracer.yaml and the chart's README from the chart again
 	cd tools && go test -count=1 -run '^Test(Manifest|Readme)$$' ./chart -update
 
+mixin: ## write the alerts, recording rules and dashboards of the chart again
+	go -C tools/mixin run .
+
 test-kernel: ## run the tests of what touches the kernel on another one: KERNEL=5.10, 6.1, 6.12, 7.2 or all (emulated)
 	hack/install-packages guest
 	go run ./test/vm -kernel '$(KERNEL)' -skip '$(GUEST_SKIP)' $(GUEST_TESTS)
 
-test-arm64: ## load all programs on arm64 kernels, of 4k and 16k pages, and the story on one of them (emulated)
+test-arm64: ## of test-more: load all programs on arm64 kernels, of 4k and 16k pages, and the story on one of them (emulated)
 	hack/install-packages arm64
-	go run ./test/vm -arch arm64 -kernel all -logs build/guests/arm64 -skip '$(GUEST_SKIP)' ./internal/loader
+	go run ./test/vm -arch arm64 -kernel all -logs build/guests/arm64 -skip '$(GUEST_SKIP)|$(ARM64_SKIP)' ./internal/loader
 	go run ./test/vm -arch arm64 -kernel 6.1 -logs build/guests/arm64/story -run '^(TestDemo|TestKernelsTable)$$' ./cmd/tracer
 
 accuracy: ## measure how exact the figures are, here and on all guest kernels, for docs/reports/accuracy.md (a quarter of an hour)
@@ -129,10 +136,12 @@ check-generated: packages ## check that what is committed comes from bpf/ and th
 cost: ## write anew what a test compares: instructions of each program, allocations for each record
 	go test ./internal/loader -run '^TestCost$$' -count=1 -update-cost
 
-lint: ## go mod tidy, golangci-lint and the import direction
+lint: ## go mod tidy, golangci-lint and the import direction, known vulnerabilities and licences of dependencies
 	go mod tidy -diff
 	go -C tools mod tidy -diff
 	go -C tools vet ./...
+	go -C test/browser mod tidy -diff
+	go -C test/browser vet ./...
 	go -C test/k8srig mod tidy -diff
 	go -C test/k8srig/cni/aws mod tidy -diff
 	go -C test/k8srig/cni/coredns mod tidy -diff
@@ -140,6 +149,7 @@ lint: ## go mod tidy, golangci-lint and the import direction
 	go -C test/k8srig/cni/flannel mod tidy -diff
 	go -C test/k8srig/cni/flannel-plugin mod tidy -diff
 	$(TOOL) golangci-lint run
+	hack/check-dependencies
 
 bench: ## what tracing costs, against its limits: hooks, traffic, agents (as root; eight minutes)
 	CGO_ENABLED=0 go run ./test/bench -check
@@ -162,6 +172,25 @@ fuzz: ## fuzz what reads from outside, and the parser in the kernel beside its m
 
 abuse: ## thousands of clients that mean harm, for docs/reports/reliability.md (as root; five minutes)
 	go test -tags abuse -count=1 -v -run '^TestAbuse$$' ./cmd/tracer
+
+ui: ## build the page of tracer ui from ui/ into internal/ui/page (needs npm)
+	npm ci --prefix ui --no-audit --no-fund --loglevel error
+	npm run --prefix ui --silent check
+	npm run --prefix ui --silent build
+
+# Which tests of test-ui: UI='^TestStory$'.
+UI := .
+
+test-ui: build ## of test-more: the page is what ui/ builds to, and a browser opens it in a lab (as root)
+	hack/install-packages browser
+	hack/check-ui
+	cd test/browser && go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet --jsonfile "$${JSON:-/dev/null}" \
+		--post-run-command ../../hack/no-skips -- -count=1 -timeout 20m -run '$(UI)' .
+
+ui-screens: test-ui ## renew the pictures of the page in docs/screens (as root; three minutes)
+	for picture in pair-fault pairs-fault pair-phone; do \
+		pngquant --force --strip --output "docs/screens/ui-$$picture.png" 48 "build/browser/$$picture.png"; \
+	done
 
 screens: build ## renew the pictures in docs/screens from a real run (as root; two minutes)
 	hack/install-packages
@@ -200,7 +229,8 @@ clean: ## remove what the targets above made
 packages:
 	@hack/install-packages
 
-# Every supported machine compiles, tests included, and the shipped binary has no fault injection in it.
+# Every supported machine compiles, tests included, and the shipped binary has no fault injection in it. The plugin runs where kubectl does;
+# what it compiles there is for that alone, and need not be fast.
 cross:
 	@set -e; for arch in $(ARCHES); do \
 		echo "build and vet linux/$$arch"; \
@@ -209,3 +239,8 @@ cross:
 		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./...; \
 	done
 	@! go list -tags nolab -deps ./cmd/tracer | grep -x tracer/internal/lab
+	@set -e; for os in darwin windows; do for arch in $(ARCHES); do \
+		echo "build kubectl-tracer for $$os/$$arch"; \
+		GOOS=$$os GOARCH=$$arch CGO_ENABLED=0 go build -gcflags 'all=-dwarf=false -l' -ldflags '-s -w' -o /dev/null ./cmd/kubectl-tracer; \
+	done; done
+	@! go list -deps ./cmd/kubectl-tracer | grep -E '/netlink|cilium/ebpf'

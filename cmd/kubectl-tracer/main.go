@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/klog/v2"
 
 	"tracer/internal/agents"
 )
@@ -19,6 +21,8 @@ import (
 var version = "dev"
 
 func main() {
+	// What client-go logs of streams that end, we return as errors where it is one.
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := newRootCommand().ExecuteContext(ctx)
@@ -75,6 +79,6 @@ and nothing but the agents runs for it in the cluster.`,
 	cmd.SetVersionTemplate("kubectl-tracer version {{.Version}}\n")
 	flags.AddFlags(cmd.PersistentFlags())
 	cmd.PersistentFlags().StringVar(&flags.agents, "tracer-namespace", "tracer", "where the agents are")
-	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags))
+	cmd.AddCommand(newDiagnoseCommand(flags), newNodesCommand(flags), newPathCommand(flags))
 	return cmd
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -17,6 +19,8 @@ import (
 	"tracer/internal/export/health"
 	"tracer/internal/export/httpserver"
 	"tracer/internal/export/metrics"
+	"tracer/internal/incident"
+	"tracer/internal/overview"
 )
 
 // agentFlags are those of the agent alone.
@@ -26,6 +30,10 @@ type agentFlags struct {
 	metrics   metrics.ServerOptions
 	collector metrics.Options
 	health    string
+	// Of incidents: where, and how much is kept.
+	incidentsDir string
+	incidentsMiB int
+	incidentsAge time.Duration
 }
 
 func newAgentCommand() *cobra.Command {
@@ -41,19 +49,41 @@ data on a unix socket that only root can open; diagnose, trace and top ask there
   $tracer agent --listen 172.18.0.2:9435 --web.config.file web.yml
   $tracer agent --identity-file names.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := flags.checkIncidents(cmd.Flags().Changed("incidents-dir")); err != nil {
+				return err
+			}
+			return flags.run(cmd.Context())
+		},
 	}
 	f := cmd.Flags()
 	flags.add(cmd)
 	flags.cluster.add(cmd)
 	flags.expect.add(cmd)
-	f.StringVar(&flags.stateDir, "state-dir", "/var/lib/tracer", "where names (for a start without the API server) and the learned baseline are kept; empty for nowhere")
+	f.StringVar(&flags.stateDir, "state-dir", defaultStateDir, "where names (for a start without the API server) and the learned baseline are kept; empty for nowhere")
+	f.StringVar(&flags.incidentsDir, "incidents-dir", "", "where incidents are kept, what led to findings; empty for nowhere (default: incidents in --state-dir)")
+	f.IntVar(&flags.incidentsMiB, "incidents-mib", incident.DefaultBytes>>20, "most MiB of incidents: the oldest goes first")
+	f.DurationVar(&flags.incidentsAge, "incidents-age", incident.DefaultAge, "for how long incidents are kept at most")
 	f.StringVar(&flags.metrics.Address, "listen", metrics.DefaultAddress, "address of /metrics, as host:port")
 	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")
 	f.StringVar(&flags.health, "health-listen", health.DefaultAddress, "address of /healthz and /readyz, as host:port")
 	f.IntVar(&flags.collector.MaxSeries, "max-series", metrics.DefaultMaxSeries, "most series by pair of workloads; the least busy share one")
 	f.BoolVar(&flags.collector.ClassicPairs, "classic-histograms", false, "give histograms by pair classic buckets too, for a Prometheus without native ones")
 	return cmd
+}
+
+// checkIncidents works out where incidents are kept.
+func (f *agentFlags) checkIncidents(given bool) error {
+	switch {
+	case f.incidentsMiB < 8:
+		return fmt.Errorf("--incidents-mib %d: give at least 8, one incident takes up to an eighth", f.incidentsMiB)
+	case f.incidentsAge < time.Minute:
+		return fmt.Errorf("--incidents-age %v: give at least 1m", f.incidentsAge)
+	case !given && f.stateDir != "":
+		f.incidentsDir = filepath.Join(f.stateDir, incidentsIn)
+	}
+	f.incidents.Store = incident.Store{Dir: f.incidentsDir, Bytes: int64(f.incidentsMiB) << 20, Age: f.incidentsAge}
+	return nil
 }
 
 // run takes all that may be taken already (the namespace, the addresses, the socket) before it says that it is ready.
@@ -63,7 +93,12 @@ func (f *agentFlags) run(ctx context.Context) (err error) {
 	}
 	agent.CollectGarbageEarly()
 	f.logFindings = true
-	n, err := f.start()
+	var n *node
+	f.incidents.About = func() incident.Header {
+		return incident.Header{Node: n.name, Tracer: version, Kernel: kernelRelease(), Netns: n.Loader().Files().Netns, Started: n.Started()}
+	}
+	f.incidents.Seen = func() overview.About { return n.about() }
+	n, err = f.start()
 	if err != nil {
 		return err
 	}

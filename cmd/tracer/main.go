@@ -71,7 +71,7 @@ It traces the network namespace that it is started in.`,
 	cmd.SetVersionTemplate("tracer version {{.Version}}\n")
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
-	cmd.AddCommand(newAgentCommand(), newTraceCommand(), newTopCommand(), newDiagnoseCommand(), newExplainCommand(), newCheckCommand(), newCleanupCommand(), newConnectCommand(), newCopyCommand(), newVersionCommand())
+	cmd.AddCommand(newAgentCommand(), newTraceCommand(), newTopCommand(), newUICommand(), newDiagnoseCommand(), newExplainCommand(), newIncidentsCommand(), newMCPCommand(), newCheckCommand(), newCleanupCommand(), newConnectCommand(), newCopyCommand(), newVersionCommand())
 	cmd.AddCommand(e.commands...)
 	e.finish(cmd)
 	return cmd

@@ -35,6 +35,7 @@ type node struct {
 }
 
 func newNode(a *agent.Agent, name string, names namer, cluster *identity.Kubernetes) *node {
+	a.SetNode(name)
 	return &node{
 		Agent: a, name: name, names: names, cluster: cluster,
 		readingCounters: failurelog.New(slog.Default(), slog.LevelError, "cannot read the BPF programs' counters; the status goes without them"),
@@ -88,19 +89,29 @@ func (n *node) Overviews(ctx context.Context, query overview.Query) iter.Seq2[*o
 
 // about is the status in short.
 func (n *node) about() overview.About {
-	s := n.Status()
-	a := overview.About{Version: s.Version, Node: s.Node, Kernel: s.Kernel, Started: s.Started, SampleRatio: s.SampleRatio}
-	for _, h := range s.Hooks {
+	counters, err := n.Loader().Counters()
+	n.readingCounters.Done(err)
+	a := overview.About{Version: version, Node: n.name, Kernel: kernelRelease(), Started: n.Started(), SampleRatio: sampleRatio(counters)}
+	hooks, _ := n.Hooks()
+	for _, h := range hooks {
 		if h.Attached && !h.Silent {
 			a.HooksUp++
 		} else {
-			a.HooksMissing = append(a.HooksMissing, strings.TrimSpace(h.Hook+" "+h.Device+": "+h.Error))
+			a.HooksMissing = append(a.HooksMissing, strings.TrimSpace(h.Name+" "+h.Device+": "+h.Error))
 		}
 	}
-	for _, lost := range s.Lost {
+	for _, lost := range counters.Missed {
 		a.RecordsMissed += lost
 	}
 	return a
+}
+
+// sampleRatio is the share of packets that were tracked since the start, 0 to 1.
+func sampleRatio(c loader.Counters) float64 {
+	if began := c.Started + c.Unsampled; began > 0 {
+		return float64(c.Started) / float64(began)
+	}
+	return 1
 }
 
 // Status is the state of the agent.
@@ -108,7 +119,7 @@ func (n *node) Status() api.Status {
 	l, sampling := n.Loader(), n.Sampling()
 	s := api.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
-		SampleRatio: 1, SampleOneIn: sampling.OneIn, SampleBudget: sampling.FlowQuota, LastRead: n.LastRead(),
+		SampleOneIn: sampling.OneIn, SampleBudget: sampling.FlowQuota, LastRead: n.LastRead(),
 		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), WatchedOneIn: n.WatchedOneIn(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]netdev.Role{}
@@ -132,11 +143,8 @@ func (n *node) Status() api.Status {
 	}
 	counters, err := l.Counters()
 	n.readingCounters.Done(err)
-	s.Journeys, s.Lost, s.LeftOut = outcomes(counters), counters.Missed, counters.LeftOut
+	s.SampleRatio, s.Journeys, s.Lost, s.LeftOut = sampleRatio(counters), outcomes(counters), counters.Missed, counters.LeftOut
 	s.Journeys["dropped"], s.Journeys["freed"] = n.Freed()
-	if began := counters.Started + counters.Unsampled; began > 0 {
-		s.SampleRatio = float64(counters.Started) / float64(began)
-	}
 	programs, err := l.Programs()
 	n.readingPrograms.Done(err)
 	for _, p := range programs {

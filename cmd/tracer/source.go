@@ -28,14 +28,22 @@ type source interface {
 // errInterrupted says that a command ended before it had what it was to show.
 var errInterrupted = errors.New("interrupted")
 
+// dialAgent is a client of this network namespace's agent, whether one runs or not.
+func dialAgent(runDir string) (*api.Client, error) {
+	files, err := loader.CurrentFiles(runDir)
+	if err != nil {
+		return nil, err
+	}
+	return api.Dial(files.Socket()), nil
+}
+
 // withSource calls use with the agent of this network namespace or, where there is none, with a tracer of our own, which
 // traces meanwhile: own tells which. The context ends early if that fails.
 func (f *tracingFlags) withSource(ctx context.Context, use func(ctx context.Context, s source, own bool) error) error {
-	files, err := loader.CurrentFiles(f.runDir)
+	client, err := dialAgent(f.runDir)
 	if err != nil {
 		return err
 	}
-	client := api.Dial(files.Socket())
 	defer client.Close()
 	if _, err := client.Status(ctx); err == nil {
 		return use(ctx, client, false)

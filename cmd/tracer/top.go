@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"tracer/internal/incident"
 	"tracer/internal/overview"
 	"tracer/internal/top"
 )
@@ -25,6 +26,9 @@ type topFlags struct {
 	filter string
 	output string
 	once   bool
+	// replay is the incident to show in place of what is now.
+	replay    string
+	incidents incidentsFlags
 }
 
 func newTopCommand() *cobra.Command {
@@ -37,7 +41,11 @@ what hurts most comes first, with the stage that its time goes to. Enter shows a
 detail, ? the keys.
 
 Where an agent runs in this network namespace it is asked; elsewhere the command traces
-by itself. With --once it prints one window and ends: no terminal is needed for that.`,
+by itself. With --once it prints one window and ends: no terminal is needed for that.
+
+--replay shows an incident (tracer incidents lists them) as if it were now, from one
+minute before it began: space stops, [ and ] go back and on. With --once it shows the
+time at which the finding was surest.`,
 		Example: `  $tracer top
   $tracer top --once --filter 'web p99>10ms'
   $tracer top --once -o json | jq '.rows[0].worst'
@@ -46,6 +54,12 @@ by itself. With --once it prints one window and ends: no terminal is needed for 
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := flags.check(cmd); err != nil {
 				return err
+			}
+			if !flags.once && (!term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stdout.Fd()))) {
+				return errors.New("this is not a terminal: print the view with --once, or give kubectl exec -it")
+			}
+			if flags.replay != "" {
+				return flags.showIncident(cmd.Context(), cmd.OutOrStdout())
 			}
 			if flags.once {
 				return flags.printOnce(cmd.Context(), cmd.OutOrStdout(), cmd.Flags().Changed("interval"))
@@ -61,6 +75,9 @@ by itself. With --once it prints one window and ends: no terminal is needed for 
 	f.IntVar(&flags.query.Limit, "limit", 0, "most rows to print with --once (default: all)")
 	f.BoolVar(&flags.once, "once", false, "print one window and end")
 	f.StringVarP(&flags.output, "output", "o", "table", "how --once prints: table or json")
+	f.StringVar(&flags.replay, "replay", "", "show this incident: an ID, the beginning of one, last, or an exported file")
+	f.StringVar(&flags.incidents.at, "at", "", "with --replay: begin at this time, as 15:04:05 or RFC 3339")
+	flags.incidents.addDir(cmd)
 	flags.add(cmd)
 	return cmd
 }
@@ -80,6 +97,12 @@ func (f *topFlags) check(cmd *cobra.Command) (err error) {
 	}
 	if cmd.Flags().Changed("output") && !f.once {
 		return errors.New("--output is for --once: add it")
+	}
+	if f.replay == "" && f.incidents.at != "" {
+		return errors.New("--at is for --replay: add it")
+	}
+	if f.replay != "" && f.query.By == overview.ByFlow {
+		return fmt.Errorf("--by flow: %w", incident.ErrNoFlows)
 	}
 	return nil
 }
@@ -104,20 +127,55 @@ func (f *topFlags) printOnce(ctx context.Context, w io.Writer, intervalGiven boo
 			if young || f.query.By == overview.ByFlow && o.Rows == nil {
 				continue // there is too little to show yet
 			}
-			if f.output == "json" {
-				return writeJSON(w, o)
-			}
-			return top.WriteTable(w, o, f.query, version, terminalWidth(), colorful(os.Stdout))
+			return f.printOverview(w, o)
 		}
 		return errInterrupted
 	})
 }
 
-// show is the live view. What is logged meanwhile would be written across it: it is printed at the end.
-func (f *topFlags) show(ctx context.Context) error {
-	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stdout.Fd())) {
-		return errors.New("this is not a terminal: print the view with --once, or give kubectl exec -it")
+func (f *topFlags) printOverview(w io.Writer, o *overview.Overview) error {
+	if f.output == "json" {
+		return writeJSON(w, o)
 	}
+	return top.WriteTable(w, o, f.query, version, terminalWidth(), colorful(os.Stdout))
+}
+
+// showIncident is the view of what is past.
+func (f *topFlags) showIncident(ctx context.Context, w io.Writer) error {
+	i, err := f.incidents.read(f.replay)
+	if err != nil {
+		return err
+	}
+	var from time.Time // the begin
+	if f.once || f.incidents.at != "" {
+		frame, err := f.incidents.frame(i)
+		if err != nil {
+			return err
+		}
+		from = frame.Taken
+	}
+	replay, err := incident.NewReplay(i, from)
+	if err != nil {
+		return err
+	}
+	if f.once {
+		for o, err := range replay.Overviews(ctx, f.query) {
+			if err != nil {
+				return err
+			}
+			return f.printOverview(w, o)
+		}
+	}
+	return f.view(ctx, replay)
+}
+
+// show is the live view.
+func (f *topFlags) show(ctx context.Context) error {
+	return f.withSource(ctx, func(ctx context.Context, s source, _ bool) error { return f.view(ctx, s) })
+}
+
+// view runs on the terminal. What is logged meanwhile would be written across it: it is printed at the end.
+func (f *topFlags) view(ctx context.Context, s top.Source) error {
 	before := slog.Default()
 	var log lateLog
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})))
@@ -125,9 +183,7 @@ func (f *topFlags) show(ctx context.Context) error {
 		slog.SetDefault(before)
 		log.writeTo(os.Stderr)
 	}()
-	return f.withSource(ctx, func(ctx context.Context, s source, _ bool) error {
-		return top.Run(ctx, top.Options{Source: s, Query: f.query, Version: version, Now: time.Now}, os.Stdin, os.Stdout)
-	})
+	return top.Run(ctx, top.Options{Source: s, Query: f.query, Version: version, Now: time.Now}, os.Stdin, os.Stdout)
 }
 
 // lateLog keeps the last of what is logged.

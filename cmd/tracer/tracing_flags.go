@@ -22,9 +22,10 @@ type tracingFlags struct {
 	node         string
 	runDir       string
 	limits       governor.Limits
-	expect       expectFlag // of those that diagnose
-	stateDir     string     // of the agent; "" for those that trace for a while
-	logFindings  bool       // of the agent
+	expect       expectFlag            // of those that diagnose
+	stateDir     string                // of the agent; "" for those that trace for a while
+	logFindings  bool                  // of the agent
+	incidents    agent.IncidentOptions // likewise
 }
 
 func (f *tracingFlags) add(cmd *cobra.Command) {
@@ -95,7 +96,7 @@ func (f *tracingFlags) startAgent(names aggregate.Namer, owners latenames.OwnerS
 	}
 	return agent.Start(agent.Options{
 		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: names, OwnerSource: owners, Limits: f.limits,
-		ExpectQdisc: expected, StateDir: f.stateDir, LogFindings: f.logFindings,
+		ExpectQdisc: expected, StateDir: f.stateDir, LogFindings: f.logFindings, Incidents: f.incidents,
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"tracer/internal/agent"
 	"tracer/internal/export/api"
 	"tracer/internal/identity"
+	"tracer/internal/incident"
 	"tracer/internal/loader"
 )
 
@@ -36,6 +37,7 @@ type versions struct {
 type stateVersions struct {
 	Identities int `json:"identities.json"`
 	Usual      int `json:"usual.json"`
+	Incidents  int `json:"incidents"`
 }
 
 type agentVersion struct {
@@ -47,7 +49,7 @@ type agentVersion struct {
 func ourVersions() versions {
 	return versions{
 		SchemaVersion: 1, Version: version, Commit: commit, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Socket: api.Version, State: stateVersions{Identities: identity.CacheVersion, Usual: agent.BaselineVersion},
+		Socket: api.Version, State: stateVersions{Identities: identity.CacheVersion, Usual: agent.BaselineVersion, Incidents: incident.Version},
 	}
 }
 
@@ -111,7 +113,7 @@ func (v versions) write(w io.Writer) error {
 	} else {
 		fmt.Fprintf(&text, "agent   %s on %s, since %s\n", a.Version, a.Node, a.Started.UTC().Format(time.RFC3339))
 	}
-	fmt.Fprintf(&text, "socket  %s\nstate   identities.json %d, usual.json %d\n", v.Socket, v.State.Identities, v.State.Usual)
+	fmt.Fprintf(&text, "socket  %s\nstate   identities.json %d, usual.json %d, incidents %d\n", v.Socket, v.State.Identities, v.State.Usual, v.State.Incidents)
 	_, err := io.WriteString(w, text.String())
 	return err
 }

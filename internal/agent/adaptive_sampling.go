@@ -23,6 +23,11 @@ type adaptiveSampling struct {
 	changed  time.Duration // when the sampling in force began
 	state    atomic.Pointer[Sampling]
 
+	maxRecords int          // a second
+	watched    atomic.Int32 // paths that somebody asks for now: their packets are followed, all of them
+	lifted     bool         // every packet is sampled, for that; flooded if they were too many
+	flooded    bool
+
 	// What takes some system calls to read, as read last.
 	read   time.Time
 	ran    time.Duration // of the programs
@@ -43,7 +48,7 @@ func (s *adaptiveSampling) start(limits governor.Limits) {
 	if limits.MaxCPU == 0 {
 		limits.MaxCPU = governor.DefaultMaxCPU
 	}
-	s.governor = governor.New(limits)
+	s.governor, s.maxRecords = governor.New(limits), limits.MaxRecords
 	s.state.Store(&Sampling{Sampling: governor.EveryPacket})
 }
 
@@ -79,7 +84,7 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 	if first {
 		s.spent.Elapsed = 0
 	}
-	before, next := s.state.Load().Sampling, s.governor.Step(s.spent)
+	before, next := s.state.Load().Sampling, s.next()
 	s.spent = governor.Cost{}
 	s.state.Store(&Sampling{Sampling: next, CPU: s.governor.CPU()})
 	if next == governor.EveryPacket && before == next {
@@ -92,6 +97,24 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 		s.changed = loader.Monotonic()
 	}
 	return nil
+}
+
+// next is the governor's answer, or every packet while a path is watched: two nodes that sample each for itself seldom follow the same
+// packets. The limit of records holds all the same, that of CPU time does not; what is spent meanwhile the governor does not see.
+func (s *adaptiveSampling) next() governor.Sampling {
+	watched := s.watched.Load() > 0
+	if s.lifted && float64(s.spent.WithinQuota+s.spent.ByChance) > float64(s.maxRecords)*s.spent.Elapsed.Seconds() {
+		s.flooded = true
+	}
+	s.flooded = s.flooded && watched
+	if lift := watched && !s.flooded; lift || s.lifted {
+		s.lifted = lift
+		s.spent = governor.Cost{}
+	}
+	if s.lifted {
+		return governor.EveryPacket
+	}
+	return s.governor.Step(s.spent)
 }
 
 // addSpent adds what was spent besides the records that were read; what takes long to read, once in a while.

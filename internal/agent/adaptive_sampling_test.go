@@ -91,3 +91,40 @@ func flood(to netip.Addr, packets int) error {
 	}
 	return nil
 }
+
+// TestSamplingOfPaths samples every packet while a path is watched, unless they are more than the limit of records, and then goes on as before.
+func TestSamplingOfPaths(t *testing.T) {
+	t.Parallel()
+	var s adaptiveSampling
+	s.start(governor.Limits{MaxRecords: 1000, MaxCPU: 0.05})
+	step := func(records uint64) governor.Sampling {
+		s.spent = governor.Cost{Elapsed: governor.Epoch, WithinQuota: records}
+		return s.next()
+	}
+	limited := step(1000) // ten times the limit
+	if limited == governor.EveryPacket {
+		t.Fatal("no limit")
+	}
+	s.watched.Add(1)
+	for range 3 {
+		if got := step(90); got != governor.EveryPacket {
+			t.Errorf("while a path is watched: %+v", got)
+		}
+	}
+	if got := step(1000); got != limited {
+		t.Errorf("in a flood: %+v, want what was in force, %+v", got, limited)
+	}
+	if got := step(0); got == governor.EveryPacket {
+		t.Error("the flood is forgotten at once")
+	}
+	s.watched.Add(-1)
+	step(0)
+	s.watched.Add(1)
+	if got := step(0); got != governor.EveryPacket {
+		t.Errorf("of the next path: %+v", got)
+	}
+	s.watched.Add(-1)
+	if got := step(90); got == governor.EveryPacket {
+		t.Error("nobody watches any more")
+	}
+}

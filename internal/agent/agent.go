@@ -39,6 +39,8 @@ type Options struct {
 	Log      *slog.Logger // slog.Default() if nil
 	// LogFindings logs each finding as it begins and as it ends: for an agent whose view nobody watches.
 	LogFindings bool
+	// Incidents say where what led to findings is kept.
+	Incidents IncidentOptions
 
 	leaveHooks bool                  // for tests: hooks that others precede are left as they are
 	observed   func([]record.Record) // for tests: gets what is counted
@@ -71,6 +73,7 @@ type Agent struct {
 	history       history
 	trends        delayTrends
 	findings      findings
+	incidents     incidents
 	podEnds       podEnds
 	baseline      baseline
 	podThrottling podThrottling
@@ -138,6 +141,9 @@ func Start(options Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	a.history.add(first)
+	if options.Incidents.Store.Dir != "" {
+		a.incidents.start()
+	}
 	a.restoreBaseline()
 	a.baseline.learned, a.baseline.saved = first.Taken, first.Taken
 	return a, nil
@@ -146,7 +152,7 @@ func Start(options Options) (_ *Agent, err error) {
 // Run traces until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, task := range []func(context.Context) error{a.watchDevices, a.readRecords, a.answerMissent, a.pollKernel, a.pollRules, a.keepHistory} {
+	for _, task := range []func(context.Context) error{a.watchDevices, a.readRecords, a.answerMissent, a.pollKernel, a.pollRules, a.keepHistory, a.keepIncidents} {
 		group.Go(func() error { return task(ctx) })
 	}
 	return group.Wait()

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,19 @@ type findings struct {
 	tracker  diagnose.Tracker
 	judged   time.Time           // when the latest diagnosis was made
 	coverage []diagnose.Coverage // as of that; replaced, never changed
+	report   diagnose.Report     // likewise
+	node     string              // what reports call this node
+}
+
+// SetNode says what the agent's own reports call this node. It is called before Run.
+func (a *Agent) SetNode(name string) { a.findings.node = name }
+
+// ownReport is the latest diagnosis that the agent has made, and when; the zero time if there is none.
+func (a *Agent) ownReport() (diagnose.Report, time.Time) {
+	f := &a.findings
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.report, f.judged
 }
 
 // ActiveFindings are the findings that hold, and when the latest diagnosis was made.
@@ -38,7 +52,7 @@ func (a *Agent) diagnoseAt(now diagnose.Snapshot) {
 }
 
 func (a *Agent) diagnoseBetween(from, now diagnose.Snapshot) {
-	report := diagnose.Diagnose("", from, now)
+	report := diagnose.Diagnose(a.findings.node, from, now)
 	a.baseline.exclude(report.Findings)
 	a.podThrottling.watch(report.Findings, time.Now())
 	a.policers.watch(report.Findings, time.Now())
@@ -46,7 +60,9 @@ func (a *Agent) diagnoseBetween(from, now diagnose.Snapshot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	started, worsened, ended := f.tracker.Round(&report, now.Taken)
-	f.judged, f.coverage = now.Taken, report.Coverage
+	f.judged, f.coverage, f.report = now.Taken, report.Coverage, report
+	hurts := func(h diagnose.ActiveFinding) bool { return h.Finding.Severity != diagnose.Info }
+	a.observe(now, report, changesOf(started, worsened, ended, now.Taken), slices.ContainsFunc(f.tracker.Active(), hurts))
 	a.logFindings("a finding begins", started, now.Taken)
 	a.logFindings("a finding is critical now", worsened, now.Taken)
 	a.logFindings("a finding has ended", ended, now.Taken)

@@ -69,10 +69,10 @@ func (h *history) last() diagnose.Snapshot {
 func (h *history) add(s diagnose.Snapshot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for len(h.snapshots) > 0 && s.Taken.Sub(h.snapshots[0].Taken) > historyLength {
-		h.snapshots = h.snapshots[1:]
-	}
-	h.snapshots = slices.DeleteFunc(append(h.snapshots, s), tooDense(s.Taken))
+	dense := tooDense(s.Taken)
+	h.snapshots = slices.DeleteFunc(append(h.snapshots, s), func(x diagnose.Snapshot) bool { // which keeps nothing of them
+		return s.Taken.Sub(x.Taken) > historyLength || dense(x)
+	})
 }
 
 // tooDense returns a function that tells of each snapshot in turn whether one that is kept is too near before it.

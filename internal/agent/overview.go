@@ -45,14 +45,23 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		for {
-			to, err := a.quickSnapshot(count, liveEvery) // a live view does not wait for late names
-			if err != nil {
-				yield(nil, err)
-				return
+			to := a.history.last()
+			// The first is as of now. Later ones that are as far apart as what is kept can do with that.
+			if judged.IsZero() || q.Interval < snapshotEvery || q.By == overview.ByFlow || to.Taken.Sub(from.Taken) < snapshotEvery/2 {
+				var err error
+				if to, err = a.quickSnapshot(count, liveEvery); err != nil { // a live view does not wait for late names
+					yield(nil, err)
+					return
+				}
 			}
+			own, at := a.ownReport()
+			usable := usableFor(&own, node, judgedWindow, to.Taken.Sub(at))
+			switch {
 			// A young agent's window grows with each overview.
-			if to.Taken.Sub(judged) >= diagnosisEvery || report.WindowSeconds < judgedWindow.Seconds() {
+			case judged.IsZero(), !usable && (to.Taken.Sub(judged) >= diagnosisEvery || report.WindowSeconds < judgedWindow.Seconds()):
 				report, judged = diagnose.Diagnose(node, a.SnapshotBefore(judgedWindow), to), to.Taken
+			case usable && at.After(judged):
+				report, judged = own, at
 			}
 			in := overview.Input{
 				About: about(), Taken: to.Taken, Window: window(from.Counts, to.Counts), Devices: to.Devices, Before: from.Devices,
@@ -74,6 +83,12 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 			from = to
 		}
 	}
+}
+
+// usableFor tells whether the agent's own report, made so long ago, is what an overview of a node and a window is to say: to diagnose
+// once more is most of what a view costs.
+func usableFor(own *diagnose.Report, node string, window, age time.Duration) bool {
+	return own.Node == node && window == diagnosisWindow && own.WindowSeconds >= window.Seconds() && age < 2*diagnosisEvery
 }
 
 // window is what happened between two snapshots. Where the first has no flows they are left out: what they have counted

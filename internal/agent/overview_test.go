@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"slices"
+	"testing"
 	"time"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/diagnose"
 	"tracer/internal/journey"
 	"tracer/internal/overview"
 )
@@ -42,6 +44,28 @@ func (c *cluster) looks(src, dst string) {
 				c.Errorf("devices %+v", o.Devices)
 			}
 			break
+		}
+	}
+}
+
+// TestUsableFor: a report is shown to a live view if it is of that node and window, whole, and not old.
+func TestUsableFor(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		what        string
+		node        string
+		made        float64 // the report's window, in seconds
+		window, age time.Duration
+		want        bool
+	}{
+		{"as it should be", "node1", 15.2, diagnosisWindow, 6 * time.Second, true},
+		{"of an agent that has not been told its node", "", 15.2, diagnosisWindow, 0, false},
+		{"of a young agent", "node1", 9.8, diagnosisWindow, 0, false},
+		{"of another window", "node1", 60, time.Minute, 0, false},
+		{"of an agent that is stuck", "node1", 15.2, diagnosisWindow, 10 * time.Second, false},
+	} {
+		if got := usableFor(&diagnose.Report{Node: tt.node, WindowSeconds: tt.made}, "node1", tt.window, tt.age); got != tt.want {
+			t.Errorf("%s: %v", tt.what, got)
 		}
 	}
 }

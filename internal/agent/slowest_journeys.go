@@ -24,33 +24,48 @@ type slowestJourneys struct {
 	names aggregate.Namer
 
 	mu   sync.Mutex
-	kept []slowRecord // the slowest first
+	kept slowest
 }
+
+// slowest are at most maxSlowest records of journeys, the slowest first.
+type slowest []slowRecord
 
 type slowRecord struct {
 	record.Record
 	took time.Duration
 }
 
+// timeOf is how long the journey of a record with hops took.
+func timeOf(rec *record.Record) time.Duration {
+	return max(rec.Time, rec.Hops[rec.Len-1].Time) - rec.Hops[0].Time
+}
+
+// takes tells whether a journey that took so long is one of the slowest.
+func (s slowest) takes(took time.Duration) bool {
+	return len(s) < maxSlowest || took > s[maxSlowest-1].took
+}
+
+// add adds one of the slowest, and drops the least slow for which there is no room any more.
+func (s *slowest) add(rec *record.Record, took time.Duration) {
+	kept := (*s)[:min(len(*s), maxSlowest-1)]
+	at, _ := slices.BinarySearchFunc(kept, took, func(k slowRecord, took time.Duration) int { return cmp.Compare(took, k.took) })
+	*s = slices.Insert(kept, at, slowRecord{*rec, took})
+}
+
 func (s *slowestJourneys) consider(rec *record.Record) bool {
 	if rec.Kind == record.Dropped || rec.Len == 0 {
 		return false
 	}
-	took := max(rec.Time, rec.Hops[rec.Len-1].Time) - rec.Hops[0].Time
+	took := timeOf(rec)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.kept) == maxSlowest && took <= s.kept[maxSlowest-1].took {
+	if !s.kept.takes(took) {
 		return false
 	}
 	src, dst := s.names.Lookup(rec.First.Source.Addr(), rec.Start()), s.names.Lookup(rec.Last.Destination.Addr(), rec.Start())
-	if !aggregate.SamePair(s.pair, src, dst) {
-		return false
+	if aggregate.SamePair(s.pair, src, dst) {
+		s.kept.add(rec, took)
 	}
-	if len(s.kept) == maxSlowest {
-		s.kept = s.kept[:maxSlowest-1]
-	}
-	at, _ := slices.BinarySearchFunc(s.kept, took, func(k slowRecord, took time.Duration) int { return cmp.Compare(took, k.took) })
-	s.kept = slices.Insert(s.kept, at, slowRecord{*rec, took})
 	return false
 }
 
@@ -58,7 +73,7 @@ func (s *slowestJourneys) consider(rec *record.Record) bool {
 func (s *slowestJourneys) drain(devices []netdev.Device) []trace.Trace {
 	s.mu.Lock()
 	kept := s.kept
-	s.kept = make([]slowRecord, 0, maxSlowest)
+	s.kept = make(slowest, 0, maxSlowest)
 	s.mu.Unlock()
 	known := journey.NewDevices(devices)
 	zero := time.Now().Add(-loader.Monotonic())

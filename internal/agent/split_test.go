@@ -81,7 +81,9 @@ func TestSplit(t *testing.T) {
 			beside := small.Delay.Quantile(0.5)
 			t.Logf("%d packets split; segments waited %.4f s (p50), small packets beside them %.4f s, by the application's clock %.4f s",
 				splits, got, beside, want)
-			if math.Abs(got-beside) > 0.1*beside+noise || got > 1.1*want+noise || want < 0.02 {
+			// Bulk is sent when an acknowledgement comes and small packets at any time, so the queue that they meet is not quite
+			// the same: 18 % apart was seen. A segment timed from its split on would have waited for next to nothing.
+			if math.Abs(got-beside) > 0.3*beside+noise || got > 1.1*want+noise || want < 0.02 {
 				t.Errorf("segments are measured to wait %v s, small packets beside them %v s, by the application's clock %v s", got, beside, want)
 			}
 			if queue.Untimed > 0 {

@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"tracer/internal/cluster"
-	"tracer/internal/identity"
+	"tracer/internal/identity/workload"
 )
 
 // selector is the label of the agents' pods, as the chart sets it.
@@ -121,7 +121,7 @@ func (c *Cluster) Map(ctx context.Context) (cluster.Map, error) {
 		}
 		for _, ip := range p.Status.PodIPs {
 			if address, err := netip.ParseAddr(ip.IP); err == nil {
-				m.Places[address.Unmap()] = cluster.Place{Namespace: p.Namespace, Workload: identity.WorkloadOf(p), Node: p.Spec.NodeName}
+				m.Places[address.Unmap()] = cluster.Place{Namespace: p.Namespace, Workload: workload.Of(p), Node: p.Spec.NodeName}
 			}
 		}
 	}

@@ -20,7 +20,7 @@ import (
 
 // Client returns one for a node's agent. Close it.
 func (c *Cluster) Client(a Agent) *api.Client {
-	return api.NewClient(a.Node, func(context.Context) (net.Conn, error) {
+	return api.NewClient(a.Node, "upgrade the agents, or take the plugin of their version", func(context.Context) (net.Conn, error) {
 		if a.Why != "" {
 			return nil, errors.New(a.Why)
 		}

@@ -59,7 +59,7 @@ func (a *Aggregator) SetInFlight(scanned []record.Record) {
 			g.Pairs = append(g.Pairs, pair)
 		}
 		slices.SortFunc(g.Pairs, func(x, y InFlightPair) int {
-			return cmp.Or(cmp.Compare(y.Packets, x.Packets), comparePairs(x.PairKey, y.PairKey))
+			return cmp.Or(cmp.Compare(y.Packets, x.Packets), x.Compare(y.PairKey))
 		})
 		g.Pairs = slices.Clip(g.Pairs[:min(len(g.Pairs), maxInFlightPairs)])
 		inFlight = append(inFlight, g.InFlight)

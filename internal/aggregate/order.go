@@ -9,7 +9,7 @@ import (
 func (s *Snapshot) sort() {
 	slices.SortFunc(s.Stages, func(x, y StageDelay) int { return compareStages(x.StageKey, y.StageKey) })
 	slices.SortFunc(s.Drops, func(x, y DropCount) int { return compareDrops(x.DropKey, y.DropKey) })
-	slices.SortFunc(s.Pairs, func(x, y Pair) int { return comparePairs(x.PairKey, y.PairKey) })
+	slices.SortFunc(s.Pairs, func(x, y Pair) int { return x.Compare(y.PairKey) })
 }
 
 func (p *Pair) sort() {
@@ -33,7 +33,8 @@ func compareDrops(x, y DropKey) int {
 	)
 }
 
-func comparePairs(x, y PairKey) int {
+// Compare is the order of a snapshot's pairs.
+func (x PairKey) Compare(y PairKey) int {
 	return cmp.Or(
 		cmp.Compare(x.SrcNamespace, y.SrcNamespace),
 		cmp.Compare(x.SrcWorkload, y.SrcWorkload),

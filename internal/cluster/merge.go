@@ -284,7 +284,7 @@ func principal(r *Report, nodes map[diagnose.Verdict][]string) string {
 func (f *Finding) sentence() string {
 	text := f.Finding.Sentence()
 	switch {
-	case f.Finding.Cause == Wire: // it names its ends
+	case f.Finding.Cause == diagnose.Wire: // it names its ends
 		return text
 	case len(f.Nodes) > 1:
 		text = fmt.Sprintf("%s; worst on %s: %s", list(f.Nodes), f.Nodes[0], text)

@@ -10,9 +10,6 @@ import (
 // SchemaVersion is that of Report as JSON.
 const SchemaVersion = 1
 
-// Wire is the cause of what packets suffer between two nodes, where neither of them finds it at its own devices.
-const Wire diagnose.Cause = "wire"
-
 // Answer is what a node's agent said, or why it did not.
 type Answer struct {
 	Node    string

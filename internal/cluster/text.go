@@ -35,9 +35,7 @@ func (r *Report) WriteText(w io.Writer, color bool) error {
 		fmt.Fprintf(out, "\n%s  %s on %s%s\n", f.Finding.Severity, paint(diagnose.Bold, string(f.Finding.Cause)), list(f.Nodes), at)
 		row := func(label, text string) { fmt.Fprintf(out, "  %-8s %s\n", label, text) }
 		row("what", f.Finding.Sentence())
-		if f.Finding.Cause == Wire {
-			row("", "what it means: docs/cluster.md")
-		}
+		row("", "what it means: tracer explain "+string(f.Finding.Cause))
 		for j, p := range f.Finding.Pairs[:min(maxNamed, len(f.Finding.Pairs))] {
 			row(first(j, "pairs"), p.Src+" → "+p.Dst)
 		}

@@ -86,7 +86,7 @@ type link struct{ a, b string }
 func (g *merger) wire(found []remote) Finding {
 	slices.SortStableFunc(found, func(x, y remote) int { return cmp.Compare(rank(x.finding.Severity), rank(y.finding.Severity)) })
 	f := Finding{Finding: found[0].finding, SeenFrom: []Observation{}}
-	f.Finding.Cause = Wire
+	f.Finding.Cause = diagnose.Wire
 	var links []link
 	for i, r := range found {
 		if i > 0 {

@@ -34,6 +34,7 @@ const (
 	NIC                   Cause = "nic"
 	RemoteDelay           Cause = "remote-delay"
 	RemoteLoss            Cause = "remote-loss"
+	Wire                  Cause = "wire"
 	UnknownCause          Cause = "unknown"
 )
 
@@ -42,7 +43,7 @@ const (
 type CauseInfo struct {
 	Cause      Cause
 	Kinds      []Kind
-	Groups     []string // of the rules that find it: cause_<group>.go
+	Groups     []string // of the rules that find it: cause_<group>.go; none of what only several nodes' findings tell (internal/cluster)
 	Meaning    string   // in a sentence
 	Where      string   // stage and device of its findings
 	Evidence   string   // by what it is known
@@ -374,6 +375,16 @@ func Causes() []CauseInfo {
 			Next: []string{"tracer diagnose # on the node of PEER", "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit # in the pod",
 				"ip -s -s link show dev UPLINK", "ethtool -S UPLINK | grep -E 'drop|err|miss|exceeded'"},
 			Advice: "if that node loses none, or says the same of this one, the network between loses them",
+		},
+		{
+			Cause: Wire, Kinds: []Kind{KindDelay, KindRetransmit},
+			Meaning: "packets are late or lost between two nodes, and neither has it at a device",
+			Where:   "between the nodes that the finding names; `kubectl tracer diagnose` alone finds it",
+			Evidence: "`remote-delay` or `remote-loss` of one node or both, while all nodes where the other end may be answered, saw enough, and find nothing at " +
+				"their own devices that can be the cause",
+			Next:          []string{"mtr -n -z -c 10 OTHER-NODE", "ip -s -s link show dev UPLINK", "ethtool -S UPLINK | grep -E 'drop|err|miss|exceeded'"},
+			Advice:        "look at what those nodes have in common: one node's link, a rack's switch, what joins two zones",
+			WhyNoScenario: "it takes the answers of several nodes: internal/cluster/testdata has them",
 		},
 		{
 			Cause: UnknownCause, Kinds: []Kind{KindDrop}, Groups: []string{"unknown"},

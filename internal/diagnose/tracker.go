@@ -24,17 +24,19 @@ type ActiveFinding struct {
 
 // Tracker follows findings over rounds. The zero Tracker has seen none.
 type Tracker struct {
-	tracked map[findingKey]*tracked
+	tracked map[FindingKey]*tracked
 }
 
-type findingKey struct {
+// FindingKey tells findings apart.
+type FindingKey struct {
 	cause     Cause
 	stage     journey.Stage
 	device    string
 	direction journey.Direction
 }
 
-func (f *Finding) key() findingKey { return findingKey{f.Cause, f.Stage, f.Device, f.Direction} }
+// Key is what tells a finding apart from others.
+func (f *Finding) Key() FindingKey { return FindingKey{f.Cause, f.Stage, f.Device, f.Direction} }
 
 type tracked struct {
 	ActiveFinding
@@ -47,12 +49,12 @@ type tracked struct {
 // and those that are not any more.
 func (t *Tracker) Round(r *Report, now time.Time) (started, worsened, ended []ActiveFinding) {
 	if t.tracked == nil {
-		t.tracked = make(map[findingKey]*tracked)
+		t.tracked = make(map[FindingKey]*tracked)
 	}
-	seen := make(map[findingKey]bool)
+	seen := make(map[FindingKey]bool)
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		k := f.key()
+		k := f.Key()
 		if seen[k] {
 			continue // the one that hurts more came first
 		}

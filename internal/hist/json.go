@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // jsonHistogram is a Histogram as JSON has it.
@@ -17,11 +18,43 @@ type jsonHistogram struct {
 // MarshalJSON writes the used buckets as one array. An empty histogram is {}.
 func (h Histogram) MarshalJSON() ([]byte, error) {
 	used, first := h.used()
-	w := jsonHistogram{Counts: used, Zero: h.zero, Sum: h.sum}
-	if len(used) > 0 {
-		w.First = first
+	// By hand: snapshots have thousands of histograms, and by reflection they would be most of the time that it takes to write one.
+	text := make([]byte, 0, 64+4*len(used))
+	field := func(name string) {
+		separator := byte(',')
+		if len(text) == 0 {
+			separator = '{'
+		}
+		text = append(append(append(text, separator, '"'), name...), '"', ':')
 	}
-	return json.Marshal(w)
+	if len(used) > 0 {
+		if first != 0 {
+			field("first")
+			text = strconv.AppendInt(text, int64(first), 10)
+		}
+		field("counts")
+		for i, n := range used {
+			text = append(text, "[,"[min(i, 1)])
+			text = strconv.AppendUint(text, n, 10)
+		}
+		text = append(text, ']')
+	}
+	if h.zero != 0 {
+		field("zero")
+		text = strconv.AppendUint(text, h.zero, 10)
+	}
+	if h.sum != 0 {
+		sum, err := json.Marshal(h.sum)
+		if err != nil {
+			return nil, fmt.Errorf("write histogram: %w", err)
+		}
+		field("sum")
+		text = append(text, sum...)
+	}
+	if len(text) == 0 {
+		text = append(text, '{')
+	}
+	return append(text, '}'), nil
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. It refuses buckets that no duration can have.

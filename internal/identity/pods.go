@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"tracer/internal/aggregate"
+	"tracer/internal/identity/workload"
 )
 
 // podInfo is what is kept of a pod.
@@ -39,7 +40,7 @@ func (k *Kubernetes) stripPod(object runtime.Object) info {
 	info := &podInfo{uid: string(p.UID), ended: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed}
 	info.Name, info.Namespace = p.Name, k.strings.intern(p.Namespace)
 	info.id = &aggregate.Identity{
-		Namespace: info.Namespace, Pod: p.Name, Workload: k.strings.intern(WorkloadOf(p)), Node: k.strings.intern(p.Spec.NodeName),
+		Namespace: info.Namespace, Pod: p.Name, Workload: k.strings.intern(workload.Of(p)), Node: k.strings.intern(p.Spec.NodeName),
 		Bandwidth: bandwidthOf(p, ingressBandwidth), EgressBandwidth: bandwidthOf(p, egressBandwidth),
 	}
 	for _, ip := range p.Status.HostIPs {

@@ -52,6 +52,7 @@ func convert(k *bpfobj.TracerRecord, names symbols, r *record.Record) error {
 
 func convertJourney(j *bpfobj.TracerJourney, r *record.Record) {
 	r.First, r.Last = convertFlow(&j.First), convertFlow(&j.Last)
+	r.Fingerprint = j.Fingerprint
 	r.SKBBytes, r.IPBytes, r.WireBytes = j.SkbBytes, j.IpBytes, j.WireBytes
 	r.Segments, r.Weight = uint32(j.Segments), j.Weight
 	r.SplitAt = int(j.SplitAt)

@@ -88,9 +88,10 @@ func TestConvert(t *testing.T) {
 	}
 	port := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 	want := record.Record{
-		Kind:  record.Dropped,
-		First: record.Flow{Source: port("10.244.1.2:40000"), Destination: port("10.96.0.10:80"), Protocol: 6},
-		Last:  record.Flow{Source: port("[fd00::1]:40000"), Destination: port("[fd00::2]:8080"), Protocol: 6},
+		Kind:        record.Dropped,
+		Fingerprint: 0x0123456789abcdef,
+		First:       record.Flow{Source: port("10.244.1.2:40000"), Destination: port("10.96.0.10:80"), Protocol: 6},
+		Last:        record.Flow{Source: port("[fd00::1]:40000"), Destination: port("[fd00::2]:8080"), Protocol: 6},
 		Hops: [record.MaxHops]record.Hop{
 			{Hook: record.Ingress, Ifindex: 11, Time: 1}, {Hook: record.Egress, Ifindex: 12, Time: 2},
 			{Hook: record.Xmit, Ifindex: 13, Time: 3}, {Hook: record.Egress, Ifindex: 14, Time: 4},

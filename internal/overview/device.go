@@ -15,17 +15,19 @@ import (
 
 // Device is one network device: its queue and the traffic through it.
 type Device struct {
-	Name      string       `json:"name"`
-	Role      netdev.Role  `json:"role"`
-	Kind      string       `json:"kind"`
-	Workload  string       `json:"workload,omitempty"` // of the pod behind it, as namespace/name, if that is known
-	Up        bool         `json:"up"`
-	Root      netdev.Qdisc `json:"root_qdisc"`
-	Changed   *time.Time   `json:"qdisc_changed"`
-	RxPackets float64      `json:"rx_packets_per_second"`
-	TxPackets float64      `json:"tx_packets_per_second"`
-	RxBits    float64      `json:"rx_bits_per_second"`
-	TxBits    float64      `json:"tx_bits_per_second"`
+	Name     string       `json:"name"`
+	Role     netdev.Role  `json:"role"`
+	Kind     string       `json:"kind"`
+	Workload string       `json:"workload,omitempty"` // of the pod behind it, as namespace/name, if that is known
+	Up       bool         `json:"up"`
+	Root     netdev.Qdisc `json:"root_qdisc"`
+	Changed  *time.Time   `json:"qdisc_changed"`
+	// RatesUnknown tells that the device was not there at the window's start: its rates are 0, and it has no limits.
+	RatesUnknown bool    `json:"rates_unknown,omitempty"`
+	RxPackets    float64 `json:"rx_packets_per_second"`
+	TxPackets    float64 `json:"tx_packets_per_second"`
+	RxBits       float64 `json:"rx_bits_per_second"`
+	TxBits       float64 `json:"tx_bits_per_second"`
 	// Queue is the delay in its queue; null if there is none or no packet left it. All pods' devices have one together.
 	Queue          *Delay   `json:"queue"`
 	WarnAbove      *float64 `json:"warn_above_seconds"` // the threshold of its p50; null if there is no queue
@@ -74,6 +76,8 @@ func (b *builder) device(d *netdev.Device) Device {
 			o.DropsPerSecond += rate(d.Root.Drops, before.Root.Drops)
 		}
 		o.Limits = b.limits(d, before)
+	} else {
+		o.RatesUnknown = true
 	}
 	if d.Root.Queues() {
 		b.queue(d, &o)

@@ -30,7 +30,11 @@ type Overview struct {
 	PacketsPerSecond float64             `json:"packets_per_second"`
 	BitsPerSecond    float64             `json:"bits_per_second"`
 	MissedPerSecond  float64             `json:"records_lost_per_second"`
-	By               By                  `json:"by"` // what Rows are
+	// VolumeUnknown tells of a replayed incident that the packets and bits per second of all pairs were not kept; else PairsCounted is
+	// how many pairs had packets then, of which it has some.
+	VolumeUnknown bool `json:"volume_unknown,omitempty"`
+	PairsCounted  int  `json:"pairs_counted,omitempty"`
+	By            By   `json:"by"` // what Rows are
 	// Rows are those that the query's filter takes, in its order, up to its limit; RowsTotal counts them all. They are
 	// null by device, whose rows are Devices, and for flows while none has been counted for a window yet.
 	Rows      []Row      `json:"rows"`
@@ -51,4 +55,6 @@ type About struct {
 	HooksMissing  []string  `json:"hooks_missing"` // those that are not attached, or never run: hook, device and why
 	SampleRatio   float64   `json:"sample_ratio"`
 	RecordsMissed uint64    `json:"records_lost"` // since the start
+	// SeenUnknown tells of a replayed incident that the four above were not kept.
+	SeenUnknown bool `json:"seen_unknown,omitempty"`
 }

@@ -10,16 +10,21 @@ import (
 // thousands of them can bear.
 const maxName = 253
 
-// Printable is a name without what could command a terminal or reorder its text, and cut off where it is very long: whoever may create
-// a pod may give its owner, or a chain of netfilter's or a device in it, any name.
-func Printable(name string) string {
-	const more = "…"
-	name = strings.Map(func(r rune) rune {
+// Visible is a text without what could command a terminal or reorder its text.
+func Visible(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return unicode.ReplacementChar
-	}, name)
+	}, text)
+}
+
+// Printable is a name as Visible has it, and cut off where it is very long: whoever may create a pod may give its owner, or a chain of
+// netfilter's or a device in it, any name.
+func Printable(name string) string {
+	const more = "…"
+	name = Visible(name)
 	if len(name) <= maxName {
 		return name
 	}

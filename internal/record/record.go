@@ -90,6 +90,8 @@ type Record struct {
 	// First is the flow at the first hook, before NAT; Last at the last tc hook, after it, or of a dropped packet as it was
 	// freed. They are equal where nothing was rewritten.
 	First, Last Flow
+	// Fingerprint is of what routers, NAT and tunnels leave alone of a packet: with its flow, the same on all nodes.
+	Fingerprint uint64
 	// Hops[:Len] are the hooks passed in order. Where a packet passed more than MaxHops, those between the
 	// sixth and the last two are missing and Skipped counts them.
 	Hops    [MaxHops]Hop

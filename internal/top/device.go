@@ -25,10 +25,10 @@ type deviceColumn struct {
 func deviceColumns() []deviceColumn {
 	return []deviceColumn{
 		{"ROLE", 7, false, 3, func(_ *styles, d *overview.Device) string { return d.Role.String() }},
-		{"IN/S", 5, true, 5, func(_ *styles, d *overview.Device) string { return si(d.RxPackets) }},
-		{"OUT/S", 5, true, 4, func(_ *styles, d *overview.Device) string { return si(d.TxPackets) }},
-		{"IN BIT", 6, true, 8, func(_ *styles, d *overview.Device) string { return si(d.RxBits) }},
-		{"OUT BIT", 7, true, 7, func(_ *styles, d *overview.Device) string { return si(d.TxBits) }},
+		{"IN/S", 5, true, 5, func(_ *styles, d *overview.Device) string { return deviceRate(d, d.RxPackets) }},
+		{"OUT/S", 5, true, 4, func(_ *styles, d *overview.Device) string { return deviceRate(d, d.TxPackets) }},
+		{"IN BIT", 6, true, 8, func(_ *styles, d *overview.Device) string { return deviceRate(d, d.RxBits) }},
+		{"OUT BIT", 7, true, 7, func(_ *styles, d *overview.Device) string { return deviceRate(d, d.TxBits) }},
 		{"POD", 20, false, 6, func(_ *styles, d *overview.Device) string { return d.Workload }},
 		{"Q P50", 6, true, 9, func(_ *styles, d *overview.Device) string { return p50(d.Queue) }},
 		{"Q P99", 6, true, 1, func(s *styles, d *overview.Device) string {
@@ -38,8 +38,21 @@ func deviceColumns() []deviceColumn {
 			return p99(d.Queue)
 		}},
 		{"BACKLOG", 7, true, 2, func(_ *styles, d *overview.Device) string { return orBlank(float64(d.BacklogPackets)) }},
-		{"DROP/S", 6, true, 2, func(s *styles, d *overview.Device) string { return s.bad.Render(orBlank(d.DropsPerSecond)) }},
+		{"DROP/S", 6, true, 2, func(s *styles, d *overview.Device) string {
+			if d.RatesUnknown {
+				return "-"
+			}
+			return s.bad.Render(orBlank(d.DropsPerSecond))
+		}},
 	}
+}
+
+// deviceRate writes one of a device's rates; "-" if it is not known.
+func deviceRate(d *overview.Device, rate float64) string {
+	if d.RatesUnknown {
+		return "-"
+	}
+	return si(rate)
 }
 
 // devices draws the table of devices; the qdiscs have the rest of the line.
@@ -104,8 +117,8 @@ func (m *model) device() []string {
 	}
 	lines := []string{
 		strings.TrimSuffix(fmt.Sprintf("%s  %s · %s · %s · %s", s.bold.Render(d.Name), d.Role, kind, state, d.Workload), " · "),
-		fmt.Sprintf("in  %6s packets/s %6sbit/s", si(d.RxPackets), si(d.RxBits)),
-		fmt.Sprintf("out %6s packets/s %6sbit/s · drops %s/s", si(d.TxPackets), si(d.TxBits), si(d.DropsPerSecond)),
+		fmt.Sprintf("in  %6s packets/s %6sbit/s", deviceRate(d, d.RxPackets), deviceRate(d, d.RxBits)),
+		fmt.Sprintf("out %6s packets/s %6sbit/s · drops %s/s", deviceRate(d, d.TxPackets), deviceRate(d, d.TxBits), deviceRate(d, d.DropsPerSecond)),
 	}
 	usual := ""
 	if text := usualText(d.Baseline, d.WarnAbove); text != "" {

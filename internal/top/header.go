@@ -8,17 +8,20 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"tracer/internal/diagnose"
+	"tracer/internal/format"
 	"tracer/internal/overview"
 )
 
 // title says which tracer counted, and whether its hooks are up.
 func (s *styles) title(o *overview.Overview, version string) string {
 	parts := []string{s.bold.Render("tracer " + o.Node), o.Kernel, "up " + age(o.Taken.Sub(o.Started))}
-	hooks := fmt.Sprintf("%d hooks", o.HooksUp)
-	if n := len(o.HooksMissing); n > 0 {
-		hooks += ", " + s.bad.Render(fmt.Sprintf("%d missing", n))
+	if !o.SeenUnknown {
+		hooks := fmt.Sprintf("%d hooks", o.HooksUp)
+		if n := len(o.HooksMissing); n > 0 {
+			hooks += ", " + s.bad.Render(fmt.Sprintf("%d missing", n))
+		}
+		parts = append(parts, hooks)
 	}
-	parts = append(parts, hooks)
 	if o.Version != version {
 		parts = append(parts, s.warn.Render(fmt.Sprintf("agent %s, this is %s", o.Version, version)))
 	}
@@ -30,10 +33,18 @@ func (s *styles) title(o *overview.Overview, version string) string {
 
 // volume says how much traffic there was, and how much of it was seen.
 func (s *styles) volume(o *overview.Overview) string {
-	parts := []string{si(o.PacketsPerSecond) + " packets/s", si(o.BitsPerSecond) + "bit/s"}
-	if o.SampleRatio < 1 {
+	var parts []string
+	if !o.VolumeUnknown {
+		parts = append(parts, si(o.PacketsPerSecond)+" packets/s", si(o.BitsPerSecond)+"bit/s")
+	}
+	if o.PairsCounted > 0 {
+		parts = append(parts, format.Counted(si(float64(o.PairsCounted)), "pair")+" in all")
+	}
+	switch {
+	case o.SeenUnknown:
+	case o.SampleRatio < 1:
 		parts = append(parts, fmt.Sprintf("%.2g %% sampled", 100*o.SampleRatio))
-	} else {
+	default:
 		parts = append(parts, "every packet sampled")
 	}
 	switch {
@@ -41,7 +52,7 @@ func (s *styles) volume(o *overview.Overview) string {
 		parts = append(parts, s.bad.Render(si(o.MissedPerSecond)+" records missed/s"))
 	case o.RecordsMissed > 0:
 		parts = append(parts, fmt.Sprintf("%s records missed since the start", si(float64(o.RecordsMissed))))
-	default:
+	case !o.SeenUnknown:
 		parts = append(parts, "no records missed")
 	}
 	if len(o.Coverage) > 0 && o.Coverage[0].Low() && o.Coverage[0].Device != "" {
@@ -85,9 +96,12 @@ func (s *styles) verdict(o *overview.Overview, width, lines int) []string {
 func (m *model) header() []string {
 	s, o := &m.styles, m.latest
 	right := o.Taken.Local().Format("15:04:05") + " " + fmt.Sprintf("every %v", m.query.Interval)
+	_, replayed := m.options.Source.(Replayed)
 	switch {
 	case m.streamErr != nil:
 		right = s.bad.Render("STALE " + age(m.now().Sub(m.received)))
+	case replayed:
+		right = s.warn.Render("REPLAY " + o.Taken.Local().Format("2 Jan 15:04:05"))
 	case m.paused:
 		right = s.warn.Render("PAUSED " + o.Taken.Local().Format("15:04:05"))
 	}

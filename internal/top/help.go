@@ -11,6 +11,7 @@ var help = []string{
 	"/                 filter: texts and conditions, all of which must hold:",
 	"                  web  dst=api  device=tunl0  p99>10ms  pps>1k  drops>0  held>0",
 	"space             pause, and go on",
+	"[ ]               of a replay: the frame before, the next one",
 	"+ -               longer, shorter interval",
 	"? q               this help, quit",
 	"",

@@ -61,9 +61,16 @@ func (m *model) key(k tea.KeyPressMsg) tea.Cmd {
 		m.scrollBy(veryFar)
 	case "space", " ":
 		m.paused = !m.paused
+		if r, ok := m.options.Source.(Replayed); ok {
+			r.Pause(m.paused)
+		}
 		if !m.paused {
 			return m.stream.open(m.query)
 		}
+	case "[":
+		return m.step(-1)
+	case "]":
+		return m.step(1)
 	case "s", ">":
 		return m.sortBy(1)
 	case "S", "<":
@@ -89,6 +96,18 @@ func (m *model) key(k tea.KeyPressMsg) tea.Cmd {
 		return m.openFinding()
 	}
 	return nil
+}
+
+// step shows the frame before or after, of a source that is replayed.
+func (m *model) step(frames int) tea.Cmd {
+	r, ok := m.options.Source.(Replayed)
+	if !ok {
+		return nil
+	}
+	m.paused, m.stepped = true, true
+	r.Pause(true)
+	r.Step(frames)
+	return m.stream.open(m.query)
 }
 
 // typeKey edits the filter. An error in it is shown as it is typed.

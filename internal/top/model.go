@@ -53,6 +53,7 @@ type model struct {
 	received  time.Time
 	streamErr error // why there is nothing newer than latest, if there is not
 	paused    bool
+	stepped   bool // while paused: the next overview is shown
 
 	input     textinput.Model // of the filter
 	typing    bool
@@ -125,9 +126,10 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 // receive shows an overview, unless the view is paused.
 func (m *model) receive(o *overview.Overview) {
 	m.streamErr = nil
-	if m.paused && m.latest != nil && m.latest.By == o.By {
+	if m.paused && !m.stepped && m.latest != nil && m.latest.By == o.By {
 		return
 	}
+	m.stepped = false
 	m.latest, m.received = o, m.now()
 	m.keepSelection()
 }

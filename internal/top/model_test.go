@@ -265,3 +265,43 @@ func BenchmarkFrame(b *testing.B) {
 		_ = s.View()
 	}
 }
+
+// replayed is a source of what is past.
+type replayed struct {
+	*fakeSource
+	paused bool
+	frame  int
+}
+
+func (r *replayed) Pause(paused bool) { r.paused = paused }
+func (r *replayed) Step(frames int)   { r.frame += frames }
+
+// TestReplayKeys stops what is replayed and goes through it, and shows a frame that was gone to although the view is paused.
+func TestReplayKeys(t *testing.T) {
+	t.Parallel()
+	s := newScreen(t, 120, 30)
+	s.press("[", "]")
+	s.hides("REPLAY", "PAUSED")
+	past := &replayed{fakeSource: s.source}
+	s.options.Source = past
+	s.press("]", "]", "[")
+	if past.frame != 1 || !past.paused || !s.paused {
+		t.Errorf("at frame %d, paused %t", past.frame, past.paused)
+	}
+	s.shows("REPLAY ")
+	later := *s.latest
+	later.Taken = later.Taken.Add(time.Hour)
+	s.stepped = true
+	s.receive(&later)
+	if s.latest != &later || s.stepped {
+		t.Error("the frame that was gone to is not shown")
+	}
+	s.receive(new(later))
+	if s.latest != &later {
+		t.Error("another one is shown while the view is paused")
+	}
+	s.press("space")
+	if past.paused {
+		t.Error("it is still paused")
+	}
+}

@@ -18,6 +18,12 @@ type Source interface {
 	Overviews(context.Context, overview.Query) iter.Seq2[*overview.Overview, error]
 }
 
+// Replayed is a Source that shows what is past: it stops where the view is paused, and goes frame by frame.
+type Replayed interface {
+	Pause(paused bool)
+	Step(frames int)
+}
+
 // overviewMsg is an overview for the query of that number; errorMsg says why there is none.
 type (
 	overviewMsg struct {

@@ -70,6 +70,8 @@ func run(ctx context.Context, o options) error {
 		return beViewed(ctx)
 	case o.be == "view":
 		return beView(ctx, o.socket)
+	case o.be == "page":
+		return bePage(ctx, o.socket)
 	case o.rounds < 1 || o.repeat < 1 || o.live < 1 || o.growth < 1:
 		return errors.New("-rounds, -repeat, -live and -growth must be positive")
 	}

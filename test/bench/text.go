@@ -111,6 +111,8 @@ func (r *report) viewText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "%-28s %33.0f ms  %d ms %s\n", "to the first frame", v.FirstFrameMs, firstFrameLimit.Milliseconds(),
 		verdict(v.FirstFrameMs <= firstFrameLimit.Seconds()*1000))
 	fmt.Fprintf(b, "%-28s %34.1f %%  %.0f %% %s\n", "the agent takes more by", 100*v.AgentRise, 100*agentRiseLimit, verdict(v.AgentRise <= agentRiseLimit))
+	fmt.Fprintf(b, "%-28s %34.1f %%\n", "tracer ui, of a core", 100*v.PageShare)
+	fmt.Fprintf(b, "%-28s %34.1f %%  %.0f %% %s\n", "with it the agent takes more", 100*v.PageRise, 100*agentRiseLimit, verdict(v.PageRise <= agentRiseLimit))
 }
 
 func (r *report) memoryText(b *bytes.Buffer) {

@@ -48,6 +48,9 @@ type viewCost struct {
 	FirstFrameMs  float64 `json:"first_frame_ms"` // from the program's start to the screen
 	AgentShare    float64 `json:"agent_share_of_core"`
 	AgentRise     float64 `json:"agent_rise"` // relative to AgentShare
+	// PageShare and PageRise are the same of tracer ui with a page open.
+	PageShare float64 `json:"page_share_of_core"`
+	PageRise  float64 `json:"page_agent_rise"`
 }
 
 func (v *viewCost) exceeded() (limits []string) {
@@ -60,6 +63,7 @@ func (v *viewCost) exceeded() (limits []string) {
 	exceed(v.ResidentBytes > viewMemoryLimit, "the view has %.1f MiB resident, limit %d", kibibytes(v.ResidentBytes)/1024, viewMemoryLimit>>20)
 	exceed(v.FirstFrameMs > firstFrameLimit.Seconds()*1000, "the view's first frame takes %.0f ms, limit %d", v.FirstFrameMs, firstFrameLimit.Milliseconds())
 	exceed(v.AgentRise > agentRiseLimit, "the agent's cost rises by %.0f %% with a view, limit %.0f", 100*v.AgentRise, 100*agentRiseLimit)
+	exceed(v.PageRise > agentRiseLimit, "the agent's cost rises by %.0f %% with a page open, limit %.0f", 100*v.PageRise, 100*agentRiseLimit)
 	return limits
 }
 
@@ -117,6 +121,7 @@ func beViewed(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	a.SetNode("node1")
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.Run(running) })
 	group.Go(func() error { return server.Serve(running) })
@@ -150,7 +155,7 @@ func watchView(ctx context.Context, socket string, ours func() (time.Duration, e
 	if err := pause(ctx, each); err != nil { // every flow has been seen then
 		return c, err
 	}
-	var without, with, view, spent float64
+	var without, with, view, withPage, page, spent float64
 	var frames []float64
 	for range viewRounds {
 		alone, err := spentIn(ctx, each, ours)
@@ -172,6 +177,11 @@ func watchView(ctx context.Context, socket string, ours func() (time.Duration, e
 		if err := errors.Join(err1, err2, err3, err4, v.Close()); err != nil {
 			return c, err
 		}
+		paged, pageSpent, err := watchPage(ctx, socket, ours, each)
+		if err != nil {
+			return c, err
+		}
+		withPage, page = withPage+paged, page+pageSpent
 		without, with, view, spent = without+alone, with+watched, view+(after-before).Seconds(), spent+each.Seconds()
 		frames = append(frames, first.Seconds()*1000)
 		c.ResidentBytes = max(c.ResidentBytes, peak)
@@ -179,6 +189,8 @@ func watchView(ctx context.Context, socket string, ours func() (time.Duration, e
 	c.Share = round3(view / spent)
 	c.AgentShare = round3(without / spent)
 	c.AgentRise = round3(with/without - 1)
+	c.PageShare = round3(page / spent)
+	c.PageRise = round3(withPage/without - 1)
 	c.FirstFrameMs = tenths(quartilesOf(frames).median)
 	return c, nil
 }

@@ -63,7 +63,8 @@ func runOnce(packages, flags []string) (events []byte, err error) {
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "events.json")
 	args := []string{"tool", "-modfile=tools/go.mod", "gotestsum", "--format", "standard-quiet", "--jsonfile", file,
-		"--post-run-command", "hack/no-skips", "--packages", strings.Join(packages, " "), "--"}
+		"--post-run-command", "hack/no-skips", "--"}
+	args = append(args, packages...) // before flags that are the tests' own, where go test takes no packages any more
 	cmd := exec.Command("go", append(args, flags...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	failed := cmd.Run()

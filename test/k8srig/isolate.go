@@ -16,6 +16,9 @@ import (
 // Fabric is this side's address in the network that nodes are joined to: the control plane's.
 const Fabric = "10.200.0.254"
 
+// Registry is the address at which nodes look for a registry without TLS, where a test starts one.
+const Registry = Fabric + ":5000"
+
 // inside marks the process that runs in namespaces of its own.
 const inside = "K8SRIG_INSIDE"
 

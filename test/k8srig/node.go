@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,6 +94,11 @@ func StartNode(ctx context.Context, c *ControlPlane, name string, number, nodes 
 
 // connect makes the node's devices: eth0 on the fabric, and an overlay, if no CNI makes one.
 func (n *Node) connect(nodes int) error {
+	if _, err := net.InterfaceByName(n.Name); err == nil { // of a node before, whose namespace the kernel has not taken down yet
+		if err := ip("link del " + n.Name); err != nil {
+			return err
+		}
+	}
 	if err := ip(
 		"link add eth0 netns "+fmt.Sprint(n.PID())+" type veth peer name "+n.Name,
 		"link set "+n.Name+" master fabric up",
@@ -226,14 +232,18 @@ func (n *Node) configure() error {
 	}
 	replace := strings.NewReplacer("DIR", n.dir, "PLUGINS", network.Plugins, "ADDRESS", n.Address, "MODE", cmp.Or(network.Proxy, "nftables"),
 		"PODS", network.Pods, "NAME", n.Name, "CGROUPS", cgroups())
-	if err := os.MkdirAll(filepath.Join(n.dir, "cni"), 0o755); err != nil {
-		return err
+	for _, dir := range []string{"cni", "registries/" + Registry} {
+		if err := os.MkdirAll(filepath.Join(n.dir, dir), 0o755); err != nil {
+			return err
+		}
 	}
 	kubeconfig := map[string]string{"kubelet": "system:node:" + n.Name, "kube-proxy": proxy}
 	files := map[string]string{
-		"containerd.toml":      containerdConfig,
-		"cni/10-pods.conflist": strings.ReplaceAll(network.Config, "NUMBER", strconv.Itoa(n.number-1)),
-		"kubelet.yaml":         kubeletConfig,
+		"containerd.toml": containerdConfig,
+		// A directory for each registry, named after its address.
+		"registries/" + Registry + "/hosts.toml": registryConfig,
+		"cni/10-pods.conflist":                   strings.ReplaceAll(network.Config, "NUMBER", strconv.Itoa(n.number-1)),
+		"kubelet.yaml":                           kubeletConfig,
 	}
 	if network.Proxy != NoProxy {
 		files[proxyFile] = proxyConfig
@@ -262,6 +272,8 @@ state = "/run/containerd"
   sandbox_image = "docker.io/library/k8srig:dev"
   disable_apparmor = true
   restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "DIR/registries"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "PLUGINS"
     conf_dir = "DIR/cni"
@@ -270,6 +282,11 @@ state = "/run/containerd"
     default_runtime_name = "runc"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
+`
+
+const registryConfig = `server = "http://` + Registry + `"
+[host."http://` + Registry + `"]
+capabilities = ["pull", "resolve"]
 `
 
 const cniConfig = `{"cniVersion": "0.4.0", "name": "pods", "plugins": [{

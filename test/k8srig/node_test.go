@@ -129,6 +129,8 @@ func TestNodes(t *testing.T) {
 		return nil
 	})
 
+	tellsPath(t, c)
+
 	// Nothing gets through the overlay any more: what a packet needs is more than the queue ever takes.
 	if err := a.Run("tc", "qdisc", "add", "dev", "flannel.1", "root", "tbf", "rate", "8bit", "burst", "1", "limit", "1"); err != nil {
 		t.Fatal(err)
@@ -168,6 +170,7 @@ func TestNodes(t *testing.T) {
 	}
 	t.Log(report)
 	asksAll(t, c)
+	tellsSlowPath(t, c, a)
 }
 
 // hardened applies the profile without privileges, and checks that nothing is missing.

@@ -32,6 +32,103 @@ type clusterReport struct {
 	Nodes []struct{ Name, Verdict, Error string }
 }
 
+// clusterPath is what of the plugin's path is looked at.
+type clusterPath struct {
+	Summary string
+	Hops    []clusterHop
+	Wire    *struct {
+		From, To         string
+		Joined, Followed int
+		RoundTrip        *float64 `json:"round_trip_seconds"`
+	}
+}
+
+type clusterHop struct {
+	Way, Node, Stage, Device string
+	Packets, Drops           uint64
+	P50                      *float64 `json:"p50_seconds"`
+	Share, Held              float64
+}
+
+func (p *clusterPath) hop(way, node, stage, device string) clusterHop {
+	for _, h := range p.Hops {
+		if h.Way == way && h.Node == node && h.Stage == stage && h.Device == device {
+			return h
+		}
+	}
+	return clusterHop{}
+}
+
+// askPath has the plugin tell a path, as text for the log and as JSON.
+func askPath(t *testing.T, ask func(...string) (string, error), args ...string) (p clusterPath) {
+	t.Helper()
+	out, err := ask(append(args, "-o", "json")...)
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &p)
+	}
+	if err != nil {
+		t.Fatalf("%v: %v: %s", args, err, out)
+	}
+	return p
+}
+
+// tellsPath has the plugin tell the path from web to api, which also runs beside it: all of it.
+func tellsPath(t *testing.T, c *ControlPlane) {
+	plugin, err := Plugin(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(args ...string) (string, error) {
+		return output(exec.CommandContext(t.Context(), plugin, append(args, "--kubeconfig", c.Kubeconfig(Admin))...))
+	}
+	text, err := ask("path", "web", "svc/api-service", "-n", "store", "--duration", "3s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("\n" + text)
+	p := askPath(t, ask, "path", "web", "svc/api-service", "-n", "store", "--duration", "3s")
+	for _, h := range []clusterHop{
+		{Way: "there", Node: "node-a", Stage: "forward", Device: "flannel.1"}, {Way: "there", Node: "node-a", Stage: "encap", Device: "flannel.1"},
+		{Way: "there", Node: "node-b", Stage: "decap", Device: "flannel.1"}, {Way: "there", Node: "node-a", Stage: "forward", Device: "pod"},
+		{Way: "back", Node: "node-b", Stage: "forward", Device: "flannel.1"}, {Way: "back", Node: "node-a", Stage: "decap", Device: "flannel.1"},
+	} {
+		if p.hop(h.Way, h.Node, h.Stage, h.Device).Packets == 0 {
+			t.Errorf("no %s at %s of %s on the way %s: %+v", h.Stage, h.Device, h.Node, h.Way, p.Hops)
+		}
+	}
+	if w := p.Wire; w == nil || w.RoundTrip == nil || w.From != "node-a" || float64(w.Joined) < 0.8*float64(w.Followed) || *w.RoundTrip > 0.02 {
+		t.Errorf("wire: %+v", p.Wire)
+	}
+}
+
+// tellsSlowPath has it tell the same with an overlay on which each packet waits until there are tokens for it: the delay in that line.
+func tellsSlowPath(t *testing.T, c *ControlPlane, a *Node) {
+	plugin, err := Plugin(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(args ...string) (string, error) {
+		return output(exec.CommandContext(t.Context(), plugin, append(args, "--kubeconfig", c.Kubeconfig(Admin))...))
+	}
+	if err := a.Run("tc", "qdisc", "replace", "dev", "flannel.1", "root", "tbf", "rate", "64kbit", "burst", "2000", "limit", "200000"); err != nil {
+		t.Fatal(err)
+	}
+	p := askPath(t, ask, "path", "web", "svc/api-service", "-n", "store", "--duration", "8s")
+	t.Log(p.Summary)
+	slow := p.hop("there", "node-a", "queue", "flannel.1")
+	for _, h := range p.Hops {
+		if h.Way == "there" && h.Share > slow.Share {
+			t.Errorf("%s at %s of %s has more of the way's time than the slow overlay's queue: %+v", h.Stage, h.Device, h.Node, p.Hops)
+		}
+	}
+	if slow.P50 == nil || *slow.P50 < 0.002 || slow.Share < 0.5 {
+		t.Errorf("the slow overlay: %+v", slow)
+	}
+	if err := a.Run("tc", "qdisc", "del", "dev", "flannel.1", "root"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // asksAll has the plugin ask both nodes from outside of the cluster, while nothing gets through node-a's overlay: it names that
 // device once, whatever node-b sees of it.
 func asksAll(t *testing.T, c *ControlPlane) {
@@ -70,6 +167,12 @@ func asksAll(t *testing.T, c *ControlPlane) {
 	if at != 1 {
 		t.Errorf("flannel.1 is named %d times, want once: %s", at, out)
 	}
+	// The path between the two still answers, and says where it ends.
+	p := askPath(t, ask, "path", "deploy/web", "deploy/api", "-n", "store", "--duration", "8s")
+	if h := p.hop("there", "node-a", "queue", "flannel.1"); h.Drops == 0 && h.Held == 0 {
+		t.Errorf("nothing is lost or held at flannel.1 on node-a: %+v", p.Hops)
+	}
+
 	text, _ := ask("diagnose")
 	table, err := ask("nodes")
 	if err != nil || !strings.Contains(table, "node-a") || !strings.Contains(table, "node-b") || !strings.Contains(table, "flannel.1 (critical)") {

@@ -88,20 +88,19 @@ type wanted struct {
 	may []string
 }
 
-// check says what is wrong with a report, "" if nothing is.
-func (w wanted) check(p report) string {
-	causes := p.causes()
+// check says what is wrong with a report, "" if nothing is; and whether that is only what is not found yet.
+func (w wanted) check(p report) (wrong string, missing bool) {
 	first := strings.Split(w.first, "|")
-	switch {
-	case w.first != "" && (p.Verdict != "fault" || len(p.Findings) == 0 || !slices.Contains(first, p.Findings[0].String())):
-		return "want a fault, first of all " + w.first
-	case w.first == "" && len(w.may) == 0 && p.Verdict != "healthy":
-		return "want healthy"
+	if w.first == "" && len(w.may) == 0 && p.Verdict != "healthy" {
+		return "want healthy", false
 	}
-	for _, c := range causes {
+	for _, c := range p.causes() {
 		if !slices.Contains(first, c) && !slices.Contains(w.may, c) {
-			return c + " is not so"
+			return c + " is not so", false
 		}
 	}
-	return ""
+	if w.first != "" && (p.Verdict != "fault" || len(p.Findings) == 0 || !slices.Contains(first, p.Findings[0].String())) {
+		return "want a fault, first of all " + w.first, true
+	}
+	return "", false
 }

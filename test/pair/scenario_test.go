@@ -95,26 +95,25 @@ nft add rule ip deny forward ip daddr API counter drop`},
 			node2: wanted{first: "policy-drop@OVERLAY"},
 		},
 		{
-			// Connections are made, and what follows is too large. Nobody says so.
+			// Connections are made, and what follows is too large. Nobody says so. (A smaller MTU of the router's own would fragment VXLAN's packets.)
 			name: "an MTU that is too small at the router",
 			on: map[string]string{
 				"router": `nft add table ip hush
-nft add chain ip hush output '{ type filter hook output priority 0; }'
-nft add rule ip hush output icmp type destination-unreachable counter drop
-ip link set eth1 mtu 1300`,
+nft add chain ip hush forward '{ type filter hook forward priority 0; }'
+nft add rule ip hush forward ip length \> 1300 counter drop`,
 				"node2": `ip netns exec tracer-api nc -ll -p 5001 -e sh -c 'cat >/dev/null' </dev/null >/dev/null 2>&1 & echo $! >/tmp/nc.pid`,
 				"node1": `for i in 1 2 3 4; do
-	(while :; do head -c 60000 /dev/zero | timeout 5 ip netns exec tracer-cache nc API 5001; usleep 100000; done) </dev/null >/dev/null 2>&1 &
+	(while :; do head -c 60000 /dev/zero | ip netns exec tracer-cache timeout 5 nc API 5001; usleep 100000; done) </dev/null >/dev/null 2>&1 &
 	echo $! >>/tmp/loops.pid
 done`,
 			},
 			heal: map[string]string{
-				"router": "nft delete table ip hush; ip link set eth1 mtu 1500",
+				"router": "nft delete table ip hush",
 				"node1":  "kill $(</tmp/loops.pid); rm /tmp/loops.pid",
 				"node2":  "kill $(</tmp/nc.pid)",
 			},
 			real: func(r *rig) string {
-				if n := r.number(r.router, `nft list chain ip hush output | sed -n 's/.*packets \([0-9]*\).*/\1/p'`); n < 10 {
+				if n := r.number(r.router, `nft list chain ip hush forward | sed -n 's/.*packets \([0-9]*\).*/\1/p'`); n < 10 {
 					return fmt.Sprintf("%.0f packets were too large", n)
 				}
 				return ""
@@ -142,14 +141,20 @@ func (s scenario) play(r *rig) {
 		}
 	}
 	r.eventually(func() string { return s.real(r) })
-	for ask := range maxAsks {
-		wrong, stall := s.ask(r, fill)
-		if wrong == "" {
+	begin := time.Now()
+	for asks := 1; ; {
+		asked := time.Now()
+		wrong, missing, stall := s.ask(r, fill)
+		switch {
+		case wrong == "":
 			return
-		}
-		if !stall.Exceeded() || ask == maxAsks-1 {
+		case missing && asked.Sub(begin) < 2*window: // snapshots that are compared are up to a window older than that
+			r.Logf("asked again, as the window that was asked about began before the fault: %s", wrong)
+			continue
+		case !stall.Exceeded() || asks == maxAsks:
 			r.Fatal(wrong)
 		}
+		asks++
 		r.Logf("asked again, as this machine did not keep up: %s: %s", stall, wrong)
 		r.eventually(func() string { return s.real(r) })
 	}
@@ -159,8 +164,8 @@ func (s scenario) play(r *rig) {
 // slow, sockets overflow and round trips take long, and that is what is found then.
 const maxAsks = 5
 
-// ask asks both nodes, and returns what is wrong with what they say, and how far this machine fell behind meanwhile.
-func (s scenario) ask(r *rig, fill func(string) string) (wrong string, stall steady.Stall) {
+// ask asks both nodes, and returns what is wrong with what they say, whether something is only missing, and how far this machine fell behind meanwhile.
+func (s scenario) ask(r *rig, fill func(string) string) (wrong string, missing bool, stall steady.Stall) {
 	watcher, err := steady.Start()
 	if err != nil {
 		r.Fatal(err)
@@ -169,12 +174,14 @@ func (s scenario) ask(r *rig, fill func(string) string) (wrong string, stall ste
 	if stall, err = watcher.Stop(); err != nil {
 		r.Fatal(err)
 	}
+	missing = true
 	for i, want := range []wanted{s.node1, s.node2} {
 		want.first = fill(want.first)
 		r.Logf("node%d says %s", i+1, both[i].said())
-		if why := want.check(both[i]); why != "" {
+		if why, only := want.check(both[i]); why != "" {
 			wrong += fmt.Sprintf("node%d says %s\n%s; evidence:\n%s", i+1, both[i].said(), why, both[i].evidence())
+			missing = missing && only
 		}
 	}
-	return wrong, stall
+	return wrong, missing, stall
 }

@@ -35,19 +35,21 @@ var parts = []part{
 	{name: "guest", suite: suiteHere, beside: true, after: "packages",
 		about:  "one other kernel (6.12, emulated): load, attach, packet by packet and the demo, on real tunl0 with netem",
 		script: "make test-guest"},
-	{name: "generated", suite: suiteHere, after: "packages", about: "what is committed comes from bpf/ and the pinned clang",
+	{name: "generated", suite: suiteHere, after: "packages", about: "what is committed comes from bpf/ and the pinned clang, rules and dashboards from tools/mixin",
 		script: "hack/check-generated"},
-	{name: "lint", suite: suiteHere, after: "packages", about: "go.mod files, golangci-lint and the direction of imports", script: "make lint"},
-	{name: "build", suite: suiteHere, after: "packages", about: "compile and vet for amd64 and arm64, without fault injection", script: "make cross"},
+	{name: "lint", suite: suiteHere, after: "packages", about: "go.mod files, golangci-lint, the direction of imports, vulnerabilities and licences", script: "make lint"},
+	{name: "build", suite: suiteHere, after: "packages", about: "compile and vet for amd64 and arm64, without fault injection; the plugin for darwin and windows too", script: "make cross"},
 	{name: "tools", suite: suiteHere, after: "packages", about: "the tests of the tools' own module",
 		script: `cd tools && go tool gotestsum --format standard-quiet --jsonfile "$JSON" --post-run-command ../hack/no-skips -- -count=1 ./...`},
+	{name: "mixin", suite: suiteMore, after: "packages", about: "alerts and dashboards, by Prometheus itself, against what the agent exports",
+		script: `cd tools/mixin && go mod tidy -diff && go tool -modfile=../go.mod gotestsum --format standard-quiet --jsonfile "$JSON" --post-run-command ../../hack/no-skips -- -count=1 ./...`},
 	{name: "release", suite: suiteMore, beside: true, after: "packages", about: "a release made twice, in two folders, is the same byte by byte",
 		script: "make release-check VERSION=v0.0.0"},
 	{name: "kubernetes", suite: suiteMore, beside: true, after: "packages", about: "build Kubernetes and network plugins, if the cache has not got them",
 		script: "make fetch-k8s"},
 	{name: "kernels", suite: suiteMore, beside: true, after: "packages", about: "what touches the kernel on 5.10, 6.1, 6.12 and 7.2 (emulated)",
 		script: "make test-kernel KERNEL=all"},
-	{name: "arm64", suite: suiteNone, beside: true, after: "packages", about: "programs on arm64 kernels of 4k and 16k pages, the demo on one (emulated)",
+	{name: "arm64", suite: suiteMore, beside: true, after: "packages", about: "programs on arm64 kernels of 4k and 16k pages, the demo on one (emulated)",
 		script: "make test-arm64"},
 	{name: "faults-guest", suite: suiteMore, beside: true, after: "packages", about: "the guests' scoreboard, on 6.12 (emulated)",
 		script: "make scoreboard KERNEL=6.12 SEEDS=1 CONFUSION=build/confusion.md"},
@@ -58,14 +60,18 @@ var parts = []part{
 	{name: "truth", suite: suiteHere, after: "packages", about: "delay, loss and drops of known size, compared packet by packet",
 		script: "go run ./test/gotest ./test/truth -- -count=1"},
 	{name: "faults", suite: suiteHere, after: "packages", about: "the scoreboard: clusters with a fault, which must be named, and healthy ones",
-		script: "make scoreboard SEEDS=2 CONFUSION=build/confusion.md"},
+		script: "make scoreboard SEEDS=1 CONFUSION=build/confusion.md"},
 	{name: "soak", suite: suiteMore, after: "packages", about: "three minutes of an agent's life where much happens: nothing of it grows",
 		script: "make soak HOURS=0.05 KILLS=0"},
+	{name: "ui", suite: suiteMore, after: "packages", about: "the page of tracer ui is what ui/ builds to, and a browser opens it in a lab, healthy and slow",
+		script: "make test-ui"},
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
+	{name: "install", suite: suiteMore, after: "kubernetes", about: "a release installed from a registry, upgraded, rolled back and uninstalled there, under load",
+		script: "make test-cni CNI='^TestRelease$'"},
 	{name: "pair", suite: suiteNone, after: "packages", about: "two machines with a router between them (6.12, emulated): counts, queues, drops, and both nodes' verdicts",
 		script: "make test-pair"},
-	{name: "cni", suite: suiteNone, alone: true, after: "kubernetes", about: "the agent beside network plugins that others wrote, on that Kubernetes",
-		script: "make test-cni CNI='^Test(FlannelVXLAN|AWS)$'"},
+	{name: "cni", suite: suiteNone, alone: true, after: "kubernetes", about: "the agent beside flannel and AWS's plugin, on that Kubernetes",
+		script: "make test-cni CNI='^Test(FlannelVXLAN|AWS)$' CNI_SHORT=-short"},
 }
 
 // choose finds suites and parts by their names. A suite's parts that install and fetch come with any.
@@ -106,7 +112,7 @@ func allNames() (names []string) {
 // machine with one more CPU takes little less.
 var known = []struct{ suite, machine, warm, cold string }{
 	{suiteHere, "two shared CPUs of an AMD EPYC", "some 17 min", "some 5 min more"},
-	{suiteMore, "two shared CPUs of an AMD EPYC", "some 40 min", "some 15 min more, to build Kubernetes and network plugins"},
+	{suiteMore, "two shared CPUs of an AMD EPYC", "some 50 min", "some 15 min more, to build Kubernetes and network plugins"},
 }
 
 // announce says what will be done, and how long that took elsewhere.

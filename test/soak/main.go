@@ -90,33 +90,36 @@ func soak(ctx context.Context, binary string, length time.Duration, flows int) (
 		return false, err
 	}
 	defer func() { err = errors.Join(err, a.stop()) }()
-	measured, err := c.live(ctx, a, length, flows)
-	if err != nil {
+	measured, lived, err := c.live(ctx, a, length, flows)
+	if err != nil && len(measured) == 0 {
 		return false, fmt.Errorf("%w; the agent says at last:\n%s", err, tail(a.log, 20))
+	}
+	if err != nil { // what was measured until then is shown all the same
+		err = fmt.Errorf("ended after %s of %s: %w; the agent says at last:\n%s", lived.Round(time.Second), length, err, tail(a.log, 20))
 	}
 	n := &c.counted
 	fmt.Printf("%s: %d pods came and went, %d devices renamed, %d qdiscs replaced, %d flows (%d unanswered), %d views, API server away %d times\n\n",
-		length, n.pods.Load(), n.renames.Load(), n.qdiscs.Load(), n.flows.Load(), n.unanswered.Load(), n.views.Load(), n.absences.Load())
-	rows, err := judge(measured, min(length/3, warmUp))
-	if err != nil {
-		return false, err
-	}
+		lived.Round(time.Second), n.pods.Load(), n.renames.Load(), n.qdiscs.Load(), n.flows.Load(), n.unanswered.Load(), n.views.Load(), n.absences.Load())
+	rows, short := judge(measured, min(lived/3, warmUp))
+	err = errors.Join(err, short)
 	write(os.Stdout, rows)
 	for _, r := range rows {
-		if r.grows() {
+		if r.verdict() == grows {
 			err = errors.Join(err, fmt.Errorf("%s grows by %.3g %s", r.name, r.growth, r.unit))
 		}
 	}
 	return err == nil, err
 }
 
-// live does all that happens, and measures, until the time is over or something fails.
-func (c *cluster) live(ctx context.Context, a *agent, length time.Duration, flows int) (map[string]*series, error) {
+// live does all that happens, and measures, until the time is over, somebody interrupts it, or something fails. It returns what was
+// measured until then, and how long that was.
+func (c *cluster) live(ctx context.Context, a *agent, length time.Duration, flows int) (measured map[string]*series, lived time.Duration, err error) {
+	interrupted := ctx
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
 	ended := errors.New("over")
 	if err := c.echo(ctx); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	began := time.Now()
 	// Of what happens in an hour a run of minutes has each kind some times.
@@ -128,7 +131,7 @@ func (c *cluster) live(ctx context.Context, a *agent, length time.Duration, flow
 	group.Go(func() error { return c.manyFlows(ctx, float64(flows)/length.Seconds()*1.05) })
 	group.Go(func() error { return c.views(ctx, a.socket, time.Second) })
 	group.Go(func() error { return c.views(ctx, a.socket, 3*time.Second) })
-	measured := map[string]*series{}
+	measured = map[string]*series{}
 	group.Go(func() error {
 		a.process.lastSeconds = func() float64 { return time.Since(began).Seconds() }
 		tick := time.NewTicker(max(min(length/150, 10*time.Second), time.Second))
@@ -157,10 +160,15 @@ func (c *cluster) live(ctx context.Context, a *agent, length time.Duration, flow
 			}
 		}
 	})
-	if err := group.Wait(); !errors.Is(err, ended) {
-		return nil, err
+	err = group.Wait()
+	lived = time.Since(began)
+	switch {
+	case interrupted.Err() != nil:
+		err = errors.New("interrupted")
+	case errors.Is(err, ended):
+		err = nil
 	}
-	return measured, nil
+	return measured, lived, err
 }
 
 // agent is tracer agent on the first node.

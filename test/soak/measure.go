@@ -21,22 +21,24 @@ type quantity struct {
 	// limit is how much it may be more at the end than at the beginning of what is measured: so much of its mean, and so much
 	// beside.
 	relative, absolute float64
+	// never is for what must be 0 from the start to the end: a burst may be lost and the line through it be flat.
+	never bool
 }
 
 // quantities are all that are measured, in the table's order. Maps are added as they are found.
 var quantities = []quantity{
-	{"memory (RSS)", "MiB", 0.05, 4},
-	{"live heap", "MiB", 0.05, 3},
-	{"goroutines", "", 0.05, 2},
-	{"threads", "", 0.05, 2},
-	{"descriptors", "", 0.05, 2},
-	{"CPU", "cores", 0.1, 0.01},
-	{"records lost", "", 0, 0},
-	{"series of metrics", "", 0.05, 20},
-	{"BPF programs", "", 0, 1},
-	{"BPF maps", "", 0, 1},
-	{"BPF links", "", 0, 6},        // of each pod's device two or three
-	{"files of its own", "", 0, 2}, // what is learned is saved after ten minutes
+	{name: "memory (RSS)", unit: "MiB", relative: 0.05, absolute: 4},
+	{name: "live heap", unit: "MiB", relative: 0.05, absolute: 3},
+	{name: "goroutines", relative: 0.05, absolute: 2},
+	{name: "threads", relative: 0.05, absolute: 2},
+	{name: "descriptors", relative: 0.05, absolute: 2},
+	{name: "CPU", unit: "cores", relative: 0.1, absolute: 0.01},
+	{name: "records lost", never: true},
+	{name: "series of metrics", relative: 0.05, absolute: 20},
+	{name: "BPF programs", absolute: 1},
+	{name: "BPF maps", absolute: 1},
+	{name: "BPF links", absolute: 6},        // of each pod's device two or three
+	{name: "files of its own", absolute: 2}, // what is learned is saved after ten minutes
 }
 
 // mapLimit is for the entries of each map that has keys.

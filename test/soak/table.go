@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -15,9 +16,25 @@ type row struct {
 	limit float64
 }
 
-func (r row) grows() bool { return r.least > r.limit }
+const (
+	flat  = "flat"
+	grows = "**grows**"
+	// unclear is a line that rises above the limit, by values that scatter so much that it need not.
+	unclear = "unclear: run for longer"
+)
 
-// judge lays lines through all that was measured from a time on.
+func (r row) verdict() string {
+	switch {
+	case r.least > r.limit, r.never && r.high > 0:
+		return grows
+	case r.growth > r.limit:
+		return unclear
+	}
+	return flat
+}
+
+// judge lays lines through all that was measured from a time on. What was measured too few times to lay one is the error; the others
+// have their rows.
 func judge(measured map[string]*series, from time.Duration) (rows []row, err error) {
 	known := slices.Clone(quantities)
 	var maps []string
@@ -37,15 +54,18 @@ func judge(measured map[string]*series, from time.Duration) (rows []row, err err
 		if !there {
 			s = new(series)
 		}
-		s = s.since(from)
+		if !q.never {
+			s = s.since(from)
+		}
 		if len(s.values) < 2*blocks {
-			return nil, fmt.Errorf("%s was measured %d times only: run for longer", q.name, len(s.values))
+			err = errors.Join(err, fmt.Errorf("%s was measured %d times only: run for longer", q.name, len(s.values)))
+			continue
 		}
 		r := row{quantity: q, line: s.fit()}
 		r.limit = q.relative*r.mean + q.absolute
 		rows = append(rows, r)
 	}
-	return rows, nil
+	return rows, err
 }
 
 // write prints the table as Markdown.
@@ -53,16 +73,12 @@ func write(w io.Writer, rows []row) {
 	fmt.Fprintln(w, "| what | mean | least | most | growth by the line | of that for sure | limit | |")
 	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|")
 	for _, r := range rows {
-		verdict := "flat"
-		if r.grows() {
-			verdict = "**grows**"
-		}
 		name := r.name
 		if r.unit != "" {
 			name += ", " + r.unit
 		}
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %.3g | %s |\n", name, figure(r.mean), figure(r.low), figure(r.high),
-			growth(r.growth, r.mean), growth(max(r.least, 0), r.mean), r.limit, verdict)
+			growth(r.growth, r.mean), growth(max(r.least, 0), r.mean), r.limit, r.verdict())
 	}
 }
 

@@ -41,6 +41,8 @@ func variants() map[string]map[string]any {
 		"all": {
 			"cidrNames": map[string]any{"10.20.0.0/16": "databases"}, "webConfigSecret": "tracer-web", "identityScope": "cluster",
 			"podMonitor":    map[string]any{"enabled": true, "tlsConfig": map[string]any{"insecureSkipVerify": true}},
+			"rules":         map[string]any{"enabled": true, "labels": map[string]any{"release": "prometheus"}, "runbookURL": "https://git.example/causes/"},
+			"dashboards":    map[string]any{"enabled": true, "annotations": map[string]any{"grafana_folder": "tracer"}},
 			"networkPolicy": map[string]any{"enabled": true, "from": []any{map[string]any{"namespaceSelector": map[string]any{}}}},
 			"apiServer":     map[string]any{"host": "10.0.0.1", "port": 443},
 		},
@@ -126,5 +128,36 @@ func golden(t *testing.T, path, got, command string) {
 	}
 	if committed, err := os.ReadFile(path); err != nil || string(committed) != got {
 		t.Errorf("%s is not what the chart makes it: run %s (%v)", path, command, err)
+	}
+}
+
+// TestMixin: rules and dashboards come into the cluster as they are in the chart, with the pages' address where one is given.
+func TestMixin(t *testing.T) {
+	c := load(t)
+	values := variants()["all"]
+	rendered, err := Render(c, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, text := range rendered {
+		all.WriteString(text)
+	}
+	for _, want := range []string{
+		"kind: PrometheusRule", "alert: TracerQueue", "https://git.example/causes/{{ $labels.cause }}.md", "release: prometheus",
+		"tracer-node.json: |", "name: tracer-pair-dashboard", `grafana_dashboard: "1"`, "grafana_folder: tracer",
+	} {
+		if !strings.Contains(all.String(), want) {
+			t.Errorf("%q is not there", want)
+		}
+	}
+	values["rules"].(map[string]any)["runbookURL"] = ""
+	if rendered, err = Render(c, values); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range rendered {
+		if strings.Contains(text, "RUNBOOKS/") || strings.Contains(text, "runbook_url") {
+			t.Errorf("%s has a runbook without an address", name)
+		}
 	}
 }

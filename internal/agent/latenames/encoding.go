@@ -61,6 +61,7 @@ func encode(b []byte, r *record.Record) []byte {
 		b = encodeFlow(b, &r.Last, v4)
 	}
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.Time))
+	b = binary.LittleEndian.AppendUint64(b, r.Fingerprint)
 	before := r.Time
 	for i := range r.Hops[:r.Len] {
 		h := &r.Hops[i]
@@ -106,8 +107,8 @@ func decode(b []byte, r *record.Record) (rest []byte, withExtra bool) {
 	if flags&flagTwoFlows != 0 {
 		b = decodeFlow(b, &r.Last, flags&flagIPv4 != 0)
 	}
-	r.Time = time.Duration(binary.LittleEndian.Uint64(b))
-	b = b[8:]
+	r.Time, r.Fingerprint = time.Duration(binary.LittleEndian.Uint64(b)), binary.LittleEndian.Uint64(b[8:])
+	b = b[16:]
 	number := func() uint64 {
 		n, size := binary.Uvarint(b)
 		b = b[size:]

@@ -21,7 +21,7 @@ func FuzzEncoding(f *testing.F) {
 		one := record.Flow{Source: netip.AddrPortFrom(source, port), Destination: netip.AddrPortFrom(destination, ^port), Protocol: record.Protocol(n)}
 		r := record.Record{
 			Kind: record.Kind(n%5 + 1), First: one, Last: one, Time: time.Duration(first), Len: int(hops % (record.MaxHops + 1)),
-			Skipped: int(hops), SplitAt: int(hops), SKBBytes: uint32(n), IPBytes: uint32(n >> 1), WireBytes: uint32(n >> 2), Segments: uint32(n >> 3), Weight: uint32(n >> 4),
+			Skipped: int(hops), SplitAt: int(hops), SKBBytes: uint32(n), IPBytes: uint32(n >> 1), WireBytes: uint32(n >> 2), Segments: uint32(n >> 3), Weight: uint32(n >> 4), Fingerprint: n,
 			Encapsulated: flags&1 != 0, Fragment: flags&2 != 0, Attributed: flags&4 != 0, SYN: flags&8 != 0, Missent: flags&16 != 0,
 		}
 		if flags&32 != 0 {

@@ -17,7 +17,7 @@ func samples() []record.Record {
 	packet := sent(7, time.Hour)
 	packet.First, packet.Last = flow("10.244.1.2:40000", "10.96.0.10:80", 6), flow("10.244.1.2:40000", "10.244.2.2:8080", 6)
 	packet.SKBBytes, packet.IPBytes, packet.WireBytes, packet.Segments, packet.Weight = 65550, 65536, 68000, 45, 1<<32-1
-	packet.Encapsulated, packet.SYN = true, true
+	packet.Encapsulated, packet.SYN, packet.Fingerprint = true, true, 1<<64-1
 
 	long := record.Record{Kind: record.Split, Time: time.Hour, Len: record.MaxHops, Skipped: 3, SplitAt: 4, Fragment: true, Weight: 1}
 	long.First = flow("[fd00::1:2]:1", "[2001:db8::1]:65535", 17)

@@ -1,5 +1,5 @@
 // Package api is the unix socket that gives what was traced in full: its requests and the types of their answers. NewServer
-// serves it to root; Client asks. Traces makes the stream for either, from an agent or from a command that traces by itself.
+// serves it to root, on Linux; Client asks, from wherever kubectl runs. Traces makes the stream for either, from an agent or from a command that traces by itself.
 package api
 
 import (
@@ -11,6 +11,7 @@ import (
 	"tracer/internal/diagnose"
 	"tracer/internal/netdev"
 	"tracer/internal/overview"
+	"tracer/internal/pairpath"
 	"tracer/internal/record"
 )
 
@@ -22,6 +23,8 @@ type Source interface {
 	// Diagnose judges the last window of time.
 	Diagnose(ctx context.Context, window time.Duration) (diagnose.Report, error)
 	ActiveFindings() ActiveFindings
+	// Path watches the packets between two ends for the query's window.
+	Path(ctx context.Context, query pairpath.Query) (pairpath.Half, error)
 	// Overviews yields one at once and then one for each of the query's intervals, until ctx ends. An error is the last
 	// that it yields.
 	Overviews(ctx context.Context, query overview.Query) iter.Seq2[*overview.Overview, error]

@@ -18,6 +18,7 @@ import (
 
 	"tracer/internal/diagnose"
 	"tracer/internal/overview"
+	"tracer/internal/pairpath"
 	"tracer/internal/trace"
 )
 
@@ -26,23 +27,25 @@ var ErrNoAgent = errors.New("no agent runs here")
 
 // Client asks a running agent. It may be used by many goroutines at once.
 type Client struct {
-	at   string // where the agent is, for people: the socket's path
-	http *http.Client
+	at     string // where the agent is, for people: the socket's path
+	advice string // what to do if it is of another version
+	http   *http.Client
 }
 
 // Dial returns a client for the agent's socket. Whether there is an agent shows with the first request, whose error
 // is ErrNoAgent if not.
 func Dial(path string) *Client {
-	return NewClient(path, func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", path) })
+	return NewClient(path, "use the tracer in its own pod (kubectl exec)", func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", path) })
 }
 
-// NewClient returns a client for an agent that is reached by other ways than its socket here. Errors name it by at.
-func NewClient(at string, dial func(context.Context) (net.Conn, error)) *Client {
+// NewClient returns a client for an agent that is reached by other ways than its socket here. Errors name it by at, and
+// where the agent is of another version they give advice what to do.
+func NewClient(at, advice string, dial func(context.Context) (net.Conn, error)) *Client {
 	transport := &http.Transport{
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableCompression: true,
 	}
-	return &Client{at: at, http: &http.Client{Transport: transport}}
+	return &Client{at: at, advice: advice, http: &http.Client{Transport: transport}}
 }
 
 // Close closes idle connections.
@@ -67,6 +70,11 @@ func (c *Client) Diagnose(ctx context.Context, window time.Duration) (diagnose.R
 // ActiveFindings are those of the agent's latest diagnosis.
 func (c *Client) ActiveFindings(ctx context.Context) (ActiveFindings, error) {
 	return ask[ActiveFindings](ctx, c, pathFindings, nil)
+}
+
+// Path watches the packets between two ends for the query's window, on the agent's node.
+func (c *Client) Path(ctx context.Context, query pairpath.Query) (pairpath.Half, error) {
+	return ask[pairpath.Half](ctx, c, pathPath, query.Values())
 }
 
 // Traces yields the journeys that match the filter, as they end, until ctx does. An error is the last that it yields.
@@ -158,8 +166,8 @@ func (c *Client) get(ctx context.Context, path string, query url.Values) (io.Rea
 	}
 	defer response.Body.Close()
 	if response.StatusCode == http.StatusNotFound {
-		return nil, fmt.Errorf("ask the agent at %s: %s for %s; it is of another version; use the tracer in its own pod (kubectl exec)",
-			c.at, response.Status, path)
+		return nil, fmt.Errorf("ask the agent at %s: %s for %s; it is of another version; %s",
+			c.at, response.Status, path, c.advice)
 	}
 	var refusal apiError
 	if err := json.NewDecoder(response.Body).Decode(&refusal); err != nil || refusal.Error == "" {

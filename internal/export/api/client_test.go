@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"tracer/internal/export/exporttest"
 	"tracer/internal/netdev"
 	"tracer/internal/overview"
+	"tracer/internal/pairpath"
 	"tracer/internal/record"
 	"tracer/internal/trace"
 	"tracer/internal/trace/tracetest"
@@ -31,6 +33,28 @@ func agent(t testing.TB, source *fakeSource) *Client {
 	client := Dial(path)
 	t.Cleanup(client.Close)
 	return client
+}
+
+// TestManyAddresses has an agent take the longest query that is not refused before, of either family.
+func TestManyAddresses(t *testing.T) {
+	t.Parallel()
+	client := agent(t, newSource())
+	for _, first := range []string{"10.100.100.100", "fd00:1111:2222:3333:4444:5555:6666:1000"} {
+		q, src := pairpath.Query{Dst: []netip.Addr{netip.MustParseAddr("192.168.100.100")}, Window: time.Second}, netip.MustParseAddr(first)
+		longest := q
+		for ; ; src = src.Next() {
+			if q.Src = append(q.Src, src); q.Check() != nil {
+				break
+			}
+			longest = q
+		}
+		if got, err := client.Path(t.Context(), longest); err != nil || got.Missed != uint64(len(longest.Src)) {
+			t.Errorf("%d addresses as %s: %v", len(longest.Src), first, err)
+		}
+		if len(longest.Src) < 200 {
+			t.Errorf("%d addresses as %s at most", len(longest.Src), first)
+		}
+	}
 }
 
 func TestClient(t *testing.T) {
@@ -48,6 +72,13 @@ func TestClient(t *testing.T) {
 	}
 	if got, err := client.ActiveFindings(ctx); err != nil || !reflect.DeepEqual(got, source.ActiveFindings()) {
 		t.Errorf("active findings %+v, %v", got, err)
+	}
+	between := pairpath.Query{Src: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Dst: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Window: time.Second}
+	if got, err := client.Path(ctx, between); err != nil || got.WindowSeconds != 1 || got.Missed != 1 {
+		t.Errorf("path: %+v, %v", got, err)
+	}
+	if _, err := client.Path(ctx, pairpath.Query{Window: time.Second}); err == nil || !strings.Contains(err.Error(), "parse query: src") {
+		t.Errorf("path of no addresses: %v", err)
 	}
 	if got, err := client.Diagnose(ctx, 1500*time.Millisecond); err != nil || !reflect.DeepEqual(got, source.report) {
 		t.Errorf("report %+v, %v", got, err)

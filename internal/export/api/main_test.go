@@ -17,6 +17,7 @@ import (
 	"tracer/internal/export/exporttest"
 	"tracer/internal/netdev"
 	"tracer/internal/overview"
+	"tracer/internal/pairpath"
 	"tracer/internal/record"
 )
 
@@ -53,6 +54,11 @@ func newSource() *fakeSource {
 			Hooks: []HookStatus{{Program: "p", Hook: "egress", Device: "tunl0", Role: netdev.RoleOverlay, Up: true}},
 		},
 	}
+}
+
+// Path is one whose window is that asked for.
+func (s *fakeSource) Path(_ context.Context, q pairpath.Query) (pairpath.Half, error) {
+	return pairpath.Half{WindowSeconds: q.Window.Seconds(), Missed: uint64(len(q.Src))}, s.failing
 }
 
 func (s *fakeSource) Snapshot() *aggregate.Snapshot {

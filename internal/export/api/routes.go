@@ -1,3 +1,5 @@
+//go:build linux
+
 package api
 
 import (
@@ -12,33 +14,12 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/overview"
+	"tracer/internal/pairpath"
 	"tracer/internal/trace"
 )
 
-// Version is the socket's: answers of one version only gain fields.
-const Version = "v1"
-
-// The requests that the socket answers.
-const (
-	pathStatus    = "/" + Version + "/status"
-	pathSnapshot  = "/" + Version + "/snapshot"
-	pathDevices   = "/" + Version + "/devices"
-	pathDiagnosis = "/" + Version + "/diagnosis"
-	pathFindings  = "/" + Version + "/findings"
-	pathTrace     = "/" + Version + "/trace"
-	pathOverview  = "/" + Version + "/overview"
-)
-
-// queryWindow is the key of a diagnosis's window, defaultWindow its length if none is given.
-const (
-	queryWindow   = "window"
-	defaultWindow = 15 * time.Second
-)
-
-// apiError is the answer to a request that fails.
-type apiError struct {
-	Error string `json:"error"`
-}
+// defaultWindow is the length of a diagnosis's window if none is given.
+const defaultWindow = 15 * time.Second
 
 // handler answers the requests.
 type handler struct {
@@ -56,6 +37,11 @@ func newHandler(source Source, names aggregate.Namer) *handler {
 	}
 }
 
+// Handler answers the requests of Client without a socket, for a program that traces by itself.
+func Handler(source Source, names aggregate.Namer) http.Handler {
+	return newHandler(source, names).routes()
+}
+
 func (h *handler) routes() http.Handler {
 	mux := http.NewServeMux()
 	for path, respond := range map[string]http.HandlerFunc{
@@ -63,6 +49,7 @@ func (h *handler) routes() http.Handler {
 		pathSnapshot:  func(w http.ResponseWriter, _ *http.Request) { answer(w, h.source.Snapshot()) },
 		pathDevices:   func(w http.ResponseWriter, _ *http.Request) { answer(w, h.source.Devices()) },
 		pathDiagnosis: h.diagnose,
+		pathPath:      h.path,
 		pathFindings:  func(w http.ResponseWriter, _ *http.Request) { answer(w, h.source.ActiveFindings()) },
 	} {
 		mux.HandleFunc("GET "+path, newTurns(path).handler(respond))
@@ -98,6 +85,20 @@ func (h *handler) diagnose(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, report)
+}
+
+func (h *handler) path(w http.ResponseWriter, r *http.Request) {
+	query, err := pairpath.ParseQuery(r.URL.Query())
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	half, err := h.source.Path(r.Context(), query)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	answer(w, half)
 }
 
 // parseWindow reads the window of a diagnosis.

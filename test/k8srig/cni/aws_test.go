@@ -63,8 +63,10 @@ func TestAWS(t *testing.T) {
 	l.undisturbed(t, "ipamd killed and started again", func() { d.restart(t) })
 	l.counted(t)
 	l.story(t, "eth1") // the first pod of a node is the second interface's
-	l.reconfigured(t, awsConfig, `"mtu": "1500"`, `"mtu": "1400"`)
-	l.policy(t, "iptables")
+	if !testing.Short() {
+		l.reconfigured(t, awsConfig, `"mtu": "1500"`, `"mtu": "1400"`)
+		l.policy(t, "iptables")
+	}
 	l.record(t, "AWS VPC CNI, two ENIs; kube-proxy by iptables", "aws", "github.com/aws/amazon-vpc-cni-k8s")
 }
 

@@ -200,15 +200,22 @@ func ciliumLayout(t *testing.T, values ...string) *layout {
 	c := start(t, k8srig.Network{Config: ciliumConfig, Proxy: k8srig.NoProxy, Plugins: folder(t, map[string]string{
 		"cilium-cni": filepath.Join(f.programs, "cilium-cni"), "loopback": filepath.Join(p.flannel, "loopback"),
 	})})
+	// To Cilium the API server's address is a node's, to which pods' packets go as they are.
+	c.world = "192.0.2.1"
+	run(t, "ip addr add "+c.world+"/32 dev fabric")
 	d := startCilium(t, c, f, values...)
 	l := newLayout(c, startLoad(t, c))
 	l.socketLB = true
 	l.restarts(t)
-	l.undisturbed(t, "cilium-agent killed and started again", func() { d.restart(t) })
+	// When it starts it makes pods' own ports anew, agents or not.
+	ownPorts := []string{"hostport-a", "hostport-b"}
+	l.undisturbed(t, "cilium-agent killed and started again", func() { d.restart(t) }, ownPorts...)
 	for _, device := range []string{"cilium_vxlan", "eth0"} {
 		l.story(t, device)
 	}
 	l.denied(t)
+	l.stopAgents(t)
+	l.undisturbed(t, "cilium-agent killed and started again, no agent beside it", func() { d.restart(t) }, ownPorts...)
 	return l
 }
 
@@ -217,6 +224,7 @@ func (l *layout) denied(t *testing.T) {
 	t.Helper()
 	l.apply(t, deniedYAML)
 	l.kubectl(t, "-n store rollout status deployment/stranger --timeout=120s")
+	begin := time.Now()
 	until(t, time.Minute, "name the policy", func() error {
 		var said []string
 		for _, n := range l.nodes {
@@ -234,6 +242,7 @@ func (l *layout) denied(t *testing.T) {
 		}
 		return fmt.Errorf("%s", strings.Join(said, "; "))
 	})
+	l.stories = append(l.stories, fmt.Sprintf("`policy-drop`, a policy of Cilium's, after %.0f s", time.Since(begin).Seconds()))
 	l.kubectl(t, "-n store delete ciliumnetworkpolicy/no-stranger deployment/stranger --wait=true")
 	l.healthy(t)
 }

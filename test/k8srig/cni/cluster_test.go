@@ -155,11 +155,11 @@ func (c *cluster) agents() (pids []int) {
 type report struct {
 	Verdict  string
 	Summary  string
-	Findings []struct {
-		Cause, Device, Severity string
-	}
+	Findings []finding
 	Coverage []coverage
 }
+
+type finding struct{ Cause, Device, Severity string }
 
 // coverage is how much was seen at a device.
 type coverage struct {

@@ -19,12 +19,16 @@ import (
 //go:embed counted.yaml
 var countedYAML string
 
+// maxCounts is how often packets are counted while the agent samples: then it tells their number by those that it took, and not within 1 %.
+const maxCounts = 5
+
 // counted compares what the agent counts of a pod's packets, from when the pod's device has its hooks, with what the device counts: of a pod
 // that sends and gets small ones, and of one that gets large ones, which are one to the device and several on the wire, so that their
 // number is not compared.
 func (l *layout) counted(t *testing.T) {
 	t.Helper()
 	service := strings.TrimSpace(l.kubectl(t, "-n store get service api -o jsonpath={.spec.clusterIP}"))
+	most := 0.0
 	for _, kind := range []struct {
 		name, do  string
 		packetsIn bool
@@ -41,31 +45,44 @@ func (l *layout) counted(t *testing.T) {
 			}
 			return err
 		})
-		before := l.countsOf(t, kind.name, device)
-		l.kubectl(t, "-n store exec deployment/"+kind.name+" -- /app "+kind.do)
-		var last, now podCounts
-		var worst float64
-		// What is in the agent's hands is counted when its names are known, and it may have to wait for a CPU.
-		until(t, time.Minute, "count the "+kind.name, func() error {
-			time.Sleep(time.Second)
-			if last, now = now, l.countsOf(t, kind.name, device); now != last {
-				return errors.New("packets are counted yet")
-			}
+		for try := 1; ; try++ {
+			before := l.settledCounts(t, kind.name, device)
+			l.kubectl(t, "-n store exec deployment/"+kind.name+" -- /app "+kind.do)
+			now := l.settledCounts(t, kind.name, device)
 			agent, ours := now.agent.since(before.agent), now.device.since(before.device)
 			if !kind.packetsIn {
 				agent.packetsIn, ours.packetsIn = 0, 0
 			}
-			worst = max(apart(agent.packetsOut, ours.packetsOut), apart(agent.packetsIn, ours.packetsIn), apart(agent.bytesOut, ours.bytesOut), apart(agent.bytesIn, ours.bytesIn))
-			text := fmt.Sprintf("the agent counts %+v, %s %+v: at most %.2f %% apart", agent, device.Name, ours, worst*100)
-			if worst > 0.01 {
-				return fmt.Errorf("%s\n%s", text, l.ownFigures(t))
+			worst := max(apart(agent.packetsOut, ours.packetsOut), apart(agent.packetsIn, ours.packetsIn), apart(agent.bytesOut, ours.bytesOut), apart(agent.bytesIn, ours.bytesIn))
+			text := fmt.Sprintf("%s: the agent counts %+v, %s %+v: at most %.2f %% apart", kind.name, agent, device.Name, ours, worst*100)
+			if unsampled := now.unsampled - before.unsampled; unsampled > 0 && try < maxCounts {
+				t.Logf("%s; counted again, as %.0f packets on the node were not sampled", text, unsampled)
+				continue
 			}
-			t.Log(kind.name + ": " + text)
-			return nil
-		})
-		l.apart = max(l.apart, worst)
+			if t.Log(text); worst > 0.01 {
+				t.Errorf("%s: counts differ\n%s", kind.name, l.ownFigures(t))
+			}
+			most = max(most, worst)
+			break
+		}
 		l.kubectl(t, "-n store delete deployment "+kind.name+" --wait=true")
 	}
+	l.apart = fmt.Sprintf("%.1f %%", most*100)
+}
+
+// settledCounts are a workload's counts once they stay as they are: what is in the agent's hands is counted when its names are known, and it may
+// have to wait for a CPU.
+func (l *layout) settledCounts(t *testing.T, workload string, device net.Interface) (now podCounts) {
+	t.Helper()
+	until(t, time.Minute, "count the "+workload, func() error {
+		before := l.countsOf(t, workload, device)
+		time.Sleep(2 * time.Second)
+		if now = l.countsOf(t, workload, device); now.agent != before.agent || now.device != before.device {
+			return errors.New("packets are counted yet")
+		}
+		return nil
+	})
+	return now
 }
 
 // startHooked starts a pod on the callers' node, and returns its device once it has its hooks.
@@ -103,7 +120,10 @@ func (c trafficOf) since(old trafficOf) trafficOf {
 	return trafficOf{c.packetsOut - old.packetsOut, c.bytesOut - old.bytesOut, c.packetsIn - old.packetsIn, c.bytesIn - old.bytesIn}
 }
 
-type podCounts struct{ agent, device trafficOf }
+type podCounts struct {
+	agent, device trafficOf
+	unsampled     float64 // packets of the node that the agent did not look at
+}
 
 // countsOf is what the agent and the device have counted of a workload of one pod.
 func (l *layout) countsOf(t *testing.T, workload string, device net.Interface) (c podCounts) {
@@ -117,6 +137,7 @@ func (l *layout) countsOf(t *testing.T, workload string, device net.Interface) (
 		m.sum("tracer_packets_total", "src_workload", workload), m.sum("tracer_bytes_total", "src_workload", workload),
 		m.sum("tracer_packets_total", "dst_workload", workload), m.sum("tracer_bytes_total", "dst_workload", workload),
 	}
+	c.unsampled = m.sum("tracer_journeys_total", "outcome", "unsampled")
 	out, err := n.Output("cat", "/proc/net/dev")
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,5 @@
-// Package cni runs the agent beside network plugins that others wrote, on the real Kubernetes of package k8srig.
+// Package cni runs the agent beside network plugins that others wrote, on the real Kubernetes of package k8srig. With -short it leaves out
+// what is much the same whoever connects pods: policies, limits, and lists of plugins that are written anew.
 package cni
 
 import (

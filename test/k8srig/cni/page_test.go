@@ -29,8 +29,8 @@ func (l *layout) record(t *testing.T, name, folder, module string) {
 	for i, line := range lines {
 		if strings.HasPrefix(line, begin) {
 			found = true
-			lines[i] = begin + fmt.Sprintf("%s | %s | %.1f %% | %.1f %% | %s | %.1f %% | %d of %d | `%s` |", version(t, folder, module), kernel(t), l.least["out"]*100, l.least["in"]*100,
-				strings.Join(l.stories, ", "), l.apart*100, l.lost, l.sent, t.Name())
+			lines[i] = begin + fmt.Sprintf("%s | %s | %.1f %% | %.1f %% | %s | %s | %d of %d | `%s` |", version(t, folder, module), kernel(t), l.least["out"]*100, l.least["in"]*100,
+				strings.Join(l.stories, ", "), l.apart, l.lost, l.sent, t.Name())
 		}
 	}
 	if !found {

@@ -59,7 +59,7 @@ func picture(t *testing.T, n *k8srig.Node) map[string]string {
 				t.Fatal(err)
 			}
 			if len(ids) > 0 {
-				programs += fmt.Sprintf("%s %s %v\n", device.Name, name, ids)
+				programs += fmt.Sprintf("%s %s %v\n", device.Name, name, names(t, ids))
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func picture(t *testing.T, n *k8srig.Node) map[string]string {
 	return p
 }
 
-// cgroupPrograms are those at the node's cgroup, by number.
+// cgroupPrograms are those at the node's cgroup, by name.
 func cgroupPrograms(t *testing.T, n *k8srig.Node) (text string) {
 	t.Helper()
 	path, err := n.CgroupV2()
@@ -86,7 +86,7 @@ func cgroupPrograms(t *testing.T, n *k8srig.Node) (text string) {
 			t.Fatal(err)
 		}
 		if len(ids) > 0 {
-			text += fmt.Sprintf("kind %d %v\n", attach, ids)
+			text += fmt.Sprintf("kind %d %v\n", attach, names(t, ids))
 		}
 	}
 	return text
@@ -154,7 +154,13 @@ func devices(t *testing.T, n *k8srig.Node) (list []net.Interface) {
 // Kinds of attachment, and the command that lists what is attached (linux/bpf.h).
 const (
 	tcxIngress, tcxEgress = 46, 47
-	bpfProgQuery          = 16
+
+	bpfProgGetFDByID   = 13
+	bpfObjGetInfoByFD  = 15
+	bpfProgQuery       = 16
+	sizeOfBPFProgInfo  = 80 // up to the name
+	nameInBPFProgInfo  = 64
+	longestProgramName = 16
 )
 
 // cgroupKinds are those of programs at a cgroup that have to do with its sockets and packets: ingress, egress, sock_create,
@@ -181,4 +187,40 @@ func attached(n *k8srig.Node, target, attach uint32) ([]uint32, error) {
 	})
 	runtime.KeepAlive(&ids)
 	return ids[:query.count], err
+}
+
+// names are programs' names, in their order. A plugin's agent loads its own anew whenever it likes, and they get other numbers.
+func names(t *testing.T, ids []uint32) (list []string) {
+	t.Helper()
+	for _, id := range ids {
+		name, err := programName(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, name)
+	}
+	return list
+}
+
+func programName(id uint32) (string, error) {
+	byID := struct{ id, next, flags uint32 }{id: id}
+	fd, _, errno := unix.Syscall(unix.SYS_BPF, bpfProgGetFDByID, uintptr(unsafe.Pointer(&byID)), unsafe.Sizeof(byID))
+	if errno == unix.ENOENT {
+		return "gone", nil // since it was listed
+	}
+	if errno != 0 {
+		return "", fmt.Errorf("open program %d: %w", id, errno)
+	}
+	defer unix.Close(int(fd))
+	var info [sizeOfBPFProgInfo]byte
+	query := struct {
+		fd, size uint32
+		info     uint64
+	}{uint32(fd), uint32(len(info)), uint64(uintptr(unsafe.Pointer(&info)))}
+	_, _, errno = unix.Syscall(unix.SYS_BPF, bpfObjGetInfoByFD, uintptr(unsafe.Pointer(&query)), unsafe.Sizeof(query))
+	runtime.KeepAlive(&info)
+	if errno != 0 {
+		return "", fmt.Errorf("ask for program %d: %w", id, errno)
+	}
+	return unix.ByteSliceToString(info[nameInBPFProgInfo:][:longestProgramName]), nil
 }

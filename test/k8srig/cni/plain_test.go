@@ -28,15 +28,28 @@ func TestBridge(t *testing.T) {
 	plainLayout(t, "bridge; kube-proxy by iptables", `"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true`, "iptables", `"hairpinMode": true`, `"hairpinMode": false`)
 }
 
-// plainLayout plays a plugin alone: routes between the nodes, and masquerading, are set by hand. Later one thing of its configuration is
-// changed.
+// plainLayout plays a plugin alone. Later one thing of its configuration is changed.
 func plainLayout(t *testing.T, name, plugin, proxy, old, changed string) {
+	t.Helper()
+	config := fmt.Sprintf(plainConfig, plugin)
+	c := plainCluster(t, config, proxy)
+	l := newLayout(c, startLoad(t, c))
+	l.restarts(t)
+	l.counted(t)
+	l.story(t, "eth0")
+	l.reconfigured(t, config, old, changed)
+	l.policy(t, proxy)
+	l.bandwidth(t)
+	l.record(t, name, "flannel", "github.com/containernetworking/plugins")
+}
+
+// plainCluster starts a cluster with a plugin alone: routes between the nodes, and masquerading, are set by hand.
+func plainCluster(t *testing.T, config, proxy string) *cluster {
 	t.Helper()
 	p, err := fetch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := fmt.Sprintf(plainConfig, plugin)
 	c := start(t, k8srig.Network{Plugins: plugins(t, p), Config: config, Proxy: proxy})
 	for i, n := range c.nodes {
 		other := c.nodes[1-i]
@@ -57,12 +70,5 @@ func plainLayout(t *testing.T, name, plugin, proxy, old, changed string) {
 			}
 		}
 	}
-	l := newLayout(c, startLoad(t, c))
-	l.restarts(t)
-	l.counted(t)
-	l.story(t, "eth0")
-	l.reconfigured(t, config, old, changed)
-	l.policy(t, proxy)
-	l.bandwidth(t)
-	l.record(t, name, "flannel", "github.com/containernetworking/plugins")
+	return c
 }

@@ -1,4 +1,5 @@
-package identity
+// Package workload names the workload that a pod belongs to.
+package workload
 
 import (
 	"regexp"
@@ -10,8 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// WorkloadOf is the owner of a pod as people name it.
-func WorkloadOf(p *corev1.Pod) string {
+// Of is the owner of a pod as people name it.
+func Of(p *corev1.Pod) string {
 	owner := metav1.GetControllerOfNoCopy(p)
 	if owner == nil {
 		return p.Name

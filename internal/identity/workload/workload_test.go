@@ -1,4 +1,4 @@
-package identity
+package workload
 
 import (
 	"testing"
@@ -34,7 +34,7 @@ func TestWorkload(t *testing.T) {
 			yes := true
 			p.OwnerReferences = []metav1.OwnerReference{{Kind: "Other", Name: "other"}, {Kind: test.kind, Name: test.owner, Controller: &yes}}
 		}
-		if got := WorkloadOf(p); got != test.want {
+		if got := Of(p); got != test.want {
 			t.Errorf("%s of %s %s is %q, want %q", test.pod, test.kind, test.owner, got, test.want)
 		}
 	}
