@@ -25,10 +25,11 @@
 /* Times the requests that pass a pod's device. Returns the time if that was read, else 0. */
 static __always_inline __u64 watch(struct __sk_buff *ctx, __u64 key, __u32 traits, enum hook hook)
 {
+	__u32 ethernet = (traits & 1) * sizeof(struct ethhdr);
 	__u64 now = 0;
 
-	if (traits >> 16 & FLAG_POD)
-		now = watch_if_sampled(ctx, (traits & 1) * sizeof(struct ethhdr), hook == HOOK_EGRESS);
+	if (traits >> 16 & FLAG_POD && may_be_watched(ctx, ethernet))
+		now = watch_requests(ctx, ethernet, hook == HOOK_EGRESS);
 	return make_long_unknown_by(now, key);
 }
 
@@ -113,8 +114,11 @@ static __always_inline int on_ingress(struct __sk_buff *ctx)
 	if (!device || !bucket_of(key, &b))
 		return NEXT;
 	/* First, so that the bucket is fetched while the packet is parsed. */
-	__u32 slot = find_slot(&b, key), traits = traits_of(device), class = traits >> 24;
+	__u32 slot = find_slot(&b, key), traits = traits_of(device);
 	__u64 now = watch(ctx, key, traits, HOOK_INGRESS);
+	/* Of this the verifier has learnt more than it should care about. */
+	traits = make_unknown_by(traits, key);
+	__u32 class = traits >> 24;
 	if (!parse_or_count(ctx, traits & 0xff, class, HOOK_INGRESS, &p))
 		return NEXT;
 	slot = make_unknown_by(keep_or_evict(&b, slot, key, &p), key);

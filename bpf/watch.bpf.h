@@ -30,34 +30,38 @@ static __always_inline __u64 rotate(__u64 word, __u32 bits)
 	return word << (bits & 63) | word >> (-bits & 63);
 }
 
-/* By which a connection is in the sample, or not: the same at both its ends. */
-static __always_inline __u32 number_of(const void *ip, bool ipv6, __u32 ports)
+/* The addresses of a packet of IPv4, or of IPv6, for number_of(). Of IPv6 the lower halves: in a cluster they tell pods apart as well. */
+static __always_inline __u32 addresses_of(const void *ip, bool ipv6)
 {
-	/* Of IPv6 the lower halves: in a cluster they tell pods apart as well. */
 	const __u32 *at = ip + (ipv6 ? offsetof(struct ipv6hdr, saddr) + 8 : offsetof(struct iphdr, saddr));
-	__u32 addresses = ipv6 ? at[0] ^ at[1] ^ at[4] ^ at[5] : at[0] ^ at[1];
 
+	return ipv6 ? at[0] ^ at[1] ^ at[4] ^ at[5] : at[0] ^ at[1];
+}
+
+/* By which a connection is in the sample, or not: the same at both its ends. */
+static __always_inline __u32 number_of(__u32 addresses, __u32 ports)
+{
 	return (((__u64)addresses << 16 ^ ports >> 16 ^ (ports & 0xffff)) * GOLDEN_RATIO_64) >> 32;
 }
 
-/*
- * What tells connections apart, also by the pod's device: both ends of one may be on this node. Never 0. No branch depends on
- * which end sends.
- */
-static __always_inline __u64 tag_of(const void *ip, bool ipv6, __u32 from, __u64 rest)
+/* A hash of the addresses, from the pod's to the other one. No branch depends on which end sends. */
+static __always_inline __u64 hash_of(const void *ip, bool ipv6, __u32 from)
 {
-	__u64 hash;
-
 	if (ipv6) {
 		const __u64 *source = ip + offsetof(struct ipv6hdr, saddr);
 		__u64 one = mix(source[0], source[1]), two = mix(source[2], source[3]),
 		      swap = (one ^ two) & -(__u64)from;
-		hash = mix(one ^ swap, (two ^ swap) * 0x8ebc6af09c88c6e3ull);
-	} else {
-		hash = mix(rotate(*(const __u64 *)(ip + offsetof(struct iphdr, saddr)), from * 32),
-			   0xa0761d6478bd642full);
+		return mix(one ^ swap, (two ^ swap) * 0x8ebc6af09c88c6e3ull);
 	}
-	return mix(hash, rest) | 1;
+	return mix(rotate(*(const __u64 *)(ip + offsetof(struct iphdr, saddr)), from * 32), 0xa0761d6478bd642full);
+}
+
+/* Whether a segment, by its length, brings nothing but an acknowledgement, which changes nothing. */
+static __always_inline bool is_bare(const struct tcphdr *tcp, __u32 length)
+{
+	const __u8 *bytes = (const void *)tcp;
+
+	return (bytes[12] >> 4) * 4 == length && !(bytes[13] & (TCP_SYN | TCP_FIN | TCP_RST));
 }
 
 /* Notes the addresses as the pod has them, from the packet at a hook: see watch_requests(). */
@@ -88,20 +92,20 @@ __noinline int note_addresses(struct __sk_buff *ctx, __u32 place, __u32 ethernet
 }
 
 /*
- * Whether what follows is to be called, with all its registers to be saved: not where the packet's connection is certainly not in the sample. Where all are it is not
- * even looked at.
+ * Whether what follows is to be called, with all its registers to be saved: not for what is certainly a mere acknowledgement, as half of
+ * all packets are, or of a connection that is not in the sample.
  */
 static __always_inline bool may_be_watched(const struct __sk_buff *ctx, __u32 ethernet)
 {
 	const void *data = (const void *)(long)ctx->data, *end = (const void *)(long)ctx->data_end;
-	__u64 below = settings.look_below;
+	const struct iphdr *ip = data + (ethernet & 15);
+	const struct tcphdr *tcp = (const void *)(ip + 1);
 
-	if (below >> 32)
+	if ((const void *)(tcp + 1) > end || *(const __u8 *)ip != 0x45)
 		return true;
-	const void *ip = data + (ethernet & 15);
-	if (ip + sizeof(struct iphdr) + sizeof(__be32) > end || *(const __u8 *)ip != 0x45)
-		return below;
-	return number_of(ip, false, bpf_ntohl(*(const __be32 *)(ip + sizeof(struct iphdr)))) < below;
+	if (ip->protocol == IPPROTO_TCP && is_bare(tcp, bpf_ntohs(ip->tot_len) - sizeof(*ip)))
+		return false;
+	return number_of(addresses_of(ip, false), bpf_ntohl(*(const __be32 *)tcp)) < settings.look_below;
 }
 
 /*
@@ -112,9 +116,11 @@ static __always_inline bool may_be_watched(const struct __sk_buff *ctx, __u32 et
 __noinline __u64 watch_requests(struct __sk_buff *ctx, __u32 ethernet, __u32 from)
 {
 	const void *data = (const void *)(long)ctx->data, *end = (const void *)(long)ctx->data_end;
-	__u32 header = sizeof(struct iphdr), bytes, sequence = 0, acknowledged = 0;
+	__u32 header = sizeof(struct iphdr), bytes, sequence = 0, acknowledged = 0, query = 0;
+	__u64 piece = (from & 1) * PIECE_FROM;
+	__u32 addresses;
+	__u64 hash;
 	__u8 protocol;
-	bool ipv6 = false;
 
 	ethernet &= 15;
 	from &= 1;
@@ -128,9 +134,13 @@ __noinline __u64 watch_requests(struct __sk_buff *ctx, __u32 ethernet, __u32 fro
 			return 0;
 		protocol = *(const __u8 *)(ip + offsetof(struct iphdr, protocol));
 		bytes = bpf_ntohs(*(const __be16 *)(ip + offsetof(struct iphdr, tot_len)));
+		/* Here, as older verifiers forget until later how long the packet is for each of the two. */
+		addresses = addresses_of(ip, false);
+		hash = hash_of(ip, false, from);
 	} else if (first >> 4 == 6 && ip + sizeof(struct ipv6hdr) + sizeof(struct udphdr) <= end) {
 		header = sizeof(struct ipv6hdr);
-		ipv6 = true;
+		addresses = addresses_of(ip, true);
+		hash = hash_of(ip, true, from);
 		protocol = *(const __u8 *)(ip + offsetof(struct ipv6hdr, nexthdr));
 		bytes = bpf_ntohs(*(const __be16 *)(ip + offsetof(struct ipv6hdr, payload_len)));
 		bytes += bytes ? header : 0;
@@ -139,16 +149,10 @@ __noinline __u64 watch_requests(struct __sk_buff *ctx, __u32 ethernet, __u32 fro
 	}
 	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
 		return 0;
-	const void *transport = ip + header;
-	__u32 ports = rotate((__u64)bpf_ntohl(*(const __be32 *)transport) * 0x100000001ull, from * 16);
-	__u32 number = number_of(ip, ipv6, ports);
-	if (number >= settings.look_below)
-		return 0;
-	__u64 tag = tag_of(ip, ipv6, from, (__u64)ports << 32 | ((__u32)protocol << 24 ^ ctx->ifindex));
-	__u32 index = tag >> 52; /* a product's upper bits depend on all */
-	__u64 piece = from * PIECE_FROM;
 	if (!bytes)
 		bytes = ctx->len - ethernet; /* of a GSO packet beyond 64 KiB */
+	bytes -= header;
+	const void *transport = ip + header;
 	if (protocol == IPPROTO_TCP) {
 		const struct tcphdr *tcp = transport;
 		if ((const void *)(tcp + 1) > end)
@@ -156,16 +160,31 @@ __noinline __u64 watch_requests(struct __sk_buff *ctx, __u32 ethernet, __u32 fro
 		piece |= PIECE_TCP | ((const __u8 *)tcp)[13];
 		sequence = bpf_ntohl(tcp->seq);
 		acknowledged = bpf_ntohl(tcp->ack_seq);
-		header += (((const __u8 *)tcp)[12] >> 4) * 4;
+		if (is_bare(tcp, bytes))
+			return 0;
+		bytes -= (((const __u8 *)tcp)[12] >> 4) * 4;
 	} else {
-		header += sizeof(struct udphdr);
+		const struct udphdr *udp = transport;
+		const __be16 *id = (const void *)(udp + 1);
+		bytes -= sizeof(*udp);
+		/* Resolvers ask for an A and an AAAA record at once, from one port: each query is a connection by itself, by its ID. */
+		if ((udp->source == bpf_htons(DNS_PORT) || udp->dest == bpf_htons(DNS_PORT)) &&
+		    (const void *)(id + 1) <= end)
+			query = (__u32)*id << 16;
 	}
-	if (bytes > header)
-		piece |= (__u64)(bytes - header) << PIECE_BYTES_SHIFT;
+	__u32 ports = *(const __be32 *)transport;
 	/* From here on the verifier need not care how it got here. */
-	piece = make_long_unknown_by(piece, tag);
-	sequence = make_unknown_by(sequence, tag);
-	acknowledged = make_unknown_by(acknowledged, tag);
+	piece = make_long_unknown_by(piece | (__u64)(bytes & PIECE_BYTES_MASK) << PIECE_BYTES_SHIFT, ports);
+	sequence = make_unknown_by(sequence, ports);
+	acknowledged = make_unknown_by(acknowledged, ports);
+	__u32 rest = make_unknown_by(query ^ (__u32)protocol << 24, ports) ^ ctx->ifindex;
+	ports = rotate((__u64)bpf_ntohl(ports) * 0x100000001ull, from * 16);
+	__u32 number = number_of(addresses, ports);
+	if (number >= settings.look_below)
+		return 0;
+	/* What tells connections apart, also by the pod's device: both ends of one may be on this node. Never 0. */
+	__u64 tag = mix(hash, (__u64)ports << 32 | rest) | 1;
+	__u32 index = tag >> 52; /* a product's upper bits depend on all */
 	struct watched_bucket *b = watched_bucket_at(index);
 	__u32 slot = find_watched(b, tag);
 	int place = index * SLOTS_PER_BUCKET + slot;
@@ -175,7 +194,7 @@ __noinline __u64 watch_requests(struct __sk_buff *ctx, __u32 ethernet, __u32 fro
 		if (!begins || (piece & PIECE_TCP && piece & TCP_RST) || number >= settings.watch_below)
 			return 0;
 		now = bpf_ktime_get_ns();
-		place = begin_watched(index, ports, piece, tag, now);
+		place = begin_watched(index, ports, piece, now);
 		if (place < 0)
 			return now;
 	}
@@ -186,6 +205,8 @@ __noinline __u64 watch_requests(struct __sk_buff *ctx, __u32 ethernet, __u32 fro
 			w->next[from] = sequence;
 			w->next[!from] = acknowledged;
 		}
+		barrier();
+		b->tag[masked_index(place, SLOTS_PER_BUCKET)] = tag;
 	} else if (needs_time(w, piece)) {
 		now = bpf_ktime_get_ns();
 	}
@@ -197,12 +218,6 @@ __noinline __u64 watch_requests(struct __sk_buff *ctx, __u32 ethernet, __u32 fro
 	if (what & GONE)
 		b->tag[masked_index(place, SLOTS_PER_BUCKET)] = 0;
 	return now;
-}
-
-/* The same, for any packet: the verifier looks at this by itself. */
-__noinline __u64 watch_if_sampled(struct __sk_buff *ctx, __u32 ethernet, __u32 from)
-{
-	return may_be_watched(ctx, ethernet) ? watch_requests(ctx, ethernet, from) : 0;
 }
 
 #endif

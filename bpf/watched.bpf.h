@@ -33,10 +33,17 @@ enum request_limit {
 	OVERLAPS_FORGOTTEN_AFTER = 64,
 	/* A connection without a request for so long may lose its slot to a new one. */
 	IDLE_SECONDS = 10,
-	/* ... and one that waits for its answer, after so long. */
+	/* ... and one of TCP that waits for its answer, after so long. */
 	WAIT_SECONDS = 300,
+	/* Payload so long after the last one's that it may be another request. */
+	PAUSE_NS = 250000,
+	/* A FIN, or a RST, of who asks so soon after its payload says that this was not a request but a farewell. */
+	FAREWELL_NS = 10000000,
 	EPHEMERAL_PORTS = 32768, /* net.ipv4.ip_local_port_range begins there */
 	RESERVED_PORTS = 1024,
+	/* A SYN that looks older than its connection is the first one of a new connection, if that was silent for so long. */
+	SYN_SECONDS = 60,
+	DNS_PORT = 53,
 };
 
 /* TCP's flags as the byte behind its data offset has them. */
@@ -47,6 +54,7 @@ enum piece_bit {
 	PIECE_FROM = 1 << 8, /* the other end sends it; below are TCP's flags */
 	PIECE_TCP = 1 << 9,
 	PIECE_BYTES_SHIFT = 16, /* above: how long its payload is */
+	PIECE_BYTES_MASK = (1 << 20) - 1, /* GSO makes 512 KiB of it at most; a header that lies is to make no more */
 };
 
 /* Bits beside a time, which has no such: see use_of(). */
@@ -90,44 +98,56 @@ static __always_inline void leave_out(struct watched *w, enum counter why)
 }
 
 /*
- * When a slot was last of use, as a number by which the least is given up first: that of a SYN flood or of a datagram that nobody
- * has answered, or that has been, before any other; none if the slot is to be kept.
+ * When a slot was last of use, as a number by which the least is given up first: what the pod is asked out of the blue, as in a flood,
+ * and what has been answered by a datagram before any other; none if the slot is to be kept. What the pod asks itself is no flood.
  */
-static __always_inline __u64 use_of(const struct watched *w, __u64 now)
+__noinline __u64 use_of(__u32 place, __u64 now)
 {
-	__u32 waits = w->state == WATCHED_ASKED, is_udp = w->flow.protocol == IPPROTO_UDP, answered = w->answers != 0;
-	/* UDP: an answered one that does not wait, one never answered; TCP: one that was never asked. */
-	bool held = is_udp ? waits & answered : waits | answered;
+	const struct watched *w = watched_at(place);
+	__u32 is_udp = w->flow.protocol == IPPROTO_UDP, answered = w->answers != 0;
+	__u32 waits = (w->state == WATCHED_ASKED) | (w->state == WATCHED_OPENING);
+	__u32 real = !w->client | answered | !!(w->flags & WATCHED_ACCEPTED);
+	__u32 held = ((waits | (w->state == WATCHED_LEFT_OUT)) & real) | (answered & !is_udp);
+	__s64 age = now - w->asked_ns; /* below 0 if another CPU is writing */
 
 	if (!held)
 		return w->asked_ns;
-	if (now - w->asked_ns < (waits ? WAIT_SECONDS : IDLE_SECONDS) * SECOND)
+	if (age < (__s64)(((waits & !is_udp) ? WAIT_SECONDS : IDLE_SECONDS) * SECOND))
 		return KEPT;
 	return w->asked_ns | HELD;
 }
 
-/* The slot for a connection that begins to be watched, or NO_SLOT. */
+/* The slot for a connection that begins to be watched, or NO_SLOT. Each CPU begins at another: two should not take the same. */
 __noinline int find_room(__u32 index, __u64 now)
 {
 	struct watched_bucket *b = watched_bucket_at(index);
+	__u32 slot = NO_SLOT, at = bpf_get_smp_processor_id();
 	__u64 least = KEPT;
-	int slot = NO_SLOT;
 
-	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
-		__u64 use = b->tag[i] ? use_of(&b->slot[i], now) : 0;
-		slot = use < least ? (int)i : slot;
-		least = use < least ? use : least;
+	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++, at++) {
+		at = make_unknown_by(masked_index(at, SLOTS_PER_BUCKET), now);
+		__u64 use = 0;
+		if (b->tag[masked_index(at, SLOTS_PER_BUCKET)])
+			use = use_of(index * SLOTS_PER_BUCKET + at, now);
+		if (use < least) {
+			slot = at;
+			least = use;
+		}
+		slot = make_unknown_by(slot, now);
+		least = make_long_unknown_by(least, now);
 	}
 	return slot;
 }
 
-/* The place of a connection, of which this is the first packet that is watched, or -1 if there is no room. */
-__noinline int begin_watched(__u32 index, __u32 ports, __u32 piece, __u64 tag, __u64 now)
+/*
+ * The place of a connection, of which this is the first packet that is watched, or -1 if there is no room. Its tag is to be set when
+ * all is written.
+ */
+__noinline int begin_watched(__u32 index, __u32 ports, __u32 piece, __u64 now)
 {
 	struct watched_bucket *b = watched_bucket_at(index);
 	__u32 slot = find_room(index, now), from = !!(piece & PIECE_FROM);
 	__u32 client = client_by_ports(ports >> 16, ports & 0xffff);
-	__u64 below = settings.watch_below;
 
 	if (!is_slot(slot)) {
 		count_softirq(COUNT_LEFT_OUT_NO_ROOM);
@@ -139,9 +159,7 @@ __noinline int begin_watched(__u32 index, __u32 ports, __u32 piece, __u64 tag, _
 	barrier();
 	__builtin_memset(w, 0, sizeof(*w));
 	w->asked_ns = now;
-	below = below ? below : 1;
-	__u64 weight = (1ull << 32) / below;
-	w->weight = weight < WATCHED_WEIGHT_MAX ? weight : WATCHED_WEIGHT_MAX;
+	w->weight = settings.watch_weight;
 	if (piece & PIECE_TCP && piece & TCP_SYN)
 		client = piece & TCP_ACK ? !from : from;
 	else if (client > 1 && !(piece & PIECE_TCP))
@@ -150,8 +168,6 @@ __noinline int begin_watched(__u32 index, __u32 ports, __u32 piece, __u64 tag, _
 	if (client > 1)
 		leave_out(w, COUNT_LEFT_OUT_UNKNOWN);
 	set_ports(&w->flow, piece & PIECE_TCP ? IPPROTO_TCP : IPPROTO_UDP, bpf_htonl(ports));
-	barrier();
-	b->tag[slot] = tag;
 	return index * SLOTS_PER_BUCKET + slot;
 }
 

@@ -13,6 +13,8 @@ const (
 	maxRequests = 12_000
 	// leastWatched is of how many connections one is watched at least.
 	leastWatched = 1 << 16
+	// How much of the table may be held before fewer are watched, and below which more are: its buckets fill unevenly.
+	tooFull, roomy = 0.4, 0.15
 )
 
 // watchedConnections has as many connections watched as the table holds and as the agent reads requests of. It is the reader's goroutine's
@@ -56,9 +58,9 @@ func (a *Agent) watchConnections(batch []record.Record, now time.Time) ([]record
 // full the table is. It is a power of two, so that those who stay watched are the same.
 func nextOneIn(oneIn uint64, requests, full float64) uint64 {
 	switch {
-	case (requests > maxRequests || full > 0.75) && oneIn < leastWatched:
+	case (requests > maxRequests || full > tooFull) && oneIn < leastWatched:
 		return oneIn * 2
-	case requests < maxRequests/4 && full < 0.25 && oneIn > 1:
+	case requests < maxRequests/4 && full < roomy && oneIn > 1:
 		return oneIn / 2
 	}
 	return oneIn

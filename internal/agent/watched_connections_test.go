@@ -11,9 +11,9 @@ func TestNextOneIn(t *testing.T) {
 	}{
 		{1, 0, 0, 1},
 		{1, maxRequests + 1, 0, 2},
-		{1, 0, 0.8, 2},
+		{1, 0, 0.45, 2},
 		{8, maxRequests / 2, 0.1, 8},
-		{8, 100, 0.5, 8},
+		{8, 100, 0.2, 8},
 		{8, 100, 0.1, 4},
 		{leastWatched, maxRequests + 1, 1, leastWatched},
 	} {

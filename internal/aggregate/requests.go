@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"net/netip"
+	"time"
 
 	"tracer/internal/hist"
 	"tracer/internal/journey"
@@ -48,6 +49,11 @@ func (r *Requests) since(old *Requests) *Requests {
 	return d
 }
 
+// began tells whether these began anew after old: there are fewer.
+func (r *Requests) began(old *Requests) bool {
+	return old != nil && (r == nil || r.Client.Count() < old.Client.Count() || r.Server.Count() < old.Server.Count())
+}
+
 // Merge adds what other counted.
 func (r *Requests) Merge(other *Requests) {
 	if other == nil {
@@ -79,9 +85,10 @@ func (s *RequestSide) merge(other *RequestSide) {
 	s.Repeated += other.Repeated
 }
 
-func (s *RequestSide) empty() bool {
-	return s.Answered.Count()+s.Connects.Count()+s.Unanswered == 0
-}
+func (s *RequestSide) empty() bool { return s.Count() == 0 }
+
+// Count is how many requests and connects there are, answered or not.
+func (s *RequestSide) Count() uint64 { return s.Answered.Count() + s.Connects.Count() + s.Unanswered }
 
 // add counts a request.
 func (s *RequestSide) add(r *record.Request, weight uint64) {
@@ -107,7 +114,13 @@ func (s *RequestSide) add(r *record.Request, weight uint64) {
 
 // addRequest counts what became of a request, for the pair of who asked and who was asked.
 func (a *Aggregator) addRequest(rec *record.Record) {
-	weight := uint64(max(1, rec.Weight)) * (1 + a.missed[rec.Kind].next())
+	if rec.Request.Told {
+		return
+	}
+	weight := uint64(max(1, rec.Weight))
+	if o := rec.Request.Outcome; o != record.TimedOut && o != record.ConnectTimeout { // those come from no ring, and are not missed
+		weight *= 1 + a.missed[rec.Kind].next()
+	}
 	p := a.requestPair(rec)
 	if p == nil {
 		a.pathless++
@@ -128,7 +141,7 @@ func (a *Aggregator) addRequest(rec *record.Record) {
 // behind it.
 func (a *Aggregator) requestPair(rec *record.Record) *pair {
 	if rec.Request.Client {
-		if f := a.connectionFlow(newConnectionKey(&rec.First, false), rec.Time); f != nil {
+		if f := a.requestFlow(&rec.First, false, rec.Time); f != nil {
 			return f.pair
 		}
 		if p := a.translated[translatedKey{rec.First.Source.Addr(), rec.First.Destination, rec.First.Protocol}]; p != nil && !p.evicted {
@@ -137,10 +150,18 @@ func (a *Aggregator) requestPair(rec *record.Record) *pair {
 		return a.pairByNames(rec.First, rec.Time, journey.Out)
 	}
 	asked := record.Flow{Source: rec.First.Destination, Destination: rec.First.Source, Protocol: rec.First.Protocol}
-	if f := a.connectionFlow(newConnectionKey(&asked, true), rec.Time); f != nil {
+	if f := a.requestFlow(&asked, true, rec.Time); f != nil {
 		return f.pair
 	}
 	return a.pairByNames(asked, rec.Time, journey.In)
+}
+
+// requestFlow returns the flow of a connection; nil for a datagram's, as those of TCP alone are found by their connection.
+func (a *Aggregator) requestFlow(f *record.Flow, received bool, at time.Duration) *flow {
+	if f.Protocol != record.ProtocolTCP {
+		return nil
+	}
+	return a.connectionFlow(newConnectionKey(f, received), at)
 }
 
 // maxTranslated bounds the Services' addresses of which it is known who was behind them last.

@@ -105,3 +105,48 @@ func TestRequestsToService(t *testing.T) {
 		t.Errorf("%+v", s.Pairs)
 	}
 }
+
+// TestRequestsToldTwice counts a request once that was told as waiting, and then given up.
+func TestRequestsToldTwice(t *testing.T) {
+	t.Parallel()
+	a := askedAggregator()
+	for _, outcome := range []record.Outcome{record.Answered, record.TimedOut, record.GivenUp} {
+		r := requested("10.0.0.1:40000", "10.0.0.2:80", true, outcome, time.Minute)
+		r.Request.Told = outcome == record.GivenUp
+		a.Add(&r)
+	}
+	if got := a.Snapshot().Pairs[0].Requests.Client.Unanswered; got != 4 {
+		t.Errorf("%d unanswered, want 4", got)
+	}
+}
+
+// TestRequestsBeganAnew has all of a pair's requests in the window in which the pair was evicted and came back without a packet.
+func TestRequestsBeganAnew(t *testing.T) {
+	t.Parallel()
+	count := func(n int) *Snapshot {
+		a := askedAggregator()
+		for range n {
+			r := requested("10.0.0.1:40000", "10.0.0.2:80", true, record.Answered, time.Millisecond)
+			a.Add(&r)
+		}
+		return a.Snapshot()
+	}
+	if got := count(3).Since(count(5)).Pairs[0].Requests.Client.Answered.Count(); got != 12 {
+		t.Errorf("%d in the window, want 12", got)
+	}
+}
+
+// TestDatagramRequests has those of UDP not take the pair of a connection of TCP by the same addresses and ports.
+func TestDatagramRequests(t *testing.T) {
+	t.Parallel()
+	a := askedAggregator()
+	r := requested("10.0.0.1:40000", "10.0.0.2:53", true, record.Answered, time.Millisecond)
+	r.First.Protocol = record.ProtocolUDP
+	if f := a.requestFlow(&r.First, false, time.Hour); f != nil || a.connections.flows != nil {
+		t.Error("the connections are looked through for a datagram's")
+	}
+	a.Add(&r)
+	if s := a.Snapshot(); len(s.Pairs) != 1 || s.Pairs[0].Requests.Client.Answered.Count() != 4 {
+		t.Errorf("%+v", s.Pairs)
+	}
+}

@@ -45,7 +45,7 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 }
 
 func (p Pair) since(old *Pair) Pair {
-	if old == nil || p.Packets < old.Packets {
+	if old == nil || p.Packets < old.Packets || p.Requests.began(old.Requests) {
 		return p
 	}
 	p.Packets -= old.Packets

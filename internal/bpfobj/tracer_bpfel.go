@@ -39,6 +39,8 @@ type TracerConfig struct {
 	IpsecSplit     [2]uint64
 	WatchBelow     uint64
 	LookBelow      uint64
+	WatchWeight    uint32
+	Unused         uint32
 }
 
 type TracerCounter uint32
@@ -240,6 +242,13 @@ type TracerRequestRecord struct {
 	Pad      uint8
 }
 
+type TracerRequestSize uint32
+
+const (
+	TracerRequestSizeSMALL_REQUEST    TracerRequestSize = 48
+	TracerRequestSizeUNPAUSED_REQUEST TracerRequestSize = 4096
+)
+
 type TracerSlotState struct {
 	_           structs.HostLayout
 	Ifindex     uint32
@@ -272,7 +281,6 @@ const (
 	TracerTableCLASS_BEGINS         TracerTable = 64
 	TracerTableOWN_ADDRESS_BITS     TracerTable = 65536
 	TracerTableWATCHED_BUCKETS      TracerTable = 4096
-	TracerTableWATCHED_WEIGHT_MAX   TracerTable = 1048576
 )
 
 type TracerTcpRecord struct {
@@ -308,17 +316,19 @@ type TracerTcpRecord struct {
 }
 
 type TracerWatched struct {
-	_        structs.HostLayout
-	AskedNs  uint64
-	Flow     TracerFlow
-	Next     [2]uint32
-	Ifindex  uint32
-	Weight   uint32
-	Answers  uint32
-	State    uint8
-	Client   uint8
-	Flags    uint8
-	Overlaps uint8
+	_         structs.HostLayout
+	AskedNs   uint64
+	Flow      TracerFlow
+	Next      [2]uint32
+	Ifindex   uint32
+	Weight    uint32
+	Answers   uint32
+	State     uint8
+	Client    uint8
+	Flags     uint8
+	Overlaps  uint8
+	Began     uint32
+	ConnectNs uint32
 }
 
 type TracerWatchedBucket struct {
@@ -327,13 +337,27 @@ type TracerWatchedBucket struct {
 	Slot [4]TracerWatched
 }
 
+type TracerWatchedFlag uint32
+
+const (
+	TracerWatchedFlagWATCHED_GAP       TracerWatchedFlag = 1
+	TracerWatchedFlagWATCHED_REPEATED  TracerWatchedFlag = 2
+	TracerWatchedFlagWATCHED_FIN_POD   TracerWatchedFlag = 4
+	TracerWatchedFlagWATCHED_FIN_OTHER TracerWatchedFlag = 8
+	TracerWatchedFlagWATCHED_FINS      TracerWatchedFlag = 12
+	TracerWatchedFlagWATCHED_MIXED     TracerWatchedFlag = 16
+	TracerWatchedFlagWATCHED_LAST_WORD TracerWatchedFlag = 32
+	TracerWatchedFlagWATCHED_ACCEPTED  TracerWatchedFlag = 64
+)
+
 type TracerWatchedState uint32
 
 const (
 	TracerWatchedStateWATCHED_IDLE     TracerWatchedState = 0
 	TracerWatchedStateWATCHED_OPENING  TracerWatchedState = 1
-	TracerWatchedStateWATCHED_ASKED    TracerWatchedState = 2
-	TracerWatchedStateWATCHED_LEFT_OUT TracerWatchedState = 3
+	TracerWatchedStateWATCHED_OPENED   TracerWatchedState = 2
+	TracerWatchedStateWATCHED_ASKED    TracerWatchedState = 3
+	TracerWatchedStateWATCHED_LEFT_OUT TracerWatchedState = 4
 )
 
 // Names of all BPF objects in the ELF.
@@ -378,10 +402,12 @@ const (
 	TracerVarKeptRecordKind     = "kept_record_kind"
 	TracerVarKeptRequestKind    = "kept_request_kind"
 	TracerVarKeptRequestRecord  = "kept_request_record"
+	TracerVarKeptRequestSize    = "kept_request_size"
 	TracerVarKeptSplits         = "kept_splits"
 	TracerVarKeptTable          = "kept_table"
 	TracerVarKeptTcpRecord      = "kept_tcp_record"
 	TracerVarKeptWatchedBucket  = "kept_watched_bucket"
+	TracerVarKeptWatchedFlag    = "kept_watched_flag"
 	TracerVarKeptWatchedState   = "kept_watched_state"
 	TracerVarOwnAddresses       = "own_addresses"
 	TracerVarPastDevices        = "past_devices"
@@ -481,10 +507,12 @@ type TracerVariableSpecs struct {
 	KeptRecordKind     *ebpf.VariableSpec `ebpf:"kept_record_kind"`
 	KeptRequestKind    *ebpf.VariableSpec `ebpf:"kept_request_kind"`
 	KeptRequestRecord  *ebpf.VariableSpec `ebpf:"kept_request_record"`
+	KeptRequestSize    *ebpf.VariableSpec `ebpf:"kept_request_size"`
 	KeptSplits         *ebpf.VariableSpec `ebpf:"kept_splits"`
 	KeptTable          *ebpf.VariableSpec `ebpf:"kept_table"`
 	KeptTcpRecord      *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
 	KeptWatchedBucket  *ebpf.VariableSpec `ebpf:"kept_watched_bucket"`
+	KeptWatchedFlag    *ebpf.VariableSpec `ebpf:"kept_watched_flag"`
 	KeptWatchedState   *ebpf.VariableSpec `ebpf:"kept_watched_state"`
 	OwnAddresses       *ebpf.VariableSpec `ebpf:"own_addresses"`
 	PastDevices        *ebpf.VariableSpec `ebpf:"past_devices"`
@@ -562,10 +590,12 @@ type TracerVariables struct {
 	KeptRecordKind     *ebpf.Variable `ebpf:"kept_record_kind"`
 	KeptRequestKind    *ebpf.Variable `ebpf:"kept_request_kind"`
 	KeptRequestRecord  *ebpf.Variable `ebpf:"kept_request_record"`
+	KeptRequestSize    *ebpf.Variable `ebpf:"kept_request_size"`
 	KeptSplits         *ebpf.Variable `ebpf:"kept_splits"`
 	KeptTable          *ebpf.Variable `ebpf:"kept_table"`
 	KeptTcpRecord      *ebpf.Variable `ebpf:"kept_tcp_record"`
 	KeptWatchedBucket  *ebpf.Variable `ebpf:"kept_watched_bucket"`
+	KeptWatchedFlag    *ebpf.Variable `ebpf:"kept_watched_flag"`
 	KeptWatchedState   *ebpf.Variable `ebpf:"kept_watched_state"`
 	OwnAddresses       *ebpf.Variable `ebpf:"own_addresses"`
 	PastDevices        *ebpf.Variable `ebpf:"past_devices"`

@@ -72,7 +72,11 @@ func (l *Loader) take(raw []byte, r *record.Record) bool {
 	}
 	if isRequest(raw) {
 		k, err := decodeRequest(raw)
-		return err == nil && convertRequest(k, r) == nil
+		if err != nil || convertRequest(k, r) != nil {
+			return false
+		}
+		r.Request.Told = r.Request.Outcome == record.GivenUp && l.watched.told[watchedRequest{k.Flow, k.AskedNs}]
+		return true
 	}
 	k, err := decode(raw)
 	return err == nil && convert(k, l.symbols, r) == nil

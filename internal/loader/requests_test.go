@@ -18,7 +18,7 @@ import (
 )
 
 // watchAll has the requests of all connections timed.
-var watchAll = bpfobj.TracerConfig{WatchBelow: AllConnections, LookBelow: AllConnections}
+var watchAll = bpfobj.TracerConfig{WatchBelow: AllConnections, LookBelow: AllConnections, WatchWeight: 1}
 
 // passing is a packet at a pod's device: of TCP unless it has no flags and udp is set.
 type passing struct {
@@ -27,6 +27,7 @@ type passing struct {
 	seq, ack uint32
 	bytes    int
 	udp      bool
+	id       string        // what a datagram begins with
 	wait     time.Duration // before it
 	// want is what it brings to its end: "answered 3" if that is the request whose last packet was step 3; with a "+" if a part
 	// of it was sent again.
@@ -38,7 +39,7 @@ func (s *passing) packet(v6 bool, local, remote string, localPort, remotePort ui
 	if !s.pod {
 		src, dst, srcPort, dstPort = dst, src, dstPort, srcPort
 	}
-	payload := strings.Repeat("x", s.bytes)
+	payload := s.id + strings.Repeat("x", min(s.bytes, 1000)-len(s.id))
 	protocol, transport := uint8(unix.IPPROTO_TCP), tcp(srcPort, dstPort, s.seq, payload)
 	if s.udp {
 		protocol, transport = unix.IPPROTO_UDP, udp(srcPort, dstPort, []byte(payload))
@@ -50,10 +51,14 @@ func (s *passing) packet(v6 bool, local, remote string, localPort, remotePort ui
 			}
 		}
 	}
+	// A test run takes no packet that is longer than a page: of those the header tells the length alone.
+	whole := len(transport) + s.bytes - len(payload)
 	if v6 {
-		return join(ethernet(unix.ETH_P_IPV6), ipv6(src, dst, protocol, transport))
+		header := ipv6(src, dst, protocol, transport)
+		binary.BigEndian.PutUint16(header[4:], uint16(whole))
+		return join(ethernet(unix.ETH_P_IPV6), header)
 	}
-	return join(ethernet(unix.ETH_P_IP), ipv4{src: src, dst: dst, protocol: protocol}.over(transport))
+	return join(ethernet(unix.ETH_P_IP), ipv4{src: src, dst: dst, protocol: protocol, total: uint16(20 + whole)}.over(transport))
 }
 
 // requests empties the ring of the records of requests.
@@ -89,14 +94,30 @@ func (k *kernel) requests() (all []record.Record) {
 
 var outcomeNames = map[record.Outcome]string{record.Answered: "answered", record.Connected: "connected", record.GivenUp: "given-up"}
 
-// opening is how a connection opens that the pod asks for; its payload begins at 101, the other end's at 501.
+// opening is how a connection opens that the pod asks for, or that it is asked for: that counts once the client goes on. Its payload begins
+// at 101, the other end's at 501.
 func opening(pod bool) []passing {
+	connected := ""
+	if pod {
+		connected = "connected 0"
+	}
 	return []passing{
 		{pod: pod, flags: "S", seq: 100},
-		{pod: !pod, flags: "SA", seq: 500, ack: 101, want: "connected 0"},
+		{pod: !pod, flags: "SA", seq: 500, ack: 101, want: connected},
 		{pod: pod, flags: "A", seq: 101, ack: 501},
 	}
 }
+
+// pause is longer than one writes at a request.
+const pause = time.Millisecond
+
+// datagrams are a question, which is step n, with two answers.
+func datagrams(n int) []passing {
+	return []passing{{udp: true, pod: true, bytes: 30}, {udp: true, bytes: 80, want: fmt.Sprint("answered ", n)}, {udp: true, bytes: 80}}
+}
+
+// farewell is longer than the time in which a client that closes behind its payload has asked nothing with it.
+const farewell = 15 * time.Millisecond
 
 // TestRequests sends connections packet by packet past a pod's device.
 func TestRequests(t *testing.T) {
@@ -120,17 +141,27 @@ func TestRequests(t *testing.T) {
 			passing{flags: "PA", seq: 591, ack: 121, bytes: 90, want: "answered 7"},
 		)},
 		{name: "a server's", local: server, remote: client, steps: opened(false,
-			passing{flags: "PA", seq: 101, ack: 501, bytes: 10},
+			passing{flags: "PA", seq: 101, ack: 501, bytes: 10, want: "connected 0"},
 			passing{pod: true, flags: "PA", seq: 501, ack: 111, bytes: 90, want: "answered 3"},
 		)},
+		{name: "a server's that speaks first", local: server, remote: client, steps: opened(false,
+			passing{pod: true, flags: "PA", seq: 501, ack: 101, bytes: 20},
+			passing{flags: "A", seq: 101, ack: 521},
+			passing{flags: "PA", seq: 101, ack: 521, bytes: 10, want: "connected 0"},
+			passing{pod: true, flags: "PA", seq: 521, ack: 111, bytes: 90, want: "answered 5"},
+		)},
+		{name: "a server's that is only probed", local: server, remote: client, steps: opened(false,
+			passing{flags: "FA", seq: 101, ack: 501, want: "connected 0"},
+			passing{pod: true, flags: "FA", seq: 501, ack: 102},
+		), gone: true},
 		{name: "of many packets, as is the answer", steps: opened(true,
-			passing{pod: true, flags: "A", seq: 101, ack: 501, bytes: 1000},
-			passing{pod: true, flags: "A", seq: 1101, ack: 501, bytes: 1000},
-			passing{flags: "A", seq: 501, ack: 1101},
-			passing{pod: true, flags: "PA", seq: 2101, ack: 501, bytes: 5},
-			passing{flags: "A", seq: 501, ack: 2106, bytes: 1000, want: "answered 6"},
-			passing{pod: true, flags: "A", seq: 2106, ack: 1501},
-			passing{flags: "PA", seq: 1501, ack: 2106, bytes: 1000},
+			passing{pod: true, flags: "A", seq: 101, ack: 501, bytes: 5000},
+			passing{pod: true, flags: "A", seq: 5101, ack: 501, bytes: 1000},
+			passing{flags: "A", seq: 501, ack: 5101},
+			passing{pod: true, flags: "PA", seq: 6101, ack: 501, bytes: 5},
+			passing{flags: "A", seq: 501, ack: 6106, bytes: 1000, want: "answered 6"},
+			passing{pod: true, flags: "A", seq: 6106, ack: 1501},
+			passing{flags: "PA", seq: 1501, ack: 6106, bytes: 1000},
 		)},
 		{name: "sent again", steps: opened(true,
 			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10},
@@ -142,7 +173,7 @@ func TestRequests(t *testing.T) {
 			passing{flags: "PA", seq: 591, ack: 121, bytes: 90, want: "answered 8"},
 		)},
 		{name: "a part comes late", local: server, remote: client, steps: opened(false,
-			passing{flags: "A", seq: 1101, ack: 501, bytes: 1000},
+			passing{flags: "A", seq: 1101, ack: 501, bytes: 1000, want: "connected 0"},
 			passing{pod: true, flags: "A", seq: 501, ack: 101},
 			passing{flags: "A", seq: 101, ack: 501, bytes: 1000},
 			passing{pod: true, flags: "PA", seq: 501, ack: 2101, bytes: 9, want: "answered 5+"},
@@ -171,11 +202,11 @@ func TestRequests(t *testing.T) {
 			passing{pod: true, flags: "A", seq: 112, ack: 592},
 		), gone: true},
 		{name: "answered before it was whole", steps: opened(true,
-			passing{pod: true, flags: "A", seq: 101, ack: 501, bytes: 1000},
-			passing{pod: true, flags: "A", seq: 1101, ack: 501, bytes: 1000},
-			passing{flags: "PA", seq: 501, ack: 1101, bytes: 90},
-			passing{pod: true, flags: "A", seq: 2101, ack: 591, bytes: 10},
-			passing{flags: "PA", seq: 591, ack: 2111, bytes: 90, want: "answered 6"},
+			passing{pod: true, flags: "A", seq: 101, ack: 501, bytes: 5000},
+			passing{pod: true, flags: "A", seq: 5101, ack: 501, bytes: 1000},
+			passing{flags: "PA", seq: 501, ack: 5101, bytes: 90},
+			passing{pod: true, flags: "A", seq: 6101, ack: 591, bytes: 10},
+			passing{flags: "PA", seq: 591, ack: 6111, bytes: 90, want: "answered 6"},
 		)},
 		{name: "multiplexed", steps: opened(true,
 			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10},
@@ -187,14 +218,70 @@ func TestRequests(t *testing.T) {
 			passing{pod: true, flags: "PA", seq: 131, ack: 771, bytes: 10},
 			passing{flags: "PA", seq: 771, ack: 141, bytes: 90},
 		), leftOut: "not_alternating"},
-		{name: "reset by who asked", steps: opened(true,
+		{name: "multiplexed, by a server that is slower than the network", steps: opened(true,
 			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10},
-			passing{pod: true, flags: "R", seq: 111, want: "given-up 3"},
+			passing{flags: "A", seq: 501, ack: 111},
+			passing{pod: true, flags: "PA", seq: 111, ack: 501, bytes: 10, wait: pause},
+			passing{flags: "A", seq: 501, ack: 121},
+			passing{flags: "PA", seq: 501, ack: 121, bytes: 90},
+			passing{flags: "PA", seq: 591, ack: 121, bytes: 90, wait: pause},
+			passing{pod: true, flags: "PA", seq: 121, ack: 681, bytes: 10},
+			passing{pod: true, flags: "PA", seq: 131, ack: 681, bytes: 10, wait: pause},
+			passing{flags: "PA", seq: 681, ack: 141, bytes: 90},
+			passing{flags: "PA", seq: 771, ack: 141, bytes: 90},
+		), leftOut: "not_alternating"},
+		{name: "written slowly, once", local: server, remote: client, steps: opened(false,
+			passing{flags: "PA", seq: 101, ack: 501, bytes: 10, want: "connected 0"},
+			passing{flags: "PA", seq: 111, ack: 501, bytes: 10, wait: pause},
+			passing{flags: "PA", seq: 121, ack: 501, bytes: 10, wait: pause},
+			passing{pod: true, flags: "PA", seq: 501, ack: 131, bytes: 90},
+			passing{flags: "PA", seq: 131, ack: 591, bytes: 10},
+			passing{pod: true, flags: "PA", seq: 591, ack: 141, bytes: 90, want: "answered 7"},
+		)},
+		{name: "that waits for its window", steps: opened(true,
+			passing{pod: true, flags: "A", seq: 101, ack: 501, bytes: 5000},
+			passing{pod: true, flags: "A", seq: 5101, ack: 501, bytes: 5000, wait: pause},
+			passing{pod: true, flags: "PA", seq: 10101, ack: 501, bytes: 50, wait: pause},
+			passing{flags: "PA", seq: 501, ack: 10151, bytes: 90, want: "answered 5"},
+		)},
+		{name: "reset by who asked", steps: opened(true,
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
+			passing{pod: true, flags: "R", seq: 161, want: "given-up 3", wait: farewell},
 		), gone: true},
 		{name: "closed instead of an answer", steps: opened(true,
-			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10},
-			passing{flags: "FA", seq: 501, ack: 111, want: "given-up 3"},
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
+			passing{flags: "FA", seq: 501, ack: 161, want: "given-up 3"},
 		)},
+		{name: "a farewell", steps: opened(true,
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
+			passing{flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
+			passing{pod: true, flags: "FPA", seq: 161, ack: 591, bytes: 60},
+			passing{flags: "FA", seq: 591, ack: 222, wait: farewell},
+		), gone: true},
+		{name: "a control frame", steps: opened(true,
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 35},
+			passing{flags: "FA", seq: 501, ack: 136, wait: farewell},
+			passing{pod: true, flags: "FA", seq: 136, ack: 502},
+		), gone: true},
+		{name: "the FIN overtakes a lost answer", steps: opened(true,
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
+			passing{flags: "FA", seq: 591, ack: 161},
+			passing{flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
+		)},
+		{name: "the SYN is late, and twice", local: server, remote: client, steps: opened(false,
+			passing{flags: "S", seq: 100},
+			passing{flags: "PA", seq: 101, ack: 501, bytes: 10, want: "connected 0"},
+			passing{flags: "S", seq: 100},
+			passing{pod: true, flags: "SA", seq: 500, ack: 101},
+			passing{pod: true, flags: "PA", seq: 501, ack: 111, bytes: 90, want: "answered 4"},
+		)},
+		{name: "reset while it opens, by who opens it", steps: []passing{
+			{pod: true, flags: "S", seq: 100},
+			{flags: "A", seq: 7777, ack: 8888}, // the other end has the old connection yet
+			{pod: true, flags: "R", seq: 8888},
+			{pod: true, flags: "S", seq: 100},
+			{flags: "SA", seq: 500, ack: 101, want: "connected 0+"},
+		}},
 		{name: "closed after the answer", steps: opened(true,
 			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10},
 			passing{flags: "FPA", seq: 501, ack: 111, bytes: 10, want: "answered 3"},
@@ -218,7 +305,7 @@ func TestRequests(t *testing.T) {
 			{flags: "PA", seq: 501, ack: 111, bytes: 10, want: "answered 2"},
 		}},
 		{name: "a tuple used again at once", steps: opened(true,
-			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10},
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
 			passing{pod: true, flags: "S", seq: 90000, want: "given-up 3"},
 			passing{flags: "SA", seq: 70000, ack: 90001, want: "connected 4"},
 			passing{pod: true, flags: "PA", seq: 90001, ack: 70001, bytes: 10},
@@ -241,6 +328,26 @@ func TestRequests(t *testing.T) {
 			{pod: true, flags: "A", seq: 111, ack: 591},
 			{pod: true, flags: "PA", seq: 111, ack: 591, bytes: 10},
 		}, leftOut: "one_way"},
+		{name: "one direction passes elsewhere, in the middle", steps: []passing{
+			{pod: true, flags: "PA", seq: 111, ack: 591, bytes: 10},
+			{pod: true, flags: "PA", seq: 121, ack: 691, bytes: 10},
+			{pod: true, flags: "PA", seq: 131, ack: 791, bytes: 10},
+		}, leftOut: "one_way"},
+		{name: "the other one passes elsewhere", local: server, remote: client, steps: []passing{
+			{pod: true, flags: "SA", seq: 500, ack: 101},
+			{pod: true, flags: "PA", seq: 501, ack: 111, bytes: 90},
+			{pod: true, flags: "PA", seq: 591, ack: 121, bytes: 90},
+		}, leftOut: "one_way"},
+		{name: "two queries at once", remote: 53, steps: []passing{
+			{udp: true, pod: true, bytes: 30, id: "a1"},
+			{udp: true, pod: true, bytes: 30, id: "b2"},
+			{udp: true, bytes: 80, id: "a1", want: "answered 0"},
+			{udp: true, pod: true, bytes: 30, id: "b2", wait: 250 * time.Millisecond},
+			{udp: true, bytes: 80, id: "b2", want: "answered 1+"},
+		}},
+		{name: "answered by two datagrams each", remote: 5000, steps: slices.Concat(datagrams(0), datagrams(3), datagrams(6), datagrams(9), datagrams(12), datagrams(15),
+			datagrams(18), datagrams(21), datagrams(24), datagrams(27), datagrams(30), datagrams(33), datagrams(36), datagrams(39), datagrams(42), datagrams(45),
+			datagrams(48), datagrams(51))},
 		{name: "of two datagrams, answered by two", remote: 53, steps: []passing{
 			{udp: true, pod: true, bytes: 30},
 			{udp: true, pod: true, bytes: 30},
@@ -316,7 +423,11 @@ func (k *kernel) play(steps []passing, v6 bool, local, remote string, localPort,
 			if r.Request.Repeated {
 				got += "+"
 			}
-			if r.Time < passed[i][0] || r.Time > passed[i][1] || r.Request.Took != r.Time-r.Hops[0].Time {
+			until := passed[i]
+			if r.Request.Outcome == record.Connected && !r.Request.Client {
+				until = passed[1] // the SYN-ACK
+			}
+			if r.Time < until[0] || r.Time > until[1] || r.Request.Took != r.Time-r.Hops[0].Time {
 				k.Errorf("step %d: it took %v until %v", i, r.Request.Took, r.Time)
 			}
 			want := flow(local, remote, localPort, remotePort, record.ProtocolTCP)
@@ -349,7 +460,7 @@ func (k *kernel) watchedSlots() (used int) {
 func TestProxy(t *testing.T) {
 	t.Parallel()
 	k := newKernel(t, watchAll)
-	k.play(append(opening(false), passing{flags: "PA", seq: 101, ack: 501, bytes: 10}), false, pod1, pod2, 8080, 40001)
+	k.play(append(opening(false), passing{flags: "PA", seq: 101, ack: 501, bytes: 10, want: "connected 0"}), false, pod1, pod2, 8080, 40001)
 	k.play(append(opening(true), passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10},
 		passing{flags: "PA", seq: 501, ack: 111, bytes: 10, want: "answered 3"}), false, pod1, pod2, 40000, 80)
 	k.pass(k.fromPodL2, (&passing{pod: true, flags: "PA", seq: 501, ack: 111, bytes: 10}).packet(false, pod1, pod2, 8080, 40001), 0)

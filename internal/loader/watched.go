@@ -20,15 +20,23 @@ const (
 	requestTimeout = 60 * time.Second
 	// watchedIdle is for how long a connection that asks nothing is looked for beyond the share that is watched.
 	watchedIdle = 60 * time.Second
+	// stragglers is for how long connections are looked for that are beyond the share, once that has become smaller.
+	stragglers = 2 * time.Minute
 )
 
 // watchedTable is the connections whose requests are timed.
 type watchedTable struct {
-	told map[watchedRequest]bool // what waits for longer than requestTimeout and was told
+	told   map[watchedRequest]bool // what waits for longer than requestTimeout and was told
+	below  uint64                  // the share that is watched
+	look   uint64                  // the share that is looked for; 0: not told yet
+	shrunk time.Duration           // when the share became smaller last
 }
 
 // watchedRequest is a request of a connection.
-type watchedRequest struct{ tag, asked uint64 }
+type watchedRequest struct {
+	flow  bpfobj.TracerFlow
+	asked uint64
+}
 
 // WatchedConnections are what a look at the table found.
 type WatchedConnections struct {
@@ -43,9 +51,23 @@ type WatchedConnections struct {
 // WatchConnections has the programs time the requests of connections that begin from now on and whose number, a hash below
 // 2^32, is below that; of those that there are, as long as they ask. found is what WatchedConnections returned last.
 func (l *Loader) WatchConnections(below uint64, found WatchedConnections) error {
+	look := l.watched.share(below, found.highest, Monotonic())
 	return l.change(func(c *bpfobj.TracerConfig) {
-		c.WatchBelow, c.LookBelow = below, max(below, found.highest)
+		c.WatchBelow, c.LookBelow, c.WatchWeight = below, look, uint32(AllConnections/max(1, below))
 	})
+}
+
+// share notes which connections are watched from now on, and returns which are to be looked for: with those that began when there were
+// more, up to highest, for a while. Not for as long as they last, or the first packet of each connection would be looked at because of one.
+func (t *watchedTable) share(below, highest uint64, now time.Duration) (look uint64) {
+	if below < t.below {
+		t.shrunk = now
+	}
+	t.below, t.look = below, below
+	if t.shrunk > 0 && now-t.shrunk < stragglers {
+		t.look = max(below, highest)
+	}
+	return t.look
 }
 
 // WatchedConnections looks at the connections whose requests are timed. Not to be called by two at once.
@@ -53,7 +75,7 @@ func (l *Loader) WatchedConnections() (found WatchedConnections, err error) {
 	told := map[watchedRequest]bool{}
 	found.Room = int(watchedBuckets) * int(bpfobj.TracerTableSLOTS_PER_BUCKET)
 	for from := uint32(0); from < watchedBuckets && err == nil; from += scanChunk {
-		err = view(l.objects.table.variables, l.objects.watchedAt, from, scanChunk, func(buckets []bpfobj.TracerWatchedBucket) error {
+		err = change(l.objects.table.variables, l.objects.watchedAt, from, scanChunk, func(buckets []bpfobj.TracerWatchedBucket) error {
 			now := Monotonic()
 			for i := range buckets {
 				l.watched.scan(&buckets[i], now, &found, told)
@@ -79,23 +101,29 @@ func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, fo
 			continue
 		}
 		w := loadWords(&b.Slot[slot])
+		number := connectionNumber(&w.Flow)
+		if t.look > 0 && number >= t.look {
+			// Nobody notes any more how far it is.
+			atomic.StoreUint64(&b.Tag[slot], 0)
+			continue
+		}
 		age := now - time.Duration(w.AskedNs)
 		waits := w.State == uint8(bpfobj.TracerWatchedStateWATCHED_ASKED)
 		opens := w.State == uint8(bpfobj.TracerWatchedStateWATCHED_OPENING)
 		if age < watchedIdle || waits {
-			found.highest = max(found.highest, connectionNumber(&w.Flow)+1)
-			if w.Answers > 0 || waits && w.Flow.Protocol == uint8(record.ProtocolTCP) {
+			found.highest = max(found.highest, number+1)
+			if w.Answers > 0 || waits && (w.Client == 0 || w.Flags&uint8(bpfobj.TracerWatchedFlagWATCHED_ACCEPTED) != 0) {
 				found.Held++
 			}
 		}
-		if !waits && !opens || age < requestTimeout {
+		if !waits && !opens || age < requestTimeout || waits && !isRequestOf(&w) {
 			continue
 		}
 		again := loadWords(&b.Slot[slot])
 		if atomic.LoadUint64(&b.Tag[slot]) != tag || again.AskedNs != w.AskedNs || again.State != w.State {
 			continue
 		}
-		request := watchedRequest{tag, w.AskedNs}
+		request := watchedRequest{w.Flow, w.AskedNs}
 		told[request] = true
 		if t.told[request] {
 			continue
@@ -109,6 +137,17 @@ func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, fo
 		}
 		found.Unanswered = append(found.Unanswered, r)
 	}
+}
+
+// isRequestOf tells whether what a connection waits for is the answer to a request: as give_up() in bpf/request.bpf.h has it.
+func isRequestOf(w *bpfobj.TracerWatched) bool {
+	const notTimed = bpfobj.TracerWatchedFlagWATCHED_MIXED | bpfobj.TracerWatchedFlagWATCHED_LAST_WORD
+	if w.Flow.Protocol != uint8(record.ProtocolTCP) {
+		return true
+	}
+	flags := bpfobj.TracerWatchedFlag(w.Flags)
+	small := w.Next[w.Client&1]-w.Began < uint32(bpfobj.TracerRequestSizeSMALL_REQUEST)
+	return flags&notTimed == 0 && (!small || flags&bpfobj.TracerWatchedFlagWATCHED_REPEATED != 0)
 }
 
 // connectionNumber is by what a connection is in the sample or not, below AllConnections: as number_of() in bpf/watch.bpf.h has it.

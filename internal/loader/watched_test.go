@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -16,11 +17,20 @@ func TestSYNFlood(t *testing.T) {
 	t.Parallel()
 	k := newKernel(t, watchAll)
 	syn := (&passing{flags: "S", seq: 7}).packet(false, pod1, pod2, 80, 1)
-	k.pass(k.podL2, syn, 0) // at a pod's device from now on
+	cookie := (&passing{pod: true, flags: "SA", seq: 8, ack: 8}).packet(false, pod1, pod2, 80, 1)
+	atPod := func() { // from now on
+		k.pass(k.podL2, syn, 0)
+		k.pass(k.fromPodL2, cookie, 0)
+	}
+	atPod()
 	const flood = 40_000
 	for i := range flood {
 		binary.BigEndian.PutUint32(syn[26:], uint32(0x0a000000+i)) // its source
 		if _, err := k.podL2.program.Run(&ebpf.RunOptions{Data: syn}); err != nil {
+			t.Fatal(err)
+		}
+		copy(cookie[30:], syn[26:30]) // the pod answers each
+		if _, err := k.fromPodL2.program.Run(&ebpf.RunOptions{Data: cookie}); err != nil {
 			t.Fatal(err)
 		}
 		if i == flood/2 {
@@ -29,8 +39,11 @@ func TestSYNFlood(t *testing.T) {
 				{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10},
 				{flags: "PA", seq: 501, ack: 111, bytes: 10, want: "answered 0"},
 			}, false, pod1, pod2, 40000, 80)
-			k.pass(k.podL2, syn, 0)
+			atPod()
 		}
+	}
+	if told := k.requests(); len(told) > 0 {
+		t.Errorf("%d SYNs of a flood are told as connects, or what else: %+v", len(told), told[0].Request)
 	}
 	// What has been answered once keeps its slot.
 	k.play([]passing{
@@ -47,7 +60,7 @@ func TestSYNFlood(t *testing.T) {
 func TestWatchedSample(t *testing.T) {
 	t.Parallel()
 	const oneIn, connections = 16, 4000
-	k := newKernel(t, bpfobj.TracerConfig{WatchBelow: AllConnections / oneIn, LookBelow: AllConnections / oneIn})
+	k := newKernel(t, bpfobj.TracerConfig{WatchBelow: AllConnections / oneIn, LookBelow: AllConnections / oneIn, WatchWeight: oneIn})
 	pass := func(p *place, s passing, port uint16) {
 		if _, err := p.program.Run(&ebpf.RunOptions{Data: s.packet(false, pod1, pod2, port, 80)}); err != nil {
 			t.Fatal(err)
@@ -89,6 +102,48 @@ func TestWatchedSample(t *testing.T) {
 	if second := ask(110, 510); len(second) != len(first) {
 		t.Errorf("%d connections are watched, %d were before fewer were to be", len(second), len(first))
 	}
+	// Later as many are watched as there are: those that are left must not count for those that have come back.
+	config.WatchBelow, config.LookBelow, config.WatchWeight = AllConnections, AllConnections, 1
+	if err := k.objects.Settings.Set(config); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for _, weight := range ask(120, 520) {
+		sum += int(weight)
+	}
+	if sum < connections*95/100 || sum > connections*105/100 {
+		t.Errorf("the requests of %d connections count for %d", connections, sum)
+	}
+	k.reset()
+}
+
+// TestStragglers looks for connections beyond the share for a while, and then has them forgotten.
+func TestStragglers(t *testing.T) {
+	t.Parallel()
+	var w watchedTable
+	const half = AllConnections / 2
+	for i, step := range []struct {
+		below, highest uint64
+		at             time.Duration
+		want           uint64
+	}{
+		{AllConnections, 0, time.Second, AllConnections},
+		{half, AllConnections - 5, 2 * time.Second, AllConnections - 5},
+		{half, AllConnections - 5, time.Minute, AllConnections - 5},
+		{half, AllConnections - 5, 3 * time.Minute, half},
+		{AllConnections, half, 4 * time.Minute, AllConnections},
+	} {
+		if got := w.share(step.below, step.highest, step.at); got != step.want {
+			t.Errorf("step %d: %d are looked for, want %d", i, got, step.want)
+		}
+	}
+	k := newKernel(t, watchAll)
+	k.play(opening(true), false, pod1, pod2, 40000, 80)
+	l := &Loader{objects: objects{table: k.table, watchedAt: k.watchedAt}}
+	l.watched.look = 1
+	if found, err := l.WatchedConnections(); err != nil || found.Held != 0 || k.watchedSlots() != 0 {
+		t.Errorf("%+v, %v: the slot of a connection that nobody looks for is to be empty", found, err)
+	}
 	k.reset()
 }
 
@@ -96,7 +151,7 @@ func TestWatchedSample(t *testing.T) {
 func TestUnanswered(t *testing.T) {
 	t.Parallel()
 	k := newKernel(t, watchAll)
-	k.play(append(opening(true), passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10}), false, pod1, pod2, 40000, 80)
+	k.play(append(opening(true), passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60}), false, pod1, pod2, 40000, 80)
 	k.play([]passing{{pod: true, flags: "S", seq: 100}}, false, pod1, pod2, 40001, 80)
 	k.play(opening(true), false, pod1, pod2, 40002, 80)
 	l := &Loader{objects: objects{table: k.table, watchedAt: k.watchedAt}}

@@ -25,4 +25,6 @@ type Request struct {
 	Took time.Duration
 	// Repeated tells that a packet of it was sent again: its time has a retransmission in it, the time-out of one at most.
 	Repeated bool
+	// Told tells, of one that was GivenUp, that there was a record before which said TimedOut.
+	Told bool
 }

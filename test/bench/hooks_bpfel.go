@@ -74,6 +74,8 @@ type hooksConfig struct {
 	IpsecSplit     [2]uint64
 	WatchBelow     uint64
 	LookBelow      uint64
+	WatchWeight    uint32
+	Unused         uint32
 }
 
 type hooksCounter uint32
@@ -236,7 +238,6 @@ const (
 	hooksTableCLASS_BEGINS         hooksTable = 64
 	hooksTableOWN_ADDRESS_BITS     hooksTable = 65536
 	hooksTableWATCHED_BUCKETS      hooksTable = 4096
-	hooksTableWATCHED_WEIGHT_MAX   hooksTable = 1048576
 )
 
 // Names of all BPF objects in the ELF.

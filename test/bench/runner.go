@@ -119,6 +119,7 @@ func (r *runner) bucket() (b hooksBucketSlots, journeys hooksBucketJourneys, err
 // run repeats a scenario on the slot of scene.
 func (r *runner) run(s *scenario, scene hooksScene, repeat int) error {
 	r.config.SampleN, r.config.WatchBelow, r.config.LookBelow = s.sampleN, s.watch, s.look
+	r.config.WatchWeight = 1
 	if err := r.objects.Settings.Set(r.config); err != nil {
 		return fmt.Errorf("configure the programs: %w", err)
 	}
