@@ -33,12 +33,15 @@ static __always_inline void init_journey(struct journey *j, const struct packet 
 	j->hops = 1;
 }
 
-/* A packet at its first hook; slot is where its address was found, with a packet before it, or NO_SLOT. */
+/*
+ * A packet at its first hook; slot is where its address was found, with a packet before it, or NO_SLOT. now is the time, or 0 if
+ * it was not read yet.
+ */
 static __always_inline void begin_journey(struct __sk_buff *ctx, __u32 class, struct bucket *b, __u64 key, __u32 slot,
-					  const struct packet *p, enum hook hook, __u32 flags)
+					  const struct packet *p, enum hook hook, __u32 flags, __u64 now)
 {
 	__u32 weight = make_unknown_by(sampling_weight(p), key);
-	__u64 now = weight ? bpf_ktime_get_ns() : 0;
+	now = weight ? read_clock(now, key) : 0;
 	flags = make_unknown_by(flags | p->flags, key);
 
 	if (is_slot(slot))

@@ -36,8 +36,11 @@ enum table {
 	CLASSES = 32, /* of devices, for which coverage is counted: all pods' are one, each other device is one */
 	CLASS_MASK = CLASSES - 1,
 	CLASS_PORT = CLASSES, /* beside it: a bridge's port, through which frames for other MACs go on */
-	CLASS_BEGINS = 2 * CLASSES, /* its egress may be the first hook of a packet that came in by another device, as at an ifb */
+	CLASS_BEGINS =
+		2 *
+		CLASSES, /* its egress may be the first hook of a packet that came in by another device, as at an ifb */
 	OWN_ADDRESS_BITS = 1 << 16,
+	WATCHED_BUCKETS = 4096, /* of SLOTS_PER_BUCKET connections each, of which requests are timed */
 };
 
 enum hook {
@@ -56,6 +59,7 @@ enum record_kind {
 	RECORD_DROP, /* kfree_skb */
 	RECORD_SPLIT, /* the original of a software GSO split, freed by consume_skb behind an egress; it may go on as segments */
 	RECORD_TCP, /* the state of a TCP connection: a struct tcp_record instead of a struct record */
+	RECORD_REQUEST, /* a request that was answered, or given up: a struct request_record */
 };
 
 /* Bits of struct journey.flags; the lower eight also of struct slot_state.flags. */
@@ -184,6 +188,77 @@ struct tcp_record {
 	__u8 pad;
 };
 
+/* What became of a request at a pod's device. */
+enum request_kind {
+	REQUEST_ANSWERED = 1,
+	REQUEST_CONNECTED, /* a SYN, by its SYN-ACK */
+	REQUEST_GIVEN_UP, /* its connection was closed without an answer, or reset */
+};
+
+/* A request that has come to its end; see request.bpf.h. */
+struct request_record {
+	__u32 kind; /* RECORD_REQUEST */
+	__u32 ifindex; /* of the pod's device */
+	__u64 time_ns; /* when the first packet of the answer passed, or what else ended it */
+	__u64 asked_ns; /* when the last packet of the request did; of a connect the first SYN */
+	struct flow flow; /* from the pod, as it passes its device */
+	__u32 weight; /* requests this one stands for */
+	__u8 what; /* enum request_kind */
+	__u8 client; /* 0: the pod asked; 1: the other end did */
+	__u8 repeated; /* 1: a packet of the request was sent again */
+	__u8 pad;
+};
+
+enum watched_state {
+	WATCHED_IDLE, /* nothing is asked: not yet, or no longer */
+	WATCHED_OPENING, /* a SYN has passed */
+	WATCHED_OPENED, /* at the pod that is asked a SYN-ACK has, and nothing yet shows that the client is real */
+	WATCHED_ASKED,
+	WATCHED_LEFT_OUT, /* it does not alternate, or nobody knows who asks */
+};
+
+/* Bits of struct watched.flags. */
+enum watched_flag {
+	WATCHED_GAP = 1, /* of the request a part is missing, that a later one has overtaken */
+	WATCHED_REPEATED = 2, /* a packet of it was sent again */
+	WATCHED_FIN_POD = 4,
+	WATCHED_FIN_OTHER = 8,
+	WATCHED_FINS = WATCHED_FIN_POD | WATCHED_FIN_OTHER,
+	WATCHED_MIXED = 16, /* what is asked may be several requests: it is not timed */
+	WATCHED_LAST_WORD = 32, /* who asked has closed at once: it may be no request but a farewell */
+	WATCHED_ACCEPTED = 64, /* its SYN-ACK has passed */
+};
+
+enum request_size {
+	/* A request that is shorter is not said to be unanswered, unless it was sent again: protocols' control frames are so short. */
+	SMALL_REQUEST = 48,
+	/* One that is longer may wait for the window while it is sent. */
+	UNPAUSED_REQUEST = 4096,
+};
+
+/* A connection whose requests are timed, at one pod's device. Side 0 is the pod, 1 the other end. */
+struct watched {
+	__u64 asked_ns; /* of the last packet of its latest request, or of its first packet */
+	struct flow flow; /* from the pod */
+	__u32 next
+		[2]; /* by side, TCP: the sequence number behind its payload; UDP: how many datagrams have answered the latest request */
+	__u32 ifindex;
+	__u32 weight;
+	__u32 answers;
+	__u8 state; /* enum watched_state */
+	__u8 client; /* the side that asks */
+	__u8 flags; /* enum watched_flag */
+	__u8 overlaps; /* requests that began before the last answer was complete, or the like */
+	__u32 began; /* TCP: the sequence number with which the latest request began */
+	__u32 connect_ns; /* at the pod that is asked: from the SYN to the SYN-ACK */
+};
+
+/* As with the in-flight table, a tag is cleared before its slot is written and set afterwards; 0 is an empty slot. */
+struct watched_bucket {
+	__u64 tag[SLOTS_PER_BUCKET];
+	struct watched slot[SLOTS_PER_BUCKET];
+};
+
 /* What user space asks of the program tracer_listener: it stands in the place of a packet, behind an Ethernet header. */
 struct listener_query {
 	__u8 address[16];
@@ -214,6 +289,15 @@ struct config {
 	__u32 epoch; /* user space counts it up; the lower half matters, and is never 0 */
 	__u64 salt; /* a random number for each epoch */
 	__u64 ipsec_split[2]; /* the address and the size of the kernel's xfrm_output_gso(); 0: not known */
+	/*
+	 * A connection is watched if the number that its hash makes of it, below 2^32, is below watch_below when it begins; 0: none
+	 * is. Those whose number is not below look_below are not looked for: there are none. A request stands for watch_weight
+	 * requests at most: that many connections are there for one that is watched.
+	 */
+	__u64 watch_below;
+	__u64 look_below;
+	__u32 watch_weight;
+	__u32 unused;
 };
 
 /* Bits of struct device.splits: where a qdisc splits GSO packets; see segment.bpf.h. */
@@ -269,6 +353,12 @@ enum counter {
 	COUNT_MISSED_SPLIT,
 	COUNT_MISSED_TCP,
 	COUNT_UNFINISHED_POD_QUEUE, /* as COUNT_UNFINISHED_INGRESS: last seen at the pod's end of its device */
+	COUNT_MISSED_REQUEST, /* as COUNT_MISSED_TCP */
+	/* Connections of which no request is timed: */
+	COUNT_LEFT_OUT_OVERLAP, /* payload goes both ways at once */
+	COUNT_LEFT_OUT_UNSEEN, /* one direction passes elsewhere */
+	COUNT_LEFT_OUT_UNKNOWN, /* it was open before we were, and nothing tells who asks */
+	COUNT_LEFT_OUT_NO_ROOM, /* packets of connections that found no slot */
 	COUNT_MAX,
 };
 
@@ -300,9 +390,12 @@ _Static_assert(sizeof(struct bucket_journeys) == 896, "bucket_journeys");
 _Static_assert(sizeof(struct record) == 248, "record");
 _Static_assert(sizeof(struct captured) == 216, "captured");
 _Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
+_Static_assert(sizeof(struct request_record) == 72, "request_record");
+_Static_assert(sizeof(struct watched) == 80, "watched");
+_Static_assert(sizeof(struct watched_bucket) == 352, "watched_bucket");
 _Static_assert(sizeof(struct listener_query) == 24, "listener_query");
 _Static_assert(sizeof(struct listener_answer) == 24, "listener_answer");
-_Static_assert(sizeof(struct config) == 112, "config");
+_Static_assert(sizeof(struct config) == 136, "config");
 _Static_assert(sizeof(struct device_bucket) == 16, "device_bucket");
 _Static_assert(sizeof(struct pod_end) == 48, "pod_end");
 _Static_assert(sizeof(struct coverage) == 64, "coverage");

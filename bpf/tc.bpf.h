@@ -17,9 +17,21 @@
 #include "parse.bpf.h"
 #include "slot.bpf.h"
 #include "verifier.bpf.h"
+#include "watch.bpf.h"
 
 /* Always on to the next program: on a TCX chain TCX_NEXT, behind clsact with direct-action TC_ACT_UNSPEC. */
 #define NEXT (-1)
+
+/* Times the requests that pass a pod's device. Returns the time if that was read, else 0. */
+static __always_inline __u64 watch(struct __sk_buff *ctx, __u64 key, __u32 traits, enum hook hook)
+{
+	__u32 ethernet = (traits & 1) * sizeof(struct ethhdr);
+	__u64 now = 0;
+
+	if (traits >> 16 & FLAG_POD && may_be_watched(ctx, ethernet))
+		now = watch_requests(ctx, ethernet, hook == HOOK_EGRESS);
+	return make_long_unknown_by(now, key);
+}
 
 static __always_inline bool parse_or_count(struct __sk_buff *ctx, bool ethernet, __u32 class, enum hook hook,
 					   struct packet *p)
@@ -51,7 +63,7 @@ static __always_inline void move_unsampled(const struct __sk_buff *ctx, struct b
 
 /* ... and of one that is sampled, or may be. */
 static __always_inline void continue_journey(struct __sk_buff *ctx, __u32 class, struct bucket *b, __u64 key,
-					     __u32 slot, const struct packet *p, enum hook hook, __u32 flags)
+					     __u32 slot, const struct packet *p, enum hook hook, __u32 flags, __u64 now)
 {
 	struct journey *j = &b->journey[slot];
 
@@ -63,7 +75,7 @@ static __always_inline void continue_journey(struct __sk_buff *ctx, __u32 class,
 	j->outer = p->outer;
 	j->last = p->flow;
 	j->wire_bytes = ctx->wire_len;
-	append_hop(b, slot, hook, ctx->ifindex, bpf_ktime_get_ns(), flags);
+	append_hop(b, slot, hook, ctx->ifindex, read_clock(now, key), flags);
 	count_continued(ctx, j, class, hook);
 	if (b->tag[slot] != key) {
 		/* Taken over while it was written: whoever did has our hop in his journey. */
@@ -102,14 +114,18 @@ static __always_inline int on_ingress(struct __sk_buff *ctx)
 	if (!device || !bucket_of(key, &b))
 		return NEXT;
 	/* First, so that the bucket is fetched while the packet is parsed. */
-	__u32 slot = find_slot(&b, key), traits = traits_of(device), class = traits >> 24;
+	__u32 slot = find_slot(&b, key), traits = traits_of(device);
+	__u64 now = watch(ctx, key, traits, HOOK_INGRESS);
+	/* Of this the verifier has learnt more than it should care about. */
+	traits = make_unknown_by(traits, key);
+	__u32 class = traits >> 24;
 	if (!parse_or_count(ctx, traits & 0xff, class, HOOK_INGRESS, &p))
 		return NEXT;
 	slot = make_unknown_by(keep_or_evict(&b, slot, key, &p), key);
 	if (is_slot(slot) && may_continue(ctx, &b, slot, HOOK_INGRESS))
-		continue_journey(ctx, class, &b, key, slot, &p, HOOK_INGRESS, 0);
+		continue_journey(ctx, class, &b, key, slot, &p, HOOK_INGRESS, 0, now);
 	else
-		begin_journey(ctx, class, &b, key, slot, &p, HOOK_INGRESS, 0);
+		begin_journey(ctx, class, &b, key, slot, &p, HOOK_INGRESS, 0, now);
 	return NEXT;
 }
 
@@ -133,6 +149,7 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 		return NEXT;
 	__u32 traits = traits_of(device), flags = traits >> 16 & 0xff, class = traits >> 24;
 	__u32 slot = find_slot(&b, key), found = masked_index(slot, SLOTS_PER_BUCKET);
+	__u64 now = watch(ctx, key, traits, HOOK_EGRESS);
 	if (is_slot(slot) && is_unsampled_forward(ctx, b.state[found])) {
 		move_unsampled(ctx, &b, found, HOOK_EGRESS,
 			       flags | FLAG_UNSAMPLED | (b.state[found].flags & FLAG_ENCAP));
@@ -146,9 +163,9 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 		slot = adopt_clone(key, &p);
 	__u32 begins = make_unknown_by(!ctx->ingress_ifindex | !!(class & CLASS_BEGINS), key);
 	if (is_slot(slot) && may_continue(ctx, &b, slot, HOOK_EGRESS))
-		continue_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags);
+		continue_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags, now);
 	else if ((begins | make_unknown_by(is_ipsec(&p), key)) && !(p.flags & FLAG_ENCAP))
-		begin_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags);
+		begin_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags, now);
 	else { /* forwarded, or the outside of a tunnel of ours */
 		count_softirq(COUNT_NO_INGRESS);
 		count_unjourneyed(ctx, class, HOOK_EGRESS);

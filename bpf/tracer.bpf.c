@@ -39,6 +39,12 @@ const struct listener_answer *kept_listener_answer __attribute__((unused));
 const struct device_bucket *kept_device_bucket __attribute__((unused));
 const struct pod_end *kept_pod_end __attribute__((unused));
 const enum splits *kept_splits __attribute__((unused));
+const struct request_record *kept_request_record __attribute__((unused));
+const struct watched_bucket *kept_watched_bucket __attribute__((unused));
+const enum request_kind *kept_request_kind __attribute__((unused));
+const enum watched_state *kept_watched_state __attribute__((unused));
+const enum watched_flag *kept_watched_flag __attribute__((unused));
+const enum request_size *kept_request_size __attribute__((unused));
 const struct coverage *kept_coverage __attribute__((unused));
 
 char LICENSE[] SEC("license") = "GPL";

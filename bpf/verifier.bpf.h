@@ -38,4 +38,19 @@ static __always_inline __u32 make_unknown_by(__u32 number, __u32 unknown)
 	return number;
 }
 
+/* The same of a number of eight bytes. */
+static __always_inline __u64 make_long_unknown_by(__u64 number, __u64 unknown)
+{
+	asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+r"(number) : "r"(unknown));
+	return number;
+}
+
+/* The time, unless it was read before: now. As above, unknown is any number. */
+static __always_inline __u64 read_clock(__u64 now, __u64 unknown)
+{
+	if (!now)
+		now = bpf_ktime_get_ns();
+	return make_long_unknown_by(now, unknown);
+}
+
 #endif

@@ -120,7 +120,7 @@ func (n *node) Status() api.Status {
 	s := api.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
 		SampleOneIn: sampling.OneIn, SampleBudget: sampling.FlowQuota, LastRead: n.LastRead(),
-		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), Identity: identityStatus(n.cluster),
+		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), WatchedOneIn: n.WatchedOneIn(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]netdev.Role{}
 	for _, d := range n.KnownDevices() {
@@ -143,7 +143,7 @@ func (n *node) Status() api.Status {
 	}
 	counters, err := l.Counters()
 	n.readingCounters.Done(err)
-	s.SampleRatio, s.Journeys, s.Lost = sampleRatio(counters), outcomes(counters), counters.Missed
+	s.SampleRatio, s.Journeys, s.Lost, s.LeftOut = sampleRatio(counters), outcomes(counters), counters.Missed, counters.LeftOut
 	s.Journeys["dropped"], s.Journeys["freed"] = n.Freed()
 	programs, err := l.Programs()
 	n.readingPrograms.Done(err)

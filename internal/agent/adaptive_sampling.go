@@ -81,7 +81,7 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 	s := &a.sampling
 	for i := range batch {
 		r := &batch[i]
-		if r.Kind == record.Dropped || r.Kind == record.Connection {
+		if r.Kind == record.Dropped || r.Kind == record.Connection || r.Kind == record.Requested {
 			continue // never sampled
 		}
 		all, old := &s.spent.WithinQuota, &s.spent.EarlierWithinQuota

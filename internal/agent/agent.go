@@ -21,6 +21,7 @@ import (
 	"tracer/internal/loader"
 	"tracer/internal/netdev"
 	"tracer/internal/netstat"
+	"tracer/internal/record"
 )
 
 // Options of an Agent. Namer is required.
@@ -41,7 +42,8 @@ type Options struct {
 	// Incidents say where what led to findings is kept.
 	Incidents IncidentOptions
 
-	leaveHooks bool // for tests: hooks that others precede are left as they are
+	leaveHooks bool                  // for tests: hooks that others precede are left as they are
+	observed   func([]record.Record) // for tests: gets what is counted
 }
 
 // Agent traces until it is closed.
@@ -59,6 +61,7 @@ type Agent struct {
 	counts        *aggregate.Aggregator
 	lateNames     *latenames.Waiter
 	sampling      adaptiveSampling
+	watched       watchedConnections
 	listenTargets listenTargets
 	routeLookups  routeLookups
 	conntrack     conntrackLookups

@@ -8,7 +8,7 @@ import (
 
 // failures are what the agent does again and again, and goes on after it failed.
 type failures struct {
-	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, routes, tunnels, nics, throttling, baseline, incidents, incidentFiles, incidentAge, capture *failurelog.Operation
+	devices, hooks, sampling, own, maps, acceptQueues, pods, snapshot, netstat, routes, tunnels, nics, throttling, baseline, incidents, incidentFiles, incidentAge, capture, watched *failurelog.Operation
 }
 
 func newFailures(log *slog.Logger) failures {
@@ -28,6 +28,7 @@ func newFailures(log *slog.Logger) failures {
 		tunnels:       warned("cannot read where tunnels lead; diagnoses go without that"),
 		nics:          warned("cannot read the counters of network cards; diagnoses go without them"),
 		throttling:    warned("cannot read the CPU limits of pods whose application is slow; findings go without them"),
+		watched:       warned("cannot read how long requests wait; some stay untimed"),
 		baseline:      warned("cannot save the learned baseline; make the directory writable or give another --state-dir"),
 		incidents:     warned("cannot keep incidents as fast as they come; some of what led to findings is left out"),
 		incidentFiles: warned("cannot write an incident; make the directory writable, make room, or give another --incidents-dir"),

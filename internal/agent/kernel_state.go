@@ -71,6 +71,7 @@ func (a *Agent) readMaps(before *loader.Counters) error {
 	a.counts.AddMissed(record.Finished, missed(&after)-missed(before))
 	a.counts.AddMissed(record.Dropped, after.Missed["drop"]-before.Missed["drop"])
 	a.counts.AddMissed(record.Split, after.Missed["split"]-before.Missed["split"])
+	a.counts.AddMissed(record.Requested, after.Missed["request"]-before.Missed["request"])
 	*before = after
 	return nil
 }

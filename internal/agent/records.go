@@ -28,12 +28,22 @@ func (a *Agent) readRecords(ctx context.Context) error {
 		a.routeLookups.add(batch)
 		a.netfilter.add(batch, a.lateNames.IsPod)
 		a.lateNames.Add(batch, loader.Monotonic())
+		waiting, err := a.watchConnections(batch, time.Now())
+		if !errors.Is(err, unix.EBADF) {
+			a.failures.watched.Done(err)
+		}
+		if len(waiting) > 0 {
+			a.lateNames.Add(waiting, loader.Monotonic())
+		}
 	})
 }
 
 // add counts records that need not wait for names, or no longer, and passes them on.
 func (a *Agent) add(batch []record.Record) {
 	a.counts.AddAll(batch)
+	if a.options.observed != nil {
+		a.options.observed(batch)
+	}
 	a.subscribers.publish(batch)
 }
 

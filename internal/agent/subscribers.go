@@ -66,7 +66,7 @@ func (s *subscribers) publish(batch []record.Record) {
 	defer s.mu.Unlock()
 	for n := range s.active {
 		for i := range batch {
-			if batch[i].Kind == record.Connection || !n.want(&batch[i]) {
+			if batch[i].Kind == record.Connection || batch[i].Kind == record.Requested || !n.want(&batch[i]) {
 				continue
 			}
 			select {

@@ -63,10 +63,11 @@ type Aggregator struct {
 	connections   connectionIndex
 	conversations conversations
 	synQueues     map[netip.AddrPort]synQueue // by where the socket listens
+	translated    map[translatedKey]*pair     // the last one
 	tcpAnswers    answersSeen
 	clock         time.Duration // the latest CLOCK_MONOTONIC, less the time since started, of records as they were added
 	inFlight      []InFlight
-	missed        [record.InFlight + 1]compensation // by record.Kind
+	missed        [record.Requested + 1]compensation // by record.Kind
 
 	records, missedRecords, pathless uint64
 	pairOverflow, flowOverflow       uint64
@@ -86,7 +87,7 @@ func New(o Options) *Aggregator {
 		pairs:    make(map[PairKey]*pair),
 		flows:    make(map[flowKey]*flow),
 
-		synQueues: make(map[netip.AddrPort]synQueue),
+		synQueues: make(map[netip.AddrPort]synQueue), translated: make(map[translatedKey]*pair),
 	}
 	a.versioned, _ = o.Namer.(VersionedNamer)
 	if a.now == nil {
@@ -146,6 +147,10 @@ func (a *Aggregator) add(rec *record.Record) {
 	a.records++
 	if rec.Kind == record.Connection {
 		a.addConnection(rec)
+		return
+	}
+	if rec.Kind == record.Requested {
+		a.addRequest(rec)
 		return
 	}
 	if rec.Kind < record.Finished || rec.Kind > record.Split {

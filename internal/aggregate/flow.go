@@ -147,6 +147,7 @@ func (a *Aggregator) resolve(f *flow, rec *record.Record) {
 	if endpointOf != "" && !f.pair.other {
 		f.pair.EndpointOf = endpointOf
 	}
+	a.noteTranslated(f, rec)
 	if !f.pair.other && !f.pair.Ends.of(f, rec) {
 		f.pair.Ends = endsOf(f, rec)
 	}

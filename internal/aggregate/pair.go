@@ -35,6 +35,7 @@ func (p *pair) snapshot() Pair {
 		p.cached.Drops[i] = d.DropCount
 	}
 	p.cached.TCP = p.TCP.snapshot()
+	p.cached.Requests = p.Requests.clone()
 	p.cached.sort()
 	return p.cached
 }

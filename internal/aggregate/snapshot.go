@@ -67,6 +67,8 @@ type Pair struct {
 	Stages     []StageDelay   `json:"stages"`
 	Drops      []DropCount    `json:"drops"`
 	TCP        *TCP           `json:"tcp,omitempty"` // nil if there was no record of its connections
+	// Requests are those of the first workload to the second; nil if none was timed.
+	Requests *Requests `json:"requests,omitempty"`
 	// Ends are those of its flow that was last given its names, Dropped those of its packet that was lost last; nil if there was
 	// none.
 	Ends    *Ends `json:"-"`

@@ -31,7 +31,7 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 	pairs := byKey(old.Pairs, func(p *Pair) PairKey { return p.PairKey })
 	w.Pairs = make([]Pair, 0, len(s.Pairs)) // growing it would be a third of what this allocates
 	for i := range s.Pairs {
-		if p := s.Pairs[i].since(pairs[s.Pairs[i].PairKey]); p.Packets > 0 || len(p.Drops) > 0 || len(p.Stages) > 0 || p.TCP != nil {
+		if p := s.Pairs[i].since(pairs[s.Pairs[i].PairKey]); p.Packets > 0 || len(p.Drops) > 0 || len(p.Stages) > 0 || p.TCP != nil || p.Requests != nil {
 			w.Pairs = append(w.Pairs, p)
 		}
 	}
@@ -45,7 +45,7 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 }
 
 func (p Pair) since(old *Pair) Pair {
-	if old == nil || p.Packets < old.Packets {
+	if old == nil || p.Packets < old.Packets || p.Requests.began(old.Requests) {
 		return p
 	}
 	p.Packets -= old.Packets
@@ -56,6 +56,7 @@ func (p Pair) since(old *Pair) Pair {
 	p.Stages = stagesSince(p.Stages, old.Stages)
 	p.Drops = dropsSince(p.Drops, old.Drops)
 	p.TCP = p.TCP.since(old.TCP)
+	p.Requests = p.Requests.since(old.Requests)
 	p.BareAnswers = p.BareAnswers.since(old.BareAnswers)
 	return p
 }

@@ -48,6 +48,10 @@ type TracerConfig struct {
 	Epoch          uint32
 	Salt           uint64
 	IpsecSplit     [2]uint64
+	WatchBelow     uint64
+	LookBelow      uint64
+	WatchWeight    uint32
+	Unused         uint32
 }
 
 type TracerCounter uint32
@@ -75,12 +79,17 @@ const (
 	TracerCounterCOUNT_MISSED_SPLIT         TracerCounter = 19
 	TracerCounterCOUNT_MISSED_TCP           TracerCounter = 20
 	TracerCounterCOUNT_UNFINISHED_POD_QUEUE TracerCounter = 21
-	TracerCounterCOUNT_MAX                  TracerCounter = 22
+	TracerCounterCOUNT_MISSED_REQUEST       TracerCounter = 22
+	TracerCounterCOUNT_LEFT_OUT_OVERLAP     TracerCounter = 23
+	TracerCounterCOUNT_LEFT_OUT_UNSEEN      TracerCounter = 24
+	TracerCounterCOUNT_LEFT_OUT_UNKNOWN     TracerCounter = 25
+	TracerCounterCOUNT_LEFT_OUT_NO_ROOM     TracerCounter = 26
+	TracerCounterCOUNT_MAX                  TracerCounter = 27
 )
 
 type TracerCounters struct {
 	_             structs.HostLayout
-	Count         [22]uint64
+	Count         [27]uint64
 	PendingWeight uint64
 	Coverage      [64]TracerCoverage
 }
@@ -219,6 +228,36 @@ const (
 	TracerRecordKindRECORD_DROP    TracerRecordKind = 2
 	TracerRecordKindRECORD_SPLIT   TracerRecordKind = 3
 	TracerRecordKindRECORD_TCP     TracerRecordKind = 4
+	TracerRecordKindRECORD_REQUEST TracerRecordKind = 5
+)
+
+type TracerRequestKind uint32
+
+const (
+	TracerRequestKindREQUEST_ANSWERED  TracerRequestKind = 1
+	TracerRequestKindREQUEST_CONNECTED TracerRequestKind = 2
+	TracerRequestKindREQUEST_GIVEN_UP  TracerRequestKind = 3
+)
+
+type TracerRequestRecord struct {
+	_        structs.HostLayout
+	Kind     uint32
+	Ifindex  uint32
+	TimeNs   uint64
+	AskedNs  uint64
+	Flow     TracerFlow
+	Weight   uint32
+	What     uint8
+	Client   uint8
+	Repeated uint8
+	Pad      uint8
+}
+
+type TracerRequestSize uint32
+
+const (
+	TracerRequestSizeSMALL_REQUEST    TracerRequestSize = 48
+	TracerRequestSizeUNPAUSED_REQUEST TracerRequestSize = 4096
 )
 
 type TracerSlotState struct {
@@ -252,6 +291,7 @@ const (
 	TracerTableCLASS_PORT           TracerTable = 32
 	TracerTableCLASS_BEGINS         TracerTable = 64
 	TracerTableOWN_ADDRESS_BITS     TracerTable = 65536
+	TracerTableWATCHED_BUCKETS      TracerTable = 4096
 )
 
 type TracerTcpRecord struct {
@@ -285,6 +325,51 @@ type TracerTcpRecord struct {
 	State              uint8
 	Pad                uint8
 }
+
+type TracerWatched struct {
+	_         structs.HostLayout
+	AskedNs   uint64
+	Flow      TracerFlow
+	Next      [2]uint32
+	Ifindex   uint32
+	Weight    uint32
+	Answers   uint32
+	State     uint8
+	Client    uint8
+	Flags     uint8
+	Overlaps  uint8
+	Began     uint32
+	ConnectNs uint32
+}
+
+type TracerWatchedBucket struct {
+	_    structs.HostLayout
+	Tag  [4]uint64
+	Slot [4]TracerWatched
+}
+
+type TracerWatchedFlag uint32
+
+const (
+	TracerWatchedFlagWATCHED_GAP       TracerWatchedFlag = 1
+	TracerWatchedFlagWATCHED_REPEATED  TracerWatchedFlag = 2
+	TracerWatchedFlagWATCHED_FIN_POD   TracerWatchedFlag = 4
+	TracerWatchedFlagWATCHED_FIN_OTHER TracerWatchedFlag = 8
+	TracerWatchedFlagWATCHED_FINS      TracerWatchedFlag = 12
+	TracerWatchedFlagWATCHED_MIXED     TracerWatchedFlag = 16
+	TracerWatchedFlagWATCHED_LAST_WORD TracerWatchedFlag = 32
+	TracerWatchedFlagWATCHED_ACCEPTED  TracerWatchedFlag = 64
+)
+
+type TracerWatchedState uint32
+
+const (
+	TracerWatchedStateWATCHED_IDLE     TracerWatchedState = 0
+	TracerWatchedStateWATCHED_OPENING  TracerWatchedState = 1
+	TracerWatchedStateWATCHED_OPENED   TracerWatchedState = 2
+	TracerWatchedStateWATCHED_ASKED    TracerWatchedState = 3
+	TracerWatchedStateWATCHED_LEFT_OUT TracerWatchedState = 4
+)
 
 // Names of all BPF objects in the ELF.
 //
@@ -332,12 +417,19 @@ const (
 	TracerVarKeptPodEnd         = "kept_pod_end"
 	TracerVarKeptRecord         = "kept_record"
 	TracerVarKeptRecordKind     = "kept_record_kind"
+	TracerVarKeptRequestKind    = "kept_request_kind"
+	TracerVarKeptRequestRecord  = "kept_request_record"
+	TracerVarKeptRequestSize    = "kept_request_size"
 	TracerVarKeptSplits         = "kept_splits"
 	TracerVarKeptTable          = "kept_table"
 	TracerVarKeptTcpRecord      = "kept_tcp_record"
+	TracerVarKeptWatchedBucket  = "kept_watched_bucket"
+	TracerVarKeptWatchedFlag    = "kept_watched_flag"
+	TracerVarKeptWatchedState   = "kept_watched_state"
 	TracerVarOwnAddresses       = "own_addresses"
 	TracerVarPastDevices        = "past_devices"
 	TracerVarSettings           = "settings"
+	TracerVarWatchedTable       = "watched_table"
 )
 
 // LoadTracer returns the embedded CollectionSpec for Tracer.
@@ -436,12 +528,19 @@ type TracerVariableSpecs struct {
 	KeptPodEnd         *ebpf.VariableSpec `ebpf:"kept_pod_end"`
 	KeptRecord         *ebpf.VariableSpec `ebpf:"kept_record"`
 	KeptRecordKind     *ebpf.VariableSpec `ebpf:"kept_record_kind"`
+	KeptRequestKind    *ebpf.VariableSpec `ebpf:"kept_request_kind"`
+	KeptRequestRecord  *ebpf.VariableSpec `ebpf:"kept_request_record"`
+	KeptRequestSize    *ebpf.VariableSpec `ebpf:"kept_request_size"`
 	KeptSplits         *ebpf.VariableSpec `ebpf:"kept_splits"`
 	KeptTable          *ebpf.VariableSpec `ebpf:"kept_table"`
 	KeptTcpRecord      *ebpf.VariableSpec `ebpf:"kept_tcp_record"`
+	KeptWatchedBucket  *ebpf.VariableSpec `ebpf:"kept_watched_bucket"`
+	KeptWatchedFlag    *ebpf.VariableSpec `ebpf:"kept_watched_flag"`
+	KeptWatchedState   *ebpf.VariableSpec `ebpf:"kept_watched_state"`
 	OwnAddresses       *ebpf.VariableSpec `ebpf:"own_addresses"`
 	PastDevices        *ebpf.VariableSpec `ebpf:"past_devices"`
 	Settings           *ebpf.VariableSpec `ebpf:"settings"`
+	WatchedTable       *ebpf.VariableSpec `ebpf:"watched_table"`
 }
 
 // TracerObjects contains all objects after they have been loaded into the kernel.
@@ -516,12 +615,19 @@ type TracerVariables struct {
 	KeptPodEnd         *ebpf.Variable `ebpf:"kept_pod_end"`
 	KeptRecord         *ebpf.Variable `ebpf:"kept_record"`
 	KeptRecordKind     *ebpf.Variable `ebpf:"kept_record_kind"`
+	KeptRequestKind    *ebpf.Variable `ebpf:"kept_request_kind"`
+	KeptRequestRecord  *ebpf.Variable `ebpf:"kept_request_record"`
+	KeptRequestSize    *ebpf.Variable `ebpf:"kept_request_size"`
 	KeptSplits         *ebpf.Variable `ebpf:"kept_splits"`
 	KeptTable          *ebpf.Variable `ebpf:"kept_table"`
 	KeptTcpRecord      *ebpf.Variable `ebpf:"kept_tcp_record"`
+	KeptWatchedBucket  *ebpf.Variable `ebpf:"kept_watched_bucket"`
+	KeptWatchedFlag    *ebpf.Variable `ebpf:"kept_watched_flag"`
+	KeptWatchedState   *ebpf.Variable `ebpf:"kept_watched_state"`
 	OwnAddresses       *ebpf.Variable `ebpf:"own_addresses"`
 	PastDevices        *ebpf.Variable `ebpf:"past_devices"`
 	Settings           *ebpf.Variable `ebpf:"settings"`
+	WatchedTable       *ebpf.Variable `ebpf:"watched_table"`
 }
 
 // TracerPrograms contains all programs after they have been loaded into the kernel.

@@ -21,6 +21,7 @@ const (
 	BacklogOverflow       Cause = "backlog-overflow"
 	Checksum              Cause = "checksum"
 	ReceiverSlow          Cause = "receiver-slow"
+	ServerSlow            Cause = "server-slow"
 	NoListener            Cause = "no-listener"
 	AcceptQueueFull       Cause = "accept-queue-full"
 	ForwardDelay          Cause = "forward-delay"
@@ -244,6 +245,16 @@ func Causes() []CauseInfo {
 			Advice:     "look at the application: it is slow, not the network",
 		},
 		{
+			Cause: ServerSlow, Kinds: []Kind{KindDelay}, Groups: []string{"requests"},
+			Meaning: "an application takes long to answer; that is not the network's time",
+			Where:   "deliver, pod",
+			Evidence: "20 requests to a pod of this node, half of which took 100 ms and more from their last packet to the first of the answer at the " +
+				"pod's device: before the first the network is done, and behind the second it begins. Never more than info",
+			Next:          []string{"cat /sys/fs/cgroup/cpu.stat # in the pod: is it throttled?", "ss -tmi # in the pod: Recv-Q is what waits to be read"},
+			Advice:        "look at the application, and at what it waits for itself",
+			WhyNoScenario: "it is no fault; the time that it goes by is measured by internal/agent's TestRemoteAndServer, with a server that sleeps",
+		},
+		{
 			Cause: NoListener, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},
 			Meaning: "clients connect to a port of a pod where nothing listens",
 			Where:   "deliver, pod",
@@ -362,7 +373,7 @@ func Causes() []CauseInfo {
 			Where:   beyond,
 			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages and what is usual to that node " +
 				"explain; from three handshakes on, those are used instead. Where nothing was learnt, 70 ms may be the distance. Inferred from TCP, not seen",
-			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold},
+			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold, usualHandshakeThreshold},
 			Next:       []string{"tracer diagnose # on the node of PEER", "ss -tiH dst DESTINATION | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"},
 			Advice:     "if that node passes what arrives at once, or says the same of this one, the network between is slow",
 		},

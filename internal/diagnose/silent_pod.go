@@ -77,6 +77,9 @@ func (w *window) isSilentPod(p *aggregate.Pair) bool {
 	if r := w.pair(back); r != nil && (r.Packets > 0 || r.TCP != nil || len(r.Drops) > 0) {
 		return false
 	}
+	if w.hasAnswered(p.PairKey) {
+		return false
+	}
 	for i := range w.counts.InFlight {
 		if slices.ContainsFunc(w.counts.InFlight[i].Pairs, func(q aggregate.InFlightPair) bool { return q.PairKey == back || q.PairKey == p.PairKey }) {
 			return false

@@ -34,6 +34,10 @@ func TestSilentPod(t *testing.T) {
 		{"answered", func(_ *aggregate.Pair, s *aggregate.Snapshot) {
 			s.Pairs = append(s.Pairs, aggregate.Pair{PairKey: in.Reverse(), Packets: 1})
 		}, false},
+		{"answered, by its device", func(p *aggregate.Pair, _ *aggregate.Snapshot) {
+			p.Requests = &aggregate.Requests{}
+			p.Requests.Server.Connects.ObserveDuration(time.Microsecond, 1)
+		}, false},
 		{"records missed", func(_ *aggregate.Pair, s *aggregate.Snapshot) { s.MissedRecords = 1 }, false},
 		{"TCP is not seen", func(_ *aggregate.Pair, s *aggregate.Snapshot) { s.Pairs = nil }, false},
 	} {
@@ -48,6 +52,7 @@ func TestSilentPod(t *testing.T) {
 			from: Snapshot{Taken: taken.Add(-15 * time.Second)}, counts: &counts,
 			to: Snapshot{Taken: taken, Devices: []netdev.Device{{Index: 4, Name: "cali1", Role: netdev.RolePod}}},
 		}
+		w.counts, w.requests = requestsOf(&counts)
 		f := w.silentPods()
 		if (f != nil) != test.want {
 			t.Errorf("%s: %+v", test.about, f)

@@ -11,7 +11,8 @@ import (
 type window struct {
 	node     string
 	from, to Snapshot
-	counts   *aggregate.Snapshot // of what happened in it
+	counts   *aggregate.Snapshot                       // of what happened in it, without pairs of which requests alone are known
+	requests map[aggregate.PairKey]*aggregate.Requests // by who asked whom, without a direction
 	queues   []*queue
 	// losses are the packets lost that no cause has claimed yet.
 	losses losses
@@ -35,7 +36,8 @@ func newWindow(node string, from, to Snapshot) *window {
 		to.Counts = &aggregate.Snapshot{}
 	}
 	from.Devices, from.NICs = byPresentNames(from, to.Devices)
-	w := &window{node: node, from: from, to: to, counts: to.Counts.Since(from.Counts)}
+	w := &window{node: node, from: from, to: to}
+	w.counts, w.requests = requestsOf(to.Counts.Since(from.Counts))
 	w.losses = lossesOf(w.counts)
 	w.queues = queuesOf(w)
 	w.coverage = coverageOf(w)

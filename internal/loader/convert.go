@@ -41,7 +41,7 @@ func convert(k *bpfobj.TracerRecord, names symbols, r *record.Record) error {
 	}
 	convertJourney(&k.Journey, r)
 	r.Time = time.Duration(k.TimeNs)
-	r.Reason, r.Location, r.TCP = "", "", nil
+	r.Reason, r.Location, r.TCP, r.Request = "", "", nil, nil
 	r.FrameMAC, r.Missent = [6]byte{}, false
 	if r.Kind == record.Dropped {
 		r.Reason, r.Location = names.reason(k.Reason), names.location(k.Location)

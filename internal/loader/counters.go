@@ -32,6 +32,8 @@ type Counters struct {
 
 	// Missed are records that did not fit into the ring buffer, by kind.
 	Missed map[string]uint64
+	// LeftOut are connections of which no request is timed, by reason: not_alternating, one_way, unknown_client, no_room.
+	LeftOut map[string]uint64
 	// Undecoded are records that were read and not understood.
 	Undecoded uint64
 	// TornScans are slots that changed while the table was read.
@@ -76,6 +78,13 @@ func (l *Loader) Counters() (Counters, error) {
 			"drop":    sum[bpfobj.TracerCounterCOUNT_MISSED_DROP],
 			"split":   sum[bpfobj.TracerCounterCOUNT_MISSED_SPLIT],
 			"tcp":     sum[bpfobj.TracerCounterCOUNT_MISSED_TCP],
+			"request": sum[bpfobj.TracerCounterCOUNT_MISSED_REQUEST],
+		},
+		LeftOut: map[string]uint64{
+			"not_alternating": sum[bpfobj.TracerCounterCOUNT_LEFT_OUT_OVERLAP],
+			"one_way":         sum[bpfobj.TracerCounterCOUNT_LEFT_OUT_UNSEEN],
+			"unknown_client":  sum[bpfobj.TracerCounterCOUNT_LEFT_OUT_UNKNOWN],
+			"no_room":         sum[bpfobj.TracerCounterCOUNT_LEFT_OUT_NO_ROOM],
 		},
 		Undecoded: l.undecoded.Load(),
 		TornScans: l.tornScans.Load(),

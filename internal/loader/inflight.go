@@ -72,8 +72,17 @@ func (t table) each(f func(*bpfobj.TracerBucketSlots, *bpfobj.TracerBucketJourne
 
 // view lets f see n values of an array, from one of them on, which begins somewhere in a map's memory.
 func view[T any](m *ebpf.Map, at, from, n uint32, f func([]T) error) error {
+	return mapped(m, at, from, n, unix.PROT_READ, f)
+}
+
+// change is a view that f may write to.
+func change[T any](m *ebpf.Map, at, from, n uint32, f func([]T) error) error {
+	return mapped(m, at, from, n, unix.PROT_READ|unix.PROT_WRITE, f)
+}
+
+func mapped[T any](m *ebpf.Map, at, from, n uint32, protection int, f func([]T) error) error {
 	size := uint32(unsafe.Sizeof(*new(T)))
-	memory, values, err := mapMemory(m, at+from*size, n*size, unix.PROT_READ)
+	memory, values, err := mapMemory(m, at+from*size, n*size, protection)
 	if err != nil {
 		return err
 	}
@@ -181,7 +190,7 @@ func (h head) isAt(last *record.Hop) bool {
 }
 
 // loadWords copies what consists of words of eight bytes, at an address that is a multiple of that, one after the other.
-func loadWords[T bpfobj.TracerSlotState | bpfobj.TracerJourney](from *T) (to T) {
+func loadWords[T bpfobj.TracerSlotState | bpfobj.TracerJourney | bpfobj.TracerWatched](from *T) (to T) {
 	const word = unsafe.Sizeof(uint64(0))
 	n := unsafe.Sizeof(to) / word
 	source, copied := unsafe.Slice((*uint64)(unsafe.Pointer(from)), n), unsafe.Slice((*uint64)(unsafe.Pointer(&to)), n)

@@ -47,6 +47,7 @@ type Loader struct {
 
 	undecoded, tornScans atomic.Uint64
 	captures             atomic.Int32
+	watched              watchedTable
 	settings             sync.Mutex // guards a change of the programs' configuration
 
 	own     sync.Mutex // guards ownBits, which are in the kernel's map

@@ -41,6 +41,7 @@ type kernel struct {
 type loaded struct {
 	objects struct {
 		Counters  *ebpf.Map      `ebpf:"tracer_counters"`
+		Records   *ebpf.Map      `ebpf:"tracer_records"`
 		Journeys  *ebpf.Map      `ebpf:"tracer_journeys"`
 		Variables *ebpf.Map      `ebpf:".bss"`
 		Settings  *ebpf.Variable `ebpf:"settings"`
@@ -49,12 +50,14 @@ type loaded struct {
 		Ingress   *ebpf.Program  `ebpf:"tracer_ingress"`
 		Egress    *ebpf.Program  `ebpf:"tracer_egress"`
 	}
-	table    table
-	buckets  []bpfobj.TracerBucketSlots // the in-flight table itself
-	journeys []bpfobj.TracerBucketJourneys
-	epoch    uint32 // of sampling, the last one
+	table     table
+	buckets   []bpfobj.TracerBucketSlots // the in-flight table itself
+	journeys  []bpfobj.TracerBucketJourneys
+	watched   []bpfobj.TracerWatchedBucket
+	watchedAt uint32 // where it begins among the variables
+	epoch     uint32 // of sampling, the last one
 
-	inL2, inL3, finalL2, finalL3, podL2 *place
+	inL2, inL3, finalL2, finalL3, podL2, fromPodL2 *place
 }
 
 // place is a program at a device of some kind.
@@ -99,17 +102,18 @@ func load() (*loaded, error) {
 	}
 	o.inL2, o.inL3 = at(o.objects.Ingress, 1, 0), at(o.objects.Ingress, 0, 0)
 	o.finalL2, o.finalL3 = at(o.objects.Egress, 1, leaves), at(o.objects.Egress, 0, leaves)
-	o.podL2 = at(o.objects.Egress, 1, leaves|pod)
+	o.podL2, o.fromPodL2 = at(o.objects.Egress, 1, leaves|pod), at(o.objects.Ingress, 1, leaves|pod)
 	o.table = table{o.objects.Variables, spec.Variables[bpfobj.TracerVarInflight].Offset, o.objects.Journeys}
-	var bucketsErr, journeysErr error
-	o.buckets, bucketsErr = mapBuckets[bpfobj.TracerBucketSlots](o.table.variables, o.table.slotsAt)
-	o.journeys, journeysErr = mapBuckets[bpfobj.TracerBucketJourneys](o.table.journeys, 0)
-	return &o, errors.Join(bucketsErr, journeysErr)
+	o.watchedAt = spec.Variables[bpfobj.TracerVarWatchedTable].Offset
+	var bucketsErr, journeysErr, watchedErr error
+	o.buckets, bucketsErr = mapBuckets[bpfobj.TracerBucketSlots](o.table.variables, o.table.slotsAt, uint32(bpfobj.TracerTableBUCKETS))
+	o.journeys, journeysErr = mapBuckets[bpfobj.TracerBucketJourneys](o.table.journeys, 0, uint32(bpfobj.TracerTableBUCKETS))
+	o.watched, watchedErr = mapBuckets[bpfobj.TracerWatchedBucket](o.table.variables, o.watchedAt, watchedBuckets)
+	return &o, errors.Join(bucketsErr, journeysErr, watchedErr)
 }
 
 // mapBuckets maps what all buckets have for as long as the process lives.
-func mapBuckets[T any](m *ebpf.Map, at uint32) ([]T, error) {
-	const n = uint32(bpfobj.TracerTableBUCKETS)
+func mapBuckets[T any](m *ebpf.Map, at, n uint32) ([]T, error) {
 	_, values, err := mapMemory(m, at, n*uint32(unsafe.Sizeof(*new(T))), unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
 		return nil, err
@@ -163,6 +167,11 @@ func (k *kernel) reset() {
 	for i := range k.buckets {
 		if b := &k.buckets[i]; b.Tag != [len(b.Tag)]uint64{} {
 			*b, k.journeys[i] = bpfobj.TracerBucketSlots{}, bpfobj.TracerBucketJourneys{}
+		}
+	}
+	for i := range k.watched {
+		if b := &k.watched[i]; b.Tag != [len(b.Tag)]uint64{} {
+			*b = bpfobj.TracerWatchedBucket{}
 		}
 	}
 	var cpus []bpfobj.TracerCounters

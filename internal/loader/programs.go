@@ -17,11 +17,12 @@ import (
 // refuses one has the others all the same.
 type objects struct {
 	named
-	table  table
-	edit   func(*ebpf.CollectionSpec)
-	shared map[string]*ebpf.Map
-	hooks  map[string]*ebpf.Program // by Hook.Program
-	rest   *ebpf.Collection         // what is not among them
+	table     table
+	watchedAt uint32 // where the table of connections begins in table.variables
+	edit      func(*ebpf.CollectionSpec)
+	shared    map[string]*ebpf.Map
+	hooks     map[string]*ebpf.Program // by Hook.Program
+	rest      *ebpf.Collection         // what is not among them
 }
 
 // named are those that are known by name.
@@ -136,6 +137,7 @@ func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 	delete(spec.Variables, bpfobj.TracerVarCaptureSlowerNs)
 	if o.shared == nil { // it is the same for all
 		o.table.slotsAt = spec.Variables[bpfobj.TracerVarInflight].Offset
+		o.watchedAt = spec.Variables[bpfobj.TracerVarWatchedTable].Offset
 	}
 	return o.loadSpec(spec)
 }

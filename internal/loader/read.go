@@ -70,6 +70,14 @@ func (l *Loader) take(raw []byte, r *record.Record) bool {
 		convertTCP(k, r)
 		return true
 	}
+	if isRequest(raw) {
+		k, err := decodeRequest(raw)
+		if err != nil || convertRequest(k, r) != nil {
+			return false
+		}
+		r.Request.Told = r.Request.Outcome == record.GivenUp && l.watched.told[watchedRequest{k.Flow, k.AskedNs}]
+		return true
+	}
 	k, err := decode(raw)
 	return err == nil && convert(k, l.symbols, r) == nil
 }

@@ -46,7 +46,7 @@ func withoutEmptyPairs(window *aggregate.Snapshot) *aggregate.Snapshot {
 			merge(i, backends[0])
 		case known && (len(p.Drops) == 0 || w.Pairs[to].Direction == journey.Local):
 			merge(i, to)
-		case !known && len(p.Drops) == 0 && p.TCP == nil:
+		case !known && len(p.Drops) == 0 && p.TCP == nil && p.Requests == nil:
 			gone[i] = true // nothing to show
 		}
 	}

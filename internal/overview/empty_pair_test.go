@@ -2,6 +2,7 @@ package overview
 
 import (
 	"testing"
+	"time"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
@@ -60,5 +61,39 @@ func TestEmptyPairs(t *testing.T) {
 	}
 	if len(in.Window.Pairs) != before || in.Window.Pairs[3].TCP != nil {
 		t.Error("the window that others look at was changed")
+	}
+}
+
+// TestRequestsOfEmptyPairs adds the requests of a pair without packets to those of the pair that has them, and shows those of one alone.
+func TestRequestsOfEmptyPairs(t *testing.T) {
+	t.Parallel()
+	in := story()
+	asked := func(src, dst string) aggregate.Pair {
+		p := aggregate.Pair{PairKey: pairKey("shop", src, "shop", dst, journey.Out), Requests: &aggregate.Requests{}}
+		p.Requests.Client.Answered.ObserveDuration(time.Millisecond, 3)
+		return p
+	}
+	in.Window.Pairs = append(in.Window.Pairs, asked("checkout", "cart"), asked("checkout", "gone"))
+	before := in.Window.Pairs[0]
+	for _, by := range []By{ByPair, ByService} {
+		o := Build(in, query(t, by, "", ""))
+		rows := 0
+		for _, r := range o.Rows {
+			if r.Service == "shop/cart" || r.Dst.Workload == "cart" || r.Dst.Workload == "gone" {
+				rows++
+			}
+		}
+		if rows != 2 {
+			t.Errorf("%s: %d rows, want 2", by, rows)
+		}
+	}
+	w := withoutEmptyPairs(in.Window)
+	for i := range w.Pairs {
+		if p := &w.Pairs[i]; p.DstWorkload == "cart" && p.SrcWorkload == "checkout" && (p.Requests == nil || p.Requests.Client.Answered.Count() != 3) {
+			t.Errorf("the pair with packets has %+v", p.Requests)
+		}
+	}
+	if before.Requests != in.Window.Pairs[0].Requests {
+		t.Error("the window itself has changed")
 	}
 }

@@ -84,6 +84,7 @@ func story() Input {
 	wire, decap, toPod := key(journey.Queue, "eth0", journey.Out), key(journey.Decap, "tunl0", journey.In), key(journey.Forward, "pod", journey.In)
 	slow := pair(webToAPI, "default/api", 500, stage(wire, 500, 4e-6), stage(queue, 500, 0.46), stage(forward, 540, 22e-6), stage(encap, 500, 9e-6))
 	slow.TCP = &aggregate.TCP{RTT: delays(100, 0.47), Segments: 240, Retransmits: 30, Spurious: 4}
+	slow.Requests = &aggregate.Requests{Client: aggregate.RequestSide{Answered: delays(120, 0.49), Connects: delays(12, 0.47), Unanswered: 2}}
 	slow.Drops = []aggregate.DropCount{
 		{DropKey: aggregate.DropKey{StageKey: queue, Reason: "QDISC_DROP", Location: "__dev_queue_xmit", Loss: true}, Packets: 50, Segments: 50},
 		{DropKey: aggregate.DropKey{StageKey: forward, Reason: "SKB_CONSUMED", Location: "x"}, Packets: 7, Segments: 7},

@@ -24,7 +24,7 @@ func (b *builder) pair(p *aggregate.Pair, inFlight map[Place]aggregate.InFlightP
 		Dst:     Party{Namespace: p.DstNamespace, Workload: p.DstWorkload},
 		Service: p.Service, Direction: p.Direction,
 		PacketsPerSecond: p.Packets / b.seconds, BitsPerSecond: p.Bytes * 8 / b.seconds,
-		Path: newDelay(&p.Path), Drops: b.drops(p.Drops), TCP: b.tcp(p.TCP),
+		Path: newDelay(&p.Path), Drops: b.drops(p.Drops), TCP: b.tcp(p.TCP), Requests: b.requests(p),
 	}
 	if r.Service == "" {
 		r.EndpointOf = p.EndpointOf

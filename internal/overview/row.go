@@ -24,8 +24,9 @@ type Row struct {
 	Stages           []Stage           `json:"stages"` // in the order in which packets meet them
 	Worst            *Place            `json:"worst"`  // where most of the time goes
 	Drops            Drops             `json:"drops"`
-	TCP              *TCP              `json:"tcp"`  // null if nothing is known of its connections
-	InFlight         float64           `json:"held"` // packets in flight where the oldest of them is
+	TCP              *TCP              `json:"tcp"`                // null if nothing is known of its connections
+	Requests         *Requests         `json:"requests,omitempty"` // null if src has asked nothing; of pairs and Services
+	InFlight         float64           `json:"held"`               // packets in flight where the oldest of them is
 	OldestSeconds    float64           `json:"oldest_seconds"`
 	NoAnswer         *NoAnswer         `json:"no_answer"` // null if it is answered; of pairs alone
 	// Pain is the extra time of its packets, in seconds each second, by the formula that orders findings too

@@ -61,6 +61,12 @@ func add(sum, p *aggregate.Pair) {
 		}
 		sum.TCP.Merge(p.TCP)
 	}
+	if p.Requests != nil {
+		if sum.Requests == nil {
+			sum.Requests = &aggregate.Requests{}
+		}
+		sum.Requests.Merge(p.Requests)
+	}
 	for i := range p.Stages {
 		d := &p.Stages[i]
 		at := slices.IndexFunc(sum.Stages, func(s aggregate.StageDelay) bool { return s.StageKey == d.StageKey })

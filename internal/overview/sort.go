@@ -41,6 +41,9 @@ func orders() []order {
 		{"drops", byMost(func(r *Row) float64 { return r.Drops.PerSecond })},
 		{"rtt", byMost(func(r *Row) float64 { return r.TCP.rtt() })},
 		{"resent", byMost(func(r *Row) float64 { return r.TCP.perSecond() })},
+		{"requests", byMost(func(r *Row) float64 { return r.Requests.perSecond() })},
+		{"request-p50", byMost(func(r *Row) float64 { return r.Requests.client() })},
+		{"server-p50", byMost(func(r *Row) float64 { return r.Requests.server() })},
 		{"held", byMost(func(r *Row) float64 { return r.InFlight })},
 	}
 }

@@ -50,9 +50,10 @@ const (
 	Split                      // the original of a software GSO split, freed behind an egress
 	InFlight                   // not at an end: read from the in-flight table
 	Connection                 // no journey: how a TCP connection stands
+	Requested                  // no journey: what became of a request
 )
 
-var kindNames = [...]string{"none", "finished", "dropped", "split", "open", "connection"}
+var kindNames = [...]string{"none", "finished", "dropped", "split", "open", "connection", "request"}
 
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
@@ -82,7 +83,7 @@ const MaxHops = 8
 // without reasons, too.
 const OtherHost = "OTHERHOST"
 
-// Record is one packet's journey, or how a TCP connection stands. It has no pointers into kernel memory and may be kept
+// Record is one packet's journey, how a TCP connection stands, or what became of a request. It has no pointers into kernel memory and may be kept
 // and copied.
 type Record struct {
 	Kind Kind
@@ -132,6 +133,9 @@ type Record struct {
 
 	// TCP is set for a Connection only. First and Last are then both its addresses as seen from this end.
 	TCP *TCP
+	// Request is set for a Requested only. First and Last are then both the connection's addresses from the pod, as they pass its
+	// device, which is Hops[0] with the time of the request's last packet.
+	Request *Request
 }
 
 // Start is when the packet was first seen; for a drop of a packet that had passed no hook, when it was dropped.

@@ -53,7 +53,25 @@ func columns() []column {
 			}
 			return si(r.TCP.PerSecond)
 		}},
-		{"WHY LOST", "", 16, false, 12, func(_ *styles, r *overview.Row) string { return r.Drops.Reason }},
+		{"REQ/S", "requests", 5, true, 12, func(_ *styles, r *overview.Row) string {
+			if r.Requests == nil {
+				return ""
+			}
+			return orBlank(r.Requests.PerSecond)
+		}},
+		{"REQ P50", "request-p50", 7, true, 13, func(_ *styles, r *overview.Row) string {
+			if r.Requests == nil {
+				return ""
+			}
+			return p50(r.Requests.Client)
+		}},
+		{"SERVER P50", "server-p50", 10, true, 14, func(_ *styles, r *overview.Row) string {
+			if r.Requests == nil {
+				return ""
+			}
+			return p50(r.Requests.Server)
+		}},
+		{"WHY LOST", "", 16, false, 15, func(_ *styles, r *overview.Row) string { return r.Drops.Reason }},
 	}
 }
 

@@ -56,6 +56,7 @@ func (m *model) detail() []string {
 			age(time.Duration(n.Seconds*float64(time.Second))), format.Counted(strconv.FormatUint(n.Packets, 10), "packet"), before), "")
 	}
 	lines = append(lines, m.waterfall(r, d.History)...)
+	lines = append(lines, m.requests(r.Requests)...)
 	for _, h := range d.InFlight {
 		lines = append(lines, s.bad.Render("in flight")+fmt.Sprintf("  %s in %s, the oldest for %s", format.Counted(si(h.Packets), "packet"),
 			s.stage(h.Stage, h.String()), format.Seconds(h.Oldest)))

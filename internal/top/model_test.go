@@ -111,7 +111,7 @@ func TestFilterKeys(t *testing.T) {
 // TestLook goes from a row to its pair, and back to the same row.
 func TestLook(t *testing.T) {
 	t.Parallel()
-	s := newScreen(t, 120, 40)
+	s := newScreen(t, 120, 50)
 	s.press("enter")
 	if p := s.source.last().Pair; p == nil || p.SrcWorkload != "web" || p.Direction != journey.Out {
 		t.Fatalf("asked for %+v", p)

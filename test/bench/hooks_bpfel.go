@@ -72,6 +72,10 @@ type hooksConfig struct {
 	Epoch          uint32
 	Salt           uint64
 	IpsecSplit     [2]uint64
+	WatchBelow     uint64
+	LookBelow      uint64
+	WatchWeight    uint32
+	Unused         uint32
 }
 
 type hooksCounter uint32
@@ -99,12 +103,17 @@ const (
 	hooksCounterCOUNT_MISSED_SPLIT         hooksCounter = 19
 	hooksCounterCOUNT_MISSED_TCP           hooksCounter = 20
 	hooksCounterCOUNT_UNFINISHED_POD_QUEUE hooksCounter = 21
-	hooksCounterCOUNT_MAX                  hooksCounter = 22
+	hooksCounterCOUNT_MISSED_REQUEST       hooksCounter = 22
+	hooksCounterCOUNT_LEFT_OUT_OVERLAP     hooksCounter = 23
+	hooksCounterCOUNT_LEFT_OUT_UNSEEN      hooksCounter = 24
+	hooksCounterCOUNT_LEFT_OUT_UNKNOWN     hooksCounter = 25
+	hooksCounterCOUNT_LEFT_OUT_NO_ROOM     hooksCounter = 26
+	hooksCounterCOUNT_MAX                  hooksCounter = 27
 )
 
 type hooksCounters struct {
 	_             structs.HostLayout
-	Count         [22]uint64
+	Count         [27]uint64
 	PendingWeight uint64
 	Coverage      [64]struct {
 		_        structs.HostLayout
@@ -228,6 +237,7 @@ const (
 	hooksTableCLASS_PORT           hooksTable = 32
 	hooksTableCLASS_BEGINS         hooksTable = 64
 	hooksTableOWN_ADDRESS_BITS     hooksTable = 65536
+	hooksTableWATCHED_BUCKETS      hooksTable = 4096
 )
 
 // Names of all BPF objects in the ELF.
@@ -262,6 +272,7 @@ const (
 	hooksVarPastDevices    = "past_devices"
 	hooksVarPlanted        = "planted"
 	hooksVarSettings       = "settings"
+	hooksVarWatchedTable   = "watched_table"
 )
 
 // loadHooks returns the embedded CollectionSpec for hooks.
@@ -346,6 +357,7 @@ type hooksVariableSpecs struct {
 	PastDevices  *ebpf.VariableSpec `ebpf:"past_devices"`
 	Planted      *ebpf.VariableSpec `ebpf:"planted"`
 	Settings     *ebpf.VariableSpec `ebpf:"settings"`
+	WatchedTable *ebpf.VariableSpec `ebpf:"watched_table"`
 }
 
 // hooksObjects contains all objects after they have been loaded into the kernel.
@@ -407,6 +419,7 @@ type hooksVariables struct {
 	PastDevices  *ebpf.Variable `ebpf:"past_devices"`
 	Planted      *ebpf.Variable `ebpf:"planted"`
 	Settings     *ebpf.Variable `ebpf:"settings"`
+	WatchedTable *ebpf.Variable `ebpf:"watched_table"`
 }
 
 // hooksPrograms contains all programs after they have been loaded into the kernel.

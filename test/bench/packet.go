@@ -81,7 +81,7 @@ func checksum(header []byte) uint16 {
 }
 
 // packets are what the scenarios run on.
-type packets struct{ tcp4, tcp6, udp4, options, ipip, vxlan []byte }
+type packets struct{ tcp4, ack, tcp6, udp4, options, ipip, vxlan []byte }
 
 func newPackets() packets {
 	var (
@@ -94,6 +94,7 @@ func newPackets() packets {
 	)
 	return packets{
 		tcp4:    ethernet(unix.ETH_P_IP, inner),
+		ack:     ethernet(unix.ETH_P_IP, ipv4(from, to, unix.IPPROTO_TCP, nil, tcp(4000, 80)[:20])),
 		tcp6:    ethernet(unix.ETH_P_IPV6, ipv6(from6, to6, unix.IPPROTO_TCP, tcp(4000, 80))),
 		udp4:    ethernet(unix.ETH_P_IP, ipv4(from, to, unix.IPPROTO_UDP, nil, udp(4000, 53, payload[:]))),
 		options: ethernet(unix.ETH_P_IP, ipv4(from, to, unix.IPPROTO_TCP, []byte{1, 1, 1, 0}, tcp(4000, 80))),

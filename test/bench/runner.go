@@ -48,11 +48,7 @@ func newRunner() (*runner, error) {
 		r.reader, err = ringbuf.NewReader(r.objects.TracerRecords)
 	}
 	if err == nil {
-		// Packets leave the namespace behind their second hook.
-		var devices [hooksTableDEVICE_BUCKETS]hooksDeviceBucket
-		devices[loopback].Device[0] = hooksDevice{Ifindex: loopback, Ethernet: 1, Flags: uint8(hooksFlagFLAG_LEAVES),
-			Class: uint8(hooksTableCLASS_PORT)} // loopback has not the packets' MAC
-		err = r.objects.Devices.Set(&devices)
+		err = r.place(&scenario{})
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare the programs: %w", err), r.objects.Close())
@@ -60,6 +56,21 @@ func newRunner() (*runner, error) {
 	// As in the agent, except that nobody is woken: one record in 4,096 does that there.
 	r.config = hooksConfig{Netns: uint32(st.Ino), WakeupBytes: 1 << 30, VxlanPort: [8]uint16{hostOrder(vxlanPort)}}
 	return r, nil
+}
+
+// place has a scenario's packets leave the namespace behind their second hook.
+func (r *runner) place(s *scenario) error {
+	var devices [hooksTableDEVICE_BUCKETS]hooksDeviceBucket
+	at := &devices[loopback].Device[0]
+	*at = hooksDevice{Ifindex: loopback, Ethernet: 1, Flags: uint8(hooksFlagFLAG_LEAVES),
+		Class: uint8(hooksTableCLASS_PORT)} // loopback has not the packets' MAC
+	if s.pod {
+		at.Flags |= uint8(hooksFlagFLAG_POD)
+	}
+	if err := r.objects.Devices.Set(&devices); err != nil {
+		return fmt.Errorf("tell the programs of the device: %w", err)
+	}
+	return nil
 }
 
 func (r *runner) Close() error { return errors.Join(r.reader.Close(), r.objects.Close()) }
@@ -71,6 +82,9 @@ func hostOrder(port uint16) uint16 { return port<<8 | port>>8 }
 func (r *runner) scene(s *scenario) (hooksScene, error) {
 	first := *s
 	first.program, first.sampleN = r.objects.First, 0
+	if err := r.place(s); err != nil {
+		return hooksScene{}, err
+	}
 	if err := r.run(&first, hooksScene{}, 1); err != nil {
 		return hooksScene{}, err
 	}
@@ -104,7 +118,8 @@ func (r *runner) bucket() (b hooksBucketSlots, journeys hooksBucketJourneys, err
 
 // run repeats a scenario on the slot of scene.
 func (r *runner) run(s *scenario, scene hooksScene, repeat int) error {
-	r.config.SampleN = s.sampleN
+	r.config.SampleN, r.config.WatchBelow, r.config.LookBelow = s.sampleN, s.watch, s.look
+	r.config.WatchWeight = 1
 	if err := r.objects.Settings.Set(r.config); err != nil {
 		return fmt.Errorf("configure the programs: %w", err)
 	}
@@ -212,6 +227,9 @@ func (r *runner) measure(list []scenario, rounds, repeat int) ([][]float64, erro
 	for round := range rounds + 1 {
 		for i := range list {
 			if _, err := r.drain(); err != nil {
+				return nil, err
+			}
+			if err := r.place(&list[i]); err != nil {
 				return nil, err
 			}
 			before := threadTime()

@@ -19,6 +19,9 @@ type scenario struct {
 	packet  []byte
 	sampleN uint32
 	flags   hooksFlag // of the slot that the program finds
+	// At a pod's device requests are timed: of connections whose number is below watch, which are looked for below look.
+	pod         bool
+	watch, look uint64
 	// Each repeat counts these, and nothing else; or it leaves the slot in use, with this hook as its last.
 	counts []hooksCounter
 	leaves hooksHook
@@ -36,6 +39,7 @@ const (
 
 func scenarios(o *hooksObjects, p packets) []scenario {
 	const (
+		all           = uint64(1) << 32
 		started       = hooksCounterCOUNT_STARTED
 		unsampled     = hooksCounterCOUNT_UNSAMPLED
 		finished      = hooksCounterCOUNT_FINISHED
@@ -62,6 +66,15 @@ func scenarios(o *hooksObjects, p packets) []scenario {
 		{name: "not sampled, first hook", program: o.First, packet: p.tcp4, sampleN: never, counts: count(unsampled), limit: unsampledLimit, aim: true},
 		{name: "not sampled, later hook", program: o.Later, packet: p.tcp4, flags: unsampledFlag, leaves: hooksHookHOOK_EGRESS, limit: unsampledLimit},
 		{name: "not sampled, xmit", program: o.StartXmit, packet: p.tcp4, flags: unsampledFlag, leaves: hooksHookHOOK_XMIT, limit: unsampledLimit},
+		{name: "pod's first hook, not watched", program: o.First, packet: p.tcp4, pod: true, look: 1, counts: count(started)},
+		{name: "pod's first hook, a request", program: o.First, packet: p.tcp4, pod: true, watch: all, look: all, counts: count(started)},
+		{name: "pod's first hook, an acknowledgement", program: o.First, packet: p.ack, pod: true, watch: all, look: all, counts: count(started)},
+		{name: "pod's later hook, not watched", program: o.Later, packet: p.tcp4, pod: true, look: 1, leaves: hooksHookHOOK_EGRESS},
+		{name: "pod's later hook, an answer", program: o.Later, packet: p.tcp4, pod: true, watch: all, look: all, leaves: hooksHookHOOK_EGRESS},
+		{name: "pod's not sampled, first hook, not watched", program: o.First, packet: p.tcp4, pod: true, look: 1, sampleN: never, counts: count(unsampled)},
+		{name: "pod's not sampled, first hook, a request", program: o.First, packet: p.tcp4, pod: true, watch: all, look: all, sampleN: never, counts: count(unsampled)},
+		{name: "pod's not sampled, first hook, an acknowledgement", program: o.First, packet: p.ack, pod: true, watch: all, look: all, sampleN: never, counts: count(unsampled)},
+		{name: "pod's not sampled, later hook, not watched", program: o.Later, packet: p.tcp4, pod: true, look: 1, flags: unsampledFlag, leaves: hooksHookHOOK_EGRESS},
 		{name: "tracepoint, no slot", program: o.Miss, packet: p.tcp4},
 	}
 }

@@ -28,14 +28,15 @@ type extra struct {
 	frameMAC         [6]byte
 	missent          bool
 	tcp              *record.TCP
+	request          *record.Request
 }
 
 func extraOf(r *record.Record) extra {
-	return extra{r.Reason, r.Location, r.FrameMAC, r.Missent, r.TCP}
+	return extra{r.Reason, r.Location, r.FrameMAC, r.Missent, r.TCP, r.Request}
 }
 
 func (e *extra) set(r *record.Record) {
-	r.Reason, r.Location, r.FrameMAC, r.Missent, r.TCP = e.reason, e.location, e.frameMAC, e.missent, e.tcp
+	r.Reason, r.Location, r.FrameMAC, r.Missent, r.TCP, r.Request = e.reason, e.location, e.frameMAC, e.missent, e.tcp, e.request
 }
 
 // encode appends a record to b, less its extra: it takes a seventh of a record.Record.

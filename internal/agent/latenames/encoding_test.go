@@ -36,7 +36,9 @@ func samples() []record.Record {
 	connection := record.Record{Kind: record.Connection, Time: time.Minute, TCP: &record.TCP{RTT: time.Second}}
 	connection.First = flow("[fd00::1]:1", "[fd00::2]:2", 6)
 	connection.Last = connection.First
-	return []record.Record{packet, long, drop, misled, sent(1, 0), connection}
+	request := connection
+	request.Kind, request.TCP, request.Request = record.Requested, nil, &record.Request{Outcome: record.Answered, Took: time.Second}
+	return []record.Record{packet, long, drop, misled, sent(1, 0), connection, request}
 }
 
 func TestEncoding(t *testing.T) {

@@ -27,10 +27,15 @@ type Status struct {
 	SampleRatio float64 `json:"sample_ratio"`
 	// SampleOneIn and SampleBudget are the sampling in force: in each 0.1 s SampleBudget packets of each flow are tracked,
 	// and of those beyond one in SampleOneIn; if that is 1, all are.
-	SampleOneIn    uint32          `json:"sample_one_in"`
-	SampleBudget   uint32          `json:"sample_budget"`
-	Programs       []ProgramStatus `json:"programs"`
-	IdentityMisses uint64          `json:"identity_misses"`
+	SampleOneIn  uint32 `json:"sample_one_in"`
+	SampleBudget uint32 `json:"sample_budget"`
+	// WatchedOneIn is of how many connections one has its requests timed; 1 if all have.
+	WatchedOneIn uint64 `json:"watched_one_in"`
+	// LeftOut counts, by reason, connections of which no request is timed: not_alternating, one_way, unknown_client; and packets of
+	// those for which there was no_room.
+	LeftOut        map[string]uint64 `json:"connections_left_out"`
+	Programs       []ProgramStatus   `json:"programs"`
+	IdentityMisses uint64            `json:"identity_misses"`
 	// IdentityEarly counts records that were named sooner than after the usual delay, since too many waited.
 	IdentityEarly uint64 `json:"identity_early"`
 	// Identity is the state of the names from Kubernetes; null where they come from elsewhere.

@@ -89,7 +89,8 @@ func Snapshot() *aggregate.Snapshot {
 			{
 				PairKey: aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: journey.Out},
 				Packets: 4.5, Bytes: 6000, Path: Delays(502, 503, 531), Stages: stages, Drops: lost[:3],
-				TCP: &aggregate.TCP{RTT: Delays(503, 504), Segments: 40, Retransmits: 3},
+				TCP:      &aggregate.TCP{RTT: Delays(503, 504), Segments: 40, Retransmits: 3},
+				Requests: &aggregate.Requests{Client: aggregate.RequestSide{Answered: Delays(503, 520), Connects: Delays(502), Unanswered: 2}},
 			},
 			{ // the same two on this node alone
 				PairKey: aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: journey.Local},

@@ -75,7 +75,7 @@ func NewCollector(o Options) *Collector {
 	pairs := newPairSeries(cmp.Or(o.MaxSeries, DefaultMaxSeries), o.ClassicPairs)
 	c.subjects = []subject{
 		stageDelays, drops, inFlight, new(qdiscAccumulator).subject(), pairs.subject(), findings,
-		journeys, sampling, hooks, coverage, programs, identity, build,
+		journeys, sampling, watchedConnections, hooks, coverage, programs, identity, build,
 	}
 	return c
 }

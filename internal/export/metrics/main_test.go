@@ -37,6 +37,8 @@ func testStatus() api.Status {
 		Omitted:        []api.OmittedHook{{Hook: "tc", Device: "docker0", Reason: "a bridge"}},
 		Journeys:       map[string]uint64{"finished": 900, "dropped": 15, "vanished_ingress": 3},
 		Lost:           map[string]uint64{"journey": 2, "drop": 0, "split": 0},
+		WatchedOneIn:   4,
+		LeftOut:        map[string]uint64{"not_alternating": 2, "no_room": 0},
 		SampleRatio:    0.25,
 		SampleOneIn:    16,
 		SampleBudget:   8,

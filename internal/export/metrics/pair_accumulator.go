@@ -28,6 +28,7 @@ type pairAccumulator struct {
 	stages         map[aggregate.StageKey]*hist.Histogram
 	drops          map[string]uint64 // by reason
 	tcp            *aggregate.TCP    // nil if there was no record of its connections
+	requests       *aggregate.Requests
 }
 
 func newPairAccumulator() *pairAccumulator {
@@ -57,6 +58,12 @@ func (a *pairAccumulator) add(p *aggregate.Pair) {
 		}
 		a.tcp.Merge(p.TCP)
 	}
+	if p.Requests != nil {
+		if a.requests == nil {
+			a.requests = &aggregate.Requests{}
+		}
+		a.requests.Merge(p.Requests)
+	}
 }
 
 func merge[K comparable](into map[K]*hist.Histogram, key K, h *hist.Histogram) {
@@ -70,7 +77,7 @@ func merge[K comparable](into map[K]*hist.Histogram, key K, h *hist.Histogram) {
 }
 
 func (a *pairAccumulator) empty() bool {
-	return a.packets == 0 && len(a.drops) == 0 && len(a.stages) == 0 && a.tcp == nil
+	return a.packets == 0 && len(a.drops) == 0 && len(a.stages) == 0 && a.tcp == nil && a.requests == nil
 }
 
 // trafficSamples is how many samples collectTraffic makes: packets and bytes.
@@ -82,6 +89,9 @@ func (a *pairAccumulator) samples(perHistogram int) int {
 	if a.tcp != nil {
 		n += 1 + perHistogram
 	}
+	if a.requests != nil {
+		n += requestSamples(perHistogram)
+	}
 	return n
 }
 
@@ -90,6 +100,7 @@ func (a *pairAccumulator) collect(to *scrape, name pairName, classic bool) {
 	a.collectTraffic(to, name)
 	a.collectDrops(to, name)
 	a.collectTCP(to, name, classic)
+	a.collectRequests(to, name, classic)
 	a.collectPathDelays(to, name, classic)
 	a.collectStageDelays(to, name, classic)
 }

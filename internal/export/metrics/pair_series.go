@@ -55,7 +55,7 @@ func newPairSeries(maxSeries int, classic bool) *pairSeries {
 func (s *pairSeries) subject() subject {
 	return subject{
 		families: []*metricFamily{
-			pairPackets, pairBytes, pairDrops, pairRetransmits, pairRTT, pathDelay, pairStageDelay, seriesOverflow,
+			pairPackets, pairBytes, pairDrops, pairRetransmits, pairRTT, pairRequests, pairConnects, pairUnanswered, pathDelay, pairStageDelay, seriesOverflow,
 		},
 		collect: func(from *input, to *scrape) {
 			s.collect(from.snapshot, to)
@@ -205,6 +205,9 @@ func (s *pairSeries) samples(g *pairGroup) int {
 		if p.TCP != nil {
 			n += 1 + s.perHistogram()
 		}
+		if p.Requests != nil {
+			n += requestSamples(s.perHistogram())
+		}
 	}
 	return n
 }
@@ -221,6 +224,9 @@ func (s *pairSeries) otherSamples(snapshot *aggregate.Snapshot) int {
 	n := trafficSamples + len(reasons) + s.perHistogram()*(len(snapshot.Stages)+directions)
 	if slices.ContainsFunc(snapshot.Pairs, func(p aggregate.Pair) bool { return p.TCP != nil }) {
 		n += 1 + s.perHistogram()
+	}
+	if slices.ContainsFunc(snapshot.Pairs, func(p aggregate.Pair) bool { return p.Requests != nil }) {
+		n += requestSamples(s.perHistogram())
 	}
 	return n
 }

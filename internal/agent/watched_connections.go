@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"sync/atomic"
+	"time"
+
+	"tracer/internal/loader"
+	"tracer/internal/record"
+)
+
+const (
+	// maxRequests is how many records of requests in a second are read before fewer connections are watched.
+	maxRequests = 12_000
+	// leastWatched is of how many connections one is watched at least.
+	leastWatched = 1 << 16
+	// How much of the table may be held before fewer are watched, and below which more are: its buckets fill unevenly.
+	tooFull, roomy = 0.4, 0.15
+)
+
+// watchedConnections has as many connections watched as the table holds and as the agent reads requests of. It is the reader's goroutine's
+// alone, but for oneIn.
+type watchedConnections struct {
+	looked   time.Time
+	requests int // read since then
+	oneIn    atomic.Uint64
+}
+
+// WatchedOneIn is of how many connections one has its requests timed.
+func (a *Agent) WatchedOneIn() uint64 { return max(1, a.watched.oneIn.Load()) }
+
+// watchConnections counts a batch of records, and once a second says which connections are watched in the next. It returns the requests
+// that have waited for too long.
+func (a *Agent) watchConnections(batch []record.Record, now time.Time) ([]record.Record, error) {
+	w := &a.watched
+	for i := range batch {
+		if batch[i].Kind == record.Requested {
+			w.requests++
+		}
+	}
+	elapsed := now.Sub(w.looked)
+	if elapsed < time.Second {
+		return nil, nil
+	}
+	found, err := a.loader.WatchedConnections()
+	if err != nil {
+		return nil, err
+	}
+	oneIn := max(1, w.oneIn.Load())
+	if !w.looked.IsZero() {
+		oneIn = nextOneIn(oneIn, float64(w.requests)/elapsed.Seconds(), float64(found.Held)/float64(found.Room))
+	}
+	w.looked, w.requests = now, 0
+	w.oneIn.Store(oneIn)
+	return found.Unanswered, a.loader.WatchConnections(loader.AllConnections/oneIn, found)
+}
+
+// nextOneIn is of how many connections one is to be watched, by that until now, by how many requests were read in a second and by how
+// full the table is. It is a power of two, so that those who stay watched are the same.
+func nextOneIn(oneIn uint64, requests, full float64) uint64 {
+	switch {
+	case (requests > maxRequests || full > tooFull) && oneIn < leastWatched:
+		return oneIn * 2
+	case requests < maxRequests/4 && full < roomy && oneIn > 1:
+		return oneIn / 2
+	}
+	return oneIn
+}

@@ -1,0 +1,191 @@
+package aggregate
+
+import (
+	"net/netip"
+	"time"
+
+	"tracer/internal/hist"
+	"tracer/internal/journey"
+	"tracer/internal/record"
+)
+
+// Requests are what the pair's first workload has asked the second one since the start, timed at the devices of their pods on this
+// node. What the client's side has more than the server's was spent between the two devices.
+type Requests struct {
+	Client RequestSide `json:"client"` // at the device of a pod that asks
+	Server RequestSide `json:"server"` // at that of a pod that is asked
+}
+
+// RequestSide are requests as they pass the devices of one side's pods.
+type RequestSide struct {
+	// Answered are those that were answered: seconds from the last packet of the request to the first of its answer.
+	Answered hist.Histogram `json:"answered"`
+	// Connects are connections of TCP that were opened: seconds from the first SYN to the SYN-ACK, before any application.
+	Connects hist.Histogram `json:"connects"`
+	// Unanswered are requests that waited for longer than a minute, and those of which the connection was closed or reset first; and
+	// SYNs likewise, but for those that were refused.
+	Unanswered uint64 `json:"unanswered"`
+	// Repeated are, of those answered and of the connects, the ones of which a packet was sent again.
+	Repeated uint64 `json:"repeated"`
+}
+
+// clone returns a copy that does not change any more.
+func (r *Requests) clone() *Requests {
+	if r == nil {
+		return nil
+	}
+	return &Requests{r.Client.clone(), r.Server.clone()}
+}
+
+// since is what was added after old; nil if nothing was.
+func (r *Requests) since(old *Requests) *Requests {
+	if r == nil || old == nil {
+		return r
+	}
+	d := &Requests{r.Client.since(&old.Client), r.Server.since(&old.Server)}
+	if d.Client.empty() && d.Server.empty() {
+		return nil
+	}
+	return d
+}
+
+// began tells whether these began anew after old: there are fewer.
+func (r *Requests) began(old *Requests) bool {
+	return old != nil && (r == nil || r.Client.Count() < old.Client.Count() || r.Server.Count() < old.Server.Count())
+}
+
+// Merge adds what other counted.
+func (r *Requests) Merge(other *Requests) {
+	if other == nil {
+		return
+	}
+	r.Client.merge(&other.Client)
+	r.Server.merge(&other.Server)
+}
+
+func (s *RequestSide) clone() RequestSide {
+	c := *s
+	c.Answered, c.Connects = s.Answered.Clone(), s.Connects.Clone()
+	return c
+}
+
+func (s *RequestSide) since(old *RequestSide) RequestSide {
+	d := s.clone()
+	d.Answered.Sub(&old.Answered)
+	d.Connects.Sub(&old.Connects)
+	d.Unanswered -= min(d.Unanswered, old.Unanswered)
+	d.Repeated -= min(d.Repeated, old.Repeated)
+	return d
+}
+
+func (s *RequestSide) merge(other *RequestSide) {
+	s.Answered.Merge(&other.Answered)
+	s.Connects.Merge(&other.Connects)
+	s.Unanswered += other.Unanswered
+	s.Repeated += other.Repeated
+}
+
+func (s *RequestSide) empty() bool { return s.Count() == 0 }
+
+// Count is how many requests and connects there are, answered or not.
+func (s *RequestSide) Count() uint64 { return s.Answered.Count() + s.Connects.Count() + s.Unanswered }
+
+// add counts a request.
+func (s *RequestSide) add(r *record.Request, weight uint64) {
+	switch r.Outcome {
+	case record.Answered:
+		s.Answered.ObserveDuration(r.Took, weight)
+	case record.Connected:
+		s.Connects.ObserveDuration(r.Took, weight)
+	case record.ConnectTimeout:
+		s.Unanswered += weight
+		return
+	case record.GivenUp, record.TimedOut:
+		// Who has never answered may not be meant to: logs and metrics are sent so.
+		if s.Answered.Count() > 0 {
+			s.Unanswered += weight
+		}
+		return
+	}
+	if r.Repeated {
+		s.Repeated += weight
+	}
+}
+
+// addRequest counts what became of a request, for the pair of who asked and who was asked.
+func (a *Aggregator) addRequest(rec *record.Record) {
+	if rec.Request.Told {
+		return
+	}
+	weight := uint64(max(1, rec.Weight))
+	if o := rec.Request.Outcome; o != record.TimedOut && o != record.ConnectTimeout { // those come from no ring, and are not missed
+		weight *= 1 + a.missed[rec.Kind].next()
+	}
+	p := a.requestPair(rec)
+	if p == nil {
+		a.pathless++
+		return
+	}
+	p.changed, p.lastSeen = true, rec.Time
+	if p.Requests == nil {
+		p.Requests = &Requests{}
+	}
+	side := &p.Requests.Server
+	if rec.Request.Client {
+		side = &p.Requests.Client
+	}
+	side.add(rec.Request, weight)
+}
+
+// requestPair returns the pair of who asked and who was asked; nil where that was a Service of which it is not known which pod is
+// behind it.
+func (a *Aggregator) requestPair(rec *record.Record) *pair {
+	if rec.Request.Client {
+		if f := a.requestFlow(&rec.First, false, rec.Time); f != nil {
+			return f.pair
+		}
+		if p := a.translated[translatedKey{rec.First.Source.Addr(), rec.First.Destination, rec.First.Protocol}]; p != nil && !p.evicted {
+			return p
+		}
+		return a.pairByNames(rec.First, rec.Time, journey.Out)
+	}
+	asked := record.Flow{Source: rec.First.Destination, Destination: rec.First.Source, Protocol: rec.First.Protocol}
+	if f := a.requestFlow(&asked, true, rec.Time); f != nil {
+		return f.pair
+	}
+	return a.pairByNames(asked, rec.Time, journey.In)
+}
+
+// requestFlow returns the flow of a connection; nil for a datagram's, as those of TCP alone are found by their connection.
+func (a *Aggregator) requestFlow(f *record.Flow, received bool, at time.Duration) *flow {
+	if f.Protocol != record.ProtocolTCP {
+		return nil
+	}
+	return a.connectionFlow(newConnectionKey(f, received), at)
+}
+
+// maxTranslated bounds the Services' addresses of which it is known who was behind them last.
+const maxTranslated = 4096
+
+// translatedKey is who asked whom, by the address before NAT.
+type translatedKey struct {
+	source   netip.Addr
+	asked    netip.AddrPort
+	protocol record.Protocol
+}
+
+// noteTranslated notes the pair of a flow whose destination NAT has changed: that of the next connections to the same one, too, until they
+// have a flow of their own.
+func (a *Aggregator) noteTranslated(f *flow, rec *record.Record) {
+	if f.pair.other || rec.First.Destination == rec.Last.Destination {
+		return
+	}
+	key := translatedKey{rec.First.Source.Addr(), rec.First.Destination, rec.First.Protocol}
+	if a.translated[key] == f.pair {
+		return
+	}
+	if len(a.translated) >= maxTranslated {
+		clear(a.translated)
+	}
+	a.translated[key] = f.pair
+}

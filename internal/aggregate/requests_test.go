@@ -1,0 +1,152 @@
+package aggregate
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"tracer/internal/record"
+)
+
+// requested is a request at a pod's device, from the pod's end.
+func requested(pod, other string, client bool, outcome record.Outcome, took time.Duration) record.Record {
+	flow := record.Flow{Source: netip.MustParseAddrPort(pod), Destination: netip.MustParseAddrPort(other), Protocol: record.ProtocolTCP}
+	r := record.Record{
+		Kind: record.Requested, First: flow, Last: flow, Time: time.Minute, Len: 1, Weight: 4,
+		Request: &record.Request{Client: client, Outcome: outcome, Took: took},
+	}
+	r.Hops[0] = record.Hop{Hook: record.Ingress, Ifindex: 1, Time: time.Minute - took}
+	return r
+}
+
+// workloads names addresses.
+type workloads map[string]Identity
+
+func (w workloads) Lookup(a netip.Addr, _ time.Duration) Identity { return w[a.String()] }
+
+func askedAggregator() *Aggregator {
+	return New(Options{Namer: workloads{
+		"10.0.0.1": {Namespace: "default", Workload: "web"}, "10.0.0.2": {Namespace: "default", Workload: "api"},
+		"10.96.0.1": {Namespace: "default", Service: "api"},
+	}})
+}
+
+// TestRequestsOfBothSides counts a request for who asked and who was asked, seen at either pod's device.
+func TestRequestsOfBothSides(t *testing.T) {
+	t.Parallel()
+	a := askedAggregator()
+	for _, r := range []record.Record{
+		requested("10.0.0.1:40000", "10.0.0.2:80", true, record.Connected, time.Millisecond),
+		requested("10.0.0.1:40000", "10.0.0.2:80", true, record.Answered, 20*time.Second),
+		requested("10.0.0.1:40000", "10.0.0.2:80", true, record.GivenUp, time.Second),
+		requested("10.0.0.2:80", "10.0.0.1:40000", false, record.Answered, 2*time.Millisecond),
+	} {
+		a.Add(&r)
+	}
+	s := a.Snapshot()
+	var client, server RequestSide
+	for _, p := range s.Pairs {
+		if p.SrcWorkload != "web" || p.DstWorkload != "api" || p.Requests == nil {
+			t.Errorf("%+v with %+v", p.PairKey, p.Requests)
+			continue
+		}
+		client.merge(&p.Requests.Client)
+		server.merge(&p.Requests.Server)
+	}
+	if n, p50 := client.Answered.Count(), client.Answered.Quantile(0.5); n != 4 || p50 < 19 || p50 > 21 {
+		t.Errorf("the client's: %d of %v s, want 4 (the weight) of 20 s", n, p50)
+	}
+	if client.Connects.Count() != 4 || client.Unanswered != 4 || server.Answered.Count() != 4 || server.Unanswered != 0 {
+		t.Errorf("client %+v, server %+v", client, server)
+	}
+	if w := a.Snapshot().Since(s); len(w.Pairs) != 0 {
+		t.Errorf("a window without requests has %+v", w.Pairs)
+	}
+}
+
+// TestUnansweredRequests counts those of who has answered before, and SYNs in any case.
+func TestUnansweredRequests(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		outcomes []record.Outcome
+		want     uint64
+	}{
+		{"who never answers may not be meant to", []record.Outcome{record.TimedOut, record.GivenUp}, 0},
+		{"who did", []record.Outcome{record.Answered, record.TimedOut, record.GivenUp}, 8},
+		{"a SYN", []record.Outcome{record.ConnectTimeout}, 4},
+	} {
+		a := askedAggregator()
+		for _, outcome := range test.outcomes {
+			r := requested("10.0.0.1:40000", "10.0.0.2:80", true, outcome, time.Minute)
+			a.Add(&r)
+		}
+		if got := a.Snapshot().Pairs[0].Requests.Client.Unanswered; got != test.want {
+			t.Errorf("%s: %d unanswered, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// TestRequestsToService names the pair of a request to a Service's address by where the last packets to it went.
+func TestRequestsToService(t *testing.T) {
+	t.Parallel()
+	a := askedAggregator()
+	r := requested("10.0.0.1:40001", "10.96.0.1:80", true, record.Answered, time.Millisecond)
+	a.Add(&r)
+	if s := a.Snapshot(); len(s.Pairs) != 0 || s.Pathless != 1 {
+		t.Errorf("a Service that nobody was sent to yet has %+v", s.Pairs)
+	}
+	f := &flow{pair: a.pair(PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: "out"}, time.Minute)}
+	translated := r
+	translated.Last.Destination = netip.MustParseAddrPort("10.0.0.2:8080")
+	a.noteTranslated(f, &translated)
+	a.Add(&r)
+	if s := a.Snapshot(); len(s.Pairs) != 1 || s.Pairs[0].Requests == nil || s.Pairs[0].Requests.Client.Answered.Count() != 4 {
+		t.Errorf("%+v", s.Pairs)
+	}
+}
+
+// TestRequestsToldTwice counts a request once that was told as waiting, and then given up.
+func TestRequestsToldTwice(t *testing.T) {
+	t.Parallel()
+	a := askedAggregator()
+	for _, outcome := range []record.Outcome{record.Answered, record.TimedOut, record.GivenUp} {
+		r := requested("10.0.0.1:40000", "10.0.0.2:80", true, outcome, time.Minute)
+		r.Request.Told = outcome == record.GivenUp
+		a.Add(&r)
+	}
+	if got := a.Snapshot().Pairs[0].Requests.Client.Unanswered; got != 4 {
+		t.Errorf("%d unanswered, want 4", got)
+	}
+}
+
+// TestRequestsBeganAnew has all of a pair's requests in the window in which the pair was evicted and came back without a packet.
+func TestRequestsBeganAnew(t *testing.T) {
+	t.Parallel()
+	count := func(n int) *Snapshot {
+		a := askedAggregator()
+		for range n {
+			r := requested("10.0.0.1:40000", "10.0.0.2:80", true, record.Answered, time.Millisecond)
+			a.Add(&r)
+		}
+		return a.Snapshot()
+	}
+	if got := count(3).Since(count(5)).Pairs[0].Requests.Client.Answered.Count(); got != 12 {
+		t.Errorf("%d in the window, want 12", got)
+	}
+}
+
+// TestDatagramRequests has those of UDP not take the pair of a connection of TCP by the same addresses and ports.
+func TestDatagramRequests(t *testing.T) {
+	t.Parallel()
+	a := askedAggregator()
+	r := requested("10.0.0.1:40000", "10.0.0.2:53", true, record.Answered, time.Millisecond)
+	r.First.Protocol = record.ProtocolUDP
+	if f := a.requestFlow(&r.First, false, time.Hour); f != nil || a.connections.flows != nil {
+		t.Error("the connections are looked through for a datagram's")
+	}
+	a.Add(&r)
+	if s := a.Snapshot(); len(s.Pairs) != 1 || s.Pairs[0].Requests.Client.Answered.Count() != 4 {
+		t.Errorf("%+v", s.Pairs)
+	}
+}

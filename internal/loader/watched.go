@@ -1,0 +1,162 @@
+package loader
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/record"
+)
+
+const (
+	watchedBuckets = uint32(bpfobj.TracerTableWATCHED_BUCKETS)
+	// AllConnections is the number for WatchConnections by which all are watched.
+	AllConnections = uint64(1) << 32
+	// requestTimeout is after what time a request counts as unanswered.
+	requestTimeout = 60 * time.Second
+	// watchedIdle is for how long a connection that asks nothing is looked for beyond the share that is watched.
+	watchedIdle = 60 * time.Second
+	// stragglers is for how long connections are looked for that are beyond the share, once that has become smaller.
+	stragglers = 2 * time.Minute
+)
+
+// watchedTable is the connections whose requests are timed.
+type watchedTable struct {
+	told   map[watchedRequest]bool // what waits for longer than requestTimeout and was told
+	below  uint64                  // the share that is watched
+	look   uint64                  // the share that is looked for; 0: not told yet
+	shrunk time.Duration           // when the share became smaller last
+}
+
+// watchedRequest is a request of a connection.
+type watchedRequest struct {
+	flow  bpfobj.TracerFlow
+	asked uint64
+}
+
+// WatchedConnections are what a look at the table found.
+type WatchedConnections struct {
+	// Held is how many slots may not be given to others, of Room.
+	Held, Room int
+	// Unanswered are requests that have waited for longer than a minute now, each told once.
+	Unanswered []record.Record
+
+	highest uint64 // one more than the greatest number of a connection that asked lately
+}
+
+// WatchConnections has the programs time the requests of connections that begin from now on and whose number, a hash below
+// 2^32, is below that; of those that there are, as long as they ask. found is what WatchedConnections returned last.
+func (l *Loader) WatchConnections(below uint64, found WatchedConnections) error {
+	look := l.watched.share(below, found.highest, Monotonic())
+	return l.change(func(c *bpfobj.TracerConfig) {
+		c.WatchBelow, c.LookBelow, c.WatchWeight = below, look, uint32(AllConnections/max(1, below))
+	})
+}
+
+// share notes which connections are watched from now on, and returns which are to be looked for: with those that began when there were
+// more, up to highest, for a while. Not for as long as they last, or the first packet of each connection would be looked at because of one.
+func (t *watchedTable) share(below, highest uint64, now time.Duration) (look uint64) {
+	if below < t.below {
+		t.shrunk = now
+	}
+	t.below, t.look = below, below
+	if t.shrunk > 0 && now-t.shrunk < stragglers {
+		t.look = max(below, highest)
+	}
+	return t.look
+}
+
+// WatchedConnections looks at the connections whose requests are timed. Not to be called by two at once.
+func (l *Loader) WatchedConnections() (found WatchedConnections, err error) {
+	told := map[watchedRequest]bool{}
+	found.Room = int(watchedBuckets) * int(bpfobj.TracerTableSLOTS_PER_BUCKET)
+	for from := uint32(0); from < watchedBuckets && err == nil; from += scanChunk {
+		err = change(l.objects.table.variables, l.objects.watchedAt, from, scanChunk, func(buckets []bpfobj.TracerWatchedBucket) error {
+			now := Monotonic()
+			for i := range buckets {
+				l.watched.scan(&buckets[i], now, &found, told)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return WatchedConnections{}, fmt.Errorf("map the table of connections: %w", err)
+	}
+	l.watched.told = told
+	return found, nil
+}
+
+// scan looks at a bucket. What a program writes meanwhile may be mixed up: so whoever waits is trusted where tag and time are the same afterwards.
+func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, found *WatchedConnections, told map[watchedRequest]bool) {
+	if !slices.ContainsFunc(b.Tag[:], func(tag uint64) bool { return tag != 0 }) {
+		return
+	}
+	for slot := range b.Tag {
+		tag := atomic.LoadUint64(&b.Tag[slot])
+		if tag == 0 {
+			continue
+		}
+		w := loadWords(&b.Slot[slot])
+		number := connectionNumber(&w.Flow)
+		if t.look > 0 && number >= t.look {
+			// Nobody notes any more how far it is.
+			atomic.StoreUint64(&b.Tag[slot], 0)
+			continue
+		}
+		age := now - time.Duration(w.AskedNs)
+		waits := w.State == uint8(bpfobj.TracerWatchedStateWATCHED_ASKED)
+		opens := w.State == uint8(bpfobj.TracerWatchedStateWATCHED_OPENING)
+		if age < watchedIdle || waits {
+			found.highest = max(found.highest, number+1)
+			if w.Answers > 0 || waits && (w.Client == 0 || w.Flags&uint8(bpfobj.TracerWatchedFlagWATCHED_ACCEPTED) != 0) {
+				found.Held++
+			}
+		}
+		if !waits && !opens || age < requestTimeout || waits && !isRequestOf(&w) {
+			continue
+		}
+		again := loadWords(&b.Slot[slot])
+		if atomic.LoadUint64(&b.Tag[slot]) != tag || again.AskedNs != w.AskedNs || again.State != w.State {
+			continue
+		}
+		request := watchedRequest{w.Flow, w.AskedNs}
+		told[request] = true
+		if t.told[request] {
+			continue
+		}
+		var r record.Record
+		setRequest(&r, &w.Flow, w.Ifindex, time.Duration(w.AskedNs), now)
+		r.Weight = w.Weight
+		r.Request.Outcome, r.Request.Client = record.TimedOut, w.Client == 0
+		if opens {
+			r.Request.Outcome = record.ConnectTimeout
+		}
+		found.Unanswered = append(found.Unanswered, r)
+	}
+}
+
+// isRequestOf tells whether what a connection waits for is the answer to a request: as give_up() in bpf/request.bpf.h has it.
+func isRequestOf(w *bpfobj.TracerWatched) bool {
+	const notTimed = bpfobj.TracerWatchedFlagWATCHED_MIXED | bpfobj.TracerWatchedFlagWATCHED_LAST_WORD
+	if w.Flow.Protocol != uint8(record.ProtocolTCP) {
+		return true
+	}
+	flags := bpfobj.TracerWatchedFlag(w.Flags)
+	small := w.Next[w.Client&1]-w.Began < uint32(bpfobj.TracerRequestSizeSMALL_REQUEST)
+	return flags&notTimed == 0 && (!small || flags&bpfobj.TracerWatchedFlagWATCHED_REPEATED != 0)
+}
+
+// connectionNumber is by what a connection is in the sample or not, below AllConnections: as number_of() in bpf/watch.bpf.h has it.
+func connectionNumber(f *bpfobj.TracerFlow) uint64 {
+	word := func(address *[16]uint8, at int) uint32 { return binary.LittleEndian.Uint32(address[at:]) }
+	addresses := word(&f.Source, 12) ^ word(&f.Destination, 12)
+	if !convertFlow(f).Source.Addr().Is4() {
+		addresses ^= word(&f.Source, 8) ^ word(&f.Destination, 8)
+	}
+	ports := bits.ReverseBytes16(f.SourcePort) ^ bits.ReverseBytes16(f.DestinationPort)
+	return (uint64(addresses)<<16 ^ uint64(ports)) * 0x9e3779b97f4a7c15 >> 32
+}

@@ -1,0 +1,190 @@
+package loader
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"tracer/internal/bpfobj"
+	"tracer/internal/record"
+)
+
+// TestSYNFlood opens more connections than there is room for; one that is answered is timed all the same.
+func TestSYNFlood(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, watchAll)
+	syn := (&passing{flags: "S", seq: 7}).packet(false, pod1, pod2, 80, 1)
+	cookie := (&passing{pod: true, flags: "SA", seq: 8, ack: 8}).packet(false, pod1, pod2, 80, 1)
+	atPod := func() { // from now on
+		k.pass(k.podL2, syn, 0)
+		k.pass(k.fromPodL2, cookie, 0)
+	}
+	atPod()
+	const flood = 40_000
+	for i := range flood {
+		binary.BigEndian.PutUint32(syn[26:], uint32(0x0a000000+i)) // its source
+		if _, err := k.podL2.program.Run(&ebpf.RunOptions{Data: syn}); err != nil {
+			t.Fatal(err)
+		}
+		copy(cookie[30:], syn[26:30]) // the pod answers each
+		if _, err := k.fromPodL2.program.Run(&ebpf.RunOptions{Data: cookie}); err != nil {
+			t.Fatal(err)
+		}
+		if i == flood/2 {
+			k.play(opening(true), false, pod1, pod2, 40000, 80)
+			k.play([]passing{
+				{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10},
+				{flags: "PA", seq: 501, ack: 111, bytes: 10, want: "answered 0"},
+			}, false, pod1, pod2, 40000, 80)
+			atPod()
+		}
+	}
+	if told := k.requests(); len(told) > 0 {
+		t.Errorf("%d SYNs of a flood are told as connects, or what else: %+v", len(told), told[0].Request)
+	}
+	// What has been answered once keeps its slot.
+	k.play([]passing{
+		{pod: true, flags: "PA", seq: 111, ack: 511, bytes: 10},
+		{flags: "PA", seq: 511, ack: 121, bytes: 10, want: "answered 0"},
+	}, false, pod1, pod2, 40000, 80)
+	if c := k.counters().LeftOut; c["no_room"] > 0 {
+		t.Errorf("%d SYNs found no room: a flood's slots are to be given to others", c["no_room"])
+	}
+	k.reset()
+}
+
+// TestWatchedSample watches one in 16 connections, whole, with their weight; and who is watched stays so as fewer are.
+func TestWatchedSample(t *testing.T) {
+	t.Parallel()
+	const oneIn, connections = 16, 4000
+	k := newKernel(t, bpfobj.TracerConfig{WatchBelow: AllConnections / oneIn, LookBelow: AllConnections / oneIn, WatchWeight: oneIn})
+	pass := func(p *place, s passing, port uint16) {
+		if _, err := p.program.Run(&ebpf.RunOptions{Data: s.packet(false, pod1, pod2, port, 80)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask := func(seq, ack uint32) (got map[uint16]uint32) {
+		got = map[uint16]uint32{}
+		k.pass(k.fromPodL2, make([]byte, 60), 0) // at a pod's device from now on
+		for port := range uint16(connections) {
+			pass(k.fromPodL2, passing{pod: true, flags: "PA", seq: seq, ack: ack, bytes: 10}, 33000+port)
+			pass(k.podL2, passing{flags: "PA", seq: ack, ack: seq + 10, bytes: 10}, 33000+port)
+		}
+		for _, r := range k.requests() {
+			got[r.First.Source.Port()] = r.Weight
+		}
+		return got
+	}
+	first := ask(100, 500)
+	// Binomial: the standard error is 15 of 250.
+	if n := len(first); n < 180 || n > 320 {
+		t.Errorf("of %d connections %d are watched, want one in %d", connections, n, oneIn)
+	}
+	for i := range k.watched {
+		for slot, tag := range k.watched[i].Tag {
+			if number := connectionNumber(&k.watched[i].Slot[slot].Flow); tag != 0 && number >= AllConnections/oneIn {
+				t.Errorf("a connection is watched whose number is %d by our reckoning", number)
+			}
+		}
+	}
+	for port, weight := range first {
+		if weight != oneIn {
+			t.Fatalf("weight %d at port %d, want %d", weight, port, oneIn)
+		}
+	}
+	config := bpfobj.TracerConfig{WatchBelow: AllConnections / 1024, LookBelow: AllConnections / oneIn, WakeupBytes: 1 << 20}
+	if err := k.objects.Settings.Set(config); err != nil {
+		t.Fatal(err)
+	}
+	if second := ask(110, 510); len(second) != len(first) {
+		t.Errorf("%d connections are watched, %d were before fewer were to be", len(second), len(first))
+	}
+	// Later as many are watched as there are: those that are left must not count for those that have come back.
+	config.WatchBelow, config.LookBelow, config.WatchWeight = AllConnections, AllConnections, 1
+	if err := k.objects.Settings.Set(config); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for _, weight := range ask(120, 520) {
+		sum += int(weight)
+	}
+	if sum < connections*95/100 || sum > connections*105/100 {
+		t.Errorf("the requests of %d connections count for %d", connections, sum)
+	}
+	k.reset()
+}
+
+// TestStragglers looks for connections beyond the share for a while, and then has them forgotten.
+func TestStragglers(t *testing.T) {
+	t.Parallel()
+	var w watchedTable
+	const half = AllConnections / 2
+	for i, step := range []struct {
+		below, highest uint64
+		at             time.Duration
+		want           uint64
+	}{
+		{AllConnections, 0, time.Second, AllConnections},
+		{half, AllConnections - 5, 2 * time.Second, AllConnections - 5},
+		{half, AllConnections - 5, time.Minute, AllConnections - 5},
+		{half, AllConnections - 5, 3 * time.Minute, half},
+		{AllConnections, half, 4 * time.Minute, AllConnections},
+	} {
+		if got := w.share(step.below, step.highest, step.at); got != step.want {
+			t.Errorf("step %d: %d are looked for, want %d", i, got, step.want)
+		}
+	}
+	k := newKernel(t, watchAll)
+	k.play(opening(true), false, pod1, pod2, 40000, 80)
+	l := &Loader{objects: objects{table: k.table, watchedAt: k.watchedAt}}
+	l.watched.look = 1
+	if found, err := l.WatchedConnections(); err != nil || found.Held != 0 || k.watchedSlots() != 0 {
+		t.Errorf("%+v, %v: the slot of a connection that nobody looks for is to be empty", found, err)
+	}
+	k.reset()
+}
+
+// TestUnanswered finds what waits for longer than a minute, once.
+func TestUnanswered(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, watchAll)
+	k.play(append(opening(true), passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60}), false, pod1, pod2, 40000, 80)
+	k.play([]passing{{pod: true, flags: "S", seq: 100}}, false, pod1, pod2, 40001, 80)
+	k.play(opening(true), false, pod1, pod2, 40002, 80)
+	l := &Loader{objects: objects{table: k.table, watchedAt: k.watchedAt}}
+	look := func() (told []record.Outcome) {
+		found, err := l.WatchedConnections()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found.Held != 1 || found.highest == 0 || found.highest > AllConnections {
+			t.Errorf("%+v, want one slot held, that of who waits", found)
+		}
+		for _, r := range found.Unanswered {
+			told = append(told, r.Request.Outcome)
+			if r.Request.Took < requestTimeout || !r.Request.Client {
+				t.Errorf("%+v", r.Request)
+			}
+		}
+		slices.Sort(told)
+		return told
+	}
+	if told := look(); len(told) > 0 {
+		t.Errorf("told of %v at once", told)
+	}
+	for i := range k.watched {
+		for slot := range k.watched[i].Slot {
+			k.watched[i].Slot[slot].AskedNs -= uint64(requestTimeout)
+		}
+	}
+	if told := look(); !slices.Equal(told, []record.Outcome{record.TimedOut, record.ConnectTimeout}) {
+		t.Errorf("told of %v after a minute", told)
+	}
+	if told := look(); len(told) > 0 {
+		t.Errorf("told of %v again", told)
+	}
+	k.reset()
+}

@@ -1,0 +1,30 @@
+package record
+
+import "time"
+
+// Outcome is what became of a request.
+type Outcome uint8
+
+// The outcomes of a Request.
+const (
+	Answered       Outcome = iota + 1 // the first packet of its answer passed
+	Connected                         // it is a SYN, and its SYN-ACK passed
+	GivenUp                           // its connection was closed or reset without an answer
+	TimedOut                          // it has waited for so long that it counts as unanswered; an answer may come all the same
+	ConnectTimeout                    // likewise, and it is a SYN
+)
+
+// Request is a request at the device of a pod of this node. For TCP it is what the end that opened the connection sends until the other
+// one sends something, and the SYN; for UDP the datagrams of the end that asks. It is immutable.
+type Request struct {
+	Outcome Outcome
+	// Client tells that the pod has asked; else it was asked.
+	Client bool
+	// Took is the time from the request's last packet, of a connect from its first SYN, to the first of the answer; or to when it was
+	// given up or told.
+	Took time.Duration
+	// Repeated tells that a packet of it was sent again: its time has a retransmission in it, the time-out of one at most.
+	Repeated bool
+	// Told tells, of one that was GivenUp, that there was a record before which said TimedOut.
+	Told bool
+}

@@ -1,0 +1,56 @@
+package top
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"tracer/internal/format"
+	"tracer/internal/overview"
+)
+
+// requests draws where the time of a pair's requests goes: at the server, on this node, and the rest, which is the network's and the other
+// node's, and the server's where that is not on this node.
+func (m *model) requests(r *overview.Requests) []string {
+	if r == nil {
+		return nil
+	}
+	s := &m.styles
+	const left = 9 + 16 + 8 // as the waterfall's, with one time
+	width := max(6, (m.width-left-2)/2)
+	head := s.head.Render(fmt.Sprintf("REQUESTS  %s/s", si(r.PerSecond)))
+	if r.Unanswered > 0 {
+		head += s.bad.Render(fmt.Sprintf(" · %s unanswered", si(float64(r.Unanswered))))
+	}
+	if r.Client != nil {
+		head += s.head.Render(fmt.Sprintf(" · %s (p50)", p50(r.Client)))
+	}
+	if r.Connect != nil {
+		head += s.head.Render(fmt.Sprintf(" · %s to open a connection", p50(r.Connect)))
+	}
+	lines := []string{ansi.Truncate(head, m.width, "")}
+	rest, client := r.Rest()
+	total := rest + r.Here
+	if r.Server != nil {
+		total += r.Server.P50
+	}
+	var passed float64
+	line := func(what, where string, seconds float64) {
+		text := fmt.Sprintf("%-9s%-16s%7s  %s", what, where, format.Seconds(seconds), format.Bar(passed, seconds, total, width))
+		passed += seconds
+		lines = append(lines, ansi.Truncate(strings.TrimRight(text, " "), m.width, ""))
+	}
+	if r.Server != nil {
+		line("server", "the pod's own", r.Server.P50)
+	}
+	if client {
+		line("here", "both ways", r.Here)
+		where := "network, server"
+		if r.Server != nil {
+			where = "network"
+		}
+		line("the rest", where, rest)
+	}
+	return append(lines, "")
+}
