@@ -75,13 +75,15 @@ function App({ token }: { token: string }) {
     scrollTo(0, 0);
   }, [node, view, page]);
   useEffect(() => {
-    const up = view === "incident" ? site.to("incidents") : view === "" && ofCluster ? "#/" : site.home;
     const leave = (e: KeyboardEvent) => {
+      const at = parsed(location.hash); // a key may come before what it left is drawn
+      const site = siteOf(at.node);
+      const up = at.view === "incident" ? site.to("incidents") : at.view === "" && ofCluster ? "#/" : site.home;
       if (e.key === "Escape" && location.hash !== up && !(e.target instanceof HTMLInputElement && e.target.type !== "range")) location.hash = up;
     };
     addEventListener("keydown", leave);
     return () => removeEventListener("keydown", leave);
-  }, [site, view]);
+  }, []);
   useEffect(() => {
     if (all) return;
     document.title = view === "incident" ? "An incident · tracer" : o ? `${o.verdict}: ${o.node} · tracer` : "tracer";
