@@ -99,6 +99,80 @@ func tellsPath(t *testing.T, c *ControlPlane) {
 	if w := p.Wire; w == nil || w.RoundTrip == nil || w.From != "node-a" || float64(w.Joined) < 0.95*float64(w.Followed) || *w.RoundTrip > 0.02 {
 		t.Errorf("wire: %+v", p.Wire)
 	}
+	listsOnce(t, ask)
+}
+
+// listsOnce has the plugin list the pairs of both nodes: that from web to api is one row, with what both saw of it.
+func listsOnce(t *testing.T, ask func(...string) (string, error)) {
+	t.Helper()
+	out, err := ask("top", "--once", "-o", "json")
+	var o struct {
+		Rows []struct {
+			Src, Dst  struct{ Namespace, Workload string }
+			Direction string
+			Nodes     []string
+			Stages    []struct{ Stage, Device string }
+		}
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &o)
+	}
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	rows := 0
+	for _, r := range o.Rows {
+		if r.Src.Workload != "web" || r.Dst.Workload != "api" || r.Src.Namespace != "store" || r.Dst.Namespace != "store" {
+			continue
+		}
+		rows++
+		for _, device := range []string{"node-a:flannel.1", "node-b:flannel.1"} {
+			if !slices.ContainsFunc(r.Stages, func(s struct{ Stage, Device string }) bool { return s.Device == device }) {
+				t.Errorf("web → api does not pass %s: %+v", device, r)
+			}
+		}
+		if r.Direction != "both" || len(r.Nodes) != 2 {
+			t.Errorf("web → api was seen on %v (%s), want both nodes", r.Nodes, r.Direction)
+		}
+	}
+	if rows != 1 {
+		t.Errorf("web → api is in %d rows, want one: %s", rows, out)
+	}
+}
+
+// tellsSlowPacket has the plugin show the slowest packet from web to api over both nodes: most of its time it was in the slow overlay's queue.
+func tellsSlowPacket(t *testing.T, ask func(...string) (string, error)) {
+	t.Helper()
+	out, err := ask("trace", "web", "svc/api-service", "-n", "store", "--way", "there", "-o", "json")
+	var p struct {
+		Packets []struct {
+			Total float64 `json:"total_seconds"`
+			Legs  []struct {
+				Node  string
+				Trace struct {
+					Stages []struct {
+						Stage, Device string
+						Seconds       float64
+					}
+				}
+			}
+		}
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &p)
+	}
+	if err != nil || len(p.Packets) != 1 || len(p.Packets[0].Legs) != 2 || p.Packets[0].Legs[0].Node != "node-a" || p.Packets[0].Legs[1].Node != "node-b" {
+		t.Fatalf("want one packet, on node-a and then on node-b: %v: %s", err, out)
+	}
+	held := 0.0
+	for _, s := range p.Packets[0].Legs[0].Trace.Stages {
+		if s.Stage == "queue" && s.Device == "flannel.1" {
+			held = s.Seconds
+		}
+	}
+	if held < 0.002 || held < 0.5*p.Packets[0].Total {
+		t.Errorf("the slow overlay held the packet for %v s of %v: %s", held, p.Packets[0].Total, out)
+	}
 }
 
 // tellsSlowPath has it tell the same with an overlay on which each packet waits until there are tokens for it: the delay in that line.
@@ -124,6 +198,7 @@ func tellsSlowPath(t *testing.T, c *ControlPlane, a *Node) {
 	if slow.P50 == nil || *slow.P50 < 0.002 || slow.Share < 0.5 {
 		t.Errorf("the slow overlay: %+v", slow)
 	}
+	tellsSlowPacket(t, ask)
 	if err := a.Run("tc", "qdisc", "del", "dev", "flannel.1", "root"); err != nil {
 		t.Fatal(err)
 	}
