@@ -37,7 +37,6 @@ func ruleGroups() []ruleGroup {
 		{"backlog", backlogRules},
 		{"checksum", checksumRules},
 		{"receiver", receiverRules},
-		{"requests", requestRules},
 		{"listener", listenerRules},
 		{"stage", stageRules},
 		{"misconfiguration", misconfigurationRules},

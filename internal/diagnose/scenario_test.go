@@ -41,7 +41,6 @@ type scenario struct {
 			Noise                    bool
 		}
 		TCP           *connections
-		Requests      *requests
 		Segments      float64 // that passed, if more than packets did
 		Ends, Dropped *aggregate.Ends
 	}
@@ -91,24 +90,6 @@ type scenario struct {
 		}
 	}
 	Summary string
-}
-
-// requests are what a scenario says of a pair's requests: how many were answered, and how long each took.
-type requests struct {
-	Client        int
-	ClientSeconds float64 `json:"client_seconds"`
-	Server        int
-	ServerSeconds float64 `json:"server_seconds"`
-}
-
-func (a *requests) counted() *aggregate.Requests {
-	if a == nil {
-		return nil
-	}
-	r := &aggregate.Requests{}
-	r.Client.Answered.Observe(a.ClientSeconds, uint64(a.Client))
-	r.Server.Answered.Observe(a.ServerSeconds, uint64(a.Server))
-	return r
 }
 
 // connections are what a scenario says of a pair's, by the names of aggregate.TCP.
@@ -209,7 +190,7 @@ func (s *scenario) snapshots() *snapshots {
 	window := &aggregate.Snapshot{Window: 15 * time.Second, Unanswered: s.Unanswered, Records: s.Records, MissedRecords: s.Missed}
 	stages := map[aggregate.StageKey]*hist.Histogram{}
 	for _, p := range s.Pairs {
-		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted(), Requests: p.Requests.counted(), Ends: p.Ends, Dropped: p.Dropped}
+		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted(), Ends: p.Ends, Dropped: p.Dropped}
 		total, most := 0.0, 0
 		for _, st := range p.Stages {
 			k := aggregate.StageKey{Stage: st.Stage, Device: st.Device, Direction: p.Direction}
