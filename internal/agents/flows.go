@@ -18,7 +18,8 @@ func FlowsQuery(interval time.Duration, most int) overview.Query {
 	return overview.Query{By: overview.ByFlow, Interval: interval, Limit: most}
 }
 
-// AskFlows asks all agents for their flows of one window, as Ask does. An agent counts them from when it is asked: the window is a second.
+// AskFlows asks all agents for their flows of one window, as Ask does: since they were asked for before, or, if that
+// was not in the last 20 s, in a second from then on.
 func AskFlows(ctx context.Context, c *Cluster, all []Agent, limit time.Duration, query overview.Query, done func(cluster.Seen)) {
 	Ask(ctx, c, all, limit, func(ctx context.Context, client *api.Client) (*overview.Overview, error) {
 		for o, err := range client.Overviews(ctx, query) {

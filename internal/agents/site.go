@@ -22,7 +22,7 @@ const (
 	fresh = 5 * time.Second
 	// listFresh is how long the list of agents and addresses is.
 	listFresh = 30 * time.Second
-	// siteInterval is the agents' window.
+	// siteInterval is how often the page asks.
 	siteInterval = 10 * time.Second
 	// maxPairs is how many pairs an answer has, maxFlows how many flows all nodes together are asked for, and leastFlows one.
 	maxPairs   = 400
