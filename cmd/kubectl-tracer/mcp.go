@@ -169,7 +169,7 @@ func (m *clusterMCP) top(ctx context.Context, in mcpTopInput) (*sdk.CallToolResu
 	if q.By != overview.ByPair || in.Sort != "" {
 		return nil, errors.New("all nodes together are answered by pair, what hurts most first: give a node, or leave out by and sort")
 	}
-	o, err := agents.NewSite(m.cluster, m.limit).Overview(ctx, q.Filter)
+	o, err := agents.NewSite(m.cluster, m.limit).Whole(ctx, q.Filter)
 	if err != nil {
 		return nil, err
 	}

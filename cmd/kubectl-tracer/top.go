@@ -16,13 +16,9 @@ import (
 
 	"tracer/internal/agents"
 	"tracer/internal/cluster"
-	"tracer/internal/export/api"
 	"tracer/internal/overview"
 	"tracer/internal/top"
 )
-
-// maxFlows is how many flows an agent is asked for, those first that hurt most: it keeps 4,096.
-const maxFlows = 1000
 
 func newTopCommand(flags *clusterFlags) *cobra.Command {
 	var filter, output string
@@ -118,15 +114,8 @@ func newClusterView(ctx context.Context, c *agents.Cluster, nodes []string, limi
 func (v *clusterView) print(ctx context.Context, w, progress io.Writer, q overview.Query, output string) error {
 	var all []cluster.Seen
 	done := newProgress(progress, len(v.agents))
-	agents.Ask(ctx, v.cluster, v.agents, v.limit, func(ctx context.Context, client *api.Client) (*overview.Overview, error) {
-		for o, err := range client.Overviews(ctx, flowsOf(q)) {
-			if err != nil || o.Rows != nil { // flows are counted from when they are asked for
-				return o, err
-			}
-		}
-		return nil, context.Cause(ctx)
-	}, func(a agents.Answer[*overview.Overview]) {
-		all = append(all, seen(a.Node, a.Value, a.Err))
+	agents.AskFlows(ctx, v.cluster, v.agents, v.limit, agents.FlowsQuery(q.Interval, agents.MaxFlows), func(s cluster.Seen) {
+		all = append(all, s)
 		done.answered()
 	})
 	done.end()
@@ -151,22 +140,6 @@ func (v *clusterView) print(ctx context.Context, w, progress io.Writer, q overvi
 
 // pipeWidth is how many columns a table has that is not written to a terminal.
 const pipeWidth = 160
-
-// flowsOf asks an agent for what a query needs of it.
-func flowsOf(q overview.Query) overview.Query {
-	return overview.Query{By: overview.ByFlow, Interval: q.Interval, Limit: maxFlows}
-}
-
-// seen is an agent's answer; one that ended without any has an error too.
-func seen(node string, o *overview.Overview, err error) cluster.Seen {
-	if o == nil && err == nil {
-		err = errors.New("it ended before it answered")
-	}
-	if err != nil {
-		o = nil
-	}
-	return cluster.Seen{Node: node, Overview: o, Err: err}
-}
 
 // overview is of all, in the order of their names.
 func (v *clusterView) overview(all []cluster.Seen, q overview.Query) *overview.Overview {

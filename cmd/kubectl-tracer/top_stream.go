@@ -22,7 +22,7 @@ func (v *clusterView) Overviews(ctx context.Context, q overview.Query) iter.Seq2
 		defer cancel()
 		came := make(chan cluster.Seen)
 		for _, a := range v.agents {
-			go v.watch(ctx, a, flowsOf(q), came)
+			go v.watch(ctx, a, agents.FlowsQuery(q.Interval, agents.MaxFlows), came)
 		}
 		latest := map[string]cluster.Seen{}
 		show := func() bool {
@@ -71,7 +71,7 @@ func (v *clusterView) Overviews(ctx context.Context, q overview.Query) iter.Seq2
 func (v *clusterView) watch(ctx context.Context, a agents.Agent, q overview.Query, to chan<- cluster.Seen) {
 	send := func(o *overview.Overview, err error) bool {
 		select {
-		case to <- seen(a.Node, o, err):
+		case to <- agents.Seen(a.Node, o, err):
 			return true
 		case <-ctx.Done():
 			return false

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/agents"
 	"tracer/internal/agents/agentstest"
 	"tracer/internal/overview"
 )
@@ -20,7 +21,7 @@ import (
 func overviews(node string, rows func() []overview.Row) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q, err := overview.ParseQuery(r.URL.Query())
-		if err != nil || r.URL.Path != "/v1/overview" || q.By != overview.ByFlow || q.Limit != maxFlows {
+		if err != nil || r.URL.Path != "/v1/overview" || q.By != overview.ByFlow || q.Limit != agents.MaxFlows {
 			http.Error(w, "another request", http.StatusBadRequest)
 			return
 		}

@@ -4,12 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"tracer/internal/agents"
 	"tracer/internal/pairpath"
 )
 
@@ -79,47 +77,4 @@ Exit code: 0 packets are shown, 3 there was none such, 1 could not run or no age
 // packets watches, and joins single packets.
 func (w *pathWatcher) packets(ctx context.Context, choice pairpath.Choice) pairpath.Packets {
 	return pairpath.JoinPackets(endOf(w.from), endOf(w.to), w.watch(ctx), choice)
-}
-
-// watcher finds two ends by their names, as the flags have the cluster and the namespace.
-func (f *clusterFlags) watcher(ctx context.Context, src, dst string, window, limit time.Duration) (*pathWatcher, error) {
-	if window < pairpath.MinWindow || window > pairpath.MaxWindow {
-		return nil, fmt.Errorf("--duration %v: give %v to %v", window, pairpath.MinWindow, pairpath.MaxWindow)
-	}
-	c, err := f.cluster()
-	if err != nil {
-		return nil, err
-	}
-	namespace, _, err := f.ToRawKubeConfigLoader().Namespace()
-	if err != nil {
-		return nil, fmt.Errorf("find the namespace: %w", err)
-	}
-	return newPathWatcher(ctx, c, namespace, src, dst, window, limit)
-}
-
-// newPathWatcher finds two ends, and the agents that are to be asked.
-func newPathWatcher(ctx context.Context, c *agents.Cluster, namespace, src, dst string, window, limit time.Duration) (*pathWatcher, error) {
-	w := &pathWatcher{cluster: c, limit: limit}
-	all, from, to, err := findEnds(ctx, c, namespace, src, dst, limit)
-	if err != nil {
-		return nil, err
-	}
-	if err := apart(from, to); err != nil {
-		return nil, err
-	}
-	w.from, w.to = from, to
-	w.query = pairpath.Query{Src: from.Addresses, Dst: to.Addresses, Window: window}
-	if err := w.query.Check(); err != nil {
-		return nil, err
-	}
-	if nodes := slices.Concat(from.Nodes, to.Nodes); len(nodes) > 0 {
-		if err := c.Ensure(ctx, nodes); err != nil {
-			return nil, err
-		}
-		if all, _, err = c.List(ctx); err != nil {
-			return nil, err
-		}
-	}
-	w.asked, w.missing, err = concerned(all, from, to)
-	return w, err
 }

@@ -71,6 +71,7 @@ type Agent struct {
 	coverage      coverage
 	own           ownAddresses
 	history       history
+	flowWindow    flowWindow
 	trends        delayTrends
 	findings      findings
 	incidents     incidents

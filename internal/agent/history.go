@@ -32,6 +32,7 @@ func (a *Agent) keepHistory(ctx context.Context) error {
 			if !a.history.due(now) {
 				continue
 			}
+			a.flowWindow.forget(now)
 			s, err := a.completeSnapshot(a.counts.SnapshotWithoutFlows)
 			a.failures.snapshot.Done(err)
 			if err != nil {

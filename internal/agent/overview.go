@@ -15,7 +15,7 @@ const (
 	// is about as much: it is the most expensive part, and changes slowly.
 	diagnosisWindow = 15 * time.Second
 	diagnosisEvery  = 5 * time.Second
-	// firstFlowsWindow is how long a first window of flows is, since the history is without flows.
+	// firstFlowsWindow is how long a first window of flows is where nobody has asked for them lately, since the history is without flows.
 	firstFlowsWindow = time.Second
 )
 
@@ -38,7 +38,11 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 		from := a.SnapshotBefore(judgedWindow)
 		wait := q.Interval
 		if q.By == overview.ByFlow {
-			wait = min(wait, firstFlowsWindow)
+			if before := a.flowWindow.begin(time.Now()); before != nil {
+				from = *before
+			} else {
+				wait = min(wait, firstFlowsWindow)
+			}
 		}
 		var report diagnose.Report
 		var judged time.Time
@@ -53,6 +57,9 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 					yield(nil, err)
 					return
 				}
+			}
+			if q.By == overview.ByFlow {
+				a.flowWindow.add(to)
 			}
 			own, at := a.ownReport()
 			usable := usableFor(&own, node, judgedWindow, to.Taken.Sub(at))

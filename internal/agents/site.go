@@ -13,22 +13,21 @@ import (
 	"time"
 
 	"tracer/internal/cluster"
-	"tracer/internal/export/api"
 	"tracer/internal/overview"
 	"tracer/internal/ui"
 )
 
 const (
-	// fresh is how long an answer about the whole cluster is given again: several pages ask the agents no more than one.
+	// fresh is how long answers of all agents are used again: several pages ask the agents no more than one.
 	fresh = 5 * time.Second
 	// listFresh is how long the list of agents and addresses is.
 	listFresh = 30 * time.Second
-	// siteInterval is the agents' window.
+	// siteInterval is how often the page asks.
 	siteInterval = 10 * time.Second
-	// maxPairs is how many pairs an answer has, maxRows how many rows all nodes together are asked for, and leastRows and mostRows one.
-	maxPairs            = 400
-	maxRows             = 4000
-	leastRows, mostRows = 5, 100
+	// maxPairs is how many pairs an answer has, maxFlows how many flows all nodes together are asked for, and leastFlows one.
+	maxPairs   = 400
+	maxFlows   = 16000
+	leastFlows = 10
 )
 
 // Site answers the page of a whole cluster: /v1/cluster by itself, of what all agents show, and /v1/nodes/NODE/… by NODE's agent.
@@ -37,7 +36,7 @@ type Site struct {
 	limit   time.Duration // for each agent
 
 	asking sync.Mutex // one asks all agents at a time
-	told   map[string]told
+	told   told
 
 	mu     sync.Mutex
 	all    []Agent
@@ -47,10 +46,12 @@ type Site struct {
 	relays map[Agent]http.Handler
 }
 
-// told is an answer that was given.
+// told is what all agents answered.
 type told struct {
-	at   time.Time
-	text []byte
+	at    time.Time
+	seen  []cluster.Seen
+	known cluster.Map
+	why   string
 }
 
 // NewSite answers for a cluster; each agent has so long.
@@ -58,7 +59,7 @@ func NewSite(c *Cluster, limit time.Duration) *Site {
 	if c.kept == nil {
 		c.Keep()
 	}
-	return &Site{cluster: c, limit: limit, told: map[string]told{}, relays: map[Agent]http.Handler{}}
+	return &Site{cluster: c, limit: limit, relays: map[Agent]http.Handler{}}
 }
 
 // ServeHTTP answers a request of the page.
@@ -94,6 +95,9 @@ func (s *Site) agents(ctx context.Context) (all []Agent, known cluster.Map, why 
 	if s.all, s.why, err = s.cluster.List(ctx); err == nil {
 		s.known, err = s.cluster.Map(ctx)
 	}
+	if err == nil {
+		s.known.Services, err = s.cluster.Services(ctx)
+	}
 	if err != nil {
 		return nil, cluster.Map{}, "", err
 	}
@@ -127,56 +131,56 @@ func (s *Site) relay(ctx context.Context, node string) (http.Handler, error) {
 	return s.relays[a], nil
 }
 
-// serveCluster asks all agents.
+// serveCluster answers of all agents.
 func (s *Site) serveCluster(w http.ResponseWriter, r *http.Request) {
 	filter, err := overview.ParseFilter(r.URL.Query().Get("filter"))
 	if err != nil {
 		refuse(w, http.StatusBadRequest, fmt.Errorf("parse query: filter: %w", err))
 		return
 	}
-	s.asking.Lock()
-	defer s.asking.Unlock()
-	key := filter.String()
-	for k, t := range s.told {
-		if time.Since(t.at) >= fresh {
-			delete(s.told, k)
-		}
+	whole, err := s.Whole(r.Context(), filter)
+	if err != nil {
+		refuse(w, http.StatusBadGateway, err)
+		return
 	}
-	t, ok := s.told[key]
-	if !ok {
-		o, err := s.Overview(r.Context(), filter)
-		if err != nil {
-			refuse(w, http.StatusBadGateway, err)
-			return
-		}
-		if t.text, err = json.Marshal(o); err != nil {
-			refuse(w, http.StatusInternalServerError, err)
-			return
-		}
-		t.at = time.Now()
-		if r.Context().Err() == nil { // else not all were asked
-			s.told[key] = t
-		}
+	text, err := json.Marshal(whole)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err)
+		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(t.text)
+	_, _ = w.Write(text)
 }
 
-// Overview is what all agents show of the pairs that a filter takes.
-func (s *Site) Overview(ctx context.Context, filter overview.Filter) (cluster.Whole, error) {
-	all, known, why, err := s.agents(ctx)
+// Whole is the cluster as all agents show it, with the pairs that a filter takes.
+func (s *Site) Whole(ctx context.Context, filter overview.Filter) (cluster.Whole, error) {
+	t, err := s.ask(ctx)
 	if err != nil {
 		return cluster.Whole{}, err
 	}
-	query := overview.Query{By: overview.ByPair, Interval: siteInterval, Filter: filter, Limit: min(max(maxRows/max(1, len(all)), leastRows), mostRows)}
-	var views []cluster.View
-	Ask(ctx, s.cluster, all, s.limit, func(ctx context.Context, client *api.Client) (*overview.Overview, error) {
-		return client.Overview(ctx, query)
-	}, func(a Answer[*overview.Overview]) {
-		views = append(views, cluster.View{Node: a.Node, Overview: a.Value, Err: a.Err})
-	})
-	slices.SortFunc(views, func(x, y cluster.View) int { return strings.Compare(x.Node, y.Node) })
-	return cluster.MergeViews(views, known, why, maxPairs), nil
+	return cluster.NewWhole(t.seen, t.known, filter, maxPairs, t.why), nil
+}
+
+// ask asks all agents, unless they were just now. Filters are no question to them: they do not know what pods elsewhere are called.
+func (s *Site) ask(ctx context.Context) (told, error) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if time.Since(s.told.at) < fresh {
+		return s.told, nil
+	}
+	all, known, why, err := s.agents(ctx)
+	if err != nil {
+		return told{}, err
+	}
+	t := told{known: known, why: why}
+	query := FlowsQuery(siteInterval, min(max(maxFlows/max(1, len(all)), leastFlows), MaxFlows))
+	AskFlows(ctx, s.cluster, all, s.limit, query, func(seen cluster.Seen) { t.seen = append(t.seen, seen) })
+	slices.SortFunc(t.seen, func(x, y cluster.Seen) int { return strings.Compare(x.Node, y.Node) })
+	if ctx.Err() == nil { // else not all were asked
+		t.at = time.Now()
+		s.told = t
+	}
+	return t, nil
 }
 
 // refuse answers with an error, in the form of the agents' own.

@@ -22,7 +22,7 @@ import (
 	"tracer/internal/overview"
 )
 
-// shows is an agent that streams overviews of one pair, and counts how often it is asked.
+// shows is an agent that streams one flow of which it knows its own end alone, and counts how often it is asked.
 func shows(node string, direction journey.Direction, asked *atomic.Int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/overview" {
@@ -31,26 +31,45 @@ func shows(node string, direction journey.Direction, asked *atomic.Int64) http.H
 		}
 		asked.Add(1)
 		q, err := overview.ParseQuery(r.URL.Query())
-		if err != nil || q.Limit < 5 || q.Limit > 100 {
+		if err != nil || q.By != overview.ByFlow || q.Limit < 10 || q.Limit > MaxFlows {
 			http.Error(w, "an unbounded or wrong query", http.StatusBadRequest)
 			return
 		}
-		_ = json.NewEncoder(w).Encode(overview.Overview{
-			Taken: time.Now(), Verdict: diagnose.Healthy, About: overview.About{Node: node}, RowsTotal: 1, PacketsPerSecond: 10,
-			Rows: []overview.Row{{
-				Src: overview.Party{Namespace: "shop", Workload: "web"}, Dst: overview.Party{Namespace: "shop", Workload: "api"}, Direction: direction, PacketsPerSecond: 10,
-			}},
-		})
+		flow := overview.Row{
+			Src: overview.Party{Workload: "_unknown", Address: "10.244.1.2:4000"}, Dst: overview.Party{Workload: "_unknown", Address: "10.244.2.2:80"},
+			Protocol: "tcp", Service: "10.96.0.10:80", Direction: direction, PacketsPerSecond: 10,
+		}
+		own := &flow.Src
+		if direction == journey.In {
+			own = &flow.Dst
+		}
+		own.Namespace, own.Workload = "shop", node
+		o := overview.Overview{Taken: time.Now(), Verdict: diagnose.Healthy, About: overview.About{Node: node}, PacketsPerSecond: 10}
+		_ = json.NewEncoder(w).Encode(o) // flows are not counted yet
+		o.Rows, o.RowsTotal = []overview.Row{flow}, 1
+		_ = json.NewEncoder(w).Encode(o)
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
 }
 
-// TestSite: the page of a cluster has each node's answer, a pair once, who did not answer with why, and each node by itself.
+// TestSite: the page of a cluster has each node's answer, a pair once though each agent knows but one of its names, who did not answer with why, and each node by itself.
 func TestSite(t *testing.T) {
 	t.Parallel()
 	s := agentstest.New(t, "a", "b", "old", "hangs")
-	s.Objects = map[string]any{"/api/v1/pods": &corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}}}
+	meta := func(kind string) metav1.TypeMeta { return metav1.TypeMeta{APIVersion: "v1", Kind: kind} }
+	pod := func(name, node, address string) corev1.Pod {
+		return corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.PodSpec{NodeName: node},
+			Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: address}}},
+		}
+	}
+	s.Objects = map[string]any{
+		"/api/v1/pods": &corev1.PodList{TypeMeta: meta("PodList"), Items: []corev1.Pod{pod("a", "a", "10.244.1.2"), pod("b", "b", "10.244.2.2")}},
+		"/api/v1/services": &corev1.ServiceList{TypeMeta: meta("ServiceList"), Items: []corev1.Service{{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "front"}, Spec: corev1.ServiceSpec{ClusterIPs: []string{"10.96.0.10"}},
+		}}},
+	}
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
 	var asked atomic.Int64
@@ -85,7 +104,10 @@ func TestSite(t *testing.T) {
 		t.Fatalf("%d %v: %s", code, err, text)
 	}
 	if len(o.Pairs) != 1 || len(o.Pairs[0].Halves) != 2 || o.Pairs[0].PacketsPerSecond != 10 {
-		t.Errorf("pairs: %+v", o.Pairs)
+		t.Fatalf("pairs: %+v", o.Pairs)
+	}
+	if p := o.Pairs[0]; p.Src.String() != "shop/a" || p.Dst.String() != "shop/b" || p.Service != "shop/front" || p.Halves[0].Dst.String() != "_unknown" {
+		t.Errorf("%+v", p)
 	}
 	why := map[string]string{}
 	for _, n := range o.Nodes {
@@ -99,6 +121,12 @@ func TestSite(t *testing.T) {
 	}
 	if _, again := get("/v1/cluster"); again != text || asked.Load() != 2 {
 		t.Errorf("asked %d times at once", asked.Load())
+	}
+	if code, text := get("/v1/cluster?filter=dst=shop/b+service=front"); code != 200 || !strings.Contains(text, `"pairs":[{`) {
+		t.Errorf("a name that one agent alone knows: %d %s", code, text)
+	}
+	if code, text := get("/v1/cluster?filter=dst=shop/a"); code != 200 || !strings.Contains(text, `"pairs":[]`) || asked.Load() != 2 {
+		t.Errorf("none: %d %s, after %d questions", code, text, asked.Load())
 	}
 	if code, text := get("/v1/cluster?filter=p99%3Esoon"); code != 400 || !strings.Contains(text, "soon") {
 		t.Errorf("a wrong filter: %d %s", code, text)

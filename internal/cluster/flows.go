@@ -169,6 +169,9 @@ func rowOf(some []*flow) overview.Row {
 			r.Drops.Reason = reason
 		}
 	}
+	if r.Service != "" {
+		r.EndpointOf = ""
+	}
 	r.Direction = direction(some, senders, receivers)
 	slices.Sort(senders)
 	slices.Sort(receivers)
@@ -200,6 +203,10 @@ func direction(some []*flow, senders, receivers []string) journey.Direction {
 
 // addHalf adds what a node saw to a row.
 func addHalf(r *overview.Row, h *half, places map[overview.Place]int) {
+	r.EndpointOf = cmp.Or(r.EndpointOf, h.row.EndpointOf)
+	if n := h.row.NoAnswer; n != nil && (r.NoAnswer == nil || n.Seconds > r.NoAnswer.Seconds) {
+		r.NoAnswer = n
+	}
 	if p := h.row.Path; p != nil && (r.Path == nil || p.P99 > r.Path.P99) {
 		r.Path = p
 	}

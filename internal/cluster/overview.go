@@ -21,6 +21,12 @@ type Seen struct {
 // Overview makes one of the nodes': each pair of workloads is one row, with what both ends' nodes saw of its packets. Packets are joined by
 // their addresses, and ends have the names that the API server knows. notAsked is as Merge has it.
 func Overview(all []Seen, m Map, q overview.Query, notAsked string) *overview.Overview {
+	o, _, _ := join(all, m, q, notAsked)
+	return o
+}
+
+// join makes an Overview, and has what it is made of: the nodes' reports as one, and their flows.
+func join(all []Seen, m Map, q overview.Query, notAsked string) (*overview.Overview, Report, flows) {
 	o := &overview.Overview{
 		SchemaVersion: overview.SchemaVersion, By: q.By, Findings: []diagnose.Finding{}, Sentences: []string{}, Coverage: []diagnose.Coverage{},
 		Devices: []overview.Device{}, InFlight: []overview.InFlight{}, Drops: []overview.Drop{}, Nodes: []overview.Node{},
@@ -91,13 +97,13 @@ func Overview(all []Seen, m Map, q overview.Query, notAsked string) *overview.Ov
 		shown = q.Filter.Apply(slices.Clone(shown))
 		o.RowsTotal, o.Rows = len(shown), q.Sort.Rows(shown, q.Limit)
 	}
-	return o
+	return o, r, rows
 }
 
 // nodeOf is a node's row.
 func nodeOf(name string, o *overview.Overview) overview.Node {
 	n := overview.Node{
-		Name: name, Version: o.Version, Kernel: o.Kernel, HooksUp: o.HooksUp, HooksMissing: len(o.HooksMissing), Verdict: o.Verdict,
+		Name: name, Version: o.Version, Kernel: o.Kernel, HooksUp: o.HooksUp, HooksMissing: len(o.HooksMissing), Verdict: o.Verdict, Summary: o.Summary,
 		PacketsPerSecond: o.PacketsPerSecond, BitsPerSecond: o.BitsPerSecond, Causes: []diagnose.Cause{}, RowsLeftOut: o.RowsTotal - len(o.Rows),
 	}
 	for i := range o.Drops {
@@ -139,10 +145,10 @@ func addNode(o *overview.Overview, node string, n *overview.Overview) {
 	}
 }
 
-// at is a device's name in a cluster; "" stays.
+// at is a device's name in a cluster; "" stays, and so does a node's own name of it.
 func at(node, device string) string {
-	if device == "" {
-		return ""
+	if device == "" || node == "" {
+		return device
 	}
 	return node + ":" + device
 }

@@ -36,9 +36,12 @@ func (b *builder) flows() []Row {
 			})
 		}
 		b.addStages(&r, stages, nil, f.RTO())
+		if p := b.pairOf(r.Key()); p != nil && r.Service == "" {
+			r.EndpointOf = p.EndpointOf
+		}
 		rows = append(rows, r)
 	}
-	return rows
+	return b.withSilentFlows(rows)
 }
 
 func flowParty(id *aggregate.Identity, address string) Party {

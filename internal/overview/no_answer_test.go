@@ -59,3 +59,41 @@ func TestNoAnswer(t *testing.T) {
 		}
 	}
 }
+
+// TestNoAnswerByFlow shows of a flow that it gets no answer, and one that is tried too seldom to have a packet in the window.
+func TestNoAnswerByFlow(t *testing.T) {
+	t.Parallel()
+	silent := aggregate.Unanswered{
+		PairKey: webToAPI, Source: netip.MustParseAddrPort("10.244.1.2:0"), Destination: netip.MustParseAddrPort("10.244.2.3:8080"), Protocol: record.ProtocolUDP,
+		Client: true, Query: true, Tries: 9, Seconds: 6, Packets: 9, First: 12, Last: 2,
+	}
+	of := func(u ...aggregate.Unanswered) []Row {
+		in := story()
+		in.Window.Unanswered = u
+		return Build(in, query(t, ByFlow, "", "")).Rows
+	}
+	answered := of()
+	pain := func(rows []Row) (sum float64) {
+		for i := range rows {
+			sum += rows[i].Pain
+		}
+		return sum
+	}
+	if rows := of(silent); len(rows) != len(answered) || rows[0].NoAnswer == nil || rows[0].Dst.Address != "10.244.2.3:8080" || pain(rows) <= pain(answered) {
+		t.Errorf("%d rows, the first %+v", len(rows), rows[0])
+	}
+	seldom := silent
+	seldom.Destination, seldom.Asked = netip.MustParseAddrPort("10.244.2.9:8080"), netip.MustParseAddrPort("10.96.0.10:80")
+	rows := of(silent, seldom)
+	at := slices.IndexFunc(rows, func(r Row) bool { return r.Dst.Address == "10.244.2.9:8080" })
+	if len(rows) != len(answered)+1 || at < 0 {
+		t.Fatalf("%+v", rows)
+	}
+	if r := rows[at]; r.NoAnswer == nil || r.NoAnswer.Seconds != 12 || r.Src.Address != "10.244.1.2" || r.Service != "10.96.0.10:80" || r.Key() != webToAPI || r.PacketsPerSecond != 0 {
+		t.Errorf("%+v", r)
+	}
+	seldom.Translated = true // its source is not the sender's own address
+	if rows := of(seldom); len(rows) != len(answered) {
+		t.Errorf("%+v", rows)
+	}
+}

@@ -55,7 +55,8 @@ type Node struct {
 	Kernel           string           `json:"kernel"`
 	HooksUp          int              `json:"hooks_up"`
 	HooksMissing     int              `json:"hooks_missing"`
-	Verdict          diagnose.Verdict `json:"verdict"`
+	Verdict          diagnose.Verdict `json:"verdict"`  // "" if it did not answer
+	Summary          string           `json:"summary"`  // the verdict in one sentence
 	Causes           []diagnose.Cause `json:"findings"` // critical ones and warnings
 	Coverage         *float64         `json:"coverage"` // the least of its devices'; null if none is known
 	PacketsPerSecond float64          `json:"packets_per_second"`

@@ -28,7 +28,7 @@ type Row struct {
 	Requests         *Requests         `json:"requests,omitempty"` // null if src has asked nothing; of pairs and Services
 	InFlight         float64           `json:"held"`               // packets in flight where the oldest of them is
 	OldestSeconds    float64           `json:"oldest_seconds"`
-	NoAnswer         *NoAnswer         `json:"no_answer"` // null if it is answered; of pairs alone
+	NoAnswer         *NoAnswer         `json:"no_answer"` // null if it is answered; of pairs and flows
 	// Pain is the extra time of its packets, in seconds each second, by the formula that orders findings too
 	// (aggregate.Excess, aggregate.Pair.RTO): what they spend here beyond the baseline, and for each packet dropped the time
 	// until it is sent again.

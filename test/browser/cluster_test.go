@@ -23,12 +23,12 @@ import (
 func nodes() http.Handler {
 	half := func(direction journey.Direction, p99 float64, slow bool) []overview.Row {
 		return []overview.Row{{
-			Src: overview.Party{Namespace: "shop", Workload: hostile[0]}, Dst: overview.Party{Namespace: "shop", Workload: "api"}, Direction: direction,
-			PacketsPerSecond: 10, Path: &overview.Delay{P50: p99 / 2, P99: p99}, Pain: p99,
+			Src: overview.Party{Namespace: "shop", Workload: hostile[0], Address: "10.244.1.2:4000"}, Dst: overview.Party{Namespace: "shop", Workload: "api", Address: "10.244.2.2:80"},
+			Protocol: "tcp", Direction: direction, PacketsPerSecond: 10, Path: &overview.Delay{P50: p99 / 2, P99: p99}, Pain: p99,
 			Stages: []overview.Stage{{Place: overview.Place{Stage: journey.Queue, Device: "tunl0"}, Slow: slow, Delay: &overview.Delay{P50: p99 / 2, P99: p99}}},
 		}}
 	}
-	views := []cluster.View{
+	seen := []cluster.Seen{
 		{Node: "node-a", Overview: &overview.Overview{Taken: time.Now(), Verdict: diagnose.Healthy, Rows: half(journey.Out, 1e-5, false), RowsTotal: 1}},
 		{Node: "node-b", Overview: &overview.Overview{
 			Taken: time.Now(), Verdict: diagnose.Fault, Summary: "tunl0 ingress queue holds packets", Rows: half(journey.In, 0.5, true), RowsTotal: 1,
@@ -42,12 +42,13 @@ func nodes() http.Handler {
 	agent := agentOf(3, new(atomic.Bool))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/cluster", func(w http.ResponseWriter, r *http.Request) {
-		if _, err := overview.ParseFilter(r.URL.Query().Get("filter")); err != nil {
+		filter, err := overview.ParseFilter(r.URL.Query().Get("filter"))
+		if err != nil {
 			w.WriteHeader(http.StatusBadRequest)
 			_ = json.NewEncoder(w).Encode(map[string]string{"error": "parse query: filter: " + err.Error()})
 			return
 		}
-		_ = json.NewEncoder(w).Encode(cluster.MergeViews(views, cluster.Map{}, "there may be nodes without an agent: your account may not list nodes", 400))
+		_ = json.NewEncoder(w).Encode(cluster.NewWhole(seen, cluster.Map{}, filter, 400, "there may be nodes without an agent: your account may not list nodes"))
 	})
 	mux.HandleFunc("GET /v1/nodes/{node}/overview", func(w http.ResponseWriter, r *http.Request) {
 		r.URL.Path = "/v1/overview"

@@ -194,15 +194,15 @@ export interface NodeRow {
   kernel: string;
   verdict: string;
   summary: string;
-  findings: number;
   hooks_up: number;
   hooks_missing: number;
-  seen: number | null;
+  coverage: number | null;
   packets_per_second: number;
+  rows_left_out: number;
   error: string;
 }
 
-/** Half is what one node sees of a pair. */
+/** Half is what one node sees of a pair, by the names that it knows. */
 export interface Half extends Row {
   node: string;
 }

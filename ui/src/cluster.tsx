@@ -65,7 +65,7 @@ function Nodes({ nodes }: { nodes: NodeRow[] }) {
               <td>{n.error ? <Name>{n.name}</Name> : <a href={siteOf(n.name).home}><Name>{n.name}</Name></a>}</td>
               <td class={n.verdict === "healthy" ? "" : "bad"}>{n.error ? <>No answer: <Name>{n.error}</Name></> : n.verdict === "healthy" ? "healthy" : <Name>{n.summary || n.verdict}</Name>}</td>
               <td class="number wide">{n.error ? "" : count(n.packets_per_second)}</td>
-              <td class="number wide">{n.seen === null ? "" : percent(n.seen)}</td>
+              <td class="number wide">{n.coverage === null ? "" : percent(n.coverage)}</td>
               <td class={`number wide ${n.hooks_missing ? "bad" : ""}`}>{n.error ? "" : n.hooks_missing ? `${n.hooks_up}, ${n.hooks_missing} missing` : n.hooks_up}</td>
               <td class="wide">{n.version}</td>
               <td class="wide">{n.kernel}</td>
@@ -94,6 +94,7 @@ export function Cluster({ token }: { token: string }) {
     return () => clearTimeout(timer);
   }, [text]);
   const { cluster: c, error, filterError } = useCluster(filter, token);
+  const flowsLeft = (c?.nodes ?? []).reduce((sum, n) => sum + n.rows_left_out, 0);
   useEffect(() => {
     document.title = c ? `${c.verdict}: cluster · tracer` : "tracer";
   }, [c?.verdict]);
@@ -132,7 +133,7 @@ export function Cluster({ token }: { token: string }) {
                 aria-describedby="filter-help" aria-invalid={filterError !== ""} onInput={(e) => setText(e.currentTarget.value)}
               />
               <p id="filter-help" class={filterError ? "bad" : "faint"} role="status">
-                {filterError || `${c.pairs.length} ${c.pairs.length === 1 ? "pair" : "pairs"}, each once${c.pairs_left ? `; ${count(c.pairs_left)} rows of nodes are left out, a filter shows them` : ""}`}
+                {filterError || `${c.pairs.length} ${c.pairs.length === 1 ? "pair" : "pairs"}, each once${c.pairs_left ? `; ${count(c.pairs_left)} more, a filter shows them` : ""}${flowsLeft ? `; ${count(flowsLeft)} flows that hurt less are not counted` : ""}`}
               </p>
             </form>
             <Table label="Pairs of workloads">
