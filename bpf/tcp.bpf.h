@@ -125,6 +125,25 @@ static __always_inline bool is_recovered(const struct connection *c, struct sock
 }
 
 /*
+ * Makes unknown to the verifier what some paths have set and others not, by a number of which it knows nothing: older ones walk
+ * through what comes after once for each combination.
+ */
+static __always_inline void forget_values(struct tcp_record *r, __u64 unknown)
+{
+	__u64 *flow = (__u64 *)&r->flow;
+
+	_Static_assert(sizeof(r->flow) == 5 * sizeof(*flow), "the words below");
+	r->recovered = make_unknown_by(r->recovered, unknown);
+	r->ifindex = make_unknown_by(r->ifindex, unknown);
+	r->deliver_ns = make_long_unknown_by(r->deliver_ns, unknown);
+	r->retransmitted_bytes = make_unknown_by(r->retransmitted_bytes, unknown);
+	r->repeated = make_unknown_by(r->repeated, unknown);
+#pragma clang loop unroll(full)
+	for (int i = 0; i < 5; i++)
+		flow[i] = make_long_unknown_by(flow[i], unknown);
+}
+
+/*
  * A connection has received skb, or retransmitted what is in retransmitted. Calls within the same jiffy are skipped (free
  * to check), then those within TCP_INTERVAL_NS (reads the clock). An acknowledgement of a retransmitted segment is never
  * skipped: a short connection may send nothing more.
@@ -176,6 +195,7 @@ static __always_inline void on_tcp(struct sock *sk, struct sk_buff *skb, struct 
 		r.repeated = c->retransmitted && c->retransmitted == sequence;
 		c->retransmitted = sequence;
 	}
+	forget_values(&r, now);
 	r.state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	send_connection((const struct tcp_sock *)sk, c, &r);
 }
