@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -127,12 +128,14 @@ func TestRelease(t *testing.T) {
 
 	checkKrew(t, files)
 
-	// What was built knows its version and commit, and no name of a folder.
-	binary := filepath.Join(t.TempDir(), "tracer")
-	if out, err := exec.Command("tar", "-xzf", first.file("linux_amd64.tar.gz"), "-C", filepath.Dir(binary)).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	// The plugin knows the image of its release, which it starts.
+	name := "kubectl-tracer_0.1.0_" + runtime.GOOS + "_" + runtime.GOARCH + ".tar.gz"
+	if out, err := exec.Command(unpacked(t, filepath.Join(first.output, name), "kubectl-tracer")).CombinedOutput(); err != nil || !strings.HasPrefix(reference, string(out)+"@") {
+		t.Errorf("the plugin starts %s, not %s: %v", out, reference, err)
 	}
-	data, err := os.ReadFile(binary)
+
+	// What was built knows its version and commit, and no name of a folder.
+	data, err := os.ReadFile(unpacked(t, first.file("linux_amd64.tar.gz"), "tracer"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,6 +218,16 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// unpacked is a file of an archive.
+func unpacked(t *testing.T, archive, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("tar", "-xzf", archive, "-C", dir, name).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return filepath.Join(dir, name)
+}
+
 // madeRelease makes the release of programs that are small.
 func madeRelease(t *testing.T, dir, key string) *release {
 	t.Helper()
@@ -230,7 +243,7 @@ func madeRelease(t *testing.T, dir, key string) *release {
 func smallSource(t *testing.T, dir, key string) *release {
 	t.Helper()
 	for name, text := range map[string]string{
-		"cmd/kubectl-tracer/main.go": "package main\n\nvar version string\n\nfunc main() { println(version) }\n",
+		"cmd/kubectl-tracer/main.go": "package main\n\nvar version, repository string\n\nfunc main() { print(repository, \":\", version) }\n",
 		"go.mod":                     "module tracer\n\ngo 1.26.0\n",
 		"cmd/tracer/main.go":         "package main\n\nvar version, commit string\n\nfunc main() { println(version, commit) }\n",
 		"LICENSE":                    "one",
