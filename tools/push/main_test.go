@@ -147,7 +147,7 @@ func TestNotTrusted(t *testing.T) {
 	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1/v2/", nil)
 	check(t, err)
-	if _, err := transport(false).RoundTrip(request); err == nil || !strings.Contains(err.Error(), "this is without") { //nolint:bodyclose // there is none
+	if _, err := transport(false).RoundTrip(request); err == nil || !strings.Contains(err.Error(), "this is without") {
 		t.Errorf("sent without TLS: %v", err)
 	}
 }
