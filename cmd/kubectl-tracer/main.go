@@ -17,15 +17,17 @@ import (
 	"k8s.io/klog/v2"
 
 	"tracer/internal/agents"
+	"tracer/internal/build"
 )
 
-// Both are set by the linker.
+// Both are set by the linker; the version else by main.
 var (
-	version    = "dev"
+	version    = build.Unknown
 	repository = "docker.io/library/tracer" // where the image of this version is
 )
 
 func main() {
+	version = build.Version(version)
 	// What client-go logs of streams that end, we return as errors where it is one.
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
