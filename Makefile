@@ -210,7 +210,7 @@ image: ## the shipped image: by docker, or without it as an OCI archive build/tr
 
 # The compiler is part of what is released: go fetches this one from the module proxy where another is installed.
 RELEASE_GO := go1.26.8
-# Registry, with a path if there is one, that the image is for. The chart names the image by it.
+# Registry, with a path if there is one, that the image is for. The chart names the image by it. Nothing is pushed to the default.
 REGISTRY ?= docker.io/library
 # minisign's secret key, the commit where there is no git to ask, and where to write.
 KEY ?=
@@ -232,7 +232,7 @@ test-module-path: ## of test-more: rename the module as whoever publishes it doe
 	hack/check-module-path
 
 push: ## push the image and the chart of build/release: REGISTRY=registry.example/team
-	cd tools && go run ./push -registry '$(REGISTRY)' -release '$(abspath $(RELEASE))'
+	cd tools && go run ./push -registry '$(if $(filter file,$(origin REGISTRY)),,$(REGISTRY))' -release '$(abspath $(RELEASE))'
 
 clean: ## remove what the targets above made
 	rm -rf build

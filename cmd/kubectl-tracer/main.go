@@ -17,12 +17,17 @@ import (
 	"k8s.io/klog/v2"
 
 	"tracer/internal/agents"
+	"tracer/internal/build"
 )
 
-// version is set by the linker.
-var version = "dev"
+// Both are set by the linker; the version else by main.
+var (
+	version    = build.Unknown
+	repository = "docker.io/library/tracer" // where the image of this version is
+)
 
 func main() {
+	version = build.Version(version)
 	// What client-go logs of streams that end, we return as errors where it is one.
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -128,7 +133,7 @@ and nothing but the agents runs for it in the cluster.`,
 	f := cmd.PersistentFlags()
 	f.BoolVar(&flags.ephemeral, "ephemeral", false, "start agents for this command on the nodes concerned that have none, and remove them at its end")
 	f.StringVar(&flags.prometheus, "prometheus", "", "the Prometheus that has the agents' metrics: http://HOST:PORT, svc/NAMESPACE/NAME:PORT through the API server, or auto to find its Service")
-	f.StringVar(&flags.start.Image, "image", "docker.io/library/tracer:"+version, "the image that --ephemeral starts")
+	f.StringVar(&flags.start.Image, "image", repository+":"+version, "the image that --ephemeral starts")
 	f.StringVar(&flags.start.Namespace, "ephemeral-namespace", "kube-system", "where --ephemeral starts them: a namespace that allows host network")
 	f.DurationVar(&flags.start.Lifetime, "ephemeral-for", 10*time.Minute, "after which Kubernetes itself removes them, should this command be killed")
 	f.DurationVar(&flags.start.Ready, "ephemeral-within", 90*time.Second, "how long they may take to start")

@@ -12,12 +12,15 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"tracer/internal/build"
 )
 
-// version is set by the linker.
-var version = "dev"
+// version is set by the linker, or else by main.
+var version = build.Unknown
 
 func main() {
+	version = build.Version(version)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx))

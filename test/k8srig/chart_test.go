@@ -116,16 +116,62 @@ spec:
                           properties: {sourceLabels: {type: array, items: {type: string}}, targetLabel: {type: string}}
 `
 
+// prometheusRule stands for the other kind of that operator.
+const prometheusRule = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: prometheusrules.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {kind: PrometheusRule, plural: prometheusrules, singular: prometheusrule, listKind: PrometheusRuleList}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          required: [spec]
+          properties:
+            spec:
+              type: object
+              properties:
+                groups:
+                  type: array
+                  items:
+                    type: object
+                    required: [name]
+                    properties:
+                      name: {type: string}
+                      interval: {type: string, pattern: '^([0-9]+(ms|s|m|h))+$'}
+                      rules:
+                        type: array
+                        items:
+                          type: object
+                          required: [expr]
+                          properties:
+                            alert: {type: string}
+                            record: {type: string}
+                            expr: {x-kubernetes-int-or-string: true}
+                            for: {type: string, pattern: '^([0-9]+(ms|s|m|h))+$'}
+                            labels: {type: object, additionalProperties: {type: string}}
+                            annotations: {type: object, additionalProperties: {type: string}}
+`
+
 // variants asks the API server whether it would take what the chart makes, with every option.
 func (s *apiSuite) variants(t *testing.T) {
-	if _, err := s.cluster.KubectlInput(podMonitor, "apply", "-f", "-"); err != nil {
+	if _, err := s.cluster.KubectlInput(podMonitor+"---"+prometheusRule, "apply", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.cluster.Kubectl("wait", "--for=condition=Established", "crd/podmonitors.monitoring.coreos.com", "--timeout=30s"); err != nil {
+	if _, err := s.cluster.Kubectl("wait", "--for=condition=Established", "crd/podmonitors.monitoring.coreos.com",
+		"crd/prometheusrules.monitoring.coreos.com", "--timeout=30s"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.cluster.Kubectl("create", "namespace", "elsewhere"); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"elsewhere", "viewers"} {
+		if _, err := s.cluster.Kubectl("create", "namespace", name); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, args := range map[string][]string{
 		"defaults":  nil,
@@ -135,6 +181,10 @@ func (s *apiSuite) variants(t *testing.T) {
 		"names":     {"--set-json", `cidrNames={"10.20.0.0/16":"databases","2001:db8::/32":"office"}`},
 		"server":    {"--set", "apiServer.host=10.0.0.1,apiServer.port=443"},
 		"policy":    {"--set-json", `networkPolicy={"enabled":true,"from":[{"namespaceSelector":{"matchLabels":{"a":"b"}}}]}`},
+		"rules":     {"--set", "rules.enabled=true,rules.labels.team=net"},
+		"runbooks":  {"--set", "rules.enabled=true,rules.runbookURL=https://git.example/causes"},
+		"events":    {"--set", "events.enabled=true"},
+		"viewer":    {"--set-json", `viewer={"enabled":true,"namespace":"viewers","subjects":[{"kind":"Group","name":"developers","apiGroup":"rbac.authorization.k8s.io"}]}`},
 		"digest":    {"--set", "image.digest=sha256:" + strings.Repeat("ab", 32)},
 		"TLS":       {"--set", "webConfigSecret=tracer-web"},
 		"monitor":   {"--set", "podMonitor.enabled=true,podMonitor.labels.team=net,webConfigSecret=w,podMonitor.tlsConfig.insecureSkipVerify=true"},

@@ -66,7 +66,7 @@ var parts = []part{
 	{name: "ui", suite: suiteMore, after: "packages", about: "the page of tracer ui is what ui/ builds to, and a browser opens it in a lab, healthy and slow",
 		script: "make test-ui"},
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
-	{name: "install", suite: suiteMore, after: "kubernetes", about: "what the README says, with a release in a registry; upgraded from the one before, rolled back and uninstalled, under load",
+	{name: "install", suite: suiteMore, alone: true, after: "kubernetes", about: "what the README says, with a release in a registry; upgraded from the one before, rolled back and uninstalled, under load",
 		script: "make test-cni CNI='^TestRelease$'"},
 	{name: "pair", suite: suiteNone, after: "packages", about: "two machines with a router between them (6.12, emulated): counts, queues, drops, and both nodes' verdicts",
 		script: "make test-pair"},

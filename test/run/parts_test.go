@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -36,6 +37,10 @@ func TestChoose(t *testing.T) {
 		t.Error("an unknown part was taken")
 	}
 	for i, p := range parts {
+		// Their load must lose nothing.
+		if strings.Contains(p.script, "make test-cni") && !p.alone {
+			t.Errorf("%s is not alone", p.name)
+		}
 		if before := slices.IndexFunc(parts, func(b part) bool { return b.name == p.after }); p.after != "" && (before < 0 || before >= i) {
 			t.Errorf("%s is to run after %s, which does not stand before it", p.name, p.after)
 		}

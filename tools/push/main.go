@@ -3,7 +3,7 @@
 //	push -registry registry.example/team [-release DIR]
 //
 // The image goes to REGISTRY/tracer with the version as its tag, the chart to REGISTRY/charts/tracer. Credentials are those of
-// "docker login" or "helm registry login". A registry on this machine is asked without TLS.
+// "docker login" or "helm registry login". A registry on this machine or in a private network may have no TLS.
 package main
 
 import (
@@ -54,11 +54,22 @@ func push(ctx context.Context, from, to string) (pushed, error) {
 	if to == "" {
 		return pushed{}, errors.New("say where to: REGISTRY=registry.example/team")
 	}
-	image, err := pushImage(ctx, from, to)
+	repository, err := name.NewRepository(to + "/charts/tracer")
+	if err != nil {
+		return pushed{}, err
+	}
+	if repository.RegistryStr() == name.DefaultRegistry {
+		return pushed{}, fmt.Errorf("%s is on Docker Hub, which has no repository %s: its names are of two parts. Take another registry", to, repository.RepositoryStr())
+	}
+	plainHTTP, err := isPlainHTTP(ctx, repository.Registry)
+	if err != nil {
+		return pushed{}, fmt.Errorf("reach the registry: %w", err)
+	}
+	image, err := pushImage(ctx, from, to, plainHTTP)
 	if err != nil {
 		return pushed{}, fmt.Errorf("push the image: %w", err)
 	}
-	result, err := pushChart(from, to)
+	result, err := pushChart(from, to, plainHTTP)
 	if err != nil {
 		return pushed{}, fmt.Errorf("push the chart: %w", err)
 	}
@@ -67,7 +78,7 @@ func push(ctx context.Context, from, to string) (pushed, error) {
 }
 
 // pushImage pushes the image of all architectures and returns its reference by digest.
-func pushImage(ctx context.Context, from, to string) (name.Digest, error) {
+func pushImage(ctx context.Context, from, to string, plainHTTP bool) (name.Digest, error) {
 	file, err := only(from, "tracer_*_image.tar")
 	if err != nil {
 		return name.Digest{}, err
@@ -92,7 +103,8 @@ func pushImage(ctx context.Context, from, to string) (name.Digest, error) {
 	if err != nil {
 		return name.Digest{}, err
 	}
-	return tag.Digest(digest.String()), remote.WriteIndex(tag, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	return tag.Digest(digest.String()), remote.WriteIndex(tag, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain),
+		remote.WithTransport(transport(plainHTTP)))
 }
 
 // readImage reads the image that a layout's outer index names, and its tag.
@@ -149,7 +161,7 @@ func unpack(archive, dir string) error {
 }
 
 // pushChart pushes the chart's package as it is, dated as its files are, so that a chart has one digest wherever it is pushed.
-func pushChart(from, to string) (pushed, error) {
+func pushChart(from, to string, plainHTTP bool) (pushed, error) {
 	file, err := only(from, "tracer-*.tgz")
 	if err != nil {
 		return pushed{}, err
@@ -167,7 +179,7 @@ func pushChart(from, to string) (pushed, error) {
 		return pushed{}, err
 	}
 	options := []registry.ClientOption{registry.ClientOptWriter(io.Discard)}
-	if parsed.Scheme() == "http" {
+	if plainHTTP {
 		options = append(options, registry.ClientOptPlainHTTP())
 	}
 	client, err := registry.NewClient(options...)
@@ -181,6 +193,9 @@ func pushChart(from, to string) (pushed, error) {
 		return pushed{}, err
 	}
 	install := fmt.Sprintf("helm install tracer oci://%s --version %s --namespace tracer --create-namespace --wait", repository, chart.Metadata.Version)
+	if plainHTTP {
+		install += " --plain-http"
+	}
 	image, err := name.NewRepository(to + "/tracer")
 	if err != nil {
 		return pushed{}, err

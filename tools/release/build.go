@@ -96,7 +96,7 @@ func build(ctx context.Context, r *release, source checkout, c command, platform
 	}
 	path := filepath.Join(dir, goos, arch, name)
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", c.tags,
-		"-ldflags", "-s -w -X main.version="+r.version+" -X main.commit="+source.commit, "-o", path, "./cmd/"+c.name)
+		"-ldflags", "-s -w -X main.version="+r.version+" -X main.commit="+source.commit+" -X main.repository="+r.imageName(), "-o", path, "./cmd/"+c.name)
 	cmd.Dir = source.dir
 	cmd.Env = environment(os.Environ(), goos, arch)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

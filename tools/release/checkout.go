@@ -26,13 +26,19 @@ func openCheckout(ctx context.Context, dir, commit string) (checkout, error) {
 		if _, err := os.Stat(filepath.Join(dir, ".git")); err != nil {
 			return checkout{}, errors.New("there is no git to ask for the commit: give COMMIT=… and SOURCE_DATE_EPOCH=…")
 		}
-		changes, err := git(ctx, dir, "status", "--porcelain")
-		if err != nil {
-			return checkout{}, err
+		for _, args := range [][]string{
+			{"status", "--porcelain", "--untracked-files=all"},
+			append([]string{"status", "--porcelain", "--untracked-files=all", "--ignored", "--"}, packed()...),
+		} {
+			changes, err := git(ctx, dir, args...)
+			if err != nil {
+				return checkout{}, err
+			}
+			if changes != "" {
+				return checkout{}, fmt.Errorf("%w:\n%s", errDirty, changes)
+			}
 		}
-		if changes != "" {
-			return checkout{}, fmt.Errorf("%w:\n%s", errDirty, changes)
-		}
+		var err error
 		if commit, err = git(ctx, dir, "rev-parse", "HEAD"); err != nil {
 			return checkout{}, err
 		}
@@ -46,6 +52,9 @@ func openCheckout(ctx context.Context, dir, commit string) (checkout, error) {
 	}
 	return checkout{dir, commit, time.Unix(seconds, 0).UTC()}, nil
 }
+
+// packed are the directories of which programs and chart are made. In them files that git ignores would be released as well.
+func packed() []string { return []string{"bpf", "cmd", "deploy", "docs", "internal", "vendor"} }
 
 func (c checkout) path(name string) string { return filepath.Join(c.dir, filepath.FromSlash(name)) }
 

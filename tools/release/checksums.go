@@ -46,20 +46,24 @@ func writeChecksums(r *release) error {
 	return os.WriteFile(r.file("checksums.txt"), []byte(text.String()), 0o644)
 }
 
-// sign signs the sums, and by them everything, in minisign's format. Neither comment has the time, which would differ.
-func sign(r *release, password string) error {
-	text, err := os.ReadFile(r.key)
+// openKey reads minisign's secret key.
+func openKey(path, password string) (key minisign.PrivateKey, err error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("read the key: %w", err)
+		return key, fmt.Errorf("read the key: %w", err)
 	}
-	var key minisign.PrivateKey
 	if minisign.IsEncrypted(text) {
 		if key, err = minisign.DecryptKey(password, text); err != nil {
-			return fmt.Errorf("decrypt the key %s with the password in MINISIGN_PASSWORD: %w", r.key, err)
+			return key, fmt.Errorf("decrypt the key %s with the password in MINISIGN_PASSWORD: %w", path, err)
 		}
 	} else if err = key.UnmarshalText(text); err != nil {
-		return fmt.Errorf("read the key %s: %w", r.key, err)
+		return key, fmt.Errorf("read the key %s: %w", path, err)
 	}
+	return key, nil
+}
+
+// sign signs the sums, and by them everything, in minisign's format. Neither comment has the time, which would differ.
+func sign(r *release, key minisign.PrivateKey) error {
 	path := r.file("checksums.txt")
 	file, err := os.Open(path)
 	if err != nil {

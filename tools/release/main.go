@@ -13,11 +13,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"aead.dev/minisign"
 	"golang.org/x/mod/semver"
 
 	"tracer/tools/chart"
@@ -35,7 +38,7 @@ func main() {
 	flag.StringVar(&r.commit, "commit", "", "commit of the source, where there is no git to ask")
 	flag.StringVar(&r.builder, "builder", "urn:tracer:make-release", "URI of what builds, for the provenance")
 	flag.StringVar(&r.source, "source", "..", "the checkout")
-	flag.StringVar(&r.output, "output", "../build/release", "directory to write; what is in it is removed")
+	flag.StringVar(&r.output, "output", "../build/release", "directory to write; the release that is in it is removed")
 	flag.Parse()
 	r.platforms = strings.FieldsFunc(*platforms, func(c rune) bool { return c == ',' || c == ' ' })
 	if err := r.make(ctx); err != nil {
@@ -75,19 +78,49 @@ func (r *release) make(ctx context.Context) error {
 		return err
 	}
 	r.commit = checkout.commit
+	var key minisign.PrivateKey
+	if r.key != "" {
+		if key, err = openKey(r.key, os.Getenv("MINISIGN_PASSWORD")); err != nil {
+			return err
+		}
+	}
 	if r.home, err = chart.Home(checkout.path(chartDir)); err != nil {
 		return err
 	}
 	if r.downloads == "" {
 		r.downloads = r.home + "/releases/download/" + r.version
 	}
-	if err := os.RemoveAll(r.output); err != nil {
+	if err := makeEmpty(r.output); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(r.output, 0o755); err != nil {
-		return err
+	if err := r.write(ctx, checkout, key); err != nil {
+		// What is begun would not be taken for a release, and be in the way of the next.
+		return errors.Join(err, os.RemoveAll(r.output))
 	}
+	return nil
+}
 
+// makeEmpty makes an empty directory. What is there is removed only if it is a release.
+func makeEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	isSums := func(e fs.DirEntry) bool {
+		ok, err := filepath.Match("tracer_*_checksums.txt", e.Name())
+		return err == nil && ok
+	}
+	if len(entries) > 0 && !slices.ContainsFunc(entries, isSums) {
+		return fmt.Errorf("%s has files, and is no release that could be removed (there is no tracer_*_checksums.txt): give another directory, RELEASE=…, or empty it", dir)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+// write writes all files into the directory.
+func (r *release) write(ctx context.Context, checkout checkout, key minisign.PrivateKey) error {
 	binaries, err := buildAll(ctx, r, checkout)
 	if err != nil {
 		return err
@@ -125,8 +158,8 @@ func (r *release) make(ctx context.Context) error {
 		fmt.Println("not signed: there is no key (KEY=minisign.key)")
 		return nil
 	}
-	return sign(r, os.Getenv("MINISIGN_PASSWORD"))
+	return sign(r, key)
 }
 
 // errDirty is for a checkout that is not what its commit says.
-var errDirty = errors.New("the checkout has changes that are not committed")
+var errDirty = errors.New("the checkout has what its commit has not")

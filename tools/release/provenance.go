@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	provenance "github.com/in-toto/attestation/go/predicates/provenance/v1"
@@ -25,7 +26,9 @@ func writeProvenance(r *release, source checkout, image v1.Hash) error {
 	for _, f := range files {
 		subjects = append(subjects, &intoto.ResourceDescriptor{Name: f.name, Digest: map[string]string{"sha256": f.sha256}})
 	}
-	parameters, err := structpb.NewStruct(map[string]any{"VERSION": r.version, "REGISTRY": r.registry, "DOWNLOADS": r.downloads})
+	parameters, err := structpb.NewStruct(map[string]any{
+		"VERSION": r.version, "REGISTRY": r.registry, "DOWNLOADS": r.downloads, "PLATFORMS": strings.Join(r.platforms, " "),
+	})
 	if err != nil {
 		return err
 	}

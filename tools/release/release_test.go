@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -127,12 +129,14 @@ func TestRelease(t *testing.T) {
 
 	checkKrew(t, files)
 
-	// What was built knows its version and commit, and no name of a folder.
-	binary := filepath.Join(t.TempDir(), "tracer")
-	if out, err := exec.Command("tar", "-xzf", first.file("linux_amd64.tar.gz"), "-C", filepath.Dir(binary)).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	// The plugin knows the image of its release, which it starts.
+	name := "kubectl-tracer_0.1.0_" + runtime.GOOS + "_" + runtime.GOARCH + ".tar.gz"
+	if out, err := exec.Command(unpacked(t, filepath.Join(first.output, name), "kubectl-tracer")).CombinedOutput(); err != nil || !strings.HasPrefix(reference, string(out)+"@") {
+		t.Errorf("the plugin starts %s, not %s: %v", out, reference, err)
 	}
-	data, err := os.ReadFile(binary)
+
+	// What was built knows its version and commit, and no name of a folder.
+	data, err := os.ReadFile(unpacked(t, first.file("linux_amd64.tar.gz"), "tracer"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,9 +157,15 @@ func TestPlatforms(t *testing.T) {
 	if err != nil || len(archives) != 4 { // two programs, and the SBOM of each
 		t.Errorf("there are %q: %v", archives, err)
 	}
+	if text, err := os.ReadFile(r.file("provenance.intoto.json")); err != nil || !strings.Contains(string(text), `"PLATFORMS": "linux/amd64"`) {
+		t.Errorf("the provenance has not the platforms: %v\n%s", err, text)
+	}
 	r.platforms = []string{"darwin/arm64"}
 	if err := r.make(t.Context()); err == nil || !strings.Contains(err.Error(), "the image would be empty") {
 		t.Errorf("a release without an image: %v", err)
+	}
+	if _, err := os.Stat(r.output); err == nil {
+		t.Error("what was begun is left, and in the way of the next")
 	}
 }
 
@@ -176,7 +186,7 @@ func TestRefusals(t *testing.T) {
 
 	dir := t.TempDir()
 	for _, args := range [][]string{
-		{"init", "-q"}, {"-c", "user.name=n", "-c", "user.email=e@example", "commit", "-q", "--allow-empty", "-m", "first", "--date=@1790000000"},
+		{"init", "-q"}, {"-c", "user.name=n", "-c", "user.email=e@example", "-c", "commit.gpgsign=false", "commit", "-q", "--allow-empty", "-m", "first", "--date=@1790000000"},
 	} {
 		if _, err := git(t.Context(), dir, args...); err != nil {
 			t.Fatal(err)
@@ -185,13 +195,42 @@ func TestRefusals(t *testing.T) {
 	if c, err := openCheckout(t.Context(), dir, ""); err != nil || len(c.commit) != 40 {
 		t.Errorf("a clean checkout is %+v: %v", c, err)
 	}
+	exclude := write(t, dir, ".git/info/exclude", "*.go\n")
+	write(t, dir, "build/mine.go", "")
+	if _, err := openCheckout(t.Context(), dir, ""); err != nil {
+		t.Errorf("ignored, and not released: %v", err)
+	}
+	mine := write(t, dir, "internal/mine/mine.go", "")
+	if _, err := openCheckout(t.Context(), dir, ""); err == nil || !strings.Contains(err.Error(), "!! internal/") {
+		t.Errorf("ignored, and released: %v", err)
+	}
+	if err := errors.Join(os.Remove(mine), os.Remove(exclude), os.RemoveAll(filepath.Join(dir, "build"))); err != nil {
+		t.Fatal(err)
+	}
 	write(t, dir, "new", "")
 	if _, err := openCheckout(t.Context(), dir, ""); err == nil || !strings.Contains(err.Error(), "?? new") {
 		t.Errorf("not committed: %v", err)
 	}
 }
 
-// TestKeys: a key that does not open is said to, and nothing is signed.
+// TestOutput: no directory is removed but that of a release.
+func TestOutput(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", "1790000000")
+	r := smallSource(t, t.TempDir(), "")
+	mine := write(t, r.output, "mine", "text")
+	if err := r.make(t.Context()); err == nil || !strings.Contains(err.Error(), "RELEASE=") {
+		t.Errorf("what is there: %v", err)
+	}
+	if text, err := os.ReadFile(mine); err != nil || string(text) != "text" {
+		t.Errorf("it is %q now: %v", text, err)
+	}
+	r.output = filepath.Join(r.source, "CHANGELOG.md")
+	if err := r.make(t.Context()); err == nil {
+		t.Error("a file is taken for a directory")
+	}
+}
+
+// TestKeys: a key that does not open is said to, before anything is made.
 func TestKeys(t *testing.T) {
 	_, key, err := minisign.GenerateKey(nil)
 	if err != nil {
@@ -204,15 +243,40 @@ func TestKeys(t *testing.T) {
 	dir := t.TempDir()
 	r := release{version: "v0.1.0", output: dir, key: write(t, dir, "key", string(encrypted))}
 	write(t, dir, "tracer_0.1.0_checksums.txt", "sums")
-	if err := sign(&r, "wrong"); err == nil || !strings.Contains(err.Error(), "MINISIGN_PASSWORD") {
+	if _, err := openKey(r.key, "wrong"); err == nil || !strings.Contains(err.Error(), "MINISIGN_PASSWORD") {
 		t.Errorf("a wrong password: %v", err)
 	}
-	if _, err := os.Stat(r.file("checksums.txt.minisig")); err == nil {
-		t.Error("it is signed in spite of that")
+	if opened, err := openKey(r.key, "secret"); err != nil || !opened.Equal(key) {
+		t.Errorf("the password: %v", err)
 	}
-	if err := sign(&r, "secret"); err != nil {
+	if err := sign(&r, key); err != nil {
 		t.Error(err)
 	}
+	if _, err := os.Stat(r.file("checksums.txt.minisig")); err != nil {
+		t.Error(err)
+	}
+
+	// It is opened before what was there is removed.
+	t.Setenv("SOURCE_DATE_EPOCH", "1790000000")
+	t.Setenv("MINISIGN_PASSWORD", "wrong")
+	small := smallSource(t, t.TempDir(), r.key)
+	before := write(t, small.output, "tracer_0.0.1_checksums.txt", "")
+	if err := small.make(t.Context()); err == nil || !strings.Contains(err.Error(), "MINISIGN_PASSWORD") {
+		t.Errorf("with a wrong password it is made: %v", err)
+	}
+	if _, err := os.Stat(before); err != nil {
+		t.Errorf("the release before is gone: %v", err)
+	}
+}
+
+// unpacked is a file of an archive.
+func unpacked(t *testing.T, archive, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("tar", "-xzf", archive, "-C", dir, name).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return filepath.Join(dir, name)
 }
 
 // madeRelease makes the release of programs that are small.
@@ -220,6 +284,7 @@ func madeRelease(t *testing.T, dir, key string) *release {
 	t.Helper()
 	r := smallSource(t, dir, key)
 	write(t, r.output, "left from before", "")
+	write(t, r.output, "tracer_0.0.1_checksums.txt", "")
 	if err := r.make(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +295,7 @@ func madeRelease(t *testing.T, dir, key string) *release {
 func smallSource(t *testing.T, dir, key string) *release {
 	t.Helper()
 	for name, text := range map[string]string{
-		"cmd/kubectl-tracer/main.go": "package main\n\nvar version string\n\nfunc main() { println(version) }\n",
+		"cmd/kubectl-tracer/main.go": "package main\n\nvar version, repository string\n\nfunc main() { print(repository, \":\", version) }\n",
 		"go.mod":                     "module tracer\n\ngo 1.26.0\n",
 		"cmd/tracer/main.go":         "package main\n\nvar version, commit string\n\nfunc main() { println(version, commit) }\n",
 		"LICENSE":                    "one",

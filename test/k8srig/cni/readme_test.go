@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -32,9 +33,22 @@ func block(t *testing.T, text string) string {
 	return ""
 }
 
+var (
+	// published is the registry that the README names.
+	published = regexp.MustCompile(`oci://(\S+)/charts/tracer`)
+	// versions are those of releases, as charts and as images have them.
+	versions = regexp.MustCompile(`\b(v?)\d+\.\d+\.\d+(-rc\.\d+)?\b`)
+)
+
 // replace puts in where a release is, and its version.
-func (*readme) replace(commands string, r release) string {
-	return strings.NewReplacer("registry.example/team", k8srig.Registry, "0.1.0", r.number()).Replace(commands)
+func (*readme) replace(t *testing.T, commands string, r release) string {
+	t.Helper()
+	registry := published.FindStringSubmatch(block(t, "helm install"))
+	if registry == nil || !strings.Contains(commands, registry[1]) || !versions.MatchString(commands) {
+		t.Fatalf("the README's registry is %q; there is no such registry, or no version, in\n%s", registry, commands)
+	}
+	commands = versions.ReplaceAllString(commands, "${1}"+r.number())
+	return strings.ReplaceAll(commands, registry[1], k8srig.Registry)
 }
 
 // run runs the commands in a terminal, with the rig's kubectl and helm; that the registry has no TLS is all that they are told besides.
