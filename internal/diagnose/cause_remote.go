@@ -66,11 +66,11 @@ func inCluster(namespace, workload string) bool {
 	return namespace != "" || workload == aggregate.NodeWorkload
 }
 
-// residence is how much of a round trip is spent on this node, in seconds: packets in flight count too.
-func (c *connected) residence(w *window) float64 {
-	sum := c.Path.Quantile(0.5)
+// residence is a quantile of how much of a round trip is spent on this node, in seconds: packets in flight count too.
+func (c *connected) residence(w *window, q float64) float64 {
+	sum := c.Path.Quantile(q)
 	if c.reverse != nil {
-		sum += c.reverse.Path.Quantile(0.5)
+		sum += c.reverse.Path.Quantile(q)
 	}
 	waiting := w.waitingInQueues()
 	return max(sum, waiting[c.Pair], waiting[c.reverse]) + c.under.delay

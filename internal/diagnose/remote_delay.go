@@ -16,6 +16,7 @@ type distant struct {
 	rtt       *hist.Histogram // what it is judged by
 	threshold Threshold
 	here      float64  // what this node accounts for, seconds
+	most      float64  // nearly the most that it may account for, seconds: TCP measures those few packets that meet a growing queue at its longest
 	longest   float64  // that distance explains where nothing was learnt, seconds
 	usual     *float64 // the round trip that is usual to that node, seconds; nil if it was not learnt
 	expected  float64  // what distance explains, seconds: the usual, or the least that was seen
@@ -43,7 +44,7 @@ func (w *window) distant(c connected) (slow []distant) {
 		if d.rtt.Count() < minSamples || d.rtt.Quantile(0.5) < d.threshold.WarnDelay {
 			continue // whatever is usual, and however much of it is here: most pairs
 		}
-		d.here = c.residence(w)
+		d.here, d.most = c.residence(w, 0.5), c.residence(w, residenceQuantile)
 		if usual, ok := w.to.PeerRTT[PeerKey{p.Node, handshakes}]; ok && p.Node != "" {
 			d.usual = &usual
 		}
@@ -71,13 +72,13 @@ func (d *distant) isSlow() bool {
 	least := d.rtt.Quantile(leastQuantile)
 	if d.usual != nil {
 		d.expected = *d.usual
-		return least-d.here-d.expected >= max(d.threshold.WarnDelay, usualShare*d.expected, remoteShare*d.here)
+		return least-d.most-d.expected >= max(d.threshold.WarnDelay, usualShare*d.expected, remoteShare*d.most)
 	}
-	if d.far = least-d.here >= max(d.longest, remoteShare*d.here); d.far {
+	if d.far = least-d.most >= max(d.longest, remoteShare*d.most); d.far {
 		return true
 	}
 	d.expected = least
-	return d.rtt.Quantile(0.5)-d.here-least >= max(growthFactor*d.threshold.WarnDelay, least, remoteShare*d.here)
+	return d.rtt.Quantile(0.5)-d.most-least >= max(growthFactor*d.threshold.WarnDelay, least, remoteShare*d.most)
 }
 
 // excess is a quantile of what neither this node nor the distance explains.

@@ -22,6 +22,25 @@ type trips struct {
 
 func many(seconds float64) []float64 { return slices.Repeat([]float64{seconds}, 40) }
 
+// TestGrowingQueue: round trips of a second through a queue here that holds most packets for 0.2 s, and a few for longer than a second, while
+// it grows: nothing of that need be beyond this node.
+func TestGrowingQueue(t *testing.T) {
+	t.Parallel()
+	for name, longest := range map[string]float64{"grows": 1.8, "stays": 0.2} {
+		s := load(t, "testdata/remote-delay.json")
+		e := s.snapshots()
+		p := &e.to.Counts.Pairs[slices.IndexFunc(e.to.Counts.Pairs, func(p aggregate.Pair) bool { return p.TCP != nil })]
+		p.TCP.RTT, p.TCP.HandshakeRTT = hist.Histogram{}, hist.Histogram{}
+		for i := range 100 {
+			p.TCP.RTT.Observe(0.04+0.012*float64(i), 1)
+			p.Path.Observe([]float64{0.2, longest}[i/95], 1)
+		}
+		if r := e.diagnose(); (r.Verdict == Fault) != (longest == 0.2) {
+			t.Errorf("%s: %s: %s", name, r.Verdict, r.Summary)
+		}
+	}
+}
+
 // TestFarNodes compares round trips with what is usual to the node that they lead to.
 func TestFarNodes(t *testing.T) {
 	t.Parallel()
