@@ -91,7 +91,7 @@ func (n *node) Overviews(ctx context.Context, query overview.Query) iter.Seq2[*o
 func (n *node) about() overview.About {
 	counters, err := n.Loader().Counters()
 	n.readingCounters.Done(err)
-	a := overview.About{Version: version, Node: n.name, Kernel: kernelRelease(), Started: n.Started(), SampleRatio: sampleRatio(counters)}
+	a := overview.About{Version: version, Node: n.name, Kernel: kernelRelease(), Started: n.Started(), SampleRatio: sampleRatio(counters), WatchedOneIn: n.WatchedOneIn()}
 	hooks, _ := n.Hooks()
 	for _, h := range hooks {
 		if h.Attached && !h.Silent {

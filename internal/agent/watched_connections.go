@@ -21,7 +21,7 @@ const (
 // alone, but for oneIn.
 type watchedConnections struct {
 	looked   time.Time
-	requests int // read since then
+	requests int // read since then, of connections that are in the share
 	oneIn    atomic.Uint64
 }
 
@@ -32,11 +32,7 @@ func (a *Agent) WatchedOneIn() uint64 { return max(1, a.watched.oneIn.Load()) }
 // that have waited for too long.
 func (a *Agent) watchConnections(batch []record.Record, now time.Time) ([]record.Record, error) {
 	w := &a.watched
-	for i := range batch {
-		if batch[i].Kind == record.Requested {
-			w.requests++
-		}
-	}
+	w.count(batch)
 	elapsed := now.Sub(w.looked)
 	if elapsed < time.Second {
 		return nil, nil
@@ -45,13 +41,33 @@ func (a *Agent) watchConnections(batch []record.Record, now time.Time) ([]record
 	if err != nil {
 		return nil, err
 	}
+	return found.Unanswered, a.loader.WatchConnections(w.decide(now, float64(found.Held)/float64(found.Room)), found)
+}
+
+// count counts the requests of a batch. Those of connections beyond the share go on for a while after it has become smaller: they do not
+// count, or it would become smaller and smaller meanwhile.
+func (w *watchedConnections) count(batch []record.Record) {
+	below := w.below()
+	for i := range batch {
+		if r := &batch[i]; r.Kind == record.Requested && (below == loader.AllConnections || loader.ConnectionNumber(&r.First) < below) {
+			w.requests++
+		}
+	}
+}
+
+// below is below what number connections are watched.
+func (w *watchedConnections) below() uint64 { return loader.AllConnections / max(1, w.oneIn.Load()) }
+
+// decide says below what number connections are watched from now on, by what was counted and by how full the table is of those that
+// are now.
+func (w *watchedConnections) decide(now time.Time, full float64) uint64 {
 	oneIn := max(1, w.oneIn.Load())
 	if !w.looked.IsZero() {
-		oneIn = nextOneIn(oneIn, float64(w.requests)/elapsed.Seconds(), float64(found.Held)/float64(found.Room))
+		oneIn = nextOneIn(oneIn, float64(w.requests)/now.Sub(w.looked).Seconds(), full)
 	}
 	w.looked, w.requests = now, 0
 	w.oneIn.Store(oneIn)
-	return found.Unanswered, a.loader.WatchConnections(loader.AllConnections/oneIn, found)
+	return w.below()
 }
 
 // nextOneIn is of how many connections one is to be watched, by that until now, by how many requests were read in a second and by how

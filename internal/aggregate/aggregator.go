@@ -51,23 +51,23 @@ type Aggregator struct {
 	pairIdle  time.Duration
 	started   time.Time
 
-	mu            sync.Mutex // guards all below, for a batch of records or while what changed is copied
-	devices       *journey.Devices
-	stages        map[StageKey]*stage
-	drops         map[DropKey]*DropCount
-	pairs         map[PairKey]*pair
-	otherPairs    int           // of them those of OtherWorkload
-	idleScanned   time.Duration // when pairs were last searched for idle ones
-	flows         map[flowKey]*flow
-	lru           flowList // the flows, for eviction
-	connections   connectionIndex
-	conversations conversations
-	synQueues     map[netip.AddrPort]synQueue // by where the socket listens
-	translated    map[translatedKey]*pair     // the last one
-	tcpAnswers    answersSeen
-	clock         time.Duration // the latest CLOCK_MONOTONIC, less the time since started, of records as they were added
-	inFlight      []InFlight
-	missed        [record.Requested + 1]compensation // by record.Kind
+	mu              sync.Mutex // guards all below, for a batch of records or while what changed is copied
+	devices         *journey.Devices
+	stages          map[StageKey]*stage
+	drops           map[DropKey]*DropCount
+	pairs           map[PairKey]*pair
+	otherPairs      int           // of them those of OtherWorkload
+	idleScanned     time.Duration // when pairs were last searched for idle ones
+	flows           map[flowKey]*flow
+	lru             flowList // the flows, for eviction
+	connections     connectionIndex
+	connectionPairs connectionPairs
+	conversations   conversations
+	synQueues       map[netip.AddrPort]synQueue // by where the socket listens
+	tcpAnswers      answersSeen
+	clock           time.Duration // the latest CLOCK_MONOTONIC, less the time since started, of records as they were added
+	inFlight        []InFlight
+	missed          [record.Requested + 1]compensation // by record.Kind
 
 	records, missedRecords, pathless uint64
 	pairOverflow, flowOverflow       uint64
@@ -87,7 +87,7 @@ func New(o Options) *Aggregator {
 		pairs:    make(map[PairKey]*pair),
 		flows:    make(map[flowKey]*flow),
 
-		synQueues: make(map[netip.AddrPort]synQueue), translated: make(map[translatedKey]*pair),
+		synQueues: make(map[netip.AddrPort]synQueue),
 	}
 	a.versioned, _ = o.Namer.(VersionedNamer)
 	if a.now == nil {

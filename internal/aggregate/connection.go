@@ -91,6 +91,7 @@ func (f *flow) refuses(rec *record.Record) bool {
 type connectionKey struct {
 	address  [2][16]byte
 	port     [2]uint16
+	protocol record.Protocol
 	received bool
 }
 
@@ -98,8 +99,15 @@ func newConnectionKey(flow *record.Flow, received bool) connectionKey {
 	return connectionKey{
 		address:  [2][16]byte{flow.Source.Addr().As16(), flow.Destination.Addr().As16()},
 		port:     [2]uint16{flow.Source.Port(), flow.Destination.Port()},
+		protocol: flow.Protocol,
 		received: received,
 	}
+}
+
+// ofAnyPort is the key without the source's port.
+func (k connectionKey) ofAnyPort() connectionKey {
+	k.port[0] = 0
+	return k
 }
 
 // connectionIndex finds flows by their connectionKey. It is built anew when one is not found, at most once a second, so that
@@ -138,7 +146,7 @@ func (a *Aggregator) connectionFlow(key connectionKey, now time.Duration) *flow 
 }
 
 func (f *flow) connectionKey(received bool) connectionKey {
-	k, from := connectionKey{received: received}, 0
+	k, from := connectionKey{protocol: f.key.protocol, received: received}, 0
 	if received {
 		from = 2
 	}

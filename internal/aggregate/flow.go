@@ -90,7 +90,7 @@ const promoteEvery = time.Second
 // flow returns the flow of a record, with the pair it belongs to.
 func (a *Aggregator) flow(rec *record.Record, direction journey.Direction) *flow {
 	key := newFlowKey(rec, direction)
-	f := a.flows[key]
+	f, renewed := a.flows[key], false
 	switch {
 	case f == nil:
 		f = a.newFlow(key)
@@ -100,8 +100,12 @@ func (a *Aggregator) flow(rec *record.Record, direction journey.Direction) *flow
 		f.promoted = rec.Time
 		a.lru.remove(f)
 		a.lru.push(f)
+		renewed = true
 	}
 	a.resolve(f, rec)
+	if renewed {
+		a.connectionPairs.add(f) // a port may have been another one's meanwhile
+	}
 	return f
 }
 
@@ -147,7 +151,7 @@ func (a *Aggregator) resolve(f *flow, rec *record.Record) {
 	if endpointOf != "" && !f.pair.other {
 		f.pair.EndpointOf = endpointOf
 	}
-	a.noteTranslated(f, rec)
+	a.connectionPairs.add(f)
 	if !f.pair.other && !f.pair.Ends.of(f, rec) {
 		f.pair.Ends = endsOf(f, rec)
 	}

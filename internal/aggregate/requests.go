@@ -1,7 +1,6 @@
 package aggregate
 
 import (
-	"net/netip"
 	"time"
 
 	"tracer/internal/hist"
@@ -140,20 +139,21 @@ func (a *Aggregator) addRequest(rec *record.Record) {
 // requestPair returns the pair of who asked and who was asked; nil where that was a Service of which it is not known which pod is
 // behind it.
 func (a *Aggregator) requestPair(rec *record.Record) *pair {
-	if rec.Request.Client {
-		if f := a.requestFlow(&rec.First, false, rec.Time); f != nil {
-			return f.pair
-		}
-		if p := a.translated[translatedKey{rec.First.Source.Addr(), rec.First.Destination, rec.First.Protocol}]; p != nil && !p.evicted {
-			return p
-		}
-		return a.pairByNames(rec.First, rec.Time, journey.Out)
+	asked, received, direction := rec.First, false, journey.Out
+	if !rec.Request.Client {
+		asked.Source, asked.Destination, received, direction = asked.Destination, asked.Source, true, journey.In
 	}
-	asked := record.Flow{Source: rec.First.Destination, Destination: rec.First.Source, Protocol: rec.First.Protocol}
-	if f := a.requestFlow(&asked, true, rec.Time); f != nil {
+	key := newConnectionKey(&asked, received)
+	if p := a.connectionPairs.find(key); p != nil {
+		return p
+	}
+	if f := a.requestFlow(&asked, received, rec.Time); f != nil {
 		return f.pair
 	}
-	return a.pairByNames(asked, rec.Time, journey.In)
+	if p := a.connectionPairs.find(key.ofAnyPort()); p != nil {
+		return p
+	}
+	return a.pairByNames(asked, rec.Time, direction)
 }
 
 // requestFlow returns the flow of a connection; nil for a datagram's, as those of TCP alone are found by their connection.
@@ -162,30 +162,4 @@ func (a *Aggregator) requestFlow(f *record.Flow, received bool, at time.Duration
 		return nil
 	}
 	return a.connectionFlow(newConnectionKey(f, received), at)
-}
-
-// maxTranslated bounds the Services' addresses of which it is known who was behind them last.
-const maxTranslated = 4096
-
-// translatedKey is who asked whom, by the address before NAT.
-type translatedKey struct {
-	source   netip.Addr
-	asked    netip.AddrPort
-	protocol record.Protocol
-}
-
-// noteTranslated notes the pair of a flow whose destination NAT has changed: that of the next connections to the same one, too, until they
-// have a flow of their own.
-func (a *Aggregator) noteTranslated(f *flow, rec *record.Record) {
-	if f.pair.other || rec.First.Destination == rec.Last.Destination {
-		return
-	}
-	key := translatedKey{rec.First.Source.Addr(), rec.First.Destination, rec.First.Protocol}
-	if a.translated[key] == f.pair {
-		return
-	}
-	if len(a.translated) >= maxTranslated {
-		clear(a.translated)
-	}
-	a.translated[key] = f.pair
 }

@@ -90,16 +90,14 @@ func TestUnansweredRequests(t *testing.T) {
 // TestRequestsToService names the pair of a request to a Service's address by where the last packets to it went.
 func TestRequestsToService(t *testing.T) {
 	t.Parallel()
-	a := askedAggregator()
+	a := manyPods()
 	r := requested("10.0.0.1:40001", "10.96.0.1:80", true, record.Answered, time.Millisecond)
 	a.Add(&r)
 	if s := a.Snapshot(); len(s.Pairs) != 0 || s.Pathless != 1 {
 		t.Errorf("a Service that nobody was sent to yet has %+v", s.Pairs)
 	}
-	f := &flow{pair: a.pair(PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: "out"}, time.Minute)}
-	translated := r
-	translated.Last.Destination = netip.MustParseAddrPort("10.0.0.2:8080")
-	a.noteTranslated(f, &translated)
+	sent := passed("10.0.0.1:40000", "10.96.0.1:80", "10.9.0.2:8080", record.ProtocolTCP, uplink, time.Minute)
+	a.Add(&sent) // another port: the last one to whom that Service sent
 	a.Add(&r)
 	if s := a.Snapshot(); len(s.Pairs) != 1 || s.Pairs[0].Requests == nil || s.Pairs[0].Requests.Client.Answered.Count() != 4 {
 		t.Errorf("%+v", s.Pairs)

@@ -55,6 +55,7 @@ func join(all []Seen, m Map, q overview.Query, notAsked string) (*overview.Overv
 		o.WindowSeconds, o.VerdictWindowSeconds = max(o.WindowSeconds, n.WindowSeconds), max(o.VerdictWindowSeconds, n.VerdictWindowSeconds)
 		o.MissedPerSecond += n.MissedPerSecond
 		o.RecordsMissed += n.RecordsMissed
+		o.WatchedOneIn = max(o.WatchedOneIn, n.WatchedOneIn)
 		o.HooksUp += n.HooksUp
 		sampled, counted = sampled+n.SampleRatio, counted+1
 		addNode(o, s.Node, n)

@@ -46,7 +46,7 @@ func twoHalves() []Seen {
 	low := 0.5
 	return []Seen{
 		{Node: "node-a", Overview: &overview.Overview{
-			About: overview.About{Version: "v1", Kernel: "6.12", HooksUp: 10, HooksMissing: []string{"egress tunl0: gone"}, SampleRatio: 1}, WindowSeconds: 1,
+			About: overview.About{Version: "v1", Kernel: "6.12", HooksUp: 10, HooksMissing: []string{"egress tunl0: gone"}, SampleRatio: 1, WatchedOneIn: 4}, WindowSeconds: 1,
 			VerdictWindowSeconds: 15, Verdict: diagnose.Fault, Summary: "bad", By: overview.ByFlow, RowsTotal: 7, Rows: []overview.Row{out, more, outside},
 			Findings: []diagnose.Finding{{Cause: "qdisc-delay", Severity: diagnose.Critical, Kind: diagnose.KindDelay, Stage: journey.Queue, Device: "tunl0", Text: "tunl0 holds packets"}},
 			Coverage: []diagnose.Coverage{{Device: "tunl0", Direction: journey.Out, Ratio: &low}},
@@ -89,7 +89,7 @@ func TestOverview(t *testing.T) {
 	if len(o.Findings) != 1 || o.Findings[0].Device != "node-a:tunl0" || !strings.HasPrefix(o.Sentences[0], "node-a: ") {
 		t.Errorf("findings %+v, %q", o.Findings, o.Sentences)
 	}
-	if len(o.Devices) != 2 || o.Devices[0].Name != "node-a:tunl0" || o.Coverage[0].Device != "node-a:tunl0" || o.HooksUp != 19 || len(o.HooksMissing) != 1 {
+	if len(o.Devices) != 2 || o.Devices[0].Name != "node-a:tunl0" || o.Coverage[0].Device != "node-a:tunl0" || o.HooksUp != 19 || len(o.HooksMissing) != 1 || o.WatchedOneIn != 4 {
 		t.Errorf("devices %+v, coverage %+v, hooks %d %q", o.Devices, o.Coverage, o.HooksUp, o.HooksMissing)
 	}
 	if n := o.Nodes; len(n) != 3 || n[0].RowsLeftOut != 4 || len(n[0].Causes) != 1 || *n[0].Coverage != 0.5 || n[2].Error == "" {

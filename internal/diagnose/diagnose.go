@@ -92,6 +92,7 @@ func Diagnose(node string, from, to Snapshot) Report {
 	case w.sawTraffic():
 	case unseenPackets(r.Coverage) >= silentPackets, begunPackets(r.Coverage) >= minCoveragePackets, w.counts.MissedRecords > 0:
 		r.Verdict = Blind
+	case w.answeredAlone() > 0:
 	default:
 		r.Verdict = NoTraffic
 	}
@@ -101,11 +102,11 @@ func Diagnose(node string, from, to Snapshot) Report {
 
 func rank(s Severity) int { return slices.Index([]Severity{Critical, Warning, Info}, s) }
 
-// sawTraffic tells whether packets were seen on their way in the window, or requests that wait or were answered. A record of a TCP connection is no packet, and a lost one
+// sawTraffic tells whether packets were seen on their way in the window. A record of a TCP connection is no packet, and a lost one
 // of which nothing else is known may be a stray.
 func (w *window) sawTraffic() bool {
 	lost := func(d aggregate.DropCount) bool { return d.Loss && d.Stage != journey.Unknown }
-	return len(w.requests) > 0 || len(w.counts.InFlight) > 0 || slices.ContainsFunc(w.counts.Drops, lost) ||
+	return len(w.counts.InFlight) > 0 || slices.ContainsFunc(w.counts.Drops, lost) ||
 		slices.ContainsFunc(w.counts.Pairs, func(p aggregate.Pair) bool { return p.Packets > 0 || slices.ContainsFunc(p.Drops, lost) })
 }
 

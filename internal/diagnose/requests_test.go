@@ -52,13 +52,23 @@ func TestRequestsAlone(t *testing.T) {
 	}
 }
 
-// TestRequestsAreTraffic has requests that wait, or were answered, speak for the window in which no packet passed.
-func TestRequestsAreTraffic(t *testing.T) {
+// TestAnsweredAlone has requests speak for a window in which no packet passed if all were answered.
+func TestAnsweredAlone(t *testing.T) {
 	t.Parallel()
-	if !windowOf(askedPair("default/web", "default/api", journey.Out, 0, 3)).sawTraffic() {
-		t.Error("a window of requests that have waited for a minute is one without traffic")
-	}
-	if windowOf().sawTraffic() {
-		t.Error("an empty window is one with traffic")
+	answered, waits := askedPair("default/web", "default/api", journey.Out, 5, 0), askedPair("default/web", "default/db", journey.Out, 4, 3)
+	more := askedPair("default/web", "default/log", journey.Out, 0, 9)
+	for _, test := range []struct {
+		w       *window
+		alone   uint64
+		waiting string
+	}{
+		{windowOf(), 0, ""},
+		{windowOf(answered), 5, ""},
+		{windowOf(answered, waits), 0, "3 requests waited for a minute or were given up (default/web → default/db)"},
+		{windowOf(answered, waits, more), 0, "12 requests waited for a minute or were given up (most: default/web → default/log)"},
+	} {
+		if test.w.sawTraffic() || test.w.answeredAlone() != test.alone || test.w.sayUnanswered() != test.waiting {
+			t.Errorf("%d are answered, and %q; want %d and %q", test.w.answeredAlone(), test.w.sayUnanswered(), test.alone, test.waiting)
+		}
 	}
 }

@@ -41,7 +41,8 @@ type scenario struct {
 			Noise                    bool
 		}
 		TCP           *connections
-		Segments      float64 // that passed, if more than packets did
+		Requests      *struct{ Answered, Unanswered uint64 } // at the client's device
+		Segments      float64                                // that passed, if more than packets did
 		Ends, Dropped *aggregate.Ends
 	}
 	InFlight []struct {
@@ -191,6 +192,10 @@ func (s *scenario) snapshots() *snapshots {
 	stages := map[aggregate.StageKey]*hist.Histogram{}
 	for _, p := range s.Pairs {
 		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted(), Ends: p.Ends, Dropped: p.Dropped}
+		if p.Requests != nil {
+			pair.Requests = &aggregate.Requests{Client: aggregate.RequestSide{Unanswered: p.Requests.Unanswered}}
+			pair.Requests.Client.Answered.Observe(0.002, p.Requests.Answered)
+		}
 		total, most := 0.0, 0
 		for _, st := range p.Stages {
 			k := aggregate.StageKey{Stage: st.Stage, Device: st.Device, Direction: p.Direction}
@@ -328,7 +333,7 @@ func TestScenarios(t *testing.T) {
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic", "blind-redirected", "healthy-partly-seen", "no-answer", "remote-loss",
+		"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic", "no-traffic-waiting", "blind-few-packets-waiting", "healthy-requests-alone", "blind-redirected", "healthy-partly-seen", "no-answer", "remote-loss",
 		"remote-loss-few", "remote-delay", "pod-loss", "no-route", "policy-forward", "receiver-slow",
 	} {
 		e := load(t, "testdata/"+name+".json").snapshots()

@@ -16,11 +16,15 @@ func summarize(r *Report, w *window) string {
 	if w.node != "" {
 		on = " on " + w.node
 	}
+	waiting := ""
+	if said := w.sayUnanswered(); said != "" {
+		waiting = "; " + said
+	}
 	switch {
 	case r.Verdict == NoTraffic:
-		return fmt.Sprintf("no traffic of pods was seen%s in %s", on, seconds(r.WindowSeconds))
+		return fmt.Sprintf("no traffic of pods was seen%s in %s", on, seconds(r.WindowSeconds)) + waiting
 	case r.Verdict == Blind:
-		return fmt.Sprintf("tracer does not see enough%s to tell whether packets are held or dropped: %s", on, whyBlind(r, w))
+		return fmt.Sprintf("tracer does not see enough%s to tell whether packets are held or dropped: %s", on, whyBlind(r, w)) + waiting
 	case len(r.Findings) == 0 || r.Findings[0].Severity == Info:
 		text := wellPassed(r, w)
 		for i := range r.Findings {
@@ -73,6 +77,10 @@ func wellPassed(r *Report, w *window) string {
 	}
 	for _, d := range lossesOf(w.counts) {
 		lost += d.Packets
+	}
+	if answered := w.answeredAlone(); n == 0 && answered > 0 {
+		return fmt.Sprintf("no packet of pods was seen on its way on %s in %s; %s, and none waits for too long",
+			cmp.Or(w.node, "this node"), seconds(r.WindowSeconds), plural(answered, "request")+verb(answered, " was", " were")+" answered")
 	}
 	text := fmt.Sprintf("%s passed %s of %s in %s: %s lost, none held for longer than it should be",
 		cmp.Or(w.node, "this node"), packets(uint64(n)), plural(uint64(r.CheckedTotal), "pair")+" of workloads", seconds(r.WindowSeconds), group(lost))

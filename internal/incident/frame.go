@@ -65,11 +65,12 @@ type Seen struct {
 	HooksMissing  []string `json:"hooks_missing,omitempty"` // at most 16
 	SampleRatio   float64  `json:"sample_ratio"`
 	RecordsMissed uint64   `json:"records_lost"`
+	WatchedOneIn  uint64   `json:"watched_one_in,omitempty"`
 }
 
 // SeenOf is that of an overview.
 func SeenOf(a *overview.About) *Seen {
-	return &Seen{a.HooksUp, head(a.HooksMissing, maxHooksMissing), a.SampleRatio, a.RecordsMissed}
+	return &Seen{a.HooksUp, head(a.HooksMissing, maxHooksMissing), a.SampleRatio, a.RecordsMissed, a.WatchedOneIn}
 }
 
 // Counters are those of a device.

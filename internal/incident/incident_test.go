@@ -105,7 +105,7 @@ func incidentOf(snapshots []diagnose.Snapshot) *Incident {
 	var tracker diagnose.Tracker
 	for k := 1; k < len(snapshots); k++ {
 		report := diagnose.Diagnose("worker-a", snapshots[max(0, k-3)], snapshots[k])
-		i.Frames = append(i.Frames, NewFrame(&snapshots[k-1], &snapshots[k], &Seen{40, []string{"egress cali99: gone"}, 0.25, 7}, &report, journeys(5), nil))
+		i.Frames = append(i.Frames, NewFrame(&snapshots[k-1], &snapshots[k], &Seen{40, []string{"egress cali99: gone"}, 0.25, 7, 4}, &report, journeys(5), nil))
 		started, _, _ := tracker.Round(&report, snapshots[k].Taken)
 		for _, f := range started {
 			i.Changes = append(i.Changes, Change{snapshots[k].Taken, Begins, f})

@@ -60,7 +60,7 @@ func (i *Incident) overview(frame int, q overview.Query) *overview.Overview {
 func (i *Incident) about(f *Frame) overview.About {
 	a := overview.About{Version: i.Tracer, Node: i.Node, Kernel: i.Kernel, Started: i.Started}
 	if s := f.Seen; s != nil {
-		a.HooksUp, a.HooksMissing, a.SampleRatio, a.RecordsMissed = s.HooksUp, s.HooksMissing, s.SampleRatio, s.RecordsMissed
+		a.HooksUp, a.HooksMissing, a.SampleRatio, a.RecordsMissed, a.WatchedOneIn = s.HooksUp, s.HooksMissing, s.SampleRatio, s.RecordsMissed, s.WatchedOneIn
 	} else {
 		a.SeenUnknown = true
 	}

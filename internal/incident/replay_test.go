@@ -79,7 +79,7 @@ func TestReplayedFigures(t *testing.T) {
 	if len(o.Rows) >= 40 || o.PairsCounted != 40 || math.Abs(o.PacketsPerSecond-live.PacketsPerSecond) > 1e-6 || math.Abs(o.BitsPerSecond-live.BitsPerSecond) > 1e-6 {
 		t.Errorf("%d pairs, %v packets/s, %v bit/s, the live view has %v and %v", o.PairsCounted, o.PacketsPerSecond, o.BitsPerSecond, live.PacketsPerSecond, live.BitsPerSecond)
 	}
-	if o.HooksUp != 40 || len(o.HooksMissing) != 1 || o.SampleRatio != 0.25 || o.RecordsMissed != 7 || o.VolumeUnknown || o.SeenUnknown {
+	if o.HooksUp != 40 || len(o.HooksMissing) != 1 || o.SampleRatio != 0.25 || o.RecordsMissed != 7 || o.WatchedOneIn != 4 || o.VolumeUnknown || o.SeenUnknown {
 		t.Errorf("%+v", o.About)
 	}
 	for k := range i.Frames {

@@ -3,7 +3,6 @@ package loader
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -27,7 +26,7 @@ const (
 // watchedTable is the connections whose requests are timed.
 type watchedTable struct {
 	told   map[watchedRequest]bool // what waits for longer than requestTimeout and was told
-	below  uint64                  // the share that is watched
+	below  uint64                  // the share that is watched; 0: not told yet
 	look   uint64                  // the share that is looked for; 0: not told yet
 	shrunk time.Duration           // when the share became smaller last
 }
@@ -40,7 +39,7 @@ type watchedRequest struct {
 
 // WatchedConnections are what a look at the table found.
 type WatchedConnections struct {
-	// Held is how many slots may not be given to others, of Room.
+	// Held is how many slots may not be given to others, of Room, without those of connections beyond the share that is watched.
 	Held, Room int
 	// Unanswered are requests that have waited for longer than a minute now, each told once.
 	Unanswered []record.Record
@@ -101,7 +100,8 @@ func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, fo
 			continue
 		}
 		w := loadWords(&b.Slot[slot])
-		number := connectionNumber(&w.Flow)
+		flow := convertFlow(&w.Flow)
+		number := ConnectionNumber(&flow)
 		if t.look > 0 && number >= t.look {
 			// Nobody notes any more how far it is.
 			atomic.StoreUint64(&b.Tag[slot], 0)
@@ -112,7 +112,8 @@ func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, fo
 		opens := w.State == uint8(bpfobj.TracerWatchedStateWATCHED_OPENING)
 		if age < watchedIdle || waits {
 			found.highest = max(found.highest, number+1)
-			if w.Answers > 0 || waits && (w.Client == 0 || w.Flags&uint8(bpfobj.TracerWatchedFlagWATCHED_ACCEPTED) != 0) {
+			keeps := w.Answers > 0 || waits && (w.Client == 0 || w.Flags&uint8(bpfobj.TracerWatchedFlagWATCHED_ACCEPTED) != 0)
+			if keeps && (t.below == 0 || number < t.below) {
 				found.Held++
 			}
 		}
@@ -150,13 +151,17 @@ func isRequestOf(w *bpfobj.TracerWatched) bool {
 	return flags&notTimed == 0 && (!small || flags&bpfobj.TracerWatchedFlagWATCHED_REPEATED != 0)
 }
 
-// connectionNumber is by what a connection is in the sample or not, below AllConnections: as number_of() in bpf/watch.bpf.h has it.
-func connectionNumber(f *bpfobj.TracerFlow) uint64 {
-	word := func(address *[16]uint8, at int) uint32 { return binary.LittleEndian.Uint32(address[at:]) }
-	addresses := word(&f.Source, 12) ^ word(&f.Destination, 12)
-	if !convertFlow(f).Source.Addr().Is4() {
-		addresses ^= word(&f.Source, 8) ^ word(&f.Destination, 8)
+// ConnectionNumber is by what a connection is in the sample or not, below AllConnections, and the same for what either end sends: as
+// number_of() in bpf/watch.bpf.h has it.
+func ConnectionNumber(f *record.Flow) uint64 {
+	source, destination := f.Source.Addr().As16(), f.Destination.Addr().As16()
+	word := func(at int) uint32 {
+		return binary.LittleEndian.Uint32(source[at:]) ^ binary.LittleEndian.Uint32(destination[at:])
 	}
-	ports := bits.ReverseBytes16(f.SourcePort) ^ bits.ReverseBytes16(f.DestinationPort)
+	addresses := word(12)
+	if !f.Source.Addr().Is4() {
+		addresses ^= word(8)
+	}
+	ports := f.Source.Port() ^ f.Destination.Port()
 	return (uint64(addresses)<<16 ^ uint64(ports)) * 0x9e3779b97f4a7c15 >> 32
 }

@@ -85,7 +85,8 @@ func TestWatchedSample(t *testing.T) {
 	}
 	for i := range k.watched {
 		for slot, tag := range k.watched[i].Tag {
-			if number := connectionNumber(&k.watched[i].Slot[slot].Flow); tag != 0 && number >= AllConnections/oneIn {
+			flow := convertFlow(&k.watched[i].Slot[slot].Flow)
+			if number := ConnectionNumber(&flow); tag != 0 && number >= AllConnections/oneIn {
 				t.Errorf("a connection is watched whose number is %d by our reckoning", number)
 			}
 		}
@@ -185,6 +186,10 @@ func TestUnanswered(t *testing.T) {
 	}
 	if told := look(); len(told) > 0 {
 		t.Errorf("told of %v again", told)
+	}
+	l.watched.below = 1
+	if found, err := l.WatchedConnections(); err != nil || found.Held != 0 || found.highest == 0 {
+		t.Errorf("%+v, %v: one beyond the share goes on and is not counted", found, err)
 	}
 	k.reset()
 }

@@ -76,6 +76,8 @@ type About struct {
 	HooksMissing  []string  `json:"hooks_missing"` // those that are not attached, or never run: hook, device and why
 	SampleRatio   float64   `json:"sample_ratio"`
 	RecordsMissed uint64    `json:"records_lost"` // since the start
-	// SeenUnknown tells of a replayed incident that the four above were not kept.
+	// WatchedOneIn is of how many connections one has its requests timed; 1, or 0 of an agent that does not say, if all have.
+	WatchedOneIn uint64 `json:"watched_one_in,omitempty"`
+	// SeenUnknown tells of a replayed incident that the five above were not kept.
 	SeenUnknown bool `json:"seen_unknown,omitempty"`
 }

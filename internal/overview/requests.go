@@ -1,6 +1,10 @@
 package overview
 
-import "tracer/internal/aggregate"
+import (
+	"tracer/internal/aggregate"
+	"tracer/internal/journey"
+	"tracer/internal/netdev"
+)
 
 // Requests are what a row's src has asked its dst, timed at the devices of their pods on this node.
 type Requests struct {
@@ -9,7 +13,8 @@ type Requests struct {
 	Server     *Delay  `json:"server,omitempty"`  // the time that the pod took that was asked; nil if that is not here
 	Connect    *Delay  `json:"connect,omitempty"` // SYN to SYN-ACK, as the client's side sees it
 	Unanswered uint64  `json:"unanswered"`        // as the client's side counts them, if that is here
-	// Here is how much of a request packets of both ways spend on this node, in seconds: the p50 of each.
+	// Here is how much of a request packets of both ways spend on this node between the devices at which it is timed, in seconds: the p50
+	// of each, and no more than the client has more than the server.
 	Here float64 `json:"here_seconds"`
 }
 
@@ -57,10 +62,27 @@ func (b *builder) requests(p *aggregate.Pair) *Requests {
 	r := &Requests{
 		PerSecond: float64(side.Answered.Count()) / b.seconds, Unanswered: side.Unanswered,
 		Client: newDelay(&client.Answered), Server: newDelay(&server.Answered), Connect: newDelay(&client.Connects),
-		Here: p.Path.Quantile(0.5),
+		Here: betweenPods(p),
 	}
 	if back := b.pairOf(p.Reverse()); back != nil {
-		r.Here += back.Path.Quantile(0.5)
+		r.Here += betweenPods(back)
+	}
+	if r.Client != nil {
+		r.Here = min(r.Here, max(0, r.Client.P50-r.Server.p50()))
 	}
 	return r
+}
+
+// betweenPods is the p50 of a pair's time on this node without the queues at its pods' devices. Requests are timed in front of those: what
+// waits for the pod that is asked is in the server's time already, and what waits for the other one in no request's.
+func betweenPods(p *aggregate.Pair) float64 {
+	seconds := p.Path.Quantile(0.5)
+	for i := range p.Stages {
+		s := &p.Stages[i]
+		atPod := s.Stage == journey.PodQueue || s.Stage == journey.Queue && s.Device == netdev.PodLabel
+		if atPod && 2*s.Delay.Count() >= p.Path.Count() { // most packets meet it
+			seconds -= s.Delay.Quantile(0.5)
+		}
+	}
+	return max(0, seconds)
 }

@@ -2,6 +2,7 @@ package top
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,7 @@ const (
 	minNameWidth  = 22 // and a third of the screen
 	minWorstWidth = 12
 	barWidth      = 14
-	// Of columns up to this rank none gives way to names that are cut.
+	// Of columns up to this rank none gives way to names that are cut, or is left out because nothing is in it.
 	rankBeforeNames = 5
 )
 
@@ -113,9 +114,22 @@ func orBlank(v float64) string {
 	return si(v)
 }
 
+// empty tells whether none of the rows has anything in the column.
+func (c *column) empty(s *styles, rows []overview.Row) bool {
+	return !slices.ContainsFunc(rows, func(r overview.Row) bool { return strings.Trim(c.cell(s, &r), "-") != "" })
+}
+
+// widest is the width of the longest cell.
+func (c *column) widest(s *styles, rows []overview.Row) (width int) {
+	for i := range rows {
+		width = max(width, ansi.StringWidth(c.cell(s, &rows[i])))
+	}
+	return width
+}
+
 // chooseColumns returns the columns that fit beside the names, in their order, and the width of the names: the important ones
-// first, then names as long as they are, then the others.
-func chooseColumns(s *styles, width int, by overview.By, rows []overview.Row) (chosen []column, name int) {
+// first, then names as long as they are, then those of the others that have something, and the one that rows are sorted by.
+func chooseColumns(s *styles, width int, by overview.By, sort string, rows []overview.Row) (chosen []column, name int) {
 	all := columns()
 	short, long := nameWidths(rows)
 	name = max(minNameWidth, min(width/3, short))
@@ -124,16 +138,18 @@ func chooseColumns(s *styles, width int, by overview.By, rows []overview.Row) (c
 	}
 	for i := range all {
 		if all[i].title == nodesTitle {
-			all[i].width = 0
-			for n := range rows {
-				all[i].width = min(maxNodesWidth, max(all[i].width, ansi.StringWidth(nodesOf(s, &rows[n]))))
-			}
+			all[i].width = min(maxNodesWidth, all[i].widest(s, rows))
 		}
 		if all[i].title == "WORST STAGE" { // as wide as what is in it
-			all[i].width = minWorstWidth
-			for n := range rows {
-				all[i].width = max(all[i].width, ansi.StringWidth(worst(s, &rows[n])))
-			}
+			all[i].width = max(minWorstWidth, all[i].widest(s, rows))
+		}
+		if all[i].title == "WHY LOST" {
+			all[i].width = min(all[i].width, max(len(all[i].title), all[i].widest(s, rows)))
+		}
+	}
+	for i := range all {
+		if all[i].rank > rankBeforeNames && all[i].sort != sort && all[i].empty(s, rows) {
+			all[i].width = 0
 		}
 	}
 	room := width - name

@@ -50,6 +50,9 @@ func (s *styles) volume(o *overview.Overview) string {
 	default:
 		parts = append(parts, "every packet sampled")
 	}
+	if o.WatchedOneIn > 1 {
+		parts = append(parts, fmt.Sprintf("requests of 1 in %d connections", o.WatchedOneIn))
+	}
 	switch {
 	case o.MissedPerSecond > 0:
 		parts = append(parts, s.bad.Render(si(o.MissedPerSecond)+" records missed/s"))

@@ -12,6 +12,12 @@ func TestHeaderWithoutFigures(t *testing.T) {
 	if whole := s.title(&o, o.Version) + s.volume(&o); !strings.Contains(whole, " hooks") || !strings.Contains(whole, "packets/s") || !strings.Contains(whole, "sampled") {
 		t.Errorf("%q", whole)
 	}
+	for oneIn, tells := range map[uint64]bool{0: false, 1: false, 4: true} {
+		o.WatchedOneIn = oneIn
+		if strings.Contains(s.volume(&o), "requests of 1 in 4 connections") != tells {
+			t.Errorf("of one in %d connections: %q", oneIn, s.volume(&o))
+		}
+	}
 	o.PairsCounted = 2000
 	if volume := s.volume(&o); !strings.Contains(volume, "2.0k pairs in all") {
 		t.Errorf("%q", volume)

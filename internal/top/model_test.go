@@ -305,3 +305,16 @@ func TestReplayKeys(t *testing.T) {
 		t.Error("it is still paused")
 	}
 }
+
+// TestEmptyColumns leaves out what no row has anything in, unless rows are sorted by it.
+func TestEmptyColumns(t *testing.T) {
+	t.Parallel()
+	s := newScreen(t, 200, 30)
+	s.shows("REQ/S", "REQ P50", "WHY LOST", "QDISC_DROP", "LOST/S")
+	s.hides("SERVER P50") // of a server on another node
+	s.press("3")
+	s.shows("→ (10.96.0.10:80) →", "WHY LOST", "LOST/S")
+	s.hides("REQ/S", "REQ P50", "SERVER P50", "HELD")
+	s.query.Sort.Key = "server-p50"
+	s.shows("SERVER P5▼")
+}

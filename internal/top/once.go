@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -52,7 +53,7 @@ func (m *model) onceLegend() []string {
 		return nil
 	}
 	var parts []string
-	chosen, _ := chooseColumns(&m.styles, m.width, o.By, o.Rows)
+	chosen, _ := chooseColumns(&m.styles, m.width, o.By, cmp.Or(m.query.Sort.Key, "pain"), o.Rows)
 	for _, c := range chosen {
 		switch c.title {
 		case "TIME BY STAGE":

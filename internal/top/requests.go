@@ -31,14 +31,17 @@ func (m *model) requests(r *overview.Requests) []string {
 	}
 	lines := []string{ansi.Truncate(head, m.width, "")}
 	rest, client := r.Rest()
-	total := rest + r.Here
-	if r.Server != nil {
-		total += r.Server.P50
+	var total, passed float64
+	switch {
+	case client:
+		total = r.Client.P50
+	case r.Server != nil:
+		total = r.Server.P50
 	}
-	var passed float64
 	line := func(what, where string, seconds float64) {
-		text := fmt.Sprintf("%-9s%-16s%7s  %s", what, where, format.Seconds(seconds), format.Bar(passed, seconds, total, width))
-		passed += seconds
+		long := min(seconds, total-passed) // the medians of two sides need not agree
+		text := fmt.Sprintf("%-9s%-16s%7s  %s", what, where, format.Seconds(seconds), format.Bar(passed, long, total, width))
+		passed += long
 		lines = append(lines, ansi.Truncate(strings.TrimRight(text, " "), m.width, ""))
 	}
 	if r.Server != nil {

@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -55,7 +56,7 @@ func (s *styles) row(r *overview.Row, chosen []column, nameWidth int, marked boo
 // table draws the rows from offset on in so many lines, its head included; the row at cursor is marked.
 func (m *model) table(height int) []string {
 	o := m.latest
-	chosen, nameWidth := chooseColumns(&m.styles, m.width, o.By, o.Rows)
+	chosen, nameWidth := chooseColumns(&m.styles, m.width, o.By, cmp.Or(m.query.Sort.Key, "pain"), o.Rows)
 	lines := []string{m.styles.titles(chosen, nameWidth, o.By, m.query.Sort)}
 	for i := m.offset; i < len(o.Rows) && len(lines) < height; i++ {
 		lines = append(lines, m.styles.row(&o.Rows[i], chosen, nameWidth, i == m.cursor))
