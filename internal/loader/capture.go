@@ -26,7 +26,7 @@ const (
 	// interrupts. A CPU that is taken from the machine meanwhile makes it longer: capturedLatest is the most.
 	capturedAfter, capturedLatest = time.Millisecond, time.Second
 	// maxCaptures bounds those that are open at once, with those that are being closed: each has a ring of 1 MiB, and keeps that many headers.
-	maxCaptures = 8
+	maxCaptures = 6
 	// captureInterval is how often headers are read while nobody asks for one.
 	captureInterval = 100 * time.Millisecond
 )

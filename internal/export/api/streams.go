@@ -12,8 +12,8 @@ import (
 
 const (
 	// maxTraceStreams, maxHeaderStreams (of traces with headers) and maxOverviewStreams are how many clients may read each at once. Headers are
-	// read by programs that are loaded for each filter, so there are few: half of what the loader opens, since those of a stream that
-	// lost its place take a while to close.
+	// read by programs that are loaded for each filter, so there are few: less than the loader opens, since those of a stream that lost
+	// its place take a while to close.
 	maxTraceStreams    = 16
 	maxHeaderStreams   = 4
 	maxOverviewStreams = 8
