@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"text/template"
@@ -50,7 +52,11 @@ func fakeKubectl(dir string, args []string) int {
 				return 1, err
 			}
 			fmt.Print(string(report))
-			return 2, nil
+			code, err := os.ReadFile(filepath.Join(dir, "code"))
+			if err != nil {
+				return 1, err
+			}
+			return strconv.Atoi(string(code))
 		case "label":
 			notes, err := os.OpenFile(filepath.Join(dir, "labels"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 			if err != nil {
@@ -96,11 +102,17 @@ func TestMarkNodes(t *testing.T) {
 		special   []fakeNode
 		others    int
 		labels    []string
+		code      string // of the diagnosis; "" for 2
+		fails     bool
 	}{
-		"one":           {suggested: []string{"node-a"}, others: 19, labels: []string{"node-a tracer/at-fault=true"}},
-		"none":          {others: 20},
-		"no room":       {suggested: []string{"node-a"}, others: 5},
-		"marked before": {suggested: []string{"node-a"}, special: []fakeNode{newFakeNode("node-a", "True", true)}, others: 19},
+		"healthy by now":   {suggested: []string{"node-a"}, others: 19, labels: []string{"node-a tracer/at-fault=true"}, code: "0"},
+		"not all was seen": {suggested: []string{"node-a"}, others: 19, labels: []string{"node-a tracer/at-fault=true"}, code: "3"},
+		"no answer":        {suggested: []string{"node-a"}, others: 19, code: "1", fails: true},
+		"no program":       {suggested: []string{"node-a"}, others: 19, code: "127", fails: true},
+		"one":              {suggested: []string{"node-a"}, others: 19, labels: []string{"node-a tracer/at-fault=true"}},
+		"none":             {others: 20},
+		"no room":          {suggested: []string{"node-a"}, others: 5},
+		"marked before":    {suggested: []string{"node-a"}, special: []fakeNode{newFakeNode("node-a", "True", true)}, others: 19},
 		"room for one more": {
 			suggested: []string{"node-a", "node-b", "node-c"}, special: []fakeNode{newFakeNode("node-a", "True", true, "readiness.k8s.io/overlay-degraded")},
 			others: 20, labels: []string{"node-b tracer/at-fault=true"},
@@ -135,7 +147,7 @@ func TestMarkNodes(t *testing.T) {
 			if err := r.WriteText(&report, false); err != nil {
 				t.Fatal(err)
 			}
-			for file, content := range map[string][]byte{"nodes": data, "report": report.Bytes()} {
+			for file, content := range map[string][]byte{"nodes": data, "report": report.Bytes(), "code": []byte(cmp.Or(test.code, "2"))} {
 				if err := os.WriteFile(filepath.Join(dir, file), content, 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -146,7 +158,7 @@ func TestMarkNodes(t *testing.T) {
 			cmd := exec.Command("../../deploy/examples/mark-nodes-at-fault")
 			cmd.Env = append(os.Environ(), fakeDirEnv+"="+dir, "PATH="+dir+":"+os.Getenv("PATH"))
 			out, err := cmd.CombinedOutput()
-			if err != nil {
+			if (err != nil) != test.fails {
 				t.Fatalf("%v: %s", err, out)
 			}
 			labels, _ := os.ReadFile(filepath.Join(dir, "labels"))

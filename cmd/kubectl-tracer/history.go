@@ -45,6 +45,7 @@ know: by default those of their own node's pods, and of Services.
 Exit code: 0 there is something, 3 there is nothing of this pair, 1 could not run.`,
 		Example: `  kubectl tracer history web api --since 24h
   kubectl tracer history deploy/web svc/api -n shop --prometheus svc/monitoring/prometheus:9090
+  kubectl tracer history web api --prometheus http://thanos:9090 --prometheus-match 'cluster="a"'
   kubectl tracer history web api --since 7d -o json | jq '.series[0].points'`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: flags.ends,
@@ -192,11 +193,13 @@ func labelsOf(src, dst *agents.End) string {
 // add asks for one way.
 func (p *past) add(ctx context.Context, h *pairHistory, way, labels string, m *cluster.Map, step time.Duration) error {
 	window := max(step, minHistoryWindow)
-	over := fmt.Sprintf("{%s}[%ds]", labels, int(window.Seconds()))
+	over := func(metric string) string {
+		return fmt.Sprintf("%s[%ds]", p.selector(metric, labels), int(window.Seconds()))
+	}
 	for _, q := range []struct{ what, expression string }{
-		{whatP99, "histogram_quantile(0.99, sum by (node, instance, stage, device, direction) (rate(tracer_stage_delay_seconds" + over + "))) or " +
-			"histogram_quantile(0.99, sum by (node, instance, stage, device, direction, le) (rate(tracer_stage_delay_seconds_bucket" + over + "))) >= 0"},
-		{whatLost, "sum by (node, instance, stage, device, direction, reason) (rate(tracer_pair_drops_total" + over + ")) > 0"},
+		{whatP99, "histogram_quantile(0.99, sum by (node, instance, stage, device, direction) (rate(" + over("tracer_stage_delay_seconds") + "))) or " +
+			"histogram_quantile(0.99, sum by (node, instance, stage, device, direction, le) (rate(" + over("tracer_stage_delay_seconds_bucket") + "))) >= 0"},
+		{whatLost, "sum by (node, instance, stage, device, direction, reason) (rate(" + over("tracer_pair_drops_total") + ")) > 0"},
 	} {
 		asking, cancel := context.WithTimeout(ctx, pastWithin)
 		all, err := p.client.Range(asking, q.expression, h.From, h.To, step)

@@ -62,6 +62,8 @@ type clusterFlags struct {
 	viewers string
 	// prometheus is where the cluster's past is: a URL, a Service, "auto", or "" for nowhere.
 	prometheus string
+	// prometheusMatch chooses this cluster's series where it has those of several.
+	prometheusMatch string
 
 	ephemeral bool // start agents where there are none
 	start     agents.Ephemeral
@@ -133,6 +135,7 @@ and nothing but the agents runs for it in the cluster.`,
 	f := cmd.PersistentFlags()
 	f.BoolVar(&flags.ephemeral, "ephemeral", false, "start agents for this command on the nodes concerned that have none, and remove them at its end")
 	f.StringVar(&flags.prometheus, "prometheus", "", "the Prometheus that has the agents' metrics: http://HOST:PORT, svc/NAMESPACE/NAME:PORT through the API server, or auto to find its Service")
+	f.StringVar(&flags.prometheusMatch, "prometheus-match", "", `what chooses this cluster's series in a Prometheus of several, as 'cluster="a"'`)
 	f.StringVar(&flags.start.Image, "image", repository+":"+version, "the image that --ephemeral starts")
 	f.StringVar(&flags.start.Namespace, "ephemeral-namespace", "kube-system", "where --ephemeral starts them: a namespace that allows host network")
 	f.DurationVar(&flags.start.Lifetime, "ephemeral-for", 10*time.Minute, "after which Kubernetes itself removes them, should this command be killed")

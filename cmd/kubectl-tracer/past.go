@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"tracer/internal/agents"
@@ -12,25 +15,51 @@ import (
 )
 
 // past is what a Prometheus has of a cluster; nil for none.
-type past struct{ client prometheus.Client }
+type past struct {
+	client prometheus.Client
+	match  string // matchers of labels that choose the cluster among several, as cluster="a"; "" if it has one alone
+}
 
 // past is the server that the flags name.
 func (f *clusterFlags) past(ctx context.Context, c *agents.Cluster) (*past, error) {
+	match := matchers(f.prometheusMatch)
 	if f.prometheus == "" {
+		if match != "" {
+			return nil, errors.New("--prometheus-match says what to take of a Prometheus: name that by --prometheus")
+		}
 		return nil, nil
 	}
 	client, err := c.Prometheus(ctx, f.prometheus)
 	if err != nil {
 		return nil, err
 	}
-	return &past{client}, nil
+	return &past{client, match}, nil
 }
 
-// Expressions that tell which nodes there are, and which are to be asked. Coverage below a half is blind.
-const (
-	knownNodes  = `max by (node, instance) (tracer_build_info)`
-	uneasyNodes = `max by (node, instance) (max_over_time(tracer_finding{severity=~"critical|warning"}[2m]) > 0) or max by (node, instance) (tracer_coverage_ratio < 0.5)`
-)
+// matchers are what is between the braces of a selector, which may be given with them.
+func matchers(text string) string {
+	text = strings.TrimSpace(text)
+	if strings.HasPrefix(text, "{") && strings.HasSuffix(text, "}") {
+		text = text[1 : len(text)-1]
+	}
+	return strings.Trim(text, ", ")
+}
+
+// selector chooses a metric's series of this cluster.
+func (p *past) selector(metric, labels string) string {
+	return metric + "{" + strings.Trim(labels+","+p.match, ",") + "}"
+}
+
+// knownNodes asks which nodes there are.
+func (p *past) knownNodes() string {
+	return fmt.Sprintf("max by (node, instance) (%s)", p.selector("tracer_build_info", ""))
+}
+
+// uneasyNodes asks which of them are to be asked. Coverage below a half is blind.
+func (p *past) uneasyNodes() string {
+	return fmt.Sprintf("max by (node, instance) (max_over_time(%s[2m]) > 0) or max by (node, instance) (%s < 0.5)",
+		p.selector("tracer_finding", `severity=~"critical|warning"`), p.selector("tracer_coverage_ratio", ""))
+}
 
 // pastWithin is how long Prometheus may take for one answer.
 const pastWithin = 30 * time.Second
@@ -39,11 +68,11 @@ const pastWithin = 30 * time.Second
 func (p *past) split(ctx context.Context, all []agents.Agent, m *cluster.Map) (asked, quiet []agents.Agent, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pastWithin)
 	defer cancel()
-	known, err := p.client.Query(ctx, knownNodes)
+	known, err := p.client.Query(ctx, p.knownNodes())
 	if err != nil {
 		return nil, nil, err
 	}
-	uneasy, err := p.client.Query(ctx, uneasyNodes)
+	uneasy, err := p.client.Query(ctx, p.uneasyNodes())
 	if err != nil {
 		return nil, nil, err
 	}

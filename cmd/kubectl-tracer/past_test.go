@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"tracer/internal/agents/agentstest"
+	"tracer/internal/cluster"
 	"tracer/internal/diagnose"
 )
 
@@ -78,7 +80,7 @@ func TestDiagnoseByPrometheus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := diagnoseCluster(t.Context(), c, clusterQuery{past: &past{client}, window: time.Second, limit: time.Minute}, io.Discard)
+	r, err := diagnoseCluster(t.Context(), c, clusterQuery{past: &past{client: client}, window: time.Second, limit: time.Minute}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +89,52 @@ func TestDiagnoseByPrometheus(t *testing.T) {
 	}
 	if r.Verdict != diagnose.Fault || len(r.Nodes) != 4 || r.Summary != "the wire between hurts and peer: late" {
 		t.Errorf("%s: %s, %+v", r.Verdict, r.Summary, r.Nodes)
+	}
+}
+
+// TestPrometheusOfSeveral takes nothing of other clusters in one Prometheus, whose nodes may have the same names.
+func TestPrometheusOfSeveral(t *testing.T) {
+	t.Parallel()
+	s := agentstest.New(t, "a", "b")
+	s.Objects = shop("a", "b")
+	c := clusterOf(t, s.Config())
+	selectors := regexp.MustCompile(`tracer_[a-z_]+({[^}]*})?`)
+	for match, want := range map[string]string{`cluster="a"`: `cluster="a"}`, ` {cluster="a", zone=~"x|y",} `: `cluster="a", zone=~"x|y"}`, "": ""} {
+		var mu sync.Mutex
+		var found []string
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			found = append(found, selectors.FindAllString(r.URL.Query().Get("query"), -1)...)
+			mu.Unlock()
+			kind := "vector"
+			if r.URL.Path == "/api/v1/query_range" {
+				kind = "matrix"
+			}
+			fmt.Fprintf(w, `{"status":"success","data":{"resultType":%q,"result":[]}}`, kind)
+		}))
+		t.Cleanup(server.Close)
+		f := clusterFlags{prometheus: server.URL, prometheusMatch: match}
+		p, err := f.past(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := p.split(t.Context(), nil, &cluster.Map{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.history(t.Context(), c, "shop", "a", "pod/b", time.Now(), time.Hour, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if len(found) != 3+2*3 {
+			t.Errorf("%q", found)
+		}
+		for _, one := range found {
+			if !strings.HasSuffix(one, want) || strings.Contains(one, ",}") || strings.Contains(one, "{,") {
+				t.Errorf("%q asks for %s", match, one)
+			}
+		}
+	}
+	if _, err := (&clusterFlags{prometheusMatch: `cluster="a"`}).past(t.Context(), c); err == nil || !strings.Contains(err.Error(), "--prometheus") {
+		t.Errorf("of no Prometheus: %v", err)
 	}
 }
 
@@ -135,7 +183,7 @@ func historyOf(t *testing.T, results map[string]string) *pairHistory {
 		t.Fatal(err)
 	}
 	now := time.Unix(1_000_000_000, 0)
-	h, err := (&past{client}).history(context.Background(), c, "shop", "a", "pod/b", now, 24*time.Hour, time.Minute)
+	h, err := (&past{client: client}).history(context.Background(), c, "shop", "a", "pod/b", now, 24*time.Hour, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

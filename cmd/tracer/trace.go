@@ -43,7 +43,7 @@ What packets carry is not in it. With --drops only lost ones are written.`,
   $tracer trace --write slow.pcapng --pod default/web --duration 1m
   $tracer trace --write - --drops | tshark -r - -T fields -e ip.dst -e frame.comment`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (failed error) {
 			if err := oneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
@@ -62,20 +62,20 @@ What packets carry is not in it. With --drops only lost ones are written.`,
 				ctx, stop = context.WithTimeout(ctx, duration)
 				defer stop()
 			}
-			return flags.withSource(ctx, func(ctx context.Context, s source, _ bool) (failed error) {
-				show := func(traces iter.Seq2[trace.Trace, error], tell func()) error {
-					return printTraces(cmd.OutOrStdout(), traces, once, output == "json", tell)
+			show := func(traces iter.Seq2[trace.Trace, error], tell func()) error {
+				return printTraces(cmd.OutOrStdout(), traces, once, output == "json", tell)
+			}
+			if write != "" {
+				h, err := openWrite(ctx, cmd, write)
+				if err != nil {
+					return err
 				}
-				if write != "" {
-					to, closeFile, err := openWrite(cmd, write)
-					if err != nil {
-						return err
-					}
-					defer func() { failed = errors.Join(failed, closeFile()) }()
-					show = func(traces iter.Seq2[trace.Trace, error], tell func()) error {
-						return writeTraces(to, cmd.ErrOrStderr(), filter, traces, once, tell)
-					}
+				defer func() { failed = errors.Join(failed, h.close(failed)) }()
+				show = func(traces iter.Seq2[trace.Trace, error], tell func()) error {
+					return h.writeTraces(cmd.ErrOrStderr(), filter, traces, once, tell)
 				}
+			}
+			return flags.withSource(ctx, func(ctx context.Context, s source, _ bool) error {
 				count := traceCount{filter: filter, outcomes: s.Outcomes, w: cmd.ErrOrStderr(), now: time.Now}
 				count.terminal, count.width = terminalOf(os.Stderr.Fd())
 				return count.during(ctx, func(ctx context.Context) error {
@@ -97,7 +97,7 @@ What packets carry is not in it. With --drops only lost ones are written.`,
 	f.IntVar(&once, "once", 0, "stop after so many journeys (default: go on)")
 	f.DurationVar(&duration, "duration", 0, "stop after this time (default: go on)")
 	f.StringVarP(&output, "output", "o", "text", "how to print: text, or json for one object a line")
-	f.StringVar(&write, "write", "", "write the headers of lost and slow packets to this new file as pcapng; '-' for standard output")
+	f.StringVar(&write, "write", "", "write the headers of lost and slow packets to this new file, or pipe that somebody reads, as pcapng; '-' for standard output")
 	flags.add(cmd)
 	return cmd
 }

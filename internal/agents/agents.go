@@ -3,6 +3,7 @@
 package agents
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 
 	"tracer/internal/cluster"
 	"tracer/internal/identity/workload"
+	"tracer/internal/record"
 )
 
 // selector is the label of the agents' pods, as the chart sets it.
@@ -169,10 +171,16 @@ func whyNotReady(p *corev1.Pod, viewer bool) string {
 		case s.State.Waiting != nil:
 			return strings.TrimSpace("its container waits: " + s.State.Waiting.Reason + " " + s.State.Waiting.Message)
 		case s.State.Terminated != nil:
-			return "its container has ended: " + s.State.Terminated.Reason
+			return "its container has ended: " + cmp.Or(lastLine(s.State.Terminated.Message), s.State.Terminated.Reason)
 		}
 	}
 	return "its pod is " + strings.ToLower(string(p.Status.Phase))
+}
+
+// lastLine is the last line of a container's message that has something, as it may be printed.
+func lastLine(message string) string {
+	message = strings.TrimSpace(message)
+	return record.Visible(message[strings.LastIndexByte(message, '\n')+1:])
 }
 
 // Map is who has which address, in which zone nodes are, and which are cordoned.

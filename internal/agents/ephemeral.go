@@ -121,12 +121,17 @@ func (c *Cluster) job(node string) *batchv1.Job {
 				AutomountServiceAccountToken: new(false), EnableServiceLinks: new(false), TerminationGracePeriodSeconds: new(int64(10)),
 				ActiveDeadlineSeconds: new(int64(e.Lifetime / time.Second)),
 				Tolerations:           []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
-				Volumes:               []corev1.Volume{{Name: "run", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}}},
+				// The host's, as of agents that are installed: of two agents on a node the second one sees the first one's lock, and ends.
+				Volumes: []corev1.Volume{{Name: "run", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{
+					Path: "/run/tracer", Type: new(corev1.HostPathDirectoryOrCreate),
+				}}}},
 				Containers: []corev1.Container{{
 					Name: container, Image: e.Image, ImagePullPolicy: corev1.PullIfNotPresent,
 					Args:         []string{"agent", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0", "--state-dir="},
 					Env:          []corev1.EnvVar{{Name: "NODE_NAME", Value: node}, {Name: "GOMEMLIMIT", Value: "180MiB"}},
 					VolumeMounts: []corev1.VolumeMount{{Name: "run", MountPath: "/run/tracer"}},
+					// Why it ended stands in the pod's status, since nobody reads its log.
+					TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 					SecurityContext: &corev1.SecurityContext{ // values-hardened.yaml's
 						Privileged: &privileged, AllowPrivilegeEscalation: &privileged, RunAsUser: &root, ReadOnlyRootFilesystem: new(true),
 						SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
@@ -152,6 +157,7 @@ func (c *Cluster) awaitEphemeral(ctx context.Context, nodes []string) error {
 	for _, n := range nodes {
 		waiting[n] = "its pod has not been made"
 	}
+	made := map[string]bool{}
 	for {
 		found, err := c.ephemeralAgents(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -159,7 +165,10 @@ func (c *Cluster) awaitEphemeral(ctx context.Context, nodes []string) error {
 		}
 		for _, node := range slices.Sorted(maps.Keys(waiting)) {
 			a, ok := found[node]
-			switch {
+			switch made[node] = made[node] || ok; {
+			case !ok && made[node] && err == nil:
+				failed[node] = "its pod is gone; before that: " + waiting[node]
+				delete(waiting, node)
 			case !ok:
 			case hopeless(a.Why):
 				failed[node] = a.Why

@@ -81,8 +81,11 @@ func hardened(t *testing.T, job *batchv1.Job) {
 		t.Errorf("it may stay: %+v", job.Spec)
 	}
 	if !pod.HostNetwork || pod.HostPID || *pod.AutomountServiceAccountToken || *container.Privileged || !*container.ReadOnlyRootFilesystem || len(container.Capabilities.Add) != 5 ||
-		len(pod.Volumes) != 1 || pod.Volumes[0].HostPath != nil {
+		len(pod.Volumes) != 1 || pod.Volumes[0].HostPath == nil || pod.Volumes[0].HostPath.Path != "/run/tracer" || *pod.Volumes[0].HostPath.Type != corev1.HostPathDirectoryOrCreate {
 		t.Errorf("rights: %+v", pod)
+	}
+	if pod.Containers[0].TerminationMessagePolicy != corev1.TerminationMessageFallbackToLogsOnError || pod.Containers[0].VolumeMounts[0].MountPath != "/run/tracer" {
+		t.Errorf("nobody is told why it ends: %+v", pod.Containers[0])
 	}
 	if pod.Containers[0].Image != started.Image || pod.NodeName == "" {
 		t.Errorf("%s on %q", pod.Containers[0].Image, pod.NodeName)
@@ -96,8 +99,12 @@ func TestEphemeralRefused(t *testing.T) {
 		set  func(*agentstest.Server, *Ephemeral)
 		want string
 	}{
-		"image":  {func(s *agentstest.Server, _ *Ephemeral) { s.Why = "ImagePullBackOff" }, "ImagePullBackOff"},
-		"slow":   {func(s *agentstest.Server, e *Ephemeral) { s.Why, e.Ready = "ContainerCreating", 100*time.Millisecond }, "start an agent on bare-a: not ready within 100ms: "},
+		"image": {func(s *agentstest.Server, _ *Ephemeral) { s.Why = "ImagePullBackOff" }, "ImagePullBackOff"},
+		"slow":  {func(s *agentstest.Server, e *Ephemeral) { s.Why, e.Ready = "ContainerCreating", 100*time.Millisecond }, "start an agent on bare-a: not ready within 100ms: "},
+		"locked": {func(s *agentstest.Server, _ *Ephemeral) {
+			s.Ended = "level=INFO msg=starting\ntracer: start: another tracer runs in this network namespace (process 7); stop it\x1b[2J\n"
+		}, "start an agent on bare-a: its container has ended: tracer: start: another tracer runs in this network namespace (process 7); stop it�"},
+		"gone":   {func(s *agentstest.Server, _ *Ephemeral) { s.Why, s.Lists = "ContainerCreating", 1 }, "its pod is gone; before that: its container waits: ContainerCreating"},
 		"policy": {func(s *agentstest.Server, _ *Ephemeral) { s.Forbidden = "/api/v1/namespaces/kube-system/pods" }, "start an agent in namespace kube-system"},
 		"jobs":   {func(s *agentstest.Server, _ *Ephemeral) { s.Forbidden = "/apis/batch/v1/namespaces/kube-system/jobs" }, "start an agent on bare-a"},
 	} {

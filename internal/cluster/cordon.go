@@ -124,11 +124,11 @@ func isOfNode(h *Held) bool {
 	return false
 }
 
-// onWire says at the ends of which wire at fault a node is; "" if at none.
+// onWire says at the ends of which wire at fault a node is; "" if at none. One with a warning alone explains nothing critical.
 func onWire(r *Report, node string) string {
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		if f.Finding.Cause != diagnose.Wire {
+		if f.Finding.Cause != diagnose.Wire || f.Finding.Severity != diagnose.Critical {
 			continue
 		}
 		if slices.Contains(f.Nodes, node) || slices.ContainsFunc(f.SeenFrom, func(o Observation) bool { return o.Node == node }) {

@@ -180,8 +180,8 @@ func (r *row) lines(width int) []string {
 	return wrap(r.text, width)
 }
 
-// rows are the lines of a finding.
-func (f *Finding) rows() []row {
+// figures are the lines of a finding that are numbers, and name nobody.
+func (f *Finding) figures() []row {
 	var rows []row
 	if d := f.Delay; d != nil {
 		var parts []string
@@ -213,6 +213,12 @@ func (f *Finding) rows() []row {
 		}
 		rows = append(rows, row{label: "drops", text: strings.Join(parts, " · ")})
 	}
+	return rows
+}
+
+// rows are the lines of a finding.
+func (f *Finding) rows() []row {
+	rows := f.figures()
 	for i, p := range f.Pairs[:min(textPairs, len(f.Pairs))] {
 		text := p.Src + " → " + p.Dst
 		if p.Service != nil {

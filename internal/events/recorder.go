@@ -35,6 +35,8 @@ const (
 	// patience is how long an end is tried to be told, and retryAfter how long nothing is tried after a failure.
 	patience   = 10 * time.Minute
 	retryAfter = 30 * time.Second
+	// podAbsent is for how long a pod may be none of those that a finding names, the worst of one round, before it is over for the pod.
+	podAbsent = 3 * lookEvery
 	// maxPods bounds the pods that are told of one finding.
 	maxPods = 10
 )
@@ -73,7 +75,8 @@ type subject struct {
 
 // told is what has been told of a subject.
 type told struct {
-	finding    diagnose.ActiveFinding
+	finding    diagnose.ActiveFinding // of a pod: without what is others'
+	seen       time.Time              // when it last held
 	began      *written
 	over       *written
 	ended      time.Time // when it was found that it no longer holds; zero while it does
@@ -114,7 +117,14 @@ func (r *Recorder) look(ctx context.Context) {
 			t = &told{}
 			r.told[s] = t
 		}
-		t.finding, t.ended, t.overTold = f, time.Time{}, false
+		t.finding, t.seen, t.ended, t.overTold = f, now, time.Time{}, false
+	}
+	node := r.node()
+	for s, t := range r.told {
+		_, named := holds[s]
+		if _, on := holds[subject{s.finding, node}]; on && !named && t.ended.IsZero() && now.Sub(t.seen) < podAbsent {
+			holds[s] = t.finding // it goes on
+		}
 	}
 	// In an order that is the same each time, the critical ones first: that decides what there is room for.
 	for _, s := range slices.SortedFunc(maps.Keys(r.told), r.compare) {
@@ -155,15 +165,16 @@ func (r *Recorder) compare(a, b subject) int {
 
 // subjects are the findings that hold, at each object that they are told of.
 func (r *Recorder) subjects() map[subject]diagnose.ActiveFinding {
-	holds := map[subject]diagnose.ActiveFinding{}
+	holds, node := map[subject]diagnose.ActiveFinding{}, r.node()
 	for _, f := range r.Active() {
 		if f.Finding.Severity == diagnose.Info {
 			continue // it is as somebody wants it
 		}
 		key := f.Finding.Key()
-		// By its name, as the kubelet has it: the node's own UID takes a request and a right to find out.
-		holds[subject{key, corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.Node, UID: types.UID(r.Node)}}] = f
-		for _, p := range r.podsOf(&f.Finding) {
+		holds[subject{key, node}] = f
+		for p, addresses := range r.podsOf(&f.Finding) {
+			f := f
+			f.Finding = f.Finding.OfPod(addresses)
 			holds[subject{key, corev1.ObjectReference{
 				Kind: "Pod", APIVersion: "v1", Namespace: p.Namespace, Name: p.Name, UID: types.UID(p.UID),
 			}}] = f
@@ -172,11 +183,17 @@ func (r *Recorder) subjects() map[subject]diagnose.ActiveFinding {
 	return holds
 }
 
-// podsOf are this node's pods whose own the finding is.
-func (r *Recorder) podsOf(f *diagnose.Finding) (pods []Pod) {
+// node is the object that is this node: by its name, as the kubelet has it, since its own UID takes a request and a right to find out.
+func (r *Recorder) node() corev1.ObjectReference {
+	return corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.Node, UID: types.UID(r.Node)}
+}
+
+// podsOf are this node's pods whose own the finding is, with their addresses of it.
+func (r *Recorder) podsOf(f *diagnose.Finding) map[Pod][]netip.Addr {
+	pods := map[Pod][]netip.Addr{}
 	for _, address := range f.PodAddresses() {
-		if p, ok := r.PodAt(address); ok && !slices.Contains(pods, p) && len(pods) < maxPods {
-			pods = append(pods, p)
+		if p, ok := r.PodAt(address); ok && (pods[p] != nil || len(pods) < maxPods) {
+			pods[p] = append(pods[p], address)
 		}
 	}
 	return pods

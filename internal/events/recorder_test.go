@@ -163,6 +163,42 @@ func TestPods(t *testing.T) {
 	b.want("ends", "Warning ReceiverSlow Node/node1 1", "Warning ReceiverSlow Pod/api-1 1", "Normal ReceiverSlowEnded Node/node1 1", "Normal ReceiverSlowEnded Pod/api-1 1")
 }
 
+// TestPodOfMany has nothing of others on a pod, in whose namespace the Event is read by people who may not see theirs.
+func TestPodOfMany(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	f := b.finding(diagnose.ReceiverSlow, "pod", diagnose.Critical)
+	f.Finding.Text = "bank/ledger reads slowly"
+	own := f.Finding.Pairs
+	others := []diagnose.Pair{{Src: "secret/payroll", Dst: "bank/ledger", Addresses: &diagnose.PairAddresses{
+		Src: netip.MustParseAddr("10.0.0.8"), Dst: netip.MustParseAddr("10.0.0.9"),
+	}}}
+	f.Finding.Pairs = append(others, own...)
+	b.active = []diagnose.ActiveFinding{f}
+	b.after(0)
+	// It is none of those that hurt most for a round or two, and is again.
+	for _, pairs := range [][]diagnose.Pair{others, others, own, others} {
+		b.active[0].Finding.Pairs = pairs
+		b.after(lookEvery)
+	}
+	b.want("it goes on", "Warning ReceiverSlow Node/node1 1", "Warning ReceiverSlow Pod/api-1 1")
+	b.after(lookEvery)
+	b.after(lookEvery)
+	b.want("it is over for the pod", "Warning ReceiverSlow Node/node1 1", "Warning ReceiverSlow Pod/api-1 1", "Normal ReceiverSlowEnded Pod/api-1 1")
+	b.after(lookEvery)
+	b.active = nil
+	b.after(lookEvery)
+	b.want("it is over", "Warning ReceiverSlow Node/node1 1", "Warning ReceiverSlow Pod/api-1 1", "Normal ReceiverSlowEnded Pod/api-1 1", "Normal ReceiverSlowEnded Node/node1 1")
+	for _, e := range b.events {
+		if e.Regarding.Kind == "Pod" && (strings.Contains(e.Note, "bank") || strings.Contains(e.Note, "secret") || strings.Contains(e.Note, " more")) {
+			t.Errorf("the pod's says %q", e.Note)
+		}
+	}
+	if note := b.events[1].Note; !strings.Contains(note, "default/web → default/api (tracer explain receiver-slow)") {
+		t.Errorf("%q", note)
+	}
+}
+
 // TestSeries makes a series of what comes and goes, and of what goes on.
 func TestSeries(t *testing.T) {
 	t.Parallel()

@@ -25,8 +25,8 @@ const (
 	// capturedAfter is how long after its record the header of a drop comes: the programs follow each other at once, but for
 	// interrupts. A CPU that is taken from the machine meanwhile makes it longer: capturedLatest is the most.
 	capturedAfter, capturedLatest = time.Millisecond, time.Second
-	// maxCaptures bounds those that are open at once: each has a ring of 1 MiB, and keeps that many headers.
-	maxCaptures = 4
+	// maxCaptures bounds those that are open at once, with those that are being closed: each has a ring of 1 MiB, and keeps that many headers.
+	maxCaptures = 6
 	// captureInterval is how often headers are read while nobody asks for one.
 	captureInterval = 100 * time.Millisecond
 )
@@ -49,9 +49,15 @@ type Capture struct {
 	ended   sync.WaitGroup
 
 	mu    sync.Mutex // guards the reading of the ring and what follows
-	found map[uint64][]record.Header
+	found map[uint64][]capturedHeader
 	order []uint64 // fingerprints of what is in found, a ring: the next is put at next
 	next  int
+}
+
+// capturedHeader is a header, and whose it is.
+type capturedHeader struct {
+	record.Header
+	flow record.Flow
 }
 
 // Capture begins to read headers: of all dropped packets and, unless dropsOnly, of those sampled ones that are longer on this node
@@ -69,7 +75,7 @@ func (l *Loader) Capture(slowerThan time.Duration, dropsOnly bool) (_ *Capture, 
 		l.captures.Add(-1)
 		return nil, fmt.Errorf("headers are read for %d others already; end one, or try again later", maxCaptures)
 	}
-	c := &Capture{open: &l.captures, closed: make(chan struct{}), found: map[uint64][]record.Header{}, order: make([]uint64, capturedMost)}
+	c := &Capture{open: &l.captures, closed: make(chan struct{}), found: map[uint64][]capturedHeader{}, order: make([]uint64, capturedMost)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -178,20 +184,20 @@ func (c *Capture) keep(raw []byte) {
 }
 
 // convertCaptured reads what the kernel wrote, less what is no header; false if that cannot be told, or belongs to no record.
-func convertCaptured(raw []byte, tunnels header.Tunnels) (h record.Header, fingerprint uint64, ok bool) {
+func convertCaptured(raw []byte, tunnels header.Tunnels) (h capturedHeader, fingerprint uint64, ok bool) {
 	if len(raw) < int(unsafe.Sizeof(bpfobj.TracerCaptured{})) {
-		return record.Header{}, 0, false
+		return capturedHeader{}, 0, false
 	}
 	k := (*bpfobj.TracerCaptured)(unsafe.Pointer(unsafe.SliceData(raw)))
 	b := k.Bytes[:min(int(k.Size), len(k.Bytes))]
 	packet, result := header.ParseIP(b, int(k.Length), tunnels)
 	if result != header.Parsed || packet.Fingerprint == 0 {
-		return record.Header{}, 0, false
+		return capturedHeader{}, 0, false
 	}
-	return record.Header{
+	return capturedHeader{record.Header{
 		Hook: record.Hook(k.Hook), Ifindex: int(k.Ifindex), Time: time.Duration(k.TimeNs),
 		Length: k.Length, Bytes: slices.Clone(b[:packet.Bytes]),
-	}, packet.Fingerprint, true
+	}, packet.Flow}, packet.Fingerprint, true
 }
 
 // Find returns the header of a record's packet, of a slow one as it was at a device, or else at the last place where it was
@@ -215,17 +221,20 @@ func (c *Capture) Find(ctx context.Context, r *record.Record, ifindex int) (h re
 }
 
 // choose takes of the headers with a record's fingerprint, in the order of their times, the one that is its packet's.
-func choose(headers []record.Header, r *record.Record, ifindex int) (best record.Header, ok bool) {
-	for _, h := range headers {
+func choose(headers []capturedHeader, r *record.Record, ifindex int) (best record.Header, ok bool) {
+	for i := range headers {
+		h := &headers[i].Header
 		if r.Kind == record.Dropped {
-			if h.Hook == record.Free && h.Time >= r.Time && h.Time < r.Time+capturedLatest {
-				return h, true
+			// Packets of other flows may have its fingerprint: of UDP it is the first bytes that are carried, and their number.
+			own := headers[i].flow == r.Last || headers[i].flow == r.First
+			if own && h.Hook == record.Free && h.Time >= r.Time && h.Time < r.Time+capturedLatest {
+				return *h, true
 			}
 			continue
 		}
 		passed := slices.ContainsFunc(r.Passed(), func(hop record.Hop) bool { return hop.Time == h.Time && hop.Hook == h.Hook })
 		if passed && (!ok || h.Ifindex == ifindex || best.Ifindex != ifindex) {
-			best, ok = h, true
+			best, ok = *h, true
 		}
 	}
 	return best, ok

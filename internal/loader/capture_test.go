@@ -57,16 +57,16 @@ func TestConvertCaptured(t *testing.T) {
 
 func TestChooseHeader(t *testing.T) {
 	t.Parallel()
-	c := &Capture{found: map[uint64][]record.Header{}, order: make([]uint64, 4)}
+	c := &Capture{found: map[uint64][]capturedHeader{}, order: make([]uint64, 7)}
 	packet := func(id uint16) []byte {
 		return ipv4{src: pod1, dst: pod2, protocol: unix.IPPROTO_TCP, id: id}.over(tcp(4000, 80, 1000, "hello, world"))
 	}
 	of := func(kind record.Kind, id uint16, at time.Duration, hops ...record.Hop) *record.Record {
-		_, fingerprint, ok := convertCaptured(captured(bpfobj.TracerHookHOOK_FREE, 0, 0, packet(id)), header.Tunnels{})
+		h, fingerprint, ok := convertCaptured(captured(bpfobj.TracerHookHOOK_FREE, 0, 0, packet(id)), header.Tunnels{})
 		if !ok {
 			t.Fatal("the packet makes no sense")
 		}
-		r := &record.Record{Kind: kind, Fingerprint: fingerprint, Time: at}
+		r := &record.Record{Kind: kind, First: h.flow, Last: h.flow, Fingerprint: fingerprint, Time: at}
 		r.Len = copy(r.Hops[:], hops)
 		return r
 	}
@@ -78,6 +78,19 @@ func TestChooseHeader(t *testing.T) {
 	c.keep(captured(bpfobj.TracerHookHOOK_DEQUEUE, 7, 20*ms, packet(1)))
 	c.keep(captured(bpfobj.TracerHookHOOK_XMIT, 2, 30*ms, packet(1)))
 	c.keep(captured(bpfobj.TracerHookHOOK_FREE, 0, 41*ms, packet(2)))
+	// The same question of three clients to three servers, as resolvers ask it.
+	question := func(src, dst string) []byte {
+		return ipv4{src: src, dst: dst, protocol: unix.IPPROTO_UDP}.over(udp(4000, 53, []byte("example.com")))
+	}
+	lost := func(src, dst string, at time.Duration) *record.Record {
+		h, fingerprint, _ := convertCaptured(captured(bpfobj.TracerHookHOOK_FREE, 0, 0, question(src, dst)), header.Tunnels{})
+		return &record.Record{Kind: record.Dropped, First: h.flow, Last: h.flow, Fingerprint: fingerprint, Time: at}
+	}
+	for i, pair := range [][2]string{{pod1, pod2}, {node1, pod2}, {pod1, node2}} {
+		c.keep(captured(bpfobj.TracerHookHOOK_FREE, 0, time.Duration(61+i)*ms, question(pair[0], pair[1])))
+	}
+	translated := lost(pod1, node1, 60*ms) // as it came; it was freed with another destination
+	translated.Last = lost(pod1, node2, 0).Last
 	slow := of(record.Finished, 1, 30*ms, record.Hop{Hook: record.Dequeue, Ifindex: 7, Time: 20 * ms}, record.Hop{Hook: record.Xmit, Ifindex: 2, Time: 30 * ms})
 	for _, test := range []struct {
 		r       *record.Record
@@ -93,6 +106,10 @@ func TestChooseHeader(t *testing.T) {
 		{of(record.Dropped, 2, 40*ms), 0, 41 * ms, true},
 		{of(record.Dropped, 2, 42*ms), 0, 0, false}, // one before
 		{of(record.Dropped, 3, 40*ms), 0, 0, false},
+		{lost(pod1, pod2, 60*ms), 0, 61 * ms, true},
+		{lost(node1, pod2, 60*ms), 0, 62 * ms, true},
+		{translated, 0, 63 * ms, true},
+		{lost(node2, pod1, 60*ms), 0, 0, false}, // its own was not read
 	} {
 		if at, ok := find(test.r, test.ifindex); ok != test.found || at != test.want {
 			t.Errorf("%s at %d: %v, %v; want %v", test.r.Kind, test.ifindex, at, ok, test.want)
@@ -105,7 +122,7 @@ func TestChooseHeader(t *testing.T) {
 		t.Errorf("%v, %v", at, ok)
 	}
 	c.keep(captured(bpfobj.TracerHookHOOK_FREE, 0, 52*ms, packet(6)))
-	if _, ok := find(slow, 7); ok || len(c.found) != 4 {
+	if _, ok := find(slow, 7); ok || len(c.found) != 5 {
 		t.Errorf("%v, %d kept", ok, len(c.found))
 	}
 }

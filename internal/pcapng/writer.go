@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -109,7 +110,7 @@ func (w *Writer) interfaceOf(h *trace.Header, t *trace.Trace) (int, error) {
 	return index, err
 }
 
-// truncater is a file.
+// truncater is a file. A pipe, which is none that can, answers EINVAL.
 type truncater interface{ Truncate(size int64) error }
 
 // flush writes what is to be written. Of what a full disk has taken of it, nothing stays.
@@ -124,7 +125,7 @@ func (w *Writer) flush() error {
 		return nil
 	}
 	if file, ok := w.to.(truncater); ok && n > 0 {
-		if e := file.Truncate(w.written); e != nil && !errors.Is(e, os.ErrInvalid) {
+		if e := file.Truncate(w.written); e != nil && !errors.Is(e, os.ErrInvalid) && !errors.Is(e, syscall.EINVAL) {
 			err = errors.Join(err, e)
 		}
 	}

@@ -76,13 +76,17 @@ func (s *Server) jobPods(selector string) *corev1.PodList {
 	defer s.mu.Unlock()
 	list := &corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}}
 	key, value, _ := strings.Cut(selector, "=")
+	s.listed++
 	for name, job := range s.Jobs {
-		if job.Labels[key] != value {
+		if job.Labels[key] != value || s.Lists > 0 && s.listed > s.Lists {
 			continue
 		}
 		state := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 		if s.Why != "" && (s.WhyOn == "" || s.WhyOn == job.Spec.Template.Spec.NodeName) {
 			state = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: s.Why}}
+		}
+		if s.Ended != "" {
+			state = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: s.Ended}}
 		}
 		list.Items = append(list.Items, corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "kube-system", Labels: job.Labels}, Spec: job.Spec.Template.Spec,

@@ -37,7 +37,10 @@ type Server struct {
 	Jobs       map[string]batchv1.Job // those there are, in kube-system, each with a pod of its name
 	Why        string                 // their containers wait for that; "" to run
 	WhyOn      string                 // on this node alone
-	Execs      map[string]int         // how often each way was taken: "websocket", "spdy"
+	Ended      string                 // they have ended, with that as the end of their log
+	Lists      int                    // so often they are listed, and are gone then; 0 for always
+	listed     int
+	Execs      map[string]int // how often each way was taken: "websocket", "spdy"
 }
 
 // New returns one with agents on some nodes.

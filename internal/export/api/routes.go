@@ -30,13 +30,14 @@ type handler struct {
 	reader    incident.Reader
 	feeds     traceFeeds
 	// What clients may take of the agent at once.
-	traces, overviews streams
+	traces, headers, overviews streams
 }
 
 func newHandler(source Source, names aggregate.Namer, incidents *incident.Store) *handler {
 	return &handler{
 		source: source, incidents: incident.Lister{Store: incidents}, reader: incident.Reader{Store: incidents}, feeds: traceFeeds{source: source, names: names},
 		traces:    streams{kind: "traces", max: maxTraceStreams, now: time.Now},
+		headers:   streams{kind: "traces with headers", max: maxHeaderStreams, now: time.Now},
 		overviews: streams{kind: "overviews", max: maxOverviewStreams, now: time.Now},
 	}
 }
@@ -65,7 +66,11 @@ func (h *handler) routes() http.Handler {
 			refuse(w, http.StatusBadRequest, err)
 			return
 		}
-		h.traces.serve(w, r, func(ctx context.Context, send func([]byte) error) { relay(h.feeds.read(ctx, filter), send) })
+		streams := &h.traces
+		if filter.Headers {
+			streams = &h.headers
+		}
+		streams.serve(w, r, func(ctx context.Context, send func([]byte) error) { relay(h.feeds.read(ctx, filter), send) })
 	})
 	mux.HandleFunc("GET "+pathOverview, func(w http.ResponseWriter, r *http.Request) {
 		query, err := overview.ParseQuery(r.URL.Query())

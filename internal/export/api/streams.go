@@ -11,8 +11,11 @@ import (
 )
 
 const (
-	// maxTraceStreams and maxOverviewStreams are how many clients may read each at once.
+	// maxTraceStreams, maxHeaderStreams (of traces with headers) and maxOverviewStreams are how many clients may read each at once. Headers are
+	// read by programs that are loaded for each filter, so there are few: less than the loader opens, since those of a stream that lost
+	// its place take a while to close.
 	maxTraceStreams    = 16
+	maxHeaderStreams   = 4
 	maxOverviewStreams = 8
 	// stalledAfter is how long a client may leave its stream unread while others wait for its place.
 	stalledAfter = 10 * time.Second

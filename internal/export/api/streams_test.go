@@ -195,26 +195,41 @@ func (s *streams) stuck(n int) bool {
 	return len(before) == n && maps.Equal(before, unread())
 }
 
-// A stream that nobody reads gives its place to one more.
+// A stream that nobody reads gives its place to one more, of those with headers and of those without.
 func TestPlaceOfUnreadStream(t *testing.T) {
 	t.Parallel()
+	for name, filter := range map[string]trace.Filter{"traces": {}, "headers": {Headers: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testPlaceOfUnread(t, filter)
+		})
+	}
+}
+
+func testPlaceOfUnread(t *testing.T, filter trace.Filter) {
 	source := newSource()
 	h := newHandler(source, tracetest.Cluster(), nil)
+	streams := &h.traces
+	if filter.Headers {
+		streams = &h.headers
+	}
 	path := serve(t, h)
-	h.traces.mu.Lock()
-	h.traces.max = 1
-	h.traces.mu.Unlock()
-	unread := openRaw(t, path, pathTrace)
+	streams.mu.Lock()
+	streams.max = 1
+	streams.mu.Unlock()
+	unread := openRaw(t, path, pathTrace+"?"+filter.Values().Encode())
 	exporttest.WaitFor(t, "the subscription", func() bool { return source.subscriptions() == 1 })
 	publish := func() {
 		for range 100 {
-			source.publish(tracetest.Request(record.Finished))
+			rec := tracetest.Request(record.Finished)
+			rec.Time += 1 << 50 // after headers were read
+			source.publish(rec)
 		}
 	}
-	exporttest.WaitFor(t, "the socket to be full", func() bool { publish(); return h.traces.stuck(1) })
-	h.traces.mu.Lock()
-	h.traces.now = func() time.Time { return time.Now().Add(stalledAfter) }
-	h.traces.mu.Unlock()
+	exporttest.WaitFor(t, "the socket to be full", func() bool { publish(); return streams.stuck(1) })
+	streams.mu.Lock()
+	streams.now = func() time.Time { return time.Now().Add(stalledAfter) }
+	streams.mu.Unlock()
 	client := Dial(path)
 	defer client.Close()
 	go func() {
@@ -224,7 +239,7 @@ func TestPlaceOfUnreadStream(t *testing.T) {
 		}
 	}()
 	got := 0
-	for _, err := range client.Traces(t.Context(), trace.Filter{}) {
+	for _, err := range client.Traces(t.Context(), filter) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,6 +252,29 @@ func TestPlaceOfUnreadStream(t *testing.T) {
 	if _, err := io.Copy(io.Discard, unread); err != nil && !strings.Contains(err.Error(), "reset") {
 		t.Errorf("the other one: %v", err)
 	}
+}
+
+// TestHeaderStreamsRefused has few streams with headers, which take no place of others.
+func TestHeaderStreamsRefused(t *testing.T) {
+	t.Parallel()
+	client := agent(t, newSource())
+	for range maxHeaderStreams {
+		body, err := client.get(t.Context(), pathTrace, trace.Filter{Headers: true}.Values())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer body.Close()
+	}
+	for _, err := range client.Traces(t.Context(), trace.Filter{Headers: true, DropsOnly: true}) {
+		if err == nil || !strings.Contains(err.Error(), "all 4 streams of traces with headers") {
+			t.Errorf("one more: %v", err)
+		}
+	}
+	body, err := client.get(t.Context(), pathTrace, nil)
+	if err != nil {
+		t.Fatalf("one without: %v", err)
+	}
+	body.Close()
 }
 
 // The streams of one filter share what is described and encoded, and each counts what it missed.

@@ -4,19 +4,22 @@ package api
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 
 	"tracer/internal/export/httpserver"
+	"tracer/internal/trace"
 )
 
 // viewerMode is of the viewers' socket: its group may ask.
 const viewerMode = 0o660
 
-// viewerPaths are what viewers may ask for: what people look at. What else there is, or will be, is refused until it is named here.
-var viewerPaths = [...]string{pathStatus, pathFindings, pathDiagnosis, pathOverview, pathPath, pathTrace}
+// viewerPaths are what viewers may ask for, beside journeys: what people look at. What else there is, or will be, is refused until it is
+// named here.
+var viewerPaths = [...]string{pathStatus, pathFindings, pathDiagnosis, pathOverview, pathPath}
 
 // NewViewerServer listens on a second unix socket, for a group (by its number) beside root: for the requests that only read, and of these for
 // those that people make. It has limits of its own, so that its clients take no place of the first one's.
@@ -46,6 +49,13 @@ func viewerHandler(next http.Handler) http.Handler {
 	for _, path := range viewerPaths {
 		mux.Handle("GET "+path, next)
 	}
+	mux.HandleFunc("GET "+pathTrace, func(w http.ResponseWriter, r *http.Request) {
+		if filter, err := trace.ParseQuery(r.URL.Query()); err == nil && filter.Headers { // live sequence numbers, and programs that are loaded for it
+			refuse(w, http.StatusForbidden, errors.New("headers of packets are not for viewers: ask on the agent's own socket, as root"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, fmt.Errorf("%s %s is not for viewers: ask on the agent's own socket, as root", r.Method, r.URL.Path))
 	})

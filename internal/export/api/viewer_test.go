@@ -50,15 +50,16 @@ func TestViewers(t *testing.T) {
 		"GET /v1/findings":  "200 OK",
 		"GET /v1/diagnosis": "200 OK",
 		"GET /v1/path?src=10.0.0.1&dst=10.0.0.2&window=1s": "200 OK",
-		"GET /v1/snapshot":     "403 Forbidden",
-		"GET /v1/devices":      "403 Forbidden",
-		"GET /v1/incidents":    "403 Forbidden",
-		"GET /":                "403 Forbidden",
-		"GET /v1/../v1/status": "403 Forbidden",
-		"GET //v1/snapshot":    "403 Forbidden",
-		"POST /v1/status":      "403 Forbidden",
-		"PUT /v1/path":         "403 Forbidden",
-		"DELETE /v1/findings":  "403 Forbidden",
+		"GET /v1/trace?headers=true":                       "403 Forbidden",
+		"GET /v1/snapshot":                                 "403 Forbidden",
+		"GET /v1/devices":                                  "403 Forbidden",
+		"GET /v1/incidents":                                "403 Forbidden",
+		"GET /":                                            "403 Forbidden",
+		"GET /v1/../v1/status":                             "403 Forbidden",
+		"GET //v1/snapshot":                                "403 Forbidden",
+		"POST /v1/status":                                  "403 Forbidden",
+		"PUT /v1/path":                                     "403 Forbidden",
+		"DELETE /v1/findings":                              "403 Forbidden",
 	} {
 		answer, err := requestAs(65534, viewers, path, request)
 		if line, _, _ := strings.Cut(answer, "\r\n"); err != nil || !strings.HasSuffix(line, want) && !(want == "403 Forbidden" && strings.Contains(line, "307")) {
@@ -86,6 +87,8 @@ func TestViewersRefused(t *testing.T) {
 	h := viewerHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 	for request, want := range map[string]int{
 		"GET /v1/status": http.StatusTeapot, "HEAD /v1/status": http.StatusTeapot, "GET /v1/trace": http.StatusTeapot, "GET /v1/overview": http.StatusTeapot,
+		"GET /v1/trace?pod=web&drops=true": http.StatusTeapot,
+		"GET /v1/trace?headers=true":       http.StatusForbidden, "HEAD /v1/trace?headers=1": http.StatusForbidden, "GET /v1/trace?pod=web&%68eaders=true": http.StatusForbidden,
 		"POST /v1/trace": http.StatusForbidden, "GET /v1/status/more": http.StatusForbidden, "GET /v2/status": http.StatusForbidden, "GET /v1/settings": http.StatusForbidden,
 	} {
 		method, path, _ := strings.Cut(request, " ")
