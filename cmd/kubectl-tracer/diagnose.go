@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -77,9 +76,7 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 				return err
 			}
 			if output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetEscapeHTML(false)
-				err = e.Encode(report)
+				err = writeJSON(cmd.OutOrStdout(), report)
 			} else {
 				err = report.WriteText(cmd.OutOrStdout(), os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(os.Stdout.Fd())))
 			}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -76,9 +75,7 @@ Exit code: 0 there is something, 3 there is nothing of this pair, 1 could not ru
 				return err
 			}
 			if output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetEscapeHTML(false)
-				err = e.Encode(h)
+				err = writeJSON(cmd.OutOrStdout(), h)
 			} else {
 				err = h.writeText(cmd.OutOrStdout())
 			}

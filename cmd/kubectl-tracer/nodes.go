@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,9 +44,7 @@ func newNodesCommand(flags *clusterFlags) *cobra.Command {
 			done.end()
 			slices.SortFunc(answers, func(x, y agents.Answer[node]) int { return strings.Compare(x.Node, y.Node) })
 			if output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetEscapeHTML(false)
-				return e.Encode(nodeListOf(answers, notAsked))
+				return writeJSON(cmd.OutOrStdout(), nodeListOf(answers, notAsked))
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "NODE\tAGENT\tKERNEL\tHOOKS\tSEEN\tFINDINGS")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,20 +48,7 @@ Exit code: 0 packets were seen, 3 none was, 1 could not run or no agent answered
 				return err
 			}
 			p := w.path(cmd.Context())
-			if output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetEscapeHTML(false)
-				err = e.Encode(p)
-			} else {
-				err = p.WriteText(cmd.OutOrStdout())
-			}
-			if err != nil {
-				return err
-			}
-			if code := p.ExitCode(); code != 0 {
-				return exitCode(code)
-			}
-			return nil
+			return write(cmd.OutOrStdout(), output, &p)
 		},
 	}
 	cmd.Flags().DurationVar(&window, "duration", window, "how long to watch (at most 1m)")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -122,9 +121,7 @@ func (v *clusterView) print(ctx context.Context, w, progress io.Writer, q overvi
 	o := v.overview(all, q)
 	var err error
 	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		err = e.Encode(o)
+		err = writeJSON(w, o)
 	} else {
 		width, _, sizeErr := term.GetSize(int(os.Stdout.Fd()))
 		if sizeErr != nil || width <= 0 {
