@@ -1,16 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
-)
 
-// writeJSON writes v as a line of JSON, in which nothing is escaped for HTML.
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
+	"tracer/internal/console"
+)
 
 // answer is what is said of packets between two ends.
 type answer interface {
@@ -22,7 +16,7 @@ type answer interface {
 func write(w io.Writer, output string, a answer) error {
 	var err error
 	if output == "json" {
-		err = writeJSON(w, a)
+		err = console.WriteJSON(w, a)
 	} else {
 		err = a.WriteText(w)
 	}

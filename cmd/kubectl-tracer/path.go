@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tracer/internal/agents"
+	"tracer/internal/console"
 	"tracer/internal/export/api"
 	"tracer/internal/pairpath"
 )
@@ -40,8 +41,8 @@ Exit code: 0 packets were seen, 3 none was, 1 could not run or no agent answered
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: flags.ends,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %q: choose text or json", output)
+			if err := console.OneOf("output", output, "text", "json"); err != nil {
+				return err
 			}
 			w, err := flags.watcher(cmd.Context(), args[0], args[1], window, limit)
 			if err != nil {
