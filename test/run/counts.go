@@ -15,7 +15,7 @@ var (
 	guestLine    = regexp.MustCompile(`(?m)^vm: kernel .*: (\d+) tests passed, (\d+) failed, (\d+) skipped`)
 	scoreLine    = regexp.MustCompile(`(?m)^scoreboard: \d+/(\d+) faults named, \d+/(\d+) false alarms$`)
 	againLine    = regexp.MustCompile(`(?m)^(\d+) runs were played again$`)
-	startedAgain = regexp.MustCompile(`(?m)^vm: kernel .*: started again: `)
+	startedAgain = regexp.MustCompile(`(?m)^vm: kernel .*: (?:started|runs) again: `)
 )
 
 // count reads go test's events, if there are any, and the closing lines of what else counts.

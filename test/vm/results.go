@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,7 @@ type results struct {
 	begins          func(string) // is told each of them; may be nil
 	passed          map[string]bool
 	failed, skipped []string
+	unproven        []string // those by the name of the whole test, each once
 	exit            int
 	ended           bool // the job ended by itself
 
@@ -85,6 +87,9 @@ func (r *results) line(line string, w io.Writer) {
 		return
 	}
 	name := r.pkg + "." + m[2]
+	if whole, _, _ := strings.Cut(m[2], "/"); m[1] != "PASS" && !slices.Contains(r.unproven, whole) {
+		r.unproven = append(r.unproven, whole)
+	}
 	switch m[1] {
 	case "PASS":
 		r.passed[name] = true

@@ -15,20 +15,25 @@ func TestResults(t *testing.T) {
 		begin = "\x16guest: package tracer/internal/lab\r\n\x16=== RUN   TestA\n"
 		pass  = "no end of line\x16--- PASS: TestA (0.01s)\n"
 		fail  = "\x16=== NAME  TestB/one\n    a_test.go:1: --- PASS: not a result (1s)\n\x16--- FAIL: TestB/one (0.01s)\n"
+		whole = "\x16--- FAIL: TestB (0.01s)\n"
 		skip  = "\x16--- SKIP: TestC (0.00s)\n"
 	)
 	for name, test := range map[string]struct {
 		out             string
 		passed          int
 		failed, skipped []string
+		unproven        []string
 		exit            int
 		err             string
 		output          string
 	}{
 		"success": {out: begin + pass + "\x16guest: exit 0\n", passed: 1},
-		"a failure": {out: begin + pass + fail + "\x16guest: exit 1\n", passed: 1, failed: []string{"tracer/internal/lab.TestB/one"}, exit: 1, err: "1 tests failed: tracer/internal/lab.TestB/one",
+		"a failure": {out: begin + pass + fail + "\x16guest: exit 1\n", passed: 1, failed: []string{"tracer/internal/lab.TestB/one"}, unproven: []string{"TestB"}, exit: 1, err: "1 tests failed: tracer/internal/lab.TestB/one",
 			output: "tracer/internal/lab.TestB/one:\n    a_test.go:1: --- PASS: not a result (1s)\n"},
-		"a skip":     {out: begin + pass + skip + "\x16guest: exit 0\n", passed: 1, skipped: []string{"tracer/internal/lab.TestC"}, err: "1 tests were skipped"},
+		"a whole test": {out: begin + fail + whole + skip + "\x16guest: exit 1\n", failed: []string{"tracer/internal/lab.TestB/one", "tracer/internal/lab.TestB"},
+			skipped: []string{"tracer/internal/lab.TestC"}, unproven: []string{"TestB", "TestC"}, exit: 1, err: "2 tests failed",
+			output: "tracer/internal/lab.TestB/one:\n    a_test.go:1: --- PASS: not a result (1s)\n"},
+		"a skip":     {out: begin + pass + skip + "\x16guest: exit 0\n", passed: 1, skipped: []string{"tracer/internal/lab.TestC"}, unproven: []string{"TestC"}, err: "1 tests were skipped"},
 		"a command":  {out: "hello\n\x16guest: exit 3\n", exit: 3, err: "exit status 3"},
 		"too long":   {out: begin + pass + "\x16guest: exit 143\n", passed: 1, exit: 143, err: "the job was not done within its time"},
 		"a panic":    {out: begin + pass, passed: 1, err: "the guest stopped before its job ended"},
@@ -39,7 +44,8 @@ func TestResults(t *testing.T) {
 		if err := r.read(strings.NewReader(test.out), &printed); err != nil {
 			t.Fatal(err)
 		}
-		if len(r.passed) != test.passed || !slices.Equal(r.failed, test.failed) || !slices.Equal(r.skipped, test.skipped) || r.exit != test.exit {
+		if len(r.passed) != test.passed || !slices.Equal(r.failed, test.failed) || !slices.Equal(r.skipped, test.skipped) ||
+			!slices.Equal(r.unproven, test.unproven) || r.exit != test.exit {
 			t.Errorf("%s: %+v, want %+v", name, r, test)
 		}
 		if got := r.output(); got != test.output {
