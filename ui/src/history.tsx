@@ -55,7 +55,7 @@ export function History({ chart }: { chart: Chart }) {
         height: chart.unit === "seconds" ? 200 : 110,
         legend: { show: false },
         cursor: { show: false },
-        scales: { x: { range: (_, __, max) => [max - shown, max] }, y: { range: (_, __, max) => [0, max || 1e-6] } },
+        scales: { x: { range: (_, __, max) => [max - shown, max] }, y: { range: (_, __, max) => [0, max || (chart.unit === "seconds" ? 1e-6 : 1)] } },
         axes: [
           { ...axis, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 8)) },
           { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => figure(chart, v)) },
