@@ -116,6 +116,23 @@ func NewRequestTrend(seconds float64, points []RequestPoint) *RequestTrend {
 	return t
 }
 
+// Here is what is spent on this node, in all stages together; null where that is not known.
+func (t *RequestTrend) Here() []*float64 {
+	sums := make([]*float64, len(t.Client))
+	for i := range t.Stages {
+		for point, seconds := range t.Stages[i].P50 {
+			if seconds == nil {
+				continue
+			}
+			if sums[point] == nil {
+				sums[point] = new(float64)
+			}
+			*sums[point] += *seconds
+		}
+	}
+	return sums
+}
+
 // divide gives stages their parts of a point's time on this node. false if there are none.
 func (t *RequestTrend) divide(point int, p *RequestPoint) bool {
 	var sum float64

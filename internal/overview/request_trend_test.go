@@ -47,6 +47,9 @@ func TestRequestPoints(t *testing.T) {
 	if math.Abs(sum-*trend.Client[0]) > 1e-9 {
 		t.Errorf("%v in all, of %v", sum, *trend.Client[0])
 	}
+	if here := trend.Here(); math.Abs(*here[0]-p.Requests.Here) > 1e-9 || here[1] != nil {
+		t.Errorf("%v on this node", here)
+	}
 	if RequestPoints(&aggregate.Snapshot{Pairs: []aggregate.Pair{other}}) != nil || NewRequestTrend(5, []RequestPoint{{}, {}}) != nil {
 		t.Error("of nothing there is no history")
 	}
