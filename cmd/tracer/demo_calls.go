@@ -46,7 +46,7 @@ func newCallMoment(phase string, end time.Duration, caller, called *aggregate.Sn
 	if here == nil {
 		return m
 	}
-	m.unanswered = here.Unanswered[0]
+	m.unanswered = *here.Unanswered[0]
 	if here.Client[0] == nil {
 		return m
 	}
@@ -78,7 +78,7 @@ func newCallMoment(phase string, end time.Duration, caller, called *aggregate.Sn
 func calls(window *aggregate.Snapshot) *overview.RequestTrend {
 	for key, p := range overview.RequestPoints(window) {
 		if key.SrcWorkload == lab.Web && key.DstWorkload == lab.API {
-			return overview.NewRequestTrend(window.Window.Seconds(), []overview.RequestPoint{p})
+			return overview.NewRequestTrend(window.Window.Seconds(), []*overview.RequestPoint{&p})
 		}
 	}
 	return nil

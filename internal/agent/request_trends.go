@@ -67,9 +67,10 @@ func (t *delayTrends) requestsOf(pair aggregate.PairKey) *overview.RequestTrend 
 	if ring == nil {
 		return nil
 	}
-	points := make([]overview.RequestPoint, trendPoints)
+	points := make([]*overview.RequestPoint, trendPoints)
 	first := t.now - trendPoints + 1
 	for i := range points {
+		points[i] = &overview.RequestPoint{}
 		p := ring.points[max(0, first+i)%trendPoints]
 		if first+i <= 0 || int(p.at) != first+i {
 			continue

@@ -52,11 +52,11 @@ func TestRequestTrends(t *testing.T) {
 	}
 	for _, i := range []int{0, 2} {
 		here := got.Stages[0].P50[i]
-		if !near(here, 0.2) || math.Abs(*got.Server[i]+*here+*got.Rest[i]-*got.Client[i]) > 1e-6 || got.PerSecond[i] != 10 {
+		if !near(here, 0.2) || math.Abs(*got.Server[i]+*here+*got.Rest[i]-*got.Client[i]) > 1e-6 || *got.PerSecond[i] != 10 {
 			t.Errorf("point %d: server %v, here %v, rest %v of %v", i, *got.Server[i], *here, *got.Rest[i], *got.Client[i])
 		}
 	}
-	if got.Unanswered[3] != 1 || got.Rest[3] != nil || got.Stages[0].P50[3] != nil || got.Unanswered[1] != 0 {
+	if *got.Unanswered[3] != 1 || got.Rest[3] != nil || got.Stages[0].P50[3] != nil || *got.Unanswered[1] != 0 {
 		t.Errorf("unanswered %v", got.Unanswered)
 	}
 	if all.requestsOf(other) != nil || all.requestsOf(web.Reverse()) != nil {

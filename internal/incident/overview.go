@@ -130,13 +130,14 @@ func trends(points []*Frame, pair aggregate.PairKey) (out []overview.Trend) {
 
 // requestTrend is what became of a pair's requests; nil if it had none.
 func requestTrend(points []*Frame, pair aggregate.PairKey) *overview.RequestTrend {
-	out := make([]overview.RequestPoint, len(points))
+	out := make([]*overview.RequestPoint, len(points))
 	for i, f := range points {
 		switch {
 		case i > 0 && f == points[i-1]:
 			out[i] = out[i-1]
 		case f != nil:
-			out[i] = overview.RequestPoints(f.Counts)[pair]
+			p := overview.RequestPoints(f.Counts)[pair]
+			out[i] = &p
 		}
 	}
 	return overview.NewRequestTrend(trendEvery.Seconds(), out)

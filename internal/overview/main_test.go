@@ -136,7 +136,7 @@ func story() Input {
 			{Place{journey.Queue, "tunl0"}, 5, []*float64{new(20e-6), nil, new(0.1), new(0.3), new(0.5), new(0.5)}},
 			{Place{journey.Forward, "tunl0"}, 5, []*float64{new(20e-6), nil, new(21e-6), new(22e-6), new(21e-6), new(22e-6)}},
 		},
-		RequestHistory: NewRequestTrend(5, []RequestPoint{
+		RequestHistory: NewRequestTrend(5, []*RequestPoint{
 			{Requests: &Requests{PerSecond: 12, Client: &Delay{P50: 900e-6}, Here: 55e-6}, Stages: []StageTime{
 				{Place{journey.Queue, "tunl0"}, 20e-6}, {Place{journey.Forward, "tunl0"}, 20e-6}, {Place{journey.Decap, "tunl0"}, 11e-6}}},
 			{},

@@ -9,11 +9,11 @@ import (
 )
 
 // RequestTrend is what became of a pair's requests over the last minutes, oldest first. The server's time, the stages' and the rest add up
-// to the client's. Times are null where nothing was answered, or nobody at that end is here.
+// to the client's. Times are null where nothing was answered, or nobody at that end is here; numbers are where nothing is known of that time.
 type RequestTrend struct {
 	EverySeconds float64    `json:"every_seconds"`
-	PerSecond    []float64  `json:"per_second"`            // answered
-	Unanswered   []float64  `json:"unanswered_per_second"` // given up, or waiting for longer than a minute
+	PerSecond    []*float64 `json:"per_second"`            // answered
+	Unanswered   []*float64 `json:"unanswered_per_second"` // given up, or waiting for longer than a minute
 	Client       []*float64 `json:"client_p50_seconds"`    // the whole remote call
 	Server       []*float64 `json:"server_p50_seconds"`
 	Stages       []Trend    `json:"stages"`       // what packets of both ways spend in each on this node
@@ -66,8 +66,10 @@ func requestStages(p *aggregate.Pair) (out []StageTime) {
 }
 
 // InRequests tells whether a stage of a pair is part of the time that its requests spend on this node: most packets meet it, and it lies
-// between the devices at which requests are timed.
-func InRequests(p *aggregate.Pair, s *aggregate.StageDelay) bool { return metByMost(p, s) && !atPod(s) }
+// between the devices at which requests are timed. What lies behind a pod's device is in the server's time, or in no request's.
+func InRequests(p *aggregate.Pair, s *aggregate.StageDelay) bool {
+	return metByMost(p, s) && !atPod(s) && s.Stage != journey.Deliver
+}
 
 // metByMost tells whether most of a pair's packets meet a stage.
 func metByMost(p *aggregate.Pair, s *aggregate.StageDelay) bool {
@@ -80,30 +82,37 @@ func atPod(s *aggregate.StageDelay) bool {
 	return s.Stage == journey.PodQueue || s.Stage == journey.Queue && s.Device == netdev.PodLabel
 }
 
-// NewRequestTrend makes one of windows that are so many seconds long, from the first that has requests; nil if none has.
-func NewRequestTrend(seconds float64, points []RequestPoint) *RequestTrend {
-	first := slices.IndexFunc(points, func(p RequestPoint) bool { return p.Requests != nil })
+// NewRequestTrend makes one of windows that are so many seconds long, from the first that has requests; nil if none has. Of a window that is
+// nil nothing is known.
+func NewRequestTrend(seconds float64, points []*RequestPoint) *RequestTrend {
+	first := slices.IndexFunc(points, func(p *RequestPoint) bool { return p != nil && p.Requests != nil })
 	if first < 0 {
 		return nil
 	}
 	points = points[first:]
-	times := func() []*float64 { return make([]*float64, len(points)) }
+	values := func() []*float64 { return make([]*float64, len(points)) }
 	t := &RequestTrend{
-		EverySeconds: seconds, PerSecond: make([]float64, len(points)), Unanswered: make([]float64, len(points)),
-		Client: times(), Server: times(), Stages: []Trend{}, Rest: times(),
+		EverySeconds: seconds, PerSecond: values(), Unanswered: values(),
+		Client: values(), Server: values(), Stages: []Trend{}, Rest: values(),
 	}
-	for i := range points {
-		p := &points[i]
-		r := p.Requests
-		if r == nil {
+	for i, p := range points {
+		if p == nil {
 			continue
 		}
-		t.PerSecond[i], t.Unanswered[i] = r.PerSecond, p.UnansweredPerSecond
+		r := p.Requests
+		if r == nil {
+			t.PerSecond[i], t.Unanswered[i] = new(float64), new(float64)
+			continue
+		}
+		t.PerSecond[i], t.Unanswered[i] = new(r.PerSecond), new(p.UnansweredPerSecond)
 		if r.Client != nil {
 			t.Client[i] = new(r.Client.P50)
 		}
 		if r.Server != nil {
 			t.Server[i] = new(r.Server.P50)
+			if r.Client != nil {
+				t.Server[i] = new(min(r.Server.P50, r.Client.P50)) // the medians of two sides need not agree
+			}
 		}
 		divided := t.divide(i, p)
 		if rest, ok := r.Rest(); ok {

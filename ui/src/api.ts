@@ -62,8 +62,8 @@ export interface Trend extends Place {
 /** RequestTrend is what became of a pair's requests: the server's time, the stages' and the rest add up to the client's. */
 export interface RequestTrend {
   every_seconds: number;
-  per_second: number[];
-  unanswered_per_second: number[];
+  per_second: (number | null)[];
+  unanswered_per_second: (number | null)[];
   client_p50_seconds: (number | null)[];
   server_p50_seconds: (number | null)[];
   stages: Trend[];
