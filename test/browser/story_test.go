@@ -75,8 +75,12 @@ func TestStory(t *testing.T) {
 	}
 	b.await(`document.querySelector('.sentence.critical text')?.textContent.includes('egress queue')`)
 	b.accessible("a pair, faulted")
-	b.await(`document.querySelector('.plot[aria-label^="Packets"]').getAttribute('aria-label').match(/queue .* to [0-9]+ ms/)`)
-	b.do(chromedp.EmulateViewport(1280, 1100))
+	// In the graph a call waits as long as its packets do.
+	for _, chart := range []string{"Packets on this node", "Remote calls: p50"} {
+		b.await(`/queue [^,]* to [345]\d\d ms/.test(document.querySelector('.plot[aria-label^="` + chart + `"]').getAttribute('aria-label'))`)
+	}
+	lab.past(80 * time.Second) // the picture shows how it was and how it is
+	b.do(chromedp.EmulateViewport(1280, 1300))
 	b.shot("pair-fault")
 	b.do(chromedp.EmulateViewport(1280, 900))
 	b.scheme("dark")

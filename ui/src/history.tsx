@@ -1,18 +1,15 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
-import { count, seconds } from "./format";
+import { count, duration, seconds } from "./format";
 import { partClass } from "./parts";
 import { useWidth } from "./picture";
-import { stacked, type Chart } from "./series";
+import { spanOf, stacked, type Chart } from "./series";
 
 /** color is what a class of style.css fills with, as a canvas needs it. */
 function color(property: string, probe: HTMLElement, name: string): string {
   probe.className = name;
   return getComputedStyle(probe).getPropertyValue(property);
 }
-
-/** shown is how much time is shown, in seconds: what the agent keeps. */
-const shown = 300;
 
 /** figure is one of a chart's. */
 const figure = (c: Chart, v: number): string => (c.unit === "seconds" ? seconds(v) : count(v));
@@ -23,7 +20,7 @@ function said(c: Chart): string {
     const values = s.values.filter((v) => v != null);
     return `${s.label} ${figure(c, Math.min(...values))} to ${figure(c, Math.max(...values))}`;
   });
-  return `${c.title}, over ${Math.round(((c.times.at(-1) ?? 0) - (c.times[0] ?? 0)) / 60)} minutes: ${parts.join(", ")}`;
+  return `${c.title}, over ${duration((c.times.at(-1) ?? 0) - (c.times[0] ?? 0))}: ${parts.join(", ")}`;
 }
 
 /** History draws a chart over time, stacked. */
@@ -55,9 +52,9 @@ export function History({ chart }: { chart: Chart }) {
         height: chart.unit === "seconds" ? 200 : 110,
         legend: { show: false },
         cursor: { show: false },
-        scales: { x: { range: (_, __, max) => [max - shown, max] }, y: { range: (_, __, max) => [0, max || (chart.unit === "seconds" ? 1e-6 : 1)] } },
+        scales: { x: { range: (u) => spanOf(u.data[0] as number[]) }, y: { range: (_, __, max) => [0, max * 1.05 || (chart.unit === "seconds" ? 1e-6 : 1)] } },
         axes: [
-          { ...axis, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 8)) },
+          { ...axis, size: 32, space: 90, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 8)) },
           { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => figure(chart, v)) },
         ],
         series: [

@@ -42,6 +42,12 @@ const stageSeries = (t: Trend, points: number): Series => ({
 
 const some = (values: Values): boolean => values.some((v) => v != null);
 
+/** spanOf is the time that a chart of these times is to show: five minutes, which is what the agent keeps, or a minute where there is less. */
+export function spanOf(times: number[]): [number, number] {
+  const last = times.at(-1) ?? 0;
+  return [Math.max(last - 300, Math.min(times[0] ?? last, last - 60)), last];
+}
+
 /** callCharts are where the time of remote calls goes, and how many there are. What is not known at all has no series. */
 export function callCharts(calls: RequestTrend | undefined, taken: number): Chart[] {
   if (!calls) return [];
@@ -68,8 +74,8 @@ export function callCharts(calls: RequestTrend | undefined, taken: number): Char
     unit: "per second",
     times,
     series: [
-      { label: "unanswered", part: "unanswered", values: calls.unanswered_per_second },
       { label: "answered", part: "answered", values: calls.per_second },
+      { label: "unanswered", part: "unanswered", values: calls.unanswered_per_second },
     ],
   });
   return out;

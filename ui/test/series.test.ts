@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { RequestTrend } from "../src/api";
 import { callsSaid } from "../src/calls";
-import { callCharts, nodeChart, stacked } from "../src/series";
+import { callCharts, nodeChart, spanOf, stacked } from "../src/series";
 
 const delay = (s: number) => ({ p50_seconds: s, p99_seconds: s });
 
@@ -29,13 +29,19 @@ const calls: RequestTrend = {
   rest_seconds: [3, null, 10],
 };
 
+test("a chart shows a minute at least, and five at most", () => {
+  assert.deepEqual(spanOf([1000]), [940, 1000]);
+  assert.deepEqual(spanOf([900, 1000]), [900, 1000]);
+  assert.deepEqual(spanOf([500, 1000]), [700, 1000]);
+});
+
 test("a remote call is stacked by where its time goes, up to all of it", () => {
   const [times, rates, ...more] = callCharts(calls, 100);
   assert.deepEqual(more, []);
   assert.deepEqual(times?.series.map((s) => s.label), ["server", "queue tunl0", "decap tunl0", "the rest (network)"]);
   assert.deepEqual(times?.times, [90, 95, 100]);
   assert.deepEqual(stacked(times?.series ?? []).at(-1), calls.client_p50_seconds);
-  assert.deepEqual(rates?.series.map((s) => [s.label, s.values]), [["unanswered", [0, 3, 0]], ["answered", [10, 0, 2]]]);
+  assert.deepEqual(rates?.series.map((s) => [s.label, s.values]), [["answered", [10, 0, 2]], ["unanswered", [0, 3, 0]]]);
   assert.equal(rates?.unit, "per second");
 });
 
