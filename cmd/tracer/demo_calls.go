@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/format"
@@ -16,61 +17,58 @@ import (
 	"tracer/internal/overview"
 )
 
-// The parts of a call, in the order in which they are stacked.
-const (
-	partAPI = iota // the server's own time
-	partForward
-	partQueue
-	partEncap
-	partDecap
-	partDeliver
-	partWire // what is left
-	callParts
-)
+// rest is the part of a call that no other has: what is between the nodes, and what no hook sees.
+const rest = "rest"
 
-// callMoment is where the time of web's calls of api went in a span of time.
+// callParts are what a call is divided into, in the order in which the parts are stacked: the server's own time, and the network's.
+func callParts() []string {
+	return []string{lab.API, string(journey.Forward), string(journey.Queue), string(journey.Encap), string(journey.Decap), rest}
+}
+
+// callMoment is where the time of web's calls of api went in a span of time. The parts of a call add up to all of it.
 type callMoment struct {
-	phase      string        // healthy, faulted, healed
-	end        time.Duration // of the span, since the demo has begun to watch
-	call       float64       // p50 of a whole call, in seconds; 0 if none was answered
-	parts      [callParts]float64
-	unanswered float64 // of a second
-	own        float64 // what call is by the application's own clock; 0 if it has none
+	Phase string             `json:"phase"`                   // healthy, faulted, healed
+	End   float64            `json:"end_seconds"`             // of the span, since the demo has begun to watch
+	Call  float64            `json:"p50_seconds"`             // a whole call, as it passes its pods' devices; 0 if none was answered
+	Parts map[string]float64 `json:"parts_seconds"`           // of Call
+	Own   float64            `json:"application_p50_seconds"` // a call by web's own clock; 0 if none was answered
 }
 
 // newCallMoment is made of what was counted in a span on the caller's node and on that of who is called. Stages of both nodes and both ways
 // are taken together.
 func newCallMoment(phase string, end time.Duration, caller, called *aggregate.Snapshot, seen *lab.Report) callMoment {
-	m := callMoment{phase: phase, end: end, own: seen.TCP.P50}
+	m := callMoment{Phase: phase, End: end.Seconds(), Own: seen.Calls.P50, Parts: map[string]float64{}}
 	here, there := calls(caller), calls(called)
-	if here == nil {
+	if here == nil || here.Client[0] == nil {
 		return m
 	}
-	m.unanswered = *here.Unanswered[0]
-	if here.Client[0] == nil {
-		return m
-	}
-	m.call = *here.Client[0]
+	m.Call = *here.Client[0]
 	stages := here.Stages
 	if there != nil {
 		if there.Server[0] != nil {
-			m.parts[partAPI] = min(m.call, *there.Server[0])
+			m.Parts[lab.API] = min(m.Call, *there.Server[0])
 		}
 		stages = slices.Concat(stages, there.Stages)
 	}
 	var sum float64
 	for _, s := range stages {
-		m.parts[partOf(s.Stage)] += *s.P50[0]
-		sum += *s.P50[0]
+		if s.P50[0] != nil {
+			part := string(s.Stage)
+			if !slices.Contains(callParts(), part) {
+				part = rest
+			}
+			m.Parts[part] += *s.P50[0]
+			sum += *s.P50[0]
+		}
 	}
-	left := m.call - m.parts[partAPI]
+	left := m.Call - m.Parts[lab.API]
 	if sum > left { // the medians of two nodes need not agree
-		for i := partForward; i < partWire; i++ {
-			m.parts[i] *= left / sum
+		for _, part := range callParts()[1:] {
+			m.Parts[part] *= left / sum
 		}
 		sum = left
 	}
-	m.parts[partWire] = left - sum
+	m.Parts[rest] += left - sum
 	return m
 }
 
@@ -84,112 +82,77 @@ func calls(window *aggregate.Snapshot) *overview.RequestTrend {
 	return nil
 }
 
-// partOf is the part that a stage belongs to.
-func partOf(s journey.Stage) int {
-	switch s {
-	case journey.Forward:
-		return partForward
-	case journey.Queue:
-		return partQueue
-	case journey.Encap:
-		return partEncap
-	case journey.Decap:
-		return partDecap
-	case journey.Deliver:
-		return partDeliver
-	}
-	return partWire
-}
-
-// drawnPart is how a part is named and drawn.
-type drawnPart struct {
-	name   string
-	letter string // in the place of a colour, as in tracer top
-	style  string
-}
-
-func drawnParts() [callParts]drawnPart {
-	stage := func(s journey.Stage, letter string) drawnPart {
-		return drawnPart{string(s), letter, fmt.Sprint(30 + format.StageColor(s))}
-	}
-	return [callParts]drawnPart{
-		partAPI: {lab.API, "a", "37"}, partForward: stage(journey.Forward, "f"), partQueue: stage(journey.Queue, "q"), partEncap: stage(journey.Encap, "e"),
-		partDecap: stage(journey.Decap, "d"), partDeliver: stage(journey.Deliver, "v"), partWire: {"wire", "w", "90"},
-	}
-}
-
-// calls draws moments as bars over time, each divided among its parts, on one scale, and below where the time goes in the median moment of
-// each phase.
+// calls draws moments as bars over time, each divided among its parts, on one scale, and below the figures of each phase's median moment, all
+// within 80 columns.
 func (t *demoText) calls(moments []callMoment) {
-	const width = 40
-	parts := drawnParts()
-	legend := make([]string, len(parts))
-	for i, p := range parts {
-		legend[i] = t.block(p, 1) + " " + p.name
+	const width = 36
+	var legend []string
+	for _, part := range callParts() {
+		legend = append(legend, t.block(part, 1)+" "+part)
 	}
-	longest := slices.MaxFunc(moments, func(x, y callMoment) int { return cmp.Compare(x.call, y.call) }).call
+	longest := slices.MaxFunc(moments, byCall).Call
+	end := format.Seconds(longest)
 	t.line("")
 	t.line("     %s", strings.Join(legend, "  "))
 	t.line("")
-	t.line("%s", t.style(styleDim, fmt.Sprintf("     %-8s %5s %9s %12s  0 %s %s", "", "AT", "CALL", "WEB'S CLOCK", strings.Repeat("─", width-10), format.Seconds(longest))))
+	t.line("%s", t.style(styleDim, fmt.Sprintf("     %-8s %5s %9s %12s  0 %s %s", "", "AT", "CALL", "WEB'S CLOCK", strings.Repeat("─", width-3-utf8.RuneCountInString(end)), end)))
 	for i := range moments {
 		m := &moments[i]
-		bar := t.stackedBar(m, parts, longest, width)
-		if m.unanswered > 0 {
-			bar = strings.TrimLeft(bar+t.style(styleBad, fmt.Sprintf(" %.2g/s unanswered", m.unanswered)), " ")
-		}
-		t.line("%s", strings.TrimRight(fmt.Sprintf("     %-8s %5s %9s %12s  %s", m.phase, m.end.Round(time.Second), orDash(m.call), orDash(m.own), bar), " "))
+		row := fmt.Sprintf("     %-8s %4.0fs %9s %12s  %s", m.Phase, m.End, orDash(m.Call), orDash(m.Own), t.stackedBar(m, longest, width))
+		t.line("%s", strings.TrimRight(row, " "))
 	}
 	head := fmt.Sprintf("     %-8s", "")
-	for _, p := range parts {
-		head += fmt.Sprintf(" %9s", strings.ToUpper(p.name))
+	for _, part := range callParts() {
+		head += fmt.Sprintf(" %9s", strings.ToUpper(part))
 	}
 	t.line("")
 	t.line("%s", t.style(styleDim, head))
 	for _, m := range medianMoments(moments) {
-		row := fmt.Sprintf("     %-8s", m.phase)
-		for _, seconds := range m.parts {
-			row += fmt.Sprintf(" %9s", orDash(seconds))
+		row := fmt.Sprintf("     %-8s", m.Phase)
+		for _, part := range callParts() {
+			row += fmt.Sprintf(" %9s", orDash(m.Parts[part]))
 		}
 		t.line("%s", row)
 	}
 }
 
 // stackedBar is as long as a call takes of the longest, a column at least.
-func (t *demoText) stackedBar(m *callMoment, parts [callParts]drawnPart, longest float64, width int) string {
-	if m.call <= 0 {
+func (t *demoText) stackedBar(m *callMoment, longest float64, width int) string {
+	if m.Call <= 0 {
 		return ""
 	}
 	var bar strings.Builder
 	var sum float64
 	drawn := 0
-	for i, seconds := range m.parts {
-		sum += seconds
+	most := lab.API
+	for _, part := range callParts() {
+		sum += m.Parts[part]
 		upTo := int(sum/longest*float64(width) + 0.5)
-		bar.WriteString(t.block(parts[i], upTo-drawn))
+		bar.WriteString(t.block(part, upTo-drawn))
 		drawn = upTo
+		if m.Parts[part] > m.Parts[most] {
+			most = part
+		}
 	}
 	if drawn > 0 {
 		return bar.String()
 	}
-	most := 0
-	for i, seconds := range m.parts {
-		if seconds > m.parts[most] {
-			most = i
-		}
-	}
-	return t.block(parts[most], 1)
+	return t.block(most, 1)
 }
 
-// block is so many columns of a part.
-func (t *demoText) block(p drawnPart, columns int) string {
+// block is so many columns of a part: in its colour, or in its first letter.
+func (t *demoText) block(part string, columns int) string {
 	switch {
 	case columns <= 0:
 		return ""
-	case t.color:
-		return t.style(p.style, strings.Repeat("█", columns))
+	case !t.color:
+		return strings.Repeat(part[:1], columns)
+	case part == lab.API:
+		return t.style("37", strings.Repeat("█", columns))
+	case part == rest:
+		return t.style("90", strings.Repeat("█", columns))
 	}
-	return strings.Repeat(p.letter, columns)
+	return t.style(fmt.Sprint(30+format.StageColor(journey.Stage(part))), strings.Repeat("█", columns))
 }
 
 // orDash is a time, or a dash for none.
@@ -202,17 +165,19 @@ func orDash(seconds float64) string {
 
 // medianMoments are of each phase the moment with the median call, among those that have any.
 func medianMoments(moments []callMoment) (out []callMoment) {
-	for rest := moments; len(rest) > 0; {
-		end := slices.IndexFunc(rest, func(m callMoment) bool { return m.phase != rest[0].phase })
+	for left := moments; len(left) > 0; {
+		end := slices.IndexFunc(left, func(m callMoment) bool { return m.Phase != left[0].Phase })
 		if end < 0 {
-			end = len(rest)
+			end = len(left)
 		}
-		phase := slices.DeleteFunc(slices.Clone(rest[:end]), func(m callMoment) bool { return m.call <= 0 })
-		slices.SortStableFunc(phase, func(x, y callMoment) int { return cmp.Compare(x.call, y.call) })
+		phase := slices.DeleteFunc(slices.Clone(left[:end]), func(m callMoment) bool { return m.Call <= 0 })
+		slices.SortStableFunc(phase, byCall)
 		if len(phase) > 0 {
-			out = append(out, phase[len(phase)/2])
+			out = append(out, phase[(len(phase)-1)/2])
 		}
-		rest = rest[end:]
+		left = left[end:]
 	}
 	return out
 }
+
+func byCall(x, y callMoment) int { return cmp.Compare(x.Call, y.Call) }

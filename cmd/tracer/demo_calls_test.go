@@ -5,8 +5,10 @@ package main
 import (
 	"bytes"
 	"math"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"tracer/internal/aggregate"
 	"tracer/internal/golden"
@@ -17,18 +19,19 @@ import (
 // story are moments of a demo: healthy, an overlay that becomes slow and then answers nothing for a while, and healed.
 func story() (out []callMoment) {
 	add := func(phase string, call, own float64, parts ...float64) {
-		m := callMoment{phase: phase, end: time.Duration(len(out)+1) * 2 * time.Second, call: call, own: own}
-		copy(m.parts[:], parts)
+		m := callMoment{Phase: phase, End: float64(2*len(out) + 2), Call: call, Own: own, Parts: map[string]float64{}}
+		for i, seconds := range parts {
+			m.Parts[callParts()[i]] = seconds
+		}
 		out = append(out, m)
 	}
-	add("healthy", 310e-6, 330e-6, 150e-6, 60e-6, 20e-6, 20e-6, 15e-6, 10e-6, 35e-6)
-	add("healthy", 300e-6, 322e-6, 150e-6, 55e-6, 20e-6, 20e-6, 15e-6, 10e-6, 30e-6)
-	add("faulted", 0.61, 0.62, 150e-6, 60e-6, 0.5, 20e-6, 15e-6, 10e-6, 0.11)
-	add("faulted", 1.04, 1.06, 150e-6, 60e-6, 0.95, 20e-6, 15e-6, 10e-6, 0.09)
+	add("healthy", 1.31e-3, 1.36e-3, 1.15e-3, 60e-6, 20e-6, 20e-6, 15e-6, 45e-6)
+	add("healthy", 1.3e-3, 1.35e-3, 1.15e-3, 55e-6, 20e-6, 20e-6, 15e-6, 40e-6)
+	add("faulted", 0.61, 0.62, 1.15e-3, 60e-6, 0.5, 20e-6, 15e-6, 0.109)
+	add("faulted", 1.04, 1.06, 1.15e-3, 60e-6, 0.95, 20e-6, 15e-6, 0.089)
 	add("faulted", 0, 0)
-	out[4].unanswered = 3
-	add("faulted", 1.04, 1.05, 160e-6, 60e-6, 0.98, 20e-6, 15e-6, 10e-6, 0.06)
-	add("healed", 305e-6, 325e-6, 150e-6, 55e-6, 20e-6, 20e-6, 15e-6, 10e-6, 35e-6)
+	add("faulted", 1.04, 1.05, 1.16e-3, 60e-6, 0.98, 20e-6, 15e-6, 0.059)
+	add("healed", 1.3e-3, 1.36e-3, 1.15e-3, 55e-6, 20e-6, 20e-6, 15e-6, 40e-6)
 	return out
 }
 
@@ -39,9 +42,14 @@ func TestDrawnCalls(t *testing.T) {
 		var text bytes.Buffer
 		newDemoText(&text, color).calls(story())
 		golden.Check(t, "testdata/"+name, text.Bytes())
+		for line := range strings.Lines(text.String()) {
+			if n := utf8.RuneCountInString(line) - 1; !color && n > 80 {
+				t.Errorf("%d columns: %s", n, line)
+			}
+		}
 	}
 	var text bytes.Buffer
-	newDemoText(&text, false).calls([]callMoment{{phase: "healthy"}}) // nothing was answered at all
+	newDemoText(&text, false).calls([]callMoment{{Phase: "healthy"}}) // nothing was answered at all
 	if bytes.Contains(text.Bytes(), []byte("NaN")) {
 		t.Errorf("%s", text.Bytes())
 	}
@@ -63,7 +71,6 @@ func TestCallMoment(t *testing.T) {
 		r := &aggregate.Requests{}
 		if client > 0 {
 			r.Client.Answered.Observe(client, 20)
-			r.Client.Unanswered = 6
 		}
 		if server > 0 {
 			r.Server.Answered.Observe(server, 20)
@@ -71,28 +78,28 @@ func TestCallMoment(t *testing.T) {
 		w.Pairs[0].Requests = r
 		return w
 	}
-	seen := &lab.Report{TCP: lab.Delays{Count: 20, P50: 1.01}}
+	seen := &lab.Report{Calls: lab.Delays{Count: 20, P50: 1.01}}
 	near := func(got, want float64) bool { return math.Abs(got-want) < 0.06*want+1e-12 }
 	m := newCallMoment("faulted", 4*time.Second, window(journey.Out, journey.Queue, 0.2, 1, 0), window(journey.In, journey.Decap, 0.05, 0, 0.1), seen)
 	var sum float64
-	for _, seconds := range m.parts {
+	for _, seconds := range m.Parts {
 		sum += seconds
 	}
-	if !near(m.call, 1) || !near(m.parts[partAPI], 0.1) || !near(m.parts[partQueue], 0.4) || !near(m.parts[partDecap], 0.1) || !near(m.parts[partWire], 0.4) || math.Abs(sum-m.call) > 1e-9 {
+	if !near(m.Call, 1) || !near(m.Parts[lab.API], 0.1) || !near(m.Parts["queue"], 0.4) || !near(m.Parts["decap"], 0.1) || !near(m.Parts[rest], 0.4) || math.Abs(sum-m.Call) > 1e-9 {
 		t.Errorf("%+v: %v in all", m, sum)
 	}
-	if m.own != 1.01 || m.unanswered != 3 || m.phase != "faulted" || m.end != 4*time.Second {
+	if m.Own != 1.01 || m.Phase != "faulted" || m.End != 4 {
 		t.Errorf("%+v", m)
 	}
 	// Both nodes' stages are more than there is: they share it.
-	if m = newCallMoment("", 0, window(journey.Out, journey.Queue, 0.4, 1, 0), window(journey.In, journey.Decap, 0.4, 0, 0.1), seen); m.parts[partWire] > 1e-9 ||
-		!near(m.parts[partQueue]+m.parts[partDecap], 0.9) || !near(m.parts[partQueue], m.parts[partDecap]) {
+	if m = newCallMoment("", 0, window(journey.Out, journey.Queue, 0.4, 1, 0), window(journey.In, journey.Decap, 0.4, 0, 0.1), seen); m.Parts[rest] > 1e-9 ||
+		!near(m.Parts["queue"]+m.Parts["decap"], 0.9) || !near(m.Parts["queue"], m.Parts["decap"]) {
 		t.Errorf("%+v", m)
 	}
-	if m = newCallMoment("", 0, window(journey.Out, journey.Queue, 0.2, 0, 0), &aggregate.Snapshot{}, &lab.Report{}); m.call != 0 || m.own != 0 {
+	if m = newCallMoment("", 0, window(journey.Out, journey.Queue, 0.2, 0, 0), &aggregate.Snapshot{}, &lab.Report{}); m.Call != 0 || m.Own != 0 {
 		t.Errorf("of nothing: %+v", m)
 	}
-	if m = newCallMoment("", 0, window(journey.Out, journey.Queue, 0.2, 1, 0), &aggregate.Snapshot{}, seen); m.parts[partAPI] != 0 || !near(m.parts[partWire], 0.6) {
+	if m = newCallMoment("", 0, window(journey.Out, journey.Queue, 0.2, 1, 0), &aggregate.Snapshot{}, seen); m.Parts[lab.API] != 0 || !near(m.Parts[rest], 0.6) {
 		t.Errorf("the other node has seen nothing: %+v", m)
 	}
 }
