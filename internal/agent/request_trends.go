@@ -32,7 +32,7 @@ func (t *delayTrends) addRequests(w *aggregate.Snapshot) {
 		r := p.Requests
 		ring.last = t.now
 		ring.points[t.now%trendPoints] = requestPoint{
-			at: int32(t.now), client: usualOf(r.Client), server: usualOf(r.Server), here: float32(r.Here),
+			at: int32(t.now), client: p50Of(r.Client), server: p50Of(r.Server), here: float32(r.Here),
 			perSecond: float32(r.PerSecond), unanswered: float32(p.UnansweredPerSecond),
 		}
 	}
@@ -43,15 +43,15 @@ func (t *delayTrends) addRequests(w *aggregate.Snapshot) {
 	}
 }
 
-// usualOf is the p50 of a delay, below 0 if there is none.
-func usualOf(d *overview.Delay) float32 {
+// p50Of is the p50 of a delay, below 0 if there is none.
+func p50Of(d *overview.Delay) float32 {
 	if d == nil {
 		return -1
 	}
 	return float32(d.P50)
 }
 
-// delayOf is what usualOf was of.
+// delayOf is what p50Of was of.
 func delayOf(p50 float32) *overview.Delay {
 	if p50 < 0 {
 		return nil

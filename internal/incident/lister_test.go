@@ -132,6 +132,12 @@ func TestTrendOfRequests(t *testing.T) {
 			t.Errorf("point %d: %v in all, of %v; %v/s, %v/s unanswered", k, sum, *got.Client[k], *got.PerSecond[k], *got.Unanswered[k])
 		}
 	}
+	unkept := i.Frames[1].Counts
+	i.Frames[1].Counts = &aggregate.Snapshot{Taken: unkept.Taken, Window: unkept.Window, Pairs: unkept.Pairs[1:]}
+	if got = requestTrend(points(i.Frames), pair); got.PerSecond[1] != nil || got.PerSecond[0] == nil {
+		t.Errorf("a frame without the pair: %v, %v/s", got.PerSecond[1], got.PerSecond[0])
+	}
+	i.Frames[1].Counts = unkept
 	q := overview.Query{By: overview.ByPair, Limit: 10, Pair: &pair}
 	if o, err := i.Overview(2, q); err != nil || o.Detail.Requests == nil {
 		t.Errorf("%v, %+v", err, o)

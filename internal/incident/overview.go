@@ -128,14 +128,14 @@ func trends(points []*Frame, pair aggregate.PairKey) (out []overview.Trend) {
 	return out
 }
 
-// requestTrend is what became of a pair's requests; nil if it had none.
+// requestTrend is what became of a pair's requests; nil if it had none. Nothing is known of it in a frame that has not kept it.
 func requestTrend(points []*Frame, pair aggregate.PairKey) *overview.RequestTrend {
 	out := make([]*overview.RequestPoint, len(points))
 	for i, f := range points {
 		switch {
 		case i > 0 && f == points[i-1]:
 			out[i] = out[i-1]
-		case f != nil:
+		case f != nil && slices.ContainsFunc(f.Counts.Pairs, func(p aggregate.Pair) bool { return p.PairKey == pair }):
 			p := overview.RequestPoints(f.Counts)[pair]
 			out[i] = &p
 		}

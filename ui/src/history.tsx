@@ -3,7 +3,7 @@ import uPlot from "uplot";
 import { count, duration, seconds } from "./format";
 import { partClass } from "./parts";
 import { useWidth } from "./picture";
-import { spanOf, stacked, type Chart } from "./series";
+import { lonely, spanOf, stacked, type Chart, type Values } from "./series";
 
 /** color is what a class of style.css fills with, as a canvas needs it. */
 function color(property: string, probe: HTMLElement, name: string): string {
@@ -35,14 +35,13 @@ export function History({ chart }: { chart: Chart }) {
     dark.addEventListener("change", changed);
     return () => dark.removeEventListener("change", changed);
   }, []);
-  const labels = chart.series.map((s) => s.label).join("|") + (chart.times.length < 3);
+  const labels = chart.series.map((s) => s.label).join("|");
   // The last is drawn first: each covers what is above it.
   const data = (): uPlot.AlignedData => [chart.times, ...stacked(chart.series).reverse()];
   useEffect(() => {
     const at = ref.current;
     const span = probe.current;
     if (!at || !span || !width) return;
-    const few = chart.times.length < 3;
     const text = color("color", span, "");
     const grid = { stroke: color("border-top-color", span, "grid"), width: 1 };
     const axis = { stroke: text, grid, ticks: grid, font: "12px system-ui" };
@@ -61,7 +60,7 @@ export function History({ chart }: { chart: Chart }) {
           {},
           ...[...chart.series].reverse().map((s) => {
             const fill = color("fill", span, partClass(s.part));
-            return { label: s.label, fill, stroke: fill, width: 1, points: { show: few } };
+            return { label: s.label, fill, stroke: fill, width: 1, points: { show: false, filter: (u: uPlot, i: number) => lonely(u.data[i] as Values) } };
           }),
         ],
       },

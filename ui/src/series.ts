@@ -2,7 +2,7 @@
 
 import type { RequestTrend, Trend } from "./api";
 
-type Values = (number | null)[];
+export type Values = (number | null)[];
 
 export interface Series {
   label: string;
@@ -47,6 +47,10 @@ export function spanOf(times: number[]): [number, number] {
   const last = times.at(-1) ?? 0;
   return [Math.max(last - 300, Math.min(times[0] ?? last, last - 60)), last];
 }
+
+/** lonely are the points between two gaps, which have no line. */
+export const lonely = (values: Values): number[] =>
+  values.flatMap((v, i) => (v != null && values[i - 1] == null && values[i + 1] == null ? [i] : []));
 
 /** callCharts are where the time of remote calls goes, and how many there are. What is not known at all has no series. */
 export function callCharts(calls: RequestTrend | undefined, taken: number): Chart[] {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { RequestTrend } from "../src/api";
 import { callsSaid } from "../src/calls";
-import { callCharts, nodeChart, spanOf, stacked } from "../src/series";
+import { callCharts, lonely, nodeChart, spanOf, stacked } from "../src/series";
 
 const delay = (s: number) => ({ p50_seconds: s, p99_seconds: s });
 
@@ -28,6 +28,11 @@ const calls: RequestTrend = {
   ],
   rest_seconds: [3, null, 10],
 };
+
+test("a point between two gaps is seen", () => {
+  assert.deepEqual(lonely([1, null, 0, null, 3, 4, null, 5]), [0, 2, 7]);
+  assert.deepEqual(lonely([null, 1, 2]), []);
+});
 
 test("a chart shows a minute at least, and five at most", () => {
   assert.deepEqual(spanOf([1000]), [940, 1000]);
