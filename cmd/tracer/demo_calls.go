@@ -52,14 +52,12 @@ func newCallMoment(phase string, end time.Duration, caller, called *aggregate.Sn
 	}
 	var sum float64
 	for _, s := range stages {
-		if s.P50[0] != nil {
-			part := string(s.Stage)
-			if !slices.Contains(callParts(), part) {
-				part = rest
-			}
-			m.Parts[part] += *s.P50[0]
-			sum += *s.P50[0]
+		part := string(s.Stage)
+		if !slices.Contains(callParts(), part) {
+			part = rest
 		}
+		m.Parts[part] += *s.P50[0]
+		sum += *s.P50[0]
 	}
 	left := m.Call - m.Parts[lab.API]
 	if sum > left { // the medians of two nodes need not agree
@@ -101,7 +99,7 @@ func (t *demoText) calls(moments []callMoment) {
 		row := fmt.Sprintf("     %-8s %4.0fs %9s %12s  %s", m.Phase, m.End, orDash(m.Call), orDash(m.Own), t.stackedBar(m, longest, width))
 		t.line("%s", strings.TrimRight(row, " "))
 	}
-	head := fmt.Sprintf("     %-8s", "")
+	head := fmt.Sprintf("     %-8s", "MEDIAN")
 	for _, part := range callParts() {
 		head += fmt.Sprintf(" %9s", strings.ToUpper(part))
 	}
