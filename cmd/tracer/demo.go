@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -23,8 +24,9 @@ import (
 
 const (
 	demoLab     = "demo"
-	demoHealthy = 8 * time.Second
+	demoHealthy = 6 * time.Second
 	demoFaulted = 12 * time.Second
+	demoHealed  = 4 * time.Second
 )
 
 // demoFault is the story's: what the tool comcast sets on tunl0.
@@ -37,6 +39,7 @@ type demoReport struct {
 	Healthy  diagnose.Report `json:"healthy"`
 	Faulted  diagnose.Report `json:"faulted"`
 	Injected demoInjected    `json:"injected"`
+	Calls    []callMoment    `json:"calls"` // over time
 }
 
 // demoInjected is the fault as the application's own clock and counts saw it, never as we measured it.
@@ -54,8 +57,8 @@ func newDemoCommand() *cobra.Command {
 		Short: "Show the whole story on this machine alone: a slow overlay, found",
 		Long: `Show the whole story on this machine alone, in about half a minute: build two nodes with
 an overlay and a pod that calls another, time the healthy path, put a fault onto the
-overlay's queue, name it, and take everything away again. It touches nothing but
-network namespaces of its own.`,
+overlay's queue, name it, draw where the time of calls went, and take everything away
+again. It touches nothing but network namespaces of its own.`,
 		Example: "  $tracer demo\n  $tracer demo -o json | jq .faulted.summary",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -84,7 +87,7 @@ network namespaces of its own.`,
 // demo tells the story and returns what it showed.
 func demo(ctx context.Context, t *demoText) (r demoReport, err error) {
 	t.title()
-	l, err := lab.Up(ctx, lab.Options{Name: demoLab})
+	l, err := lab.Up(ctx, lab.Options{Name: demoLab, Load: lab.StoryLoad()})
 	if err != nil {
 		return r, err
 	}
@@ -103,7 +106,8 @@ func demo(ctx context.Context, t *demoText) (r demoReport, err error) {
 	defer func() { err = errors.Join(err, stop()) }()
 
 	r.Overlay = l.Overlay()
-	healthy, err := watchLab(ctx, l, nodes, demoHealthy)
+	w := newLabWatch(l, nodes)
+	healthy, err := w.watch(ctx, "healthy", demoHealthy)
 	if err != nil {
 		return r, err
 	}
@@ -116,10 +120,11 @@ func demo(ctx context.Context, t *demoText) (r demoReport, err error) {
 	}
 	r.Fault = strings.Join(injected.Commands, "; ")
 	t.fault(injected)
-	if err := sleep(ctx, time.Duration(injected.Expected.Settle*float64(time.Second))+time.Second); err != nil {
+	moments := math.Ceil((injected.Expected.Settle + 0.5) / momentEvery.Seconds())
+	if _, err := w.watch(ctx, "faulted", time.Duration(moments)*momentEvery); err != nil {
 		return r, err
 	}
-	faulted, err := watchLab(ctx, l, nodes, demoFaulted)
+	faulted, err := w.watch(ctx, "faulted", demoFaulted)
 	if err != nil {
 		return r, err
 	}
@@ -134,6 +139,11 @@ func demo(ctx context.Context, t *demoText) (r demoReport, err error) {
 	if err := l.Heal(); err != nil {
 		return r, err
 	}
+	if _, err := w.watch(ctx, "healed", demoHealed); err != nil {
+		return r, err
+	}
+	r.Calls = w.moments
+	t.healed(w.moments)
 	if r.Faulted.Verdict != diagnose.Fault {
 		return r, fmt.Errorf("the fault on %s was not found: the verdict is %q", injected.Device, r.Faulted.Verdict)
 	}
@@ -174,48 +184,6 @@ func traceLab(ctx context.Context, l *lab.Lab) (nodes []*agent.Agent, stop func(
 		go func() { ended <- a.Run(running) }()
 	}
 	return nodes, stop, nil
-}
-
-// labWindow is what agents and application saw in the same span of time.
-type labWindow struct {
-	names    []string            // the nodes'
-	from, to []diagnose.Snapshot // one for each node
-	seen     lab.Report
-}
-
-// report judges the first node, where the caller's packets leave.
-func (w *labWindow) report() diagnose.Report {
-	return diagnose.Diagnose(w.names[0], w.from[0], w.to[0])
-}
-
-func watchLab(ctx context.Context, l *lab.Lab, nodes []*agent.Agent, duration time.Duration) (*labWindow, error) {
-	w := &labWindow{from: make([]diagnose.Snapshot, len(nodes)), to: make([]diagnose.Snapshot, len(nodes))}
-	for _, n := range l.Nodes() {
-		w.names = append(w.names, n.Name)
-	}
-	begin := loader.Monotonic()
-	if err := takeSnapshots(nodes, w.from); err != nil {
-		return nil, err
-	}
-	if err := sleep(ctx, duration); err != nil {
-		return nil, err
-	}
-	err := takeSnapshots(nodes, w.to)
-	if err != nil {
-		return nil, err
-	}
-	// What was sent in the window and has arrived, or was sent long enough before that to be lost.
-	w.seen, err = l.Recent(loader.Monotonic()-begin, loader.Monotonic())
-	return w, err
-}
-
-func takeSnapshots(nodes []*agent.Agent, into []diagnose.Snapshot) (err error) {
-	for i, a := range nodes {
-		if into[i], err = a.TakeSnapshot(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -13,6 +13,7 @@ import (
 
 	"tracer/internal/diagnose"
 	"tracer/internal/journey"
+	"tracer/internal/lab"
 	"tracer/test/steady"
 )
 
@@ -98,7 +99,39 @@ func TestDemo(t *testing.T) {
 	if got, want := *f.Delay.P50, r.Injected.DelaySeconds; math.Abs(got-want) > 0.1*want {
 		t.Errorf("measured a delay of %v s, by the application's clock it is %v s", got, want)
 	}
+	checkCalls(t, r.Calls)
 	if left, err := filepath.Glob("/run/netns/" + demoLab + "-*"); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// checkCalls: what is drawn adds up, is as slow as by web's own clock, and as the phase has it.
+func checkCalls(t *testing.T, moments []callMoment) {
+	t.Helper()
+	for _, m := range moments {
+		var sum float64
+		for _, seconds := range m.Parts {
+			sum += seconds
+		}
+		if math.Abs(sum-m.Call) > 1e-9 {
+			t.Errorf("after %.0f s parts of %v s are %v: %v s", m.End, m.Call, m.Parts, sum)
+		}
+	}
+	typical := medianMoments(moments)
+	if len(typical) != 3 || typical[0].Phase != "healthy" || typical[1].Phase != "faulted" || typical[2].Phase != "healed" {
+		t.Fatalf("%+v", moments)
+	}
+	work := lab.StoryLoad().Work.Seconds()
+	for _, m := range typical {
+		if m.Parts[lab.API] < 0.9*work {
+			t.Errorf("%s: api took %v s of a call, it worked for %v s", m.Phase, m.Parts[lab.API], work)
+		}
+	}
+	healthy, faulted, healed := typical[0], typical[1], typical[2]
+	if faulted.Parts[string(journey.Queue)] < 0.8*faulted.Call || math.Abs(faulted.Call-faulted.Own) > 0.2*faulted.Own {
+		t.Errorf("faulted: %+v", faulted)
+	}
+	if healthy.Call > faulted.Call/4 || healed.Call > faulted.Call/4 {
+		t.Errorf("a call takes %v s, %v s with the fault, %v s after it", healthy.Call, faulted.Call, healed.Call)
 	}
 }

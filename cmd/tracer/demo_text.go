@@ -66,6 +66,7 @@ func (t *demoText) lab(l *lab.Lab) {
 	t.line("")
 	t.line("     web calls the Service %s (%s:%d), which is api, over an overlay of kind %s.", service.Name,
 		service.Address, service.Port, l.Overlay())
+	t.line("     api works on each call for %.0f ms.", lab.StoryLoad().Work.Seconds()*1e3)
 	t.line("     Both stamp their packets with the machine's clock: what we measure can be checked.")
 }
 
@@ -102,6 +103,14 @@ func (t *demoText) faulted(l *lab.Lab, healthy, faulted *labWindow) {
 	}
 }
 
+func (t *demoText) healed(moments []callMoment) {
+	t.chapter("The queue is taken away: web's calls of api, before, meanwhile and after")
+	t.line("")
+	t.line("     What an application's monitor calls \"remote calls\", divided: the p50 of each %.0f s,", momentEvery.Seconds())
+	t.line("     timed where the pods are plugged in, and beside it by web's own clock.")
+	t.calls(moments)
+}
+
 func (t *demoText) clean(l *lab.Lab) {
 	t.chapter("All is taken away again: namespaces, devices, rules, programs")
 	t.line("")
@@ -113,7 +122,7 @@ func (t *demoText) application(w *labWindow) {
 	request := w.seen.Request
 	t.line("")
 	t.line("     by the application's own clock: %s from web to api (p50), %.1f %% lost; a call takes %s",
-		t.style(styleBold, format.Seconds(request.Delay.P50)), request.LossRatio*100, format.Seconds(w.seen.RoundTrip.P50))
+		t.style(styleBold, format.Seconds(request.Delay.P50)), request.LossRatio*100, format.Seconds(w.seen.Calls.P50))
 }
 
 // demoRow is a stage on the way from web to api.
@@ -169,7 +178,7 @@ func (w *labWindow) rows() (rows []demoRow) {
 
 // stages are those that packets from web to api met on a node, in order.
 func (w *labWindow) stages(node int) []aggregate.StageDelay {
-	order := []journey.Stage{journey.Decap, journey.Forward, journey.Queue, journey.Encap}
+	order := []journey.Stage{journey.Decap, journey.Forward, journey.Queue, journey.Encap, journey.Deliver}
 	window := w.to[node].Counts.Since(w.from[node].Counts)
 	for _, p := range window.Pairs {
 		if p.SrcWorkload == lab.Web && p.DstWorkload == lab.API {

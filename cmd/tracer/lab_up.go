@@ -13,7 +13,7 @@ import (
 )
 
 func newLabUpCommand(flags *labFlags) *cobra.Command {
-	o := lab.Options{Load: lab.DefaultLoad()}
+	o := lab.Options{Load: lab.StoryLoad()}
 	var pods []string
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -56,5 +56,6 @@ func newLabUpCommand(flags *labFlags) *cobra.Command {
 	f.Float64Var(&o.Load.Rate, "rate", o.Load.Rate, "UDP calls per second from web to api")
 	f.IntVar(&o.Load.Size, "size", o.Load.Size, fmt.Sprintf("bytes of payload in a UDP call, %d to %d", load.MinSize, load.MaxSize))
 	f.DurationVar(&o.Load.TCP, "tcp", o.Load.TCP, "time between two TCP calls, 0 for none")
+	f.DurationVar(&o.Load.Work, "work", o.Load.Work, "how long api takes for each call")
 	return cmd
 }

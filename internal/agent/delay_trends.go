@@ -11,11 +11,13 @@ import (
 // trendPoints is how many points a trend has, at snapshotEvery each: five minutes.
 const trendPoints = 60
 
-// delayTrends keep the p50 of each pair's stages over the last minutes, far longer than the history keeps snapshots.
+// delayTrends keep the p50 of each pair's stages, and what became of its requests, over the last minutes, far longer than the history keeps
+// snapshots.
 type delayTrends struct {
-	mu     sync.Mutex
-	now    int // the point written last
-	series map[trendKey]*trend
+	mu       sync.Mutex
+	now      int // the point written last
+	series   map[trendKey]*trend
+	requests map[aggregate.PairKey]*requestRing
 }
 
 type trendKey struct {
@@ -25,8 +27,9 @@ type trendKey struct {
 
 // trend is a ring: point i stands at i modulo its length. What lies between last and now is not written yet.
 type trend struct {
-	p50  [trendPoints]float32
-	last int
+	p50        [trendPoints]float32
+	inRequests uint64 // a bit for each: the stage was then part of the time of requests
+	last       int
 }
 
 // add writes the point of a window that has just ended, and deletes trends without any point.
@@ -52,8 +55,12 @@ func (t *delayTrends) add(w *aggregate.Snapshot) {
 			}
 			s.fill(t.now)
 			s.p50[t.now%trendPoints] = float32(d.Delay.Quantile(0.5))
+			if overview.InRequests(p, d) {
+				s.inRequests |= 1 << (t.now % trendPoints)
+			}
 		}
 	}
+	t.addRequests(w)
 	for key, s := range t.series {
 		if t.now-s.last >= trendPoints {
 			delete(t.series, key)
@@ -64,9 +71,20 @@ func (t *delayTrends) add(w *aggregate.Snapshot) {
 // fill marks the points up to now as those of nothing.
 func (s *trend) fill(now int) {
 	for i := max(s.last+1, now-trendPoints+1); i <= now; i++ {
-		s.p50[((i%trendPoints)+trendPoints)%trendPoints] = float32(math.NaN())
+		at := ((i % trendPoints) + trendPoints) % trendPoints
+		s.p50[at] = float32(math.NaN())
+		s.inRequests &^= 1 << at
 	}
 	s.last = now
+}
+
+// at is what was written at a point; false if nothing was, or it is not kept any more.
+func (s *trend) at(point int) (seconds float64, inRequests, ok bool) {
+	if point < 0 || point > s.last || point <= s.last-trendPoints {
+		return 0, false, false
+	}
+	v := float64(s.p50[point%trendPoints])
+	return v, s.inRequests&(1<<(point%trendPoints)) != 0, !math.IsNaN(v)
 }
 
 // of are the trends of a pair, from the first point at which any of them has something.
@@ -81,11 +99,7 @@ func (t *delayTrends) of(pair aggregate.PairKey) []overview.Trend {
 		}
 		points := make([]*float64, trendPoints)
 		for i := range points {
-			at := t.now - trendPoints + 1 + i
-			if at < 0 || at > s.last || at <= s.last-trendPoints {
-				continue
-			}
-			if v := float64(s.p50[at%trendPoints]); !math.IsNaN(v) {
+			if v, _, ok := s.at(t.now - trendPoints + 1 + i); ok {
 				points[i] = &v
 				first = min(first, i)
 			}

@@ -76,7 +76,8 @@ func (a *Agent) Overviews(ctx context.Context, q overview.Query, node string, ab
 				LinkSpeeds: linkSpeeds("/sys", to.Devices),
 			}
 			if q.Pair != nil {
-				in.History, in.Slowest = a.trends.of(*q.Pair), slow.drain(to.Devices)
+				in.History, in.RequestHistory = a.trends.of(*q.Pair), a.trends.requestsOf(*q.Pair)
+				in.Slowest = slow.drain(to.Devices)
 			}
 			if !yield(overview.Build(in, q), nil) {
 				return

@@ -2,10 +2,12 @@ package incident
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"strings"
 	"testing"
 
+	"tracer/internal/aggregate"
 	"tracer/internal/overview"
 )
 
@@ -79,7 +81,7 @@ func TestTrends(t *testing.T) {
 	i := incidentOf(busy(20, 20, 6))
 	i.Frames = append(i.Frames[:2:2], i.Frames[4]) // one lacks: 10 s of which nothing is known
 	pair := i.Frames[0].Counts.Pairs[0].PairKey
-	all := trends(i.Frames, pair)
+	all := trends(points(i.Frames), pair)
 	if len(all) != 4 {
 		t.Fatalf("%d stages: %+v", len(all), all)
 	}
@@ -89,7 +91,59 @@ func TestTrends(t *testing.T) {
 		}
 	}
 	pair.SrcWorkload = "nobody"
-	if other := trends(i.Frames, pair); len(other) != 0 {
+	if other := trends(points(i.Frames), pair); len(other) != 0 {
+		t.Errorf("of another pair: %+v", other)
+	}
+}
+
+// TestTrendOfRequests: what became of a pair's requests is told by the frames, of a longer one for each of its points and between two
+// for none, and what went unanswered is a rate.
+func TestTrendOfRequests(t *testing.T) {
+	t.Parallel()
+	s := busy(2, 2, 6)
+	for n := range s {
+		r := &aggregate.Requests{}
+		r.Client.Answered.Observe(0.3, 50*uint64(n+1))
+		r.Server.Answered.Observe(0.1, 50*uint64(n+1))
+		r.Client.Unanswered = 10 * uint64(n+1)
+		p := &s[n].Counts.Pairs[0]
+		p.Requests, p.Path = r, p.Stages[1].Delay.Clone() // each packet meets all stages
+	}
+	i := incidentOf(s)
+	sparse := NewFrame(&s[3], &s[5], nil, &i.Frames[4].Report, nil, nil) // 10 s, after 5 s of which nothing is known
+	i.Frames = append(i.Frames[:2:2], sparse)
+	pair := s[0].Counts.Pairs[0].PairKey
+	got := requestTrend(points(i.Frames), pair)
+	if got == nil || got.EverySeconds != 5 || len(got.Client) != 5 || len(got.Stages) != 4 {
+		t.Fatalf("%+v", got)
+	}
+	for k := range got.Client {
+		if k == 2 {
+			if got.Client[k] != nil || got.Rest[k] != nil || got.PerSecond[k] != nil || got.Unanswered[k] != nil {
+				t.Errorf("between two frames: %v s, %v/s", got.Client[k], got.PerSecond[k])
+			}
+			continue
+		}
+		sum := *got.Server[k] + *got.Rest[k]
+		for _, stage := range got.Stages {
+			sum += *stage.P50[k]
+		}
+		if math.Abs(sum-*got.Client[k]) > 1e-9 || math.Abs(*got.PerSecond[k]-10) > 1e-9 || math.Abs(*got.Unanswered[k]-2) > 1e-9 {
+			t.Errorf("point %d: %v in all, of %v; %v/s, %v/s unanswered", k, sum, *got.Client[k], *got.PerSecond[k], *got.Unanswered[k])
+		}
+	}
+	unkept := i.Frames[1].Counts
+	i.Frames[1].Counts = &aggregate.Snapshot{Taken: unkept.Taken, Window: unkept.Window, Pairs: unkept.Pairs[1:]}
+	if got = requestTrend(points(i.Frames), pair); got.PerSecond[1] != nil || got.PerSecond[0] == nil {
+		t.Errorf("a frame without the pair: %v, %v/s", got.PerSecond[1], got.PerSecond[0])
+	}
+	i.Frames[1].Counts = unkept
+	q := overview.Query{By: overview.ByPair, Limit: 10, Pair: &pair}
+	if o, err := i.Overview(2, q); err != nil || o.Detail.Requests == nil {
+		t.Errorf("%v, %+v", err, o)
+	}
+	pair.SrcWorkload = "nobody"
+	if other := requestTrend(points(i.Frames), pair); other != nil {
 		t.Errorf("of another pair: %+v", other)
 	}
 }

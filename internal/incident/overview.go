@@ -44,7 +44,8 @@ func (i *Incident) overview(frame int, q overview.Query) *overview.Overview {
 		in.Baseline[u.StageKey] = u.P50
 	}
 	if q.Pair != nil {
-		in.Slowest, in.History = ofPair(f.Slowest, *q.Pair), trends(i.Frames[:frame+1], *q.Pair)
+		kept := points(i.Frames[:frame+1])
+		in.Slowest, in.History, in.RequestHistory = ofPair(f.Slowest, *q.Pair), trends(kept, *q.Pair), requestTrend(kept, *q.Pair)
 	}
 	o := overview.Build(in, q)
 	o.PacketsPerSecond, o.BitsPerSecond = 0, 0 // those of the pairs that were kept
@@ -83,24 +84,34 @@ const (
 	maxPoints  = 60
 )
 
-// trends are the p50s of a pair's stages in frames, up to the end of the last. A frame that is longer than a point is several.
-func trends(frames []Frame, pair aggregate.PairKey) (out []overview.Trend) {
+// points are those of a trend in frames, up to the end of the last: of each the frame in which it is, nil for one between two. A frame that
+// is longer than a point is several.
+func points(frames []Frame) []*Frame {
 	last := frames[len(frames)-1].Taken
 	first := frames[0].Taken.Add(-frames[0].Counts.Window)
-	points := min(maxPoints, max(1, int((last.Sub(first)+trendEvery/2)/trendEvery)))
-	for point := range points {
-		at := last.Add(-time.Duration(points-1-point) * trendEvery)
+	out := make([]*Frame, min(maxPoints, max(1, int((last.Sub(first)+trendEvery/2)/trendEvery))))
+	for i := range out {
+		at := last.Add(-time.Duration(len(out)-1-i) * trendEvery)
 		k := slices.IndexFunc(frames, func(f Frame) bool { return !f.Taken.Before(at) }) // the last is one
-		counts := frames[k].Counts
-		if !at.After(frames[k].Taken.Add(-counts.Window)) {
-			continue // between two frames there is a gap
+		if at.After(frames[k].Taken.Add(-frames[k].Counts.Window)) {
+			out[i] = &frames[k]
 		}
-		p := slices.IndexFunc(counts.Pairs, func(p aggregate.Pair) bool { return p.PairKey == pair })
+	}
+	return out
+}
+
+// trends are the p50s of a pair's stages.
+func trends(points []*Frame, pair aggregate.PairKey) (out []overview.Trend) {
+	for point, f := range points {
+		if f == nil {
+			continue
+		}
+		p := slices.IndexFunc(f.Counts.Pairs, func(p aggregate.Pair) bool { return p.PairKey == pair })
 		if p < 0 {
 			continue
 		}
-		for j := range counts.Pairs[p].Stages {
-			s := &counts.Pairs[p].Stages[j]
+		for j := range f.Counts.Pairs[p].Stages {
+			s := &f.Counts.Pairs[p].Stages[j]
 			if s.Delay.Count() == 0 {
 				continue
 			}
@@ -108,11 +119,26 @@ func trends(frames []Frame, pair aggregate.PairKey) (out []overview.Trend) {
 			t := slices.IndexFunc(out, func(t overview.Trend) bool { return t.Place == place })
 			if t < 0 {
 				t = len(out)
-				out = append(out, overview.Trend{Place: place, EverySeconds: trendEvery.Seconds(), P50: make([]*float64, points)})
+				out = append(out, overview.Trend{Place: place, EverySeconds: trendEvery.Seconds(), P50: make([]*float64, len(points))})
 			}
 			p50 := s.Delay.Quantile(0.5)
 			out[t].P50[point] = &p50
 		}
 	}
 	return out
+}
+
+// requestTrend is what became of a pair's requests; nil if it had none. Nothing is known of it in a frame that has not kept it.
+func requestTrend(points []*Frame, pair aggregate.PairKey) *overview.RequestTrend {
+	out := make([]*overview.RequestPoint, len(points))
+	for i, f := range points {
+		switch {
+		case i > 0 && f == points[i-1]:
+			out[i] = out[i-1]
+		case f != nil && slices.ContainsFunc(f.Counts.Pairs, func(p aggregate.Pair) bool { return p.PairKey == pair }):
+			p := overview.RequestPoints(f.Counts)[pair]
+			out[i] = &p
+		}
+	}
+	return overview.NewRequestTrend(trendEvery.Seconds(), out)
 }

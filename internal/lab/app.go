@@ -53,7 +53,7 @@ func RunApp(ctx context.Context, o AppOptions) error {
 func (t *topology) part(name, dir string, in func(func() error) error) (func(context.Context) error, error) {
 	switch name {
 	case Server:
-		server := &load.Server{Dir: dir, Clock: load.Monotonic}
+		server := &load.Server{Dir: dir, Clock: load.Monotonic, Work: t.Load.Work}
 		err := in(func() (err error) {
 			port := int(t.Service.TargetPort)
 			if server.UDP, err = net.ListenUDP("udp", &net.UDPAddr{Port: port}); err != nil {

@@ -110,6 +110,14 @@ func DefaultLoad() load.Config {
 	return load.Config{Rate: 50, Size: 90, TCP: 100 * time.Millisecond}
 }
 
+// StoryLoad is DefaultLoad with a server that takes its time, and with so many sockets that a call is the only one of its own, also where it
+// waits for a second: as a web server's pool of connections has it.
+func StoryLoad() load.Config {
+	l := DefaultLoad()
+	l.Work, l.Sockets = time.Millisecond, 128
+	return l
+}
+
 // Names hold no dash: what follows the first one in a namespace's name is the node's or pod's, and so no lab's
 // prefix is part of another's. 15 characters suffice, and "node1" must stay a node's.
 var nameSyntax = regexp.MustCompile(`^[a-z][a-z0-9]{0,14}$`)

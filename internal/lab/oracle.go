@@ -33,6 +33,7 @@ type Report struct {
 	Response  OneWay `json:"response"`   // api to web
 	RoundTrip Delays `json:"round_trip"` // of UDP calls
 	TCP       Delays `json:"tcp"`        // of whole calls over TCP
+	Calls     Delays `json:"calls"`      // of both
 }
 
 // Oracle returns what happened to the packets and calls that were sent in [from, to), times by CLOCK_MONOTONIC.
@@ -86,9 +87,13 @@ func (l *Lab) report(read func(log string) ([]load.Entry, error), span func([]lo
 	r.Request = oneWay(requestsSent, requests, from, to)
 	from, to = span(responses)
 	r.Response = oneWay(responsesSent, responses, from, to)
-	r.RoundTrip = delays(within(responses, from, to), func(e load.Entry) time.Duration { return e.RoundTrip })
+	took := func(e load.Entry) time.Duration { return max(e.RoundTrip, e.Delay) } // of a call over TCP there is no other delay
+	answered := within(responses, from, to)
+	r.RoundTrip = delays(answered, took)
 	from, to = span(calls)
-	r.TCP = delays(within(calls, from, to), func(e load.Entry) time.Duration { return e.Delay })
+	whole := within(calls, from, to)
+	r.TCP = delays(whole, took)
+	r.Calls = delays(slices.Concat(answered, whole), took)
 	return r, nil
 }
 

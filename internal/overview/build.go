@@ -23,9 +23,10 @@ type Input struct {
 	LinkSpeeds map[int]float64
 	// Baseline is the learnt p50 of a stage, where it is known.
 	Baseline map[aggregate.StageKey]float64
-	// History and Slowest are those of the query's pair, if it names one.
-	History []Trend
-	Slowest []trace.Trace
+	// History, RequestHistory and Slowest are those of the query's pair, if it names one.
+	History        []Trend
+	RequestHistory *RequestTrend
+	Slowest        []trace.Trace
 }
 
 // builder holds what is looked up while an Overview is made.

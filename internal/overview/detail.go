@@ -14,7 +14,8 @@ type Detail struct {
 	InFlight []InFlight    `json:"held"`
 	Drops    []Drop        `json:"drops"`
 	History  []Trend       `json:"history"`
-	Slowest  []trace.Trace `json:"slow"` // the slowest journeys that ended in the window, slowest first
+	Requests *RequestTrend `json:"request_history,omitempty"` // null if it has asked nothing in that time
+	Slowest  []trace.Trace `json:"slow"`                      // the slowest journeys that ended in the window, slowest first
 }
 
 // Trend is the p50 of a pair's stage over the last minutes, oldest first; null where nothing passed.
@@ -30,13 +31,23 @@ func (b *builder) detail(key aggregate.PairKey) *Detail {
 	if i := slices.IndexFunc(b.Window.Pairs, func(p aggregate.Pair) bool { return p.PairKey == key }); i >= 0 {
 		pair = b.Window.Pairs[i]
 	}
-	d := &Detail{Row: b.pair(&pair, b.inFlightByPair()[key]), InFlight: b.inFlightOf(&key), Drops: b.dropsOf(pair.Drops), History: b.History, Slowest: b.Slowest}
+	d := &Detail{Row: b.pair(&pair, b.inFlightByPair()[key]), InFlight: b.inFlightOf(&key), Drops: b.dropsOf(pair.Drops), History: b.History, Requests: b.RequestHistory, Slowest: b.Slowest}
 	if d.History == nil {
 		d.History = []Trend{}
 	}
-	slices.SortStableFunc(d.History, func(x, y Trend) int { return cmp.Compare(b.rank(x.Place), b.rank(y.Place)) })
+	b.orderTrends(d.History)
+	if d.Requests != nil {
+		b.orderTrends(d.Requests.Stages)
+	}
 	if d.Slowest == nil {
 		d.Slowest = []trace.Trace{}
 	}
 	return d
+}
+
+// orderTrends sorts trends as packets pass their stages, and always in the same way.
+func (b *builder) orderTrends(trends []Trend) {
+	slices.SortFunc(trends, func(x, y Trend) int {
+		return cmp.Or(cmp.Compare(b.rank(x.Place), b.rank(y.Place)), cmp.Compare(x.Device, y.Device), cmp.Compare(x.Stage, y.Stage))
+	})
 }

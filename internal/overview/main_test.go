@@ -136,6 +136,16 @@ func story() Input {
 			{Place{journey.Queue, "tunl0"}, 5, []*float64{new(20e-6), nil, new(0.1), new(0.3), new(0.5), new(0.5)}},
 			{Place{journey.Forward, "tunl0"}, 5, []*float64{new(20e-6), nil, new(21e-6), new(22e-6), new(21e-6), new(22e-6)}},
 		},
+		RequestHistory: NewRequestTrend(5, []*RequestPoint{
+			{Requests: &Requests{PerSecond: 12, Client: &Delay{P50: 900e-6}, Here: 55e-6}, Stages: []StageTime{
+				{Place{journey.Queue, "tunl0"}, 20e-6}, {Place{journey.Forward, "tunl0"}, 20e-6}, {Place{journey.Decap, "tunl0"}, 11e-6}}},
+			{},
+			{Requests: &Requests{}, UnansweredPerSecond: 0.4},
+			{Requests: &Requests{PerSecond: 11, Client: &Delay{P50: 0.32}, Here: 0.3}, Stages: []StageTime{
+				{Place{journey.Queue, "tunl0"}, 0.3}, {Place{journey.Forward, "tunl0"}, 22e-6}, {Place{journey.Decap, "tunl0"}, 11e-6}}},
+			{Requests: &Requests{PerSecond: 12, Client: &Delay{P50: 0.534}, Here: 0.5}, UnansweredPerSecond: 0.2, Stages: []StageTime{
+				{Place{journey.Queue, "tunl0"}, 0.46}, {Place{journey.Forward, "tunl0"}, 22e-6}}},
+		}),
 		Slowest: []trace.Trace{{
 			Time: noon.Add(-time.Second), Kind: "finished", Direction: journey.Out, TotalSeconds: 0.531,
 			First:  trace.Flow{Source: "10.244.1.2:49818", Destination: "10.96.0.10:80", Protocol: "udp"},

@@ -1,10 +1,6 @@
 package overview
 
-import (
-	"tracer/internal/aggregate"
-	"tracer/internal/journey"
-	"tracer/internal/netdev"
-)
+import "tracer/internal/aggregate"
 
 // Requests are what a row's src has asked its dst, timed at the devices of their pods on this node.
 type Requests struct {
@@ -73,14 +69,11 @@ func (b *builder) requests(p *aggregate.Pair) *Requests {
 	return r
 }
 
-// betweenPods is the p50 of a pair's time on this node without the queues at its pods' devices. Requests are timed in front of those: what
-// waits for the pod that is asked is in the server's time already, and what waits for the other one in no request's.
+// betweenPods is the p50 of a pair's time on this node without the queues at its pods' devices: requests are timed in front of those.
 func betweenPods(p *aggregate.Pair) float64 {
 	seconds := p.Path.Quantile(0.5)
 	for i := range p.Stages {
-		s := &p.Stages[i]
-		atPod := s.Stage == journey.PodQueue || s.Stage == journey.Queue && s.Device == netdev.PodLabel
-		if atPod && 2*s.Delay.Count() >= p.Path.Count() { // most packets meet it
+		if s := &p.Stages[i]; metByMost(p, s) && atPod(s) {
 			seconds -= s.Delay.Quantile(0.5)
 		}
 	}

@@ -56,7 +56,7 @@ func (m *model) detail() []string {
 			age(time.Duration(n.Seconds*float64(time.Second))), format.Counted(strconv.FormatUint(n.Packets, 10), "packet"), before), "")
 	}
 	lines = append(lines, m.waterfall(r, d.History)...)
-	lines = append(lines, m.requests(r.Requests)...)
+	lines = append(lines, m.requests(d)...)
 	for _, h := range d.InFlight {
 		lines = append(lines, s.bad.Render("in flight")+fmt.Sprintf("  %s in %s, the oldest for %s", format.Counted(si(h.Packets), "packet"),
 			s.stage(h.Stage, h.String()), format.Seconds(h.Oldest)))
@@ -87,12 +87,7 @@ func (m *model) waterfall(r *overview.Row, history []overview.Trend) []string {
 	for i := range r.Stages {
 		total += r.Stages[i].Share
 	}
-	const left = 9 + 16 + 3*8 // stage, device, p50, p99, usual
-	barWidth := max(6, (m.width-left-2)/2)
-	tail := m.width - left - barWidth - 2
-	if tail < 10 {
-		barWidth, tail = max(6, m.width-left-2), 0
-	}
+	left, barWidth, tail := m.waterfallColumns()
 	title, withTrend := "HOOKS", len(history) > 0
 	if withTrend {
 		title = "LAST " + strings.ToUpper(age(time.Duration(history[0].EverySeconds*float64(len(history[0].P50)))*time.Second))
@@ -125,6 +120,17 @@ func (m *model) waterfall(r *overview.Row, history []overview.Trend) []string {
 		lines = append(lines, s.faint.Render("no packet of this pair in this window"))
 	}
 	return append(lines, "")
+}
+
+// waterfallColumns are how wide the names and figures of a waterfall are, its bars, and the trends behind them, which have no room if that is 0.
+func (m *model) waterfallColumns() (left, bars, tail int) {
+	left = 9 + 16 + 3*8 // stage, device, p50, p99, usual
+	bars = max(6, (m.width-left-2)/2)
+	tail = m.width - left - bars - 2
+	if tail < 10 {
+		bars, tail = max(6, m.width-left-2), 0
+	}
+	return left, bars, tail
 }
 
 // journeyLine is one journey in a line: when, how long, in which stage most of the time, and which flow.

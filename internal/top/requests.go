@@ -2,6 +2,7 @@ package top
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -11,8 +12,9 @@ import (
 )
 
 // requests draws where the time of a pair's requests goes: at the server, on this node, and the rest, which is the network's and the other
-// node's, and the server's where that is not on this node.
-func (m *model) requests(r *overview.Requests) []string {
+// node's, and the server's where that is not on this node. Behind each stand its last minutes, below those of the waterfall.
+func (m *model) requests(d *overview.Detail) []string {
+	r, history := d.Row.Requests, d.Requests
 	if r == nil {
 		return nil
 	}
@@ -38,22 +40,34 @@ func (m *model) requests(r *overview.Requests) []string {
 	case r.Server != nil:
 		total = r.Server.P50
 	}
-	line := func(what, where string, seconds float64) {
+	if history == nil {
+		history = &overview.RequestTrend{}
+	}
+	points := 0
+	if len(d.History) > 0 {
+		points = len(d.History[0].P50)
+	}
+	_, _, tail := m.waterfallColumns()
+	line := func(what, where string, seconds float64, trend []*float64) {
 		long := min(seconds, total-passed) // the medians of two sides need not agree
 		text := fmt.Sprintf("%-9s%-16s%7s  %s", what, where, format.Seconds(seconds), format.Bar(passed, long, total, width))
 		passed += long
+		if tail > 0 {
+			trend = slices.Concat(make([]*float64, max(0, points-len(trend))), trend) // both end now
+			text = fit(text, m.width-tail, false) + format.Spark(trend, tail)
+		}
 		lines = append(lines, ansi.Truncate(strings.TrimRight(text, " "), m.width, ""))
 	}
 	if r.Server != nil {
-		line("server", "the pod's own", r.Server.P50)
+		line("server", "the pod's own", r.Server.P50, history.Server)
 	}
 	if client {
-		line("here", "both ways", r.Here)
+		line("here", "both ways", r.Here, history.Here())
 		where := "network, server"
 		if r.Server != nil {
 			where = "network"
 		}
-		line("the rest", where, rest)
+		line("the rest", where, rest, history.Rest)
 	}
 	return append(lines, "")
 }

@@ -28,7 +28,7 @@ func TestRequestBars(t *testing.T) {
 		if test.server > 0 {
 			r.Server = &overview.Delay{P50: test.server}
 		}
-		lines := m.requests(r)
+		lines := m.requests(&overview.Detail{Row: overview.Row{Requests: r}})
 		bars, blocks := 0, 0
 		for _, line := range lines {
 			if n := strings.Count(line, "█"); n > 0 {

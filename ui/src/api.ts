@@ -40,6 +40,7 @@ export interface Row {
   worst: Place | null;
   drops: { packets: number; per_second: number; reason?: string };
   tcp: { rtt_mean_seconds: number | null; retransmits_per_second: number } | null;
+  requests?: { per_second: number; unanswered: number; client?: Delay; server?: Delay; here_seconds: number };
   held: number;
   oldest_seconds: number;
   no_answer: { destination: string; protocol: string; packets: number; seconds: number } | null;
@@ -58,6 +59,17 @@ export interface Trend extends Place {
   p50_seconds: (number | null)[];
 }
 
+/** RequestTrend is what became of a pair's requests: the server's time, the stages' and the rest add up to the client's. */
+export interface RequestTrend {
+  every_seconds: number;
+  per_second: (number | null)[];
+  unanswered_per_second: (number | null)[];
+  client_p50_seconds: (number | null)[];
+  server_p50_seconds: (number | null)[];
+  stages: Trend[];
+  rest_seconds: (number | null)[];
+}
+
 export interface Journey {
   time: string;
   kind: string;
@@ -70,6 +82,7 @@ export interface Detail {
   row: Row;
   drops: Drop[];
   history: Trend[];
+  request_history?: RequestTrend;
   slow: Journey[];
 }
 

@@ -1,9 +1,9 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
-import { seconds } from "./format";
-import { stageClass } from "./parts";
+import { count, duration, seconds } from "./format";
+import { partClass } from "./parts";
 import { useWidth } from "./picture";
-import { stacked, type Chart } from "./series";
+import { lonely, spanOf, stacked, type Chart, type Values } from "./series";
 
 /** color is what a class of style.css fills with, as a canvas needs it. */
 function color(property: string, probe: HTMLElement, name: string): string {
@@ -11,19 +11,19 @@ function color(property: string, probe: HTMLElement, name: string): string {
   return getComputedStyle(probe).getPropertyValue(property);
 }
 
-/** shown is how much time is shown, in seconds: what the agent keeps. */
-const shown = 300;
+/** figure is one of a chart's. */
+const figure = (c: Chart, v: number): string => (c.unit === "seconds" ? seconds(v) : count(v));
 
 /** said is a chart in words: of each series the range. */
 function said(c: Chart): string {
   const parts = c.series.map((s) => {
     const values = s.values.filter((v) => v != null);
-    return `${s.label} ${seconds(Math.min(...values))} to ${seconds(Math.max(...values))}`;
+    return `${s.label} ${figure(c, Math.min(...values))} to ${figure(c, Math.max(...values))}`;
   });
-  return `${c.title}, p50 by stage over ${Math.round(((c.times.at(-1) ?? 0) - (c.times[0] ?? 0)) / 60)} minutes: ${parts.join(", ")}`;
+  return `${c.title}, over ${duration((c.times.at(-1) ?? 0) - (c.times[0] ?? 0))}: ${parts.join(", ")}`;
 }
 
-/** History draws times over time, stacked. */
+/** History draws a chart over time, stacked. */
 export function History({ chart }: { chart: Chart }) {
   const [ref, width] = useWidth<HTMLDivElement>();
   const probe = useRef<HTMLSpanElement>(null);
@@ -35,33 +35,32 @@ export function History({ chart }: { chart: Chart }) {
     dark.addEventListener("change", changed);
     return () => dark.removeEventListener("change", changed);
   }, []);
-  const labels = chart.series.map((s) => s.label).join("|") + (chart.times.length < 3);
+  const labels = chart.series.map((s) => s.label).join("|");
   // The last is drawn first: each covers what is above it.
   const data = (): uPlot.AlignedData => [chart.times, ...stacked(chart.series).reverse()];
   useEffect(() => {
     const at = ref.current;
     const span = probe.current;
     if (!at || !span || !width) return;
-    const few = chart.times.length < 3;
     const text = color("color", span, "");
     const grid = { stroke: color("border-top-color", span, "grid"), width: 1 };
     const axis = { stroke: text, grid, ticks: grid, font: "12px system-ui" };
     const made = new uPlot(
       {
         width,
-        height: 200,
+        height: chart.unit === "seconds" ? 200 : 110,
         legend: { show: false },
         cursor: { show: false },
-        scales: { x: { range: (_, __, max) => [max - shown, max] }, y: { range: (_, __, max) => [0, max || 1e-6] } },
+        scales: { x: { range: (u) => spanOf(u.data[0] as number[]) }, y: { range: (_, __, max) => [0, max * 1.05 || (chart.unit === "seconds" ? 1e-6 : 1)] } },
         axes: [
-          { ...axis, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 8)) },
-          { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => seconds(v)) },
+          { ...axis, size: 32, space: 90, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 8)) },
+          { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => figure(chart, v)) },
         ],
         series: [
           {},
           ...[...chart.series].reverse().map((s) => {
-            const fill = color("fill", span, stageClass(s.stage));
-            return { label: s.label, fill, stroke: fill, width: 1, points: { show: few } };
+            const fill = color("fill", span, partClass(s.part));
+            return { label: s.label, fill, stroke: fill, width: 1, points: { show: false, filter: (u: uPlot, i: number) => lonely(u.data[i] as Values) } };
           }),
         ],
       },
@@ -77,12 +76,12 @@ export function History({ chart }: { chart: Chart }) {
   useEffect(() => plot.current?.setData(data()), [chart]);
   return (
     <figure>
-      <figcaption>{chart.title}: p50 by stage</figcaption>
+      <figcaption>{chart.title}</figcaption>
       <div ref={ref} class="plot" role="img" aria-label={said(chart)} />
       <span ref={probe} hidden />
       <p class="legend">
         {chart.series.map((s) => (
-          <span key={s.label}><svg width="12" height="12" aria-hidden="true"><rect class={stageClass(s.stage)} width="12" height="12" /></svg> {s.label}</span>
+          <span key={s.label}><svg width="12" height="12" aria-hidden="true"><rect class={partClass(s.part)} width="12" height="12" /></svg> {s.label}</span>
         ))}
       </p>
     </figure>

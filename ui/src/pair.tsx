@@ -1,10 +1,11 @@
 import { name, pairKey, type Overview, type Row } from "./api";
 import { Findings } from "./findings";
+import { callsSaid } from "./calls";
 import { count, percent, seconds } from "./format";
 import { History } from "./history";
 import { Name, Table } from "./parts";
 import { Picture, described, lost, usual } from "./picture";
-import { charts } from "./series";
+import { callCharts, nodeChart, type Chart } from "./series";
 import { useSite } from "./site";
 import { findingsOf, wayOf } from "./way";
 
@@ -19,6 +20,8 @@ export function Pair({ overview: o, pair, past }: { overview: Overview; pair: Pi
   const reverse = pairKey({ src: pair.dst, dst: pair.src, direction: back[pair.direction] ?? pair.direction });
   const stations = matches ? wayOf(o, detail) : [];
   const own = matches ? findingsOf(o, detail) : [];
+  const taken = Date.parse(o.taken) / 1000;
+  const charts = matches ? [...callCharts(detail.request_history, taken), nodeChart(detail.history ?? [], taken)].filter((c): c is Chart => c !== null) : [];
   const passed = matches && detail.row.packets_per_second > 0;
   return (
     <section aria-labelledby="pair">
@@ -32,9 +35,10 @@ export function Pair({ overview: o, pair, past }: { overview: Overview; pair: Pi
               ? `${count(detail.row.packets_per_second)} packets/s · ${count(detail.row.bits_per_second)} bit/s · ${seconds(detail.row.path?.p50_seconds)} (p50), ${seconds(detail.row.path?.p99_seconds)} (p99) on this node`
               : past ? "No packet of this pair passed then, or it is none of the pairs that were kept." : "No packet of this pair has passed lately."}
           </p>
+          {detail.row.requests && <p>{callsSaid(detail.row.requests)}</p>}
           <Picture overview={o} stations={stations} label={`The way of ${title}: ${stations.map((s) => described(o, s)).join(". ")}`} />
           <Findings overview={o} which={own} />
-          {charts(detail.history ?? [], Date.parse(o.taken) / 1000).map((c) => <History key={c.title} chart={c} />)}
+          {charts.map((c) => <History key={c.title} chart={c} />)}
           <h3>Stages</h3>
           <Table label="Stages of this pair">
             <thead>

@@ -1,7 +1,7 @@
 import { type Dispatch, type StateUpdater, useEffect, useRef, useState } from "preact/hooks";
 import { name, pairKey, type Overview, type Row } from "./api";
 import { count, seconds } from "./format";
-import { Bar, Name, Table, stageClass } from "./parts";
+import { Bar, Name, Table, partClass } from "./parts";
 import { useSite } from "./site";
 
 /** Choice is which rows are wanted. The agent filters and sorts: by the words of tracer top, and of all pairs there are. */
@@ -100,7 +100,7 @@ export function Pairs(props: { overview: Overview; choice: Choice; choose: Dispa
       </form>
       <p class="legend">
         {stages.map((s) => (
-          <span key={s}><svg width="12" height="12" aria-hidden="true"><rect class={stageClass(s)} width="12" height="12" /></svg> {s}</span>
+          <span key={s}><svg width="12" height="12" aria-hidden="true"><rect class={partClass(s)} width="12" height="12" /></svg> {s}</span>
         ))}
       </p>
       <div aria-busy={stale}>

@@ -8,10 +8,10 @@ import { percent } from "./format";
 /** Name shows what comes from the cluster: text of its own direction, whatever is in it. */
 export const Name = ({ children }: { children: string }) => <bdi class="name">{children}</bdi>;
 
-/** stageClass is the class that gives a stage its colour. */
-export function stageClass(stage: string): string {
-  const known = ["forward", "queue", "encap", "decap", "deliver", "pod-queue", "connect", "request"];
-  return `stage-${known.includes(stage) ? stage : "unknown"}`;
+/** partClass is the class that gives a stage, or what else a whole is divided into, its colour. */
+export function partClass(part: string): string {
+  const known = ["forward", "queue", "encap", "decap", "deliver", "pod-queue", "server", "rest", "answered", "unanswered"];
+  return `part-${known.includes(part) ? part : "unknown"}`;
 }
 
 /** Bar divides a row's time among its stages. */
@@ -29,7 +29,7 @@ export function Bar({ row }: { row: Row }) {
       {parts.map((s) => {
         const x = at;
         at += s.share * 112;
-        return <rect key={`${s.stage} ${s.device}`} class={stageClass(s.stage)} x={x} y="0" width={Math.max(0, s.share * 112 - 1)} height="12" />;
+        return <rect key={`${s.stage} ${s.device}`} class={partClass(s.stage)} x={x} y="0" width={Math.max(0, s.share * 112 - 1)} height="12" />;
       })}
     </svg>
   );

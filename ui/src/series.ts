@@ -1,49 +1,94 @@
 // A pair's times as series over time, stacked. Pure: what is drawn of them is in history.tsx.
 
-import type { Trend } from "./api";
+import type { RequestTrend, Trend } from "./api";
 
-/** remoteCalls are the stages that an application waits for as a whole; all others are this node's share of a packet's way. */
-const remoteCalls = new Set(["connect", "request"]);
+export type Values = (number | null)[];
 
 export interface Series {
   label: string;
-  stage: string;
-  values: (number | null)[]; // seconds, by point
+  part: string; // a stage, or what else has a colour
+  values: Values; // by point
 }
 
-/** Chart is what is stacked together: times that add up. */
+/** Chart is what is stacked together: what adds up. */
 export interface Chart {
   title: string;
+  unit: "seconds" | "per second";
   times: number[]; // Unix seconds
   series: Series[];
 }
 
-/** charts groups trends by what adds up, and gives each point its time: the last is that of taken. */
-export function charts(history: Trend[], taken: number): Chart[] {
-  const groups = new Map<string, Trend[]>();
-  for (const t of history) {
-    const title = remoteCalls.has(t.stage) ? "Remote calls" : "On this node";
-    groups.set(title, [...(groups.get(title) ?? []), t]);
+/** timesOf gives each point its time: the last is that of taken. */
+const timesOf = (points: number, every: number, taken: number): number[] =>
+  Array.from({ length: points }, (_, i) => taken - (points - 1 - i) * (every || 5));
+
+/** nodeChart is the time that packets spend on this node; null if none has passed. */
+export function nodeChart(history: Trend[], taken: number): Chart | null {
+  if (!history.length) return null;
+  const points = Math.max(...history.map((t) => t.p50_seconds.length));
+  return {
+    title: "Packets on this node: p50 by stage",
+    unit: "seconds",
+    times: timesOf(points, history[0]?.every_seconds ?? 0, taken),
+    series: history.map((t) => stageSeries(t, points)),
+  };
+}
+
+const stageSeries = (t: Trend, points: number): Series => ({
+  label: `${t.stage} ${t.device}`.trim(),
+  part: t.stage,
+  values: [...Array<null>(points - t.p50_seconds.length).fill(null), ...t.p50_seconds],
+});
+
+const some = (values: Values): boolean => values.some((v) => v != null);
+
+/** spanOf is the time that a chart of these times is to show: five minutes, which is what the agent keeps, or a minute where there is less. */
+export function spanOf(times: number[]): [number, number] {
+  const last = times.at(-1) ?? 0;
+  return [Math.max(last - 300, Math.min(times[0] ?? last, last - 60)), last];
+}
+
+/** lonely are the points between two gaps, which have no line. */
+export const lonely = (values: Values): number[] =>
+  values.flatMap((v, i) => (v != null && values[i - 1] == null && values[i + 1] == null ? [i] : []));
+
+/** callCharts are where the time of remote calls goes, and how many there are. What is not known at all has no series. */
+export function callCharts(calls: RequestTrend | undefined, taken: number): Chart[] {
+  if (!calls) return [];
+  const points = calls.per_second.length;
+  const times = timesOf(points, calls.every_seconds, taken);
+  const out: Chart[] = [];
+  const server = some(calls.server_p50_seconds);
+  const client = some(calls.client_p50_seconds);
+  if (server || client) {
+    const rest = server ? "the rest (network)" : "the rest (network, server)";
+    out.push({
+      title: client ? "Remote calls: p50, by where the time goes" : "Remote calls: p50, as far as it is spent here",
+      unit: "seconds",
+      times,
+      series: [
+        { label: "server", part: "server", values: calls.server_p50_seconds },
+        ...calls.stages.map((t) => stageSeries(t, points)),
+        { label: rest, part: "rest", values: calls.rest_seconds },
+      ].filter((s) => some(s.values)),
+    });
   }
-  return [...groups].map(([title, trends]) => {
-    const points = Math.max(...trends.map((t) => t.p50_seconds.length));
-    const every = trends[0]?.every_seconds || 5;
-    return {
-      title,
-      times: Array.from({ length: points }, (_, i) => taken - (points - 1 - i) * every),
-      series: trends.map((t) => ({
-        label: `${t.stage} ${t.device}`.trim(),
-        stage: t.stage,
-        values: [...Array<null>(points - t.p50_seconds.length).fill(null), ...t.p50_seconds],
-      })),
-    };
+  out.push({
+    title: "Remote calls per second",
+    unit: "per second",
+    times,
+    series: [
+      { label: "answered", part: "answered", values: calls.per_second },
+      { label: "unanswered", part: "unanswered", values: calls.unanswered_per_second },
+    ],
   });
+  return out;
 }
 
 /** stacked adds each series to those below it. A point at which nothing passed at all is a gap; else what did not pass adds nothing. */
-export function stacked(series: Series[]): (number | null)[][] {
+export function stacked(series: Series[]): Values[] {
   const points = series[0]?.values.length ?? 0;
-  const sums: (number | null)[] = Array.from({ length: points }, (_, i) => (series.some((s) => s.values[i] != null) ? 0 : null));
+  const sums: Values = Array.from({ length: points }, (_, i) => (series.some((s) => s.values[i] != null) ? 0 : null));
   return series.map((s) => {
     for (let i = 0; i < points; i++) {
       const sum = sums[i];

@@ -40,9 +40,6 @@ export function roleOf(device: string, devices: Device[]): string {
 /** rank is where a stage lies on the way through a node. */
 function rank(p: Place, role: string): number {
   switch (p.stage) {
-    case "connect":
-    case "request":
-      return -2;
     case "pod-queue":
       return -1;
     case "decap":

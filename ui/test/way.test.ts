@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { pairKey, parsePair, type Detail, type Finding, type Overview, type Stage } from "../src/api";
-import { charts, stacked } from "../src/series";
 import { findingsOf, laidOut, wayOf } from "../src/way";
 
 const stage = (stage: string, device: string, p50: number | null): Stage => ({
@@ -94,22 +93,6 @@ test("as many boxes in a row as there is room for", () => {
     assert.equal(l.placed.length, way.length);
     assert.ok(l.placed.every((p) => p.x + p.width <= width && p.y + p.height <= l.height));
   }
-});
-
-test("times that add up are stacked together, remote calls apart", () => {
-  const [node, calls, ...rest] = charts(
-    [
-      { stage: "forward", device: "tunl0", every_seconds: 5, p50_seconds: [1, null, null] },
-      { stage: "request", device: "", every_seconds: 5, p50_seconds: [7, 8] },
-      { stage: "queue", device: "tunl0", every_seconds: 5, p50_seconds: [2, 3, null] },
-    ],
-    100,
-  );
-  assert.deepEqual(rest, []);
-  assert.equal(calls?.title, "Remote calls");
-  assert.deepEqual(calls?.times, [95, 100]);
-  assert.deepEqual(node?.times, [90, 95, 100]);
-  assert.deepEqual(stacked(node?.series ?? []), [[1, 0, null], [3, 3, null]]);
 });
 
 test("a pair's key is read as it is written", () => {

@@ -20,10 +20,15 @@ type Config struct {
 	// Sockets is from how many UDP sockets calls are sent in turn, 0 being 1. With several, the log of what was sent
 	// has their ports: a call is identified by its port wherever it is seen.
 	Sockets int `json:"sockets,omitempty"`
+	// Work is how long the server takes for each call, over UDP and TCP.
+	Work time.Duration `json:"work_ns,omitempty"`
 }
 
 // maxSockets is well below the number of ports.
 const maxSockets = 4096
+
+// maxWork leaves a call the time to be answered.
+const maxWork = CallTimeout / 2
 
 // Validate says what is wrong with the configuration.
 func (c Config) Validate() error {
@@ -36,6 +41,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("size of %d bytes: choose %d (the time stamps) to %d (the overlay's MTU)", c.Size, MinSize, MaxSize)
 	case c.Sockets < 0 || c.Sockets > maxSockets:
 		return fmt.Errorf("%d sockets: choose up to %d", c.Sockets, maxSockets)
+	case c.Work < 0 || c.Work > maxWork:
+		return fmt.Errorf("%v of work for each call: choose up to %v", c.Work, maxWork)
 	case c.TCP < 0 || c.TCP != 0 && c.TCP < time.Millisecond:
 		return fmt.Errorf("interval of %v between TCP calls: choose 1ms or more, or 0 for none", c.TCP)
 	}

@@ -20,7 +20,7 @@ func start(t *testing.T, config Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &Server{UDP: udp, TCP: tcp, Dir: dir, Clock: Monotonic}
+	server := &Server{UDP: udp, TCP: tcp, Dir: dir, Clock: Monotonic, Work: config.Work}
 	client := &Client{Config: config, Dir: dir, Clock: Monotonic, Dial: func(_ context.Context, network string) (net.Conn, error) {
 		if network == "udp" {
 			return net.Dial("udp", udp.LocalAddr().String())
@@ -89,6 +89,27 @@ func TestCallsAreAnsweredAndLogged(t *testing.T) {
 	}
 }
 
+// TestServerWorks: a call takes what the server works on it, and none over UDP waits for another.
+func TestServerWorks(t *testing.T) {
+	t.Parallel()
+	const work, rate = 300 * time.Millisecond, 100
+	dir := start(t, Config{Rate: rate, Size: 100, TCP: time.Millisecond, Work: work})
+	responses := waitEntries(t, filepath.Join(dir, Responses), 50)
+	for _, e := range responses {
+		if e.RoundTrip < work || e.Delay > e.RoundTrip-work {
+			t.Errorf("call %+v was not worked on for %v", e, work)
+		}
+	}
+	if one, all := responses[0].RoundTrip, responses[len(responses)-1].Received-responses[0].Sent; all > time.Duration(len(responses))*work/2 {
+		t.Errorf("%d calls took %v, one %v", len(responses), all, one)
+	}
+	for _, e := range waitEntries(t, filepath.Join(dir, Calls), 2) {
+		if e.Delay < work {
+			t.Errorf("TCP call %+v was not worked on for %v", e, work)
+		}
+	}
+}
+
 func TestCallsAreKnownByTheirPorts(t *testing.T) {
 	t.Parallel()
 	const sockets = 8
@@ -152,6 +173,8 @@ func TestConfigValidate(t *testing.T) {
 		"too small":     {Rate: 1, Size: MinSize - 1},
 		"too large":     {Rate: 1, Size: MaxSize + 1},
 		"too many":      {Rate: 1, Size: 100, Sockets: maxSockets + 1},
+		"hard":          {Rate: 1, Size: 100, Work: maxWork + 1},
+		"lazy":          {Rate: 1, Size: 100, Work: -1},
 		"hectic":        {Rate: 1, Size: 100, TCP: time.Microsecond},
 	} {
 		if err := bad.Validate(); err == nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ type Server struct {
 	TCP   net.Listener
 	Dir   string // where logs go
 	Clock Clock
+	Work  time.Duration // for each call, of which one over UDP does not wait for another's
 }
 
 // Serve answers and logs, closes the sockets when ctx ends, and then returns nil.
@@ -52,15 +54,29 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	defer answers.Close()
 	return runUntil(ctx, func() { s.UDP.Close(); s.TCP.Close() }, []*logFile{requests, answers},
-		func(context.Context) error { return s.serveUDP(requests, answers) },
+		func(ctx context.Context) error { return s.serveUDP(ctx, requests, answers) },
 		s.serveTCP)
 }
 
-func (s *Server) serveUDP(requests, answers *logFile) error {
+// work is a call over UDP that the server works on.
+type work struct {
+	packet
+	size int
+	peer netip.AddrPort
+	due  time.Duration
+}
+
+func (s *Server) serveUDP(ctx context.Context, requests, answers *logFile) error {
 	receiver, err := NewReceiver(s.UDP, s.Clock)
 	if err != nil {
 		return err
 	}
+	// All take equally long, and so they are answered in the order in which they came. Of more than that some are lost, as at any server.
+	calls := make(chan work, 1024)
+	var worker sync.WaitGroup
+	worker.Go(func() { s.work(ctx, calls, answers) })
+	defer worker.Wait()
+	defer close(calls)
 	b := make([]byte, 64<<10)
 	for {
 		n, peer, arrived, received, err := receiver.Read(b)
@@ -72,15 +88,37 @@ func (s *Server) serveUDP(requests, answers *logFile) error {
 			continue // not a packet of the load
 		}
 		requests.Append(Entry{Seq: p.seq, Sent: p.sent, Arrived: arrived, Received: received, Delay: received - p.sent})
-		answer := packet{kind: response, seq: p.seq, call: p.sent, sent: s.Clock()}
-		answer.put(b)
-		if _, err := s.UDP.WriteToUDPAddrPort(b[:n], peer); err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return fmt.Errorf("serve udp: %w", err)
-			}
-			continue // a route that is gone for now: the request stays unanswered
+		call := work{packet: p, size: n, peer: peer, due: s.Clock() + s.Work}
+		if s.Work == 0 {
+			s.answer(&call, b, answers)
+			continue
 		}
-		answers.Append(Entry{Seq: p.seq, Sent: answer.sent})
+		select {
+		case calls <- call:
+		default:
+		}
+	}
+}
+
+// work answers calls, each when it is due, until ctx ends.
+func (s *Server) work(ctx context.Context, calls <-chan work, answers *logFile) {
+	b := make([]byte, 64<<10)
+	for call := range calls {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(call.due - s.Clock()):
+		}
+		s.answer(&call, b, answers)
+	}
+}
+
+// answer sends as many bytes as have come. What can not be sent, as where a route is gone for now, stays unanswered.
+func (s *Server) answer(call *work, b []byte, answers *logFile) {
+	p := packet{kind: response, seq: call.seq, call: call.sent, sent: s.Clock()}
+	p.put(b)
+	if _, err := s.UDP.WriteToUDPAddrPort(b[:call.size], call.peer); err == nil {
+		answers.Append(Entry{Seq: p.seq, Sent: p.sent})
 	}
 }
 
@@ -101,6 +139,7 @@ func (s *Server) serveTCP(ctx context.Context) error {
 				if _, err := readMessage(conn, b); err != nil {
 					return // the client closed the connection, or speaks another protocol
 				}
+				time.Sleep(s.Work)
 				if _, err := conn.Write(putMessage(b, TCPResponseBytes)); err != nil {
 					return
 				}
