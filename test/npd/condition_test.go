@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,8 +37,13 @@ type answer struct {
 	active api.ActiveFindings
 }
 
+// ActiveFindings are as of now: what is critical has been so for four and a half minutes.
 func (a answer) ActiveFindings() api.ActiveFindings {
 	a.active.Judged = time.Now()
+	a.active.Findings = slices.Clone(a.active.Findings)
+	for i := range a.active.Findings {
+		a.active.Findings[i].CriticalSince = a.active.Judged.Add(-270 * time.Second)
+	}
 	return a.active
 }
 
@@ -50,22 +56,22 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	api.Handler(answer{active: *active}, nil, nil).ServeHTTP(w, r)
 }
 
-// listen has the agent answer, until stop.
-func (a *agent) listen(t *testing.T, runDir string) (stop func()) {
+// listen has the agent answer at a socket until the test ends.
+func (a *agent) listen(t *testing.T, socket string) {
 	t.Helper()
-	listener, err := net.Listen("unix", filepath.Join(runDir, "agent.sock"))
+	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: a}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
-	return func() {
+	t.Cleanup(func() {
 		server.Close()
 		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("the agent's socket: %v", err)
 		}
-	}
+	})
 }
 
 // config is what is deployed but for where the program and its socket are, and how often it runs.
@@ -104,22 +110,26 @@ func build(t *testing.T) string {
 	return program
 }
 
-// TestCondition has node-problem-detector run the check as it is deployed while the agent answers one thing after another, is stopped and
+// TestCondition has node-problem-detector run the check as it is deployed while the agent answers one thing after another, is gone and
 // comes back. Whatever it says first comes from the check: until then nobody knows how the node is.
 func TestCondition(t *testing.T) {
 	runDir := t.TempDir()
-	since := time.Now().Add(-4*time.Minute - 30*time.Second)
 	p50, little := 0.5014, 0.3
 	healthy := &api.ActiveFindings{}
 	fault := &api.ActiveFindings{Findings: []api.ActiveFinding{{Role: netdev.RoleOverlay, ActiveFinding: diagnose.ActiveFinding{
-		Since: since, CriticalSince: since,
 		Finding: diagnose.Finding{Cause: diagnose.QdiscDelay, Severity: diagnose.Critical, Device: "tunl0", Delay: &diagnose.Delay{P50: &p50}},
 	}}}}
 	blind := &api.ActiveFindings{Coverage: []diagnose.Coverage{{Device: "eth0", Direction: "in", Ratio: &little}}}
 	monitor := custompluginmonitor.NewCustomPluginMonitorOrDie(config(t, build(t), runDir))
 	a := &agent{}
 	a.active.Store(fault)
-	stop := a.listen(t, runDir)
+	socket := filepath.Join(runDir, "agent.sock")
+	a.listen(t, socket)
+	rename := func(from, to string) { // and no check is cut short by it
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
 	statuses, err := monitor.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -135,8 +145,8 @@ func TestCondition(t *testing.T) {
 		{"well again", func() { a.active.Store(healthy) }, types.False, "NoOverlayFaultSeen", "overlay and uplink are fine"},
 		{"too little seen", func() { a.active.Store(blind) }, types.Unknown, "NoOverlayFaultSeen", "30 %"},
 		{"at fault", func() { a.active.Store(fault) }, types.True, "OverlayIsDegraded", "tunl0 qdisc-delay 501 ms"},
-		{"stopped", func() { stop() }, types.Unknown, "NoOverlayFaultSeen", "no tracer agent runs here"},
-		{"back, and well", func() { a.active.Store(healthy); stop = a.listen(t, runDir) }, types.False, "NoOverlayFaultSeen", "overlay and uplink are fine"},
+		{"gone", func() { rename(socket, socket+".gone") }, types.Unknown, "NoOverlayFaultSeen", "no tracer agent runs here"},
+		{"back, and well", func() { a.active.Store(healthy); rename(socket+".gone", socket) }, types.False, "NoOverlayFaultSeen", "overlay and uplink are fine"},
 		{"hung", func() { a.active.Store(nil) }, types.Unknown, "NoOverlayFaultSeen", "the tracer agent does not answer in time"},
 		{"at fault again", func() { a.active.Store(fault) }, types.True, "OverlayIsDegraded", "tunl0 qdisc-delay 501 ms"},
 	} {
@@ -146,7 +156,6 @@ func TestCondition(t *testing.T) {
 			t.Errorf("%s: the condition is %s, %s, %q, want %s, %s, %q", step.why, got.Status, got.Reason, got.Message, step.status, step.reason, step.message)
 		}
 	}
-	stop()
 }
 
 // await reads what node-problem-detector would set, until it is of that status; or the first that it sets.

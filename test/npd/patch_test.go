@@ -82,6 +82,9 @@ func TestPatch(t *testing.T) {
 	if !strings.Contains(string(plugin), `"path": "`+program+`"`) || init.VolumeMounts[0].Name != mounts[filepath.Dir(program)] {
 		t.Errorf("the program is copied to %s of %s, the detector has %v", program, init.VolumeMounts[0].Name, mounts)
 	}
+	if len(container.Command) == 0 {
+		t.Error("there is no command to which the documentation could add an argument")
+	}
 	if mounts["/run/tracer"] == "" || mounts["/config/tracer"] == "" {
 		t.Errorf("the detector has %v", mounts)
 	}
