@@ -26,7 +26,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest mixin test-mixin test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak ui test-ui ui-screens screens fmt image release release-check test-module-path push clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest mixin test-mixin test-npd test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak ui test-ui ui-screens screens fmt image release release-check test-module-path push clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,10 @@ test-mixin: build ## of test-more: alerts and dashboards, by Prometheus itself: 
 	cd tools/mixin && go mod tidy -diff && go tool -modfile=../go.mod gotestsum --format standard-quiet --jsonfile "$${JSON:-/dev/null}" \
 		--post-run-command ../../hack/no-skips -- -count=1 -timeout 10m ./...
 
+test-npd: ## of test-more: the node's condition, by node-problem-detector's own code
+	cd test/npd && go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet --jsonfile "$${JSON:-/dev/null}" \
+		--post-run-command ../../hack/no-skips -- -count=1 -timeout 10m ./...
+
 test-arm64: ## of test-more: load all programs on arm64 kernels, of 4k and 16k pages, and the story on one of them (emulated)
 	hack/install-packages arm64
 	go run ./test/vm -arch arm64 -kernel all -logs build/guests/arm64 -skip '$(GUEST_SKIP)|$(ARM64_SKIP)' ./internal/loader
@@ -147,6 +151,8 @@ lint: ## go mod tidy, golangci-lint and the import direction, known vulnerabilit
 	go -C tools vet ./...
 	go -C test/browser mod tidy -diff
 	go -C test/browser vet ./...
+	go -C test/npd mod tidy -diff
+	go -C test/npd vet ./...
 	go -C test/k8srig mod tidy -diff
 	go -C test/k8srig/cni/aws mod tidy -diff
 	go -C test/k8srig/cni/coredns mod tidy -diff

@@ -226,7 +226,7 @@ func showIncident(w io.Writer, i *incident.Incident, frame *incident.Frame, colo
 	fmt.Fprintf(&b, "began %s, %s; kept from %s to %s in %d frames\n", i.Began.Local().Format(time.DateTime), long,
 		first.Local().Format(time.TimeOnly), last.Local().Format(time.TimeOnly), len(i.Frames))
 	if i.Damaged > 0 {
-		fmt.Fprintf(&b, "%d damaged lines of the file are left out\n", i.Damaged)
+		fmt.Fprintf(&b, "damaged lines of the file that are left out: %d\n", i.Damaged)
 	}
 	if i.Redact {
 		b.WriteString("addresses and names are pseudonyms\n")

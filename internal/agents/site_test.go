@@ -147,3 +147,16 @@ func TestSite(t *testing.T) {
 		t.Errorf("%d streams more for three requests", s.Execs["websocket"]-streams)
 	}
 }
+
+// TestEmptySite: where no node has an agent the page is told so, and what to do.
+func TestEmptySite(t *testing.T) {
+	t.Parallel()
+	site := NewSite(clusterOf(t, agentstest.New(t)), 5*time.Second)
+	for _, path := range []string{"/v1/cluster", "/v1/nodes/a/overview"} {
+		w := httptest.NewRecorder()
+		site.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1"+path, nil))
+		if text := w.Body.String(); w.Code != http.StatusBadGateway || !strings.Contains(text, "no agent in namespace") || !strings.Contains(text, "install the chart") {
+			t.Errorf("%s: %d %s", path, w.Code, text)
+		}
+	}
+}

@@ -33,13 +33,19 @@ func compareDrops(x, y DropKey) int {
 	)
 }
 
-// Compare is the order of a snapshot's pairs.
+// Compare is the order of a snapshot's pairs. It compares no more than it takes: there are thousands of pairs.
 func (x PairKey) Compare(y PairKey) int {
-	return cmp.Or(
-		cmp.Compare(x.SrcNamespace, y.SrcNamespace),
-		cmp.Compare(x.SrcWorkload, y.SrcWorkload),
-		cmp.Compare(x.DstNamespace, y.DstNamespace),
-		cmp.Compare(x.DstWorkload, y.DstWorkload),
-		cmp.Compare(x.Direction, y.Direction),
-	)
+	if c := cmp.Compare(x.SrcNamespace, y.SrcNamespace); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(x.SrcWorkload, y.SrcWorkload); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(x.DstNamespace, y.DstNamespace); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(x.DstWorkload, y.DstWorkload); c != 0 {
+		return c
+	}
+	return cmp.Compare(x.Direction, y.Direction)
 }

@@ -28,10 +28,10 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 		PairOverflow:  s.PairOverflow - min(s.PairOverflow, old.PairOverflow),
 		FlowOverflow:  s.FlowOverflow - min(s.FlowOverflow, old.FlowOverflow),
 	}
-	pairs := byKey(old.Pairs, func(p *Pair) PairKey { return p.PairKey })
+	pairs := finder[PairKey, Pair]{list: old.Pairs, key: func(p *Pair) *PairKey { return &p.PairKey }}
 	w.Pairs = make([]Pair, 0, len(s.Pairs)) // growing it would be a third of what this allocates
 	for i := range s.Pairs {
-		if p := s.Pairs[i].since(pairs[s.Pairs[i].PairKey]); p.Packets > 0 || len(p.Drops) > 0 || len(p.Stages) > 0 || p.TCP != nil || p.Requests != nil {
+		if p := s.Pairs[i].since(pairs.find(&s.Pairs[i].PairKey)); p.Packets > 0 || len(p.Drops) > 0 || len(p.Stages) > 0 || p.TCP != nil || p.Requests != nil {
 			w.Pairs = append(w.Pairs, p)
 		}
 	}
@@ -95,9 +95,9 @@ func timesSince(now, old []StageTime) []StageTime {
 
 func stagesSince(now, old []StageDelay) []StageDelay {
 	out := make([]StageDelay, 0, len(now))
-	before := byKey(old, func(s *StageDelay) StageKey { return s.StageKey })
+	before := finder[StageKey, StageDelay]{list: old, key: func(s *StageDelay) *StageKey { return &s.StageKey }}
 	for _, s := range now {
-		if o := before[s.StageKey]; o != nil && s.Passed() >= o.Passed() {
+		if o := before.find(&s.StageKey); o != nil && s.Passed() >= o.Passed() {
 			s.Delay = s.Delay.Clone()
 			s.Delay.Sub(&o.Delay)
 			s.Untimed -= min(s.Untimed, o.Untimed)
@@ -111,9 +111,9 @@ func stagesSince(now, old []StageDelay) []StageDelay {
 
 func dropsSince(now, old []DropCount) []DropCount {
 	var out []DropCount
-	before := byKey(old, func(d *DropCount) DropKey { return d.DropKey })
+	before := finder[DropKey, DropCount]{list: old, key: func(d *DropCount) *DropKey { return &d.DropKey }}
 	for _, d := range now {
-		if o := before[d.DropKey]; o != nil && d.Packets >= o.Packets {
+		if o := before.find(&d.DropKey); o != nil && d.Packets >= o.Packets {
 			d.Packets -= o.Packets
 			d.Segments -= min(d.Segments, o.Segments)
 			d.SYNs -= min(d.SYNs, o.SYNs)
@@ -132,6 +132,34 @@ type tuple struct {
 }
 
 func (f *Flow) tuple() tuple { return tuple{f.First, f.Last, f.Direction} }
+
+// finder finds a list's entries by their keys. It looks first behind the one that it found last: two snapshots have theirs in one order,
+// and a map is needed only where something came or went.
+type finder[K comparable, V any] struct {
+	list []V
+	key  func(*V) *K
+	next int
+	at   map[K]int // nil as long as there was no need for it
+}
+
+// find returns nil where there is none.
+func (f *finder[K, V]) find(k *K) *V {
+	if f.next == len(f.list) || *f.key(&f.list[f.next]) != *k {
+		if f.at == nil {
+			f.at = make(map[K]int, len(f.list))
+			for i := range f.list {
+				f.at[*f.key(&f.list[i])] = i
+			}
+		}
+		i, ok := f.at[*k]
+		if !ok {
+			return nil
+		}
+		f.next = i
+	}
+	f.next++
+	return &f.list[f.next-1]
+}
 
 // byKey indexes a list by its entries' keys.
 func byKey[K comparable, V any](list []V, key func(*V) K) map[K]*V {

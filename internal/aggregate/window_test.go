@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 	"time"
@@ -87,5 +88,22 @@ func TestSnapshotJSON(t *testing.T) {
 	again, err := json.Marshal(&back)
 	if err != nil || string(again) != string(data) {
 		t.Errorf("%v\n%s\n%s", err, data, again)
+	}
+}
+
+// TestFinder: entries are found wherever they are, whatever came or went, and in any order.
+func TestFinder(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ list, ask string }{
+		{"abcd", "abcd"}, {"abcd", "abxcd"}, {"abcd", "acd"}, {"abcd", "dcba"}, {"abcd", "aabbdd"}, {"", "ab"}, {"abcd", "xyz"}, {"abcd", "abcde"},
+	} {
+		list := []byte(tt.list)
+		f := finder[byte, byte]{list: list, key: func(b *byte) *byte { return b }}
+		for _, k := range []byte(tt.ask) {
+			got := f.find(&k)
+			if there := bytes.IndexByte(list, k); (there >= 0) != (got != nil) || got != nil && got != &list[there] {
+				t.Errorf("%c of %q, asked for %q: %v", k, tt.list, tt.ask, got)
+			}
+		}
 	}
 }

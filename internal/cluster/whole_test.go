@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,5 +99,19 @@ func TestWholeOfMany(t *testing.T) {
 	w := NewWhole(seen, Map{}, overview.Filter{}, 400, "")
 	if len(w.Pairs) != 400 || w.PairsLeft != 7600 || len(w.Nodes) != 5000 || w.Verdict != diagnose.Healthy {
 		t.Errorf("%d pairs, %d are left out, %d nodes, %s", len(w.Pairs), w.PairsLeft, len(w.Nodes), w.Verdict)
+	}
+}
+
+// TestWholeOfNothing: of a cluster where no node has an agent that saw a packet the lists are there, and empty: the page goes through them.
+func TestWholeOfNothing(t *testing.T) {
+	t.Parallel()
+	text, err := json.Marshal(NewWhole(nil, Map{}, overview.Filter{}, 10, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"verdict":"no-traffic"`, `"findings":[]`, `"nodes":[]`, `"pairs":[]`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s lacks %s", text, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package incident
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"tracer/internal/aggregate"
@@ -97,27 +98,37 @@ func NewFrame(from, to *diagnose.Snapshot, seen *Seen, report *diagnose.Report, 
 
 func head[T any](list []T, most int) []T { return list[:min(most, len(list))] }
 
-// namesIn are the workloads that the report's findings name, as namespace/name.
-func namesIn(r *diagnose.Report) map[string]bool {
-	named := map[string]bool{}
+// workloads are some: their namespaces, by their names. So thousands of pairs are looked up without a string made for each.
+type workloads map[string][]string
+
+func (w workloads) has(namespace, name string) bool { return slices.Contains(w[name], namespace) }
+
+// splitWorkload splits namespace/name. What is no pod's has no namespace.
+func splitWorkload(text string) (namespace, name string) {
+	if namespace, name, found := strings.Cut(text, "/"); found {
+		return namespace, name
+	}
+	return "", text
+}
+
+// namesIn are the workloads that the report's findings name.
+func namesIn(r *diagnose.Report) workloads {
+	named := workloads{}
 	for i := range r.Findings {
 		for _, p := range r.Findings[i].Pairs {
-			named[p.Src], named[p.Dst] = true, true
+			for _, text := range []string{p.Src, p.Dst} {
+				if namespace, name := splitWorkload(text); !named.has(namespace, name) {
+					named[name] = append(named[name], namespace)
+				}
+			}
 		}
 	}
 	return named
 }
 
-func qualified(namespace, name string) string {
-	if namespace == "" {
-		return name
-	}
-	return namespace + "/" + name
-}
-
 // counts is the window between two snapshots, of the pairs that matter most, and what all pairs have counted in it. They are chosen
 // first, since histograms are subtracted and written for each.
-func counts(from, to *aggregate.Snapshot, named map[string]bool) (*aggregate.Snapshot, *Totals) {
+func counts(from, to *aggregate.Snapshot, named workloads) (*aggregate.Snapshot, *Totals) {
 	if from == nil {
 		from = &aggregate.Snapshot{}
 	}
@@ -136,7 +147,7 @@ func counts(from, to *aggregate.Snapshot, named map[string]bool) (*aggregate.Sna
 		bytes := p.Bytes
 		c := candidate{then: -1, now: i, packets: p.Packets}
 		lost := len(p.Drops) > 0
-		for k < len(from.Pairs) && from.Pairs[k].Compare(p.PairKey) < 0 { // both are in this order
+		for k < len(from.Pairs) && from.Pairs[k].PairKey != p.PairKey && from.Pairs[k].Compare(p.PairKey) < 0 { // both are in this order
 			k++
 		}
 		if k < len(from.Pairs) && from.Pairs[k].PairKey == p.PairKey {
@@ -153,7 +164,7 @@ func counts(from, to *aggregate.Snapshot, named map[string]bool) (*aggregate.Sna
 			totals.Bytes += bytes
 		}
 		switch {
-		case len(named) > 0 && named[qualified(p.SrcNamespace, p.SrcWorkload)] && named[qualified(p.DstNamespace, p.DstWorkload)]:
+		case named.has(p.SrcNamespace, p.SrcWorkload) && named.has(p.DstNamespace, p.DstWorkload):
 			c.rank = 0
 		case lost:
 			c.rank = 1
@@ -197,7 +208,7 @@ func dropped(p *aggregate.Pair) (n uint64) {
 
 // devices are all that are no pod's, and the pods' that matter most: those of workloads that the report names, then those that
 // drop, then those with a queue.
-func devices(from, to []netdev.Device, named map[string]bool) []netdev.Device {
+func devices(from, to []netdev.Device, named workloads) []netdev.Device {
 	drops := make(map[int]uint64, len(from))
 	for i := range from {
 		drops[from[i].Index] = from[i].Root.Drops + from[i].Traffic.TxDrops + from[i].Traffic.RxDrops
@@ -214,7 +225,7 @@ func devices(from, to []netdev.Device, named map[string]bool) []netdev.Device {
 		p := pod{i, 3}
 		then, known := drops[d.Index]
 		switch {
-		case d.Workload != "" && named[d.Workload]:
+		case d.Workload != "" && named.has(splitWorkload(d.Workload)):
 			p.rank = 0
 		case known && d.Root.Drops+d.Traffic.TxDrops+d.Traffic.RxDrops > then:
 			p.rank = 1

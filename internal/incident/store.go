@@ -306,18 +306,18 @@ func (s *Store) prune() error {
 			_ = os.Remove(file) // no harm in one that stays
 		}
 	}
-	entries, err := s.Entries()
+	now := time.Now()
+	entries, err := s.byAge(now)
 	if err != nil {
 		return err
 	}
-	slices.SortStableFunc(entries, func(a, b Entry) int { return b.mtime.Compare(a.mtime) })
-	room, oldest := s.bytes()-s.maxFile(), time.Now().Add(-s.age())
+	room := s.bytes() - s.maxFile()
 	for _, e := range entries {
-		size := e.Bytes
-		if time.Since(e.mtime) < growsFor {
+		size, age := e.Bytes, now.Sub(e.mtime)
+		if age < growsFor {
 			size = max(size, s.maxFile())
 		}
-		if room -= size; room >= 0 && e.mtime.After(oldest) {
+		if room -= size; room >= 0 && age <= s.age() {
 			continue
 		}
 		if err := os.Remove(e.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -325,6 +325,19 @@ func (s *Store) prune() error {
 		}
 	}
 	return nil
+}
+
+// byAge are the entries by their last line, the latest first. When a file of a time to come was written, while the clock was wrong, nobody
+// knows: it counts as the oldest that is kept, and so goes first.
+func (s *Store) byAge(now time.Time) ([]Entry, error) {
+	entries, err := s.Entries()
+	for k := range entries {
+		if e := &entries[k]; e.mtime.Sub(now) > growsFor {
+			e.mtime = now.Add(-s.age())
+		}
+	}
+	slices.SortStableFunc(entries, func(a, b Entry) int { return b.mtime.Compare(a.mtime) })
+	return entries, err
 }
 
 // isFull tells of an error that the disk, or what we may use of it, is full.
@@ -341,12 +354,12 @@ func (s *Store) makeRoom(but string, bytes int) bool {
 		return false
 	}
 	defer unlock()
-	entries, err := s.Entries()
+	entries, err := s.byAge(time.Now())
 	if err != nil {
 		return false
 	}
 	entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.ID == but })
-	slices.SortStableFunc(entries, func(a, b Entry) int { return a.mtime.Compare(b.mtime) })
+	slices.Reverse(entries)
 	freed, wanted := int64(0), int64(bytes+blocks)
 	for k, e := range entries {
 		if freed += e.Bytes; freed >= wanted {

@@ -167,6 +167,57 @@ func TestPrune(t *testing.T) {
 	}
 }
 
+// TestWrongClock: files of a time that is to come, written while the clock was wrong, displace nothing that is written after it was set
+// right: they are the first to go, and grow no more.
+func TestWrongClock(t *testing.T) {
+	t.Parallel()
+	i := incidentOf(busy(2, 2, 4))
+	size := int64(len(encoded(t, i)))
+	s := Store{Dir: t.TempDir(), Bytes: 8 * 4 * size}
+	begin := func(cause string) string {
+		t.Helper()
+		if err := s.Begin(i, cause); err != nil {
+			t.Fatal(err)
+		}
+		return i.ID
+	}
+	var wrong []string
+	for k := range 8 {
+		wrong = append(wrong, begin("nic"))
+		when := time.Now().Add(time.Duration(k+1) * 30 * 24 * time.Hour)
+		if err := os.Chtimes(s.path(i.ID), when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := begin("mtu")
+	for range 6 { // each as large as it may become: with the first, as many as there is room for
+		begin("no-route")
+	}
+	if err := s.Prune(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(s.path(first)); err != nil {
+		t.Errorf("what was written by the right time is gone: %v", err)
+	}
+	for _, id := range wrong {
+		if _, err := os.Stat(s.path(id)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s, of a time to come, is still there: %v", id, err)
+		}
+	}
+	other := s
+	other.Dir = t.TempDir()
+	if err := other.Begin(i, "nic"); err != nil {
+		t.Fatal(err)
+	}
+	soon := time.Now().Add(growsFor / 2) // set back by a little, as clocks are
+	if err := errors.Join(os.Chtimes(other.path(i.ID), soon, soon), other.Prune()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(other.path(i.ID)); err != nil {
+		t.Errorf("a clock that was set back by a little: %v", err)
+	}
+}
+
 // TestSharedStore has eight writers begin incidents of the same second in one directory, and readers list them meanwhile: each has its
 // own, whole from the first moment.
 func TestSharedStore(t *testing.T) {

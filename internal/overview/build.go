@@ -37,6 +37,7 @@ type builder struct {
 	warnAbove  map[string]*float64    // by the label of a queue's devices; nil if it has none
 	inFlight   []aggregate.InFlight   // clamped to their queues' backlogs
 	pairsByKey map[aggregate.PairKey]*aggregate.Pair
+	silent     map[aggregate.PairKey][]*aggregate.Unanswered // see silentOf
 }
 
 // Build makes an Overview.

@@ -19,14 +19,23 @@ type NoAnswer struct {
 // minSilence is how long, in seconds, and in how many of them, something is without an answer until that is shown.
 const minSilence = 3
 
+// silentOf are a pair's conversations that get no answer.
+func (b *builder) silentOf(pair aggregate.PairKey) []*aggregate.Unanswered {
+	if b.silent == nil {
+		b.silent = map[aggregate.PairKey][]*aggregate.Unanswered{}
+		for i := range b.Window.Unanswered {
+			if u := &b.Window.Unanswered[i]; isSilent(u) {
+				b.silent[u.PairKey] = append(b.silent[u.PairKey], u)
+			}
+		}
+	}
+	return b.silent[pair]
+}
+
 // noAnswer is of a pair, with the extra time that its packets spend for it as diagnose counts it; nil if it is answered, as
 // far as anything is to be.
-func (b *builder) noAnswer(pair aggregate.PairKey, rto float64) (n *NoAnswer, pain float64) {
-	for i := range b.Window.Unanswered {
-		u := &b.Window.Unanswered[i]
-		if u.PairKey != pair || !isSilent(u) {
-			continue
-		}
+func (b *builder) noAnswer(silent []*aggregate.Unanswered, rto float64) (n *NoAnswer, pain float64) {
+	for _, u := range silent {
 		pain += b.silencePain(u, rto)
 		n = longer(n, newNoAnswer(u))
 	}

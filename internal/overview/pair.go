@@ -36,10 +36,14 @@ func (b *builder) pair(p *aggregate.Pair, inFlight map[Place]aggregate.InFlightP
 			Place: Place{d.Stage, d.Device}, Packets: d.Delay.Count(), Delay: newDelay(&d.Delay), Mean: d.Delay.Mean(),
 		})
 	}
-	rto := p.RTO(b.pairOf(p.Reverse()))
+	silent := b.silentOf(p.PairKey)
+	var rto float64 // of what is lost: most pairs lose nothing
+	if r.Drops.Packets > 0 || len(silent) > 0 {
+		rto = p.RTO(b.pairOf(p.Reverse()))
+	}
 	b.addStages(&r, stages, inFlight, rto)
 	var pain float64
-	r.NoAnswer, pain = b.noAnswer(p.PairKey, rto)
+	r.NoAnswer, pain = b.noAnswer(silent, rto)
 	r.Pain += pain / b.seconds
 	return r
 }

@@ -43,6 +43,7 @@ var parts = []part{
 		script: `cd tools && go tool gotestsum --format standard-quiet --jsonfile "$JSON" --post-run-command ../hack/no-skips -- -count=1 ./...`},
 	{name: "mixin", suite: suiteMore, after: "packages", about: "alerts and dashboards, by Prometheus itself: against what the agent exports, and live in a lab with faults",
 		script: "make test-mixin"},
+	{name: "npd", suite: suiteMore, after: "packages", about: "the node's condition, by node-problem-detector's own code", script: "make test-npd"},
 	{name: "release", suite: suiteMore, beside: true, after: "packages", about: "a release made twice, in two folders, is the same byte by byte (for linux/amd64; the tools' tests for all); the module renamed",
 		script: "make release-check VERSION=v0.0.0 PLATFORMS=linux/amd64 && make test-module-path"},
 	{name: "kubernetes", suite: suiteMore, beside: true, after: "packages", about: "build Kubernetes and network plugins, if the cache has not got them",
