@@ -41,13 +41,17 @@ func (w *window) distant(c connected) (slow []distant) {
 		if handshakes {
 			d.rtt, d.threshold = &p.HandshakeRTT, handshakeDelayThreshold
 		}
+		usual, known := w.to.PeerRTT[PeerKey{p.Node, handshakes}]
+		if known = known && p.Node != ""; known {
+			d.usual = &usual
+			if handshakes {
+				d.threshold = usualHandshakeThreshold
+			}
+		}
 		if d.rtt.Count() < minSamples || d.rtt.Quantile(0.5) < d.threshold.WarnDelay {
 			continue // whatever is usual, and however much of it is here: most pairs
 		}
 		d.here, d.most = c.residence(w, 0.5), c.residence(w, residenceQuantile)
-		if usual, ok := w.to.PeerRTT[PeerKey{p.Node, handshakes}]; ok && p.Node != "" {
-			d.usual = &usual
-		}
 		d.longest = longestRoundTrip(handshakes)
 		if d.isSlow() {
 			d.pain = d.excess(0.5) * float64(max(c.TCP.Delivered, c.TCP.RTT.Count())) * float64(d.rtt.Count()) / float64(max(1, c.TCP.RTT.Count()))
@@ -81,6 +85,11 @@ func (d *distant) isSlow() bool {
 	return d.rtt.Quantile(0.5)-d.most-least >= max(growthFactor*d.threshold.WarnDelay, least, remoteShare*d.most)
 }
 
+// isCritical tells of slow round trips whether they are longer by so much that nobody takes it for a busy moment.
+func (d *distant) isCritical() bool {
+	return d.usual == nil || d.rtt.Quantile(leastQuantile)-d.here-d.expected >= d.threshold.CriticalDelay
+}
+
 // excess is a quantile of what neither this node nor the distance explains.
 func (d *distant) excess(q float64) float64 {
 	return max(d.rtt.Quantile(leastQuantile), d.rtt.Quantile(q)) - d.here - d.expected
@@ -99,18 +108,19 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: w.observer(), beyond: true}
 	hit := make([]*aggregate.Pair, len(slow))
 	var rtt hist.Histogram
-	known := false
+	known, critical := false, false
 	for i, d := range slow {
 		hit[i] = d.Pair
 		rtt.Merge(d.rtt)
-		known = known || d.usual != nil
+		known, critical = known || d.usual != nil, critical || d.isCritical()
 		f.pain += d.pain / w.seconds()
 	}
 	worst := &slow[0]
 	p50 := worst.excess(0.5)
 	f.Delay = &Delay{P50: &p50, P99: new(worst.excess(0.99)), Share: new(p50 / (p50 + worst.expected + worst.here)), Baseline: worst.usual}
-	if rtt.Count() >= minCritical {
-		f.Severity = Critical
+	from := worst.threshold.WarnDelay
+	if rtt.Count() >= minCritical && critical {
+		f.Severity, from = Critical, worst.threshold.CriticalDelay
 	}
 	f.Pairs, f.PairsTotal = pairNames(hit)
 	f.Confidence = inferredConfidence * confidence(float64(rtt.Count()), float64(rtt.Above(worst.expected+worst.threshold.WarnDelay))/float64(rtt.Count()), w.counts)
@@ -122,7 +132,7 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 		fmt.Sprintf("TCP's round trips of %s → %s%s take %s (p50) and %s at least; this node accounts for %s of it",
 			f.Pairs[0].Src, f.Pairs[0].Dst, worst.to(), seconds(worst.rtt.Quantile(0.5)), seconds(worst.rtt.Quantile(leastQuantile)), seconds(worst.here)),
 		worst.compared(),
-		fmt.Sprintf("inferred: the rest is beyond this node; %s from %s more than usual: %s", f.Severity, seconds(worst.threshold.WarnDelay), worst.threshold.Reason),
+		fmt.Sprintf("inferred: the rest is beyond this node; %s from %s more than usual: %s", f.Severity, seconds(from), worst.threshold.Reason),
 		w.seenHere(worst.Pair),
 	}, missedEvidence(w.counts)...)
 	f.Next = next(RemoteDelay)

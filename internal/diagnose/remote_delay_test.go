@@ -104,6 +104,50 @@ func TestFarNodes(t *testing.T) {
 	}
 }
 
+// TestSmallRemoteDelay names a delay that is small against others, and no fault, where the usual round trip was learnt.
+func TestSmallRemoteDelay(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		seconds, usual float64
+		severity       Severity // "": nothing is said
+	}{
+		"8 ms":                  {0.009, 0.001, Warning},
+		"3 ms":                  {0.004, 0.001, ""},
+		"30 ms":                 {0.031, 0.001, Critical},
+		"8 ms, not learnt":      {0.009, 0, ""},
+		"8 ms, of a far one":    {0.048, 0.04, ""},
+		"another way, half off": {0.016, 0.010, Warning},
+	} {
+		e := load(t, "testdata/remote-delay.json").snapshots()
+		tcp := e.to.Counts.Pairs[slices.IndexFunc(e.to.Counts.Pairs, func(p aggregate.Pair) bool { return p.TCP != nil })].TCP
+		peer := aggregate.PeerRTT{Node: "b"}
+		for _, rtt := range many(test.seconds) {
+			peer.RTT.Observe(rtt, 1)
+			peer.HandshakeRTT.Observe(rtt, 1)
+		}
+		tcp.RTT, tcp.HandshakeRTT, tcp.Peers = peer.RTT, peer.HandshakeRTT, []aggregate.PeerRTT{peer}
+		if test.usual > 0 {
+			e.to.PeerRTT = map[PeerKey]float64{{"b", true}: test.usual}
+		}
+		r := e.diagnose()
+		if fault := test.severity == Critical; fault != (r.Verdict == Fault) {
+			t.Errorf("%s: %s: %s", name, r.Verdict, r.Summary)
+		}
+		var got Severity
+		for i := range r.Findings {
+			if f := &r.Findings[i]; f.Cause == RemoteDelay {
+				got = f.Severity
+				if !within(*f.Delay.P50, test.seconds-test.usual, 0.15) {
+					t.Errorf("%s: a delay of %v", name, *f.Delay.P50)
+				}
+			}
+		}
+		if got != test.severity {
+			t.Errorf("%s: severity %q, want %q: %s", name, got, test.severity, r.Summary)
+		}
+	}
+}
+
 // TestPeersLimit excuses what a pod of another node loses at its limit, if it gets as much as that lets it.
 func TestPeersLimit(t *testing.T) {
 	t.Parallel()

@@ -270,6 +270,10 @@ var (
 		WarnDelay: 0.02, CriticalDelay: 0.02,
 		Reason: "these round trips open connections, which the kernel answers at once",
 	}
+	usualHandshakeThreshold = Threshold{
+		WarnDelay: 0.005, CriticalDelay: 0.02,
+		Reason: "these round trips open connections, and what is usual of those was learnt",
+	}
 	remoteLossThreshold = Threshold{
 		WarnLoss: 0.01, CriticalLoss: 0.02,
 		Reason: "TCP that fills a link finds its rate by losing far less",
