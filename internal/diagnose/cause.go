@@ -21,6 +21,7 @@ const (
 	BacklogOverflow       Cause = "backlog-overflow"
 	Checksum              Cause = "checksum"
 	ReceiverSlow          Cause = "receiver-slow"
+	ServerSlow            Cause = "server-slow"
 	NoListener            Cause = "no-listener"
 	AcceptQueueFull       Cause = "accept-queue-full"
 	ForwardDelay          Cause = "forward-delay"
@@ -242,6 +243,16 @@ func Causes() []CauseInfo {
 			Thresholds: []Threshold{receiverThreshold, receiverDropThreshold},
 			Next:       []string{"ss -tmi # in the pod: Recv-Q is what waits to be read", "nstat -az TcpExtTCPToZeroWindowAdv # in the pod"},
 			Advice:     "look at the application: it is slow, not the network",
+		},
+		{
+			Cause: ServerSlow, Kinds: []Kind{KindDelay}, Groups: []string{"requests"},
+			Meaning: "an application takes long to answer; that is not the network's time",
+			Where:   "deliver, pod",
+			Evidence: "20 requests to a pod of this node, half of which took 100 ms and more from their last packet to the first of the answer at the " +
+				"pod's device: before the first the network is done, and behind the second it begins. Never more than info",
+			Next:          []string{"cat /sys/fs/cgroup/cpu.stat # in the pod: is it throttled?", "ss -tmi # in the pod: Recv-Q is what waits to be read"},
+			Advice:        "look at the application, and at what it waits for itself",
+			WhyNoScenario: "it is no fault; the time that it goes by is measured by internal/agent's TestRemoteAndServer, with a server that sleeps",
 		},
 		{
 			Cause: NoListener, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},
