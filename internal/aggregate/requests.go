@@ -19,6 +19,8 @@ type Requests struct {
 type RequestSide struct {
 	// Answered are those that were answered: seconds from the last packet of the request to the first of its answer.
 	Answered hist.Histogram `json:"answered"`
+	// Timed is how many records those come from, each of which stands for several requests where only some connections are watched.
+	Timed uint64 `json:"timed"`
 	// Connects are connections of TCP that were opened: seconds from the first SYN to the SYN-ACK, before any application.
 	Connects hist.Histogram `json:"connects"`
 	// Unanswered are requests that waited for longer than a minute, and those of which the connection was closed or reset first; and
@@ -72,6 +74,7 @@ func (s *RequestSide) since(old *RequestSide) RequestSide {
 	d := s.clone()
 	d.Answered.Sub(&old.Answered)
 	d.Connects.Sub(&old.Connects)
+	d.Timed -= min(d.Timed, old.Timed)
 	d.Unanswered -= min(d.Unanswered, old.Unanswered)
 	d.Repeated -= min(d.Repeated, old.Repeated)
 	return d
@@ -80,6 +83,7 @@ func (s *RequestSide) since(old *RequestSide) RequestSide {
 func (s *RequestSide) merge(other *RequestSide) {
 	s.Answered.Merge(&other.Answered)
 	s.Connects.Merge(&other.Connects)
+	s.Timed += other.Timed
 	s.Unanswered += other.Unanswered
 	s.Repeated += other.Repeated
 }
@@ -94,6 +98,7 @@ func (s *RequestSide) add(r *record.Request, weight uint64) {
 	switch r.Outcome {
 	case record.Answered:
 		s.Answered.ObserveDuration(r.Took, weight)
+		s.Timed++
 	case record.Connected:
 		s.Connects.ObserveDuration(r.Took, weight)
 	case record.ConnectTimeout:

@@ -56,6 +56,9 @@ func TestRequestsOfBothSides(t *testing.T) {
 	if n, p50 := client.Answered.Count(), client.Answered.Quantile(0.5); n != 4 || p50 < 19 || p50 > 21 {
 		t.Errorf("the client's: %d of %v s, want 4 (the weight) of 20 s", n, p50)
 	}
+	if client.Timed != 1 || server.Timed != 1 {
+		t.Errorf("%d and %d records were timed, want 1 at either end", client.Timed, server.Timed)
+	}
 	if client.Connects.Count() != 4 || client.Unanswered != 4 || server.Answered.Count() != 4 || server.Unanswered != 0 {
 		t.Errorf("client %+v, server %+v", client, server)
 	}
@@ -129,8 +132,11 @@ func TestRequestsBeganAnew(t *testing.T) {
 		}
 		return a.Snapshot()
 	}
-	if got := count(3).Since(count(5)).Pairs[0].Requests.Client.Answered.Count(); got != 12 {
-		t.Errorf("%d in the window, want 12", got)
+	if got := count(3).Since(count(5)).Pairs[0].Requests.Client; got.Answered.Count() != 12 || got.Timed != 3 {
+		t.Errorf("%d of %d records in the window, want 12 of 3", got.Answered.Count(), got.Timed)
+	}
+	if got := count(5).Since(count(3)).Pairs[0].Requests.Client; got.Answered.Count() != 8 || got.Timed != 2 {
+		t.Errorf("%d of %d records in the window, want 8 of 2", got.Answered.Count(), got.Timed)
 	}
 }
 
