@@ -246,10 +246,12 @@ func Causes() []CauseInfo {
 		},
 		{
 			Cause: ServerSlow, Kinds: []Kind{KindDelay}, Groups: []string{"requests"},
-			Meaning: "an application takes long to answer; that is not the network's time",
+			Meaning: "an application takes long to answer: by itself, or waiting for others",
 			Where:   "deliver, pod",
-			Evidence: "20 requests to a pod of this node, half of which took 100 ms and more from their last packet to the first of the answer at the " +
-				"pod's device: before the first the network is done, and behind the second it begins. Never more than info",
+			Evidence: "20 requests to a pod of this node that were timed, half of which took 100 ms and more from their last packet to the first of the answer " +
+				"at the pod's device, without what packets wait between that and the pod's sockets (p50): what queues hold them at the device or at the " +
+				"pod's end. Whom the application asks meanwhile is named where that takes half as long or more. Nothing is said where packets of half of " +
+				"the requests had to be sent again. Never more than info",
 			Next:          []string{"cat /sys/fs/cgroup/cpu.stat # in the pod: is it throttled?", "ss -tmi # in the pod: Recv-Q is what waits to be read"},
 			Advice:        "look at the application, and at what it waits for itself",
 			WhyNoScenario: "it is no fault; the time that it goes by is measured by internal/agent's TestRemoteAndServer, with a server that sleeps",

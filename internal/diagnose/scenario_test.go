@@ -109,6 +109,7 @@ func (a *requests) counted() *aggregate.Requests {
 	r := &aggregate.Requests{Client: aggregate.RequestSide{Unanswered: a.Unanswered}}
 	r.Client.Answered.Observe(cmp.Or(a.Seconds, 0.002), a.Answered)
 	r.Server.Answered.Observe(a.ServerSeconds, a.Server)
+	r.Client.Timed, r.Server.Timed = a.Answered, a.Server
 	return r
 }
 

@@ -254,6 +254,14 @@ const (
 	initialRTO = 1.0
 )
 
+// An application's answers: server-slow.
+const (
+	// slowAnswer is from which p50 on, in seconds, the time that an application has a request is told: people notice that.
+	slowAnswer = 0.1
+	// heldShare is from which share of that time on it is worth a word how long packets are on their way within the pod's device.
+	heldShare = 0.1
+)
+
 // lasts tells whether something is seen in as many seconds of the window as it takes.
 func (w *window) lasts(seconds, least uint64) bool {
 	return seconds >= least && float64(seconds) >= lastingShare*w.length().Seconds()
