@@ -279,8 +279,8 @@ var (
 		Reason: "these round trips open connections, which the kernel answers at once",
 	}
 	usualHandshakeThreshold = Threshold{
-		WarnDelay: 0.005, CriticalDelay: 0.02,
-		Reason: "these round trips open connections, and what is usual of those was learnt",
+		WarnDelay: 0.005, CriticalDelay: never,
+		Reason: "these round trips open connections of the pod, and what is usual of those was learnt",
 	}
 	remoteLossThreshold = Threshold{
 		WarnLoss: 0.01, CriticalLoss: 0.02,
