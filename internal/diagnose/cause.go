@@ -252,9 +252,8 @@ func Causes() []CauseInfo {
 				"at the pod's device, without what packets wait between that and the pod's sockets (p50): what queues hold them at the device or at the " +
 				"pod's end. Whom the application asks meanwhile is named where that takes half as long or more. Nothing is said where packets of half of " +
 				"the requests had to be sent again. Never more than info",
-			Next:          []string{"cat /sys/fs/cgroup/cpu.stat # in the pod: is it throttled?", "ss -tmi # in the pod: Recv-Q is what waits to be read"},
-			Advice:        "look at the application, and at what it waits for itself",
-			WhyNoScenario: "it is no fault; the time that it goes by is measured by internal/agent's TestRemoteAndServer, with a server that sleeps",
+			Next:   []string{"cat /sys/fs/cgroup/cpu.stat # in the pod: is it throttled?", "ss -tmi # in the pod: Recv-Q is what waits to be read"},
+			Advice: "look at the application, and at what it waits for itself",
 		},
 		{
 			Cause: NoListener, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},
