@@ -252,7 +252,8 @@ func Causes() []CauseInfo {
 				"at the pod's device, without what packets wait between that and the pod's sockets (p50): what queues hold them at the device or at the " +
 				"pod's end. Whom the application asks meanwhile is named where that takes half as long or more. Nothing is said where packets of half of " +
 				"the requests had to be sent again. Never more than info",
-			Next:   []string{"cat /sys/fs/cgroup/cpu.stat # in the pod: is it throttled?", "ss -tmi # in the pod: Recv-Q is what waits to be read"},
+			Next: []string{"tcpdump -ni DEVICE -ttt -c 40 port PORT # the time before each answer", "kubectl exec -n NAMESPACE POD -- cat /sys/fs/cgroup/cpu.stat # is it throttled?",
+				"ss -tmi # in the pod: Recv-Q is what waits to be read"},
 			Advice: "look at the application, and at what it waits for itself",
 		},
 		{

@@ -22,6 +22,14 @@ func (s *slowServer) took(q float64) float64 {
 	return max(0, s.requests.Server.Answered.Quantile(q)-s.held)
 }
 
+// pod is the one that was asked last; POD if that is not known.
+func (s *slowServer) pod() string {
+	if s.Ends == nil || s.Ends.Dst.Pod == "" {
+		return "POD"
+	}
+	return shellWord(s.Ends.Dst.Pod)
+}
+
 // requestRules find server-slow: pods of this node that take long to answer, by the time between a request and its answer at their devices.
 // That is no fault of this pair's network, and may be as it should be: so it is never more than info.
 func requestRules(w *window) []Finding {
@@ -36,7 +44,7 @@ func requestRules(w *window) []Finding {
 	worst := &slow[0]
 	f := Finding{
 		Kind: KindDelay, Cause: ServerSlow, Severity: Info, Stage: journey.Deliver, Device: netdev.PodLabel, Direction: worst.Direction,
-		Delay: &Delay{P50: new(worst.took(0.5)), P99: new(worst.took(0.99))}, Next: next(ServerSlow),
+		Delay: &Delay{P50: new(worst.took(0.5)), P99: new(worst.took(0.99))}, Next: next(ServerSlow, "POD", worst.pod()),
 		Confidence: confidence(float64(worst.requests.Server.Timed), 1, w.counts),
 	}
 	f.Pairs, f.PairsTotal = pairNames(pairs)

@@ -350,7 +350,7 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic", "no-traffic-waiting", "blind-few-packets-waiting", "healthy-requests-alone", "blind-redirected", "healthy-partly-seen", "no-answer", "remote-loss",
-		"remote-loss-few", "remote-delay", "pod-loss", "no-route", "policy-forward", "receiver-slow",
+		"remote-loss-few", "remote-delay", "pod-loss", "no-route", "policy-forward", "receiver-slow", "server-slow",
 	} {
 		e := load(t, "testdata/"+name+".json").snapshots()
 		if name == "overlay-delay-and-loss" {
