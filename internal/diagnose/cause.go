@@ -57,16 +57,6 @@ type CauseInfo struct {
 	WhyNoScenario string
 }
 
-// adviceOn is what to do about a cause; "" of one that is not known.
-func adviceOn(c Cause) string {
-	for _, info := range Causes() {
-		if info.Cause == c {
-			return info.Advice
-		}
-	}
-	return ""
-}
-
 // Causes is the registry of all causes, in the order in which their rules are asked.
 func Causes() []CauseInfo {
 	const beyond = "none of this node's"
@@ -245,13 +235,10 @@ func Causes() []CauseInfo {
 			Advice:     "look at the application: it is slow, not the network",
 		},
 		{
-			Cause: ServerSlow, Kinds: []Kind{KindDelay}, Groups: []string{"requests"},
+			Cause: ServerSlow, Kinds: []Kind{KindDelay}, Groups: []string{"requests"}, Where: "deliver, pod",
 			Meaning: "an application takes long to answer: by itself, or waiting for others",
-			Where:   "deliver, pod",
-			Evidence: "20 requests to a pod of this node that were timed, half of which took 100 ms and more from their last packet to the first of the answer " +
-				"at the pod's device, without what packets wait between that and the pod's sockets (p50): what queues hold them at the device or at the " +
-				"pod's end. Whom the application asks meanwhile is named where that takes half as long or more. Nothing is said where packets of half of " +
-				"the requests had to be sent again. Never more than info",
+			Evidence: "20 requests to a pod of this node that were timed, half of which took 100 ms and more from their last packet to the first of the answer at the " +
+				"pod's device, without what queues hold between that and the pod's sockets (p50), and of less than half of which packets were sent again. Never more than info",
 			Next: []string{"tcpdump -ni DEVICE -ttt -c 40 port PORT # the time before each answer", "kubectl exec -n NAMESPACE POD -- cat /sys/fs/cgroup/cpu.stat # is it throttled?",
 				"ss -tmi # in the pod: Recv-Q is what waits to be read"},
 			Advice: "look at the application, and at what it waits for itself",
