@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +11,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"tracer/internal/agents"
 	"tracer/internal/cluster"
+	"tracer/internal/console"
 	"tracer/internal/diagnose"
 	"tracer/internal/export/api"
 )
@@ -54,8 +53,8 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 		},
 		ValidArgsFunction: flags.ends,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %q: choose text or json", output)
+			if err := console.OneOf("output", output, "text", "json"); err != nil {
+				return err
 			}
 			if q.window < time.Second || q.window > time.Minute {
 				return fmt.Errorf("--duration %v: give 1s to 1m: less shows too few packets, and agents remember one minute", q.window)
@@ -77,11 +76,9 @@ an agent that did not answer while the others found no fault, 1 could not run.`,
 				return err
 			}
 			if output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetEscapeHTML(false)
-				err = e.Encode(report)
+				err = console.WriteJSON(cmd.OutOrStdout(), report)
 			} else {
-				err = report.WriteText(cmd.OutOrStdout(), os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(os.Stdout.Fd())))
+				err = report.WriteText(cmd.OutOrStdout(), console.Colorful(os.Stdout))
 			}
 			if err != nil {
 				return err

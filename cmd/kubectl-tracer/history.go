@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 
 	"tracer/internal/agents"
 	"tracer/internal/cluster"
+	"tracer/internal/console"
 	"tracer/internal/format"
 	"tracer/internal/pairpath"
 	"tracer/internal/prometheus"
@@ -50,8 +50,8 @@ Exit code: 0 there is something, 3 there is nothing of this pair, 1 could not ru
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: flags.ends,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %q: choose text or json", output)
+			if err := console.OneOf("output", output, "text", "json"); err != nil {
+				return err
 			}
 			if since < 10*time.Minute {
 				return fmt.Errorf("--since %v: give at least 10m", since)
@@ -76,9 +76,7 @@ Exit code: 0 there is something, 3 there is nothing of this pair, 1 could not ru
 				return err
 			}
 			if output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetEscapeHTML(false)
-				err = e.Encode(h)
+				err = console.WriteJSON(cmd.OutOrStdout(), h)
 			} else {
 				err = h.writeText(cmd.OutOrStdout())
 			}

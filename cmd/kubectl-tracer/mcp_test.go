@@ -10,14 +10,12 @@ import (
 	"testing"
 	"time"
 
-	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
-
 	"tracer/internal/agents/agentstest"
 	"tracer/internal/cluster"
 	"tracer/internal/diagnose"
 	"tracer/internal/incident"
 	"tracer/internal/journey"
-	"tracer/internal/mcp"
+	"tracer/internal/mcp/mcptest"
 	"tracer/internal/overview"
 	"tracer/internal/pairpath"
 )
@@ -66,42 +64,11 @@ func TestMCP(t *testing.T) {
 		agentstest.Serve(c, answers(t, node))
 	}
 	c := clusterOf(t, s.Config())
-	here, there := sdk.NewInMemoryTransports()
-	if _, err := (&clusterMCP{c, "shop", 10 * time.Second}).server().Connect(t.Context(), here, nil); err != nil {
-		t.Fatal(err)
-	}
-	session, err := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), there, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer session.Close()
-	tools, err := session.ListTools(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, tool := range tools.Tools {
-		names = append(names, tool.Name)
-		if a := tool.Annotations; a == nil || !a.ReadOnlyHint || a.DestructiveHint == nil || *a.DestructiveHint {
-			t.Errorf("%s is not said to read only", tool.Name)
-		}
-	}
-	if slices.Sort(names); !slices.Equal(names, []string{"diagnose", "explain", "incidents", "path", "top"}) {
-		t.Errorf("tools: %v", names)
-	}
+	call := mcptest.Connect(t, (&clusterMCP{c, "shop", 10 * time.Second}).server(), "diagnose", "explain", "incidents", "path", "top")
 	ask := func(tool string, arguments map[string]any, into any) (text string) {
 		t.Helper()
-		r, err := session.CallTool(t.Context(), &sdk.CallToolParams{Name: tool, Arguments: arguments})
-		if err != nil {
-			t.Fatalf("%s: %v", tool, err)
-		}
-		for _, c := range r.Content {
-			text += c.(*sdk.TextContent).Text
-		}
-		if len(text) > mcp.MaxAnswer {
-			t.Errorf("%s %v answers with %d bytes", tool, arguments, len(text))
-		}
-		if r.IsError != (into == nil) {
+		text, failed := call(tool, arguments)
+		if failed != (into == nil) {
 			t.Fatalf("%s %v: %s", tool, arguments, text)
 		}
 		if strings.Contains(text, instruction) {

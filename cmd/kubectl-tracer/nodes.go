@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tracer/internal/agents"
+	"tracer/internal/console"
 	"tracer/internal/export/api"
 )
 
@@ -25,8 +25,8 @@ func newNodesCommand(flags *clusterFlags) *cobra.Command {
   kubectl tracer nodes -o json | jq '.nodes[] | select(.error != "") | .name'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %q: choose text or json", output)
+			if err := console.OneOf("output", output, "text", "json"); err != nil {
+				return err
 			}
 			c, err := flags.cluster()
 			if err != nil {
@@ -45,9 +45,7 @@ func newNodesCommand(flags *clusterFlags) *cobra.Command {
 			done.end()
 			slices.SortFunc(answers, func(x, y agents.Answer[node]) int { return strings.Compare(x.Node, y.Node) })
 			if output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetEscapeHTML(false)
-				return e.Encode(nodeListOf(answers, notAsked))
+				return console.WriteJSON(cmd.OutOrStdout(), nodeListOf(answers, notAsked))
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "NODE\tAGENT\tKERNEL\tHOOKS\tSEEN\tFINDINGS")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tracer/internal/agents"
+	"tracer/internal/console"
 	"tracer/internal/export/api"
 	"tracer/internal/pairpath"
 )
@@ -41,28 +41,15 @@ Exit code: 0 packets were seen, 3 none was, 1 could not run or no agent answered
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: flags.ends,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %q: choose text or json", output)
+			if err := console.OneOf("output", output, "text", "json"); err != nil {
+				return err
 			}
 			w, err := flags.watcher(cmd.Context(), args[0], args[1], window, limit)
 			if err != nil {
 				return err
 			}
 			p := w.path(cmd.Context())
-			if output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetEscapeHTML(false)
-				err = e.Encode(p)
-			} else {
-				err = p.WriteText(cmd.OutOrStdout())
-			}
-			if err != nil {
-				return err
-			}
-			if code := p.ExitCode(); code != 0 {
-				return exitCode(code)
-			}
-			return nil
+			return write(cmd.OutOrStdout(), output, &p)
 		},
 	}
 	cmd.Flags().DurationVar(&window, "duration", window, "how long to watch (at most 1m)")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 
 	"tracer/internal/agents"
 	"tracer/internal/cluster"
+	"tracer/internal/console"
 	"tracer/internal/overview"
 	"tracer/internal/top"
 )
@@ -41,8 +41,8 @@ to 32 nodes are watched: name them by --nodes where there are more.`,
   kubectl tracer top --once -o json | jq '.rows[0].worst'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if output != "table" && output != "json" {
-				return fmt.Errorf("--output %q: choose table or json", output)
+			if err := console.OneOf("output", output, "table", "json"); err != nil {
+				return err
 			}
 			if cmd.Flags().Changed("output") && !once {
 				return errors.New("--output is for --once: add it")
@@ -122,24 +122,15 @@ func (v *clusterView) print(ctx context.Context, w, progress io.Writer, q overvi
 	o := v.overview(all, q)
 	var err error
 	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		err = e.Encode(o)
+		err = console.WriteJSON(w, o)
 	} else {
-		width, _, sizeErr := term.GetSize(int(os.Stdout.Fd()))
-		if sizeErr != nil || width <= 0 {
-			width = pipeWidth
-		}
-		err = top.WriteTable(w, o, q, version, width, os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(os.Stdout.Fd())))
+		err = top.WriteTable(w, o, q, version, console.TerminalWidth(), console.Colorful(os.Stdout))
 	}
 	if err == nil && !slices.ContainsFunc(all, func(s cluster.Seen) bool { return s.Overview != nil }) {
 		return exitCode(1)
 	}
 	return err
 }
-
-// pipeWidth is how many columns a table has that is not written to a terminal.
-const pipeWidth = 160
 
 // overview is of all, in the order of their names.
 func (v *clusterView) overview(all []cluster.Seen, q overview.Query) *overview.Overview {

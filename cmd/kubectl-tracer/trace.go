@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -47,20 +46,7 @@ Exit code: 0 packets are shown, 3 there was none such, 1 could not run or no age
 			}
 			w.query.Journeys = pairpath.MaxJourneys
 			p := w.packets(cmd.Context(), choice)
-			if output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetEscapeHTML(false)
-				err = e.Encode(p)
-			} else {
-				err = p.WriteText(cmd.OutOrStdout())
-			}
-			if err != nil {
-				return err
-			}
-			if code := p.ExitCode(); code != 0 {
-				return exitCode(code)
-			}
-			return nil
+			return write(cmd.OutOrStdout(), output, &p)
 		},
 	}
 	f := cmd.Flags()

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"tracer/internal/console"
 	"tracer/internal/device"
 	"tracer/internal/diagnose"
 	"tracer/internal/loader"
@@ -51,7 +52,7 @@ It exits 1 if an agent could not run here.`,
 		Example: "  $tracer check\n  $tracer check -o json | jq .omitted",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneOf("output", output, "table", "json"); err != nil {
+			if err := console.OneOf("output", output, "table", "json"); err != nil {
 				return err
 			}
 			report, err := check(runDir, patterns)
@@ -59,7 +60,7 @@ It exits 1 if an agent could not run here.`,
 				return err
 			}
 			if output == "json" {
-				err = writeJSON(cmd.OutOrStdout(), report)
+				err = console.WriteJSON(cmd.OutOrStdout(), report)
 			} else {
 				err = report.write(cmd.OutOrStdout())
 			}

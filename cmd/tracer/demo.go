@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tracer/internal/agent"
+	"tracer/internal/console"
 	"tracer/internal/diagnose"
 	"tracer/internal/identity"
 	"tracer/internal/lab"
@@ -58,11 +59,11 @@ network namespaces of its own.`,
 		Example: "  $tracer demo\n  $tracer demo -o json | jq .faulted.summary",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneOf("output", output, "text", "json"); err != nil {
+			if err := console.OneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			text := newDemoText(out, colorful(os.Stdout))
+			text := newDemoText(out, console.Colorful(os.Stdout))
 			if output == "json" {
 				text = newDemoText(io.Discard, false)
 			}
@@ -71,7 +72,7 @@ network namespaces of its own.`,
 				return err
 			}
 			if output == "json" {
-				return writeJSON(out, report)
+				return console.WriteJSON(out, report)
 			}
 			return nil
 		},

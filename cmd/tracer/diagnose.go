@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tracer/internal/console"
 	"tracer/internal/diagnose"
 )
 
@@ -48,7 +49,7 @@ Causes that it finds, each with a page that tracer explain prints:
 				}
 				return nil
 			}
-			if err := oneOf("output", output, "text", "json"); err != nil {
+			if err := console.OneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
 			if duration < time.Second {
@@ -62,9 +63,9 @@ Causes that it finds, each with a page that tracer explain prints:
 				return err
 			}
 			if output == "json" {
-				err = writeJSON(cmd.OutOrStdout(), report)
+				err = console.WriteJSON(cmd.OutOrStdout(), report)
 			} else {
-				err = report.WriteText(cmd.OutOrStdout(), colorful(os.Stdout))
+				err = report.WriteText(cmd.OutOrStdout(), console.Colorful(os.Stdout))
 			}
 			if err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tracer/docs"
+	"tracer/internal/console"
 	"tracer/internal/diagnose"
 )
 
@@ -36,7 +37,7 @@ about it, and what it can be confused with. Without a cause it lists them.`,
 			}
 			out := cmd.OutOrStdout()
 			terminal, ok := out.(*os.File)
-			return explain(out, args[0], ok && colorful(terminal))
+			return explain(out, args[0], ok && console.Colorful(terminal))
 		},
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tracer/internal/console"
 	"tracer/internal/incident"
 	"tracer/internal/trace"
 )
@@ -53,7 +54,7 @@ five minutes after. No agent need run to read them.`,
   $tracer incidents export last --redact > incident.jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneOf("output", output, "table", "json"); err != nil {
+			if err := console.OneOf("output", output, "table", "json"); err != nil {
 				return err
 			}
 			return flags.list(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), output == "json")
@@ -79,7 +80,7 @@ another time.`,
   $tracer incidents show ./incident.jsonl -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("output", output, "text", "json"); err != nil {
+			if err := console.OneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
 			i, err := flags.read(args[0])
@@ -91,9 +92,9 @@ another time.`,
 				return err
 			}
 			if output == "json" {
-				return writeJSON(cmd.OutOrStdout(), i.ShownAt(frame))
+				return console.WriteJSON(cmd.OutOrStdout(), i.ShownAt(frame))
 			}
-			return showIncident(cmd.OutOrStdout(), i, frame, colorful(os.Stdout))
+			return showIncident(cmd.OutOrStdout(), i, frame, console.Colorful(os.Stdout))
 		},
 	}
 	cmd.Flags().StringVar(&flags.at, "at", "", "a time in the incident, as 15:04:05 or RFC 3339: the report of then")
@@ -186,7 +187,7 @@ func (f *incidentsFlags) list(ctx context.Context, w, notes io.Writer, asJSON bo
 		return err
 	}
 	if asJSON {
-		return writeJSON(w, list)
+		return console.WriteJSON(w, list)
 	}
 	if len(list.Incidents) == 0 {
 		fmt.Fprintln(notes, "no incidents in", f.store.Dir)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tracer/internal/console"
 	"tracer/internal/lab"
 )
 
@@ -69,7 +70,7 @@ func newLabAppCommand(flags *labFlags) *cobra.Command {
 	}
 }
 
-func (f *labFlags) check() error { return oneOf("output", f.output, "table", "json") }
+func (f *labFlags) check() error { return console.OneOf("output", f.output, "table", "json") }
 
 func writeLabJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)

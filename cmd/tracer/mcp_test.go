@@ -16,7 +16,7 @@ import (
 	"tracer/internal/incident"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
-	ours "tracer/internal/mcp"
+	"tracer/internal/mcp/mcptest"
 	"tracer/internal/overview"
 )
 
@@ -25,43 +25,7 @@ func TestMCP(t *testing.T) {
 	t.Parallel()
 	var flags mcpFlags
 	flags.incidents.store.Dir = filepath.Join(t.TempDir(), "incidents")
-	here, there := mcp.NewInMemoryTransports()
-	if _, err := flags.server().Connect(t.Context(), here, nil); err != nil {
-		t.Fatal(err)
-	}
-	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), there, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer session.Close()
-	tools, err := session.ListTools(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, tool := range tools.Tools {
-		names = append(names, tool.Name)
-		if a := tool.Annotations; a == nil || !a.ReadOnlyHint || a.DestructiveHint == nil || *a.DestructiveHint {
-			t.Errorf("%s is not said to read only", tool.Name)
-		}
-	}
-	if slices.Sort(names); !slices.Equal(names, []string{"diagnose", "explain", "incidents", "top"}) {
-		t.Errorf("tools: %v", names)
-	}
-	ask := func(tool string, arguments map[string]any) (text string, failed bool) {
-		t.Helper()
-		r, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: tool, Arguments: arguments})
-		if err != nil {
-			t.Fatalf("%s: %v", tool, err)
-		}
-		for _, c := range r.Content {
-			text += c.(*mcp.TextContent).Text
-		}
-		if len(text) > ours.MaxAnswer {
-			t.Errorf("%s %v answers with %d bytes", tool, arguments, len(text))
-		}
-		return text, r.IsError
-	}
+	ask := mcptest.Connect(t, flags.server(), "diagnose", "explain", "incidents", "top")
 	if text, failed := ask("explain", map[string]any{"cause": "qdisc-delay"}); failed || !strings.Contains(text, "tc -s qdisc") {
 		t.Errorf("explain: %s", text)
 	}

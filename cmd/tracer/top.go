@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"tracer/internal/console"
 	"tracer/internal/incident"
 	"tracer/internal/overview"
 	"tracer/internal/top"
@@ -83,7 +84,7 @@ time at which the finding was surest.`,
 }
 
 func (f *topFlags) check(cmd *cobra.Command) (err error) {
-	if err := oneOf("output", f.output, "table", "json"); err != nil {
+	if err := console.OneOf("output", f.output, "table", "json"); err != nil {
 		return err
 	}
 	if f.query.Interval < overview.MinInterval || f.query.Interval > overview.MaxInterval {
@@ -135,9 +136,9 @@ func (f *topFlags) printOnce(ctx context.Context, w io.Writer, intervalGiven boo
 
 func (f *topFlags) printOverview(w io.Writer, o *overview.Overview) error {
 	if f.output == "json" {
-		return writeJSON(w, o)
+		return console.WriteJSON(w, o)
 	}
-	return top.WriteTable(w, o, f.query, version, terminalWidth(), colorful(os.Stdout))
+	return top.WriteTable(w, o, f.query, version, console.TerminalWidth(), console.Colorful(os.Stdout))
 }
 
 // showIncident is the view of what is past.

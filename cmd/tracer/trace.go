@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tracer/internal/console"
 	"tracer/internal/trace"
 )
 
@@ -44,7 +45,7 @@ What packets carry is not in it. With --drops only lost ones are written.`,
   $tracer trace --write - --drops | tshark -r - -T fields -e ip.dst -e frame.comment`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (failed error) {
-			if err := oneOf("output", output, "text", "json"); err != nil {
+			if err := console.OneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
 			if once < 0 || duration < 0 || filter.SlowerThan < 0 {
@@ -104,14 +105,14 @@ What packets carry is not in it. With --drops only lost ones are written.`,
 
 // printTraces writes journeys until there are no more, or enough, and tells of each before.
 func printTraces(w io.Writer, traces iter.Seq2[trace.Trace, error], enough int, asJSON bool, tell func()) error {
-	color, printed := colorful(os.Stdout), 0
+	color, printed := console.Colorful(os.Stdout), 0
 	for t, err := range traces {
 		if err != nil {
 			return fmt.Errorf("read journeys: %w", err)
 		}
 		tell()
 		if asJSON {
-			err = writeJSON(w, t)
+			err = console.WriteJSON(w, t)
 		} else {
 			err = t.WriteText(w, color)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tracer/internal/agent"
+	"tracer/internal/console"
 	"tracer/internal/export/api"
 	"tracer/internal/identity"
 	"tracer/internal/incident"
@@ -63,7 +64,7 @@ files that it reads, and of the agent that runs in this network namespace, if on
 		Example: "  $tracer version\n  $tracer version -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneOf("output", output, "text", "json"); err != nil {
+			if err := console.OneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
 			v := ourVersions()
@@ -77,7 +78,7 @@ files that it reads, and of the agent that runs in this network namespace, if on
 				fmt.Fprintln(cmd.ErrOrStderr(), "tracer:", err)
 			}
 			if output == "json" {
-				return writeJSON(cmd.OutOrStdout(), v)
+				return console.WriteJSON(cmd.OutOrStdout(), v)
 			}
 			return v.write(cmd.OutOrStdout())
 		},

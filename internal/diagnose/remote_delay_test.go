@@ -31,10 +31,10 @@ func TestGrowingQueue(t *testing.T) {
 		s := load(t, "testdata/remote-delay.json")
 		e := s.snapshots()
 		p := &e.to.Counts.Pairs[slices.IndexFunc(e.to.Counts.Pairs, func(p aggregate.Pair) bool { return p.TCP != nil })]
-		p.TCP.RTT, p.TCP.HandshakeRTT = hist.Histogram{}, hist.Histogram{}
+		p.TCP.RTT, p.TCP.HandshakeRTT, p.Path = hist.Histogram{}, hist.Histogram{}, hist.Histogram{}
 		for i := range 100 {
 			p.TCP.RTT.Observe(0.04+0.012*float64(i), 1)
-			p.Path.Observe([]float64{0.2, longest}[i/95], 1)
+			p.Path.Observe([]float64{0.2, longest}[i/90], 1)
 		}
 		if r := e.diagnose(); (r.Verdict == Fault) != (longest == 0.2) {
 			t.Errorf("%s: %s: %s", name, r.Verdict, r.Summary)

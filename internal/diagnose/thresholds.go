@@ -326,7 +326,7 @@ const (
 	// leastQuantile is the quantile taken as the shortest round trip: the few below it were sent before the fault began.
 	leastQuantile = 0.05
 	// residenceQuantile is the quantile taken as the most that this node may account for of a round trip.
-	residenceQuantile = 0.99
+	residenceQuantile = 0.95
 	// remoteShare is how much of a delay or a loss has to be beyond this node where this node has a part in it: both are not
 	// measured on the same packets.
 	remoteShare = 0.3

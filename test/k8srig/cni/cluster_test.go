@@ -68,6 +68,15 @@ func start(t *testing.T, network k8srig.Network) *cluster {
 			t.Fatal(err)
 		}
 		c.nodes[i] = n
+		// Networks are given out one by one as nodes come: only with the first node's may the second come.
+		want := fmt.Sprintf("10.244.%d.0/24", i)
+		until(t, 30*time.Second, "get a network for the pods of "+name, func() error {
+			cidr, err := c.Kubectl("get", "node", name, "-o", "jsonpath={.spec.podCIDR}")
+			if err == nil && cidr != want {
+				err = fmt.Errorf("it is %q, not %s", cidr, want)
+			}
+			return err
+		})
 	}
 	t.Cleanup(func() {
 		if t.Failed() {

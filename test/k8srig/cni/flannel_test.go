@@ -81,13 +81,6 @@ func startFlannel(t *testing.T, c *cluster, p programs, backend string) *flannel
 func (f *flannel) start(t *testing.T, i int) {
 	t.Helper()
 	n := f.c.nodes[i]
-	until(t, 30*time.Second, "get a network for the pods of "+n.Name, func() error {
-		cidr, err := f.c.Kubectl("get", "node", n.Name, "-o", "jsonpath={.spec.podCIDR}")
-		if err == nil && cidr == "" {
-			err = fmt.Errorf("it has none")
-		}
-		return err
-	})
 	cmd := n.Enter(f.binary, "--ip-masq", "--kube-subnet-mgr", "--healthz-port=8081", "--kubeconfig-file="+f.kube, "--net-config-path="+f.config)
 	cmd.Env = append(os.Environ(), "NODE_NAME="+n.Name, "EVENT_QUEUE_DEPTH=5000", "CONT_WHEN_CACHE_NOT_READY=false")
 	var err error

