@@ -28,6 +28,8 @@ type RequestSide struct {
 	Unanswered uint64 `json:"unanswered"`
 	// Repeated are, of those answered and of the connects, the ones of which a packet was sent again.
 	Repeated uint64 `json:"repeated"`
+	// LeftOut are connections that turned out not to alternate, so that what was timed of them before may be other than it was taken for.
+	LeftOut uint64 `json:"left_out"`
 }
 
 // clone returns a copy that does not change any more.
@@ -77,6 +79,7 @@ func (s *RequestSide) since(old *RequestSide) RequestSide {
 	d.Timed -= min(d.Timed, old.Timed)
 	d.Unanswered -= min(d.Unanswered, old.Unanswered)
 	d.Repeated -= min(d.Repeated, old.Repeated)
+	d.LeftOut -= min(d.LeftOut, old.LeftOut)
 	return d
 }
 
@@ -86,6 +89,7 @@ func (s *RequestSide) merge(other *RequestSide) {
 	s.Timed += other.Timed
 	s.Unanswered += other.Unanswered
 	s.Repeated += other.Repeated
+	s.LeftOut += other.LeftOut
 }
 
 func (s *RequestSide) empty() bool { return s.Count() == 0 }
@@ -103,6 +107,9 @@ func (s *RequestSide) add(r *record.Request, weight uint64) {
 		s.Connects.ObserveDuration(r.Took, weight)
 	case record.ConnectTimeout:
 		s.Unanswered += weight
+		return
+	case record.LeftOut:
+		s.LeftOut++
 		return
 	case record.GivenUp, record.TimedOut:
 		// Who has never answered may not be meant to: logs and metrics are sent so.
@@ -122,7 +129,7 @@ func (a *Aggregator) addRequest(rec *record.Record) {
 		return
 	}
 	weight := uint64(max(1, rec.Weight))
-	if o := rec.Request.Outcome; o != record.TimedOut && o != record.ConnectTimeout { // those come from no ring, and are not missed
+	if rec.Request.Outcome < record.TimedOut { // what is found in the table comes from no ring, and is not missed
 		weight *= 1 + a.missed[rec.Kind].next()
 	}
 	p := a.requestPair(rec)

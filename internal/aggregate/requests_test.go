@@ -121,6 +121,32 @@ func TestRequestsToldTwice(t *testing.T) {
 	}
 }
 
+// TestLeftOutRequests counts connections that are left out, each as one, whatever its requests stand for, and as no request.
+func TestLeftOutRequests(t *testing.T) {
+	t.Parallel()
+	a := askedAggregator()
+	var before *Snapshot
+	for _, outcome := range []record.Outcome{record.Answered, record.LeftOut, record.LeftOut, record.Answered} {
+		r := requested("10.0.0.1:40000", "10.0.0.2:80", true, outcome, time.Second)
+		a.Add(&r)
+		if before == nil || before.Pairs[0].Requests.Client.LeftOut == 0 {
+			before = a.Snapshot()
+		}
+	}
+	all := a.Snapshot()
+	if got := all.Pairs[0].Requests.Client; got.LeftOut != 2 || got.Count() != 8 || got.Timed != 2 || got.Unanswered != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := all.Since(before).Pairs[0].Requests.Client; got.LeftOut != 1 || got.Timed != 1 {
+		t.Errorf("since then %+v", got)
+	}
+	sum := all.Pairs[0].Requests.clone()
+	sum.Merge(before.Pairs[0].Requests)
+	if got := sum.Client.LeftOut; got != 3 {
+		t.Errorf("%d together, want 3", got)
+	}
+}
+
 // TestRequestsBeganAnew has all of a pair's requests in the window in which the pair was evicted and came back without a packet.
 func TestRequestsBeganAnew(t *testing.T) {
 	t.Parallel()

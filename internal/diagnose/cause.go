@@ -238,7 +238,8 @@ func Causes() []CauseInfo {
 			Cause: ServerSlow, Kinds: []Kind{KindDelay}, Groups: []string{"requests"}, Where: "deliver, pod",
 			Meaning: "an application takes long to answer: by itself, or waiting for others",
 			Evidence: "20 requests to a pod of this node that were timed, half of which took 100 ms and more from their last packet to the first of the answer at the " +
-				"pod's device, without what queues hold between that and the pod's sockets (p50), and of less than half of which packets were sent again. Never more than info",
+				"pod's device, without what queues hold between that and the pod's sockets (p50), and of less than half of which packets were sent again; not while " +
+				"connections of the pair turn out not to alternate (one for 128 requests timed). Never more than info",
 			Next: []string{"tcpdump -ni DEVICE -ttt -c 40 port PORT # the time before each answer", "kubectl exec -n NAMESPACE POD -- cat /sys/fs/cgroup/cpu.stat # is it throttled?",
 				"ss -tmi # in the pod: Recv-Q is what waits to be read"},
 			Advice: "look at the application, and at what it waits for itself",

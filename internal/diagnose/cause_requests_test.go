@@ -102,22 +102,24 @@ func TestHeldAtPod(t *testing.T) {
 	}
 }
 
-// TestServerSlowSamples takes 20 measurements, most of them without a retransmission.
+// TestServerSlowSamples takes 20 measurements, most of them without a retransmission and of connections that alternate.
 func TestServerSlowSamples(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		requests, timed, repeated uint64
-		found                     bool
+		requests, timed, repeated, leftOut uint64
+		found                              bool
 	}{
-		"20":                    {20, 20, 0, true},
-		"19":                    {19, 19, 0, false},
-		"one for 65,536":        {65536, 1, 0, false},
-		"20 for 320":            {320, 20, 0, true},
-		"half of it sent again": {60, 60, 30, false},
-		"some of it sent again": {60, 60, 10, true},
+		"20":                    {20, 20, 0, 0, true},
+		"19":                    {19, 19, 0, 0, false},
+		"one for 65,536":        {65536, 1, 0, 0, false},
+		"20 for 320":            {320, 20, 0, 0, true},
+		"half of it sent again": {60, 60, 30, 0, false},
+		"some of it sent again": {60, 60, 10, 0, true},
+		"left out since":        {177, 177, 0, 30, false},
+		"one of many left out":  {500, 500, 0, 1, true},
 	} {
 		p := answering("default/front", "default/web", journey.In, 0, test.requests, 0.5)
-		p.Requests.Server.Timed, p.Requests.Server.Repeated = test.timed, test.repeated
+		p.Requests.Server.Timed, p.Requests.Server.Repeated, p.Requests.Server.LeftOut = test.timed, test.repeated, test.leftOut
 		found := requestRules(windowOf(p))
 		if (len(found) > 0) != test.found {
 			t.Errorf("%s: %+v", name, found)

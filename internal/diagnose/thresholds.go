@@ -258,6 +258,9 @@ const (
 const (
 	// slowAnswer is from which p50 on, in seconds, the time that an application has a request is told: people notice that.
 	slowAnswer = 0.1
+	// timedInVain is of how many requests of a connection the time may be taken before it shows that it does not alternate: twice within
+	// so many, as OVERLAPS_FORGOTTEN_AFTER in bpf/watched.bpf.h has it.
+	timedInVain = 64
 	// heldShare is from which share of that time on it is worth a word how long packets are on their way within the pod's device.
 	heldShare = 0.1
 )

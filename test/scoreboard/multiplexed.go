@@ -9,7 +9,10 @@ import (
 	"time"
 )
 
-// multiplexed asks over one connection at its own pace, whatever is not answered yet, as HTTP/2 does.
+// callers are how many ask over one connection at a time.
+const callers = 4
+
+// multiplexed has several ask over one connection, as HTTP/2 does: each waits for its own answer, and for none of the others'.
 func (f *flow) multiplexed(ctx context.Context) {
 	for f.pause(ctx) {
 		conn, err := f.dial(ctx, "tcp")
@@ -17,23 +20,37 @@ func (f *flow) multiplexed(ctx context.Context) {
 			f.count(ctx, err)
 			continue
 		}
-		var answers sync.WaitGroup
-		answers.Go(func() {
-			block := make([]byte, max(16, f.Size))
-			for {
-				_, err := io.ReadFull(conn, block)
-				f.count(ctx, err)
-				if err != nil {
-					return
+		ended := make(chan struct{})
+		var asking sync.WaitGroup
+		var answered [callers]chan struct{}
+		for i := range answered {
+			answered[i] = make(chan struct{}, 1)
+			asking.Go(func() {
+				question := make([]byte, max(16, f.Size))
+				question[0] = byte(i)
+				// No two at the same pace, so that they come in another order again and again.
+				for sleep(ctx, f.Every+f.Every*time.Duration(i)/callers) == nil {
+					if _, err := conn.Write(question); err != nil {
+						return
+					}
+					select {
+					case <-answered[i]:
+					case <-ended:
+						return
+					}
 				}
-			}
-		})
-		question := make([]byte, max(16, f.Size))
-		for err == nil && f.pause(ctx) {
-			_, err = conn.Write(question)
+			})
 		}
+		block := make([]byte, max(16, f.Size))
+		for err == nil {
+			if _, err = io.ReadFull(conn, block); err == nil {
+				answered[block[0]] <- struct{}{}
+			}
+			f.count(ctx, err)
+		}
+		close(ended)
 		f.close(conn)
-		answers.Wait()
+		asking.Wait()
 	}
 }
 

@@ -65,7 +65,7 @@ var kinds = map[string]func(*flow, context.Context){
 	"halfclosed":  (*flow).halfClosed,  // answers come after the client has closed its half
 	"pool":        (*flow).pool,        // connections are kept, and end by RST
 	"keepalive":   (*flow).keepAlive,   // connections that say nothing but TCP's keep-alives
-	"multiplexed": (*flow).multiplexed, // questions over one connection, whatever is not answered yet
+	"multiplexed": (*flow).multiplexed, // several ask over one connection
 
 	"announce": (*flow).announce, // to groups and all, from each device of a place
 }
