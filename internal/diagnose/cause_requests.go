@@ -132,15 +132,18 @@ func (w *window) held(key aggregate.PairKey, in func(aggregate.StageKey) bool, d
 	return longest
 }
 
-// awaited is for whom a workload waits that is asked, and how long (p50), in seconds: among those that it asks itself the one that takes
-// longest, if that is half of its own time or more, and no more than twice that: what takes longer has nothing to do with it. "" if there
-// is none.
+// awaited is for whom a workload waits that is asked, and how long (p50), in seconds: among those that it asks itself, but for who asks it,
+// the one that takes longest, if that is half of its own time or more, and no more than twice that: what takes longer has nothing to do
+// with it. "" if there is none.
 func (w *window) awaited(s *slowServer) (whom string, p50 float64) {
 	took := s.took(0.5)
 	var longest aggregate.PairKey
 	for key, r := range w.requests {
 		if key.SrcNamespace != s.DstNamespace || key.SrcWorkload != s.DstWorkload || r.Client.Timed < minCritical {
 			continue
+		}
+		if key.DstNamespace == s.SrcNamespace && key.DstWorkload == s.SrcWorkload {
+			continue // they ask one another, of which neither need be because of the other
 		}
 		p := r.Client.Answered.Quantile(0.5)
 		if 2*p < took || p > 2*took || p < p50 || p == p50 && key.Compare(longest) > 0 {

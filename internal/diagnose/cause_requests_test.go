@@ -40,6 +40,7 @@ func TestServerWaits(t *testing.T) {
 		"a long poll":       {[]aggregate.Pair{answering("default/web", "default/queue", journey.Out, 60, 0, 30)}, "or waiting for others"},
 		"few":               {[]aggregate.Pair{answering("default/web", "default/api", journey.Out, 2, 0, 0.5)}, "or waiting for others"},
 		"the slower of two": {[]aggregate.Pair{answering("default/web", "default/auth", journey.Out, 60, 0, 0.3), answering("default/web", "default/api", journey.Out, 60, 0, 0.5)}, "(p50) for default/api"},
+		"they ask another":  {[]aggregate.Pair{answering("default/web", "default/front", journey.Out, 60, 0, 0.5)}, "or waiting for others"},
 		"another one asks":  {[]aggregate.Pair{answering("default/cron", "default/api", journey.Out, 60, 0, 0.5)}, "or waiting for others"},
 	} {
 		found := requestRules(windowOf(append(test.asks, answering("default/front", "default/web", journey.In, 0, 60, 0.5))...))
