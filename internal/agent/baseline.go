@@ -54,6 +54,9 @@ func (b *baseline) exclude(found []diagnose.Finding) {
 	defer b.mu.Unlock()
 	for i := range found {
 		f := &found[i]
+		if f.Cause == diagnose.ServerSlow {
+			continue // that lies behind the stage, in the application, and may last for good
+		}
 		known := slices.ContainsFunc(b.excluded, func(e diagnose.Finding) bool {
 			return e.Stage == f.Stage && e.Device == f.Device && e.Cause == f.Cause && e.HasBaseline() == f.HasBaseline()
 		})

@@ -97,3 +97,27 @@ func TestBaseline(t *testing.T) {
 		t.Error("nothing is said of a directory that cannot be written")
 	}
 }
+
+// TestLearnBesideSlowServer goes on to learn a stage behind which an application is slow, for as long as that lasts.
+func TestLearnBesideSlowServer(t *testing.T) {
+	t.Parallel()
+	for cause, known := range map[diagnose.Cause]bool{diagnose.ServerSlow: true, diagnose.ReceiverSlow: false} {
+		var b baseline
+		key := aggregate.StageKey{Stage: journey.Deliver, Device: "pod", Direction: journey.In}
+		now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
+		var delay hist.Histogram
+		snapshot := func() diagnose.Snapshot {
+			return diagnose.Snapshot{Taken: now, Counts: &aggregate.Snapshot{Taken: now, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay.Clone()}}}}
+		}
+		for range 10 {
+			from := snapshot()
+			now = now.Add(learnEvery)
+			delay.Observe(20e-6, 100)
+			b.exclude([]diagnose.Finding{{Cause: cause, Severity: diagnose.Info, Stage: key.Stage, Device: key.Device, Direction: key.Direction}})
+			b.learn(from, snapshot())
+		}
+		if _, got := b.p50s()[key]; got != known {
+			t.Errorf("beside %s: %v", cause, b.p50s())
+		}
+	}
+}

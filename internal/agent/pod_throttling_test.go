@@ -60,6 +60,21 @@ func TestPodThrottling(t *testing.T) {
 	})
 }
 
+// TestWatchThrottling looks at the pods of applications that read, accept or answer slowly, and at no others.
+func TestWatchThrottling(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for cause, want := range map[diagnose.Cause]bool{
+		diagnose.ReceiverSlow: true, diagnose.ServerSlow: true, diagnose.AcceptQueueFull: true, diagnose.QdiscDelay: false,
+	} {
+		var p podThrottling
+		p.watch([]diagnose.Finding{{Cause: cause, Pairs: []diagnose.Pair{{Src: "default/web", Dst: "default/api"}}}}, now)
+		if got := now.Before(p.until["default/api"]); got != want || len(p.until) > 1 {
+			t.Errorf("%s: watches %v", cause, p.until)
+		}
+	}
+}
+
 // limitedCgroup makes one that has 5 % of a CPU.
 func limitedCgroup(t *testing.T) string {
 	t.Helper()

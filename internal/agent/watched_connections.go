@@ -29,7 +29,7 @@ type watchedConnections struct {
 func (a *Agent) WatchedOneIn() uint64 { return max(1, a.watched.oneIn.Load()) }
 
 // watchConnections counts a batch of records, and once a second says which connections are watched in the next. It returns the requests
-// that have waited for too long.
+// that have waited for too long, and the connections that turned out to have been timed in vain.
 func (a *Agent) watchConnections(batch []record.Record, now time.Time) ([]record.Record, error) {
 	w := &a.watched
 	w.count(batch)
@@ -41,7 +41,7 @@ func (a *Agent) watchConnections(batch []record.Record, now time.Time) ([]record
 	if err != nil {
 		return nil, err
 	}
-	return found.Unanswered, a.loader.WatchConnections(w.decide(now, float64(found.Held)/float64(found.Room)), found)
+	return append(found.Unanswered, found.LeftOut...), a.loader.WatchConnections(w.decide(now, float64(found.Held)/float64(found.Room)), found)
 }
 
 // count counts the requests of a batch. Those of connections beyond the share go on for a while after it has become smaller: they do not

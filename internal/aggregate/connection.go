@@ -20,16 +20,14 @@ func (p *pair) tcp(now time.Duration) *TCP {
 func (a *Aggregator) addConnection(rec *record.Record) {
 	c := rec.TCP
 	if p, f := a.sendingPair(rec); p != nil {
-		peer := ""
-		if f != nil {
-			peer = peerOf(f)
-		}
 		t := p.tcp(rec.Time)
-		t.addSender(c, rec.Time, peer)
-		if f != nil {
-			t.PeerLimit = f.dst.Value().leastBandwidth()
-		}
-		if f != nil {
+		if f == nil {
+			address := rec.First.Destination.Addr()
+			t.addSender(c, rec.Time, peerOf(a.namer.Lookup(address, rec.Time), address))
+		} else {
+			to := f.dst.Value()
+			t.addSender(c, rec.Time, peerOf(to, f.key.last().Destination.Addr()))
+			t.PeerLimit = to.leastBandwidth()
 			f.changed = true
 			if conversation, end := a.conversation(f); conversation != nil {
 				conversation.addTCP(end, f, rec, &a.tcpAnswers)

@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"net/netip"
 	"slices"
 
 	"tracer/internal/hist"
@@ -17,16 +18,15 @@ type PeerRTT struct {
 	HandshakeRTT hist.Histogram `json:"opening"` // of those, the handshakes'
 }
 
-// peerOf names where the destination of a flow is.
-func peerOf(f *flow) string {
-	to := f.dst.Value()
+// peerOf names where a connection's other end is, who has that address.
+func peerOf(to Identity, address netip.Addr) string {
 	switch {
 	case to.Node != "":
 		return to.Node
 	case to.Namespace != "":
 		return to.Namespace + "/" + workload(to)
 	}
-	return f.key.last().Destination.Addr().String()
+	return address.String()
 }
 
 // peer returns what is counted of a node, to be changed; nil if there is no room for it.

@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -62,5 +63,31 @@ func TestPeerOf(t *testing.T) {
 	p := pairOf(t, a.Snapshot(), "web", "api", "out")
 	if len(p.TCP.Peers) != 1 || p.TCP.Peers[0].Node != "node9" || p.TCP.Peers[0].HandshakeRTT.Count() != 1 || p.TCP.PeerLimit != 10 {
 		t.Errorf("%+v, limit %d", p.TCP.Peers, p.TCP.PeerLimit)
+	}
+}
+
+// TestPeerOfNewConnections names where connections lead of which no flow is found yet, as that is not looked for at each: the handshakes
+// of those that live short are hardly ever seen otherwise.
+func TestPeerOfNewConnections(t *testing.T) {
+	t.Parallel()
+	known := names{}
+	for address, id := range cluster {
+		if id.Workload == "api" {
+			id.Node = "node9"
+		}
+		known[address] = id
+	}
+	a := New(Options{Namer: known})
+	a.SetDevices(node)
+	sent := request(record.Finished)
+	a.Add(&sent)
+	to := sent.Last.Destination
+	for port := range uint16(20) {
+		from := netip.AddrPortFrom(sent.First.Source.Addr(), 50000+port)
+		a.Add(connection(from.String(), to.String(), 1, record.TCP{Ifindex: 1, RTT: time.Millisecond, Delivered: 1}))
+	}
+	p := pairOf(t, a.Snapshot(), "web", "api", "out")
+	if len(p.TCP.Peers) != 1 || p.TCP.Peers[0].Node != "node9" || p.TCP.Peers[0].HandshakeRTT.Count() != p.TCP.HandshakeRTT.Count() || p.TCP.HandshakeRTT.Count() != 20 {
+		t.Errorf("%d handshakes: %+v", p.TCP.HandshakeRTT.Count(), p.TCP.Peers)
 	}
 }

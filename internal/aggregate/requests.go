@@ -19,6 +19,8 @@ type Requests struct {
 type RequestSide struct {
 	// Answered are those that were answered: seconds from the last packet of the request to the first of its answer.
 	Answered hist.Histogram `json:"answered"`
+	// Timed is how many records those come from, each of which stands for several requests where only some connections are watched.
+	Timed uint64 `json:"timed"`
 	// Connects are connections of TCP that were opened: seconds from the first SYN to the SYN-ACK, before any application.
 	Connects hist.Histogram `json:"connects"`
 	// Unanswered are requests that waited for longer than a minute, and those of which the connection was closed or reset first; and
@@ -26,6 +28,8 @@ type RequestSide struct {
 	Unanswered uint64 `json:"unanswered"`
 	// Repeated are, of those answered and of the connects, the ones of which a packet was sent again.
 	Repeated uint64 `json:"repeated"`
+	// LeftOut are connections that turned out not to alternate, so that what was timed of them before may be other than it was taken for.
+	LeftOut uint64 `json:"left_out"`
 }
 
 // clone returns a copy that does not change any more.
@@ -72,16 +76,20 @@ func (s *RequestSide) since(old *RequestSide) RequestSide {
 	d := s.clone()
 	d.Answered.Sub(&old.Answered)
 	d.Connects.Sub(&old.Connects)
+	d.Timed -= min(d.Timed, old.Timed)
 	d.Unanswered -= min(d.Unanswered, old.Unanswered)
 	d.Repeated -= min(d.Repeated, old.Repeated)
+	d.LeftOut -= min(d.LeftOut, old.LeftOut)
 	return d
 }
 
 func (s *RequestSide) merge(other *RequestSide) {
 	s.Answered.Merge(&other.Answered)
 	s.Connects.Merge(&other.Connects)
+	s.Timed += other.Timed
 	s.Unanswered += other.Unanswered
 	s.Repeated += other.Repeated
+	s.LeftOut += other.LeftOut
 }
 
 func (s *RequestSide) empty() bool { return s.Count() == 0 }
@@ -94,10 +102,14 @@ func (s *RequestSide) add(r *record.Request, weight uint64) {
 	switch r.Outcome {
 	case record.Answered:
 		s.Answered.ObserveDuration(r.Took, weight)
+		s.Timed++
 	case record.Connected:
 		s.Connects.ObserveDuration(r.Took, weight)
 	case record.ConnectTimeout:
 		s.Unanswered += weight
+		return
+	case record.LeftOut:
+		s.LeftOut++
 		return
 	case record.GivenUp, record.TimedOut:
 		// Who has never answered may not be meant to: logs and metrics are sent so.
@@ -117,7 +129,7 @@ func (a *Aggregator) addRequest(rec *record.Record) {
 		return
 	}
 	weight := uint64(max(1, rec.Weight))
-	if o := rec.Request.Outcome; o != record.TimedOut && o != record.ConnectTimeout { // those come from no ring, and are not missed
+	if rec.Request.Outcome < record.TimedOut { // what is found in the table comes from no ring, and is not missed
 		weight *= 1 + a.missed[rec.Kind].next()
 	}
 	p := a.requestPair(rec)

@@ -56,6 +56,9 @@ func TestRequestsOfBothSides(t *testing.T) {
 	if n, p50 := client.Answered.Count(), client.Answered.Quantile(0.5); n != 4 || p50 < 19 || p50 > 21 {
 		t.Errorf("the client's: %d of %v s, want 4 (the weight) of 20 s", n, p50)
 	}
+	if client.Timed != 1 || server.Timed != 1 {
+		t.Errorf("%d and %d records were timed, want 1 at either end", client.Timed, server.Timed)
+	}
 	if client.Connects.Count() != 4 || client.Unanswered != 4 || server.Answered.Count() != 4 || server.Unanswered != 0 {
 		t.Errorf("client %+v, server %+v", client, server)
 	}
@@ -118,6 +121,32 @@ func TestRequestsToldTwice(t *testing.T) {
 	}
 }
 
+// TestLeftOutRequests counts connections that are left out, each as one, whatever its requests stand for, and as no request.
+func TestLeftOutRequests(t *testing.T) {
+	t.Parallel()
+	a := askedAggregator()
+	var before *Snapshot
+	for _, outcome := range []record.Outcome{record.Answered, record.LeftOut, record.LeftOut, record.Answered} {
+		r := requested("10.0.0.1:40000", "10.0.0.2:80", true, outcome, time.Second)
+		a.Add(&r)
+		if before == nil || before.Pairs[0].Requests.Client.LeftOut == 0 {
+			before = a.Snapshot()
+		}
+	}
+	all := a.Snapshot()
+	if got := all.Pairs[0].Requests.Client; got.LeftOut != 2 || got.Count() != 8 || got.Timed != 2 || got.Unanswered != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := all.Since(before).Pairs[0].Requests.Client; got.LeftOut != 1 || got.Timed != 1 {
+		t.Errorf("since then %+v", got)
+	}
+	sum := all.Pairs[0].Requests.clone()
+	sum.Merge(before.Pairs[0].Requests)
+	if got := sum.Client.LeftOut; got != 3 {
+		t.Errorf("%d together, want 3", got)
+	}
+}
+
 // TestRequestsBeganAnew has all of a pair's requests in the window in which the pair was evicted and came back without a packet.
 func TestRequestsBeganAnew(t *testing.T) {
 	t.Parallel()
@@ -129,8 +158,11 @@ func TestRequestsBeganAnew(t *testing.T) {
 		}
 		return a.Snapshot()
 	}
-	if got := count(3).Since(count(5)).Pairs[0].Requests.Client.Answered.Count(); got != 12 {
-		t.Errorf("%d in the window, want 12", got)
+	if got := count(3).Since(count(5)).Pairs[0].Requests.Client; got.Answered.Count() != 12 || got.Timed != 3 {
+		t.Errorf("%d of %d records in the window, want 12 of 3", got.Answered.Count(), got.Timed)
+	}
+	if got := count(5).Since(count(3)).Pairs[0].Requests.Client; got.Answered.Count() != 8 || got.Timed != 2 {
+		t.Errorf("%d of %d records in the window, want 8 of 2", got.Answered.Count(), got.Timed)
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 	BacklogOverflow       Cause = "backlog-overflow"
 	Checksum              Cause = "checksum"
 	ReceiverSlow          Cause = "receiver-slow"
+	ServerSlow            Cause = "server-slow"
 	NoListener            Cause = "no-listener"
 	AcceptQueueFull       Cause = "accept-queue-full"
 	ForwardDelay          Cause = "forward-delay"
@@ -54,16 +55,6 @@ type CauseInfo struct {
 	Advice string // what to do about it
 	// WhyNoScenario says why no scenario of test/scoreboard plays it; "" if one does.
 	WhyNoScenario string
-}
-
-// adviceOn is what to do about a cause; "" of one that is not known.
-func adviceOn(c Cause) string {
-	for _, info := range Causes() {
-		if info.Cause == c {
-			return info.Advice
-		}
-	}
-	return ""
 }
 
 // Causes is the registry of all causes, in the order in which their rules are asked.
@@ -244,6 +235,16 @@ func Causes() []CauseInfo {
 			Advice:     "look at the application: it is slow, not the network",
 		},
 		{
+			Cause: ServerSlow, Kinds: []Kind{KindDelay}, Groups: []string{"requests"}, Where: "deliver, pod",
+			Meaning: "an application takes long to answer: by itself, or waiting for others",
+			Evidence: "20 requests to a pod of this node that were timed, half of which took 100 ms and more from their last packet to the first of the answer at the " +
+				"pod's device, without what queues hold between that and the pod's sockets (p50), and of less than half of which packets were sent again; not while " +
+				"connections of the pair turn out not to alternate (one for 128 requests timed). Never more than info",
+			Next: []string{"tcpdump -ni DEVICE -ttt -c 40 port PORT # the time before each answer", "kubectl exec -n NAMESPACE POD -- cat /sys/fs/cgroup/cpu.stat # is it throttled?",
+				"ss -tmi # in the pod: Recv-Q is what waits to be read"},
+			Advice: "look at the application, and at what it waits for itself",
+		},
+		{
 			Cause: NoListener, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},
 			Meaning: "clients connect to a port of a pod where nothing listens",
 			Where:   "deliver, pod",
@@ -362,7 +363,7 @@ func Causes() []CauseInfo {
 			Where:   beyond,
 			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages and what is usual to that node " +
 				"explain; from three handshakes on, those are used instead. Where nothing was learnt, 70 ms may be the distance. Inferred from TCP, not seen",
-			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold},
+			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold, usualHandshakeThreshold},
 			Next:       []string{"tracer diagnose # on the node of PEER", "ss -tiH dst DESTINATION | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"},
 			Advice:     "if that node passes what arrives at once, or says the same of this one, the network between is slow",
 		},

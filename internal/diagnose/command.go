@@ -189,6 +189,16 @@ func unqualified(name string) (namespace, workload string) {
 	return "", name
 }
 
+// adviceOn is what to do about a cause; "" of one that is not known.
+func adviceOn(c Cause) string {
+	for _, info := range Causes() {
+		if info.Cause == c {
+			return info.Advice
+		}
+	}
+	return ""
+}
+
 // next are the commands that show more of a cause, with words replaced as strings.NewReplacer does.
 func next(c Cause, oldnew ...string) []string {
 	infos := Causes()

@@ -37,6 +37,7 @@ func ruleGroups() []ruleGroup {
 		{"backlog", backlogRules},
 		{"checksum", checksumRules},
 		{"receiver", receiverRules},
+		{"requests", requestRules},
 		{"listener", listenerRules},
 		{"stage", stageRules},
 		{"misconfiguration", misconfigurationRules},

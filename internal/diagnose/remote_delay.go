@@ -21,6 +21,7 @@ type distant struct {
 	usual     *float64 // the round trip that is usual to that node, seconds; nil if it was not learnt
 	expected  float64  // what distance explains, seconds: the usual, or the least that was seen
 	far       bool     // without a usual: it takes longer than any distance within a cluster
+	little    bool     // by less than a fault is
 	pain      float64
 }
 
@@ -41,15 +42,20 @@ func (w *window) distant(c connected) (slow []distant) {
 		if handshakes {
 			d.rtt, d.threshold = &p.HandshakeRTT, handshakeDelayThreshold
 		}
-		if d.rtt.Count() < minSamples || d.rtt.Quantile(0.5) < d.threshold.WarnDelay {
+		usual, known := w.to.PeerRTT[PeerKey{p.Node, handshakes}]
+		mayBeLittle, from := false, d.threshold.WarnDelay
+		if known && p.Node != "" {
+			d.usual = &usual
+			if mayBeLittle = handshakes; mayBeLittle {
+				from = usualHandshakeThreshold.WarnDelay
+			}
+		}
+		if d.rtt.Count() < minSamples || d.rtt.Quantile(0.5) < from {
 			continue // whatever is usual, and however much of it is here: most pairs
 		}
 		d.here, d.most = c.residence(w, 0.5), c.residence(w, residenceQuantile)
-		if usual, ok := w.to.PeerRTT[PeerKey{p.Node, handshakes}]; ok && p.Node != "" {
-			d.usual = &usual
-		}
 		d.longest = longestRoundTrip(handshakes)
-		if d.isSlow() {
+		if d.isSlow() || mayBeLittle && w.isLittleSlower(&d) {
 			d.pain = d.excess(0.5) * float64(max(c.TCP.Delivered, c.TCP.RTT.Count())) * float64(d.rtt.Count()) / float64(max(1, c.TCP.RTT.Count()))
 			slow = append(slow, d)
 		}
@@ -81,6 +87,44 @@ func (d *distant) isSlow() bool {
 	return d.rtt.Quantile(0.5)-d.most-least >= max(growthFactor*d.threshold.WarnDelay, least, remoteShare*d.most)
 }
 
+// isLittleSlower tells of handshakes whether they take a few milliseconds longer than is usual to that node and of this pair. What is usual
+// to a node is that of the pair that is answered soonest. Another one may always take longer, and the clients of a pod may let it wait for
+// the ACK that it takes (TCP_DEFER_ACCEPT): so it takes handshakes that the pod opened, of a pair that is known. So little may also pass
+// between the card and its hook where a CPU has no time.
+func (w *window) isLittleSlower(d *distant) bool {
+	own, known := w.leastBefore(d)
+	if shortage, _ := w.cpuShortage(); !known || shortage != noShortage || d.rtt.Count() < minCritical || !w.opens(d.Pair) {
+		return false
+	}
+	usual := max(*d.usual, own)
+	d.usual, d.threshold, d.little = &usual, usualHandshakeThreshold, true
+	return d.isSlow()
+}
+
+// leastBefore is the shortest handshake, in seconds, that the pair had with that node before the window; false if that is not known.
+func (w *window) leastBefore(d *distant) (least float64, known bool) {
+	if w.from.Counts == nil {
+		return 0, false
+	}
+	pairs := w.from.Counts.Pairs
+	i := slices.IndexFunc(pairs, func(p aggregate.Pair) bool { return p.PairKey == d.PairKey && p.TCP != nil })
+	if i < 0 {
+		return 0, false
+	}
+	for _, peer := range pairs[i].TCP.Peers {
+		if peer.Node == d.node && peer.HandshakeRTT.Count() >= minCritical {
+			return peer.HandshakeRTT.Quantile(leastQuantile), true
+		}
+	}
+	return 0, false
+}
+
+// opens tells whether all connections of a pair that were opened in the window were opened by its first workload, a pod of this node.
+func (w *window) opens(p *aggregate.Pair) bool {
+	opened, taken := w.requests[whoAsks(p.PairKey)], w.requests[whoAsks(p.Reverse())]
+	return opened != nil && opened.Client.Connects.Count() >= minCritical && (taken == nil || taken.Server.Connects.Count() == 0)
+}
+
 // excess is a quantile of what neither this node nor the distance explains.
 func (d *distant) excess(q float64) float64 {
 	return max(d.rtt.Quantile(leastQuantile), d.rtt.Quantile(q)) - d.here - d.expected
@@ -97,6 +141,10 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 	}
 	slices.SortStableFunc(slow, func(x, y distant) int { return cmp.Compare(y.pain, x.pain) })
 	f := &Finding{Kind: KindDelay, Cause: RemoteDelay, Severity: Warning, subject: w.observer(), beyond: true}
+	// A critical one is of those pairs alone that are slow by as much as that takes.
+	if much := slices.DeleteFunc(slices.Clone(slow), func(d distant) bool { return d.little }); roundTripsOf(much) >= minCritical {
+		f.Severity, slow = Critical, much
+	}
 	hit := make([]*aggregate.Pair, len(slow))
 	var rtt hist.Histogram
 	known := false
@@ -109,9 +157,6 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 	worst := &slow[0]
 	p50 := worst.excess(0.5)
 	f.Delay = &Delay{P50: &p50, P99: new(worst.excess(0.99)), Share: new(p50 / (p50 + worst.expected + worst.here)), Baseline: worst.usual}
-	if rtt.Count() >= minCritical {
-		f.Severity = Critical
-	}
 	f.Pairs, f.PairsTotal = pairNames(hit)
 	f.Confidence = inferredConfidence * confidence(float64(rtt.Count()), float64(rtt.Above(worst.expected+worst.threshold.WarnDelay))/float64(rtt.Count()), w.counts)
 	if !known {
@@ -125,8 +170,17 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 		fmt.Sprintf("inferred: the rest is beyond this node; %s from %s more than usual: %s", f.Severity, seconds(worst.threshold.WarnDelay), worst.threshold.Reason),
 		w.seenHere(worst.Pair),
 	}, missedEvidence(w.counts)...)
+	f.Evidence = append(f.Evidence, w.excuseByCPU(f, longestForSoftirq)...)
 	f.Next = next(RemoteDelay)
 	return f
+}
+
+// roundTripsOf is how many round trips the slow pairs were judged by together.
+func roundTripsOf(slow []distant) (n uint64) {
+	for i := range slow {
+		n += slow[i].rtt.Count()
+	}
+	return n
 }
 
 // to names the other end's node, if it is known.
@@ -140,6 +194,8 @@ func (d *distant) to() string {
 // compared says what the round trips were compared with.
 func (d *distant) compared() string {
 	switch {
+	case d.little:
+		return fmt.Sprintf("usual are %s, as learnt of connections to that node and seen of this pair before", seconds(*d.usual))
 	case d.usual != nil:
 		return fmt.Sprintf("usual are %s, as learnt of connections to that node", seconds(*d.usual))
 	case d.far:

@@ -10,6 +10,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/record"
 )
 
 // trips are round trips to one node.
@@ -100,6 +101,132 @@ func TestFarNodes(t *testing.T) {
 		}
 		if (f.Confidence < 0.5) != test.uncertain || test.uncertain == f.HasBaseline() {
 			t.Errorf("%s: confidence %v, baseline %v", name, f.Confidence, f.Delay.Baseline)
+		}
+	}
+}
+
+// handshaking are snapshots of a node of which a pod's handshakes with node b take so long, and took so long before the window.
+func handshaking(t *testing.T, seconds, before float64) (e *snapshots, pair *aggregate.Pair) {
+	t.Helper()
+	e = load(t, "testdata/remote-delay.json").snapshots()
+	pair = &e.to.Counts.Pairs[slices.IndexFunc(e.to.Counts.Pairs, func(p aggregate.Pair) bool { return p.TCP != nil })]
+	pair.Requests = &aggregate.Requests{}
+	pair.Requests.Client.Connects.Observe(seconds, 40)
+	all := func(trips []float64) *aggregate.TCP {
+		tcp, peer := *pair.TCP, aggregate.PeerRTT{Node: "b"}
+		for _, rtt := range trips {
+			peer.RTT.Observe(rtt, 1)
+			peer.HandshakeRTT.Observe(rtt, 1)
+		}
+		tcp.RTT, tcp.HandshakeRTT, tcp.Peers = peer.RTT, peer.HandshakeRTT, []aggregate.PeerRTT{peer}
+		return &tcp
+	}
+	if before > 0 {
+		old := aggregate.Pair{PairKey: pair.PairKey, TCP: all(many(before))}
+		old.TCP.Delivered, old.TCP.Segments, old.TCP.Retransmits = 0, 0, 0
+		e.from.Counts = &aggregate.Snapshot{Pairs: []aggregate.Pair{old}}
+		pair.TCP = all(slices.Concat(many(before), many(seconds)))
+	} else {
+		pair.TCP = all(many(seconds))
+	}
+	e.to.PeerRTT = map[PeerKey]float64{{"b", true}: 0.001}
+	return e, pair
+}
+
+// TestSmallRemoteDelay names a delay that is small against others, and no fault, where the usual round trip was learnt.
+func TestSmallRemoteDelay(t *testing.T) {
+	t.Parallel()
+	few := func(_ *snapshots, p *aggregate.Pair) {
+		p.Requests.Client.Connects = hist.Histogram{}
+		p.Requests.Client.Connects.Observe(0.009, 4)
+	}
+	for name, test := range map[string]struct {
+		seconds, before, usual float64
+		severity               Severity // "": nothing is said
+		but                    func(*snapshots, *aggregate.Pair)
+	}{
+		"8 ms":                             {seconds: 0.009, before: 0.001, usual: 0.001, severity: Warning},
+		"3 ms":                             {seconds: 0.004, before: 0.001, usual: 0.001},
+		"30 ms":                            {seconds: 0.031, before: 0.001, usual: 0.001, severity: Critical},
+		"30 ms, of an unknown pair":        {seconds: 0.031, usual: 0.001, severity: Critical},
+		"8 ms, not learnt":                 {seconds: 0.009, before: 0.001},
+		"8 ms, of a far one":               {seconds: 0.048, before: 0.04, usual: 0.04},
+		"another way, half off":            {seconds: 0.016, before: 0.010, usual: 0.010, severity: Warning},
+		"8 ms, as this pair always has":    {seconds: 0.009, before: 0.009, usual: 0.001},
+		"9 ms more than this pair's 8":     {seconds: 0.018, before: 0.009, usual: 0.001, severity: Warning},
+		"8 ms, of a pair that is new":      {seconds: 0.009, usual: 0.001},
+		"8 ms, of connections to the pod":  {0.009, 0.001, 0.001, "", func(_ *snapshots, p *aggregate.Pair) { p.Requests = nil }},
+		"8 ms, few opened by the pod":      {0.009, 0.001, 0.001, "", few},
+		"30 ms, of connections to the pod": {0.031, 0.001, 0.001, Critical, func(_ *snapshots, p *aggregate.Pair) { p.Requests = nil }},
+		"8 ms, both open connections": {0.009, 0.001, 0.001, "", func(e *snapshots, p *aggregate.Pair) {
+			taken := aggregate.Pair{PairKey: p.Reverse(), Requests: &aggregate.Requests{}}
+			taken.Requests.Server.Connects.Observe(0.001, 10)
+			e.to.Counts.Pairs = append(e.to.Counts.Pairs, taken)
+		}},
+		"8 ms, without CPU":  {0.009, 0.001, 0.001, "", func(e *snapshots, _ *aggregate.Pair) { withoutCPU(e) }},
+		"30 ms, without CPU": {0.031, 0.001, 0.001, Warning, func(e *snapshots, _ *aggregate.Pair) { withoutCPU(e) }},
+		"90 ms, without CPU": {0.091, 0.001, 0.001, Critical, func(e *snapshots, _ *aggregate.Pair) { withoutCPU(e) }},
+	} {
+		e, pair := handshaking(t, test.seconds, test.before)
+		if e.to.PeerRTT = nil; test.usual > 0 {
+			e.to.PeerRTT = map[PeerKey]float64{{"b", true}: test.usual}
+		}
+		if test.but != nil {
+			test.but(e, pair)
+		}
+		r := e.diagnose()
+		if fault := test.severity == Critical; fault != (r.Verdict == Fault) {
+			t.Errorf("%s: %s: %s", name, r.Verdict, r.Summary)
+		}
+		var got Severity
+		for i := range r.Findings {
+			if f := &r.Findings[i]; f.Cause == RemoteDelay {
+				got = f.Severity
+				usual := test.usual
+				if got == Warning && test.seconds < 0.03 {
+					usual = max(usual, test.before)
+				}
+				if !within(*f.Delay.P50, test.seconds-usual, 0.15) {
+					t.Errorf("%s: a delay of %v", name, *f.Delay.P50)
+				}
+			}
+		}
+		if got != test.severity {
+			t.Errorf("%s: severity %q, want %q: %s", name, got, test.severity, r.Summary)
+		}
+	}
+}
+
+// withoutCPU has the hypervisor take a third of the machine's CPUs.
+func withoutCPU(e *snapshots) {
+	e.from.Stats.CPUs = []record.CPUTime{{}}
+	e.to.Stats.CPUs = []record.CPUTime{{All: 1500, Idle: 500, Steal: 500}}
+}
+
+// TestLittleBesideMuch makes no fault of two pairs, of which one is slower by enough for that, but was measured a few times, and the other
+// was measured often, but is hardly slower.
+func TestLittleBesideMuch(t *testing.T) {
+	t.Parallel()
+	for trips, severity := range map[int]Severity{4: Warning, 5: Critical} {
+		e, little := handshaking(t, 0.009, 0.001)
+		much := *little
+		much.DstWorkload, much.Requests = "db", nil
+		much.TCP = &aggregate.TCP{Segments: 100, Delivered: 100}
+		peer := aggregate.PeerRTT{Node: "b"}
+		for range trips {
+			peer.RTT.Observe(0.05, 1)
+			peer.HandshakeRTT.Observe(0.05, 1)
+		}
+		much.TCP.RTT, much.TCP.HandshakeRTT, much.TCP.Peers = peer.RTT, peer.HandshakeRTT, []aggregate.PeerRTT{peer}
+		e.to.Counts.Pairs = append(e.to.Counts.Pairs, much)
+		r := e.diagnose()
+		i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Cause == RemoteDelay })
+		if i < 0 || r.Findings[i].Severity != severity {
+			t.Fatalf("%d of the slow one: %+v", trips, r.Findings)
+		}
+		named := len(r.Findings[i].Pairs)
+		if severity == Critical && (named != 1 || r.Findings[i].Pairs[0].Dst != "default/db") || severity == Warning && named != 2 {
+			t.Errorf("%d of the slow one: %+v", trips, r.Findings[i].Pairs)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"math"
 	"os"
@@ -41,8 +42,8 @@ type scenario struct {
 			Noise                    bool
 		}
 		TCP           *connections
-		Requests      *struct{ Answered, Unanswered uint64 } // at the client's device
-		Segments      float64                                // that passed, if more than packets did
+		Requests      *requests
+		Segments      float64 // that passed, if more than packets did
 		Ends, Dropped *aggregate.Ends
 	}
 	InFlight []struct {
@@ -91,6 +92,25 @@ type scenario struct {
 		}
 	}
 	Summary string
+}
+
+// requests are what a scenario says of a pair's requests.
+type requests struct {
+	Answered, Unanswered uint64  // at the client's device
+	Seconds              float64 // for which each took there; 2 ms unless given
+	Server               uint64  // that were answered, at the server's device
+	ServerSeconds        float64 `json:"server_seconds"`
+}
+
+func (a *requests) counted() *aggregate.Requests {
+	if a == nil {
+		return nil
+	}
+	r := &aggregate.Requests{Client: aggregate.RequestSide{Unanswered: a.Unanswered}}
+	r.Client.Answered.Observe(cmp.Or(a.Seconds, 0.002), a.Answered)
+	r.Server.Answered.Observe(a.ServerSeconds, a.Server)
+	r.Client.Timed, r.Server.Timed = a.Answered, a.Server
+	return r
 }
 
 // connections are what a scenario says of a pair's, by the names of aggregate.TCP.
@@ -191,11 +211,7 @@ func (s *scenario) snapshots() *snapshots {
 	window := &aggregate.Snapshot{Window: 15 * time.Second, Unanswered: s.Unanswered, Records: s.Records, MissedRecords: s.Missed}
 	stages := map[aggregate.StageKey]*hist.Histogram{}
 	for _, p := range s.Pairs {
-		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted(), Ends: p.Ends, Dropped: p.Dropped}
-		if p.Requests != nil {
-			pair.Requests = &aggregate.Requests{Client: aggregate.RequestSide{Unanswered: p.Requests.Unanswered}}
-			pair.Requests.Client.Answered.Observe(0.002, p.Requests.Answered)
-		}
+		pair := aggregate.Pair{PairKey: key(p.Src, p.Dst, p.Direction), Service: p.Service, TCP: p.TCP.counted(), Requests: p.Requests.counted(), Ends: p.Ends, Dropped: p.Dropped}
 		total, most := 0.0, 0
 		for _, st := range p.Stages {
 			k := aggregate.StageKey{Stage: st.Stage, Device: st.Device, Direction: p.Direction}
@@ -334,7 +350,7 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic", "no-traffic-waiting", "blind-few-packets-waiting", "healthy-requests-alone", "blind-redirected", "healthy-partly-seen", "no-answer", "remote-loss",
-		"remote-loss-few", "remote-delay", "pod-loss", "no-route", "policy-forward", "receiver-slow",
+		"remote-loss-few", "remote-delay", "pod-loss", "no-route", "policy-forward", "receiver-slow", "server-slow",
 	} {
 		e := load(t, "testdata/"+name+".json").snapshots()
 		if name == "overlay-delay-and-loss" {

@@ -29,6 +29,10 @@ func summarize(r *Report, w *window) string {
 		text := wellPassed(r, w)
 		for i := range r.Findings {
 			f := &r.Findings[i]
+			if f.reason == "" { // nobody asks for it, and it is no fault all the same
+				text += fmt.Sprintf("; %s %s", strings.TrimSuffix(f.subject, ","), f.predicate)
+				continue
+			}
 			text += fmt.Sprintf("; on purpose %s %s (%s)", strings.TrimSuffix(f.subject, ","), f.predicate, f.reason)
 		}
 		return text

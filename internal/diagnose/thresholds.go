@@ -254,6 +254,17 @@ const (
 	initialRTO = 1.0
 )
 
+// An application's answers: server-slow.
+const (
+	// slowAnswer is from which p50 on, in seconds, the time that an application has a request is told: people notice that.
+	slowAnswer = 0.1
+	// timedInVain is of how many requests of a connection the time may be taken before it shows that it does not alternate: twice within
+	// so many, as OVERLAPS_FORGOTTEN_AFTER in bpf/watched.bpf.h has it.
+	timedInVain = 64
+	// heldShare is from which share of that time on it is worth a word how long packets are on their way within the pod's device.
+	heldShare = 0.1
+)
+
 // lasts tells whether something is seen in as many seconds of the window as it takes.
 func (w *window) lasts(seconds, least uint64) bool {
 	return seconds >= least && float64(seconds) >= lastingShare*w.length().Seconds()
@@ -269,6 +280,10 @@ var (
 	handshakeDelayThreshold = Threshold{
 		WarnDelay: 0.02, CriticalDelay: 0.02,
 		Reason: "these round trips open connections, which the kernel answers at once",
+	}
+	usualHandshakeThreshold = Threshold{
+		WarnDelay: 0.005, CriticalDelay: never,
+		Reason: "these round trips open connections of the pod, and what is usual of those was learnt",
 	}
 	remoteLossThreshold = Threshold{
 		WarnLoss: 0.01, CriticalLoss: 0.02,

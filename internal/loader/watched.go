@@ -25,7 +25,7 @@ const (
 
 // watchedTable is the connections whose requests are timed.
 type watchedTable struct {
-	told   map[watchedRequest]bool // what waits for longer than requestTimeout and was told
+	told   map[watchedRequest]bool // what was told: what waits for longer than requestTimeout, and the last one of who is left out
 	below  uint64                  // the share that is watched; 0: not told yet
 	look   uint64                  // the share that is looked for; 0: not told yet
 	shrunk time.Duration           // when the share became smaller last
@@ -43,6 +43,8 @@ type WatchedConnections struct {
 	Held, Room int
 	// Unanswered are requests that have waited for longer than a minute now, each told once.
 	Unanswered []record.Record
+	// LeftOut are connections of which requests were timed until it showed that they do not alternate, each told once.
+	LeftOut []record.Record
 
 	highest uint64 // one more than the greatest number of a connection that asked lately
 }
@@ -117,7 +119,9 @@ func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, fo
 				found.Held++
 			}
 		}
-		if !waits && !opens || age < requestTimeout || waits && !isRequestOf(&w) {
+		leftOut := w.State == uint8(bpfobj.TracerWatchedStateWATCHED_LEFT_OUT) && w.Answers > 0 && age < watchedIdle
+		late := age >= requestTimeout && (opens || waits && isRequestOf(&w))
+		if !leftOut && !late {
 			continue
 		}
 		again := loadWords(&b.Slot[slot])
@@ -133,7 +137,12 @@ func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, fo
 		setRequest(&r, &w.Flow, w.Ifindex, time.Duration(w.AskedNs), now)
 		r.Weight = w.Weight
 		r.Request.Outcome, r.Request.Client = record.TimedOut, w.Client == 0
-		if opens {
+		switch {
+		case leftOut:
+			r.Request.Outcome = record.LeftOut
+			found.LeftOut = append(found.LeftOut, r)
+			continue
+		case opens:
 			r.Request.Outcome = record.ConnectTimeout
 		}
 		found.Unanswered = append(found.Unanswered, r)

@@ -193,3 +193,36 @@ func TestUnanswered(t *testing.T) {
 	}
 	k.reset()
 }
+
+// TestLeftOut finds connections that turned out not to alternate, once, and of those alone of which something was timed.
+func TestLeftOut(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, watchAll)
+	k.play(append(
+		opening(true),
+		passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 10},
+		passing{flags: "PA", seq: 501, ack: 111, bytes: 90, want: "answered 3"},
+		passing{pod: true, flags: "PA", seq: 111, ack: 591, bytes: 10},
+		passing{pod: true, flags: "PA", seq: 121, ack: 591, bytes: 10, wait: pause},
+		passing{flags: "PA", seq: 591, ack: 131, bytes: 90},
+		passing{pod: true, flags: "PA", seq: 131, ack: 681, bytes: 10},
+		passing{pod: true, flags: "PA", seq: 141, ack: 681, bytes: 10, wait: pause},
+	), false, pod1, pod2, 40000, 80)
+	k.play([]passing{{pod: true, flags: "PA", seq: 1, ack: 1, bytes: 10}}, false, pod1, pod2, 40001, 40002) // nobody knows who asks
+	if c := k.counters().LeftOut; c["not_alternating"] != 1 || c["unknown_client"] != 1 {
+		t.Fatalf("left out are %v", c)
+	}
+	l := &Loader{objects: objects{table: k.table, watchedAt: k.watchedAt}}
+	for i, want := range []int{1, 0} {
+		found, err := l.WatchedConnections()
+		if err != nil || len(found.LeftOut) != want || len(found.Unanswered) > 0 {
+			t.Fatalf("look %d: %+v, %v", i, found, err)
+		}
+		for _, r := range found.LeftOut {
+			if r.Request.Outcome != record.LeftOut || !r.Request.Client || r.First != flow(pod1, pod2, 40000, 80, record.ProtocolTCP) {
+				t.Errorf("%+v", r)
+			}
+		}
+	}
+	k.reset()
+}

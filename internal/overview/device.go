@@ -39,7 +39,7 @@ type Device struct {
 	// DropsPerSecond is the qdisc's own count and that of the device.
 	DropsPerSecond float64          `json:"drops_per_second"`
 	Limits         []Limit          `json:"limits"`   // the one used most first
-	Causes         []diagnose.Cause `json:"findings"` // of the findings there
+	Causes         []diagnose.Cause `json:"findings"` // of the findings there, critical ones and warnings
 	Unusual        []string         `json:"unusual"`  // what is not as it should be
 }
 
@@ -83,7 +83,7 @@ func (b *builder) device(d *netdev.Device) Device {
 		b.queue(d, &o)
 	}
 	for i := range b.Report.Findings {
-		if f := &b.Report.Findings[i]; isAt(f, &o) && !slices.Contains(o.Causes, f.Cause) {
+		if f := &b.Report.Findings[i]; f.Severity != diagnose.Info && isAt(f, &o) && !slices.Contains(o.Causes, f.Cause) {
 			o.Causes = append(o.Causes, f.Cause)
 		}
 	}

@@ -49,7 +49,9 @@ func isAt(f *diagnose.Finding, d *Device) bool {
 	if slices.ContainsFunc(f.Evidence, named) || slices.ContainsFunc(f.Next, named) {
 		return true
 	}
-	return d.Workload != "" && slices.ContainsFunc(f.Pairs, func(p diagnose.Pair) bool { return p.Src == d.Workload || p.Dst == d.Workload })
+	return d.Workload != "" && slices.ContainsFunc(f.Pairs, func(p diagnose.Pair) bool {
+		return p.Dst == d.Workload || p.Src == d.Workload && f.Cause != diagnose.ServerSlow // that is at who is asked
+	})
 }
 
 // notOfAName tells of a letter that it is in no device's name.

@@ -9,6 +9,20 @@ import (
 	"tracer/internal/netdev"
 )
 
+// TestMarkedDevices marks a device by what may be wrong there, and not by what is told as info.
+func TestMarkedDevices(t *testing.T) {
+	t.Parallel()
+	for severity, marked := range map[diagnose.Severity]bool{diagnose.Critical: true, diagnose.Warning: true, diagnose.Info: false} {
+		in := story()
+		in.Report.Findings = append(in.Report.Findings, diagnose.Finding{Cause: diagnose.ReceiverSlow, Severity: severity, Device: "eth0"})
+		o := Build(in, Query{})
+		i := slices.IndexFunc(o.Devices, func(d Device) bool { return d.Name == "eth0" })
+		if got := slices.Contains(o.Devices[i].Causes, diagnose.ReceiverSlow); got != marked {
+			t.Errorf("%s: %v", severity, o.Devices[i].Causes)
+		}
+	}
+}
+
 // TestFindingsAt leads from findings to devices and rows, and back.
 func TestFindingsAt(t *testing.T) {
 	t.Parallel()
@@ -19,6 +33,7 @@ func TestFindingsAt(t *testing.T) {
 		{Cause: diagnose.QdiscDrop, Stage: journey.Queue, Device: "pod", Evidence: []string{"root qdisc of cali2 is tbf, not noqueue"}},
 		{Cause: diagnose.QdiscDrop, Stage: journey.PodQueue, Device: "pod:eth0", Pairs: []diagnose.Pair{{Src: "default/batch", Dst: "_external"}}},
 		{Cause: diagnose.NoAnswer, Pairs: []diagnose.Pair{{Src: "default/web", Dst: "default/api"}}},
+		{Cause: diagnose.ServerSlow, Severity: diagnose.Info, Stage: journey.Deliver, Device: "pod", Pairs: []diagnose.Pair{{Src: "default/web", Dst: "default/db"}}},
 	}}
 	pod := func(name, workload string) *Device {
 		return &Device{Name: name, Role: netdev.RolePod, Workload: workload}
@@ -33,6 +48,7 @@ func TestFindingsAt(t *testing.T) {
 		{pod("cali2", ""), []int{2}},
 		{pod("cali22", ""), nil},
 		{pod("cali3", "default/batch"), []int{3}},
+		{pod("cali4", "default/db"), []int{5}},
 	} {
 		if got := o.FindingsAt(test.device); !slices.Equal(got, test.want) {
 			t.Errorf("at %s: %v, want %v", test.device.Name, got, test.want)

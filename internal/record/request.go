@@ -12,6 +12,7 @@ const (
 	GivenUp                           // its connection was closed or reset without an answer
 	TimedOut                          // it has waited for so long that it counts as unanswered; an answer may come all the same
 	ConnectTimeout                    // likewise, and it is a SYN
+	LeftOut                           // no request: a connection of which some were timed turned out not to alternate, so that none is any more
 )
 
 // Request is a request at the device of a pod of this node. For TCP it is what the end that opened the connection sends until the other

@@ -125,7 +125,7 @@ func (m *model) placeOf(i int) (device string, pair *aggregate.PairKey) {
 		switch {
 		case d.Name == f.Device:
 			return d.Name, nil
-		case atPods == "" && len(d.Causes) > 0 && slices.Contains(o.FindingsAt(d), i):
+		case atPods == "" && slices.Contains(o.FindingsAt(d), i):
 			atPods = d.Name
 		}
 	}

@@ -13,10 +13,12 @@ import (
 // idleTimeout is after how long the server of a pool closes a connection that says nothing.
 const idleTimeout = 150 * time.Millisecond
 
-// closingServers are the servers of kinds that have one of their own.
-var closingServers = map[string]func(*flow, *net.TCPConn){
+// ownServers are the servers of kinds that have one of their own.
+var ownServers = map[string]func(*flow, *net.TCPConn){
 	"halfclosed": (*flow).answerLate,
 	"pool":       (*flow).answerUntilIdle,
+
+	"multiplexed": (*flow).answerEach,
 }
 
 // halfClosed sends a question, says that there is no more to come, and reads the answer to its end, as rsh, git and HTTP/1.0 do.

@@ -74,6 +74,8 @@ type question struct {
 	Flags []string `yaml:"flags"` // beside the usual
 	Agent bool     `yaml:"agent"` // ask an agent that has just been started
 	Wait  float64  `yaml:"wait"`  // seconds between fault and window
+	// Usual is how long handshakes with nodes take as the agent has learnt before it was started, in an earlier life.
+	Usual map[string]time.Duration `yaml:"usual"`
 }
 
 // expectation is what must be found.
@@ -173,6 +175,9 @@ func (s *scenario) validate() error {
 	}
 	if !s.healthy() && len(s.Real) == 0 {
 		complain("nothing tells whether the fault is real")
+	}
+	if s.Diagnose.Usual != nil && !s.Diagnose.Agent {
+		complain("what is usual is known to an agent alone")
 	}
 	for _, t := range s.Traffic {
 		if err := t.validate(); err != nil {

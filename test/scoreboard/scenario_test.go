@@ -45,6 +45,7 @@ func TestScenarioRefused(t *testing.T) {
 		"fault not proven": "about: x\nwhere: [host]\nexpect: {verdict: [fault], findings: [{cause: ttl}]}\n",
 		"unknown cause":    "about: x\nwhere: [host]\nreal: [{oracle: tcp.p50, least: 1}]\nexpect: {verdict: [fault], findings: [{cause: ttl|tll}]}\n",
 		"unknown figure":   "about: x\nwhere: [host]\nreal: [{oracle: luck, least: 1}]\nexpect: {verdict: [healthy]}\n",
+		"usual of nobody":  "about: x\nwhere: [host]\ndiagnose: {usual: {node2: 1ms}}\nexpect: {verdict: [healthy]}\n",
 		"unknown traffic":  "about: x\nwhere: [host]\ntraffic: [{kind: jam, from: a, to: b}]\nexpect: {verdict: [healthy]}\n",
 		"announced to one": "about: x\nwhere: [host]\ntraffic: [{kind: announce, from: a, to: b, what: [ra]}]\nexpect: {verdict: [healthy]}\n",
 		"unknown news":     "about: x\nwhere: [host]\ntraffic: [{kind: announce, from: a, what: [cdp]}]\nexpect: {verdict: [healthy]}\n",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"tracer/internal/lab"
@@ -45,9 +46,11 @@ func (f *flow) serveUDP(pod lab.Pod) error {
 			if err != nil {
 				return
 			}
-			if f.Kind != "reports" {
-				_, _ = conn.WriteToUDPAddrPort(block[:n], from) // one that cannot be answered stays without
+			if f.Kind == "reports" {
+				continue
 			}
+			answer := slices.Clone(block[:n])
+			f.afterWork(func() { _, _ = conn.WriteToUDPAddrPort(answer, from) }) // one that cannot be answered stays without
 		}
 	})
 	return nil
@@ -75,7 +78,7 @@ func (f *flow) serveTCP(ctx context.Context, pod lab.Pod) error {
 			f.keepOpen(conn)
 			f.group.Go(func() {
 				defer f.close(conn)
-				switch own := closingServers[f.Kind]; {
+				switch own := ownServers[f.Kind]; {
 				case own != nil:
 					own(f, conn)
 				case f.Kind == "stream":
@@ -129,8 +132,18 @@ func (f *flow) answer(conn net.Conn) {
 		if _, err := io.ReadFull(conn, block); err != nil {
 			return
 		}
+		time.Sleep(f.Work)
 		if _, err := conn.Write(block); err != nil {
 			return
 		}
 	}
+}
+
+// afterWork answers once the server has worked, while others may ask.
+func (f *flow) afterWork(answer func()) {
+	if f.Work == 0 {
+		answer()
+		return
+	}
+	time.AfterFunc(f.Work, answer)
 }

@@ -35,6 +35,8 @@ type traffic struct {
 	Burst int `yaml:"burst"`
 	// Read is how many bytes a second the receiver of a stream takes, 0 for all that come.
 	Read int `yaml:"read"`
+	// Work is for how long a server works at each question before it answers.
+	Work time.Duration `yaml:"work"`
 	// Moves is how often the server of calls moves on to the next of the pods in To and Also.
 	Moves time.Duration `yaml:"moves"`
 	// Patience is after how long a client gives up to connect, by itself 5 s.
@@ -60,10 +62,12 @@ var kinds = map[string]func(*flow, context.Context){
 	"probes":    (*flow).probes,    // connects and closes by RST, as kubelet does, or leaves an answer unread
 	"nfqueue":   (*flow).nfqueue,   // no traffic: accepts what netfilter hands to user space, each packet so late
 
-	"halfclosed": (*flow).halfClosed, // answers come after the client has closed its half
-	"pool":       (*flow).pool,       // connections are kept, and end by RST
-	"keepalive":  (*flow).keepAlive,  // connections that say nothing but TCP's keep-alives
-	"announce":   (*flow).announce,   // to groups and all, from each device of a place
+	"halfclosed":  (*flow).halfClosed,  // answers come after the client has closed its half
+	"pool":        (*flow).pool,        // connections are kept, and end by RST
+	"keepalive":   (*flow).keepAlive,   // connections that say nothing but TCP's keep-alives
+	"multiplexed": (*flow).multiplexed, // several ask over one connection
+
+	"announce": (*flow).announce, // to groups and all, from each device of a place
 }
 
 func (t traffic) validate() error {

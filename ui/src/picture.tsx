@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { sentenceOf, type Overview } from "./api";
 import { count, counted, seconds, shortened, wrapped } from "./format";
-import { box, laidOut, type Placed, type Station } from "./way";
+import { box, laidOut, worst, type Placed, type Station } from "./way";
 
 const lineHeight = 18;
 // As wide as a letter is, in pixels: of a sentence, a name, what is small.
@@ -49,9 +49,9 @@ export function described(o: Overview, s: Station): string {
 
 /** bad tells whether a station is drawn as at fault, and how badly. */
 function bad(o: Overview, s: Station): "" | "critical" | "warning" {
-  const severities = s.findings.map((i) => o.findings[i]?.severity);
-  if (severities.includes("critical")) return "critical";
-  return severities.includes("warning") || s.slow || s.lost > 0 || s.note !== "" ? "warning" : "";
+  const severity = worst(o, s.findings);
+  if (severity === "critical") return severity;
+  return severity === "warning" || s.slow || s.lost > 0 || s.note !== "" ? "warning" : "";
 }
 
 /** Line is one of a box, with its class. */
@@ -135,7 +135,7 @@ export function Picture({ overview: o, stations, label }: { overview: Overview; 
             const at = row.find((p) => p.station.findings.length);
             if (!at || !said.length) return null;
             const top = first.y + Math.max(...row.map((p) => p.height)) + 10;
-            const state = said.some(({ i }) => o.findings[i]?.severity === "critical") ? "critical" : "warning";
+            const state = worst(o, said.map(({ i }) => i));
             return (
               <g key={r} class={`sentence ${state}`}>
                 <path d={`M${at.x + 24} ${at.y + at.height}l-6 ${top - at.y - at.height}h12z`} />

@@ -84,6 +84,10 @@ export function findingsOf(o: Overview, detail: Detail): number[] {
     });
 }
 
+/** worst is the worst severity of some findings; "" without any. */
+export const worst = (o: Overview, findings: number[]): string =>
+  ["critical", "warning", "info"].find((s) => findings.some((i) => o.findings[i]?.severity === s)) ?? "";
+
 /** wayOf makes the stations of a pair. */
 export function wayOf(o: Overview, detail: Detail): Station[] {
   const { row } = detail;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { pairKey, parsePair, type Detail, type Finding, type Overview, type Stage } from "../src/api";
-import { findingsOf, laidOut, wayOf } from "../src/way";
+import { findingsOf, laidOut, wayOf, worst } from "../src/way";
 
 const stage = (stage: string, device: string, p50: number | null): Stage => ({
   stage, device, packets: 1, delay: p50 === null ? null : { p50_seconds: p50, p99_seconds: p50 }, mean_seconds: p50 ?? 0, share: 0.5,
@@ -68,6 +68,14 @@ test("findings of other pairs are not this one's, but those of a device on its w
   assert.deepEqual(own({ device: "eth0", pairs: null, pairs_total: 0 }), [0]);
   assert.deepEqual(own({ device: "eth0", pairs: null, pairs_total: 0, direction: "in" }), []);
   assert.deepEqual(own({ device: "eth1", pairs: null, pairs_total: 0 }), []);
+});
+
+test("a sentence is drawn as the worst of its findings: what is told as info is no warning", () => {
+  const { o } = world([], ["info", "warning", "critical"].map((severity) => finding({ severity })));
+  assert.equal(worst(o, []), "");
+  assert.equal(worst(o, [0]), "info");
+  assert.equal(worst(o, [0, 1]), "warning");
+  assert.equal(worst(o, [1, 2, 0]), "critical");
 });
 
 test("devices without a queue come from the packets themselves", () => {

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"tracer/internal/agent"
+	"tracer/internal/diagnose"
+	"tracer/internal/statefile"
+)
+
+// An agent must know what it is said to have learnt.
+func TestWriteUsual(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := writeUsual(dir, map[string]time.Duration{"node2": 2 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Version int                     `json:"version"`
+		Peers   []diagnose.PeerBaseline `json:"peers"`
+	}
+	if err := statefile.Read(filepath.Join(dir, "usual.json"), agent.BaselineVersion, &file); err != nil {
+		t.Fatal(err)
+	}
+	var learned diagnose.Baseline
+	learned.RestorePeers(file.Peers)
+	if got := learned.PeerRTT()[diagnose.PeerKey{Node: "node2", Handshake: true}]; got != 0.002 {
+		t.Errorf("%v is known, want 2 ms", learned.PeerRTT())
+	}
+}
