@@ -26,7 +26,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest mixin test-mixin test-npd test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak ui test-ui ui-screens screens fmt image release release-check test-module-path push clean packages cross
+.PHONY: help demo test test-more test-all test-live test-truth test-guest test-arm64 test-k8s test-cni test-pair layouts fetch-k8s manifest mixin test-mixin test-npd test-kernel accuracy scoreboard vm-shell build generate check-generated cost lint bench fuzz abuse soak scale ui test-ui ui-screens screens fmt image release release-check test-module-path push clean packages cross
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -173,6 +173,13 @@ soak: build ## let an agent live for hours where much happens, and kill others a
 	hack/install-packages
 	$(if $(filter-out 0,$(KILLS)),go test ./cmd/tracer -run '^TestKilled$$' -count=1 -v -timeout 24h -kills $(KILLS))
 	go run ./test/soak -hours $(HOURS)
+
+# How large the cluster is of scale, and how much of it is measured.
+SCALE :=
+
+scale: build ## simulate a cluster of 5,000 nodes and measure what one agent takes there, for docs/scale.md (as root; five minutes)
+	hack/install-packages
+	go run ./test/scale $(SCALE)
 
 # How long each target of fuzzing runs.
 FUZZTIME ?= 1m

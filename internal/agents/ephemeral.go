@@ -49,7 +49,7 @@ func (c *Cluster) Ensure(ctx context.Context, nodes []string) error {
 	e := c.ephemeral
 	// A Job says nothing of pods that are refused: ask first.
 	first := c.job(missing[0])
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: first.Name + "-", Labels: first.Labels}, Spec: first.Spec.Template.Spec}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: first.GenerateName, Labels: first.Labels}, Spec: first.Spec.Template.Spec}
 	if _, err := c.client.CoreV1().Pods(e.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
 		return explain("start an agent in namespace "+e.Namespace, err)
 	}

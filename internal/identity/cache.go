@@ -1,7 +1,12 @@
 package identity
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -61,11 +66,36 @@ func (k *Kubernetes) writeCache() error {
 	if err != nil {
 		return err
 	}
-	state := cacheFile{Version: CacheVersion, Node: k.options.Node, Boot: boot}
-	k.owners.current(func(a netip.Addr, o owner) {
-		state.Names = append(state.Names, cacheEntry{Address: a, UID: o.uid, Rank: o.rank, ID: *o.id})
+	head, err := json.Marshal(cacheFile{Version: CacheVersion, Node: k.options.Node, Boot: boot, Names: []cacheEntry{}})
+	if err != nil {
+		return fmt.Errorf("encode names: %w", err)
+	}
+	// One name after another: all of a large cluster's are tens of megabytes. No lock is held meanwhile.
+	type entry struct {
+		address netip.Addr
+		owner   owner
+	}
+	var owners []entry
+	k.owners.current(func(a netip.Addr, o owner) { owners = append(owners, entry{a, o}) })
+	return statefile.Stream(k.cachePath(), func(w io.Writer) error {
+		out := bufio.NewWriter(w)
+		separator := bytes.TrimSuffix(head, []byte("]}"))
+		var err error
+		write := func(a netip.Addr, o owner) {
+			line, encodeErr := json.Marshal(cacheEntry{Address: a, UID: o.uid, Rank: o.rank, ID: *o.id})
+			_, writeErr := out.Write(append(separator, line...))
+			err = errors.Join(err, encodeErr, writeErr)
+			separator = []byte(",")
+		}
+		for _, e := range owners {
+			write(e.address, e.owner)
+		}
+		for _, e := range k.endpointIndex.implied() {
+			write(e.owner())
+		}
+		_, writeErr := out.WriteString("]}\n")
+		return errors.Join(err, writeErr, out.Flush())
 	})
-	return statefile.Write(k.cachePath(), state)
 }
 
 // loadCache takes over what an earlier run saved, marked stale until the API server answers.

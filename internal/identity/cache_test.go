@@ -84,7 +84,7 @@ func TestCacheIsIgnored(t *testing.T) {
 		}
 		var log strings.Builder
 		next, clock := source(t, func(o *KubernetesOptions) { o.StateDir, o.Log = dir, slog.New(slog.NewTextHandler(&log, nil)) })
-		if id, _ := next.owners.at(netip.MustParseAddr("10.244.1.2"), clock.at); id != nil {
+		if id, named, _ := next.owners.at(netip.MustParseAddr("10.244.1.2"), clock.at); named {
 			t.Errorf("%s: the pod is %+v", test.name, id)
 		}
 		if got := clock.lookup(next, "10.96.0.10").Service; got != test.want {

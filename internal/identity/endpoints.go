@@ -2,10 +2,10 @@ package identity
 
 import (
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -17,8 +17,10 @@ import (
 type sliceInfo struct {
 	infoMeta
 	service string
+	of      string        // the Service as namespace/name; "" if that has no address of its own
+	ports   []servicePort // at which the endpoints answer for it
 	pods    []podEndpoint
-	of      *servicePorts // nil if its Service has no address
+	others  []netip.Addr // of endpoints that are no pods
 	ready   record.ServiceEndpoints
 }
 
@@ -26,6 +28,13 @@ type sliceInfo struct {
 type podEndpoint struct {
 	endpointKey
 	pod, node string
+	// implied: that it owns the address is not in the table of owners, since there is nothing more to tell (see implied_owner.go).
+	implied bool
+}
+
+// same tells whether two say the same, whatever the table of owners has.
+func (e *podEndpoint) same(o *podEndpoint) bool {
+	return e.endpointKey == o.endpointKey && e.pod == o.pod && e.node == o.node
 }
 
 func (s *sliceInfo) DeepCopyObject() runtime.Object { return s }
@@ -42,7 +51,10 @@ func (k *Kubernetes) stripSlice(object runtime.Object) info {
 	if s.AddressType == discoveryv1.AddressTypeFQDN || info.service == "" {
 		return info
 	}
-	info.of = newServicePorts(s, info.Namespace+"/"+info.service)
+	if _, headless := s.Labels[corev1.IsHeadlessService]; !headless {
+		info.of, info.ports = k.strings.intern(info.Namespace+"/"+info.service), servicePorts(s)
+	}
+	info.pods = make([]podEndpoint, 0, len(s.Endpoints)) // most pods have one address
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		if usable(&e.Conditions) {
@@ -52,6 +64,9 @@ func (k *Kubernetes) stripSlice(object runtime.Object) info {
 			}
 		}
 		if e.TargetRef == nil || e.TargetRef.Kind != "Pod" || e.TargetRef.UID == "" {
+			for _, a := range e.Addresses {
+				info.others = appendAddress(info.others, a)
+			}
 			continue // nothing says whose address it is
 		}
 		of := podEndpoint{endpointKey: endpointKey{uid: string(e.TargetRef.UID)}, pod: e.TargetRef.Name}
@@ -59,8 +74,8 @@ func (k *Kubernetes) stripSlice(object runtime.Object) info {
 			of.node = k.strings.intern(*e.NodeName)
 		}
 		for _, address := range e.Addresses {
-			if list := appendAddress(nil, address); len(list) == 1 {
-				of.address = list[0]
+			if a, ok := parseAddress(address); ok {
+				of.address = a
 				info.pods = append(info.pods, of)
 			}
 		}
@@ -127,64 +142,72 @@ type endpointKey struct {
 	uid     string
 }
 
-// sliceChanged adds and removes the endpoints of a Service. Several slices may have the same endpoint, of one Service or of
-// more: k.endpointServices has the name of the Service for each.
+// sliceChanged adds and removes the endpoints of a Service. Several slices may have the same endpoint, of one Service or of more.
 func (k *Kubernetes) sliceChanged(before, now info, _ runtime.Object) {
 	old, _ := before.(*sliceInfo)
 	s, _ := now.(*sliceInfo)
 	k.endpoints.change(old, s)
-	if k.endpointOf.change(old, s) {
+	k.endpointIndex.changing.Lock()
+	defer k.endpointIndex.changing.Unlock()
+	if !old.answersAs(s) {
 		defer k.owners.version.Add(1)
 	}
 	at := k.options.Clock()
-	same := map[endpointKey]podEndpoint{}
+	gone := map[endpointKey]*podEndpoint{}
 	if old != nil {
-		for _, e := range old.pods {
-			same[e.endpointKey] = e
+		for i := range old.pods {
+			gone[old.pods[i].endpointKey] = &old.pods[i]
 		}
 	}
+	var added []*podEndpoint
 	if s != nil {
-		done := map[endpointKey]bool{}
-		for _, e := range s.pods {
+		done, implied := map[endpointKey]bool{}, false
+		for i := range s.pods {
+			e := &s.pods[i]
 			if done[e.endpointKey] {
 				continue
 			}
 			done[e.endpointKey] = true
-			if was, ok := same[e.endpointKey]; ok && was == e && old.service == s.service {
-				delete(same, e.endpointKey)
+			was, had := gone[e.endpointKey]
+			delete(gone, e.endpointKey)
+			switch {
+			case had && was.same(e) && old.service == s.service:
+				continue
+			case had:
+				k.owners.keep(e.address)
+			case k.mayImply(s, i):
+				e.implied, implied = true, true
 				continue
 			}
-			if len(k.endpointServices[e.endpointKey]) == 0 {
-				k.endpointCount[e.address]++
-			}
-			// What is new first, so that an endpoint that moves is at no time released.
-			k.endpointServices[e.endpointKey] = append(k.endpointServices[e.endpointKey], s.service)
-			k.addEndpoint(s.Namespace, e, at)
+			added = append(added, e)
+		}
+		if implied {
+			defer k.owners.implied(at)
 		}
 	}
-	for key, e := range same {
-		services := k.endpointServices[key]
-		if i := slices.Index(services, old.service); i >= 0 {
-			services = slices.Delete(services, i, i+1)
-		}
+	for key := range gone {
+		k.owners.keep(key.address)
+	}
+	k.endpointIndex.change(old, s)
+	for _, e := range added { // first, so that an endpoint that moves is at no time released
+		k.addEndpoint(s.Namespace, e, at)
+	}
+	for key, e := range gone {
+		services, known := k.endpointIndex.services(key.address, key.uid)
 		if len(services) > 0 {
-			k.endpointServices[key] = services
 			k.addEndpoint(old.Namespace, e, at)
 			continue
 		}
-		delete(k.endpointServices, key)
 		k.owners.release(e.address, e.uid, endpoint, at)
-		if k.endpointCount[e.address]--; k.endpointCount[e.address] == 0 {
-			delete(k.endpointCount, e.address)
+		if !known {
 			k.owners.release(e.address, hostEndpointUID, host, at)
 		}
 	}
 }
 
-func (k *Kubernetes) addEndpoint(namespace string, e podEndpoint, at time.Duration) {
+func (k *Kubernetes) addEndpoint(namespace string, e *podEndpoint, at time.Duration) {
 	id := &aggregate.Identity{Namespace: namespace, Pod: e.pod, Node: e.node}
-	services := k.endpointServices[e.endpointKey]
-	if !slices.ContainsFunc(services, func(s string) bool { return s != services[0] }) {
+	if services, _ := k.endpointIndex.services(e.address, e.uid); len(services) == 1 {
 		id.Workload = services[0] // else no Service's name is the workload's
 	}
 	o := owner{uid: e.uid, rank: endpoint, id: id, from: k.ownedSince(&k.slices, at), certain: at}

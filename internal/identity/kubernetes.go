@@ -71,10 +71,8 @@ type Kubernetes struct {
 	warned   bool               // that the cluster is large
 
 	// Of the slices' informer alone.
-	endpointServices map[endpointKey][]string // the Services of each endpoint
-	endpointCount    map[netip.Addr]int       // the endpoints of each address
-	endpoints        endpointCounts
-	endpointOf       endpointServices
+	endpoints     endpointCounts
+	endpointIndex *endpointIndex
 
 	cacheMu      sync.Mutex // guards savedVersion
 	savedVersion uint64     // the owners' version that was saved last
@@ -105,9 +103,9 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	}
 	k := &Kubernetes{
 		options: o, log: o.Log, hostPods: map[netip.Addr]int{},
-		endpointServices: map[endpointKey][]string{}, endpointCount: map[netip.Addr]int{},
-		endpoints: endpointCounts{of: map[string]*serviceEndpoints{}}, endpointOf: endpointServices{of: map[netip.Addr][]*servicePorts{}},
+		endpoints: endpointCounts{of: map[string]*serviceEndpoints{}}, endpointIndex: newEndpointIndex(),
 	}
+	k.owners.index = k.endpointIndex
 	transport, err := httpClient(o.Config, responseTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("make a client for the API server: %w", err)

@@ -10,10 +10,10 @@ import (
 // Lookup names the owner of an address at that time. It neither blocks for long nor allocates.
 func (k *Kubernetes) Lookup(address netip.Addr, at time.Duration) aggregate.Identity {
 	address = address.Unmap().WithZone("")
-	id, owned := k.owners.at(address, at)
+	id, named, owned := k.owners.at(address, at)
 	switch {
-	case id != nil:
-		return *id
+	case named:
+		return id
 	case owned:
 		k.misses.Add(1)
 		return aggregate.Identity{}
@@ -43,8 +43,8 @@ var sharedAddressSpace = netip.MustParsePrefix("100.64.0.0/10")
 
 // Resolved tells whether a pod, and which one, is known to have had the address at that time.
 func (k *Kubernetes) Resolved(address netip.Addr, at time.Duration) bool {
-	id, _ := k.owners.at(address.Unmap().WithZone(""), at)
-	return id != nil
+	_, named, _ := k.owners.at(address.Unmap().WithZone(""), at)
+	return named
 }
 
 // DeviceChanged tells that the address went from one pod's device on this node to another, or that its device is gone: the

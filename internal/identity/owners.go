@@ -50,9 +50,10 @@ func (o *owner) covers(at time.Duration) bool { return o.from <= at && at < o.to
 type ownerTable struct {
 	mu        sync.RWMutex
 	addresses map[netip.Addr]*history
-	unowned   int           // how many of them have no owner
-	version   atomic.Uint64 // grows with every change of an address that has an owner before or after it
-	since     atomic.Int64  // the latest time at which any address changed its owner
+	unowned   int            // how many of them have no owner
+	version   atomic.Uint64  // grows with every change of an address that has an owner before or after it
+	since     atomic.Int64   // the latest time at which any address changed its owner
+	index     *endpointIndex // has the owners that are implied; nil for none
 }
 
 // history is the owners of one address, in the order in which they became known.
@@ -65,21 +66,28 @@ type history struct {
 // owned tells whether anybody is known to have, or have had, the address.
 func (x *history) owned() bool { return x != nil && len(x.owners) > 0 }
 
-// at returns who owned the address then, nil for nobody. owned tells whether it has, or had, an owner at any time.
-func (t *ownerTable) at(address netip.Addr, at time.Duration) (id *aggregate.Identity, owned bool) {
+// at returns who owned the address then; named is false if nobody did, or it is not certain who. owned tells whether it has, or had, an
+// owner at any time.
+func (t *ownerTable) at(address netip.Addr, at time.Duration) (id aggregate.Identity, named, owned bool) {
 	t.mu.RLock()
 	x := t.addresses[address]
+	if x == nil && t.index != nil {
+		id, _, named = t.index.impliedAt(address) // with the lock held: owners cease to be implied by getting into the table
+	}
 	t.mu.RUnlock()
-	if !x.owned() {
-		return nil, false
-	}
-	if len(x.owners) == 1 {
-		if o := &x.owners[0]; o.covers(at) {
-			return o.id, true
+	switch {
+	case named:
+		return id, true, true
+	case !x.owned():
+		return id, false, false
+	case len(x.owners) > 1:
+		if best := resolve(x.owners, at); best != nil {
+			return *best, true, true
 		}
-		return nil, true
+	case x.owners[0].covers(at):
+		return *x.owners[0].id, true, true
 	}
-	return resolve(x.owners, at), true
+	return id, false, true
 }
 
 // resolve decides between several owners. The highest rank wins. Of two with the same rank whose times overlap, the end of
@@ -168,7 +176,7 @@ func (t *ownerTable) acquire(address netip.Addr, o owner, proven bool, now time.
 	o.to, o.seen, o.id = forever, now, printableNames(o.id)
 	x := &history{}
 	var list []owner
-	if old := t.addresses[address]; old != nil {
+	if old := t.known(address); old != nil {
 		if x.deviceSince = old.deviceSince; o.local {
 			o.from = max(o.from, x.deviceSince)
 		}
@@ -211,7 +219,7 @@ func (t *ownerTable) acquire(address netip.Addr, o owner, proven bool, now time.
 func (t *ownerTable) deviceChanged(address netip.Addr, at time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := t.addresses[address]
+	old := t.known(address)
 	if old == nil {
 		if t.unowned < maxUnowned {
 			t.put(address, &history{deviceSince: at})
@@ -236,7 +244,7 @@ func (t *ownerTable) deviceChanged(address netip.Addr, at time.Duration) {
 func (t *ownerTable) release(address netip.Addr, uid string, of rank, end time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := t.addresses[address]
+	old := t.known(address)
 	if old == nil {
 		return
 	}
@@ -262,8 +270,15 @@ func (t *ownerTable) expire(now time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	expired := func(o owner) bool { return o.to < now-retention }
+	imply := t.index != nil && t.index.changing.TryLock() // else the next time
+	if imply {
+		defer t.index.changing.Unlock()
+	}
 	for address, x := range t.addresses {
 		if len(x.owners) > 0 && !slices.ContainsFunc(x.owners, expired) {
+			if imply {
+				t.becomesImplied(address, x, now)
+			}
 			continue
 		}
 		if list := slices.DeleteFunc(slices.Clone(x.owners), expired); len(list) > 0 {
@@ -274,7 +289,7 @@ func (t *ownerTable) expire(now time.Duration) {
 	}
 }
 
-// current calls yield for every address and who owns it now.
+// current calls yield for every address and who owns it now, unless that is implied.
 func (t *ownerTable) current(yield func(netip.Addr, owner)) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -119,7 +119,7 @@ func TestOwners(t *testing.T) {
 		test.do(&table)
 		for at, want := range test.want {
 			got := ""
-			if id, _ := table.at(anAddress, at); id != nil {
+			if id, named, _ := table.at(anAddress, at); named {
 				got = id.Workload
 			}
 			if got != want {
@@ -141,14 +141,14 @@ func TestOwnersAreBounded(t *testing.T) {
 	if n := len(table.addresses[anAddress].owners); n > maxOwners {
 		t.Errorf("%d owners", n)
 	}
-	if id, _ := table.at(anAddress, 99*time.Second); id == nil || id.Workload != string(rune('A'+99)) {
+	if id, named, _ := table.at(anAddress, 99*time.Second); !named || id.Workload != string(rune('A'+99)) {
 		t.Errorf("the last is %+v", id)
 	}
 	table.expire(100*time.Second + retention + time.Nanosecond)
 	if len(table.addresses) != 0 {
 		t.Errorf("%d addresses are kept", len(table.addresses))
 	}
-	if _, owned := table.at(anAddress, 0); owned {
+	if _, _, owned := table.at(anAddress, 0); owned {
 		t.Error("an expired address is owned")
 	}
 }
@@ -163,7 +163,7 @@ func TestUnownedAddresses(t *testing.T) {
 	for range 2 * maxUnowned {
 		spoofed = spoofed.Next()
 		table.deviceChanged(spoofed, 3*time.Second)
-		if id, owned := table.at(spoofed, 4*time.Second); id != nil || owned {
+		if id, named, owned := table.at(spoofed, 4*time.Second); named || owned {
 			t.Fatalf("%v is %+v's, owned %v", spoofed, id, owned)
 		}
 	}
@@ -174,7 +174,7 @@ func TestUnownedAddresses(t *testing.T) {
 		t.Error("the version went on, and nobody else is named")
 	}
 	table.deviceChanged(anAddress, 5*time.Second)
-	if id, owned := table.at(anAddress, 5*time.Second); id != nil || !owned {
+	if id, named, owned := table.at(anAddress, 5*time.Second); named || !owned {
 		t.Errorf("with no room for others the address is %+v's after its device went, owned %v", id, owned)
 	}
 	table.release(anAddress, "a", pod, forever)
@@ -237,9 +237,9 @@ func TestOwnersVersion(t *testing.T) {
 				t.Fatal("who has the address changed, and the version did not")
 			}
 			since := time.Duration(table.since.Load())
-			want, _ := table.at(anAddress, since)
+			want, _, _ := table.at(anAddress, since)
 			for at := since; at < now+10*s; at += s / 4 {
-				if got, _ := table.at(anAddress, at); got != want {
+				if got, _, _ := table.at(anAddress, at); got != want {
 					t.Fatalf("%v at %v, %v at %v", want, since, got, at)
 				}
 			}

@@ -99,14 +99,17 @@ func parseBandwidth(text string) (uint64, error) {
 
 // appendAddress appends an address unless it is none, or in the list already.
 func appendAddress(list []netip.Addr, s string) []netip.Addr {
-	a, err := netip.ParseAddr(s)
-	if err != nil || a.IsUnspecified() {
-		return list
-	}
-	if a = a.Unmap().WithZone(""); slices.Contains(list, a) {
+	a, ok := parseAddress(s)
+	if !ok || slices.Contains(list, a) {
 		return list
 	}
 	return append(list, a)
+}
+
+// parseAddress reads an address of an object; ok is false if it is none.
+func parseAddress(s string) (a netip.Addr, ok bool) {
+	a, err := netip.ParseAddr(s)
+	return a.Unmap().WithZone(""), err == nil && !a.IsUnspecified()
 }
 
 // beginning is the earliest time at which a pod had its address. Its first container starts once it has one, and before

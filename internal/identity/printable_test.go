@@ -15,7 +15,7 @@ func TestOwnersArePrintable(t *testing.T) {
 	o.id = &aggregate.Identity{Namespace: "a\x1b", Pod: "b\x1b", Workload: "c\x1b", Service: "d\x1b", Node: "e\x1b", Bandwidth: 7, Stale: true}
 	table.acquire(anAddress, o, true, 0)
 	want := aggregate.Identity{Namespace: "a\ufffd", Pod: "b\ufffd", Workload: "c\ufffd", Service: "d\ufffd", Node: "e\ufffd", Bandwidth: 7, Stale: true}
-	if got, _ := table.at(anAddress, 0); got == nil || *got != want {
+	if got, _, _ := table.at(anAddress, 0); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if o.id.Workload != "c\x1b" {

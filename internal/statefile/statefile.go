@@ -6,12 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 )
 
 // Write replaces the file at path by v. A reader sees the old file or the new one, whole, also after a crash.
 func Write(path string, v any) error {
+	return Stream(path, func(w io.Writer) error { return json.NewEncoder(w).Encode(v) })
+}
+
+// Stream is Write of what is too large to be in memory as a whole: a function writes its JSON.
+func Stream(path string, write func(io.Writer) error) error {
 	directory, name := filepath.Split(path)
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return fmt.Errorf("write state file: %w", err)
@@ -21,7 +27,7 @@ func Write(path string, v any) error {
 		return fmt.Errorf("write state file: %w", err)
 	}
 	defer os.Remove(file.Name())
-	err = json.NewEncoder(file).Encode(v)
+	err = write(file)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return fmt.Errorf("write state file: %w", err)
 	}

@@ -3,9 +3,7 @@ package apiserver
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"net"
@@ -20,7 +18,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -157,11 +154,11 @@ func (s *Server) list(w http.ResponseWriter, kind string) error {
 	var err error
 	switch kind {
 	case "pods":
-		data, err = wrapped("v1", "PodList", pods)
+		data, err = Wrapped("v1", "PodList", pods)
 	case "services":
-		data, err = wrapped("v1", "ServiceList", &corev1.ServiceList{ListMeta: meta})
+		data, err = Wrapped("v1", "ServiceList", &corev1.ServiceList{ListMeta: meta})
 	case "endpointslices":
-		data, err = wrapped("discovery.k8s.io/v1", "EndpointSliceList", &discoveryv1.EndpointSliceList{ListMeta: meta})
+		data, err = Wrapped("discovery.k8s.io/v1", "EndpointSliceList", &discoveryv1.EndpointSliceList{ListMeta: meta})
 	default:
 		return fmt.Errorf("there are no %s", kind)
 	}
@@ -185,15 +182,15 @@ func (s *Server) watch(ctx context.Context, w http.ResponseWriter, kind string, 
 			events = nil
 		}
 		for _, e := range events {
-			object, err := wrapped("v1", "Pod", e.pod)
+			object, err := Wrapped("v1", "Pod", e.pod)
 			if err != nil {
 				return err
 			}
-			event, err := (&metav1.WatchEvent{Type: e.kind, Object: runtime.RawExtension{Raw: object}}).Marshal()
+			event, err := Event(e.kind, object)
 			if err != nil {
 				return err
 			}
-			if _, err := w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(event))), event...)); err != nil {
+			if _, err := w.Write(event); err != nil {
 				return err
 			}
 		}
@@ -206,12 +203,4 @@ func (s *Server) watch(ctx context.Context, w http.ResponseWriter, kind string, 
 			return nil
 		}
 	}
-}
-
-// wrapped is an object in the envelope that Kubernetes' protobuf has.
-func wrapped(version, kind string, object interface{ Marshal() ([]byte, error) }) ([]byte, error) {
-	raw, err := object.Marshal()
-	unknown := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: version, Kind: kind}, Raw: raw}
-	data, wrapErr := unknown.Marshal()
-	return append([]byte("k8s\x00"), data...), errors.Join(err, wrapErr)
 }

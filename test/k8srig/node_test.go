@@ -100,8 +100,10 @@ func TestNodes(t *testing.T) {
 		}
 	})
 
-	// First with the capabilities alone that are needed, then as it is shipped.
+	// First with nothing installed, then with the capabilities alone that are needed and pods for viewers, then as it is shipped.
+	ephemeral(t, c, nodes)
 	hardened(t, c, nodes)
+	viewed(t, c, nodes)
 	manifest, err := os.ReadFile("../../deploy/tracer.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +178,7 @@ func TestNodes(t *testing.T) {
 // hardened applies the profile without privileges, and checks that nothing is missing.
 func hardened(t *testing.T, c *ControlPlane, nodes []*Node) {
 	t.Helper()
-	args := []string{"-f", chartDir + "/values-hardened.yaml"}
+	args := append([]string{"-f", chartDir + "/values-hardened.yaml"}, withViewers...)
 	if has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	} else if has == 0 { // what we have not, nobody here may have; and kernels since 5.11 do not ask for it

@@ -8,6 +8,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -27,10 +28,12 @@ func (s *Server) ephemeral(w http.ResponseWriter, r *http.Request) bool {
 	case path == podsPath && r.Method == http.MethodPost && r.URL.Query().Get("dryRun") == "All":
 		var pod corev1.Pod
 		s.read(r, &pod)
+		s.check(&pod)
 		s.answer(w, &pod)
 	case path == jobsPath && r.Method == http.MethodPost:
 		var job batchv1.Job
 		s.read(r, &job)
+		s.check(&job)
 		s.mu.Lock()
 		job.Name = fmt.Sprintf("%s%d", job.GenerateName, len(s.Jobs))
 		s.Jobs[job.Name] = job
@@ -57,6 +60,13 @@ func (s *Server) ephemeral(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	return true
+}
+
+// check refuses what the API server refuses of an object that is to get its name from it.
+func (s *Server) check(o metav1.Object) {
+	for _, problem := range validation.NameIsDNSSubdomain(o.GetGenerateName(), true) {
+		s.t.Errorf("generateName %q: %s", o.GetGenerateName(), problem)
+	}
 }
 
 // read decodes an object, as JSON or as protobuf.

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// options say what is simulated, and for how long.
+type options struct {
+	size
+	binary  string
+	changes float64 // pods replaced a second
+	watch   time.Duration
+	peers   int // pods that the node sends to
+	rate    float64
+	streams bool // the API server has streaming lists
+}
+
+// measured is what one agent took.
+type measured struct {
+	scope          string
+	known          time.Duration // from the start until all is listed
+	named          time.Duration // until the first pair has both names
+	asked          time.Duration // until its first request: it pauses for up to three seconds
+	toKnow         uint64        // bytes that it was sent to know all
+	perHour        float64       // bytes that it was sent while pods were replaced
+	resident, most uint64
+	heap           float64
+	cores          float64 // while pods were replaced
+	series, pairs  int
+	byPair         int // of the series
+	replaced       int
+}
+
+// measure has one agent after another, in each scope; in the order of the scopes.
+func measure(ctx context.Context, o options, scopes []string, say func(string, ...any)) (all []measured, err error) {
+	dir, err := os.MkdirTemp("", "scale-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	c := newCluster(o.size)
+	node, err := upFirstNode(ctx, dir, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, node.Down()) }()
+	for _, scope := range scopes {
+		say("an agent, scope %s", scope)
+		m, err := measureAgent(ctx, o, c, node, filepath.Join(dir, scope), scope)
+		if err != nil {
+			return all, fmt.Errorf("scope %s: %w", scope, err)
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// noServer is the scope of the agent that asks no API server: a file names the pods that it sees, and no others.
+const noServer = "file"
+
+// nameFile writes it, for as many peers.
+func nameFile(file string, c *cluster, peers int) error {
+	var text strings.Builder
+	entry := func(i int) {
+		fmt.Fprintf(&text, "- {ip: %s, namespace: %s, pod: %s, workload: %s, node: %s}\n", c.address(i), c.namespace(i%c.services), c.podName(i), c.workload(i), c.node(i))
+	}
+	for i := range c.placed {
+		entry(i)
+	}
+	for i := range peers {
+		entry(c.peer(i))
+	}
+	return os.WriteFile(file, []byte(text.String()), 0o600)
+}
+
+func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, dir, scope string) (m measured, err error) {
+	m.scope = scope
+	s := newServer(c, o.streams)
+	var listener countingListener
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return m, err
+	}
+	err = node.Node(1).Do(func() (err error) {
+		listener.Listener, err = net.Listen("tcp", "127.0.0.1:0")
+		return err
+	})
+	if err != nil {
+		return m, err
+	}
+	web := httptest.NewUnstartedServer(s)
+	web.Listener.Close()
+	web.Listener, web.EnableHTTP2 = &listener, true
+	web.StartTLS()
+	defer func() { web.CloseClientConnections(); web.Close() }()
+	config, err := kubeconfig(dir, web)
+	if err != nil {
+		return m, err
+	}
+	names := filepath.Join(dir, "names.yaml")
+	arguments := []string{"--kubeconfig", config, "--node-name", nodeName(0), "--identity-scope", scope}
+	if scope == noServer {
+		arguments = []string{"--identity-file", names}
+	}
+	if err := nameFile(names, c, o.peers); err != nil {
+		return m, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	defer func() {
+		cancel()
+		err = errors.Join(err, group.Wait())
+	}()
+	group.Go(func() error { return node.answer(ctx) })
+	group.Go(func() error { return node.send(ctx, c, o.peers, o.rate) })
+	began := time.Now()
+	a, err := node.startAgent(o.binary, dir, arguments...)
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, a.stop()) }()
+	if err := m.start(ctx, a, s, scope, began); err != nil {
+		return m, err
+	}
+	m.toKnow = listener.sent.Load()
+	return m, m.live(ctx, a, s, &listener, o)
+}
+
+// patience is how long an agent may take to know all.
+const patience = 5 * time.Minute
+
+// start waits until the agent knows all, and notes what it took.
+func (m *measured) start(ctx context.Context, a *agent, s *server, scope string, began time.Time) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))
+	defer cancel()
+	if scope == noServer {
+		at, err := a.await(ctx, "it counts packets", func(all []sample) bool { return pairsOf(all, func(string) bool { return true }) > 0 })
+		m.known = at.Sub(began)
+		return err
+	}
+	select {
+	case <-s.asked:
+		m.asked = time.Since(began)
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the first request: %w; the agent says %s", context.Cause(ctx), tail(a.log))
+	}
+	kinds := map[string]int{"node": 3, "cluster": 2}[scope]
+	var named time.Time
+	at, err := a.await(ctx, "it knows all", func(all []sample) bool {
+		if named.IsZero() && pairsOf(all, bothNamed) > 0 {
+			named = time.Now()
+		}
+		synced := 0
+		for _, x := range all {
+			if x.name == "tracer_identity_synced" {
+				synced += int(x.value)
+			}
+		}
+		return synced == kinds
+	})
+	if err != nil {
+		return err
+	}
+	m.known = at.Sub(began)
+	if named.IsZero() {
+		if named, err = a.await(ctx, "a pair has both names", func(all []sample) bool { return pairsOf(all, bothNamed) > 0 }); err != nil {
+			return err
+		}
+	}
+	m.named = named.Sub(began)
+	return nil
+}
+
+// live measures the agent while pods are replaced.
+func (m *measured) live(ctx context.Context, a *agent, s *server, sent *countingListener, o options) error {
+	before, err := a.cpu()
+	if err != nil {
+		return err
+	}
+	from, began := sent.sent.Load(), time.Now()
+	churning, stop := context.WithTimeout(ctx, o.watch)
+	defer stop()
+	if m.replaced, err = s.churn(churning, o.changes); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	// What was told last is on its way for a moment: of a minute that is nothing.
+	m.perHour = float64(sent.sent.Load()-from) / took.Seconds() * 3600
+	after, err := a.cpu()
+	if err != nil {
+		return err
+	}
+	m.cores = (after - before).Seconds() / took.Seconds()
+	all, err := a.scrape(ctx)
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		if x.name == "go_gc_heap_live_bytes" {
+			m.heap = x.value
+		}
+		if strings.Contains(x.labels, "src_workload=") {
+			m.byPair++
+		}
+	}
+	m.series, m.pairs = len(all), pairsOf(all, bothNamed)
+	m.resident, m.most, err = a.memory()
+	return err
+}
+
+// pairsOf counts the pairs with series of their own.
+func pairsOf(all []sample, which func(labels string) bool) (n int) {
+	for _, x := range all {
+		if x.name == "tracer_packets_total" && which(x.labels) {
+			n++
+		}
+	}
+	return n
+}
+
+// bothNamed tells whether a pair's labels name a workload of the cluster on both sides.
+func bothNamed(labels string) bool {
+	return strings.Contains(labels, `src_workload="checkout-`) && strings.Contains(labels, `dst_workload="checkout-`)
+}
+
+// kubeconfig writes one that leads to the server, and returns its path.
+func kubeconfig(dir string, web *httptest.Server) (string, error) {
+	file := filepath.Join(dir, "kubeconfig")
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})
+	text := fmt.Sprintf(`{clusters: [{name: a, cluster: {server: %q, certificate-authority-data: %s}}], contexts: [{name: a, context: {cluster: a}}], current-context: a}`,
+		web.URL, base64.StdEncoding.EncodeToString(authority))
+	return file, os.WriteFile(file, []byte(text), 0o600)
+}
