@@ -15,7 +15,8 @@ var (
 	guestLine    = regexp.MustCompile(`(?m)^vm: kernel .*: (\d+) tests passed, (\d+) failed, (\d+) skipped`)
 	scoreLine    = regexp.MustCompile(`(?m)^scoreboard: \d+/(\d+) faults named, \d+/(\d+) false alarms$`)
 	againLine    = regexp.MustCompile(`(?m)^(\d+) runs were played again$`)
-	startedAgain = regexp.MustCompile(`(?m)^vm: kernel .*: (?:started|runs) again: `)
+	startedAgain = regexp.MustCompile(`(?m)^vm: kernel .*: started again: `)
+	runsAgain    = regexp.MustCompile(`(?m)^vm: kernel .*: runs again: (.*)$`)
 )
 
 // count reads go test's events, if there are any, and the closing lines of what else counts.
@@ -53,6 +54,9 @@ func count(events, text []byte) (c counts) {
 		c.reruns += number(m[1])
 	}
 	c.reruns += len(startedAgain.FindAll(text, -1))
+	for _, m := range runsAgain.FindAllSubmatch(text, -1) {
+		c.reruns += len(bytes.Split(m[1], []byte(", ")))
+	}
 	return c
 }
 

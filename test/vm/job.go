@@ -68,11 +68,16 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 		return m.shell(ctx)
 	}
 	m.console = filepath.Join(work, k.id()+".console")
-	err = j.once(ctx, m, k, i.release, r, w)
+	start := time.Now()
+	defer func() {
+		say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v (%v of CPU)", k.id(), i.release,
+			len(r.passed), len(r.failed), len(r.skipped), time.Since(start).Round(time.Second), r.cpu.Round(time.Second))
+	}()
+	err = j.once(ctx, m, r, w)
 	if errors.Is(err, errEmulator) {
 		say("kernel %s: started again: %v", k.id(), err)
-		*r = results{begins: r.begins}
-		err = j.once(ctx, m, k, i.release, r, w)
+		*r = results{begins: r.begins, cpu: r.cpu}
+		err = j.once(ctx, m, r, w)
 	}
 	again := r.unproven
 	if err == nil || len(again) == 0 || len(again) > maxAgain || !r.ended || errors.Is(err, errComplaint) {
@@ -80,20 +85,18 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 	}
 	say("kernel %s: %v", k.id(), err)
 	say("kernel %s: runs again: %s", k.id(), strings.Join(again, ", "))
-	*r = results{begins: r.begins}
+	*r = results{begins: r.begins, cpu: r.cpu, passed: r.passed}
 	g.job.script = testJob(j.suite, "^("+strings.Join(again, "|")+")$", o.skip, 1, o.timeout)
 	if err := g.write(m.initramfs); err != nil {
 		return err
 	}
-	return j.once(ctx, m, k, i.release, r, w)
+	return j.once(ctx, m, r, w)
 }
 
 // once runs the job in one machine.
-func (j job) once(ctx context.Context, m machine, k kernel, release string, r *results, w io.Writer) error {
-	start := time.Now()
+func (j job) once(ctx context.Context, m machine, r *results, w io.Writer) error {
 	cpu, err := m.run(ctx, func(out io.Reader) error { return r.read(out, w) })
-	say("kernel %s, %s: %d tests passed, %d failed, %d skipped, in %v (%v of CPU)", k.id(), release,
-		len(r.passed), len(r.failed), len(r.skipped), time.Since(start).Round(time.Second), cpu.Round(time.Second))
+	r.cpu += cpu
 	if errors.Is(err, context.Canceled) {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // marker begins the lines that tests and the guest's init write about themselves.
@@ -23,7 +24,8 @@ type results struct {
 	failed, skipped []string
 	unproven        []string // those by the name of the whole test, each once
 	exit            int
-	ended           bool // the job ended by itself
+	ended           bool          // the job ended by itself
+	cpu             time.Duration // that the machines took
 
 	test string              // the one that prints now
 	said map[string][]string // what tests printed that have not passed, by name
