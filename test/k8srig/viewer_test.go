@@ -103,6 +103,11 @@ func viewed(t *testing.T, c *ControlPlane, nodes []*Node) {
 		}
 	}
 
+	// kubectl alone does too.
+	if out, err := kubectl("-n", "tracer-viewer", "exec", "ds/tracer-viewer", "--", "/tracer", "version"); err != nil {
+		t.Errorf("as the help of tracer connect says: %v: %s", err, out)
+	}
+
 	// The pods that it may enter do not see the agent's own socket.
 	if out, err := enter(t, kubeconfig, "tracer-viewer", viewer, "viewer", "", "/tracer", "connect"); err == nil || strings.Contains(err.Error(), "forbidden") {
 		t.Errorf("want no socket in a viewer's pod: %v: %s", err, out)
