@@ -109,10 +109,11 @@ const leastHeaders = 40
 // and came out of the pod twice makes more bytes than were acknowledged.
 func copiesMissing(p *aggregate.Pair, lostHere uint64) uint64 {
 	t := p.TCP
-	if t.Retransmitted < minSamples || t.AckedBytes == 0 {
+	if t.Retransmitted < minSamples || t.AckedBytes == 0 || t.Delivered == 0 {
 		return 0
 	}
-	size := float64(t.RetransmittedBytes) / float64(t.Retransmitted)
+	// What is sent again at once may be several segments, and small ones among large ones.
+	size := min(float64(t.RetransmittedBytes)/float64(t.Retransmitted), float64(t.AckedBytes)/float64(t.Delivered))
 	seen := p.Bytes - leastHeaders*float64(p.Passed())
 	if seen < (1-minMissing)*float64(t.AckedBytes) {
 		return 0 // not all that came out was seen

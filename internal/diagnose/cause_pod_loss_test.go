@@ -40,6 +40,11 @@ func TestLostInPod(t *testing.T) {
 			p.Packets, p.Bytes = p.Packets+25, p.Bytes+25*102
 			return p
 		}(), tcp: func() aggregate.TCP { t := sent; t.RetransmittedBytes = 25 * 50; return t }()},
+		{name: "several at once are lost behind the pod", pair: seen(125, 0), tcp: func() aggregate.TCP {
+			t := sent
+			t.Retransmitted, t.RetransmittedBytes = 10, 25_000
+			return t
+		}()},
 		{name: "SYNs are lost behind the pod", pair: seen(100, 25), tcp: func() aggregate.TCP { t := sent; t.Segments = 100; return t }()},
 		{name: "hooks see too few of all", pair: seen(40, 0), tcp: sent},
 		{name: "nothing comes out", pair: seen(0, 0), tcp: aggregate.TCP{Retransmits: 12}, least: 12, most: 12},
