@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tracer/internal/aggregate"
@@ -75,6 +76,7 @@ func (k *Kubernetes) writeCache() error {
 		address netip.Addr
 		owner   owner
 	}
+	implied := slices.DeleteFunc(k.endpointIndex.implied(), func(e impliedEndpoint) bool { return k.owners.has(e.address()) })
 	var owners []entry
 	k.owners.current(func(a netip.Addr, o owner) { owners = append(owners, entry{a, o}) })
 	return statefile.Stream(k.cachePath(), func(w io.Writer) error {
@@ -82,19 +84,26 @@ func (k *Kubernetes) writeCache() error {
 		separator := bytes.TrimSuffix(head, []byte("]}"))
 		var err error
 		write := func(a netip.Addr, o owner) {
+			if err != nil {
+				return
+			}
 			line, encodeErr := json.Marshal(cacheEntry{Address: a, UID: o.uid, Rank: o.rank, ID: *o.id})
 			_, writeErr := out.Write(append(separator, line...))
-			err = errors.Join(err, encodeErr, writeErr)
+			err = errors.Join(encodeErr, writeErr)
 			separator = []byte(",")
+		}
+		// Of one address the last is believed: what the table has.
+		for _, e := range implied {
+			write(e.owner())
 		}
 		for _, e := range owners {
 			write(e.address, e.owner)
 		}
-		for _, e := range k.endpointIndex.implied() {
-			write(e.owner())
+		if err != nil {
+			return err
 		}
-		_, writeErr := out.WriteString("]}\n")
-		return errors.Join(err, writeErr, out.Flush())
+		_, err = out.WriteString("]}\n")
+		return errors.Join(err, out.Flush())
 	})
 }
 

@@ -44,16 +44,27 @@ func (s *sliceInfo) identity(e *podEndpoint) aggregate.Identity {
 func (x *endpointIndex) impliedAt(address netip.Addr) (id aggregate.Identity, uid string, ok bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	s := x.of[address]
-	if s == nil {
-		return aggregate.Identity{}, "", false
+	if s := x.of[address]; s != nil {
+		if e := s.impliedAt(address); e != nil {
+			return s.identity(e), e.uid, true
+		}
 	}
-	for i := range s.pods {
-		if e := &s.pods[i]; e.implied && e.address == address {
+	for _, s := range x.more[address] {
+		if e := s.impliedAt(address); e != nil {
 			return s.identity(e), e.uid, true
 		}
 	}
 	return aggregate.Identity{}, "", false
+}
+
+// impliedAt is the endpoint with that address whose owner is implied; nil for none.
+func (s *sliceInfo) impliedAt(address netip.Addr) *podEndpoint {
+	for i := range s.pods {
+		if e := &s.pods[i]; e.implied && e.address == address {
+			return e
+		}
+	}
+	return nil
 }
 
 // imply has an owner be implied of whom the slices say all that is known. It tells whether they do.
@@ -84,13 +95,14 @@ func (x *endpointIndex) imply(address netip.Addr, o *owner) bool {
 // impliedEndpoint is an endpoint whose owner is implied, in its slice.
 type impliedEndpoint struct {
 	slice *sliceInfo
-	index int
+	pod   *podEndpoint
 }
+
+func (e impliedEndpoint) address() netip.Addr { return e.pod.address }
 
 // owner is the endpoint's address and who owns it.
 func (e impliedEndpoint) owner() (netip.Addr, owner) {
-	of := &e.slice.pods[e.index]
-	return of.address, impliedOwner(e.slice.identity(of), of.uid)
+	return e.pod.address, impliedOwner(e.slice.identity(e.pod), e.pod.uid)
 }
 
 // implied are all those that are.
@@ -98,9 +110,14 @@ func (x *endpointIndex) implied() (all []impliedEndpoint) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for address, s := range x.of {
-		for i := range s.pods {
-			if e := &s.pods[i]; e.implied && e.address == address {
-				all = append(all, impliedEndpoint{s, i})
+		if e := s.impliedAt(address); e != nil {
+			all = append(all, impliedEndpoint{s, e})
+		}
+	}
+	for address, more := range x.more {
+		for _, s := range more {
+			if e := s.impliedAt(address); e != nil {
+				all = append(all, impliedEndpoint{s, e})
 			}
 		}
 	}

@@ -75,8 +75,24 @@ func TestImpliedOwners(t *testing.T) {
 	both := api(8)
 	both.Workload = ""
 	expect("10.244.2.8", 0, both)
+	k.saveCache()
+	restarted, then := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
+	staleBoth := both
+	staleBoth.Stale = true
+	if got := then.lookup(restarted, "10.244.2.8"); got != staleBoth {
+		t.Errorf("after a restart the pod of two Services is %+v", got)
+	}
 	must(k.slices.Delete(second))
 	expect("10.244.2.8", 0, api(8))
+
+	// Endpoints that somebody wrote by hand have the address too, and then the first slice changes.
+	byHand := aSlice("mirror", "", "", "10.244.2.12")
+	byHand.Endpoints[0].TargetRef = nil
+	must(k.slices.Add(byHand))
+	more := list[12].DeepCopy()
+	more.Endpoints = append(more.Endpoints, aSlice("api", "api-200", "node2", "10.244.2.200").Endpoints...)
+	must(k.slices.Update(more))
+	expect("10.244.2.12", 0, api(12))
 
 	// It is on another node, as no pod of Kubernetes is.
 	must(k.slices.Update(aSlice("api", "api-9", "node9", "10.244.2.9")))
@@ -89,7 +105,7 @@ func TestImpliedOwners(t *testing.T) {
 	must(k.services.Add(aService("wrong", "10.244.2.11")))
 	expect("10.244.2.10", 0, api(10))
 	expect("10.244.2.11", 0, api(11))
-	inTable(8)
+	inTable(9)
 
 	// When nobody asks for former owners any more, all but the pod of this node, its node and the Services are implied again.
 	clock.at += retention + time.Minute
