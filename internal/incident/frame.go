@@ -103,6 +103,16 @@ type workloads map[string][]string
 
 func (w workloads) has(namespace, name string) bool { return slices.Contains(w[name], namespace) }
 
+// add adds one by its name as reports have it. A name without a namespace may have a slash too.
+func (w workloads) add(text string) {
+	if !w.has("", text) {
+		w[text] = append(w[text], "")
+	}
+	if namespace, name := splitWorkload(text); !w.has(namespace, name) {
+		w[name] = append(w[name], namespace)
+	}
+}
+
 // splitWorkload splits namespace/name. What is no pod's has no namespace.
 func splitWorkload(text string) (namespace, name string) {
 	if namespace, name, found := strings.Cut(text, "/"); found {
@@ -116,11 +126,8 @@ func namesIn(r *diagnose.Report) workloads {
 	named := workloads{}
 	for i := range r.Findings {
 		for _, p := range r.Findings[i].Pairs {
-			for _, text := range []string{p.Src, p.Dst} {
-				if namespace, name := splitWorkload(text); !named.has(namespace, name) {
-					named[name] = append(named[name], namespace)
-				}
-			}
+			named.add(p.Src)
+			named.add(p.Dst)
 		}
 	}
 	return named
