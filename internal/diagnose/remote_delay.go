@@ -92,12 +92,16 @@ func (d *distant) isSlow() bool {
 // the ACK that it takes (TCP_DEFER_ACCEPT): so it takes handshakes that the pod opened, of a pair that is known. So little may also pass
 // between the card and its hook where a CPU has no time.
 func (w *window) isLittleSlower(d *distant) bool {
+	d.threshold, d.little = usualHandshakeThreshold, true
+	if d.rtt.Count() < minCritical || !w.opens(d.Pair) || !d.isSlow() {
+		return false
+	}
 	own, known := w.leastBefore(d)
-	if shortage, _ := w.cpuShortage(); !known || shortage != noShortage || d.rtt.Count() < minCritical || !w.opens(d.Pair) {
+	if shortage, _ := w.cpuShortage(); !known || shortage != noShortage {
 		return false
 	}
 	usual := max(*d.usual, own)
-	d.usual, d.threshold, d.little = &usual, usualHandshakeThreshold, true
+	d.usual = &usual
 	return d.isSlow()
 }
 
@@ -107,13 +111,14 @@ func (w *window) leastBefore(d *distant) (least float64, known bool) {
 		return 0, false
 	}
 	pairs := w.from.Counts.Pairs
-	i := slices.IndexFunc(pairs, func(p aggregate.Pair) bool { return p.PairKey == d.PairKey && p.TCP != nil })
-	if i < 0 {
-		return 0, false
-	}
-	for _, peer := range pairs[i].TCP.Peers {
-		if peer.Node == d.node && peer.HandshakeRTT.Count() >= minCritical {
-			return peer.HandshakeRTT.Quantile(leastQuantile), true
+	for i := range pairs {
+		if pairs[i].TCP == nil || pairs[i].PairKey != d.PairKey {
+			continue
+		}
+		for _, peer := range pairs[i].TCP.Peers {
+			if peer.Node == d.node && peer.HandshakeRTT.Count() >= minCritical {
+				return peer.HandshakeRTT.Quantile(leastQuantile), true
+			}
 		}
 	}
 	return 0, false
