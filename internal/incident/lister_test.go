@@ -124,9 +124,9 @@ func TestTrendOfRequests(t *testing.T) {
 			}
 			continue
 		}
-		sum := *got.Server[k] + *got.Rest[k]
+		sum := *got.Server[k] + *got.Other[k] + *got.Rest[k]
 		for _, stage := range got.Stages {
-			sum += *stage.P50[k]
+			sum += *stage.Seconds[k]
 		}
 		if math.Abs(sum-*got.Client[k]) > 1e-9 || math.Abs(*got.PerSecond[k]-10) > 1e-9 || math.Abs(*got.Unanswered[k]-2) > 1e-9 {
 			t.Errorf("point %d: %v in all, of %v; %v/s, %v/s unanswered", k, sum, *got.Client[k], *got.PerSecond[k], *got.Unanswered[k])
