@@ -2,8 +2,10 @@ package incident
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -136,6 +138,22 @@ func TestTrendOfRequests(t *testing.T) {
 	i.Frames[1].Counts = &aggregate.Snapshot{Taken: unkept.Taken, Window: unkept.Window, Pairs: unkept.Pairs[1:]}
 	if got = requestTrend(points(i.Frames), pair); got.PerSecond[1] != nil || got.PerSecond[0] == nil {
 		t.Errorf("a frame without the pair: %v, %v/s", got.PerSecond[1], got.PerSecond[0])
+	}
+	full := &aggregate.Snapshot{Taken: unkept.Taken, Window: unkept.Window, Pairs: slices.Clone(unkept.Pairs)}
+	for n := 0; len(full.Pairs) < maxPairs; n++ {
+		full.Pairs = append(full.Pairs, aggregate.Pair{PairKey: aggregate.PairKey{SrcWorkload: fmt.Sprint("other", n), DstWorkload: "z", Direction: pair.Direction}})
+	}
+	back := pair.Reverse()
+	i.Frames[1].Counts = full
+	if slices.ContainsFunc(full.Pairs, func(p aggregate.Pair) bool { return p.PairKey == back }) {
+		t.Fatal("the way back is kept")
+	}
+	if got = requestTrend(points(i.Frames), pair); got.PerSecond[1] == nil || got.Client[1] != nil || got.Rest[1] != nil || got.Rest[0] == nil {
+		t.Errorf("a full frame without the way back: %v/s, client %v, rest %v", got.PerSecond[1], got.Client[1], got.Rest[1])
+	}
+	full.Pairs[maxPairs-1].PairKey = back
+	if got = requestTrend(points(i.Frames), pair); got.Client[1] == nil || got.Rest[1] == nil {
+		t.Error("a full frame with the way back: nothing is known of the time")
 	}
 	i.Frames[1].Counts = unkept
 	q := overview.Query{By: overview.ByPair, Limit: 10, Pair: &pair}

@@ -9,8 +9,8 @@ import (
 )
 
 // RequestTrend is what became of a pair's requests over the last minutes, oldest first. The server's time, the stages', the other of this
-// node and the rest add up to the client's. Times are null where nothing was answered, or nobody at that end is here; numbers are where
-// nothing is known of that time.
+// node and the rest add up to the client's. Times are null where nothing was answered, nobody at that end is here, or packets of both ways
+// are not known; numbers are where nothing is known of that time.
 type RequestTrend struct {
 	EverySeconds float64        `json:"every_seconds"`
 	PerSecond    []*float64     `json:"per_second"`            // answered
