@@ -87,6 +87,9 @@ func (t *demoText) fault(f lab.ActiveFault) {
 	}
 	t.line("")
 	t.line("     By that, packets should take about %s and %.0f %% should be lost.", format.Seconds(f.Expected.Delay), f.Expected.Loss*100)
+	if f.Expected.Settle > demoSettle.Seconds() {
+		t.line("     The queue is full after %s; so long we do not wait.", format.Seconds(f.Expected.Settle))
+	}
 }
 
 func (t *demoText) faulted(l *lab.Lab, healthy, faulted *labWindow) {
