@@ -42,10 +42,11 @@ const stageSeries = (p: Place, values: Values, points: number): Series => ({
 
 const some = (values: Values): boolean => values.some((v) => v != null);
 
-/** spanOf is the time that a chart of these times is to show: five minutes, which is what the agent keeps, or a minute where there is less. */
-export function spanOf(times: number[]): [number, number] {
-  const last = times.at(-1) ?? 0;
-  return [Math.max(last - 300, Math.min(times[0] ?? last, last - 60)), last];
+/** spanOf is the time that all charts of a pair are to show: five minutes, which is what the agent keeps, or a minute where there is less. */
+export function spanOf(charts: Chart[]): [number, number] {
+  const last = Math.max(...charts.map((c) => c.times.at(-1) ?? 0));
+  const first = Math.min(...charts.map((c) => c.times[0] ?? last));
+  return [Math.max(last - 300, Math.min(first, last - 60)), last];
 }
 
 /** lonely are the points between two gaps, which have no line. */

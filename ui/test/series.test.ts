@@ -35,10 +35,12 @@ test("a point between two gaps is seen", () => {
   assert.deepEqual(lonely([null, 1, 2]), []);
 });
 
-test("a chart shows a minute at least, and five at most", () => {
-  assert.deepEqual(spanOf([1000]), [940, 1000]);
-  assert.deepEqual(spanOf([900, 1000]), [900, 1000]);
-  assert.deepEqual(spanOf([500, 1000]), [700, 1000]);
+test("all charts of a pair show the same time, a minute at least, and five at most", () => {
+  const of = (...times: number[]) => ({ title: "", unit: "seconds" as const, times, series: [] });
+  assert.deepEqual(spanOf([of(1000)]), [940, 1000]);
+  assert.deepEqual(spanOf([of(900, 1000)]), [900, 1000]);
+  assert.deepEqual(spanOf([of(500, 1000)]), [700, 1000]);
+  assert.deepEqual(spanOf([of(990, 1000), of(800, 1000), of()]), [800, 1000]);
 });
 
 test("a remote call is stacked by where its time goes, up to all of it", () => {
