@@ -27,6 +27,8 @@ const (
 	demoHealthy = 6 * time.Second
 	demoFaulted = 12 * time.Second
 	demoHealed  = 4 * time.Second
+	// demoSettle is how long the demo waits at most for the queue to fill. netem's own, of 1,000 packets, would take minutes.
+	demoSettle = 6 * time.Second
 )
 
 // demoFault is the story's: what the tool comcast sets on tunl0.
@@ -120,8 +122,7 @@ func demo(ctx context.Context, t *demoText) (r demoReport, err error) {
 	}
 	r.Fault = strings.Join(injected.Commands, "; ")
 	t.fault(injected)
-	moments := math.Ceil((injected.Expected.Settle + 0.5) / momentEvery.Seconds())
-	if _, err := w.watch(ctx, "faulted", time.Duration(moments)*momentEvery); err != nil {
+	if _, err := w.watch(ctx, "faulted", settling(injected.Expected.Settle)); err != nil {
 		return r, err
 	}
 	faulted, err := w.watch(ctx, "faulted", demoFaulted)
@@ -148,6 +149,12 @@ func demo(ctx context.Context, t *demoText) (r demoReport, err error) {
 		return r, fmt.Errorf("the fault on %s was not found: the verdict is %q", injected.Device, r.Faulted.Verdict)
 	}
 	return r, nil
+}
+
+// settling is how long the demo waits for a queue that fills in so many seconds, in whole moments.
+func settling(seconds float64) time.Duration {
+	moments := math.Ceil((min(seconds, demoSettle.Seconds()-0.5) + 0.5) / momentEvery.Seconds())
+	return time.Duration(moments) * momentEvery
 }
 
 // traceLab starts an agent on each node.

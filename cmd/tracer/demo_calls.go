@@ -17,7 +17,7 @@ import (
 	"tracer/internal/overview"
 )
 
-// rest is the part of a call that no other has: what is between the nodes, and what no hook sees.
+// rest is the part of a call that no other has: what is between the nodes, and what is in no stage.
 const rest = "rest"
 
 // callParts are what a call is divided into, in the order in which the parts are stacked: the server's own time, and the network's.
@@ -38,46 +38,39 @@ type callMoment struct {
 // are taken together.
 func newCallMoment(phase string, end time.Duration, caller, called *aggregate.Snapshot, seen *lab.Report) callMoment {
 	m := callMoment{Phase: phase, End: end.Seconds(), Own: seen.Calls.P50, Parts: map[string]float64{}}
-	here, there := calls(caller), calls(called)
-	if here == nil || here.Client[0] == nil {
+	both := calls(caller)
+	if both.Requests == nil || both.Requests.Client == nil {
 		return m
 	}
-	m.Call = *here.Client[0]
-	stages := here.Stages
-	if there != nil {
-		if there.Server[0] != nil {
-			m.Parts[lab.API] = min(m.Call, *there.Server[0])
-		}
-		stages = slices.Concat(stages, there.Stages)
+	if there := calls(called); there.Requests != nil {
+		both.Requests.Server = there.Requests.Server
+		both.Requests.Here += there.Requests.Here
+		both.Stages = slices.Concat(both.Stages, there.Stages)
 	}
-	var sum float64
-	for _, s := range stages {
+	d := both.Divided()
+	m.Call = *d.Client
+	if d.Server != nil {
+		m.Parts[lab.API] = *d.Server
+	}
+	for _, s := range d.Stages {
 		part := string(s.Stage)
 		if !slices.Contains(callParts(), part) {
 			part = rest
 		}
-		m.Parts[part] += *s.P50[0]
-		sum += *s.P50[0]
+		m.Parts[part] += s.Seconds
 	}
-	left := m.Call - m.Parts[lab.API]
-	if sum > left { // the medians of two nodes need not agree
-		for _, part := range callParts()[1:] {
-			m.Parts[part] *= left / sum
-		}
-		sum = left
-	}
-	m.Parts[rest] += left - sum
+	m.Parts[rest] += *d.Other + *d.Rest
 	return m
 }
 
-// calls are those of web in a window; nil if it made none.
-func calls(window *aggregate.Snapshot) *overview.RequestTrend {
+// calls are those of web in a window, without any if it made none.
+func calls(window *aggregate.Snapshot) overview.RequestPoint {
 	for key, p := range overview.RequestPoints(window) {
 		if key.SrcWorkload == lab.Web && key.DstWorkload == lab.API {
-			return overview.NewRequestTrend(window.Window.Seconds(), []*overview.RequestPoint{&p})
+			return p
 		}
 	}
-	return nil
+	return overview.RequestPoint{}
 }
 
 // calls draws moments as bars over time, each divided among its parts, on one scale, and below the figures of each phase's median moment, all

@@ -35,6 +35,16 @@ func story() (out []callMoment) {
 	return out
 }
 
+// TestSettling: the demo waits until the queue is full, and never for minutes.
+func TestSettling(t *testing.T) {
+	t.Parallel()
+	for seconds, want := range map[float64]time.Duration{0.5: 2 * time.Second, 1.9: 4 * time.Second, 919: demoSettle, math.Inf(1): demoSettle} {
+		if got := settling(seconds); got != want {
+			t.Errorf("a queue that fills in %v s is given %v, not %v", seconds, got, want)
+		}
+	}
+}
+
 // TestDrawnCalls draws the story as an application monitor would, with colours and without.
 func TestDrawnCalls(t *testing.T) {
 	t.Parallel()

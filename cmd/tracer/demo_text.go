@@ -87,6 +87,9 @@ func (t *demoText) fault(f lab.ActiveFault) {
 	}
 	t.line("")
 	t.line("     By that, packets should take about %s and %.0f %% should be lost.", format.Seconds(f.Expected.Delay), f.Expected.Loss*100)
+	if f.Expected.Settle > demoSettle.Seconds() {
+		t.line("     The queue is full after %s; so long we do not wait.", format.Seconds(f.Expected.Settle))
+	}
 }
 
 func (t *demoText) faulted(l *lab.Lab, healthy, faulted *labWindow) {
@@ -106,8 +109,8 @@ func (t *demoText) faulted(l *lab.Lab, healthy, faulted *labWindow) {
 func (t *demoText) healed(moments []callMoment) {
 	t.chapter("The queue is taken away: web's calls of api, before, meanwhile and after")
 	t.line("")
-	t.line("     What an application's monitor calls \"remote calls\", divided: the p50 of each %.0f s,", momentEvery.Seconds())
-	t.line("     timed where the pods are plugged in, and beside it by web's own clock.")
+	t.line("     What an application's monitor calls \"remote calls\", divided: p50 of about %.0f s", momentEvery.Seconds())
+	t.line("     each, timed where the pods are plugged in, and beside it by web's own clock.")
 	t.calls(moments)
 }
 

@@ -38,6 +38,7 @@ func newLabUpCommand(flags *labFlags) *cobra.Command {
 				return fmt.Errorf("find this program for the application: %w", err)
 			}
 			o.App = []string{exe, "lab", "app"}
+			o.Load.Sockets = load.SocketsFor(o.Load.Rate)
 			o.Name, o.RunDir = flags.name, flags.runDir
 			l, err := lab.Up(cmd.Context(), o)
 			if err != nil {

@@ -32,14 +32,15 @@ type trend struct {
 	last       int
 }
 
-// add writes the point of a window that has just ended, and deletes trends without any point.
+// add writes the point at the end of a window that has just ended, and deletes trends without any point. Of a window that is longer than a
+// point, after a snapshot that failed or was late, the points before are left out.
 func (t *delayTrends) add(w *aggregate.Snapshot) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.series == nil {
 		t.series = map[trendKey]*trend{}
 	}
-	t.now++
+	t.now += max(1, int((w.Window+snapshotEvery/2)/snapshotEvery))
 	for i := range w.Pairs {
 		p := &w.Pairs[i]
 		for j := range p.Stages {

@@ -53,6 +53,30 @@ func TestDelayTrends(t *testing.T) {
 	}
 }
 
+// TestLateWindow: where a snapshot failed the window after it is longer, and ends where it ends.
+func TestLateWindow(t *testing.T) {
+	t.Parallel()
+	web := aggregate.PairKey{SrcWorkload: "web", DstWorkload: "api", Direction: journey.Out}
+	var all delayTrends
+	for _, window := range []time.Duration{snapshotEvery, snapshotEvery - 20*time.Millisecond, 3*snapshotEvery + time.Second, snapshotEvery + time.Second} {
+		w := asked(web, 1)
+		w.Window = window
+		all.add(w)
+	}
+	calls := all.requestsOf(web)
+	for i, want := range []bool{true, true, false, false, true, true} {
+		if p := all.of(web)[0].P50; len(p) != 6 || (p[i] != nil) != want || (calls.Client[i] != nil) != want {
+			t.Errorf("point %d of %v, %v", i, p, calls.Client)
+		}
+	}
+	late := asked(web, 1)
+	late.Window = 10 * trendPoints * snapshotEvery
+	all.add(late)
+	if p := all.of(web)[0].P50; len(p) != 1 {
+		t.Errorf("after an hour %d points", len(p))
+	}
+}
+
 func TestLengthOfTrends(t *testing.T) {
 	t.Parallel()
 	if back := trendPoints * snapshotEvery; back < 5*time.Minute {

@@ -15,13 +15,15 @@ const (
 	snapshotEvery    = 5 * time.Second
 	oldSnapshotEvery = 15 * time.Second
 	recent           = 20 * time.Second
+	// historyTick is how often it is asked whether a snapshot is due.
+	historyTick = time.Second
 	// historyLength bounds the window that can be looked back at.
 	historyLength = time.Minute
 )
 
 // keepHistory takes the snapshots of the history, and diagnoses the window before each.
 func (a *Agent) keepHistory(ctx context.Context) error {
-	ticker := time.NewTicker(time.Second)
+	ticker := time.NewTicker(historyTick)
 	defer ticker.Stop()
 	for {
 		select {
@@ -55,8 +57,10 @@ type history struct {
 	snapshots []diagnose.Snapshot
 }
 
-// due tells whether it is time for another one.
-func (h *history) due(now time.Time) bool { return now.Sub(h.last().Taken) >= snapshotEvery }
+// due tells whether it is time for another one: at the tick nearest to it, since a snapshot is taken a little after its tick.
+func (h *history) due(now time.Time) bool {
+	return now.Sub(h.last().Taken) >= snapshotEvery-historyTick/2
+}
 
 // last is the snapshot added last.
 func (h *history) last() diagnose.Snapshot {

@@ -7,6 +7,23 @@ import (
 	"tracer/internal/diagnose"
 )
 
+// TestSnapshotsAreOnTime: a snapshot is taken a little after its tick, and that does not make the next one a tick later.
+func TestSnapshotsAreOnTime(t *testing.T) {
+	t.Parallel()
+	begin := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	h := history{snapshots: []diagnose.Snapshot{{Taken: begin}}}
+	taken := 0
+	for tick := begin.Add(historyTick); !tick.After(begin.Add(historyLength)); tick = tick.Add(historyTick) {
+		if h.due(tick) {
+			taken++
+			h.add(diagnose.Snapshot{Taken: tick.Add(historyTick / 50)})
+		}
+	}
+	if want := int(historyLength / snapshotEvery); taken != want {
+		t.Errorf("%d snapshots in %v, not %d", taken, historyLength, want)
+	}
+}
+
 // TestHistory keeps snapshots for ten minutes and looks back: not later than asked, and hardly earlier.
 func TestHistory(t *testing.T) {
 	t.Parallel()

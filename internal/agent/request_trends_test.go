@@ -51,12 +51,12 @@ func TestRequestTrends(t *testing.T) {
 		t.Errorf("client %v", got.Client)
 	}
 	for _, i := range []int{0, 2} {
-		here := got.Stages[0].P50[i]
-		if !near(here, 0.2) || math.Abs(*got.Server[i]+*here+*got.Rest[i]-*got.Client[i]) > 1e-6 || *got.PerSecond[i] != 10 {
+		here := got.Stages[0].Seconds[i]
+		if !near(here, 0.2) || math.Abs(*got.Server[i]+*here+*got.Other[i]+*got.Rest[i]-*got.Client[i]) > 1e-6 || *got.PerSecond[i] != 10 {
 			t.Errorf("point %d: server %v, here %v, rest %v of %v", i, *got.Server[i], *here, *got.Rest[i], *got.Client[i])
 		}
 	}
-	if *got.Unanswered[3] != 1 || got.Rest[3] != nil || got.Stages[0].P50[3] != nil || *got.Unanswered[1] != 0 {
+	if *got.Unanswered[3] != 1 || got.Rest[3] != nil || got.Stages[0].Seconds[3] != nil || *got.Unanswered[1] != 0 {
 		t.Errorf("unanswered %v", got.Unanswered)
 	}
 	if all.requestsOf(other) != nil || all.requestsOf(web.Reverse()) != nil {
@@ -90,7 +90,7 @@ func TestFewMetIt(t *testing.T) {
 	all.add(asked(web, 2))
 	got := all.requestsOf(web)
 	last := len(got.Client) - 1
-	if p := got.Stages[0].P50; *p[last] < 0.18 || *p[last-1] > 0.12 {
+	if p := got.Stages[0].Seconds; *p[last] < 0.18 || *p[last-1] > 0.12 {
 		t.Errorf("%v s where most packets waited, %v s where few did", *p[last], *p[last-1])
 	}
 }

@@ -2,8 +2,10 @@ package incident
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,9 +126,9 @@ func TestTrendOfRequests(t *testing.T) {
 			}
 			continue
 		}
-		sum := *got.Server[k] + *got.Rest[k]
+		sum := *got.Server[k] + *got.Other[k] + *got.Rest[k]
 		for _, stage := range got.Stages {
-			sum += *stage.P50[k]
+			sum += *stage.Seconds[k]
 		}
 		if math.Abs(sum-*got.Client[k]) > 1e-9 || math.Abs(*got.PerSecond[k]-10) > 1e-9 || math.Abs(*got.Unanswered[k]-2) > 1e-9 {
 			t.Errorf("point %d: %v in all, of %v; %v/s, %v/s unanswered", k, sum, *got.Client[k], *got.PerSecond[k], *got.Unanswered[k])
@@ -136,6 +138,22 @@ func TestTrendOfRequests(t *testing.T) {
 	i.Frames[1].Counts = &aggregate.Snapshot{Taken: unkept.Taken, Window: unkept.Window, Pairs: unkept.Pairs[1:]}
 	if got = requestTrend(points(i.Frames), pair); got.PerSecond[1] != nil || got.PerSecond[0] == nil {
 		t.Errorf("a frame without the pair: %v, %v/s", got.PerSecond[1], got.PerSecond[0])
+	}
+	full := &aggregate.Snapshot{Taken: unkept.Taken, Window: unkept.Window, Pairs: slices.Clone(unkept.Pairs)}
+	for n := 0; len(full.Pairs) < maxPairs; n++ {
+		full.Pairs = append(full.Pairs, aggregate.Pair{PairKey: aggregate.PairKey{SrcWorkload: fmt.Sprint("other", n), DstWorkload: "z", Direction: pair.Direction}})
+	}
+	back := pair.Reverse()
+	i.Frames[1].Counts = full
+	if slices.ContainsFunc(full.Pairs, func(p aggregate.Pair) bool { return p.PairKey == back }) {
+		t.Fatal("the way back is kept")
+	}
+	if got = requestTrend(points(i.Frames), pair); got.PerSecond[1] == nil || got.Client[1] != nil || got.Rest[1] != nil || got.Rest[0] == nil {
+		t.Errorf("a full frame without the way back: %v/s, client %v, rest %v", got.PerSecond[1], got.Client[1], got.Rest[1])
+	}
+	full.Pairs[maxPairs-1].PairKey = back
+	if got = requestTrend(points(i.Frames), pair); got.Client[1] == nil || got.Rest[1] == nil {
+		t.Error("a full frame with the way back: nothing is known of the time")
 	}
 	i.Frames[1].Counts = unkept
 	q := overview.Query{By: overview.ByPair, Limit: 10, Pair: &pair}

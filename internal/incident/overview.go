@@ -128,7 +128,8 @@ func trends(points []*Frame, pair aggregate.PairKey) (out []overview.Trend) {
 	return out
 }
 
-// requestTrend is what became of a pair's requests; nil if it had none. Nothing is known of it in a frame that has not kept it.
+// requestTrend is what became of a pair's requests; nil if it had none. Nothing is known of it in a frame that has not kept it, and in one
+// that has not kept its way back only how many there were: where their time went would be told wrong.
 func requestTrend(points []*Frame, pair aggregate.PairKey) *overview.RequestTrend {
 	out := make([]*overview.RequestPoint, len(points))
 	for i, f := range points {
@@ -137,8 +138,17 @@ func requestTrend(points []*Frame, pair aggregate.PairKey) *overview.RequestTren
 			out[i] = out[i-1]
 		case f != nil && slices.ContainsFunc(f.Counts.Pairs, func(p aggregate.Pair) bool { return p.PairKey == pair }):
 			p := overview.RequestPoints(f.Counts)[pair]
+			if p.Requests != nil && !f.keptBothWays(pair) {
+				p.Requests.Client, p.Requests.Server = nil, nil
+			}
 			out[i] = &p
 		}
 	}
 	return overview.NewRequestTrend(trendEvery.Seconds(), out)
+}
+
+// keptBothWays tells whether a frame has all that was seen of a pair that it has kept, and of its way back.
+func (f *Frame) keptBothWays(pair aggregate.PairKey) bool {
+	back := pair.Reverse()
+	return len(f.Counts.Pairs) < maxPairs || slices.ContainsFunc(f.Counts.Pairs, func(p aggregate.Pair) bool { return p.PairKey == back })
 }

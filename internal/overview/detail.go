@@ -14,7 +14,7 @@ type Detail struct {
 	InFlight []InFlight    `json:"held"`
 	Drops    []Drop        `json:"drops"`
 	History  []Trend       `json:"history"`
-	Requests *RequestTrend `json:"request_history,omitempty"` // null if it has asked nothing in that time
+	Requests *RequestTrend `json:"request_history,omitempty"` // absent if it has asked nothing in that time
 	Slowest  []trace.Trace `json:"slow"`                      // the slowest journeys that ended in the window, slowest first
 }
 
@@ -35,9 +35,9 @@ func (b *builder) detail(key aggregate.PairKey) *Detail {
 	if d.History == nil {
 		d.History = []Trend{}
 	}
-	b.orderTrends(d.History)
+	slices.SortFunc(d.History, func(x, y Trend) int { return b.comparePlaces(x.Place, y.Place) })
 	if d.Requests != nil {
-		b.orderTrends(d.Requests.Stages)
+		slices.SortFunc(d.Requests.Stages, func(x, y RequestStage) int { return b.comparePlaces(x.Place, y.Place) })
 	}
 	if d.Slowest == nil {
 		d.Slowest = []trace.Trace{}
@@ -45,9 +45,7 @@ func (b *builder) detail(key aggregate.PairKey) *Detail {
 	return d
 }
 
-// orderTrends sorts trends as packets pass their stages, and always in the same way.
-func (b *builder) orderTrends(trends []Trend) {
-	slices.SortFunc(trends, func(x, y Trend) int {
-		return cmp.Or(cmp.Compare(b.rank(x.Place), b.rank(y.Place)), cmp.Compare(x.Device, y.Device), cmp.Compare(x.Stage, y.Stage))
-	})
+// comparePlaces orders places as packets pass them, and always in the same way.
+func (b *builder) comparePlaces(x, y Place) int {
+	return cmp.Or(cmp.Compare(b.rank(x), b.rank(y)), cmp.Compare(x.Device, y.Device), cmp.Compare(x.Stage, y.Stage))
 }

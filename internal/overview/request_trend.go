@@ -8,23 +8,31 @@ import (
 	"tracer/internal/netdev"
 )
 
-// RequestTrend is what became of a pair's requests over the last minutes, oldest first. The server's time, the stages' and the rest add up
-// to the client's. Times are null where nothing was answered, or nobody at that end is here; numbers are where nothing is known of that time.
+// RequestTrend is what became of a pair's requests over the last minutes, oldest first. The server's time, the stages', the other of this
+// node and the rest add up to the client's. Times are null where nothing was answered, nobody at that end is here, or packets of both ways
+// are not known; numbers are where nothing is known of that time.
 type RequestTrend struct {
-	EverySeconds float64    `json:"every_seconds"`
-	PerSecond    []*float64 `json:"per_second"`            // answered
-	Unanswered   []*float64 `json:"unanswered_per_second"` // given up, or waiting for longer than a minute
-	Client       []*float64 `json:"client_p50_seconds"`    // the whole remote call
-	Server       []*float64 `json:"server_p50_seconds"`
-	Stages       []Trend    `json:"stages"`       // what packets of both ways spend in each on this node
-	Rest         []*float64 `json:"rest_seconds"` // the network's, and the server's where that is not here
+	EverySeconds float64        `json:"every_seconds"`
+	PerSecond    []*float64     `json:"per_second"`            // answered
+	Unanswered   []*float64     `json:"unanswered_per_second"` // given up, or waiting for longer than a minute
+	Client       []*float64     `json:"client_p50_seconds"`    // the whole remote call
+	Server       []*float64     `json:"server_p50_seconds"`    // no more than the whole
+	Stages       []RequestStage `json:"stages"`
+	Other        []*float64     `json:"other_seconds"` // on this node, in no stage that most packets meet
+	Rest         []*float64     `json:"rest_seconds"`  // the network's, and the server's where that is not here
+}
+
+// RequestStage is what of a request packets of both ways spend in a stage on this node, over time; null where it has no part.
+type RequestStage struct {
+	Place
+	Seconds []*float64 `json:"seconds"` // shared in proportion to the stages' p50s, together at most what the server leaves of the call
 }
 
 // RequestPoint is what became of a pair's requests in one window.
 type RequestPoint struct {
 	Requests            *Requests // nil if there were none
 	UnansweredPerSecond float64
-	Stages              []StageTime // in which packets of either way spend Requests.Here, in proportion
+	Stages              []StageTime // the p50s of those that are part of Requests.Here, of either way
 }
 
 // StageTime is a delay in seconds.
@@ -93,75 +101,96 @@ func NewRequestTrend(seconds float64, points []*RequestPoint) *RequestTrend {
 	values := func() []*float64 { return make([]*float64, len(points)) }
 	t := &RequestTrend{
 		EverySeconds: seconds, PerSecond: values(), Unanswered: values(),
-		Client: values(), Server: values(), Stages: []Trend{}, Rest: values(),
+		Client: values(), Server: values(), Stages: []RequestStage{}, Other: values(), Rest: values(),
 	}
 	for i, p := range points {
 		if p == nil {
 			continue
 		}
-		r := p.Requests
-		if r == nil {
-			t.PerSecond[i], t.Unanswered[i] = new(float64), new(float64)
+		t.PerSecond[i], t.Unanswered[i] = new(float64), new(float64)
+		if p.Requests == nil {
 			continue
 		}
-		t.PerSecond[i], t.Unanswered[i] = new(r.PerSecond), new(p.UnansweredPerSecond)
-		if r.Client != nil {
-			t.Client[i] = new(r.Client.P50)
-		}
-		if r.Server != nil {
-			t.Server[i] = new(r.Server.P50)
-			if r.Client != nil {
-				t.Server[i] = new(min(r.Server.P50, r.Client.P50)) // the medians of two sides need not agree
-			}
-		}
-		divided := t.divide(i, p)
-		if rest, ok := r.Rest(); ok {
-			if !divided {
-				rest += r.Here
-			}
-			t.Rest[i] = &rest
+		*t.PerSecond[i], *t.Unanswered[i] = p.Requests.PerSecond, p.UnansweredPerSecond
+		d := p.Divided()
+		t.Client[i], t.Server[i], t.Other[i], t.Rest[i] = d.Client, d.Server, d.Other, d.Rest
+		for _, s := range d.Stages {
+			t.add(i, s)
 		}
 	}
 	return t
 }
 
-// Here is what is spent on this node, in all stages together; null where that is not known.
+// add gives a stage its part of a point.
+func (t *RequestTrend) add(point int, s StageTime) {
+	at := slices.IndexFunc(t.Stages, func(known RequestStage) bool { return known.Place == s.Place })
+	if at < 0 {
+		at = len(t.Stages)
+		t.Stages = append(t.Stages, RequestStage{s.Place, make([]*float64, len(t.Client))})
+	}
+	values := t.Stages[at].Seconds
+	if values[point] == nil {
+		values[point] = new(float64)
+	}
+	*values[point] += s.Seconds
+}
+
+// Here is what is spent on this node, in all stages and between them together; null where that is not known.
 func (t *RequestTrend) Here() []*float64 {
 	sums := make([]*float64, len(t.Client))
-	for i := range t.Stages {
-		for point, seconds := range t.Stages[i].P50 {
-			if seconds == nil {
-				continue
+	for point, other := range t.Other {
+		if other == nil {
+			continue
+		}
+		sums[point] = new(*other)
+		for i := range t.Stages {
+			if seconds := t.Stages[i].Seconds[point]; seconds != nil {
+				*sums[point] += *seconds
 			}
-			if sums[point] == nil {
-				sums[point] = new(float64)
-			}
-			*sums[point] += *seconds
 		}
 	}
 	return sums
 }
 
-// divide gives stages their parts of a point's time on this node. false if there are none.
-func (t *RequestTrend) divide(point int, p *RequestPoint) bool {
+// DividedRequest is where the time of a request goes, in seconds: all others add up to Client, where that is known. nil is what is not known.
+type DividedRequest struct {
+	Client, Server *float64
+	Stages         []StageTime // on this node
+	Other          *float64    // on this node, in none of Stages
+	Rest           *float64    // elsewhere
+}
+
+// Divided divides the p50 of a request. p50s of several places need not add up, least of all while a delay changes: then the server has no
+// more than the whole, this node what that leaves at most, and its stages have that in proportion. No stage has more than its p50.
+func (p *RequestPoint) Divided() (d DividedRequest) {
+	r := p.Requests
+	if r == nil || r.Client == nil && r.Server == nil {
+		return d
+	}
+	here := r.Here
+	if r.Server != nil {
+		d.Server = new(r.Server.P50)
+	}
+	if r.Client != nil {
+		d.Client = new(r.Client.P50)
+		left := r.Client.P50
+		if d.Server != nil {
+			*d.Server = min(*d.Server, left)
+			left -= *d.Server
+		}
+		here = min(here, left)
+		d.Rest = new(left - here)
+	}
 	var sum float64
 	for _, s := range p.Stages {
 		sum += s.Seconds
 	}
-	if sum <= 0 || p.Requests.Client == nil && p.Requests.Server == nil {
-		return false
-	}
+	d.Other = new(max(0, here-sum))
 	for _, s := range p.Stages {
-		at := slices.IndexFunc(t.Stages, func(known Trend) bool { return known.Place == s.Place })
-		if at < 0 {
-			at = len(t.Stages)
-			t.Stages = append(t.Stages, Trend{s.Place, t.EverySeconds, make([]*float64, len(t.Client))})
+		if sum > here {
+			s.Seconds *= here / sum
 		}
-		values := t.Stages[at].P50
-		if values[point] == nil {
-			values[point] = new(float64)
-		}
-		*values[point] += s.Seconds * p.Requests.Here / sum
+		d.Stages = append(d.Stages, s)
 	}
-	return true
+	return d
 }

@@ -53,7 +53,10 @@ func (m *model) requests(d *overview.Detail) []string {
 		text := fmt.Sprintf("%-9s%-16s%7s  %s", what, where, format.Seconds(seconds), format.Bar(passed, long, total, width))
 		passed += long
 		if tail > 0 {
-			trend = slices.Concat(make([]*float64, max(0, points-len(trend))), trend) // both end now
+			if points > 0 { // the same time as the waterfall's
+				trend = slices.Concat(make([]*float64, max(0, points-len(trend))), trend)
+				trend = trend[len(trend)-points:]
+			}
 			text = fit(text, m.width-tail, false) + format.Spark(trend, tail)
 		}
 		lines = append(lines, ansi.Truncate(strings.TrimRight(text, " "), m.width, ""))

@@ -41,3 +41,28 @@ func TestRequestBars(t *testing.T) {
 		}
 	}
 }
+
+// TestRequestSparks has the last minutes of requests begin when those of the waterfall do, though requests are kept for longer.
+func TestRequestSparks(t *testing.T) {
+	t.Parallel()
+	m := model{styles: newStyles(false), width: 120}
+	second := func(n int) (points []*float64) {
+		for range n {
+			points = append(points, new(1.0))
+		}
+		return points
+	}
+	r := &overview.Requests{Server: &overview.Delay{P50: 1}}
+	for _, test := range []struct{ waterfall, requests, drawn int }{{3, 9, 3}, {9, 3, 3}, {0, 4, 4}} {
+		d := &overview.Detail{Row: overview.Row{Requests: r}, Requests: &overview.RequestTrend{Server: second(test.requests)}}
+		if test.waterfall > 0 {
+			d.History = []overview.Trend{{P50: second(test.waterfall)}}
+		}
+		lines := strings.Join(m.requests(d), "\n")
+		_, _, tail := m.waterfallColumns()
+		line := []rune(strings.Split(lines, "\n")[1])
+		if got := strings.Count(string(line[m.width-tail:]), "█"); got != test.drawn {
+			t.Errorf("%+v: %d points\n%s", test, got, lines)
+		}
+	}
+}

@@ -59,14 +59,15 @@ export interface Trend extends Place {
   p50_seconds: (number | null)[];
 }
 
-/** RequestTrend is what became of a pair's requests: the server's time, the stages' and the rest add up to the client's. */
+/** RequestTrend is what became of a pair's requests: the server's time, the stages', the other of this node and the rest add up to the client's. */
 export interface RequestTrend {
   every_seconds: number;
   per_second: (number | null)[];
   unanswered_per_second: (number | null)[];
   client_p50_seconds: (number | null)[];
   server_p50_seconds: (number | null)[];
-  stages: Trend[];
+  stages: (Place & { seconds: (number | null)[] })[];
+  other_seconds: (number | null)[];
   rest_seconds: (number | null)[];
 }
 

@@ -3,7 +3,7 @@ import uPlot from "uplot";
 import { count, duration, seconds } from "./format";
 import { partClass } from "./parts";
 import { useWidth } from "./picture";
-import { lonely, spanOf, stacked, type Chart, type Values } from "./series";
+import { lonely, stacked, type Chart, type Values } from "./series";
 
 /** color is what a class of style.css fills with, as a canvas needs it. */
 function color(property: string, probe: HTMLElement, name: string): string {
@@ -23,11 +23,13 @@ function said(c: Chart): string {
   return `${c.title}, over ${duration((c.times.at(-1) ?? 0) - (c.times[0] ?? 0))}: ${parts.join(", ")}`;
 }
 
-/** History draws a chart over time, stacked. */
-export function History({ chart }: { chart: Chart }) {
+/** History draws a chart over time, stacked. span is the time that is shown. */
+export function History({ chart, span }: { chart: Chart; span: [number, number] }) {
   const [ref, width] = useWidth<HTMLDivElement>();
   const probe = useRef<HTMLSpanElement>(null);
   const plot = useRef<uPlot | null>(null);
+  const shown = useRef(span);
+  shown.current = span;
   const [scheme, setScheme] = useState(0);
   useEffect(() => {
     const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -40,10 +42,10 @@ export function History({ chart }: { chart: Chart }) {
   const data = (): uPlot.AlignedData => [chart.times, ...stacked(chart.series).reverse()];
   useEffect(() => {
     const at = ref.current;
-    const span = probe.current;
-    if (!at || !span || !width) return;
-    const text = color("color", span, "");
-    const grid = { stroke: color("border-top-color", span, "grid"), width: 1 };
+    const style = probe.current;
+    if (!at || !style || !width) return;
+    const text = color("color", style, "");
+    const grid = { stroke: color("border-top-color", style, "grid"), width: 1 };
     const axis = { stroke: text, grid, ticks: grid, font: "12px system-ui" };
     const made = new uPlot(
       {
@@ -51,7 +53,7 @@ export function History({ chart }: { chart: Chart }) {
         height: chart.unit === "seconds" ? 200 : 110,
         legend: { show: false },
         cursor: { show: false },
-        scales: { x: { range: (u) => spanOf(u.data[0] as number[]) }, y: { range: (_, __, max) => [0, max * 1.05 || (chart.unit === "seconds" ? 1e-6 : 1)] } },
+        scales: { x: { range: () => shown.current }, y: { range: (_, __, max) => [0, max * 1.05 || (chart.unit === "seconds" ? 1e-6 : 1)] } },
         axes: [
           { ...axis, size: 32, space: 90, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 8)) },
           { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => figure(chart, v)) },
@@ -59,7 +61,7 @@ export function History({ chart }: { chart: Chart }) {
         series: [
           {},
           ...[...chart.series].reverse().map((s) => {
-            const fill = color("fill", span, partClass(s.part));
+            const fill = color("fill", style, partClass(s.part));
             return { label: s.label, fill, stroke: fill, width: 1, points: { show: false, filter: (u: uPlot, i: number) => lonely(u.data[i] as Values) } };
           }),
         ],
@@ -73,7 +75,7 @@ export function History({ chart }: { chart: Chart }) {
       plot.current = null;
     };
   }, [width, labels, scheme]);
-  useEffect(() => plot.current?.setData(data()), [chart]);
+  useEffect(() => plot.current?.setData(data()), [chart, ...span]);
   return (
     <figure>
       <figcaption>{chart.title}</figcaption>

@@ -5,7 +5,7 @@ import { count, percent, seconds } from "./format";
 import { History } from "./history";
 import { Name, Table } from "./parts";
 import { Picture, described, lost, usual } from "./picture";
-import { callCharts, nodeChart, type Chart } from "./series";
+import { callCharts, nodeChart, spanOf, type Chart } from "./series";
 import { useSite } from "./site";
 import { findingsOf, wayOf } from "./way";
 
@@ -38,7 +38,7 @@ export function Pair({ overview: o, pair, past }: { overview: Overview; pair: Pi
           {detail.row.requests && <p>{callsSaid(detail.row.requests)}</p>}
           <Picture overview={o} stations={stations} label={`The way of ${title}: ${stations.map((s) => described(o, s)).join(". ")}`} />
           <Findings overview={o} which={own} />
-          {charts.map((c) => <History key={c.title} chart={c} />)}
+          {charts.map((c) => <History key={c.title} chart={c} span={spanOf(charts)} />)}
           <h3>Stages</h3>
           <Table label="Stages of this pair">
             <thead>

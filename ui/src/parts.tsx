@@ -10,7 +10,7 @@ export const Name = ({ children }: { children: string }) => <bdi class="name">{c
 
 /** partClass is the class that gives a stage, or what else a whole is divided into, its colour. */
 export function partClass(part: string): string {
-  const known = ["forward", "queue", "encap", "decap", "deliver", "pod-queue", "server", "rest", "answered", "unanswered"];
+  const known = ["forward", "queue", "encap", "decap", "deliver", "pod-queue", "server", "other", "rest", "answered", "unanswered"];
   return `part-${known.includes(part) ? part : "unknown"}`;
 }
 

@@ -1,6 +1,6 @@
 // A pair's times as series over time, stacked. Pure: what is drawn of them is in history.tsx.
 
-import type { RequestTrend, Trend } from "./api";
+import type { Place, RequestTrend, Trend } from "./api";
 
 export type Values = (number | null)[];
 
@@ -30,22 +30,23 @@ export function nodeChart(history: Trend[], taken: number): Chart | null {
     title: "Packets on this node: p50 by stage",
     unit: "seconds",
     times: timesOf(points, history[0]?.every_seconds ?? 0, taken),
-    series: history.map((t) => stageSeries(t, points)),
+    series: history.map((t) => stageSeries(t, t.p50_seconds, points)),
   };
 }
 
-const stageSeries = (t: Trend, points: number): Series => ({
-  label: `${t.stage} ${t.device}`.trim(),
-  part: t.stage,
-  values: [...Array<null>(points - t.p50_seconds.length).fill(null), ...t.p50_seconds],
+const stageSeries = (p: Place, values: Values, points: number): Series => ({
+  label: `${p.stage} ${p.device}`.trim(),
+  part: p.stage,
+  values: [...Array<null>(points - values.length).fill(null), ...values],
 });
 
 const some = (values: Values): boolean => values.some((v) => v != null);
 
-/** spanOf is the time that a chart of these times is to show: five minutes, which is what the agent keeps, or a minute where there is less. */
-export function spanOf(times: number[]): [number, number] {
-  const last = times.at(-1) ?? 0;
-  return [Math.max(last - 300, Math.min(times[0] ?? last, last - 60)), last];
+/** spanOf is the time that all charts of a pair are to show: five minutes, which is what the agent keeps, or a minute where there is less. */
+export function spanOf(charts: Chart[]): [number, number] {
+  const last = Math.max(...charts.map((c) => c.times.at(-1) ?? 0));
+  const first = Math.min(...charts.map((c) => c.times[0] ?? last));
+  return [Math.max(last - 300, Math.min(first, last - 60)), last];
 }
 
 /** lonely are the points between two gaps, which have no line. */
@@ -68,7 +69,8 @@ export function callCharts(calls: RequestTrend | undefined, taken: number): Char
       times,
       series: [
         { label: "server", part: "server", values: calls.server_p50_seconds },
-        ...calls.stages.map((t) => stageSeries(t, points)),
+        ...calls.stages.map((s) => stageSeries(s, s.seconds, points)),
+        { label: "this node, other", part: "other", values: calls.other_seconds.some((v) => v) ? calls.other_seconds : [] },
         { label: rest, part: "rest", values: calls.rest_seconds },
       ].filter((s) => some(s.values)),
     });

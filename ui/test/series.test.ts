@@ -23,9 +23,10 @@ const calls: RequestTrend = {
   every_seconds: 5, per_second: [10, 0, 2], unanswered_per_second: [0, 3, 0],
   client_p50_seconds: [10, null, 20], server_p50_seconds: [1, null, 2],
   stages: [
-    { stage: "queue", device: "tunl0", every_seconds: 5, p50_seconds: [5, null, 8] },
-    { stage: "decap", device: "tunl0", every_seconds: 5, p50_seconds: [1, null, null] },
+    { stage: "queue", device: "tunl0", seconds: [5, null, 8] },
+    { stage: "decap", device: "tunl0", seconds: [1, null, null] },
   ],
+  other_seconds: [0, null, 0],
   rest_seconds: [3, null, 10],
 };
 
@@ -34,10 +35,12 @@ test("a point between two gaps is seen", () => {
   assert.deepEqual(lonely([null, 1, 2]), []);
 });
 
-test("a chart shows a minute at least, and five at most", () => {
-  assert.deepEqual(spanOf([1000]), [940, 1000]);
-  assert.deepEqual(spanOf([900, 1000]), [900, 1000]);
-  assert.deepEqual(spanOf([500, 1000]), [700, 1000]);
+test("all charts of a pair show the same time, a minute at least, and five at most", () => {
+  const of = (...times: number[]) => ({ title: "", unit: "seconds" as const, times, series: [] });
+  assert.deepEqual(spanOf([of(1000)]), [940, 1000]);
+  assert.deepEqual(spanOf([of(900, 1000)]), [900, 1000]);
+  assert.deepEqual(spanOf([of(500, 1000)]), [700, 1000]);
+  assert.deepEqual(spanOf([of(990, 1000), of(800, 1000), of()]), [800, 1000]);
 });
 
 test("a remote call is stacked by where its time goes, up to all of it", () => {
@@ -48,6 +51,9 @@ test("a remote call is stacked by where its time goes, up to all of it", () => {
   assert.deepEqual(stacked(times?.series ?? []).at(-1), calls.client_p50_seconds);
   assert.deepEqual(rates?.series.map((s) => [s.label, s.values]), [["answered", [10, 0, 2]], ["unanswered", [0, 3, 0]]]);
   assert.equal(rates?.unit, "per second");
+  const other = callCharts({ ...calls, other_seconds: [0, null, 3], rest_seconds: [3, null, 7] }, 100)[0];
+  assert.deepEqual(other?.series.map((s) => s.part), ["server", "queue", "decap", "other", "rest"]);
+  assert.deepEqual(stacked(other?.series ?? []).at(-1), calls.client_p50_seconds);
 });
 
 test("of remote calls only what is known is drawn", () => {

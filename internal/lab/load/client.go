@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"path/filepath"
 	"time"
@@ -27,8 +28,18 @@ type Config struct {
 // maxSockets is well below the number of ports.
 const maxSockets = 4096
 
-// maxWork leaves a call the time to be answered.
-const maxWork = CallTimeout / 2
+// AloneFor is for how long a call is the only one of its socket, with SocketsFor its rate. Who looks at the packets alone takes an answer that
+// comes later for that of the socket's next call; and one that is not answered for the same call asked again, unless it is 30 s later.
+const AloneFor = 32 * time.Second
+
+// SocketsFor is from how many sockets calls are sent that nobody is to mistake for each other. Of more than 128 a second there would be too
+// many: each is then alone for a shorter time.
+func SocketsFor(rate float64) int {
+	return int(min(maxSockets, 1+math.Ceil(rate*AloneFor.Seconds())))
+}
+
+// maxWork is no longer than a call is alone on its socket. How many the server can work on at once is Validate's concern.
+const maxWork = 20 * time.Second
 
 // Validate says what is wrong with the configuration.
 func (c Config) Validate() error {
@@ -43,6 +54,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%d sockets: choose up to %d", c.Sockets, maxSockets)
 	case c.Work < 0 || c.Work > maxWork:
 		return fmt.Errorf("%v of work for each call: choose up to %v", c.Work, maxWork)
+	case c.Rate*c.Work.Seconds() > maxCalls:
+		return fmt.Errorf("%v of work for each of %v calls a second: the server works on %d calls at most; choose up to %v, or a lower rate",
+			c.Work, c.Rate, maxCalls, time.Duration(maxCalls/c.Rate*float64(time.Second)).Truncate(time.Millisecond))
 	case c.TCP < 0 || c.TCP != 0 && c.TCP < time.Millisecond:
 		return fmt.Errorf("interval of %v between TCP calls: choose 1ms or more, or 0 for none", c.TCP)
 	}
@@ -139,7 +153,7 @@ func (c *Client) receive(conn net.Conn, log *logFile) error {
 	if err != nil {
 		return err
 	}
-	b := make([]byte, 64<<10)
+	b := make([]byte, MaxSize+1) // there are thousands of us
 	for {
 		n, _, arrived, received, err := receiver.Read(b)
 		if errors.Is(err, net.ErrClosed) {

@@ -161,6 +161,16 @@ func TestOpenLoopKeepsItsRate(t *testing.T) {
 	}
 }
 
+// TestSocketsFor: a call is alone on its socket for long, unless there are too many.
+func TestSocketsFor(t *testing.T) {
+	t.Parallel()
+	for rate, want := range map[float64]int{0: 1, 0.01: 2, 50: 1601, 100_000: maxSockets} {
+		if got := SocketsFor(rate); got != want {
+			t.Errorf("%v calls a second: %d sockets, want %d", rate, got, want)
+		}
+	}
+}
+
 func TestConfigValidate(t *testing.T) {
 	t.Parallel()
 	good := Config{Rate: 50, Size: 100, TCP: 100 * time.Millisecond}
@@ -174,6 +184,7 @@ func TestConfigValidate(t *testing.T) {
 		"too large":     {Rate: 1, Size: MaxSize + 1},
 		"too many":      {Rate: 1, Size: 100, Sockets: maxSockets + 1},
 		"hard":          {Rate: 1, Size: 100, Work: maxWork + 1},
+		"too much":      {Rate: 1000, Size: 100, Work: 2 * time.Second},
 		"lazy":          {Rate: 1, Size: 100, Work: -1},
 		"hectic":        {Rate: 1, Size: 100, TCP: time.Microsecond},
 	} {

@@ -66,13 +66,16 @@ type work struct {
 	due  time.Duration
 }
 
+// maxCalls is on how many calls over UDP the server works at once.
+const maxCalls = 1024
+
 func (s *Server) serveUDP(ctx context.Context, requests, answers *logFile) error {
 	receiver, err := NewReceiver(s.UDP, s.Clock)
 	if err != nil {
 		return err
 	}
 	// All take equally long, and so they are answered in the order in which they came. Of more than that some are lost, as at any server.
-	calls := make(chan work, 1024)
+	calls := make(chan work, maxCalls)
 	var worker sync.WaitGroup
 	worker.Go(func() { s.work(ctx, calls, answers) })
 	defer worker.Wait()
