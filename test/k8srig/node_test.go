@@ -2,8 +2,10 @@ package k8srig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -100,15 +102,11 @@ func TestNodes(t *testing.T) {
 		}
 	})
 
-	// First with nothing installed, then with the capabilities alone that are needed and pods for viewers, then as it is shipped.
+	// First with nothing installed, then with the capabilities alone that are needed and pods for viewers, then as it is shipped, with Events.
 	ephemeral(t, c, nodes)
 	hardened(t, c, nodes)
 	viewed(t, c, nodes)
-	manifest, err := os.ReadFile("../../deploy/tracer.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, yaml := range []string{string(manifest), shop} {
+	for _, yaml := range []string{render(t, "--set", "events.enabled=true"), shop} {
 		if _, err := c.KubectlInput(yaml, "apply", "-f", "-"); err != nil {
 			t.Fatal(err)
 		}
@@ -158,6 +156,16 @@ func TestNodes(t *testing.T) {
 		return nil
 	})
 	t.Logf("the fault was found after %v", time.Since(broken).Round(time.Second))
+	err = Await(ctx, time.Minute, "tell of the fault at its node", []*Process{a.Process}, func() error {
+		said, err := c.Kubectl("describe", "node", "node-a")
+		if err == nil && !eventOfFault.MatchString(said) {
+			err = errors.New(said)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 
 	pod, err := c.Kubectl("-n", "tracer", "get", "pod", "-o", "name", "-l", "app.kubernetes.io/name=tracer", "--field-selector", "spec.nodeName=node-a")
 	if err != nil {
@@ -174,6 +182,9 @@ func TestNodes(t *testing.T) {
 	asksAll(t, c)
 	tellsSlowPath(t, c, a)
 }
+
+// eventOfFault is how kubectl shows the Event of a finding at the overlay.
+var eventOfFault = regexp.MustCompile(`(?m)^ +Warning .* tracer-agent .*flannel\.1.*\(tracer explain [a-z-]+\)`)
 
 // hardened applies the profile without privileges, and checks that nothing is missing.
 func hardened(t *testing.T, c *ControlPlane, nodes []*Node) {
