@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"sync"
@@ -104,9 +105,23 @@ func (x *endpointIndex) remove(a netip.Addr, s *sliceInfo) {
 	}
 }
 
+// with are the slices that have an address.
+func (x *endpointIndex) with(address netip.Addr) iter.Seq[*sliceInfo] {
+	return func(yield func(*sliceInfo) bool) {
+		if first := x.of[address]; first == nil || !yield(first) {
+			return
+		}
+		for _, s := range x.more[address] {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
 // services are the names of those, each once, of which a pod with that address is an endpoint. known tells whether any pod is one there.
 func (x *endpointIndex) services(address netip.Addr, uid string) (names []string, known bool) {
-	look := func(s *sliceInfo) {
+	for s := range x.with(address) {
 		for i := range s.pods {
 			e := &s.pods[i]
 			if e.address != address {
@@ -116,12 +131,6 @@ func (x *endpointIndex) services(address netip.Addr, uid string) (names []string
 				names = append(names, s.service)
 			}
 		}
-	}
-	if first := x.of[address]; first != nil {
-		look(first)
-	}
-	for _, s := range x.more[address] {
-		look(s)
 	}
 	return names, known
 }
@@ -155,10 +164,7 @@ func (k *Kubernetes) EndpointOf(to netip.AddrPort, protocol record.Protocol) (se
 	x, address := k.endpointIndex, to.Addr().Unmap().WithZone("")
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if first := x.of[address]; first != nil && first.serves(to.Port(), protocol) {
-		service = first.of
-	}
-	for _, s := range x.more[address] {
+	for s := range x.with(address) {
 		if !s.serves(to.Port(), protocol) {
 			continue
 		}

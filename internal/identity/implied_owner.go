@@ -44,12 +44,7 @@ func (s *sliceInfo) identity(e *podEndpoint) aggregate.Identity {
 func (x *endpointIndex) impliedAt(address netip.Addr) (id aggregate.Identity, uid string, ok bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if s := x.of[address]; s != nil {
-		if e := s.impliedAt(address); e != nil {
-			return s.identity(e), e.uid, true
-		}
-	}
-	for _, s := range x.more[address] {
+	for s := range x.with(address) {
 		if e := s.impliedAt(address); e != nil {
 			return s.identity(e), e.uid, true
 		}
@@ -109,13 +104,8 @@ func (e impliedEndpoint) owner() (netip.Addr, owner) {
 func (x *endpointIndex) implied() (all []impliedEndpoint) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	for address, s := range x.of {
-		if e := s.impliedAt(address); e != nil {
-			all = append(all, impliedEndpoint{s, e})
-		}
-	}
-	for address, more := range x.more {
-		for _, s := range more {
+	for address := range x.of {
+		for s := range x.with(address) {
 			if e := s.impliedAt(address); e != nil {
 				all = append(all, impliedEndpoint{s, e})
 			}
