@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"tracer/test/scrape"
 )
 
 const metricsAddress = "127.0.0.1:9435"
@@ -25,7 +23,7 @@ type agent struct {
 	command *exec.Cmd
 	ended   chan error
 	log     string
-	client  *http.Client
+	metrics *scrape.Client
 }
 
 func (n *firstNode) startAgent(binary, dir string, arguments ...string) (*agent, error) {
@@ -35,7 +33,7 @@ func (n *firstNode) startAgent(binary, dir string, arguments ...string) (*agent,
 			return nil, err
 		}
 	}
-	a := &agent{log: filepath.Join(dir, "agent.log"), ended: make(chan error, 1)}
+	a := &agent{log: filepath.Join(dir, "agent.log"), ended: make(chan error, 1), metrics: scrape.New(n.Node(1).Do)}
 	log, err := os.Create(a.log)
 	if err != nil {
 		return nil, err
@@ -50,54 +48,15 @@ func (n *firstNode) startAgent(binary, dir string, arguments ...string) (*agent,
 		return nil, err
 	}
 	go func() { a.ended <- a.command.Wait() }()
-	a.client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		err = n.Node(1).Do(func() (err error) {
-			conn, err = new(net.Dialer).DialContext(ctx, network, address)
-			return err
-		})
-		return conn, err
-	}}}
 	return a, nil
 }
 
-// sample is a series with its value.
-type sample struct {
-	name, labels string
-	value        float64
-}
-
-// scrape returns the agent's series.
-func (a *agent) scrape(ctx context.Context) ([]sample, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metricsAddress+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := a.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	var all []sample
-	scanner := bufio.NewScanner(response.Body)
-	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
-		line := scanner.Text()
-		space := strings.LastIndexByte(line, ' ')
-		if strings.HasPrefix(line, "#") || space < 0 {
-			continue
-		}
-		value, err := strconv.ParseFloat(line[space+1:], 64)
-		if err != nil {
-			return nil, fmt.Errorf("scrape %q: %w", line, err)
-		}
-		name, labels, _ := strings.Cut(line[:space], "{")
-		all = append(all, sample{name, labels, value})
-	}
-	return all, scanner.Err()
+func (a *agent) scrape(ctx context.Context) ([]scrape.Sample, error) {
+	return a.metrics.Read(ctx, metricsAddress)
 }
 
 // await scrapes until what it is told holds, and returns when that was.
-func (a *agent) await(ctx context.Context, what string, done func([]sample) bool) (time.Time, error) {
+func (a *agent) await(ctx context.Context, what string, done func([]scrape.Sample) bool) (time.Time, error) {
 	for {
 		all, err := a.scrape(ctx)
 		if err == nil && done(all) {
@@ -136,24 +95,6 @@ func (a *agent) memory() (now, most uint64, err error) {
 		}
 	}
 	return now, most, nil
-}
-
-// cpu is what the agent has used of it.
-func (a *agent) cpu() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", a.command.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	var ticks time.Duration
-	for _, i := range []int{11, 12} { // utime and stime, of which there are 100 in a second
-		n, err := strconv.ParseInt(string(f[i]), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("CPU time of the agent: %w", err)
-		}
-		ticks += time.Duration(n)
-	}
-	return ticks * 10 * time.Millisecond, nil
 }
 
 // stop ends the agent, which must end well.

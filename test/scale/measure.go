@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"tracer/test/scrape"
 )
 
 // options say what is simulated, and for how long.
@@ -146,7 +148,7 @@ func (m *measured) start(ctx context.Context, a *agent, s *server, scope string,
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))
 	defer cancel()
 	if scope == noServer {
-		at, err := a.await(ctx, "it counts packets", func(all []sample) bool { return pairsOf(all, func(string) bool { return true }) > 0 })
+		at, err := a.await(ctx, "it counts packets", func(all []scrape.Sample) bool { return pairsOf(all, func(string) bool { return true }) > 0 })
 		m.known = at.Sub(began)
 		return err
 	}
@@ -158,14 +160,14 @@ func (m *measured) start(ctx context.Context, a *agent, s *server, scope string,
 	}
 	kinds := map[string]int{"node": 3, "cluster": 2}[scope]
 	var named time.Time
-	at, err := a.await(ctx, "it knows all", func(all []sample) bool {
+	at, err := a.await(ctx, "it knows all", func(all []scrape.Sample) bool {
 		if named.IsZero() && pairsOf(all, bothNamed) > 0 {
 			named = time.Now()
 		}
 		synced := 0
 		for _, x := range all {
-			if x.name == "tracer_identity_synced" {
-				synced += int(x.value)
+			if x.Name == "tracer_identity_synced" {
+				synced += int(x.Value)
 			}
 		}
 		return synced == kinds
@@ -175,7 +177,7 @@ func (m *measured) start(ctx context.Context, a *agent, s *server, scope string,
 	}
 	m.known = at.Sub(began)
 	if named.IsZero() {
-		if named, err = a.await(ctx, "a pair has both names", func(all []sample) bool { return pairsOf(all, bothNamed) > 0 }); err != nil {
+		if named, err = a.await(ctx, "a pair has both names", func(all []scrape.Sample) bool { return pairsOf(all, bothNamed) > 0 }); err != nil {
 			return err
 		}
 	}
@@ -185,7 +187,7 @@ func (m *measured) start(ctx context.Context, a *agent, s *server, scope string,
 
 // live measures the agent while pods are replaced.
 func (m *measured) live(ctx context.Context, a *agent, s *server, sent *countingListener, o options) error {
-	before, err := a.cpu()
+	before, err := a.scrape(ctx)
 	if err != nil {
 		return err
 	}
@@ -198,20 +200,14 @@ func (m *measured) live(ctx context.Context, a *agent, s *server, sent *counting
 	took := time.Since(began)
 	// What was told last is on its way for a moment: of a minute that is nothing.
 	m.perHour = float64(sent.sent.Load()-from) / took.Seconds() * 3600
-	after, err := a.cpu()
-	if err != nil {
-		return err
-	}
-	m.cores = (after - before).Seconds() / took.Seconds()
 	all, err := a.scrape(ctx)
 	if err != nil {
 		return err
 	}
+	m.cores = (valueOf(all, "process_cpu_seconds_total") - valueOf(before, "process_cpu_seconds_total")) / took.Seconds()
+	m.heap = valueOf(all, "go_gc_heap_live_bytes")
 	for _, x := range all {
-		if x.name == "go_gc_heap_live_bytes" {
-			m.heap = x.value
-		}
-		if strings.Contains(x.labels, "src_workload=") {
+		if strings.Contains(x.Labels, "src_workload=") {
 			m.byPair++
 		}
 	}
@@ -220,10 +216,20 @@ func (m *measured) live(ctx context.Context, a *agent, s *server, sent *counting
 	return err
 }
 
-// pairsOf counts the pairs with series of their own.
-func pairsOf(all []sample, which func(labels string) bool) (n int) {
+// valueOf is the value of a series without labels, 0 if there is none.
+func valueOf(all []scrape.Sample, name string) float64 {
 	for _, x := range all {
-		if x.name == "tracer_packets_total" && which(x.labels) {
+		if x.Name == name {
+			return x.Value
+		}
+	}
+	return 0
+}
+
+// pairsOf counts the pairs with series of their own.
+func pairsOf(all []scrape.Sample, which func(labels string) bool) (n int) {
+	for _, x := range all {
+		if x.Name == "tracer_packets_total" && which(x.Labels) {
 			n++
 		}
 	}

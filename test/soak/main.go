@@ -14,7 +14,6 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -29,6 +28,7 @@ import (
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
 	"tracer/test/apiserver"
+	"tracer/test/scrape"
 )
 
 const (
@@ -204,20 +204,13 @@ func startAgent(l *lab.Lab, binary, dir string) (*agent, error) {
 		return nil, err
 	}
 	go func() { a.ended <- a.command.Wait() }()
-	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		err = l.Node(1).Do(func() (err error) {
-			conn, err = new(net.Dialer).DialContext(ctx, network, address)
-			return err
-		})
-		return conn, err
-	}
-	s := scraper{&http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: time.Minute}}
+	metrics := scrape.New(l.Node(1).Do)
 	a.process = process{
 		pid: a.command.Process.Pid, own: []string{run, state}, mapsByNumber: map[ebpf.MapID]*ebpf.Map{},
-		scrape: func(ctx context.Context) ([]byte, error) { return s.read(ctx, metricsAddress) },
+		scrape: func(ctx context.Context) ([]scrape.Sample, error) { return metrics.Read(ctx, metricsAddress) },
 	}
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		_, err := s.read(context.Background(), metricsAddress)
+		_, err := a.process.scrape(context.Background())
 		if err == nil {
 			return a, nil
 		}

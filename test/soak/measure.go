@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+
+	"tracer/test/scrape"
 )
 
 // quantity is something that must not grow.
@@ -47,7 +49,7 @@ var mapLimit = quantity{relative: 0.1, absolute: 4}
 // process is the agent, seen from outside.
 type process struct {
 	pid          int
-	scrape       func(context.Context) ([]byte, error)
+	scrape       func(context.Context) ([]scrape.Sample, error)
 	own          []string // its directories
 	cpuBefore    float64
 	cpuAt        float64 // seconds since the run began
@@ -63,31 +65,22 @@ func (p *process) measure(ctx context.Context) (map[string]float64, error) {
 	}
 	m := map[string]float64{}
 	var cpu float64
-	for line := range strings.Lines(string(metrics)) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		name, _, _ := strings.Cut(line, "{")
-		name, _, _ = strings.Cut(name, " ")
-		value, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:]), 64)
-		if err != nil {
-			return nil, fmt.Errorf("scrape the agent: %q: %w", line, err)
-		}
-		switch name {
+	for _, x := range metrics {
+		switch x.Name {
 		case "process_resident_memory_bytes":
-			m["memory (RSS)"] = value / (1 << 20)
+			m["memory (RSS)"] = x.Value / (1 << 20)
 		case "go_gc_heap_live_bytes":
-			m["live heap"] = value / (1 << 20)
+			m["live heap"] = x.Value / (1 << 20)
 		case "go_goroutines":
-			m["goroutines"] = value
+			m["goroutines"] = x.Value
 		case "go_threads":
-			m["threads"] = value
+			m["threads"] = x.Value
 		case "process_open_fds":
-			m["descriptors"] = value
+			m["descriptors"] = x.Value
 		case "process_cpu_seconds_total":
-			cpu = value
+			cpu = x.Value
 		case "tracer_records_lost_total":
-			m["records lost"] += value
+			m["records lost"] += x.Value
 		}
 		m["series of metrics"]++
 	}

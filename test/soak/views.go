@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"time"
 )
 
@@ -55,23 +53,4 @@ func view(ctx context.Context, socket, request string, read int, length time.Dur
 		_, _ = io.Copy(io.Discard, conn) // streams do not end before their time
 	}
 	return nil
-}
-
-// scraper reads the agent's metrics.
-type scraper struct{ client *http.Client }
-
-func (s scraper) read(ctx context.Context, address string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(response.Body)
-	if err = errors.Join(err, response.Body.Close()); err == nil && response.StatusCode != http.StatusOK {
-		err = errors.New(response.Status)
-	}
-	return text, err
 }
