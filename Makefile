@@ -8,7 +8,7 @@ ARCHES := amd64 arm64
 # screens, commands and their rights, all of which user space or one piece of arithmetic decides; and what starts many agents, each of
 # which takes 20 s of an emulated CPU: run that by name when it changes.
 GUEST_TESTS := ./internal/loader ./internal/device ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
-GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings|TestKilled$$|TestHostileNames|TestHardened|TestRestartBesidePrograms|TestManyPods|TestLeftovers|TestLateOverlay|TestNoDescriptors|TestFewDescriptors|TestFullDisk|TestSeccomp$$|TestUI|TestIncident|TestPath
+GUEST_SKIP := TestFaultTBF|TestFaultRateAlone|TestHealthy|TestIPv6|TestLocal|TestService|TestQueueDelay|TestNothingComesOut|TestSplit|TestSoftwareSegmentation|TestSlowest|TestSampled|TestFloodOfFlows|TestTop|TestByHand|TestAgent|TestRefuses|TestUnprivileged|TestPlugin|TestFindings|TestKilled$$|TestHostileNames|TestHardened|TestRestartBesidePrograms|TestManyPods|TestLeftovers|TestLateOverlay|TestNoDescriptors|TestFewDescriptors|TestFullDisk|TestSeccomp$$|TestStarved|TestUI|TestIncident|TestPath
 
 # What arm64 kernels need not show either: arithmetic and statistics, which are the same on all machines, and what user space decides.
 ARM64_SKIP := TestSampling|TestFunctionsAreSmall|TestEachCapabilityIsNeeded|TestLock|TestRefusedByTCX|TestRefusedProgram

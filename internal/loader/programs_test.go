@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
 	"tracer/internal/netdev"
@@ -104,6 +105,21 @@ func TestKernelNames(t *testing.T) {
 	for _, program := range all {
 		if kernelNames[program] == "" {
 			t.Errorf("the program %s has no name in the kernel", program)
+		}
+	}
+}
+
+// TestPreallocated wants all of the maps' memory taken when they are made: none is allocated on a packet's way, where that could fail.
+func TestPreallocated(t *testing.T) {
+	t.Parallel()
+	spec, err := bpfobj.LoadTracer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := []ebpf.MapType{ebpf.Array, ebpf.PerCPUArray, ebpf.RingBuf, ebpf.Hash} // but for a hash that says otherwise
+	for name, m := range spec.Maps {
+		if !slices.Contains(whole, m.Type) || m.Flags&unix.BPF_F_NO_PREALLOC != 0 {
+			t.Errorf("%s is a %v with flags %#x", name, m.Type, m.Flags)
 		}
 	}
 }

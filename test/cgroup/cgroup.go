@@ -1,0 +1,107 @@
+// Package cgroup limits the CPU time and the memory of what tests start, by cgroups of version 1 or 2.
+package cgroup
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Limits are those of a group. One that is 0 is none.
+type Limits struct {
+	CPU    float64 // CPUs
+	Memory int64   // bytes
+}
+
+// period is that over which CPU time is limited, in µs: the kernel's default.
+const period = 100_000
+
+// Group is one directory, or in version 1 one for each limit.
+type Group struct{ dirs []string }
+
+// New makes a group, which is removed with the test: the processes in it must have ended by then.
+func New(t testing.TB, l Limits) Group {
+	t.Helper()
+	quota := int(l.CPU * period)
+	var g Group
+	make := func(root string, files map[string]string) {
+		t.Helper()
+		dir, err := os.MkdirTemp(root, "tracer-test-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.dirs = append(g.dirs, dir)
+		t.Cleanup(func() { remove(t, dir) })
+		for file, text := range files {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+				t.Fatalf("limit a cgroup: %v", err)
+			}
+		}
+	}
+	const root = "/sys/fs/cgroup"
+	if _, err := os.Stat(root + "/cgroup.controllers"); err == nil {
+		files := map[string]string{}
+		if l.CPU > 0 {
+			files["cpu.max"] = fmt.Sprint(quota, period)
+			_ = os.WriteFile(root+"/cgroup.subtree_control", []byte("+cpu"), 0o644)
+		}
+		if l.Memory > 0 {
+			files["memory.max"] = strconv.FormatInt(l.Memory, 10)
+			_ = os.WriteFile(root+"/cgroup.subtree_control", []byte("+memory"), 0o644)
+		}
+		make(root, files)
+		return g
+	}
+	if l.CPU > 0 {
+		make(root+"/cpu", map[string]string{"cpu.cfs_period_us": strconv.Itoa(period), "cpu.cfs_quota_us": strconv.Itoa(quota)})
+	}
+	if l.Memory > 0 {
+		make(root+"/memory", map[string]string{"memory.limit_in_bytes": strconv.FormatInt(l.Memory, 10)})
+	}
+	return g
+}
+
+// Join is a command of a shell by which it, and what it starts, is in the group.
+func (g Group) Join() string {
+	commands := []string{":"}
+	for _, dir := range g.dirs {
+		commands = append(commands, "echo $$ >"+dir+"/cgroup.procs")
+	}
+	return strings.Join(commands, " && ")
+}
+
+// Add moves a process into the group, with all its threads.
+func (g Group) Add(pid int) error { return move(g.dirs, pid) }
+
+// Release moves a process back to the groups' parents.
+func (g Group) Release(pid int) error {
+	var parents []string
+	for _, dir := range g.dirs {
+		parents = append(parents, filepath.Dir(dir))
+	}
+	return move(parents, pid)
+}
+
+func move(dirs []string, pid int) error {
+	for _, dir := range dirs {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove waits until the kernel has forgotten the group's last process.
+func remove(t testing.TB, dir string) {
+	err := os.Remove(dir)
+	for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); err = os.Remove(dir) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
