@@ -57,7 +57,7 @@ func Diagnose(node string, from, to Snapshot) Report {
 	r := Report{
 		SchemaVersion: SchemaVersion,
 		Node:          node,
-		Started:       from.Taken,
+		Started:       to.Taken.Add(-w.length()), // by the wall clock as it is, which may have been set meanwhile
 		WindowSeconds: w.length().Seconds(),
 		Verdict:       Healthy,
 		Findings:      []Finding{},
