@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"testing"
@@ -56,7 +57,7 @@ func (s starved) healthy(a *agentProcess) {
 		cmd := tracer("diagnose", "--run-dir", a.dir, "--duration", "3s", "-o", "json")
 		cmd.Stderr = os.Stderr
 		out, err := cmd.Output()
-		if _, exited := err.(*exec.ExitError); err != nil && !exited {
+		if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
 			return err
 		}
 		return json.Unmarshal(out, &report)
