@@ -115,8 +115,8 @@ done`,
 				"node2":  "kill $(</tmp/nc.pid)",
 			},
 			real: func(r *rig) string {
-				if n := r.number(r.router, `nft list chain ip hush forward | sed -n 's/.*packets \([0-9]*\).*/\1/p'`); n < 10 {
-					return fmt.Sprintf("%.0f packets were too large", n)
+				if n := r.number(r.router, `nft list chain ip hush forward | sed -n 's/.*packets \([0-9]*\).*/\1/p'`); n < 100 {
+					return fmt.Sprintf("%.0f packets were too large, want 100", n)
 				}
 				return ""
 			},
