@@ -46,7 +46,7 @@ func TestImpliedOwners(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	inTable(3) // the pod of this node with its node's address, and the Service
+	inTable(2) // the pod of this node, with its node's address
 	expect("10.244.2.7", time.Minute, api(7))
 	if !k.Resolved(netip.MustParseAddr("10.244.2.7"), clock.at) {
 		t.Error("an implied owner is not resolved")
@@ -67,7 +67,7 @@ func TestImpliedOwners(t *testing.T) {
 	cart := aggregate.Identity{Namespace: "shop", Pod: "cart-1", Workload: "cart", Node: "node3"}
 	expect("10.244.2.7", 0, cart)
 	expect("10.244.2.7", 30*time.Second, api(7))
-	inTable(4)
+	inTable(3)
 
 	// A pod gets behind a second Service: neither is its workload, until that is over.
 	second := aSlice("canary", "api-8", "node2", "10.244.2.8")
@@ -105,12 +105,12 @@ func TestImpliedOwners(t *testing.T) {
 	must(k.services.Add(aService("wrong", "10.244.2.11")))
 	expect("10.244.2.10", 0, api(10))
 	expect("10.244.2.11", 0, api(11))
-	inTable(9)
+	inTable(8)
 
-	// When nobody asks for former owners any more, all but the pod of this node, its node and the Services are implied again.
+	// When nobody asks for former owners any more, all but the pod of this node, its node and the late Service are implied again.
 	clock.at += retention + time.Minute
 	k.owners.expire(clock.at)
-	inTable(5)
+	inTable(4)
 	k.owners.expire(clock.at)
 	for address, want := range map[string]aggregate.Identity{
 		"10.244.2.7": cart, "10.244.2.8": api(8), "10.244.2.9": moved, "10.244.2.10": api(10), "10.244.2.11": api(11), "10.244.2.50": api(50),
@@ -131,7 +131,7 @@ func TestImpliedOwners(t *testing.T) {
 	tell(t, &again.slices, list[50:]...)
 	clock.at += time.Second
 	again.owners.expire(clock.at)
-	if got := len(again.owners.addresses); got != 3 {
+	if got := len(again.owners.addresses); got != 2 {
 		t.Errorf("after a restart the table of owners has %d addresses", got)
 	}
 	if got := clock.lookup(again, "10.244.2.50"); got != api(50) {
@@ -167,7 +167,7 @@ func TestImpliedMeanwhile(t *testing.T) {
 		},
 		func() { k.owners.expire(3 * time.Hour) },
 		func() { k.EndpointOf(netip.MustParseAddrPort("10.244.2.5:80"), 6) },
-		func() { k.endpointIndex.implied() },
+		func() { k.endpointIndex.implied(func(netip.Addr, owner) {}) },
 	} {
 		group.Go(func() {
 			for {

@@ -64,7 +64,6 @@ type Kubernetes struct {
 	nodes   atomic.Pointer[Nodes]
 
 	pods, services, slices informer
-	strings                interner
 
 	// Of the pods' informer alone.
 	hostPods map[netip.Addr]int // how many pods are on the node of that address
@@ -74,8 +73,8 @@ type Kubernetes struct {
 	endpoints     endpointCounts
 	endpointIndex *endpointIndex
 
-	cacheMu      sync.Mutex // guards savedVersion
-	savedVersion uint64     // the owners' version that was saved last
+	cacheMu sync.Mutex // guards cache
+	cache   cacheState
 
 	misses, conflicts atomic.Uint64
 	stale             atomic.Bool
@@ -103,7 +102,7 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	}
 	k := &Kubernetes{
 		options: o, log: o.Log, hostPods: map[netip.Addr]int{},
-		endpoints: endpointCounts{of: map[string]*serviceEndpoints{}}, endpointIndex: newEndpointIndex(),
+		endpoints: endpointCounts{of: map[string]serviceEndpoints{}}, endpointIndex: newEndpointIndex(),
 	}
 	k.owners.index = k.endpointIndex
 	transport, err := httpClient(o.Config, responseTimeout)

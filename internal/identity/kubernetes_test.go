@@ -43,7 +43,7 @@ func source(t testing.TB, change func(*KubernetesOptions)) (*Kubernetes, *fakeCl
 		t.Fatal(err)
 	}
 	for _, w := range k.informers() {
-		w.store = map[string]info{}
+		w.store = map[objectKey]info{}
 	}
 	return k, clock
 }

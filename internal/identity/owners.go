@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -50,10 +51,49 @@ func (o *owner) covers(at time.Duration) bool { return o.from <= at && at < o.to
 type ownerTable struct {
 	mu        sync.RWMutex
 	addresses map[netip.Addr]*history
-	unowned   int            // how many of them have no owner
-	version   atomic.Uint64  // grows with every change of an address that has an owner before or after it
-	since     atomic.Int64   // the latest time at which any address changed its owner
-	index     *endpointIndex // has the owners that are implied; nil for none
+	unowned   int                     // how many of them have no owner
+	version   atomic.Uint64           // grows with every change of an address that has an owner before or after it
+	since     atomic.Int64            // the latest time at which any address changed its owner
+	index     *endpointIndex          // has the owners that are implied; nil for none
+	services  map[uint32]*serviceInfo // those that are implied owners, by the hash of the address
+	saved     savedNames              // what an earlier run knew of the addresses of which nothing else is known
+	changed   map[netip.Addr]bool     // the addresses that changed since takeChanges; nil if nobody notes them
+}
+
+// maxChanged bounds the addresses whose changes are noted. When there are more, all have to be looked at.
+const maxChanged = 1 << 14
+
+// takeChanges are the addresses whose owner may have changed since the call before; all if these are not known, as at the first call.
+func (t *ownerTable) takeChanges() (list []netip.Addr, all bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list, all = slices.Collect(maps.Keys(t.changed)), t.changed == nil
+	t.changed = map[netip.Addr]bool{}
+	return list, all
+}
+
+// loseChanges has the next takeChanges return all.
+func (t *ownerTable) loseChanges() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.changed = nil
+}
+
+// setSaved puts other names in the place of those that an earlier run saved.
+func (t *ownerTable) setSaved(saved savedNames, at time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.saved) == 0 && len(saved) == 0 {
+		return
+	}
+	t.saved = saved
+	t.renamed(at)
+}
+
+// renamed notes that many addresses may have got other names. The lock is held.
+func (t *ownerTable) renamed(at time.Duration) {
+	t.since.Store(max(t.since.Load(), int64(at)))
+	t.version.Add(1)
 }
 
 // history is the owners of one address, in the order in which they became known.
@@ -72,7 +112,14 @@ func (t *ownerTable) at(address netip.Addr, at time.Duration) (id aggregate.Iden
 	t.mu.RLock()
 	x := t.addresses[address]
 	if x == nil && t.index != nil {
-		id, _, named = t.index.impliedAt(address) // with the lock held: owners cease to be implied by getting into the table
+		if s := t.serviceAt(address); s != nil {
+			id, named = s.identity(), true
+		} else {
+			id, _, named = t.index.impliedAt(address) // with the lock held: owners cease to be implied by getting into the table
+		}
+	}
+	if !named && !x.owned() {
+		id, named = t.saved.find(address)
 	}
 	t.mu.RUnlock()
 	switch {
@@ -158,6 +205,9 @@ func (t *ownerTable) replace(address netip.Addr, x *history) {
 	if x != nil && !x.owned() {
 		t.unowned++
 	}
+	if s := t.serviceAt(address); s != nil {
+		delete(t.services, t.index.hash(address)) // it is in the history
+	}
 	if x == nil {
 		delete(t.addresses, address)
 	} else {
@@ -165,6 +215,17 @@ func (t *ownerTable) replace(address netip.Addr, x *history) {
 	}
 	if old.owned() || x.owned() {
 		t.version.Add(1)
+		t.noteChange(address)
+	}
+}
+
+func (t *ownerTable) noteChange(address netip.Addr) {
+	switch {
+	case t.changed == nil:
+	case len(t.changed) == maxChanged:
+		t.changed = nil
+	default:
+		t.changed[address] = true
 	}
 }
 
@@ -265,16 +326,27 @@ func (t *ownerTable) release(address netip.Addr, uid string, of rank, end time.D
 	t.put(address, &history{owners: list, deviceSince: old.deviceSince})
 }
 
+// expireAtOnce is of how many addresses expire looks before it lets others at the table.
+const expireAtOnce = 256
+
 // expire removes owners that ended longer than retention ago.
 func (t *ownerTable) expire(now time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	expired := func(o owner) bool { return o.to < now-retention }
-	imply := t.index != nil && t.index.changing.TryLock() // else the next time
-	if imply {
-		defer t.index.changing.Unlock()
-	}
-	for address, x := range t.addresses {
+	imply := t.mayImply()
+	seen := 0
+	for address, x := range t.addresses { // what changes meanwhile comes, or comes not: the next time it does
+		if seen++; seen%expireAtOnce == 0 {
+			if imply {
+				t.index.changing.Unlock()
+			}
+			t.mu.Unlock()
+			t.mu.Lock()
+			if imply = t.mayImply(); t.addresses[address] != x {
+				continue
+			}
+		}
 		if len(x.owners) > 0 && !slices.ContainsFunc(x.owners, expired) {
 			if imply {
 				t.becomesImplied(address, x, now)
@@ -287,7 +359,13 @@ func (t *ownerTable) expire(now time.Duration) {
 			t.remove(address)
 		}
 	}
+	if imply {
+		t.index.changing.Unlock()
+	}
 }
+
+// mayImply tells whether owners may become implied, until index.changing is unlocked. The lock is held.
+func (t *ownerTable) mayImply() bool { return t.index != nil && t.index.changing.TryLock() }
 
 // current calls yield for every address and who owns it now, unless that is implied.
 func (t *ownerTable) current(yield func(netip.Addr, owner)) {
@@ -300,4 +378,19 @@ func (t *ownerTable) current(yield func(netip.Addr, owner)) {
 			}
 		}
 	}
+}
+
+// list are the addresses in the table, with those whose implied owners are Services.
+func (t *ownerTable) list() []netip.Addr {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	all := slices.Collect(maps.Keys(t.addresses))
+	for hash, s := range t.services {
+		for _, a := range s.ips {
+			if t.index.hash(a) == hash {
+				all = append(all, a)
+			}
+		}
+	}
+	return all
 }
