@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tracer/test/labagent"
 	"tracer/test/scrape"
 )
 
@@ -128,11 +129,11 @@ func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, d
 	group.Go(func() error { return node.answer(ctx) })
 	group.Go(func() error { return node.send(ctx, c, o.peers, o.rate) })
 	began := time.Now()
-	a, err := node.startAgent(o.binary, dir, arguments...)
+	a, err := labagent.Start(node.Lab, o.binary, dir, arguments...)
 	if err != nil {
 		return m, err
 	}
-	defer func() { err = errors.Join(err, a.stop()) }()
+	defer func() { err = errors.Join(err, a.Stop()) }()
 	if err := m.start(ctx, a, s, scope, began); err != nil {
 		return m, err
 	}
@@ -144,11 +145,11 @@ func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, d
 const patience = 5 * time.Minute
 
 // start waits until the agent knows all, and notes what it took.
-func (m *measured) start(ctx context.Context, a *agent, s *server, scope string, began time.Time) error {
+func (m *measured) start(ctx context.Context, a *labagent.Agent, s *server, scope string, began time.Time) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))
 	defer cancel()
 	if scope == noServer {
-		at, err := a.await(ctx, "it counts packets", func(all []scrape.Sample) bool { return pairsOf(all, func(string) bool { return true }) > 0 })
+		at, err := a.Await(ctx, "it counts packets", func(all []scrape.Sample) bool { return pairsOf(all, func(string) bool { return true }) > 0 })
 		m.known = at.Sub(began)
 		return err
 	}
@@ -156,11 +157,11 @@ func (m *measured) start(ctx context.Context, a *agent, s *server, scope string,
 	case <-s.asked:
 		m.asked = time.Since(began)
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the first request: %w; the agent says %s", context.Cause(ctx), tail(a.log))
+		return fmt.Errorf("wait for the first request: %w; the agent says %s", context.Cause(ctx), a.Said())
 	}
 	kinds := map[string]int{"node": 3, "cluster": 2}[scope]
 	var named time.Time
-	at, err := a.await(ctx, "it knows all", func(all []scrape.Sample) bool {
+	at, err := a.Await(ctx, "it knows all", func(all []scrape.Sample) bool {
 		if named.IsZero() && pairsOf(all, bothNamed) > 0 {
 			named = time.Now()
 		}
@@ -177,7 +178,7 @@ func (m *measured) start(ctx context.Context, a *agent, s *server, scope string,
 	}
 	m.known = at.Sub(began)
 	if named.IsZero() {
-		if named, err = a.await(ctx, "a pair has both names", func(all []scrape.Sample) bool { return pairsOf(all, bothNamed) > 0 }); err != nil {
+		if named, err = a.Await(ctx, "a pair has both names", func(all []scrape.Sample) bool { return pairsOf(all, bothNamed) > 0 }); err != nil {
 			return err
 		}
 	}
@@ -186,8 +187,8 @@ func (m *measured) start(ctx context.Context, a *agent, s *server, scope string,
 }
 
 // live measures the agent while pods are replaced.
-func (m *measured) live(ctx context.Context, a *agent, s *server, sent *countingListener, o options) error {
-	before, err := a.scrape(ctx)
+func (m *measured) live(ctx context.Context, a *labagent.Agent, s *server, sent *countingListener, o options) error {
+	before, err := a.Scrape(ctx)
 	if err != nil {
 		return err
 	}
@@ -200,7 +201,7 @@ func (m *measured) live(ctx context.Context, a *agent, s *server, sent *counting
 	took := time.Since(began)
 	// What was told last is on its way for a moment: of a minute that is nothing.
 	m.perHour = float64(sent.sent.Load()-from) / took.Seconds() * 3600
-	all, err := a.scrape(ctx)
+	all, err := a.Scrape(ctx)
 	if err != nil {
 		return err
 	}
@@ -212,7 +213,7 @@ func (m *measured) live(ctx context.Context, a *agent, s *server, sent *counting
 		}
 	}
 	m.series, m.pairs = len(all), pairsOf(all, bothNamed)
-	m.resident, m.most, err = a.memory()
+	m.resident, m.most, err = memory(a.Pid)
 	return err
 }
 
