@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tracer/internal/identity"
 	"tracer/test/labagent"
 	"tracer/test/scrape"
 )
@@ -44,6 +45,8 @@ type measured struct {
 	series, pairs  int
 	byPair         int // of the series
 	replaced       int
+	took           time.Duration // to replace them
+	saved, changes int64         // bytes of the files with all names, and with those that changed since
 }
 
 // measure has one agent after another, in each scope; in the order of the scopes.
@@ -61,7 +64,11 @@ func measure(ctx context.Context, o options, scopes []string, say func(string, .
 	defer func() { err = errors.Join(err, node.Down()) }()
 	for _, scope := range scopes {
 		say("an agent, scope %s", scope)
-		m, err := measureAgent(ctx, o, c, node, filepath.Join(dir, scope), scope)
+		of := scope
+		if scope == again {
+			of = string(identity.NodeScope)
+		}
+		m, err := measureAgent(ctx, o, c, node, filepath.Join(dir, of), scope)
 		if err != nil {
 			return all, fmt.Errorf("scope %s: %w", scope, err)
 		}
@@ -69,6 +76,9 @@ func measure(ctx context.Context, o options, scopes []string, say func(string, .
 	}
 	return all, nil
 }
+
+// again is the scope of an agent in node scope that was there before, and finds the names that it has saved.
+const again = "again"
 
 // noServer is the scope of the agent that asks no API server: a file names the pods that it sees, and no others.
 const noServer = "file"
@@ -92,7 +102,7 @@ func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, d
 	m.scope = scope
 	s := newServer(c, o.streams)
 	var listener countingListener
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return m, err
 	}
 	err = node.Node(1).Do(func() (err error) {
@@ -113,8 +123,11 @@ func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, d
 	}
 	names := filepath.Join(dir, "names.yaml")
 	arguments := []string{"--kubeconfig", config, "--node-name", nodeName(0), "--identity-scope", scope}
-	if scope == noServer {
+	switch scope {
+	case noServer:
 		arguments = []string{"--identity-file", names}
+	case again:
+		arguments[len(arguments)-1] = string(identity.NodeScope)
 	}
 	if err := nameFile(names, c, o.peers); err != nil {
 		return m, err
@@ -133,7 +146,10 @@ func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, d
 	if err != nil {
 		return m, err
 	}
-	defer func() { err = errors.Join(err, a.Stop()) }()
+	defer func() {
+		err = errors.Join(err, a.Stop()) // which saves what has changed
+		m.saved, m.changes = sizeOf(a.State, "identities.json"), sizeOf(a.State, "identities.changes")
+	}()
 	if err := m.start(ctx, a, s, scope, began); err != nil {
 		return m, err
 	}
@@ -159,7 +175,7 @@ func (m *measured) start(ctx context.Context, a *labagent.Agent, s *server, scop
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the first request: %w; the agent says %s", context.Cause(ctx), a.Said())
 	}
-	kinds := map[string]int{"node": 3, "cluster": 2}[scope]
+	kinds := map[string]int{"node": 3, again: 3, "cluster": 2}[scope]
 	var named time.Time
 	at, err := a.Await(ctx, "it knows all", func(all []scrape.Sample) bool {
 		if named.IsZero() && pairsOf(all, bothNamed) > 0 {
@@ -199,6 +215,7 @@ func (m *measured) live(ctx context.Context, a *labagent.Agent, s *server, sent 
 		return err
 	}
 	took := time.Since(began)
+	m.took = took
 	// What was told last is on its way for a moment: of a minute that is nothing.
 	m.perHour = float64(sent.sent.Load()-from) / took.Seconds() * 3600
 	all, err := a.Scrape(ctx)
@@ -215,6 +232,15 @@ func (m *measured) live(ctx context.Context, a *labagent.Agent, s *server, sent 
 	m.series, m.pairs = len(all), pairsOf(all, bothNamed)
 	m.resident, m.most, err = memory(a.Pid)
 	return err
+}
+
+// sizeOf is the size of a file in bytes, 0 if there is none.
+func sizeOf(dir, name string) int64 {
+	info, err := os.Stat(filepath.Join(dir, name))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // valueOf is the value of a series without labels, 0 if there is none.
