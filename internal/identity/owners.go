@@ -57,26 +57,8 @@ type ownerTable struct {
 	index     *endpointIndex          // has the owners that are implied; nil for none
 	services  map[uint32]*serviceInfo // those that are implied owners, by the hash of the address
 	saved     savedNames              // what an earlier run knew of the addresses of which nothing else is known
+	local     map[netip.Addr]bool     // the addresses of which a pod of this node is or was an owner
 	changed   map[netip.Addr]bool     // the addresses that changed since takeChanges; nil if nobody notes them
-}
-
-// maxChanged bounds the addresses whose changes are noted. When there are more, all have to be looked at.
-const maxChanged = 1 << 14
-
-// takeChanges are the addresses whose owner may have changed since the call before; all if these are not known, as at the first call.
-func (t *ownerTable) takeChanges() (list []netip.Addr, all bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	list, all = slices.Collect(maps.Keys(t.changed)), t.changed == nil
-	t.changed = map[netip.Addr]bool{}
-	return list, all
-}
-
-// loseChanges has the next takeChanges return all.
-func (t *ownerTable) loseChanges() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.changed = nil
 }
 
 // setSaved puts other names in the place of those that an earlier run saved.
@@ -178,7 +160,7 @@ func resolve(list []owner, at time.Duration) *aggregate.Identity {
 // since, so that a new version never goes with an old since.
 func (t *ownerTable) put(address netip.Addr, x *history) {
 	if t.addresses == nil {
-		t.addresses = map[netip.Addr]*history{}
+		t.addresses, t.local = map[netip.Addr]*history{}, map[netip.Addr]bool{}
 	}
 	since := time.Duration(t.since.Load())
 	for i := range x.owners {
@@ -213,19 +195,14 @@ func (t *ownerTable) replace(address netip.Addr, x *history) {
 	} else {
 		t.addresses[address] = x
 	}
+	if x != nil && slices.ContainsFunc(x.owners, func(o owner) bool { return o.local }) {
+		t.local[address] = true
+	} else {
+		delete(t.local, address)
+	}
 	if old.owned() || x.owned() {
 		t.version.Add(1)
 		t.noteChange(address)
-	}
-}
-
-func (t *ownerTable) noteChange(address netip.Addr) {
-	switch {
-	case t.changed == nil:
-	case len(t.changed) == maxChanged:
-		t.changed = nil
-	default:
-		t.changed[address] = true
 	}
 }
 
@@ -367,13 +344,13 @@ func (t *ownerTable) expire(now time.Duration) {
 // mayImply tells whether owners may become implied, until index.changing is unlocked. The lock is held.
 func (t *ownerTable) mayImply() bool { return t.index != nil && t.index.changing.TryLock() }
 
-// current calls yield for every address and who owns it now, unless that is implied.
-func (t *ownerTable) current(yield func(netip.Addr, owner)) {
+// currentLocal calls yield for every address of this node's pods, and each that owns it now.
+func (t *ownerTable) currentLocal(yield func(netip.Addr, owner)) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for address, x := range t.addresses {
-		for _, o := range x.owners {
-			if o.to == forever {
+	for address := range t.local {
+		for _, o := range t.addresses[address].owners {
+			if o.to == forever && o.local {
 				yield(address, o)
 			}
 		}

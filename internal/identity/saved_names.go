@@ -28,12 +28,13 @@ type savedName struct {
 }
 
 func newSavedName(e *cacheEntry) savedName {
+	id := printableNames(&e.ID)
 	n := savedName{
-		address: e.Address.As16(), rank: e.Rank, namespace: share(e.ID.Namespace), workload: share(e.ID.Workload), node: share(e.ID.Node),
-		pod: e.ID.Pod, service: e.ID.Service,
+		address: e.Address.As16(), rank: e.Rank, namespace: share(id.Namespace), workload: share(id.Workload), node: share(id.Node),
+		pod: id.Pod, service: id.Service,
 	}
-	if n.identity() != e.ID {
-		n.more = &e.ID
+	if n.identity() != *id {
+		n.more = id
 	}
 	return n
 }
@@ -166,7 +167,7 @@ func (k *Kubernetes) dropStale() {
 		rank    rank
 	}
 	var gone []entry
-	k.owners.current(func(a netip.Addr, o owner) {
+	k.owners.currentLocal(func(a netip.Addr, o owner) {
 		if o.id.Stale {
 			gone = append(gone, entry{a, o.uid, o.rank})
 		}
