@@ -75,7 +75,7 @@ func (x *endpointIndex) change(before, now *sliceInfo) {
 		if before.of == now.of {
 			for i := range before.pods.len() {
 				if before.pods.implied(i) {
-					if k := now.pods.find(before.pods.at(i), i); k >= 0 {
+					if k := now.pods.find(&before.pods, i); k >= 0 {
 						now.pods.imply(k)
 					}
 				}
@@ -177,7 +177,7 @@ func (x *endpointIndex) services(key endpointKey) (names []string, known bool) {
 	for s := range x.with(key.address) {
 		s.pods.each(key.address, func(i int) bool {
 			known = true
-			if name := s.service(); s.pods.at(i).uid == key.uid && !slices.Contains(names, name) {
+			if name := s.service(); s.pods.key(i) == key && !slices.Contains(names, name) {
 				names = append(names, name)
 			}
 			return true

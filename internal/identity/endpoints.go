@@ -2,7 +2,6 @@ package identity
 
 import (
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -137,33 +136,34 @@ func (k *Kubernetes) sliceChanged(before, now info, _ runtime.Object) {
 		defer k.owners.version.Add(1)
 	}
 	at := k.options.Clock()
-	gone := map[endpointKey]podEndpoint{}
+	gone := map[endpointKey]int{} // where they were
 	if old != nil {
-		for _, e := range old.pods.all() {
-			gone[e.endpointKey] = e
+		for i := range old.pods.len() {
+			gone[old.pods.key(i)] = i
 		}
 	}
 	var added []podEndpoint
 	if s != nil {
 		done, implied := map[endpointKey]bool{}, false
-		for i, e := range s.pods.all() {
-			if done[e.endpointKey] {
+		for i := range s.pods.len() {
+			key := s.pods.key(i)
+			if done[key] {
 				continue
 			}
-			done[e.endpointKey] = true
-			was, had := gone[e.endpointKey]
-			delete(gone, e.endpointKey)
+			done[key] = true
+			was, had := gone[key]
+			delete(gone, key)
 			switch {
-			case had && was == e && old.of == s.of:
+			case had && old.of == s.of && s.pods.same(i, &old.pods, was):
 				continue
 			case had:
-				k.owners.keep(e.address)
-			case k.mayImply(s, i, e):
+				k.owners.keep(key.address)
+			case k.mayImply(s, i):
 				s.pods.imply(i)
 				implied = true
 				continue
 			}
-			added = append(added, e)
+			added = append(added, s.pods.at(i))
 		}
 		if implied {
 			defer k.owners.implied(at)
@@ -176,21 +176,21 @@ func (k *Kubernetes) sliceChanged(before, now info, _ runtime.Object) {
 	for _, e := range added { // first, so that an endpoint that moves is at no time released
 		k.addEndpoint(s.namespace, e, at)
 	}
-	for key, e := range gone {
+	for key, i := range gone {
 		services, known := k.endpointIndex.services(key)
 		if len(services) > 0 {
-			k.addEndpoint(old.namespace, e, at)
+			k.addEndpoint(old.namespace, old.pods.at(i), at)
 			continue
 		}
-		k.owners.release(e.address, e.uid.String(), endpoint, at)
+		k.owners.release(key.address, key.uid.String(), endpoint, at)
 		if !known {
-			k.owners.release(e.address, hostEndpointUID, host, at)
+			k.owners.release(key.address, hostEndpointUID, host, at)
 		}
 	}
 }
 
 func (k *Kubernetes) addEndpoint(namespace sharedString, e podEndpoint, at time.Duration) {
-	id := &aggregate.Identity{Namespace: namespace.String(), Pod: strings.Clone(e.pod), Node: e.node.String()}
+	id := &aggregate.Identity{Namespace: namespace.String(), Pod: e.pod, Node: e.node.String()}
 	if services, _ := k.endpointIndex.services(e.endpointKey); len(services) == 1 {
 		id.Workload = services[0] // else no Service's name is the workload's
 	}

@@ -3,7 +3,6 @@ package identity
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"tracer/internal/aggregate"
@@ -15,13 +14,14 @@ import (
 // Whoever changes what is known of its address puts it into the table first. The same goes for Services and their addresses.
 
 // mayImply tells whether that holds of endpoint i of a slice, which is new: it is there when the agent starts, alone with its address.
-func (k *Kubernetes) mayImply(s *sliceInfo, i int, e podEndpoint) bool {
-	if k.slices.synced.Load() || k.isNode(e.address) || k.endpointIndex.mayHave(e.address) || k.owners.has(e.address) {
+func (k *Kubernetes) mayImply(s *sliceInfo, i int) bool {
+	a := s.pods.address(i)
+	if k.slices.synced.Load() || k.isNode(a) || k.endpointIndex.mayHave(a) || k.owners.has(a) {
 		return false
 	}
 	first := i
-	s.pods.each(e.address, func(j int) bool { first = j; return false })
-	return first == i && printable(s.identity(e))
+	s.pods.each(a, func(j int) bool { first = j; return false })
+	return first == i && printable(s.identity(s.pods.at(i)))
 }
 
 // mayHave tells whether any slice may have an address.
@@ -44,7 +44,7 @@ func (s *sliceInfo) identity(e podEndpoint) aggregate.Identity {
 	return aggregate.Identity{Namespace: s.namespace.String(), Pod: e.pod, Workload: s.service(), Node: e.node.String()}
 }
 
-// impliedAt is who owns an address if that is implied. It does not allocate.
+// impliedAt is who owns an address if that is implied. It makes the pod's name.
 func (x *endpointIndex) impliedAt(address netip.Addr) (id aggregate.Identity, e podEndpoint, ok bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -132,10 +132,26 @@ func (t *ownerTable) known(address netip.Addr) *history {
 		return &history{owners: []owner{{uid: s.uid.String(), rank: service, id: &id, to: forever}}}
 	}
 	if id, e, ok := t.index.impliedAt(address); ok {
-		id.Pod = strings.Clone(id.Pod) // it is a part of all names in its slice
 		return &history{owners: []owner{impliedOwner(id, e)}}
 	}
 	return nil
+}
+
+// maxAsked bounds the addresses that get into the table because somebody asked: a pod may send to as many as it likes.
+const maxAsked = 4096
+
+// wasAsked puts an address whose owner is implied into the table, so that the next who asks need not have the pod's name made again. It is
+// there until expire finds that it is still implied: the version stays.
+func (t *ownerTable) wasAsked(address netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.asked >= maxAsked || t.addresses[address] != nil {
+		return
+	}
+	if x := t.known(address); x != nil {
+		t.asked++
+		t.insert(address, x)
+	}
 }
 
 // implyService has a Service be the implied owner of one of its addresses, if nothing else is known of that. It tells whether it is.

@@ -27,6 +27,7 @@ func TestImpliedOwners(t *testing.T) {
 	tell(t, &k.services, aService("api", "10.96.0.10"))
 	inTable := func(want int) {
 		t.Helper()
+		k.owners.expire(clock.at) // who was only asked for is implied again
 		if got := len(k.owners.addresses); got != want {
 			t.Errorf("the table of owners has %d addresses, want %d", got, want)
 		}
@@ -105,13 +106,12 @@ func TestImpliedOwners(t *testing.T) {
 	must(k.services.Add(aService("wrong", "10.244.2.11")))
 	expect("10.244.2.10", 0, api(10))
 	expect("10.244.2.11", 0, api(11))
-	inTable(8)
+	inTable(7)
 
 	// When nobody asks for former owners any more, all but the pod of this node, its node and the late Service are implied again.
 	clock.at += retention + time.Minute
 	k.owners.expire(clock.at)
 	inTable(4)
-	k.owners.expire(clock.at)
 	for address, want := range map[string]aggregate.Identity{
 		"10.244.2.7": cart, "10.244.2.8": api(8), "10.244.2.9": moved, "10.244.2.10": api(10), "10.244.2.11": api(11), "10.244.2.50": api(50),
 	} {
@@ -139,6 +139,38 @@ func TestImpliedOwners(t *testing.T) {
 	}
 	if got := clock.lookup(again, "10.244.2.8").Workload; got != aggregate.UnknownWorkload {
 		t.Errorf("who is gone is %q", got)
+	}
+}
+
+// TestAskedOwners: implied owners get into the table when somebody asks for them, but not more than some, and not for long; nobody else has to
+// ask again for that.
+func TestAskedOwners(t *testing.T) {
+	t.Parallel()
+	k, clock := source(t, nil)
+	slice := aSlice("api", "api-0", "node2", "10.244.0.0")
+	for i := 1; i < maxAsked+100; i++ {
+		slice.Endpoints = append(slice.Endpoints, aSlice("api", fmt.Sprintf("api-%d", i), "node2", fmt.Sprintf("10.244.%d.%d", i>>8, i&255)).Endpoints...)
+	}
+	tell(t, &k.slices, slice)
+	version, _ := k.Version()
+	address := netip.MustParseAddr("10.244.2.3")
+	for i := range slice.Endpoints {
+		if got, want := k.Lookup(netip.MustParseAddr(slice.Endpoints[i].Addresses[0]), clock.at).Pod, fmt.Sprintf("api-%d", i); got != want {
+			t.Fatalf("%d is %q", i, got)
+		}
+	}
+	if n := len(k.owners.addresses); n != maxAsked {
+		t.Errorf("%d addresses are in the table", n)
+	}
+	k.owners.expire(clock.at)
+	if n := len(k.owners.addresses); n != 0 {
+		t.Errorf("%d addresses stay in the table", n)
+	}
+	if now, _ := k.Version(); now != version {
+		t.Error("the version changes though nothing has")
+	}
+	if got := k.Lookup(address, clock.at).Pod; got != "api-515" || len(k.owners.addresses) != 1 {
+		t.Errorf("then it is %q, with %d in the table", got, len(k.owners.addresses))
 	}
 }
 

@@ -7,7 +7,8 @@ import (
 	"tracer/internal/aggregate"
 )
 
-// Lookup names the owner of an address at that time. It neither blocks for long nor allocates.
+// Lookup names the owner of an address at that time. It neither blocks for long nor allocates, but for the first time in a while that it is
+// asked for a pod of another node.
 func (k *Kubernetes) Lookup(address netip.Addr, at time.Duration) aggregate.Identity {
 	address = address.Unmap().WithZone("")
 	id, named, owned := k.owners.at(address, at)

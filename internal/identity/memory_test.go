@@ -47,7 +47,7 @@ func TestMemory(t *testing.T) { // not in parallel: others take memory too
 		s.Namespace, s.UID = fmt.Sprintf("team-%03d", i/20), uid(1, i)
 		return k.services.strip(s)
 	}) / services
-	if t.Logf("%.0f bytes for each Service", of); of > 320 {
+	if t.Logf("%.0f bytes for each Service", of); of > 300 {
 		t.Errorf("a Service takes %.0f bytes", of)
 	}
 	of = fill(&k.slices, func(i int) info {
@@ -65,13 +65,13 @@ func TestMemory(t *testing.T) { // not in parallel: others take memory too
 		}
 		return k.slices.strip(s)
 	}) / (services * pods)
-	if t.Logf("%.0f bytes for each pod behind a Service", of); of > 130 {
+	if t.Logf("%.0f bytes for each pod behind a Service", of); of > 105 {
 		t.Errorf("a pod behind a Service takes %.0f bytes", of)
 	}
 	if id := k.Lookup(netip.MustParseAddr(address(128, 77)), 0); id.Pod != "checkout-00005-7d9c6b5f4-x0002" || id.Node != "node77" {
 		t.Errorf("one of them is %+v", id)
 	}
-	if n := len(k.owners.addresses); n != 2 { // the pod of this node, and its node
+	if n := len(k.owners.addresses); n != 3 { // the pod of this node, its node, and who was asked for
 		t.Errorf("the table of owners has %d addresses", n)
 	}
 }

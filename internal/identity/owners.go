@@ -46,8 +46,8 @@ type owner struct {
 
 func (o *owner) covers(at time.Duration) bool { return o.from <= at && at < o.to }
 
-// ownerTable says who owned which address when. Look-ups neither block for long nor allocate: what a map entry points to
-// is replaced and never changed.
+// ownerTable says who owned which address when. Look-ups neither block for long nor allocate, but for the first of an implied
+// owner: what a map entry points to is replaced and never changed.
 type ownerTable struct {
 	mu        sync.RWMutex
 	addresses map[netip.Addr]*history
@@ -56,6 +56,7 @@ type ownerTable struct {
 	since     atomic.Int64            // the latest time at which any address changed its owner
 	index     *endpointIndex          // has the owners that are implied; nil for none
 	services  map[uint32]*serviceInfo // those that are implied owners, by the hash of the address
+	asked     int                     // how many addresses are in the table, at most, because somebody asked for their implied owners
 	saved     savedNames              // what an earlier run knew of the addresses of which nothing else is known
 	local     map[netip.Addr]bool     // the addresses of which a pod of this node is or was an owner
 	changed   map[netip.Addr]bool     // the addresses that changed since takeChanges; nil if nobody notes them
@@ -93,17 +94,22 @@ func (x *history) owned() bool { return x != nil && len(x.owners) > 0 }
 func (t *ownerTable) at(address netip.Addr, at time.Duration) (id aggregate.Identity, named, owned bool) {
 	t.mu.RLock()
 	x := t.addresses[address]
+	implied := false
 	if x == nil && t.index != nil {
+		// With the lock held: owners cease to be implied by getting into the table.
 		if s := t.serviceAt(address); s != nil {
 			id, named = s.identity(), true
-		} else {
-			id, _, named = t.index.impliedAt(address) // with the lock held: owners cease to be implied by getting into the table
+		} else if id, _, implied = t.index.impliedAt(address); implied {
+			named = true
 		}
 	}
 	if !named && !x.owned() {
 		id, named = t.saved.find(address)
 	}
 	t.mu.RUnlock()
+	if implied {
+		t.wasAsked(address)
+	}
 	switch {
 	case named:
 		return id, true, true
@@ -159,9 +165,6 @@ func resolve(list []owner, at time.Duration) *aggregate.Identity {
 // put stores the history of an address and moves since; the lock is held. Callers of Version read the version before
 // since, so that a new version never goes with an old since.
 func (t *ownerTable) put(address netip.Addr, x *history) {
-	if t.addresses == nil {
-		t.addresses, t.local = map[netip.Addr]*history{}, map[netip.Addr]bool{}
-	}
 	since := time.Duration(t.since.Load())
 	for i := range x.owners {
 		o := &x.owners[i]
@@ -172,6 +175,13 @@ func (t *ownerTable) put(address netip.Addr, x *history) {
 	}
 	t.since.Store(int64(since))
 	t.replace(address, x)
+}
+
+func (t *ownerTable) insert(address netip.Addr, x *history) {
+	if t.addresses == nil {
+		t.addresses, t.local = map[netip.Addr]*history{}, map[netip.Addr]bool{}
+	}
+	t.addresses[address] = x
 }
 
 // remove deletes an address; the lock is held.
@@ -193,7 +203,7 @@ func (t *ownerTable) replace(address netip.Addr, x *history) {
 	if x == nil {
 		delete(t.addresses, address)
 	} else {
-		t.addresses[address] = x
+		t.insert(address, x)
 	}
 	if x != nil && slices.ContainsFunc(x.owners, func(o owner) bool { return o.local }) {
 		t.local[address] = true
@@ -313,6 +323,9 @@ func (t *ownerTable) expire(now time.Duration) {
 	expired := func(o owner) bool { return o.to < now-retention }
 	imply := t.mayImply()
 	seen := 0
+	if imply {
+		t.asked = 0
+	}
 	for address, x := range t.addresses { // what changes meanwhile comes, or comes not: the next time it does
 		if seen++; seen%expireAtOnce == 0 {
 			if imply {

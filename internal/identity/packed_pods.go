@@ -31,9 +31,11 @@ type packedPods struct {
 	// fixed has of each its address, of 16 bytes if any is IPv6 and of 4 if not; the hash of its UID; where its name ends in names; and
 	// whether its owner is implied.
 	fixed []byte
-	names string // one after another
-	nodes []sharedString
-	ipv6  bool
+	// names has what all names begin with, as pods of one workload's do, and then what is left of each.
+	names  string
+	prefix int // how long that beginning is
+	nodes  []sharedString
+	ipv6   bool
 }
 
 const (
@@ -45,24 +47,36 @@ const (
 // packPods packs a list, of whose owners none is implied.
 func packPods(list []podEndpoint) packedPods {
 	var p packedPods
-	length := 0
 	for i := range list {
 		p.ipv6 = p.ipv6 || !list[i].address.Is4()
-		length += len(list[i].pod)
+		if i == 0 {
+			p.prefix = len(list[0].pod)
+		}
+		p.prefix = commonPrefix(list[0].pod[:p.prefix], list[i].pod)
 	}
 	var names strings.Builder
-	names.Grow(length)
 	p.fixed, p.nodes = make([]byte, 0, len(list)*p.stride()), make([]sharedString, 0, len(list))
 	for i := range list {
 		e := &list[i]
-		names.WriteString(e.pod)
+		if i == 0 {
+			names.WriteString(e.pod[:p.prefix])
+		}
+		names.WriteString(e.pod[p.prefix:])
 		p.fixed = p.appendAddress(p.fixed, e.address)
 		p.fixed = binary.LittleEndian.AppendUint64(p.fixed, uint64(e.uid))
 		p.fixed = binary.LittleEndian.AppendUint32(p.fixed, uint32(names.Len()))
 		p.nodes = append(p.nodes, e.node)
 	}
-	p.names = names.String()
+	p.names = strings.Clone(names.String()) // of its own length
 	return p
+}
+
+// commonPrefix is how many bytes two strings have in common at their beginning.
+func commonPrefix(a, b string) (n int) {
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 func (p *packedPods) addressSize() int {
@@ -109,15 +123,34 @@ func (p *packedPods) implied(i int) bool {
 // imply notes that a pod's owner is implied.
 func (p *packedPods) imply(i int) { p.fixed[(i+1)*p.stride()-1] |= impliedFlag >> 24 }
 
-// at does not allocate.
-func (p *packedPods) at(i int) podEndpoint {
-	begin := 0
+func (p *packedPods) key(i int) endpointKey {
+	return endpointKey{address: p.address(i), uid: uidHash(binary.LittleEndian.Uint64(p.fixed[i*p.stride()+p.addressSize():]))}
+}
+
+// suffix is what is left of a pod's name.
+func (p *packedPods) suffix(i int) string {
+	begin := p.prefix
 	if i > 0 {
 		begin, _ = p.end(i - 1)
 	}
 	end, _ := p.end(i)
-	uid := uidHash(binary.LittleEndian.Uint64(p.fixed[i*p.stride()+p.addressSize():]))
-	return podEndpoint{endpointKey: endpointKey{address: p.address(i), uid: uid}, pod: p.names[begin:end], node: p.nodes[i]}
+	return p.names[begin:end]
+}
+
+// at unpacks one. That makes its name.
+func (p *packedPods) at(i int) podEndpoint {
+	return podEndpoint{endpointKey: p.key(i), pod: p.names[:p.prefix] + p.suffix(i), node: p.nodes[i]}
+}
+
+// same tells whether i says the same as j among others.
+func (p *packedPods) same(i int, o *packedPods, j int) bool {
+	if p.key(i) != o.key(j) || p.nodes[i] != o.nodes[j] {
+		return false
+	}
+	if p.names[:p.prefix] == o.names[:o.prefix] {
+		return p.suffix(i) == o.suffix(j)
+	}
+	return p.at(i).pod == o.at(j).pod
 }
 
 // each calls yield for those with an address, until it is false.
@@ -134,20 +167,12 @@ func (p *packedPods) each(address netip.Addr, yield func(i int) bool) {
 	}
 }
 
-// all are the pods, unpacked. Their names stay where they are.
-func (p *packedPods) all() []podEndpoint {
-	list := make([]podEndpoint, p.len())
-	for i := range list {
-		list[i] = p.at(i)
-	}
-	return list
-}
-
-// find is where a pod is that says the same, -1 for nowhere. It looks near i first: of a slice that changes most stay where they are.
-func (p *packedPods) find(e podEndpoint, near int) int {
+// find is where one is that says the same as i among others, -1 for nowhere. It looks near i first: of a slice that changes most stay
+// where they are.
+func (p *packedPods) find(o *packedPods, i int) int {
 	for n := range p.len() {
-		if i := (near + n) % p.len(); p.at(i) == e {
-			return i
+		if k := (i + n) % p.len(); p.same(k, o, i) {
+			return k
 		}
 	}
 	return -1
