@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,6 +77,7 @@ type Kubernetes struct {
 	cacheMu sync.Mutex // guards cache
 	cache   cacheState
 
+	listed            sync.Once
 	misses, conflicts atomic.Uint64
 	stale             atomic.Bool
 }
@@ -196,6 +198,7 @@ func (k *Kubernetes) onReplace(i *informer) {
 	}
 	k.dropStale()
 	k.saveCache()
+	k.listed.Do(debug.FreeOSMemory) // what the first lists took while they were read, and the names of an earlier run
 }
 
 // ownedSince is the earliest time at which an owner may have got an address that comes with an event at that time, where
