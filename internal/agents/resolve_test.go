@@ -162,7 +162,7 @@ func TestResolveForbidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Resolve(t.Context(), "svc/shop"); err == nil || !strings.Contains(err.Error(), "your account lacks a right on services") {
+	if _, err := r.Resolve(t.Context(), "svc/shop"); err == nil || !strings.Contains(err.Error(), "get services: your account lacks a right on services") {
 		t.Error(err)
 	}
 }

@@ -28,8 +28,15 @@ func TestViewers(t *testing.T) {
 	}
 	s := agentstest.New(t, "node-a")
 	s.Forbidden = "/api/v1/namespaces/tracer/pods"
-	if _, _, err := clusterOf(t, s).List(t.Context()); err == nil || !strings.Contains(err.Error(), "your account lacks a right on") {
+	if _, _, err := clusterOf(t, s).List(t.Context()); err == nil || !strings.Contains(err.Error(), "list pods: your account lacks a right on") {
 		t.Error(err)
+	}
+	for _, websockets := range []bool{true, false} {
+		s = agentstest.New(t, "node-a")
+		s.NoExec, s.WebSockets = true, websockets
+		if a := askAll(t.Context(), t, clusterOf(t, s), long)["node-a"]; a.Err == nil || !strings.Contains(a.Err.Error(), `cannot create resource "pods/exec"`) {
+			t.Errorf("who may not exec is told %v", a.Err)
+		}
 	}
 	// Where both ways are open, the agents' own is taken.
 	s = agentstest.New(t, "node-a")

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 
 	"tracer/internal/aggregate"
@@ -21,30 +21,48 @@ import (
 // CacheVersion is that of the format of identities.json, the names that were known last. Files of another version are set aside.
 const CacheVersion = 1
 
-// cacheFile is what is known, written for the next start, when the API server may not answer.
-type cacheFile struct {
-	Version int          `json:"version"`
-	Node    string       `json:"node"`
-	Boot    string       `json:"boot"` // pods do not outlive it with their addresses
-	Names   []cacheEntry `json:"names"`
+// cacheHead is what the cache file begins with. Its "names" follow, each a cacheEntry: what is known, written for the next start, when
+// the API server may not answer.
+type cacheHead struct {
+	Version int    `json:"version"`
+	Node    string `json:"node"`
+	Boot    string `json:"boot"`    // pods do not outlive it with their addresses
+	Written string `json:"written"` // tells one such file from another
 }
 
+// cacheEntry is who has an address.
 type cacheEntry struct {
 	Address netip.Addr         `json:"address"`
-	UID     string             `json:"uid"`
-	Rank    rank               `json:"rank"`
+	UID     string             `json:"uid,omitempty"`
+	Rank    rank               `json:"rank"` // 0 for nobody, among changes
 	ID      aggregate.Identity `json:"id"`
+}
+
+// cacheChanges is the first line of the file of changes. One cacheEntry a line follows: what has changed since the cache file was written.
+type cacheChanges struct {
+	Of string `json:"of"` // which cache file; with another one the changes mean nothing
+}
+
+// cacheState is what the files have, as far as this process wrote them.
+type cacheState struct {
+	version       uint64 // the owners' version that was saved last
+	written       string
+	size, changes int64 // bytes
 }
 
 func (k *Kubernetes) cachePath() string { return filepath.Join(k.options.StateDir, "identities.json") }
 
-// saveCache writes what is known to the cache file if it has changed since the last time. The file is replaced in one step:
-// a reader sees the old one or the new one.
+func (k *Kubernetes) changesPath() string {
+	return filepath.Join(k.options.StateDir, "identities.changes")
+}
+
+// saveCache writes what has changed since the last time: all names of a large cluster are tens of megabytes. It writes all of them again
+// once the changes are half as large.
 func (k *Kubernetes) saveCache() {
 	k.cacheMu.Lock()
 	defer k.cacheMu.Unlock()
 	version := k.owners.version.Load()
-	if version == k.savedVersion {
+	if version == k.cache.version {
 		return
 	}
 	if k.options.StateDir == "" || k.stale.Load() {
@@ -55,110 +73,133 @@ func (k *Kubernetes) saveCache() {
 			return
 		}
 	}
-	if err := k.writeCache(); err != nil {
+	changed, all := k.owners.takeChanges()
+	var err error
+	if !all {
+		all, err = k.appendChanges(changed)
+	}
+	if all && err == nil {
+		err = k.writeCache()
+	}
+	if err != nil {
+		k.owners.loseChanges()
 		k.log.Warn("cannot save the names for the next start; make the directory writable, or give another with --state-dir", "err", err)
 		return
 	}
-	k.savedVersion = version
+	k.cache.version = version
 }
 
+// appendChanges adds what has changed to the file of changes, unless that would become too large.
+func (k *Kubernetes) appendChanges(changed []netip.Addr) (tooLarge bool, err error) {
+	if len(changed) == 0 {
+		return false, nil
+	}
+	var out bytes.Buffer
+	lines := json.NewEncoder(&out)
+	if k.cache.changes == 0 {
+		if err := lines.Encode(cacheChanges{k.cache.written}); err != nil {
+			return false, fmt.Errorf("encode names: %w", err)
+		}
+	}
+	for _, a := range changed {
+		if err := lines.Encode(k.owners.cacheEntry(a)); err != nil {
+			return false, fmt.Errorf("encode names: %w", err)
+		}
+	}
+	if k.cache.changes += int64(out.Len()); k.cache.changes > k.cache.size/2 {
+		return true, nil
+	}
+	return false, statefile.Append(k.changesPath(), out.Bytes())
+}
+
+// writeCache writes all that is known. The file is replaced in one step: a reader sees the old one or the new one.
 func (k *Kubernetes) writeCache() error {
 	boot, err := bootID()
 	if err != nil {
 		return err
 	}
-	head, err := json.Marshal(cacheFile{Version: CacheVersion, Node: k.options.Node, Boot: boot, Names: []cacheEntry{}})
+	written := strconv.FormatUint(rand.Uint64(), 36)
+	head, err := json.Marshal(cacheHead{Version: CacheVersion, Node: k.options.Node, Boot: boot, Written: written})
 	if err != nil {
 		return fmt.Errorf("encode names: %w", err)
 	}
-	// One name after another: all of a large cluster's are tens of megabytes. No lock is held meanwhile.
-	type entry struct {
-		address netip.Addr
-		owner   owner
-	}
-	implied := slices.DeleteFunc(k.endpointIndex.implied(), func(e impliedEndpoint) bool { return k.owners.has(e.address()) })
-	var owners []entry
-	k.owners.current(func(a netip.Addr, o owner) { owners = append(owners, entry{a, o}) })
-	return statefile.Stream(k.cachePath(), func(w io.Writer) error {
+	inTable := k.owners.list()
+	err = statefile.Stream(k.cachePath(), func(w io.Writer) error {
 		out := bufio.NewWriter(w)
-		separator := bytes.TrimSuffix(head, []byte("]}"))
+		// One name after another, and no lock is held meanwhile.
+		separator := append(bytes.TrimSuffix(head, []byte("}")), `,"names":[`...)
 		var err error
-		write := func(a netip.Addr, o owner) {
-			if err != nil {
+		write := func(e cacheEntry) {
+			if err != nil || e.Rank == 0 {
 				return
 			}
-			line, encodeErr := json.Marshal(cacheEntry{Address: a, UID: o.uid, Rank: o.rank, ID: *o.id})
+			line, encodeErr := json.Marshal(e)
 			_, writeErr := out.Write(append(separator, line...))
 			err = errors.Join(encodeErr, writeErr)
 			separator = []byte(",")
 		}
-		// Of one address the last is believed: what the table has.
-		for _, e := range implied {
-			write(e.owner())
-		}
-		for _, e := range owners {
-			write(e.address, e.owner)
+		k.endpointIndex.implied(func(a netip.Addr, o owner) {
+			if !k.owners.has(a) {
+				write(o.cacheEntry(a))
+			}
+		})
+		for _, a := range inTable {
+			write(k.owners.cacheEntry(a))
 		}
 		if err != nil {
 			return err
 		}
-		_, err = out.WriteString("]}\n")
-		return errors.Join(err, out.Flush())
+		if separator[0] != ',' {
+			_, err = out.Write(separator)
+		}
+		_, endErr := out.WriteString("]}\n")
+		return errors.Join(err, endErr, out.Flush())
 	})
-}
-
-// loadCache takes over what an earlier run saved, marked stale until the API server answers.
-func (k *Kubernetes) loadCache() {
-	if k.options.StateDir == "" {
-		return
-	}
-	var state cacheFile
-	switch err := statefile.Read(k.cachePath(), CacheVersion, &state); {
-	case errors.Is(err, fs.ErrNotExist):
-		return
-	case errors.As(err, new(*fs.PathError)):
-		k.log.Warn("cannot read the names that an earlier run saved; make the file readable or give another --state-dir", "err", err)
-		return
-	case err != nil:
-		aside, asideErr := statefile.SetAside(k.cachePath())
-		k.log.Warn("cannot use the names that an earlier run saved: they are set aside", "err", errors.Join(err, asideErr), "file", aside)
-		return
-	case state.Node != k.options.Node:
-		return
-	}
-	boot, err := bootID()
 	if err != nil {
-		k.log.Warn("the names that an earlier run saved are ignored", "err", err)
-		return
+		return err
 	}
-	for _, n := range state.Names {
-		local := n.Rank == pod && n.ID.Node == k.options.Node
-		if local && state.Boot != boot {
-			continue
-		}
-		id := n.ID
-		id.Stale = true
-		k.owners.acquire(n.Address, owner{uid: n.UID, rank: n.Rank, local: local, id: &id}, true, 0)
-		k.stale.Store(true)
+	file, err := os.Stat(k.cachePath())
+	if err != nil {
+		return fmt.Errorf("save names: %w", err)
 	}
+	k.cache.written, k.cache.size, k.cache.changes = written, file.Size(), 0
+	if err := os.Remove(k.changesPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("save names: %w", err)
+	}
+	return nil
 }
 
-// dropStale removes what was loaded from the cache and was not confirmed by the API server.
-func (k *Kubernetes) dropStale() {
-	type entry struct {
-		address netip.Addr
-		uid     string
-		rank    rank
+// cacheEntry is who has an address now: of rank 0 if it is nobody, or not certain who.
+func (t *ownerTable) cacheEntry(address netip.Addr) cacheEntry {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	x := t.known(address)
+	if x == nil {
+		return cacheEntry{Address: address}
 	}
-	var gone []entry
-	k.owners.current(func(a netip.Addr, o owner) {
-		if o.id.Stale {
-			gone = append(gone, entry{a, o.uid, o.rank})
+	var best *owner
+	certain := false
+	for i := range x.owners {
+		switch o := &x.owners[i]; {
+		case o.to != forever || best != nil && o.rank < best.rank:
+		case best == nil || o.rank > best.rank:
+			best, certain = o, true
+		case *o.id != *best.id:
+			certain = false
 		}
-	})
-	for _, e := range gone {
-		k.owners.release(e.address, e.uid, e.rank, forever)
 	}
+	if !certain {
+		return cacheEntry{Address: address}
+	}
+	return best.cacheEntry(address)
+}
+
+func (o *owner) cacheEntry(address netip.Addr) cacheEntry {
+	e := cacheEntry{Address: address, Rank: o.rank, ID: *o.id}
+	if o.local {
+		e.UID = o.uid // of others nobody asks for it
+	}
+	return e
 }
 
 // bootID tells one boot of the machine from another.

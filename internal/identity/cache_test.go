@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"cmp"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 
@@ -134,9 +137,6 @@ func TestCacheIsSavedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.saveCache()
-	if os.SameFile(first, written()) {
-		t.Error("a new pod is not written")
-	}
 	next, _ := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
 	if got := clock.lookup(next, "10.244.1.3").Pod; got != "new" {
 		t.Errorf("the new pod is %q", got)
@@ -153,4 +153,106 @@ func TestCacheIsSavedOnce(t *testing.T) {
 	if got := clock.lookup(next, "10.244.1.4").Pod; got != "late" {
 		t.Errorf("the pod that came meanwhile is %q", got)
 	}
+}
+
+// TestCacheChanges: of a large cluster what has changed is written and not all, whatever happens to the file of changes.
+func TestCacheChanges(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	base, changes := filepath.Join(dir, "identities.json"), filepath.Join(dir, "identities.changes")
+	k, clock := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
+	slice := aSlice("api", "api-0", "node2", "10.244.2.0")
+	for i := range 200 {
+		slice.Endpoints = append(slice.Endpoints, aSlice("api", fmt.Sprintf("api-%d", i+1), "node2", fmt.Sprintf("10.244.2.%d", i+1)).Endpoints...)
+	}
+	tell(t, &k.slices, slice)
+	tell(t, &k.services, aService("api", "10.96.0.10"), aService("two", "10.96.0.11", "fd00:96::11"))
+	tell(t, &k.pods, aPod("web", "node1", "10.244.1.2"), aPod("gone", "node1", "10.244.1.3"))
+	size := func(path string) int64 {
+		t.Helper()
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	names := func(want map[string]string) {
+		t.Helper()
+		next, _ := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
+		for address, name := range want {
+			id := clock.lookup(next, address)
+			if got := cmp.Or(id.Pod, id.Service, id.Workload); got != name {
+				t.Errorf("after a restart %s is %q, want %q", address, got, name)
+			}
+		}
+	}
+	written, of := size(base), func() os.FileInfo { info, _ := os.Stat(base); return info }
+	first := of()
+	names(map[string]string{"10.244.2.0": "api-0", "10.244.2.200": "api-200", "10.96.0.10": "api", "fd00:96::11": "two", "10.244.1.3": "gone"})
+
+	// One pod comes, one ends, one gets another's address.
+	for _, err := range []error{k.pods.Delete(aPod("gone", "node1", "10.244.1.3")), k.pods.Add(aPod("new", "node1", "10.244.1.4"))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	moved := slice.DeepCopy()
+	moved.Endpoints[7].TargetRef.Name, moved.Endpoints[7].TargetRef.UID = "api-next", "next"
+	if err := k.slices.Update(moved); err != nil {
+		t.Fatal(err)
+	}
+	clock.at += time.Minute
+	k.saveCache()
+	if !os.SameFile(first, of()) || size(changes) > written/10 {
+		t.Errorf("of %d bytes, %d were written for three pods, or all again", written, size(changes))
+	}
+	want := map[string]string{
+		"10.244.2.0": "api-0", "10.244.2.7": "api-next", "10.244.1.2": "web", "10.244.1.3": aggregate.UnknownWorkload, "10.244.1.4": "new", "10.96.0.11": "two",
+	}
+	names(want)
+	content, err := os.ReadFile(changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A crash while a line is written, and changes of another file.
+	for _, test := range []struct{ content, changed string }{
+		{string(content) + `{"address":"10.244.1.2","ra`, "api-next"},
+		{strings.Replace(string(content), `"of":"`, `"of":"x`, 1), "api-7"},
+		{"", "api-7"},
+	} {
+		if err := os.WriteFile(changes, []byte(test.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		names(map[string]string{"10.244.2.7": test.changed, "10.244.1.2": "web"})
+	}
+	if err := os.WriteFile(changes, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	// All is written again after many changes, and after one that could not be written.
+	for i := range 100 {
+		clock.at += time.Minute
+		if err := k.pods.Update(aPod("new", "node1", fmt.Sprintf("10.244.1.%d", 10+i))); err != nil {
+			t.Fatal(err)
+		}
+		k.saveCache()
+		if info, err := os.Stat(changes); err == nil && info.Size() > of().Size()/2 {
+			t.Fatalf("%d bytes of changes of %d", info.Size(), of().Size())
+		}
+	}
+	if os.SameFile(first, of()) {
+		t.Error("the changes are never brought together with the rest")
+	}
+	delete(want, "10.244.1.4")
+	want["10.244.1.109"], want["10.244.1.108"] = "new", aggregate.UnknownWorkload
+	names(want)
+	k.options.StateDir = filepath.Join(base, "none")
+	if err := k.pods.Add(aPod("late", "node1", "10.244.1.5")); err != nil {
+		t.Fatal(err)
+	}
+	k.saveCache()
+	k.options.StateDir = dir
+	k.saveCache()
+	want["10.244.1.5"] = "late"
+	names(want)
 }

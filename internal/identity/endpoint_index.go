@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"hash/maphash"
 	"iter"
 	"net/netip"
 	"slices"
@@ -13,18 +14,29 @@ import (
 )
 
 // endpointIndex tells which EndpointSlices have an address. In a large cluster it has every pod's, nearly all of which are in one slice:
-// what else there is to know of an endpoint is looked up in that.
+// what else there is to know of an endpoint is looked up in that. Addresses are found by a hash, which in turn several may have.
 type endpointIndex struct {
-	mu   sync.RWMutex // the slices' informer alone writes, and need not lock to read
-	of   map[netip.Addr]*sliceInfo
-	more map[netip.Addr][]*sliceInfo // the others, of those that are in several
+	seed maphash.Seed // of the hashes of addresses and UIDs
+
+	mu     sync.RWMutex // the slices' informer alone writes, and need not lock to read
+	of     map[uint32]uint32
+	more   map[uint32][]uint32 // the others, of hashes that are in several slices
+	slices []*sliceInfo        // by number; nil where none has that number
+	free   []uint32            // the numbers that none has
 	// changing is held while a slice changes: no owner becomes implied meanwhile.
 	changing sync.Mutex
 }
 
 func newEndpointIndex() *endpointIndex {
-	return &endpointIndex{of: map[netip.Addr]*sliceInfo{}, more: map[netip.Addr][]*sliceInfo{}}
+	return &endpointIndex{seed: maphash.MakeSeed(), of: map[uint32]uint32{}, more: map[uint32][]uint32{}}
 }
+
+func (x *endpointIndex) hash(a netip.Addr) uint32 {
+	b := a.As16()
+	return uint32(maphash.Bytes(x.seed, b[:]))
+}
+
+func (x *endpointIndex) hashUID(uid string) uidHash { return uidHash(maphash.String(x.seed, uid)) }
 
 // servicePort is a port at which endpoints answer for their Service.
 type servicePort struct {
@@ -57,17 +69,43 @@ func servicePorts(s *discoveryv1.EndpointSlice) []servicePort {
 func (x *endpointIndex) change(before, now *sliceInfo) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if before != nil && now != nil && before.service == now.service {
-		for i := range before.pods {
-			if e := &before.pods[i]; e.implied {
-				if k := slices.IndexFunc(now.pods, func(o podEndpoint) bool { return e.same(&o) }); k >= 0 {
-					now.pods[k].implied = true
+	switch {
+	case before != nil && now != nil:
+		now.number = before.number
+		if before.of == now.of {
+			for i := range before.pods.len() {
+				if before.pods.implied(i) {
+					if k := now.pods.find(&before.pods, i); k >= 0 {
+						now.pods.imply(k)
+					}
 				}
 			}
 		}
+	case now != nil && len(x.free) > 0:
+		now.number, x.free = x.free[len(x.free)-1], x.free[:len(x.free)-1]
+	case now != nil:
+		now.number, x.slices = uint32(len(x.slices)), append(x.slices, nil)
+	case before != nil:
+		x.free = append(x.free, before.number)
+	default:
+		return
 	}
-	before.each(func(a netip.Addr) { x.remove(a, before) })
-	now.each(func(a netip.Addr) { x.add(a, now) })
+	has := map[uint32]bool{}
+	now.each(func(a netip.Addr) {
+		h := x.hash(a)
+		has[h] = true
+		x.add(h, now.number)
+	})
+	before.each(func(a netip.Addr) {
+		if h := x.hash(a); !has[h] {
+			x.remove(h, before.number)
+		}
+	})
+	if now != nil {
+		x.slices[now.number] = now
+	} else {
+		x.slices[before.number] = nil
+	}
 }
 
 // each calls yield for the slice's addresses, which may be in it more than once.
@@ -75,44 +113,59 @@ func (s *sliceInfo) each(yield func(netip.Addr)) {
 	if s == nil {
 		return
 	}
-	for i := range s.pods {
-		yield(s.pods[i].address)
+	for i := range s.pods.len() {
+		yield(s.pods.address(i))
 	}
 	for _, a := range s.others {
 		yield(a)
 	}
 }
 
-func (x *endpointIndex) add(a netip.Addr, s *sliceInfo) {
-	switch first := x.of[a]; {
-	case first == nil:
-		x.of[a] = s
-	case first != s && !slices.Contains(x.more[a], s):
-		x.more[a] = append(x.more[a], s)
+// has tells whether an address is in the slice.
+func (s *sliceInfo) has(address netip.Addr) (has bool) {
+	s.pods.each(address, func(int) bool { has = true; return false })
+	return has || slices.Contains(s.others, address)
+}
+
+func (x *endpointIndex) add(hash, number uint32) {
+	switch first, ok := x.of[hash]; {
+	case !ok:
+		x.of[hash] = number
+	case first != number && !slices.Contains(x.more[hash], number):
+		x.more[hash] = append(x.more[hash], number)
 	}
 }
 
-func (x *endpointIndex) remove(a netip.Addr, s *sliceInfo) {
-	more := slices.DeleteFunc(x.more[a], func(o *sliceInfo) bool { return o == s })
-	if x.of[a] == s {
-		delete(x.of, a)
+func (x *endpointIndex) remove(hash, number uint32) {
+	first, ok := x.of[hash]
+	if !ok {
+		return
+	}
+	more := slices.DeleteFunc(x.more[hash], func(o uint32) bool { return o == number })
+	if first == number {
+		delete(x.of, hash)
 		if len(more) > 0 {
-			x.of[a], more = more[0], more[1:]
+			x.of[hash], more = more[0], more[1:]
 		}
 	}
-	if x.more[a] = more; len(more) == 0 {
-		delete(x.more, a)
+	if x.more[hash] = more; len(more) == 0 {
+		delete(x.more, hash)
 	}
 }
 
 // with are the slices that have an address.
 func (x *endpointIndex) with(address netip.Addr) iter.Seq[*sliceInfo] {
 	return func(yield func(*sliceInfo) bool) {
-		if first := x.of[address]; first == nil || !yield(first) {
+		hash := x.hash(address)
+		first, ok := x.of[hash]
+		if !ok {
 			return
 		}
-		for _, s := range x.more[address] {
-			if !yield(s) {
+		if s := x.slices[first]; s.has(address) && !yield(s) {
+			return
+		}
+		for _, number := range x.more[hash] {
+			if s := x.slices[number]; s.has(address) && !yield(s) {
 				return
 			}
 		}
@@ -120,31 +173,32 @@ func (x *endpointIndex) with(address netip.Addr) iter.Seq[*sliceInfo] {
 }
 
 // services are the names of those, each once, of which a pod with that address is an endpoint. known tells whether any pod is one there.
-func (x *endpointIndex) services(address netip.Addr, uid string) (names []string, known bool) {
-	for s := range x.with(address) {
-		for i := range s.pods {
-			e := &s.pods[i]
-			if e.address != address {
-				continue
+func (x *endpointIndex) services(key endpointKey) (names []string, known bool) {
+	for s := range x.with(key.address) {
+		s.pods.each(key.address, func(i int) bool {
+			known = true
+			if name := s.service(); s.pods.key(i) == key && !slices.Contains(names, name) {
+				names = append(names, name)
 			}
-			if known = true; e.uid == uid && !slices.Contains(names, s.service) {
-				names = append(names, s.service)
-			}
-		}
+			return true
+		})
 	}
 	return names, known
 }
 
+// answers tells whether EndpointOf may have the slice's Service for an answer.
+func (s *sliceInfo) answers() bool { return s != nil && s.of != "" && !s.headless }
+
 // answersAs tells whether EndpointOf has the same answers with o in the place of s.
 func (s *sliceInfo) answersAs(o *sliceInfo) bool {
-	if s == nil || s.of == "" || o == nil || o.of == "" {
-		return (s == nil || s.of == "") && (o == nil || o.of == "")
+	if !s.answers() || !o.answers() {
+		return s.answers() == o.answers()
 	}
-	if s.of != o.of || !slices.Equal(s.ports, o.ports) || !slices.Equal(s.others, o.others) || len(s.pods) != len(o.pods) {
+	if s.of != o.of || !slices.Equal(s.ports, o.ports) || !slices.Equal(s.others, o.others) || s.pods.len() != o.pods.len() {
 		return false
 	}
-	for i := range s.pods {
-		if s.pods[i].address != o.pods[i].address {
+	for i := range s.pods.len() {
+		if s.pods.address(i) != o.pods.address(i) {
 			return false
 		}
 	}
@@ -153,7 +207,7 @@ func (s *sliceInfo) answersAs(o *sliceInfo) bool {
 
 // serves tells whether the slice's endpoints answer for their Service at a port.
 func (s *sliceInfo) serves(port uint16, protocol record.Protocol) bool {
-	return s.of != "" && slices.ContainsFunc(s.ports, func(p servicePort) bool {
+	return s.answers() && slices.ContainsFunc(s.ports, func(p servicePort) bool {
 		return p.protocol == protocol && (p.port == 0 || p.port == port)
 	})
 }

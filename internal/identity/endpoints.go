@@ -16,26 +16,17 @@ import (
 // sliceInfo is what is kept of an EndpointSlice: the pods behind one Service, or some of them.
 type sliceInfo struct {
 	infoMeta
-	service string
-	of      string        // the Service as namespace/name; "" if that has no address of its own
-	ports   []servicePort // at which the endpoints answer for it
-	pods    []podEndpoint
-	others  []netip.Addr // of endpoints that are no pods
-	ready   record.ServiceEndpoints
+	of       string        // the Service as namespace/name; "" for none
+	headless bool          // it has no address of its own
+	ports    []servicePort // at which the endpoints answer for it
+	pods     packedPods
+	others   []netip.Addr // of endpoints that are no pods
+	ready    record.ServiceEndpoints
+	number   uint32 // in the index
 }
 
-// podEndpoint is a pod behind a Service, with one of its addresses.
-type podEndpoint struct {
-	endpointKey
-	pod, node string
-	// implied: that it owns the address is not in the table of owners, since there is nothing more to tell (see implied_owner.go).
-	implied bool
-}
-
-// same tells whether two say the same, whatever the table of owners has.
-func (e *podEndpoint) same(o *podEndpoint) bool {
-	return e.endpointKey == o.endpointKey && e.pod == o.pod && e.node == o.node
-}
+// service is the Service's name.
+func (s *sliceInfo) service() string { return s.of[min(len(s.namespace.String())+1, len(s.of)):] }
 
 func (s *sliceInfo) DeepCopyObject() runtime.Object { return s }
 
@@ -46,15 +37,17 @@ func decodeSlice(data []byte) (runtime.Object, error) {
 
 func (k *Kubernetes) stripSlice(object runtime.Object) info {
 	s := object.(*discoveryv1.EndpointSlice)
-	info := &sliceInfo{service: k.strings.intern(s.Labels[discoveryv1.LabelServiceName])}
-	info.Name, info.Namespace = s.Name, k.strings.intern(s.Namespace)
-	if s.AddressType == discoveryv1.AddressTypeFQDN || info.service == "" {
+	info := &sliceInfo{infoMeta: metaOf(s)}
+	if name := s.Labels[discoveryv1.LabelServiceName]; name != "" {
+		info.of = s.Namespace + "/" + name
+	}
+	if s.AddressType == discoveryv1.AddressTypeFQDN || info.of == "" {
 		return info
 	}
-	if _, headless := s.Labels[corev1.IsHeadlessService]; !headless {
-		info.of, info.ports = k.strings.intern(info.Namespace+"/"+info.service), servicePorts(s)
+	if _, info.headless = s.Labels[corev1.IsHeadlessService]; !info.headless {
+		info.ports = servicePorts(s)
 	}
-	info.pods = make([]podEndpoint, 0, len(s.Endpoints)) // most pods have one address
+	pods := make([]podEndpoint, 0, len(s.Endpoints)) // most pods have one address
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		if usable(&e.Conditions) {
@@ -69,17 +62,18 @@ func (k *Kubernetes) stripSlice(object runtime.Object) info {
 			}
 			continue // nothing says whose address it is
 		}
-		of := podEndpoint{endpointKey: endpointKey{uid: string(e.TargetRef.UID)}, pod: e.TargetRef.Name}
+		of := podEndpoint{endpointKey: endpointKey{uid: k.endpointIndex.hashUID(string(e.TargetRef.UID))}, pod: e.TargetRef.Name}
 		if e.NodeName != nil {
-			of.node = k.strings.intern(*e.NodeName)
+			of.node = share(*e.NodeName)
 		}
 		for _, address := range e.Addresses {
 			if a, ok := parseAddress(address); ok {
 				of.address = a
-				info.pods = append(info.pods, of)
+				pods = append(pods, of)
 			}
 		}
 	}
+	info.pods = packPods(pods)
 	return info
 }
 
@@ -92,7 +86,7 @@ func usable(c *discoveryv1.EndpointConditions) bool {
 // endpointCounts are how many endpoints Services have, as their slices tell.
 type endpointCounts struct {
 	mu sync.Mutex
-	of map[string]*serviceEndpoints // by namespace/name
+	of map[string]serviceEndpoints // by namespace/name
 }
 
 // serviceEndpoints are a Service's, in so many slices.
@@ -106,18 +100,13 @@ func (c *endpointCounts) change(before, now *sliceInfo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	add := func(s *sliceInfo, sign int) {
-		if s == nil || s.service == "" {
+		if s == nil || s.of == "" {
 			return
 		}
-		name := s.Namespace + "/" + s.service
-		e := c.of[name]
-		if e == nil {
-			e = &serviceEndpoints{}
-			c.of[name] = e
-		}
+		e := c.of[s.of]
 		e.slices, e.Ready, e.Local = e.slices+sign, e.Ready+sign*s.ready.Ready, e.Local+sign*s.ready.Local
-		if e.slices == 0 {
-			delete(c.of, name)
+		if c.of[s.of] = e; e.slices == 0 {
+			delete(c.of, s.of)
 		}
 	}
 	add(now, 1) // first, so that a Service that changes is at no time unknown
@@ -129,17 +118,11 @@ func (c *endpointCounts) change(before, now *sliceInfo) {
 func (k *Kubernetes) Endpoints(service string) (record.ServiceEndpoints, bool) {
 	k.endpoints.mu.Lock()
 	defer k.endpoints.mu.Unlock()
-	e := k.endpoints.of[service]
-	if e == nil || !k.slices.synced.Load() {
+	e, ok := k.endpoints.of[service]
+	if !ok || !k.slices.synced.Load() {
 		return record.ServiceEndpoints{}, false
 	}
 	return e.ServiceEndpoints, true
-}
-
-// endpointKey is a pod and one of its addresses.
-type endpointKey struct {
-	address netip.Addr
-	uid     string
 }
 
 // sliceChanged adds and removes the endpoints of a Service. Several slices may have the same endpoint, of one Service or of more.
@@ -153,33 +136,34 @@ func (k *Kubernetes) sliceChanged(before, now info, _ runtime.Object) {
 		defer k.owners.version.Add(1)
 	}
 	at := k.options.Clock()
-	gone := map[endpointKey]*podEndpoint{}
+	gone := map[endpointKey]int{} // where they were
 	if old != nil {
-		for i := range old.pods {
-			gone[old.pods[i].endpointKey] = &old.pods[i]
+		for i := range old.pods.len() {
+			gone[old.pods.key(i)] = i
 		}
 	}
-	var added []*podEndpoint
+	var added []podEndpoint
 	if s != nil {
 		done, implied := map[endpointKey]bool{}, false
-		for i := range s.pods {
-			e := &s.pods[i]
-			if done[e.endpointKey] {
+		for i := range s.pods.len() {
+			key := s.pods.key(i)
+			if done[key] {
 				continue
 			}
-			done[e.endpointKey] = true
-			was, had := gone[e.endpointKey]
-			delete(gone, e.endpointKey)
+			done[key] = true
+			was, had := gone[key]
+			delete(gone, key)
 			switch {
-			case had && was.same(e) && old.service == s.service:
+			case had && old.of == s.of && s.pods.same(i, &old.pods, was):
 				continue
 			case had:
-				k.owners.keep(e.address)
+				k.owners.keep(key.address)
 			case k.mayImply(s, i):
-				e.implied, implied = true, true
+				s.pods.imply(i)
+				implied = true
 				continue
 			}
-			added = append(added, e)
+			added = append(added, s.pods.at(i))
 		}
 		if implied {
 			defer k.owners.implied(at)
@@ -190,30 +174,30 @@ func (k *Kubernetes) sliceChanged(before, now info, _ runtime.Object) {
 	}
 	k.endpointIndex.change(old, s)
 	for _, e := range added { // first, so that an endpoint that moves is at no time released
-		k.addEndpoint(s.Namespace, e, at)
+		k.addEndpoint(s.namespace, e, at)
 	}
-	for key, e := range gone {
-		services, known := k.endpointIndex.services(key.address, key.uid)
+	for key, i := range gone {
+		services, known := k.endpointIndex.services(key)
 		if len(services) > 0 {
-			k.addEndpoint(old.Namespace, e, at)
+			k.addEndpoint(old.namespace, old.pods.at(i), at)
 			continue
 		}
-		k.owners.release(e.address, e.uid, endpoint, at)
+		k.owners.release(key.address, key.uid.String(), endpoint, at)
 		if !known {
-			k.owners.release(e.address, hostEndpointUID, host, at)
+			k.owners.release(key.address, hostEndpointUID, host, at)
 		}
 	}
 }
 
-func (k *Kubernetes) addEndpoint(namespace string, e *podEndpoint, at time.Duration) {
-	id := &aggregate.Identity{Namespace: namespace, Pod: e.pod, Node: e.node}
-	if services, _ := k.endpointIndex.services(e.address, e.uid); len(services) == 1 {
+func (k *Kubernetes) addEndpoint(namespace sharedString, e podEndpoint, at time.Duration) {
+	id := &aggregate.Identity{Namespace: namespace.String(), Pod: e.pod, Node: e.node.String()}
+	if services, _ := k.endpointIndex.services(e.endpointKey); len(services) == 1 {
 		id.Workload = services[0] // else no Service's name is the workload's
 	}
-	o := owner{uid: e.uid, rank: endpoint, id: id, from: k.ownedSince(&k.slices, at), certain: at}
+	o := owner{uid: e.uid.String(), rank: endpoint, id: id, from: k.ownedSince(&k.slices, at), certain: at}
 	if k.isNode(e.address) {
 		// A pod in its node's network namespace: the address is the whole node's, of which it may be one of many.
-		o.uid, o.rank, o.id = hostEndpointUID, host, &aggregate.Identity{Workload: aggregate.NodeWorkload, Node: e.node}
+		o.uid, o.rank, o.id = hostEndpointUID, host, &aggregate.Identity{Workload: aggregate.NodeWorkload, Node: id.Node}
 	}
 	k.owners.acquire(e.address, o, false, at)
 }

@@ -30,21 +30,33 @@ func FuzzCache(f *testing.F) {
 		f.Fatal(err)
 	}
 	dir := f.TempDir()
-	f.Add([]byte(`{"version":1,"node":"node1","boot":"` + boot + `","names":[{"address":"10.0.0.1","uid":"a","rank":2,"id":{"pod":"web-1","node":"node1"}},{"address":"","uid":"","rank":99}]}`))
-	f.Add([]byte(`{"version":1,"node":"node1","names":[{"address":"fd00::1%eth0"},null]}`))
-	f.Add([]byte(`{"version":2}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Add([]byte(`{"version":1,"node":"node1","boot":"`+boot+`","names":[{"address":"10.0.0.1","uid":"a","rank":2,"id":{"pod":"web-1","node":"node1"}},{"address":"","uid":"","rank":99}]}`), []byte(nil))
+	f.Add([]byte(`{"version":1,"node":"node1","boot":"`+boot+`","written":"a","names":[]}`), []byte(`{"of":"a"}
+{"address":"10.0.0.1","uid":"a","rank":4,"id":{"pod":"web-1","node":"node1"}}
+{"address":"10.0.0.1","rank":0,"id":{}}
+{"addr`))
+	f.Add([]byte(`{"version":1,"node":"node1","names":[{"address":"fd00::1%eth0"},null]}`), []byte(`null`))
+	f.Add([]byte(`{"version":2}`), []byte(nil))
+	f.Fuzz(func(t *testing.T, data, changes []byte) {
 		k, _ := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
 		if err := os.WriteFile(k.cachePath(), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(k.changesPath(), changes, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		k.loadCache()
 		k.Lookup(netip.MustParseAddr("10.0.0.1"), time.Second)
 		k.dropStale()
-		k.owners.current(func(a netip.Addr, o owner) {
-			if o.id.Stale {
-				t.Errorf("%v is still %+v", a, o.id)
+		for a, x := range k.owners.addresses {
+			for _, o := range x.owners {
+				if o.id.Stale {
+					t.Errorf("%v is still %+v", a, o.id)
+				}
 			}
-		})
+		}
+		if k.owners.saved != nil {
+			t.Errorf("%d names are still there", len(k.owners.saved))
+		}
 	})
 }

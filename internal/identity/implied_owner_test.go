@@ -27,6 +27,7 @@ func TestImpliedOwners(t *testing.T) {
 	tell(t, &k.services, aService("api", "10.96.0.10"))
 	inTable := func(want int) {
 		t.Helper()
+		k.owners.expire(clock.at) // who was only asked for is implied again
 		if got := len(k.owners.addresses); got != want {
 			t.Errorf("the table of owners has %d addresses, want %d", got, want)
 		}
@@ -46,7 +47,7 @@ func TestImpliedOwners(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	inTable(3) // the pod of this node with its node's address, and the Service
+	inTable(2) // the pod of this node, with its node's address
 	expect("10.244.2.7", time.Minute, api(7))
 	if !k.Resolved(netip.MustParseAddr("10.244.2.7"), clock.at) {
 		t.Error("an implied owner is not resolved")
@@ -67,7 +68,7 @@ func TestImpliedOwners(t *testing.T) {
 	cart := aggregate.Identity{Namespace: "shop", Pod: "cart-1", Workload: "cart", Node: "node3"}
 	expect("10.244.2.7", 0, cart)
 	expect("10.244.2.7", 30*time.Second, api(7))
-	inTable(4)
+	inTable(3)
 
 	// A pod gets behind a second Service: neither is its workload, until that is over.
 	second := aSlice("canary", "api-8", "node2", "10.244.2.8")
@@ -105,13 +106,12 @@ func TestImpliedOwners(t *testing.T) {
 	must(k.services.Add(aService("wrong", "10.244.2.11")))
 	expect("10.244.2.10", 0, api(10))
 	expect("10.244.2.11", 0, api(11))
-	inTable(9)
+	inTable(7)
 
-	// When nobody asks for former owners any more, all but the pod of this node, its node and the Services are implied again.
+	// When nobody asks for former owners any more, all but the pod of this node, its node and the late Service are implied again.
 	clock.at += retention + time.Minute
 	k.owners.expire(clock.at)
-	inTable(5)
-	k.owners.expire(clock.at)
+	inTable(4)
 	for address, want := range map[string]aggregate.Identity{
 		"10.244.2.7": cart, "10.244.2.8": api(8), "10.244.2.9": moved, "10.244.2.10": api(10), "10.244.2.11": api(11), "10.244.2.50": api(50),
 	} {
@@ -131,7 +131,7 @@ func TestImpliedOwners(t *testing.T) {
 	tell(t, &again.slices, list[50:]...)
 	clock.at += time.Second
 	again.owners.expire(clock.at)
-	if got := len(again.owners.addresses); got != 3 {
+	if got := len(again.owners.addresses); got != 2 {
 		t.Errorf("after a restart the table of owners has %d addresses", got)
 	}
 	if got := clock.lookup(again, "10.244.2.50"); got != api(50) {
@@ -139,6 +139,38 @@ func TestImpliedOwners(t *testing.T) {
 	}
 	if got := clock.lookup(again, "10.244.2.8").Workload; got != aggregate.UnknownWorkload {
 		t.Errorf("who is gone is %q", got)
+	}
+}
+
+// TestAskedOwners: implied owners get into the table when somebody asks for them, but not more than some, and not for long; nobody else has to
+// ask again for that.
+func TestAskedOwners(t *testing.T) {
+	t.Parallel()
+	k, clock := source(t, nil)
+	slice := aSlice("api", "api-0", "node2", "10.244.0.0")
+	for i := 1; i < maxAsked+100; i++ {
+		slice.Endpoints = append(slice.Endpoints, aSlice("api", fmt.Sprintf("api-%d", i), "node2", fmt.Sprintf("10.244.%d.%d", i>>8, i&255)).Endpoints...)
+	}
+	tell(t, &k.slices, slice)
+	version, _ := k.Version()
+	address := netip.MustParseAddr("10.244.2.3")
+	for i := range slice.Endpoints {
+		if got, want := k.Lookup(netip.MustParseAddr(slice.Endpoints[i].Addresses[0]), clock.at).Pod, fmt.Sprintf("api-%d", i); got != want {
+			t.Fatalf("%d is %q", i, got)
+		}
+	}
+	if n := len(k.owners.addresses); n != maxAsked {
+		t.Errorf("%d addresses are in the table", n)
+	}
+	k.owners.expire(clock.at)
+	if n := len(k.owners.addresses); n != 0 {
+		t.Errorf("%d addresses stay in the table", n)
+	}
+	if now, _ := k.Version(); now != version {
+		t.Error("the version changes though nothing has")
+	}
+	if got := k.Lookup(address, clock.at).Pod; got != "api-515" || len(k.owners.addresses) != 1 {
+		t.Errorf("then it is %q, with %d in the table", got, len(k.owners.addresses))
 	}
 }
 
@@ -167,7 +199,7 @@ func TestImpliedMeanwhile(t *testing.T) {
 		},
 		func() { k.owners.expire(3 * time.Hour) },
 		func() { k.EndpointOf(netip.MustParseAddrPort("10.244.2.5:80"), 6) },
-		func() { k.endpointIndex.implied() },
+		func() { k.endpointIndex.implied(func(netip.Addr, owner) {}) },
 	} {
 		group.Go(func() {
 			for {

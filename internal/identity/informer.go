@@ -25,19 +25,35 @@ import (
 // listTimeout bounds a list from the request to the last byte of the answer.
 const listTimeout = 2 * time.Minute
 
-// info is what is kept of an object, which is a small part of it. The name in its metadata is its key.
+// info is what is kept of an object, which is a small part of it.
 type info interface {
 	runtime.Object
 	metav1.ObjectMetaAccessor
-	isInfo() // tells an info from a whole object
+	key() objectKey // tells an info from a whole object, too
+}
+
+// objectKey tells one object of a kind from another.
+type objectKey struct {
+	namespace sharedString
+	name      string
 }
 
 // infoMeta makes an info an object, as the reflector wants it.
-type infoMeta struct{ metav1.ObjectMeta }
+type infoMeta struct{ objectKey }
 
-func (infoMeta) isInfo() {}
+func metaOf(object metav1.Object) infoMeta {
+	return infoMeta{objectKey{share(object.GetNamespace()), object.GetName()}}
+}
 
-func (infoMeta) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+func (m *infoMeta) key() objectKey { return m.objectKey }
+
+// GetObjectMeta is for the reflector, that asks for the name alone.
+func (m *infoMeta) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{Namespace: m.namespace.String(), Name: m.name}
+}
+
+// GetObjectKind is for the reflector.
+func (*infoMeta) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
 
 // infoList is a list of infos, as the reflector wants it.
 type infoList struct {
@@ -63,7 +79,7 @@ type informer struct {
 	onChange  func(before, now info, last runtime.Object)
 	onReplace func() // after a list of all objects
 
-	store  map[string]info
+	store  map[objectKey]info
 	synced atomic.Bool
 	errors atomic.Uint64
 	logged map[string]string // the error that was logged last, by verb
@@ -72,7 +88,7 @@ type informer struct {
 // run lists and watches until ctx ends. A request that fails is counted, logged once, and tried again with growing, random
 // pauses.
 func (i *informer) run(ctx context.Context) {
-	i.store, i.logged = map[string]info{}, map[string]string{}
+	i.store, i.logged = map[objectKey]info{}, map[string]string{}
 	ctx = klog.NewContext(ctx, logr.Discard()) // errors pass through us: report logs them
 	quiet := klog.FromContext(ctx)
 	source := &cache.ListWatch{ListWithContextFunc: i.list, WatchFuncWithContext: i.watch}
@@ -190,7 +206,7 @@ func (i *informer) Add(object any) error {
 }
 
 func (i *informer) set(f info) {
-	k := key(f)
+	k := f.key()
 	before := i.store[k]
 	i.store[k] = f
 	i.onChange(before, f, nil)
@@ -205,7 +221,7 @@ func (i *informer) Delete(object any) error {
 	if !ok {
 		return fmt.Errorf("a deleted %T", object)
 	}
-	k := key(i.strip(last))
+	k := i.strip(last).key()
 	if before := i.store[k]; before != nil {
 		delete(i.store, k)
 		i.onChange(before, nil, last)
@@ -215,9 +231,9 @@ func (i *informer) Delete(object any) error {
 
 // Replace gets a list of all objects.
 func (i *informer) Replace(list []any, _ string) error {
-	now := make(map[string]bool, len(list))
+	now := make(map[objectKey]bool, len(list))
 	for _, o := range list {
-		now[key(o.(info))] = true
+		now[o.(info).key()] = true
 	}
 	for k, before := range i.store {
 		if !now[k] {
@@ -235,8 +251,3 @@ func (i *informer) Replace(list []any, _ string) error {
 
 // Resync is not used.
 func (i *informer) Resync() error { return nil }
-
-func key(f info) string {
-	m := f.GetObjectMeta()
-	return m.GetNamespace() + "/" + m.GetName()
-}

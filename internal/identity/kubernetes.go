@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,7 +65,6 @@ type Kubernetes struct {
 	nodes   atomic.Pointer[Nodes]
 
 	pods, services, slices informer
-	strings                interner
 
 	// Of the pods' informer alone.
 	hostPods map[netip.Addr]int // how many pods are on the node of that address
@@ -74,9 +74,10 @@ type Kubernetes struct {
 	endpoints     endpointCounts
 	endpointIndex *endpointIndex
 
-	cacheMu      sync.Mutex // guards savedVersion
-	savedVersion uint64     // the owners' version that was saved last
+	cacheMu sync.Mutex // guards cache
+	cache   cacheState
 
+	listed            sync.Once
 	misses, conflicts atomic.Uint64
 	stale             atomic.Bool
 }
@@ -103,7 +104,7 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	}
 	k := &Kubernetes{
 		options: o, log: o.Log, hostPods: map[netip.Addr]int{},
-		endpoints: endpointCounts{of: map[string]*serviceEndpoints{}}, endpointIndex: newEndpointIndex(),
+		endpoints: endpointCounts{of: map[string]serviceEndpoints{}}, endpointIndex: newEndpointIndex(),
 	}
 	k.owners.index = k.endpointIndex
 	transport, err := httpClient(o.Config, responseTimeout)
@@ -197,6 +198,7 @@ func (k *Kubernetes) onReplace(i *informer) {
 	}
 	k.dropStale()
 	k.saveCache()
+	k.listed.Do(debug.FreeOSMemory) // what the first lists took while they were read, and the names of an earlier run
 }
 
 // ownedSince is the earliest time at which an owner may have got an address that comes with an event at that time, where

@@ -43,7 +43,7 @@ func source(t testing.TB, change func(*KubernetesOptions)) (*Kubernetes, *fakeCl
 		t.Fatal(err)
 	}
 	for _, w := range k.informers() {
-		w.store = map[string]info{}
+		w.store = map[objectKey]info{}
 	}
 	return k, clock
 }
@@ -328,7 +328,9 @@ func TestConcurrentLookups(t *testing.T) {
 func TestKubernetesLookupDoesNotAllocate(t *testing.T) {
 	k, clock := source(t, nil)
 	tell(t, &k.pods, aPod("web", "node1", "10.244.1.2"))
-	for _, s := range []string{"10.244.1.2", "::ffff:10.244.1.2", "10.244.9.9", "2001:db8::1"} {
+	tell(t, &k.services, aService("api", "10.96.0.10"))
+	tell(t, &k.slices, aSlice("api", "api-1", "node2", "10.244.2.2")) // of which the first look-up makes the name
+	for _, s := range []string{"10.244.1.2", "::ffff:10.244.1.2", "10.244.2.2", "10.96.0.10", "10.244.9.9", "2001:db8::1"} {
 		address := netip.MustParseAddr(s)
 		if n := testing.AllocsPerRun(100, func() { k.Lookup(address, clock.at) }); n != 0 {
 			t.Errorf("%s: %v allocations", s, n)

@@ -7,7 +7,8 @@ import (
 	"tracer/internal/aggregate"
 )
 
-// Lookup names the owner of an address at that time. It neither blocks for long nor allocates.
+// Lookup names the owner of an address at that time. It neither blocks for long nor allocates, but for the first time in a while that it is
+// asked for a pod of another node.
 func (k *Kubernetes) Lookup(address netip.Addr, at time.Duration) aggregate.Identity {
 	address = address.Unmap().WithZone("")
 	id, named, owned := k.owners.at(address, at)
@@ -56,19 +57,15 @@ func (k *Kubernetes) DeviceChanged(address netip.Addr, at time.Duration) {
 // LocalPods returns the addresses that this node's pods have now.
 func (k *Kubernetes) LocalPods() []netip.Addr {
 	var list []netip.Addr
-	k.owners.current(func(a netip.Addr, h owner) {
-		if h.local {
-			list = append(list, a)
-		}
-	})
+	k.owners.currentLocal(func(a netip.Addr, _ owner) { list = append(list, a) })
 	return list
 }
 
 // LocalPod is the pod of this node that has the address now; ok is false if there is none.
 func (k *Kubernetes) LocalPod(address netip.Addr) (namespace, name, uid string, ok bool) {
 	address = address.Unmap().WithZone("")
-	k.owners.current(func(a netip.Addr, o owner) {
-		if a == address && o.local && o.rank == pod {
+	k.owners.currentLocal(func(a netip.Addr, o owner) {
+		if a == address {
 			namespace, name, uid, ok = o.id.Namespace, o.id.Pod, o.uid, true
 		}
 	})

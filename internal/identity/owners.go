@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -45,15 +46,37 @@ type owner struct {
 
 func (o *owner) covers(at time.Duration) bool { return o.from <= at && at < o.to }
 
-// ownerTable says who owned which address when. Look-ups neither block for long nor allocate: what a map entry points to
-// is replaced and never changed.
+// ownerTable says who owned which address when. Look-ups neither block for long nor allocate, but for the first of an implied
+// owner: what a map entry points to is replaced and never changed.
 type ownerTable struct {
 	mu        sync.RWMutex
 	addresses map[netip.Addr]*history
-	unowned   int            // how many of them have no owner
-	version   atomic.Uint64  // grows with every change of an address that has an owner before or after it
-	since     atomic.Int64   // the latest time at which any address changed its owner
-	index     *endpointIndex // has the owners that are implied; nil for none
+	unowned   int                     // how many of them have no owner
+	version   atomic.Uint64           // grows with every change of an address that has an owner before or after it
+	since     atomic.Int64            // the latest time at which any address changed its owner
+	index     *endpointIndex          // has the owners that are implied; nil for none
+	services  map[uint32]*serviceInfo // those that are implied owners, by the hash of the address
+	asked     int                     // how many addresses are in the table, at most, because somebody asked for their implied owners
+	saved     savedNames              // what an earlier run knew of the addresses of which nothing else is known
+	local     map[netip.Addr]bool     // the addresses of which a pod of this node is or was an owner
+	changed   map[netip.Addr]bool     // the addresses that changed since takeChanges; nil if nobody notes them
+}
+
+// setSaved puts other names in the place of those that an earlier run saved.
+func (t *ownerTable) setSaved(saved savedNames, at time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.saved) == 0 && len(saved) == 0 {
+		return
+	}
+	t.saved = saved
+	t.renamed(at)
+}
+
+// renamed notes that many addresses may have got other names. The lock is held.
+func (t *ownerTable) renamed(at time.Duration) {
+	t.since.Store(max(t.since.Load(), int64(at)))
+	t.version.Add(1)
 }
 
 // history is the owners of one address, in the order in which they became known.
@@ -71,10 +94,22 @@ func (x *history) owned() bool { return x != nil && len(x.owners) > 0 }
 func (t *ownerTable) at(address netip.Addr, at time.Duration) (id aggregate.Identity, named, owned bool) {
 	t.mu.RLock()
 	x := t.addresses[address]
+	implied := false
 	if x == nil && t.index != nil {
-		id, _, named = t.index.impliedAt(address) // with the lock held: owners cease to be implied by getting into the table
+		// With the lock held: owners cease to be implied by getting into the table.
+		if s := t.serviceAt(address); s != nil {
+			id, named = s.identity(), true
+		} else if id, _, implied = t.index.impliedAt(address); implied {
+			named = true
+		}
+	}
+	if !named && !x.owned() {
+		id, named = t.saved.find(address)
 	}
 	t.mu.RUnlock()
+	if implied {
+		t.wasAsked(address)
+	}
 	switch {
 	case named:
 		return id, true, true
@@ -130,9 +165,6 @@ func resolve(list []owner, at time.Duration) *aggregate.Identity {
 // put stores the history of an address and moves since; the lock is held. Callers of Version read the version before
 // since, so that a new version never goes with an old since.
 func (t *ownerTable) put(address netip.Addr, x *history) {
-	if t.addresses == nil {
-		t.addresses = map[netip.Addr]*history{}
-	}
 	since := time.Duration(t.since.Load())
 	for i := range x.owners {
 		o := &x.owners[i]
@@ -143,6 +175,13 @@ func (t *ownerTable) put(address netip.Addr, x *history) {
 	}
 	t.since.Store(int64(since))
 	t.replace(address, x)
+}
+
+func (t *ownerTable) insert(address netip.Addr, x *history) {
+	if t.addresses == nil {
+		t.addresses, t.local = map[netip.Addr]*history{}, map[netip.Addr]bool{}
+	}
+	t.addresses[address] = x
 }
 
 // remove deletes an address; the lock is held.
@@ -158,13 +197,22 @@ func (t *ownerTable) replace(address netip.Addr, x *history) {
 	if x != nil && !x.owned() {
 		t.unowned++
 	}
+	if s := t.serviceAt(address); s != nil {
+		delete(t.services, t.index.hash(address)) // it is in the history
+	}
 	if x == nil {
 		delete(t.addresses, address)
 	} else {
-		t.addresses[address] = x
+		t.insert(address, x)
+	}
+	if x != nil && slices.ContainsFunc(x.owners, func(o owner) bool { return o.local }) {
+		t.local[address] = true
+	} else {
+		delete(t.local, address)
 	}
 	if old.owned() || x.owned() {
 		t.version.Add(1)
+		t.noteChange(address)
 	}
 }
 
@@ -265,16 +313,30 @@ func (t *ownerTable) release(address netip.Addr, uid string, of rank, end time.D
 	t.put(address, &history{owners: list, deviceSince: old.deviceSince})
 }
 
+// expireAtOnce is of how many addresses expire looks before it lets others at the table.
+const expireAtOnce = 256
+
 // expire removes owners that ended longer than retention ago.
 func (t *ownerTable) expire(now time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	expired := func(o owner) bool { return o.to < now-retention }
-	imply := t.index != nil && t.index.changing.TryLock() // else the next time
+	imply := t.mayImply()
+	seen := 0
 	if imply {
-		defer t.index.changing.Unlock()
+		t.asked = 0
 	}
-	for address, x := range t.addresses {
+	for address, x := range t.addresses { // what changes meanwhile comes, or comes not: the next time it does
+		if seen++; seen%expireAtOnce == 0 {
+			if imply {
+				t.index.changing.Unlock()
+			}
+			t.mu.Unlock()
+			t.mu.Lock()
+			if imply = t.mayImply(); t.addresses[address] != x {
+				continue
+			}
+		}
 		if len(x.owners) > 0 && !slices.ContainsFunc(x.owners, expired) {
 			if imply {
 				t.becomesImplied(address, x, now)
@@ -287,17 +349,38 @@ func (t *ownerTable) expire(now time.Duration) {
 			t.remove(address)
 		}
 	}
+	if imply {
+		t.index.changing.Unlock()
+	}
 }
 
-// current calls yield for every address and who owns it now, unless that is implied.
-func (t *ownerTable) current(yield func(netip.Addr, owner)) {
+// mayImply tells whether owners may become implied, until index.changing is unlocked. The lock is held.
+func (t *ownerTable) mayImply() bool { return t.index != nil && t.index.changing.TryLock() }
+
+// currentLocal calls yield for every address of this node's pods, and each that owns it now.
+func (t *ownerTable) currentLocal(yield func(netip.Addr, owner)) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for address, x := range t.addresses {
-		for _, o := range x.owners {
-			if o.to == forever {
+	for address := range t.local {
+		for _, o := range t.addresses[address].owners {
+			if o.to == forever && o.local {
 				yield(address, o)
 			}
 		}
 	}
+}
+
+// list are the addresses in the table, with those whose implied owners are Services.
+func (t *ownerTable) list() []netip.Addr {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	all := slices.Collect(maps.Keys(t.addresses))
+	for hash, s := range t.services {
+		for _, a := range s.ips {
+			if t.index.hash(a) == hash {
+				all = append(all, a)
+			}
+		}
+	}
+	return all
 }

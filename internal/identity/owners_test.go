@@ -246,3 +246,36 @@ func TestOwnersVersion(t *testing.T) {
 		}
 	}
 }
+
+// TestExpireInSteps: who asks while a large table is looked through waits for a part of that alone.
+func TestExpireInSteps(t *testing.T) {
+	t.Parallel()
+	var table ownerTable
+	const addresses = 200 * expireAtOnce
+	for i := range addresses {
+		table.acquire(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), anOwner("a", endpoint, 0, 0), true, 0)
+	}
+	for i := range addresses / 2 {
+		table.release(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), "a", endpoint, time.Second)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		table.expire(time.Hour)
+	}()
+	asked := 0
+	for running := true; running; asked++ {
+		table.at(anAddress, time.Second)
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+	}
+	if asked < 20 {
+		t.Errorf("%d look-ups were answered meanwhile", asked)
+	}
+	if n := len(table.addresses); n != addresses/2 {
+		t.Errorf("%d addresses are left", n)
+	}
+}

@@ -17,10 +17,11 @@ import (
 // podInfo is what is kept of a pod.
 type podInfo struct {
 	infoMeta
-	uid   string
-	id    *aggregate.Identity
-	ips   []netip.Addr // its own; none of a pod in its node's network namespace
-	hosts []netip.Addr // its node's
+	shared [2]sharedString // its workload and node: they are shared as long as somebody has them
+	uid    string
+	id     *aggregate.Identity
+	ips    []netip.Addr // its own; none of a pod in its node's network namespace
+	hosts  []netip.Addr // its node's
 	// began is the earliest time at which it had the addresses, zero if unknown; proven if its processes ran by then.
 	began  time.Time
 	proven bool
@@ -37,10 +38,10 @@ func decodePod(data []byte) (runtime.Object, error) {
 // stripPod keeps of a pod what names need.
 func (k *Kubernetes) stripPod(object runtime.Object) info {
 	p := object.(*corev1.Pod)
-	info := &podInfo{uid: string(p.UID), ended: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed}
-	info.Name, info.Namespace = p.Name, k.strings.intern(p.Namespace)
+	info := &podInfo{infoMeta: metaOf(p), uid: string(p.UID), ended: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed}
+	info.shared = [2]sharedString{share(workload.Of(p)), share(p.Spec.NodeName)}
 	info.id = &aggregate.Identity{
-		Namespace: info.Namespace, Pod: p.Name, Workload: k.strings.intern(workload.Of(p)), Node: k.strings.intern(p.Spec.NodeName),
+		Namespace: info.namespace.String(), Pod: p.Name, Workload: info.shared[0].String(), Node: info.shared[1].String(),
 		Bandwidth: bandwidthOf(p, ingressBandwidth), EgressBandwidth: bandwidthOf(p, egressBandwidth),
 	}
 	for _, ip := range p.Status.HostIPs {
@@ -199,7 +200,7 @@ func (k *Kubernetes) addPod(p *podInfo, at time.Duration) {
 		}, p.proven, at) > 0 {
 			k.conflicts.Add(1)
 			k.log.Warn("two pods have the same address; its packets have no name until one of them is gone", "address", a,
-				"pod", p.Namespace+"/"+p.Name)
+				"pod", p.id.Namespace+"/"+p.id.Pod)
 		}
 	}
 }

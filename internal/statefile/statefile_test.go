@@ -89,3 +89,58 @@ func TestUnwritable(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEach reads a long list element by element, and refuses what is damaged, however far it is read before.
+func TestEach(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state.json")
+	type element struct{ Name string }
+	for _, test := range []struct{ content, want, refused string }{
+		{`{"version":2,"text":"head","list":[{"name":"a"},{"name":"b"}]}`, "head a b", ""},
+		{`{"version":2,"list":[]}`, "", ""},
+		{`{"version":3,"text":"head","list":[{"name":"a"}]}`, "", "format version 3, want 2"},
+		{`{"list":[{"name":"a"}],"version":2}`, "", "format version 0, want 2"},
+		{`{"version":2,"text":"head"}`, "", `no "list"`},
+		{`{"version":2,"text":"head","list":{"name":"a"}}`, "", "in the place of ["},
+		{`{"version":2,"text":"head","list":[{"name":"a"},{"na`, "", "unexpected EOF"},
+		{`{"version":2,"text":"head","list":[{"name":"a"}`, "", "EOF"},
+		{`[]`, "", "in the place of {"},
+		{``, "", "EOF"},
+	} {
+		if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var head state
+		var names []string
+		err := Each(path, 2, &head, "list", func(e *element) { names = append(names, e.Name) })
+		if test.refused != "" {
+			if err == nil || !strings.Contains(err.Error(), test.refused) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%s: %v, want %s", test.content, err, test.refused)
+			}
+			continue
+		}
+		if got := strings.TrimSpace(head.Text + " " + strings.Join(names, " ")); err != nil || got != test.want {
+			t.Errorf("%s: %q, %v; want %q", test.content, got, err, test.want)
+		}
+	}
+	if err := Each(path+".none", 2, new(state), "list", func(*element) {}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+// TestAppend adds to a file, or makes it.
+func TestAppend(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "changes")
+	for _, line := range []string{"a\n", "b\n"} {
+		if err := Append(path, []byte(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if content, err := os.ReadFile(path); err != nil || string(content) != "a\nb\n" {
+		t.Errorf("%q, %v", content, err)
+	}
+	if err := Append(filepath.Join(path, "under"), nil); err == nil || !strings.Contains(err.Error(), "write state file") {
+		t.Error(err)
+	}
+}

@@ -65,7 +65,7 @@ var parts = []part{
 	{name: "soak", suite: suiteMore, after: "packages", about: "three minutes of an agent's life where much happens: nothing of it grows",
 		script: "make soak HOURS=0.05 KILLS=0"},
 	{name: "scale", suite: suiteMore, after: "packages", about: "an agent in a simulated cluster of 500 nodes: names and memory",
-		script: "make scale SCALE='-nodes 500 -pods 15000 -services 1000 -watch 5s -scopes node -check'"},
+		script: "make scale SCALE='-nodes 500 -pods 15000 -services 1000 -watch 5s -scopes node,again -limit 65 -check'"},
 	{name: "ui", suite: suiteMore, after: "packages", about: "the page of tracer ui is what ui/ builds to, and a browser opens it in a lab, healthy and slow",
 		script: "make test-ui"},
 	{name: "pair", suite: suiteMore, after: "packages", about: "two machines with a router between them (6.12, emulated): counts, and both nodes' verdicts on a slow queue",

@@ -29,7 +29,7 @@ func main() {
 	flag.Float64Var(&o.rate, "rate", 500, "packets a second to them")
 	flag.BoolVar(&o.streams, "streaming-lists", true, "the API server has them, as from Kubernetes 1.34 on")
 	flag.StringVar(&o.binary, "tracer", "build/tracer", "the program")
-	scopes := flag.String("scopes", "file,node,cluster", "which agents, one after another: file asks no API server")
+	scopes := flag.String("scopes", "file,node,again,cluster", "which agents, one after another: file asks no API server, again is the one in node scope after a restart")
 	limit := flag.Float64("limit", 80, "MiB that an agent in node scope may have resident")
 	check := flag.Bool("check", false, "exit 1 if it has more")
 	flag.Parse()

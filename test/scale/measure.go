@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tracer/internal/identity"
+	"tracer/test/labagent"
 	"tracer/test/scrape"
 )
 
@@ -43,6 +45,8 @@ type measured struct {
 	series, pairs  int
 	byPair         int // of the series
 	replaced       int
+	took           time.Duration // to replace them
+	saved, changes int64         // bytes of the files with all names, and with those that changed since
 }
 
 // measure has one agent after another, in each scope; in the order of the scopes.
@@ -60,7 +64,11 @@ func measure(ctx context.Context, o options, scopes []string, say func(string, .
 	defer func() { err = errors.Join(err, node.Down()) }()
 	for _, scope := range scopes {
 		say("an agent, scope %s", scope)
-		m, err := measureAgent(ctx, o, c, node, filepath.Join(dir, scope), scope)
+		of := scope
+		if scope == again {
+			of = string(identity.NodeScope)
+		}
+		m, err := measureAgent(ctx, o, c, node, filepath.Join(dir, of), scope)
 		if err != nil {
 			return all, fmt.Errorf("scope %s: %w", scope, err)
 		}
@@ -68,6 +76,9 @@ func measure(ctx context.Context, o options, scopes []string, say func(string, .
 	}
 	return all, nil
 }
+
+// again is the scope of an agent in node scope that was there before, and finds the names that it has saved.
+const again = "again"
 
 // noServer is the scope of the agent that asks no API server: a file names the pods that it sees, and no others.
 const noServer = "file"
@@ -91,7 +102,7 @@ func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, d
 	m.scope = scope
 	s := newServer(c, o.streams)
 	var listener countingListener
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return m, err
 	}
 	err = node.Node(1).Do(func() (err error) {
@@ -112,8 +123,11 @@ func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, d
 	}
 	names := filepath.Join(dir, "names.yaml")
 	arguments := []string{"--kubeconfig", config, "--node-name", nodeName(0), "--identity-scope", scope}
-	if scope == noServer {
+	switch scope {
+	case noServer:
 		arguments = []string{"--identity-file", names}
+	case again:
+		arguments[len(arguments)-1] = string(identity.NodeScope)
 	}
 	if err := nameFile(names, c, o.peers); err != nil {
 		return m, err
@@ -128,11 +142,14 @@ func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, d
 	group.Go(func() error { return node.answer(ctx) })
 	group.Go(func() error { return node.send(ctx, c, o.peers, o.rate) })
 	began := time.Now()
-	a, err := node.startAgent(o.binary, dir, arguments...)
+	a, err := labagent.Start(node.Lab, o.binary, dir, arguments...)
 	if err != nil {
 		return m, err
 	}
-	defer func() { err = errors.Join(err, a.stop()) }()
+	defer func() {
+		err = errors.Join(err, a.Stop()) // which saves what has changed
+		m.saved, m.changes = sizeOf(a.State, "identities.json"), sizeOf(a.State, "identities.changes")
+	}()
 	if err := m.start(ctx, a, s, scope, began); err != nil {
 		return m, err
 	}
@@ -144,11 +161,11 @@ func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, d
 const patience = 5 * time.Minute
 
 // start waits until the agent knows all, and notes what it took.
-func (m *measured) start(ctx context.Context, a *agent, s *server, scope string, began time.Time) error {
+func (m *measured) start(ctx context.Context, a *labagent.Agent, s *server, scope string, began time.Time) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))
 	defer cancel()
 	if scope == noServer {
-		at, err := a.await(ctx, "it counts packets", func(all []scrape.Sample) bool { return pairsOf(all, func(string) bool { return true }) > 0 })
+		at, err := a.Await(ctx, "it counts packets", func(all []scrape.Sample) bool { return pairsOf(all, func(string) bool { return true }) > 0 })
 		m.known = at.Sub(began)
 		return err
 	}
@@ -156,11 +173,11 @@ func (m *measured) start(ctx context.Context, a *agent, s *server, scope string,
 	case <-s.asked:
 		m.asked = time.Since(began)
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the first request: %w; the agent says %s", context.Cause(ctx), tail(a.log))
+		return fmt.Errorf("wait for the first request: %w; the agent says %s", context.Cause(ctx), a.Said())
 	}
-	kinds := map[string]int{"node": 3, "cluster": 2}[scope]
+	kinds := map[string]int{"node": 3, again: 3, "cluster": 2}[scope]
 	var named time.Time
-	at, err := a.await(ctx, "it knows all", func(all []scrape.Sample) bool {
+	at, err := a.Await(ctx, "it knows all", func(all []scrape.Sample) bool {
 		if named.IsZero() && pairsOf(all, bothNamed) > 0 {
 			named = time.Now()
 		}
@@ -177,7 +194,7 @@ func (m *measured) start(ctx context.Context, a *agent, s *server, scope string,
 	}
 	m.known = at.Sub(began)
 	if named.IsZero() {
-		if named, err = a.await(ctx, "a pair has both names", func(all []scrape.Sample) bool { return pairsOf(all, bothNamed) > 0 }); err != nil {
+		if named, err = a.Await(ctx, "a pair has both names", func(all []scrape.Sample) bool { return pairsOf(all, bothNamed) > 0 }); err != nil {
 			return err
 		}
 	}
@@ -186,8 +203,8 @@ func (m *measured) start(ctx context.Context, a *agent, s *server, scope string,
 }
 
 // live measures the agent while pods are replaced.
-func (m *measured) live(ctx context.Context, a *agent, s *server, sent *countingListener, o options) error {
-	before, err := a.scrape(ctx)
+func (m *measured) live(ctx context.Context, a *labagent.Agent, s *server, sent *countingListener, o options) error {
+	before, err := a.Scrape(ctx)
 	if err != nil {
 		return err
 	}
@@ -198,9 +215,10 @@ func (m *measured) live(ctx context.Context, a *agent, s *server, sent *counting
 		return err
 	}
 	took := time.Since(began)
+	m.took = took
 	// What was told last is on its way for a moment: of a minute that is nothing.
 	m.perHour = float64(sent.sent.Load()-from) / took.Seconds() * 3600
-	all, err := a.scrape(ctx)
+	all, err := a.Scrape(ctx)
 	if err != nil {
 		return err
 	}
@@ -212,8 +230,17 @@ func (m *measured) live(ctx context.Context, a *agent, s *server, sent *counting
 		}
 	}
 	m.series, m.pairs = len(all), pairsOf(all, bothNamed)
-	m.resident, m.most, err = a.memory()
+	m.resident, m.most, err = memory(a.Pid)
 	return err
+}
+
+// sizeOf is the size of a file in bytes, 0 if there is none.
+func sizeOf(dir, name string) int64 {
+	info, err := os.Stat(filepath.Join(dir, name))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // valueOf is the value of a series without labels, 0 if there is none.

@@ -8,14 +8,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -28,12 +26,12 @@ import (
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
 	"tracer/test/apiserver"
+	"tracer/test/labagent"
 	"tracer/test/scrape"
 )
 
 const (
-	apiAddress     = "127.0.0.1:6443"
-	metricsAddress = "127.0.0.1:9435"
+	apiAddress = "127.0.0.1:6443"
 	// warmUp is what a long run leaves out at its beginning: the agent keeps a history of minutes and learns what is usual. A
 	// shorter run leaves out its first third.
 	warmUp = 20 * time.Minute
@@ -85,17 +83,17 @@ func soak(ctx context.Context, binary string, length time.Duration, flows int) (
 			c.api.SetPod(p.PodName, p.Node, p.Address.String())
 		}
 	}
-	a, err := startAgent(l, binary, dir)
+	a, p, err := startAgent(ctx, l, binary, dir)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, a.stop()) }()
-	measured, lived, err := c.live(ctx, a, length, flows)
+	defer func() { err = errors.Join(err, a.Stop()) }()
+	measured, lived, err := c.live(ctx, a, p, length, flows)
 	if err != nil && len(measured) == 0 {
-		return false, fmt.Errorf("%w; the agent says at last:\n%s", err, tail(a.log, 20))
+		return false, fmt.Errorf("%w; the agent says at last:\n%s", err, a.Said())
 	}
 	if err != nil { // what was measured until then is shown all the same
-		err = fmt.Errorf("ended after %s of %s: %w; the agent says at last:\n%s", lived.Round(time.Second), length, err, tail(a.log, 20))
+		err = fmt.Errorf("ended after %s of %s: %w; the agent says at last:\n%s", lived.Round(time.Second), length, err, a.Said())
 	}
 	n := &c.counted
 	fmt.Printf("%s: %d pods came and went, %d devices renamed, %d qdiscs replaced, %d flows (%d unanswered), %d views, API server away %d times\n\n",
@@ -113,7 +111,7 @@ func soak(ctx context.Context, binary string, length time.Duration, flows int) (
 
 // live does all that happens, and measures, until the time is over, somebody interrupts it, or something fails. It returns what was
 // measured until then, and how long that was.
-func (c *cluster) live(ctx context.Context, a *agent, length time.Duration, flows int) (measured map[string]*series, lived time.Duration, err error) {
+func (c *cluster) live(ctx context.Context, a *labagent.Agent, p *process, length time.Duration, flows int) (measured map[string]*series, lived time.Duration, err error) {
 	interrupted := ctx
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
@@ -129,11 +127,11 @@ func (c *cluster) live(ctx context.Context, a *agent, length time.Duration, flow
 	group.Go(func() error { return c.qdiscsChange(ctx, every(30*time.Second)) })
 	group.Go(func() error { return c.apiServerGoes(ctx, every(2*time.Minute), every(30*time.Second)) })
 	group.Go(func() error { return c.manyFlows(ctx, float64(flows)/length.Seconds()*1.05) })
-	group.Go(func() error { return c.views(ctx, a.socket, time.Second) })
-	group.Go(func() error { return c.views(ctx, a.socket, 3*time.Second) })
+	group.Go(func() error { return c.views(ctx, a.Socket, time.Second) })
+	group.Go(func() error { return c.views(ctx, a.Socket, 3*time.Second) })
 	measured = map[string]*series{}
 	group.Go(func() error {
-		a.process.lastSeconds = func() float64 { return time.Since(began).Seconds() }
+		p.lastSeconds = func() float64 { return time.Since(began).Seconds() }
 		tick := time.NewTicker(max(min(length/150, 10*time.Second), time.Second))
 		defer tick.Stop()
 		for {
@@ -145,7 +143,7 @@ func (c *cluster) live(ctx context.Context, a *agent, length time.Duration, flow
 				return context.Cause(ctx)
 			case <-tick.C:
 			}
-			values, err := a.process.measure(ctx)
+			values, err := p.measure(ctx)
 			if err != nil {
 				if ctx.Err() != nil {
 					continue
@@ -171,72 +169,20 @@ func (c *cluster) live(ctx context.Context, a *agent, length time.Duration, flow
 	return measured, lived, err
 }
 
-// agent is tracer agent on the first node.
-type agent struct {
-	command     *exec.Cmd
-	ended       chan error
-	process     process
-	socket, log string
-}
-
-func startAgent(l *lab.Lab, binary, dir string) (*agent, error) {
-	run, state := filepath.Join(dir, "run"), filepath.Join(dir, "state")
+// startAgent starts the agent, and returns it when it answers, with what is measured of it.
+func startAgent(ctx context.Context, l *lab.Lab, binary, dir string) (a *labagent.Agent, p *process, err error) {
 	config, err := apiserver.Kubeconfig(dir, apiAddress)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, d := range []string{run, state} {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			return nil, err
-		}
-	}
-	a := &agent{socket: filepath.Join(run, "agent.sock"), log: filepath.Join(dir, "agent.log"), ended: make(chan error, 1)}
-	log, err := os.Create(a.log)
+	a, err = labagent.Start(l, binary, dir, "--kubeconfig", config, "--node-name", "node1")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer log.Close()
-	a.command = exec.Command(binary, "agent", "--run-dir", run, "--state-dir", state, "--listen", metricsAddress, "--health-listen", "127.0.0.1:9436",
-		"--kubeconfig", config, "--node-name", "node1")
-	a.command.Stdout, a.command.Stderr = log, log
-	a.command.Env = append(os.Environ(), "GOMEMLIMIT=180MiB") // as in the chart
-	if err := l.Node(1).Do(a.command.Start); err != nil {
-		return nil, err
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("not within two minutes"))
+	defer cancel()
+	if _, err := a.Await(ctx, "it answers", func([]scrape.Sample) bool { return true }); err != nil {
+		return nil, nil, errors.Join(err, a.Stop())
 	}
-	go func() { a.ended <- a.command.Wait() }()
-	metrics := scrape.New(l.Node(1).Do)
-	a.process = process{
-		pid: a.command.Process.Pid, own: []string{run, state}, mapsByNumber: map[ebpf.MapID]*ebpf.Map{},
-		scrape: func(ctx context.Context) ([]scrape.Sample, error) { return metrics.Read(ctx, metricsAddress) },
-	}
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		_, err := a.process.scrape(context.Background())
-		if err == nil {
-			return a, nil
-		}
-		select {
-		case err := <-a.ended:
-			return nil, fmt.Errorf("the agent ended, saying %s: %w", tail(a.log, 5), cmp.Or(err, errors.New("exit code 0")))
-		default:
-		}
-		if time.Now().After(end) {
-			return nil, errors.Join(fmt.Errorf("the agent does not answer: %w", err), a.stop())
-		}
-	}
-}
-
-// stop ends the agent, which must end well.
-func (a *agent) stop() error {
-	if err := a.command.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("the agent ended before: %w, saying %s", err, tail(a.log, 20))
-	}
-	select {
-	case err := <-a.ended:
-		if err != nil {
-			return fmt.Errorf("the agent: %w, saying %s", err, tail(a.log, 20))
-		}
-		return nil
-	case <-time.After(time.Minute):
-		return errors.Join(errors.New("the agent does not end"), a.command.Process.Kill())
-	}
+	return a, &process{pid: a.Pid, own: []string{a.RunDir, a.State}, mapsByNumber: map[ebpf.MapID]*ebpf.Map{}, scrape: a.Scrape}, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -172,20 +171,4 @@ func (p *process) entries(id ebpf.MapID, m map[string]float64) error {
 	}
 	m["entries of "+info.Name] = float64(count)
 	return nil
-}
-
-// tail is the end of a file, for messages.
-func tail(name string, lines int) string {
-	file, err := os.Open(name)
-	if err != nil {
-		return err.Error()
-	}
-	defer file.Close()
-	var last []string
-	for scanner := bufio.NewScanner(file); scanner.Scan(); {
-		if last = append(last, scanner.Text()); len(last) > lines {
-			last = last[1:]
-		}
-	}
-	return strings.Join(last, "\n")
 }

@@ -33,6 +33,7 @@ type Server struct {
 	mu         sync.Mutex
 	Objects    map[string]any         // by path of the request: lists of pods and nodes, Services
 	Forbidden  string                 // a path that nobody may ask for
+	NoExec     bool                   // into the agents' own pods nobody may exec
 	Viewers    bool                   // each node has a viewers' pod too, viewer-NODE; into the agents' own nobody may exec
 	Jobs       map[string]batchv1.Job // those there are, in kube-system, each with a pod of its name
 	Why        string                 // their containers wait for that; "" to run
@@ -67,7 +68,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case known:
 		s.answer(w, object)
 	case s.Forbidden != "" && r.URL.Path == s.Forbidden:
-		s.forbid(w, "services")
+		s.forbid(w, "get", "services")
 	case isViewer && strings.HasPrefix(viewer, "viewer-"):
 		if q := r.URL.Query(); q.Get("container") != "viewer" || strings.Join(q["command"], " ") != "/tracer connect --socket /run/tracer-viewer/agent.sock" {
 			http.Error(w, "another command: "+r.URL.RawQuery, http.StatusBadRequest)
@@ -75,8 +76,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.took("viewer")
 		s.exec(w, r, strings.TrimPrefix(viewer, "viewer-"))
-	case isExec && s.Viewers:
-		s.forbid(w, "pods/exec")
+	case isExec && (s.Viewers || s.NoExec):
+		s.forbid(w, "create", "pods/exec")
 	case isExec:
 		if q := r.URL.Query(); q.Get("container") != "agent" || strings.Join(q["command"], " ") != "/tracer connect" {
 			http.Error(w, "another command: "+r.URL.RawQuery, http.StatusBadRequest)
@@ -91,7 +92,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, s.pods("tracer", "agent"))
 	case s.Viewers && r.URL.Path == "/api/v1/namespaces/tracer-viewer/pods":
 		s.answer(w, s.pods("tracer-viewer", "viewer"))
-	case s.Viewers && r.URL.Path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
+	case (s.Viewers || s.NoExec) && r.URL.Path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
 		s.answer(w, &authorizationv1.SelfSubjectAccessReview{TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SelfSubjectAccessReview"}})
 	default:
 		w.Header().Set("Content-Type", "application/json")
@@ -219,8 +220,9 @@ func (l *oneConn) Close() error   { return nil }
 func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{Name: "agent", Net: "unix"} }
 
 // forbid answers as an API server whose authorizer says no.
-func (s *Server) forbid(w http.ResponseWriter, resource string) {
+func (s *Server) forbid(w http.ResponseWriter, verb, resource string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusForbidden)
-	fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"no","details":{"kind":%q}}`, resource)
+	message := fmt.Sprintf("%s is forbidden: User %q cannot %s resource %q", resource, "me", verb, resource)
+	fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":%q,"details":{"kind":%q}}`, message, resource)
 }
