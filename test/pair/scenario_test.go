@@ -143,13 +143,22 @@ func (s scenario) play(r *rig) {
 			r.on(m, fill(s.on[m.name]))
 		}
 	}
+	watcher := r.watch()
 	r.eventually(func() string { return s.real(r) })
 	begin := time.Now()
+	var stall steady.Stall
 	for asks := 1; ; {
 		asked := time.Now()
-		wrong, missing, stall := s.ask(r, fill)
+		wrong, missing := s.ask(r, fill)
+		now, err := watcher.Stop()
+		if err != nil {
+			r.Fatal(err)
+		}
+		stall.Late, stall.Steal = max(stall.Late, now.Late), max(stall.Steal, now.Steal)
+		watcher = r.watch()
 		switch {
 		case wrong == "":
+			_, _ = watcher.Stop()
 			return
 		case missing && asked.Sub(begin) < 2*window: // snapshots that are compared are up to a window older than that
 			r.Logf("asked again, as the window that was asked about began before the fault: %s", wrong)
@@ -159,24 +168,28 @@ func (s scenario) play(r *rig) {
 		}
 		asks++
 		r.Logf("asked again, as this machine did not keep up: %s: %s", stall, wrong)
+		time.Sleep(window) // else what is asked about is the same stall
+		stall = steady.Stall{}
 		r.eventually(func() string { return s.real(r) })
 	}
+}
+
+// watch begins to watch this machine. Nodes are asked about what has been, so it is watched from when something is broken.
+func (r *rig) watch() *steady.Watcher {
+	w, err := steady.Start()
+	if err != nil {
+		r.Fatal(err)
+	}
+	return w
 }
 
 // maxAsks is how often nodes are asked while this machine does not keep up: where an emulated machine stands still, applications are
 // slow, sockets overflow and round trips take long, and that is what is found then.
 const maxAsks = 5
 
-// ask asks both nodes, and returns what is wrong with what they say, whether something is only missing, and how far this machine fell behind meanwhile.
-func (s scenario) ask(r *rig, fill func(string) string) (wrong string, missing bool, stall steady.Stall) {
-	watcher, err := steady.Start()
-	if err != nil {
-		r.Fatal(err)
-	}
+// ask asks both nodes, and returns what is wrong with what they say, and whether something is only missing.
+func (s scenario) ask(r *rig, fill func(string) string) (wrong string, missing bool) {
 	both := r.diagnose(window)
-	if stall, err = watcher.Stop(); err != nil {
-		r.Fatal(err)
-	}
 	missing = true
 	for i, want := range []wanted{s.node1, s.node2} {
 		want.first = fill(want.first)
@@ -186,5 +199,5 @@ func (s scenario) ask(r *rig, fill func(string) string) (wrong string, missing b
 			missing = missing && only
 		}
 	}
-	return wrong, missing, stall
+	return wrong, missing
 }
