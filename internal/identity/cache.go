@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,12 +58,13 @@ func (k *Kubernetes) changesPath() string {
 }
 
 // saveCache writes what has changed since the last time: all names of a large cluster are tens of megabytes. It writes all of them again
-// once the changes are half as large.
-func (k *Kubernetes) saveCache() {
+// once the changes are half as large, or if whole asks for one file that has all.
+func (k *Kubernetes) saveCache(whole bool) {
 	k.cacheMu.Lock()
 	defer k.cacheMu.Unlock()
 	version := k.owners.version.Load()
-	if version == k.cache.version {
+	whole = whole && k.cache.changes > 0
+	if version == k.cache.version && !whole {
 		return
 	}
 	if k.options.StateDir == "" || k.stale.Load() {
@@ -74,6 +76,7 @@ func (k *Kubernetes) saveCache() {
 		}
 	}
 	changed, all := k.owners.takeChanges()
+	all = all || whole
 	var err error
 	if !all {
 		all, err = k.appendChanges(changed)
@@ -124,6 +127,7 @@ func (k *Kubernetes) writeCache() error {
 		return fmt.Errorf("encode names: %w", err)
 	}
 	inTable := k.owners.list()
+	slices.SortFunc(inTable, netip.Addr.Compare)
 	err = statefile.Stream(k.cachePath(), func(w io.Writer) error {
 		out := bufio.NewWriter(w)
 		// One name after another, and no lock is held meanwhile.
@@ -139,7 +143,8 @@ func (k *Kubernetes) writeCache() error {
 			separator = []byte(",")
 		}
 		k.endpointIndex.implied(func(a netip.Addr, o owner) {
-			if !k.owners.has(a) {
+			// Not has: what somebody asks for meanwhile gets into the table, and is in no list.
+			if _, listed := slices.BinarySearchFunc(inTable, a, netip.Addr.Compare); !listed {
 				write(o.cacheEntry(a))
 			}
 		})

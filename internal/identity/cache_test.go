@@ -129,14 +129,14 @@ func TestCacheIsSavedOnce(t *testing.T) {
 	first := written()
 	k.owners.expire(clock.at)
 	k.SetNodes(nodes())
-	k.saveCache()
+	k.saveCache(false)
 	if !os.SameFile(first, written()) {
 		t.Error("written again, though nothing changed")
 	}
 	if err := k.pods.Add(aPod("new", "node1", "10.244.1.3")); err != nil {
 		t.Fatal(err)
 	}
-	k.saveCache()
+	k.saveCache(false)
 	next, _ := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
 	if got := clock.lookup(next, "10.244.1.3").Pod; got != "new" {
 		t.Errorf("the new pod is %q", got)
@@ -146,9 +146,9 @@ func TestCacheIsSavedOnce(t *testing.T) {
 	if err := k.pods.Add(aPod("late", "node1", "10.244.1.4")); err != nil {
 		t.Fatal(err)
 	}
-	k.saveCache()
+	k.saveCache(false)
 	k.options.StateDir = dir
-	k.saveCache()
+	k.saveCache(false)
 	next, _ = source(t, func(o *KubernetesOptions) { o.StateDir = dir })
 	if got := clock.lookup(next, "10.244.1.4").Pod; got != "late" {
 		t.Errorf("the pod that came meanwhile is %q", got)
@@ -202,7 +202,7 @@ func TestCacheChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	clock.at += time.Minute
-	k.saveCache()
+	k.saveCache(false)
 	if !os.SameFile(first, of()) || size(changes) > written/10 {
 		t.Errorf("of %d bytes, %d were written for three pods, or all again", written, size(changes))
 	}
@@ -235,7 +235,7 @@ func TestCacheChanges(t *testing.T) {
 		if err := k.pods.Update(aPod("new", "node1", fmt.Sprintf("10.244.1.%d", 10+i))); err != nil {
 			t.Fatal(err)
 		}
-		k.saveCache()
+		k.saveCache(false)
 		if info, err := os.Stat(changes); err == nil && info.Size() > of().Size()/2 {
 			t.Fatalf("%d bytes of changes of %d", info.Size(), of().Size())
 		}
@@ -250,9 +250,9 @@ func TestCacheChanges(t *testing.T) {
 	if err := k.pods.Add(aPod("late", "node1", "10.244.1.5")); err != nil {
 		t.Fatal(err)
 	}
-	k.saveCache()
+	k.saveCache(false)
 	k.options.StateDir = dir
-	k.saveCache()
+	k.saveCache(false)
 	want["10.244.1.5"] = "late"
 	names(want)
 }

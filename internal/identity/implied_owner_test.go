@@ -76,7 +76,7 @@ func TestImpliedOwners(t *testing.T) {
 	both := api(8)
 	both.Workload = ""
 	expect("10.244.2.8", 0, both)
-	k.saveCache()
+	k.saveCache(false)
 	restarted, then := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
 	staleBoth := both
 	staleBoth.Stale = true
@@ -119,7 +119,7 @@ func TestImpliedOwners(t *testing.T) {
 	}
 
 	// The next start knows all of them, and has none in the table once the server has answered.
-	k.saveCache()
+	k.saveCache(false)
 	again, clock := source(t, func(o *KubernetesOptions) { o.StateDir = dir })
 	stale := api(50)
 	stale.Stale = true

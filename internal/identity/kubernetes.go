@@ -167,12 +167,12 @@ func (k *Kubernetes) maintain(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			k.saveCache()
+			k.saveCache(true) // for any version of this program: earlier ones know of no file of changes
 			return nil
 		case <-ticker.C:
 			k.owners.expire(k.options.Clock())
 			k.readNodes()
-			k.saveCache()
+			k.saveCache(false)
 		}
 	}
 }
@@ -197,7 +197,7 @@ func (k *Kubernetes) onReplace(i *informer) {
 		k.log.Info("the API server answers; names are current again")
 	}
 	k.dropStale()
-	k.saveCache()
+	k.saveCache(false)
 	k.listed.Do(debug.FreeOSMemory) // what the first lists took while they were read, and the names of an earlier run
 }
 

@@ -174,6 +174,12 @@ func (t *ownerTable) put(address netip.Addr, x *history) {
 		}
 	}
 	t.since.Store(int64(since))
+	if x.owned() {
+		t.saved.forget(address)
+	}
+	if x.owned() || t.addresses[address].owned() {
+		t.noteChange(address)
+	}
 	t.replace(address, x)
 }
 
@@ -185,7 +191,12 @@ func (t *ownerTable) insert(address netip.Addr, x *history) {
 }
 
 // remove deletes an address; the lock is held.
-func (t *ownerTable) remove(address netip.Addr) { t.replace(address, nil) }
+func (t *ownerTable) remove(address netip.Addr) {
+	if t.addresses[address].owned() {
+		t.noteChange(address)
+	}
+	t.replace(address, nil)
+}
 
 // replace puts another history, or none, in the place of the one that an address has. The version stays if there is no
 // owner before and after: else a pod that sends from many addresses would make every flow look its names up again.
@@ -212,7 +223,6 @@ func (t *ownerTable) replace(address netip.Addr, x *history) {
 	}
 	if old.owned() || x.owned() {
 		t.version.Add(1)
-		t.noteChange(address)
 	}
 }
 
@@ -343,10 +353,11 @@ func (t *ownerTable) expire(now time.Duration) {
 			}
 			continue
 		}
+		// What is saved, who has it now, stays the same.
 		if list := slices.DeleteFunc(slices.Clone(x.owners), expired); len(list) > 0 {
-			t.put(address, &history{owners: list, deviceSince: x.deviceSince})
+			t.replace(address, &history{owners: list, deviceSince: x.deviceSince})
 		} else if x.deviceSince < now-retention {
-			t.remove(address)
+			t.replace(address, nil)
 		}
 	}
 	if imply {

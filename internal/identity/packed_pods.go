@@ -167,12 +167,14 @@ func (p *packedPods) each(address netip.Addr, yield func(i int) bool) {
 	}
 }
 
-// find is where one is that says the same as i among others, -1 for nowhere. It looks near i first: of a slice that changes most stay
-// where they are.
+// find is where one is that says the same as i among others, -1 for nowhere. It looks near i first, on both sides: of a slice that
+// changes most stay where they are, or move by as many as came or went.
 func (p *packedPods) find(o *packedPods, i int) int {
-	for n := range p.len() {
-		if k := (i + n) % p.len(); p.same(k, o, i) {
-			return k
+	for n := range max(i+1, p.len()-i) {
+		for _, k := range [...]int{i - n, i + n} {
+			if k >= 0 && k < p.len() && p.same(k, o, i) {
+				return k
+			}
 		}
 	}
 	return -1

@@ -50,17 +50,31 @@ func (n *savedName) compare(address [16]byte) int { return slices.Compare(n.addr
 
 // find is who had an address. It does not allocate.
 func (s savedNames) find(address netip.Addr) (id aggregate.Identity, ok bool) {
-	wanted := address.As16()
-	i, ok := slices.BinarySearchFunc(s, wanted, func(n savedName, a [16]byte) int { return n.compare(a) })
-	if !ok {
+	n := s.at(address)
+	if n == nil || n.rank == 0 {
 		return id, false
 	}
-	id = s[i].identity()
+	id = n.identity()
 	id.Stale = true
 	return id, true
 }
 
-// sorted leaves of each address the name that counts: that of the highest rank, the last of several.
+// forget leaves an address without a name, as the API server has said who has it.
+func (s savedNames) forget(address netip.Addr) {
+	if n := s.at(address); n != nil {
+		n.rank = 0
+	}
+}
+
+func (s savedNames) at(address netip.Addr) *savedName {
+	i, ok := slices.BinarySearchFunc(s, address.As16(), func(n savedName, a [16]byte) int { return n.compare(a) })
+	if !ok {
+		return nil
+	}
+	return &s[i]
+}
+
+// sorted leaves of each address the name that counts: that of the highest rank, and none where two of that rank contradict each other.
 func (s savedNames) sorted() savedNames {
 	slices.SortStableFunc(s, func(a, b savedName) int {
 		if c := a.compare(b.address); c != 0 {
@@ -69,9 +83,16 @@ func (s savedNames) sorted() savedNames {
 		return int(a.rank) - int(b.rank)
 	})
 	kept := s[:0]
-	for i := range s {
-		if i+1 == len(s) || s[i].address != s[i+1].address {
-			kept = append(kept, s[i])
+	var highest rank // of the last one's address
+	for _, n := range s {
+		last := len(kept) - 1
+		switch {
+		case last < 0 || kept[last].address != n.address:
+			kept, highest = append(kept, n), n.rank
+		case n.rank > highest:
+			kept[last], highest = n, n.rank
+		case kept[last].identity() != n.identity():
+			kept[last].rank = 0
 		}
 	}
 	return slices.DeleteFunc(slices.Clip(kept), func(n savedName) bool { return n.rank == 0 })
