@@ -192,7 +192,8 @@ struct tcp_record {
 enum request_kind {
 	REQUEST_ANSWERED = 1,
 	REQUEST_CONNECTED, /* a SYN, by its SYN-ACK */
-	REQUEST_GIVEN_UP, /* its connection was closed without an answer, or reset */
+	REQUEST_GIVEN_UP, /* who asked has closed or reset its connection, or has asked anew */
+	REQUEST_CLOSED, /* who was asked has closed or reset it instead of an answer */
 };
 
 /* A request that has come to its end; see request.bpf.h. */

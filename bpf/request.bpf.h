@@ -47,29 +47,37 @@ __noinline int send_request(__u32 place, __u32 kind, __u64 asked_ns, __u64 now)
 	return 0;
 }
 
-/* A packet shows that the connection does not alternate, or that one of its directions passes elsewhere: once may be chance. */
-static __always_inline void note_overlap(struct watched *w, enum counter why)
+/* A packet shows that the connection does not alternate, or, if unseen, that one of its directions passes elsewhere: once may be chance. */
+__noinline int note_overlap(__u32 place, __u32 unseen)
 {
-	if (w->overlaps++)
-		leave_out(w, why);
+	struct watched *w = watched_at(place);
+
+	if (!w->overlaps++)
+		return 0;
+	if (unseen)
+		leave_out(w, COUNT_LEFT_OUT_UNSEEN);
+	else
+		leave_out(w, COUNT_LEFT_OUT_OVERLAP);
+	return 0;
 }
 
 /*
- * A connection ends, by the side from, on which may be asked. Returns REQUEST_GIVEN_UP if that was a request, and not a farewell or a control
- * frame: TLS' close_notify, a database's "quit", a WINDOW_UPDATE of HTTP/2.
+ * A connection ends, by the side from, on which may be asked. Returns REQUEST_GIVEN_UP or REQUEST_CLOSED if that was a request, and not a farewell
+ * or a control frame: TLS' close_notify, a database's "quit", a WINDOW_UPDATE of HTTP/2. What is asked over a connection that the other end
+ * has closed before, as pools do, is none.
  */
 __noinline int give_up(__u32 place, __u32 from, __u64 now)
 {
 	const struct watched *w = watched_at(place);
 	__u32 flags = w->flags;
 
-	if (w->state != WATCHED_ASKED || flags & (WATCHED_MIXED | WATCHED_LAST_WORD))
+	if (w->state != WATCHED_ASKED || flags & (WATCHED_MIXED | WATCHED_LAST_WORD | WATCHED_FIN_OTHER >> (w->client & 1)))
 		return 0;
 	if (from == w->client && (__s64)(now - w->asked_ns) < FAREWELL_NS)
 		return 0;
 	if (!(flags & WATCHED_REPEATED) && w->next[w->client & 1] - w->began < SMALL_REQUEST)
 		return 0;
-	return REQUEST_GIVEN_UP;
+	return REQUEST_GIVEN_UP + ((from ^ w->client) & 1); /* or REQUEST_CLOSED */
 }
 
 /* Payload that is new, of who asks. Returns REQUEST_CONNECTED if nothing had shown before that there is such a client. */
@@ -87,32 +95,33 @@ __noinline int on_question(__u32 place, __u32 sequence, __u32 expected, __s32 mi
 	w->asked_ns = now;
 	w->state = WATCHED_ASKED;
 	if (missing < 0) {
-		note_overlap(w, COUNT_LEFT_OUT_UNSEEN);
+		note_overlap(place, true);
 	} else if (!asked && missing > 0) {
 		w->state = WATCHED_IDLE;
-		note_overlap(w, COUNT_LEFT_OUT_OVERLAP);
+		note_overlap(place, false);
 	} else if (asked && pause > PAUSE_NS && expected - w->began < UNPAUSED_REQUEST &&
 		   !(w->flags & (WATCHED_GAP | WATCHED_REPEATED | WATCHED_MIXED))) {
 		/* One request, written slowly, or two: which one is answered next, nobody knows. */
 		w->flags |= WATCHED_MIXED;
-		note_overlap(w, COUNT_LEFT_OUT_OVERLAP);
+		note_overlap(place, false);
 	}
 	return opened ? REQUEST_CONNECTED : 0;
 }
 
 /* ... and of the other end. */
-static __always_inline int on_answer(struct watched *w, __s32 missing)
+__noinline int on_answer(__u32 place, __s32 missing)
 {
+	struct watched *w = watched_at(place);
 	bool asked = w->state == WATCHED_ASKED;
 
 	if (missing < 0)
-		note_overlap(w, COUNT_LEFT_OUT_UNSEEN);
+		note_overlap(place, true);
 	if (!asked || w->state == WATCHED_LEFT_OUT)
 		return 0;
 	w->state = WATCHED_IDLE;
 	if (missing) {
 		if (missing > 0)
-			note_overlap(w, COUNT_LEFT_OUT_OVERLAP);
+			note_overlap(place, false);
 		return 0;
 	}
 	if (!(++w->answers % OVERLAPS_FORGOTTEN_AFTER))
@@ -155,7 +164,7 @@ __noinline int on_syn(__u32 place, __u32 sequence, __u32 acknowledged, __u32 pie
 	if (is_client && !opening && later <= 0 && !(w->flags & WATCHED_FINS) && age < (__s64)(SYN_SECONDS * SECOND))
 		return 0;
 	/* A new connection, be it of a tuple that was another's until now. */
-	int kind = give_up(place, !w->client, now);
+	int kind = give_up(place, !w->client, now) ? REQUEST_GIVEN_UP : 0;
 	w->state = WATCHED_OPENING;
 	w->client = from;
 	w->next[from] = sequence + 1;
@@ -220,7 +229,7 @@ __noinline int on_segment(__u32 place, __u32 sequence, __u32 acknowledged, __u64
 			w->next[from] = sequence + bytes;
 			if (missing < 0)
 				w->next[!from] = acknowledged;
-			kind = is_client ? on_question(place, sequence, expected, missing, now) : on_answer(w, missing);
+			kind = is_client ? on_question(place, sequence, expected, missing, now) : on_answer(place, missing);
 		} else if (is_client && state == WATCHED_ASKED) {
 			/* Sent again, or missing behind a gap: with that the request is whole. */
 			if (w->flags & WATCHED_GAP)
@@ -236,8 +245,9 @@ __noinline int on_segment(__u32 place, __u32 sequence, __u32 acknowledged, __u64
 }
 
 /* The same of a datagram. */
-static __always_inline int on_datagram(struct watched *w, __u32 piece, __u64 now)
+__noinline int on_datagram(__u32 place, __u32 piece, __u64 now)
 {
+	struct watched *w = watched_at(place);
 	__u32 from = piece / PIECE_FROM & 1;
 	bool asked = w->state == WATCHED_ASKED;
 
@@ -251,10 +261,15 @@ static __always_inline int on_datagram(struct watched *w, __u32 piece, __u64 now
 			return 0;
 		}
 		if (!asked) {
-			w->flags &= ~WATCHED_REPEATED;
+			w->flags &= ~(WATCHED_REPEATED | WATCHED_MIXED);
 			w->next[!from] = 0;
 		}
 		w->state = WATCHED_ASKED;
+		if (waited > PAUSE_NS && !over) {
+			/* Another request before the answer to the last one: to which the next answer is, nobody knows. */
+			w->flags |= WATCHED_MIXED;
+			note_overlap(place, false);
+		}
 		w->asked_ns = now;
 		return over ? REQUEST_GIVEN_UP : 0;
 	}
@@ -265,8 +280,9 @@ static __always_inline int on_datagram(struct watched *w, __u32 piece, __u64 now
 	if (!asked)
 		return 0;
 	w->state = WATCHED_IDLE;
-	w->answers++;
-	return REQUEST_ANSWERED;
+	if (!(++w->answers % OVERLAPS_FORGOTTEN_AFTER))
+		w->overlaps = 0;
+	return w->flags & WATCHED_MIXED ? 0 : REQUEST_ANSWERED;
 }
 
 /* Whether the time is needed of a packet: by far not of each. */

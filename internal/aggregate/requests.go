@@ -24,10 +24,17 @@ type RequestSide struct {
 	// Connects are connections of TCP that were opened: seconds from the first SYN to the SYN-ACK, before any application.
 	Connects hist.Histogram `json:"connects"`
 	// Unanswered are requests that waited for longer than a minute, and those of which the connection was closed or reset first; and
-	// SYNs likewise, but for those that were refused.
+	// SYNs likewise, but for those that were refused. Of who has never answered they are those alone of which a client closed its
+	// connection after a second or later.
 	Unanswered uint64 `json:"unanswered"`
 	// Repeated are, of those answered and of the connects, the ones of which a packet was sent again.
 	Repeated uint64 `json:"repeated"`
+	// GivenUp, Closed and Waiting are, of those unanswered, the requests that nothing explains but the end that was asked. It had them, as TCP did not
+	// send them again. GivenUp are those of which the client closed the connection, and Waiting those that wait for a minute: after patience().
+	// Closed are those of which the end that was asked closed or reset the connection instead of an answer.
+	GivenUp uint64 `json:"given_up"`
+	Closed  uint64 `json:"closed"`
+	Waiting uint64 `json:"waiting"`
 	// LeftOut are connections that turned out not to alternate, so that what was timed of them before may be other than it was taken for.
 	LeftOut uint64 `json:"left_out"`
 }
@@ -78,6 +85,9 @@ func (s *RequestSide) since(old *RequestSide) RequestSide {
 	d.Connects.Sub(&old.Connects)
 	d.Timed -= min(d.Timed, old.Timed)
 	d.Unanswered -= min(d.Unanswered, old.Unanswered)
+	d.GivenUp -= min(d.GivenUp, old.GivenUp)
+	d.Closed -= min(d.Closed, old.Closed)
+	d.Waiting -= min(d.Waiting, old.Waiting)
 	d.Repeated -= min(d.Repeated, old.Repeated)
 	d.LeftOut -= min(d.LeftOut, old.LeftOut)
 	return d
@@ -88,6 +98,9 @@ func (s *RequestSide) merge(other *RequestSide) {
 	s.Connects.Merge(&other.Connects)
 	s.Timed += other.Timed
 	s.Unanswered += other.Unanswered
+	s.GivenUp += other.GivenUp
+	s.Closed += other.Closed
+	s.Waiting += other.Waiting
 	s.Repeated += other.Repeated
 	s.LeftOut += other.LeftOut
 }
@@ -98,7 +111,7 @@ func (s *RequestSide) empty() bool { return s.Count() == 0 }
 func (s *RequestSide) Count() uint64 { return s.Answered.Count() + s.Connects.Count() + s.Unanswered }
 
 // add counts a request.
-func (s *RequestSide) add(r *record.Request, weight uint64) {
+func (s *RequestSide) add(r *record.Request, weight uint64, tcp bool) {
 	switch r.Outcome {
 	case record.Answered:
 		s.Answered.ObserveDuration(r.Took, weight)
@@ -111,16 +124,47 @@ func (s *RequestSide) add(r *record.Request, weight uint64) {
 	case record.LeftOut:
 		s.LeftOut++
 		return
-	case record.GivenUp, record.TimedOut:
-		// Who has never answered may not be meant to: logs and metrics are sent so.
-		if s.Answered.Count() > 0 {
-			s.Unanswered += weight
+	case record.GivenUp, record.HalfClosed, record.Closed, record.TimedOut:
+		// Who has never answered may not be meant to: logs and metrics are sent so. But then nobody waits, and closes after a single message.
+		gaveUp := tcp && !r.Repeated && (r.Outcome == record.GivenUp || r.Outcome == record.HalfClosed) && r.Took >= leastPatience
+		if s.Answered.Count() > 0 || gaveUp {
+			s.addUnanswered(r, weight, tcp)
 		}
 		return
 	}
 	if r.Repeated {
 		s.Repeated += weight
 	}
+}
+
+// addUnanswered counts a request that has had no answer.
+func (s *RequestSide) addUnanswered(r *record.Request, weight uint64, tcp bool) {
+	s.Unanswered += weight
+	switch waited := r.Took >= s.patience(); {
+	case tcp && r.Repeated: // it may have been lost on its way
+	case r.Outcome == record.Closed:
+		s.Closed += weight
+	case !waited:
+	case r.Outcome == record.TimedOut:
+		s.Waiting += weight
+	default:
+		s.GivenUp += weight
+	}
+}
+
+const (
+	// leastPatience is for how long a request waits at least of which it means something that it has had no answer. TCP would have sent it
+	// again by then, had it been lost.
+	leastPatience = time.Second
+	// A request that waits so many times as long as nearly all others had to is late. Others are long polls, and who closes those has
+	// given up nothing.
+	patienceQuantile, patienceFactor = 0.99, 2
+)
+
+// patience is for how long a request has to wait until it means something that it has had no answer.
+func (s *RequestSide) patience() time.Duration {
+	usual := time.Duration(s.Answered.Quantile(patienceQuantile) * float64(time.Second))
+	return max(leastPatience, patienceFactor*usual)
 }
 
 // addRequest counts what became of a request, for the pair of who asked and who was asked.
@@ -145,7 +189,7 @@ func (a *Aggregator) addRequest(rec *record.Record) {
 	if rec.Request.Client {
 		side = &p.Requests.Client
 	}
-	side.add(rec.Request, weight)
+	side.add(rec.Request, weight, rec.First.Protocol == record.ProtocolTCP)
 }
 
 // requestPair returns the pair of who asked and who was asked; nil where that was a Service of which it is not known which pod is

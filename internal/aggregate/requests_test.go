@@ -75,17 +75,70 @@ func TestUnansweredRequests(t *testing.T) {
 		outcomes []record.Outcome
 		want     uint64
 	}{
-		{"who never answers may not be meant to", []record.Outcome{record.TimedOut, record.GivenUp}, 0},
-		{"who did", []record.Outcome{record.Answered, record.TimedOut, record.GivenUp}, 8},
+		{"who never answers may not be meant to", []record.Outcome{record.TimedOut, record.Closed}, 0},
+		{"... but somebody has waited", []record.Outcome{record.TimedOut, record.GivenUp, record.HalfClosed}, 8},
+		{"who did", []record.Outcome{record.Answered, record.TimedOut, record.GivenUp, record.HalfClosed, record.Closed}, 16},
 		{"a SYN", []record.Outcome{record.ConnectTimeout}, 4},
 	} {
 		a := askedAggregator()
 		for _, outcome := range test.outcomes {
 			r := requested("10.0.0.1:40000", "10.0.0.2:80", true, outcome, time.Minute)
+			if outcome == record.Answered {
+				r.Request.Took = time.Millisecond
+			}
 			a.Add(&r)
 		}
 		if got := a.Snapshot().Pairs[0].Requests.Client.Unanswered; got != test.want {
 			t.Errorf("%s: %d unanswered, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// TestPatience tells requests that nothing explains but the end that was asked from long polls, from what was not waited for, and from what
+// may have been lost.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	type lost struct{ givenUp, closed, waiting uint64 }
+	for _, test := range []struct {
+		name     string
+		usual    time.Duration
+		outcome  record.Outcome
+		took     time.Duration
+		repeated bool
+		protocol record.Protocol
+		want     lost
+	}{
+		{"given up after two seconds", 2 * ms, record.GivenUp, 2 * time.Second, false, record.ProtocolTCP, lost{givenUp: 4}},
+		{"by a FIN alone", 2 * ms, record.HalfClosed, 5 * time.Second, false, record.ProtocolTCP, lost{givenUp: 4}},
+		{"at once", 2 * ms, record.GivenUp, 900 * ms, false, record.ProtocolTCP, lost{}},
+		{"a long poll", 20 * time.Second, record.GivenUp, 30 * time.Second, false, record.ProtocolTCP, lost{}},
+		{"a long poll of minutes", 4 * time.Minute, record.TimedOut, time.Minute, false, record.ProtocolTCP, lost{}},
+		{"waits for a minute", 2 * ms, record.TimedOut, time.Minute, false, record.ProtocolTCP, lost{waiting: 4}},
+		{"closed by the server", 2 * ms, record.Closed, ms, false, record.ProtocolTCP, lost{closed: 4}},
+		{"sent again", 2 * ms, record.GivenUp, 2 * time.Second, true, record.ProtocolTCP, lost{}},
+		{"a datagram asked again", 2 * ms, record.TimedOut, time.Minute, true, 17, lost{waiting: 4}},
+	} {
+		a := askedAggregator()
+		for i := range 100 {
+			r := requested("10.0.0.1:40000", "10.0.0.2:80", true, record.Answered, ms)
+			if i < 5 {
+				r.Request.Took = test.usual
+			}
+			a.Add(&r)
+		}
+		r := requested("10.0.0.1:40000", "10.0.0.2:80", true, test.outcome, test.took)
+		r.Request.Repeated, r.First.Protocol, r.Last.Protocol = test.repeated, test.protocol, test.protocol
+		a.Add(&r)
+		before := a.Snapshot()
+		side := before.Pairs[0].Requests.Client
+		if got := (lost{side.GivenUp, side.Closed, side.Waiting}); got != test.want || side.Unanswered != 4 {
+			t.Errorf("%s: %+v of %d unanswered, want %+v of 4", test.name, got, side.Unanswered, test.want)
+		}
+		a.Add(&r)
+		side = a.Snapshot().Since(before).Pairs[0].Requests.Client
+		if got := (lost{side.GivenUp, side.Closed, side.Waiting}); got != test.want {
+			t.Errorf("%s: %+v in a window, want %+v", test.name, got, test.want)
 		}
 	}
 }

@@ -237,6 +237,7 @@ const (
 	TracerRequestKindREQUEST_ANSWERED  TracerRequestKind = 1
 	TracerRequestKindREQUEST_CONNECTED TracerRequestKind = 2
 	TracerRequestKindREQUEST_GIVEN_UP  TracerRequestKind = 3
+	TracerRequestKindREQUEST_CLOSED    TracerRequestKind = 4
 )
 
 type TracerRequestRecord struct {

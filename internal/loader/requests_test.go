@@ -92,7 +92,7 @@ func (k *kernel) requests() (all []record.Record) {
 	}
 }
 
-var outcomeNames = map[record.Outcome]string{record.Answered: "answered", record.Connected: "connected", record.GivenUp: "given-up"}
+var outcomeNames = map[record.Outcome]string{record.Answered: "answered", record.Connected: "connected", record.GivenUp: "given-up", record.Closed: "closed"}
 
 // opening is how a connection opens that the pod asks for, or that it is asked for: that counts once the client goes on. Its payload begins
 // at 101, the other end's at 501.
@@ -250,8 +250,21 @@ func TestRequests(t *testing.T) {
 		), gone: true},
 		{name: "closed instead of an answer", steps: opened(true,
 			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
-			passing{flags: "FA", seq: 501, ack: 161, want: "given-up 3"},
-		)},
+			passing{flags: "FA", seq: 501, ack: 161, want: "closed 3"},
+			passing{pod: true, flags: "R", seq: 161},
+		), gone: true},
+		{name: "reset by who was asked", local: server, remote: client, steps: opened(false,
+			passing{flags: "PA", seq: 101, ack: 501, bytes: 60, want: "connected 0"},
+			passing{pod: true, flags: "RA", seq: 501, ack: 161, want: "closed 3"},
+		), gone: true},
+		{name: "asked over what the other end has closed", steps: opened(true,
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
+			passing{flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
+			passing{flags: "FA", seq: 591, ack: 161},
+			passing{pod: true, flags: "A", seq: 161, ack: 592},
+			passing{pod: true, flags: "PA", seq: 161, ack: 592, bytes: 60, wait: pause},
+			passing{flags: "R", seq: 592},
+		), gone: true},
 		{name: "a farewell", steps: opened(true,
 			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
 			passing{flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
@@ -348,14 +361,25 @@ func TestRequests(t *testing.T) {
 		{name: "answered by two datagrams each", remote: 5000, steps: slices.Concat(datagrams(0), datagrams(3), datagrams(6), datagrams(9), datagrams(12), datagrams(15),
 			datagrams(18), datagrams(21), datagrams(24), datagrams(27), datagrams(30), datagrams(33), datagrams(36), datagrams(39), datagrams(42), datagrams(45),
 			datagrams(48), datagrams(51))},
-		{name: "of two datagrams, answered by two", remote: 53, steps: []passing{
+		{name: "of two datagrams, or two of one each", remote: 53, steps: []passing{
 			{udp: true, pod: true, bytes: 30},
-			{udp: true, pod: true, bytes: 30},
-			{udp: true, bytes: 80, want: "answered 1"},
+			{udp: true, pod: true, bytes: 30, wait: pause},
+			{udp: true, bytes: 80},
 			{udp: true, bytes: 80},
 			{udp: true, pod: true, bytes: 30},
 			{udp: true, bytes: 80, want: "answered 4"},
 		}},
+		{name: "datagrams asked before the last is answered", remote: 5000, steps: []passing{
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, pod: true, bytes: 30, wait: pause},
+			{udp: true, bytes: 80},
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, pod: true, bytes: 30, wait: pause},
+			{udp: true, bytes: 80},
+			{udp: true, bytes: 80},
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, bytes: 80},
+		}, leftOut: "not_alternating"},
 		{name: "a datagram sent again", remote: 53, steps: []passing{
 			{udp: true, pod: true, bytes: 30},
 			{udp: true, pod: true, bytes: 30, wait: 250 * time.Millisecond},

@@ -194,6 +194,38 @@ func TestUnanswered(t *testing.T) {
 	k.reset()
 }
 
+// TestHalfClosed finds what a client has given up by its FIN, once some seconds have passed, and not what it closes at once, or what it asks over a
+// connection that the other end had closed.
+func TestHalfClosed(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, watchAll)
+	l := &Loader{objects: objects{table: k.table, watchedAt: k.watchedAt}}
+	question := passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60}
+	k.play(append(opening(true), question, passing{pod: true, flags: "FA", seq: 161, ack: 501, wait: farewell}), false, pod1, pod2, 40000, 80)
+	k.play(append(opening(true), question, passing{pod: true, flags: "FA", seq: 161, ack: 501}), false, pod1, pod2, 40001, 80)
+	k.play(append(opening(true), passing{flags: "FA", seq: 501, ack: 101}, passing{pod: true, flags: "PA", seq: 101, ack: 502, bytes: 60}), false, pod1, pod2, 40002, 80)
+	k.play(append(opening(true), question), false, pod1, pod2, 40003, 80)
+	for i, want := range []int{0, 1, 0} {
+		found, err := l.WatchedConnections()
+		if err != nil || len(found.Unanswered) != want {
+			t.Fatalf("look %d: %+v, %v; want %d", i, found, err, want)
+		}
+		for _, r := range found.Unanswered {
+			if r.Request.Outcome != record.HalfClosed || !r.Request.Client || r.Request.Took < givenUpAfter || r.First != flow(pod1, pod2, 40000, 80, record.ProtocolTCP) {
+				t.Errorf("%+v with %+v", r, r.Request)
+			}
+		}
+		if i == 0 {
+			for b := range k.watched {
+				for slot := range k.watched[b].Slot {
+					k.watched[b].Slot[slot].AskedNs -= uint64(givenUpAfter)
+				}
+			}
+		}
+	}
+	k.reset()
+}
+
 // TestLeftOut finds connections that turned out not to alternate, once, and of those alone of which something was timed.
 func TestLeftOut(t *testing.T) {
 	t.Parallel()
