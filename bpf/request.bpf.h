@@ -109,9 +109,8 @@ __noinline int on_question(__u32 place, __u32 sequence, __u32 expected, __s32 mi
 }
 
 /* ... and of the other end. */
-__noinline int on_answer(__u32 place, __s32 missing)
+static __always_inline int on_answer(struct watched *w, __u32 place, __s32 missing)
 {
-	struct watched *w = watched_at(place);
 	bool asked = w->state == WATCHED_ASKED;
 
 	if (missing < 0)
@@ -229,7 +228,7 @@ __noinline int on_segment(__u32 place, __u32 sequence, __u32 acknowledged, __u64
 			w->next[from] = sequence + bytes;
 			if (missing < 0)
 				w->next[!from] = acknowledged;
-			kind = is_client ? on_question(place, sequence, expected, missing, now) : on_answer(place, missing);
+			kind = is_client ? on_question(place, sequence, expected, missing, now) : on_answer(w, place, missing);
 		} else if (is_client && state == WATCHED_ASKED) {
 			/* Sent again, or missing behind a gap: with that the request is whole. */
 			if (w->flags & WATCHED_GAP)

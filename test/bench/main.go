@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 
 type options struct {
 	viewed bool
+	hooks  bool // time them alone
 	check  bool
 	json   string
 	docs   string
@@ -49,6 +51,7 @@ func main() {
 	flag.StringVar(&o.json, "json", "build/bench.json", "file for the numbers")
 	flag.StringVar(&o.docs, "docs", "", "page whose last run becomes this one, as docs/reports/overhead.md")
 	flag.BoolVar(&o.viewed, "viewed", false, "measure the live view and the page alone, and print what they cost")
+	flag.BoolVar(&o.hooks, "hooks", false, "time the hooks alone, each by itself, and print what they cost")
 	flag.StringVar(&o.be, "be", "", "be one of the benchmark's `other` processes (it starts these itself)")
 	flag.StringVar(&o.socket, "socket", "", "the agent's, for the one of these that is its live view")
 	flag.Parse()
@@ -80,6 +83,8 @@ func run(ctx context.Context, o options) error {
 		return printView(ctx, o)
 	case o.rounds < 1 || o.repeat < 1 || o.live < 1 || o.growth < 1:
 		return errors.New("-rounds, -repeat, -live and -growth must be positive")
+	case o.hooks:
+		return printHooks(o)
 	}
 	r, err := measure(ctx, o.plan, func(format string, values ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", values...) })
 	if err != nil {
@@ -98,6 +103,24 @@ func run(ctx context.Context, o options) error {
 	}
 	if o.check && len(r.Exceeded) > 0 {
 		return fmt.Errorf("%d limits are exceeded", len(r.Exceeded))
+	}
+	return nil
+}
+
+// printHooks times the hooks alone.
+func printHooks(o options) error {
+	r := &report{Repeat: o.repeat}
+	if err := r.measurePrograms(o.plan); err != nil {
+		return err
+	}
+	r.judgePrograms()
+	var b bytes.Buffer
+	r.programText(&b)
+	if _, err := b.WriteTo(os.Stdout); err != nil {
+		return fmt.Errorf("print the cost: %w", err)
+	}
+	if o.check && len(r.Exceeded) > 0 {
+		return errors.New(strings.Join(r.Exceeded, "; "))
 	}
 	return nil
 }
