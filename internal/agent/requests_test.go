@@ -137,6 +137,28 @@ func (l *requestLog) of(port uint16, client bool, outcome record.Outcome) (found
 	return found
 }
 
+// byPort are the answered requests to a port, by the client's, in the order of their times, and how many they are.
+func (l *requestLog) byPort(client bool, server uint16) (found map[uint16][]record.Record, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found = map[uint16][]record.Record{}
+	for i := range l.all {
+		r := &l.all[i]
+		from, to := r.First.Source.Port(), r.First.Destination.Port()
+		if !r.Request.Client {
+			from, to = to, from
+		}
+		if r.Request.Client == client && r.Request.Outcome == record.Answered && to == server {
+			found[from] = append(found[from], *r)
+			n++
+		}
+	}
+	for _, list := range found {
+		slices.SortFunc(list, func(x, y record.Record) int { return int(x.Time - y.Time) })
+	}
+	return found, n
+}
+
 // askedCluster is a cluster of which the test sees the requests of both nodes, with a server in api.
 func askedCluster(t *testing.T) (c *cluster, logs []*requestLog, server *answering) {
 	t.Helper()
@@ -256,6 +278,85 @@ func TestRequestTimes(t *testing.T) {
 		slices.Sort(served)
 		t.Logf("%s: %d requests; the client's time is less than its application's by %v (p50), %v (p90); the server's more than its application's by %v (p50), %v (p90)",
 			test.name, len(all), client[len(client)/2], client[len(client)*9/10], served[len(served)/2], served[len(served)*9/10])
+	}
+}
+
+// TestRequestRate asks 5,000 times a second over as many kept connections as that takes. Each request is timed between what both ends noted, at
+// both nodes, and none is missing.
+func TestRequestRate(t *testing.T) {
+	t.Parallel()
+	c, logs, server := askedCluster(t)
+	const (
+		rate, connections, seconds = 5000, 100, 3
+		each                       = rate * seconds / connections
+		work                       = 2 * time.Millisecond
+	)
+	web, _ := c.lab.Pod(lab.Web)
+	api, _ := c.lab.Pod(lab.API)
+	all := make([][]asking, connections)
+	failed := make(chan error, connections)
+	var asking sync.WaitGroup
+	began := time.Now()
+	for n := range connections {
+		var conn net.Conn
+		err := web.Do(func() (err error) {
+			conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", api.Address, askedPort), 20*time.Second)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		asking.Go(func() {
+			defer conn.Close()
+			tick := time.NewTicker(time.Second * connections / rate)
+			defer tick.Stop()
+			for i := range each {
+				a, err := askOnce(conn, uint32(n*each+i+1), 100, 600, work)
+				if err != nil {
+					failed <- err
+					return
+				}
+				all[n] = append(all[n], a)
+				<-tick.C
+			}
+		})
+	}
+	asking.Wait()
+	took := time.Since(began)
+	close(failed)
+	for err := range failed {
+		t.Fatal(err)
+	}
+	t.Logf("%.0f requests a second", float64(connections*each)/took.Seconds())
+	for node, log := range logs {
+		isClient := node == 0
+		var found map[uint16][]record.Record
+		c.eventually(20*time.Second, fmt.Sprintf("all are known at node%d", node+1), func() (bool, string) {
+			var n int
+			found, n = log.byPort(isClient, askedPort)
+			return n >= connections*each, fmt.Sprintf("%d of %d", n, connections*each)
+		})
+		outside := 0
+		for n, list := range all {
+			got := found[list[0].port]
+			if len(got) != each {
+				t.Fatalf("node%d: %d requests of a connection, want %d", node+1, len(got), each)
+			}
+			for i, a := range list {
+				server.mu.Lock()
+				noted := server.seen[uint32(n*each+i+1)]
+				server.mu.Unlock()
+				if asked, answered := got[i].Hops[0].Time, got[i].Time; asked < a.sent || asked > noted[0] || answered < noted[1] || answered > a.answered || got[i].Weight != 1 {
+					outside++
+				}
+			}
+		}
+		if outside > 0 {
+			t.Errorf("node%d: %d of %d requests are timed from before they were sent, or until after they were answered, or the like", node+1, outside, connections*each)
+		}
+	}
+	if most := 2 * seconds * time.Second; took > most {
+		t.Errorf("it took %v, more than %v: that is no such rate", took, most)
 	}
 }
 

@@ -497,3 +497,69 @@ func TestProxy(t *testing.T) {
 	}
 	k.reset()
 }
+
+// TestHairpin has a pod ask a Service behind which it is itself: what it asks, and what it is asked, by the node's address or by its own, are two
+// connections at its device, and each is timed from its own packets.
+func TestHairpin(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, watchAll)
+	const service = "10.96.0.1"
+	for _, source := range []string{"172.18.0.2", pod1} {
+		pass := func(remote string, localPort, remotePort uint16, step passing) {
+			place := k.podL2
+			if step.pod {
+				place = k.fromPodL2
+			}
+			k.pass(place, step.packet(false, pod1, remote, localPort, remotePort), 0)
+		}
+		ask := func(step passing) { pass(service, 40000, 80, step) }
+		asked := func(step passing) { pass(source, 8080, 40000, step) }
+		ask(passing{pod: true, flags: "S", seq: 100})
+		asked(passing{flags: "S", seq: 100})
+		asked(passing{pod: true, flags: "SA", seq: 500, ack: 101})
+		ask(passing{flags: "SA", seq: 500, ack: 101})
+		ask(passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60})
+		asked(passing{flags: "PA", seq: 101, ack: 501, bytes: 60})
+		asked(passing{pod: true, flags: "PA", seq: 501, ack: 161, bytes: 90})
+		ask(passing{flags: "PA", seq: 501, ack: 161, bytes: 90})
+		var got []string
+		took := map[bool]time.Duration{}
+		for _, r := range k.requests() {
+			got = append(got, fmt.Sprint(outcomeNames[r.Request.Outcome], " ", r.Request.Client, " ", r.First.Destination))
+			if r.Request.Outcome == record.Answered {
+				took[r.Request.Client] = r.Request.Took
+			}
+		}
+		slices.Sort(got)
+		want := []string{"answered false " + source + ":40000", "answered true " + service + ":80", "connected false " + source + ":40000", "connected true " + service + ":80"}
+		if !slices.Equal(got, want) {
+			t.Errorf("by %s: %q, want %q", source, got, want)
+		}
+		if took[true] <= took[false] {
+			t.Errorf("by %s: the pod has waited for %v and worked for %v", source, took[true], took[false])
+		}
+		k.reset()
+	}
+}
+
+// TestLongRequest answers after a minute and a half what was told as unanswered meanwhile: it is measured all the same.
+func TestLongRequest(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, watchAll)
+	const waited = 90 * time.Second
+	k.play(append(opening(true), passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60}), false, pod1, pod2, 40000, 80)
+	for i := range k.watched {
+		for slot := range k.watched[i].Slot {
+			k.watched[i].Slot[slot].AskedNs -= uint64(waited)
+		}
+	}
+	l := &Loader{objects: objects{table: k.table, watchedAt: k.watchedAt}}
+	if found, err := l.WatchedConnections(); err != nil || len(found.Unanswered) != 1 {
+		t.Errorf("%+v, %v", found, err)
+	}
+	k.pass(k.podL2, (&passing{flags: "PA", seq: 501, ack: 161, bytes: 90}).packet(false, pod1, pod2, 40000, 80), 0)
+	if got := k.requests(); len(got) != 1 || got[0].Request.Outcome != record.Answered || got[0].Request.Took < waited || got[0].Request.Took > waited+time.Minute {
+		t.Errorf("%+v, want an answer after %v", got, waited)
+	}
+	k.reset()
+}

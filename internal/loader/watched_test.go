@@ -2,6 +2,10 @@ package loader
 
 import (
 	"encoding/binary"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -257,4 +261,54 @@ func TestLeftOut(t *testing.T) {
 		}
 	}
 	k.reset()
+}
+
+// TestSampleIsFair draws one in 16 connections by their numbers, as the programs do, of clients whose requests take longer the later their
+// address and the higher their port, and others whose do not: mean and p99 of the sample are those of all within 5 %.
+func TestSampleIsFair(t *testing.T) {
+	t.Parallel()
+	const oneIn, clients, ports = 16, 60, 3000
+	random := rand.New(rand.NewPCG(1, 2))
+	times := map[string]func(client, port int) float64{
+		"like an application's": func(int, int) float64 { return 0.002 * math.Exp(0.5*random.NormFloat64()) },
+		"slower by client":      func(client, _ int) float64 { return 0.002 * (1 + float64(client)/clients) },
+		"slower by port":        func(_, port int) float64 { return 0.002 * (1 + float64(port)/ports) },
+		"every second port":     func(_, port int) float64 { return 0.002 * float64(1+port%2) },
+		"some are very slow":    func(client, _ int) float64 { return []float64{0.002, 0.5}[min(1, client%20/19)] },
+	}
+	for _, six := range []bool{false, true} {
+		for _, name := range slices.Sorted(maps.Keys(times)) {
+			var all, sample []float64
+			for client := range clients {
+				source, server := netip.AddrFrom4([4]byte{10, 1, byte(client % 3), byte(2 + client)}), netip.MustParseAddr("10.2.0.1")
+				if six {
+					source, server = netip.AddrFrom16([16]byte{0: 0xfd, 13: byte(client % 3), 15: byte(2 + client)}), netip.MustParseAddr("fd00::2:1")
+				}
+				for port := range ports {
+					took := times[name](client, port)
+					all = append(all, took)
+					f := record.Flow{Source: netip.AddrPortFrom(source, uint16(32768+2*port)), Destination: netip.AddrPortFrom(server, 80), Protocol: record.ProtocolTCP}
+					if ConnectionNumber(&f) < AllConnections/oneIn {
+						sample = append(sample, took)
+					}
+				}
+			}
+			mean := func(list []float64) (sum float64) {
+				for _, x := range list {
+					sum += x / float64(len(list))
+				}
+				return sum
+			}
+			p99 := func(list []float64) float64 {
+				slices.Sort(list)
+				return list[len(list)*99/100]
+			}
+			off := func(got, want float64) float64 { return math.Abs(got/want - 1) }
+			n, m, p := off(float64(len(sample)*oneIn), clients*ports), off(mean(sample), mean(all)), off(p99(sample), p99(all))
+			t.Logf("IPv6 %v, %s: off by %.1f %% (number), %.1f %% (mean), %.1f %% (p99)", six, name, 100*n, 100*m, 100*p)
+			if n > 0.05 || m > 0.05 || p > 0.05 {
+				t.Errorf("IPv6 %v, %s: %d of %d, off by %.3f (number), %.3f (mean) and %.3f (p99)", six, name, len(sample), len(all), n, m, p)
+			}
+		}
+	}
 }

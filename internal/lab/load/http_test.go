@@ -3,6 +3,7 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -72,5 +73,7 @@ func TestCallsAreHTTP(t *testing.T) {
 	}
 	conn.Close()
 	listener.Close()
-	<-ended
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("it serves until its listener is closed: %v", err)
+	}
 }
