@@ -355,7 +355,8 @@ func TestRequestRate(t *testing.T) {
 			t.Errorf("node%d: %d of %d requests are timed from before they were sent, or until after they were answered, or the like", node+1, outside, connections*each)
 		}
 	}
-	if most := 2 * seconds * time.Second; took > most {
+	// Other tests have the CPUs as well.
+	if most := 3 * seconds * time.Second; took > most {
 		t.Errorf("it took %v, more than %v: that is no such rate", took, most)
 	}
 }
