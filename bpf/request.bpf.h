@@ -33,7 +33,11 @@ __noinline int send_request(__u32 place, __u32 kind, __u64 asked_ns, __u64 now)
 	}
 	r->kind = RECORD_REQUEST;
 	r->ifindex = w->ifindex;
-	r->time_ns = kind == REQUEST_CONNECTED && w->connect_ns ? asked_ns + w->connect_ns : now;
+	if (kind == REQUEST_CONNECTED && w->connect_ns)
+		now = asked_ns + w->connect_ns;
+	else if (kind == REQUEST_GIVEN_UP && (__s64)(w->closed_ns - asked_ns) > 0)
+		now = w->closed_ns;
+	r->time_ns = now;
 	r->asked_ns = asked_ns;
 	/* If more are watched than when it began, those are counted that were not watched then. */
 	r->weight = w->weight < weight ? w->weight : weight;
@@ -62,22 +66,23 @@ __noinline int note_overlap(__u32 place, __u32 unseen)
 }
 
 /*
- * A connection ends, by the side from, on which may be asked. Returns REQUEST_GIVEN_UP or REQUEST_CLOSED if that was a request, and not a farewell
- * or a control frame: TLS' close_notify, a database's "quit", a WINDOW_UPDATE of HTTP/2. What is asked over a connection that the other end
- * has closed before, as pools do, is none.
+ * A connection ends, by the side from, on which may be asked; of what the client has sent so much is not acknowledged by that. Returns
+ * REQUEST_GIVEN_UP or REQUEST_CLOSED if that was a request, and not a farewell or a control frame: TLS' close_notify, a database's "quit",
+ * a WINDOW_UPDATE of HTTP/2. What is asked over a connection that the other end closes at that time, or has closed before, as pools do, is none.
+ * It was the client that gave up if it has closed its half of the connection before: a server that reads the end closes as well.
  */
-__noinline int give_up(__u32 place, __u32 from, __u64 now)
+__noinline int give_up(__u32 place, __u32 from, __s32 missing, __u64 now)
 {
 	const struct watched *w = watched_at(place);
-	__u32 flags = w->flags;
+	__u32 flags = w->flags, client = w->client & 1, by_other = (from ^ client) & 1;
 
-	if (w->state != WATCHED_ASKED || flags & (WATCHED_MIXED | WATCHED_LAST_WORD | WATCHED_FIN_OTHER >> (w->client & 1)))
+	if (w->state != WATCHED_ASKED || flags & (WATCHED_MIXED | WATCHED_LAST_WORD | WATCHED_FIN_OTHER >> client))
 		return 0;
-	if (from == w->client && (__s64)(now - w->asked_ns) < FAREWELL_NS)
+	if (by_other ? missing > 0 : (__s64)(now - w->asked_ns) < FAREWELL_NS)
 		return 0;
-	if (!(flags & WATCHED_REPEATED) && w->next[w->client & 1] - w->began < SMALL_REQUEST)
+	if (!(flags & WATCHED_REPEATED) && w->next[client] - w->began < SMALL_REQUEST)
 		return 0;
-	return REQUEST_GIVEN_UP + ((from ^ w->client) & 1); /* or REQUEST_CLOSED */
+	return by_other && !(flags & WATCHED_FIN_POD << client) ? REQUEST_CLOSED : REQUEST_GIVEN_UP;
 }
 
 /* Payload that is new, of who asks. Returns REQUEST_CONNECTED if nothing had shown before that there is such a client. */
@@ -163,7 +168,7 @@ __noinline int on_syn(__u32 place, __u32 sequence, __u32 acknowledged, __u32 pie
 	if (is_client && !opening && later <= 0 && !(w->flags & WATCHED_FINS) && age < (__s64)(SYN_SECONDS * SECOND))
 		return 0;
 	/* A new connection, be it of a tuple that was another's until now. */
-	int kind = give_up(place, !w->client, now) ? REQUEST_GIVEN_UP : 0;
+	int kind = give_up(place, !w->client, 0, now) ? REQUEST_GIVEN_UP : 0;
 	w->state = WATCHED_OPENING;
 	w->client = from;
 	w->next[from] = sequence + 1;
@@ -177,17 +182,17 @@ __noinline int on_syn(__u32 place, __u32 sequence, __u32 acknowledged, __u32 pie
 }
 
 /* A FIN, behind what payload it has. Returns an enum request_kind if it ends a request, and GONE. */
-__noinline int on_fin(__u32 place, __u32 from, __u32 sequence, __u32 bytes, __u64 now)
+__noinline int on_fin(__u32 place, __u64 piece, __u32 sequence, __u32 acknowledged, __u64 now)
 {
 	struct watched *w = watched_at(place);
+	__u32 from = piece / PIECE_FROM & 1, bytes = piece >> PIECE_BYTES_SHIFT;
 	int kind = 0;
 
-	from &= 1;
 	if (from != w->client) {
 		/* One that has overtaken the answer ends nothing: that will be sent again. */
 		if (!bytes && (__s32)(sequence - w->next[from]) > 0)
 			return 0;
-		kind = give_up(place, from, now);
+		kind = give_up(place, from, w->next[!from] - acknowledged, now);
 		if (w->state == WATCHED_ASKED)
 			w->state = WATCHED_IDLE;
 	} else if (w->state == WATCHED_OPENED) {
@@ -197,6 +202,8 @@ __noinline int on_fin(__u32 place, __u32 from, __u32 sequence, __u32 bytes, __u6
 		/* It may have closed its own half alone, and be answered yet. */
 		w->flags |= WATCHED_LAST_WORD;
 	}
+	if (from == w->client && !(w->flags & WATCHED_FIN_POD << from))
+		w->closed_ns = now;
 	w->next[from] = sequence + bytes + 1;
 	w->flags |= WATCHED_FIN_POD << from;
 	return (w->flags & WATCHED_FINS) == WATCHED_FINS ? kind | GONE : kind;
@@ -219,7 +226,7 @@ __noinline int on_segment(__u32 place, __u32 sequence, __u32 acknowledged, __u64
 		return 0;
 	}
 	if (piece & TCP_RST)
-		return give_up(place, from, now) | GONE;
+		return give_up(place, from, piece & TCP_ACK ? w->next[!from] - acknowledged : 0, now) | GONE;
 	if (bytes && state != WATCHED_LEFT_OUT) {
 		__u32 expected = w->next[from];
 		/* Whoever asks has got the last answer in full, and whoever answers the request: all that has passed here, and no more. */
@@ -237,7 +244,7 @@ __noinline int on_segment(__u32 place, __u32 sequence, __u32 acknowledged, __u64
 		}
 	}
 	if (piece & TCP_FIN) {
-		int ended = on_fin(place, from, sequence, bytes, now);
+		int ended = on_fin(place, piece, sequence, acknowledged, now);
 		kind = ended & ~GONE ? ended : kind | ended;
 	}
 	return kind;
@@ -260,9 +267,15 @@ __noinline int on_datagram(__u32 place, __u32 piece, __u64 now)
 			return 0;
 		}
 		if (!asked) {
-			w->flags &= ~(WATCHED_REPEATED | WATCHED_MIXED);
+			/* Answers that are still owed to what was mixed up may come yet, unless nothing was asked for a while. */
+			__s32 owed = w->flags & WATCHED_MIXED && (__s64)(now - w->asked_ns) < ASK_AGAIN_NS ?
+					     w->next[from] - w->next[!from] :
+					     0;
+			w->flags &= owed > 0 ? ~WATCHED_REPEATED : ~(WATCHED_REPEATED | WATCHED_MIXED);
+			w->next[from] = owed > 0 ? owed : 0;
 			w->next[!from] = 0;
 		}
+		w->next[from]++;
 		w->state = WATCHED_ASKED;
 		if (waited > PAUSE_NS && !over) {
 			/* Another request before the answer to the last one: to which the next answer is, nobody knows. */

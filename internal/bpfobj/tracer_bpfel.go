@@ -330,6 +330,7 @@ type TracerTcpRecord struct {
 type TracerWatched struct {
 	_         structs.HostLayout
 	AskedNs   uint64
+	ClosedNs  uint64
 	Flow      TracerFlow
 	Next      [2]uint32
 	Ifindex   uint32

@@ -257,6 +257,30 @@ func TestRequests(t *testing.T) {
 			passing{flags: "PA", seq: 101, ack: 501, bytes: 60, want: "connected 0"},
 			passing{pod: true, flags: "RA", seq: 501, ack: 161, want: "closed 3"},
 		), gone: true},
+		{name: "given up before the other end closes as well", steps: opened(true,
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
+			passing{pod: true, flags: "FA", seq: 161, ack: 501, wait: farewell},
+			passing{flags: "FA", seq: 501, ack: 162, wait: pause, want: "given-up 3"},
+		), gone: true},
+		{name: "given up before the pod that was asked resets it", local: server, remote: client, steps: opened(false,
+			passing{flags: "PA", seq: 101, ack: 501, bytes: 60, want: "connected 0"},
+			passing{flags: "FA", seq: 161, ack: 501, wait: farewell},
+			passing{flags: "FA", seq: 161, ack: 501, wait: pause},
+			passing{pod: true, flags: "RA", seq: 501, ack: 162, wait: pause, want: "given-up 3"},
+		), gone: true},
+		{name: "asked while the other end closes", steps: opened(true,
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
+			passing{flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
+			passing{pod: true, flags: "PA", seq: 161, ack: 591, bytes: 60, wait: pause},
+			passing{flags: "FA", seq: 591, ack: 161},
+			passing{flags: "R", seq: 592},
+		), gone: true},
+		{name: "asked while the other end resets it", local: server, remote: client, steps: opened(false,
+			passing{flags: "PA", seq: 101, ack: 501, bytes: 60, want: "connected 0"},
+			passing{pod: true, flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
+			passing{flags: "PA", seq: 161, ack: 591, bytes: 60, wait: pause},
+			passing{pod: true, flags: "RA", seq: 591, ack: 161},
+		), gone: true},
 		{name: "asked over what the other end has closed", steps: opened(true,
 			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
 			passing{flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
@@ -380,6 +404,23 @@ func TestRequests(t *testing.T) {
 			{udp: true, pod: true, bytes: 30},
 			{udp: true, bytes: 80},
 		}, leftOut: "not_alternating"},
+		{name: "datagrams asked while answers are owed", remote: 5000, steps: []passing{
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, pod: true, bytes: 30, wait: pause},
+			{udp: true, bytes: 80},
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, bytes: 80}, // the second one's
+			{udp: true, bytes: 80},
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, bytes: 80, want: "answered 6"},
+		}},
+		{name: "datagrams of which one is never answered", remote: 5000, steps: []passing{
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, pod: true, bytes: 30, wait: pause},
+			{udp: true, bytes: 80},
+			{udp: true, pod: true, bytes: 30, wait: 250 * time.Millisecond},
+			{udp: true, bytes: 80, want: "answered 3"},
+		}},
 		{name: "a datagram sent again", remote: 53, steps: []passing{
 			{udp: true, pod: true, bytes: 30},
 			{udp: true, pod: true, bytes: 30, wait: 250 * time.Millisecond},
@@ -453,6 +494,10 @@ func (k *kernel) play(steps []passing, v6 bool, local, remote string, localPort,
 			until := passed[i]
 			if r.Request.Outcome == record.Connected && !r.Request.Client {
 				until = passed[1] // the SYN-ACK
+			}
+			closed := slices.IndexFunc(steps[:i], func(s passing) bool { return s.pod == r.Request.Client && strings.Contains(s.flags, "F") })
+			if r.Request.Outcome == record.GivenUp && closed >= 0 {
+				until = passed[closed]
 			}
 			if r.Time < until[0] || r.Time > until[1] || r.Request.Took != r.Time-r.Hops[0].Time {
 				k.Errorf("step %d: it took %v until %v", i, r.Request.Took, r.Time)

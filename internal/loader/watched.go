@@ -138,7 +138,11 @@ func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, fo
 			continue
 		}
 		var r record.Record
-		setRequest(&r, &w.Flow, w.Ifindex, time.Duration(w.AskedNs), now)
+		ended := now
+		if givenUp {
+			ended = time.Duration(w.ClosedNs)
+		}
+		setRequest(&r, &w.Flow, w.Ifindex, time.Duration(w.AskedNs), ended)
 		r.Weight = w.Weight
 		r.Request.Outcome, r.Request.Client = record.TimedOut, w.Client == 0
 		r.Request.Repeated = w.Flags&uint8(bpfobj.TracerWatchedFlagWATCHED_REPEATED) != 0

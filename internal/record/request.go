@@ -24,7 +24,7 @@ type Request struct {
 	// Client tells that the pod has asked; else it was asked.
 	Client bool
 	// Took is the time from the request's last packet, of a connect from its first SYN, to the first of the answer; or to when it was
-	// given up or told.
+	// given up or told: of one HalfClosed to the client's FIN.
 	Took time.Duration
 	// Repeated tells that a packet of it was sent again: its time has a retransmission in it, the time-out of one at most.
 	Repeated bool

@@ -249,9 +249,10 @@ const (
 )
 
 type hooksWatched struct {
-	_       structs.HostLayout
-	AskedNs uint64
-	Flow    struct {
+	_        structs.HostLayout
+	AskedNs  uint64
+	ClosedNs uint64
+	Flow     struct {
 		_               structs.HostLayout
 		Source          [16]uint8
 		Destination     [16]uint8

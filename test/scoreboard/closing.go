@@ -24,6 +24,7 @@ var ownServers = map[string]func(*flow, *net.TCPConn){
 	"mute":     (*flow).answerNone,
 	"cut":      (*flow).cutSome,
 	"longpoll": (*flow).longPoll,
+	"hedged":   (*flow).answerUnlessClosed,
 }
 
 // halfClosed sends a question, says that there is no more to come, and reads the answer to its end, as rsh, git and HTTP/1.0 do.

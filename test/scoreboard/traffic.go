@@ -71,6 +71,7 @@ var kinds = map[string]func(*flow, context.Context){
 	"mute":     (*flow).impatient, // likewise, and none is answered
 	"cut":      (*flow).impatient, // likewise, and every second is closed instead
 	"longpoll": (*flow).impatient, // likewise, and answered once the server has worked, or at once
+	"hedged":   (*flow).impatient, // likewise, by a server that closes as soon as its client has
 
 	"announce": (*flow).announce, // to groups and all, from each device of a place
 }
