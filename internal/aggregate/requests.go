@@ -30,11 +30,15 @@ type RequestSide struct {
 	// Repeated are, of those answered and of the connects, the ones of which a packet was sent again.
 	Repeated uint64 `json:"repeated"`
 	// GivenUp, Closed and Waiting are, of those unanswered, the requests that nothing explains but the end that was asked. It had them, as TCP did not
-	// send them again. GivenUp are those of which the client closed the connection, and Waiting those that wait for a minute: after patience().
+	// send them again. GivenUp are those of which the client closed the connection, and Waiting those that wait for a minute, or of UDP for half of one until
+	// the client asks anew: after patience().
 	// Closed are those of which the end that was asked closed or reset the connection instead of an answer.
 	GivenUp uint64 `json:"given_up"`
 	Closed  uint64 `json:"closed"`
 	Waiting uint64 `json:"waiting"`
+	// EndedRecords is how many records GivenUp and Closed come from, and WaitingRecords how many Waiting does.
+	EndedRecords   uint64 `json:"ended_records"`
+	WaitingRecords uint64 `json:"waiting_records"`
 	// LeftOut are connections that turned out not to alternate, so that what was timed of them before may be other than it was taken for.
 	LeftOut uint64 `json:"left_out"`
 }
@@ -88,6 +92,8 @@ func (s *RequestSide) since(old *RequestSide) RequestSide {
 	d.GivenUp -= min(d.GivenUp, old.GivenUp)
 	d.Closed -= min(d.Closed, old.Closed)
 	d.Waiting -= min(d.Waiting, old.Waiting)
+	d.EndedRecords -= min(d.EndedRecords, old.EndedRecords)
+	d.WaitingRecords -= min(d.WaitingRecords, old.WaitingRecords)
 	d.Repeated -= min(d.Repeated, old.Repeated)
 	d.LeftOut -= min(d.LeftOut, old.LeftOut)
 	return d
@@ -101,6 +107,8 @@ func (s *RequestSide) merge(other *RequestSide) {
 	s.GivenUp += other.GivenUp
 	s.Closed += other.Closed
 	s.Waiting += other.Waiting
+	s.EndedRecords += other.EndedRecords
+	s.WaitingRecords += other.WaitingRecords
 	s.Repeated += other.Repeated
 	s.LeftOut += other.LeftOut
 }
@@ -144,11 +152,14 @@ func (s *RequestSide) addUnanswered(r *record.Request, weight uint64, tcp bool) 
 	case tcp && r.Repeated: // it may have been lost on its way
 	case r.Outcome == record.Closed:
 		s.Closed += weight
+		s.EndedRecords++
 	case !waited:
-	case r.Outcome == record.TimedOut:
+	case r.Outcome == record.TimedOut, !tcp: // nobody closes a connection of UDP: what goes on may never have waited
 		s.Waiting += weight
+		s.WaitingRecords++
 	default:
 		s.GivenUp += weight
+		s.EndedRecords++
 	}
 }
 
@@ -181,7 +192,7 @@ func (a *Aggregator) addRequest(rec *record.Record) {
 		a.pathless++
 		return
 	}
-	p.changed, p.lastSeen = true, rec.Time
+	p.changed, p.lastSeen = true, max(p.lastSeen, rec.Time) // one given up is known only some time after its client closed
 	if p.Requests == nil {
 		p.Requests = &Requests{}
 	}

@@ -118,6 +118,7 @@ func TestPatience(t *testing.T) {
 		{"closed by the server", 2 * ms, record.Closed, ms, false, record.ProtocolTCP, lost{closed: 4}},
 		{"sent again", 2 * ms, record.GivenUp, 2 * time.Second, true, record.ProtocolTCP, lost{}},
 		{"a datagram asked again", 2 * ms, record.TimedOut, time.Minute, true, 17, lost{waiting: 4}},
+		{"a datagram every half minute", 2 * ms, record.GivenUp, 31 * time.Second, false, 17, lost{waiting: 4}},
 	} {
 		a := askedAggregator()
 		for i := range 100 {
@@ -135,10 +136,16 @@ func TestPatience(t *testing.T) {
 		if got := (lost{side.GivenUp, side.Closed, side.Waiting}); got != test.want || side.Unanswered != 4 {
 			t.Errorf("%s: %+v of %d unanswered, want %+v of 4", test.name, got, side.Unanswered, test.want)
 		}
+		if ended, waiting := (test.want.givenUp+test.want.closed)/4, test.want.waiting/4; side.EndedRecords != ended || side.WaitingRecords != waiting {
+			t.Errorf("%s: by %d and %d records, want %d and %d", test.name, side.EndedRecords, side.WaitingRecords, ended, waiting)
+		}
 		a.Add(&r)
 		side = a.Snapshot().Since(before).Pairs[0].Requests.Client
 		if got := (lost{side.GivenUp, side.Closed, side.Waiting}); got != test.want {
 			t.Errorf("%s: %+v in a window, want %+v", test.name, got, test.want)
+		}
+		if got, want := side.EndedRecords+side.WaitingRecords, (test.want.givenUp+test.want.closed+test.want.waiting)/4; got != want {
+			t.Errorf("%s: by %d records in a window, want %d", test.name, got, want)
 		}
 	}
 }
@@ -171,6 +178,22 @@ func TestRequestsToldTwice(t *testing.T) {
 	}
 	if got := a.Snapshot().Pairs[0].Requests.Client.Unanswered; got != 4 {
 		t.Errorf("%d unanswered, want 4", got)
+	}
+}
+
+// TestRequestsToldLate has a pair not be idle for longer because of what was given up some time ago.
+func TestRequestsToldLate(t *testing.T) {
+	t.Parallel()
+	a := askedAggregator()
+	for _, at := range []time.Duration{time.Minute, 50 * time.Second} {
+		r := requested("10.0.0.1:40000", "10.0.0.2:80", true, record.GivenUp, time.Second)
+		r.Time = at
+		a.Add(&r)
+	}
+	for key, p := range a.pairs {
+		if p.lastSeen != time.Minute {
+			t.Errorf("%+v was last seen at %v, want %v", key, p.lastSeen, time.Minute)
+		}
 	}
 }
 

@@ -252,10 +252,11 @@ func Causes() []CauseInfo {
 			Cause: RequestsUnanswered, Kinds: []Kind{KindDrop}, Groups: []string{"unanswered"},
 			Meaning: "an application takes requests and does not answer them",
 			Where:   "deliver, pod; " + beyond + " where the pod that was asked is on another node",
-			Evidence: "five requests of a pair, of those whose end is known, that TCP did not send again: the client has closed their connection, after a second at " +
-				"least and twice as long as 99 % of the pair's requests had to wait for their answer; the end that was asked has closed or reset it; or they wait for " +
-				"a minute, and as long. Of these last alone it is info, as they may be long polls, and of who has never answered, as receivers of logs do not; else a " +
-				"warning. Not of a pair of which anything else is found, nor while its connections turn out not to alternate",
+			Evidence: "five requests of a pair, of those whose end is known, that TCP did not send again (five that were watched, where each counts for several): the " +
+				"client has closed their connection, after a second at least and twice as long as 99 % of the pair's requests had to wait for their answer; the end " +
+				"that was asked has closed or reset it first; or they wait for a minute, and as long. Of these last alone it is info, as they may be long polls, of " +
+				"datagrams, and of who has never answered, as receivers of logs do not; else a warning. Not of a pair of which something else is found that explains " +
+				"it: a critical loss, a lesser one of a fifth of their share, a delay of a second (p99); nor while its connections turn out not to alternate",
 			Thresholds: []Threshold{unansweredThreshold},
 			Next: []string{"tracer diagnose # on the node of PEER", "kubectl logs -n NAMESPACE POD --since=5m",
 				"ss -tn state close-wait # in the pod: whose client has gone, while the application has not seen it"},

@@ -23,6 +23,9 @@ func (u *unansweredPair) lost() uint64 { return u.side.GivenUp + u.side.Closed +
 // ended is how many of them somebody has ended. Of the others nobody knows whether they are not meant to wait.
 func (u *unansweredPair) ended() uint64 { return u.side.GivenUp + u.side.Closed }
 
+// records is how many records those come from that have no answer.
+func (u *unansweredPair) records() uint64 { return u.side.EndedRecords + u.side.WaitingRecords }
+
 // asked is of how many requests it is known what became of them.
 func (u *unansweredPair) asked() uint64 { return u.side.Answered.Count() + u.lost() }
 
@@ -31,12 +34,12 @@ func (u *unansweredPair) asked() uint64 { return u.side.Answered.Count() + u.los
 func unansweredRules(w *window) (found []Finding) {
 	var here, beyond []unansweredPair
 	for key, r := range w.requests {
-		if !inCluster(key.SrcNamespace, key.SrcWorkload) || key.DstNamespace == "" || w.isExplained(key) {
+		if !inCluster(key.SrcNamespace, key.SrcWorkload) || key.DstNamespace == "" {
 			continue
 		}
 		switch {
 		case r.Server.Count() > 0:
-			if u := (unansweredPair{w.askedPair(key), &r.Server}); u.isLossy() {
+			if u := (unansweredPair{w.askedPair(key), &r.Server}); u.isLossy() && !w.isExplained(&u) {
 				here = append(here, u)
 			}
 		default:
@@ -45,7 +48,7 @@ func unansweredRules(w *window) (found []Finding) {
 			if p := w.pair(u.PairKey); p != nil {
 				u.Pair = p
 			}
-			if u.isLossy() {
+			if u.isLossy() && !w.isExplained(&u) {
 				beyond = append(beyond, u)
 			}
 		}
@@ -59,13 +62,14 @@ func unansweredRules(w *window) (found []Finding) {
 	return found
 }
 
-// isLossy tells whether so many requests have no answer that it is no chance, and of connections that alternate.
+// isLossy tells whether so many requests have no answer that it is no chance, and of connections that alternate. One record may stand for many.
 func (u *unansweredPair) isLossy() bool {
 	s := u.side
-	if s.LeftOut > 0 && s.Timed <= 2*timedInVain*s.LeftOut {
+	// One without an answer has its connection to itself from then on: it says as much of connections as two that were answered.
+	if s.LeftOut > 0 && s.Timed+2*u.records() <= 2*timedInVain*s.LeftOut {
 		return false
 	}
-	return u.lost() >= minCritical && float64(u.lost()) >= unansweredThreshold.WarnLoss*float64(u.asked())
+	return u.records() >= minCritical && float64(u.lost()) >= unansweredThreshold.WarnLoss*float64(u.asked())
 }
 
 // everAnswered tells whether the end that was asked has answered since the agent knows the pair. Who has never may not be meant to.
@@ -75,14 +79,30 @@ func (w *window) everAnswered(u *unansweredPair) bool {
 	})
 }
 
-// isExplained tells whether something was found that is not as it should be, and that hurts the pair or what comes back.
-func (w *window) isExplained(key aggregate.PairKey) bool {
+// explains tells whether what was found can leave such a share of requests without an answer: what is late by so much that clients give up, and
+// loss, of which a warning is to be of no other size.
+func (f *Finding) explains(share float64) bool {
+	switch {
+	case f.Severity == Info || f.Kind == KindMisconfiguration:
+		return false
+	case f.Kind == KindDelay && f.Delay != nil && f.Delay.P99 != nil:
+		return *f.Delay.P99 >= unansweredCost || f.Delay.Oldest != nil && *f.Delay.Oldest >= unansweredCost
+	case f.Kind != KindDelay && f.Severity == Warning && f.Drops != nil && f.Drops.Ratio != nil:
+		return *f.Drops.Ratio >= explainingShare*share
+	}
+	return true
+}
+
+// isExplained tells whether something was found that explains what has no answer, and that hurts the pair or what comes back.
+func (w *window) isExplained(u *unansweredPair) bool {
+	key := u.PairKey
+	share := float64(u.lost()) / float64(max(1, u.asked()))
 	src, dst := qualified(key.SrcNamespace, key.SrcWorkload), qualified(key.DstNamespace, key.DstWorkload)
 	return slices.ContainsFunc(w.found, func(f Finding) bool {
-		if f.Severity == Info || f.Kind == KindMisconfiguration {
-			return false
+		if f.Severity == Critical && f.Kind != KindMisconfiguration && f.PairsTotal > len(f.Pairs) {
+			return true // it may be of this pair
 		}
-		return f.Severity == Critical && f.PairsTotal > len(f.Pairs) || slices.ContainsFunc(f.Pairs, func(p Pair) bool {
+		return f.explains(share) && slices.ContainsFunc(f.Pairs, func(p Pair) bool {
 			return p.Src == src && p.Dst == dst || p.Src == dst && p.Dst == src
 		})
 	})
@@ -96,18 +116,18 @@ func (w *window) unansweredRequests(pairs []unansweredPair, here bool) Finding {
 	worst := &pairs[0]
 	f := Finding{Kind: KindDrop, Cause: RequestsUnanswered, Severity: Info, Next: next(RequestsUnanswered, "POD", podAsked(worst.Pair))}
 	named := make([]*aggregate.Pair, len(pairs))
-	var lost, asked uint64
+	var lost, records uint64
 	for i := range pairs {
 		u := &pairs[i]
 		named[i] = u.Pair
-		lost, asked = lost+u.lost(), asked+u.asked()
-		if w.everAnswered(u) && u.ended() >= minCritical && float64(u.ended()) >= unansweredThreshold.WarnLoss*float64(u.asked()) {
+		lost, records = lost+u.lost(), records+u.records()
+		if w.everAnswered(u) && u.side.EndedRecords >= minCritical && float64(u.ended()) >= unansweredThreshold.WarnLoss*float64(u.asked()) {
 			f.Severity = Warning
 		}
 	}
 	f.pain = float64(lost) * unansweredCost / w.seconds()
 	f.Pairs, f.PairsTotal = pairNames(named)
-	f.Confidence = confidence(float64(lost), 1, w.counts)
+	f.Confidence = confidence(float64(records), 1, w.counts)
 	if here {
 		f.Next = f.Next[1:]
 		f.Stage, f.Device, f.Direction = journey.Deliver, netdev.PodLabel, worst.Direction

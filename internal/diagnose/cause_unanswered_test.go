@@ -14,6 +14,9 @@ import (
 func unanswering(direction journey.Direction, answered uint64, lost aggregate.RequestSide) aggregate.Pair {
 	p := answering("default/web", "default/api", direction, answered, answered, 0.002)
 	lost.Answered, lost.Timed = p.Requests.Client.Answered, answered
+	if lost.EndedRecords == 0 {
+		lost.EndedRecords, lost.WaitingRecords = lost.GivenUp+lost.Closed, lost.Waiting
+	}
 	lost.Unanswered = lost.GivenUp + lost.Closed + lost.Waiting
 	if direction == journey.Out {
 		p.Requests.Client, p.Requests.Server = lost, aggregate.RequestSide{}
@@ -38,10 +41,15 @@ func TestUnansweredRequests(t *testing.T) {
 		"all":               {journey.In, 0, aggregate.RequestSide{GivenUp: 40}, Info, "does not answer 40 of 40 requests of default/web"},
 		"they wait":         {journey.In, 10, aggregate.RequestSide{Waiting: 40}, Info, "does not answer 40 of 50 requests of default/web"},
 		"few":               {journey.In, 10, aggregate.RequestSide{GivenUp: 4}, "", ""},
+		"of one record":     {journey.In, 100, aggregate.RequestSide{GivenUp: 64, EndedRecords: 1}, "", ""},
+		"of five records":   {journey.In, 100, aggregate.RequestSide{GivenUp: 320, EndedRecords: 5}, Warning, "does not answer 320 of 420 requests of default/web"},
+		"of few that ended": {journey.In, 10, aggregate.RequestSide{GivenUp: 64, EndedRecords: 1, Waiting: 256, WaitingRecords: 4}, Info, "does not answer 320 of 330 requests of default/web"},
 		"a few of many":     {journey.In, 996, aggregate.RequestSide{GivenUp: 40}, "", ""},
 		"within the node":   {journey.Local, 50, aggregate.RequestSide{GivenUp: 50}, Warning, "does not answer 50 of 100 requests of default/web"},
 		"multiplexed":       {journey.In, 50, aggregate.RequestSide{GivenUp: 50, LeftOut: 3}, "", ""},
 		"not all had one":   {journey.In, 500, aggregate.RequestSide{GivenUp: 50, LeftOut: 1}, Warning, "does not answer 50 of 550 requests of default/web"},
+		"all hang":          {journey.In, 0, aggregate.RequestSide{GivenUp: 100, LeftOut: 1}, Info, "does not answer 100 of 100 requests of default/web"},
+		"most hang":         {journey.In, 20, aggregate.RequestSide{GivenUp: 100, LeftOut: 1}, Warning, "does not answer 100 of 120 requests of default/web"},
 		"of another node's": {journey.Out, 50, aggregate.RequestSide{GivenUp: 50}, Warning, "50 of 100 requests of default/web → default/api not answered after they left this node"},
 	} {
 		found := unansweredRules(windowOf(unanswering(test.direction, test.answered, test.lost)))
@@ -76,7 +84,7 @@ func TestAnsweredBefore(t *testing.T) {
 	}
 }
 
-// TestUnansweredExplained says nothing of a pair of which something else is found, whichever way that goes.
+// TestUnansweredExplained says nothing of a pair of which something else is found that can leave half of its requests without an answer, whichever way that goes.
 func TestUnansweredExplained(t *testing.T) {
 	t.Parallel()
 	there, back, others := Pair{Src: "default/web", Dst: "default/api"}, Pair{Src: "default/api", Dst: "default/web"}, Pair{Src: "default/web", Dst: "default/db"}
@@ -88,6 +96,15 @@ func TestUnansweredExplained(t *testing.T) {
 		"on the way back":       {Finding{Kind: KindRetransmit, Severity: Warning, Pairs: []Pair{others, back}, PairsTotal: 2}, 0},
 		"maybe":                 {Finding{Kind: KindDrop, Severity: Critical, Pairs: []Pair{others}, PairsTotal: 12}, 0},
 		"another pair's":        {Finding{Kind: KindDrop, Severity: Critical, Pairs: []Pair{others}, PairsTotal: 1}, 1},
+		"a short queue":         {Finding{Kind: KindDelay, Severity: Warning, Pairs: []Pair{there}, PairsTotal: 1, Delay: &Delay{P99: new(0.002)}}, 1},
+		"a short queue of many": {Finding{Kind: KindDelay, Severity: Warning, Pairs: []Pair{there}, PairsTotal: 12, Delay: &Delay{P99: new(0.002)}}, 1},
+		"seconds":               {Finding{Kind: KindDelay, Severity: Warning, Pairs: []Pair{there}, PairsTotal: 1, Delay: &Delay{P99: new(1.5)}}, 0},
+		"what waits yet":        {Finding{Kind: KindDelay, Severity: Warning, Pairs: []Pair{there}, PairsTotal: 1, Delay: &Delay{P99: new(0.002), Oldest: new(9.0)}}, 0},
+		"nothing comes out":     {Finding{Kind: KindDelay, Severity: Warning, Pairs: []Pair{there}, PairsTotal: 1, Delay: &Delay{}}, 0},
+		"little loss":           {Finding{Kind: KindDrop, Severity: Warning, Pairs: []Pair{there}, PairsTotal: 1, Drops: &Drops{Ratio: new(0.02)}}, 1},
+		"little loss elsewhere": {Finding{Kind: KindRetransmit, Severity: Warning, Pairs: []Pair{back}, PairsTotal: 1, Drops: &Drops{Ratio: new(0.02)}}, 1},
+		"as much loss":          {Finding{Kind: KindDrop, Severity: Warning, Pairs: []Pair{there}, PairsTotal: 1, Drops: &Drops{Ratio: new(0.2)}}, 0},
+		"a fault's loss":        {Finding{Kind: KindDrop, Severity: Critical, Pairs: []Pair{there}, PairsTotal: 1, Drops: &Drops{Ratio: new(0.02)}}, 0},
 		"no loss":               {Finding{Kind: KindMisconfiguration, Severity: Warning, Pairs: []Pair{there}, PairsTotal: 1}, 1},
 		"the other answers":     {Finding{Kind: KindDelay, Cause: ServerSlow, Severity: Info, Pairs: []Pair{there}, PairsTotal: 1}, 1},
 		"one that hurts nobody": {Finding{Kind: KindDrop, Severity: Warning}, 1},

@@ -120,6 +120,7 @@ func (a *requests) counted() *aggregate.Requests {
 		side = &r.Server
 	}
 	side.GivenUp, side.Closed, side.Waiting = a.GivenUp, a.Closed, a.Waiting
+	side.EndedRecords, side.WaitingRecords = a.GivenUp+a.Closed, a.Waiting
 	side.Unanswered = max(side.Unanswered, a.GivenUp+a.Closed+a.Waiting)
 	return r
 }
