@@ -41,6 +41,8 @@ type RequestSide struct {
 	WaitingRecords uint64 `json:"waiting_records"`
 	// LeftOut are connections that turned out not to alternate, so that what was timed of them before may be other than it was taken for.
 	LeftOut uint64 `json:"left_out"`
+
+	recent recentTimes // of those answered; none in a snapshot
 }
 
 // clone returns a copy that does not change any more.
@@ -79,7 +81,7 @@ func (r *Requests) Merge(other *Requests) {
 
 func (s *RequestSide) clone() RequestSide {
 	c := *s
-	c.Answered, c.Connects = s.Answered.Clone(), s.Connects.Clone()
+	c.Answered, c.Connects, c.recent = s.Answered.Clone(), s.Connects.Clone(), recentTimes{}
 	return c
 }
 
@@ -124,6 +126,7 @@ func (s *RequestSide) add(r *record.Request, weight uint64, tcp bool) {
 	case record.Answered:
 		s.Answered.ObserveDuration(r.Took, weight)
 		s.Timed++
+		s.recent.add(r.Took)
 	case record.Connected:
 		s.Connects.ObserveDuration(r.Took, weight)
 	case record.ConnectTimeout:
@@ -167,15 +170,53 @@ const (
 	// leastPatience is for how long a request waits at least of which it means something that it has had no answer. TCP would have sent it
 	// again by then, had it been lost.
 	leastPatience = time.Second
-	// A request that waits so many times as long as nearly all others had to is late. Others are long polls, and who closes those has
+	// A request that waits so many times as long as nearly all others had to lately is late. Others are long polls, and who closes those has
 	// given up nothing.
-	patienceQuantile, patienceFactor = 0.99, 2
+	patiencePercent, patienceFactor = 99, 2
+	// recentRecords is how many of the latest records that tells of at most.
+	recentRecords = 1024
 )
 
 // patience is for how long a request has to wait until it means something that it has had no answer.
 func (s *RequestSide) patience() time.Duration {
-	usual := time.Duration(s.Answered.Quantile(patienceQuantile) * float64(time.Second))
-	return max(leastPatience, patienceFactor*usual)
+	return max(leastPatience, patienceFactor*s.recent.usual())
+}
+
+// recentTimes counts the latest records of answers by how long they took: up to the n-th doubling of half a second, or, in the last one, longer.
+type recentTimes [10]uint32
+
+// bound is what those of a place took at most.
+func (t *recentTimes) bound(place int) time.Duration { return leastPatience / 2 << place }
+
+// add counts one, and forgets half of them when they are many.
+func (t *recentTimes) add(took time.Duration) {
+	place := 0
+	for place < len(t)-1 && took > t.bound(place) {
+		place++
+	}
+	t[place]++
+	if t.count() < recentRecords {
+		return
+	}
+	for i := range t {
+		t[i] /= 2
+	}
+}
+
+func (t *recentTimes) count() (n uint32) {
+	for _, at := range t {
+		n += at
+	}
+	return n
+}
+
+// usual is what nearly all of them took at most; half a second where there are none.
+func (t *recentTimes) usual() time.Duration {
+	place, upTo, all := 0, t[0], t.count()
+	for ; 100*upTo < patiencePercent*all; upTo += t[place] {
+		place++
+	}
+	return t.bound(place)
 }
 
 // addRequest counts what became of a request, for the pair of who asked and who was asked.

@@ -150,6 +150,31 @@ func TestPatience(t *testing.T) {
 	}
 }
 
+// TestPatienceForgets has a pair that was slow when the agent started, and is so no more, be judged as it is now; and one that has become
+// slow likewise.
+func TestPatienceForgets(t *testing.T) {
+	t.Parallel()
+	const slow, quick = 20 * time.Second, 2 * time.Millisecond
+	for _, test := range []struct {
+		before, now time.Duration
+		want        uint64
+	}{{slow, quick, 4}, {quick, slow, 0}, {quick, quick, 4}, {slow, slow, 0}} {
+		a := askedAggregator()
+		for i := range 4500 {
+			r := requested("10.0.0.1:40000", "10.0.0.2:80", true, record.Answered, test.now)
+			if i < 500 {
+				r.Request.Took = test.before
+			}
+			a.Add(&r)
+		}
+		r := requested("10.0.0.1:40000", "10.0.0.2:80", true, record.GivenUp, 3*time.Second)
+		a.Add(&r)
+		if got := a.Snapshot().Pairs[0].Requests.Client.GivenUp; got != test.want {
+			t.Errorf("after answers in %v, then in %v: %d given up, want %d", test.before, test.now, got, test.want)
+		}
+	}
+}
+
 // TestRequestsToService names the pair of a request to a Service's address by where the last packets to it went.
 func TestRequestsToService(t *testing.T) {
 	t.Parallel()

@@ -253,7 +253,7 @@ func Causes() []CauseInfo {
 			Meaning: "an application takes requests and does not answer them",
 			Where:   "deliver, pod; " + beyond + " where the pod that was asked is on another node",
 			Evidence: "five requests of a pair, of those whose end is known, that TCP did not send again (five that were watched, where each counts for several): the " +
-				"client has closed their connection, after a second at least and twice as long as 99 % of the pair's requests had to wait for their answer; the end " +
+				"client has closed their connection, after a second at least and twice as long as 99 % of the pair's latest requests had to wait for their answer; the end " +
 				"that was asked has closed or reset it first; or they wait for a minute, and as long. Of these last alone it is info, as they may be long polls, of " +
 				"datagrams, and of who has never answered, as receivers of logs do not; else a warning. Not of a pair of which something else is found that explains " +
 				"it: a critical loss, a lesser one of a fifth of their share, a delay of a second (p99); nor while its connections turn out not to alternate",
