@@ -21,6 +21,7 @@ const enum hook *kept_hook __attribute__((unused));
 const enum table *kept_table __attribute__((unused));
 const enum flag *kept_flag __attribute__((unused));
 const enum counter *kept_counter __attribute__((unused));
+const enum watched_state *kept_watched_state __attribute__((unused));
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -36,6 +37,28 @@ struct scene {
 
 struct scene planted;
 
+/* The connection of a run's packet, as each repeat finds it. */
+struct connection_scene {
+	__u32 place; /* in the table; see watched_at() */
+	__u32 restored; /* 0: each repeat finds what the one before has left */
+	__u64 tag; /* 0: it is not watched yet */
+	struct watched watched;
+};
+
+struct connection_scene planted_connection;
+
+static __always_inline void restore_connection(void)
+{
+	__u32 place = planted_connection.place;
+
+	if (!planted_connection.restored)
+		return;
+	struct watched_bucket *b = watched_bucket_at(place / SLOTS_PER_BUCKET);
+	b->tag[0] = b->tag[1] = b->tag[2] = b->tag[3] = 0;
+	*watched_at(place) = planted_connection.watched;
+	b->tag[masked_index(place, SLOTS_PER_BUCKET)] = planted_connection.tag;
+}
+
 /*
  * The packet's bucket with the scene in slot 0, whatever the repeat before did to it. In full only the first time:
  * each repeat changes back no more than the hooks changed.
@@ -45,6 +68,7 @@ static __always_inline void restore(struct __sk_buff *ctx, enum hook last)
 	__u64 key = key_of(ctx);
 	struct bucket b;
 
+	restore_connection();
 	if (!bucket_of(key, &b))
 		return;
 	if (planted.key != key) {

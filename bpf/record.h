@@ -192,14 +192,15 @@ struct tcp_record {
 enum request_kind {
 	REQUEST_ANSWERED = 1,
 	REQUEST_CONNECTED, /* a SYN, by its SYN-ACK */
-	REQUEST_GIVEN_UP, /* its connection was closed without an answer, or reset */
+	REQUEST_GIVEN_UP, /* who asked has closed or reset its connection, or has asked anew */
+	REQUEST_CLOSED, /* who was asked has closed or reset it instead of an answer */
 };
 
 /* A request that has come to its end; see request.bpf.h. */
 struct request_record {
 	__u32 kind; /* RECORD_REQUEST */
 	__u32 ifindex; /* of the pod's device */
-	__u64 time_ns; /* when the first packet of the answer passed, or what else ended it */
+	__u64 time_ns; /* when the first packet of the answer passed, or what else ended it: of one given up the client's FIN, if it has sent one */
 	__u64 asked_ns; /* when the last packet of the request did; of a connect the first SYN */
 	struct flow flow; /* from the pod, as it passes its device */
 	__u32 weight; /* requests this one stands for */
@@ -239,9 +240,10 @@ enum request_size {
 /* A connection whose requests are timed, at one pod's device. Side 0 is the pod, 1 the other end. */
 struct watched {
 	__u64 asked_ns; /* of the last packet of its latest request, or of its first packet */
+	__u64 closed_ns; /* TCP: of the FIN of who asks; of another connection before it unless its flag is set */
 	struct flow flow; /* from the pod */
 	__u32 next
-		[2]; /* by side, TCP: the sequence number behind its payload; UDP: how many datagrams have answered the latest request */
+		[2]; /* by side, TCP: the sequence number behind its payload; UDP: how many datagrams it has sent since the latest request began */
 	__u32 ifindex;
 	__u32 weight;
 	__u32 answers;
@@ -391,8 +393,8 @@ _Static_assert(sizeof(struct record) == 248, "record");
 _Static_assert(sizeof(struct captured) == 216, "captured");
 _Static_assert(sizeof(struct tcp_record) == 152, "tcp_record");
 _Static_assert(sizeof(struct request_record) == 72, "request_record");
-_Static_assert(sizeof(struct watched) == 80, "watched");
-_Static_assert(sizeof(struct watched_bucket) == 352, "watched_bucket");
+_Static_assert(sizeof(struct watched) == 88, "watched");
+_Static_assert(sizeof(struct watched_bucket) == 384, "watched_bucket");
 _Static_assert(sizeof(struct listener_query) == 24, "listener_query");
 _Static_assert(sizeof(struct listener_answer) == 24, "listener_answer");
 _Static_assert(sizeof(struct config) == 136, "config");

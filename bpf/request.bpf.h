@@ -33,7 +33,11 @@ __noinline int send_request(__u32 place, __u32 kind, __u64 asked_ns, __u64 now)
 	}
 	r->kind = RECORD_REQUEST;
 	r->ifindex = w->ifindex;
-	r->time_ns = kind == REQUEST_CONNECTED && w->connect_ns ? asked_ns + w->connect_ns : now;
+	if (kind == REQUEST_CONNECTED && w->connect_ns)
+		now = asked_ns + w->connect_ns;
+	else if (kind == REQUEST_GIVEN_UP && (__s64)(w->closed_ns - asked_ns) > 0)
+		now = w->closed_ns;
+	r->time_ns = now;
 	r->asked_ns = asked_ns;
 	/* If more are watched than when it began, those are counted that were not watched then. */
 	r->weight = w->weight < weight ? w->weight : weight;
@@ -47,29 +51,38 @@ __noinline int send_request(__u32 place, __u32 kind, __u64 asked_ns, __u64 now)
 	return 0;
 }
 
-/* A packet shows that the connection does not alternate, or that one of its directions passes elsewhere: once may be chance. */
-static __always_inline void note_overlap(struct watched *w, enum counter why)
+/* A packet shows that the connection does not alternate, or, if unseen, that one of its directions passes elsewhere: once may be chance. */
+__noinline int note_overlap(__u32 place, __u32 unseen)
 {
-	if (w->overlaps++)
-		leave_out(w, why);
+	struct watched *w = watched_at(place);
+
+	if (!w->overlaps++)
+		return 0;
+	if (unseen)
+		leave_out(w, COUNT_LEFT_OUT_UNSEEN);
+	else
+		leave_out(w, COUNT_LEFT_OUT_OVERLAP);
+	return 0;
 }
 
 /*
- * A connection ends, by the side from, on which may be asked. Returns REQUEST_GIVEN_UP if that was a request, and not a farewell or a control
- * frame: TLS' close_notify, a database's "quit", a WINDOW_UPDATE of HTTP/2.
+ * A connection ends, by the side from, on which may be asked; of what the client has sent so much is not acknowledged by that. Returns
+ * REQUEST_GIVEN_UP or REQUEST_CLOSED if that was a request, and not a farewell or a control frame: TLS' close_notify, a database's "quit",
+ * a WINDOW_UPDATE of HTTP/2. What is asked over a connection that the other end closes at that time, or has closed before, as pools do, is none.
+ * It was the client that gave up if it has closed its half of the connection before: a server that reads the end closes as well.
  */
-__noinline int give_up(__u32 place, __u32 from, __u64 now)
+__noinline int give_up(__u32 place, __u32 from, __s32 missing, __u64 now)
 {
 	const struct watched *w = watched_at(place);
-	__u32 flags = w->flags;
+	__u32 flags = w->flags, client = w->client & 1, by_other = (from ^ client) & 1;
 
-	if (w->state != WATCHED_ASKED || flags & (WATCHED_MIXED | WATCHED_LAST_WORD))
+	if (w->state != WATCHED_ASKED || flags & (WATCHED_MIXED | WATCHED_LAST_WORD | WATCHED_FIN_OTHER >> client))
 		return 0;
-	if (from == w->client && (__s64)(now - w->asked_ns) < FAREWELL_NS)
+	if (by_other ? missing > 0 : (__s64)(now - w->asked_ns) < FAREWELL_NS)
 		return 0;
-	if (!(flags & WATCHED_REPEATED) && w->next[w->client & 1] - w->began < SMALL_REQUEST)
+	if (!(flags & WATCHED_REPEATED) && w->next[client] - w->began < SMALL_REQUEST)
 		return 0;
-	return REQUEST_GIVEN_UP;
+	return by_other && !(flags & WATCHED_FIN_POD << client) ? REQUEST_CLOSED : REQUEST_GIVEN_UP;
 }
 
 /* Payload that is new, of who asks. Returns REQUEST_CONNECTED if nothing had shown before that there is such a client. */
@@ -87,32 +100,32 @@ __noinline int on_question(__u32 place, __u32 sequence, __u32 expected, __s32 mi
 	w->asked_ns = now;
 	w->state = WATCHED_ASKED;
 	if (missing < 0) {
-		note_overlap(w, COUNT_LEFT_OUT_UNSEEN);
+		note_overlap(place, true);
 	} else if (!asked && missing > 0) {
 		w->state = WATCHED_IDLE;
-		note_overlap(w, COUNT_LEFT_OUT_OVERLAP);
+		note_overlap(place, false);
 	} else if (asked && pause > PAUSE_NS && expected - w->began < UNPAUSED_REQUEST &&
 		   !(w->flags & (WATCHED_GAP | WATCHED_REPEATED | WATCHED_MIXED))) {
 		/* One request, written slowly, or two: which one is answered next, nobody knows. */
 		w->flags |= WATCHED_MIXED;
-		note_overlap(w, COUNT_LEFT_OUT_OVERLAP);
+		note_overlap(place, false);
 	}
 	return opened ? REQUEST_CONNECTED : 0;
 }
 
 /* ... and of the other end. */
-static __always_inline int on_answer(struct watched *w, __s32 missing)
+static __always_inline int on_answer(struct watched *w, __u32 place, __s32 missing)
 {
 	bool asked = w->state == WATCHED_ASKED;
 
 	if (missing < 0)
-		note_overlap(w, COUNT_LEFT_OUT_UNSEEN);
+		note_overlap(place, true);
 	if (!asked || w->state == WATCHED_LEFT_OUT)
 		return 0;
 	w->state = WATCHED_IDLE;
 	if (missing) {
 		if (missing > 0)
-			note_overlap(w, COUNT_LEFT_OUT_OVERLAP);
+			note_overlap(place, false);
 		return 0;
 	}
 	if (!(++w->answers % OVERLAPS_FORGOTTEN_AFTER))
@@ -155,7 +168,7 @@ __noinline int on_syn(__u32 place, __u32 sequence, __u32 acknowledged, __u32 pie
 	if (is_client && !opening && later <= 0 && !(w->flags & WATCHED_FINS) && age < (__s64)(SYN_SECONDS * SECOND))
 		return 0;
 	/* A new connection, be it of a tuple that was another's until now. */
-	int kind = give_up(place, !w->client, now);
+	int kind = give_up(place, !w->client, 0, now) ? REQUEST_GIVEN_UP : 0;
 	w->state = WATCHED_OPENING;
 	w->client = from;
 	w->next[from] = sequence + 1;
@@ -169,17 +182,17 @@ __noinline int on_syn(__u32 place, __u32 sequence, __u32 acknowledged, __u32 pie
 }
 
 /* A FIN, behind what payload it has. Returns an enum request_kind if it ends a request, and GONE. */
-__noinline int on_fin(__u32 place, __u32 from, __u32 sequence, __u32 bytes, __u64 now)
+__noinline int on_fin(__u32 place, __u64 piece, __u32 sequence, __u32 acknowledged, __u64 now)
 {
 	struct watched *w = watched_at(place);
+	__u32 from = piece / PIECE_FROM & 1, bytes = piece >> PIECE_BYTES_SHIFT;
 	int kind = 0;
 
-	from &= 1;
 	if (from != w->client) {
 		/* One that has overtaken the answer ends nothing: that will be sent again. */
 		if (!bytes && (__s32)(sequence - w->next[from]) > 0)
 			return 0;
-		kind = give_up(place, from, now);
+		kind = give_up(place, from, w->next[!from] - acknowledged, now);
 		if (w->state == WATCHED_ASKED)
 			w->state = WATCHED_IDLE;
 	} else if (w->state == WATCHED_OPENED) {
@@ -189,6 +202,8 @@ __noinline int on_fin(__u32 place, __u32 from, __u32 sequence, __u32 bytes, __u6
 		/* It may have closed its own half alone, and be answered yet. */
 		w->flags |= WATCHED_LAST_WORD;
 	}
+	if (from == w->client && !(w->flags & WATCHED_FIN_POD << from))
+		w->closed_ns = now;
 	w->next[from] = sequence + bytes + 1;
 	w->flags |= WATCHED_FIN_POD << from;
 	return (w->flags & WATCHED_FINS) == WATCHED_FINS ? kind | GONE : kind;
@@ -211,7 +226,7 @@ __noinline int on_segment(__u32 place, __u32 sequence, __u32 acknowledged, __u64
 		return 0;
 	}
 	if (piece & TCP_RST)
-		return give_up(place, from, now) | GONE;
+		return give_up(place, from, piece & TCP_ACK ? w->next[!from] - acknowledged : 0, now) | GONE;
 	if (bytes && state != WATCHED_LEFT_OUT) {
 		__u32 expected = w->next[from];
 		/* Whoever asks has got the last answer in full, and whoever answers the request: all that has passed here, and no more. */
@@ -220,7 +235,7 @@ __noinline int on_segment(__u32 place, __u32 sequence, __u32 acknowledged, __u64
 			w->next[from] = sequence + bytes;
 			if (missing < 0)
 				w->next[!from] = acknowledged;
-			kind = is_client ? on_question(place, sequence, expected, missing, now) : on_answer(w, missing);
+			kind = is_client ? on_question(place, sequence, expected, missing, now) : on_answer(w, place, missing);
 		} else if (is_client && state == WATCHED_ASKED) {
 			/* Sent again, or missing behind a gap: with that the request is whole. */
 			if (w->flags & WATCHED_GAP)
@@ -229,15 +244,16 @@ __noinline int on_segment(__u32 place, __u32 sequence, __u32 acknowledged, __u64
 		}
 	}
 	if (piece & TCP_FIN) {
-		int ended = on_fin(place, from, sequence, bytes, now);
+		int ended = on_fin(place, piece, sequence, acknowledged, now);
 		kind = ended & ~GONE ? ended : kind | ended;
 	}
 	return kind;
 }
 
 /* The same of a datagram. */
-static __always_inline int on_datagram(struct watched *w, __u32 piece, __u64 now)
+__noinline int on_datagram(__u32 place, __u32 piece, __u64 now)
 {
+	struct watched *w = watched_at(place);
 	__u32 from = piece / PIECE_FROM & 1;
 	bool asked = w->state == WATCHED_ASKED;
 
@@ -251,10 +267,21 @@ static __always_inline int on_datagram(struct watched *w, __u32 piece, __u64 now
 			return 0;
 		}
 		if (!asked) {
-			w->flags &= ~WATCHED_REPEATED;
+			/* Answers that are still owed to what was mixed up may come yet, unless nothing was asked for a while. */
+			__s32 owed = w->flags & WATCHED_MIXED && (__s64)(now - w->asked_ns) < ASK_AGAIN_NS ?
+					     w->next[from] - w->next[!from] :
+					     0;
+			w->flags &= owed > 0 ? ~WATCHED_REPEATED : ~(WATCHED_REPEATED | WATCHED_MIXED);
+			w->next[from] = owed > 0 ? owed : 0;
 			w->next[!from] = 0;
 		}
+		w->next[from]++;
 		w->state = WATCHED_ASKED;
+		if (waited > PAUSE_NS && !over) {
+			/* Another request before the answer to the last one: to which the next answer is, nobody knows. */
+			w->flags |= WATCHED_MIXED;
+			note_overlap(place, false);
+		}
 		w->asked_ns = now;
 		return over ? REQUEST_GIVEN_UP : 0;
 	}
@@ -265,8 +292,9 @@ static __always_inline int on_datagram(struct watched *w, __u32 piece, __u64 now
 	if (!asked)
 		return 0;
 	w->state = WATCHED_IDLE;
-	w->answers++;
-	return REQUEST_ANSWERED;
+	if (!(++w->answers % OVERLAPS_FORGOTTEN_AFTER))
+		w->overlaps = 0;
+	return w->flags & WATCHED_MIXED ? 0 : REQUEST_ANSWERED;
 }
 
 /* Whether the time is needed of a packet: by far not of each. */

@@ -212,7 +212,8 @@ __noinline __u64 watch_requests(struct __sk_buff *ctx, __u32 ethernet, __u32 fro
 	}
 	__u64 asked_ns = w->asked_ns;
 	int what =
-		piece & PIECE_TCP ? on_segment(place, sequence, acknowledged, piece, now) : on_datagram(w, piece, now);
+		piece & PIECE_TCP ? on_segment(place, sequence, acknowledged, piece, now) : on_datagram(place, piece, now);
+	what = make_unknown_by(what, ports); /* as above */
 	if (what & ~GONE)
 		send_request(place, what & ~GONE, asked_ns, now);
 	if (what & GONE)

@@ -33,6 +33,9 @@ elsewhere the command traces by itself. It goes on until interrupted, or as --on
 those that come faster than they are read are missed, and counted. While none matches,
 standard error says how many packets pass, and at the end how many there were.
 
+With --requests it shows requests: from the last packet of each to the first of its
+answer, as they pass the device of the pod that asks, or of the one that is asked.
+
 With --write nothing is printed: the headers of packets that were lost, and of those
 slower than 10ms (or as --slower-than and --stage say), go to a file that Wireshark and
 tshark read (pcapng), each with its device, its drop's reason and its stages' times as comments.
@@ -41,6 +44,7 @@ What packets carry is not in it. With --drops only lost ones are written.`,
   $tracer trace --pod default/web --slower-than 10ms
   $tracer trace --stage 'queue@tunl0>10ms' --proto tcp
   $tracer trace --drops -o json | jq .drop
+  $tracer trace --requests --peer default/api --slower-than 100ms
   $tracer trace --write slow.pcapng --pod default/web --duration 1m
   $tracer trace --write - --drops | tshark -r - -T fields -e ip.dst -e frame.comment`,
 		Args: cobra.NoArgs,
@@ -50,6 +54,9 @@ What packets carry is not in it. With --drops only lost ones are written.`,
 			}
 			if once < 0 || duration < 0 || filter.SlowerThan < 0 {
 				return errors.New("--once, --duration and --slower-than take no negative value")
+			}
+			if filter.Requests && (write != "" || filter.Stage != (trace.StageFilter{})) {
+				return errors.New("a request has no stages and no headers: give neither --stage nor --write beside --requests")
 			}
 			if write != "" {
 				if cmd.Flags().Changed("output") {
@@ -86,6 +93,7 @@ What packets carry is not in it. With --drops only lost ones are written.`,
 		},
 	}
 	f := cmd.Flags()
+	f.BoolVar(&filter.Requests, "requests", false, "requests and how long they took, timed at pods' devices, and no packets; --slower-than and --drops choose slow and unanswered ones")
 	f.StringVar(&filter.Pod, "pod", "", "only packets from or to this pod, workload or service (name or namespace/name) or address")
 	f.StringVar(&filter.Peer, "peer", "", "only packets whose other end is this one")
 	f.StringVar(&filter.Workload, "workload", "", "only packets from or to this workload (name or namespace/name)")

@@ -160,7 +160,11 @@ func (c *traceCount) end(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.erase()
-	text := fmt.Sprintf("in %.1f s: %s matched", c.now().Sub(c.began).Seconds(), format.Counted(fmt.Sprint(c.matched), "journey"))
+	what := "journey"
+	if c.filter.Requests {
+		what = "request"
+	}
+	text := fmt.Sprintf("in %.1f s: %s matched", c.now().Sub(c.began).Seconds(), format.Counted(fmt.Sprint(c.matched), what))
 	if err == nil && c.first != nil {
 		passed, dropped := passedIn(c.first, now)
 		text += fmt.Sprintf("; %s passed this node, %d dropped", format.Counted(fmt.Sprint(passed), "packet"), dropped)

@@ -54,7 +54,7 @@ func (b *baseline) exclude(found []diagnose.Finding) {
 	defer b.mu.Unlock()
 	for i := range found {
 		f := &found[i]
-		if f.Cause == diagnose.ServerSlow {
+		if f.Cause.IsOfServer() {
 			continue // that lies behind the stage, in the application, and may last for good
 		}
 		known := slices.ContainsFunc(b.excluded, func(e diagnose.Finding) bool {

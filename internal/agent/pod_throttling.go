@@ -40,7 +40,7 @@ func (t *podThrottling) watch(found []diagnose.Finding, now time.Time) {
 	defer t.mu.Unlock()
 	for i := range found {
 		f := &found[i]
-		if !slices.Contains([]diagnose.Cause{diagnose.ReceiverSlow, diagnose.ServerSlow, diagnose.AcceptQueueFull}, f.Cause) {
+		if !slices.Contains([]diagnose.Cause{diagnose.ReceiverSlow, diagnose.ServerSlow, diagnose.RequestsUnanswered, diagnose.AcceptQueueFull}, f.Cause) {
 			continue
 		}
 		if t.until == nil {

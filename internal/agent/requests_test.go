@@ -119,6 +119,12 @@ func (l *requestLog) add(batch []record.Record) {
 	}
 }
 
+func (l *requestLog) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = nil
+}
+
 // of are those of a connection with the outcome, by the client's port, in the order of their times.
 func (l *requestLog) of(port uint16, client bool, outcome record.Outcome) (found []record.Record) {
 	l.mu.Lock()
@@ -134,6 +140,27 @@ func (l *requestLog) of(port uint16, client bool, outcome record.Outcome) (found
 		}
 	}
 	slices.SortFunc(found, func(x, y record.Record) int { return int(x.Time - y.Time) })
+	return found
+}
+
+// byPort are the answered requests to a port, by the client's, in the order of their times.
+func (l *requestLog) byPort(client bool, server uint16) (found map[uint16][]record.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found = map[uint16][]record.Record{}
+	for i := range l.all {
+		r := &l.all[i]
+		from, to := r.First.Source.Port(), r.First.Destination.Port()
+		if !r.Request.Client {
+			from, to = to, from
+		}
+		if r.Request.Client == client && r.Request.Outcome == record.Answered && to == server {
+			found[from] = append(found[from], *r)
+		}
+	}
+	for _, list := range found {
+		slices.SortFunc(list, func(x, y record.Record) int { return int(x.Time - y.Time) })
+	}
 	return found
 }
 
@@ -257,6 +284,116 @@ func TestRequestTimes(t *testing.T) {
 		t.Logf("%s: %d requests; the client's time is less than its application's by %v (p50), %v (p90); the server's more than its application's by %v (p50), %v (p90)",
 			test.name, len(all), client[len(client)/2], client[len(client)*9/10], served[len(served)/2], served[len(served)*9/10])
 	}
+}
+
+// TestRequestRate asks 5,000 times a second over as many kept connections as that takes. Each request is timed between what both ends noted, at
+// both nodes, and none is missing. Where the machine did not reach that rate, or records found no room, it asks again.
+func TestRequestRate(t *testing.T) {
+	t.Parallel()
+	c, logs, server := askedCluster(t)
+	const tries = 3
+	for try := range tries {
+		why := c.askAtRate(logs, server, try)
+		if why == "" {
+			return
+		}
+		t.Logf("try %d says nothing: %s", try+1, why)
+	}
+	t.Errorf("the machine kept up in none of %d tries", tries)
+}
+
+// askAtRate asks 5,000 times a second for three seconds. Returns why that says nothing, or "".
+func (c *cluster) askAtRate(logs []*requestLog, server *answering, try int) string {
+	c.Helper()
+	const (
+		rate, connections, seconds = 5000, 100, 3
+		each                       = rate * seconds / connections
+		work                       = 2 * time.Millisecond
+	)
+	first := uint32(try*connections*each + 1) // the first one's number
+	missed := func(node int) uint64 { return c.now(node).Counts.MissedRecords }
+	var before [2]uint64
+	for node, log := range logs {
+		log.clear()
+		before[node] = missed(node)
+	}
+	web, _ := c.lab.Pod(lab.Web)
+	api, _ := c.lab.Pod(lab.API)
+	all := make([][]asking, connections)
+	failed := make(chan error, connections)
+	var asking sync.WaitGroup
+	began := time.Now()
+	for n := range connections {
+		var conn net.Conn
+		err := web.Do(func() (err error) {
+			conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", api.Address, askedPort), 20*time.Second)
+			return err
+		})
+		if err != nil {
+			c.Fatal(err)
+		}
+		asking.Go(func() {
+			defer conn.Close()
+			tick := time.NewTicker(time.Second * connections / rate)
+			defer tick.Stop()
+			for i := range each {
+				a, err := askOnce(conn, first+uint32(n*each+i), 100, 600, work)
+				if err != nil {
+					failed <- err
+					return
+				}
+				all[n] = append(all[n], a)
+				<-tick.C
+			}
+		})
+	}
+	asking.Wait()
+	took := time.Since(began)
+	close(failed)
+	for err := range failed {
+		c.Fatal(err)
+	}
+	c.Logf("%.0f requests a second", float64(connections*each)/took.Seconds())
+	for node, log := range logs {
+		isClient := node == 0
+		var found map[uint16][]record.Record
+		lost := uint64(0)
+		c.eventually(20*time.Second, fmt.Sprintf("all are known at node%d", node+1), func() (bool, string) {
+			found = log.byPort(isClient, askedPort)
+			n := 0
+			for _, list := range all { // those of a try before may come late
+				n += len(found[list[0].port])
+			}
+			lost = missed(node) - before[node]
+			return n >= connections*each || lost > 0, fmt.Sprintf("%d of %d", n, connections*each)
+		})
+		if lost > 0 {
+			return fmt.Sprintf("node%d: %d records found no room", node+1, lost)
+		}
+		outside := 0
+		for n, list := range all {
+			got := found[list[0].port]
+			if len(got) != each {
+				c.Fatalf("node%d: %d requests of a connection, want %d", node+1, len(got), each)
+			}
+			for i, a := range list {
+				server.mu.Lock()
+				noted := server.seen[first+uint32(n*each+i)]
+				server.mu.Unlock()
+				if asked, answered := got[i].Hops[0].Time, got[i].Time; asked < a.sent || asked > noted[0] || answered < noted[1] || answered > a.answered || got[i].Weight != 1 {
+					outside++
+				}
+			}
+		}
+		if outside > 0 {
+			c.Errorf("node%d: %d of %d requests are timed from before they were sent, or until after they were answered, or the like", node+1, outside, connections*each)
+		}
+	}
+	// Other tests have the CPUs as well.
+	if most := 3 * seconds * time.Second; took > most {
+		return fmt.Sprintf("it took %v, more than %v: that is no such rate", took, most)
+	}
+	return ""
 }
 
 // TestRemoteAndServer adds 500 ms to the network, and then to the application: each moves its own figure alone.

@@ -21,6 +21,7 @@ type subscribers struct {
 type subscriber struct {
 	records chan record.Record
 	want    func(*record.Record) bool
+	asked   bool // it wants requests, and no journeys
 	missed  atomic.Uint64
 }
 
@@ -28,7 +29,16 @@ type subscriber struct {
 // want runs where records are read: it must be quick. A receiver that is too slow misses records, which missed counts; it
 // never holds up the agent.
 func (a *Agent) Subscribe(ctx context.Context, want func(*record.Record) bool) (records <-chan record.Record, missed func() uint64) {
-	s := &subscriber{records: make(chan record.Record, subscriberBuffer), want: want}
+	return a.subscribe(ctx, &subscriber{want: want})
+}
+
+// SubscribeRequests sends those of requests, likewise.
+func (a *Agent) SubscribeRequests(ctx context.Context, want func(*record.Record) bool) (records <-chan record.Record, missed func() uint64) {
+	return a.subscribe(ctx, &subscriber{want: want, asked: true})
+}
+
+func (a *Agent) subscribe(ctx context.Context, s *subscriber) (records <-chan record.Record, missed func() uint64) {
+	s.records = make(chan record.Record, subscriberBuffer)
 	a.subscribers.add(s)
 	context.AfterFunc(ctx, func() { a.subscribers.remove(s) })
 	return s.records, s.missed.Load
@@ -66,7 +76,7 @@ func (s *subscribers) publish(batch []record.Record) {
 	defer s.mu.Unlock()
 	for n := range s.active {
 		for i := range batch {
-			if batch[i].Kind == record.Connection || batch[i].Kind == record.Requested || !n.want(&batch[i]) {
+			if batch[i].Kind == record.Connection || n.asked != (batch[i].Kind == record.Requested) || !n.want(&batch[i]) {
 				continue
 			}
 			select {

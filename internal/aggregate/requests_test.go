@@ -75,17 +75,102 @@ func TestUnansweredRequests(t *testing.T) {
 		outcomes []record.Outcome
 		want     uint64
 	}{
-		{"who never answers may not be meant to", []record.Outcome{record.TimedOut, record.GivenUp}, 0},
-		{"who did", []record.Outcome{record.Answered, record.TimedOut, record.GivenUp}, 8},
+		{"who never answers may not be meant to", []record.Outcome{record.TimedOut, record.Closed}, 0},
+		{"... but somebody has waited", []record.Outcome{record.TimedOut, record.GivenUp, record.HalfClosed}, 8},
+		{"who did", []record.Outcome{record.Answered, record.TimedOut, record.GivenUp, record.HalfClosed, record.Closed}, 16},
 		{"a SYN", []record.Outcome{record.ConnectTimeout}, 4},
 	} {
 		a := askedAggregator()
 		for _, outcome := range test.outcomes {
 			r := requested("10.0.0.1:40000", "10.0.0.2:80", true, outcome, time.Minute)
+			if outcome == record.Answered {
+				r.Request.Took = time.Millisecond
+			}
 			a.Add(&r)
 		}
 		if got := a.Snapshot().Pairs[0].Requests.Client.Unanswered; got != test.want {
 			t.Errorf("%s: %d unanswered, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// TestPatience tells requests that nothing explains but the end that was asked from long polls, from what was not waited for, and from what
+// may have been lost.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	type lost struct{ givenUp, closed, waiting uint64 }
+	for _, test := range []struct {
+		name     string
+		usual    time.Duration
+		outcome  record.Outcome
+		took     time.Duration
+		repeated bool
+		protocol record.Protocol
+		want     lost
+	}{
+		{"given up after two seconds", 2 * ms, record.GivenUp, 2 * time.Second, false, record.ProtocolTCP, lost{givenUp: 4}},
+		{"by a FIN alone", 2 * ms, record.HalfClosed, 5 * time.Second, false, record.ProtocolTCP, lost{givenUp: 4}},
+		{"at once", 2 * ms, record.GivenUp, 900 * ms, false, record.ProtocolTCP, lost{}},
+		{"a long poll", 20 * time.Second, record.GivenUp, 30 * time.Second, false, record.ProtocolTCP, lost{}},
+		{"a long poll of minutes", 4 * time.Minute, record.TimedOut, time.Minute, false, record.ProtocolTCP, lost{}},
+		{"waits for a minute", 2 * ms, record.TimedOut, time.Minute, false, record.ProtocolTCP, lost{waiting: 4}},
+		{"closed by the server", 2 * ms, record.Closed, ms, false, record.ProtocolTCP, lost{closed: 4}},
+		{"sent again", 2 * ms, record.GivenUp, 2 * time.Second, true, record.ProtocolTCP, lost{}},
+		{"a datagram asked again", 2 * ms, record.TimedOut, time.Minute, true, 17, lost{waiting: 4}},
+		{"a datagram every half minute", 2 * ms, record.GivenUp, 31 * time.Second, false, 17, lost{waiting: 4}},
+	} {
+		a := askedAggregator()
+		for i := range 100 {
+			r := requested("10.0.0.1:40000", "10.0.0.2:80", true, record.Answered, ms)
+			if i < 5 {
+				r.Request.Took = test.usual
+			}
+			a.Add(&r)
+		}
+		r := requested("10.0.0.1:40000", "10.0.0.2:80", true, test.outcome, test.took)
+		r.Request.Repeated, r.First.Protocol, r.Last.Protocol = test.repeated, test.protocol, test.protocol
+		a.Add(&r)
+		before := a.Snapshot()
+		side := before.Pairs[0].Requests.Client
+		if got := (lost{side.GivenUp, side.Closed, side.Waiting}); got != test.want || side.Unanswered != 4 {
+			t.Errorf("%s: %+v of %d unanswered, want %+v of 4", test.name, got, side.Unanswered, test.want)
+		}
+		if ended, waiting := (test.want.givenUp+test.want.closed)/4, test.want.waiting/4; side.EndedRecords != ended || side.WaitingRecords != waiting {
+			t.Errorf("%s: by %d and %d records, want %d and %d", test.name, side.EndedRecords, side.WaitingRecords, ended, waiting)
+		}
+		a.Add(&r)
+		side = a.Snapshot().Since(before).Pairs[0].Requests.Client
+		if got := (lost{side.GivenUp, side.Closed, side.Waiting}); got != test.want {
+			t.Errorf("%s: %+v in a window, want %+v", test.name, got, test.want)
+		}
+		if got, want := side.EndedRecords+side.WaitingRecords, (test.want.givenUp+test.want.closed+test.want.waiting)/4; got != want {
+			t.Errorf("%s: by %d records in a window, want %d", test.name, got, want)
+		}
+	}
+}
+
+// TestPatienceForgets has a pair that was slow when the agent started, and is so no more, be judged as it is now; and one that has become
+// slow likewise.
+func TestPatienceForgets(t *testing.T) {
+	t.Parallel()
+	const slow, quick = 20 * time.Second, 2 * time.Millisecond
+	for _, test := range []struct {
+		before, now time.Duration
+		want        uint64
+	}{{slow, quick, 4}, {quick, slow, 0}, {quick, quick, 4}, {slow, slow, 0}} {
+		a := askedAggregator()
+		for i := range 4500 {
+			r := requested("10.0.0.1:40000", "10.0.0.2:80", true, record.Answered, test.now)
+			if i < 500 {
+				r.Request.Took = test.before
+			}
+			a.Add(&r)
+		}
+		r := requested("10.0.0.1:40000", "10.0.0.2:80", true, record.GivenUp, 3*time.Second)
+		a.Add(&r)
+		if got := a.Snapshot().Pairs[0].Requests.Client.GivenUp; got != test.want {
+			t.Errorf("after answers in %v, then in %v: %d given up, want %d", test.before, test.now, got, test.want)
 		}
 	}
 }
@@ -118,6 +203,22 @@ func TestRequestsToldTwice(t *testing.T) {
 	}
 	if got := a.Snapshot().Pairs[0].Requests.Client.Unanswered; got != 4 {
 		t.Errorf("%d unanswered, want 4", got)
+	}
+}
+
+// TestRequestsToldLate has a pair not be idle for longer because of what was given up some time ago.
+func TestRequestsToldLate(t *testing.T) {
+	t.Parallel()
+	a := askedAggregator()
+	for _, at := range []time.Duration{time.Minute, 50 * time.Second} {
+		r := requested("10.0.0.1:40000", "10.0.0.2:80", true, record.GivenUp, time.Second)
+		r.Time = at
+		a.Add(&r)
+	}
+	for key, p := range a.pairs {
+		if p.lastSeen != time.Minute {
+			t.Errorf("%+v was last seen at %v, want %v", key, p.lastSeen, time.Minute)
+		}
 	}
 }
 

@@ -237,6 +237,7 @@ const (
 	TracerRequestKindREQUEST_ANSWERED  TracerRequestKind = 1
 	TracerRequestKindREQUEST_CONNECTED TracerRequestKind = 2
 	TracerRequestKindREQUEST_GIVEN_UP  TracerRequestKind = 3
+	TracerRequestKindREQUEST_CLOSED    TracerRequestKind = 4
 )
 
 type TracerRequestRecord struct {
@@ -329,6 +330,7 @@ type TracerTcpRecord struct {
 type TracerWatched struct {
 	_         structs.HostLayout
 	AskedNs   uint64
+	ClosedNs  uint64
 	Flow      TracerFlow
 	Next      [2]uint32
 	Ifindex   uint32

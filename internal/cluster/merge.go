@@ -94,7 +94,7 @@ func (g *merger) add(node string, f diagnose.Finding) {
 
 // isBeyond tells of a finding that is at none of its node's devices.
 func isBeyond(f *diagnose.Finding) bool {
-	return f.Stage == "" && f.Device == "" && slices.Contains([]diagnose.Cause{diagnose.RemoteDelay, diagnose.RemoteLoss, diagnose.MTU, diagnose.NoAnswer}, f.Cause) &&
+	return f.Stage == "" && f.Device == "" && slices.Contains([]diagnose.Cause{diagnose.RemoteDelay, diagnose.RemoteLoss, diagnose.MTU, diagnose.NoAnswer, diagnose.RequestsUnanswered}, f.Cause) &&
 		f.Kind != diagnose.KindMisconfiguration
 }
 
@@ -203,6 +203,8 @@ func canCause(l, r *diagnose.Finding) bool {
 	switch {
 	case l.Severity != diagnose.Critical && l.Severity != diagnose.Warning:
 		return false
+	case l.Cause == diagnose.RequestsUnanswered:
+		return r.Cause == l.Cause
 	case r.Cause == diagnose.RemoteDelay:
 		return l.Kind == diagnose.KindDelay
 	case l.Kind == diagnose.KindDelay:

@@ -17,7 +17,7 @@ func (g *merger) between() (out []Finding) {
 	wires := map[diagnose.Cause][]remote{}
 	for _, r := range g.beyond {
 		unsure := g.unsure(&r)
-		if len(unsure) == 0 && r.finding.Cause != diagnose.NoAnswer {
+		if len(unsure) == 0 && r.finding.Cause != diagnose.NoAnswer && r.finding.Cause != diagnose.RequestsUnanswered {
 			wires[r.finding.Cause] = append(wires[r.finding.Cause], r)
 			continue
 		}

@@ -22,6 +22,7 @@ const (
 	Checksum              Cause = "checksum"
 	ReceiverSlow          Cause = "receiver-slow"
 	ServerSlow            Cause = "server-slow"
+	RequestsUnanswered    Cause = "requests-unanswered"
 	NoListener            Cause = "no-listener"
 	AcceptQueueFull       Cause = "accept-queue-full"
 	ForwardDelay          Cause = "forward-delay"
@@ -38,6 +39,9 @@ const (
 	Wire                  Cause = "wire"
 	UnknownCause          Cause = "unknown"
 )
+
+// IsOfServer tells whether it lies in the application that is asked, behind the device at which it is found.
+func (c Cause) IsOfServer() bool { return c == ServerSlow || c == RequestsUnanswered }
 
 // CauseInfo is what is known of a cause besides the rules that find it. From it come the page in docs/diagnose.md, the
 // commands to go on with, and the tests that say what a new cause lacks.
@@ -243,6 +247,20 @@ func Causes() []CauseInfo {
 			Next: []string{"tcpdump -ni DEVICE -ttt -c 40 port PORT # the time before each answer", "kubectl exec -n NAMESPACE POD -- cat /sys/fs/cgroup/cpu.stat # is it throttled?",
 				"ss -tmi # in the pod: Recv-Q is what waits to be read"},
 			Advice: "look at the application, and at what it waits for itself",
+		},
+		{
+			Cause: RequestsUnanswered, Kinds: []Kind{KindDrop}, Groups: []string{"unanswered"},
+			Meaning: "an application takes requests and does not answer them",
+			Where:   "deliver, pod; " + beyond + " where the pod that was asked is on another node",
+			Evidence: "five requests of a pair, of those whose end is known, that TCP did not send again (five that were watched, where each counts for several): the " +
+				"client has closed their connection, after a second at least and twice as long as 99 % of the pair's latest requests had to wait for their answer; the end " +
+				"that was asked has closed or reset it first; or they wait for a minute, and as long. Of these last alone it is info, as they may be long polls, of " +
+				"datagrams, and of who has never answered, as receivers of logs do not; else a warning. Not of a pair of which something else is found that explains " +
+				"it: a critical loss, a lesser one of a fifth of their share, a delay of a second (p99); nor while its connections turn out not to alternate",
+			Thresholds: []Threshold{unansweredThreshold},
+			Next: []string{"tracer diagnose # on the node of PEER", "kubectl logs -n NAMESPACE POD --since=5m",
+				"ss -tn state close-wait # in the pod: whose client has gone, while the application has not seen it"},
+			Advice: "look at the application: is it stuck, does it wait for others, does it crash?",
 		},
 		{
 			Cause: NoListener, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},

@@ -22,12 +22,12 @@ func (s *slowServer) took(q float64) float64 {
 	return max(0, s.requests.Server.Answered.Quantile(q)-s.held)
 }
 
-// pod is the one that was asked last; POD if that is not known.
-func (s *slowServer) pod() string {
-	if s.Ends == nil || s.Ends.Dst.Pod == "" {
+// podAsked is the pod of a pair that was asked last; POD if that is not known.
+func podAsked(p *aggregate.Pair) string {
+	if p.Ends == nil || p.Ends.Dst.Pod == "" {
 		return "POD"
 	}
-	return shellWord(s.Ends.Dst.Pod)
+	return shellWord(p.Ends.Dst.Pod)
 }
 
 // requestRules find server-slow: pods of this node that take long to answer, by the time between a request and its answer at their devices.
@@ -44,7 +44,7 @@ func requestRules(w *window) []Finding {
 	worst := &slow[0]
 	f := Finding{
 		Kind: KindDelay, Cause: ServerSlow, Severity: Info, Stage: journey.Deliver, Device: netdev.PodLabel, Direction: worst.Direction,
-		Delay: &Delay{P50: new(worst.took(0.5)), P99: new(worst.took(0.99))}, Next: next(ServerSlow, "POD", worst.pod()),
+		Delay: &Delay{P50: new(worst.took(0.5)), P99: new(worst.took(0.99))}, Next: next(ServerSlow, "POD", podAsked(worst.Pair)),
 		Confidence: confidence(float64(worst.requests.Server.Timed), 1, w.counts),
 	}
 	f.Pairs, f.PairsTotal = pairNames(pairs)

@@ -46,8 +46,9 @@ func ruleGroups() []ruleGroup {
 		{"translation", translationRules},
 		{"no_answer", noAnswerRules}, // goes by what the others have found
 		{"pod_loss", podLossRules},
-		{"remote", remoteRules},   // what was lost in pods is not lost beyond this node
-		{"unknown", unknownRules}, // takes what nobody else does, so the last
+		{"remote", remoteRules},         // what was lost in pods is not lost beyond this node
+		{"unanswered", unansweredRules}, // what the others have found explains it
+		{"unknown", unknownRules},       // takes what nobody else does, so the last
 	}
 }
 

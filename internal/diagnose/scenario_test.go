@@ -100,6 +100,11 @@ type requests struct {
 	Seconds              float64 // for which each took there; 2 ms unless given
 	Server               uint64  // that were answered, at the server's device
 	ServerSeconds        float64 `json:"server_seconds"`
+	// Of those unanswered, at the client's device, or at the server's if that is here.
+	GivenUp uint64 `json:"given_up"`
+	Closed  uint64
+	Waiting uint64
+	Here    bool // the server
 }
 
 func (a *requests) counted() *aggregate.Requests {
@@ -110,6 +115,13 @@ func (a *requests) counted() *aggregate.Requests {
 	r.Client.Answered.Observe(cmp.Or(a.Seconds, 0.002), a.Answered)
 	r.Server.Answered.Observe(a.ServerSeconds, a.Server)
 	r.Client.Timed, r.Server.Timed = a.Answered, a.Server
+	side := &r.Client
+	if a.Here {
+		side = &r.Server
+	}
+	side.GivenUp, side.Closed, side.Waiting = a.GivenUp, a.Closed, a.Waiting
+	side.EndedRecords, side.WaitingRecords = a.GivenUp+a.Closed, a.Waiting
+	side.Unanswered = max(side.Unanswered, a.GivenUp+a.Closed+a.Waiting)
 	return r
 }
 
@@ -350,7 +362,7 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic", "no-traffic-waiting", "blind-few-packets-waiting", "healthy-requests-alone", "blind-redirected", "healthy-partly-seen", "no-answer", "remote-loss",
-		"remote-loss-few", "remote-delay", "pod-loss", "no-route", "policy-forward", "receiver-slow", "server-slow",
+		"remote-loss-few", "remote-delay", "pod-loss", "no-route", "policy-forward", "receiver-slow", "server-slow", "requests-unanswered", "requests-unanswered-beyond",
 	} {
 		e := load(t, "testdata/"+name+".json").snapshots()
 		if name == "overlay-delay-and-loss" {

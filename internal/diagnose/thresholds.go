@@ -265,6 +265,20 @@ const (
 	heldShare = 0.1
 )
 
+// Requests without an answer: requests-unanswered.
+var unansweredThreshold = Threshold{
+	WarnLoss: 0.05, CriticalLoss: never,
+	Reason: "clients may lose their patience, and what hangs is the application",
+}
+
+const (
+	// unansweredCost is what a request without an answer counts as, in seconds: what it has waited for at least that was given up.
+	unansweredCost = 1.0
+	// explainingShare is which part of the share of requests without an answer a loss of packets is at least that explains them, where
+	// it is a warning: a request and its answer are several packets.
+	explainingShare = 0.2
+)
+
 // lasts tells whether something is seen in as many seconds of the window as it takes.
 func (w *window) lasts(seconds, least uint64) bool {
 	return seconds >= least && float64(seconds) >= lastingShare*w.length().Seconds()

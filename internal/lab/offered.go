@@ -64,10 +64,10 @@ func (t *topology) offeredAt(node, device string) offeredLoad {
 		return p
 	}
 	p.packets, p.callEvery = t.Load.Rate, t.Load.TCP
-	body := load.TCPRequestBytes
+	body := load.CallBytes
 	ack := 1 // the client has nothing to send and acknowledges the answer by a packet of its own
 	if responses {
-		body, ack = load.TCPResponseBytes, 0
+		body, ack = load.AnswerBytes, 0
 	}
 	p.callBytes = float64(body + ipTCP + header + ack*(ipTCP+header))
 	return p

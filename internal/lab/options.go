@@ -110,11 +110,11 @@ func DefaultLoad() load.Config {
 	return load.Config{Rate: 50, Size: 90, TCP: 100 * time.Millisecond}
 }
 
-// StoryLoad is DefaultLoad with a server that takes its time, and with so many sockets that a call is the only one of its own for
+// StoryLoad is DefaultLoad with a server that takes its time, as for a query to a database, and with so many sockets that a call is the only one of its own for
 // load.AloneFor: as a web server's pool of connections has it.
 func StoryLoad() load.Config {
 	l := DefaultLoad()
-	l.Work = time.Millisecond
+	l.Work = 2 * time.Millisecond
 	l.Sockets = load.SocketsFor(l.Rate)
 	return l
 }

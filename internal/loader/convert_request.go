@@ -27,6 +27,7 @@ var outcomes = map[bpfobj.TracerRequestKind]record.Outcome{
 	bpfobj.TracerRequestKindREQUEST_ANSWERED:  record.Answered,
 	bpfobj.TracerRequestKindREQUEST_CONNECTED: record.Connected,
 	bpfobj.TracerRequestKindREQUEST_GIVEN_UP:  record.GivenUp,
+	bpfobj.TracerRequestKindREQUEST_CLOSED:    record.Closed,
 }
 
 // convertRequest fills r from what the kernel wrote.

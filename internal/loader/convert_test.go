@@ -122,7 +122,7 @@ func TestLayout(t *testing.T) {
 		{"record", unsafe.Sizeof(bpfobj.TracerRecord{}), 248},
 		{"config", unsafe.Sizeof(bpfobj.TracerConfig{}), 136},
 		{"request_record", unsafe.Sizeof(bpfobj.TracerRequestRecord{}), 72},
-		{"watched_bucket", unsafe.Sizeof(bpfobj.TracerWatchedBucket{}), 352},
+		{"watched_bucket", unsafe.Sizeof(bpfobj.TracerWatchedBucket{}), 384},
 		{"device_bucket", unsafe.Sizeof(bpfobj.TracerDeviceBucket{}), 16},
 		{"pod_end", unsafe.Sizeof(bpfobj.TracerPodEnd{}), 48},
 		{"annotated record", uintptr(len(bytesOf(t, annotated))), 248},

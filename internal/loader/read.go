@@ -75,7 +75,8 @@ func (l *Loader) take(raw []byte, r *record.Record) bool {
 		if err != nil || convertRequest(k, r) != nil {
 			return false
 		}
-		r.Request.Told = r.Request.Outcome == record.GivenUp && l.watched.told[watchedRequest{k.Flow, k.AskedNs}]
+		lost := r.Request.Outcome == record.GivenUp || r.Request.Outcome == record.Closed
+		r.Request.Told = lost && l.watched.told[watchedRequest{k.Flow, k.AskedNs}]
 		return true
 	}
 	k, err := decode(raw)

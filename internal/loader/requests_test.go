@@ -92,7 +92,7 @@ func (k *kernel) requests() (all []record.Record) {
 	}
 }
 
-var outcomeNames = map[record.Outcome]string{record.Answered: "answered", record.Connected: "connected", record.GivenUp: "given-up"}
+var outcomeNames = map[record.Outcome]string{record.Answered: "answered", record.Connected: "connected", record.GivenUp: "given-up", record.Closed: "closed"}
 
 // opening is how a connection opens that the pod asks for, or that it is asked for: that counts once the client goes on. Its payload begins
 // at 101, the other end's at 501.
@@ -250,8 +250,45 @@ func TestRequests(t *testing.T) {
 		), gone: true},
 		{name: "closed instead of an answer", steps: opened(true,
 			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
-			passing{flags: "FA", seq: 501, ack: 161, want: "given-up 3"},
-		)},
+			passing{flags: "FA", seq: 501, ack: 161, want: "closed 3"},
+			passing{pod: true, flags: "R", seq: 161},
+		), gone: true},
+		{name: "reset by who was asked", local: server, remote: client, steps: opened(false,
+			passing{flags: "PA", seq: 101, ack: 501, bytes: 60, want: "connected 0"},
+			passing{pod: true, flags: "RA", seq: 501, ack: 161, want: "closed 3"},
+		), gone: true},
+		{name: "given up before the other end closes as well", steps: opened(true,
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
+			passing{pod: true, flags: "FA", seq: 161, ack: 501, wait: farewell},
+			passing{flags: "FA", seq: 501, ack: 162, wait: pause, want: "given-up 3"},
+		), gone: true},
+		{name: "given up before the pod that was asked resets it", local: server, remote: client, steps: opened(false,
+			passing{flags: "PA", seq: 101, ack: 501, bytes: 60, want: "connected 0"},
+			passing{flags: "FA", seq: 161, ack: 501, wait: farewell},
+			passing{flags: "FA", seq: 161, ack: 501, wait: pause},
+			passing{pod: true, flags: "RA", seq: 501, ack: 162, wait: pause, want: "given-up 3"},
+		), gone: true},
+		{name: "asked while the other end closes", steps: opened(true,
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
+			passing{flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
+			passing{pod: true, flags: "PA", seq: 161, ack: 591, bytes: 60, wait: pause},
+			passing{flags: "FA", seq: 591, ack: 161},
+			passing{flags: "R", seq: 592},
+		), gone: true},
+		{name: "asked while the other end resets it", local: server, remote: client, steps: opened(false,
+			passing{flags: "PA", seq: 101, ack: 501, bytes: 60, want: "connected 0"},
+			passing{pod: true, flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
+			passing{flags: "PA", seq: 161, ack: 591, bytes: 60, wait: pause},
+			passing{pod: true, flags: "RA", seq: 591, ack: 161},
+		), gone: true},
+		{name: "asked over what the other end has closed", steps: opened(true,
+			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
+			passing{flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
+			passing{flags: "FA", seq: 591, ack: 161},
+			passing{pod: true, flags: "A", seq: 161, ack: 592},
+			passing{pod: true, flags: "PA", seq: 161, ack: 592, bytes: 60, wait: pause},
+			passing{flags: "R", seq: 592},
+		), gone: true},
 		{name: "a farewell", steps: opened(true,
 			passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60},
 			passing{flags: "PA", seq: 501, ack: 161, bytes: 90, want: "answered 3"},
@@ -348,13 +385,41 @@ func TestRequests(t *testing.T) {
 		{name: "answered by two datagrams each", remote: 5000, steps: slices.Concat(datagrams(0), datagrams(3), datagrams(6), datagrams(9), datagrams(12), datagrams(15),
 			datagrams(18), datagrams(21), datagrams(24), datagrams(27), datagrams(30), datagrams(33), datagrams(36), datagrams(39), datagrams(42), datagrams(45),
 			datagrams(48), datagrams(51))},
-		{name: "of two datagrams, answered by two", remote: 53, steps: []passing{
+		{name: "of two datagrams, or two of one each", remote: 53, steps: []passing{
 			{udp: true, pod: true, bytes: 30},
-			{udp: true, pod: true, bytes: 30},
-			{udp: true, bytes: 80, want: "answered 1"},
+			{udp: true, pod: true, bytes: 30, wait: pause},
+			{udp: true, bytes: 80},
 			{udp: true, bytes: 80},
 			{udp: true, pod: true, bytes: 30},
 			{udp: true, bytes: 80, want: "answered 4"},
+		}},
+		{name: "datagrams asked before the last is answered", remote: 5000, steps: []passing{
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, pod: true, bytes: 30, wait: pause},
+			{udp: true, bytes: 80},
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, pod: true, bytes: 30, wait: pause},
+			{udp: true, bytes: 80},
+			{udp: true, bytes: 80},
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, bytes: 80},
+		}, leftOut: "not_alternating"},
+		{name: "datagrams asked while answers are owed", remote: 5000, steps: []passing{
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, pod: true, bytes: 30, wait: pause},
+			{udp: true, bytes: 80},
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, bytes: 80}, // the second one's
+			{udp: true, bytes: 80},
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, bytes: 80, want: "answered 6"},
+		}},
+		{name: "datagrams of which one is never answered", remote: 5000, steps: []passing{
+			{udp: true, pod: true, bytes: 30},
+			{udp: true, pod: true, bytes: 30, wait: pause},
+			{udp: true, bytes: 80},
+			{udp: true, pod: true, bytes: 30, wait: 250 * time.Millisecond},
+			{udp: true, bytes: 80, want: "answered 3"},
 		}},
 		{name: "a datagram sent again", remote: 53, steps: []passing{
 			{udp: true, pod: true, bytes: 30},
@@ -430,6 +495,10 @@ func (k *kernel) play(steps []passing, v6 bool, local, remote string, localPort,
 			if r.Request.Outcome == record.Connected && !r.Request.Client {
 				until = passed[1] // the SYN-ACK
 			}
+			closed := slices.IndexFunc(steps[:i], func(s passing) bool { return s.pod == r.Request.Client && strings.Contains(s.flags, "F") })
+			if r.Request.Outcome == record.GivenUp && closed >= 0 {
+				until = passed[closed]
+			}
 			if r.Time < until[0] || r.Time > until[1] || r.Request.Took != r.Time-r.Hops[0].Time {
 				k.Errorf("step %d: it took %v until %v", i, r.Request.Took, r.Time)
 			}
@@ -470,6 +539,72 @@ func TestProxy(t *testing.T) {
 	got := k.requests()
 	if len(got) != 1 || got[0].Request.Client || got[0].Request.Outcome != record.Answered {
 		t.Errorf("%+v, want what was asked of the proxy", got)
+	}
+	k.reset()
+}
+
+// TestHairpin has a pod ask a Service behind which it is itself: what it asks, and what it is asked, by the node's address or by its own, are two
+// connections at its device, and each is timed from its own packets.
+func TestHairpin(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, watchAll)
+	const service = "10.96.0.1"
+	for _, source := range []string{"172.18.0.2", pod1} {
+		pass := func(remote string, localPort, remotePort uint16, step passing) {
+			place := k.podL2
+			if step.pod {
+				place = k.fromPodL2
+			}
+			k.pass(place, step.packet(false, pod1, remote, localPort, remotePort), 0)
+		}
+		ask := func(step passing) { pass(service, 40000, 80, step) }
+		asked := func(step passing) { pass(source, 8080, 40000, step) }
+		ask(passing{pod: true, flags: "S", seq: 100})
+		asked(passing{flags: "S", seq: 100})
+		asked(passing{pod: true, flags: "SA", seq: 500, ack: 101})
+		ask(passing{flags: "SA", seq: 500, ack: 101})
+		ask(passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60})
+		asked(passing{flags: "PA", seq: 101, ack: 501, bytes: 60})
+		asked(passing{pod: true, flags: "PA", seq: 501, ack: 161, bytes: 90})
+		ask(passing{flags: "PA", seq: 501, ack: 161, bytes: 90})
+		var got []string
+		took := map[bool]time.Duration{}
+		for _, r := range k.requests() {
+			got = append(got, fmt.Sprint(outcomeNames[r.Request.Outcome], " ", r.Request.Client, " ", r.First.Destination))
+			if r.Request.Outcome == record.Answered {
+				took[r.Request.Client] = r.Request.Took
+			}
+		}
+		slices.Sort(got)
+		want := []string{"answered false " + source + ":40000", "answered true " + service + ":80", "connected false " + source + ":40000", "connected true " + service + ":80"}
+		if !slices.Equal(got, want) {
+			t.Errorf("by %s: %q, want %q", source, got, want)
+		}
+		if took[true] <= took[false] {
+			t.Errorf("by %s: the pod has waited for %v and worked for %v", source, took[true], took[false])
+		}
+		k.reset()
+	}
+}
+
+// TestLongRequest answers after a minute and a half what was told as unanswered meanwhile: it is measured all the same.
+func TestLongRequest(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, watchAll)
+	const waited = 90 * time.Second
+	k.play(append(opening(true), passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60}), false, pod1, pod2, 40000, 80)
+	for i := range k.watched {
+		for slot := range k.watched[i].Slot {
+			k.watched[i].Slot[slot].AskedNs -= uint64(waited)
+		}
+	}
+	l := &Loader{objects: objects{table: k.table, watchedAt: k.watchedAt}}
+	if found, err := l.WatchedConnections(); err != nil || len(found.Unanswered) != 1 {
+		t.Errorf("%+v, %v", found, err)
+	}
+	k.pass(k.podL2, (&passing{flags: "PA", seq: 501, ack: 161, bytes: 90}).packet(false, pod1, pod2, 40000, 80), 0)
+	if got := k.requests(); len(got) != 1 || got[0].Request.Outcome != record.Answered || got[0].Request.Took < waited || got[0].Request.Took > waited+time.Minute {
+		t.Errorf("%+v, want an answer after %v", got, waited)
 	}
 	k.reset()
 }

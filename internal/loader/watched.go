@@ -17,6 +17,9 @@ const (
 	AllConnections = uint64(1) << 32
 	// requestTimeout is after what time a request counts as unanswered.
 	requestTimeout = 60 * time.Second
+	// givenUpAfter is after what time one does whose client has closed its half of the connection since: what it closes at once it may still be
+	// answered over.
+	givenUpAfter = 5 * time.Second
 	// watchedIdle is for how long a connection that asks nothing is looked for beyond the share that is watched.
 	watchedIdle = 60 * time.Second
 	// stragglers is for how long connections are looked for that are beyond the share, once that has become smaller.
@@ -41,7 +44,7 @@ type watchedRequest struct {
 type WatchedConnections struct {
 	// Held is how many slots may not be given to others, of Room, without those of connections beyond the share that is watched.
 	Held, Room int
-	// Unanswered are requests that have waited for longer than a minute now, each told once.
+	// Unanswered are requests that have waited for longer than a minute now, or of which the client has closed meanwhile, each told once.
 	Unanswered []record.Record
 	// LeftOut are connections of which requests were timed until it showed that they do not alternate, each told once.
 	LeftOut []record.Record
@@ -121,7 +124,8 @@ func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, fo
 		}
 		leftOut := w.State == uint8(bpfobj.TracerWatchedStateWATCHED_LEFT_OUT) && w.Answers > 0 && age < watchedIdle
 		late := age >= requestTimeout && (opens || waits && isRequestOf(&w))
-		if !leftOut && !late {
+		givenUp := age >= givenUpAfter && waits && isRequestOf(&w) && w.Flags&clientFIN(&w) != 0
+		if !leftOut && !late && !givenUp {
 			continue
 		}
 		again := loadWords(&b.Slot[slot])
@@ -134,9 +138,14 @@ func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, fo
 			continue
 		}
 		var r record.Record
-		setRequest(&r, &w.Flow, w.Ifindex, time.Duration(w.AskedNs), now)
+		ended := now
+		if givenUp {
+			ended = time.Duration(w.ClosedNs)
+		}
+		setRequest(&r, &w.Flow, w.Ifindex, time.Duration(w.AskedNs), ended)
 		r.Weight = w.Weight
 		r.Request.Outcome, r.Request.Client = record.TimedOut, w.Client == 0
+		r.Request.Repeated = w.Flags&uint8(bpfobj.TracerWatchedFlagWATCHED_REPEATED) != 0
 		switch {
 		case leftOut:
 			r.Request.Outcome = record.LeftOut
@@ -144,6 +153,8 @@ func (t *watchedTable) scan(b *bpfobj.TracerWatchedBucket, now time.Duration, fo
 			continue
 		case opens:
 			r.Request.Outcome = record.ConnectTimeout
+		case givenUp:
+			r.Request.Outcome = record.HalfClosed
 		}
 		found.Unanswered = append(found.Unanswered, r)
 	}
@@ -156,8 +167,16 @@ func isRequestOf(w *bpfobj.TracerWatched) bool {
 		return true
 	}
 	flags := bpfobj.TracerWatchedFlag(w.Flags)
+	if flags&(bpfobj.TracerWatchedFlagWATCHED_FIN_OTHER>>(w.Client&1)) != 0 {
+		return false // the other end had closed before
+	}
 	small := w.Next[w.Client&1]-w.Began < uint32(bpfobj.TracerRequestSizeSMALL_REQUEST)
 	return flags&notTimed == 0 && (!small || flags&bpfobj.TracerWatchedFlagWATCHED_REPEATED != 0)
+}
+
+// clientFIN is the flag of who asks having closed its half of the connection.
+func clientFIN(w *bpfobj.TracerWatched) uint8 {
+	return uint8(bpfobj.TracerWatchedFlagWATCHED_FIN_POD) << (w.Client & 1)
 }
 
 // ConnectionNumber is by what a connection is in the sample or not, below AllConnections, and the same for what either end sends: as

@@ -2,6 +2,10 @@ package loader
 
 import (
 	"encoding/binary"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -194,6 +198,49 @@ func TestUnanswered(t *testing.T) {
 	k.reset()
 }
 
+// TestHalfClosed finds what a client has given up by its FIN, once some seconds have passed, and not what it closes at once, or what it asks over a
+// connection that the other end had closed.
+func TestHalfClosed(t *testing.T) {
+	t.Parallel()
+	k := newKernel(t, watchAll)
+	l := &Loader{objects: objects{table: k.table, watchedAt: k.watchedAt}}
+	question := passing{pod: true, flags: "PA", seq: 101, ack: 501, bytes: 60}
+	for {
+		k.play(opening(true), false, pod1, pod2, 40001, 80)
+		began := time.Now()
+		k.play([]passing{question, {pod: true, flags: "FA", seq: 161, ack: 501}}, false, pod1, pod2, 40001, 80)
+		if time.Since(began) < 10*time.Millisecond {
+			break
+		}
+		k.reset() // the machine stood still, so that this may be no farewell
+	}
+	before := Monotonic()
+	k.play(append(opening(true), question, passing{pod: true, flags: "FA", seq: 161, ack: 501, wait: farewell}), false, pod1, pod2, 40000, 80)
+	waited := Monotonic() - before // longer than until the FIN
+	k.play(append(opening(true), passing{flags: "FA", seq: 501, ack: 101}, passing{pod: true, flags: "PA", seq: 101, ack: 502, bytes: 60}), false, pod1, pod2, 40002, 80)
+	k.play(append(opening(true), question), false, pod1, pod2, 40003, 80)
+	for i, want := range []int{0, 1, 0} {
+		found, err := l.WatchedConnections()
+		if err != nil || len(found.Unanswered) != want {
+			t.Fatalf("look %d: %+v, %v; want %d", i, found, err, want)
+		}
+		for _, r := range found.Unanswered {
+			if r.Request.Outcome != record.HalfClosed || !r.Request.Client || r.Request.Took < farewell || r.Request.Took > waited || r.First != flow(pod1, pod2, 40000, 80, record.ProtocolTCP) {
+				t.Errorf("%+v with %+v", r, r.Request)
+			}
+		}
+		if i == 0 {
+			for b := range k.watched {
+				for slot := range k.watched[b].Slot {
+					k.watched[b].Slot[slot].AskedNs -= uint64(givenUpAfter)
+					k.watched[b].Slot[slot].ClosedNs -= uint64(givenUpAfter)
+				}
+			}
+		}
+	}
+	k.reset()
+}
+
 // TestLeftOut finds connections that turned out not to alternate, once, and of those alone of which something was timed.
 func TestLeftOut(t *testing.T) {
 	t.Parallel()
@@ -225,4 +272,54 @@ func TestLeftOut(t *testing.T) {
 		}
 	}
 	k.reset()
+}
+
+// TestSampleIsFair draws one in 16 connections by their numbers, as the programs do, of clients whose requests take longer the later their
+// address and the higher their port, and others whose do not: mean and p99 of the sample are those of all within 5 %.
+func TestSampleIsFair(t *testing.T) {
+	t.Parallel()
+	const oneIn, clients, ports = 16, 60, 3000
+	random := rand.New(rand.NewPCG(1, 2))
+	times := map[string]func(client, port int) float64{
+		"like an application's": func(int, int) float64 { return 0.002 * math.Exp(0.5*random.NormFloat64()) },
+		"slower by client":      func(client, _ int) float64 { return 0.002 * (1 + float64(client)/clients) },
+		"slower by port":        func(_, port int) float64 { return 0.002 * (1 + float64(port)/ports) },
+		"every second port":     func(_, port int) float64 { return 0.002 * float64(1+port%2) },
+		"some are very slow":    func(client, _ int) float64 { return []float64{0.002, 0.5}[min(1, client%20/19)] },
+	}
+	for _, six := range []bool{false, true} {
+		for _, name := range slices.Sorted(maps.Keys(times)) {
+			var all, sample []float64
+			for client := range clients {
+				source, server := netip.AddrFrom4([4]byte{10, 1, byte(client % 3), byte(2 + client)}), netip.MustParseAddr("10.2.0.1")
+				if six {
+					source, server = netip.AddrFrom16([16]byte{0: 0xfd, 13: byte(client % 3), 15: byte(2 + client)}), netip.MustParseAddr("fd00::2:1")
+				}
+				for port := range ports {
+					took := times[name](client, port)
+					all = append(all, took)
+					f := record.Flow{Source: netip.AddrPortFrom(source, uint16(32768+2*port)), Destination: netip.AddrPortFrom(server, 80), Protocol: record.ProtocolTCP}
+					if ConnectionNumber(&f) < AllConnections/oneIn {
+						sample = append(sample, took)
+					}
+				}
+			}
+			mean := func(list []float64) (sum float64) {
+				for _, x := range list {
+					sum += x / float64(len(list))
+				}
+				return sum
+			}
+			p99 := func(list []float64) float64 {
+				slices.Sort(list)
+				return list[len(list)*99/100]
+			}
+			off := func(got, want float64) float64 { return math.Abs(got/want - 1) }
+			n, m, p := off(float64(len(sample)*oneIn), clients*ports), off(mean(sample), mean(all)), off(p99(sample), p99(all))
+			t.Logf("IPv6 %v, %s: off by %.1f %% (number), %.1f %% (mean), %.1f %% (p99)", six, name, 100*n, 100*m, 100*p)
+			if n > 0.05 || m > 0.05 || p > 0.05 {
+				t.Errorf("IPv6 %v, %s: %d of %d, off by %.3f (number), %.3f (mean) and %.3f (p99)", six, name, len(sample), len(all), n, m, p)
+			}
+		}
+	}
 }

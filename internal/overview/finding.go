@@ -50,7 +50,7 @@ func isAt(f *diagnose.Finding, d *Device) bool {
 		return true
 	}
 	return d.Workload != "" && slices.ContainsFunc(f.Pairs, func(p diagnose.Pair) bool {
-		return p.Dst == d.Workload || p.Src == d.Workload && f.Cause != diagnose.ServerSlow // that is at who is asked
+		return p.Dst == d.Workload || p.Src == d.Workload && !f.Cause.IsOfServer()
 	})
 }
 

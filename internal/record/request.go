@@ -9,9 +9,11 @@ type Outcome uint8
 const (
 	Answered       Outcome = iota + 1 // the first packet of its answer passed
 	Connected                         // it is a SYN, and its SYN-ACK passed
-	GivenUp                           // its connection was closed or reset without an answer
+	GivenUp                           // who asked has closed or reset the connection without an answer, or asked anew
+	Closed                            // who was asked has closed or reset the connection instead of an answer
 	TimedOut                          // it has waited for so long that it counts as unanswered; an answer may come all the same
-	ConnectTimeout                    // likewise, and it is a SYN
+	HalfClosed                        // likewise after some seconds, as who asked has closed its half of the connection since
+	ConnectTimeout                    // as TimedOut, and it is a SYN
 	LeftOut                           // no request: a connection of which some were timed turned out not to alternate, so that none is any more
 )
 
@@ -22,10 +24,10 @@ type Request struct {
 	// Client tells that the pod has asked; else it was asked.
 	Client bool
 	// Took is the time from the request's last packet, of a connect from its first SYN, to the first of the answer; or to when it was
-	// given up or told.
+	// given up or told: of one HalfClosed to the client's FIN.
 	Took time.Duration
 	// Repeated tells that a packet of it was sent again: its time has a retransmission in it, the time-out of one at most.
 	Repeated bool
-	// Told tells, of one that was GivenUp, that there was a record before which said TimedOut.
+	// Told tells, of one that was GivenUp or Closed, that there was a record before which said that it has no answer.
 	Told bool
 }

@@ -15,8 +15,10 @@ import (
 	"tracer/internal/record"
 )
 
-// Filter chooses the journeys that meet all that is set. The zero Filter takes every one.
+// Filter chooses the journeys, or the requests, that meet all that is set. The zero Filter takes every journey.
 type Filter struct {
+	// Requests asks for requests, and for no journeys: SlowerThan and DropsOnly are then of their time and of those without an answer.
+	Requests bool
 	// Pod is one end of the packet's path and Peer the other, whichever sends: a pod, workload or Service by name or
 	// namespace/name, or an address. Workload is either end, by its workload only.
 	Pod, Peer, Workload string
@@ -36,6 +38,7 @@ type Filter struct {
 
 // The keys of a filter in a URL's query.
 const (
+	queryRequests   = "requests"
 	queryPod        = "pod"
 	queryPeer       = "peer"
 	queryWorkload   = "workload"
@@ -57,6 +60,8 @@ func ParseQuery(query url.Values) (f Filter, err error) {
 		}
 		value := values[0]
 		switch key {
+		case queryRequests:
+			f.Requests, err = strconv.ParseBool(value)
 		case queryPod:
 			f.Pod = value
 		case queryPeer:
@@ -81,7 +86,7 @@ func ParseQuery(query url.Values) (f Filter, err error) {
 		case queryHeaders:
 			f.Headers, err = strconv.ParseBool(value)
 		default:
-			return Filter{}, fmt.Errorf("parse filter: unknown key %q; there are pod, peer, workload, port, proto, device, stage, slower_than, drops, or_lost, headers", key)
+			return Filter{}, fmt.Errorf("parse filter: unknown key %q; there are requests, pod, peer, workload, port, proto, device, stage, slower_than, drops, or_lost, headers", key)
 		}
 		if err != nil {
 			return Filter{}, fmt.Errorf("parse filter: %s: %w", key, err)
@@ -98,6 +103,7 @@ func (f Filter) Values() url.Values {
 			query.Set(key, value)
 		}
 	}
+	set(queryRequests, "true", f.Requests)
 	set(queryPod, f.Pod, f.Pod != "")
 	set(queryPeer, f.Peer, f.Peer != "")
 	set(queryWorkload, f.Workload, f.Workload != "")
@@ -140,11 +146,14 @@ func (f Filter) Matcher(names aggregate.Namer) *Matcher {
 func (m *Matcher) Match(rec *record.Record, devices *journey.Devices) (bool, error) {
 	f := &m.filter
 	switch {
-	case f.DropsOnly && rec.Kind != record.Dropped,
+	case f.Requests != (rec.Kind == record.Requested), !f.Requests && f.DropsOnly && rec.Kind != record.Dropped,
 		f.Protocol != 0 && rec.First.Protocol != f.Protocol,
 		f.Port != 0 && !hasPort(&rec.First, f.Port) && !hasPort(&rec.Last, f.Port),
 		!m.between(rec):
 		return false, nil
+	}
+	if f.Requests {
+		return f.matchRequest(rec, devices), nil
 	}
 	if f.Device == "" && f.Stage == (StageFilter{}) && f.SlowerThan == 0 && !f.DropsOnly {
 		return true, nil

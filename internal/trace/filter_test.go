@@ -136,7 +136,7 @@ func TestQuery(t *testing.T) {
 		"stage=queu":       "there are pod-queue, forward, queue",
 		"slower_than=5":    "slower_than",
 		"drops=maybe":      "drops",
-		"pods=web":         `unknown key "pods"; there are pod, peer`,
+		"pods=web":         `unknown key "pods"; there are requests, pod, peer`,
 		"pod=web&pod=api":  "2 times",
 		"device=a&port=-1": "port",
 	} {

@@ -34,6 +34,11 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 		fmt.Fprintf(&b, ", an endpoint of service %s,", t.EndpointOf)
 	}
 	fmt.Fprintf(&b, "  %s\n", format.Seconds(t.TotalSeconds))
+	if t.Request != nil {
+		t.requestText(&b, paint)
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
 	fmt.Fprintf(&b, "  %s %s → %s, %d bytes", t.First.Protocol, t.First.Source, t.First.Destination, t.Bytes.IP)
 	if t.Segments > 1 {
 		fmt.Fprintf(&b, " in %d segments", t.Segments)
@@ -66,12 +71,33 @@ func (t *Trace) WriteText(w io.Writer, color bool) error {
 	if d := t.Drop; d != nil {
 		fmt.Fprintf(&b, "  %s\n", paint(styleDrop, d.String()))
 	}
-	if t.Missed > 0 {
-		fmt.Fprintf(&b, "  %s\n", paint(styleFaint, fmt.Sprintf("(%s before this one were missed: output is too slow)", format.Counted(fmt.Sprint(t.Missed), "journey"))))
-	}
+	t.missedText(&b, paint)
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// requestText says what became of a request.
+func (t *Trace) requestText(b *strings.Builder, paint func(style, text string) string) {
+	said := t.Request.said(orDash(t.Hooks[0].Device))
+	if !t.Request.answered() {
+		said = paint(styleDrop, said)
+	}
+	fmt.Fprintf(b, "  %s %s → %s, %s\n", t.First.Protocol, t.First.Source, t.First.Destination, said)
+	t.missedText(b, paint)
+	b.WriteByte('\n')
+}
+
+// missedText says how many before it were missed, if any were.
+func (t *Trace) missedText(b *strings.Builder, paint func(style, text string) string) {
+	if t.Missed == 0 {
+		return
+	}
+	what := "journey"
+	if t.Request != nil {
+		what = "request"
+	}
+	fmt.Fprintf(b, "  %s\n", paint(styleFaint, fmt.Sprintf("(%s before this one were missed: output is too slow)", format.Counted(fmt.Sprint(t.Missed), what))))
 }
 
 // TimeText is the stage's time, or why there is none.

@@ -14,10 +14,10 @@ import (
 	"tracer/internal/record"
 )
 
-// Trace is one packet's journey with the names of its ends. As JSON it is one line.
+// Trace is one packet's journey, or a request, with the names of its ends. As JSON it is one line.
 type Trace struct {
 	Time      time.Time          `json:"time"` // at the first hook
-	Kind      string             `json:"kind"` // "finished", "dropped", "split" or "open"
+	Kind      string             `json:"kind"` // "finished", "dropped", "split" or "open"; "request"
 	Direction journey.Direction  `json:"direction"`
 	Src       aggregate.Identity `json:"src"`
 	Dst       aggregate.Identity `json:"dst"`
@@ -37,6 +37,8 @@ type Trace struct {
 	Segments     uint32  `json:"segments"`
 	Weight       uint32  `json:"weight"` // packets that this one counts for
 	Drop         *Drop   `json:"drop"`
+	// Request is nil of a packet; what has one is a request, of kind "request".
+	Request *Request `json:"request,omitempty"`
 	// Header is the packet's, where headers are asked for and this one was read.
 	Header *Header `json:"header,omitempty"`
 	// Missed counts journeys before this one that the reader was too slow to get.
@@ -96,6 +98,9 @@ func (d *Drop) Key() aggregate.DropKey { return d.key }
 // New makes the Trace of a record. zero is the time of day at which CLOCK_MONOTONIC was zero. An error is that of package
 // journey, if the record makes no path.
 func New(rec *record.Record, devices *journey.Devices, names aggregate.Namer, zero time.Time) (Trace, error) {
+	if isRequest(rec) {
+		return newRequest(rec, devices, names, zero)
+	}
 	path, err := journey.PathOf(rec, devices)
 	if err != nil {
 		return Trace{}, err

@@ -78,6 +78,14 @@ type hooksConfig struct {
 	Unused         uint32
 }
 
+type hooksConnectionScene struct {
+	_        structs.HostLayout
+	Place    uint32
+	Restored uint32
+	Tag      uint64
+	Watched  hooksWatched
+}
+
 type hooksCounter uint32
 
 const (
@@ -240,39 +248,82 @@ const (
 	hooksTableWATCHED_BUCKETS      hooksTable = 4096
 )
 
+type hooksWatched struct {
+	_        structs.HostLayout
+	AskedNs  uint64
+	ClosedNs uint64
+	Flow     struct {
+		_               structs.HostLayout
+		Source          [16]uint8
+		Destination     [16]uint8
+		SourcePort      uint16
+		DestinationPort uint16
+		Protocol        uint8
+		Pad             [3]uint8
+	}
+	Next      [2]uint32
+	Ifindex   uint32
+	Weight    uint32
+	Answers   uint32
+	State     uint8
+	Client    uint8
+	Flags     uint8
+	Overlaps  uint8
+	Began     uint32
+	ConnectNs uint32
+}
+
+type hooksWatchedBucket struct {
+	_    structs.HostLayout
+	Tag  [4]uint64
+	Slot [4]hooksWatched
+}
+
+type hooksWatchedState uint32
+
+const (
+	hooksWatchedStateWATCHED_IDLE     hooksWatchedState = 0
+	hooksWatchedStateWATCHED_OPENING  hooksWatchedState = 1
+	hooksWatchedStateWATCHED_OPENED   hooksWatchedState = 2
+	hooksWatchedStateWATCHED_ASKED    hooksWatchedState = 3
+	hooksWatchedStateWATCHED_LEFT_OUT hooksWatchedState = 4
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	hooksMapTracerClones   = "tracer_clones"
-	hooksMapTracerCounters = "tracer_counters"
-	hooksMapTracerJourneys = "tracer_journeys"
-	hooksMapTracerNodeIps  = "tracer_node_ips"
-	hooksMapTracerParsers  = "tracer_parsers"
-	hooksMapTracerPodEnds  = "tracer_pod_ends"
-	hooksMapTracerPodIps   = "tracer_pod_ips"
-	hooksMapTracerQuotas   = "tracer_quotas"
-	hooksMapTracerRecords  = "tracer_records"
-	hooksProgClock         = "clock"
-	hooksProgDequeue       = "dequeue"
-	hooksProgEmpty         = "empty"
-	hooksProgFirst         = "first"
-	hooksProgFreeSkb       = "free_skb"
-	hooksProgLater         = "later"
-	hooksProgMiss          = "miss"
-	hooksProgStartXmit     = "start_xmit"
-	hooksProgWrapper       = "wrapper"
-	hooksVarDevices        = "devices"
-	hooksVarInflight       = "inflight"
-	hooksVarKeptCounter    = "kept_counter"
-	hooksVarKeptFlag       = "kept_flag"
-	hooksVarKeptHook       = "kept_hook"
-	hooksVarKeptTable      = "kept_table"
-	hooksVarOwnAddresses   = "own_addresses"
-	hooksVarPastDevices    = "past_devices"
-	hooksVarPlanted        = "planted"
-	hooksVarSettings       = "settings"
-	hooksVarWatchedTable   = "watched_table"
+	hooksMapTracerClones      = "tracer_clones"
+	hooksMapTracerCounters    = "tracer_counters"
+	hooksMapTracerJourneys    = "tracer_journeys"
+	hooksMapTracerNodeIps     = "tracer_node_ips"
+	hooksMapTracerParsers     = "tracer_parsers"
+	hooksMapTracerPodEnds     = "tracer_pod_ends"
+	hooksMapTracerPodIps      = "tracer_pod_ips"
+	hooksMapTracerQuotas      = "tracer_quotas"
+	hooksMapTracerRecords     = "tracer_records"
+	hooksProgClock            = "clock"
+	hooksProgDequeue          = "dequeue"
+	hooksProgEmpty            = "empty"
+	hooksProgFirst            = "first"
+	hooksProgFreeSkb          = "free_skb"
+	hooksProgLater            = "later"
+	hooksProgMiss             = "miss"
+	hooksProgStartXmit        = "start_xmit"
+	hooksProgWrapper          = "wrapper"
+	hooksVarDevices           = "devices"
+	hooksVarInflight          = "inflight"
+	hooksVarKeptCounter       = "kept_counter"
+	hooksVarKeptFlag          = "kept_flag"
+	hooksVarKeptHook          = "kept_hook"
+	hooksVarKeptTable         = "kept_table"
+	hooksVarKeptWatchedState  = "kept_watched_state"
+	hooksVarOwnAddresses      = "own_addresses"
+	hooksVarPastDevices       = "past_devices"
+	hooksVarPlanted           = "planted"
+	hooksVarPlantedConnection = "planted_connection"
+	hooksVarSettings          = "settings"
+	hooksVarWatchedTable      = "watched_table"
 )
 
 // loadHooks returns the embedded CollectionSpec for hooks.
@@ -347,17 +398,19 @@ type hooksMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type hooksVariableSpecs struct {
-	Devices      *ebpf.VariableSpec `ebpf:"devices"`
-	Inflight     *ebpf.VariableSpec `ebpf:"inflight"`
-	KeptCounter  *ebpf.VariableSpec `ebpf:"kept_counter"`
-	KeptFlag     *ebpf.VariableSpec `ebpf:"kept_flag"`
-	KeptHook     *ebpf.VariableSpec `ebpf:"kept_hook"`
-	KeptTable    *ebpf.VariableSpec `ebpf:"kept_table"`
-	OwnAddresses *ebpf.VariableSpec `ebpf:"own_addresses"`
-	PastDevices  *ebpf.VariableSpec `ebpf:"past_devices"`
-	Planted      *ebpf.VariableSpec `ebpf:"planted"`
-	Settings     *ebpf.VariableSpec `ebpf:"settings"`
-	WatchedTable *ebpf.VariableSpec `ebpf:"watched_table"`
+	Devices           *ebpf.VariableSpec `ebpf:"devices"`
+	Inflight          *ebpf.VariableSpec `ebpf:"inflight"`
+	KeptCounter       *ebpf.VariableSpec `ebpf:"kept_counter"`
+	KeptFlag          *ebpf.VariableSpec `ebpf:"kept_flag"`
+	KeptHook          *ebpf.VariableSpec `ebpf:"kept_hook"`
+	KeptTable         *ebpf.VariableSpec `ebpf:"kept_table"`
+	KeptWatchedState  *ebpf.VariableSpec `ebpf:"kept_watched_state"`
+	OwnAddresses      *ebpf.VariableSpec `ebpf:"own_addresses"`
+	PastDevices       *ebpf.VariableSpec `ebpf:"past_devices"`
+	Planted           *ebpf.VariableSpec `ebpf:"planted"`
+	PlantedConnection *ebpf.VariableSpec `ebpf:"planted_connection"`
+	Settings          *ebpf.VariableSpec `ebpf:"settings"`
+	WatchedTable      *ebpf.VariableSpec `ebpf:"watched_table"`
 }
 
 // hooksObjects contains all objects after they have been loaded into the kernel.
@@ -409,17 +462,19 @@ func (m *hooksMaps) Close() error {
 //
 // It can be passed to loadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type hooksVariables struct {
-	Devices      *ebpf.Variable `ebpf:"devices"`
-	Inflight     *ebpf.Variable `ebpf:"inflight"`
-	KeptCounter  *ebpf.Variable `ebpf:"kept_counter"`
-	KeptFlag     *ebpf.Variable `ebpf:"kept_flag"`
-	KeptHook     *ebpf.Variable `ebpf:"kept_hook"`
-	KeptTable    *ebpf.Variable `ebpf:"kept_table"`
-	OwnAddresses *ebpf.Variable `ebpf:"own_addresses"`
-	PastDevices  *ebpf.Variable `ebpf:"past_devices"`
-	Planted      *ebpf.Variable `ebpf:"planted"`
-	Settings     *ebpf.Variable `ebpf:"settings"`
-	WatchedTable *ebpf.Variable `ebpf:"watched_table"`
+	Devices           *ebpf.Variable `ebpf:"devices"`
+	Inflight          *ebpf.Variable `ebpf:"inflight"`
+	KeptCounter       *ebpf.Variable `ebpf:"kept_counter"`
+	KeptFlag          *ebpf.Variable `ebpf:"kept_flag"`
+	KeptHook          *ebpf.Variable `ebpf:"kept_hook"`
+	KeptTable         *ebpf.Variable `ebpf:"kept_table"`
+	KeptWatchedState  *ebpf.Variable `ebpf:"kept_watched_state"`
+	OwnAddresses      *ebpf.Variable `ebpf:"own_addresses"`
+	PastDevices       *ebpf.Variable `ebpf:"past_devices"`
+	Planted           *ebpf.Variable `ebpf:"planted"`
+	PlantedConnection *ebpf.Variable `ebpf:"planted_connection"`
+	Settings          *ebpf.Variable `ebpf:"settings"`
+	WatchedTable      *ebpf.Variable `ebpf:"watched_table"`
 }
 
 // hooksPrograms contains all programs after they have been loaded into the kernel.

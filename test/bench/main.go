@@ -18,6 +18,7 @@ import (
 type options struct {
 	viewed bool
 	sent   bool
+	hooks  bool // time them alone
 	check  bool
 	json   string
 	docs   string
@@ -53,6 +54,7 @@ func main() {
 	flag.StringVar(&o.docs, "docs", "", "page whose last run becomes this one, as docs/reports/overhead.md")
 	flag.BoolVar(&o.viewed, "viewed", false, "measure the live view and the page alone, and print what they cost")
 	flag.BoolVar(&o.sent, "sent", false, "measure the traffic alone, and print what is left of it")
+	flag.BoolVar(&o.hooks, "hooks", false, "time the hooks alone, each by itself, and print what they cost")
 	flag.StringVar(&o.be, "be", "", "be one of the benchmark's `other` processes (it starts these itself)")
 	flag.StringVar(&o.socket, "socket", "", "the agent's, for the one of these that is its live view")
 	flag.Parse()
@@ -90,6 +92,8 @@ func run(ctx context.Context, o options) error {
 		return printTraffic(ctx, o)
 	case o.rounds < 1 || o.repeat < 1 || o.live < 1 || o.growth < 1:
 		return errors.New("-rounds, -repeat, -live and -growth must be positive")
+	case o.hooks:
+		return printHooks(o)
 	}
 	r, err := measure(ctx, o.plan, say)
 	if err != nil {
@@ -134,6 +138,24 @@ func printTraffic(ctx context.Context, o options) (err error) {
 	r.trafficText(&b)
 	_, err = b.WriteTo(os.Stdout)
 	return err
+}
+
+// printHooks times the hooks alone.
+func printHooks(o options) error {
+	r := &report{Repeat: o.repeat}
+	if err := r.measurePrograms(o.plan); err != nil {
+		return err
+	}
+	r.judgePrograms()
+	var b bytes.Buffer
+	r.programText(&b)
+	if _, err := b.WriteTo(os.Stdout); err != nil {
+		return fmt.Errorf("print the cost: %w", err)
+	}
+	if o.check && len(r.Exceeded) > 0 {
+		return errors.New(strings.Join(r.Exceeded, "; "))
+	}
+	return nil
 }
 
 // printView measures the live view and the page alone.

@@ -57,6 +57,16 @@ func tcp(source, destination uint16) []byte {
 	return append(b, payload[:]...)
 }
 
+// The flags of a segment.
+const tcpSYN, tcpACK = 2, 16
+
+// segment gives a segment its flags, and what it acknowledges.
+func segment(tcp []byte, flags byte, acknowledged uint32) []byte {
+	tcp[13] = flags
+	binary.BigEndian.PutUint32(tcp[8:], acknowledged)
+	return tcp
+}
+
 // udp leaves out the checksum, which over IPv4 says that there is none.
 func udp(source, destination uint16, rest []byte) []byte {
 	b := make([]byte, 8, 8+len(rest))
@@ -81,7 +91,10 @@ func checksum(header []byte) uint16 {
 }
 
 // packets are what the scenarios run on.
-type packets struct{ tcp4, ack, tcp6, udp4, options, ipip, vxlan []byte }
+type packets struct {
+	tcp4, ack, tcp6, udp4, options, ipip, vxlan []byte
+	answer, syn, synACK                         []byte // of tcp4's connection, the first from its other end
+}
 
 func newPackets() packets {
 	var (
@@ -94,6 +107,9 @@ func newPackets() packets {
 	)
 	return packets{
 		tcp4:    ethernet(unix.ETH_P_IP, inner),
+		answer:  ethernet(unix.ETH_P_IP, ipv4(to, from, unix.IPPROTO_TCP, nil, segment(tcp(80, 4000), tcpACK, 1000+uint32(len(payload))))),
+		syn:     ethernet(unix.ETH_P_IP, ipv4(from, to, unix.IPPROTO_TCP, nil, segment(tcp(4000, 80)[:20], tcpSYN, 0))),
+		synACK:  ethernet(unix.ETH_P_IP, ipv4(to, from, unix.IPPROTO_TCP, nil, segment(tcp(80, 4000)[:20], tcpSYN|tcpACK, 1001))),
 		ack:     ethernet(unix.ETH_P_IP, ipv4(from, to, unix.IPPROTO_TCP, nil, tcp(4000, 80)[:20])),
 		tcp6:    ethernet(unix.ETH_P_IPV6, ipv6(from6, to6, unix.IPPROTO_TCP, tcp(4000, 80))),
 		udp4:    ethernet(unix.ETH_P_IP, ipv4(from, to, unix.IPPROTO_UDP, nil, udp(4000, 53, payload[:]))),

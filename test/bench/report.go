@@ -43,11 +43,13 @@ type program struct {
 	Spread     float64  `json:"spread"`      // the width of the middle half, in ns
 	Limit      *float64 `json:"limit"`       // of the ratio
 	Aim        bool     `json:"aim"`         // the limit is not enforced
+	Than       string   `json:"than"`        // the program that is taken off; "" if it is the wrapper alone, or the empty one
 }
 
 // setPrograms takes the times of runner.measure, whose first two scenarios are the empty program and the clock.
 func (r *report) setPrograms(list []scenario, times [][]float64) {
-	empty, idle := times[0], times[0]
+	empty, idle, connected := times[0], times[0], times[0]
+	named := map[string][]float64{}
 	r.Rounds = len(empty)
 	for i := range list[1:] {
 		s := &list[i+1]
@@ -55,12 +57,22 @@ func (r *report) setPrograms(list []scenario, times [][]float64) {
 		less := make([]float64, len(empty))
 		for round, ns := range times[i+1] {
 			less[round] = ns - idle[round]
+			if than := named[s.than]; than != nil {
+				less[round] = ns - than[round]
+			}
+			if s.connection != nil && s.name != connectionName {
+				less[round] -= connected[round] - idle[round]
+			}
 		}
-		if s.name == wrapperName {
+		named[s.name] = times[i+1]
+		switch s.name {
+		case wrapperName:
 			idle = times[i+1]
+		case connectionName:
+			connected = times[i+1]
 		}
 		q := quartilesOf(less)
-		p := program{Name: s.name, Ns: tenths(q.median), Spread: tenths(q.spread())}
+		p := program{Name: s.name, Than: s.than, Ns: tenths(q.median), Spread: tenths(q.spread())}
 		if s.limit != 0 {
 			p.Limit, p.Aim = &s.limit, s.aim
 		}
@@ -77,9 +89,7 @@ func (r *report) setPrograms(list []scenario, times [][]float64) {
 // judge compares everything with its limit.
 func (r *report) judge() {
 	r.Exceeded, r.Missed, r.NotShown = []string{}, []string{}, []string{}
-	for _, p := range r.Programs {
-		r.note(p.verdict(), "%s: %.2f times a clock read, limit %.1f", p.Name, p.KtimeRatio, orZero(p.Limit))
-	}
+	r.judgePrograms()
 	for _, p := range r.Live {
 		r.note(p.Unsampled.verdict(), "%s, a hook's mean, not sampled: %.1f ns, limit %.0f", p.Workload, p.Unsampled.Ns, orZero(p.Unsampled.Limit))
 		r.note(p.Sampled.verdict(), "%s, a hook's mean, sampled: %.1f ns, limit %.0f", p.Workload, p.Sampled.Ns, orZero(p.Sampled.Limit))
@@ -99,6 +109,13 @@ func (r *report) judge() {
 		r.note(g.verdict(), "%s: %.1f ms, limit %.0f", goLimits[g.Name].what, g.Ns/1e6, goLimits[g.Name].ns/1e6)
 	}
 	r.Exceeded = append(r.Exceeded, r.View.exceeded()...)
+}
+
+// judgePrograms compares the hooks alone with their limits.
+func (r *report) judgePrograms() {
+	for _, p := range r.Programs {
+		r.note(p.verdict(), "%s: %.2f times a clock read, limit %.2f", p.Name, p.KtimeRatio, orZero(p.Limit))
+	}
 }
 
 // note puts what is not as it should be into its list.

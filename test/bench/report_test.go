@@ -57,7 +57,7 @@ func TestReport(t *testing.T) {
 		}
 	}
 	wrong := []string{
-		"slow: 2.03 times a clock read, limit 2.0",
+		"slow: 2.03 times a clock read, limit 2.00",
 		"UDP, 64 bytes, a hook's mean, not sampled: 21.0 ns, limit 20",
 		"UDP, 64 bytes, default: 0.910 of what empty programs on tc leave, limit 0.95",
 		"kernel memory: 24.0 MiB, limit 24",
@@ -69,7 +69,7 @@ func TestReport(t *testing.T) {
 	if !slices.Equal(r.Exceeded, wrong) {
 		t.Errorf("exceeded: %q, want %q", r.Exceeded, wrong)
 	}
-	aimed := []string{"aimed: 2.03 times a clock read, limit 2.0"}
+	aimed := []string{"aimed: 2.03 times a clock read, limit 2.00"}
 	if !slices.Equal(r.Missed, aimed) {
 		t.Errorf("missed: %q, want %q", r.Missed, aimed)
 	}
@@ -82,9 +82,9 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"quick                              59.0        0.5       1.97  2.0 ok\n",
-		"slow                               61.0        0.5       2.03  2.0 EXCEEDED\n",
-		"free                              100.0        0.0       3.33\n",
+		"quick                                  59.0        0.5       1.97  2.00 ok\n",
+		"slow                                   61.0        0.5       2.03  2.00 EXCEEDED\n",
+		"free                                  100.0        0.0       3.33\n",
 		" 24 MiB EXCEEDED\n",
 		"  20 EXCEEDED, 20 ok\n",
 		"resident MiB after 20 packets of 10 flows                      40.0  40 ok (at most 0.0)\n",
@@ -121,5 +121,28 @@ func TestReport(t *testing.T) {
 	}
 	if back.Memory["kernel_bytes"] != float64(kernelLimit+1) {
 		t.Errorf("memory %v", back.Memory)
+	}
+}
+
+// TestProgramsSetAgainst takes off what the same hook takes without, and what it takes to put a connection back.
+func TestProgramsSetAgainst(t *testing.T) {
+	t.Parallel()
+	list := []scenario{
+		{name: emptyName}, {name: clockName}, {name: wrapperName}, {name: firstTCP}, {name: connectionName, connection: &connection{}},
+		{name: "not followed", than: firstTCP, limit: passLimit}, {name: "question", than: firstTCP, connection: &connection{}, limit: followLimit},
+	}
+	r := report{}
+	r.setPrograms(list, [][]float64{{10, 20}, {40, 60}, {12, 24}, {60, 90}, {15, 29}, {63, 93}, {80, 112}})
+	r.judgePrograms()
+	for i, want := range []float64{35, 3, 57, 4, 3, 17} {
+		if got := r.Programs[i]; got.Ns != want || got.Than != list[i+1].than {
+			t.Errorf("%s: %v ns more than %q, want %v", got.Name, got.Ns, got.Than, want)
+		}
+	}
+	if len(r.Exceeded) != 0 || len(r.Missed) != 0 {
+		t.Errorf("exceeded %q, missed %q", r.Exceeded, r.Missed)
+	}
+	if got := r.Programs[5].KtimeRatio; got != 0.49 {
+		t.Errorf("a question takes %v of a clock read, want 0.49", got)
 	}
 }

@@ -31,6 +31,7 @@ type runner struct {
 	objects hooksObjects
 	reader  *ringbuf.Reader
 	config  hooksConfig
+	known   hooksConnectionScene // of the packets' connection; see watched
 }
 
 func newRunner() (*runner, error) {
@@ -55,6 +56,9 @@ func newRunner() (*runner, error) {
 	}
 	// As in the agent, except that nobody is woken: one record in 4,096 does that there.
 	r.config = hooksConfig{Netns: uint32(st.Ino), WakeupBytes: 1 << 30, VxlanPort: [8]uint16{hostOrder(vxlanPort)}}
+	if r.known, err = r.watched(); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare the programs: %w", err), r.objects.Close())
+	}
 	return r, nil
 }
 
@@ -81,7 +85,8 @@ func hostOrder(port uint16) uint16 { return port<<8 | port>>8 }
 // scene is the slot that a scenario's programs find: as the packet's first hook leaves it, with the flags wanted.
 func (r *runner) scene(s *scenario) (hooksScene, error) {
 	first := *s
-	first.program, first.sampleN = r.objects.First, 0
+	first.program, first.sampleN, first.watch, first.look = r.objects.First, 0, 0, 1
+	first.connection = nil
 	if err := r.place(s); err != nil {
 		return hooksScene{}, err
 	}
@@ -120,6 +125,9 @@ func (r *runner) bucket() (b hooksBucketSlots, journeys hooksBucketJourneys, err
 func (r *runner) run(s *scenario, scene hooksScene, repeat int) error {
 	r.config.SampleN, r.config.WatchBelow, r.config.LookBelow = s.sampleN, s.watch, s.look
 	r.config.WatchWeight = 1
+	if err := r.objects.PlantedConnection.Set(r.connection(s.connection)); err != nil {
+		return fmt.Errorf("set the connection: %w", err)
+	}
 	if err := r.objects.Settings.Set(r.config); err != nil {
 		return fmt.Errorf("configure the programs: %w", err)
 	}
@@ -132,6 +140,42 @@ func (r *runner) run(s *scenario, scene hooksScene, repeat int) error {
 		return fmt.Errorf("run %s: %w", s.name, err)
 	}
 	return nil
+}
+
+// watched finds the connection that the packets are of in the table, as its first packet leaves it.
+func (r *runner) watched() (hooksConnectionScene, error) {
+	question := scenario{name: "the connection", program: r.objects.First, packet: newPackets().tcp4, pod: true, watch: 1 << 32, look: 1 << 32}
+	if err := r.place(&question); err != nil {
+		return hooksConnectionScene{}, err
+	}
+	if err := r.run(&question, hooksScene{}, 1); err != nil {
+		return hooksConnectionScene{}, err
+	}
+	var table [hooksTableWATCHED_BUCKETS]hooksWatchedBucket
+	if err := r.objects.WatchedTable.Get(&table); err != nil {
+		return hooksConnectionScene{}, fmt.Errorf("read the table of connections: %w", err)
+	}
+	for i := range table {
+		for slot, tag := range table[i].Tag {
+			if tag != 0 {
+				return hooksConnectionScene{Place: uint32(i*len(table[i].Tag) + slot), Restored: 1, Tag: tag, Watched: table[i].Slot[slot]}, nil
+			}
+		}
+	}
+	return hooksConnectionScene{}, errors.New("the packet's connection is not watched")
+}
+
+// connection is what each repeat of a scenario finds of its packet's.
+func (r *runner) connection(c *connection) hooksConnectionScene {
+	if c == nil {
+		return hooksConnectionScene{}
+	}
+	scene := r.known
+	scene.Watched.State, scene.Watched.Next, scene.Watched.Flags = uint8(c.state), c.next, 0
+	if c.unwatched {
+		scene.Tag = 0
+	}
+	return scene
 }
 
 // drain empties the ring, and returns how many records were in it.
@@ -187,6 +231,9 @@ func (r *runner) verify(s *scenario, scene hooksScene) error {
 			return fmt.Errorf("%s: counter %d grew by %d in %d runs, want %d", s.name, c, got, repeat, want[c])
 		}
 	}
+	if err := r.verifyConnection(s, repeat); err != nil {
+		return err
+	}
 	if s.leaves == hooksHookHOOK_NONE {
 		return nil
 	}
@@ -198,6 +245,31 @@ func (r *runner) verify(s *scenario, scene hooksScene) error {
 		return fmt.Errorf("%s: it leaves tag %#x and hook %d, want hook %d", s.name, b.Tag[0], b.State[0].Hook, s.leaves)
 	}
 	return nil
+}
+
+// verifyConnection checks that the repeats leave the packet's connection as they should, and sent what is to be said of it.
+func (r *runner) verifyConnection(s *scenario, repeat int) error {
+	if s.connection == nil || s.name == connectionName {
+		return nil
+	}
+	records, err := r.drain()
+	if err != nil {
+		return err
+	}
+	if records != s.connection.records*repeat {
+		return fmt.Errorf("%s: %d records in %d runs, want %d in each", s.name, records, repeat, s.connection.records)
+	}
+	var table [hooksTableWATCHED_BUCKETS]hooksWatchedBucket
+	if err := r.objects.WatchedTable.Get(&table); err != nil {
+		return fmt.Errorf("read the table of connections: %w", err)
+	}
+	b := &table[r.known.Place/uint32(len(table[0].Tag))]
+	for slot, tag := range b.Tag {
+		if tag == r.known.Tag && hooksWatchedState(b.Slot[slot].State) == s.connection.leaves {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: it leaves %+v, want state %d", s.name, b, s.connection.leaves)
 }
 
 // measure times all scenarios, one after another in each round, so that whatever slows the machine for a while slows

@@ -31,11 +31,14 @@ func (r *report) text(w io.Writer) error {
 
 func (r *report) programText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\nNanoseconds a run, less the empty program's %.1f: medians of %d rounds of %d runs each\n", r.EmptyNs, r.Rounds, r.Repeat)
-	fmt.Fprintf(b, "%-28s %10s %10s %10s  %s\n", "program", "ns", "spread", "x clock", "limit")
-	for _, p := range r.Programs {
-		fmt.Fprintf(b, "%-28s %10.1f %10.1f %10.2f", p.Name, p.Ns, p.Spread, p.KtimeRatio)
+	fmt.Fprintf(b, "%-32s %10s %10s %10s  %s\n", "program", "ns", "spread", "x clock", "limit")
+	for i, p := range r.Programs {
+		if p.Than != "" && (i == 0 || r.Programs[i-1].Than == "") {
+			fmt.Fprintln(b, "more than without requests, at a pod's device")
+		}
+		fmt.Fprintf(b, "%-32s %10.1f %10.1f %10.2f", p.Name, p.Ns, p.Spread, p.KtimeRatio)
 		if p.Limit != nil {
-			fmt.Fprintf(b, "  %.1f %s", *p.Limit, p.verdict())
+			fmt.Fprintf(b, "  %.2f %s", *p.Limit, p.verdict())
 		}
 		fmt.Fprintln(b)
 	}

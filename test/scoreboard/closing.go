@@ -19,6 +19,12 @@ var ownServers = map[string]func(*flow, *net.TCPConn){
 	"pool":       (*flow).answerUntilIdle,
 
 	"multiplexed": (*flow).answerEach,
+
+	"stuck":    (*flow).answerSome,
+	"mute":     (*flow).answerNone,
+	"cut":      (*flow).cutSome,
+	"longpoll": (*flow).longPoll,
+	"hedged":   (*flow).answerUnlessClosed,
 }
 
 // halfClosed sends a question, says that there is no more to come, and reads the answer to its end, as rsh, git and HTTP/1.0 do.

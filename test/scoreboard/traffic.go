@@ -39,7 +39,7 @@ type traffic struct {
 	Work time.Duration `yaml:"work"`
 	// Moves is how often the server of calls moves on to the next of the pods in To and Also.
 	Moves time.Duration `yaml:"moves"`
-	// Patience is after how long a client gives up to connect, by itself 5 s.
+	// Patience is after how long a client gives up to connect, by itself 5 s; or to wait for an answer, where it does.
 	Patience time.Duration `yaml:"patience"`
 	Also     []string      `yaml:"also"`
 	// Buffer is the receive buffer of the server of a stream, in bytes: TCP's window is no larger.
@@ -67,6 +67,12 @@ var kinds = map[string]func(*flow, context.Context){
 	"keepalive":   (*flow).keepAlive,   // connections that say nothing but TCP's keep-alives
 	"multiplexed": (*flow).multiplexed, // several ask over one connection
 
+	"stuck":    (*flow).impatient, // each over a connection of its own, every second of which is never answered
+	"mute":     (*flow).impatient, // likewise, and none is answered
+	"cut":      (*flow).impatient, // likewise, and every second is closed instead
+	"longpoll": (*flow).impatient, // likewise, and answered once the server has worked, or at once
+	"hedged":   (*flow).impatient, // likewise, by a server that closes as soon as its client has
+
 	"announce": (*flow).announce, // to groups and all, from each device of a place
 }
 
@@ -90,7 +96,9 @@ type flow struct {
 	servers []lab.Pod
 	via     netip.Addr // of traffic.Via; the zero Addr without one
 	port    int
-	serving atomic.Int64 // the server in force
+	serving atomic.Int64  // the server in force
+	taken   atomic.Int64  // connections that servers have accepted, where they do not treat all alike
+	over    chan struct{} // closed when the traffic ends
 
 	done, failed atomic.Int64
 	group        sync.WaitGroup
@@ -103,7 +111,7 @@ func (p *play) startTraffic(ctx context.Context) error {
 	// The traffic ends by stopTraffic, while the lab is still up.
 	ctx, p.endTraffic = context.WithCancel(ctx)
 	for i, t := range p.Traffic {
-		f := &flow{traffic: t, port: 9000 + i, closers: map[interface{ Close() error }]bool{}}
+		f := &flow{traffic: t, port: 9000 + i, closers: map[interface{ Close() error }]bool{}, over: make(chan struct{})}
 		if t.Port != 0 {
 			f.port = t.Port
 		}
@@ -136,7 +144,7 @@ func (p *play) startTraffic(ctx context.Context) error {
 		for range max(1, t.Several) {
 			f.group.Go(func() { kinds[t.Kind](f, ctx) })
 		}
-		context.AfterFunc(ctx, f.closeAll)
+		context.AfterFunc(ctx, func() { close(f.over); f.closeAll() })
 		p.traffic = append(p.traffic, f)
 	}
 	for i, f := range p.traffic {

@@ -38,6 +38,8 @@ type TraceSource interface {
 	// records are read: it must be quick. A receiver that is too slow misses records, which missed counts; it never
 	// holds up the source.
 	Subscribe(ctx context.Context, want func(*record.Record) bool) (records <-chan record.Record, missed func() uint64)
+	// SubscribeRequests sends records of requests, likewise.
+	SubscribeRequests(ctx context.Context, want func(*record.Record) bool) (records <-chan record.Record, missed func() uint64)
 	// Headers begins to read the headers of packets, until ctx ends: of those dropped and, unless dropsOnly, of those that
 	// are slower than that when they leave a queue or a device. find returns those of a record's packet as it was at a
 	// device, or else where they were read last; false if there are none.

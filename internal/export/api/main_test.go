@@ -117,6 +117,14 @@ func (s *fakeSource) Overviews(ctx context.Context, query overview.Query) iter.S
 }
 
 func (s *fakeSource) Subscribe(ctx context.Context, want func(*record.Record) bool) (<-chan record.Record, func() uint64) {
+	return s.subscribe(ctx, func(rec *record.Record) bool { return rec.Kind != record.Requested && want(rec) })
+}
+
+func (s *fakeSource) SubscribeRequests(ctx context.Context, want func(*record.Record) bool) (<-chan record.Record, func() uint64) {
+	return s.subscribe(ctx, func(rec *record.Record) bool { return rec.Kind == record.Requested && want(rec) })
+}
+
+func (s *fakeSource) subscribe(ctx context.Context, want func(*record.Record) bool) (<-chan record.Record, func() uint64) {
 	sub := &subscriber{want: want, c: make(chan record.Record, 4)}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,7 +29,7 @@ const (
 // maxCauses bounds the drops whose meaning is kept; more than there are.
 const maxCauses = 1024
 
-// Traces yields the journeys that match the filter, as they end, until ctx or the source does. The filter runs where
+// Traces yields the journeys, or the requests, that match the filter, as they end, until ctx or the source does. The filter runs where
 // records are read, so that no other is copied. Records that make no path are left out; the source counts them.
 func Traces(ctx context.Context, source TraceSource, names aggregate.Namer, filter trace.Filter) iter.Seq2[trace.Trace, error] {
 	return func(yield func(trace.Trace, error) bool) {
@@ -52,7 +52,11 @@ func Traces(ctx context.Context, source TraceSource, names aggregate.Namer, filt
 			}
 			d.since = d.read
 		}
-		records, missed := source.Subscribe(ctx, d.wants)
+		subscribe := source.Subscribe
+		if filter.Requests {
+			subscribe = source.SubscribeRequests
+		}
+		records, missed := subscribe(ctx, d.wants)
 		var before uint64 // those that a trace has told of
 		for {
 			select {

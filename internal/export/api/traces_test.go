@@ -85,7 +85,9 @@ func TestTracesHeaders(t *testing.T) {
 	source := newSource()
 	go func() {
 		exporttest.WaitFor(t, "the subscription", func() bool { return source.subscriptions() == 1 })
-		source.publish(tracetest.Request(record.Dropped)) // before headers were read
+		early := tracetest.Request(record.Dropped)
+		early.Time = 1 // before headers were read, however short a time ago this machine was booted
+		source.publish(early)
 		for _, kind := range []record.Kind{record.Finished, record.Dropped} {
 			rec := tracetest.Request(kind)
 			rec.Time += 1 << 50
@@ -113,6 +115,30 @@ func TestTracesHeaders(t *testing.T) {
 	for _, err := range Traces(t.Context(), source, tracetest.Cluster(), trace.Filter{Headers: true}) {
 		if err == nil || !strings.Contains(err.Error(), "read headers of packets: not permitted") {
 			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestTracesOfRequests has requests where they are asked for, and nowhere else.
+func TestTracesOfRequests(t *testing.T) {
+	t.Parallel()
+	for _, requests := range []bool{false, true} {
+		source := newSource()
+		go func() {
+			exporttest.WaitFor(t, "the subscription", func() bool { return source.subscriptions() == 1 })
+			source.publish(tracetest.Request(record.Finished))
+			source.publish(tracetest.Asked(true, record.Answered))
+			source.end()
+		}()
+		var got []trace.Trace
+		for one, err := range Traces(t.Context(), source, tracetest.Cluster(), trace.Filter{Requests: requests, Pod: "web"}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, one)
+		}
+		if len(got) != 1 || (got[0].Request != nil) != requests {
+			t.Errorf("requests %v: %+v", requests, got)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -178,13 +179,13 @@ const CallTimeout = 2 * time.Minute
 // callTCP makes one call after the other over one connection, as a web server with a pool of one would, and
 // connects anew when it breaks.
 func (c *Client) callTCP(ctx context.Context, log *logFile) error {
-	b := make([]byte, max(TCPRequestBytes, TCPResponseBytes))
 	tick := time.NewTicker(c.TCP)
 	defer tick.Stop()
 	var seq uint64
 	for ctx.Err() == nil {
 		if conn, err := c.Dial(ctx, "tcp"); err == nil {
 			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			answers := bufio.NewReader(conn)
 			for err == nil {
 				select {
 				case <-ctx.Done():
@@ -193,7 +194,7 @@ func (c *Client) callTCP(ctx context.Context, log *logFile) error {
 				case <-tick.C:
 				}
 				seq++
-				err = c.callOnce(conn, b, seq, log)
+				err = c.callOnce(conn, answers, seq, log)
 			}
 			stop()
 			conn.Close()
@@ -203,21 +204,5 @@ func (c *Client) callTCP(ctx context.Context, log *logFile) error {
 		case <-tick.C:
 		}
 	}
-	return nil
-}
-
-func (c *Client) callOnce(conn net.Conn, b []byte, seq uint64, log *logFile) error {
-	if err := conn.SetDeadline(time.Now().Add(CallTimeout)); err != nil {
-		return err
-	}
-	sent := c.Clock()
-	if _, err := conn.Write(putMessage(b, TCPRequestBytes)); err != nil {
-		return err
-	}
-	if _, err := readMessage(conn, b); err != nil {
-		return err
-	}
-	received := c.Clock()
-	log.Append(Entry{Seq: seq, Sent: sent, Received: received, Delay: received - sent})
 	return nil
 }

@@ -2,10 +2,8 @@ package load
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -20,12 +18,6 @@ const (
 	ResponsesSent = "responses-sent.jsonl"
 	Responses     = "responses.jsonl"
 	Calls         = "tcp-calls.jsonl" // whole calls over TCP: sent, and answered at Received
-)
-
-// TCP calls have sizes like a small HTTP request and its answer; the first four bytes hold the body's length.
-const (
-	TCPRequestBytes  = 120
-	TCPResponseBytes = 600
 )
 
 // flushInterval bounds how old a log's newest line may be.
@@ -123,49 +115,6 @@ func (s *Server) answer(call *work, b []byte, answers *logFile) {
 	if _, err := s.UDP.WriteToUDPAddrPort(b[:call.size], call.peer); err == nil {
 		answers.Append(Entry{Seq: p.seq, Sent: p.sent})
 	}
-}
-
-func (s *Server) serveTCP(ctx context.Context) error {
-	var conns sync.WaitGroup
-	defer conns.Wait()
-	for {
-		conn, err := s.TCP.Accept()
-		if err != nil {
-			return fmt.Errorf("serve tcp: %w", err)
-		}
-		conns.Go(func() {
-			stop := context.AfterFunc(ctx, func() { conn.Close() })
-			defer stop()
-			defer conn.Close()
-			b := make([]byte, max(TCPRequestBytes, TCPResponseBytes))
-			for {
-				if _, err := readMessage(conn, b); err != nil {
-					return // the client closed the connection, or speaks another protocol
-				}
-				time.Sleep(s.Work)
-				if _, err := conn.Write(putMessage(b, TCPResponseBytes)); err != nil {
-					return
-				}
-			}
-		})
-	}
-}
-
-// putMessage makes a message of size bytes, its length in front.
-func putMessage(b []byte, size int) []byte {
-	binary.BigEndian.PutUint32(b, uint32(size-4))
-	return b[:size]
-}
-
-func readMessage(r io.Reader, b []byte) (int, error) {
-	if _, err := io.ReadFull(r, b[:4]); err != nil {
-		return 0, err
-	}
-	n := binary.BigEndian.Uint32(b)
-	if int64(n) > int64(len(b)-4) {
-		return 0, fmt.Errorf("message of %d bytes: %w", n, errNotOurs)
-	}
-	return io.ReadFull(r, b[4:4+n])
 }
 
 // runUntil runs parts until ctx ends or one fails, flushes logs meanwhile, and calls stop to end the rest. The

@@ -68,3 +68,18 @@ func Request(kind record.Kind) record.Record {
 	}
 	return rec
 }
+
+// Asked is a request that web has asked, or that api was asked, at the device of its pod here, after 20 ms.
+func Asked(client bool, outcome record.Outcome) record.Record {
+	flow := Flow("10.244.1.2:4000", "10.244.2.3:8080")
+	if !client {
+		flow.Source, flow.Destination = flow.Destination, flow.Source
+	}
+	const took = 20 * time.Millisecond
+	r := record.Record{
+		Kind: record.Requested, First: flow, Last: flow, Time: time.Minute, Len: 1, Weight: 4,
+		Request: &record.Request{Client: client, Outcome: outcome, Took: took},
+	}
+	r.Hops[0] = record.Hop{Hook: record.Ingress, Ifindex: PodIndex, Time: r.Time - took}
+	return r
+}
