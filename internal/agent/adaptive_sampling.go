@@ -23,6 +23,7 @@ type adaptiveSampling struct {
 	cpu      time.Duration // of this process, when stepped
 	changed  time.Duration // when the sampling in force began
 	state    atomic.Pointer[Sampling]
+	salts    salts
 
 	maxRecords int          // a second
 	watched    atomic.Int32 // paths that somebody asks for now: their packets are followed, all of them
@@ -43,7 +44,7 @@ type Sampling struct {
 	CPU float64
 }
 
-func (s *adaptiveSampling) start(limits governor.Limits) {
+func (s *adaptiveSampling) start(limits governor.Limits, sharedKey func() string) {
 	if limits.MaxRecords == 0 {
 		limits.MaxRecords = governor.DefaultMaxRecords
 	}
@@ -51,6 +52,7 @@ func (s *adaptiveSampling) start(limits governor.Limits) {
 		limits.MaxCPU = governor.DefaultMaxCPU
 	}
 	s.governor, s.maxRecords = governor.New(limits), limits.MaxRecords
+	s.salts = newSalts(sharedKey)
 	s.state.Store(&Sampling{Sampling: governor.EveryPacket})
 }
 
@@ -111,7 +113,7 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 	if next == governor.EveryPacket && before == next {
 		return nil // the programs need not know of the epoch
 	}
-	if err := a.loader.BeginEpoch(next.OneIn, next.FlowQuota); err != nil {
+	if err := a.loader.BeginEpoch(next.OneIn, next.FlowQuota, s.salts.at(now)); err != nil {
 		return err
 	}
 	if next != before {

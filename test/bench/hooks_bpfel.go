@@ -251,7 +251,6 @@ const (
 	hooksMapTracerParsers  = "tracer_parsers"
 	hooksMapTracerPodEnds  = "tracer_pod_ends"
 	hooksMapTracerPodIps   = "tracer_pod_ips"
-	hooksMapTracerQuotas   = "tracer_quotas"
 	hooksMapTracerRecords  = "tracer_records"
 	hooksProgClock         = "clock"
 	hooksProgDequeue       = "dequeue"
@@ -271,6 +270,7 @@ const (
 	hooksVarOwnAddresses   = "own_addresses"
 	hooksVarPastDevices    = "past_devices"
 	hooksVarPlanted        = "planted"
+	hooksVarQuotas         = "quotas"
 	hooksVarSettings       = "settings"
 	hooksVarWatchedTable   = "watched_table"
 )
@@ -339,7 +339,6 @@ type hooksMapSpecs struct {
 	TracerParsers  *ebpf.MapSpec `ebpf:"tracer_parsers"`
 	TracerPodEnds  *ebpf.MapSpec `ebpf:"tracer_pod_ends"`
 	TracerPodIps   *ebpf.MapSpec `ebpf:"tracer_pod_ips"`
-	TracerQuotas   *ebpf.MapSpec `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.MapSpec `ebpf:"tracer_records"`
 }
 
@@ -356,6 +355,7 @@ type hooksVariableSpecs struct {
 	OwnAddresses *ebpf.VariableSpec `ebpf:"own_addresses"`
 	PastDevices  *ebpf.VariableSpec `ebpf:"past_devices"`
 	Planted      *ebpf.VariableSpec `ebpf:"planted"`
+	Quotas       *ebpf.VariableSpec `ebpf:"quotas"`
 	Settings     *ebpf.VariableSpec `ebpf:"settings"`
 	WatchedTable *ebpf.VariableSpec `ebpf:"watched_table"`
 }
@@ -387,7 +387,6 @@ type hooksMaps struct {
 	TracerParsers  *ebpf.Map `ebpf:"tracer_parsers"`
 	TracerPodEnds  *ebpf.Map `ebpf:"tracer_pod_ends"`
 	TracerPodIps   *ebpf.Map `ebpf:"tracer_pod_ips"`
-	TracerQuotas   *ebpf.Map `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.Map `ebpf:"tracer_records"`
 }
 
@@ -400,7 +399,6 @@ func (m *hooksMaps) Close() error {
 		m.TracerParsers,
 		m.TracerPodEnds,
 		m.TracerPodIps,
-		m.TracerQuotas,
 		m.TracerRecords,
 	)
 }
@@ -418,6 +416,7 @@ type hooksVariables struct {
 	OwnAddresses *ebpf.Variable `ebpf:"own_addresses"`
 	PastDevices  *ebpf.Variable `ebpf:"past_devices"`
 	Planted      *ebpf.Variable `ebpf:"planted"`
+	Quotas       *ebpf.Variable `ebpf:"quotas"`
 	Settings     *ebpf.Variable `ebpf:"settings"`
 	WatchedTable *ebpf.Variable `ebpf:"watched_table"`
 }
