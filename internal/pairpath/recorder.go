@@ -78,6 +78,8 @@ type way struct {
 	stages     map[aggregate.StageKey]*stage
 	left, came crossings
 	since      time.Duration // when crossings begin to count
+	large      uint64
+	merged     []Merged
 	// Records that are kept whole.
 	leftWhole, cameWhole, lostWhole keptRecords
 }
@@ -158,6 +160,15 @@ func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Dev
 		w.crossed += uint64(max(1, rec.Weight))
 	}
 	known, lost := numberingOf(rec), rec.Kind == record.Dropped && path.Loss()
+	came := path.Direction == journey.In && first.Hook == record.Ingress
+	if first.Time >= w.since {
+		switch {
+		case leaves && rec.Segments > 1 || path.Direction == journey.Out && rec.Kind == record.Split:
+			w.large++
+		case came:
+			w.addMerged(rec, first, devices)
+		}
+	}
 	if rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || known == without || first.Time < w.since {
 		if lost {
 			w.lostWhole.add(crossingOf(&rec.First, rec.Fingerprint, first, devices), rec)
@@ -169,13 +180,29 @@ func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Dev
 		c := crossingOf(&rec.Last, rec.Fingerprint, last, devices)
 		w.left.cross(c, known, rec.Weight)
 		w.leftWhole.add(c, rec)
-	case path.Direction == journey.In && first.Hook == record.Ingress:
+	case came:
 		c := crossingOf(&rec.First, rec.Fingerprint, first, devices)
 		w.came.cross(c, known, rec.Weight)
 		w.cameWhole.add(c, rec)
 	case lost:
 		w.lostWhole.add(crossingOf(&rec.First, rec.Fingerprint, first, devices), rec)
 	}
+}
+
+// maxLinkHeader is more than any device puts in front of an IP packet.
+const maxLinkHeader = 32
+
+// addMerged keeps what GRO has made of several packets: before the first hook, or behind it as a tunnel's device does.
+func (w *way) addMerged(rec *record.Record, first record.Hop, devices *journey.Devices) {
+	if rec.First.Protocol != protocolTCP || len(w.merged) >= maxCrossings {
+		return
+	}
+	bytes := max(rec.IPBytes, rec.WireBytes)
+	if rec.Segments <= 1 && bytes <= rec.IPBytes+maxLinkHeader {
+		return
+	}
+	c := crossingOf(&rec.First, rec.Fingerprint, first, devices)
+	w.merged = append(w.merged, Merged{Flow: c.Flow, Seq: c.Seq, Bytes: bytes})
 }
 
 // crossings are the packets with the least numbers, at most maxCrossings of them: two nodes that see the same packets keep the same ones.
@@ -190,6 +217,9 @@ type crossings struct {
 // cross adds a packet that stands for as many as its weight.
 func (c *crossings) cross(x Crossing, known numbering, weight uint32) {
 	x.byChance = known == byChance
+	if weight > 1 {
+		x.OneIn = weight
+	}
 	if x.byChance && weight > 1 {
 		if c.passedOver == nil {
 			c.passedOver = map[uint64]uint64{}
@@ -206,7 +236,9 @@ func (c *crossings) forgetUnknown() {
 	for _, x := range c.kept {
 		followed[x.flow] += float64(c.total) / float64(len(c.kept))
 	}
-	c.kept = slices.DeleteFunc(c.kept, func(x Crossing) bool { return x.byChance && float64(c.passedOver[x.flow]) > followed[x.flow]/4 })
+	c.kept = slices.DeleteFunc(c.kept, func(x Crossing) bool {
+		return x.byChance && float64(c.passedOver[x.flow]) > followed[x.flow]/4
+	})
 }
 
 func (c *crossings) add(x Crossing) {
@@ -249,7 +281,7 @@ func (w *way) way(usual map[aggregate.StageKey]float64) Way {
 	}
 	out := Way{
 		Packets: w.packets, Stages: []Stage{}, Left: slices.Clone(w.left.kept), Came: slices.Clone(w.came.kept),
-		LeftTotal: w.left.total, CameTotal: w.came.total, Crossed: w.crossed,
+		LeftTotal: w.left.total, CameTotal: w.came.total, Crossed: w.crossed, Large: w.large, Merged: w.merged,
 	}
 	all := slices.SortedFunc(maps.Values(w.stages), func(x, y *stage) int {
 		return cmp.Or(cmp.Compare(x.position/x.count, y.position/y.count), cmp.Compare(x.Stage.Stage, y.Stage.Stage), cmp.Compare(x.Device, y.Device))
