@@ -240,6 +240,8 @@ func TestPair(t *testing.T) {
 			one.run("counts", counts)
 			one.run("queue", queue)
 			one.run("drops", drops)
+			one.run("path", path)
+			one.run("path in bulk", pathInBulk)
 			for _, s := range scenarios() {
 				one.run(s.name, s.play)
 			}

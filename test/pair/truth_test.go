@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"tracer/test/steady"
 )
 
 // counters are what a node's agent and its devices have counted: metrics by name and labels, "eth0/rx_packets" of devices.
@@ -97,11 +95,9 @@ func (r *rig) agree(what string, got, want, tolerance float64) {
 // bulk is how many bytes are sent each way.
 const bulk = 8 << 20
 
-// counts sends in bulk in both directions beside the load. What agents counted is compared with what other kernels' devices did: large
-// packets are cut before they leave, and put together again by the receiver's GRO.
-func counts(r *rig) {
-	before1, before, before2 := r.settled()
-	r.signalLoad("CONT")
+// beginBulk begins to send that over TCP, each way over a connection of its own.
+func (r *rig) beginBulk() {
+	r.Helper()
 	r.on(r.node2, fmt.Sprintf(`exec </dev/null >/dev/null 2>&1
 ip netns exec tracer-api nc -l -p 5002 -e sh -c 'cat >/dev/null' &
 ip netns exec tracer-api nc -l -p 5003 -e head -c %d /dev/zero &
@@ -111,11 +107,25 @@ exit 1`, bulk))
 rm -f /tmp/up /tmp/down
 (head -c %d /dev/zero | ip netns exec tracer-cache nc %s 5002; touch /tmp/up) &
 (ip netns exec tracer-cache nc %s 5003 | wc -c >/tmp/came; mv /tmp/came /tmp/down) &`, bulk, api, api))
-	both := r.diagnose(10 * time.Second)
+}
+
+// awaitBulk waits until all of it has come.
+func (r *rig) awaitBulk() {
+	r.Helper()
 	r.on(r.node1, "for i in $(seq 600); do [[ -e /tmp/up && -e /tmp/down ]] && exit; usleep 500000; done; exit 1")
 	if came := r.number(r.node1, "cat /tmp/down"); came != bulk {
 		r.Errorf("%.0f bytes came back in bulk, want %d", came, bulk)
 	}
+}
+
+// counts sends in bulk in both directions beside the load. What agents counted is compared with what other kernels' devices did: large
+// packets are cut before they leave, and put together again by the receiver's GRO.
+func counts(r *rig) {
+	before1, before, before2 := r.settled()
+	r.signalLoad("CONT")
+	r.beginBulk()
+	both := r.diagnose(10 * time.Second)
+	r.awaitBulk()
 	after1, after, after2 := r.settled()
 	r.signalLoad("CONT")
 	node1, router, node2 := after1.since(before1), after.since(before), after2.since(before2)
@@ -198,23 +208,7 @@ func queue(r *rig) {
 		}
 		return ""
 	})
-	for ask := 1; ; ask++ {
-		watcher, err := steady.Start()
-		if err != nil {
-			r.Fatal(err)
-		}
-		wrong := r.waits(delay)
-		stall, err := watcher.Stop()
-		switch {
-		case err != nil:
-			r.Fatal(err)
-		case wrong == "":
-			return
-		case !stall.Exceeded() || ask == maxAsks:
-			r.Fatal(wrong)
-		}
-		r.Logf("measured again, as this machine did not keep up: %s: %s", stall, wrong)
-	}
+	r.asked(func() string { return r.waits(delay) })
 }
 
 // waits says what is wrong with how long packets wait in the queue of node1's overlay.

@@ -1,0 +1,206 @@
+package pair
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"tracer/internal/pairpath"
+	"tracer/test/steady"
+)
+
+// clients are the addresses of the pods on node1: the one that asks, and the one that sends in bulk.
+var clients = []netip.Addr{netip.MustParseAddr("10.244.1.2"), netip.MustParseAddr("10.244.1.3")}
+
+// halves has both nodes' agents watch the packets between the pods that ask and answer for a window, as kubectl tracer path does.
+func (r *rig) halves(window time.Duration) []pairpath.Answer {
+	r.Helper()
+	q := pairpath.Query{Src: clients, Dst: []netip.Addr{netip.MustParseAddr(api)}, Window: window}
+	// An agent takes the end of what it is asked for that of who asks, so it comes later than the answer. What it says is long for a serial line.
+	script := fmt.Sprintf(`tracer connect < <(printf 'GET /v1/path?%s HTTP/1.0\r\n\r\n'; exec 2>/dev/null; sleep %d) | gzip | base64`,
+		strings.ReplaceAll(q.Values().Encode(), "%", "%%"), int(window.Seconds())+60)
+	answers := make([]pairpath.Answer, 2)
+	r.both(func(m *machine) error {
+		i := 0
+		if m == r.node2 {
+			i = 1
+		}
+		half, err := r.half(m, script)
+		if err != nil {
+			return fmt.Errorf("%s: ask the agent for a path: %w", m.name, err)
+		}
+		answers[i] = pairpath.Answer{Node: m.name, Half: half}
+		return nil
+	})
+	return answers
+}
+
+func (r *rig) half(m *machine, script string) (*pairpath.Half, error) {
+	said, err := m.run(r.Context(), script)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(said), ""))
+	if err != nil {
+		return nil, err
+	}
+	plain, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(plain)
+	if err != nil {
+		return nil, err
+	}
+	head, body, found := bytes.Cut(text, []byte("\r\n\r\n"))
+	if !found || !bytes.Contains(head, []byte(http.StatusText(http.StatusOK))) {
+		return nil, fmt.Errorf("it says %.500q", text)
+	}
+	half := &pairpath.Half{}
+	return half, json.Unmarshal(body, half)
+}
+
+// join makes one path of both.
+func join(answers []pairpath.Answer) pairpath.Path {
+	end := func(name, node string) pairpath.End { return pairpath.End{Name: name, Nodes: []string{node}} }
+	return pairpath.Join(end("web", "node1"), end("api", "node2"), answers)
+}
+
+// asked asks for something that the nodes' clocks say, again while this machine does not keep up. It says what is wrong with it.
+func (r *rig) asked(what func() (wrong string)) {
+	r.Helper()
+	for ask := 1; ; ask++ {
+		watcher, err := steady.Start()
+		if err != nil {
+			r.Fatal(err)
+		}
+		wrong := what()
+		stall, err := watcher.Stop()
+		switch {
+		case err != nil:
+			r.Fatal(err)
+		case wrong == "":
+			return
+		case !stall.Exceeded() || ask == maxAsks:
+			r.Fatal(wrong)
+		}
+		r.Logf("asked again, as this machine did not keep up: %s: %s", stall, wrong)
+	}
+}
+
+// wire is what is between the nodes, of small packets, of which nearly all must be joined.
+func (r *rig) wire() (w *pairpath.Wire, wrong string) {
+	r.Helper()
+	p := join(r.halves(window))
+	var text strings.Builder
+	if err := p.WriteText(&text); err != nil {
+		r.Fatal(err)
+	}
+	r.Log(text.String())
+	switch w = p.Wire; {
+	case w == nil || w.RoundTrip == nil || w.Uncertainty == nil:
+		return w, "nothing is known of the wire"
+	case w.From != "node1" || w.To != "node2":
+		return w, "the wire is from " + w.From + " to " + w.To
+	case w.Followed < 200 || float64(w.Joined) < 0.95*float64(w.Followed):
+		return w, fmt.Sprintf("%d of %d packets are joined (%d were merged), want 95 %%", w.Joined, w.Followed, w.Merged)
+	}
+	return w, ""
+}
+
+// path has the router hold packets there for a time that the nodes, whose clocks are apart and drift, measure: out and back together, to a
+// tenth; and each way, within what is said to be its uncertainty. What the wire takes by itself is measured first.
+func path(r *rig) {
+	const delay = 5e-3
+	r.asked(func() string {
+		idle, wrong := r.wire()
+		if wrong != "" {
+			return "without delay: " + wrong
+		}
+		r.on(r.router, "tc qdisc add dev eth1 root netem delay 5ms")
+		slow, wrong := r.wire()
+		r.on(r.router, "tc qdisc del dev eth1 root")
+		if wrong != "" {
+			return "with delay: " + wrong
+		}
+		got := *slow.RoundTrip - *idle.RoundTrip
+		r.Logf("a delay of %.2f ms is measured as %.3f ms", delay*1e3, got*1e3)
+		if math.Abs(got-delay) > 0.1*delay {
+			return fmt.Sprintf("a delay of %v s is measured as %v s", delay, got)
+		}
+		// What each way takes by itself is not known, but that it is not less than nothing and not more than both.
+		both := *idle.RoundTrip + *idle.RoundTripUncertainty + 0.1*delay
+		there, back, doubt := *slow.Forward, *slow.Back, *slow.Uncertainty
+		if there+doubt < delay || there-doubt > delay+both || back-doubt > both {
+			return fmt.Sprintf("there %v, back %v ± %v s, where a delay of %v s is there and both take %v s besides", there, back, doubt, delay, both)
+		}
+		if doubt > 0.75*(*slow.RoundTrip) {
+			return fmt.Sprintf("the uncertainty of %v s says nothing of %v s", doubt, *slow.RoundTrip)
+		}
+		return ""
+	})
+}
+
+// pathInBulk sends in bulk each way while the path is watched: large packets leave and come, and small ones become large on their way. What is
+// joined is the same packet on both nodes, and what is not is counted by name.
+func pathInBulk(r *rig) {
+	r.asked(func() string {
+		r.beginBulk()
+		answers := r.halves(window)
+		r.awaitBulk()
+		p := join(answers)
+		var text strings.Builder
+		if err := p.WriteText(&text); err != nil {
+			r.Fatal(err)
+		}
+		r.Log(text.String())
+		a, b := answers[0].Half, answers[1].Half
+		r.Logf("node1: %d large left, %d merged came; node2: %d and %d", a.There.Large, len(a.Back.Merged), b.Back.Large, len(b.There.Merged))
+		// The one way may be over sooner than its node is asked.
+		if a.There.Large+b.Back.Large < 100 || len(a.Back.Merged)+len(b.There.Merged) < 100 {
+			return "large packets were to leave and to come"
+		}
+		w := p.Wire
+		if w == nil || w.Joined < 200 {
+			return fmt.Sprintf("hardly any packet is joined: %+v", w)
+		}
+		if known := w.Joined + w.Merged; float64(known) < 0.95*float64(w.Followed) {
+			return fmt.Sprintf("of %d packets %d are joined and %d merged, want 95 %%", w.Followed, w.Joined, w.Merged)
+		}
+		return cmpTransits(&a.There, &b.There) + cmpTransits(&b.Back, &a.Back)
+	})
+}
+
+// cmpTransits says which packets with one number are two: of TCP they have one place in one flow, and all took about as long by the two
+// clocks, which are apart by a constant but for their drift.
+func cmpTransits(from, to *pairpath.Way) (wrong string) {
+	left := map[uint64][]pairpath.Crossing{}
+	for _, c := range from.Left {
+		left[c.Packet] = append(left[c.Packet], c)
+	}
+	least, most := int64(math.MaxInt64), int64(math.MinInt64)
+	joined := 0
+	for _, c := range to.Came {
+		if len(left[c.Packet]) != 1 {
+			continue
+		}
+		l := left[c.Packet][0]
+		if l.Flow != c.Flow || l.Seq != c.Seq {
+			wrong += fmt.Sprintf("packet %#x is at %d of flow %#x and at %d of flow %#x\n", c.Packet, l.Seq, l.Flow, c.Seq, c.Flow)
+		}
+		joined++
+		least, most = min(least, c.At-l.At), max(most, c.At-l.At)
+	}
+	if spread := time.Duration(most - least); joined > 0 && spread > 2*time.Second {
+		wrong += fmt.Sprintf("of %d packets one took %v longer than another\n", joined, spread)
+	}
+	return wrong
+}
