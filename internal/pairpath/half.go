@@ -50,7 +50,7 @@ type Stage struct {
 	Sum       float64           `json:"sum_seconds"`       // of all packets together, those inside included
 	Usual     *float64          `json:"usual_p50_seconds"` // what the agent learned; null if nothing yet
 	NoQueue   bool              `json:"no_queue"`          // a queue stage without a queue
-	Lost      uint64            `json:"lost"`              // packets, weighted
+	Lost      uint64            `json:"lost"`              // packets
 	Reason    string            `json:"reason"`            // of most of them
 	InFlight  float64           `json:"held"`              // inside at the window's end
 	Oldest    float64           `json:"oldest_seconds"`    // of those

@@ -126,7 +126,19 @@ func (w *way) add(rec *record.Record, path *journey.Path, devices *journey.Devic
 		}
 		return
 	}
-	if path.StepsBeforeSplit == 0 {
+	dropped := rec.Kind == record.Dropped
+	if dropped && !path.Loss() {
+		// TCP frees so what it has taken and nobody reads any more, as acknowledgements to a closed connection: the packet came before.
+		return
+	}
+	if dropped {
+		w.lose(rec, path)
+		if hasLeft(rec, devices) {
+			w.cameWhole.replace(crossingOf(&rec.First, rec.Fingerprint, rec.Hops[0], devices).Packet, rec)
+			return
+		}
+		w.packets++ // each drop has a record, whatever the journey stands for
+	} else if path.StepsBeforeSplit == 0 {
 		w.packets += weight
 	}
 	for i := path.StepsBeforeSplit; i < len(steps); i++ {
@@ -140,12 +152,27 @@ func (w *way) add(rec *record.Record, path *journey.Path, devices *journey.Devic
 			s.Sum += steps[i].Delay.Seconds() * float64(weight)
 		}
 	}
-	if rec.Kind == record.Dropped && path.Loss() {
-		s := w.stage(&path.Where, path.Direction, len(steps))
-		s.Lost += weight
-		s.reasons[cmp.Or(rec.Reason, journey.NotSpecified)] += weight
-	}
 	w.cross(rec, path, devices)
+}
+
+// hasLeft tells of a dropped packet whether it was recorded before, as it left for its pod or a tunnel: it was lost behind that.
+func hasLeft(rec *record.Record, devices *journey.Devices) bool {
+	hops := rec.Hops[:rec.Len]
+	if n := len(hops); n > 0 && hops[n-1].Hook == record.Free {
+		hops = hops[:n-1]
+	}
+	if len(hops) == 0 || hops[len(hops)-1].Hook != record.Xmit {
+		return false
+	}
+	d := devices.Find(hops[len(hops)-1].Ifindex)
+	return d != nil && d.Leaves
+}
+
+// lose counts a packet that was lost.
+func (w *way) lose(rec *record.Record, path *journey.Path) {
+	s := w.stage(&path.Where, path.Direction, len(path.Steps()))
+	s.Lost++
+	s.reasons[cmp.Or(rec.Reason, journey.NotSpecified)]++
 }
 
 // cross keeps when a packet left the node, or came to it. A large one (GSO, GRO) is not the same packet on the other node, and one without a
