@@ -59,6 +59,12 @@ func (s *adaptiveSampling) start(limits governor.Limits, sharedKey func() string
 // Sampling is the sampling as of the last epoch.
 func (a *Agent) Sampling() Sampling { return *a.sampling.state.Load() }
 
+// SharesSampling tells whether the agent samples by a key that others have too: then all sample the same packets.
+func (a *Agent) SharesSampling() bool {
+	_, shared := a.sampling.salts.key()
+	return shared
+}
+
 // maxUntilLifted is how many epochs it may take until every packet of a path is sampled: the reader begins one when it has read.
 const maxUntilLifted = 10
 

@@ -26,12 +26,17 @@ func newSalts(shared func() string) salts {
 	return salts{shared: shared, own: rand.Text()}
 }
 
+// key is what the salt is made of, and whether other agents know it.
+func (s *salts) key() (key string, shared bool) {
+	if key = s.shared(); key != "" {
+		return key, true
+	}
+	return s.own, false
+}
+
 // at is the salt at a time of day.
 func (s *salts) at(now time.Time) uint64 {
-	key := s.shared()
-	if key == "" {
-		key = s.own
-	}
+	key, _ := s.key()
 	mac := hmac.New(sha256.New, []byte(key)) // whose Write never fails
 	_, _ = mac.Write(binary.BigEndian.AppendUint64([]byte("sampling salt "), uint64(now.UnixNano()/int64(saltEpoch))))
 	return binary.BigEndian.Uint64(mac.Sum(nil))

@@ -33,8 +33,11 @@ func TestSalts(t *testing.T) {
 	if before, now := alone.at(begin), alone.at(begin.Add(saltEpoch)); before == now {
 		t.Error("without a key the salt stays")
 	}
+	if _, shared := late.key(); shared {
+		t.Error("a key of one's own is said to be shared")
+	}
 	key = "one"
-	if late.at(begin) != a.at(begin) {
+	if _, shared := late.key(); !shared || late.at(begin) != a.at(begin) {
 		t.Error("the key is known, and not used")
 	}
 	// Clocks 3 s apart: nine tenths of the time.
