@@ -8,8 +8,11 @@
 #ifndef TRACER_SAMPLE_BPF_H
 #define TRACER_SAMPLE_BPF_H
 
+#include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
 
 #include "config.bpf.h"
 #include "fingerprint.bpf.h"
@@ -26,28 +29,22 @@ struct quota {
 	__u16 used;
 };
 
-/*
- * Flows' quotas, and what these flows sent lately beyond them: parts of four hashes in each word, the last one lowest. By bucket,
- * since a flow's packets are mostly on one CPU: so few lines of the cache go from one to another.
- */
-#define LATELY 16
-
 struct quota_bucket {
 	struct quota slot[SLOTS_PER_BUCKET];
-	__u64 lately[LATELY];
 };
 
 /* A variable for the same reasons as the in-flight table. */
 struct quota_bucket quotas[FLOW_BUCKETS] __attribute__((aligned(64)));
 
-static __always_inline __u64 flow_hash(const struct flow *f)
+/* By the salt, or whoever chooses addresses and ports could have flows of others find no slot. */
+static __always_inline __u64 flow_hash(const struct flow *f, __u64 salt)
 {
 	const __u64 *source = (const __u64 *)f->source, *destination = (const __u64 *)f->destination;
 	__u64 ports = *(const __u64 *)&f->source_port; /* and the protocol */
 
 	/* Independent products, which the machine computes side by side; then they are mixed. */
-	return mix(source[0] * 0xa0761d6478bd642full ^ source[1] * 0xe7037ed1a0b428dbull,
-		   destination[0] * 0x8ebc6af09c88c6e3ull ^ destination[1] * 0x589965cc75374cc3ull ^
+	return mix((source[0] ^ salt) * 0xa0761d6478bd642full ^ (source[1] ^ salt) * 0xe7037ed1a0b428dbull,
+		   (destination[0] ^ salt) * 0x8ebc6af09c88c6e3ull ^ (destination[1] ^ salt) * 0x589965cc75374cc3ull ^
 			   ports * 0x1d8e4e27c47d124full);
 }
 
@@ -94,45 +91,48 @@ static __always_inline __u32 use_quota(struct quota_bucket *b, __u32 tag, __u16 
 }
 
 /*
- * What tells a packet from an earlier one with the same number: 0 of one that has not been seen lately, else what turn makes of it. Packets
- * that nothing tells apart, such as acknowledgements over IPv6 and much of UDP without an IP id, would otherwise be sampled all or
- * none for as long as the salt is the same. Without a branch, or the verifier would walk through what comes after twice.
+ * Whether a packet has a number by which other nodes know it: an IPv4 id, or TCP's sequence number if there is payload for certain, as
+ * numberingOf() of internal/pairpath has it. Others, such as acknowledgements over IPv6 and much of UDP, may all be alike.
  */
-static __always_inline __u64 turn_if_repeated(struct quota_bucket *b, __u64 number, __u64 turn)
+static __always_inline bool has_number(const struct packet *p)
 {
-	const __u64 each = 0x0001000100010001ull;
-	__u64 *word = &b->lately[number >> 60], parts = *word;
-	__u64 part = number >> 44 & 0x7fff; /* 15 bits: the sixteenth of each is what tells that it was 0 */
-	__u64 seen = ((parts ^ part * each) - each) >> 15 & each;
+	enum { HEADERS_MAX = 120 }; /* of IP and TCP with options */
+	const __u64 *source = (const __u64 *)p->flow.source;
+	__u64 id = p->words_and_id >> 8, not_ipv4 = source[0] | ((__u32)source[1] ^ bpf_htonl(0xffff));
+	__u64 is_short = ((__u64)p->ip_bytes - HEADERS_MAX - 1) >> 63, no_payload = (p->flow.protocol ^ IPPROTO_TCP) | is_short;
+	/* The sign tells: -x has it if x is not 0, x - 1 if it is, x | -x if any large one is not. One branch is cheap to verify. */
+	__u64 sign = (-id & ~(not_ipv4 | -not_ipv4)) | (no_payload - 1);
 
-	_Static_assert(LATELY == 1 << 4, "the shift above");
-	*word = parts << 16 | part;
-	barrier_var(seen); /* or clang makes a branch of it */
-	return seen * turn; /* of turn the uppermost of seen's bits leaves 16 */
+	barrier_var(sign);
+	return (__s64)sign < 0;
 }
 
 /*
  * Decides, once and at a packet's first hook, whether it is sampled. Returns the packet's weight (1/probability), or 0 if
  * it is not sampled. Chance is the packet's own contents, with a number that user space gives: bpf_get_prandom_u32() takes as long
- * as the rest of the hook, and knows nothing of other nodes.
+ * as the rest of the hook, and knows nothing of other nodes. Packets without a number are told apart by their place, of which no other node
+ * knows: by their contents they would be sampled all or none for as long as the salt is the same.
  */
 static __always_inline __u32 sampling_weight(const struct packet *p)
 {
 	__u32 n = settings.sample_n, epoch = settings.epoch;
+	__u64 salt = settings.salt;
 
 	if (n <= 1)
 		return 1;
 	/* From the top: a product's bits depend on those below, and IPv4 addresses are in the upper halves. */
-	__u64 hash = flow_hash(&p->flow);
+	__u64 hash = flow_hash(&p->flow, salt);
 	struct quota_bucket *b = &quotas[masked_index(hash >> 52, FLOW_BUCKETS)];
 	_Static_assert(FLOW_BUCKETS == 1 << 12, "the shift above");
 	barrier_var(b); /* or clang works out the address each time that it is used */
 	__u32 before = use_quota(b, hash >> 20, epoch);
 	if (before < settings.flow_quota)
 		return 1;
-	__u64 turn = 2 * (before + epoch * 0x9e37) + 1; /* never 0, and in each epoch others */
-	__u64 number = mix(p->fingerprint, settings.salt);
-	__u64 chance = mix(number, turn_if_repeated(b, number, turn)) >> 32;
+	__u64 number = mix(p->fingerprint, salt);
+	/* A product, since with equal steps mix() alone makes too regular a pattern. */
+	if (!has_number(p))
+		number ^= ((__u64)epoch << 16 | before) * 0xa0761d6478bd642full;
+	__u64 chance = mix(make_long_unknown_by(number, salt), 0) >> 32;
 	/* True for one in n of the numbers below 2^32, which are among those for which it is true with a smaller n. */
 	return chance * n >> 32 ? 0 : n;
 }

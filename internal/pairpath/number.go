@@ -11,8 +11,8 @@ import (
 
 const (
 	protocolTCP = 6
-	// maxHeaders4 and maxHeaders6 are the most bytes that the headers of IP and TCP have: a longer packet has payload.
-	maxHeaders4, maxHeaders6 = 60 + 60, 40 + 60
+	// maxHeaders is the most bytes that the headers of IP and TCP have, as in bpf/sample.bpf.h: a longer packet has payload.
+	maxHeaders = 60 + 60
 )
 
 // numbering is how far a packet is known by its number.
@@ -31,14 +31,14 @@ const (
 // or there is none, as in IPv6, a segment with payload has its sequence number, which only one that is sent again has too, and
 // acknowledgements have nothing. Of UDP and others the first bytes count, which may be the same in each.
 func numberingOf(rec *record.Record) numbering {
-	id, headers := ipID(rec.Fingerprint), uint32(maxHeaders4)
+	id := ipID(rec.Fingerprint)
 	if !rec.First.Source.Addr().Unmap().Is4() {
-		id, headers = 0, maxHeaders6 // its flow label
+		id = 0 // its flow label
 	}
 	switch {
 	case rec.First.Protocol != protocolTCP:
 		return byChance
-	case id != 0 || rec.IPBytes > headers:
+	case id != 0 || rec.IPBytes > maxHeaders:
 		return unique
 	}
 	return without
