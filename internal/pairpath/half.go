@@ -36,7 +36,7 @@ type Way struct {
 type Merged struct {
 	Flow  uint64 `json:"flow"` // as in Crossing
 	Seq   uint32 `json:"seq"`
-	Bytes uint32 `json:"bytes"` // behind that number it holds no more payload
+	Bytes uint32 `json:"bytes"` // of payload, at least
 }
 
 // Stage is how packets passed a stage.

@@ -216,20 +216,39 @@ func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Dev
 	}
 }
 
-// maxLinkHeader is more than any device puts in front of an IP packet.
-const maxLinkHeader = 32
-
-// addMerged keeps what GRO has made of several packets: before the first hook, or behind it as a tunnel's device does.
+// addMerged keeps what GRO has made of several packets.
 func (w *way) addMerged(rec *record.Record, first record.Hop, devices *journey.Devices) {
 	if rec.First.Protocol != protocolTCP || len(w.merged) >= maxCrossings {
 		return
 	}
-	bytes := max(rec.IPBytes, rec.WireBytes)
-	if rec.Segments <= 1 && bytes <= rec.IPBytes+maxLinkHeader {
-		return
+	if payload := mergedPayload(rec); payload > 0 {
+		c := crossingOf(&rec.First, rec.Fingerprint, first, devices)
+		w.merged = append(w.merged, Merged{Flow: c.Flow, Seq: c.Seq, Bytes: payload})
 	}
-	c := crossingOf(&rec.First, rec.Fingerprint, first, devices)
-	w.merged = append(w.merged, Merged{Flow: c.Flow, Seq: c.Seq, Bytes: bytes})
+}
+
+// maxLinkHeader is more than any device puts in front of an IP packet.
+const maxLinkHeader = 32
+
+// mergedPayload is how many bytes of payload a TCP packet has at least that GRO made of several: before the first hook, or behind it as a
+// tunnel's device does. 0: it is not known to be one. A record does not tell how long TCP's header is: with the longest there can be, what
+// came right behind is never taken for a part of it.
+func mergedPayload(rec *record.Record) uint32 {
+	headers := uint32(20 + 60)
+	if !rec.First.Source.Addr().Unmap().Is4() {
+		headers = 40 + 60
+	}
+	all := uint32(0) // bytes, with those of headers
+	switch {
+	case rec.Segments > 1:
+		all = rec.IPBytes
+	case rec.IPBytes > 0 && rec.WireBytes > rec.IPBytes+maxLinkHeader:
+		// The first one had IPBytes, and the others no more. An egress counts headers with each.
+		segments := (rec.WireBytes + rec.IPBytes - 1) / rec.IPBytes
+		headers = segments * (headers + maxLinkHeader)
+		all = rec.WireBytes
+	}
+	return max(all, headers) - headers
 }
 
 // crossings are the packets with the least numbers, at most maxCrossings of them: two nodes that see the same packets keep the same ones.

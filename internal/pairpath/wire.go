@@ -18,7 +18,8 @@ type Wire struct {
 	// samples they are those that are joined, and those followed by chance that the other had to follow too. Both ways together.
 	Joined   int `json:"joined"`
 	Followed int `json:"followed"`
-	// Merged are those of Followed that GRO has put into larger ones where they came: by their sequence numbers, so of TCP alone.
+	// Merged are those of Followed that GRO has put into larger ones where they came, as far as that is certain: by their sequence numbers, so
+	// of TCP alone. The last one of a larger one may be missing.
 	Merged int `json:"merged"`
 	// Large are packets of several segments that left and are in neither: on the other node they are others.
 	Large uint64 `json:"large"`
