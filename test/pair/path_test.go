@@ -86,23 +86,7 @@ func (r *rig) join(answers []pairpath.Answer) pairpath.Path {
 // asked asks for something that the nodes' clocks say, again while this machine does not keep up. It says what is wrong with it.
 func (r *rig) asked(what func() (wrong string)) {
 	r.Helper()
-	for ask := 1; ; ask++ {
-		watcher, err := steady.Start()
-		if err != nil {
-			r.Fatal(err)
-		}
-		wrong := what()
-		stall, err := watcher.Stop()
-		switch {
-		case err != nil:
-			r.Fatal(err)
-		case wrong == "":
-			return
-		case !stall.Exceeded() || ask == maxAsks:
-			r.Fatal(wrong)
-		}
-		r.Logf("asked again, as this machine did not keep up: %s: %s", stall, wrong)
-	}
+	steady.Repeat(r, what)
 }
 
 // wire is what is between the nodes, of small packets, of which nearly all must be joined; and the least time that one of them and one that

@@ -10,6 +10,7 @@ import (
 
 	"tracer/internal/governor"
 	"tracer/internal/record"
+	"tracer/test/steady"
 )
 
 // seen are packets that a node followed, by their fingerprints: of each how many it stands for.
@@ -42,8 +43,7 @@ func (s *seen) take() map[uint64]uint32 {
 }
 
 // bothNodes has the nodes of a path follow a different share of its packets, as their limits differ. What the one that follows fewer has
-// beyond quotas, the other one has too. An epoch that begins sooner on one of them, and a salt that changes once in half a minute, leave some
-// out.
+// beyond quotas, the other one has too, but for what an epoch that begins sooner on one of them leaves out.
 func bothNodes(r *rig) {
 	const flows, every = 4, 250 * time.Microsecond
 	key := func() string { return "what both agents are given" }
@@ -80,15 +80,25 @@ func bothNodes(r *rig) {
 		}
 	}()
 	here, there := r.sampled(r.nodes[0]), r.sampled(r.nodes[1])
-	r.eventually(30*time.Second, "both nodes follow a part of the packets, the first the fewer", func() (bool, string) {
+	steady.Repeat(r, func() (wrong string) { return r.same(here, there) })
+}
+
+// saltEpoch is for how long agents sample by one salt, from a whole half minute of the clock on.
+const saltEpoch = 30 * time.Second
+
+// same watches what the nodes follow while their salt stays, and says what is wrong with it.
+func (r *rig) same(here, there *seen) (wrong string) {
+	const watched, settled, late = 8 * time.Second, time.Second, time.Second
+	r.eventually(2*saltEpoch, "both nodes follow a part of the packets, the first the fewer, and the salt stays for a while", func() (bool, string) {
 		a, b := r.nodes[0].agent.Sampling().Sampling, r.nodes[1].agent.Sampling().Sampling
+		into := time.Duration(time.Now().UnixNano()) % saltEpoch
 		here.take()
 		there.take()
-		return b.OneIn >= 2 && a.OneIn >= 4*b.OneIn, fmt.Sprintf("%+v and %+v", a, b)
+		return b.OneIn >= 2 && a.OneIn >= 4*b.OneIn && into > settled && into < saltEpoch-watched-late, fmt.Sprintf("%+v and %+v, %v into it", a, b, into)
 	})
-	time.Sleep(8 * time.Second)
+	time.Sleep(watched)
 	few := here.take() // before the other: what is on its way comes to that one later
-	time.Sleep(time.Second)
+	time.Sleep(late)
 	many := there.take()
 	beyond, both, sparsest := 0, 0, uint32(0)
 	for _, weight := range many {
@@ -106,6 +116,7 @@ func bothNodes(r *rig) {
 	r.Logf("of %d packets that the first node follows by chance the second follows %d; they follow %d and %d in all, %+v and %+v", beyond, both, len(few), len(many),
 		r.nodes[0].agent.Sampling().Sampling, r.nodes[1].agent.Sampling().Sampling)
 	if beyond < 200 || float64(both) < 0.9*float64(beyond) {
-		r.Errorf("of %d packets that the first node follows by chance the second follows %d, want 90 %% of at least 200", beyond, both)
+		return fmt.Sprintf("of %d packets that the first node follows by chance the second follows %d, want 90 %% of at least 200", beyond, both)
 	}
+	return ""
 }
