@@ -73,7 +73,7 @@ static __always_inline void decode_transport(const struct transport *t, const st
 	__u64 payload = (__u64)t->payload[1] << 32 | t->payload[0];
 	__be32 ports = 0;
 
-	p->words = (__u8)t->payload[1] >> 4;
+	p->words_and_id = (__u8)t->payload[1] >> 4 | layer->id << 8;
 	if (layer->fragment) {
 		p->fingerprint = layer_fingerprint(layer);
 	} else if (layer->protocol == IPPROTO_TCP) {
@@ -116,7 +116,7 @@ static __always_inline __u32 count_segments(const struct packet *p, __u32 segmen
 		return segments;
 	if (!size)
 		return 1;
-	return divide_into_segments(p->ip_bytes, is_ipv4_mapped(p->flow.source), p->flow.protocol, p->words, size);
+	return divide_into_segments(p->ip_bytes, is_ipv4_mapped(p->flow.source), p->flow.protocol, p->words_and_id & 15, size);
 }
 
 #endif

@@ -15,9 +15,13 @@ struct packet {
 	__u64 fingerprint;
 	__u64 outer; /* see outer_word() */
 	__u32 ip_bytes;
-	__u32 id; /* see struct layer */
+	/*
+	 * Lowest the length of TCP's header in words of four bytes, of no meaning elsewhere; from bit 8 on struct layer.id. In the upper half of
+	 * eight bytes, where the verifier does not keep what it knows of a number.
+	 */
+	__u32 words_and_id;
 	__be32 sequence; /* TCP's */
-	__u8 words; /* the length of TCP's header in words of four bytes; of no meaning elsewhere */
+	__u32 id; /* of TCP; see struct layer */
 	__u8 flags; /* FLAG_ENCAP, FLAG_FRAGMENT */
 };
 

@@ -289,7 +289,7 @@ struct config {
 	__u32 splitting; /* devices whose qdisc splits GSO packets; see segment.bpf.h */
 	__u32 flow_quota; /* journeys that a flow may start in an epoch before chance decides; below 65,535 */
 	__u32 epoch; /* user space counts it up; the lower half matters, and is never 0 */
-	__u64 salt; /* a random number for each epoch */
+	__u64 salt; /* what makes the choice beyond quotas: the same number on all nodes, another every some seconds */
 	__u64 ipsec_split[2]; /* the address and the size of the kernel's xfrm_output_gso(); 0: not known */
 	/*
 	 * A connection is watched if the number that its hash makes of it, below 2^32, is below watch_below when it begins; 0: none

@@ -162,8 +162,9 @@ static __always_inline int on_egress(struct __sk_buff *ctx)
 	if (!is_slot(slot))
 		slot = adopt_clone(key, &p);
 	__u32 begins = make_unknown_by(!ctx->ingress_ifindex | !!(class & CLASS_BEGINS), key);
-	if (is_slot(slot) && may_continue(ctx, &b, slot, HOOK_EGRESS))
-		continue_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags, now);
+	found = masked_index(slot, SLOTS_PER_BUCKET);
+	if (is_slot(slot) && may_continue(ctx, &b, found, HOOK_EGRESS))
+		continue_journey(ctx, class, &b, key, found, &p, HOOK_EGRESS, flags, now);
 	else if ((begins | make_unknown_by(is_ipsec(&p), key)) && !(p.flags & FLAG_ENCAP))
 		begin_journey(ctx, class, &b, key, slot, &p, HOOK_EGRESS, flags, now);
 	else { /* forwarded, or the outside of a tunnel of ours */

@@ -38,6 +38,8 @@ type agentFlags struct {
 	incidentsMiB int
 	incidentsAge time.Duration
 	events       bool
+	// What all agents of a cluster share.
+	samplingKeyFile string
 }
 
 func newAgentCommand() *cobra.Command {
@@ -70,6 +72,7 @@ data on a unix socket that only root can open; diagnose, trace and top ask there
 	f.IntVar(&flags.incidentsMiB, "incidents-mib", incident.DefaultBytes>>20, "most MiB of incidents: the oldest goes first")
 	f.DurationVar(&flags.incidentsAge, "incidents-age", incident.DefaultAge, "for how long incidents are kept at most")
 	f.BoolVar(&flags.events, "events", false, "write Kubernetes Events when findings begin and end; takes the right to create and patch events")
+	f.StringVar(&flags.samplingKeyFile, "sampling-key-file", "", "a file with a secret that all agents of a cluster share, so that they sample the same packets (default: $SAMPLING_KEY, else the UID of the DaemonSet)")
 	f.StringVar(&flags.metrics.Address, "listen", metrics.DefaultAddress, "address of /metrics, as host:port")
 	f.StringVar(&flags.metrics.WebConfig, "web.config.file", "", "TLS and basic authentication for /metrics, in the file format of Prometheus exporters")
 	f.StringVar(&flags.health, "health-listen", health.DefaultAddress, "address of /healthz and /readyz, as host:port")

@@ -59,7 +59,7 @@ func (f *clusterFlags) kubernetes(node, stateDir string) (*identity.Kubernetes, 
 		}
 	}
 	k, err := identity.NewKubernetes(identity.KubernetesOptions{
-		Config: config, Node: node, Scope: identity.Scope(f.scope), Networks: networks, StateDir: stateDir,
+		Config: config, Node: node, PodUID: os.Getenv("POD_UID"), Scope: identity.Scope(f.scope), Networks: networks, StateDir: stateDir,
 		Jitter: identity.MaxJitter, Clock: loader.Monotonic,
 	})
 	if err != nil {
@@ -75,6 +75,13 @@ func (f *clusterFlags) kubernetes(node, stateDir string) (*identity.Kubernetes, 
 
 // start begins to trace the current namespace, with names from the identity file if one is given, else from the cluster.
 func (f *agentFlags) start() (*node, error) {
+	key, err := readSamplingKey(f.samplingKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	if key != "" {
+		f.samplingKey = func() string { return key }
+	}
 	if f.identityFile != "" {
 		if f.cluster.kubeconfig != "" {
 			return nil, errors.New("--identity-file and --kubeconfig exclude each other; give one of them")
@@ -95,6 +102,9 @@ func (f *agentFlags) start() (*node, error) {
 	}
 	if k == nil {
 		return f.tracingFlags.start()
+	}
+	if f.samplingKey == nil {
+		f.samplingKey = k.OwnSet
 	}
 	a, err := f.startAgent(k, k)
 	if err != nil {

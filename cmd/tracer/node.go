@@ -119,7 +119,7 @@ func (n *node) Status() api.Status {
 	l, sampling := n.Loader(), n.Sampling()
 	s := api.Status{
 		Version: version, Node: n.name, Kernel: kernelRelease(), Netns: l.Files().Netns, Started: n.Started(),
-		SampleOneIn: sampling.OneIn, SampleBudget: sampling.FlowQuota, LastRead: n.LastRead(),
+		SampleOneIn: sampling.OneIn, SampleBudget: sampling.FlowQuota, SampleShared: n.SharesSampling(), LastRead: n.LastRead(),
 		IdentityMisses: n.names.Misses() + n.Unnamed(), IdentityEarly: n.NamedEarly(), WatchedOneIn: n.WatchedOneIn(), Identity: identityStatus(n.cluster),
 	}
 	roles := map[int]netdev.Role{}

@@ -26,6 +26,7 @@ type tracingFlags struct {
 	stateDir     string                // of the agent; "" for those that trace for a while
 	logFindings  bool                  // of the agent
 	incidents    agent.IncidentOptions // likewise
+	samplingKey  func() string         // likewise; nil for none
 }
 
 func (f *tracingFlags) add(cmd *cobra.Command) {
@@ -96,7 +97,7 @@ func (f *tracingFlags) startAgent(names aggregate.Namer, owners latenames.OwnerS
 	}
 	return agent.Start(agent.Options{
 		Loader: loader.Options{Dir: f.runDir}, Devices: f.devices, Namer: names, OwnerSource: owners, Limits: f.limits,
-		ExpectQdisc: expected, StateDir: f.stateDir, LogFindings: f.logFindings, Incidents: f.incidents,
+		ExpectQdisc: expected, SamplingKey: f.samplingKey, StateDir: f.stateDir, LogFindings: f.logFindings, Incidents: f.incidents,
 	})
 }
 

@@ -23,6 +23,7 @@ type adaptiveSampling struct {
 	cpu      time.Duration // of this process, when stepped
 	changed  time.Duration // when the sampling in force began
 	state    atomic.Pointer[Sampling]
+	salts    salts
 
 	maxRecords int          // a second
 	watched    atomic.Int32 // paths that somebody asks for now: their packets are followed, all of them
@@ -43,7 +44,7 @@ type Sampling struct {
 	CPU float64
 }
 
-func (s *adaptiveSampling) start(limits governor.Limits) {
+func (s *adaptiveSampling) start(limits governor.Limits, sharedKey func() string) {
 	if limits.MaxRecords == 0 {
 		limits.MaxRecords = governor.DefaultMaxRecords
 	}
@@ -51,11 +52,18 @@ func (s *adaptiveSampling) start(limits governor.Limits) {
 		limits.MaxCPU = governor.DefaultMaxCPU
 	}
 	s.governor, s.maxRecords = governor.New(limits), limits.MaxRecords
+	s.salts = newSalts(sharedKey)
 	s.state.Store(&Sampling{Sampling: governor.EveryPacket})
 }
 
 // Sampling is the sampling as of the last epoch.
 func (a *Agent) Sampling() Sampling { return *a.sampling.state.Load() }
+
+// SharesSampling tells whether the agent samples by a key that others have too: then all sample the same packets.
+func (a *Agent) SharesSampling() bool {
+	_, shared := a.sampling.salts.key()
+	return shared
+}
 
 // maxUntilLifted is how many epochs it may take until every packet of a path is sampled: the reader begins one when it has read.
 const maxUntilLifted = 10
@@ -111,7 +119,7 @@ func (a *Agent) adaptSampling(batch []record.Record) error {
 	if next == governor.EveryPacket && before == next {
 		return nil // the programs need not know of the epoch
 	}
-	if err := a.loader.BeginEpoch(next.OneIn, next.FlowQuota); err != nil {
+	if err := a.loader.BeginEpoch(next.OneIn, next.FlowQuota, s.salts.at(now)); err != nil {
 		return err
 	}
 	if next != before {

@@ -96,7 +96,7 @@ func flood(to netip.Addr, packets int) error {
 func TestSamplingOfPaths(t *testing.T) {
 	t.Parallel()
 	var s adaptiveSampling
-	s.start(governor.Limits{MaxRecords: 1000, MaxCPU: 0.05})
+	s.start(governor.Limits{MaxRecords: 1000, MaxCPU: 0.05}, nil)
 	step := func(records uint64) governor.Sampling {
 		s.spent = governor.Cost{Elapsed: governor.Epoch, WithinQuota: records}
 		return s.next()

@@ -30,6 +30,9 @@ type Options struct {
 	Devices []string // patterns as device.Match takes them; none: all devices with a role
 	Namer   aggregate.Namer
 	Limits  governor.Limits // of what tracing may cost; zero fields mean the defaults
+	// SamplingKey is what all agents of a cluster share and others do not know, so that all sample the same packets; "" or no function
+	// while it is not known: then this agent samples by itself.
+	SamplingKey func() string
 	// OwnerSource is the Namer again, if it may learn late who had an address: records then wait for it.
 	OwnerSource latenames.OwnerSource
 	// ExpectQdisc are the root qdiscs that are there on purpose, by device.
@@ -121,7 +124,7 @@ func Start(options Options) (_ *Agent, err error) {
 	if err = a.netfilter.open(); err != nil {
 		return nil, err
 	}
-	a.sampling.start(options.Limits)
+	a.sampling.start(options.Limits, options.SamplingKey)
 	a.counts = aggregate.New(aggregate.Options{Namer: options.Namer})
 	if a.loader, err = loader.New(options.Loader); err != nil {
 		return nil, err

@@ -46,10 +46,11 @@ type Cluster struct {
 	namespace string
 	viewers   string // the namespace of the viewers' pods; "" for none
 
-	ephemeral *Ephemeral // nil to start none
-	run       string     // names what was started
-	started   bool
-	kept      *kept // nil where each question has streams of its own
+	ephemeral   *Ephemeral // nil to start none
+	run         string     // names what was started
+	samplingKey string     // what the agents that are started share
+	started     bool
+	kept        *kept // nil where each question has streams of its own
 }
 
 // New returns the cluster that a configuration leads to, with the namespace of the agents, and that of the pods through which they are asked

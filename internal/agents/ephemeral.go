@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,7 +32,9 @@ const maxEphemeral = 32
 const ephemeralLabel = "tracer-ephemeral-run"
 
 // WithEphemeral has Ensure start agents. Close ends them.
-func (c *Cluster) WithEphemeral(e Ephemeral) { c.ephemeral, c.run = &e, rand.String(8) }
+func (c *Cluster) WithEphemeral(e Ephemeral) {
+	c.ephemeral, c.run, c.samplingKey = &e, rand.String(8), cryptorand.Text()
+}
 
 // Ensure starts agents on those of some nodes that have none, or of all nodes that run Linux if none are named, and returns once they trace.
 // Without WithEphemeral it does nothing. What was started is removed by Close, also after an error.
@@ -128,7 +131,7 @@ func (c *Cluster) job(node string) *batchv1.Job {
 				Containers: []corev1.Container{{
 					Name: container, Image: e.Image, ImagePullPolicy: corev1.PullIfNotPresent,
 					Args:         []string{"agent", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0", "--state-dir="},
-					Env:          []corev1.EnvVar{{Name: "NODE_NAME", Value: node}, {Name: "GOMEMLIMIT", Value: "180MiB"}},
+					Env:          []corev1.EnvVar{{Name: "NODE_NAME", Value: node}, {Name: "GOMEMLIMIT", Value: "180MiB"}, {Name: "SAMPLING_KEY", Value: c.samplingKey}},
 					VolumeMounts: []corev1.VolumeMount{{Name: "run", MountPath: "/run/tracer"}},
 					// Why it ended stands in the pod's status, since nobody reads its log.
 					TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,

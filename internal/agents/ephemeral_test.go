@@ -55,8 +55,22 @@ func TestEphemeral(t *testing.T) {
 	if len(s.Jobs) != 2 {
 		t.Errorf("%d Jobs, want one on each of two nodes", len(s.Jobs))
 	}
+	keys := map[string]int{}
 	for _, job := range s.Jobs {
 		hardened(t, &job)
+		for _, e := range job.Spec.Template.Spec.Containers[0].Env {
+			if e.Name == "SAMPLING_KEY" {
+				keys[e.Value]++
+			}
+		}
+	}
+	for key, jobs := range keys {
+		if len(key) < 16 || jobs != 2 {
+			t.Errorf("%d of 2 agents sample by the key %q", jobs, key)
+		}
+	}
+	if len(keys) != 1 {
+		t.Errorf("agents sample by %d keys", len(keys))
 	}
 	answers := askAll(t.Context(), t, c, long)
 	for _, node := range []string{"has-one", "bare-a", "bare-b"} {

@@ -387,7 +387,6 @@ const (
 	TracerMapTracerParsers      = "tracer_parsers"
 	TracerMapTracerPodEnds      = "tracer_pod_ends"
 	TracerMapTracerPodIps       = "tracer_pod_ips"
-	TracerMapTracerQuotas       = "tracer_quotas"
 	TracerMapTracerRecords      = "tracer_records"
 	TracerMapTracerTcpRate      = "tracer_tcp_rate"
 	TracerProgTracerCapDeq      = "tracer_cap_deq"
@@ -430,6 +429,7 @@ const (
 	TracerVarKeptWatchedState   = "kept_watched_state"
 	TracerVarOwnAddresses       = "own_addresses"
 	TracerVarPastDevices        = "past_devices"
+	TracerVarQuotas             = "quotas"
 	TracerVarSettings           = "settings"
 	TracerVarWatchedTable       = "watched_table"
 )
@@ -506,7 +506,6 @@ type TracerMapSpecs struct {
 	TracerParsers  *ebpf.MapSpec `ebpf:"tracer_parsers"`
 	TracerPodEnds  *ebpf.MapSpec `ebpf:"tracer_pod_ends"`
 	TracerPodIps   *ebpf.MapSpec `ebpf:"tracer_pod_ips"`
-	TracerQuotas   *ebpf.MapSpec `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.MapSpec `ebpf:"tracer_records"`
 	TracerTcpRate  *ebpf.MapSpec `ebpf:"tracer_tcp_rate"`
 }
@@ -541,6 +540,7 @@ type TracerVariableSpecs struct {
 	KeptWatchedState   *ebpf.VariableSpec `ebpf:"kept_watched_state"`
 	OwnAddresses       *ebpf.VariableSpec `ebpf:"own_addresses"`
 	PastDevices        *ebpf.VariableSpec `ebpf:"past_devices"`
+	Quotas             *ebpf.VariableSpec `ebpf:"quotas"`
 	Settings           *ebpf.VariableSpec `ebpf:"settings"`
 	WatchedTable       *ebpf.VariableSpec `ebpf:"watched_table"`
 }
@@ -575,7 +575,6 @@ type TracerMaps struct {
 	TracerParsers  *ebpf.Map `ebpf:"tracer_parsers"`
 	TracerPodEnds  *ebpf.Map `ebpf:"tracer_pod_ends"`
 	TracerPodIps   *ebpf.Map `ebpf:"tracer_pod_ips"`
-	TracerQuotas   *ebpf.Map `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.Map `ebpf:"tracer_records"`
 	TracerTcpRate  *ebpf.Map `ebpf:"tracer_tcp_rate"`
 }
@@ -592,7 +591,6 @@ func (m *TracerMaps) Close() error {
 		m.TracerParsers,
 		m.TracerPodEnds,
 		m.TracerPodIps,
-		m.TracerQuotas,
 		m.TracerRecords,
 		m.TracerTcpRate,
 	)
@@ -628,6 +626,7 @@ type TracerVariables struct {
 	KeptWatchedState   *ebpf.Variable `ebpf:"kept_watched_state"`
 	OwnAddresses       *ebpf.Variable `ebpf:"own_addresses"`
 	PastDevices        *ebpf.Variable `ebpf:"past_devices"`
+	Quotas             *ebpf.Variable `ebpf:"quotas"`
 	Settings           *ebpf.Variable `ebpf:"settings"`
 	WatchedTable       *ebpf.Variable `ebpf:"watched_table"`
 }

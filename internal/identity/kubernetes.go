@@ -47,6 +47,7 @@ const (
 type KubernetesOptions struct {
 	Config   *rest.Config
 	Node     string // this node's name in the cluster
+	PodUID   string // of the pod of this process; "" if it is in none
 	Scope    Scope  // NodeScope if empty
 	Networks *Networks
 	StateDir string               // where the cache file is; "" for none
@@ -65,6 +66,7 @@ type Kubernetes struct {
 	nodes   atomic.Pointer[Nodes]
 
 	pods, services, slices informer
+	ownSet                 atomic.Pointer[string]
 
 	// Of the pods' informer alone.
 	hostPods map[netip.Addr]int // how many pods are on the node of that address
@@ -116,6 +118,15 @@ func NewKubernetes(o KubernetesOptions) (*Kubernetes, error) {
 	}
 	k.loadCache()
 	return k, nil
+}
+
+// OwnSet is the UID of the DaemonSet that runs this process: all its pods know it, and who may not read them does not. "" while it is not
+// known.
+func (k *Kubernetes) OwnSet() string {
+	if uid := k.ownSet.Load(); uid != nil {
+		return *uid
+	}
+	return ""
 }
 
 func (k *Kubernetes) prepare(transport *http.Client) error {

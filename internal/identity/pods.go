@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	quantity "k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"tracer/internal/aggregate"
@@ -58,6 +59,12 @@ func (k *Kubernetes) stripPod(object runtime.Object) info {
 		info.ips = appendAddress(info.ips, p.Status.PodIP)
 		// Host ports aside, a node's address is never a pod's.
 		info.ips = slices.DeleteFunc(info.ips, func(a netip.Addr) bool { return slices.Contains(info.hosts, a) })
+	}
+	if k.options.PodUID != "" && info.uid == k.options.PodUID {
+		if set := metav1.GetControllerOfNoCopy(p); set != nil && set.Kind == "DaemonSet" {
+			uid := string(set.UID)
+			k.ownSet.Store(&uid)
+		}
 	}
 	// Another node's clock may be wrong.
 	if p.Spec.NodeName == k.options.Node {

@@ -145,7 +145,11 @@ func newKernel(t *testing.T, config bpfobj.TracerConfig) *kernel {
 func (k *kernel) sample(n, quota uint32, salt uint64) {
 	k.Helper()
 	k.epoch++
-	config := bpfobj.TracerConfig{SampleN: n, FlowQuota: quota, Epoch: k.epoch, Salt: salt, WakeupBytes: 1 << 20}
+	var config bpfobj.TracerConfig
+	if err := k.objects.Settings.Get(&config); err != nil {
+		k.Fatal(err)
+	}
+	config.SampleN, config.FlowQuota, config.Epoch, config.Salt = n, quota, k.epoch, salt
 	if err := k.objects.Settings.Set(config); err != nil {
 		k.Fatal(err)
 	}

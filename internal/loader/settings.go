@@ -3,7 +3,6 @@ package loader
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 
 	"github.com/cilium/ebpf"
@@ -53,10 +52,10 @@ func (l *Loader) change(f func(*bpfobj.TracerConfig)) error {
 }
 
 // BeginEpoch begins an epoch of sampling: each flow may start quota journeys in it, and of the packets beyond that one in
-// n is sampled, at random; with n of 0 or 1 every packet is. Without further calls the quotas are used up.
-func (l *Loader) BeginEpoch(n, quota uint32) error {
+// n is sampled, by a hash with that salt; with n of 0 or 1 every packet is. Without further calls the quotas are used up.
+func (l *Loader) BeginEpoch(n, quota uint32, salt uint64) error {
 	return l.change(func(c *bpfobj.TracerConfig) {
-		c.SampleN, c.FlowQuota, c.Salt = n, quota, rand.Uint64()
+		c.SampleN, c.FlowQuota, c.Salt = n, quota, salt
 		if c.Epoch++; uint16(c.Epoch) == 0 {
 			c.Epoch++ // what was never used looks as if it were of epoch 0
 		}

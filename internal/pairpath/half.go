@@ -26,6 +26,17 @@ type Way struct {
 	LeftTotal uint64     `json:"left_total"` // sk_buffs followed, not weighted
 	CameTotal uint64     `json:"came_total"`
 	Crossed   uint64     `json:"crossed"` // sk_buffs that left for another node, weighted, large ones too
+	// Large are sk_buffs of several segments that were followed until they left for another node, not weighted: there they are others.
+	Large uint64 `json:"large"`
+	// Merged is what GRO made of TCP's packets that came, up to maxCrossings: those behind the first one are in Came of no node.
+	Merged []Merged `json:"merged"`
+}
+
+// Merged is what a large TCP packet holds that came from another node.
+type Merged struct {
+	Flow  uint64 `json:"flow"` // as in Crossing
+	Seq   uint32 `json:"seq"`
+	Bytes uint32 `json:"bytes"` // of payload, at least
 }
 
 // Stage is how packets passed a stage.
@@ -39,7 +50,7 @@ type Stage struct {
 	Sum       float64           `json:"sum_seconds"`       // of all packets together, those inside included
 	Usual     *float64          `json:"usual_p50_seconds"` // what the agent learned; null if nothing yet
 	NoQueue   bool              `json:"no_queue"`          // a queue stage without a queue
-	Lost      uint64            `json:"lost"`              // packets, weighted
+	Lost      uint64            `json:"lost"`              // packets
 	Reason    string            `json:"reason"`            // of most of them
 	InFlight  float64           `json:"held"`              // inside at the window's end
 	Oldest    float64           `json:"oldest_seconds"`    // of those
@@ -54,6 +65,12 @@ type Crossing struct {
 	// tunnel that is not looked into: what is behind it on this node has not been seen. Else "".
 	Hidden string `json:"hidden_by,omitempty"`
 
-	flow     uint64 // a number for its flow
+	// Flow stands for its flow between the nodes. Of TCP alone, with the sequence number.
+	Flow uint64 `json:"flow,omitempty"`
+	Seq  uint32 `json:"seq,omitempty"`
+	// OneIn is n where one packet in n was followed; 0 where this one was followed for certain: as all were, or by its flow's quota.
+	OneIn uint32 `json:"one_in,omitempty"`
+
+	flow     uint64 // as Flow, of all protocols
 	byChance bool   // of the flow others may have the same number
 }

@@ -63,6 +63,15 @@ type keptRecords struct {
 	all  []Kept
 }
 
+// replace has a packet's record in place of an earlier one, which did not tell its end.
+func (k *keptRecords) replace(packet uint64, rec *record.Record) {
+	for i := range k.all {
+		if k.all[i].Packet == packet {
+			k.all[i].Record = *rec
+		}
+	}
+}
+
 func (k *keptRecords) add(c Crossing, rec *record.Record) {
 	if k.most == 0 {
 		return

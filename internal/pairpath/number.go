@@ -3,6 +3,7 @@ package pairpath
 import (
 	"encoding/binary"
 	"hash/fnv"
+	"math/bits"
 
 	"tracer/internal/journey"
 	"tracer/internal/record"
@@ -10,8 +11,8 @@ import (
 
 const (
 	protocolTCP = 6
-	// maxHeaders4 and maxHeaders6 are the most bytes that the headers of IP and TCP have: a longer packet has payload.
-	maxHeaders4, maxHeaders6 = 60 + 60, 40 + 60
+	// maxHeaders is the most bytes that the headers of IP and TCP have, as in bpf/sample.bpf.h: a longer packet has payload.
+	maxHeaders = 60 + 60
 )
 
 // numbering is how far a packet is known by its number.
@@ -30,14 +31,14 @@ const (
 // or there is none, as in IPv6, a segment with payload has its sequence number, which only one that is sent again has too, and
 // acknowledgements have nothing. Of UDP and others the first bytes count, which may be the same in each.
 func numberingOf(rec *record.Record) numbering {
-	id, headers := ipID(rec.Fingerprint), uint32(maxHeaders4)
+	id := ipID(rec.Fingerprint)
 	if !rec.First.Source.Addr().Unmap().Is4() {
-		id, headers = 0, maxHeaders6 // its flow label
+		id = 0 // its flow label
 	}
 	switch {
 	case rec.First.Protocol != protocolTCP:
 		return byChance
-	case id != 0 || rec.IPBytes > headers:
+	case id != 0 || rec.IPBytes > maxHeaders:
 		return unique
 	}
 	return without
@@ -45,9 +46,16 @@ func numberingOf(rec *record.Record) numbering {
 
 // ipID is what bpf/fingerprint.bpf.h has mixed into a TCP packet's fingerprint: over IPv4 the id, over IPv6 the flow label. Its mix() can be
 // undone: the multiplier is odd, and a shift by 29 ends after two steps.
-func ipID(fingerprint uint64) uint32 {
+func ipID(fingerprint uint64) uint32 { return uint32(unmix(fingerprint) >> 32) }
+
+// sequence is the number of a TCP packet's first byte: as in the header, below the id.
+func sequence(fingerprint uint64) uint32 {
+	return bits.ReverseBytes32(uint32(unmix(fingerprint) ^ protocolTCP))
+}
+
+func unmix(fingerprint uint64) uint64 {
 	const inverse = 0xf1de83e19937733d // of the multiplier, modulo 2^64
-	return uint32(((fingerprint ^ fingerprint>>29 ^ fingerprint>>58) * inverse) >> 32)
+	return (fingerprint ^ fingerprint>>29 ^ fingerprint>>58) * inverse
 }
 
 // crossingOf is a packet as it is between the nodes: of its flow there, and of what no node changes.
@@ -66,6 +74,9 @@ func crossingOf(f *record.Flow, fingerprint uint64, at record.Hop, devices *jour
 	flow := h.Sum64()
 	_, _ = h.Write(b[5:])
 	c := Crossing{Packet: h.Sum64(), At: int64(at.Time), Ends: uint32(ends ^ ends>>32), flow: flow}
+	if f.Protocol == protocolTCP {
+		c.Flow, c.Seq = flow, sequence(fingerprint)
+	}
 	if d := devices.Find(at.Ifindex); d != nil && d.Hides() {
 		c.Hidden = d.Label
 	}

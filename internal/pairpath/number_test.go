@@ -1,6 +1,7 @@
 package pairpath
 
 import (
+	"math/bits"
 	"testing"
 	"time"
 
@@ -13,13 +14,14 @@ func fingerprintOf(id, sequence uint32) uint64 {
 	return x ^ x>>29
 }
 
-// TestIPID finds the id in a fingerprint.
+// TestIPID finds id and sequence number in a fingerprint, where the number is as in the header.
 func TestIPID(t *testing.T) {
 	t.Parallel()
 	for _, id := range []uint32{0, 1, 0x1234, 0xffff, 0xfffff} {
-		for _, sequence := range []uint32{0, 1, 0xdeadbeef, 0xffffffff} {
-			if got := ipID(fingerprintOf(id, sequence)); got != id {
-				t.Errorf("id %#x, sequence %#x: %#x", id, sequence, got)
+		for _, number := range []uint32{0, 1, 0xdeadbeef, 0xffffffff} {
+			fingerprint := fingerprintOf(id, bits.ReverseBytes32(number))
+			if gotID, got := ipID(fingerprint), sequence(fingerprint); gotID != id || got != number {
+				t.Errorf("id %#x, sequence %#x: %#x, %#x", id, number, gotID, got)
 			}
 		}
 	}

@@ -78,6 +78,8 @@ type way struct {
 	stages     map[aggregate.StageKey]*stage
 	left, came crossings
 	since      time.Duration // when crossings begin to count
+	large      uint64
+	merged     []Merged
 	// Records that are kept whole.
 	leftWhole, cameWhole, lostWhole keptRecords
 }
@@ -124,7 +126,19 @@ func (w *way) add(rec *record.Record, path *journey.Path, devices *journey.Devic
 		}
 		return
 	}
-	if path.StepsBeforeSplit == 0 {
+	dropped := rec.Kind == record.Dropped
+	if dropped && !path.Loss() {
+		// TCP frees so what it has taken and nobody reads any more, as acknowledgements to a closed connection: the packet came before.
+		return
+	}
+	if dropped {
+		w.lose(rec, path)
+		if hasLeft(rec, devices) {
+			w.cameWhole.replace(crossingOf(&rec.First, rec.Fingerprint, rec.Hops[0], devices).Packet, rec)
+			return
+		}
+		w.packets++ // each drop has a record, whatever the journey stands for
+	} else if path.StepsBeforeSplit == 0 {
 		w.packets += weight
 	}
 	for i := path.StepsBeforeSplit; i < len(steps); i++ {
@@ -138,12 +152,27 @@ func (w *way) add(rec *record.Record, path *journey.Path, devices *journey.Devic
 			s.Sum += steps[i].Delay.Seconds() * float64(weight)
 		}
 	}
-	if rec.Kind == record.Dropped && path.Loss() {
-		s := w.stage(&path.Where, path.Direction, len(steps))
-		s.Lost += weight
-		s.reasons[cmp.Or(rec.Reason, journey.NotSpecified)] += weight
-	}
 	w.cross(rec, path, devices)
+}
+
+// hasLeft tells of a dropped packet whether it was recorded before, as it left for its pod or a tunnel: it was lost behind that.
+func hasLeft(rec *record.Record, devices *journey.Devices) bool {
+	hops := rec.Hops[:rec.Len]
+	if n := len(hops); n > 0 && hops[n-1].Hook == record.Free {
+		hops = hops[:n-1]
+	}
+	if len(hops) == 0 || hops[len(hops)-1].Hook != record.Xmit {
+		return false
+	}
+	d := devices.Find(hops[len(hops)-1].Ifindex)
+	return d != nil && d.Leaves
+}
+
+// lose counts a packet that was lost.
+func (w *way) lose(rec *record.Record, path *journey.Path) {
+	s := w.stage(&path.Where, path.Direction, len(path.Steps()))
+	s.Lost++
+	s.reasons[cmp.Or(rec.Reason, journey.NotSpecified)]++
 }
 
 // cross keeps when a packet left the node, or came to it. A large one (GSO, GRO) is not the same packet on the other node, and one without a
@@ -158,6 +187,15 @@ func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Dev
 		w.crossed += uint64(max(1, rec.Weight))
 	}
 	known, lost := numberingOf(rec), rec.Kind == record.Dropped && path.Loss()
+	came := path.Direction == journey.In && first.Hook == record.Ingress
+	if first.Time >= w.since {
+		switch {
+		case leaves && rec.Segments > 1 || path.Direction == journey.Out && rec.Kind == record.Split:
+			w.large++
+		case came:
+			w.addMerged(rec, first, devices)
+		}
+	}
 	if rec.Segments > 1 || rec.SplitAt > 0 || rec.Fragment || known == without || first.Time < w.since {
 		if lost {
 			w.lostWhole.add(crossingOf(&rec.First, rec.Fingerprint, first, devices), rec)
@@ -169,13 +207,48 @@ func (w *way) cross(rec *record.Record, path *journey.Path, devices *journey.Dev
 		c := crossingOf(&rec.Last, rec.Fingerprint, last, devices)
 		w.left.cross(c, known, rec.Weight)
 		w.leftWhole.add(c, rec)
-	case path.Direction == journey.In && first.Hook == record.Ingress:
+	case came:
 		c := crossingOf(&rec.First, rec.Fingerprint, first, devices)
 		w.came.cross(c, known, rec.Weight)
 		w.cameWhole.add(c, rec)
 	case lost:
 		w.lostWhole.add(crossingOf(&rec.First, rec.Fingerprint, first, devices), rec)
 	}
+}
+
+// addMerged keeps what GRO has made of several packets.
+func (w *way) addMerged(rec *record.Record, first record.Hop, devices *journey.Devices) {
+	if rec.First.Protocol != protocolTCP || len(w.merged) >= maxCrossings {
+		return
+	}
+	if payload := mergedPayload(rec); payload > 0 {
+		c := crossingOf(&rec.First, rec.Fingerprint, first, devices)
+		w.merged = append(w.merged, Merged{Flow: c.Flow, Seq: c.Seq, Bytes: payload})
+	}
+}
+
+// maxLinkHeader is more than any device puts in front of an IP packet.
+const maxLinkHeader = 32
+
+// mergedPayload is how many bytes of payload a TCP packet has at least that GRO made of several: before the first hook, or behind it as a
+// tunnel's device does. 0: it is not known to be one. A record does not tell how long TCP's header is: with the longest there can be, what
+// came right behind is never taken for a part of it.
+func mergedPayload(rec *record.Record) uint32 {
+	headers := uint32(20 + 60)
+	if !rec.First.Source.Addr().Unmap().Is4() {
+		headers = 40 + 60
+	}
+	all := uint32(0) // bytes, with those of headers
+	switch {
+	case rec.Segments > 1:
+		all = rec.IPBytes
+	case rec.IPBytes > 0 && rec.WireBytes > rec.IPBytes+maxLinkHeader:
+		// The first one had IPBytes, and the others no more. An egress counts headers with each.
+		segments := (rec.WireBytes + rec.IPBytes - 1) / rec.IPBytes
+		headers = segments * (headers + maxLinkHeader)
+		all = rec.WireBytes
+	}
+	return max(all, headers) - headers
 }
 
 // crossings are the packets with the least numbers, at most maxCrossings of them: two nodes that see the same packets keep the same ones.
@@ -190,6 +263,9 @@ type crossings struct {
 // cross adds a packet that stands for as many as its weight.
 func (c *crossings) cross(x Crossing, known numbering, weight uint32) {
 	x.byChance = known == byChance
+	if weight > 1 {
+		x.OneIn = weight
+	}
 	if x.byChance && weight > 1 {
 		if c.passedOver == nil {
 			c.passedOver = map[uint64]uint64{}
@@ -206,7 +282,9 @@ func (c *crossings) forgetUnknown() {
 	for _, x := range c.kept {
 		followed[x.flow] += float64(c.total) / float64(len(c.kept))
 	}
-	c.kept = slices.DeleteFunc(c.kept, func(x Crossing) bool { return x.byChance && float64(c.passedOver[x.flow]) > followed[x.flow]/4 })
+	c.kept = slices.DeleteFunc(c.kept, func(x Crossing) bool {
+		return x.byChance && float64(c.passedOver[x.flow]) > followed[x.flow]/4
+	})
 }
 
 func (c *crossings) add(x Crossing) {
@@ -249,7 +327,7 @@ func (w *way) way(usual map[aggregate.StageKey]float64) Way {
 	}
 	out := Way{
 		Packets: w.packets, Stages: []Stage{}, Left: slices.Clone(w.left.kept), Came: slices.Clone(w.came.kept),
-		LeftTotal: w.left.total, CameTotal: w.came.total, Crossed: w.crossed,
+		LeftTotal: w.left.total, CameTotal: w.came.total, Crossed: w.crossed, Large: w.large, Merged: w.merged,
 	}
 	all := slices.SortedFunc(maps.Values(w.stages), func(x, y *stage) int {
 		return cmp.Or(cmp.Compare(x.position/x.count, y.position/y.count), cmp.Compare(x.Stage.Stage, y.Stage.Stage), cmp.Compare(x.Device, y.Device))

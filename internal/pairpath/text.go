@@ -56,6 +56,12 @@ func (p *Path) writeWires(out io.Writer) {
 		}
 		fmt.Fprintf(out, "out and back %s ± %s (p99 %s), from the last hook on one node to the first on the other, by %d of %d packets, those that both nodes followed",
 			seconds(*w.RoundTrip), seconds(*w.RoundTripUncertainty), seconds(*w.RoundTripP99), w.Joined, w.Followed)
+		if w.Merged > 0 {
+			fmt.Fprintf(out, " (at least %d more were merged where they came, by GRO)", w.Merged)
+		}
+		if w.Large > 0 {
+			fmt.Fprintf(out, "; %d packets of several segments besides", w.Large)
+		}
 		if w.Uncertainty != nil {
 			fmt.Fprintf(out, ";\n  each way ± %s, as the two clocks are compared by these packets alone", seconds(*w.Uncertainty))
 		}

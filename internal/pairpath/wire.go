@@ -14,10 +14,15 @@ type Wire struct {
 	To   string `json:"to"`
 	// Joined are the packets that both nodes followed, less what must be two packets that were taken for one, as they arrive there and back
 	// before they leave. Followed are those that the leaving node did and that the other may have: between addresses of which it saw packets,
-	// from the first that was joined to the last, as the nodes do not begin at the same time, and of the numbers that it kept. Both ways
-	// together.
+	// from the first that was joined to the last, as the nodes do not begin at the same time, and of the numbers that it kept. Where either
+	// samples they are those that are joined, and those followed by chance that the other had to follow too. Both ways together.
 	Joined   int `json:"joined"`
 	Followed int `json:"followed"`
+	// Merged are those of Followed that GRO has put into larger ones where they came, as far as that is certain: by their sequence numbers, so
+	// of TCP alone. The last one of a larger one may be missing.
+	Merged int `json:"merged"`
+	// Large are packets of several segments that left and are in neither: on the other node they are others.
+	Large uint64 `json:"large"`
 	// RoundTrip is the p50 of out and back together, of packets that followed each other closely; null if none came back.
 	RoundTrip            *float64 `json:"round_trip_seconds"`
 	RoundTripP99         *float64 `json:"round_trip_p99_seconds"`
@@ -65,7 +70,10 @@ func wireBetween(from, to string, there, back [2]Way) *Wire {
 	if len(out)+len(home) == 0 {
 		return nil
 	}
-	w := &Wire{From: from, To: to, Joined: len(out) + len(home), Followed: sent + answered}
+	w := &Wire{
+		From: from, To: to, Joined: len(out) + len(home), Followed: sent.packets + answered.packets, Merged: sent.merged + answered.merged,
+		Large: there[0].Large + back[1].Large,
+	}
 	w.out.packets, w.home.packets = packetsTo(&there[0], &there[1]), packetsTo(&back[1], &back[0])
 	for _, t := range slices.Concat(out, home) {
 		for _, device := range t.hidden {
@@ -80,18 +88,20 @@ func wireBetween(from, to string, there, back [2]Way) *Wire {
 }
 
 // transits joins what left one node with what came to the other. A packet whose number is there twice, as that of one sent again, is not
-// joined. byArrival has it at the time when it came, by that node's clock, else when it left, by the other's. followed are those that left and
-// that the other node may have followed too.
-func transits(from, to *Way, byArrival bool) (out []transit, followed int) {
+// joined. byArrival has it at the time when it came, by that node's clock, else when it left, by the other's.
+func transits(from, to *Way, byArrival bool) (out []transit, of followed) {
 	left, came := from.Left, to.Came
 	arrivals := single(came)
-	first, last := int64(math.MaxInt64), int64(math.MinInt64)
+	departed, arrived := newSpan(), newSpan()
+	joined := map[uint64]bool{}
 	for packet, leaves := range single(left) {
 		arrives, ok := arrivals[packet]
 		if leaves == nil || !ok || arrives == nil {
 			continue
 		}
-		first, last = min(first, leaves.At), max(last, leaves.At)
+		departed.add(leaves.At)
+		arrived.add(arrives.At)
+		joined[packet] = true
 		at := leaves.At
 		if byArrival {
 			at = arrives.At
@@ -99,19 +109,14 @@ func transits(from, to *Way, byArrival bool) (out []transit, followed int) {
 		out = append(out, transit{packet: packet, at: float64(at) / 1e9, took: float64(arrives.At-leaves.At) / 1e9, hidden: [2]string{leaves.Hidden, arrives.Hidden}})
 	}
 	slices.SortFunc(out, func(x, y transit) int { return cmp.Compare(x.at, y.at) })
-	kept, ends := uint64(0), map[uint32]bool{}
-	for _, c := range came {
-		kept, ends[c.Ends] = max(kept, c.Packet), true
+	here, there := usualOneIn(left), usualOneIn(came)
+	if here >= there {
+		e := expectation{joined: joined, during: departed, ends: endsOf(came), kept: greatestKept(came, to.CameTotal), oneIn: there}
+		return out, e.of(left, mergedByFlow(to.Merged))
 	}
-	if to.CameTotal <= uint64(len(came)) {
-		kept = math.MaxUint64
-	}
-	for _, c := range left {
-		if first <= c.At && c.At <= last && c.Packet <= kept && ends[c.Ends] {
-			followed++
-		}
-	}
-	return out, followed
+	// The node that they left follows more than the other, which need not: what that one followed it should have.
+	e := expectation{joined: joined, during: arrived, ends: endsOf(left), kept: greatestKept(left, from.LeftTotal), oneIn: here}
+	return out, e.of(came, nil)
 }
 
 // single are the packets by their number; nil for a number that is there twice.

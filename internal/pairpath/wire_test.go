@@ -73,8 +73,8 @@ func TestFollowed(t *testing.T) {
 	t.Parallel()
 	left := []Crossing{{Packet: 1, At: 10}, {Packet: 2, At: 20}, {Packet: 3, At: 30}, {Packet: 4, At: 40}, {Packet: 5, At: 50}}
 	came := []Crossing{{Packet: 2, At: 25}, {Packet: 4, At: 45}, {Packet: 9, At: 60}}
-	if got, followed := transits(&Way{Left: left}, &Way{Came: came}, false); len(got) != 2 || followed != 3 {
-		t.Errorf("joined %d of %d, want 2 of 3", len(got), followed)
+	if got, followed := transits(&Way{Left: left}, &Way{Came: came}, false); len(got) != 2 || followed.packets != 3 {
+		t.Errorf("joined %d of %d, want 2 of 3", len(got), followed.packets)
 	}
 }
 
@@ -83,12 +83,12 @@ func TestFollowedThere(t *testing.T) {
 	t.Parallel()
 	left := []Crossing{{Packet: 1, At: 10, Ends: 7}, {Packet: 2, At: 20, Ends: 8}, {Packet: 3, At: 30, Ends: 7}, {Packet: 4, At: 40, Ends: 8}, {Packet: 5, At: 50, Ends: 7}, {Packet: 6, At: 55, Ends: 7}, {Packet: 9, At: 60, Ends: 7}}
 	came := []Crossing{{Packet: 1, At: 15, Ends: 7}, {Packet: 3, At: 35, Ends: 7}, {Packet: 6, At: 65, Ends: 7}}
-	if got, followed := transits(&Way{Left: left}, &Way{Came: came, CameTotal: 3}, false); len(got) != 3 || followed != 4 {
-		t.Errorf("two nodes: joined %d of %d, want 3 of 4", len(got), followed)
+	if got, followed := transits(&Way{Left: left}, &Way{Came: came, CameTotal: 3}, false); len(got) != 3 || followed.packets != 4 {
+		t.Errorf("two nodes: joined %d of %d, want 3 of 4", len(got), followed.packets)
 	}
 	left[1].Ends, left[3].Ends, left[6].At = 7, 7, 52
-	if got, followed := transits(&Way{Left: left}, &Way{Came: came, CameTotal: 30}, false); len(got) != 3 || followed != 6 {
-		t.Errorf("not all kept: joined %d of %d, want 3 of 6", len(got), followed)
+	if got, followed := transits(&Way{Left: left}, &Way{Came: came, CameTotal: 30}, false); len(got) != 3 || followed.packets != 6 {
+		t.Errorf("not all kept: joined %d of %d, want 3 of 6", len(got), followed.packets)
 	}
 }
 

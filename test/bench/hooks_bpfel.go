@@ -300,7 +300,6 @@ const (
 	hooksMapTracerParsers     = "tracer_parsers"
 	hooksMapTracerPodEnds     = "tracer_pod_ends"
 	hooksMapTracerPodIps      = "tracer_pod_ips"
-	hooksMapTracerQuotas      = "tracer_quotas"
 	hooksMapTracerRecords     = "tracer_records"
 	hooksProgClock            = "clock"
 	hooksProgDequeue          = "dequeue"
@@ -322,6 +321,7 @@ const (
 	hooksVarPastDevices       = "past_devices"
 	hooksVarPlanted           = "planted"
 	hooksVarPlantedConnection = "planted_connection"
+	hooksVarQuotas            = "quotas"
 	hooksVarSettings          = "settings"
 	hooksVarWatchedTable      = "watched_table"
 )
@@ -390,7 +390,6 @@ type hooksMapSpecs struct {
 	TracerParsers  *ebpf.MapSpec `ebpf:"tracer_parsers"`
 	TracerPodEnds  *ebpf.MapSpec `ebpf:"tracer_pod_ends"`
 	TracerPodIps   *ebpf.MapSpec `ebpf:"tracer_pod_ips"`
-	TracerQuotas   *ebpf.MapSpec `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.MapSpec `ebpf:"tracer_records"`
 }
 
@@ -409,6 +408,7 @@ type hooksVariableSpecs struct {
 	PastDevices       *ebpf.VariableSpec `ebpf:"past_devices"`
 	Planted           *ebpf.VariableSpec `ebpf:"planted"`
 	PlantedConnection *ebpf.VariableSpec `ebpf:"planted_connection"`
+	Quotas            *ebpf.VariableSpec `ebpf:"quotas"`
 	Settings          *ebpf.VariableSpec `ebpf:"settings"`
 	WatchedTable      *ebpf.VariableSpec `ebpf:"watched_table"`
 }
@@ -440,7 +440,6 @@ type hooksMaps struct {
 	TracerParsers  *ebpf.Map `ebpf:"tracer_parsers"`
 	TracerPodEnds  *ebpf.Map `ebpf:"tracer_pod_ends"`
 	TracerPodIps   *ebpf.Map `ebpf:"tracer_pod_ips"`
-	TracerQuotas   *ebpf.Map `ebpf:"tracer_quotas"`
 	TracerRecords  *ebpf.Map `ebpf:"tracer_records"`
 }
 
@@ -453,7 +452,6 @@ func (m *hooksMaps) Close() error {
 		m.TracerParsers,
 		m.TracerPodEnds,
 		m.TracerPodIps,
-		m.TracerQuotas,
 		m.TracerRecords,
 	)
 }
@@ -473,6 +471,7 @@ type hooksVariables struct {
 	PastDevices       *ebpf.Variable `ebpf:"past_devices"`
 	Planted           *ebpf.Variable `ebpf:"planted"`
 	PlantedConnection *ebpf.Variable `ebpf:"planted_connection"`
+	Quotas            *ebpf.Variable `ebpf:"quotas"`
 	Settings          *ebpf.Variable `ebpf:"settings"`
 	WatchedTable      *ebpf.Variable `ebpf:"watched_table"`
 }

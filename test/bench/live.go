@@ -195,7 +195,7 @@ func loadTracer(ctx context.Context, o *overlay, node lab.Node, n uint32) (_ *tr
 			return err
 		}
 		state := watcher.State()
-		return errors.Join(t.SetDevices(state.Devices, state.Addresses), t.BeginEpoch(n, 0))
+		return errors.Join(t.SetDevices(state.Devices, state.Addresses), t.BeginEpoch(n, 0, 0))
 	})
 	if err != nil {
 		if t.Loader != nil {

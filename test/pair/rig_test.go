@@ -244,6 +244,8 @@ func TestPair(t *testing.T) {
 			if !testing.Short() {
 				one.run("queue", queue)
 				one.run("drops", drops)
+				one.run("path", path)
+				one.run("path in bulk", pathInBulk)
 			}
 			for _, s := range scenarios() {
 				if s.short || !testing.Short() {

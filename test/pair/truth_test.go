@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"tracer/test/steady"
 )
 
 // counters are what a node's agent and its devices have counted: metrics by name and labels, "eth0/rx_packets" of devices.
@@ -222,23 +220,7 @@ func queue(r *rig) {
 		}
 		return ""
 	})
-	for ask := 1; ; ask++ {
-		watcher, err := steady.Start()
-		if err != nil {
-			r.Fatal(err)
-		}
-		wrong := r.waits(delay)
-		stall, err := watcher.Stop()
-		switch {
-		case err != nil:
-			r.Fatal(err)
-		case wrong == "":
-			return
-		case !stall.Exceeded() || ask == maxAsks:
-			r.Fatal(wrong)
-		}
-		r.Logf("measured again, as this machine did not keep up: %s: %s", stall, wrong)
-	}
+	r.asked(func() string { return r.waits(delay) })
 }
 
 // waits says what is wrong with how long packets wait in the queue of node1's overlay.

@@ -97,13 +97,19 @@ func (r *rig) follow(limits governor.Limits) {
 	}
 }
 
-// trace starts an agent on a node.
+// trace starts an agent on a node, which samples by itself.
 func (r *rig) trace(n lab.Node, dir string, limits governor.Limits) *node {
+	r.Helper()
+	return r.traceWith(n, dir, limits, nil)
+}
+
+// traceWith starts an agent on a node, with the key by which it samples.
+func (r *rig) traceWith(n lab.Node, dir string, limits governor.Limits, key func() string) *node {
 	r.Helper()
 	traced := &node{Node: n}
 	err := n.Do(func() (err error) {
 		traced.agent, err = agent.Start(agent.Options{
-			Loader: loader.Options{Dir: dir}, Namer: noNames{}, Limits: limits,
+			Loader: loader.Options{Dir: dir}, Namer: noNames{}, Limits: limits, SamplingKey: key,
 		})
 		return err
 	})

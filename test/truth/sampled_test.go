@@ -28,6 +28,7 @@ func TestSampled(t *testing.T) {
 	r.run("half of them slow", halfSlow)
 	r.run("bursts", bursts)
 	r.run("drops", sampledDrops)
+	r.run("both nodes", bothNodes)
 }
 
 // samplePort is where the packets of these tests go.

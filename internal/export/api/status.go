@@ -29,6 +29,8 @@ type Status struct {
 	// and of those beyond one in SampleOneIn; if that is 1, all are.
 	SampleOneIn  uint32 `json:"sample_one_in"`
 	SampleBudget uint32 `json:"sample_budget"`
+	// SampleShared tells whether the agent knows the key by which others choose the same packets.
+	SampleShared bool `json:"sample_shared"`
 	// WatchedOneIn is of how many connections one has its requests timed; 1 if all have.
 	WatchedOneIn uint64 `json:"watched_one_in"`
 	// LeftOut counts, by reason, connections of which no request is timed: not_alternating, one_way, unknown_client; and packets of
