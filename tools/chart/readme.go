@@ -52,8 +52,7 @@ A CPU limit is never right: a throttled agent loses records. It samples fewer pa
 
 | cluster | identityScope | requests | memory limit | goMemoryLimit |
 |---|---|---|---|---|
-| up to 20,000 pods | ` + "`node`" + ` (the default) | 50m, 128Mi | 256Mi | 180MiB |
-| up to 100,000 pods | ` + "`node`" + ` | 100m, 256Mi | 384Mi | 300MiB |
+| up to 150,000 pods | ` + "`node`" + ` (the default) | 50m, 128Mi | 256Mi | 180MiB |
 | up to 5,000 pods | ` + "`cluster`" + ` | 50m, 128Mi | 256Mi | 180MiB |
 
 What the node has adds to that, measured with every packet sampled at 20,000 packets a second; resident memory is beside the 20 MiB of
