@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -82,7 +83,7 @@ func newLabCluster(t *testing.T, o lab.Options, limits governor.Limits, change .
 	for _, n := range c.lab.Nodes() {
 		var a *Agent
 		err := n.Do(func() (err error) {
-			o := Options{Loader: loader.Options{Dir: filepath.Join(dir, "agent")}, Namer: known, Limits: limits}
+			o := Options{Loader: loader.Options{Dir: filepath.Join(dir, "agent")}, Namer: maps.Clone(known), Limits: limits} // which change may change
 			for _, f := range change {
 				f(&o)
 			}
