@@ -76,7 +76,7 @@ func measureLive(ctx context.Context, o *overlay, rounds int, watch time.Duratio
 	}
 	var times [3]map[key][]float64 // by state
 	states := [len(times)]func() (watched, error){
-		func() (watched, error) { return attachEmpty(o.Node(1)) },
+		func() (watched, error) { return attachEmpty(o.Node(1), everywhere) },
 		func() (watched, error) { return loadTracer(ctx, o, o.Node(1), never) },
 		func() (watched, error) { return loadTracer(ctx, o, o.Node(1), 1) },
 	}

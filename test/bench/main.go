@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 
 type options struct {
 	viewed bool
+	sent   bool
 	check  bool
 	json   string
 	docs   string
@@ -33,6 +35,7 @@ type plan struct {
 	growth         int           // pairs of agents
 	watch          time.Duration // for the agent whose memory has a limit
 	view           time.Duration // for the live view, five times with and without
+	peer           *peer         // another tracer that takes its turn in the rounds of traffic; nil: none
 }
 
 func main() {
@@ -49,12 +52,17 @@ func main() {
 	flag.StringVar(&o.json, "json", "build/bench.json", "file for the numbers")
 	flag.StringVar(&o.docs, "docs", "", "page whose last run becomes this one, as docs/reports/overhead.md")
 	flag.BoolVar(&o.viewed, "viewed", false, "measure the live view and the page alone, and print what they cost")
+	flag.BoolVar(&o.sent, "sent", false, "measure the traffic alone, and print what is left of it")
 	flag.StringVar(&o.be, "be", "", "be one of the benchmark's `other` processes (it starts these itself)")
 	flag.StringVar(&o.socket, "socket", "", "the agent's, for the one of these that is its live view")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	var err error
+	if o.peer, err = peerOf(os.Getenv); err == nil {
+		err = run(ctx, o)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -78,10 +86,12 @@ func run(ctx context.Context, o options) error {
 		return bePage(ctx, o.socket)
 	case o.viewed:
 		return printView(ctx, o)
+	case o.sent:
+		return printTraffic(ctx, o)
 	case o.rounds < 1 || o.repeat < 1 || o.live < 1 || o.growth < 1:
 		return errors.New("-rounds, -repeat, -live and -growth must be positive")
 	}
-	r, err := measure(ctx, o.plan, func(format string, values ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", values...) })
+	r, err := measure(ctx, o.plan, say)
 	if err != nil {
 		return err
 	}
@@ -100,6 +110,30 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("%d limits are exceeded", len(r.Exceeded))
 	}
 	return nil
+}
+
+// say tells what is being done.
+func say(format string, values ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", values...) }
+
+// printTraffic measures what is left of the traffic alone.
+func printTraffic(ctx context.Context, o options) (err error) {
+	lab, err := newOverlay(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lab.Close()) }()
+	var r report
+	if r.Machine, err = thisMachine(); err != nil {
+		return err
+	}
+	if r.Traffic, err = measureTraffic(ctx, lab, o.peer, trafficWatch, o.traffic, say); err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s\n", r.Machine)
+	r.trafficText(&b)
+	_, err = b.WriteTo(os.Stdout)
+	return err
 }
 
 // printView measures the live view and the page alone.
@@ -171,18 +205,20 @@ func (r *report) measurePrograms(p plan) error {
 	return nil
 }
 
+// trafficWatch is how long each workload is sent at a time.
+const trafficWatch = 300 * time.Millisecond
+
 func (r *report) measureOverlay(ctx context.Context, p plan, say func(string, ...any)) (err error) {
-	const watch = 300 * time.Millisecond
 	o, err := newOverlay(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
 	say("each program under traffic through an overlay")
-	if r.Live, err = measureLive(ctx, o, p.live, watch); err != nil {
+	if r.Live, err = measureLive(ctx, o, p.live, trafficWatch); err != nil {
 		return err
 	}
 	say("the traffic itself, for %v", p.traffic)
-	r.Traffic, err = measureTraffic(ctx, o, watch, p.traffic, say)
+	r.Traffic, err = measureTraffic(ctx, o, p.peer, trafficWatch, p.traffic, say)
 	return err
 }

@@ -18,37 +18,49 @@ import (
 type mode struct {
 	name  string
 	start func(ctx context.Context, o *overlay) (io.Closer, error)
-	// lower is how much lower a workload's rate may be than with no tracer; none if it has no entry.
-	lower map[string]float64
+	// limits are those of what is left of a workload's rate with emptyOnDevices, or of its time; none if it has no entry.
+	limits map[string]float64
 }
 
-// The first mode is what the others are compared with.
+// All are compared with the first mode, and limited by a comparison with the second.
 const (
-	noTracer      = "no tracer"
-	emptyPrograms = "empty programs"
-	everyPacket   = "every packet"
-	byDefault     = "default"
+	noTracer       = "no tracer"
+	emptyOnDevices = "empty programs on tc"
+	emptyPrograms  = "empty programs"
+	everyPacket    = "every packet"
+	byDefault      = "default"
 )
 
-func modes() []mode {
-	return []mode{
+// modes are those that are compared, with a peer's programs if there are any.
+func modes(other *peer) []mode {
+	empty := func(at func(loader.Hook) bool) func(context.Context, *overlay) (io.Closer, error) {
+		return func(_ context.Context, o *overlay) (io.Closer, error) { return attachEmpty(o.Node(1), at) }
+	}
+	list := []mode{
 		{name: noTracer, start: func(context.Context, *overlay) (io.Closer, error) { return io.NopCloser(nil), nil }},
-		{name: emptyPrograms, start: func(_ context.Context, o *overlay) (io.Closer, error) { return attachEmpty(o.Node(1)) }},
+		{name: emptyOnDevices, start: empty(onDevices)},
+		{name: emptyPrograms, start: empty(everywhere)},
 		{
 			name: everyPacket,
 			start: func(ctx context.Context, o *overlay) (io.Closer, error) {
 				return startAgent(ctx, o, o.Node(1), unlimited())
 			},
-			lower: map[string]float64{smallUDP: 0.12, bulkTCP: 0.12, callsTCP: 0.12},
+			limits: map[string]float64{smallUDP: 0.90, bulkTCP: 0.92, callsTCP: 0.92},
 		},
 		{
 			name: byDefault,
 			start: func(ctx context.Context, o *overlay) (io.Closer, error) {
 				return startAgent(ctx, o, o.Node(1), governor.Limits{})
 			},
-			lower: map[string]float64{smallUDP: 0.05, bulkTCP: 0.02, callsTCP: 0.02},
+			limits: map[string]float64{smallUDP: 0.94, bulkTCP: 0.97, callsTCP: 0.97, pacedTCP: 1.05},
 		},
 	}
+	if other != nil {
+		list = append(list, mode{name: other.name(), start: func(_ context.Context, o *overlay) (io.Closer, error) {
+			return other.attach(o.Node(1))
+		}})
+	}
+	return list
 }
 
 // task is what a process that traces a node of the overlay is told, on one line.

@@ -85,7 +85,7 @@ func (r *report) judge() {
 		r.note(p.Sampled.verdict(), "%s, a hook's mean, sampled: %.1f ns, limit %.0f", p.Workload, p.Sampled.Ns, orZero(p.Sampled.Limit))
 	}
 	for _, t := range r.Traffic {
-		r.note(t.Verdict, "%s, %s: %.3f of the rate without, limit %.2f", t.Workload, t.Mode, t.Ratio, orZero(t.Limit))
+		r.note(t.Verdict, "%s, %s: %.3f of what %s leave, limit %.2f", t.Workload, t.Mode, t.OfEmpty, emptyOnDevices, orZero(t.Limit))
 	}
 	r.note(verdict(r.Memory.KernelBytes <= kernelLimit), "kernel memory: %.1f MiB, limit %d", mebibytes(r.Memory.KernelBytes), kernelLimit>>20)
 	long := r.Agent.Long

@@ -23,8 +23,8 @@ func TestReport(t *testing.T) {
 			Sampled:   liveCost{Ns: 20, Limit: &limit, bounds: surely(20)},
 		}},
 		Traffic: []trafficResult{
-			{Workload: smallUDP, Mode: byDefault, Ratio: 0.9, Limit: &least, Verdict: exceeded},
-			{Workload: bulkTCP, Mode: byDefault, Ratio: 0.94, Limit: &least, Verdict: notShown},
+			{Workload: smallUDP, Mode: byDefault, Ratio: 0.9, OfEmpty: 0.91, Limit: &least, Verdict: exceeded},
+			{Workload: bulkTCP, Mode: byDefault, OfEmpty: 0.94, Limit: &least, Verdict: notShown},
 		},
 		Agent: agentReport{
 			Long:   agentCost{nodeLoad: nodeLoad{Flows: 10}, Records: 20, ResidentBytes: residentLimit},
@@ -59,7 +59,7 @@ func TestReport(t *testing.T) {
 	wrong := []string{
 		"slow: 2.03 times a clock read, limit 2.0",
 		"UDP, 64 bytes, a hook's mean, not sampled: 21.0 ns, limit 20",
-		"UDP, 64 bytes, default: 0.900 of the rate without, limit 0.95",
+		"UDP, 64 bytes, default: 0.910 of what empty programs on tc leave, limit 0.95",
 		"kernel memory: 24.0 MiB, limit 24",
 		"an agent that reads 20000 records a second: 2.1 % of a core, limit 2",
 		"a packet costs 1.20 times as much with many pods and flows as with one, limit 1.10",
@@ -73,7 +73,7 @@ func TestReport(t *testing.T) {
 	if !slices.Equal(r.Missed, aimed) {
 		t.Errorf("missed: %q, want %q", r.Missed, aimed)
 	}
-	if unknown := []string{"TCP bulk, default: 0.940 of the rate without, limit 0.95"}; !slices.Equal(r.NotShown, unknown) {
+	if unknown := []string{"TCP bulk, default: 0.940 of what empty programs on tc leave, limit 0.95"}; !slices.Equal(r.NotShown, unknown) {
 		t.Errorf("not shown: %q, want %q", r.NotShown, unknown)
 	}
 

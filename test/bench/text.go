@@ -60,15 +60,15 @@ func (r *report) liveText(b *bytes.Buffer) {
 }
 
 func (r *report) trafficText(b *bytes.Buffer) {
-	fmt.Fprintf(b, "\nTraffic through the overlay, as a ratio to the rate with no tracer\n")
-	fmt.Fprintf(b, "%-28s %21s %8s %8s %17s  %s\n", "", "rate", "ratio", "spread", "95 % bounds", "limit")
+	fmt.Fprintf(b, "\nTraffic through the overlay, as a ratio to no tracer and to %s, to which the rest belongs\n", emptyOnDevices)
+	fmt.Fprintf(b, "%-28s %21s %8s %8s %8s %17s  %s\n", "", "rate", "ratio", "of empty", "spread", "95 % bounds", "limit")
 	workload := ""
 	for _, t := range r.Traffic {
 		if t.Workload != workload {
 			workload = t.Workload
 			fmt.Fprintln(b, workload)
 		}
-		fmt.Fprintf(b, "  %-26s %10.0f %-10s %8.3f %8.3f", t.Mode, t.Rate, t.Unit, t.Ratio, t.Spread)
+		fmt.Fprintf(b, "  %-26s %10.0f %-10s %8.3f %8.3f %8.3f", t.Mode, t.Rate, t.Unit, t.Ratio, t.OfEmpty, t.Spread)
 		if t.Low != nil && t.High != nil {
 			fmt.Fprintf(b, "    %.3f … %.3f", *t.Low, *t.High)
 		} else {

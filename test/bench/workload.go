@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,12 +25,17 @@ type workload struct {
 	echo bool
 	// per is what is counted of a byte that arrived.
 	per float64
+	// paced: what is measured is no rate, but the time from when a message was to be sent, one each interval, until it is back: the
+	// longest of a hundred.
+	paced    bool
+	interval time.Duration
 }
 
 const (
 	smallUDP = "UDP, 64 bytes"
 	bulkTCP  = "TCP bulk"
 	callsTCP = "TCP request/response"
+	pacedTCP = "TCP requests at half of that rate"
 )
 
 func kinds() []workload {
@@ -38,6 +44,16 @@ func kinds() []workload {
 		{name: smallUDP, unit: "packets/s", kind: unix.SOCK_DGRAM, size: 64, per: 1.0 / 64},
 		{name: bulkTCP, unit: "Mbit/s", kind: unix.SOCK_STREAM, size: bulk, per: 8 / 1e6},
 		{name: callsTCP, unit: "requests/s", kind: unix.SOCK_STREAM, size: 64, echo: true, per: 1.0 / 64},
+		{name: pacedTCP, unit: "µs p99", kind: unix.SOCK_STREAM, size: 64, echo: true, per: 1.0 / 64, paced: true},
+	}
+}
+
+// setPace has requests be sent at half of the rate that was reached first.
+func setPace(loads []workload, measured *workload, rate float64) {
+	for i := range loads {
+		if loads[i].paced && loads[i].interval == 0 && measured.name == callsTCP {
+			loads[i].interval = time.Duration(2 / rate * float64(time.Second))
+		}
 	}
 }
 
@@ -63,7 +79,12 @@ func (w *workload) run(ctx context.Context, o *overlay, watch time.Duration) (ra
 	}
 	var over atomic.Bool
 	sent := make(chan error, 1)
-	go func() { sent <- w.send(sender, first, &over) }()
+	var times []float64
+	go func() {
+		var err error
+		times, err = w.send(sender, first, &over)
+		sent <- err
+	}()
 	rate, err = w.receive(ctx, receiver, last, watch)
 	over.Store(true)
 	// A sender that waits for room, or for an answer, learns by this that nobody is there.
@@ -71,28 +92,58 @@ func (w *workload) run(ctx context.Context, o *overlay, watch time.Duration) (ra
 	if err = errors.Join(err, <-sent); err != nil {
 		return 0, fmt.Errorf("%s: %w", w.name, err)
 	}
+	if w.paced {
+		if len(times) == 0 {
+			return 0, fmt.Errorf("%s: no answer in time", w.name)
+		}
+		slices.Sort(times)
+		rate = times[len(times)*99/100]
+	}
 	return rate, settle(ctx)
 }
 
-// send sends until it is over, or its peer is gone.
-func (w *workload) send(socket, cpu int, over *atomic.Bool) error {
+// send sends until it is over, or its peer is gone. If it is paced, it returns how long each message took in microseconds, but for
+// those of warming up.
+func (w *workload) send(socket, cpu int, over *atomic.Bool) (times []float64, err error) {
 	if err := pin(cpu); err != nil {
-		return err
+		return nil, err
+	}
+	if w.paced {
+		// Else a timer may be late by 50 µs, longer than the pace.
+		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
+			return nil, os.NewSyscallError("prctl", err)
+		}
 	}
 	message := make([]byte, w.size)
-	for !over.Load() {
+	begin := time.Now()
+	for due := begin; !over.Load(); due = due.Add(w.interval) {
+		if w.paced {
+			sleepUntil(due)
+		}
 		_, err := unix.Write(socket, message)
 		if err == nil && w.echo {
 			_, err = unix.Read(socket, message)
 		}
 		switch {
+		case err == nil && w.paced:
+			if due.Sub(begin) >= warmUp {
+				times = append(times, float64(time.Since(due))/1e3)
+			}
 		case err == nil, errors.Is(err, unix.EINTR), errors.Is(err, unix.ENOBUFS):
 		case over.Load(): // whatever a closed peer brings
 		default:
-			return fmt.Errorf("send: %w", err)
+			return nil, fmt.Errorf("send: %w", err)
 		}
 	}
-	return nil
+	return times, nil
+}
+
+// sleepUntil sleeps as the kernel's timers can: Go's are later by what its scheduler takes.
+func sleepUntil(due time.Time) {
+	if left := time.Until(due); left > 0 {
+		pause := unix.NsecToTimespec(left.Nanoseconds())
+		_ = unix.Nanosleep(&pause, nil) // a signal ends it early, and then one message is early
+	}
 }
 
 // receive counts what arrives in the time to watch, after that of warming up; it takes longer where a busy machine

@@ -23,15 +23,18 @@ func testOverlay(t *testing.T) *overlay {
 func TestWorkloads(t *testing.T) {
 	t.Parallel()
 	o := testOverlay(t)
-	e, err := attachEmpty(o.Node(1))
+	e, err := attachEmpty(o.Node(1), everywhere)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, w := range kinds() {
+	loads := kinds()
+	for i := range loads {
+		w := &loads[i]
 		rate, err := w.run(t.Context(), o, 100*time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}
+		setPace(loads, w, rate)
 		t.Logf("%s: %.0f %s", w.name, rate, w.unit)
 		if rate <= 0 {
 			t.Errorf("%s: %.0f %s", w.name, rate, w.unit)

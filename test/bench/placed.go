@@ -16,19 +16,29 @@ import (
 	"tracer/internal/loader"
 )
 
-// empty are programs that do nothing, at all the places where a node's tracer has its own: what they cost is the
-// kernel's calling of a program, and no tracer can do without that.
-type empty struct {
+// placed are programs, not the tracer's, at places where a node's tracer has its own.
+type placed struct {
 	programs map[string]*ebpf.Program // by the name of the tracer's program whose places they have
 	links    []io.Closer
 }
 
-// attachEmpty puts them in a node's places.
-func attachEmpty(node lab.Node) (_ *empty, err error) {
-	e := &empty{programs: map[string]*ebpf.Program{}}
+// everywhere are all places of the tracer, onDevices those at network devices: no tracer of pods' packets has fewer.
+func everywhere(loader.Hook) bool { return true }
+
+func onDevices(h loader.Hook) bool { return h.Ifindex != 0 }
+
+// attachEmpty puts programs that do nothing in some of a node's places: what they cost is the kernel's calling of a program, and no
+// tracer can do without that.
+func attachEmpty(node lab.Node, at func(loader.Hook) bool) (*placed, error) {
+	return place(node, at, newEmptyProgram)
+}
+
+// place puts programs in some of a node's places, for each of the tracer's one.
+func place(node lab.Node, at func(loader.Hook) bool, program func(loader.Hook) (*ebpf.Program, error)) (_ *placed, err error) {
+	p := &placed{programs: map[string]*ebpf.Program{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("attach empty programs to %s: %w", node.Name, err), e.Close())
+			err = errors.Join(fmt.Errorf("attach programs to %s: %w", node.Name, err), p.Close())
 		}
 	}()
 	if err := rlimit.RemoveMemlock(); err != nil {
@@ -41,7 +51,7 @@ func attachEmpty(node lab.Node) (_ *empty, err error) {
 	if !features.TCX {
 		return nil, errors.New("programs that go with their process need TCX, of Linux 6.6 or newer")
 	}
-	return e, node.Do(func() error {
+	return p, node.Do(func() error {
 		watcher, err := device.NewWatcher(device.Options{})
 		if err != nil {
 			return err
@@ -52,7 +62,10 @@ func attachEmpty(node lab.Node) (_ *empty, err error) {
 			return err
 		}
 		for _, h := range plan.Hooks {
-			if err := e.attach(h); err != nil {
+			if !at(h) {
+				continue
+			}
+			if err := p.attach(h, program); err != nil {
 				return fmt.Errorf("%s %s: %w", h.Device, h.Name, err)
 			}
 		}
@@ -60,26 +73,24 @@ func attachEmpty(node lab.Node) (_ *empty, err error) {
 	})
 }
 
-func (e *empty) attach(h loader.Hook) (err error) {
-	program := e.programs[h.Program]
-	if program == nil {
-		if program, err = newEmptyProgram(h); err != nil {
+func (p *placed) attach(h loader.Hook, program func(loader.Hook) (*ebpf.Program, error)) (err error) {
+	if p.programs[h.Program] == nil {
+		if p.programs[h.Program], err = program(h); err != nil {
 			return err
 		}
-		e.programs[h.Program] = program
 	}
 	var l link.Link
 	if h.Ifindex == 0 {
-		l, err = link.AttachTracing(link.TracingOptions{Program: program})
+		l, err = link.AttachTracing(link.TracingOptions{Program: p.programs[h.Program]})
 	} else {
 		direction := ebpf.AttachTCXIngress
 		if h.Name == "egress" {
 			direction = ebpf.AttachTCXEgress
 		}
-		l, err = link.AttachTCX(link.TCXOptions{Interface: h.Ifindex, Program: program, Attach: direction, Anchor: link.Head()})
+		l, err = link.AttachTCX(link.TCXOptions{Interface: h.Ifindex, Program: p.programs[h.Program], Attach: direction, Anchor: link.Head()})
 	}
 	if err == nil {
-		e.links = append(e.links, l)
+		p.links = append(p.links, l)
 	}
 	return err
 }
@@ -97,24 +108,24 @@ func newEmptyProgram(h loader.Hook) (*ebpf.Program, error) {
 }
 
 // Close detaches them.
-func (e *empty) Close() error {
+func (p *placed) Close() error {
 	var errs []error
-	for _, l := range e.links {
+	for _, l := range p.links {
 		errs = append(errs, l.Close())
 	}
-	for _, p := range e.programs {
-		errs = append(errs, p.Close())
+	for _, program := range p.programs {
+		errs = append(errs, program.Close())
 	}
 	return errors.Join(errs...)
 }
 
 // stats are the kernel's counts of each program's runs.
-func (e *empty) stats() (map[string]loader.ProgramStats, error) {
+func (p *placed) stats() (map[string]loader.ProgramStats, error) {
 	var list []loader.ProgramStats
-	for name, p := range e.programs {
-		s, err := p.Stats()
+	for name, program := range p.programs {
+		s, err := program.Stats()
 		if err != nil {
-			return nil, fmt.Errorf("read statistics of an empty program: %w", err)
+			return nil, fmt.Errorf("read statistics of program %s: %w", name, err)
 		}
 		list = append(list, loader.ProgramStats{Program: name, Runs: s.RunCount, Seconds: s.Runtime.Seconds()})
 	}
