@@ -53,11 +53,12 @@ func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, er
 	if l.closed {
 		return Plan{}, errors.New("the loader is closed")
 	}
-	first := len(l.seen) == 0
+	first, came := len(l.seen) == 0, false
 	present := make(map[int]bool, len(devices))
 	for _, d := range devices {
 		present[d.Index] = true
 		if _, ok := l.seen[d.Index]; !ok {
+			came = true
 			l.seen[d.Index] = now
 			if first {
 				// Here before us: its set-up is long over.
@@ -66,7 +67,11 @@ func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, er
 		}
 	}
 	maps.DeleteFunc(l.seen, func(ifindex int, _ time.Duration) bool { return !present[ifindex] })
-	plan, err := PlanHooks(l.features, devices, func(ifindex int) time.Duration { return now - l.seen[ifindex] })
+	why := whyConsume(devices)
+	if l.consume.wanted(why, came, now) && why == "" {
+		why = "it was of use, or devices came, a short while ago"
+	}
+	plan, err := planHooks(l.features, devices, func(ifindex int) time.Duration { return now - l.seen[ifindex] }, why)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -108,6 +113,9 @@ func (l *Loader) apply(plan Plan, refused map[string]error) error {
 				} else {
 					delete(l.failed, h)
 					l.attached[h] = closer
+					if h.Name == consumeTracepoint.tracepoint {
+						l.consume.since = Monotonic()
+					}
 				}
 			})
 		}
