@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -33,8 +34,7 @@ func (m *machine) run(ctx context.Context, script string) (string, error) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	m.last++
-	// The first end of line ends what another command has left on the line.
-	if _, err := fmt.Fprintf(conn, "\n%d %s\n", m.last, base64.StdEncoding.EncodeToString([]byte(script))); err != nil {
+	if err := send(conn, m.last, script); err != nil {
 		return "", fmt.Errorf("%s: %w", m.name, err)
 	}
 	said, status, err := answer(bufio.NewReader(conn), m.last)
@@ -67,20 +67,50 @@ func answer(r *bufio.Reader, number int) (said string, status int, err error) {
 	}
 }
 
+// send sends a command. The first end of line ends what another one has left on the line.
+func send(line io.Writer, number int, script string) error {
+	_, err := fmt.Fprintf(line, "\n%d %s\n", number, base64.StdEncoding.EncodeToString([]byte(script)))
+	return err
+}
+
 // boots waits until the machine answers.
 func (m *machine) boots(ctx context.Context) error {
-	for patience := 5 * time.Second; ; patience *= 2 { // what is sent before the line is opened is lost, and a busy machine is slow to answer
-		try, cancel := context.WithTimeout(ctx, patience)
-		_, err := m.run(try, "hostname "+m.name)
-		cancel()
+	for {
+		err := m.greet(ctx)
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-time.After(100 * time.Millisecond): // the socket may not be there yet
 		}
-		time.Sleep(100 * time.Millisecond) // the socket may not be there yet
 	}
+}
+
+// greet sends the machine's name until there is an answer: what is sent before the line is opened is lost, and a busy machine is slow to answer.
+func (m *machine) greet(ctx context.Context) error {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", m.line)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	var sender sync.WaitGroup
+	defer sender.Wait()
+	defer conn.Close()
+	m.last++
+	number := m.last
+	sender.Go(func() {
+		for send(conn, number, "hostname "+m.name) == nil {
+			time.Sleep(time.Second)
+		}
+	})
+	_, status, err := answer(bufio.NewReader(conn), number)
+	if err == nil && status != 0 {
+		err = fmt.Errorf("%w with status %d", errCommand, status)
+	}
+	return err
 }
 
 // runJSON runs a script and decodes what it printed.
