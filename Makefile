@@ -69,7 +69,7 @@ layouts: packages ## write what test-cni measures into docs/layouts.md
 	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni -update
 
 fetch-k8s: packages ## build that Kubernetes and those plugins but Cilium, and fetch containerd, if the cache has not got them
-	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -run '^$$' . ./cni
+	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 0 -run '^$$' . ./cni
 
 test-guest: ## of make test: what one other kernel proves: GUEST=6.12 (emulated)
 	hack/install-packages guest
