@@ -75,13 +75,14 @@ test-guest: ## of make test: what one other kernel proves: GUEST=6.12 (emulated)
 	hack/install-packages guest
 	go run ./test/vm -kernel '$(GUEST)' -logs build/guests -run '$(GUEST_STORY)' ./internal/loader ./internal/lab ./internal/agent ./test/truth ./cmd/tracer
 
-# The kernel of the two machines of test-pair, and which of its tests: PAIR='^TestPair$$/^vxlan$$'.
+# The kernel of the two machines of test-pair, which of its tests (PAIR='^TestPair$$/^vxlan$$'), and whether as test-more has them: PAIR_SHORT=-short.
 PAIR_KERNEL := 6.12
 PAIR := .
+PAIR_SHORT :=
 
 test-pair: packages ## of test-more: agents on two machines with kernels and clocks of their own, a router between them (as root, emulated)
 	hack/install-packages guest
-	go run ./test/gotest ./test/pair -- -count=1 -timeout 60m -run '$(PAIR)' -kernel='$(PAIR_KERNEL)'
+	go run ./test/gotest ./test/pair -- -count=1 -timeout 60m -run '$(PAIR)' $(PAIR_SHORT) -kernel='$(PAIR_KERNEL)'
 
 manifest: ## render deploy/tracer.yaml and the chart's README from the chart again
 	cd tools && go test -count=1 -run '^Test(Manifest|Readme)$$' ./chart -update

@@ -10,7 +10,8 @@ import (
 
 // scenario is something that is broken, what the load must then meet, and what each node must say.
 type scenario struct {
-	name string
+	name  string
+	short bool // is played with -short as well
 	// on are the machines where something is broken, and how. OVERLAY is the overlay's device, API the answering pod's address.
 	on map[string]string
 	// heal mends it, on the same machines.
@@ -52,6 +53,7 @@ func scenarios() []scenario {
 		},
 		{
 			name:  "slow queue at the sender's overlay",
+			short: true,
 			on:    map[string]string{"node1": "tracer lab fault --delay 200ms"},
 			heal:  map[string]string{"node1": "tracer lab heal"},
 			real:  slow(200 * time.Millisecond),

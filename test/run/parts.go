@@ -68,11 +68,11 @@ var parts = []part{
 		script: "make scale SCALE='-nodes 500 -pods 15000 -services 1000 -watch 5s -scopes node -check'"},
 	{name: "ui", suite: suiteMore, after: "packages", about: "the page of tracer ui is what ui/ builds to, and a browser opens it in a lab, healthy and slow",
 		script: "make test-ui"},
+	{name: "pair", suite: suiteMore, after: "packages", about: "two machines with a router between them (6.12, emulated): counts, and both nodes' verdicts on a slow queue",
+		script: "make test-pair PAIR_SHORT=-short"},
 	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
 	{name: "install", suite: suiteMore, alone: true, after: "kubernetes", about: "what the README says, with a release in a registry; upgraded from the one before, rolled back and uninstalled, under load",
 		script: "make test-cni CNI='^TestRelease$'"},
-	{name: "pair", suite: suiteNone, after: "packages", about: "two machines with a router between them (6.12, emulated): counts, queues, drops, and both nodes' verdicts",
-		script: "make test-pair"},
 	{name: "cni", suite: suiteNone, alone: true, after: "kubernetes", about: "the agent beside flannel and AWS's plugin, on that Kubernetes",
 		script: "make test-cni CNI='^Test(FlannelVXLAN|AWS)$' CNI_SHORT=-short"},
 }
