@@ -28,12 +28,6 @@ import (
 // kills is how many agents TestKilled kills.
 var kills = flag.Int("kills", 0, "how many agents TestKilled kills in all (0: 50, and 5 in a guest)")
 
-// inGuest tells whether this is an emulated machine of test/vm, where an agent takes long to start.
-func inGuest() bool {
-	name, err := os.Hostname()
-	return err == nil && name == "guest"
-}
-
 // TestKilled kills agents by SIGKILL at random moments, under load, and looks what they leave: nothing lost, nothing left, all
 // that was known is known again.
 func TestKilled(t *testing.T) {
@@ -150,7 +144,7 @@ func killAgents(t *testing.T, w way) {
 	from, unread := load.Monotonic(), k.unread()
 	k.rehearse()
 	all := *kills
-	if all == 0 && inGuest() {
+	if all == 0 && steady.InGuest() {
 		all = len(moments)
 	} else if all == 0 {
 		all = 50

@@ -11,13 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/diagnose"
+	"tracer/test/steady"
 )
 
 // TestMachineChanges takes a CPU away and sets the wall clock while an agent traces: it counts all packets, finds no fault, and says
 // when that was by the clock as it is. (While a machine is suspended the wall clock goes on, and CLOCK_MONOTONIC stands still.) On
 // guests alone, as it changes the whole machine.
 func TestMachineChanges(t *testing.T) {
-	if !inGuest() {
+	if !steady.InGuest() {
 		t.Log("only on a machine of its own: go run ./test/vm -kernel 6.12 -run '^TestMachineChanges$' ./cmd/tracer")
 		return
 	}

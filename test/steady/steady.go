@@ -50,6 +50,12 @@ func (s Stall) String() string {
 		s.Late.Round(100*time.Microsecond), MaxLate, s.Steal*100, MaxSteal*100, s.Wait*100)
 }
 
+// InGuest tells whether this is an emulated machine of test/vm. Its time is virtual, and its CPUs are slow.
+func InGuest() bool {
+	name, err := os.Hostname()
+	return err == nil && name == "guest"
+}
+
 // Watch watches the machine until the test has ended. If the test has failed by then, it logs how far the machine fell
 // behind, and begins the line with Exceeded if that is beyond the limits, else with Within.
 func Watch(t testing.TB) {
