@@ -81,7 +81,7 @@ func TestMeasureView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Share <= 0 || c.ResidentBytes < 5<<20 || c.FirstFrameMs <= 0 || c.AgentShare <= 0 {
+	if c.Share <= 0 || c.ResidentBytes < 5<<20 || c.FirstFrameMs <= 0 || c.AgentShare <= 0 || c.QuestionMs <= 0 {
 		t.Errorf("%+v", c)
 	}
 }

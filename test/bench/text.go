@@ -116,6 +116,7 @@ func (r *report) viewText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "%-28s %34.1f %%  %.0f %% %s\n", "the agent takes more by", 100*v.AgentRise, 100*agentRiseLimit, verdict(v.AgentRise <= agentRiseLimit))
 	fmt.Fprintf(b, "%-28s %34.1f %%\n", "tracer ui, of a core", 100*v.PageShare)
 	fmt.Fprintf(b, "%-28s %34.1f %%  %.0f %% %s\n", "with it the agent takes more", 100*v.PageRise, 100*agentRiseLimit, verdict(v.PageRise <= agentRiseLimit))
+	fmt.Fprintf(b, "%-28s %33.1f ms\n", "one verdict, of CPU time", v.QuestionMs)
 }
 
 func (r *report) memoryText(b *bytes.Buffer) {

@@ -35,6 +35,7 @@ const (
 // How the view is measured.
 const (
 	viewRounds = 5
+	questions  = 20 // of a round
 	viewWidth  = 160
 	viewHeight = 50
 	forever    = time.Duration(math.MaxInt64)
@@ -51,6 +52,8 @@ type viewCost struct {
 	// PageShare and PageRise are the same of tracer ui with a page open.
 	PageShare float64 `json:"page_share_of_core"`
 	PageRise  float64 `json:"page_agent_rise"`
+	// QuestionMs is the CPU time of one verdict that somebody asks for, as kubectl tracer does of each agent: by the socket, and read there.
+	QuestionMs float64 `json:"question_cpu_ms"`
 }
 
 func (v *viewCost) exceeded() (limits []string) {
@@ -78,8 +81,12 @@ func (s source) Overviews(ctx context.Context, q overview.Query) iter.Seq2[*over
 
 func (s source) Status() api.Status { return api.Status{Version: "bench", Node: "node1"} }
 
-func (s source) Diagnose(context.Context, time.Duration) (diagnose.Report, error) {
-	return diagnose.Report{}, errors.New("nobody asks this here")
+func (s source) Diagnose(_ context.Context, window time.Duration) (diagnose.Report, error) {
+	now, err := s.TakeSnapshot()
+	if err != nil {
+		return diagnose.Report{}, err
+	}
+	return diagnose.Diagnose("node1", s.SnapshotBefore(window), now), nil
 }
 
 func (s source) ActiveFindings() api.ActiveFindings { return api.ActiveFindings{} }
@@ -155,7 +162,7 @@ func watchView(ctx context.Context, socket string, ours func() (time.Duration, e
 	if err := pause(ctx, each); err != nil { // every flow has been seen then
 		return c, err
 	}
-	var without, with, view, withPage, page, spent float64
+	var without, with, view, withPage, page, asked, spent float64
 	var frames []float64
 	for range viewRounds {
 		alone, err := spentIn(ctx, each, ours)
@@ -182,6 +189,11 @@ func watchView(ctx context.Context, socket string, ours func() (time.Duration, e
 			return c, err
 		}
 		withPage, page = withPage+paged, page+pageSpent
+		all, took, err := ask(ctx, socket, ours)
+		if err != nil {
+			return c, err
+		}
+		asked += all - alone*took/each.Seconds()
 		without, with, view, spent = without+alone, with+watched, view+(after-before).Seconds(), spent+each.Seconds()
 		frames = append(frames, first.Seconds()*1000)
 		c.ResidentBytes = max(c.ResidentBytes, peak)
@@ -191,8 +203,27 @@ func watchView(ctx context.Context, socket string, ours func() (time.Duration, e
 	c.AgentRise = round3(with/without - 1)
 	c.PageShare = round3(page / spent)
 	c.PageRise = round3(withPage/without - 1)
+	c.QuestionMs = tenths(1000 * asked / viewRounds / questions)
 	c.FirstFrameMs = tenths(quartilesOf(frames).median)
 	return c, nil
+}
+
+// ask asks for verdicts, one after the other. It returns the CPU time and the time in seconds that all of them took.
+func ask(ctx context.Context, socket string, ours func() (time.Duration, error)) (spent, took float64, err error) {
+	client := api.Dial(socket)
+	defer client.Close()
+	before, err := ours()
+	if err != nil {
+		return 0, 0, err
+	}
+	began := time.Now()
+	for range questions {
+		if _, err := client.Diagnose(ctx, 2*time.Second); err != nil {
+			return 0, 0, err
+		}
+	}
+	after, err := ours()
+	return (after - before).Seconds(), time.Since(began).Seconds(), err
 }
 
 func round3(v float64) float64 { return math.Round(v*1000) / 1000 }
