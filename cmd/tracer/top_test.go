@@ -19,8 +19,11 @@ import (
 
 	"tracer/internal/diagnose"
 	"tracer/internal/journey"
+	"tracer/internal/lab"
+	"tracer/internal/lab/load"
 	"tracer/internal/overview"
 	"tracer/internal/trace"
+	"tracer/test/steady"
 	"tracer/test/terminal"
 )
 
@@ -32,6 +35,7 @@ type bench struct {
 
 func newBench(t *testing.T, name string) *bench {
 	t.Helper()
+	steady.Watch(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +45,27 @@ func newBench(t *testing.T, name string) *bench {
 	b.lab("up")
 	t.Cleanup(func() { b.lab("down") })
 	b.lab("fault", "--delay", "200ms", "--loss", "5%")
+	b.awaitDelay()
 	return b
+}
+
+// awaitDelay waits until packets are late by the load's own clock: a queue takes its time to fill, where the load gets little of a CPU.
+func (b *bench) awaitDelay() {
+	b.Helper()
+	l, err := lab.Open(b.dir, b.name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var seen lab.Report
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		if seen, err = l.Recent(time.Second, load.Monotonic()); err != nil {
+			b.Fatal(err)
+		}
+		if seen.Request.Delay.P50 > 0.15 {
+			return
+		}
+	}
+	b.Fatalf("the load does not meet the fault: %+v", seen.Request)
 }
 
 func (b *bench) lab(args ...string) {
