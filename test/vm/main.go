@@ -74,7 +74,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.skip, "skip", "", "leave out tests that match, as in go test")
 	flags.IntVar(&o.count, "count", 1, "run each test so often")
 	flags.DurationVar(&o.timeout, "timeout", 15*time.Minute, "limit for each package's tests, or the command, by the guest's clock")
-	flags.IntVar(&o.memory, "memory", 1024, "MiB of the guest")
+	flags.IntVar(&o.memory, "memory", 1536, "MiB of the guest")
 	flags.StringVar(&o.cache, "cache", "", "directory for kernels (default: tracer/kernels in the user's cache)")
 	flags.Func("file", "put this file into the guest's /usr/local/bin; may be repeated", func(name string) error {
 		o.files = append(o.files, name)
