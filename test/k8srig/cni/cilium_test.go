@@ -210,9 +210,11 @@ func ciliumLayout(t *testing.T, values ...string) *layout {
 	// When it starts it makes pods' own ports anew, agents or not.
 	ownPorts := []string{"hostport-a", "hostport-b"}
 	l.undisturbed(t, "cilium-agent killed and started again", func() { d.restart(t) }, ownPorts...)
+	l.counted(t)
 	for _, device := range []string{"cilium_vxlan", "eth0"} {
 		l.story(t, device)
 	}
+	l.reconfigured(t, ciliumConfig, `"enable-debug": false`, `"enable-debug": true`)
 	l.denied(t)
 	l.stopAgents(t)
 	l.undisturbed(t, "cilium-agent killed and started again, no agent beside it", func() { d.restart(t) }, ownPorts...)

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,9 +24,9 @@ var countedYAML string
 // maxCounts is how often packets are counted while the agent samples: then it tells their number by those that it took, and not within 1 %.
 const maxCounts = 5
 
-// counted compares what the agent counts of a pod's packets, from when the pod's device has its hooks, with what the device counts: of a pod
-// that sends and gets small ones, and of one that gets large ones, which are one to the device and several on the wire, so that their
-// number is not compared.
+// counted compares what the agent counts of a pod's packets, from when the pod's device has its hooks, with what the pod's end of it counts
+// (the node's misses what a program hands to the pod past it): of a pod that sends and gets small ones, and of one that gets large ones,
+// which are one to the device and several on the wire, so that their number is not compared.
 func (l *layout) counted(t *testing.T) {
 	t.Helper()
 	service := strings.TrimSpace(l.kubectl(t, "-n store get service api -o jsonpath={.spec.clusterIP}"))
@@ -36,25 +38,25 @@ func (l *layout) counted(t *testing.T) {
 		{"datagrams", "exchange 4000 " + service + ":80", true},
 		{"pages", "fetch 300 http://" + service + "/65536", false},
 	} {
-		device := l.startHooked(t, kind.name)
+		l.startHooked(t, kind.name)
 		// What passes before the agent knows the pod's name is nobody's.
 		until(t, time.Minute, "name the "+kind.name, func() error {
 			_, err := l.Kubectl("-n", "store", "exec", "deployment/"+kind.name, "--", "/app", "exchange", "3", service+":80")
-			if err == nil && l.countsOf(t, kind.name, device).agent.packetsIn == 0 {
+			if err == nil && l.countsOf(t, kind.name).agent.packetsIn == 0 {
 				err = errors.New("none is counted for it")
 			}
 			return err
 		})
 		for try := 1; ; try++ {
-			before := l.settledCounts(t, kind.name, device)
+			before := l.settledCounts(t, kind.name)
 			l.kubectl(t, "-n store exec deployment/"+kind.name+" -- /app "+kind.do)
-			now := l.settledCounts(t, kind.name, device)
+			now := l.settledCounts(t, kind.name)
 			agent, ours := now.agent.since(before.agent), now.device.since(before.device)
 			if !kind.packetsIn {
 				agent.packetsIn, ours.packetsIn = 0, 0
 			}
 			worst := max(apart(agent.packetsOut, ours.packetsOut), apart(agent.packetsIn, ours.packetsIn), apart(agent.bytesOut, ours.bytesOut), apart(agent.bytesIn, ours.bytesIn))
-			text := fmt.Sprintf("%s: the agent counts %+v, %s %+v: at most %.2f %% apart", kind.name, agent, device.Name, ours, worst*100)
+			text := fmt.Sprintf("%s: the agent counts %+v, the pod's device %+v: at most %.2f %% apart", kind.name, agent, ours, worst*100)
 			if unsampled := now.unsampled - before.unsampled; unsampled > 0 && try < maxCounts {
 				t.Logf("%s; counted again, as %.0f packets on the node were not sampled", text, unsampled)
 				continue
@@ -72,12 +74,12 @@ func (l *layout) counted(t *testing.T) {
 
 // settledCounts are a workload's counts once they stay as they are: what is in the agent's hands is counted when its names are known, and it may
 // have to wait for a CPU.
-func (l *layout) settledCounts(t *testing.T, workload string, device net.Interface) (now podCounts) {
+func (l *layout) settledCounts(t *testing.T, workload string) (now podCounts) {
 	t.Helper()
 	until(t, time.Minute, "count the "+workload, func() error {
-		before := l.countsOf(t, workload, device)
+		before := l.countsOf(t, workload)
 		time.Sleep(2 * time.Second)
-		if now = l.countsOf(t, workload, device); now.agent != before.agent || now.device != before.device {
+		if now = l.countsOf(t, workload); now.agent != before.agent || now.device != before.device {
 			return errors.New("packets are counted yet")
 		}
 		return nil
@@ -85,8 +87,8 @@ func (l *layout) settledCounts(t *testing.T, workload string, device net.Interfa
 	return now
 }
 
-// startHooked starts a pod on the callers' node, and returns its device once it has its hooks.
-func (l *layout) startHooked(t *testing.T, name string) net.Interface {
+// startHooked starts a pod on the callers' node, and waits until its device has the agent's hooks.
+func (l *layout) startHooked(t *testing.T, name string) {
 	t.Helper()
 	n, before := l.nodes[0], map[int]bool{}
 	for _, d := range devices(t, n) {
@@ -94,23 +96,24 @@ func (l *layout) startHooked(t *testing.T, name string) net.Interface {
 	}
 	l.apply(t, strings.ReplaceAll(countedYAML, "NAME", name))
 	l.kubectl(t, "-n store rollout status deployment/"+name+" --timeout=300s")
-	var device net.Interface
 	until(t, time.Minute, "hook the device of "+name, func() error {
 		for _, d := range devices(t, n) {
 			if before[d.Index] {
 				continue
 			}
-			for _, attach := range []uint32{tcxIngress, tcxEgress} {
-				if ids, err := attached(n, uint32(d.Index), attach); err != nil || len(ids) == 0 {
-					return fmt.Errorf("%s has no program: %w", d.Name, err)
+			for attach, program := range map[uint32]string{tcxIngress: "tracer_ingress", tcxEgress: "tracer_egress"} {
+				ids, err := attached(n, uint32(d.Index), attach)
+				if err == nil && !slices.Contains(names(t, ids), program) {
+					err = errors.New(d.Name + " has no " + program)
+				}
+				if err != nil {
+					return err
 				}
 			}
-			device = d
 			return nil
 		}
 		return errors.New("it has no device")
 	})
-	return device
 }
 
 // trafficOf is what passed a pod's device, seen from the pod; bytes from the IP header on.
@@ -126,10 +129,9 @@ type podCounts struct {
 }
 
 // countsOf is what the agent and the device have counted of a workload of one pod.
-func (l *layout) countsOf(t *testing.T, workload string, device net.Interface) (c podCounts) {
+func (l *layout) countsOf(t *testing.T, workload string) (c podCounts) {
 	t.Helper()
-	n := l.nodes[0]
-	m, err := l.metrics(n)
+	m, err := l.metrics(l.nodes[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,30 +140,52 @@ func (l *layout) countsOf(t *testing.T, workload string, device net.Interface) (
 		m.sum("tracer_packets_total", "dst_workload", workload), m.sum("tracer_bytes_total", "dst_workload", workload),
 	}
 	c.unsampled = m.sum("tracer_journeys_total", "outcome", "unsampled")
-	out, err := n.Output("cat", "/proc/net/dev")
+	c.device = deviceCounts(t, workload)
+	return c
+}
+
+// deviceCounts is what the device of a workload's one pod has counted, at the pod's end.
+func deviceCounts(t *testing.T, workload string) trafficOf {
+	t.Helper()
+	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(out) {
-		name, counts, _ := strings.Cut(strings.TrimSpace(line), ":")
-		fields := strings.Fields(counts)
-		if name != device.Name || len(fields) != 16 {
+	for _, p := range processes {
+		environ, err := os.ReadFile(filepath.Join(p, "environ"))
+		if err != nil || !strings.Contains("\x00"+string(environ), "\x00HOSTNAME="+workload+"-") {
+			continue // or it has ended
+		}
+		data, err := os.ReadFile(filepath.Join(p, "net/dev"))
+		if err != nil {
 			continue
 		}
-		number := func(i int) float64 {
-			v, err := strconv.ParseFloat(fields[i], 64)
-			if err != nil {
-				t.Fatal(err)
+		for line := range strings.Lines(string(data)) {
+			name, counts, _ := strings.Cut(strings.TrimSpace(line), ":")
+			if fields := strings.Fields(counts); name == "eth0" && len(fields) == 16 {
+				return podTraffic(t, fields)
 			}
-			return v
-		}
-		const ethernet, received, sent = 14, 0, 8 // by the node's end: bytes, then packets
-		c.device = trafficOf{
-			number(received + 1), number(received) - ethernet*number(received+1),
-			number(sent + 1), number(sent) - ethernet*number(sent+1),
 		}
 	}
-	return c
+	t.Fatalf("there is no device of a pod of %s", workload)
+	return trafficOf{}
+}
+
+// podTraffic is what a pod's device has counted, out of its line of /proc/net/dev.
+func podTraffic(t *testing.T, fields []string) trafficOf {
+	t.Helper()
+	number := func(i int) float64 {
+		v, err := strconv.ParseFloat(fields[i], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	const ethernet, received, sent = 14, 0, 8 // bytes, then packets
+	return trafficOf{
+		number(sent + 1), number(sent) - ethernet*number(sent+1),
+		number(received + 1), number(received) - ethernet*number(received+1),
+	}
 }
 
 // ownFigures are the agent's about itself, that tell where a packet was lost from sight.
