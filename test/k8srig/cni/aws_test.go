@@ -38,7 +38,7 @@ func TestAWS(t *testing.T) {
 	// The cloud's router knows which interface a pod's address belongs to. It tells nobody a shorter way.
 	c.world = "192.0.2.1"
 	commands := []string{
-		"ip addr add " + c.world + "/32 dev fabric",
+		"ip addr replace " + c.world + "/32 dev fabric",
 		"sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.fabric.send_redirects=0",
 	}
 	for i, n := range c.nodes {

@@ -202,7 +202,7 @@ func ciliumLayout(t *testing.T, values ...string) *layout {
 	})})
 	// To Cilium the API server's address is a node's, to which pods' packets go as they are.
 	c.world = "192.0.2.1"
-	run(t, "ip addr add "+c.world+"/32 dev fabric")
+	run(t, "ip addr replace "+c.world+"/32 dev fabric")
 	d := startCilium(t, c, f, values...)
 	l := newLayout(c, startLoad(t, c))
 	l.socketLB = true
