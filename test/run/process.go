@@ -27,7 +27,7 @@ type process struct {
 }
 
 // partLimit is how long a part may take: what takes longer hangs.
-const partLimit = 60 * time.Minute
+const partLimit = 75 * time.Minute
 
 // grace is how long parts have to end when they are interrupted.
 const grace = 30 * time.Second
