@@ -3,12 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,11 +22,9 @@ import (
 func TestIncident(t *testing.T) {
 	t.Parallel()
 	steady.Watch(t)
-	h := fnv.New32a()
-	fmt.Fprint(h, t.Name(), os.Getpid())
 	dir := t.TempDir()
 	l, err := lab.Up(t.Context(), lab.Options{
-		Name: "i" + strconv.FormatUint(uint64(h.Sum32()), 36), RunDir: filepath.Join(dir, "lab"), Load: load.Config{Rate: 50, Size: 90},
+		Name: labName(t), RunDir: filepath.Join(dir, "lab"), Load: load.Config{Rate: 50, Size: 90},
 	})
 	if err != nil {
 		t.Fatal(err)

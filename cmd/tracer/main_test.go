@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -60,6 +62,13 @@ func tracer(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), "TRACER_TEST_RUN=1")
 	return cmd
+}
+
+// labName is that of a test's own lab, beside other tests and other runs of them.
+func labName(t *testing.T) string {
+	h := fnv.New32a()
+	fmt.Fprint(h, t.Name(), os.Getpid())
+	return "t" + strconv.FormatUint(uint64(h.Sum32()), 36)
 }
 
 // inNamespace moves the test to a thread in a network namespace of its own, with an uplink.

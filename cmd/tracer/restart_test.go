@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,10 +30,8 @@ func TestRestartBesidePrograms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			steady.Watch(t)
-			h := fnv.New32a()
-			fmt.Fprint(h, t.Name(), os.Getpid())
 			dir := t.TempDir()
-			o.Name, o.RunDir = "r"+strconv.FormatUint(uint64(h.Sum32()), 36), filepath.Join(dir, "lab")
+			o.Name, o.RunDir = labName(t), filepath.Join(dir, "lab")
 			o.Load = load.Config{Rate: 100, Size: 90, TCP: 50 * time.Millisecond}
 			l, err := lab.Up(t.Context(), o)
 			if errors.Is(err, unix.EOPNOTSUPP) {

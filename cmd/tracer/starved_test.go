@@ -3,13 +3,10 @@ package main
 import (
 	"flag"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,10 +47,8 @@ func TestStarved(t *testing.T) {
 func newStarved(t *testing.T, rate float64) starved {
 	t.Helper()
 	steady.Watch(t)
-	h := fnv.New32a()
-	fmt.Fprint(h, t.Name(), os.Getpid())
 	l, err := lab.Up(t.Context(), lab.Options{
-		Name: "s" + strconv.FormatUint(uint64(h.Sum32()), 36), RunDir: filepath.Join(t.TempDir(), "lab"),
+		Name: labName(t), RunDir: filepath.Join(t.TempDir(), "lab"),
 		Load: load.Config{Rate: rate, Size: 100, Sockets: 8},
 	})
 	if err != nil {
