@@ -88,11 +88,15 @@ func TestRelease(t *testing.T) {
 		}
 		until(t, time.Minute, "free what agents had in the kernel", func() error { return stillThere(held) })
 	})
-	for _, kind := range []string{"all,configmaps,serviceaccounts,networkpolicies,secrets", "clusterroles,clusterrolebindings"} {
-		if left := c.kubectl(t, "get "+kind+" -A -o name -l app.kubernetes.io/part-of=tracer"); left != "" {
-			t.Errorf("left are %s", left)
+	// The DaemonSet is gone before its pods are: the garbage collector follows.
+	until(t, time.Minute, "leave nothing", func() error {
+		for _, kind := range []string{"all,configmaps,serviceaccounts,networkpolicies,secrets", "clusterroles,clusterrolebindings"} {
+			if left := c.kubectl(t, "get "+kind+" -A -o name -l app.kubernetes.io/part-of=tracer"); left != "" {
+				return fmt.Errorf("left are %s", left)
+			}
 		}
-	}
+		return nil
+	})
 	t.Logf("%d of %d packets were lost; of %d programs, maps and links of agents none is left", l.lost, l.sent, len(held))
 }
 
