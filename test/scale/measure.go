@@ -45,8 +45,9 @@ type measured struct {
 	series, pairs  int
 	byPair         int // of the series
 	replaced       int
-	took           time.Duration // to replace them
-	saved, changes int64         // bytes of the files with all names, and with those that changed since
+	saved          int64         // bytes of the file with all names
+	changes        int64         // bytes of the file with those that changed, as it was saved last while pods were replaced
+	changedIn      time.Duration // how long pods had been replaced then; 0 if nothing was saved
 }
 
 // measure has one agent after another, in each scope; in the order of the scopes.
@@ -148,7 +149,7 @@ func measureAgent(ctx context.Context, o options, c *cluster, node *firstNode, d
 	}
 	defer func() {
 		err = errors.Join(err, a.Stop()) // which saves what has changed
-		m.saved, m.changes = sizeOf(a.State, "identities.json"), sizeOf(a.State, "identities.changes")
+		m.saved, _ = file(a.State, "identities.json")
 	}()
 	if err := m.start(ctx, a, s, scope, began); err != nil {
 		return m, err
@@ -215,9 +216,11 @@ func (m *measured) live(ctx context.Context, a *labagent.Agent, s *server, sent 
 		return err
 	}
 	took := time.Since(began)
-	m.took = took
 	// What was told last is on its way for a moment: of a minute that is nothing.
 	m.perHour = float64(sent.sent.Load()-from) / took.Seconds() * 3600
+	if size, saved := file(a.State, "identities.changes"); saved.After(began) { // before the agent's end, which makes one file of both
+		m.changes, m.changedIn = size, saved.Sub(began)
+	}
 	all, err := a.Scrape(ctx)
 	if err != nil {
 		return err
@@ -234,13 +237,13 @@ func (m *measured) live(ctx context.Context, a *labagent.Agent, s *server, sent 
 	return err
 }
 
-// sizeOf is the size of a file in bytes, 0 if there is none.
-func sizeOf(dir, name string) int64 {
+// file is how large a file is, in bytes, and when it was written last; zero if there is none.
+func file(dir, name string) (size int64, written time.Time) {
 	info, err := os.Stat(filepath.Join(dir, name))
 	if err != nil {
-		return 0
+		return 0, time.Time{}
 	}
-	return info.Size()
+	return info.Size(), info.ModTime()
 }
 
 // valueOf is the value of a series without labels, 0 if there is none.

@@ -55,8 +55,11 @@ func write(w io.Writer, o options, all []measured) {
 	row("all agents together", asking(func(m *measured) string { return fmt.Sprintf("%.0f MB/s", m.perHour/3600*float64(o.nodes)/1e6) }))
 	row("saves for the next start", asking(func(m *measured) string { return fmt.Sprintf("%.1f MB", float64(m.saved)/1e6) }))
 	row("writes for that in an hour", asking(func(m *measured) string {
+		if m.changedIn == 0 {
+			return "–"
+		}
 		// All is written again as soon as the changes are half as large.
-		return fmt.Sprintf("%.0f MB", float64(3*m.changes)/1e6*time.Hour.Seconds()/m.took.Seconds())
+		return fmt.Sprintf("%.0f MB", float64(3*m.changes)/1e6*time.Hour.Seconds()/m.changedIn.Seconds())
 	}))
 	row("first request after the start (it pauses for up to 3 s)", asking(func(m *measured) string { return seconds(m.asked) }))
 	row("first pair with both names after the start", asking(func(m *measured) string { return seconds(m.named) }))

@@ -11,7 +11,7 @@ func TestReport(t *testing.T) {
 	t.Parallel()
 	all := []measured{
 		{scope: noServer, resident: 60 * mib, series: 1000},
-		{scope: "node", resident: 90 * mib, series: 3000, perHour: 36e6, known: 4 * time.Second, named: 3 * time.Second, took: time.Minute, saved: 20e6, changes: 1e6},
+		{scope: "node", resident: 90 * mib, series: 3000, perHour: 36e6, known: 4 * time.Second, named: 3 * time.Second, saved: 20e6, changes: 1e6, changedIn: time.Minute},
 	}
 	var out strings.Builder
 	write(&out, options{size: size{nodes: 5000, pods: 150_000, services: 10_000}, changes: 10, watch: time.Minute}, all)
