@@ -33,9 +33,9 @@ func (l *layout) bandwidth(t *testing.T) {
 	})
 	// Who calls a Service before kube-proxy knows it gets no answer, and that is said.
 	l.healthy(t)
-	for begin := time.Now(); time.Since(begin) < 30*time.Second; {
+	for begin := time.Now(); time.Since(begin) < 30*time.Second; time.Sleep(time.Second) {
 		for _, n := range l.nodes {
-			r, err := l.diagnose(n)
+			r, err := diagnose(n)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -230,7 +230,7 @@ func (l *layout) denied(t *testing.T) {
 	until(t, time.Minute, "name the policy", func() error {
 		var said []string
 		for _, n := range l.nodes {
-			r, err := l.diagnose(n)
+			r, err := diagnose(n)
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package cni
 import (
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -180,8 +181,8 @@ func (c coverage) String() string {
 	return fmt.Sprintf("%s %s %.1f %%", c.Device, c.Direction, *c.Ratio*100)
 }
 
-// tracer runs tracer in a node's agent's pod.
-func (c *cluster) tracer(node *k8srig.Node, args ...string) (string, error) {
+// execTracer runs tracer in a node's agent's pod, by the API server and the kubelet.
+func (c *cluster) execTracer(node *k8srig.Node, args ...string) (string, error) {
 	pod, err := c.Kubectl("-n", "tracer", "get", "pod", "-o", "name", "-l", "app.kubernetes.io/name=tracer", "--field-selector", "spec.nodeName="+node.Name)
 	if err != nil {
 		return "", err
@@ -190,13 +191,12 @@ func (c *cluster) tracer(node *k8srig.Node, args ...string) (string, error) {
 }
 
 // diagnose asks a node's agent.
-func (c *cluster) diagnose(node *k8srig.Node) (report, error) {
-	out, err := c.tracer(node, "diagnose", "-o", "json")
-	var r report
+func diagnose(node *k8srig.Node) (r report, err error) {
+	out, err := node.Tracer("diagnose", "-o", "json")
 	if jsonErr := json.Unmarshal([]byte(out), &r); jsonErr != nil {
-		return r, fmt.Errorf("%w: %w", jsonErr, err)
+		return r, errors.Join(err, fmt.Errorf("read the diagnosis: %w", jsonErr))
 	}
-	return r, nil
+	return r, nil // the exit code is not 0 if there is a fault
 }
 
 // outside is a program in the network that the nodes are joined to, and no node.

@@ -171,7 +171,7 @@ func (c *cluster) halfInstalled(t *testing.T, plugin string) {
 		return err
 	})
 	for _, n := range c.nodes {
-		r, err := c.diagnose(n)
+		r, err := diagnose(n)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,7 +39,7 @@ func (l *layout) healthy(t *testing.T) {
 	l.seen(t)
 	for _, n := range l.nodes {
 		until(t, time.Minute, "be healthy on "+n.Name, func() error {
-			r, err := l.diagnose(n)
+			r, err := diagnose(n)
 			// Where all of this finds too little CPU, an application does read too slowly.
 			starved := func(f finding) bool { return f.Cause == "receiver-slow" }
 			wrong := slices.ContainsFunc(r.Findings, func(f finding) bool { return f.Severity != "info" && !starved(f) })
@@ -57,7 +57,7 @@ func (l *layout) seen(t *testing.T) {
 	for _, n := range l.nodes {
 		var rows []coverage
 		until(t, time.Minute, "see what passes on "+n.Name, func() error {
-			r, err := l.diagnose(n)
+			r, err := diagnose(n)
 			if err != nil {
 				return err
 			}
@@ -92,7 +92,7 @@ type party struct{ Namespace, Workload string }
 func (l *layout) named(t *testing.T, dst party, service string) {
 	t.Helper()
 	until(t, time.Minute, "name both ends of what is asked of "+service, func() error {
-		out, err := l.tracer(l.nodes[0], "top", "--once", "-o", "json")
+		out, err := l.nodes[0].Tracer("top", "--once", "-o", "json")
 		if err != nil {
 			return err
 		}
@@ -241,7 +241,7 @@ func (l *layout) story(t *testing.T, device string) {
 	begin := time.Now()
 	var r report
 	until(t, time.Minute, "find the fault", func() (err error) {
-		if r, err = l.diagnose(n); err != nil {
+		if r, err = diagnose(n); err != nil {
 			return err
 		}
 		if r.Verdict != "fault" {

@@ -68,14 +68,14 @@ func (l *layout) policy(t *testing.T, proxy string) {
 	runOn(p.add)
 	begin := time.Now()
 	until(t, time.Minute, "name the rule", func() error {
-		r, err := l.diagnose(n)
+		r, err := diagnose(n)
 		if err != nil {
 			return err
 		}
 		if r.Verdict != "fault" || r.Findings[0].Cause != "policy-drop" {
 			return fmt.Errorf("%s: %s", r.Verdict, r.Summary)
 		}
-		text, _ := l.tracer(n, "diagnose") // with an exit code that says that there is a fault
+		text, _ := n.Tracer("diagnose") // with an exit code that says that there is a fault
 		for _, want := range []string{p.chain, p.owner, "store/visitor", "store/api"} {
 			if !strings.Contains(text, want) {
 				return errors.New("no " + want + " in\n" + text)

@@ -243,7 +243,7 @@ func (c *cluster) runs(t *testing.T, version string) {
 	c.kubectl(t, "-n tracer rollout status daemonset/tracer --timeout=120s")
 	for _, n := range c.nodes {
 		until(t, time.Minute, "run "+version+" on "+n.Name, func() error {
-			out, err := c.tracer(n, "version", "-o", "json")
+			out, err := c.execTracer(n, "version", "-o", "json")
 			if err != nil {
 				return err
 			}
