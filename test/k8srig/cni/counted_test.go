@@ -144,8 +144,8 @@ func (l *layout) countsOf(t *testing.T, workload string) (c podCounts) {
 	return c
 }
 
-// deviceCounts is what the device of a workload's one pod has counted, at the pod's end.
-func deviceCounts(t *testing.T, workload string) trafficOf {
+// ofPod is the content of a file below the /proc directory of a process of a workload's one pod.
+func ofPod(t *testing.T, workload, file string) string {
 	t.Helper()
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -156,19 +156,35 @@ func deviceCounts(t *testing.T, workload string) trafficOf {
 		if err != nil || !strings.Contains("\x00"+string(environ), "\x00HOSTNAME="+workload+"-") {
 			continue // or it has ended
 		}
-		data, err := os.ReadFile(filepath.Join(p, "net/dev"))
-		if err != nil {
-			continue
+		if data, err := os.ReadFile(filepath.Join(p, file)); err == nil {
+			return string(data)
 		}
-		for line := range strings.Lines(string(data)) {
-			name, counts, _ := strings.Cut(strings.TrimSpace(line), ":")
-			if fields := strings.Fields(counts); name == "eth0" && len(fields) == 16 {
-				return podTraffic(t, fields)
-			}
+	}
+	t.Fatalf("there is no pod of %s with %s", workload, file)
+	return ""
+}
+
+// deviceCounts is what the device of a workload's one pod has counted, at the pod's end.
+func deviceCounts(t *testing.T, workload string) trafficOf {
+	t.Helper()
+	for line := range strings.Lines(ofPod(t, workload, "net/dev")) {
+		name, counts, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if fields := strings.Fields(counts); name == "eth0" && len(fields) == 16 {
+			return podTraffic(t, fields)
 		}
 	}
 	t.Fatalf("there is no device of a pod of %s", workload)
 	return trafficOf{}
+}
+
+// nodeEnd is the number of the node's end of the device of a workload's one pod.
+func nodeEnd(t *testing.T, workload string) int {
+	t.Helper()
+	index, err := strconv.Atoi(strings.TrimSpace(ofPod(t, workload, "root/sys/class/net/eth0/iflink")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index
 }
 
 // podTraffic is what a pod's device has counted, out of its line of /proc/net/dev.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -49,12 +50,17 @@ func startLoad(t *testing.T, c *cluster) *load {
 		ip := c.kubectl(t, "-n store get pods -l app=api -o jsonpath={.items[0].status.podIP} --field-selector spec.nodeName="+n.Name)
 		targets = append(targets, n.Name+"="+strings.TrimSpace(ip)+":8080")
 	}
+	first := nodeEnd(t, "counter")
 	c.apply(t, strings.Replace(loadYAML, "COUNT]", strings.Join(targets, ", ")+"]", 1))
 	c.kubectl(t, "-n store rollout status deployment/counter --timeout=300s")
 	until(t, time.Minute, "end the first counter", func() error {
 		names, err := c.Kubectl("-n", "store", "get", "pods", "-l", "app=counter", "-o", "name")
 		if err == nil && len(strings.Fields(names)) != 1 {
 			err = errors.New(names)
+		}
+		// The kernel takes a network down, and its device, after Kubernetes has forgotten the pod.
+		if err == nil && slices.ContainsFunc(devices(t, c.nodes[0]), func(d net.Interface) bool { return d.Index == first }) {
+			err = fmt.Errorf("device %d is still there", first)
 		}
 		return err
 	})
