@@ -27,6 +27,19 @@ const awsConfig = `{"cniVersion": "0.4.0", "name": "aws-cni", "disableCheck": tr
 
 // TestAWS has nodes with two interfaces, and pods of both: rules send what comes from a pod of the second one out by it.
 func TestAWS(t *testing.T) {
+	l := awsLayout(t, true, "eth1") // the first pod of a node is the second interface's
+	l.record(t, "AWS VPC CNI, two ENIs; kube-proxy by iptables", "aws", "github.com/aws/amazon-vpc-cni-k8s")
+}
+
+// TestAWSOneENI has nodes with one interface, which is their pods' too.
+func TestAWSOneENI(t *testing.T) {
+	l := awsLayout(t, false, "eth0")
+	l.record(t, "AWS VPC CNI, one ENI; kube-proxy by iptables", "aws", "github.com/aws/amazon-vpc-cni-k8s")
+}
+
+// awsLayout plays AWS's plugin, with a second interface or without one, and a fault at that device.
+func awsLayout(t *testing.T, second bool, fault string) *layout {
+	t.Helper()
 	p, err := fetch(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -41,19 +54,26 @@ func TestAWS(t *testing.T) {
 		"ip addr replace " + c.world + "/32 dev fabric",
 		"sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.fabric.send_redirects=0",
 	}
+	loose := []string{"sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=2"}
 	for i, n := range c.nodes {
+		commands = append(commands, fmt.Sprintf("ip route add 10.200.2%d.0/24 via %s", i, n.Address))
+		if !second {
+			continue
+		}
 		commands = append(commands,
 			fmt.Sprintf("ip link add eth1 netns %d type veth peer name %s-1", n.PID(), n.Name),
 			fmt.Sprintf("ip link set %s-1 master fabric up", n.Name),
 			fmt.Sprintf("ip addr add 10.200.1%d.1/24 dev fabric", i),
-			fmt.Sprintf("ip route add 10.200.1%d.128/25 via 10.200.1%d.10", i, i),
-			fmt.Sprintf("ip route add 10.200.2%d.0/24 via %s", i, n.Address))
+			fmt.Sprintf("ip route add 10.200.1%d.128/25 via 10.200.1%d.10", i, i))
+	}
+	if second {
+		loose = append(loose, "net.ipv4.conf.eth1.rp_filter=2")
 	}
 	run(t, commands...)
-	d := &ipamd{c: c, binary: filepath.Join(p.aws, "ipamd")}
+	d := &ipamd{c: c, binary: filepath.Join(p.aws, "ipamd"), second: second}
 	for i, n := range c.nodes {
 		// As the manifest's first container does it: replies may come by another interface.
-		if err := n.Run("sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=2", "net.ipv4.conf.eth1.rp_filter=2"); err != nil {
+		if err := n.Run(loose...); err != nil {
 			t.Fatal(err)
 		}
 		d.start(t, i)
@@ -62,18 +82,19 @@ func TestAWS(t *testing.T) {
 	l.restarts(t)
 	l.undisturbed(t, "ipamd killed and started again", func() { d.restart(t) })
 	l.counted(t)
-	l.story(t, "eth1") // the first pod of a node is the second interface's
+	l.story(t, fault)
 	if !testing.Short() {
 		l.reconfigured(t, awsConfig, `"mtu": "1500"`, `"mtu": "1400"`)
 		l.policy(t, "iptables")
 	}
-	l.record(t, "AWS VPC CNI, two ENIs; kube-proxy by iptables", "aws", "github.com/aws/amazon-vpc-cni-k8s")
+	return l
 }
 
 // ipamd is what stands for AWS's daemon, on each node.
 type ipamd struct {
 	c       *cluster
 	binary  string
+	second  bool // nodes have a second interface
 	daemons [2]*k8srig.Process
 }
 
@@ -81,7 +102,11 @@ type ipamd struct {
 func (d *ipamd) start(t *testing.T, i int) {
 	t.Helper()
 	n := d.c.nodes[i]
-	cmd := n.Enter(d.binary, vpc, "eth0", fmt.Sprintf("eth1=10.200.1%d.10/24", i), fmt.Sprintf("10.200.1%d.130", i), fmt.Sprintf("10.200.2%d.2", i))
+	args := []string{d.binary, vpc, "eth0", fmt.Sprintf("10.200.2%d.2", i)}
+	if d.second {
+		args = append(args, fmt.Sprintf("eth1=10.200.1%d.10/24", i), fmt.Sprintf("10.200.1%d.130", i))
+	}
+	cmd := n.Enter(args...)
 	cmd.Env = append(cmd.Environ(), "AWS_VPC_ENI_MTU=1500", "AWS_VPC_K8S_CNI_LOG_FILE=stdout")
 	var err error
 	if d.daemons[i], err = k8srig.Start("ipamd", t.TempDir(), cmd); err != nil {

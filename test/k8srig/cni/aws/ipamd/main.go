@@ -1,11 +1,11 @@
 // Command ipamd stands for the daemon of AWS's VPC plugin, which asks AWS for interfaces and addresses: here they are
 // arguments. It makes the node's rules and routes by that daemon's own code, and gives the plugin addresses, by turns of the
-// second interface and of the primary one.
+// second interface, if there is one, and of the primary one.
 //
-//	ipamd VPC PRIMARY SECOND POOL...
+//	ipamd VPC PRIMARY POOL [SECOND POOL]
 //
 // PRIMARY is a device that is there; SECOND a device, its address and its subnet, as eth1=10.200.11.10/24, whose gateway is
-// the subnet's first address; each POOL the first address that pods get: the second interface's, then the primary one's.
+// the subnet's first address; each POOL the first address that pods of that interface get.
 package main
 
 import (
@@ -31,11 +31,14 @@ const (
 )
 
 func main() {
-	if len(os.Args) != 6 {
-		fail(fmt.Errorf("got %d arguments", len(os.Args)-1))
+	switch a := os.Args[1:]; len(a) {
+	case 3:
+		fail(run(a[0], a[1], "", a[2]))
+	case 5:
+		fail(run(a[0], a[1], a[3], a[4], a[2]))
+	default:
+		fail(fmt.Errorf("got %d arguments", len(a)))
 	}
-	pools := os.Args[4:]
-	fail(run(os.Args[1], os.Args[2], os.Args[3], pools))
 }
 
 func fail(err error) {
@@ -43,7 +46,8 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-func run(vpc, primary, second string, pools []string) error {
+// run serves the plugin. The pools are the second interface's, if there is one, and the primary one's.
+func run(vpc, primary, second string, pools ...string) error {
 	s := &server{}
 	for _, p := range pools {
 		a, err := netip.ParseAddr(p)
@@ -74,7 +78,7 @@ func run(vpc, primary, second string, pools []string) error {
 	return g.Serve(listener)
 }
 
-// setUp makes what all pods of the node need, and what those of the second interface need.
+// setUp makes what all pods of the node need, and what those of the second interface need, if it is not "".
 func setUp(vpc, primary, second string) error {
 	network, err := networkutils.New()
 	if err != nil {
@@ -91,6 +95,9 @@ func setUp(vpc, primary, second string) error {
 	own := addresses[0].(*net.IPNet).IP
 	if err := network.SetupHostNetwork([]string{vpc}, device.HardwareAddr.String(), &own, false, false); err != nil {
 		return err
+	}
+	if second == "" {
+		return nil
 	}
 	name, at, _ := strings.Cut(second, "=")
 	if device, err = net.InterfaceByName(name); err != nil {
