@@ -48,6 +48,9 @@ func awsLayout(t *testing.T, second bool, fault string) *layout {
 		"aws-cni": filepath.Join(p.aws, "routed-eni-cni-plugin"), "portmap": filepath.Join(p.flannel, "portmap"),
 		"loopback": filepath.Join(p.flannel, "loopback"),
 	})})
+	if !second { // else CoreDNS would get the second interface's first address
+		c.halfInstalled(t, "aws-cni")
+	}
 	// The cloud's router knows which interface a pod's address belongs to. It tells nobody a shorter way.
 	c.world = "192.0.2.1"
 	commands := []string{
@@ -79,6 +82,9 @@ func awsLayout(t *testing.T, second bool, fault string) *layout {
 		d.start(t, i)
 	}
 	l := newLayout(c, startLoad(t, c))
+	if !second {
+		l.installed(t)
+	}
 	l.restarts(t)
 	l.undisturbed(t, "ipamd killed and started again", func() { d.restart(t) })
 	l.counted(t)

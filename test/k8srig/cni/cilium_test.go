@@ -203,9 +203,11 @@ func ciliumLayout(t *testing.T, values ...string) *layout {
 	// To Cilium the API server's address is a node's, to which pods' packets go as they are.
 	c.world = "192.0.2.1"
 	run(t, "ip addr replace "+c.world+"/32 dev fabric")
+	c.halfInstalled(t, "cilium-cni")
 	d := startCilium(t, c, f, values...)
 	l := newLayout(c, startLoad(t, c))
 	l.socketLB = true
+	l.installed(t)
 	l.restarts(t)
 	// When it starts it makes pods' own ports anew, agents or not.
 	ownPorts := []string{"hostport-a", "hostport-b"}

@@ -134,12 +134,17 @@ func flannelLayout(t *testing.T, backend, proxy string, faults ...string) *layou
 	}
 	network := k8srig.Network{Plugins: plugins(t, p), Config: flannelConfig, Proxy: proxy}
 	c := start(t, network)
-	c.startAgents(t)
-	c.halfInstalled(t, filepath.Join(network.Plugins, "flannel"))
+	plugin := filepath.Join(network.Plugins, "flannel")
+	if err := os.Rename(plugin, plugin+".away"); err != nil {
+		t.Fatal(err)
+	}
+	c.halfInstalled(t, "flannel")
+	if err := os.Rename(plugin+".away", plugin); err != nil {
+		t.Fatal(err)
+	}
 	f := startFlannel(t, c, p, backend)
 	l := newLayout(c, startLoad(t, c))
-	l.healthy(t)
-	l.stopAgents(t)
+	l.installed(t)
 	l.restarts(t)
 	l.undisturbed(t, "flanneld killed and started again", func() { f.restart(t) })
 	l.counted(t)
@@ -153,33 +158,4 @@ func flannelLayout(t *testing.T, backend, proxy string, faults ...string) *layou
 	l.reconfigured(t, flannelConfig, `"hairpinMode": true`, `"hairpinMode": false`)
 	l.policy(t, proxy)
 	return l
-}
-
-// halfInstalled has a list of plugins and not the first plugin itself, nor its daemon: no pod starts, and agents that run already find
-// no fault in it.
-func (c *cluster) halfInstalled(t *testing.T, plugin string) {
-	t.Helper()
-	if err := os.Rename(plugin, plugin+".away"); err != nil {
-		t.Fatal(err)
-	}
-	c.apply(t, dnsYAML)
-	until(t, time.Minute, "fail to start a pod", func() error {
-		out, err := c.Kubectl("-n", "kube-system", "get", "events", "--field-selector", "reason=FailedCreatePodSandBox", "-o", "jsonpath={.items[*].message}")
-		if err == nil && !strings.Contains(out, `"flannel"`) {
-			err = fmt.Errorf("no pod has failed for want of the plugin: %q", out)
-		}
-		return err
-	})
-	for _, n := range c.nodes {
-		r, err := diagnose(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.Verdict != "no-traffic" && r.Verdict != "healthy" || len(r.Findings) > 0 {
-			t.Errorf("%s: %s: %s", n.Name, r.Verdict, r.Summary)
-		}
-	}
-	if err := os.Rename(plugin+".away", plugin); err != nil {
-		t.Fatal(err)
-	}
 }
