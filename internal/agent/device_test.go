@@ -19,6 +19,7 @@ import (
 	"tracer/internal/lab"
 	"tracer/internal/loader"
 	"tracer/internal/record"
+	"tracer/test/steady"
 )
 
 // wayOut is a device by which a node's packets reach another: how both nodes make it, "HERE" and "THERE" being the
@@ -78,6 +79,7 @@ func ip(ns lab.Namespace, args string) error {
 
 func newPairOfNodes(t *testing.T, ways ...wayOut) *pairOfNodes {
 	t.Helper()
+	steady.Watch(t)
 	h := fnv.New32a()
 	fmt.Fprint(h, t.Name(), os.Getpid())
 	name := func(role string) lab.Namespace { return lab.Namespace(fmt.Sprintf("tw%x-%s", h.Sum32(), role)) }

@@ -17,14 +17,12 @@ import (
 
 	"tracer/internal/lab"
 	"tracer/internal/record"
-	"tracer/test/steady"
 )
 
 // TestManyPods starts as many pods at once as a node may have. Each sends as soon as it can: all of it arrives. Once all have their hooks,
 // all that they send is seen.
 func TestManyPods(t *testing.T) {
 	t.Parallel()
-	steady.Watch(t)
 	const pods, packets = 110, 3
 	p := newPairOfNodes(t)
 	p.ip(p.near, "neigh replace 10.9.0.2 lladdr 02:00:00:00:09:02 dev eth0")

@@ -94,7 +94,7 @@ func follows(t *testing.T, a *Agent, perSecond float64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = Await(t.Context(), time.Minute, "follow many packets", []*Process{a.Process}, func() error {
+	err = Await(t.Context(), 4*time.Minute, "follow many packets", []*Process{a.Process}, func() error {
 		count, now, err := finished()
 		if err != nil {
 			return err

@@ -168,9 +168,9 @@ func (n *Node) Command(args ...string) *exec.Cmd {
 
 // Enter is a command in all of the node's namespaces, as if it was started there. Its process is a child of the one that
 // it returns: Find finds it, and only when it has ended may its parent end, or nobody buries it.
-func (n *Node) Enter(args ...string) *exec.Cmd { return enter(n.PID(), args...) }
+func (n *Node) Enter(args ...string) *exec.Cmd { return nsenter(n.PID(), args...) }
 
-func enter(pid int, args ...string) *exec.Cmd {
+func nsenter(pid int, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--target", fmt.Sprint(pid), "--mount", "--net", "--uts", "--ipc", "--pid", "--"}, args...)...)
 }
 
@@ -181,7 +181,7 @@ func (n *Node) Tracer(args ...string) (string, error) {
 	if len(pids) != 1 {
 		return "", fmt.Errorf("%d agents run on %s", len(pids), n.Name)
 	}
-	return output(enter(pids[0], append([]string{"/tracer"}, args...)...))
+	return output(nsenter(pids[0], append([]string{"/tracer"}, args...)...))
 }
 
 // CgroupV2 is the cgroup that all of the node's processes are below, where programs are attached.

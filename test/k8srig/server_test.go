@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // rights runs the agent with the token of the account that the manifests make.
@@ -96,7 +98,10 @@ func (s *apiSuite) restart(t *testing.T) {
 	if err := a.Synced(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
-	a.Stop() // and keeps what it knows
+	if err := a.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	a.Wait() // it keeps what it knows
 	s.cluster.APIServer().Stop()
 	a = s.agent(t, nil, args...)
 	stale := func(want float64) func() error {
@@ -111,7 +116,7 @@ func (s *apiSuite) restart(t *testing.T) {
 			return nil
 		}
 	}
-	if err := Await(t.Context(), 10*time.Second, "go by what was kept", []*Process{a.Process}, stale(1)); err != nil {
+	if err := Await(t.Context(), time.Minute, "go by what was kept", []*Process{a.Process}, stale(1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.cluster.StartAPIServer(t.Context()); err != nil {

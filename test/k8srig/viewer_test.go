@@ -40,7 +40,7 @@ func viewed(t *testing.T, c *ControlPlane, nodes []*Node) {
 	if _, err := c.KubectlInput(developer, "apply", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Kubectl("-n", "tracer-viewer", "rollout", "status", "daemonset/tracer-viewer", "--timeout=90s"); err != nil {
+	if _, err := c.Kubectl("-n", "tracer-viewer", "rollout", "status", "daemonset/tracer-viewer", "--timeout=300s"); err != nil {
 		t.Fatal(err)
 	}
 	token, err := c.Kubectl("create", "token", "developer", "-n", "developers")

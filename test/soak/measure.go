@@ -136,7 +136,7 @@ func (p *process) objects(m map[string]float64) error {
 		if err != nil {
 			return err
 		}
-		if err := p.entries(ebpf.MapID(number), m); err != nil {
+		if err := p.entries(ebpf.MapID(number), m); err != nil && !errors.Is(err, os.ErrNotExist) { // closed meanwhile
 			return fmt.Errorf("map %s: %w", id, err)
 		}
 	}

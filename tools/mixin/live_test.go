@@ -211,6 +211,9 @@ func (p *live) alerts(states ...promrules.AlertState) map[string]string {
 	return out
 }
 
+// busy are alerts that are right on a machine that has too little CPU for a while.
+var busy = []string{"TracerDown", "TracerNode", "TracerPod"}
+
 // await waits until something holds.
 func (p *live) await(what string, holds func() bool) {
 	p.Helper()
@@ -267,11 +270,17 @@ func TestLive(t *testing.T) {
 		return p.has(`count(count by (node) (rate(tracer_packets_total[5m]) > 0)) == 2`)
 	})
 	// As long as any alert waits before it fires, and some evaluations more.
-	healthy := time.Now().Add(35 * time.Second)
+	const longest = 35 * time.Second
+	healthy := time.Now().Add(longest)
 	p.await("health", func() bool {
 		look()
 		if firing := p.alerts(promrules.StateFiring); len(firing) > 0 {
-			t.Fatalf("these fire in health: %v", firing)
+			for alert := range firing {
+				if !slices.Contains(busy, alert) {
+					t.Fatalf("these fire in health: %v", firing)
+				}
+			}
+			healthy = time.Now().Add(longest)
 		}
 		return time.Now().After(healthy)
 	})

@@ -2,6 +2,7 @@ package cni
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -32,7 +33,7 @@ func TestRelease(t *testing.T) {
 
 	l.undisturbed(t, "README: no installation", func() {
 		said := r.run(t, strings.ReplaceAll(r.replace(t, block(t, "kubectl debug"), now), "NODE", c.nodes[0].Name))
-		if !strings.Contains(said, "HEALTHY") {
+		if !right(said) {
 			t.Errorf("without an agent it says\n%s", said)
 		}
 		c.kubectl(t, "delete pod "+debugger.FindString(said))
@@ -42,7 +43,7 @@ func TestRelease(t *testing.T) {
 		said := r.run(t, r.replace(t, block(t, "helm install"), now))
 		took := time.Since(begin)
 		t.Logf("from the first command to the first verdict: %.1f s", took.Seconds())
-		if !strings.Contains(said, "HEALTHY") || took > 2*time.Minute {
+		if !right(said) || took > busy*2*time.Minute {
 			t.Errorf("after %v it says\n%s", took, said)
 		}
 		c.runs(t, now.version)
@@ -78,14 +79,17 @@ func TestRelease(t *testing.T) {
 	l.undisturbed(t, "uninstall", func() {
 		c.helm(t, "uninstall tracer --wait")
 		c.agentsGone(t, nil)
-		for i, n := range c.nodes {
-			if text := changed(t, n, untouched[i]); text != "" {
-				t.Error(text)
+		until(t, time.Minute, "leave the nodes as they were", func() error {
+			for i, n := range c.nodes {
+				if text := changed(t, n, untouched[i]); text != "" {
+					return errors.New(text)
+				}
+				if out, err := n.Enter("find", "/run/tracer", "-mindepth", "1").CombinedOutput(); err != nil || len(out) > 0 {
+					return fmt.Errorf("%s has files: %s (%v)", n.Name, out, err)
+				}
 			}
-			if out, err := n.Enter("find", "/run/tracer", "-mindepth", "1").CombinedOutput(); err != nil || len(out) > 0 {
-				t.Errorf("%s has files: %s (%v)", n.Name, out, err)
-			}
-		}
+			return nil
+		})
 		until(t, time.Minute, "free what agents had in the kernel", func() error { return stillThere(held) })
 	})
 	// The DaemonSet is gone before its pods are: the garbage collector follows.
@@ -98,6 +102,11 @@ func TestRelease(t *testing.T) {
 		return nil
 	})
 	t.Logf("%d of %d packets were lost; of %d programs, maps and links of agents none is left", l.lost, l.sent, len(held))
+}
+
+// right tells whether a verdict is right of a cluster in which nothing is wrong but that it may have too little CPU.
+func right(said string) bool {
+	return strings.Contains(said, "HEALTHY") || strings.Contains(said, starved)
 }
 
 // debugger is the pod that kubectl debug makes.
@@ -159,45 +168,46 @@ func releaseBefore(t *testing.T) release {
 	return r
 }
 
-// talks has the commands of one release ask the agents of another.
+// talks waits until the commands of one release have got from the agents of another what they ask: more than once where an agent rightly finds
+// that applications have too little CPU.
 func (c *cluster) talks(t *testing.T, commands, agents release) {
 	t.Helper()
-	program := commands.program(t, "tracer")
-	n := c.nodes[0]
-	ask := func(into any, args ...string) {
-		t.Helper()
-		out, err := n.Enter(append([]string{program}, args...)...).Output()
-		if err == nil {
-			err = json.Unmarshal(out, into)
+	program, plugin := commands.program(t, "tracer"), commands.program(t, "kubectl-tracer")
+	ask := func(into any, cmd *exec.Cmd) error {
+		out, err := cmd.Output()
+		if jsonErr := json.Unmarshal(out, into); jsonErr != nil {
+			return fmt.Errorf("%v of %s, of an agent of %s: %w: %s", cmd.Args, commands.version, agents.version, errors.Join(err, jsonErr), out)
 		}
-		if err != nil {
-			t.Errorf("%s of %s, of an agent of %s: %v\n%s", args[0], commands.version, agents.version, err, out)
+		return nil
+	}
+	until(t, time.Minute, "get answers of another release", func() error {
+		var version struct{ Agent struct{ Version string } }
+		var r report
+		var top struct{ Rows []any }
+		var trace struct{ Stages []any }
+		var all struct {
+			Verdict string
+			Nodes   []struct{ Version, Error string }
 		}
-	}
-	var version struct{ Agent struct{ Version string } }
-	ask(&version, "version", "-o", "json")
-	var r report
-	ask(&r, "diagnose", "-o", "json")
-	var top struct{ Rows []any }
-	ask(&top, "top", "--once", "-o", "json")
-	var trace struct{ Stages []any }
-	ask(&trace, "trace", "--once", "1", "-o", "json")
-	if version.Agent.Version != agents.version || r.Verdict != "healthy" || len(top.Rows) == 0 || len(trace.Stages) == 0 {
-		t.Errorf("commands of %s got from an agent of %s: version %q, verdict %q, %d rows, %d stages", commands.version, agents.version,
-			version.Agent.Version, r.Verdict, len(top.Rows), len(trace.Stages))
-	}
-	plugin := commands.program(t, "kubectl-tracer")
-	var all struct {
-		Verdict string
-		Nodes   []struct{ Version, Error string }
-	}
-	out, err := exec.Command(plugin, "diagnose", "-o", "json", "--kubeconfig", c.Kubeconfig(k8srig.Admin)).Output()
-	if err == nil {
-		err = json.Unmarshal(out, &all)
-	}
-	if err != nil || all.Verdict != "healthy" || len(all.Nodes) != len(c.nodes) || all.Nodes[0].Version != agents.version {
-		t.Errorf("the plugin of %s got from agents of %s: %v\n%s", commands.version, agents.version, err, out)
-	}
+		for into, args := range map[any][]string{
+			&version: {"version", "-o", "json"}, &r: {"diagnose", "-o", "json"}, &top: {"top", "--once", "-o", "json"}, &trace: {"trace", "--once", "1", "-o", "json"},
+		} {
+			if err := ask(into, c.nodes[0].Enter(append([]string{program}, args...)...)); err != nil {
+				return err
+			}
+		}
+		if err := ask(&all, exec.Command(plugin, "diagnose", "-o", "json", "--kubeconfig", c.Kubeconfig(k8srig.Admin))); err != nil {
+			return err
+		}
+		if version.Agent.Version != agents.version || r.Verdict != "healthy" || len(top.Rows) == 0 || len(trace.Stages) == 0 {
+			return fmt.Errorf("commands of %s got from an agent of %s: version %q, verdict %q, %d rows, %d stages", commands.version, agents.version,
+				version.Agent.Version, r.Verdict, len(top.Rows), len(trace.Stages))
+		}
+		if all.Verdict != "healthy" || len(all.Nodes) != len(c.nodes) || all.Nodes[0].Version != agents.version {
+			return fmt.Errorf("the plugin of %s got from agents of %s: %+v", commands.version, agents.version, all)
+		}
+		return nil
+	})
 }
 
 func startRegistry(t *testing.T) {
@@ -240,7 +250,7 @@ func (c *cluster) helm(t *testing.T, line string) {
 // runs waits until all agents are of a version, and answer the commands in their pods.
 func (c *cluster) runs(t *testing.T, version string) {
 	t.Helper()
-	c.kubectl(t, "-n tracer rollout status daemonset/tracer --timeout=120s")
+	c.kubectl(t, "-n tracer rollout status daemonset/tracer --timeout=300s")
 	for _, n := range c.nodes {
 		until(t, time.Minute, "run "+version+" on "+n.Name, func() error {
 			out, err := c.execTracer(n, "version", "-o", "json")
