@@ -21,13 +21,13 @@ func (c *cluster) halfInstalled(t *testing.T, plugin string) {
 		return err
 	})
 	for _, n := range c.nodes {
-		r, err := diagnose(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.Verdict != "no-traffic" && r.Verdict != "healthy" || len(r.Findings) > 0 {
-			t.Errorf("%s: %s: %s", n.Name, r.Verdict, r.Summary)
-		}
+		until(t, time.Minute, "find nothing on "+n.Name, func() error {
+			r, err := diagnose(n)
+			if err == nil && (r.Verdict != "no-traffic" && r.Verdict != "healthy" || len(r.Findings) > 0) {
+				err = fmt.Errorf("%s: %s", r.Verdict, r.Summary)
+			}
+			return err
+		})
 	}
 }
 
