@@ -81,7 +81,8 @@ func (f *flow) acceptAll(ctx context.Context, fd int, block []byte) error {
 		if size < unix.NLMSG_HDRLEN || size > len(block) {
 			return errors.New("a broken message")
 		}
-		kind, data := binary.NativeEndian.Uint16(block[4:]), block[unix.NLMSG_HDRLEN:size]
+		// With the padding of the last attribute, which ParseRouteAttr wants and the kernel does not count.
+		kind, data := binary.NativeEndian.Uint16(block[4:]), block[unix.NLMSG_HDRLEN:min(cap(block), (size+3)&^3)]
 		block = block[min(len(block), (size+3)&^3):]
 		if kind == unix.NLMSG_ERROR {
 			if errno := -int32(binary.NativeEndian.Uint32(data)); errno != 0 {
