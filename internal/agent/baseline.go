@@ -30,6 +30,7 @@ type baseline struct {
 	learner  diagnose.Baseline
 	known    map[aggregate.StageKey]float64 // p50s that are known by now; replaced, never changed
 	peers    map[diagnose.PeerKey]float64   // likewise, round trips to other nodes
+	requests map[aggregate.PairKey]float64  // likewise, requests
 	excluded []diagnose.Finding             // since it was learned last
 	learned  time.Time
 }
@@ -46,6 +47,18 @@ func (b *baseline) roundTrips() map[diagnose.PeerKey]float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.peers
+}
+
+// requestTimes are how long requests of pairs usually take, where that is known.
+func (b *baseline) requestTimes() map[aggregate.PairKey]float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.requests
+}
+
+// take has what was learnt known. b.mu is held.
+func (b *baseline) take() {
+	b.known, b.peers, b.requests = b.learner.P50(), b.learner.PeerRTT(), b.learner.UsualRequests()
 }
 
 // exclude keeps the stages where something was found out of what is learned next.
@@ -76,7 +89,8 @@ func (b *baseline) learn(from, now diagnose.Snapshot) {
 	counts := now.Counts.Since(from.Counts)
 	b.learner.Learn(counts.Stages, b.excluded, now.Taken)
 	b.learner.LearnPeers(counts.Pairs, b.excluded, now.Taken)
-	b.known, b.peers = b.learner.P50(), b.learner.PeerRTT()
+	b.learner.LearnRequests(counts.Pairs, now.Taken)
+	b.take()
 	b.learned, b.excluded = now.Taken, nil
 }
 
@@ -89,6 +103,8 @@ type baselineFile struct {
 	Places  []diagnose.StageBaseline `json:"places"`
 	// Peers are left out by earlier versions, which take them for nothing.
 	Peers []diagnose.PeerBaseline `json:"peers,omitempty"`
+	// Requests likewise.
+	Requests []diagnose.RequestBaseline `json:"requests,omitempty"`
 }
 
 func (a *Agent) baselinePath() string { return filepath.Join(a.options.StateDir, "usual.json") }
@@ -114,7 +130,8 @@ func (a *Agent) restoreBaseline() {
 		defer b.mu.Unlock()
 		b.learner.Restore(file.Places)
 		b.learner.RestorePeers(file.Peers)
-		b.known, b.peers = b.learner.P50(), b.learner.PeerRTT()
+		b.learner.RestoreRequests(file.Requests)
+		b.take()
 	}
 }
 
@@ -124,7 +141,7 @@ func (a *Agent) saveBaseline() {
 		return
 	}
 	a.baseline.mu.Lock()
-	file := baselineFile{BaselineVersion, a.baseline.learner.Stages(), a.baseline.learner.Peers()}
+	file := baselineFile{BaselineVersion, a.baseline.learner.Stages(), a.baseline.learner.Peers(), a.baseline.learner.Requests()}
 	a.baseline.mu.Unlock()
 	a.failures.baseline.Done(statefile.Write(a.baselinePath(), file))
 }

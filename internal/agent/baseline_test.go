@@ -27,12 +27,14 @@ func TestBaseline(t *testing.T) {
 	key := aggregate.StageKey{Stage: journey.Forward, Device: "tunl0", Direction: journey.Out}
 	now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
 	var delay, rtt hist.Histogram
+	var asked aggregate.Requests
 	snapshot := func() diagnose.Snapshot {
 		return diagnose.Snapshot{Taken: now, Counts: &aggregate.Snapshot{
 			Taken: now, Stages: []aggregate.StageDelay{{StageKey: key, Delay: delay.Clone()}},
 			Pairs: []aggregate.Pair{{
-				PairKey: aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: journey.Out},
-				Packets: float64(rtt.Count()), TCP: &aggregate.TCP{Segments: rtt.Count(), RTT: rtt.Clone(), Peers: []aggregate.PeerRTT{{Node: "node2", RTT: rtt.Clone()}}},
+				PairKey:  aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: journey.Out},
+				Requests: &aggregate.Requests{Client: aggregate.RequestSide{Answered: asked.Client.Answered.Clone(), Timed: asked.Client.Timed}},
+				Packets:  float64(rtt.Count()), TCP: &aggregate.TCP{Segments: rtt.Count(), RTT: rtt.Clone(), Peers: []aggregate.PeerRTT{{Node: "node2", RTT: rtt.Clone()}}},
 			}},
 		}}
 	}
@@ -42,6 +44,8 @@ func TestBaseline(t *testing.T) {
 		now = now.Add(snapshotEvery)
 		delay.Observe(20e-6, 100)
 		rtt.Observe(0.04, 10)
+		asked.Client.Answered.Observe(0.05, 10)
+		asked.Client.Timed += 10
 		m := snapshot()
 		a.history.add(m)
 		// SnapshotBefore goes by the true time: all of these snapshots are long past.
@@ -56,9 +60,16 @@ func TestBaseline(t *testing.T) {
 	if far := a.baseline.roundTrips()[peer]; far < 0.038 || far > 0.042 {
 		t.Errorf("usual round trips are %v", a.baseline.roundTrips())
 	}
+	pair := aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api"}
+	if took := a.baseline.requestTimes()[pair]; took < 0.047 || took > 0.053 {
+		t.Errorf("usual requests take %v", a.baseline.requestTimes())
+	}
 	a.saveBaseline()
 	again := newAgent(dir)
 	again.restoreBaseline()
+	if got, want := again.baseline.requestTimes()[pair], a.baseline.requestTimes()[pair]; got != want {
+		t.Errorf("restored requests of %v, want %v", got, want)
+	}
 	if again.baseline.p50s()[key] != usual {
 		t.Errorf("restored %v, want %v", again.baseline.p50s(), usual)
 	}

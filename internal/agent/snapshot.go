@@ -41,7 +41,7 @@ func (a *Agent) quickSnapshot(count func() *aggregate.Snapshot, atMost time.Dura
 	return diagnose.Snapshot{
 		Taken: time.Now(), Counts: counts, Devices: devices, Stats: a.stats(),
 		Events: a.watcher.Events(), ActiveDevices: a.activeDevices.update(devices), ExpectQdisc: a.options.ExpectQdisc, Baseline: a.baseline.p50s(),
-		PeerRTT: a.baseline.roundTrips(), Throttling: a.throttling(devices),
+		PeerRTT: a.baseline.roundTrips(), UsualRequests: a.baseline.requestTimes(), Throttling: a.throttling(devices),
 		DropsUnseen: !a.loader.TracepointAttached("kfree_skb"), Lookups: a.routeLookups.results(loader.Monotonic()),
 		Rulesets: a.rulesets(devices, loader.Monotonic()), Services: a.services(counts),
 		Conntrack: a.conntrack.results(counts.Unanswered),

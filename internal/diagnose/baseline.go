@@ -27,8 +27,9 @@ const (
 // it by a small step up or down, whatever its distance, so that outliers count as little as can be. The zero Baseline knows
 // nothing. It is not safe for concurrent use.
 type Baseline struct {
-	stages map[aggregate.StageKey]*StageBaseline
-	peers  map[PeerKey]*PeerBaseline
+	stages   map[aggregate.StageKey]*StageBaseline
+	peers    map[PeerKey]*PeerBaseline
+	requests map[aggregate.PairKey]*RequestBaseline // by who asks whom, without a direction
 }
 
 // StageBaseline is the usual delay of one stage.

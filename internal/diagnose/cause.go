@@ -23,6 +23,7 @@ const (
 	ReceiverSlow          Cause = "receiver-slow"
 	ServerSlow            Cause = "server-slow"
 	RequestsUnanswered    Cause = "requests-unanswered"
+	RequestsSlow          Cause = "requests-slow"
 	NoListener            Cause = "no-listener"
 	AcceptQueueFull       Cause = "accept-queue-full"
 	ForwardDelay          Cause = "forward-delay"
@@ -239,11 +240,13 @@ func Causes() []CauseInfo {
 			Advice:     "look at the application: it is slow, not the network",
 		},
 		{
-			Cause: ServerSlow, Kinds: []Kind{KindDelay}, Groups: []string{"requests"}, Where: "deliver, pod",
+			Cause: ServerSlow, Kinds: []Kind{KindDelay}, Groups: []string{"requests", "slow_requests"},
+			Where:   "deliver, pod; " + beyond + " where the pod that answers is on another node",
 			Meaning: "an application takes long to answer: by itself, or waiting for others",
 			Evidence: "20 requests to a pod of this node that were timed, half of which took 100 ms and more from their last packet to the first of the answer at the " +
 				"pod's device, without what queues hold between that and the pod's sockets (p50), and of less than half of which packets were sent again; not while " +
-				"connections of the pair turn out not to alternate (one for 128 requests timed). Never more than info",
+				"connections of the pair turn out not to alternate (one for 128 requests timed). Of a pod of another node: requests that are slow as `requests-slow` " +
+				"has it, while handshakes or other round trips to that node are as quick as usual. Never more than info",
 			Next: []string{"tcpdump -ni DEVICE -ttt -c 40 port PORT # the time before each answer", "kubectl exec -n NAMESPACE POD -- cat /sys/fs/cgroup/cpu.stat # is it throttled?",
 				"ss -tmi # in the pod: Recv-Q is what waits to be read"},
 			Advice: "look at the application, and at what it waits for itself",
@@ -261,6 +264,21 @@ func Causes() []CauseInfo {
 			Next: []string{"tracer diagnose # on the node of PEER", "kubectl logs -n NAMESPACE POD --since=5m",
 				"ss -tn state close-wait # in the pod: whose client has gone, while the application has not seen it"},
 			Advice: "look at the application: is it stuck, does it wait for others, does it crash?",
+		},
+		{
+			Cause: RequestsSlow, Kinds: []Kind{KindDelay}, Groups: []string{"slow_requests"},
+			Meaning: "requests take longer than usual beyond this node: the network, or who answers",
+			Where:   beyond,
+			Evidence: "20 requests of a pod of this node to pods of others that were timed, of which nearly all (95 %) took longer than half of " +
+				"that pair's usually do, as an agent has learnt, and than round trips to those nodes, by more than this node accounts for. Not where requests are " +
+				"large (32 KiB), where some are answered on this node, where what is usual to one of the nodes was not learnt, while CPUs have no time, and where " +
+				"something else is found that hurts the pair. Where handshakes to the node are slow as well it is `remote-delay`, and where they are as quick as usual " +
+				"`server-slow`; acknowledgements of kept connections wait for the answer, and tell neither. `kubectl tracer diagnose` takes off what the pod that answers " +
+				"takes, as its own node sees it. Never more than info",
+			Thresholds: []Threshold{slowRequestThreshold},
+			Next: []string{"kubectl tracer diagnose # takes off what the application takes, as its own node sees it", "tracer diagnose # on the node of PEER",
+				"tracer top --once # on the node of PEER: SERVER P50 is the application's own time"},
+			Advice: "compare REQ P50 here with SERVER P50 on the node of who answers: what is more is the network's",
 		},
 		{
 			Cause: NoListener, Kinds: []Kind{KindDrop}, Groups: []string{"listener"},
@@ -380,7 +398,9 @@ func Causes() []CauseInfo {
 			Meaning: "round trips take long beyond this node: on the wire, or at the other node",
 			Where:   beyond,
 			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages and what is usual to that node " +
-				"explain; from three handshakes on, those are used instead. Where nothing was learnt, 70 ms may be the distance. Inferred from TCP, not seen",
+				"explain; from three handshakes on, those are used instead. Where nothing was learnt, 70 ms may be the distance. Inferred from TCP, not seen. Pairs whose " +
+				"requests have become slow (`requests-slow`) over the same way are named with them. Between two nodes that are asked together (`kubectl tracer diagnose`): " +
+				"what requests take longer at the client's pod than at the server's, from 5 ms more than the whole usually takes",
 			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold, usualHandshakeThreshold},
 			Next:       []string{"tracer diagnose # on the node of PEER", "ss -tiH dst DESTINATION | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"},
 			Advice:     "if that node passes what arrives at once, or says the same of this one, the network between is slow",

@@ -65,11 +65,8 @@ func requestRules(w *window) []Finding {
 func (w *window) slowServers() (slow []slowServer) {
 	for key, r := range w.requests {
 		s := &r.Server
-		if key.DstNamespace == "" || s.Timed < minMeasured || s.Answered.Quantile(0.5) < slowAnswer {
+		if key.DstNamespace == "" || !isTimed(s) || s.Answered.Quantile(0.5) < slowAnswer {
 			continue
-		}
-		if 2*s.Repeated >= s.Answered.Count()+s.Connects.Count() || s.Timed <= 2*timedInVain*s.LeftOut {
-			continue // half of it may be a retransmission's time, or that of answers to other requests
 		}
 		found := slowServer{w.askedPair(key), r, w.heldAtPod(key)}
 		if found.took(0.5) >= slowAnswer {

@@ -95,14 +95,18 @@ func (f *Finding) explains(share float64) bool {
 
 // isExplained tells whether something was found that explains what has no answer, and that hurts the pair or what comes back.
 func (w *window) isExplained(u *unansweredPair) bool {
-	key := u.PairKey
 	share := float64(u.lost()) / float64(max(1, u.asked()))
+	return w.isHurt(&u.PairKey, func(f *Finding) bool { return f.explains(share) })
+}
+
+// isHurt tells whether something was found that hurts a pair or what comes back, of what is asked for.
+func (w *window) isHurt(key *aggregate.PairKey, by func(*Finding) bool) bool {
 	src, dst := qualified(key.SrcNamespace, key.SrcWorkload), qualified(key.DstNamespace, key.DstWorkload)
 	return slices.ContainsFunc(w.found, func(f Finding) bool {
 		if f.Severity == Critical && f.Kind != KindMisconfiguration && f.PairsTotal > len(f.Pairs) {
 			return true // it may be of this pair
 		}
-		return f.explains(share) && slices.ContainsFunc(f.Pairs, func(p Pair) bool {
+		return by(&f) && slices.ContainsFunc(f.Pairs, func(p Pair) bool {
 			return p.Src == src && p.Dst == dst || p.Src == dst && p.Dst == src
 		})
 	})

@@ -48,7 +48,8 @@ func ruleGroups() []ruleGroup {
 		{"pod_loss", podLossRules},
 		{"remote", remoteRules},         // what was lost in pods is not lost beyond this node
 		{"unanswered", unansweredRules}, // what the others have found explains it
-		{"unknown", unknownRules},       // takes what nobody else does, so the last
+		{"slow_requests", slowRequestRules},
+		{"unknown", unknownRules}, // takes what nobody else does, so the last
 	}
 }
 
@@ -65,6 +66,7 @@ func Diagnose(node string, from, to Snapshot) Report {
 		Coverage:      w.coverage,
 	}
 	r.Checked, r.CheckedTotal = w.checked()
+	r.Served = w.served()
 	for _, g := range ruleGroups() {
 		w.found = r.Findings
 		found := g.find(w)

@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// Seconds formats a time as a report's sentences have it.
+func Seconds(s float64) string { return seconds(s) }
+
 // seconds formats a time as people read it in an incident: in ms below a second, three digits at most.
 func seconds(s float64) string {
 	switch ms := s * 1000; {

@@ -150,6 +150,7 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 	if much := slices.DeleteFunc(slices.Clone(slow), func(d distant) bool { return d.little }); roundTripsOf(much) >= minCritical {
 		f.Severity, slow = Critical, much
 	}
+	asking := w.askOver(slow)
 	hit := make([]*aggregate.Pair, len(slow))
 	var rtt hist.Histogram
 	known := false
@@ -158,6 +159,9 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 		rtt.Merge(d.rtt)
 		known = known || d.usual != nil
 		f.pain += d.pain / w.seconds()
+	}
+	for i := range asking {
+		hit = append(hit, asking[i].Pair)
 	}
 	worst := &slow[0]
 	p50 := worst.excess(0.5)
@@ -175,9 +179,29 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 		fmt.Sprintf("inferred: the rest is beyond this node; %s from %s more than usual: %s", f.Severity, seconds(worst.threshold.WarnDelay), worst.threshold.Reason),
 		w.seenHere(worst.Pair),
 	}, missedEvidence(w.counts)...)
+	for i := range asking {
+		f.Evidence = append(f.Evidence, w.slowRequestEvidence(&asking[i])+", over the same way")
+	}
 	f.Evidence = append(f.Evidence, w.excuseByCPU(f, longestForSoftirq)...)
 	f.Next = next(RemoteDelay)
 	return f
+}
+
+// askOver are the pairs whose requests are slow over nothing but the ways to nodes to which round trips of others are slow too, by as much as
+// counts there.
+func (w *window) askOver(slow []distant) (asking []slowRequests) {
+	for _, s := range w.slowRequests() {
+		isSlow := func(node string) bool {
+			return slices.ContainsFunc(slow, func(d distant) bool {
+				return d.node == node && s.extra() >= d.threshold.WarnDelay && !d.isAtPeersLimit(w)
+			})
+		}
+		told := slices.ContainsFunc(slow, func(d distant) bool { return d.PairKey == s.PairKey })
+		if !told && len(asking) < maxLines && !slices.ContainsFunc(s.nodes, func(node string) bool { return !isSlow(node) }) {
+			asking = append(asking, s)
+		}
+	}
+	return asking
 }
 
 // roundTripsOf is how many round trips the slow pairs were judged by together.

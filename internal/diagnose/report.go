@@ -58,6 +58,8 @@ type Report struct {
 	Coverage      []Coverage `json:"coverage"` // of devices that carry pods' traffic, the least first
 	Checked       []Checked  `json:"checked"`  // at most 10, those with most packets first
 	CheckedTotal  int        `json:"checked_total"`
+	// Served are the pairs whose requests pods of this node have answered, at most 100, the busiest first.
+	Served []Pair `json:"served,omitempty"`
 }
 
 // Finding is one cause at one place.
@@ -139,6 +141,8 @@ type Pair struct {
 	EndpointOf string `json:"endpoint_of,omitempty"`
 	// Addresses are those of one of their conversations, by which others know who they are; null if they are not known.
 	Addresses *PairAddresses `json:"addresses"`
+	// Requests are those of Src to Dst, where the report is about them.
+	Requests *RequestTimes `json:"requests,omitempty"`
 }
 
 // PairAddresses are those of the ends of a conversation.

@@ -69,7 +69,11 @@ type scenario struct {
 	NICsBefore      []netdev.NIC `json:"nics_before"`
 	Peers           []netdev.Peer
 	PeersBefore     []netdev.Peer `json:"peers_before"`
-	Unused          []string      // devices that have carried nothing; the others are active
+	// What an agent has learnt: of handshakes with nodes, of other round trips to them, and of the requests of each pair, in seconds.
+	UsualHandshakes map[string]float64 `json:"usual_handshakes"`
+	UsualTrips      map[string]float64 `json:"usual_trips"`
+	UsualRequests   float64            `json:"usual_requests"`
+	Unused          []string           // devices that have carried nothing; the others are active
 	Baseline        []struct {
 		aggregate.StageKey
 		P50 float64 `json:"p50_seconds"`
@@ -129,6 +133,7 @@ func (a *requests) counted() *aggregate.Requests {
 type connections struct {
 	RTTs        int
 	Handshakes  int     // of the round trips
+	Node        string  // that they lead to; "" if it is not known
 	RTT         float64 `json:"rtt_seconds"`
 	Segments    uint64
 	Retransmits uint64
@@ -174,6 +179,9 @@ func (c *connections) counted() *aggregate.TCP {
 	}
 	t.RTT.Observe(c.RTT, uint64(c.RTTs))
 	t.HandshakeRTT.Observe(c.RTT, uint64(c.Handshakes))
+	if c.Node != "" {
+		t.Peers = []aggregate.PeerRTT{{Node: c.Node, RTT: t.RTT.Clone(), HandshakeRTT: t.HandshakeRTT.Clone()}}
+	}
 	if c.Read > 0 {
 		t.Unread.Observe(c.Read, 20)
 	}
@@ -273,6 +281,18 @@ func (s *scenario) snapshots() *snapshots {
 	for _, b := range s.Baseline {
 		baseline[b.StageKey] = b.P50
 	}
+	usual, requests := map[PeerKey]float64{}, map[aggregate.PairKey]float64{}
+	for node, seconds := range s.UsualHandshakes {
+		usual[PeerKey{node, true}] = seconds
+	}
+	for node, seconds := range s.UsualTrips {
+		usual[PeerKey{node, false}] = seconds
+	}
+	for i := range window.Pairs {
+		if p := &window.Pairs[i]; p.Requests != nil && s.UsualRequests > 0 {
+			requests[whoAsks(p.PairKey)] = s.UsualRequests
+		}
+	}
 	active := map[string]bool{}
 	for _, d := range slices.Concat(s.Before, s.Devices) {
 		active[d.Name] = !slices.Contains(s.Unused, d.Name)
@@ -283,7 +303,7 @@ func (s *scenario) snapshots() *snapshots {
 			Taken: noon.Add(window.Window), Counts: window, Devices: s.Devices, Stats: s.Stats, Events: s.Events,
 			ActiveDevices: active, Services: s.Services, ExpectQdisc: s.ExpectQdisc, Baseline: baseline,
 			Coverage: s.Coverage, Doubt: s.Doubt, MissingHooks: s.MissingHooks,
-			Tunnels: s.Tunnels, NICs: s.NICs, Peers: s.Peers,
+			Tunnels: s.Tunnels, NICs: s.NICs, Peers: s.Peers, PeerRTT: usual, UsualRequests: requests,
 		},
 	}
 }
@@ -362,7 +382,7 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"overlay-delay-and-loss", "overlay-nothing-comes-out", "healthy", "no-traffic", "no-traffic-waiting", "blind-few-packets-waiting", "healthy-requests-alone", "blind-redirected", "healthy-partly-seen", "no-answer", "remote-loss",
-		"remote-loss-few", "remote-delay", "pod-loss", "no-route", "policy-forward", "receiver-slow", "server-slow", "requests-unanswered", "requests-unanswered-beyond",
+		"remote-loss-few", "remote-delay", "pod-loss", "no-route", "policy-forward", "receiver-slow", "server-slow", "requests-unanswered", "requests-unanswered-beyond", "requests-slow",
 	} {
 		e := load(t, "testdata/"+name+".json").snapshots()
 		if name == "overlay-delay-and-loss" {

@@ -56,4 +56,6 @@ type Snapshot struct {
 	Baseline map[aggregate.StageKey]float64
 	// PeerRTT are the usual round trips to other nodes in seconds, where they were learnt.
 	PeerRTT map[PeerKey]float64
+	// UsualRequests is how long requests usually take (p50) in seconds, where that was learnt: by who asks whom, without a direction.
+	UsualRequests map[aggregate.PairKey]float64
 }

@@ -265,6 +265,21 @@ const (
 	heldShare = 0.1
 )
 
+// Requests that have become slow beyond this node: requests-slow, server-slow.
+var slowRequestThreshold = Threshold{
+	WarnDelay: 0.005, CriticalDelay: never,
+	Reason: "what is usual was learnt of the same pair, and nearly all take that much longer than half of them usually do",
+}
+
+const (
+	// slowRequestFactor is how many times the usual they take besides: an application's time varies.
+	slowRequestFactor = 3
+	// largeRequest is from how many bytes on a request with its answer's acknowledgements is not judged: at 100 Mbit/s it takes 2.6 ms itself.
+	largeRequest = 32 << 10
+	// maxServed is how many pairs a report names whose requests this node's pods have answered.
+	maxServed = 100
+)
+
 // Requests without an answer: requests-unanswered.
 var unansweredThreshold = Threshold{
 	WarnLoss: 0.05, CriticalLoss: never,

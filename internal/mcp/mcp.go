@@ -169,7 +169,7 @@ func Halve[E any](list *[]E) bool {
 
 // ShortenReport halves what tells least.
 func ShortenReport(r *diagnose.Report) bool {
-	if Halve(&r.Checked) || Halve(&r.Coverage) || Halve(&r.Findings) {
+	if Halve(&r.Served) || Halve(&r.Checked) || Halve(&r.Coverage) || Halve(&r.Findings) {
 		return true
 	}
 	return len(r.Findings) > 0 && (Halve(&r.Findings[0].Evidence) || Halve(&r.Findings[0].Pairs))

@@ -212,7 +212,7 @@ func (p *play) startAgent(ctx context.Context) (end func() error, err error) {
 	}
 	args := []string{"agent", "--run-dir", p.dir}
 	if p.Diagnose.Usual != nil {
-		if err := writeUsual(p.dir, p.Diagnose.Usual); err != nil {
+		if err := writeUsual(p.dir, p.Diagnose.Usual, p.Diagnose.UsualRequests); err != nil {
 			return nil, err
 		}
 		args = append(args, "--state-dir", p.dir)

@@ -76,6 +76,8 @@ type question struct {
 	Wait  float64  `yaml:"wait"`  // seconds between fault and window
 	// Usual is how long handshakes with nodes take as the agent has learnt before it was started, in an earlier life.
 	Usual map[string]time.Duration `yaml:"usual"`
+	// UsualRequests likewise is how long requests of pairs take: "default/client > default/server".
+	UsualRequests map[string]time.Duration `yaml:"usual_requests"`
 }
 
 // expectation is what must be found.
@@ -178,6 +180,9 @@ func (s *scenario) validate() error {
 	}
 	if s.Diagnose.Usual != nil && !s.Diagnose.Agent {
 		complain("what is usual is known to an agent alone")
+	}
+	if s.Diagnose.UsualRequests != nil && s.Diagnose.Usual == nil {
+		complain("requests are judged where it is known how long handshakes with their nodes take")
 	}
 	for _, t := range s.Traffic {
 		if err := t.validate(); err != nil {

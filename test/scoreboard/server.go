@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"time"
@@ -132,11 +133,16 @@ func (f *flow) answer(conn net.Conn) {
 		if _, err := io.ReadFull(conn, block); err != nil {
 			return
 		}
-		time.Sleep(f.Work)
+		time.Sleep(f.work())
 		if _, err := conn.Write(block); err != nil {
 			return
 		}
 	}
+}
+
+// work is for how long the server works at the next question.
+func (f *flow) work() time.Duration {
+	return f.Work + time.Duration((2*rand.Float64()-1)*float64(f.Jitter))
 }
 
 // afterWork answers once the server has worked, while others may ask.

@@ -35,8 +35,9 @@ type traffic struct {
 	Burst int `yaml:"burst"`
 	// Read is how many bytes a second the receiver of a stream takes, 0 for all that come.
 	Read int `yaml:"read"`
-	// Work is for how long a server works at each question before it answers.
-	Work time.Duration `yaml:"work"`
+	// Work is for how long a server works at each question before it answers; of calls over TCP, as much more or less as Jitter at most.
+	Work   time.Duration `yaml:"work"`
+	Jitter time.Duration `yaml:"jitter"`
 	// Moves is how often the server of calls moves on to the next of the pods in To and Also.
 	Moves time.Duration `yaml:"moves"`
 	// Patience is after how long a client gives up to connect, by itself 5 s; or to wait for an answer, where it does.
