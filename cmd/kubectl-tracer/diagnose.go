@@ -146,7 +146,7 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, q clusterQuery, w i
 				return cluster.Answer{}, err
 			}
 			report, err := client.Diagnose(ctx, q.window)
-			answer := cluster.Answer{Version: status.Version, Report: &report}
+			answer := cluster.Answer{Version: status.Version, Report: &report, At: time.Now()}
 			if q.suggestCordon {
 				if active, failed := client.ActiveFindings(ctx); failed == nil { // else the node is not named
 					answer.Held = heldOf(&active)

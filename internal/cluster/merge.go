@@ -32,6 +32,7 @@ func Merge(answers []Answer, m Map, notAsked string) Report {
 			g.add(a.Node, f)
 		}
 	}
+	g.divide(answers)
 	g.explain()
 	r.Findings = append(r.Findings, g.grouped()...)
 	r.Findings = append(r.Findings, g.between()...)
@@ -94,7 +95,9 @@ func (g *merger) add(node string, f diagnose.Finding) {
 
 // isBeyond tells of a finding that is at none of its node's devices.
 func isBeyond(f *diagnose.Finding) bool {
-	return f.Stage == "" && f.Device == "" && slices.Contains([]diagnose.Cause{diagnose.RemoteDelay, diagnose.RemoteLoss, diagnose.MTU, diagnose.NoAnswer, diagnose.RequestsUnanswered}, f.Cause) &&
+	return f.Stage == "" && f.Device == "" && slices.Contains([]diagnose.Cause{
+		diagnose.RemoteDelay, diagnose.RemoteLoss, diagnose.MTU, diagnose.NoAnswer, diagnose.RequestsUnanswered, diagnose.RequestsSlow, diagnose.ServerSlow,
+	}, f.Cause) &&
 		f.Kind != diagnose.KindMisconfiguration
 }
 
@@ -205,7 +208,7 @@ func canCause(l, r *diagnose.Finding) bool {
 		return false
 	case l.Cause == diagnose.RequestsUnanswered:
 		return r.Cause == l.Cause
-	case r.Cause == diagnose.RemoteDelay:
+	case r.Cause == diagnose.RemoteDelay, r.Cause == diagnose.RequestsSlow:
 		return l.Kind == diagnose.KindDelay
 	case l.Kind == diagnose.KindDelay:
 		return l.Severity == diagnose.Critical

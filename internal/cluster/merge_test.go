@@ -32,6 +32,8 @@ type scenario struct {
 		Error    string    `yaml:"error"`
 		Verdict  string    `yaml:"verdict"`
 		Findings []finding `yaml:"findings"`
+		Served   []string  `yaml:"served"` // pairs, with their requests, that it has answered
+		Later    string    `yaml:"later"`  // than the others it has answered
 	} `yaml:"nodes"`
 	Want struct {
 		Verdict  string    `yaml:"verdict"`
@@ -46,7 +48,9 @@ type scenario struct {
 	} `yaml:"want"`
 }
 
-// finding is one in short. Its pairs are "web 10.1.0.2 > api 10.2.0.3", with the names and addresses that the node knows.
+// finding is one in short. Its pairs are "web 10.1.0.2 > api 10.2.0.3", with the names and addresses that the node knows; and, of requests,
+// how many there are a second, how long the quickest take and half of them, what of that the node accounts for and what is usual, in ms:
+// "… : 200 10.1 10.3 0.1 2".
 type finding struct {
 	Cause    string   `yaml:"cause"`
 	Severity string   `yaml:"severity"`
@@ -69,15 +73,35 @@ func (f *finding) as(t *testing.T) diagnose.Finding {
 	}
 	d.PairsTotal = max(f.Total, len(f.Pairs))
 	for _, p := range f.Pairs {
-		words := strings.Fields(strings.Replace(p, ">", " ", 1))
-		if len(words) != 4 {
-			t.Fatalf("pair %q", p)
-		}
-		d.Pairs = append(d.Pairs, diagnose.Pair{
-			Src: words[0], Dst: words[2], Addresses: &diagnose.PairAddresses{Src: netip.MustParseAddr(words[1]), Dst: netip.MustParseAddr(words[3])},
-		})
+		d.Pairs = append(d.Pairs, pairOf(t, p))
 	}
 	return d
+}
+
+// pairOf reads a pair.
+func pairOf(t *testing.T, text string) diagnose.Pair {
+	ends, requests, timed := strings.Cut(text, " : ")
+	words := strings.Fields(strings.Replace(ends, ">", " ", 1))
+	if len(words) != 4 {
+		t.Fatalf("pair %q", text)
+	}
+	p := diagnose.Pair{
+		Src: words[0], Dst: words[2], Addresses: &diagnose.PairAddresses{Src: netip.MustParseAddr(words[1]), Dst: netip.MustParseAddr(words[3])},
+	}
+	if !timed {
+		return p
+	}
+	var perSecond, least, p50, here, usual float64
+	p.Requests = &diagnose.RequestTimes{}
+	switch n, _ := fmt.Sscan(requests, &perSecond, &least, &p50, &here, &usual); n {
+	case 5:
+		p.Requests.Here, p.Requests.Usual = here/1000, new(usual/1000)
+	case 3:
+	default:
+		t.Fatalf("requests %q", requests)
+	}
+	p.Requests.PerSecond, p.Requests.Least, p.Requests.P50 = perSecond, least/1000, p50/1000
+	return p
 }
 
 // held is the finding as its agent has followed it.
@@ -134,6 +158,16 @@ func play(t *testing.T, s *scenario) {
 			a.Err = errors.New(n.Error)
 		} else {
 			a.Report = &diagnose.Report{Node: n.Name, WindowSeconds: 15, Verdict: diagnose.Verdict(n.Verdict)}
+			if n.Later != "" {
+				later, err := time.ParseDuration(n.Later)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a.At = a.At.Add(later)
+			}
+			for _, p := range n.Served {
+				a.Report.Served = append(a.Report.Served, pairOf(t, p))
+			}
 			for _, f := range n.Findings {
 				a.Report.Findings = append(a.Report.Findings, f.as(t))
 				if f.Held != "" {

@@ -3,6 +3,7 @@ package cluster
 
 import (
 	"net/netip"
+	"time"
 
 	"tracer/internal/diagnose"
 )
@@ -16,6 +17,7 @@ type Answer struct {
 	Version string           // of the agent; "" if it is not known
 	Report  *diagnose.Report // nil if it did not answer
 	Err     error            // why
+	At      time.Time        // when it answered, by the clock of who asked; zero where all answered at once
 	// Held are the findings that it has followed, if SuggestCordon is to be asked.
 	Held []Held
 }

@@ -17,12 +17,13 @@ func (g *merger) between() (out []Finding) {
 	wires := map[diagnose.Cause][]remote{}
 	for _, r := range g.beyond {
 		unsure := g.unsure(&r)
-		if len(unsure) == 0 && r.finding.Cause != diagnose.NoAnswer && r.finding.Cause != diagnose.RequestsUnanswered {
+		mayBe := mayBeApplication(r.finding.Cause)
+		if len(unsure) == 0 && mayBe == "" {
 			wires[r.finding.Cause] = append(wires[r.finding.Cause], r)
 			continue
 		}
 		if len(unsure) == 0 {
-			unsure = []string{"the nodes of the other ends find nothing at their own devices: it is lost between the nodes, or the application does not answer"}
+			unsure = []string{mayBe}
 		}
 		f := Finding{Finding: r.finding, Nodes: []string{r.node}, SeenFrom: []Observation{}}
 		f.Finding.Evidence = append(f.Finding.Evidence, unsure...)
@@ -46,6 +47,18 @@ func (g *merger) between() (out []Finding) {
 		all[at] = worse
 	}
 	return append(out, all...)
+}
+
+// mayBeApplication says why what no node has at its own devices is not the wire's for certain; "" if it is.
+func mayBeApplication(c diagnose.Cause) string {
+	switch c {
+	case diagnose.NoAnswer, diagnose.RequestsUnanswered:
+		return "the nodes of the other ends find nothing at their own devices: it is lost between the nodes, or the application does not answer"
+	case diagnose.RequestsSlow, diagnose.ServerSlow:
+		return "the nodes of the other ends find nothing at their own devices, and do not tell how long they had as many requests of this pair as " +
+			"are asked here: whether the network is slow or the application is not known"
+	}
+	return ""
 }
 
 // unsure says why it may still be at a node's device: a pair's other end is not known, a node did not answer or saw too little, or names
