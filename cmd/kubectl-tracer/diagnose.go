@@ -145,8 +145,9 @@ func diagnoseCluster(ctx context.Context, c *agents.Cluster, q clusterQuery, w i
 			if err != nil {
 				return cluster.Answer{}, err
 			}
+			asked := time.Now()
 			report, err := client.Diagnose(ctx, q.window)
-			answer := cluster.Answer{Version: status.Version, Report: &report, At: time.Now()}
+			answer := cluster.Answer{Version: status.Version, Report: &report, Asked: asked, At: time.Now()}
 			if q.suggestCordon {
 				if active, failed := client.ActiveFindings(ctx); failed == nil { // else the node is not named
 					answer.Held = heldOf(&active)

@@ -15,7 +15,7 @@ func Merge(answers []Answer, m Map, notAsked string) Report {
 	if m.Nameless {
 		notAsked = strings.TrimPrefix(notAsked+"; pods on other nodes have no names, and what nodes see of each other is not joined: your account may not list pods in all namespaces", "; ")
 	}
-	g := &merger{known: m, cleared: map[string]bool{}}
+	g := newMerger(m)
 	r := Report{SchemaVersion: SchemaVersion, NotAsked: notAsked, Findings: []Finding{}, Nodes: []Node{}}
 	for _, a := range answers {
 		n := Node{Name: a.Node, Version: a.Version}
@@ -32,6 +32,7 @@ func Merge(answers []Answer, m Map, notAsked string) Report {
 			g.add(a.Node, f)
 		}
 	}
+	g.explain() // what waits in a queue of the server's node is not divided
 	g.divide(answers)
 	g.explain()
 	r.Findings = append(r.Findings, g.grouped()...)
@@ -73,9 +74,27 @@ func verdict(r *Report) diagnose.Verdict {
 // merger joins findings of several nodes.
 type merger struct {
 	known   Map
-	cleared map[string]bool // nodes that saw enough to say what is wrong at their own devices
+	runsOn  map[workload][]string // nodes, in the order of their names
+	cleared map[string]bool       // nodes that saw enough to say what is wrong at their own devices
 	local   []Finding
 	beyond  []remote
+}
+
+// workload is one of the cluster.
+type workload struct{ namespace, name string }
+
+func newMerger(m Map) *merger {
+	g := &merger{known: m, runsOn: map[workload][]string{}, cleared: map[string]bool{}}
+	for _, p := range m.Places {
+		if w := (workload{p.Namespace, p.Workload}); p.Workload != "" {
+			g.runsOn[w] = append(g.runsOn[w], p.Node)
+		}
+	}
+	for w, nodes := range g.runsOn {
+		slices.Sort(nodes)
+		g.runsOn[w] = slices.Compact(nodes)
+	}
+	return g
 }
 
 // remote is a finding of something that is not at its node's own devices.
@@ -105,12 +124,8 @@ func isBeyond(f *diagnose.Finding) bool {
 // known, and that there is such a node. An agent knows the names of its own node's pods alone, so they go by the addresses of one of the pair's conversations; others of
 // the same workload may be on any node where it runs.
 func (g *merger) ends(node string, p *diagnose.Pair) (src, dst string, peers []string, ok bool) {
-	if p.Addresses == nil {
-		return "", "", nil, false
-	}
-	from, knownFrom := g.known.Places[p.Addresses.Src]
-	to, knownTo := g.known.Places[p.Addresses.Dst]
-	if !knownFrom || !knownTo {
+	from, to, ok := g.places(p)
+	if !ok {
 		return "", "", nil, false
 	}
 	other := to
@@ -120,13 +135,23 @@ func (g *merger) ends(node string, p *diagnose.Pair) (src, dst string, peers []s
 	if other.Node != node { // else the address is now one of the node's own: nothing lies between a node and itself
 		peers = []string{other.Node}
 	}
-	for _, place := range g.known.Places {
-		if other.Workload != "" && place.Namespace == other.Namespace && place.Workload == other.Workload && place.Node != node && !slices.Contains(peers, place.Node) {
-			peers = append(peers, place.Node)
+	for _, at := range g.runsOn[workload{other.Namespace, other.Workload}] {
+		if at != node && at != other.Node {
+			peers = append(peers, at)
 		}
 	}
 	slices.Sort(peers)
 	return from.name(), to.name(), peers, len(peers) > 0
+}
+
+// places are those of a pair's ends; false if they are not known.
+func (g *merger) places(p *diagnose.Pair) (src, dst Place, ok bool) {
+	if p.Addresses == nil {
+		return src, dst, false
+	}
+	src, knownSrc := g.known.Places[p.Addresses.Src]
+	dst, knownDst := g.known.Places[p.Addresses.Dst]
+	return src, dst, knownSrc && knownDst
 }
 
 // name is a workload's, or a node's.
@@ -139,7 +164,7 @@ func (p Place) name() string {
 
 // Peers are the nodes where the other ends are of what some nodes see beyond them, in the order of their names.
 func Peers(answers []Answer, m Map) (nodes []string) {
-	g := &merger{known: m}
+	g := newMerger(m)
 	for _, a := range answers {
 		if a.Report == nil {
 			continue
@@ -180,6 +205,9 @@ func (g *merger) explain() {
 			return true
 		})
 		r.finding.PairsTotal -= all - len(r.finding.Pairs)
+		if len(r.finding.Pairs) < all {
+			r.retell()
+		}
 	}
 	g.beyond = slices.DeleteFunc(g.beyond, func(r remote) bool { return len(r.finding.Pairs) == 0 && r.finding.PairsTotal <= 0 })
 }
@@ -195,8 +223,8 @@ func (g *merger) explains(l *Finding, r *remote, p *diagnose.Pair) bool {
 		return l.Finding.Severity == diagnose.Critical
 	}
 	return slices.ContainsFunc(l.Finding.Pairs, func(q diagnose.Pair) bool {
-		from, to, _, ok := g.ends(l.Nodes[0], &q)
-		return ok && (from == src && to == dst || from == dst && to == src)
+		from, to, ok := g.places(&q)
+		return ok && (from.name() == src && to.name() == dst || from.name() == dst && to.name() == src)
 	})
 }
 
@@ -208,7 +236,7 @@ func canCause(l, r *diagnose.Finding) bool {
 		return false
 	case l.Cause == diagnose.RequestsUnanswered:
 		return r.Cause == l.Cause
-	case r.Cause == diagnose.RemoteDelay, r.Cause == diagnose.RequestsSlow:
+	case r.Cause == diagnose.RemoteDelay, r.Cause == diagnose.RequestsSlow, r.Cause == diagnose.ServerSlow:
 		return l.Kind == diagnose.KindDelay
 	case l.Kind == diagnose.KindDelay:
 		return l.Severity == diagnose.Critical

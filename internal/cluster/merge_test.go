@@ -34,6 +34,9 @@ type scenario struct {
 		Findings []finding `yaml:"findings"`
 		Served   []string  `yaml:"served"` // pairs, with their requests, that it has answered
 		Later    string    `yaml:"later"`  // than the others it has answered
+		Took     string    `yaml:"took"`   // the answer
+		Window   float64   `yaml:"window"` // seconds; 0: 15
+		OneIn    float64   `yaml:"one_in"` // so many connections are watched; 0: all
 	} `yaml:"nodes"`
 	Want struct {
 		Verdict  string    `yaml:"verdict"`
@@ -104,13 +107,18 @@ func pairOf(t *testing.T, text string) diagnose.Pair {
 	return p
 }
 
-// held is the finding as its agent has followed it.
-func (f *finding) held(t *testing.T) Held {
-	d, err := time.ParseDuration(f.Held)
+// durationOf reads a duration; "" is none.
+func durationOf(t *testing.T, text string) time.Duration {
+	d, err := time.ParseDuration(cmp.Or(text, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := Held{Finding: f.as(t), Critical: d}
+	return d
+}
+
+// held is the finding as its agent has followed it.
+func (f *finding) held(t *testing.T) Held {
+	h := Held{Finding: f.as(t), Critical: durationOf(t, f.Held)}
 	if err := h.Role.UnmarshalText([]byte(cmp.Or(f.Role, "other"))); err != nil {
 		t.Fatal(err)
 	}
@@ -157,19 +165,23 @@ func play(t *testing.T, s *scenario) {
 		if n.Error != "" {
 			a.Err = errors.New(n.Error)
 		} else {
-			a.Report = &diagnose.Report{Node: n.Name, WindowSeconds: 15, Verdict: diagnose.Verdict(n.Verdict)}
-			if n.Later != "" {
-				later, err := time.ParseDuration(n.Later)
-				if err != nil {
-					t.Fatal(err)
+			a.Report = &diagnose.Report{Node: n.Name, WindowSeconds: cmp.Or(n.Window, 15), Verdict: diagnose.Verdict(n.Verdict)}
+			a.Asked = a.Asked.Add(durationOf(t, n.Later))
+			a.At = a.Asked.Add(durationOf(t, n.Took))
+			timed := func(pairs []diagnose.Pair) {
+				for _, p := range pairs {
+					if p.Requests != nil {
+						p.Requests.Timed = uint64(p.Requests.PerSecond * a.Report.WindowSeconds / cmp.Or(n.OneIn, 1))
+					}
 				}
-				a.At = a.At.Add(later)
 			}
 			for _, p := range n.Served {
 				a.Report.Served = append(a.Report.Served, pairOf(t, p))
 			}
+			timed(a.Report.Served)
 			for _, f := range n.Findings {
 				a.Report.Findings = append(a.Report.Findings, f.as(t))
+				timed(a.Report.Findings[len(a.Report.Findings)-1].Pairs)
 				if f.Held != "" {
 					a.Held = append(a.Held, f.held(t))
 				}

@@ -17,7 +17,9 @@ type Answer struct {
 	Version string           // of the agent; "" if it is not known
 	Report  *diagnose.Report // nil if it did not answer
 	Err     error            // why
-	At      time.Time        // when it answered, by the clock of who asked; zero where all answered at once
+	// Asked is when it was asked, and At when it answered, by the clock of who asked: its window ended between them. Both are zero where all
+	// answered at once.
+	Asked, At time.Time
 	// Held are the findings that it has followed, if SuggestCordon is to be asked.
 	Held []Held
 }

@@ -55,8 +55,8 @@ func mayBeApplication(c diagnose.Cause) string {
 	case diagnose.NoAnswer, diagnose.RequestsUnanswered:
 		return "the nodes of the other ends find nothing at their own devices: it is lost between the nodes, or the application does not answer"
 	case diagnose.RequestsSlow, diagnose.ServerSlow:
-		return "the nodes of the other ends find nothing at their own devices, and do not tell how long they had as many requests of this pair as " +
-			"are asked here: whether the network is slow or the application is not known"
+		return "the nodes of the other ends find nothing at their own devices, and what they tell of this pair's requests does not say whose time it is: " +
+			"whether the network is slow or the application is not known"
 	}
 	return ""
 }

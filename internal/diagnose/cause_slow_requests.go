@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"tracer/internal/aggregate"
-	"tracer/internal/hist"
 	"tracer/internal/journey"
 )
 
@@ -15,24 +14,30 @@ import (
 // answer.
 type RequestTimes struct {
 	PerSecond float64 `json:"per_second"`    // answered
+	Timed     uint64  `json:"timed"`         // from how many records that is told: as many as were answered, unless only some connections are watched
 	Least     float64 `json:"least_seconds"` // of nearly the quickest (5 % quantile)
 	P50       float64 `json:"p50_seconds"`
 	P99       float64 `json:"p99_seconds"`
-	// Of those who ask: what their node accounts for at most, and the usual p50; null where it was not learnt.
+	// Of those who ask: what their node accounts for at most, and the usual p50, or the usual round trip to the farthest of the nodes that they
+	// ask, where that is longer; null where it was not learnt.
 	Here  float64  `json:"here_seconds"`
 	Usual *float64 `json:"usual_p50_seconds"`
+}
+
+// Extra is what neither the node of who asks nor what is usual explains, in seconds; 0 where that was not learnt.
+func (t *RequestTimes) Extra() float64 {
+	if t.Usual == nil {
+		return 0
+	}
+	return t.Least - t.Here - *t.Usual
 }
 
 // slowRequests are a pair's requests to pods of other nodes that take longer than this node and what is usual explain.
 type slowRequests struct {
 	connected
 	times RequestTimes
-	usual float64  // what explains them in the network as it usually is, seconds
 	nodes []string // that the pair's connections lead to
 }
-
-// extra is what neither this node nor what is usual explains, in seconds.
-func (s *slowRequests) extra() float64 { return s.times.Least - s.times.Here - s.usual }
 
 // slowRequestRules find requests that have become slow beyond this node: server-slow where round trips to the node of who answers are as
 // quick as usual, and requests-slow where nothing tells the network's time from the application's. Where connections show that the network
@@ -96,23 +101,25 @@ func (w *window) slowRequests() (slow []slowRequests) {
 		if !known || s.isAtPeersLimit(w) {
 			continue
 		}
-		s.usual = max(usual, far)
-		s.times = w.requestTimes(answered)
+		usual = max(usual, far)
+		s.times = w.requestTimes(&r.Client)
 		s.times.Here, s.times.Usual = s.residence(w, residenceQuantile), &usual
-		if isSlowRequest(s.times.Least-s.times.Here, s.usual) {
+		if isSlowRequest(s.times.Least-s.times.Here, usual) {
 			slow = append(slow, s)
 		}
 	}
 	slices.SortFunc(slow, func(x, y slowRequests) int {
-		return cmp.Or(cmp.Compare(y.extra()*y.times.PerSecond, x.extra()*x.times.PerSecond), x.Compare(y.PairKey))
+		return cmp.Or(cmp.Compare(y.times.Extra()*y.times.PerSecond, x.times.Extra()*x.times.PerSecond), x.Compare(y.PairKey))
 	})
 	return slow
 }
 
 // requestTimes is how long requests took that were answered.
-func (w *window) requestTimes(answered *hist.Histogram) RequestTimes {
+func (w *window) requestTimes(s *aggregate.RequestSide) RequestTimes {
+	answered := &s.Answered
 	return RequestTimes{
-		PerSecond: float64(answered.Count()) / w.seconds(), Least: answered.Quantile(leastQuantile), P50: answered.Quantile(0.5), P99: answered.Quantile(0.99),
+		PerSecond: float64(answered.Count()) / w.seconds(), Timed: s.Timed, Least: answered.Quantile(leastQuantile), P50: answered.Quantile(0.5),
+		P99: answered.Quantile(0.99),
 	}
 }
 
@@ -148,7 +155,7 @@ func (w *window) quickRoundTrips(s *slowRequests) string {
 		for _, handshake := range []bool{true, false} {
 			key := PeerKey{node, handshake}
 			rtt, usual := trips[key], w.to.PeerRTT[key]
-			if usual == 0 || rtt == nil || rtt.Count() < minCritical || rtt.Quantile(leastQuantile)-usual > s.extra()/2 {
+			if usual == 0 || rtt == nil || rtt.Count() < minCritical || rtt.Quantile(leastQuantile)-usual > s.times.Extra()/2 {
 				continue
 			}
 			what := "the shortest round trips"
@@ -192,7 +199,7 @@ func (w *window) slowRequestsFinding(cause Cause, slow []slowRequests) Finding {
 		f.Next = append([]string{"tracer diagnose # on the node of PEER"}, f.Next...)
 	}
 	f.predicate = fmt.Sprintf("%s answer %s after %s (p50), of which %s were usual: %s", f.Pairs[0].Dst, f.Pairs[0].Src, seconds(*f.Delay.P50),
-		seconds(worst.usual), why)
+		seconds(*worst.times.Usual), why)
 	for i := range slow[:min(maxPairs, len(slow))] {
 		f.Evidence = append(f.Evidence, w.slowRequestEvidence(&slow[i]))
 	}
@@ -230,9 +237,9 @@ func (w *window) served() (pairs []Pair) {
 			all = append(all, w.askedPair(key))
 		}
 	}
-	of := func(p *aggregate.Pair) *hist.Histogram { return &w.requests[whoAsks(p.PairKey)].Server.Answered }
+	of := func(p *aggregate.Pair) *aggregate.RequestSide { return &w.requests[whoAsks(p.PairKey)].Server }
 	slices.SortFunc(all, func(x, y *aggregate.Pair) int {
-		return cmp.Or(cmp.Compare(of(y).Count(), of(x).Count()), x.Compare(y.PairKey))
+		return cmp.Or(cmp.Compare(of(y).Answered.Count(), of(x).Answered.Count()), x.Compare(y.PairKey))
 	})
 	for _, p := range all[:min(maxServed, len(all))] {
 		named, _ := pairNames([]*aggregate.Pair{p})
