@@ -246,7 +246,7 @@ func Causes() []CauseInfo {
 			Evidence: "20 requests to a pod of this node that were timed, half of which took 100 ms and more from their last packet to the first of the answer at the " +
 				"pod's device, without what queues hold between that and the pod's sockets (p50), and of less than half of which packets were sent again; not while " +
 				"connections of the pair turn out not to alternate (one for 128 requests timed). Of a pod of another node: requests that are slow as `requests-slow` " +
-				"has it, while handshakes or other round trips to that node are as quick as usual. Never more than info",
+				"has it, while nearly all handshakes (95 %) with that node are quick: late by half as much at most. Never more than info",
 			Next: []string{"tcpdump -ni DEVICE -ttt -c 40 port PORT # the time before each answer", "kubectl exec -n NAMESPACE POD -- cat /sys/fs/cgroup/cpu.stat # is it throttled?",
 				"ss -tmi # in the pod: Recv-Q is what waits to be read"},
 			Advice: "look at the application, and at what it waits for itself",
@@ -272,7 +272,7 @@ func Causes() []CauseInfo {
 			Evidence: "20 requests of a pod of this node to pods of others that were timed, of which nearly all (95 %) took longer than half of " +
 				"that pair's usually do, as an agent has learnt, and than round trips to those nodes, by more than this node accounts for. Not where requests are " +
 				"large (32 KiB), where some are answered on this node, where what is usual to one of the nodes was not learnt, while CPUs have no time, and where " +
-				"something else is found that hurts the pair. Where handshakes to the node are slow as well it is `remote-delay`, and where they are as quick as usual " +
+				"something else is found that hurts the pair. Where handshakes to the node are slow as well, by half as much at least, it is `remote-delay`, and where nearly all are quick " +
 				"`server-slow`; acknowledgements of kept connections wait for the answer, and tell neither. `kubectl tracer diagnose` takes off what the pod that answers " +
 				"takes, as its own node sees it. Never more than info",
 			Thresholds: []Threshold{slowRequestThreshold},
@@ -399,7 +399,7 @@ func Causes() []CauseInfo {
 			Where:   beyond,
 			Evidence: "TCP round trips to pods and nodes of the cluster that take longer than this node's stages and what is usual to that node " +
 				"explain; from three handshakes on, those are used instead. Where nothing was learnt, 70 ms may be the distance. Inferred from TCP, not seen. Pairs whose " +
-				"requests have become slow (`requests-slow`) over the same way are named with them. Between two nodes that are asked together (`kubectl tracer diagnose`): " +
+				"requests have become slow (`requests-slow`) over the same way, by twice as much at most, are named with them. Between two nodes that are asked together (`kubectl tracer diagnose`): " +
 				"what requests take longer at the client's pod than at the server's, from 5 ms more than the whole usually takes",
 			Thresholds: []Threshold{remoteDelayThreshold, handshakeDelayThreshold, usualHandshakeThreshold},
 			Next:       []string{"tracer diagnose # on the node of PEER", "ss -tiH dst DESTINATION | grep -o 'rtt:[^ ]*' # in the pod", "mtr -n -c 10 OTHER-NODE"},

@@ -39,17 +39,23 @@ type slowRequests struct {
 	nodes []string // that the pair's connections lead to
 }
 
-// slowRequestRules find requests that have become slow beyond this node: server-slow where round trips to the node of who answers are as
-// quick as usual, and requests-slow where nothing tells the network's time from the application's. Where connections show that the network
+// isOf tells whether a delay of the network, in seconds, is most of what the requests are late by.
+func (s *slowRequests) isOf(delay float64) bool { return s.times.Extra() <= slowRequestShare*delay }
+
+// slowRequestRules find requests that have become slow beyond this node: server-slow where nearly all handshakes with the node of who answers
+// are quick against that, and requests-slow where nothing tells the network's time from the application's. Where connections show that the network
 // is slow remote-delay has told of it.
 func slowRequestRules(w *window) (found []Finding) {
-	var server, either []slowRequests
+	var server, either []*slowRequests
 	for _, s := range w.slowRequests() {
 		key := s.PairKey
-		if w.isHurt(&key, func(f *Finding) bool { return f.Severity != Info && f.Kind != KindMisconfiguration }) {
+		explains := func(f *Finding) bool {
+			return f.Severity != Info && f.Kind != KindMisconfiguration && (f.Cause != RemoteDelay || s.isOf(*f.Delay.P50))
+		}
+		if w.isHurt(&key, explains) {
 			continue
 		}
-		if w.quickRoundTrips(&s) != "" {
+		if w.areHandshakesQuick(s) {
 			server = append(server, s)
 		} else {
 			either = append(either, s)
@@ -76,10 +82,18 @@ func isSlowRequest(least, usual float64) bool {
 }
 
 // slowRequests are those of the window, the slowest first.
-func (w *window) slowRequests() (slow []slowRequests) {
-	if shortage, _ := w.cpuShortage(); shortage != noShortage || len(w.to.UsualRequests) == 0 {
-		return nil
+func (w *window) slowRequests() []*slowRequests {
+	if w.asked == nil {
+		w.asked = []*slowRequests{}
+		if shortage, _ := w.cpuShortage(); shortage == noShortage && len(w.to.UsualRequests) > 0 {
+			w.asked = w.findSlowRequests()
+		}
 	}
+	return w.asked
+}
+
+func (w *window) findSlowRequests() []*slowRequests {
+	slow := []*slowRequests{}
 	under := w.underTunnels()
 	for key, r := range w.requests {
 		usual, known := w.to.UsualRequests[key]
@@ -96,7 +110,7 @@ func (w *window) slowRequests() (slow []slowRequests) {
 		if p == nil || !leavesForCluster(p) || float64(p.Bytes) > largeRequest*float64(answered.Count()) {
 			continue
 		}
-		s := slowRequests{connected: connected{Pair: p, reverse: w.reverse(p), under: under(p)}}
+		s := &slowRequests{connected: connected{Pair: p, reverse: w.reverse(p), under: under(p)}}
 		far, known := s.farthest(w)
 		if !known || s.isAtPeersLimit(w) {
 			continue
@@ -108,7 +122,7 @@ func (w *window) slowRequests() (slow []slowRequests) {
 			slow = append(slow, s)
 		}
 	}
-	slices.SortFunc(slow, func(x, y slowRequests) int {
+	slices.SortFunc(slow, func(x, y *slowRequests) int {
 		return cmp.Or(cmp.Compare(y.times.Extra()*y.times.PerSecond, x.times.Extra()*x.times.PerSecond), x.Compare(y.PairKey))
 	})
 	return slow
@@ -145,43 +159,40 @@ func (s *slowRequests) farthest(w *window) (far float64, known bool) {
 	return far, trips > 0 && trips == s.TCP.RTT.Count()
 }
 
-// quickRoundTrips says what shows that the network to all nodes that a pair asks is as quick as usual: round trips of whichever
-// connections to them. "" if nothing does: an acknowledgement may have waited for the answer.
-func (w *window) quickRoundTrips(s *slowRequests) string {
-	trips := roundTrips(w.counts.Pairs)
-	var shown []string
-	for _, node := range s.nodes {
-		quick := ""
-		for _, handshake := range []bool{true, false} {
-			key := PeerKey{node, handshake}
-			rtt, usual := trips[key], w.to.PeerRTT[key]
-			if usual == 0 || rtt == nil || rtt.Count() < minCritical || rtt.Quantile(leastQuantile)-usual > s.times.Extra()/2 {
-				continue
+// slowHandshakes is how long nearly the slowest handshakes took with each node where what is usual of them is known, in seconds; of nodes with
+// which there were enough of them.
+func (w *window) slowHandshakes() map[string]float64 {
+	if w.handshakes == nil {
+		w.handshakes = map[string]float64{}
+		for key, rtt := range roundTrips(w.counts.Pairs) {
+			if key.Handshake && rtt.Count() >= minCritical && w.to.PeerRTT[key] > 0 {
+				w.handshakes[key.Node] = rtt.Quantile(1 - leastQuantile)
 			}
-			what := "the shortest round trips"
-			if handshake {
-				what = "handshakes"
-			}
-			quick = fmt.Sprintf("%s with %s take %s, where %s are usual", what, node, seconds(rtt.Quantile(leastQuantile)), seconds(usual))
-			break
 		}
-		if quick == "" {
-			return ""
-		}
-		shown = append(shown, quick)
 	}
-	return strings.Join(shown, "; ")
+	return w.handshakes
+}
+
+// areHandshakesQuick tells whether the network to all nodes that a pair asks is quick against what its requests are late by: of whichever connections
+// to them nearly all handshakes are, as each may have a way of its own. Other round trips tell nothing: an acknowledgement may have waited for the
+// answer, and one that is short had another way.
+func (w *window) areHandshakesQuick(s *slowRequests) bool {
+	took := w.slowHandshakes()
+	return !slices.ContainsFunc(s.nodes, func(node string) bool {
+		slowest, known := took[node]
+		return !known || slowest-w.to.PeerRTT[PeerKey{node, true}] > s.times.Extra()/2
+	})
 }
 
 // slowRequestsFinding is of requests that are slow, for one cause.
-func (w *window) slowRequestsFinding(cause Cause, slow []slowRequests) Finding {
+func (w *window) slowRequestsFinding(cause Cause, slow []*slowRequests) Finding {
 	pairs := make([]*aggregate.Pair, len(slow))
 	var timed uint64
 	for i := range slow {
 		pairs[i] = slow[i].Pair
 		timed += w.requests[whoAsks(slow[i].PairKey)].Client.Timed
 	}
-	worst := &slow[0]
+	worst := slow[0]
 	f := Finding{
 		Kind: KindDelay, Cause: cause, Severity: Info, beyond: true, subject: w.observer(), Next: next(cause, "POD", podAsked(worst.Pair)),
 		Delay:      &Delay{P50: new(worst.times.P50 - worst.times.Here), P99: new(worst.times.P99 - worst.times.Here), Baseline: worst.times.Usual},
@@ -193,7 +204,7 @@ func (w *window) slowRequestsFinding(cause Cause, slow []slowRequests) Finding {
 	}
 	why := "the network is slow, or who answers"
 	if cause == ServerSlow {
-		why = "while the network is as quick as usual"
+		why = "while handshakes are quick"
 		// The others are for the node where the pod runs.
 		f.Next = slices.DeleteFunc(f.Next, func(c string) bool { return !strings.HasPrefix(c, "kubectl ") })
 		f.Next = append([]string{"tracer diagnose # on the node of PEER"}, f.Next...)
@@ -201,7 +212,7 @@ func (w *window) slowRequestsFinding(cause Cause, slow []slowRequests) Finding {
 	f.predicate = fmt.Sprintf("%s answer %s after %s (p50), of which %s were usual: %s", f.Pairs[0].Dst, f.Pairs[0].Src, seconds(*f.Delay.P50),
 		seconds(*worst.times.Usual), why)
 	for i := range slow[:min(maxPairs, len(slow))] {
-		f.Evidence = append(f.Evidence, w.slowRequestEvidence(&slow[i]))
+		f.Evidence = append(f.Evidence, w.slowRequestEvidence(slow[i]))
 	}
 	if cause == RequestsSlow {
 		f.Evidence = append(f.Evidence, "nothing tells the network's time from the application's: acknowledgements over kept connections wait for the answers, and no "+
@@ -219,31 +230,42 @@ func (w *window) slowRequestEvidence(s *slowRequests) string {
 	line := fmt.Sprintf("%s → %s: %s take %s (p50) and %s at least at the client's pod, where %s are usual; this node accounts for %s of it at most",
 		qualified(s.SrcNamespace, s.SrcWorkload), qualified(s.DstNamespace, s.DstWorkload),
 		plural(w.requests[whoAsks(s.PairKey)].Client.Answered.Count(), "request"), seconds(t.P50), seconds(t.Least), seconds(*t.Usual), seconds(t.Here))
-	if quick := w.quickRoundTrips(s); quick != "" {
-		line += "; " + quick
+	if w.areHandshakesQuick(s) {
+		for _, node := range s.nodes {
+			line += fmt.Sprintf("; handshakes with %s take %s at most (95 %%), where %s are usual", node, seconds(w.slowHandshakes()[node]), seconds(w.to.PeerRTT[PeerKey{node, true}]))
+		}
 	}
 	return line
 }
 
 // served are the pairs whose requests pods of this node have answered, the busiest first. With them another node's figures tell what of a
-// request's time is the network's. None while CPUs have no time: then it may be spent on this node in front of all hooks.
+// request's time is the network's. None while CPUs have no time: then it may be spent on this node in front of all hooks. Nor those of which
+// packets are held between the pod and its device, where the time is not the application's.
 func (w *window) served() (pairs []Pair) {
 	if shortage, _ := w.cpuShortage(); shortage != noShortage {
 		return nil
 	}
-	var all []*aggregate.Pair
+	type asked struct {
+		key   aggregate.PairKey
+		count uint64
+	}
+	var all []asked
 	for key, r := range w.requests {
 		if isTimed(&r.Server) {
-			all = append(all, w.askedPair(key))
+			all = append(all, asked{key, r.Server.Answered.Count()})
 		}
 	}
-	of := func(p *aggregate.Pair) *aggregate.RequestSide { return &w.requests[whoAsks(p.PairKey)].Server }
-	slices.SortFunc(all, func(x, y *aggregate.Pair) int {
-		return cmp.Or(cmp.Compare(of(y).Answered.Count(), of(x).Answered.Count()), x.Compare(y.PairKey))
-	})
-	for _, p := range all[:min(maxServed, len(all))] {
-		named, _ := pairNames([]*aggregate.Pair{p})
-		named[0].Requests = new(w.requestTimes(of(p)))
+	slices.SortFunc(all, func(x, y asked) int { return cmp.Or(cmp.Compare(y.count, x.count), x.key.Compare(y.key)) })
+	for _, a := range all {
+		s := &w.requests[a.key].Server
+		if len(pairs) == maxServed {
+			break
+		}
+		if w.heldAtPod(a.key) >= heldShare*s.Answered.Quantile(0.5) {
+			continue
+		}
+		named, _ := pairNames([]*aggregate.Pair{w.askedPair(a.key)})
+		named[0].Requests = new(w.requestTimes(s))
 		pairs = append(pairs, named[0])
 	}
 	return pairs

@@ -11,6 +11,7 @@ import (
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
 	"tracer/internal/journey"
+	"tracer/internal/netdev"
 )
 
 // asking is a pair whose requests to a pod on node b take so long each, as the client's device sees it, over connections that are kept; so
@@ -29,13 +30,16 @@ func asking(dst string, seconds ...float64) aggregate.Pair {
 	return p
 }
 
-// opening is a pair whose pods open so many connections to node b, each in so long.
-func opening(dst string, n uint64, seconds float64) aggregate.Pair {
+// opening is a pair whose pods open so many connections to node b, each in so long, and others.
+func opening(dst string, n uint64, seconds float64, others ...float64) aggregate.Pair {
 	p := asking(dst, many(seconds)...)
 	p.Requests, p.TCP = nil, &aggregate.TCP{}
 	peer := aggregate.PeerRTT{Node: "b"}
-	peer.RTT.Observe(seconds, n)
 	peer.HandshakeRTT.Observe(seconds, n)
+	for _, s := range others {
+		peer.HandshakeRTT.Observe(s, 1)
+	}
+	peer.RTT = peer.HandshakeRTT
 	p.TCP.RTT, p.TCP.HandshakeRTT, p.TCP.Peers = peer.RTT, peer.HandshakeRTT, []aggregate.PeerRTT{peer}
 	return p
 }
@@ -78,7 +82,9 @@ func TestSlowRequests(t *testing.T) {
 		"handshakes are quick":       {pairs: []aggregate.Pair{slow, opening("default/db", 10, 0.0005)}, cause: ServerSlow},
 		"few handshakes":             {pairs: []aggregate.Pair{slow, opening("default/db", 4, 0.0005)}, cause: RequestsSlow},
 		"handshakes are half late":   {pairs: []aggregate.Pair{slow, opening("default/db", 10, 0.006)}, cause: RequestsSlow},
-		"others are answered sooner": {pairs: []aggregate.Pair{slow, asking("default/db", many(0.0004)...)}, but: func(w *window) { w.to.PeerRTT[PeerKey{"b", false}] = 0.0004 }, cause: ServerSlow},
+		"others are answered sooner": {pairs: []aggregate.Pair{slow, asking("default/db", many(0.0004)...)}, but: func(w *window) { w.to.PeerRTT[PeerKey{"b", false}] = 0.0004 }, cause: RequestsSlow},
+		"one of two ways is slow":    {pairs: []aggregate.Pair{slow, opening("default/db", 28, 0.0084, 0.0004, 0.0004)}, cause: RequestsSlow},
+		"a handshake of 30 is slow":  {pairs: []aggregate.Pair{slow, opening("default/db", 29, 0.0005, 0.0084)}, cause: ServerSlow},
 		"as half of them usually do": {pairs: []aggregate.Pair{asking("default/api", many(0.012)...)}, but: func(w *window) { setUsual(w, 0.012) }},
 		"ten quick, then slow ones":  {pairs: []aggregate.Pair{asking("default/api", slices.Concat(many(0.002)[:10], many(0.010), many(0.010))...)}},
 		"jitter":                     {pairs: []aggregate.Pair{asking("default/api", jitter(0.0005, 0.020)...)}},
@@ -164,6 +170,49 @@ func TestSlowRequestsBesideHandshakes(t *testing.T) {
 	}
 }
 
+// TestSlowRequestsFarther counts the usual round trip to where the pods that answer are now as usual.
+func TestSlowRequestsFarther(t *testing.T) {
+	t.Parallel()
+	w := learntWindow(asking("default/api", many(0.040)...))
+	w.to.PeerRTT[PeerKey{"b", true}] = 0.008
+	found := slowRequestRules(w)
+	if len(found) != 1 {
+		t.Fatalf("%+v", found)
+	}
+	r := found[0].Pairs[0].Requests
+	if *r.Usual != 0.008 || math.Abs(r.Extra()-(r.Least-r.Here-0.008)) > 1e-9 || !strings.Contains(found[0].Evidence[0], "where 8 ms are usual") {
+		t.Errorf("%+v, usual %v: %q", r, *r.Usual, found[0].Evidence)
+	}
+}
+
+// TestSlowServerBesideHandshakes gives requests that are late by much more than handshakes are to the server, and not to the network, whether
+// their pair opens connections or others do.
+func TestSlowServerBesideHandshakes(t *testing.T) {
+	t.Parallel()
+	e, opens := handshaking(t, 0.009, 0.001)
+	opens.Requests.Client.Answered.Observe(0.05, 40)
+	opens.Requests.Client.Timed = 40
+	kept := asking("default/db", many(0.050)...)
+	e.to.UsualRequests = map[aggregate.PairKey]float64{whoAsks(kept.PairKey): 0.002, whoAsks(opens.PairKey): 0.002}
+	who := qualified(opens.DstNamespace, opens.DstWorkload)
+	e.to.Counts.Pairs = append(e.to.Counts.Pairs, kept)
+	var servers, ways []string
+	for _, f := range e.diagnose().Findings {
+		for _, p := range f.Pairs {
+			switch f.Cause {
+			case ServerSlow:
+				servers = append(servers, p.Dst)
+			case RemoteDelay:
+				ways = append(ways, p.Dst)
+			}
+		}
+	}
+	slices.Sort(servers)
+	if want := []string{who, "default/db"}; !slices.Equal(servers, slices.Sorted(slices.Values(want))) || !slices.Equal(ways, []string{who}) {
+		t.Errorf("slow servers %q, slow ways to %q; want %q, and to %q", servers, ways, want, who)
+	}
+}
+
 // TestServed tells of requests that pods of this node have answered.
 func TestServed(t *testing.T) {
 	t.Parallel()
@@ -179,6 +228,13 @@ func TestServed(t *testing.T) {
 	if p.Addresses == nil || p.Addresses.Dst.String() != "10.2.0.1" || !within(p.Requests.P50, 0.004, 0.06) || !within(p.Requests.Least, 0.004, 0.06) ||
 		p.Requests.PerSecond <= 0 || p.Requests.Usual != nil {
 		t.Errorf("%+v, %+v", p.Addresses, p.Requests)
+	}
+	if p.Requests.Timed != 600 {
+		t.Errorf("timed %d", p.Requests.Timed)
+	}
+	held := in(pairs[1], journey.Queue, netdev.PodLabel, 0.001)
+	if served := windowOf(pairs[0], held).served(); len(served) != 1 || served[0].Src != "_external" {
+		t.Errorf("packets wait in front of the pod: %+v", served)
 	}
 	e := &snapshots{}
 	withoutCPU(e)

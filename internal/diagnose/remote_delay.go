@@ -180,7 +180,7 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 		w.seenHere(worst.Pair),
 	}, missedEvidence(w.counts)...)
 	for i := range asking {
-		f.Evidence = append(f.Evidence, w.slowRequestEvidence(&asking[i])+", over the same way")
+		f.Evidence = append(f.Evidence, w.slowRequestEvidence(asking[i])+", over the same way")
 	}
 	f.Evidence = append(f.Evidence, w.excuseByCPU(f, longestForSoftirq)...)
 	f.Next = next(RemoteDelay)
@@ -188,12 +188,12 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 }
 
 // askOver are the pairs whose requests are slow over nothing but the ways to nodes to which round trips of others are slow too, by as much as
-// counts there.
-func (w *window) askOver(slow []distant) (asking []slowRequests) {
+// counts there, and by most of what the requests are late by.
+func (w *window) askOver(slow []distant) (asking []*slowRequests) {
 	for _, s := range w.slowRequests() {
 		isSlow := func(node string) bool {
 			return slices.ContainsFunc(slow, func(d distant) bool {
-				return d.node == node && s.times.Extra() >= d.threshold.WarnDelay && !d.isAtPeersLimit(w)
+				return d.node == node && s.times.Extra() >= d.threshold.WarnDelay && s.isOf(d.excess(0.5)) && !d.isAtPeersLimit(w)
 			})
 		}
 		told := slices.ContainsFunc(slow, func(d distant) bool { return d.PairKey == s.PairKey })

@@ -274,6 +274,9 @@ var slowRequestThreshold = Threshold{
 const (
 	// slowRequestFactor is how many times the usual they take besides: an application's time varies.
 	slowRequestFactor = 3
+	// slowRequestShare is how many times as long as a delay of the network they may be late for it: a request that does not fit into the window
+	// goes there and back twice.
+	slowRequestShare = 2
 	// largeRequest is from how many bytes on a request with its answer's acknowledgements is not judged: at 100 Mbit/s it takes 2.6 ms itself.
 	largeRequest = 32 << 10
 	// maxServed is how many pairs a report names whose requests this node's pods have answered.

@@ -22,7 +22,10 @@ type window struct {
 	// have waited in queues at the end. Both are nil until somebody asks.
 	ends    []int
 	waiting map[*aggregate.Pair]float64
-	found   []Finding // of the groups of rules asked so far
+	// asked are the pairs whose requests are slow, and handshakes how long those with other nodes take: see slowHandshakes. Both likewise.
+	asked      []*slowRequests
+	handshakes map[string]float64
+	found      []Finding // of the groups of rules asked so far
 	// coverage is how much was seen of it, the least first.
 	coverage  []Coverage
 	silent    []*aggregate.Unanswered // what no-answer is about, if that is critical, and what is refused
