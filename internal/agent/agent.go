@@ -148,7 +148,7 @@ func Start(options Options) (_ *Agent, err error) {
 	if options.Incidents.Store.Dir != "" {
 		a.incidents.start()
 	}
-	a.restoreBaseline()
+	a.restoreBaseline(time.Now())
 	a.baseline.learned, a.baseline.saved = first.Taken, first.Taken
 	return a, nil
 }

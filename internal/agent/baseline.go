@@ -110,8 +110,8 @@ type baselineFile struct {
 func (a *Agent) baselinePath() string { return filepath.Join(a.options.StateDir, "usual.json") }
 
 // restoreBaseline takes what an earlier run has learned. Without it delays are judged by fixed thresholds for the first
-// minutes.
-func (a *Agent) restoreBaseline() {
+// minutes. What is forgotten by now is left out.
+func (a *Agent) restoreBaseline(now time.Time) {
 	if a.options.StateDir == "" {
 		return
 	}
@@ -130,7 +130,7 @@ func (a *Agent) restoreBaseline() {
 		defer b.mu.Unlock()
 		b.learner.Restore(file.Places)
 		b.learner.RestorePeers(file.Peers)
-		b.learner.RestoreRequests(file.Requests)
+		b.learner.RestoreRequests(file.Requests, now)
 		b.take()
 	}
 }

@@ -23,9 +23,9 @@ func TestBaseline(t *testing.T) {
 		return &Agent{options: Options{StateDir: dir, Log: l}, failures: newFailures(l)}
 	}
 	a := newAgent(dir)
-	a.restoreBaseline()
 	key := aggregate.StageKey{Stage: journey.Forward, Device: "tunl0", Direction: journey.Out}
 	now := time.Date(2026, 3, 4, 14, 0, 0, 0, time.UTC)
+	a.restoreBaseline(now)
 	var delay, rtt hist.Histogram
 	var asked aggregate.Requests
 	snapshot := func() diagnose.Snapshot {
@@ -66,7 +66,7 @@ func TestBaseline(t *testing.T) {
 	}
 	a.saveBaseline()
 	again := newAgent(dir)
-	again.restoreBaseline()
+	again.restoreBaseline(now)
 	if got, want := again.baseline.requestTimes()[pair], a.baseline.requestTimes()[pair]; got != want {
 		t.Errorf("restored requests of %v, want %v", got, want)
 	}
@@ -83,7 +83,7 @@ func TestBaseline(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := newAgent(dir)
-	before.restoreBaseline()
+	before.restoreBaseline(now)
 	if before.baseline.p50s()[key] != 20e-6 || len(before.baseline.roundTrips()) != 0 {
 		t.Errorf("of an earlier version: %v, %v", before.baseline.p50s(), before.baseline.roundTrips())
 	}
@@ -93,7 +93,7 @@ func TestBaseline(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := newAgent(dir)
-	old.restoreBaseline()
+	old.restoreBaseline(now)
 	if len(old.baseline.p50s()) != 0 || log.count("set aside", "format version 0, want", "usual.json.unreadable") != 1 {
 		t.Errorf("of an old format: %v", old.baseline.p50s())
 	}
@@ -102,7 +102,7 @@ func TestBaseline(t *testing.T) {
 		t.Fatal(err)
 	}
 	nowhere := newAgent(file)
-	nowhere.restoreBaseline()
+	nowhere.restoreBaseline(now)
 	nowhere.saveBaseline()
 	if log.count("cannot save the learned baseline; make the directory writable") != 1 {
 		t.Error("nothing is said of a directory that cannot be written")

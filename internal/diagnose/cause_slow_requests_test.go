@@ -285,13 +285,53 @@ func TestLearnRequests(t *testing.T) {
 		t.Errorf("after a slow hour: %v", got)
 	}
 	var again Baseline
-	again.RestoreRequests(b.Requests())
+	again.RestoreRequests(b.Requests(), now)
 	if again.UsualRequests()[api] != b.UsualRequests()[api] {
 		t.Errorf("restored %v, want %v", again.UsualRequests(), b.UsualRequests())
+	}
+	if again.RestoreRequests(b.Requests(), now.Add(forgetAfter+time.Hour)); len(again.UsualRequests()) != 0 {
+		t.Errorf("restored a week later: %v", again.UsualRequests())
+	}
+	minute(0.002, 40)
+	for range slowForGood - 1 { // not in a row
+		minute(0.100, 40)
+	}
+	if got := b.UsualRequests()[api]; got > 0.005 {
+		t.Errorf("after less than half a day: %v", got)
+	}
+	minute(0.002, 40)
+	minute(0.100, 40)
+	if got := b.UsualRequests()[api]; got > 0.005 {
+		t.Errorf("after a break: %v", got)
+	}
+	for range slowForGood + knownAfter {
+		minute(0.100, 40)
+	}
+	if !is(0.100) {
+		t.Errorf("after half a day: %v", b.UsualRequests())
 	}
 	minute(0.002, 4)
 	b.LearnRequests(nil, now.Add(forgetAfter+time.Hour))
 	if len(b.Requests()) != 0 {
 		t.Errorf("a week later: %v", b.Requests())
+	}
+
+	// What was known of a few minutes alone gives way sooner, in the same way after a restart meanwhile.
+	for range 6 {
+		minute(0.0005, 40)
+	}
+	for range slowAgainstFew - 2 {
+		minute(0.012, 40)
+	}
+	if !is(0.0005) {
+		t.Errorf("known of few minutes: %v", b.UsualRequests())
+	}
+	again.RestoreRequests(b.Requests(), now)
+	b = again
+	for range 2 + knownAfter {
+		minute(0.012, 40)
+	}
+	if !is(0.012) {
+		t.Errorf("known of few minutes, after an hour: %v", b.UsualRequests())
 	}
 }

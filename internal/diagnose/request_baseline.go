@@ -13,11 +13,19 @@ import (
 type RequestBaseline struct {
 	aggregate.PairKey         // without a direction
 	P50               float64 `json:"p50_seconds"`
+	Slow              uint64  `json:"slow_minutes,omitempty"` // how many of the latest minutes in a row were slow against it
 	learnt
 }
 
+const (
+	// slowForGood is after how many minutes in a row requests that are slow against what is known are learnt anew: another version of who answers is as
+	// it is. What was learnt of less than firstMinutes may have been chance: slowAgainstFew do there.
+	slowForGood    = 12 * 60
+	slowAgainstFew = 60
+)
+
 // LearnRequests takes a minute's requests of pods of this node. Where they are slow against what is known, they do not count for the first
-// minutes, and later no more than drift lets them, as round trips do.
+// minutes, and later no more than drift lets them, as round trips do, until that has lasted: then they are learnt anew.
 func (b *Baseline) LearnRequests(pairs []aggregate.Pair, now time.Time) {
 	if b.requests == nil {
 		b.requests = make(map[aggregate.PairKey]*RequestBaseline)
@@ -39,8 +47,15 @@ func (b *Baseline) LearnRequests(pairs []aggregate.Pair, now time.Time) {
 			u = &RequestBaseline{PairKey: key, P50: p50}
 			b.requests[key] = u
 		}
-		if u.Minutes >= knownAfter && u.Minutes < firstMinutes && isSlowRequest(r.Client.Answered.Quantile(leastQuantile), u.P50) {
-			continue
+		if few := u.Minutes < firstMinutes; u.Minutes >= knownAfter && isSlowRequest(r.Client.Answered.Quantile(leastQuantile), u.P50) {
+			u.Slow++
+			if u.Slow >= slowForGood || few && u.Slow >= slowAgainstFew {
+				u.Slow, u.learnt = 0, learnt{}
+			} else if few {
+				continue
+			}
+		} else {
+			u.Slow = 0
 		}
 		u.P50 = u.learn(u.P50, p50, now)
 	}
@@ -74,11 +89,11 @@ func (b *Baseline) Requests() []RequestBaseline {
 	return requests
 }
 
-// RestoreRequests takes what was kept. What makes no sense is left out.
-func (b *Baseline) RestoreRequests(requests []RequestBaseline) {
+// RestoreRequests takes what was kept. What makes no sense is left out, and what is forgotten by now.
+func (b *Baseline) RestoreRequests(requests []RequestBaseline, now time.Time) {
 	b.requests = make(map[aggregate.PairKey]*RequestBaseline, len(requests))
 	for _, u := range requests {
-		if u.P50 > 0 && !math.IsInf(u.P50, 0) && u.SrcWorkload != "" && u.DstWorkload != "" && len(b.requests) < maxBaseline {
+		if u.P50 > 0 && !math.IsInf(u.P50, 0) && u.SrcWorkload != "" && u.DstWorkload != "" && now.Sub(u.Last) <= forgetAfter && len(b.requests) < maxBaseline {
 			u.PairKey = whoAsks(u.PairKey)
 			b.requests[u.PairKey] = &u
 		}

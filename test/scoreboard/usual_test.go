@@ -32,7 +32,7 @@ func TestWriteUsual(t *testing.T) {
 	if got := learned.PeerRTT()[diagnose.PeerKey{Node: "node2", Handshake: true}]; got != 0.002 {
 		t.Errorf("%v is known, want 2 ms", learned.PeerRTT())
 	}
-	learned.RestoreRequests(file.Requests)
+	learned.RestoreRequests(file.Requests, time.Now())
 	asked := aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "client", DstNamespace: "default", DstWorkload: "server"}
 	if got := learned.UsualRequests()[asked]; got != 0.003 {
 		t.Errorf("%v is known of requests, want 3 ms", learned.UsualRequests())
