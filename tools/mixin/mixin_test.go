@@ -283,7 +283,7 @@ func TestEveryCauseHasItsAlert(t *testing.T) {
 	series, causes := healthy(t), map[string]string{}
 	for _, page := range pages {
 		cause := strings.TrimSuffix(filepath.Base(page), ".md")
-		if cause == "README" || cause == "wire" { // no agent exports that: kubectl tracer finds it
+		if cause == "README" || cause == "wire" || cause == "requests-slow" { // kubectl tracer alone finds the one, and the other is never more than info
 			continue
 		}
 		for _, f := range families() {

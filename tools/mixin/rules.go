@@ -29,7 +29,7 @@ func families() []family {
 		{"TracerNode", "the node's kernel is late with packets, or drops them", []string{"backlog-overflow", "softirq-delay", "forward-delay", "encap-delay"}},
 		{"TracerPod", "a pod does not take or send what it should", []string{"receiver-slow", "server-slow", "requests-unanswered", "no-listener", "accept-queue-full", "pod-loss"}},
 		{"TracerEncryption", "encryption between nodes loses packets", []string{"encryption"}},
-		{"TracerRemote", "packets are delayed, lost or not answered beyond this node", []string{"remote-delay", "remote-loss", "requests-slow", "no-answer"}},
+		{"TracerRemote", "packets are delayed, lost or not answered beyond this node", []string{"remote-delay", "remote-loss", "no-answer"}},
 		{"TracerMisconfiguration", "a device is not set up as it should be", []string{"misconfiguration"}},
 		{"TracerUnknown", "packets are lost for a reason that is not known", []string{"unknown"}},
 	}
