@@ -104,6 +104,12 @@ func TestSlowRequests(t *testing.T) {
 			withoutCPU(e)
 			w.from.Stats, w.to.Stats = e.from.Stats, e.to.Stats
 		}},
+		"beside ways that are late by less": {pairs: []aggregate.Pair{slow}, but: func(w *window) {
+			w.found = []Finding{{Kind: KindDelay, Cause: RemoteDelay, Severity: Critical, Delay: &Delay{P50: new(0.003)}, PairsTotal: 20}}
+		}, cause: RequestsSlow},
+		"beside ways that are late by half": {pairs: []aggregate.Pair{slow}, but: func(w *window) {
+			w.found = []Finding{{Kind: KindDelay, Cause: RemoteDelay, Severity: Critical, Delay: &Delay{P50: new(0.005)}, PairsTotal: 20}}
+		}},
 		"explained": {pairs: []aggregate.Pair{slow}, but: func(w *window) {
 			w.found = []Finding{{Kind: KindDelay, Cause: QdiscDelay, Severity: Critical, Pairs: []Pair{{Src: "default/api", Dst: "default/web"}}, PairsTotal: 1}}
 		}},

@@ -103,10 +103,13 @@ func (w *window) isExplained(u *unansweredPair) bool {
 func (w *window) isHurt(key *aggregate.PairKey, by func(*Finding) bool) bool {
 	src, dst := qualified(key.SrcNamespace, key.SrcWorkload), qualified(key.DstNamespace, key.DstWorkload)
 	return slices.ContainsFunc(w.found, func(f Finding) bool {
-		if f.Severity == Critical && f.Kind != KindMisconfiguration && f.PairsTotal > len(f.Pairs) {
+		if !by(&f) {
+			return false
+		}
+		if f.Severity == Critical && f.PairsTotal > len(f.Pairs) {
 			return true // it may be of this pair
 		}
-		return by(&f) && slices.ContainsFunc(f.Pairs, func(p Pair) bool {
+		return slices.ContainsFunc(f.Pairs, func(p Pair) bool {
 			return p.Src == src && p.Dst == dst || p.Src == dst && p.Dst == src
 		})
 	})
