@@ -67,6 +67,8 @@ type finding struct {
 	Total    int      `yaml:"total"` // of its pairs; 0: as many as are named
 	Role     string   `yaml:"role"`  // of its device
 	Held     string   `yaml:"held"`  // for how long the agent has followed it
+	Delay    string   `yaml:"delay"` // p50
+	Says     string   `yaml:"says"`  // in its evidence
 }
 
 func (f *finding) as(t *testing.T) diagnose.Finding {
@@ -226,6 +228,12 @@ func play(t *testing.T, s *scenario) {
 		}
 		if !slices.Equal(seen, want.Seen) {
 			t.Errorf("finding %d: seen from %q, want %q", i, seen, want.Seen)
+		}
+		if want.Delay != "" && (f.Delay == nil || diagnose.Seconds(*f.Delay.P50) != want.Delay) {
+			t.Errorf("finding %d: delay %+v, want %s", i, f.Delay, want.Delay)
+		}
+		if !slices.ContainsFunc(f.Evidence, func(e string) bool { return strings.Contains(e, want.Says) }) && want.Says != "" {
+			t.Errorf("finding %d: %q, want %q", i, f.Evidence, want.Says)
 		}
 		if want.Text != "" && f.Sentence() != want.Text {
 			t.Errorf("finding %d: %q, want %q", i, f.Sentence(), want.Text)
