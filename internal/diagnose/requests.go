@@ -21,11 +21,13 @@ func requestsOf(counts *aggregate.Snapshot) (*aggregate.Snapshot, map[aggregate.
 		if p.Requests == nil {
 			continue
 		}
-		key := whoAsks(p.PairKey)
-		if asked[key] == nil {
-			asked[key] = &aggregate.Requests{}
+		key, r := whoAsks(p.PairKey), p.Requests
+		if other := asked[key]; other != nil { // of another direction
+			r = &aggregate.Requests{}
+			r.Merge(other)
+			r.Merge(p.Requests)
 		}
-		asked[key].Merge(p.Requests)
+		asked[key] = r
 	}
 	if !slices.ContainsFunc(counts.Pairs, requestsAlone) {
 		return counts, asked
