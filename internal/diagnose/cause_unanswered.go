@@ -37,20 +37,28 @@ func unansweredRules(w *window) (found []Finding) {
 		if !inCluster(key.SrcNamespace, key.SrcWorkload) || key.DstNamespace == "" {
 			continue
 		}
+		atServer := r.Server.Count() > 0
+		u := unansweredPair{side: &r.Client}
+		if atServer {
+			u.side = &r.Server
+		}
+		if !u.isLossy() {
+			continue
+		}
+		if atServer {
+			u.Pair = w.askedPair(key)
+		} else {
+			key.Direction = journey.Out
+			if u.Pair = w.pair(key); u.Pair == nil {
+				u.Pair = &aggregate.Pair{PairKey: key}
+			}
+		}
 		switch {
-		case r.Server.Count() > 0:
-			if u := (unansweredPair{w.askedPair(key), &r.Server}); u.isLossy() && !w.isExplained(&u) {
-				here = append(here, u)
-			}
+		case w.isExplained(&u):
+		case atServer:
+			here = append(here, u)
 		default:
-			u := unansweredPair{&aggregate.Pair{PairKey: key}, &r.Client}
-			u.Direction = journey.Out
-			if p := w.pair(u.PairKey); p != nil {
-				u.Pair = p
-			}
-			if u.isLossy() && !w.isExplained(&u) {
-				beyond = append(beyond, u)
-			}
+			beyond = append(beyond, u)
 		}
 	}
 	if len(here) > 0 {
