@@ -23,6 +23,7 @@
 #include "segment.bpf.h"
 #include "send.bpf.h"
 #include "slot.bpf.h"
+#include "verifier.bpf.h"
 
 /* Whether a drop with this reason is no loss. */
 static __always_inline bool is_ignored(__u32 reason)
@@ -113,6 +114,15 @@ static __always_inline bool has_left(struct slot_state state)
 	return (state.flags & (FLAG_REPORTED | FLAG_POD | FLAG_TUNNEL)) == FLAG_REPORTED && state.hook == HOOK_XMIT;
 }
 
+/* Gives a large packet of UDP the fingerprint that it had at the last tc hook. Of an unsampled one only the slot's state is known. */
+static __always_inline void know_paged(const struct bucket *b, __u32 slot, const struct sk_buff *skb, struct packet *p)
+{
+	__u32 found = masked_index(slot, SLOTS_PER_BUCKET);
+
+	if (is_slot(slot) && !(b->state[found].flags & FLAG_UNSAMPLED) && is_same_paged(&b->journey[found], skb, p))
+		p->fingerprint = b->journey[found].fingerprint;
+}
+
 static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 reason)
 {
 	__u64 key = key_of(skb);
@@ -132,7 +142,8 @@ static __always_inline void on_drop(struct sk_buff *skb, __u64 location, __u32 r
 	}
 	if (!is_ip(skb) || parse_skb(skb, &p) != PARSED)
 		return;
-	__u32 syn = is_syn(skb, &p) ? FLAG_SYN : 0;
+	__u32 syn = make_unknown_by(is_syn(skb, &p) ? FLAG_SYN : 0, key);
+	know_paged(&b, slot, skb, &p);
 	slot = keep_or_evict(&b, slot, key, &p);
 	if (is_slot(slot) && has_left(b.state[slot])) {
 		/* Some drivers free what they have sent by kfree_skb(), as vmxnet3 does. With a reason it was lost elsewhere. */

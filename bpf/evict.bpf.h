@@ -3,11 +3,14 @@
 #ifndef TRACER_EVICT_BPF_H
 #define TRACER_EVICT_BPF_H
 
+#include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 
 #include "counter.bpf.h"
 #include "end.bpf.h"
+#include "kernel.h"
 #include "slot.bpf.h"
 #include "verifier.bpf.h"
 
@@ -103,6 +106,18 @@ static __always_inline __u32 claim_slot(struct bucket *b, __u64 key, __u64 now)
 		slot = make_room(b, now);
 	/* As in find_slot(). */
 	return make_unknown_by(slot, key);
+}
+
+/*
+ * Whether a large packet of UDP is the one that a slot has, by its flow: the payload, of which the fingerprint is made, lies in pages that
+ * a tracepoint cannot read. Any packet that had been at a hook since would have the slot.
+ */
+static __always_inline bool is_same_paged(const struct journey *j, const struct sk_buff *skb, const struct packet *p)
+{
+	const __u64 *was = (const __u64 *)&j->last, *is = (const __u64 *)&p->flow;
+
+	/* The two last words of the addresses, ports and protocol. */
+	return skb->data_len && p->flow.protocol == IPPROTO_UDP && !((was[1] ^ is[1]) | (was[3] ^ is[3]) | (was[4] ^ is[4]));
 }
 
 /*

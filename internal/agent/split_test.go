@@ -9,12 +9,14 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"tracer/internal/diagnose"
 	"tracer/internal/governor"
 	"tracer/internal/journey"
 	"tracer/internal/lab"
@@ -145,26 +147,108 @@ func TestSoftwareSegmentation(t *testing.T) {
 // TestSoftwareSegmentationOfUDP does the same for UDP, the payload of whose large packets no tracepoint can read: all are seen all the same.
 func TestSoftwareSegmentationOfUDP(t *testing.T) {
 	t.Parallel()
-	c := newLimitedCluster(t, load.Config{Rate: 100, Size: 90}, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
+	c := newLargeCluster(t)
 	if err := c.lab.Node(1).Do(func() error { return setFeatures(uplink, false, udpSegmentation) }); err != nil {
 		t.Fatal(err)
 	}
-	cache, _ := c.lab.Pod("cache")
-	api, _ := c.lab.Pod(lab.API)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	ended, before := make(chan error, 1), c.receivedFrom(cache)
-	go func() { ended <- udpBulk(ctx, cache, api) }()
-	r := c.diagnosed(0, 3*time.Second)
+	from := c.now(0)
+	large, counters := c.followLarge()
+	r := diagnose.Diagnose("node1", from, c.now(0))
 	c.wantAllSeen(&r)
-	stop()
-	if err := <-ended; err != nil {
+	if large != (counters.Split >= 100) {
+		t.Errorf("large packets: %v, and %d were split", large, counters.Split)
+	}
+}
+
+// TestSplitOfUDP has a queue split them when it takes them in: none seems to wait there for longer than the queue is.
+func TestSplitOfUDP(t *testing.T) {
+	t.Parallel()
+	c := newLargeCluster(t)
+	if _, err := c.lab.Fault(lab.Fault{Tool: lab.TBF, Rate: 60_000_000, Limit: 250_000}); err != nil { // full it is 33 ms long
 		t.Fatal(err)
 	}
-	large := areLarge(before, c.receivedFrom(cache))
-	if counters, err := c.agents[0].loader.Counters(); err != nil || large != (counters.Split >= 100) || lostSight(counters) > unseen(counters.Started) {
-		t.Errorf("%+v, %v", counters, err)
+	time.Sleep(time.Second) // until the programs are told
+	large, counters := c.followLarge()
+	if large != (counters.Split >= 100) {
+		t.Errorf("large packets: %v, and %d were split", large, counters.Split)
 	}
+	for _, h := range c.now(0).Counts.InFlight {
+		if h.Device == c.lab.OverlayDevice() && h.Stage == journey.Queue && h.Oldest > 0.5 {
+			t.Errorf("%v packets seem to wait in %s, the oldest for %.1f s", h.Packets, h.Device, h.Oldest)
+		}
+	}
+}
+
+// TestDropsOfLargeUDP has a queue drop them, as it is too short for any of them: each drop is told with the packet's way to there, and there
+// are as many as the queue says.
+func TestDropsOfLargeUDP(t *testing.T) {
+	t.Parallel()
+	c := newLargeCluster(t)
+	overlay := c.lab.OverlayDevice()
+	cache, _ := c.lab.Pod("cache")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	records, lost := c.agents[0].Subscribe(ctx, func(r *record.Record) bool {
+		return r.Kind == record.Dropped && r.First.Protocol == unix.IPPROTO_UDP && r.First.Source.Addr() == cache.Address
+	})
+	c.run(c.lab.Node(1).Netns, "", "tc", "qdisc", "add", "dev", overlay, "root", "bfifo", "limit", "1000")
+	var known, unknown atomic.Uint64
+	go func() {
+		for r := range records {
+			var hooks []string
+			for _, h := range r.Passed() {
+				hooks = append(hooks, h.Hook.String())
+			}
+			if slices.Equal(hooks, []string{"ingress", "egress", "free"}) {
+				known.Add(1)
+			} else {
+				unknown.Add(1)
+			}
+		}
+	}()
+	c.followLarge()
+	c.eventually(10*time.Second, "drops as the qdisc counts them", func() (bool, string) {
+		m := c.now(0)
+		var counted uint64
+		for _, d := range m.Counts.Drops {
+			if d.Device == overlay && d.Stage == journey.Queue {
+				counted += d.Packets
+			}
+		}
+		qdisc := dropsOf(m.Devices, overlay)
+		missed := max(counted, qdisc, known.Load()) - min(counted, qdisc, known.Load())
+		text := fmt.Sprintf("%d came from a pod, %d from nowhere; %d counted, the qdisc says %d", known.Load(), unknown.Load(), counted, qdisc)
+		return qdisc >= 100 && missed+unknown.Load()+lost() <= unseen(qdisc), text
+	})
+}
+
+// newLargeCluster is one whose agents follow each packet.
+func newLargeCluster(t *testing.T) *cluster {
+	t.Helper()
+	return newLimitedCluster(t, load.Config{Rate: 100, Size: 90}, governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
+}
+
+// followLarge has a pod of the first node send large packets of UDP to another node for three seconds, of which sight must not be lost. It
+// tells whether the node gets large ones, and what it has counted.
+func (c *cluster) followLarge() (large bool, counters loader.Counters) {
+	c.Helper()
+	cache, _ := c.lab.Pod("cache")
+	api, _ := c.lab.Pod(lab.API)
+	ctx, stop := context.WithTimeout(c.Context(), 3*time.Second)
+	defer stop()
+	before := c.receivedFrom(cache)
+	if err := udpBulk(ctx, cache, api); err != nil {
+		c.Fatal(err)
+	}
+	large = areLarge(before, c.receivedFrom(cache))
+	counters, err := c.agents[0].loader.Counters()
+	if err != nil {
+		c.Fatal(err)
+	}
+	if lost := lostSight(counters); lost > unseen(counters.Started) {
+		c.Errorf("sight of %d packets was lost: %+v", lost, counters)
+	}
+	return large, counters
 }
 
 // receivedFrom is what the pod's device on the first node has counted of what came out of the pod.
