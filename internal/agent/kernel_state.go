@@ -36,7 +36,7 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 			}
 			if now.Sub(lastRetry) >= retryEvery {
 				lastRetry = now
-				a.failures.devices.Done(a.setDevices(a.watcher.State()))
+				a.failures.devices.Done(a.setDevices())
 			}
 		}
 	}

@@ -156,9 +156,8 @@ func (a *Agent) openPodNetns(ifindex int) (netns.NsHandle, error) {
 // readPodEnds looks which pods' ends were met, and has the programs and the counts go by that.
 func (a *Agent) readPodEnds() error {
 	met, err := a.loader.TakePodEnds()
-	state := a.watcher.State()
-	if a.podEnds.update(met, state.Devices, loader.Monotonic()) {
-		a.failures.devices.Done(a.setDevices(state))
+	if a.podEnds.update(met, a.watcher.State().Devices, loader.Monotonic()) {
+		a.failures.devices.Done(a.setDevices())
 	}
 	return err
 }
