@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 
 #include "clone.bpf.h"
@@ -150,6 +151,18 @@ static __always_inline bool is_split_at_enqueue(struct slot_state state)
 	return state.hook == HOOK_EGRESS && device_splits(state.ifindex);
 }
 
+/*
+ * Whether a large packet of UDP is the one that a slot has, by its flow: the payload, of which the fingerprint is made, lies in pages that
+ * a tracepoint cannot read. Any packet that had been at a hook since would have the slot.
+ */
+static __always_inline bool is_same_paged(const struct journey *j, const struct sk_buff *skb, const struct packet *p)
+{
+	const __u64 *was = (const __u64 *)&j->last, *is = (const __u64 *)&p->flow;
+
+	/* The two last words of the addresses, ports and protocol. */
+	return skb->data_len && p->flow.protocol == IPPROTO_UDP && !((was[1] ^ is[1]) | (was[3] ^ is[3]) | (was[4] ^ is[4]));
+}
+
 static __always_inline void on_consume(struct sk_buff *skb)
 {
 	__u64 key = key_of(skb);
@@ -178,7 +191,7 @@ static __always_inline void on_consume(struct sk_buff *skb)
 		return;
 	}
 	/* By its contents: the split of a tunnel's packet has moved the network header to the inner one's. */
-	if (parse_skb(skb, &p) != PARSED || !holds_packet(&b, slot, &p)) {
+	if (parse_skb(skb, &p) != PARSED || !(holds_packet(&b, slot, &p) || is_same_paged(&b.journey[slot], skb, &p))) {
 		evict_mismatch(&b, slot);
 		return;
 	}
