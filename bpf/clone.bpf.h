@@ -10,6 +10,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "counter.bpf.h"
 #include "evict.bpf.h"
 #include "journey.bpf.h"
 #include "packet.bpf.h"
@@ -36,6 +37,7 @@ static __always_inline void expect_clone(struct bucket *b, __u32 slot, __u64 key
 
 	if (!e)
 		return;
+	count_atomic(COUNT_CLONED);
 	if (e->key) {
 		struct bucket before;
 		__u32 old = bucket_of(e->key, &before) ? find_slot(&before, e->key) : NO_SLOT;

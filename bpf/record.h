@@ -361,6 +361,7 @@ enum counter {
 	COUNT_LEFT_OUT_UNSEEN, /* one direction passes elsewhere */
 	COUNT_LEFT_OUT_UNKNOWN, /* it was open before we were, and nothing tells who asks */
 	COUNT_LEFT_OUT_NO_ROOM, /* packets of connections that found no slot */
+	COUNT_CLONED, /* packets that were consumed between two devices: a copy may go on */
 	COUNT_MAX,
 };
 

@@ -31,7 +31,9 @@ type checkReport struct {
 	Running       bool              `json:"running"` // a tracer holds this namespace
 	Hooks         []loader.Hook     `json:"hooks"`
 	Omitted       []loader.Omission `json:"omitted"`
-	Devices       []netdev.Device   `json:"devices"`
+	// Why has, by their names, the reasons of hooks that are not always used.
+	Why     map[string]string `json:"why,omitempty"`
+	Devices []netdev.Device   `json:"devices"`
 	// Warnings are what may hurt packets, or does, found without tracing any.
 	Warnings []diagnose.Finding `json:"warnings"`
 	// Unread says why some of the kernel's counters and settings could not be looked at; "" if all could.
@@ -103,6 +105,7 @@ func check(runDir string, patterns []string) (checkReport, error) {
 		if err != nil {
 			r.Problems = append(r.Problems, err.Error())
 		}
+		r.Why = plan.Why
 		r.Hooks, r.Omitted = plan.Hooks, append(plan.Omitted, loader.ForeignPrograms(r.Devices)...)
 		obstacles, err := loader.Obstacles(features, plan.Hooks)
 		if err != nil {
@@ -160,13 +163,13 @@ func (r *checkReport) write(w io.Writer) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", d.Name, d.Role, d.Kind, state, d.Root.String())
 	}
-	fmt.Fprintf(t, "\nHOOK\tAT\tPROGRAM\n")
+	fmt.Fprintf(t, "\nHOOK\tAT\tPROGRAM\tWHY\n")
 	for _, h := range r.Hooks {
 		at := "kernel"
 		if h.Device != "" {
 			at = h.Device
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", h.Name, at, h.Program)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", h.Name, at, h.Program, r.Why[h.Name])
 	}
 	if len(r.Omitted) > 0 {
 		fmt.Fprintf(t, "\nLEFT OUT\tAT\tWHY\n")

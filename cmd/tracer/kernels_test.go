@@ -37,7 +37,9 @@ func TestKernelsTable(t *testing.T) {
 	}
 	for _, o := range report.Omitted {
 		missing := func(h loader.Hook) bool { return h.Name == o.Hook }
-		if o.Device == "" && !slices.ContainsFunc(report.Hooks, missing) {
+		if o.Unneeded {
+			is[o.Hook] = "yes"
+		} else if o.Device == "" && !slices.ContainsFunc(report.Hooks, missing) {
 			is[o.Hook] = "no"
 		}
 	}

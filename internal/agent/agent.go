@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -79,6 +80,7 @@ type Agent struct {
 	findings      findings
 	incidents     incidents
 	podEnds       podEnds
+	devicesSet    sync.Mutex // held while the loader is told of devices: never of older ones behind newer ones
 	baseline      baseline
 	podThrottling podThrottling
 	policers      policers
@@ -136,7 +138,7 @@ func Start(options Options) (_ *Agent, err error) {
 		}
 	}
 	a.lateNames.SetDevices(a.traced(state), 0)
-	if err = a.setDevices(state); err != nil {
+	if err = a.setDevices(); err != nil {
 		return nil, err
 	}
 	a.read.Store(time.Now().UnixNano())

@@ -17,11 +17,15 @@ func (a *Agent) watchDevices(ctx context.Context) error {
 		if !s.Since.IsZero() {
 			a.lateNames.SetDevices(a.traced(s), loader.Monotonic()-time.Since(s.Since))
 		}
-		a.failures.devices.Done(a.setDevices(s))
+		a.failures.devices.Done(a.setDevices())
 	})
 }
 
-func (a *Agent) setDevices(s device.State) error {
+// setDevices tells of the devices as the watcher knows them now.
+func (a *Agent) setDevices() error {
+	a.devicesSet.Lock()
+	defer a.devicesSet.Unlock()
+	s := a.watcher.State()
 	traced := a.traced(s)
 	a.counts.SetDevices(traced)
 	a.missent.setDevices(traced)

@@ -27,16 +27,17 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			a.failures.maps.Done(errors.Join(a.readMaps(&before), a.readPodEnds()))
+			splits, err := a.readMaps(&before)
+			a.failures.maps.Done(errors.Join(err, a.readPodEnds()))
 			a.failures.acceptQueues.Done(a.readListeners())
 			a.failures.pods.Done(a.loader.SetPods(a.lateNames.LocalPods()))
 			if now.Sub(lastMend) >= mendEvery && !a.options.leaveHooks {
 				lastMend = now
 				a.failures.hooks.Done(a.mendHooks())
 			}
-			if now.Sub(lastRetry) >= retryEvery {
+			if splits || now.Sub(lastRetry) >= retryEvery {
 				lastRetry = now
-				a.failures.devices.Done(a.setDevices(a.watcher.State()))
+				a.failures.devices.Done(a.setDevices())
 			}
 		}
 	}
@@ -56,14 +57,15 @@ func (a *Agent) pollRules(ctx context.Context) error {
 	}
 }
 
-// readMaps reads the open journeys, and how many records were missed since before.
-func (a *Agent) readMaps(before *loader.Counters) error {
+// readMaps reads the open journeys, and how many records were missed since before. It tells whether the hooks are to be others because
+// of what the programs have counted.
+func (a *Agent) readMaps(before *loader.Counters) (changes bool, err error) {
 	if err := a.readOpenJourneys(); err != nil {
-		return err
+		return false, err
 	}
 	after, err := a.loader.Counters()
 	if err != nil {
-		return err
+		return false, err
 	}
 	// Journeys whose slot was torn are missed as are records that did not fit into the ring buffer: those that were read
 	// stand for them too. For packets that found no slot others stand already, by their weight.
@@ -72,8 +74,9 @@ func (a *Agent) readMaps(before *loader.Counters) error {
 	a.counts.AddMissed(record.Dropped, after.Missed["drop"]-before.Missed["drop"])
 	a.counts.AddMissed(record.Split, after.Missed["split"]-before.Missed["split"])
 	a.counts.AddMissed(record.Requested, after.Missed["request"]-before.Missed["request"])
+	changes = a.loader.LookAtSplits(before, &after)
 	*before = after
-	return nil
+	return changes, nil
 }
 
 // readOpenJourneys tells the aggregator of the journeys that have not ended.

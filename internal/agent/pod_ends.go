@@ -158,7 +158,7 @@ func (a *Agent) readPodEnds() error {
 	met, err := a.loader.TakePodEnds()
 	state := a.watcher.State()
 	if a.podEnds.update(met, state.Devices, loader.Monotonic()) {
-		a.failures.devices.Done(a.setDevices(state))
+		a.failures.devices.Done(a.setDevices())
 	}
 	return err
 }

@@ -31,7 +31,8 @@ func TestSplit(t *testing.T) {
 	for _, family := range []string{"IPv4", "IPv6"} {
 		t.Run(family, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t, lab.DefaultLoad())
+			c := newCluster(t, lab.DefaultLoad(), consumeAsNeeded)
+			c.consumeAttached(false, "the start")
 			cache, _ := c.lab.Pod("cache")
 			api, _ := c.lab.Pod(lab.API)
 			address, device := api.Address, lab.OverlayDevice
@@ -103,11 +104,15 @@ func TestSplit(t *testing.T) {
 // it behind the card's queue, where the packet's journey ends.
 func TestSoftwareSegmentation(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, lab.DefaultLoad())
+	c := newCluster(t, lab.DefaultLoad(), consumeAsNeeded)
+	c.consumeAttached(false, "the start")
 	cache, _ := c.lab.Pod("cache")
 	api, _ := c.lab.Pod(lab.API)
 	if err := c.lab.Node(1).Do(func() error { return setFeatures(uplink, false, tso...) }); err != nil {
 		t.Fatal(err)
+	}
+	if took := c.consumeAttached(true, "segmentation was switched off"); took > time.Second {
+		t.Errorf("the hook came after %v", took)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

@@ -84,12 +84,13 @@ const (
 	TracerCounterCOUNT_LEFT_OUT_UNSEEN      TracerCounter = 24
 	TracerCounterCOUNT_LEFT_OUT_UNKNOWN     TracerCounter = 25
 	TracerCounterCOUNT_LEFT_OUT_NO_ROOM     TracerCounter = 26
-	TracerCounterCOUNT_MAX                  TracerCounter = 27
+	TracerCounterCOUNT_CLONED               TracerCounter = 27
+	TracerCounterCOUNT_MAX                  TracerCounter = 28
 )
 
 type TracerCounters struct {
 	_             structs.HostLayout
-	Count         [27]uint64
+	Count         [28]uint64
 	PendingWeight uint64
 	Coverage      [64]TracerCoverage
 }

@@ -35,6 +35,7 @@ type link struct {
 	xdp        bool           // an XDP program is attached
 	traffic    netdev.Traffic
 	statistics []byte // struct rtnl_link_stats64
+	sizes      packetSizes
 	// defaultRoute tells that the main table has a default route through it.
 	defaultRoute bool
 }
@@ -90,6 +91,16 @@ func parseLink(message []byte) (link, bool) {
 			l.name = record.Printable(text(value))
 		case unix.IFLA_MTU:
 			l.mtu = int(u32(value, 0))
+		case unix.IFLA_GSO_MAX_SEGS:
+			l.sizes.segments = u32(value, 0)
+		case unix.IFLA_GSO_MAX_SIZE:
+			l.sizes.gso = u32(value, 0)
+		case unix.IFLA_GSO_IPV4_MAX_SIZE:
+			l.sizes.gso4 = u32(value, 0)
+		case unix.IFLA_GRO_MAX_SIZE:
+			l.sizes.gro = u32(value, 0)
+		case unix.IFLA_GRO_IPV4_MAX_SIZE:
+			l.sizes.gro4 = u32(value, 0)
 		case unix.IFLA_LINK:
 			l.parent = int(u32(value, 0))
 		case unix.IFLA_LINK_NETNSID: // only there if that namespace is another

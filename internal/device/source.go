@@ -16,6 +16,7 @@ import (
 type source struct {
 	socket    *nl.SocketHandle
 	redirects redirects
+	offloads  *offloads
 }
 
 func openSource() (*source, error) {
@@ -28,10 +29,18 @@ func openSource() (*source, error) {
 		socket.Close()
 		return nil, fmt.Errorf("set timeout of rtnetlink socket: %w", err)
 	}
-	return &source{socket: &nl.SocketHandle{Socket: socket}}, nil
+	s := &source{socket: &nl.SocketHandle{Socket: socket}}
+	if s.offloads, err = openOffloads(); err != nil {
+		socket.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
-func (s *source) close() { s.socket.Close() }
+func (s *source) close() {
+	s.socket.Close()
+	s.offloads.close()
+}
 
 // read asks once for each kind of thing, for all devices together; only classes the kernel lists by device.
 func (s *source) read() (State, error) {
@@ -53,6 +62,11 @@ func (s *source) read() (State, error) {
 	}
 	state := newState(links, qdiscs, classes)
 	s.redirects.set(s, state.Devices, time.Now())
+	sizes := make(map[int]packetSizes, len(links))
+	for i := range links {
+		sizes[links[i].index] = links[i].sizes
+	}
+	s.offloads.set(state.Devices, sizes)
 	return state, nil
 }
 

@@ -17,6 +17,8 @@ import (
 const (
 	// debounce is how long changes are gathered before the state is read anew: a pod's set-up is a dozen of them.
 	debounce = 75 * time.Millisecond
+	// qdiscDebounce is the same for changes of qdiscs: hooks may have to be attached for the next packets already.
+	qdiscDebounce = 20 * time.Millisecond
 	// retryAfter is the pause after a failed read.
 	retryAfter = time.Second
 	// receiveBuffer holds unread messages, in bytes. When it overflows (ENOBUFS) everything is read anew.
@@ -110,14 +112,14 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 	closed := context.AfterFunc(ctx, w.socket.Close)
 	defer closed()
 
-	changed := make(chan struct{}, 1)
+	changed := make(chan time.Duration, 1)
 	failed := make(chan error, 1)
 	go func() { failed <- w.listen(changed) }()
 
 	last := w.State()
 	publish(last)
 	var read <-chan time.Time
-	var since time.Time
+	var since, at time.Time // at is when it is read
 	for {
 		select {
 		case <-ctx.Done():
@@ -127,10 +129,12 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 				return nil
 			}
 			return err
-		case <-changed:
+		case wait := <-changed:
 			if read == nil {
 				since = w.options.Now()
-				read = time.After(debounce)
+			}
+			if next := time.Now().Add(wait); read == nil || next.Before(at) {
+				read, at = time.After(wait), next
 			}
 		case <-read:
 			read = nil
@@ -139,7 +143,7 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 				if ctx.Err() == nil {
 					w.options.Log.Warn("cannot read the network devices; trying again", "err", err, "after", retryAfter)
 				}
-				read = time.After(retryAfter)
+				read, at = time.After(retryAfter), time.Now().Add(retryAfter)
 				continue
 			}
 			next.Since = since
@@ -151,42 +155,63 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 	}
 }
 
-// listen tells of changes until the socket is closed.
-func (w *Watcher) listen(changed chan<- struct{}) error {
+// listen tells of changes, and how long to gather more of them, until the socket is closed.
+func (w *Watcher) listen(changed chan time.Duration) error {
 	for {
-		relevant, err := w.receive()
+		wait, err := w.receive()
 		if err != nil {
 			return fmt.Errorf("listen to rtnetlink: %w", err)
 		}
-		if !relevant {
+		if wait == 0 {
 			continue
 		}
 		select {
-		case changed <- struct{}{}:
-		default: // one is waiting already
+		case changed <- wait:
+		case before := <-changed: // one is waiting already
+			changed <- min(before, wait)
 		}
 	}
 }
 
-// receive waits for messages and tells whether one of them can change the state. So can those that were dropped.
-func (w *Watcher) receive() (bool, error) {
+// receive waits for messages and tells for how long to gather more, 0 if none of them can change the state. Those that were dropped
+// can.
+func (w *Watcher) receive() (wait time.Duration, err error) {
 	messages, from, err := w.socket.Receive()
 	switch {
 	case errors.Is(err, unix.ENOBUFS):
-		return true, nil
+		w.source.offloads.forget(0)
+		return qdiscDebounce, nil
 	case errors.Is(err, unix.EINTR):
-		return false, nil
+		return 0, nil
 	case err != nil:
-		return false, err
+		return 0, err
 	case from.Pid != nl.PidKernel:
-		return false, nil
+		return 0, nil
 	}
-	relevant := false
 	for _, m := range messages {
 		w.events.message(m.Header, m.Data, w.options.Now())
-		relevant = relevant || isRelevant(m.Header.Type, m.Data)
+		if m.Header.Type == unix.RTM_NEWLINK && len(m.Data) >= unix.SizeofIfInfomsg {
+			w.source.offloads.forget(int(u32(m.Data, 4)))
+		}
+		if next := gathering(m.Header.Type, m.Data); next != 0 && (wait == 0 || next < wait) {
+			wait = next
+		}
 	}
-	return relevant, nil
+	return wait, nil
+}
+
+// gathering is for how long more changes are gathered after a message; 0 if it can change nothing. A clsact or ingress qdisc, which our
+// own filters need and those of others, queues nothing: it may wait.
+func gathering(kind uint16, message []byte) time.Duration {
+	switch {
+	case !isRelevant(kind, message):
+		return 0
+	case kind == unix.RTM_NEWQDISC || kind == unix.RTM_DELQDISC:
+		if n, ok := parseNode(message, false); !ok || !n.ingress() {
+			return qdiscDebounce
+		}
+	}
+	return debounce
 }
 
 // isRelevant leaves out what comes often and changes nothing: routes other than a default one, and the filters (our

@@ -2,6 +2,7 @@ package device
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"tracer/internal/netdev"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -226,6 +228,38 @@ func TestRelevantEvents(t *testing.T) {
 	} {
 		if got := isRelevant(test.kind, test.message); got != test.want {
 			t.Errorf("message type %d: %v", test.kind, got)
+		}
+	}
+}
+
+// TestGathering: a qdisc that queues is looked at soon, and clsact with everything else.
+func TestGathering(t *testing.T) {
+	t.Parallel()
+	qdisc := func(parent uint32, kind string) []byte {
+		m := make([]byte, tcmsgBytes, tcmsgBytes+4+len(kind)+1)
+		binary.NativeEndian.PutUint32(m[12:], parent)
+		m = binary.NativeEndian.AppendUint16(m, uint16(4+len(kind)+1))
+		m = binary.NativeEndian.AppendUint16(m, nl.TCA_KIND)
+		return append(append(m, kind...), make([]byte, 1+3-(len(kind)+1+3)%4)...)
+	}
+	for _, test := range []struct {
+		name    string
+		kind    uint16
+		message []byte
+		want    time.Duration
+	}{
+		{"a queue", unix.RTM_NEWQDISC, qdisc(netlink.HANDLE_ROOT, "tbf"), qdiscDebounce},
+		{"a queue that goes", unix.RTM_DELQDISC, qdisc(netlink.HANDLE_ROOT, "tbf"), qdiscDebounce},
+		{"below another", unix.RTM_NEWQDISC, qdisc(0x10001, "cake"), qdiscDebounce},
+		{"what cannot be read", unix.RTM_NEWQDISC, nil, qdiscDebounce},
+		{"our own clsact", unix.RTM_NEWQDISC, qdisc(netlink.HANDLE_CLSACT, "clsact"), debounce},
+		{"a plugin's ingress", unix.RTM_DELQDISC, qdisc(netlink.HANDLE_INGRESS, "ingress"), debounce},
+		{"a class", unix.RTM_NEWTCLASS, qdisc(0x10000, "htb"), debounce},
+		{"a link", unix.RTM_NEWLINK, nil, debounce},
+		{"a filter", unix.RTM_NEWTFILTER, nil, 0},
+	} {
+		if got := gathering(test.kind, test.message); got != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
 }

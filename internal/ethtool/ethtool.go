@@ -1,4 +1,5 @@
-// Package ethtool reads what network cards and their drivers count, as ethtool -S prints it.
+// Package ethtool reads what network cards and their drivers count, as ethtool -S prints it, and which of the kernel's work devices take
+// over, as ethtool -k does.
 //
 // There is a library for that (github.com/safchain/ethtool). It allocates a megabyte and asks for all names each time; here
 // names are asked for when a device is met, and once in a minute.
@@ -34,6 +35,8 @@ type Reader struct {
 	mu      sync.Mutex
 	socket  int
 	devices map[int]*names // by index
+
+	featureNames []string // by bit
 }
 
 // names are what is known of a device's statistics.
@@ -96,7 +99,7 @@ func (r *Reader) Read(devices []netdev.Device) ([]netdev.NIC, error) {
 }
 
 func (r *Reader) nic(d *netdev.Device) (netdev.NIC, error) {
-	count, err := r.countOf(d.Name)
+	count, err := r.countOf(d.Name, statistics)
 	if err != nil {
 		return netdev.NIC{}, err
 	}
@@ -127,13 +130,13 @@ func (r *Reader) nic(d *netdev.Device) (netdev.NIC, error) {
 	return nic, nil
 }
 
-// countOf is how many statistics a device has.
-func (r *Reader) countOf(device string) (int, error) {
+// countOf is how many names a device has in a set.
+func (r *Reader) countOf(device string, set uint32) (int, error) {
 	info := struct { // struct ethtool_sset_info, with the count of one set
 		command, reserved uint32
 		mask              uint64
 		count             uint32
-	}{command: unix.ETHTOOL_GSSET_INFO, mask: 1 << statistics}
+	}{command: unix.ETHTOOL_GSSET_INFO, mask: 1 << set}
 	if err := r.ask(device, unsafe.Pointer(&info)); err != nil {
 		return 0, err
 	}
@@ -141,7 +144,7 @@ func (r *Reader) countOf(device string) (int, error) {
 		return 0, unix.EOPNOTSUPP
 	}
 	if info.count > maxStatistics {
-		return 0, fmt.Errorf("%d statistics", info.count)
+		return 0, fmt.Errorf("%d names", info.count)
 	}
 	return int(info.count), nil
 }
@@ -153,19 +156,12 @@ func (r *Reader) names(device string, count int) (*names, error) {
 		return nil, err
 	}
 	n := &names{read: time.Now(), device: device, driver: unix.ByteSliceToString(info.Driver[:]), count: count}
-	// struct ethtool_gstrings: command, set and number, then the names.
-	const header = 3
-	buffer := make([]uint32, header+(count+spare)*nameSize/4)
-	copy(buffer, []uint32{unix.ETHTOOL_GSTRINGS, statistics, uint32(count)})
-	if err := r.ask(device, unsafe.Pointer(&buffer[0])); err != nil {
+	list, err := r.strings(device, statistics, count, spare)
+	if err != nil {
 		return nil, err
 	}
-	if int(buffer[2]) != count {
-		return nil, unix.EOPNOTSUPP // it is changing
-	}
-	text := unsafe.Slice((*byte)(unsafe.Pointer(&buffer[header])), count*nameSize)
-	for i := range count {
-		if c, ok := netdev.CounterOf(n.driver, unix.ByteSliceToString(text[i*nameSize:(i+1)*nameSize])); ok {
+	for i, name := range list {
+		if c, ok := netdev.CounterOf(n.driver, name); ok {
 			n.wanted = append(n.wanted, wanted{i, c.Name})
 		}
 	}

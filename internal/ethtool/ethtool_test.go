@@ -1,4 +1,4 @@
-package ethtool
+package ethtool_test
 
 import (
 	"net"
@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"tracer/internal/device"
+	"tracer/internal/ethtool"
 	"tracer/internal/netdev"
 )
 
@@ -71,7 +72,7 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer attached.Close()
-	r, err := Open()
+	r, err := ethtool.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +122,7 @@ func TestRead(t *testing.T) {
 
 func BenchmarkRead(b *testing.B) {
 	devices := inNamespace(b)
-	r, err := Open()
+	r, err := ethtool.Open()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -15,6 +15,7 @@ type Counters struct {
 	Finished  uint64 // journeys that reached their last hook
 	Split     uint64 // journeys that ended in a software GSO split
 	Dropped   uint64 // drops seen
+	Cloned    uint64 // packets that were consumed between two devices, of which a copy may go on
 
 	TableFull       uint64 // sampled packets without a slot: all of their bucket were live
 	EvictedStale    uint64 // slots that were too old
@@ -57,6 +58,7 @@ func (l *Loader) Counters() (Counters, error) {
 		Unsampled:       sum[bpfobj.TracerCounterCOUNT_UNSAMPLED],
 		Finished:        sum[bpfobj.TracerCounterCOUNT_FINISHED],
 		Split:           sum[bpfobj.TracerCounterCOUNT_SPLIT],
+		Cloned:          sum[bpfobj.TracerCounterCOUNT_CLONED],
 		Dropped:         sum[bpfobj.TracerCounterCOUNT_DROPPED],
 		TableFull:       sum[bpfobj.TracerCounterCOUNT_TABLE_FULL],
 		EvictedStale:    sum[bpfobj.TracerCounterCOUNT_EVICTED_STALE],

@@ -77,6 +77,16 @@ func (t deviceTable) splitting() (n uint32) {
 	return n
 }
 
+// splits tells whether a device's qdisc, or that at the pod's end, splits large packets.
+func (t deviceTable) splits(ifindex int) bool {
+	for _, d := range t[uint32(ifindex)%deviceBuckets].Device {
+		if d.Ifindex == uint32(ifindex) && d.Splits != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // setDeviceTable makes the kernel's table, which is l.devices, the one that is wanted.
 func (l *Loader) setDeviceTable(want deviceTable) error {
 	if maps.Equal(l.devices, want) {

@@ -53,11 +53,12 @@ func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, er
 	if l.closed {
 		return Plan{}, errors.New("the loader is closed")
 	}
-	first := len(l.seen) == 0
+	first, came := len(l.seen) == 0, false
 	present := make(map[int]bool, len(devices))
 	for _, d := range devices {
 		present[d.Index] = true
 		if _, ok := l.seen[d.Index]; !ok {
+			came = true
 			l.seen[d.Index] = now
 			if first {
 				// Here before us: its set-up is long over.
@@ -66,7 +67,12 @@ func (l *Loader) plan(devices []netdev.Device, addresses []netip.Addr) (Plan, er
 		}
 	}
 	maps.DeleteFunc(l.seen, func(ifindex int, _ time.Duration) bool { return !present[ifindex] })
-	plan, err := PlanHooks(l.features, devices, func(ifindex int) time.Duration { return now - l.seen[ifindex] })
+	why := whyConsume(devices)
+	l.consume.plan(why, came, now)
+	if why == "" && l.consume.wanted(now) {
+		why = "it was of use, or devices came, a short while ago"
+	}
+	plan, err := planHooks(l.features, devices, func(ifindex int) time.Duration { return now - l.seen[ifindex] }, why)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -88,7 +94,11 @@ func (l *Loader) apply(plan Plan, refused map[string]error) error {
 		l.locked(func() {
 			l.omitted = plan.Omitted
 			maps.DeleteFunc(l.failed, func(h Hook, _ error) bool { return !slices.Contains(plan.Hooks, h) })
+			_, consumed := l.attached[consumeHook]
 			gone = l.takeUnwanted(plan.Hooks)
+			if consumed && l.attached[consumeHook] == nil {
+				l.consume.gone = Monotonic()
+			}
 		})
 		var errs []error
 		for _, closer := range gone {
@@ -108,6 +118,9 @@ func (l *Loader) apply(plan Plan, refused map[string]error) error {
 				} else {
 					delete(l.failed, h)
 					l.attached[h] = closer
+					if h == consumeHook {
+						l.consume.since, l.consume.split = Monotonic(), false
+					}
 				}
 			})
 		}

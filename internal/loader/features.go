@@ -37,7 +37,7 @@ func ProbeFeatures() (Features, error) {
 
 func featuresOf(spec *btf.Spec) Features {
 	f := Features{Tracepoints: map[string]bool{}}
-	for _, t := range append(tracepoints[:], podQueueTracepoint) {
+	for _, t := range append(tracepoints[:], consumeTracepoint, podQueueTracepoint) {
 		var def *btf.Typedef
 		f.Tracepoints[t.tracepoint] = spec.TypeByName("btf_trace_"+t.tracepoint, &def) == nil
 	}

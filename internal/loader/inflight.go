@@ -31,7 +31,7 @@ func (l *Loader) OpenJourneys() ([]record.Record, error) {
 	held := heldPackets{loader: l, left: maxHeldQuestions}
 	open, torn, err := l.objects.table.scan(held.ask)
 	l.tornScans.Add(uint64(torn))
-	return open, errors.Join(err, held.err)
+	return l.withoutSplit(open), errors.Join(err, held.err)
 }
 
 // scan reads the open journeys: packets that are inside this node now. Slots that change while they are read are counted

@@ -5,6 +5,7 @@
 package loader
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,8 @@ const wakeupBytes = 512 << 10
 type Options struct {
 	// Dir holds lock and notes; RunDir if empty.
 	Dir string
+	// ConsumeCalm is for how long nothing may have come or needed the hook at consume_skb before it is taken away; a minute if 0.
+	ConsumeCalm time.Duration
 
 	edit      func(*ebpf.CollectionSpec) // what a test changes of the programs
 	attaching func(Hook)                 // what a test does before each attachment
@@ -66,6 +69,7 @@ type Loader struct {
 	devices   deviceTable
 	classes   deviceClasses
 	pods      map[[16]byte]uint32
+	consume   consuming
 }
 
 // New locks the calling thread's network namespace, sweeps what a tracer before us left there, and loads the programs that
@@ -79,6 +83,7 @@ func New(opts Options) (_ *Loader, err error) {
 		attaching: opts.attaching,
 		attached:  map[Hook]io.Closer{}, failed: map[Hook]error{}, seen: map[int]time.Duration{},
 		addresses: map[[16]byte]bool{}, devices: deviceTable{}, classes: deviceClasses{netdev.PodLabel: 0}, pods: map[[16]byte]uint32{},
+		consume: consuming{calm: cmp.Or(opts.ConsumeCalm, consumeCalm)},
 	}
 	defer func() {
 		if err != nil {
@@ -100,8 +105,9 @@ func New(opts Options) (_ *Loader, err error) {
 	if l.made, err = takeOver(l.files); err != nil {
 		return nil, fmt.Errorf("sweep what an earlier tracer left behind: %w", err)
 	}
-	// Devices come with SetDevices; a kernel that lacks what everything needs is refused here.
-	plan, err := PlanHooks(l.features, nil, nil)
+	// Devices come with SetDevices; a kernel that lacks what everything needs is refused here. What is not always attached is loaded
+	// all the same if it may be needed from one moment to the next: the verifier takes a while.
+	plan, err := planHooks(l.features, nil, nil, "it may be needed at once")
 	if err != nil {
 		return nil, err
 	}

@@ -30,12 +30,16 @@ type Omission struct {
 	Hook   string `json:"hook"`
 	Device string `json:"device,omitempty"`
 	Reason string `json:"reason"` // what is missing, and what is not seen without it
+	// Unneeded tells that nothing is unseen without it as things are: it comes when it is needed.
+	Unneeded bool `json:"unneeded,omitempty"`
 }
 
 // Plan is what to attach.
 type Plan struct {
 	Hooks   []Hook     `json:"hooks"`
 	Omitted []Omission `json:"omitted"`
+	// Why has, by their names, the reasons of hooks that are not always attached.
+	Why map[string]string `json:"why,omitempty"`
 }
 
 type tracepoint struct {
@@ -50,7 +54,6 @@ var tracepoints = [...]tracepoint{
 	{"net_dev_start_xmit", "start_xmit", "the end of every stage", true},
 	{"qdisc_dequeue", "dequeue", "how long the qdisc held a packet that GSO splits after it", false},
 	{"kfree_skb", "free_skb", "drops", false},
-	{"consume_skb", "consume", "the queue delay of packets that software GSO splits", false},
 	{"tcp_probe", "tcp_received", "round trips, windows and delivery of TCP connections", false},
 	{"tcp_retransmit_skb", "tcp_resent", "retransmissions of connections that get no answer", false},
 }
@@ -64,7 +67,14 @@ const podSetup = 5 * time.Second
 
 // PlanHooks decides what to attach: tc programs at the devices whose role wants them (netdev.Role.WhyUnhooked), tracepoints
 // as the kernel has them. age tells how long a device has been known.
+//
+// What it leaves out as not needed now, a running agent has for a while after devices came or it was of use.
 func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.Duration) (Plan, error) {
+	return planHooks(f, devices, age, whyConsume(devices))
+}
+
+// planHooks is PlanHooks with a reason for consumeTracepoint, "" for none.
+func planHooks(f Features, devices []netdev.Device, age func(ifindex int) time.Duration, consume string) (Plan, error) {
 	var p Plan
 	for _, t := range tracepoints {
 		if !p.add(f, t) && t.required {
@@ -75,6 +85,7 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 		p.Omitted = append(p.Omitted, Omission{Hook: "kfree_skb",
 			Reason: "the kernel gives drops no reason; the function that freed the packet is reported instead"})
 	}
+	p.addConsume(f, consume) // before those that begin journeys
 	if slices.ContainsFunc(devices, func(d netdev.Device) bool { return d.PodEnd != nil && d.PodEnd.Queues }) {
 		p.add(f, podQueueTracepoint)
 	}
@@ -110,6 +121,17 @@ func (p *Plan) add(f Features, t tracepoint) bool {
 	}
 	p.Omitted = append(p.Omitted, Omission{Hook: t.tracepoint, Reason: "the kernel has no such tracepoint; not seen: " + t.without})
 	return false
+}
+
+// addConsume plans consumeTracepoint if there is a reason for it.
+func (p *Plan) addConsume(f Features, why string) {
+	if why == "" && f.Tracepoints[consumeTracepoint.tracepoint] {
+		p.Omitted = append(p.Omitted, Omission{Hook: consumeTracepoint.tracepoint, Reason: consumeUnneeded, Unneeded: true})
+		return
+	}
+	if p.add(f, consumeTracepoint) {
+		p.Why = map[string]string{consumeTracepoint.tracepoint: why}
+	}
 }
 
 // blindSpots are what the hooks at a device do not show.

@@ -54,6 +54,9 @@ type Device struct {
 	Errors map[string]uint64 `json:"errors,omitempty"`
 	// Clsact tells that it has a clsact or ingress qdisc, to which tc's filters belong. Programs at tcx need none.
 	Clsact bool `json:"clsact,omitempty"`
+	// SoftwareGSO says, of a device with hooks, why the kernel may split large packets (GSO) in front of its driver, behind its queue;
+	// "" where the device takes TCP's as they are.
+	SoftwareGSO string `json:"software_gso,omitempty"`
 	// Root is the root qdisc of the way out; its Kind is "noqueue" where nothing is queued.
 	Root Qdisc `json:"root_qdisc"`
 	// Changed is when the root qdisc's tree was last seen to change; zero if never since start.

@@ -116,12 +116,13 @@ const (
 	hooksCounterCOUNT_LEFT_OUT_UNSEEN      hooksCounter = 24
 	hooksCounterCOUNT_LEFT_OUT_UNKNOWN     hooksCounter = 25
 	hooksCounterCOUNT_LEFT_OUT_NO_ROOM     hooksCounter = 26
-	hooksCounterCOUNT_MAX                  hooksCounter = 27
+	hooksCounterCOUNT_CLONED               hooksCounter = 27
+	hooksCounterCOUNT_MAX                  hooksCounter = 28
 )
 
 type hooksCounters struct {
 	_             structs.HostLayout
-	Count         [27]uint64
+	Count         [28]uint64
 	PendingWeight uint64
 	Coverage      [64]struct {
 		_        structs.HostLayout

@@ -191,11 +191,12 @@ func loadTracer(ctx context.Context, o *overlay, node lab.Node, n uint32) (_ *tr
 			return err
 		}
 		defer watcher.Close()
-		if t.Loader, err = loader.New(loader.Options{Dir: o.dir}); err != nil {
+		if t.Loader, err = loader.New(loader.Options{Dir: o.dir, ConsumeCalm: time.Nanosecond}); err != nil {
 			return err
 		}
 		state := watcher.State()
-		return errors.Join(t.SetDevices(state.Devices, state.Addresses), t.BeginEpoch(n, 0, 0))
+		// Twice: what a start alone has is gone then.
+		return errors.Join(t.SetDevices(state.Devices, state.Addresses), t.SetDevices(state.Devices, state.Addresses), t.BeginEpoch(n, 0, 0))
 	})
 	if err != nil {
 		if t.Loader != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"tracer/internal/agent"
 	"tracer/internal/governor"
@@ -71,6 +72,9 @@ type task struct {
 	Limits governor.Limits
 }
 
+// settled is how long an agent runs before it is measured.
+const settled = 2500 * time.Millisecond
+
 // startAgent returns when the agent traces. Closing it ends it.
 func startAgent(ctx context.Context, o *overlay, node lab.Node, limits governor.Limits) (_ io.Closer, err error) {
 	p, err := newOther(ctx, "node-agent")
@@ -99,7 +103,7 @@ func beNodeAgent(ctx context.Context) error {
 	agent.CollectGarbageEarly()
 	var a *agent.Agent
 	err := lab.Namespace(t.Node).Do(func() (err error) {
-		a, err = agent.Start(agent.Options{Loader: loader.Options{Dir: t.Dir}, Namer: podNames(t.Pods), Limits: t.Limits})
+		a, err = agent.Start(agent.Options{Loader: loader.Options{Dir: t.Dir, ConsumeCalm: time.Nanosecond}, Namer: podNames(t.Pods), Limits: t.Limits})
 		return err
 	})
 	if err != nil {
@@ -111,7 +115,9 @@ func beNodeAgent(ctx context.Context) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
-	fmt.Println("tracing")
+	// By then the hook is gone that it has at a start alone.
+	started := time.AfterFunc(settled, func() { fmt.Println("tracing") })
+	defer started.Stop()
 	err = a.Run(ctx)
 	return errors.Join(err, a.Close())
 }
