@@ -222,6 +222,9 @@ func (g *merger) explains(l *Finding, r *remote, p *diagnose.Pair) bool {
 	if len(l.Finding.Pairs) == 0 {
 		return l.Finding.Severity == diagnose.Critical
 	}
+	if p.Requests != nil && l.Finding.Kind == diagnose.KindDelay && !p.Requests.MayBeOf(l.Finding.Delay) {
+		return false // most of what they are late by is elsewhere
+	}
 	return slices.ContainsFunc(l.Finding.Pairs, func(q diagnose.Pair) bool {
 		from, to, ok := g.places(&q)
 		return ok && (from.name() == src && to.name() == dst || from.name() == dst && to.name() == src)

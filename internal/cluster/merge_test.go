@@ -76,6 +76,9 @@ func (f *finding) as(t *testing.T) diagnose.Finding {
 		Cause: diagnose.Cause(f.Cause), Severity: diagnose.Severity(f.Severity), Kind: diagnose.Kind(f.Kind), Stage: journey.Stage(f.Stage),
 		Device: f.Device, Text: f.Text,
 	}
+	if took, err := time.ParseDuration(strings.ReplaceAll(f.Delay, " ", "")); err == nil {
+		d.Delay = &diagnose.Delay{P50: new(took.Seconds())}
+	}
 	d.PairsTotal = max(f.Total, len(f.Pairs))
 	for _, p := range f.Pairs {
 		d.Pairs = append(d.Pairs, pairOf(t, p))

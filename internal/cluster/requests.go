@@ -130,10 +130,9 @@ func (g *merger) shareOf(node string, p *diagnose.Pair, byNode map[string]*Answe
 			rate += q.PerSecond
 			least = max(least, q.Least)
 			switch {
-			case slices.Contains(s.nodes, peer):
 			case q.P50 > s.server:
-				s.nodes = slices.Insert(s.nodes, 0, peer)
-			default:
+				s.nodes = slices.Insert(slices.DeleteFunc(s.nodes, func(n string) bool { return n == peer }), 0, peer)
+			case !slices.Contains(s.nodes, peer):
 				s.nodes = append(s.nodes, peer)
 			}
 			quickest = min(quickest, q.P50)
@@ -185,7 +184,7 @@ func (g *merger) serverSlow(r *remote, p diagnose.Pair, s division) {
 	f.Cause, f.Severity, f.Pairs, f.PairsTotal = diagnose.ServerSlow, diagnose.Info, []diagnose.Pair{p}, 1
 	f.Stage, f.Device, f.Direction = journey.Deliver, netdev.PodLabel, journey.In
 	f.Delay = &diagnose.Delay{P50: new(s.server), P99: new(s.p99)}
-	f.Text = fmt.Sprintf("the application %s takes %s (p50) to answer %s, where the whole call usually takes %s", dst.name(), diagnose.Seconds(s.server), src.name(), diagnose.Seconds(*p.Requests.Usual))
+	f.Text = fmt.Sprintf("the application %s takes %s (p50) to answer %s, where %s are usual of the whole call", dst.name(), diagnose.Seconds(s.server), src.name(), diagnose.Seconds(*p.Requests.Usual))
 	f.Evidence = []string{fmt.Sprintf("%s → %s: requests take %s (p50) at the server's pod on %s, and %s (p50) at the client's on %s: no more than %s are the network's",
 		src.name(), dst.name(), diagnose.Seconds(s.server), list(s.nodes), diagnose.Seconds(p.Requests.P50), r.node, diagnose.Seconds(s.most))}
 	f.Next = []string{"tracer diagnose # on " + s.nodes[0]}
@@ -211,7 +210,14 @@ func lateBetween(r *remote, pairs []diagnose.Pair, divided []division) diagnose.
 // retell says what a node sees of slow requests by the pairs that are left.
 func (r *remote) retell() {
 	f := &r.finding
-	if f.Cause != diagnose.RequestsSlow && f.Cause != diagnose.ServerSlow || len(f.Pairs) == 0 || f.Pairs[0].Requests == nil || f.Pairs[0].Requests.Usual == nil {
+	if f.Cause != diagnose.RequestsSlow && f.Cause != diagnose.ServerSlow {
+		return
+	}
+	if len(f.Pairs) == 0 { // those that are left are not named
+		f.Delay, f.Text = nil, fmt.Sprintf("%s sees requests of %d more pairs take longer than is usual", r.node, f.PairsTotal)
+		return
+	}
+	if f.Pairs[0].Requests == nil || f.Pairs[0].Requests.Usual == nil {
 		return
 	}
 	p, t := &f.Pairs[0], f.Pairs[0].Requests

@@ -32,15 +32,26 @@ func (t *RequestTimes) Extra() float64 {
 	return t.Least - t.Here - *t.Usual
 }
 
+// MayBeOf tells whether a delay, as far as its size is known, may be most of what the requests are late by.
+func (t *RequestTimes) MayBeOf(d *Delay) bool {
+	if d == nil || d.P50 == nil && d.Oldest == nil {
+		return true
+	}
+	var known float64
+	for _, v := range []*float64{d.P50, d.Oldest} {
+		if v != nil {
+			known = max(known, *v)
+		}
+	}
+	return t.Extra() <= slowRequestShare*known
+}
+
 // slowRequests are a pair's requests to pods of other nodes that take longer than this node and what is usual explain.
 type slowRequests struct {
 	connected
 	times RequestTimes
 	nodes []string // that the pair's connections lead to
 }
-
-// isOf tells whether a delay of the network, in seconds, is most of what the requests are late by.
-func (s *slowRequests) isOf(delay float64) bool { return s.times.Extra() <= slowRequestShare*delay }
 
 // slowRequestRules find requests that have become slow beyond this node: server-slow where nearly all handshakes with the node of who answers
 // are quick against that, and requests-slow where nothing tells the network's time from the application's. Where connections show that the network
@@ -50,9 +61,9 @@ func slowRequestRules(w *window) (found []Finding) {
 	for _, s := range w.slowRequests() {
 		key := s.PairKey
 		explains := func(f *Finding) bool {
-			return f.Severity != Info && f.Kind != KindMisconfiguration && (f.Cause != RemoteDelay || s.isOf(*f.Delay.P50))
+			return f.Severity != Info && f.Kind != KindMisconfiguration && (f.Kind != KindDelay || s.times.MayBeOf(f.Delay))
 		}
-		if w.isHurt(&key, explains) {
+		if slices.Contains(w.askedOver, s) || w.isHurt(&key, explains) {
 			continue
 		}
 		if w.areHandshakesQuick(s) {
@@ -215,8 +226,8 @@ func (w *window) slowRequestsFinding(cause Cause, slow []*slowRequests) Finding 
 		f.Evidence = append(f.Evidence, w.slowRequestEvidence(slow[i]))
 	}
 	if cause == RequestsSlow {
-		f.Evidence = append(f.Evidence, "nothing tells the network's time from the application's: acknowledgements over kept connections wait for the answers, and no "+
-			"handshake shows that the network is as quick as usual, or how slow it is. Both nodes together tell: what the pod that answers takes is its own")
+		f.Evidence = append(f.Evidence, "nothing tells the network's time from the application's: acknowledgements over kept connections wait for the answers, and "+
+			"handshakes do not tell enough. Both nodes together tell: what the pod that answers takes is its own")
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("told from %s more and %d times the usual on, by the quickest: %s", seconds(slowRequestThreshold.WarnDelay),
 		slowRequestFactor, slowRequestThreshold.Reason))

@@ -110,6 +110,12 @@ func TestSlowRequests(t *testing.T) {
 		"beside ways that are late by half": {pairs: []aggregate.Pair{slow}, but: func(w *window) {
 			w.found = []Finding{{Kind: KindDelay, Cause: RemoteDelay, Severity: Critical, Delay: &Delay{P50: new(0.005)}, PairsTotal: 20}}
 		}},
+		"beside a queue that holds half of it": {pairs: []aggregate.Pair{slow}, but: func(w *window) {
+			w.found = []Finding{{Kind: KindDelay, Cause: QdiscDelay, Severity: Warning, Delay: &Delay{P50: new(0.004)}, Pairs: []Pair{{Src: "default/api", Dst: "default/web"}}, PairsTotal: 1}}
+		}},
+		"beside a queue that holds little": {pairs: []aggregate.Pair{slow}, but: func(w *window) {
+			w.found = []Finding{{Kind: KindDelay, Cause: QdiscDelay, Severity: Warning, Delay: &Delay{P50: new(0.001)}, Pairs: []Pair{{Src: "default/api", Dst: "default/web"}}, PairsTotal: 1}}
+		}, cause: RequestsSlow},
 		"explained": {pairs: []aggregate.Pair{slow}, but: func(w *window) {
 			w.found = []Finding{{Kind: KindDelay, Cause: QdiscDelay, Severity: Critical, Pairs: []Pair{{Src: "default/api", Dst: "default/web"}}, PairsTotal: 1}}
 		}},
@@ -299,15 +305,22 @@ func TestLearnRequests(t *testing.T) {
 		t.Errorf("restored a week later: %v", again.UsualRequests())
 	}
 	minute(0.002, 40)
+	for range slowForGood - 1 { // by little more than counts
+		minute(0.0076, 40)
+	}
+	if got := b.UsualRequests()[api]; got > 0.0023 {
+		t.Errorf("nearly half a day of 7.6 ms: %v", got)
+	}
+	minute(0.002, 40)
 	for range slowForGood - 1 { // not in a row
 		minute(0.100, 40)
 	}
-	if got := b.UsualRequests()[api]; got > 0.005 {
+	if got := b.UsualRequests()[api]; got > 0.0023 {
 		t.Errorf("after less than half a day: %v", got)
 	}
 	minute(0.002, 40)
 	minute(0.100, 40)
-	if got := b.UsualRequests()[api]; got > 0.005 {
+	if got := b.UsualRequests()[api]; got > 0.0023 {
 		t.Errorf("after a break: %v", got)
 	}
 	for range slowForGood + knownAfter {

@@ -24,8 +24,8 @@ const (
 	slowAgainstFew = 60
 )
 
-// LearnRequests takes a minute's requests of pods of this node. Where they are slow against what is known, they do not count for the first
-// minutes, and later no more than drift lets them, as round trips do, until that has lasted: then they are learnt anew.
+// LearnRequests takes a minute's requests of pods of this node. Where they are slow against what is known they do not count, until
+// that has lasted: then they are learnt anew. Where they have become quick, no more than drift lets them.
 func (b *Baseline) LearnRequests(pairs []aggregate.Pair, now time.Time) {
 	if b.requests == nil {
 		b.requests = make(map[aggregate.PairKey]*RequestBaseline)
@@ -47,16 +47,15 @@ func (b *Baseline) LearnRequests(pairs []aggregate.Pair, now time.Time) {
 			u = &RequestBaseline{PairKey: key, P50: p50}
 			b.requests[key] = u
 		}
-		if few := u.Minutes < firstMinutes; u.Minutes >= knownAfter && isSlowRequest(r.Client.Answered.Quantile(leastQuantile), u.P50) {
+		if u.Minutes >= knownAfter && isSlowRequest(r.Client.Answered.Quantile(leastQuantile), u.P50) {
 			u.Slow++
-			if u.Slow >= slowForGood || few && u.Slow >= slowAgainstFew {
-				u.Slow, u.learnt = 0, learnt{}
-			} else if few {
+			if u.Slow < slowForGood && (u.Minutes >= firstMinutes || u.Slow < slowAgainstFew) {
+				u.Last = now
 				continue
 			}
-		} else {
-			u.Slow = 0
+			u.learnt = learnt{}
 		}
+		u.Slow = 0
 		u.P50 = u.learn(u.P50, p50, now)
 	}
 	for key, u := range b.requests {

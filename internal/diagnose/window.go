@@ -24,6 +24,7 @@ type window struct {
 	waiting map[*aggregate.Pair]float64
 	// asked are the pairs whose requests are slow, and handshakes how long those with other nodes take: see slowHandshakes. Both likewise.
 	asked      []*slowRequests
+	askedOver  []*slowRequests // of these, those that remote-delay has told of
 	handshakes map[string]float64
 	found      []Finding // of the groups of rules asked so far
 	// coverage is how much was seen of it, the least first.
