@@ -63,10 +63,10 @@ CNI_SHORT :=
 
 test-cni: packages ## run the agent beside real network plugins, on that Kubernetes (as root): CNI=TestAWS, or all
 	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
-		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni $(CNI_SHORT)
+		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 90m -run '$(CNI)' ./cni $(CNI_SHORT)
 
 layouts: packages ## write what test-cni measures into docs/layouts.md
-	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 40m -run '$(CNI)' ./cni -update
+	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 90m -run '$(CNI)' ./cni -update
 
 fetch-k8s: packages ## build that Kubernetes and those plugins but Cilium, and fetch containerd, if the cache has not got them
 	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 0 -run '^$$' . ./cni

@@ -174,8 +174,8 @@ func nsenter(pid int, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--target", fmt.Sprint(pid), "--mount", "--net", "--uts", "--ipc", "--pid", "--"}, args...)...)
 }
 
-// Tracer is what the node's agent's own program prints, run beside the agent as kubectl exec runs it, but without the API server and the
-// kubelet: what leads there may be what is at fault. An error has what the program complains of.
+// Tracer is what the node's agent's own program prints, run in the agent's namespaces, as kubectl exec does, but without the API server and
+// the kubelet: what leads there may be what is at fault. An error has what the program complains of.
 func (n *Node) Tracer(args ...string) (string, error) {
 	pids := n.Find("tracer")
 	if len(pids) != 1 {

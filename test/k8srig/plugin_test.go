@@ -89,15 +89,17 @@ func tellsPath(t *testing.T, c *ControlPlane) {
 	}
 	t.Log("\n" + text)
 	var p clusterPath
-	err = Await(t.Context(), time.Minute, "join what both nodes saw", nil, func() error { // the machine may stand still in one window
+	for tries := 1; ; tries++ { // the machine may stand still in one window
 		p = askPath(t, ask, "path", "web", "svc/api-service", "-n", "store", "--duration", "3s")
-		if w := p.Wire; w == nil || w.RoundTrip == nil || w.From != "node-a" || float64(w.Joined+w.Merged) < 0.95*float64(w.Followed) || *w.RoundTrip > 0.02 {
-			return fmt.Errorf("wire: %+v", w)
+		w := p.Wire
+		if w != nil && w.RoundTrip != nil && w.From == "node-a" && float64(w.Joined+w.Merged) >= 0.95*float64(w.Followed) && *w.RoundTrip <= 0.02 {
+			break
 		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
+		t.Logf("wire: %+v", w)
+		if tries == 3 {
+			t.Error("both nodes' packets were not joined, or took too long")
+			break
+		}
 	}
 	for _, h := range []clusterHop{
 		{Way: "there", Node: "node-a", Stage: "forward", Device: "flannel.1"}, {Way: "there", Node: "node-a", Stage: "encap", Device: "flannel.1"},

@@ -101,7 +101,17 @@ func (s *apiSuite) restart(t *testing.T) {
 	if err := a.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	a.Wait() // it keeps what it knows
+	err := Await(t.Context(), time.Minute, "end, and keep what it knows", nil, func() error {
+		select {
+		case <-a.done:
+			return nil
+		default:
+			return errNotYet
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.cluster.APIServer().Stop()
 	a = s.agent(t, nil, args...)
 	stale := func(want float64) func() error {

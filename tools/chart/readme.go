@@ -60,9 +60,9 @@ maps in the kernel:
 
 | node | flows at once | of a core | resident | advice |
 |---|---|---|---|---|
-| up to 50 pods | 1,000 | 1.4 %% | 25 MiB | requests of 25m, 96Mi are enough |
+| up to 50 pods | 1,000 | 1.5 %% | 30 MiB | requests of 25m, 96Mi are enough |
 | up to 250 pods | 1,000 to 10,000 | 1.5 to 3 %% | 28 MiB | the defaults |
-| up to 500 pods | 10,000 to 100,000 | 2 to 3.2 %% | 39 MiB | requests of 100m, 128Mi; the agent takes 10 s to start |
+| up to 500 pods | 10,000 to 100,000 | 2 to 4.3 %% | 51 MiB | requests of 100m, 128Mi; the agent takes 10 s to start |
 
 An agent that sees no traffic takes 0.4 %% of a core.
 

@@ -211,8 +211,8 @@ func (p *live) alerts(states ...promrules.AlertState) map[string]string {
 	return out
 }
 
-// busy are alerts that are right on a machine that has too little CPU for a while.
-var busy = []string{"TracerDown", "TracerNode", "TracerPod"}
+// ofTooLittleCPU are causes that are rightly found on a machine that has too little CPU for a while.
+var ofTooLittleCPU = []string{"receiver-slow", "server-slow", "softirq-delay", "forward-delay", "encap-delay"}
 
 // await waits until something holds.
 func (p *live) await(what string, holds func() bool) {
@@ -240,8 +240,8 @@ func (p *live) has(text string) bool {
 	return len(v) > 0
 }
 
-// TestLive has a Prometheus scrape the agents of two nodes, with the rules loaded: nothing fires while all is well, in each of four
-// faults the alert of its kind fires, and over all every panel of the dashboards has had data.
+// TestLive has a Prometheus scrape the agents of two nodes, with the rules loaded: nothing fires while all is well, but for what comes of too
+// little CPU, and not for long; in each of four faults the alert of its kind fires, and over all every panel of the dashboards has had data.
 func TestLive(t *testing.T) {
 	l := newLiveLab(t)
 	p := newLive(t, l)
@@ -274,13 +274,17 @@ func TestLive(t *testing.T) {
 	healthy := time.Now().Add(longest)
 	p.await("health", func() bool {
 		look()
-		if firing := p.alerts(promrules.StateFiring); len(firing) > 0 {
-			for alert := range firing {
-				if !slices.Contains(busy, alert) {
-					t.Fatalf("these fire in health: %v", firing)
+		for _, r := range p.rules.AlertingRules() {
+			for _, a := range r.ActiveAlerts() {
+				switch {
+				case a.State != promrules.StateFiring:
+				case r.Name() == "TracerDown", slices.Contains(ofTooLittleCPU, a.Labels.Get("cause")):
+					t.Logf("while all is well %s fires: %s", r.Name(), a.Labels)
+					healthy = time.Now().Add(longest)
+				default:
+					t.Fatalf("while all is well %s fires: %s", r.Name(), a.Labels)
 				}
 			}
-			healthy = time.Now().Add(longest)
 		}
 		return time.Now().After(healthy)
 	})

@@ -17,7 +17,7 @@ type family struct {
 	causes         []string
 }
 
-// families are all causes that an agent finds, each once. (wire is found by kubectl tracer alone.)
+// families are all causes that an agent finds, each once. (wire is found by kubectl tracer alone, and requests-slow is no fault.)
 func families() []family {
 	return []family{
 		{"TracerQueue", "a queue delays or drops packets", []string{"qdisc-delay", "qdisc-drop"}},

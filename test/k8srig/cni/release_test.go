@@ -104,10 +104,17 @@ func TestRelease(t *testing.T) {
 	t.Logf("%d of %d packets were lost; of %d programs, maps and links of agents none is left", l.lost, l.sent, len(held))
 }
 
-// right tells whether a verdict is right of a cluster in which nothing is wrong but that it may have too little CPU.
+// right tells whether a verdict, as a terminal has it, is right of a cluster in which nothing is wrong but that it may have too little CPU.
 func right(said string) bool {
-	return strings.Contains(said, "HEALTHY") || strings.Contains(said, starved)
+	said = colours.ReplaceAllString(said, "")
+	causes := hurting.FindAllStringSubmatch(said, -1)
+	return strings.Contains(said, "HEALTHY") || len(causes) > 0 && !slices.ContainsFunc(causes, func(c []string) bool { return c[1] != starved })
 }
+
+var (
+	colours = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+	hurting = regexp.MustCompile(`(?m)^(?:critical|warning)\s+([a-z-]+):`)
+)
 
 // debugger is the pod that kubectl debug makes.
 var debugger = regexp.MustCompile(`node-debugger-\S+`)
@@ -175,8 +182,11 @@ func (c *cluster) talks(t *testing.T, commands, agents release) {
 	program, plugin := commands.program(t, "tracer"), commands.program(t, "kubectl-tracer")
 	ask := func(into any, cmd *exec.Cmd) error {
 		out, err := cmd.Output()
-		if jsonErr := json.Unmarshal(out, into); jsonErr != nil {
-			return fmt.Errorf("%v of %s, of an agent of %s: %w: %s", cmd.Args, commands.version, agents.version, errors.Join(err, jsonErr), out)
+		if err == nil {
+			err = json.Unmarshal(out, into)
+		}
+		if err != nil {
+			return fmt.Errorf("%v of %s, of an agent of %s: %w: %s", cmd.Args, commands.version, agents.version, err, out)
 		}
 		return nil
 	}
