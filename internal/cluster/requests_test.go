@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tracer/internal/diagnose"
+	"tracer/test/steady"
 )
 
 // TestDivideCost bounds what it costs to divide slow requests, in passes over all that nodes have answered: 100 nodes have slow requests to
@@ -58,13 +57,7 @@ func TestDivideCost(t *testing.T) {
 		}
 		return len(seen)
 	}
-	used := func() time.Duration {
-		var ts unix.Timespec
-		if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
-			t.Fatal(err)
-		}
-		return time.Duration(ts.Nano())
-	}
+	used := func() time.Duration { return steady.ThreadCPU(t) }
 	onePass, merging := time.Hour, time.Hour
 	for range 10 {
 		began := used()

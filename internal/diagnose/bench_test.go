@@ -8,12 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tracer/internal/aggregate"
 	"tracer/internal/journey"
 	"tracer/internal/netdev"
 	"tracer/internal/record"
+	"tracer/test/steady"
 )
 
 // busy is the window of a node with 10,000 flows, each of a pair of its own as far as pairs are kept apart, of which a
@@ -165,13 +164,7 @@ func TestCost(t *testing.T) {
 		}
 		return sum + float64(len(byKey))
 	}
-	used := func() time.Duration {
-		var ts unix.Timespec
-		if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
-			t.Fatal(err)
-		}
-		return time.Duration(ts.Nano())
-	}
+	used := func() time.Duration { return steady.ThreadCPU(t) }
 	onePass, verdict, ofRequests := time.Hour, time.Hour, time.Hour
 	for range 20 {
 		began := used()
