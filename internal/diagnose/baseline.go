@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -71,11 +72,7 @@ func (b *Baseline) Learn(stages []aggregate.StageDelay, found []Finding, now tim
 		}
 		u.P50 = u.learn(u.P50, p50, now)
 	}
-	for key, u := range b.stages {
-		if now.Sub(u.Last) > forgetAfter {
-			delete(b.stages, key)
-		}
-	}
+	maps.DeleteFunc(b.stages, func(_ aggregate.StageKey, u *StageBaseline) bool { return u.isForgotten(now) })
 }
 
 // learn takes one minute's value, and returns what is usual then.
@@ -90,6 +87,9 @@ func (l *learnt) learn(usual, value float64, now time.Time) float64 {
 	l.First = nil
 	return usual * math.Exp(min(drift, max(-drift, math.Log(value/usual))))
 }
+
+// isForgotten tells whether nothing has been learnt for so long that it says nothing any more.
+func (l *learnt) isForgotten(now time.Time) bool { return now.Sub(l.Last) > forgetAfter }
 
 // P50 is the usual p50 in seconds, of the stages where it is known.
 func (b *Baseline) P50() map[aggregate.StageKey]float64 {

@@ -43,8 +43,11 @@ func (t *RequestTimes) MayBeOf(d *Delay) bool {
 			known = max(known, *v)
 		}
 	}
-	return t.Extra() <= slowRequestShare*known
+	return t.isMostly(known)
 }
+
+// isMostly tells whether a delay, in seconds, is most of what the requests are late by.
+func (t *RequestTimes) isMostly(delay float64) bool { return t.Extra() <= slowRequestShare*delay }
 
 // slowRequests are a pair's requests to pods of other nodes that take longer than this node and what is usual explain.
 type slowRequests struct {

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -57,11 +58,7 @@ func (b *Baseline) LearnPeers(pairs []aggregate.Pair, found []Finding, now time.
 		}
 		u.RTT = u.learn(u.RTT, least, now)
 	}
-	for key, u := range b.peers {
-		if now.Sub(u.Last) > forgetAfter {
-			delete(b.peers, key)
-		}
-	}
+	maps.DeleteFunc(b.peers, func(_ PeerKey, u *PeerBaseline) bool { return u.isForgotten(now) })
 }
 
 // roundTrips are those of all pairs together, to other nodes of the cluster.

@@ -194,7 +194,7 @@ func (w *window) askOver(slow []distant) (asking []*slowRequests) {
 	for _, s := range w.slowRequests() {
 		isSlow := func(node string) bool {
 			return slices.ContainsFunc(slow, func(d distant) bool {
-				return d.node == node && s.times.Extra() >= d.threshold.WarnDelay && s.times.MayBeOf(&Delay{P50: new(d.excess(0.5))}) && !d.isAtPeersLimit(w)
+				return d.node == node && s.times.Extra() >= d.threshold.WarnDelay && s.times.isMostly(d.excess(0.5)) && !d.isAtPeersLimit(w)
 			})
 		}
 		told := slices.ContainsFunc(slow, func(d distant) bool { return d.PairKey == s.PairKey })

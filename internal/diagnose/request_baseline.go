@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -58,11 +59,7 @@ func (b *Baseline) LearnRequests(pairs []aggregate.Pair, now time.Time) {
 		u.Slow = 0
 		u.P50 = u.learn(u.P50, p50, now)
 	}
-	for key, u := range b.requests {
-		if now.Sub(u.Last) > forgetAfter {
-			delete(b.requests, key)
-		}
-	}
+	maps.DeleteFunc(b.requests, func(_ aggregate.PairKey, u *RequestBaseline) bool { return u.isForgotten(now) })
 }
 
 // UsualRequests is how long requests usually take (p50), in seconds, of the pairs where that is known: by who asks whom, without a direction.
@@ -92,7 +89,7 @@ func (b *Baseline) Requests() []RequestBaseline {
 func (b *Baseline) RestoreRequests(requests []RequestBaseline, now time.Time) {
 	b.requests = make(map[aggregate.PairKey]*RequestBaseline, len(requests))
 	for _, u := range requests {
-		if u.P50 > 0 && !math.IsInf(u.P50, 0) && u.SrcWorkload != "" && u.DstWorkload != "" && now.Sub(u.Last) <= forgetAfter && len(b.requests) < maxBaseline {
+		if u.P50 > 0 && !math.IsInf(u.P50, 0) && u.SrcWorkload != "" && u.DstWorkload != "" && !u.isForgotten(now) && len(b.requests) < maxBaseline {
 			u.PairKey = whoAsks(u.PairKey)
 			b.requests[u.PairKey] = &u
 		}
