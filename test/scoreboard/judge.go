@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -158,6 +159,17 @@ func (r said) String() string {
 		all = append([]string{r.Verdict}, all...)
 	}
 	return strings.Join(all, " + ")
+}
+
+// write prints a report for whoever asks why it is wrong.
+func (r said) write(w io.Writer) {
+	fmt.Fprintf(w, "  %s\n", r.Summary)
+	for _, f := range r.Findings {
+		fmt.Fprintf(w, "  %s: %s\n", f.Severity, describe(f.Cause, text(f.Stage), text(f.Device), text(f.Direction)))
+		for _, line := range f.Evidence {
+			fmt.Fprintf(w, "    %s\n", line)
+		}
+	}
 }
 
 func describe(cause, stage, device, direction string) string {

@@ -221,3 +221,27 @@ func TestScore(t *testing.T) {
 		t.Errorf("9 of 11: %+v", s)
 	}
 }
+
+// The end of a long log is all that some see of it: it must say which runs were wrong, and why.
+func TestTableSaysWhy(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	writeTable(&text, []result{
+		{Run: "healthy-dns", Healthy: true, Expected: "healthy", Got: "policy-drop forward pod out", Report: []byte(oneReport)},
+		{Run: "ttl", Expected: "ttl", Got: "ttl", Right: true, Report: []byte(oneReport)},
+		{Run: "rp-filter", Expected: "rp-filter", Error: "it was not played as it should"},
+	})
+	_, below, _ := strings.Cut(text.String(), "\n\n")
+	for _, want := range []string{
+		"healthy-dns: FALSE ALARM: expected healthy, got policy-drop forward pod out\n",
+		"  critical: policy-drop forward pod out\n    3 of 5 packets were lost\n",
+		"rp-filter: ERROR: expected rp-filter, got nothing\n  it was not played as it should\n",
+	} {
+		if !strings.Contains(below, want) {
+			t.Errorf("below the table: %q, want %q", below, want)
+		}
+	}
+	if strings.Contains(below, "ttl") {
+		t.Errorf("below the table: %q, want nothing of what was right", below)
+	}
+}

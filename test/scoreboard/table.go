@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -48,7 +49,8 @@ func (r *result) mark() string {
 	return word[[2]bool{r.Healthy, r.Right}]
 }
 
-// writeTable prints one line for each run, and below it what went wrong with the playing.
+// writeTable prints one line for each run, and below it, where the end of a long log has it, all of those that were not
+// as they should be: what was expected, and every word that tracer said.
 func writeTable(w io.Writer, results []result) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "scenario\texpected\tgot\tseconds\t")
@@ -61,8 +63,15 @@ func writeTable(w io.Writer, results []result) {
 	}
 	_ = t.Flush()
 	for _, r := range results {
+		if r.Error == "" && r.Right {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s: %s: expected %s, got %s\n", r.Run, r.mark(), r.Expected, cmp.Or(r.Got, "nothing"))
 		if r.Error != "" {
-			fmt.Fprintf(w, "\n%s: %s\n", r.Run, strings.ReplaceAll(r.Error, "\n", "\n  "))
+			fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(r.Error, "\n", "\n  "))
+		}
+		if report, err := parseReport(r.Report); err == nil {
+			report.write(w)
 		}
 	}
 }
