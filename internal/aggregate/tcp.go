@@ -14,14 +14,15 @@ import (
 type TCP struct {
 	// From the end that sends the pair's packets. Round trips are samples, which include the peer's delayed
 	// acknowledgements.
-	RTT          hist.Histogram `json:"rtt"`
-	HandshakeRTT hist.Histogram `json:"opening"`  // of those, the handshakes', which are acknowledged at once
-	Peers        []PeerRTT      `json:"peers"`    // the same by the other ends' nodes, at most 16 of them
-	Segments     uint64         `json:"segments"` // sent with data, retransmissions included
-	Retransmits  uint64         `json:"retransmits"`
-	Spurious     uint64         `json:"spurious"`  // retransmissions of what the peer had received
-	Delivered    uint64         `json:"delivered"` // segments that were acknowledged
-	AckedBytes   uint64         `json:"acked_bytes"`
+	RTT             hist.Histogram `json:"rtt"`
+	HandshakeRTT    hist.Histogram `json:"opening"`  // of those, the handshakes', which are acknowledged at once
+	Peers           []PeerRTT      `json:"peers"`    // the same by the other ends' nodes, at most 16 of them
+	Segments        uint64         `json:"segments"` // sent with data, retransmissions included
+	Retransmits     uint64         `json:"retransmits"`
+	SinceRetransmit uint64         `json:"since_retransmit"` // sent since the last retransmission
+	Spurious        uint64         `json:"spurious"`         // retransmissions of what the peer had received
+	Delivered       uint64         `json:"delivered"`        // segments that were acknowledged
+	AckedBytes      uint64         `json:"acked_bytes"`
 	// PeerLimit is the least bandwidth, in bits a second, to which annotations limit the pod at the other end, as seen last; 0 if they
 	// do not, or that is not known.
 	PeerLimit uint64 `json:"peer_limit_bits,omitempty"`
@@ -102,6 +103,9 @@ func (t *TCP) addSender(c *record.TCP, at time.Duration, peer string) {
 	}
 	t.Segments += uint64(c.Segments)
 	t.Retransmits += uint64(c.Retransmits)
+	if t.SinceRetransmit += uint64(c.Segments); c.Retransmits > 0 {
+		t.SinceRetransmit = 0
+	}
 	t.Spurious += uint64(c.Spurious)
 	t.Delivered += uint64(c.Delivered)
 	t.AckedBytes += uint64(c.Acked)
@@ -220,6 +224,7 @@ func (t *TCP) since(old *TCP) *TCP {
 	d.subPeers(old)
 	d.Segments -= min(d.Segments, old.Segments)
 	d.Retransmits -= min(d.Retransmits, old.Retransmits)
+	d.SinceRetransmit = min(d.SinceRetransmit, d.Segments)
 	d.Spurious -= min(d.Spurious, old.Spurious)
 	d.Delivered -= min(d.Delivered, old.Delivered)
 	d.AckedBytes -= min(d.AckedBytes, old.AckedBytes)
@@ -255,6 +260,10 @@ func (t *TCP) Merge(other *TCP) {
 	t.Unread.Merge(&other.Unread)
 	t.mergePeers(other)
 	t.PeerLimit = max(t.PeerLimit, other.PeerLimit)
+	// Which of the two was retransmitted last is not known: no more than is certain.
+	if t.Retransmits == 0 || other.Retransmits > 0 && other.SinceRetransmit < t.SinceRetransmit {
+		t.SinceRetransmit = other.SinceRetransmit
+	}
 	t.Segments += other.Segments
 	t.Retransmits += other.Retransmits
 	t.Spurious += other.Spurious

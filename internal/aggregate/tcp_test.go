@@ -234,16 +234,17 @@ func TestRetransmitted(t *testing.T) {
 		{100, record.TCP{RetransmittedLength: 1400}},
 		{200, record.TCP{Acked: 5000, Delivered: 5, Span: span}}, // nothing was retransmitted again yet
 		{300, record.TCP{RetransmittedLength: 1400, RetransmittedAgain: true}},
-		{350, record.TCP{Acked: 700, Delivered: 7, Span: span}}, // some of it before
+		{350, record.TCP{Acked: 700, Delivered: 7, Segments: 9, Span: span}}, // some of it before
 		{450, record.TCP{Acked: 300, Delivered: 3, Span: span}},
-		{500, record.TCP{RetransmittedLength: 1000, Retransmits: 1}},
+		{500, record.TCP{RetransmittedLength: 1000, Segments: 1, Retransmits: 1}},
 		{1800, record.TCP{Acked: 200, Delivered: 2, Span: span}},
 		{3600, record.TCP{Acked: 800, Delivered: 8, Span: span}}, // after what is retransmitted next was sent: that was lost in vain, perhaps with all else
 		{4000, record.TCP{RetransmittedLength: 1200, RetransmittedAgain: true, Span: 1600 * time.Millisecond}},
 		{8000, record.TCP{Acked: 200, Delivered: 2, Recovered: true, Span: span}},
 		{60000, record.TCP{Acked: 9000, Delivered: 9, Span: span}}, // nor any more
 		{60100, record.TCP{RetransmittedLength: 1400, RetransmittedAgain: true}},
-		{60150, record.TCP{Acked: 100, Delivered: 1, Span: span}},
+		{60150, record.TCP{Acked: 100, Delivered: 1, Segments: 4, Span: span}},
+		{60250, record.TCP{Acked: 300, Delivered: 3, Segments: 3, Span: span}},
 	} {
 		a.Add(connection(sent.First.Source.String(), sent.First.Destination.String(), c.at, c.TCP))
 	}
@@ -252,7 +253,19 @@ func TestRetransmitted(t *testing.T) {
 	if got.Retransmitted != 5 || got.Recovered != 1 || got.RetransmittedAgain != 3 || got.RetransmittedAgainBytes != 4000 || got.AckedMeanwhile != 5 || got.AckedMeanwhileBytes != 500 {
 		t.Errorf("%+v", got)
 	}
+	if got.Segments != 17 || got.Retransmits != 1 || got.SinceRetransmit != 7 {
+		t.Errorf("%d segments, %d retransmissions, %d segments since, want 17, 1 and 7", got.Segments, got.Retransmits, got.SinceRetransmit)
+	}
+	if later := a.Snapshot().Since(now); len(later.Pairs) > 0 && later.Pairs[0].TCP != nil {
+		t.Errorf("nothing was sent, but since then %+v", later.Pairs[0].TCP)
+	}
 	var sum TCP
+	sum.Merge(got)
+	sum.Merge(&TCP{Segments: 20, SinceRetransmit: 20})
+	if sum.SinceRetransmit != 7 {
+		t.Errorf("%d segments of two pairs went out since, want the 7 that did for certain", sum.SinceRetransmit)
+	}
+	sum = TCP{}
 	sum.Merge(got)
 	sum.Merge(got)
 	if sum.Retransmitted != 10 || sum.Recovered != 2 || sum.RetransmittedAgain != 6 || sum.RetransmittedAgainBytes != 8000 || sum.AckedMeanwhile != 10 || sum.AckedMeanwhileBytes != 1000 {

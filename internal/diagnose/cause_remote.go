@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"tracer/internal/aggregate"
@@ -113,7 +114,7 @@ func (c *connected) lostHere() (n uint64) {
 // lossy is a pair whose segments are lost beyond this node.
 type lossy struct {
 	connected
-	lost, segments uint64
+	lost, segments uint64 // segments: sent
 	local          uint64 // lost on this node
 }
 
@@ -125,6 +126,16 @@ func (l *lossy) onlyLarge() bool {
 		t.RetransmittedAgainBytes >= minLargeSegment*t.RetransmittedAgain && t.AckedMeanwhile >= minCritical && 2*l.ackedSize() < l.lostSize()
 }
 
+// isOver tells whether nothing was lost in the window's end: in two thirds of what was sent, which by chance is so once in a
+// thousand times if it goes on.
+func (l *lossy) isOver() bool {
+	since := float64(l.since()) / float64(l.segments)
+	return since >= 2./3 && math.Pow(1-since, float64(l.lost)) <= 0.001
+}
+
+// since is how many segments went out after the last that was lost: a SYN that is sent again is none of those counted.
+func (l *lossy) since() uint64 { return min(l.TCP.SinceRetransmit, l.segments-l.lost) }
+
 // lostSize and ackedSize are the mean sizes of segments that were retransmitted repeatedly, and of those that were
 // acknowledged meanwhile.
 func (l *lossy) lostSize() float64 {
@@ -134,18 +145,21 @@ func (l *lossy) ackedSize() float64 {
 	return float64(l.TCP.AckedMeanwhileBytes) / float64(max(1, l.TCP.AckedMeanwhile))
 }
 
-// remoteLosses are retransmissions of what this node has not lost: those of segments that are too large for the way, and
-// the others.
+// remoteLosses are retransmissions of what this node has not lost: those of segments that are too large for the way, those
+// of what is over, and the others.
 func remoteLosses(w *window, pairs []connected) (found []Finding) {
-	var large, other []lossy
+	var large, over, other []lossy
 	for _, c := range pairs {
 		l, ok := w.lossy(c)
 		if !ok || w.explainsLoss(&l) {
 			continue
 		}
-		if l.onlyLarge() {
+		switch {
+		case l.isOver():
+			over = append(over, l)
+		case l.onlyLarge():
 			large = append(large, l)
-		} else {
+		default:
 			other = append(other, l)
 		}
 	}
@@ -154,6 +168,9 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 	}
 	if len(other) > 0 {
 		found = append(found, *remoteLoss(w, other))
+	}
+	if len(over) > 0 {
+		found = append(found, *remoteLoss(w, over))
 	}
 	return found
 }
@@ -209,7 +226,7 @@ func blackHole(w *window, hit []lossy) *Finding {
 	return f
 }
 
-// remoteLoss is of what is lost beyond this node.
+// remoteLoss is of what is lost beyond this node, or of what was, where the first of these pairs loses none any more.
 func remoteLoss(w *window, hit []lossy) *Finding {
 	t := remoteLossThreshold
 	f := &Finding{Kind: KindRetransmit, Cause: RemoteLoss, Severity: Warning, subject: w.observer(), beyond: true}
@@ -241,12 +258,17 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 		f.Confidence /= 2
 		f.Evidence = append(f.Evidence, "drops on this node are not seen (`tracer check` says why): they may have been lost here")
 	}
+	judged := fmt.Sprintf("%s from a loss of %s", f.Severity, percent(from))
+	if hit[0].isOver() {
+		f.Severity = Info
+		f.predicate += ", but none any more"
+		judged = fmt.Sprintf("the last %s went without, so it is over", plural(hit[0].since(), "segment"))
+	}
 	if answered == 0 {
 		f.Evidence = append(f.Evidence, "nothing at all was acknowledged in the window")
 		f.predicate = fmt.Sprintf("no answer to %s: %s %s, 0 acknowledged", listed(f.Pairs, f.PairsTotal), plural(segments, "segment"), w.leaves(hit[0].Pair))
 	}
-	f.Evidence = append(f.Evidence, fmt.Sprintf("inferred from retransmissions: the segments were lost beyond this node, or their acknowledgements; %s from a loss of %s",
-		f.Severity, percent(from)))
+	f.Evidence = append(f.Evidence, fmt.Sprintf("inferred from retransmissions: the segments were lost beyond this node, or their acknowledgements; %s", judged))
 	f.Evidence = append(f.Evidence, w.seenHere(hit[0].Pair))
 	f.Next = next(RemoteLoss)
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)

@@ -32,7 +32,7 @@ type Severity string
 const (
 	Critical Severity = "critical" // it hurts the pairs it names
 	Warning  Severity = "warning"  // it is not as it should be
-	Info     Severity = "info"     // it is as somebody wants it, or may be as it should be, and may explain what is seen
+	Info     Severity = "info"     // it is as somebody wants it, may be as it should be, or is over; it may explain what is seen
 )
 
 // Kind is what packets suffer.

@@ -140,6 +140,8 @@ type connections struct {
 	Spurious    uint64
 	Delivered   uint64
 
+	SinceRetransmit uint64 `json:"since_retransmit"`
+
 	Retransmitted           uint64
 	Recovered               uint64
 	RetransmittedAgain      uint64 `json:"retransmitted_again"`
@@ -169,7 +171,7 @@ func (c *connections) counted() *aggregate.TCP {
 		return nil
 	}
 	t := &aggregate.TCP{
-		Segments: c.Segments, Retransmits: c.Retransmits, Spurious: c.Spurious, Delivered: c.Delivered,
+		Segments: c.Segments, Retransmits: c.Retransmits, Spurious: c.Spurious, Delivered: c.Delivered, SinceRetransmit: c.SinceRetransmit,
 		Retransmitted: c.Retransmitted, Recovered: c.Recovered, RetransmittedAgain: c.RetransmittedAgain,
 		RetransmittedAgainBytes: c.RetransmittedAgainBytes, AckedMeanwhile: c.AckedMeanwhile, AckedMeanwhileBytes: c.AckedMeanwhileBytes,
 		SendPending: c.SendPending, WindowClosed: c.WindowClosed, RWNDLimited: c.RWNDLimited, UnreadSeconds: c.Unread, BufferFull: c.BufferFull,
