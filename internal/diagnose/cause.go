@@ -409,7 +409,7 @@ func Causes() []CauseInfo {
 			Cause: RemoteLoss, Kinds: []Kind{KindRetransmit}, Groups: []string{"remote"},
 			Meaning:    "segments are lost beyond this node: on the wire, or at the other node",
 			Where:      beyond,
-			Evidence:   "retransmitted segments, excluding those that had arrived and those lost on this node. Inferred. `info` where it is over: of the window's segments, the last two thirds went without",
+			Evidence:   "retransmitted segments, excluding those that had arrived and those lost on this node. Inferred. `info` where it is over: of the window's segments, the last three quarters went without",
 			Thresholds: []Threshold{remoteLossThreshold},
 			Next: []string{"tracer diagnose # on the node of PEER", "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit # in the pod",
 				"ip -s -s link show dev UPLINK", "ethtool -S UPLINK | grep -E 'drop|err|miss|exceeded'"},

@@ -126,11 +126,11 @@ func (l *lossy) onlyLarge() bool {
 		t.RetransmittedAgainBytes >= minLargeSegment*t.RetransmittedAgain && t.AckedMeanwhile >= minCritical && 2*l.ackedSize() < l.lostSize()
 }
 
-// isOver tells whether nothing was lost in the window's end: in two thirds of what was sent, which by chance is so once in a
+// isOver tells whether nothing was lost in the window's end: in three quarters of what was sent, which by chance is so once in a
 // thousand times if it goes on.
 func (l *lossy) isOver() bool {
 	since := float64(l.since()) / float64(l.segments)
-	return since >= 2./3 && math.Pow(1-since, float64(l.lost)) <= 0.001
+	return since >= 0.75 && math.Pow(1-since, float64(l.lost)) <= 0.001
 }
 
 // since is how many segments went out after the last that was lost: a SYN that is sent again is none of those counted.
