@@ -39,7 +39,7 @@ func blindnesses() []blindness {
 		{name: "counters", take: func(e *snapshots) { e.to.Stats, e.from.Stats = record.Stats{}, record.Stats{} }, vague: map[Cause][]Cause{
 			ConntrackFull: {PolicyDrop}, Encryption: {PolicyDrop}, TTL: {UnknownCause}, RPFilter: {UnknownCause}, MTU: {UnknownCause},
 		}},
-		{name: "events", take: func(e *snapshots) { e.to.Events = nil }, vague: map[Cause][]Cause{LinkDown: {NoRoute, Neighbour, UnknownCause}}},
+		{name: "events", take: func(e *snapshots) { e.to.Events = nil }, vague: map[Cause][]Cause{LinkDown: {NoRoute, Neighbour, NIC, UnknownCause}}},
 		{name: "pairs", take: func(e *snapshots) { e.to.Counts.Pairs = nil }},
 		{name: "connections", take: func(e *snapshots) {
 			for i := range e.to.Counts.Pairs {

@@ -51,10 +51,20 @@ func (w *window) linkDown(name string) Finding {
 		f.Severity, f.predicate = Warning, "was down for a while"
 		f.Evidence = []string{name + " went down and is up again"}
 	}
-	if n := packetsOf(lost); n > 0 {
-		if n >= minMeasured { // back or not, it hurt
-			f.Severity = Critical
+	unsent := uint64(0)
+	if d := deviceNamed(w.to.Devices, name); d != nil {
+		for _, l := range w.cardLosses(d) {
+			if l.isUnsent() {
+				unsent = max(unsent, l.packets)
+				f.Evidence = append(f.Evidence, l.evidence()...)
+			}
 		}
+	}
+	n := packetsOf(lost)
+	if max(n, unsent) >= minMeasured { // back or not, it hurt
+		f.Severity = Critical
+	}
+	if n > 0 {
 		f.Drops = &Drops{Packets: n, Reason: mainReason(lost)}
 		f.pain = float64(n) * aggregate.MinRTO / w.seconds()
 		f.Evidence = append(f.Evidence, fmt.Sprintf("meanwhile %s could not be sent (%s)", packets(n), strings.Join(reasons(lost), ", ")))

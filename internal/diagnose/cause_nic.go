@@ -15,12 +15,16 @@ import (
 // hook saw them, or behind all hooks.
 func nicRules(w *window) []Finding {
 	var found []Finding
+	down := w.wentDown()
 	for i := range w.to.Devices {
 		d := &w.to.Devices[i]
 		if d.Role != netdev.RoleUplink || len(d.Lower) > 0 {
 			continue
 		}
 		for _, l := range w.cardLosses(d) {
+			if l.isUnsent() && slices.Contains(down, d.Name) {
+				continue // link-down tells of it
+			}
 			if f := l.finding(w); f != nil {
 				found = append(found, *f)
 			}
@@ -129,6 +133,20 @@ func (w *window) nic(device string) (driver string, rises map[string]uint64) {
 	return now.Driver, rises
 }
 
+// isUnsent tells of what could not be sent, as nothing can while the link is down.
+func (l *cardLoss) isUnsent() bool {
+	return l.sent && (l.class == netdev.SendFailed || l.class == netdev.Unspecific)
+}
+
+// evidence is what the counters say.
+func (l *cardLoss) evidence() (lines []string) {
+	for _, r := range l.rises {
+		lines = append(lines, fmt.Sprintf("%s of %s rose by %s beside %s %s: %s", r.Name, l.device, group(r.packets), group(l.passed),
+			map[bool]string{false: "packets received", true: "packets sent"}[l.sent], r.Meaning))
+	}
+	return lines
+}
+
 // threshold is what the losses are judged by.
 func (l *cardLoss) threshold() Threshold {
 	switch l.class {
@@ -188,10 +206,7 @@ func (l *cardLoss) finding(w *window) *Finding {
 	if l.class == netdev.LimitDropped {
 		f.predicate = fmt.Sprintf("lost %s to a limit: %s", packets(l.packets), l.rises[0].Meaning)
 	}
-	for _, r := range l.rises {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("%s of %s rose by %s beside %s %s: %s", r.Name, l.device, group(r.packets), group(l.passed),
-			map[bool]string{false: "packets received", true: "packets sent"}[l.sent], r.Meaning))
-	}
+	f.Evidence = append(f.Evidence, l.evidence()...)
 	if l.driver != "" {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the driver of %s is %s", l.device, l.driver))
 	}

@@ -194,7 +194,13 @@ func (w *window) lossy(c connected) (l lossy, ok bool) {
 func (w *window) explainsLoss(l *lossy) bool {
 	name := Pair{Src: qualified(l.SrcNamespace, l.SrcWorkload), Dst: qualified(l.DstNamespace, l.DstWorkload)}
 	return slices.ContainsFunc(w.found, func(f Finding) bool {
-		return f.Severity == Critical && (f.Cause == Encryption || f.Device != "" && (f.Cause == MTU && l.onlyLarge() || f.ofCard && !l.onlyLarge())) &&
+		if f.Severity != Critical {
+			return false
+		}
+		if f.Cause == LinkDown && passes(l.Pair, f.Device) {
+			return true
+		}
+		return (f.Cause == Encryption || f.Device != "" && (f.Cause == MTU && l.onlyLarge() || f.ofCard && !l.onlyLarge())) &&
 			slices.ContainsFunc(f.Pairs, func(p Pair) bool { return p.Src == name.Src && p.Dst == name.Dst })
 	})
 }
