@@ -33,7 +33,7 @@ func blindnesses() []blindness {
 		}},
 		{name: "qdiscs", take: func(e *snapshots) { unread(e.to.Devices); unread(e.from.Devices) }},
 		{name: "devices", take: func(e *snapshots) { e.to.Devices, e.from.Devices = nil, nil }, vague: map[Cause][]Cause{
-			LinkDown: {UnknownCause, NoRoute, Neighbour}, NIC: {RemoteLoss},
+			LinkDown: {UnknownCause, NoRoute, Neighbour, RemoteLoss}, NIC: {RemoteLoss},
 		}},
 		{name: "open journeys", take: func(e *snapshots) { e.to.Counts.InFlight, e.from.Counts = nil, nil }},
 		{name: "counters", take: func(e *snapshots) { e.to.Stats, e.from.Stats = record.Stats{}, record.Stats{} }, vague: map[Cause][]Cause{

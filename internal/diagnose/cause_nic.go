@@ -231,7 +231,7 @@ func (l *cardLoss) finding(w *window) *Finding {
 // lostBy are the pairs of which TCP sends again by an uplink what no hook saw lost, those that lose most first.
 func (w *window) lostBy(uplink string) (pairs []lossy, lost uint64) {
 	for _, c := range w.connected() {
-		if l, ok := w.lossy(c); ok && !l.onlyLarge() && (passes(c.Pair, uplink) || !w.passesOther(c.Pair, uplink)) {
+		if l, ok := w.lossy(c); ok && !l.onlyLarge() && w.leavesBy(c.Pair, uplink) {
 			pairs = append(pairs, l)
 			lost += l.lost
 		}
@@ -240,11 +240,23 @@ func (w *window) lostBy(uplink string) (pairs []lossy, lost uint64) {
 	return pairs, lost
 }
 
-// passesOther tells whether packets of a pair were seen at another uplink. Those that end at a tunnel were seen at none.
-func (w *window) passesOther(p *aggregate.Pair, uplink string) bool {
-	return slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool {
-		return d.Role == netdev.RoleUplink && d.Name != uplink && passes(p, d.Name)
-	})
+// leavesBy tells whether a pair's packets were seen at a device, or may have left by it: it is an uplink, and they were seen at no
+// other, as those that end at a tunnel, and those that no uplink queues.
+func (w *window) leavesBy(p *aggregate.Pair, device string) bool {
+	if passes(p, device) {
+		return true
+	}
+	may := false
+	for i := range w.to.Devices {
+		switch d := &w.to.Devices[i]; {
+		case d.Role != netdev.RoleUplink:
+		case d.Name == device:
+			may = true
+		case passes(p, d.Name):
+			return false
+		}
+	}
+	return may
 }
 
 // next are the commands that show more.

@@ -197,7 +197,7 @@ func (w *window) explainsLoss(l *lossy) bool {
 		if f.Severity != Critical {
 			return false
 		}
-		if f.Cause == LinkDown && passes(l.Pair, f.Device) {
+		if f.Cause == LinkDown && w.leavesBy(l.Pair, f.Device) {
 			return true
 		}
 		return (f.Cause == Encryption || f.Device != "" && (f.Cause == MTU && l.onlyLarge() || f.ofCard && !l.onlyLarge())) &&
