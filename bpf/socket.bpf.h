@@ -109,6 +109,12 @@ static __always_inline bool is_on_node(struct sock *sk, const struct flow *flow,
 		*ifindex = BPF_CORE_READ(peer, ifindex);
 		return BPF_CORE_READ(peer, nd_net.net, ns.inum) == settings.netns;
 	}
+	/*
+	 * TCP keeps the socket of a process that has ended for as long as it sends again, even where its pod is gone, and with it
+	 * the way out: the address may be another pod's by now.
+	 */
+	if (!BPF_CORE_READ(dev, ifindex) && !BPF_CORE_READ(sk, sk_socket))
+		return false;
 	__u32 *pod = bpf_map_lookup_elem(&tracer_pod_ips, flow->source);
 	if (!pod)
 		return false;

@@ -48,7 +48,10 @@ static __always_inline void read_counts(const struct tcp_sock *tp, const struct 
 	now->retransmitted = before->retransmitted;
 }
 
-/* What it has counted since the record before, or since it began if it was met then. */
+/*
+ * What it has counted since the record before, or since it began if it was met then. One that has received nothing since, and
+ * sent something again before, is met late all the same.
+ */
 static __always_inline void set_changes(struct tcp_record *r, const struct tcp_sock *tp, struct connection *before,
 					const struct connection *now)
 {
@@ -58,7 +61,7 @@ static __always_inline void set_changes(struct tcp_record *r, const struct tcp_s
 		if (jiffies)
 			r->rwnd_limited_ns = r->span_ns * (now->rwnd_limited - before->rwnd_limited) / jiffies;
 		r->read_bytes = now->read - before->read;
-	} else if (BPF_CORE_READ(tp, segs_in) > TCP_NEW_SEGMENTS) {
+	} else if (now->retransmits > 1 || BPF_CORE_READ(tp, segs_in) > TCP_NEW_SEGMENTS) {
 		/* What it did before we met it belongs to no record. */
 		before->segments = now->segments;
 		before->retransmits = now->retransmits;

@@ -54,6 +54,16 @@ func newLimitedCluster(t *testing.T, l load.Config, limits governor.Limits, chan
 // newLabCluster returns nil where the kernel lacks a device that o asks for.
 func newLabCluster(t *testing.T, o lab.Options, limits governor.Limits, change ...func(*Options)) *cluster {
 	t.Helper()
+	c := newUntraced(t, o)
+	if c != nil {
+		c.trace(limits, change...)
+	}
+	return c
+}
+
+// newUntraced is newLabCluster without agents.
+func newUntraced(t *testing.T, o lab.Options) *cluster {
+	t.Helper()
 	steady.Watch(t)
 	h := fnv.New32a()
 	fmt.Fprint(h, t.Name(), os.Getpid())
@@ -73,6 +83,12 @@ func newLabCluster(t *testing.T, o lab.Options, limits governor.Limits, change .
 			t.Error(err)
 		}
 	})
+	return c
+}
+
+// trace starts an agent on each node.
+func (c *cluster) trace(limits governor.Limits, change ...func(*Options)) {
+	c.Helper()
 	known := names{}
 	for _, p := range c.lab.Pods() {
 		id := aggregate.Identity{Namespace: "default", Workload: p.Name, Pod: p.PodName}
@@ -83,7 +99,7 @@ func newLabCluster(t *testing.T, o lab.Options, limits governor.Limits, change .
 	for _, n := range c.lab.Nodes() {
 		var a *Agent
 		err := n.Do(func() (err error) {
-			o := Options{Loader: loader.Options{Dir: filepath.Join(dir, "agent")}, Namer: maps.Clone(known), Limits: limits} // which change may change
+			o := Options{Loader: loader.Options{Dir: filepath.Join(c.dir, "agent")}, Namer: maps.Clone(known), Limits: limits} // which change may change
 			for _, f := range change {
 				f(&o)
 			}
@@ -91,20 +107,19 @@ func newLabCluster(t *testing.T, o lab.Options, limits governor.Limits, change .
 			return err
 		})
 		if err != nil {
-			t.Fatal(err)
+			c.Fatal(err)
 		}
 		ctx, stop := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
 		go func() { ended <- a.Run(ctx) }()
-		t.Cleanup(func() {
+		c.Cleanup(func() {
 			stop()
 			if err := errors.Join(<-ended, a.Close()); err != nil {
-				t.Error(err)
+				c.Error(err)
 			}
 		})
 		c.agents = append(c.agents, a)
 	}
-	return c
 }
 
 // eventually waits until done is true, and fails with what it said last.

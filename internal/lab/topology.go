@@ -82,7 +82,8 @@ type topology struct {
 var serviceAddress = netip.AddrFrom4([4]byte{10, 96, 0, 10})
 
 // newTopology lays out a lab. Each lab has its own namespaces, and so all may use the same addresses: by themselves nodes
-// in 172.30.0.0/24, their pods in 10.244.<node>.0/24, Services in 10.96.0.0/16, and likewise below fd00::/16.
+// in 172.30.0.0/24, their pods in 10.244.<node>.0/24, Services in 10.96.0.0/16, and likewise below fd00::/16, with the
+// second byte of the pods' network in theirs.
 func newTopology(o Options) topology {
 	t := topology{Name: o.Name, Wire: namespaceOf(o.Name, wireName), Overlay: o.Overlay, HostRouting: o.HostRouting, Netkit: o.Netkit,
 		Uplink: o.Uplink, Machine: o.Machine, Load: o.Load, EmptyServices: o.EmptyServices}
@@ -96,9 +97,9 @@ func newTopology(o Options) topology {
 			Address:  netip.AddrFrom4(nodes),
 			Address6: netip.MustParseAddr(fmt.Sprintf("fd00:172:30::%d", 10+i)),
 			Tunnel:   netip.AddrFrom4(pods),
-			Tunnel6:  netip.MustParseAddr(fmt.Sprintf("fd00:10:244:%d::1", i)),
+			Tunnel6:  netip.MustParseAddr(fmt.Sprintf("fd00:10:%d:%d::1", pods[1], i)),
 			Pods:     netip.PrefixFrom(netip.AddrFrom4(pods), 24),
-			Pods6:    netip.MustParsePrefix(fmt.Sprintf("fd00:10:244:%d::/64", i)),
+			Pods6:    netip.MustParsePrefix(fmt.Sprintf("fd00:10:%d:%d::/64", pods[1], i)),
 		})
 	}
 	count := make(map[string]int)
