@@ -50,7 +50,8 @@ static __always_inline void read_counts(const struct tcp_sock *tp, const struct 
 
 /*
  * What it has counted since the record before, or since it began if it was met then. One that has received nothing since, and
- * sent something again before, is met late all the same.
+ * sent something again before, is met late all the same. The retransmission by which one is met counts; newer kernels tell of those
+ * too that did not get out.
  */
 static __always_inline void set_changes(struct tcp_record *r, const struct tcp_sock *tp, struct connection *before,
 					const struct connection *now)
@@ -64,7 +65,7 @@ static __always_inline void set_changes(struct tcp_record *r, const struct tcp_s
 	} else if (now->retransmits > 1 || BPF_CORE_READ(tp, segs_in) > TCP_NEW_SEGMENTS) {
 		/* What it did before we met it belongs to no record. */
 		before->segments = now->segments;
-		before->retransmits = now->retransmits;
+		before->retransmits = now->retransmits - (now->retransmits && r->retransmitted_bytes);
 		before->spurious = now->spurious;
 		before->delivered = now->delivered;
 		before->acked = now->acked;

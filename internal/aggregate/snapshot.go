@@ -143,6 +143,7 @@ type InFlight struct {
 // since the start of the aggregator; those of a window are made by Since.
 type Snapshot struct {
 	Taken    time.Time     `json:"taken"`
+	Clock    time.Duration `json:"clock"`  // CLOCK_MONOTONIC when it was taken
 	Window   time.Duration `json:"window"` // the time that the counts cover
 	Stages   []StageDelay  `json:"stages"` // by device, all pairs together
 	Drops    []DropCount   `json:"drops"`  // by device, all pairs together
@@ -178,6 +179,7 @@ func (a *Aggregator) snapshot(flows bool) *Snapshot {
 	taken := a.now()
 	s := &Snapshot{
 		Taken:         taken,
+		Clock:         a.clock + taken.Sub(a.started),
 		Window:        taken.Sub(a.started),
 		Stages:        make([]StageDelay, 0, len(a.stages)),
 		Drops:         make([]DropCount, 0, len(a.drops)),

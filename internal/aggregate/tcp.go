@@ -19,7 +19,8 @@ type TCP struct {
 	Peers           []PeerRTT      `json:"peers"`    // the same by the other ends' nodes, at most 16 of them
 	Segments        uint64         `json:"segments"` // sent with data, retransmissions included
 	Retransmits     uint64         `json:"retransmits"`
-	SinceRetransmit uint64         `json:"since_retransmit"` // sent since the last retransmission
+	SinceRetransmit uint64         `json:"since_retransmit"` // segments sent since the last retransmission
+	LastRetransmit  time.Duration  `json:"last_retransmit"`  // when that was, in CLOCK_MONOTONIC
 	Spurious        uint64         `json:"spurious"`         // retransmissions of what the peer had received
 	Delivered       uint64         `json:"delivered"`        // segments that were acknowledged
 	AckedBytes      uint64         `json:"acked_bytes"`
@@ -104,7 +105,7 @@ func (t *TCP) addSender(c *record.TCP, at time.Duration, peer string) {
 	t.Segments += uint64(c.Segments)
 	t.Retransmits += uint64(c.Retransmits)
 	if t.SinceRetransmit += uint64(c.Segments); c.Retransmits > 0 {
-		t.SinceRetransmit = 0
+		t.SinceRetransmit, t.LastRetransmit = 0, at
 	}
 	t.Spurious += uint64(c.Spurious)
 	t.Delivered += uint64(c.Delivered)
@@ -264,6 +265,7 @@ func (t *TCP) Merge(other *TCP) {
 	if t.Retransmits == 0 || other.Retransmits > 0 && other.SinceRetransmit < t.SinceRetransmit {
 		t.SinceRetransmit = other.SinceRetransmit
 	}
+	t.LastRetransmit = max(t.LastRetransmit, other.LastRetransmit)
 	t.Segments += other.Segments
 	t.Retransmits += other.Retransmits
 	t.Spurious += other.Spurious

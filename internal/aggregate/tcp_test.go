@@ -253,8 +253,8 @@ func TestRetransmitted(t *testing.T) {
 	if got.Retransmitted != 5 || got.Recovered != 1 || got.RetransmittedAgain != 3 || got.RetransmittedAgainBytes != 4000 || got.AckedMeanwhile != 5 || got.AckedMeanwhileBytes != 500 {
 		t.Errorf("%+v", got)
 	}
-	if got.Segments != 17 || got.Retransmits != 1 || got.SinceRetransmit != 7 {
-		t.Errorf("%d segments, %d retransmissions, %d segments since, want 17, 1 and 7", got.Segments, got.Retransmits, got.SinceRetransmit)
+	if got.Segments != 17 || got.Retransmits != 1 || got.SinceRetransmit != 7 || got.LastRetransmit != time.Hour+500*time.Millisecond {
+		t.Errorf("%d segments, %d retransmissions, %d segments since %v, want 17, 1 and 7 since 1h0m0.5s", got.Segments, got.Retransmits, got.SinceRetransmit, got.LastRetransmit)
 	}
 	if later := a.Snapshot().Since(now); len(later.Pairs) > 0 && later.Pairs[0].TCP != nil {
 		t.Errorf("nothing was sent, but since then %+v", later.Pairs[0].TCP)

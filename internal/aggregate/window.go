@@ -14,6 +14,7 @@ func (s *Snapshot) Since(old *Snapshot) *Snapshot {
 	}
 	w := &Snapshot{
 		Taken:         s.Taken,
+		Clock:         s.Clock,
 		Window:        s.Taken.Sub(old.Taken),
 		Stages:        stagesSince(s.Stages, old.Stages),
 		Drops:         dropsSince(s.Drops, old.Drops),

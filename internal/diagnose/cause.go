@@ -90,8 +90,8 @@ func Causes() []CauseInfo {
 			Cause: LinkDown, Kinds: []Kind{KindDrop}, Groups: []string{"link", "routing"},
 			Meaning: "a device is down or gone, or comes and goes",
 			Where:   "queue, overlay or uplink; a pod's device",
-			Evidence: "a device that went down or away in the last ten minutes, or several times; what was lost for want of its routes. Of a pod's " +
-				"device: no carrier, and next hops behind it that do not answer",
+			Evidence: "a device that went down or away in the last ten minutes, or several times; what was lost for want of its routes, and what an " +
+				"uplink's own counters say that it could not send. Of a pod's device: no carrier, and next hops behind it that do not answer",
 			Next:   []string{"ip -d -s link show dev DEVICE", "ip route show table all", "journalctl -k --since -15min"},
 			Advice: "read in the kernel's log what took it down, and bring it up again",
 		},
@@ -409,7 +409,7 @@ func Causes() []CauseInfo {
 			Cause: RemoteLoss, Kinds: []Kind{KindRetransmit}, Groups: []string{"remote"},
 			Meaning:    "segments are lost beyond this node: on the wire, or at the other node",
 			Where:      beyond,
-			Evidence:   "retransmitted segments, excluding those that had arrived and those lost on this node. Inferred. `info` where it is over: of the window's segments, the last three quarters went without",
+			Evidence:   "retransmitted segments, excluding those that had arrived and those lost on this node. Inferred. `info` where it is over: hardly anything but retransmissions was sent in the window's first seconds, then they came through, and nothing was lost since",
 			Thresholds: []Threshold{remoteLossThreshold},
 			Next: []string{"tracer diagnose # on the node of PEER", "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit # in the pod",
 				"ip -s -s link show dev UPLINK", "ethtool -S UPLINK | grep -E 'drop|err|miss|exceeded'"},

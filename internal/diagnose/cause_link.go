@@ -51,17 +51,8 @@ func (w *window) linkDown(name string) Finding {
 		f.Severity, f.predicate = Warning, "was down for a while"
 		f.Evidence = []string{name + " went down and is up again"}
 	}
-	unsent := uint64(0)
-	if d := deviceNamed(w.to.Devices, name); d != nil {
-		for _, l := range w.cardLosses(d) {
-			if l.isUnsent() {
-				unsent = max(unsent, l.packets)
-				f.Evidence = append(f.Evidence, l.evidence()...)
-			}
-		}
-	}
 	n := packetsOf(lost)
-	if max(n, unsent) >= minMeasured { // back or not, it hurt
+	if n >= minMeasured { // back or not, it hurt
 		f.Severity = Critical
 	}
 	if n > 0 {
@@ -70,8 +61,41 @@ func (w *window) linkDown(name string) Finding {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("meanwhile %s could not be sent (%s)", packets(n), strings.Join(reasons(lost), ", ")))
 	}
 	f.Pairs, f.PairsTotal = hitNames(w.hits(lost))
+	for _, l := range w.unsent(name) {
+		if card := l.finding(w); card != nil {
+			f.addCard(card)
+		}
+	}
 	f.Evidence = append(f.Evidence, w.changes(&f)...)
 	return f
+}
+
+// unsent are what a device could not send as its own counters say, where these are told as a card's. Nothing can be sent while its
+// link is down.
+func (w *window) unsent(name string) (losses []*cardLoss) {
+	d := deviceNamed(w.to.Devices, name)
+	if d == nil || !isCard(d) {
+		return nil
+	}
+	return slices.DeleteFunc(w.cardLosses(d), func(l *cardLoss) bool { return !l.isUnsent() })
+}
+
+// addCard adds what the card has counted, which would be a finding of its own if its link had not been down.
+func (f *Finding) addCard(card *Finding) {
+	f.ofCard = true
+	f.pain += card.pain
+	f.Evidence = append(f.Evidence, card.Evidence...)
+	if card.Severity == Critical {
+		f.Severity = Critical
+	}
+	if f.Drops == nil {
+		f.Drops = card.Drops
+	}
+	for _, p := range card.Pairs {
+		if !slices.ContainsFunc(f.Pairs, func(q Pair) bool { return p.Src == q.Src && p.Dst == q.Dst }) {
+			f.Pairs, f.PairsTotal = append(f.Pairs, p), f.PairsTotal+1
+		}
+	}
 }
 
 // linkChanges are how often a device went down and came up in the window and shortly before it.

@@ -18,7 +18,7 @@ func nicRules(w *window) []Finding {
 	down := w.wentDown()
 	for i := range w.to.Devices {
 		d := &w.to.Devices[i]
-		if d.Role != netdev.RoleUplink || len(d.Lower) > 0 {
+		if !isCard(d) {
 			continue
 		}
 		for _, l := range w.cardLosses(d) {
@@ -32,6 +32,9 @@ func nicRules(w *window) []Finding {
 	}
 	return found
 }
+
+// isCard tells of an uplink with no device below it, of which the counters are told instead.
+func isCard(d *netdev.Device) bool { return d.Role == netdev.RoleUplink && len(d.Lower) == 0 }
 
 // counterRise is by how much one of a card's counters rose in the window.
 type counterRise struct {
@@ -138,15 +141,6 @@ func (l *cardLoss) isUnsent() bool {
 	return l.sent && (l.class == netdev.SendFailed || l.class == netdev.Unspecific)
 }
 
-// evidence is what the counters say.
-func (l *cardLoss) evidence() (lines []string) {
-	for _, r := range l.rises {
-		lines = append(lines, fmt.Sprintf("%s of %s rose by %s beside %s %s: %s", r.Name, l.device, group(r.packets), group(l.passed),
-			map[bool]string{false: "packets received", true: "packets sent"}[l.sent], r.Meaning))
-	}
-	return lines
-}
-
 // threshold is what the losses are judged by.
 func (l *cardLoss) threshold() Threshold {
 	switch l.class {
@@ -206,7 +200,10 @@ func (l *cardLoss) finding(w *window) *Finding {
 	if l.class == netdev.LimitDropped {
 		f.predicate = fmt.Sprintf("lost %s to a limit: %s", packets(l.packets), l.rises[0].Meaning)
 	}
-	f.Evidence = append(f.Evidence, l.evidence()...)
+	for _, r := range l.rises {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%s of %s rose by %s beside %s %s: %s", r.Name, l.device, group(r.packets), group(l.passed),
+			map[bool]string{false: "packets received", true: "packets sent"}[l.sent], r.Meaning))
+	}
 	if l.driver != "" {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the driver of %s is %s", l.device, l.driver))
 	}

@@ -3,7 +3,6 @@ package diagnose
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 
 	"tracer/internal/aggregate"
@@ -126,11 +125,13 @@ func (l *lossy) onlyLarge() bool {
 		t.RetransmittedAgainBytes >= minLargeSegment*t.RetransmittedAgain && t.AckedMeanwhile >= minCritical && 2*l.ackedSize() < l.lostSize()
 }
 
-// isOver tells whether nothing was lost in the window's end: in three quarters of what was sent, which by chance is so once in a
-// thousand times if it goes on.
-func (l *lossy) isOver() bool {
-	since := float64(l.since()) / float64(l.segments)
-	return since >= 0.75 && math.Pow(1-since, float64(l.lost)) <= 0.001
+// isOver tells of an outage that was there when the window began, and soon ended: until then hardly anything but what was stuck was
+// sent, again and again, which came through at last, and nothing has been lost since.
+func (w *window) isOver(l *lossy) bool {
+	t := l.TCP
+	quiet := (w.counts.Clock - t.LastRetransmit).Seconds()
+	return quiet >= overShare*w.seconds() && w.seconds()-quiet <= overWithin &&
+		l.segments-l.since() <= 2*t.Retransmits && t.Recovered > 0 && t.RetransmittedAgain <= maxAgain*t.Recovered
 }
 
 // since is how many segments went out after the last that was lost: a SYN that is sent again is none of those counted.
@@ -155,7 +156,7 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 			continue
 		}
 		switch {
-		case l.isOver():
+		case w.isOver(&l):
 			over = append(over, l)
 		case l.onlyLarge():
 			large = append(large, l)
@@ -167,10 +168,10 @@ func remoteLosses(w *window, pairs []connected) (found []Finding) {
 		found = append(found, *blackHole(w, large))
 	}
 	if len(other) > 0 {
-		found = append(found, *remoteLoss(w, other))
+		found = append(found, *remoteLoss(w, other, false))
 	}
 	if len(over) > 0 {
-		found = append(found, *remoteLoss(w, over))
+		found = append(found, *remoteLoss(w, over, true))
 	}
 	return found
 }
@@ -194,13 +195,7 @@ func (w *window) lossy(c connected) (l lossy, ok bool) {
 func (w *window) explainsLoss(l *lossy) bool {
 	name := Pair{Src: qualified(l.SrcNamespace, l.SrcWorkload), Dst: qualified(l.DstNamespace, l.DstWorkload)}
 	return slices.ContainsFunc(w.found, func(f Finding) bool {
-		if f.Severity != Critical {
-			return false
-		}
-		if f.Cause == LinkDown && w.leavesBy(l.Pair, f.Device) {
-			return true
-		}
-		return (f.Cause == Encryption || f.Device != "" && (f.Cause == MTU && l.onlyLarge() || f.ofCard && !l.onlyLarge())) &&
+		return f.Severity == Critical && (f.Cause == Encryption || f.Device != "" && (f.Cause == MTU && l.onlyLarge() || f.ofCard && !l.onlyLarge())) &&
 			slices.ContainsFunc(f.Pairs, func(p Pair) bool { return p.Src == name.Src && p.Dst == name.Dst })
 	})
 }
@@ -222,7 +217,7 @@ func (w *window) silentRetransmits(p *aggregate.Pair) (n uint64) {
 
 // blackHole is of a link beyond this node that drops what is too large for it, and says nothing.
 func blackHole(w *window, hit []lossy) *Finding {
-	f := remoteLoss(w, hit)
+	f := remoteLoss(w, hit, false)
 	worst := &hit[0]
 	f.Cause, f.subject = MTU, w.observer()
 	f.predicate = fmt.Sprintf("the large segments of %s lost after they %s, while small ones arrive", listed(f.Pairs, f.PairsTotal), w.leaves(worst.Pair))
@@ -232,8 +227,8 @@ func blackHole(w *window, hit []lossy) *Finding {
 	return f
 }
 
-// remoteLoss is of what is lost beyond this node, or of what was, where the first of these pairs loses none any more.
-func remoteLoss(w *window, hit []lossy) *Finding {
+// remoteLoss is of what is lost beyond this node, or of what was, if that is over.
+func remoteLoss(w *window, hit []lossy, over bool) *Finding {
 	t := remoteLossThreshold
 	f := &Finding{Kind: KindRetransmit, Cause: RemoteLoss, Severity: Warning, subject: w.observer(), beyond: true}
 	slices.SortStableFunc(hit, func(x, y lossy) int { return cmp.Compare(y.lost, x.lost) })
@@ -265,7 +260,7 @@ func remoteLoss(w *window, hit []lossy) *Finding {
 		f.Evidence = append(f.Evidence, "drops on this node are not seen (`tracer check` says why): they may have been lost here")
 	}
 	judged := fmt.Sprintf("%s from a loss of %s", f.Severity, percent(from))
-	if hit[0].isOver() {
+	if over {
 		f.Severity = Info
 		f.predicate += ", but none any more"
 		judged = fmt.Sprintf("the last %s went without, so it is over", plural(hit[0].since(), "segment"))

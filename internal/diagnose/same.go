@@ -11,7 +11,7 @@ func joinSame(findings []Finding) []Finding {
 	out := []Finding{}
 	for _, f := range findings {
 		at := slices.IndexFunc(out, func(o Finding) bool {
-			return o.Cause == f.Cause && o.Kind == f.Kind && len(f.Next) > 0 && slices.Equal(o.Next, f.Next)
+			return o.Cause == f.Cause && o.Kind == f.Kind && (o.Severity == Info) == (f.Severity == Info) && len(f.Next) > 0 && slices.Equal(o.Next, f.Next)
 		})
 		if at < 0 {
 			out = append(out, f)

@@ -140,7 +140,8 @@ type connections struct {
 	Spurious    uint64
 	Delivered   uint64
 
-	SinceRetransmit uint64 `json:"since_retransmit"`
+	SinceRetransmit uint64  `json:"since_retransmit"`
+	Quiet           float64 `json:"quiet_seconds"` // since the last retransmission
 
 	Retransmitted           uint64
 	Recovered               uint64
@@ -172,7 +173,8 @@ func (c *connections) counted() *aggregate.TCP {
 	}
 	t := &aggregate.TCP{
 		Segments: c.Segments, Retransmits: c.Retransmits, Spurious: c.Spurious, Delivered: c.Delivered, SinceRetransmit: c.SinceRetransmit,
-		Retransmitted: c.Retransmitted, Recovered: c.Recovered, RetransmittedAgain: c.RetransmittedAgain,
+		LastRetransmit: -time.Duration(c.Quiet * float64(time.Second)),
+		Retransmitted:  c.Retransmitted, Recovered: c.Recovered, RetransmittedAgain: c.RetransmittedAgain,
 		RetransmittedAgainBytes: c.RetransmittedAgainBytes, AckedMeanwhile: c.AckedMeanwhile, AckedMeanwhileBytes: c.AckedMeanwhileBytes,
 		SendPending: c.SendPending, WindowClosed: c.WindowClosed, RWNDLimited: c.RWNDLimited, UnreadSeconds: c.Unread, BufferFull: c.BufferFull,
 		Refused: c.Refused, RefusedSeconds: c.RefusedSeconds, AcceptQueueFullSeconds: c.AcceptQueueFullSeconds,

@@ -323,6 +323,18 @@ var (
 	}
 )
 
+// A loss beyond this node that is over.
+const (
+	// overWithin is in how many of the window's first seconds the last segment was sent again: TCP doubles its time-out from 0.2 s on, and what
+	// an outage before the window has stuck is sent again 6.2 s after its begin.
+	overWithin = 6.5
+	// overShare is for which share of the window nothing was sent again since: a link that fails again and again does so in less.
+	overShare = 0.55
+	// maxAgain is how often each segment that came through was sent again in vain at most. TCP sends one some seven times in an outage
+	// of 13 seconds.
+	maxAgain = 8
+)
+
 // No answer: no-answer.
 var noAnswerThreshold = Threshold{
 	WarnSeconds: 5, CriticalSeconds: 5,
