@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -141,6 +142,35 @@ func (c *cluster) open(from, to lab.Pod) {
 		}
 		conn.Close()
 		opened++
+	}
+}
+
+// TestCookies has a pod accept all connections by SYN cookies, whose timestamps are no clock's: no handshake's round trip is taken. Without
+// cookies it is.
+func TestCookies(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, load.Config{Rate: 20, Size: 90})
+	web, _ := c.lab.Pod(lab.Web)
+	api, _ := c.lab.Pod(lab.API)
+	serve(c.T, web, openPort, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
+	for _, test := range []struct {
+		cookies string
+		taken   bool
+	}{{"2", false}, {"1", true}} {
+		if err := web.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/tcp_syncookies", []byte(test.cookies), 0) }); err != nil {
+			t.Fatal(err)
+		}
+		from := c.now(0)
+		c.open(api, web)
+		c.open(api, web)
+		var seen aggregate.TCP
+		c.eventually(20*time.Second, "handshakes of ten connections", func() (bool, string) {
+			seen = connections(c.now(0).Counts.Since(from.Counts))
+			return seen.Delivered >= 10, fmt.Sprintf("%d segments acknowledged", seen.Delivered)
+		})
+		if n := seen.HandshakeRTT.Count(); (n > 0) != test.taken {
+			t.Errorf("tcp_syncookies %s: %d round trips of handshakes, of %v s (p50)", test.cookies, n, seen.HandshakeRTT.Quantile(0.5))
+		}
 	}
 }
 

@@ -214,6 +214,32 @@ func TestUnansweredCompared(t *testing.T) {
 	}
 }
 
+// TestUnansweredRefused has ICMP refuse each SYN, and looks where the last one has left and its answer has not come yet.
+func TestUnansweredRefused(t *testing.T) {
+	t.Parallel()
+	x := newTalk(t, Options{})
+	last := 0
+	for i := range 12 {
+		last = 1100 * i
+		x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, last)
+		if i < 11 {
+			x.in("172.18.0.2:0", "10.1.0.1:0", icmp, last+1)
+		}
+	}
+	for _, test := range []struct {
+		after   int // milliseconds, after the last SYN
+		refused bool
+	}{{1, true}, {900, true}, {1500, false}} {
+		s := x.silentAt(last + test.after)
+		if len(s) != 1 {
+			t.Fatalf("%d ms after the last SYN: %+v", test.after, s)
+		}
+		if s[0].Refused != test.refused {
+			t.Errorf("%d ms after the last SYN: refused is %v: %+v", test.after, s[0].Refused, s[0])
+		}
+	}
+}
+
 // TestUnansweredOneWay takes what a server sends again on older connections, as it hears nothing, for no answer to those who
 // try to connect, or send one segment again and again; and what TCP says is acknowledged for one.
 func TestUnansweredOneWay(t *testing.T) {

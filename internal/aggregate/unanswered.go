@@ -125,7 +125,7 @@ func (a *Aggregator) unanswered(taken time.Time) []Unanswered {
 		}
 	}
 	if len(found) > 0 {
-		a.compare(found)
+		a.compare(found, now)
 	}
 	for i := range found {
 		out = append(out, *found[i].Unanswered)
@@ -148,11 +148,9 @@ func newUnanswered(c *conversation, end int, now time.Duration) *Unanswered {
 		Tries: uint64(s.tries), Seconds: uint64(s.seconds), Packets: uint64(s.packets), Connections: uint64(s.connections), Retransmits: uint64(s.retransmits), Again: uint64(s.again), Others: uint64(s.others),
 		Dropped: uint64(s.dropped), Largest: uint64(s.largest), Answers: uint64(s.answers),
 		Sampled: s.flags&sampled != 0, Established: s.flags&established != 0, Wrapped: s.flags&wrapped != 0, Translated: s.flags&translated != 0,
-		Query: s.flags&query != 0, First: age(s.first), Last: age(s.last),
+		Query: s.flags&query != 0, First: age(s.first),
 	}
-	if now-s.last < time.Second {
-		u.Last = age(s.before)
-	}
+	u.Last = age(s.lastBut(now))
 	if heard := c.end[1-end].heard; heard > 0 {
 		u.Answered = age(heard)
 	}
@@ -168,7 +166,7 @@ func newUnanswered(c *conversation, end int, now time.Duration) *Unanswered {
 }
 
 // compare finds out what was answered meanwhile in other conversations. In its own, nothing has been heard since the first try.
-func (a *Aggregator) compare(found []silence) {
+func (a *Aggregator) compare(found []silence, now time.Duration) {
 	type addresses [2][16]byte
 	type others struct {
 		heard  time.Duration // the last answer
@@ -211,14 +209,22 @@ func (a *Aggregator) compare(found []silence) {
 		s.AddressAnswered, s.PairAnswered = same.heard > me.first, ofPair[me.pair].heard > me.first
 		s.OutsideAnswered, s.OutsideMasqueraded = outside[0], outside[translated]
 		s.Elsewhere = from[source].silent - same.silent
-		s.Refused = errors[source] != nil && me.refusedBy(errors[source])
+		s.Refused = errors[source] != nil && me.refusedBy(errors[source], now)
 	}
+}
+
+// lastBut is when the last try was, apart from those whose answer may be on its way.
+func (s *sender) lastBut(now time.Duration) time.Duration {
+	if now-s.last < time.Second {
+		return s.before
+	}
+	return s.last
 }
 
 // refusedBy tells whether errors by ICMP answer what was sent. Of many tries one a second is answered so (icmp_ratelimit). Who
 // does not find a neighbour says so after three seconds, of some packets: that is no answer of theirs.
-func (s *sender) refusedBy(icmp *sender) bool {
-	return icmp.came > 0 && icmp.came+time.Second >= s.last && icmp.came-icmp.before <= max(2*time.Second, s.last-s.before+time.Second)
+func (s *sender) refusedBy(icmp *sender, now time.Duration) bool {
+	return icmp.came > 0 && icmp.came+time.Second >= s.lastBut(now) && icmp.came-icmp.before <= max(2*time.Second, s.last-s.before+time.Second)
 }
 
 // all yields all conversations.

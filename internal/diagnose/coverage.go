@@ -325,6 +325,11 @@ func unseenPackets(rows []Coverage) (unseen uint64) {
 	return unseen
 }
 
+// lostSight tells of a window of which no record was read whether so many packets came in to go on that there should be some.
+func (w *window) lostSight(rows []Coverage) bool {
+	return w.length() >= minReadWindow && begunPackets(rows) >= minCoveragePackets
+}
+
 // begunPackets is how many packets came in, or were sent by the node, to go on.
 func begunPackets(rows []Coverage) (begun uint64) {
 	for i := range rows {

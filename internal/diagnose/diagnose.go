@@ -94,7 +94,7 @@ func Diagnose(node string, from, to Snapshot) Report {
 	case slices.ContainsFunc(r.Coverage, func(c Coverage) bool { return c.Blind() }):
 		r.Verdict = Blind
 	case w.sawTraffic():
-	case unseenPackets(r.Coverage) >= silentPackets, begunPackets(r.Coverage) >= minCoveragePackets, w.counts.MissedRecords > 0:
+	case unseenPackets(r.Coverage) >= silentPackets, w.lostSight(r.Coverage), w.counts.MissedRecords > 0:
 		r.Verdict = Blind
 	case w.answeredAlone() > 0:
 	default:

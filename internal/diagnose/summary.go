@@ -111,7 +111,7 @@ func whyBlind(r *Report, w *window) string {
 		return strings.Join(rows, "; ")
 	case unseen >= silentPackets:
 		return fmt.Sprintf("pods' devices counted %s in %s of which no hook saw one", packets(unseen), seconds(r.WindowSeconds))
-	case begun >= minCoveragePackets:
+	case w.lostSight(r.Coverage):
 		return fmt.Sprintf("%s came in %s to go on, and of none it was seen where it went", packets(begun), seconds(r.WindowSeconds))
 	default:
 		return fmt.Sprintf("%s were missed in %s, and none was read", plural(w.counts.MissedRecords, "record"), seconds(r.WindowSeconds))

@@ -421,4 +421,7 @@ const (
 	coverageDoubtFactor = 3
 	// silentPackets is how many packets of pods that no hook saw are no silence, where nothing else was seen.
 	silentPackets = 10
+	// minReadWindow is the shortest window in which records of what came in should have been read: those of an agent's first moments
+	// are on their way.
+	minReadWindow = time.Second
 )

@@ -32,6 +32,7 @@ var ErrDevice = errors.New("record names a device that is not there (any more)")
 var (
 	errNoHops = errors.New("record has no hooks")
 	errOrder  = errors.New("record's hooks are out of order")
+	errTwo    = errors.New("record is of two packets")
 )
 
 // leadingHops is how many hops a record holds before those that it skips.
@@ -74,6 +75,9 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 		}
 		if to.Time < from.Time {
 			return Path{}, errOrder
+		}
+		if comesInAnew(&hops[0], from, to, b) && rec.Kind != record.Dropped {
+			return Path{}, errTwo
 		}
 		stage, at := Unknown, (*Device)(nil) // what lies in between was not kept
 		if rec.Skipped == 0 || i+1 != leadingHops {
@@ -122,6 +126,14 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 	}
 	p.Total = end - hops[0].Time
 	return p, nil
+}
+
+// comesInAnew tells whether a packet comes out of a pod, or in where its journey began, though nothing has sent it out since: then it is
+// another packet, with the address and the contents of one that left unseen (while hooks are attached), as all RSTs to SYNs have the
+// same. One that was dropped is lost all the same.
+func comesInAnew(began, from, to *record.Hop, at *Device) bool {
+	return to.Hook == record.Ingress && from.Hook == record.Ingress &&
+		(at.Role == netdev.RolePod || to.Ifindex == began.Ifindex && began.Hook == record.Ingress)
 }
 
 // stageBetween is the stage from a hook at device a to the next one at device b, and the device where it is: Unknown if

@@ -41,11 +41,17 @@ func convertTCP(k *bpfobj.TracerTcpRecord, r *record.Record) {
 	}
 }
 
-// roundTrip is that of the segment that was acknowledged last, in microseconds; 0 if none was. Where a connection was opened
-// towards this node that is its SYN-ACK first, of which the kernel keeps the round trip as the smoothed one alone.
+// roundTrip is that of the segment that was acknowledged last, in microseconds; 0 if none was, or it was not measured. Where a connection
+// was opened towards this node that is its SYN-ACK first, of which the kernel keeps the round trip as the smoothed one alone. Where it did
+// not keep when that was sent, with SYN cookies or where it was sent again, it goes by TCP's timestamps, in whole milliseconds: cookies
+// have their own six bits in those, so that any handshake takes 0 to 63 ms.
 func roundTrip(k *bpfobj.TracerTcpRecord) uint32 {
-	if k.SpanNs == 0 && k.Delivered == 1 && k.RttUs == 0 {
-		return k.SrttUs
+	const timestampUs = 1000
+	switch {
+	case k.SpanNs != 0 || k.Delivered != 1 || k.RttUs != 0:
+		return k.RttUs
+	case k.SrttUs%timestampUs == 0:
+		return 0
 	}
-	return k.RttUs
+	return k.SrttUs
 }

@@ -107,11 +107,19 @@ func (p *play) act(ctx context.Context, o *outcome) error {
 		}
 	}
 	begun := time.Now()
-	if err := sleep(ctx, time.Duration(p.Diagnose.Wait*float64(time.Second))); err != nil {
+	// An agent looks back, as far as its window is long.
+	wait, back := time.Duration(p.Diagnose.Wait*float64(time.Second)), time.Duration(0)
+	if p.Diagnose.Agent {
+		back = min(wait, p.window)
+	}
+	if err := sleep(ctx, wait-back); err != nil {
 		return err
 	}
 	real, err := p.watch(ctx)
 	if err != nil {
+		return err
+	}
+	if err := sleep(ctx, back); err != nil {
 		return err
 	}
 	var ends []func() error
