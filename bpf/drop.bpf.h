@@ -100,7 +100,7 @@ static __always_inline void drop_without_slot(struct sk_buff *skb, struct packet
 		__u32 *ifindex = bpf_map_lookup_elem(&tracer_pod_ips, p->flow.destination);
 		struct net_device *peer = dev ? peer_of(dev) : NULL;
 
-		/* Another cluster on this machine may have the same addresses. TCP has taken the device away. */
+		/* Another cluster on this machine may have the same addresses. Where TCP has cleared skb->dev, they alone decide. */
 		if (!ifindex || (peer && !may_be_in_netns(peer)) || !is_local_route(skb->_skb_refdst, skb->protocol))
 			return;
 		init_dropped(&j, skb, p, HOOK_XMIT, *ifindex, now);

@@ -50,8 +50,8 @@ static __always_inline void read_counts(const struct tcp_sock *tp, const struct 
 
 /*
  * What it has counted since the record before, or since it began if it was met then. One that has received nothing since, and
- * sent something again before, is met late all the same. The retransmission by which one is met counts; newer kernels tell of those
- * too that did not get out.
+ * sent something again before, is met late all the same. The retransmission by which one is met counts, though newer kernels tell of
+ * one that failed too, which total_retrans does not: then that is one too many.
  */
 static __always_inline void set_changes(struct tcp_record *r, const struct tcp_sock *tp, struct connection *before,
 					const struct connection *now)

@@ -261,11 +261,9 @@ func (t *TCP) Merge(other *TCP) {
 	t.Unread.Merge(&other.Unread)
 	t.mergePeers(other)
 	t.PeerLimit = max(t.PeerLimit, other.PeerLimit)
-	// Which of the two was retransmitted last is not known: no more than is certain.
-	if t.Retransmits == 0 || other.Retransmits > 0 && other.SinceRetransmit < t.SinceRetransmit {
-		t.SinceRetransmit = other.SinceRetransmit
+	if other.LastRetransmit > t.LastRetransmit {
+		t.LastRetransmit, t.SinceRetransmit = other.LastRetransmit, other.SinceRetransmit
 	}
-	t.LastRetransmit = max(t.LastRetransmit, other.LastRetransmit)
 	t.Segments += other.Segments
 	t.Retransmits += other.Retransmits
 	t.Spurious += other.Spurious

@@ -150,7 +150,7 @@ func newUnanswered(c *conversation, end int, now time.Duration) *Unanswered {
 		Sampled: s.flags&sampled != 0, Established: s.flags&established != 0, Wrapped: s.flags&wrapped != 0, Translated: s.flags&translated != 0,
 		Query: s.flags&query != 0, First: age(s.first),
 	}
-	u.Last = age(s.lastBut(now))
+	u.Last = age(s.lastDue(now))
 	if heard := c.end[1-end].heard; heard > 0 {
 		u.Answered = age(heard)
 	}
@@ -213,8 +213,8 @@ func (a *Aggregator) compare(found []silence, now time.Duration) {
 	}
 }
 
-// lastBut is when the last try was, apart from those whose answer may be on its way.
-func (s *sender) lastBut(now time.Duration) time.Duration {
+// lastDue is when the last try was, apart from those whose answer may be on its way.
+func (s *sender) lastDue(now time.Duration) time.Duration {
 	if now-s.last < time.Second {
 		return s.before
 	}
@@ -224,7 +224,7 @@ func (s *sender) lastBut(now time.Duration) time.Duration {
 // refusedBy tells whether errors by ICMP answer what was sent. Of many tries one a second is answered so (icmp_ratelimit). Who
 // does not find a neighbour says so after three seconds, of some packets: that is no answer of theirs.
 func (s *sender) refusedBy(icmp *sender, now time.Duration) bool {
-	return icmp.came > 0 && icmp.came+time.Second >= s.lastBut(now) && icmp.came-icmp.before <= max(2*time.Second, s.last-s.before+time.Second)
+	return icmp.came > 0 && icmp.came+time.Second >= s.lastDue(now) && icmp.came-icmp.before <= max(2*time.Second, s.last-s.before+time.Second)
 }
 
 // all yields all conversations.

@@ -61,23 +61,15 @@ func (w *window) linkDown(name string) Finding {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("meanwhile %s could not be sent (%s)", packets(n), strings.Join(reasons(lost), ", ")))
 	}
 	f.Pairs, f.PairsTotal = hitNames(w.hits(lost))
-	for _, l := range w.unsent(name) {
-		if card := l.finding(w); card != nil {
-			f.addCard(card)
+	if d := deviceNamed(w.to.Devices, name); d != nil && isCard(d) {
+		for _, l := range w.cardLosses(d) {
+			if card := l.finding(w); card != nil && l.isOfLink(w, card) {
+				f.addCard(card)
+			}
 		}
 	}
 	f.Evidence = append(f.Evidence, w.changes(&f)...)
 	return f
-}
-
-// unsent are what a device could not send as its own counters say, where these are told as a card's. Nothing can be sent while its
-// link is down.
-func (w *window) unsent(name string) (losses []*cardLoss) {
-	d := deviceNamed(w.to.Devices, name)
-	if d == nil || !isCard(d) {
-		return nil
-	}
-	return slices.DeleteFunc(w.cardLosses(d), func(l *cardLoss) bool { return !l.isUnsent() })
 }
 
 // addCard adds what the card has counted, which would be a finding of its own if its link had not been down.
@@ -85,8 +77,8 @@ func (f *Finding) addCard(card *Finding) {
 	f.ofCard = true
 	f.pain += card.pain
 	f.Evidence = append(f.Evidence, card.Evidence...)
-	if card.Severity == Critical {
-		f.Severity = Critical
+	if card.Severity == Critical && f.Severity != Critical {
+		f.Severity, f.Confidence = Critical, min(f.Confidence, card.Confidence)
 	}
 	if f.Drops == nil {
 		f.Drops = card.Drops

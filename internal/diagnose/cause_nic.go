@@ -15,17 +15,13 @@ import (
 // hook saw them, or behind all hooks.
 func nicRules(w *window) []Finding {
 	var found []Finding
-	down := w.wentDown()
 	for i := range w.to.Devices {
 		d := &w.to.Devices[i]
 		if !isCard(d) {
 			continue
 		}
 		for _, l := range w.cardLosses(d) {
-			if l.isUnsent() && slices.Contains(down, d.Name) {
-				continue // link-down tells of it
-			}
-			if f := l.finding(w); f != nil {
+			if f := l.finding(w); f != nil && !l.isOfLink(w, f) {
 				found = append(found, *f)
 			}
 		}
@@ -136,9 +132,14 @@ func (w *window) nic(device string) (driver string, rises map[string]uint64) {
 	return now.Driver, rises
 }
 
-// isUnsent tells of what could not be sent, as nothing can while the link is down.
-func (l *cardLoss) isUnsent() bool {
-	return l.sent && (l.class == netdev.SendFailed || l.class == netdev.Unspecific)
+// isOfLink tells whether a card could not send, which would be the finding f, since its link was down, of which link-down tells. The
+// counters do not say when: so where it was down but once, it is that if TCP lost as much.
+func (l *cardLoss) isOfLink(w *window, f *Finding) bool {
+	if !l.sent || l.class != netdev.SendFailed && l.class != netdev.Unspecific || !slices.Contains(w.wentDown(), l.device) {
+		return false
+	}
+	downs, _ := w.linkChanges(l.device)
+	return f.PairsTotal > 0 || downs > 1 || w.isDown(l.device)
 }
 
 // threshold is what the losses are judged by.
@@ -238,18 +239,18 @@ func (w *window) lostBy(uplink string) (pairs []lossy, lost uint64) {
 }
 
 // leavesBy tells whether a pair's packets were seen at a device, or may have left by it: it is an uplink, and they were seen at no
-// other, as those that end at a tunnel, and those that no uplink queues.
+// other, as those that end at a tunnel, and those that no uplink queues. While it is down they leave by another that is up.
 func (w *window) leavesBy(p *aggregate.Pair, device string) bool {
 	if passes(p, device) {
 		return true
 	}
-	may := false
+	may, down := false, w.isDown(device)
 	for i := range w.to.Devices {
 		switch d := &w.to.Devices[i]; {
 		case d.Role != netdev.RoleUplink:
 		case d.Name == device:
 			may = true
-		case passes(p, d.Name):
+		case passes(p, d.Name), down && d.Up && !d.NoCarrier:
 			return false
 		}
 	}

@@ -126,12 +126,13 @@ func (l *lossy) onlyLarge() bool {
 }
 
 // isOver tells of an outage that was there when the window began, and soon ended: until then hardly anything but what was stuck was
-// sent, again and again, which came through at last, and nothing has been lost since.
+// sent, again and again, which came through at last, nothing has been lost since, and none of the pair's conversations waits.
 func (w *window) isOver(l *lossy) bool {
 	t := l.TCP
 	quiet := (w.counts.Clock - t.LastRetransmit).Seconds()
-	return quiet >= overShare*w.seconds() && w.seconds()-quiet <= overWithin &&
-		l.segments-l.since() <= 2*t.Retransmits && t.Recovered > 0 && t.RetransmittedAgain <= maxAgain*t.Recovered
+	return quiet >= overShare*w.seconds() && w.seconds()-quiet <= overWithin && l.since() >= overSegments &&
+		l.segments-l.since() <= 2*t.Retransmits && t.Recovered > 0 && 2*t.Recovered >= t.Retransmitted-min(t.Retransmitted, t.RetransmittedAgain) &&
+		!slices.ContainsFunc(w.counts.Unanswered, func(u aggregate.Unanswered) bool { return u.PairKey == l.PairKey && u.First >= initialRTO })
 }
 
 // since is how many segments went out after the last that was lost: a SYN that is sent again is none of those counted.
@@ -195,7 +196,13 @@ func (w *window) lossy(c connected) (l lossy, ok bool) {
 func (w *window) explainsLoss(l *lossy) bool {
 	name := Pair{Src: qualified(l.SrcNamespace, l.SrcWorkload), Dst: qualified(l.DstNamespace, l.DstWorkload)}
 	return slices.ContainsFunc(w.found, func(f Finding) bool {
-		return f.Severity == Critical && (f.Cause == Encryption || f.Device != "" && (f.Cause == MTU && l.onlyLarge() || f.ofCard && !l.onlyLarge())) &&
+		switch {
+		case f.Severity != Critical:
+			return false
+		case f.Cause == LinkDown && f.Direction == journey.Out, f.ofCard && f.PairsTotal > 0 && !l.onlyLarge():
+			return w.leavesBy(l.Pair, f.Device)
+		}
+		return (f.Cause == Encryption || f.Device != "" && f.Cause == MTU && l.onlyLarge()) &&
 			slices.ContainsFunc(f.Pairs, func(p Pair) bool { return p.Src == name.Src && p.Dst == name.Dst })
 	})
 }

@@ -326,13 +326,12 @@ var (
 // A loss beyond this node that is over.
 const (
 	// overWithin is in how many of the window's first seconds the last segment was sent again: TCP doubles its time-out from 0.2 s on, and what
-	// an outage before the window has stuck is sent again 6.2 s after its begin.
+	// an outage of six seconds has stuck is sent again after 0.2, 0.6, 1.4, 3 and 6.2 s.
 	overWithin = 6.5
 	// overShare is for which share of the window nothing was sent again since: a link that fails again and again does so in less.
 	overShare = 0.55
-	// maxAgain is how often each segment that came through was sent again in vain at most. TCP sends one some seven times in an outage
-	// of 13 seconds.
-	maxAgain = 8
+	// overSegments is how many segments were sent since at least: of so many, half of them lost, all pass by chance once in a thousand times.
+	overSegments = 10
 )
 
 // No answer: no-answer.

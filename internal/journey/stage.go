@@ -76,13 +76,14 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 		if to.Time < from.Time {
 			return Path{}, errOrder
 		}
-		if comesInAnew(&hops[0], from, to, b) && rec.Kind != record.Dropped {
-			return Path{}, errTwo
-		}
 		stage, at := Unknown, (*Device)(nil) // what lies in between was not kept
 		if rec.Skipped == 0 || i+1 != leadingHops {
 			if stage, at = stageBetween(from.Hook, a, to.Hook, b); stage == "" {
 				return Path{}, errOrder
+			}
+			// One that was dropped is lost all the same.
+			if rec.Kind != record.Dropped && comesInAnew(&hops[0], from, to) {
+				return Path{}, errTwo
 			}
 		}
 		// Written in place: copying steps would take as long as all the rest.
@@ -128,12 +129,10 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 	return p, nil
 }
 
-// comesInAnew tells whether a packet comes out of a pod, or in where its journey began, though nothing has sent it out since: then it is
-// another packet, with the address and the contents of one that left unseen (while hooks are attached), as all RSTs to SYNs have the
-// same. One that was dropped is lost all the same.
-func comesInAnew(began, from, to *record.Hop, at *Device) bool {
-	return to.Hook == record.Ingress && from.Hook == record.Ingress &&
-		(at.Role == netdev.RolePod || to.Ifindex == began.Ifindex && began.Hook == record.Ingress)
+// comesInAnew tells whether a packet comes in where its journey began, though nothing has sent it out since: then it is another packet,
+// with the address and the contents of one that left unseen (while hooks are attached), as all RSTs to SYNs have the same.
+func comesInAnew(began, from, to *record.Hop) bool {
+	return to.Hook == record.Ingress && from.Hook == record.Ingress && began.Hook == record.Ingress && to.Ifindex == began.Ifindex
 }
 
 // stageBetween is the stage from a hook at device a to the next one at device b, and the device where it is: Unknown if
