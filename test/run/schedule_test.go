@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // stand is a part that runs until it is let go.
@@ -115,5 +118,28 @@ func TestScheduleInterrupted(t *testing.T) {
 	}()
 	if all := s.run(ctx); !errors.Is(all[1].err, context.Canceled) {
 		t.Errorf("after an interrupt: %v", all[1].err)
+	}
+}
+
+func TestWriteFailures(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"lint", "live", "faults"} {
+		if err := os.WriteFile(filepath.Join(dir, name+".log"), []byte(strings.Repeat("..\n", 30)+"the end of "+name+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failed := errors.New("exit status 1")
+	var out strings.Builder
+	err := writeFailures(&out, []outcome{
+		{part: part{name: "lint"}, took: time.Second},
+		{part: part{name: "live"}, took: time.Second, err: failed},
+		{part: part{name: "faults"}, err: failed}, // not run: what is there is of another run
+	}, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.HasSuffix(got, "..\nthe end of live\n") || strings.Count(got, "..\n") != 19 || strings.Contains(got, "of lint") || strings.Contains(got, "of faults") {
+		t.Errorf("%q, want the last 20 lines of live's log alone", got)
 	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -36,4 +38,21 @@ func writeTable(w io.Writer, outcomes []outcome, took time.Duration) {
 		how = fmt.Sprintf("%d FAILED", failed)
 	}
 	row("all", sum, took, how)
+}
+
+// writeFailures prints the ends of the logs in dir of the parts that failed: of a run that somebody else's machine has made, the last
+// lines may be all that is seen.
+func writeFailures(w io.Writer, outcomes []outcome, dir string) error {
+	for _, o := range outcomes {
+		if o.err == nil || o.took == 0 {
+			continue // or it did not run
+		}
+		name := filepath.Join(dir, o.name+".log")
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "\n== the end of %s:\n%s", name, lastLines(text, 20))
+	}
+	return nil
 }
