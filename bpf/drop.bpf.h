@@ -98,10 +98,12 @@ static __always_inline void drop_without_slot(struct sk_buff *skb, struct packet
 		append_drop(&j, now);
 	} else {
 		__u32 *ifindex = bpf_map_lookup_elem(&tracer_pod_ips, p->flow.destination);
-		struct net_device *peer = dev ? peer_of(dev) : NULL;
 
+		if (!ifindex || !is_local_route(skb->_skb_refdst, skb->protocol))
+			return;
 		/* Another cluster on this machine may have the same addresses. Where TCP has cleared skb->dev, they alone decide. */
-		if (!ifindex || (peer && !may_be_in_netns(peer)) || !is_local_route(skb->_skb_refdst, skb->protocol))
+		struct net_device *peer = dev ? peer_of(dev) : NULL;
+		if (peer && !may_be_in_netns(peer))
 			return;
 		init_dropped(&j, skb, p, HOOK_XMIT, *ifindex, now);
 		append_drop(&j, now);
