@@ -1,13 +1,12 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,24 +16,41 @@ import (
 	"tracer/internal/governor"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
+	"tracer/internal/netstat"
 )
 
 // timeouts is how often TCP in a pod's namespace has waited in vain for an acknowledgement (TcpExtTCPTimeouts).
 func timeouts(t *testing.T, pod lab.Pod) (n int) {
 	t.Helper()
 	err := pod.Do(func() error {
-		text, err := os.ReadFile("/proc/thread-self/net/netstat")
+		r, err := netstat.Open()
 		if err != nil {
 			return err
 		}
-		lines := strings.Split(string(text), "\n") // of TcpExt the first is of names, the second of values
-		n, err = strconv.Atoi(strings.Fields(lines[1])[slices.Index(strings.Fields(lines[0]), "TCPTimeouts")])
-		return err
+		stats, err := r.Read()
+		n = int(stats.Protocols["TcpExtTCPTimeouts"])
+		return errors.Join(err, r.Close())
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// catchUp waits until a node's agent has read all records of what has happened: those of packets that leave after it come later.
+func (c *cluster) catchUp(node int) {
+	c.Helper()
+	sent := func() (packets float64) {
+		for _, p := range c.now(node).Counts.Pairs {
+			packets += p.Packets
+		}
+		return packets
+	}
+	before := sent()
+	c.eventually(20*time.Second, "ten more packets", func() (bool, string) {
+		n := sent() - before
+		return n >= 10, fmt.Sprint(n)
+	})
 }
 
 // cut takes a pod's device away.
@@ -86,7 +102,7 @@ func TestTwinsDrops(t *testing.T) {
 		}
 		return err == nil && n >= 50, text
 	})
-	time.Sleep(2 * time.Second) // for records that must not come
+	c.catchUp(1)
 	for _, d := range c.now(1).Counts.Drops {
 		if d.Loss {
 			t.Errorf("of packets that are not this cluster's it has %+v", d)
@@ -122,7 +138,7 @@ func TestOrphans(t *testing.T) {
 		n := timeouts(t, web) - before
 		return n >= 2*len(conns), strconv.Itoa(n)
 	})
-	time.Sleep(2 * time.Second) // for records that must not come
+	c.catchUp(0)
 	if tcp := connections(c.now(0).Counts); tcp.Segments+tcp.Retransmits+tcp.Retransmitted+tcp.Delivered > 0 {
 		t.Errorf("of connections that are not the pair's it has %+v", tcp)
 	}

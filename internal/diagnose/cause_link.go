@@ -83,11 +83,7 @@ func (f *Finding) addCard(card *Finding) {
 	if f.Drops == nil {
 		f.Drops = card.Drops
 	}
-	for _, p := range card.Pairs {
-		if !slices.ContainsFunc(f.Pairs, func(q Pair) bool { return p.Src == q.Src && p.Dst == q.Dst }) {
-			f.Pairs, f.PairsTotal = append(f.Pairs, p), f.PairsTotal+1
-		}
-	}
+	f.addPairs(card.Pairs)
 }
 
 // linkChanges are how often a device went down and came up in the window and shortly before it.

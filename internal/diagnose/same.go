@@ -34,7 +34,12 @@ func (f *Finding) join(other *Finding) {
 		drops.Packets += other.Drops.Packets
 		f.Drops = &drops
 	}
-	for _, p := range other.Pairs {
+	f.addPairs(other.Pairs)
+}
+
+// addPairs adds pairs to those that are hurt, and names them as far as there is room.
+func (f *Finding) addPairs(pairs []Pair) {
+	for _, p := range pairs {
 		if !slices.ContainsFunc(f.Pairs, func(q Pair) bool { return q.Src == p.Src && q.Dst == p.Dst }) {
 			f.PairsTotal++
 			if len(f.Pairs) < maxPairs {
