@@ -80,12 +80,13 @@ func (w *workload) run(ctx context.Context, o *overlay, watch time.Duration) (ra
 	var over atomic.Bool
 	sent := make(chan error, 1)
 	var times []float64
+	warm := time.Now().Add(warmUp) // of both, as a busy machine starts one of them late
 	go func() {
 		var err error
-		times, err = w.send(sender, first, &over)
+		times, err = w.send(sender, first, warm, &over)
 		sent <- err
 	}()
-	rate, err = w.receive(ctx, receiver, last, watch)
+	rate, err = w.receive(ctx, receiver, last, warm, watch)
 	over.Store(true)
 	// A sender that waits for room, or for an answer, learns by this that nobody is there.
 	unix.Close(receiver)
@@ -103,8 +104,8 @@ func (w *workload) run(ctx context.Context, o *overlay, watch time.Duration) (ra
 }
 
 // send sends until it is over, or its peer is gone. If it is paced, it returns how long each message took in microseconds, but for
-// those of warming up.
-func (w *workload) send(socket, cpu int, over *atomic.Bool) (times []float64, err error) {
+// those sent before it is warm.
+func (w *workload) send(socket, cpu int, warm time.Time, over *atomic.Bool) (times []float64, err error) {
 	if err := pin(cpu); err != nil {
 		return nil, err
 	}
@@ -115,20 +116,18 @@ func (w *workload) send(socket, cpu int, over *atomic.Bool) (times []float64, er
 		}
 	}
 	message := make([]byte, w.size)
-	begin := time.Now()
-	for due := begin; !over.Load(); due = due.Add(w.interval) {
+	for due := time.Now(); !over.Load(); due = due.Add(w.interval) {
 		if w.paced {
 			sleepUntil(due)
 		}
+		counts := w.paced && !time.Now().Before(warm)
 		_, err := unix.Write(socket, message)
 		if err == nil && w.echo {
 			_, err = unix.Read(socket, message)
 		}
 		switch {
-		case err == nil && w.paced:
-			if due.Sub(begin) >= warmUp {
-				times = append(times, float64(time.Since(due))/1e3)
-			}
+		case err == nil && counts:
+			times = append(times, float64(time.Since(due))/1e3)
 		case err == nil, errors.Is(err, unix.EINTR), errors.Is(err, unix.ENOBUFS):
 		case over.Load(): // whatever a closed peer brings
 		default:
@@ -146,9 +145,9 @@ func sleepUntil(due time.Time) {
 	}
 }
 
-// receive counts what arrives in the time to watch, after that of warming up; it takes longer where a busy machine
-// lets too little through to tell a rate.
-func (w *workload) receive(ctx context.Context, socket, cpu int, watch time.Duration) (float64, error) {
+// receive counts what arrives in the time to watch, once it is warm; it takes longer where a busy machine lets too
+// little through to tell a rate.
+func (w *workload) receive(ctx context.Context, socket, cpu int, warm time.Time, watch time.Duration) (float64, error) {
 	type outcome struct {
 		rate float64
 		err  error
@@ -160,7 +159,6 @@ func (w *workload) receive(ctx context.Context, socket, cpu int, watch time.Dura
 			return
 		}
 		message := make([]byte, w.size)
-		begin := time.Now().Add(warmUp)
 		const enough = 100
 		messages, bytes := 0, 0
 		for {
@@ -181,7 +179,7 @@ func (w *workload) receive(ctx context.Context, socket, cpu int, watch time.Dura
 					return
 				}
 			}
-			since := time.Since(begin)
+			since := time.Since(warm)
 			if since >= watch && messages >= enough || ctx.Err() != nil {
 				done <- outcome{rate: float64(bytes) * w.per / since.Seconds(), err: context.Cause(ctx)}
 				return
