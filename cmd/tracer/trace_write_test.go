@@ -102,7 +102,7 @@ func TestTraceWrite(t *testing.T) {
 	}
 	enough := func() bool {
 		content, _ := os.ReadFile(name)
-		return len(content) > 100_000
+		return len(content) > 100_000 && bytes.Contains(content, []byte("dropped in queue"))
 	}
 	for end := time.Now().Add(60 * time.Second); !enough() && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 	}

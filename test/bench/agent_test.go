@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"tracer/test/steady"
 )
 
 // TestMain is one of the benchmark's other processes where a test below starts this program as one.
@@ -19,6 +21,7 @@ func TestMain(m *testing.M) {
 // TestMeasureAgent has an agent see each flow once.
 func TestMeasureAgent(t *testing.T) {
 	t.Parallel()
+	steady.Watch(t)
 	load := longLoad(time.Second)
 	c, m, err := measureAgent(t.Context(), load)
 	if err != nil {
@@ -58,9 +61,10 @@ func TestMeasureAgent(t *testing.T) {
 // TestMeasureScale has a quiet agent and one with pods that have a device each.
 func TestMeasureScale(t *testing.T) {
 	t.Parallel()
+	steady.Watch(t)
 	loads := []nodeLoad{
 		{Flows: 0, Pods: 2, Devices: 2, Rate: 100, Watch: 100 * time.Millisecond},
-		{Flows: 6, Pods: 3, Devices: 3, Rate: 500, Watch: 100 * time.Millisecond},
+		{Flows: 6, Pods: 3, Devices: 3, Rate: 500, Watch: time.Second},
 	}
 	costs, err := measureScale(t.Context(), loads)
 	if err != nil {

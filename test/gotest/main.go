@@ -19,7 +19,7 @@ import (
 const (
 	maxRuns = 3
 	// maxAgain is how many tests may run again: where more fail, something else is wrong.
-	maxAgain = 3
+	maxAgain = 6
 )
 
 func main() {
