@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -19,15 +20,19 @@ import (
 const (
 	// maxConntrackLookups bounds the entries that are asked for at a time.
 	maxConntrackLookups = 8
+	// maxTriesLookups bounds those of what the node itself has begun.
+	maxTriesLookups = 16
 	// conntrackTimeout is how long an answer may take.
 	conntrackTimeout = 5 * time.Second
 )
 
 // conntrackLookups ask the connection table about datagrams that nobody answers and that NAT gave another destination: an entry
-// translates them for as long as they are sent, whatever the rules say by now.
+// translates them for as long as they are sent, whatever the rules say by now. And about what the node itself has begun, whose
+// answers come by a single hook.
 type conntrackLookups struct {
-	mu     sync.Mutex
-	socket *nl.SocketHandle
+	mu      sync.Mutex
+	socket  *nl.SocketHandle
+	refused bool // used by tell alone
 }
 
 // open opens a socket in the calling thread's network namespace. A kernel without ctnetlink refuses requests, not the socket.
@@ -60,9 +65,7 @@ func (l *conntrackLookups) results(silent []aggregate.Unanswered) (found []recor
 			continue
 		}
 		asked++
-		e, err := l.ask(record.ConntrackFlow{
-			Protocol: u.Protocol, Source: netip.AddrPortFrom(u.Source.Addr(), u.SourcePort), Destination: u.Asked,
-		})
+		e, err := l.ask(nl.CTA_TUPLE_ORIG, u.Protocol, netip.AddrPortFrom(u.Source.Addr(), u.SourcePort), u.Asked)
 		if err == nil {
 			found = append(found, e)
 		}
@@ -70,36 +73,55 @@ func (l *conntrackLookups) results(silent []aggregate.Unanswered) (found []recor
 	return found
 }
 
+// tell says of what the node itself has begun whether the table has seen a reply. What the table does not know is left out; where the
+// kernel has no table, or does not tell, nothing is asked.
+func (l *conntrackLookups) tell(counts *aggregate.Aggregator) {
+	if _, err := os.Stat("/proc/sys/net/netfilter/nf_conntrack_count"); err != nil || l.refused {
+		return
+	}
+	for _, t := range counts.OwnTries(maxTriesLookups) {
+		e, err := l.ask(nl.CTA_TUPLE_REPLY, t.Protocol, t.Destination, t.Source)
+		switch {
+		case errors.Is(err, unix.ENOENT):
+		case err != nil:
+			l.refused = errors.Is(err, unix.EINVAL) // it has no ctnetlink
+			return
+		default:
+			counts.SetReplied(t, e.Replied)
+		}
+	}
+}
+
 // The numbers of ctnetlink (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 const (
 	ctnetlinkGet = unix.NFNL_SUBSYS_CTNETLINK<<8 | nl.IPCTNL_MSG_CT_GET
 	ctStatus     = 3 // CTA_STATUS
-	ctReply      = 2 // CTA_TUPLE_REPLY
 	ctTimeout    = 7 // CTA_TIMEOUT
+	ctSeenReply  = 1 << 1
 	ctAssured    = 1 << 2
 )
 
-// ask asks for the entry of a flow.
-func (l *conntrackLookups) ask(flow record.ConntrackFlow) (record.ConntrackEntry, error) {
+// ask asks for the entry of which one of the two tuples, CTA_TUPLE_ORIG or CTA_TUPLE_REPLY, has these ends.
+func (l *conntrackLookups) ask(tuple int, protocol record.Protocol, from, to netip.AddrPort) (record.ConntrackEntry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	family, source, destination := uint8(unix.AF_INET), nl.CTA_IP_V4_SRC, nl.CTA_IP_V4_DST
-	if flow.Source.Addr().Is6() {
+	if from.Addr().Is6() {
 		family, source, destination = unix.AF_INET6, nl.CTA_IP_V6_SRC, nl.CTA_IP_V6_DST
 	}
-	tuple := nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, nil)
-	ip := tuple.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil)
-	ip.AddRtAttr(source, flow.Source.Addr().AsSlice())
-	ip.AddRtAttr(destination, flow.Destination.Addr().AsSlice())
-	proto := tuple.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, nil)
-	proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{byte(flow.Protocol)})
-	proto.AddRtAttr(nl.CTA_PROTO_SRC_PORT, binary.BigEndian.AppendUint16(nil, flow.Source.Port()))
-	proto.AddRtAttr(nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, flow.Destination.Port()))
+	addresses := nl.NewRtAttr(unix.NLA_F_NESTED|tuple, nil)
+	ip := addresses.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil)
+	ip.AddRtAttr(source, from.Addr().AsSlice())
+	ip.AddRtAttr(destination, to.Addr().AsSlice())
+	proto := addresses.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, nil)
+	proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{byte(protocol)})
+	proto.AddRtAttr(nl.CTA_PROTO_SRC_PORT, binary.BigEndian.AppendUint16(nil, from.Port()))
+	proto.AddRtAttr(nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, to.Port()))
 
 	request := nl.NewNetlinkRequest(ctnetlinkGet, unix.NLM_F_ACK)
 	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: l.socket}
 	request.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
-	request.AddData(tuple)
+	request.AddData(addresses)
 	answers, err := request.Execute(unix.NETLINK_NETFILTER, 0)
 	if err != nil {
 		return record.ConntrackEntry{}, fmt.Errorf("ask the connection table: %w", err)
@@ -107,37 +129,50 @@ func (l *conntrackLookups) ask(flow record.ConntrackFlow) (record.ConntrackEntry
 	if len(answers) == 0 {
 		return record.ConntrackEntry{}, errors.New("ask the connection table: no answer")
 	}
-	return parseConntrackEntry(flow, answers[0])
+	return parseConntrackEntry(protocol, answers[0])
 }
 
 // parseConntrackEntry takes an answer apart, behind its nfgenmsg.
-func parseConntrackEntry(flow record.ConntrackFlow, answer []byte) (record.ConntrackEntry, error) {
-	e := record.ConntrackEntry{ConntrackFlow: flow}
+func parseConntrackEntry(protocol record.Protocol, answer []byte) (record.ConntrackEntry, error) {
+	e := record.ConntrackEntry{ConntrackFlow: record.ConntrackFlow{Protocol: protocol}}
 	if len(answer) < nl.SizeofNfgenmsg {
 		return e, fmt.Errorf("read an entry of the connection table: %d bytes", len(answer))
 	}
-	reply := make(map[int][]byte)
 	for kind, value := range rtnl.Attributes(answer[nl.SizeofNfgenmsg:]) {
 		switch {
 		case kind == ctStatus && len(value) == 4:
-			e.Assured = binary.BigEndian.Uint32(value)&ctAssured != 0
+			status := binary.BigEndian.Uint32(value)
+			e.Replied, e.Assured = status&ctSeenReply != 0, status&ctAssured != 0
 		case kind == ctTimeout && len(value) == 4:
 			e.Timeout = time.Duration(binary.BigEndian.Uint32(value)) * time.Second
-		case kind == ctReply:
-			for part, value := range rtnl.Attributes(value) {
-				for kind, value := range rtnl.Attributes(value) {
-					reply[part<<8|kind] = value
-				}
-			}
+		case kind == nl.CTA_TUPLE_ORIG:
+			e.Source, e.Destination = parseConntrackTuple(value)
+		case kind == nl.CTA_TUPLE_REPLY:
+			e.Translated, _ = parseConntrackTuple(value)
 		}
 	}
-	source := reply[nl.CTA_TUPLE_IP<<8|nl.CTA_IP_V4_SRC]
-	if source == nil {
-		source = reply[nl.CTA_TUPLE_IP<<8|nl.CTA_IP_V6_SRC]
-	}
-	port := reply[nl.CTA_TUPLE_PROTO<<8|nl.CTA_PROTO_SRC_PORT]
-	if address, ok := netip.AddrFromSlice(source); ok && len(port) == 2 {
-		e.Translated = netip.AddrPortFrom(address, binary.BigEndian.Uint16(port))
-	}
 	return e, nil
+}
+
+// parseConntrackTuple returns a tuple's addresses, with ports; the zero AddrPort for what it does not have.
+func parseConntrackTuple(tuple []byte) (source, destination netip.AddrPort) {
+	parts := make(map[int][]byte)
+	for part, value := range rtnl.Attributes(tuple) {
+		for kind, value := range rtnl.Attributes(value) {
+			parts[part<<8|kind] = value
+		}
+	}
+	end := func(v4, v6, port int) netip.AddrPort {
+		value := parts[nl.CTA_TUPLE_IP<<8|v4]
+		if value == nil {
+			value = parts[nl.CTA_TUPLE_IP<<8|v6]
+		}
+		number := parts[nl.CTA_TUPLE_PROTO<<8|port]
+		address, ok := netip.AddrFromSlice(value)
+		if !ok || len(number) != 2 {
+			return netip.AddrPort{}
+		}
+		return netip.AddrPortFrom(address, binary.BigEndian.Uint16(number))
+	}
+	return end(nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC, nl.CTA_PROTO_SRC_PORT), end(nl.CTA_IP_V4_DST, nl.CTA_IP_V6_DST, nl.CTA_PROTO_DST_PORT)
 }

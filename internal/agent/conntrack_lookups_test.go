@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"runtime"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -15,9 +17,9 @@ import (
 	"tracer/internal/record"
 )
 
-// TestConntrackLookups asks a real connection table where it sends what nobody answers.
-func TestConntrackLookups(t *testing.T) {
-	t.Parallel()
+// newConntrack asks a connection table of its own, which knows of two clients of a Service.
+func newConntrack(t *testing.T) *conntrackLookups {
+	t.Helper()
 	runtime.LockOSThread() // for good: the thread ends in this namespace
 	space, err := netns.New()
 	if err != nil {
@@ -41,12 +43,18 @@ func TestConntrackLookups(t *testing.T) {
 	}
 	entry(unix.AF_INET, "10.1.0.1:40000", "10.96.0.10:53", "10.2.0.9:5353")
 	entry(unix.AF_INET6, "[fd00::1]:40000", "[fd96::10]:53", "[fd00:2::9]:5353")
-
-	var l conntrackLookups
+	l := &conntrackLookups{}
 	if err := l.open(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.close)
+	return l
+}
+
+// TestConntrackLookups asks a real connection table where it sends what nobody answers.
+func TestConntrackLookups(t *testing.T) {
+	t.Parallel()
+	l := newConntrack(t)
 	silent := func(from, asked, to string) aggregate.Unanswered {
 		source := netip.MustParseAddrPort(from)
 		return aggregate.Unanswered{
@@ -70,19 +78,35 @@ func TestConntrackLookups(t *testing.T) {
 	}
 }
 
+// TestConntrackReply asks by where answers come from and go to.
+func TestConntrackReply(t *testing.T) {
+	t.Parallel()
+	l := newConntrack(t)
+	for _, ends := range [][2]string{{"10.2.0.9:5353", "10.1.0.1:40000"}, {"[fd00:2::9]:5353", "[fd00::1]:40000"}} {
+		from, to := netip.MustParseAddrPort(ends[0]), netip.MustParseAddrPort(ends[1])
+		e, err := l.ask(nl.CTA_TUPLE_REPLY, record.ProtocolUDP, from, to)
+		if err != nil || e.Source != to || e.Destination.Port() != 53 || e.Translated != from || e.Replied {
+			t.Errorf("%v: %+v, %v", from, e, err)
+		}
+	}
+	_, err := l.ask(nl.CTA_TUPLE_REPLY, record.ProtocolTCP, netip.MustParseAddrPort("10.2.0.9:5353"), netip.MustParseAddrPort("10.1.0.1:40000"))
+	if !errors.Is(err, unix.ENOENT) {
+		t.Errorf("of another protocol: %v", err)
+	}
+}
+
 func TestParseConntrackEntry(t *testing.T) {
 	t.Parallel()
-	flow := record.ConntrackFlow{Protocol: record.ProtocolUDP}
-	e, err := parseConntrackEntry(flow, []byte{
+	e, err := parseConntrackEntry(record.ProtocolUDP, []byte{
 		unix.AF_INET, 0, 0, 0, // nfgenmsg
 		8, 0, ctStatus, 0, 0, 0, 0, 0x8e, // seen reply, assured, confirmed, DNAT
 		8, 0, ctTimeout, 0, 0, 0, 0, 119,
 	})
-	if err != nil || !e.Assured || e.Timeout != 119*time.Second || e.Translated.IsValid() {
+	if err != nil || !e.Assured || !e.Replied || e.Timeout != 119*time.Second || e.Translated.IsValid() {
 		t.Errorf("%+v, %v", e, err)
 	}
 	for _, bad := range [][]byte{{}, {unix.AF_INET, 0, 0}} {
-		if e, err := parseConntrackEntry(flow, bad); err == nil {
+		if e, err := parseConntrackEntry(record.ProtocolUDP, bad); err == nil {
 			t.Errorf("%v was taken: %+v", bad, e)
 		}
 	}

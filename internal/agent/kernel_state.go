@@ -29,6 +29,7 @@ func (a *Agent) pollKernel(ctx context.Context) error {
 		case now := <-ticker.C:
 			a.failures.maps.Done(errors.Join(a.readMaps(&before), a.readPodEnds()))
 			a.failures.acceptQueues.Done(a.readListeners())
+			a.conntrack.tell(a.counts)
 			a.failures.pods.Done(a.loader.SetPods(a.lateNames.LocalPods()))
 			if now.Sub(lastMend) >= mendEvery && !a.options.leaveHooks {
 				lastMend = now

@@ -51,23 +51,22 @@ type Aggregator struct {
 	pairIdle  time.Duration
 	started   time.Time
 
-	mu              sync.Mutex // guards all below, for a batch of records or while what changed is copied
-	devices         *journey.Devices
-	stages          map[StageKey]*stage
-	drops           map[DropKey]*DropCount
-	pairs           map[PairKey]*pair
-	otherPairs      int           // of them those of OtherWorkload
-	idleScanned     time.Duration // when pairs were last searched for idle ones
-	flows           map[flowKey]*flow
-	lru             flowList // the flows, for eviction
-	connections     connectionIndex
-	connectionPairs connectionPairs
-	conversations   conversations
-	synQueues       map[netip.AddrPort]synQueue // by where the socket listens
-	tcpAnswers      answersSeen
-	clock           time.Duration // the latest CLOCK_MONOTONIC, less the time since started, of records as they were added
-	inFlight        []InFlight
-	missed          [record.Requested + 1]compensation // by record.Kind
+	mu            sync.Mutex // guards all below, for a batch of records or while what changed is copied
+	devices       *journey.Devices
+	stages        map[StageKey]*stage
+	drops         map[DropKey]*DropCount
+	pairs         map[PairKey]*pair
+	otherPairs    int           // of them those of OtherWorkload
+	idleScanned   time.Duration // when pairs were last searched for idle ones
+	flows         map[flowKey]*flow
+	lru           flowList // the flows, for eviction
+	connections   connections
+	conversations conversations
+	synQueues     map[netip.AddrPort]synQueue // by where the socket listens
+	tcpAnswers    answersSeen
+	clock         time.Duration // the latest CLOCK_MONOTONIC, less the time since started, of records as they were added
+	inFlight      []InFlight
+	missed        [record.Requested + 1]compensation // by record.Kind
 
 	records, missedRecords, pathless uint64
 	pairOverflow, flowOverflow       uint64

@@ -84,87 +84,39 @@ func (f *flow) refuses(rec *record.Record) bool {
 	return false
 }
 
-// connectionKey is a flow by the addresses that a connection's end knows: those of the first hook, before NAT, for what it
-// sends, those of the last hook for what it receives.
-type connectionKey struct {
-	address  [2][16]byte
-	port     [2]uint16
-	protocol record.Protocol
-	received bool
-}
-
-func newConnectionKey(flow *record.Flow, received bool) connectionKey {
-	return connectionKey{
-		address:  [2][16]byte{flow.Source.Addr().As16(), flow.Destination.Addr().As16()},
-		port:     [2]uint16{flow.Source.Port(), flow.Destination.Port()},
-		protocol: flow.Protocol,
-		received: received,
-	}
-}
-
-// ofAnyPort is the key without the source's port.
-func (k connectionKey) ofAnyPort() connectionKey {
-	k.port[0] = 0
-	return k
-}
-
-// connectionIndex finds flows by their connectionKey. It is built anew when one is not found, at most once a second, so that
-// counting packets does not pay for it.
-type connectionIndex struct {
-	flows map[connectionKey]*flow
-	built time.Duration
-}
-
-// connectionFlow returns a connection's flow; nil if there is none, or none yet.
-func (a *Aggregator) connectionFlow(key connectionKey, now time.Duration) *flow {
-	f := a.connections.flows[key]
-	if f != nil && !f.pair.evicted && key == f.connectionKey(key.received) { // the memory may be another flow's by now
-		return f
-	}
-	if a.connections.flows != nil && now < a.connections.built+time.Second {
-		return nil
-	}
-	if a.connections.flows == nil {
-		a.connections.flows = make(map[connectionKey]*flow)
-	}
-	clear(a.connections.flows)
-	a.connections.built = now
-	for f := a.lru.oldest; f != nil; f = f.newer {
-		if f.key.protocol != record.ProtocolTCP || f.pair == nil || f.pair.evicted {
-			continue
-		}
-		if f.key.direction != keyIn {
-			a.connections.flows[f.connectionKey(false)] = f
-		}
-		if f.key.direction != keyOut {
-			a.connections.flows[f.connectionKey(true)] = f
-		}
-	}
-	return a.connections.flows[key]
-}
-
-func (f *flow) connectionKey(received bool) connectionKey {
-	k, from := connectionKey{protocol: f.key.protocol, received: received}, 0
-	if received {
-		from = 2
-	}
-	copy(k.address[:], f.key.address[from:])
-	copy(k.port[:], f.key.port[from:])
-	return k
-}
-
 // sendingPair returns the pair, and if it is known the flow, of what a connection's end sends.
 func (a *Aggregator) sendingPair(rec *record.Record) (*pair, *flow) {
-	if f := a.connectionFlow(newConnectionKey(&rec.First, false), rec.Time); f != nil {
+	key := newConnectionKey(&rec.First, false)
+	f := a.connections.flow(key)
+	if f == nil && rec.TCP.Ifindex == 0 {
+		f = a.translatedFlow(rec)
+	}
+	if f != nil {
 		return f.pair, f
 	}
 	return a.pairByNames(rec.First, rec.Time, journey.Out), nil
 }
 
+// translatedFlow returns the flow of what a client on the node itself sends, where NAT gave it another destination than the socket
+// has; nil if nothing has left from its port lately, or NAT gave it another port.
+func (a *Aggregator) translatedFlow(rec *record.Record) *flow {
+	if to := a.namer.Lookup(rec.First.Destination.Addr(), rec.Time); to.Workload == NodeWorkload || to.Namespace != "" && to.Workload != "" {
+		return nil // it is no Service's
+	}
+	f := a.connections.flow(newConnectionKey(&rec.First, false).ofSource())
+	if f == nil || rec.Time-f.lastSeen > time.Second {
+		return nil
+	}
+	if c, end := a.conversation(f); c == nil || end != client {
+		return nil // a server's port is that of all its connections
+	}
+	return f
+}
+
 // receivingPair returns those of what it receives.
 func (a *Aggregator) receivingPair(rec *record.Record) (*pair, *flow) {
 	reverse := record.Flow{Source: rec.First.Destination, Destination: rec.First.Source, Protocol: rec.First.Protocol}
-	if f := a.connectionFlow(newConnectionKey(&reverse, true), rec.Time); f != nil {
+	if f := a.connections.flow(newConnectionKey(&reverse, true)); f != nil {
 		return f.pair, f
 	}
 	return a.pairByNames(reverse, rec.Time, journey.In), nil

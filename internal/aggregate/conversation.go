@@ -22,19 +22,22 @@ type sender struct {
 	named       bool     // the other end had a name once
 	asked       [16]byte // where it sent the last of what is unanswered to, before NAT
 	askedPort   uint16
-	fromPort    uint16 // of that, before NAT
-	node        int32  // ifindex of the pod's device that it is behind; 0 if it is none of this node's pods
-	out         int32  // ifindex of the device by which the last of what is unanswered left
-	answers     uint32 // packets that came from the other end, ever
-	tries       uint32 // records of packets that left, unanswered
-	seconds     uint32 // in which they did
-	packets     uint32 // those packets, weighted
-	connections uint32 // flows that began with one of them
-	retransmits uint32 // segments that TCP sent again meanwhile
-	again       uint32 // of those, the ones that it had sent again before
-	others      uint32 // packets that came meanwhile and answered none of this
-	dropped     uint32 // packets lost on this node meanwhile
-	largest     uint32 // bytes of the largest IP packet among them
+	fromPort    uint16    // of that, before NAT
+	begun       [3]uint16 // such ports of connections that began with what is unanswered: the last, and those of seconds before
+	node        int32     // ifindex of the pod's device that it is behind; 0 if it is none of this node's pods
+	out         int32     // ifindex of the device by which the last of what is unanswered left
+	answers     uint32    // packets that came from the other end, ever
+	tries       uint32    // records of packets that left, unanswered
+	seconds     uint32    // in which they did
+	packets     uint32    // those packets, weighted
+	connections uint32    // flows that began with one of them
+	retransmits uint32    // segments that TCP sent again meanwhile
+	again       uint32    // of those, the ones that it had sent again before
+	others      uint32    // packets that came meanwhile and answered none of this
+	dropped     uint32    // packets lost on this node meanwhile
+	largest     uint32    // bytes of the largest IP packet among them
+	unreplied   uint32    // connections that began with it and had no reply, by the connection table
+	asksReply   uint16    // the port of the last such
 	flags       senderFlags
 	blockade    blockade
 }
@@ -99,6 +102,7 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	if s.tries == 0 || rec.Time/time.Second > s.last/time.Second {
 		s.seconds++
 		s.before = s.last
+		copy(s.begun[1:], s.begun[:])
 	}
 	s.first, s.last, s.pair, s.to = min(s.first, rec.Time), max(s.last, rec.Time), f.pair, f.dst
 	s.named = s.named || s.to.Value() != Identity{}
@@ -110,6 +114,7 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	s.packets += uint32(weight)
 	if begins {
 		s.connections++
+		s.begun[0] = rec.First.Source.Port()
 	}
 	s.largest = max(s.largest, rec.IPBytes)
 	if weight > 1 {
@@ -151,6 +156,7 @@ func (s *sender) isOver(now time.Duration, protocol record.Protocol, begins bool
 func (s *sender) forget() {
 	s.flags &= wrapped | translated
 	s.tries, s.seconds, s.packets, s.connections, s.retransmits, s.again, s.others, s.dropped, s.largest = 0, 0, 0, 0, 0, 0, 0, 0, 0
+	s.begun, s.unreplied, s.asksReply = [3]uint16{}, 0, 0
 }
 
 // receive notes that something of an end came. While a client tries to connect, or sends one segment again and again, what
@@ -174,6 +180,7 @@ func (c *conversation) hear(end int, at time.Duration) {
 		return
 	case s.tries > 0 && at < s.last: // told late: what was sent last at least is not answered by it
 		s.tries, s.seconds, s.packets, s.connections, s.again, s.first, s.before = 1, 1, 1, min(s.connections, 1), 0, s.last, s.last
+		s.begun, s.unreplied, s.asksReply = [3]uint16{s.begun[0]}, 0, 0
 		return
 	}
 	waited := s.tries > 1
@@ -212,7 +219,7 @@ func (c *conversation) addTCP(end int, f *flow, rec *record.Record, seen *answer
 		}
 	case t.State == stateEstablished:
 		switch {
-		case c.ownNode: // no answers from elsewhere
+		case c.ownNode || t.Ifindex == 0: // no answers from elsewhere, or such as come to the node itself by a single hook
 		case rec.Time-c.end[1-end].came > unseenAfter:
 			seen.unseen++
 		default:

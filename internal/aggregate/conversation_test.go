@@ -115,6 +115,7 @@ func TestUnansweredTCP(t *testing.T) {
 	x := newTalk(t, Options{})
 	told := func(millis int, c record.TCP) {
 		x.clock = time.Duration(millis) * time.Millisecond
+		c.Ifindex = 1
 		x.Add(connection("10.1.0.1:40000", "10.2.0.1:80", millis, c))
 	}
 	for i := range 4 {

@@ -104,7 +104,7 @@ func (a *Aggregator) flow(rec *record.Record, direction journey.Direction) *flow
 	}
 	a.resolve(f, rec)
 	if renewed {
-		a.connectionPairs.add(f) // a port may have been another one's meanwhile
+		a.connections.add(f) // a port may have been another one's meanwhile
 	}
 	return f
 }
@@ -151,7 +151,7 @@ func (a *Aggregator) resolve(f *flow, rec *record.Record) {
 	if endpointOf != "" && !f.pair.other {
 		f.pair.EndpointOf = endpointOf
 	}
-	a.connectionPairs.add(f)
+	a.connections.add(f)
 	if !f.pair.other && !f.pair.Ends.of(f, rec) {
 		f.pair.Ends = endsOf(f, rec)
 	}

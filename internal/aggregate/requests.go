@@ -252,22 +252,11 @@ func (a *Aggregator) requestPair(rec *record.Record) *pair {
 		asked.Source, asked.Destination, received, direction = asked.Destination, asked.Source, true, journey.In
 	}
 	key := newConnectionKey(&asked, received)
-	if p := a.connectionPairs.find(key); p != nil {
+	if p := a.connections.pair(key); p != nil {
 		return p
 	}
-	if f := a.requestFlow(&asked, received, rec.Time); f != nil {
-		return f.pair
-	}
-	if p := a.connectionPairs.find(key.ofAnyPort()); p != nil {
+	if p := a.connections.pair(key.ofAnyPort()); p != nil {
 		return p
 	}
 	return a.pairByNames(asked, rec.Time, direction)
-}
-
-// requestFlow returns the flow of a connection; nil for a datagram's, as those of TCP alone are found by their connection.
-func (a *Aggregator) requestFlow(f *record.Flow, received bool, at time.Duration) *flow {
-	if f.Protocol != record.ProtocolTCP {
-		return nil
-	}
-	return a.connectionFlow(newConnectionKey(f, received), at)
 }

@@ -266,18 +266,3 @@ func TestRequestsBeganAnew(t *testing.T) {
 		t.Errorf("%d of %d records in the window, want 8 of 2", got.Answered.Count(), got.Timed)
 	}
 }
-
-// TestDatagramRequests has those of UDP not take the pair of a connection of TCP by the same addresses and ports.
-func TestDatagramRequests(t *testing.T) {
-	t.Parallel()
-	a := askedAggregator()
-	r := requested("10.0.0.1:40000", "10.0.0.2:53", true, record.Answered, time.Millisecond)
-	r.First.Protocol = record.ProtocolUDP
-	if f := a.requestFlow(&r.First, false, time.Hour); f != nil || a.connections.flows != nil {
-		t.Error("the connections are looked through for a datagram's")
-	}
-	a.Add(&r)
-	if s := a.Snapshot(); len(s.Pairs) != 1 || s.Pairs[0].Requests.Client.Answered.Count() != 4 {
-		t.Errorf("%+v", s.Pairs)
-	}
-}

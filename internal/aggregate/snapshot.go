@@ -155,7 +155,7 @@ type Snapshot struct {
 	// Blocked are conversations of which all that one end sends is lost on this node, at most 64, those with most packets first.
 	Blocked []Blocked `json:"blocked,omitempty"`
 	// AnswersSeen counts what TCP says that it received in conversations of which a hook saw something coming in lately,
-	// AnswersUnseen in those of which none did.
+	// AnswersUnseen in those of which none did. Those to the node's own sockets are in neither: they may come by a single hook.
 	AnswersSeen   uint64 `json:"answers_seen"`
 	AnswersUnseen uint64 `json:"answers_unseen"`
 	Records       uint64 `json:"records"`

@@ -66,6 +66,12 @@ func keptEntry() record.ConntrackEntry {
 	}
 }
 
+// begunByNode makes it one of connections that the node itself makes.
+func begunByNode(u *aggregate.Unanswered) {
+	u.PairKey, u.Source, u.Ifindex, u.Wrapped = key("_node", "default/api", journey.Out), netip.MustParseAddrPort("10.0.0.1:0"), 0, false
+	u.Tries, u.Seconds, u.Packets, u.Connections, u.Retransmits, u.Last, u.Unreplied = 60, 12, 60, 60, 0, 0.1, 9
+}
+
 // TestNoAnswer says of which silences there is an alarm, a warning, or nothing.
 func TestNoAnswer(t *testing.T) {
 	t.Parallel()
@@ -108,6 +114,12 @@ func TestNoAnswer(t *testing.T) {
 		{name: "datagrams by an entry to a pod that has gone", want: Warning, change: func(u *aggregate.Unanswered) { kept(u); u.Gone = true }, node: func(e *snapshots) {
 			e.to.Conntrack = []record.ConntrackEntry{keptEntry()}
 		}},
+
+		{name: "the node's own client, by the connection table", want: Critical, change: begunByNode},
+		{name: "the node's own client, by TCP", want: Critical, change: func(u *aggregate.Unanswered) { begunByNode(u); u.Unreplied, u.Retransmits = 0, 4 }},
+		{name: "the node's own client, answered in a tunnel before", want: Critical, change: func(u *aggregate.Unanswered) { begunByNode(u); u.Unreplied, u.EverSeen = 0, true }},
+		{name: "the node's own client, of which nothing is known", change: func(u *aggregate.Unanswered) { begunByNode(u); u.Unreplied = 0 }},
+		{name: "the node's own client, of which two queries are known to be lost", change: func(u *aggregate.Unanswered) { begunByNode(u); u.Unreplied = 2 }},
 
 		{name: "SYN-ACKs to a pod", want: Critical, change: halfOpened},
 		{name: "SYN-ACKs to a node, which may stand for others", want: Warning, change: func(u *aggregate.Unanswered) {

@@ -152,24 +152,24 @@ func TestReusedPort(t *testing.T) {
 	wantAnswered(t, a, 5, map[string]time.Duration{"v1 local": took[0], "v2 local": took[1]})
 }
 
-// TestConnectionPairsBound keeps a bounded number of pairs, the latest ones.
-func TestConnectionPairsBound(t *testing.T) {
+// TestConnectionsBound keeps a bounded number of connections, the latest ones.
+func TestConnectionsBound(t *testing.T) {
 	t.Parallel()
-	var c connectionPairs
+	var c connections
 	p := &pair{}
 	key := func(i int) connectionKey { return connectionKey{port: [2]uint16{uint16(i), 80}} }
-	const many = 3*maxConnectionPairs + 5
+	const many = 3*maxConnections + 5
 	for i := range many {
-		c.put(key(i), p)
-		if len(c.latest)+len(c.before) > 2*maxConnectionPairs {
+		c.put(key(i), knownConnection{pair: p})
+		if len(c.latest)+len(c.before) > 2*maxConnections {
 			t.Fatalf("%d and %d are kept", len(c.latest), len(c.before))
 		}
 	}
-	if c.find(key(many-maxConnectionPairs)) != p || c.find(key(0)) != nil {
+	if c.pair(key(many-maxConnections)) != p || c.pair(key(0)) != nil {
 		t.Error("want the latest ones known, and the first ones forgotten")
 	}
 	p.evicted = true
-	if c.find(key(many-1)) != nil {
+	if c.pair(key(many-1)) != nil {
 		t.Error("an evicted pair is found")
 	}
 }
