@@ -36,11 +36,12 @@ func TestUnsteady(t *testing.T) {
 		{"one of two does not watch", []string{event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), event("fail", "p", "TestB", "")},
 			"", "TestB failed without"},
 		{"many", func() (all []string) {
-			for _, name := range []string{"A", "B", "C", "D"} {
+			for i := range maxAgain + 1 {
+				name := fmt.Sprint("Test", i)
 				all = append(all, event("output", "p", name, still), event("fail", "p", name, ""))
 			}
 			return all
-		}(), "", "4 tests failed"},
+		}(), "", fmt.Sprint(maxAgain+1, " tests failed")},
 		{"another hangs", []string{event("run", "p", "TestB", ""), event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), pkgFailed},
 			"", "TestB did not end"},
 		{"killed", []string{event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), event("output", "p", "", "panic: test timed out after 20m0s\n"), pkgFailed},
