@@ -30,9 +30,11 @@ const (
 // translates them for as long as they are sent, whatever the rules say by now. And about what the node itself has begun, whose
 // answers come by a single hook.
 type conntrackLookups struct {
-	mu      sync.Mutex
-	socket  *nl.SocketHandle
-	refused bool // used by tell alone
+	mu     sync.Mutex
+	socket *nl.SocketHandle
+	// These are for tell alone.
+	off     bool // the kernel has no table, or did not answer
+	refused bool // for good
 }
 
 // open opens a socket in the calling thread's network namespace. A kernel without ctnetlink refuses requests, not the socket.
@@ -73,23 +75,34 @@ func (l *conntrackLookups) results(silent []aggregate.Unanswered) (found []recor
 	return found
 }
 
-// tell says of what the node itself has begun whether the table has seen a reply. What the table does not know is left out; where the
-// kernel has no table, or does not tell, nothing is asked.
+// tell says of what the node itself has begun whether the table has seen a reply, and to where its sockets' packets go that TCP sent
+// again. What the table does not know is left out; where the kernel has no table, or does not tell, nothing is asked.
 func (l *conntrackLookups) tell(counts *aggregate.Aggregator) {
-	if _, err := os.Stat("/proc/sys/net/netfilter/nf_conntrack_count"); err != nil || l.refused {
-		return
+	_, err := os.Stat("/proc/sys/net/netfilter/nf_conntrack_count")
+	l.off = err != nil || l.refused
+	for _, rec := range counts.TakeUntranslated() {
+		if e, ok := l.known(nl.CTA_TUPLE_ORIG, rec.First.Protocol, rec.First.Source, rec.First.Destination); ok && e.Translated.IsValid() {
+			rec.First.Source, rec.First.Destination = e.AnswersTo, e.Translated
+		}
+		counts.AddTranslated(&rec)
 	}
 	for _, t := range counts.OwnTries(maxTriesLookups) {
-		e, err := l.ask(nl.CTA_TUPLE_REPLY, t.Protocol, t.Destination, t.Source)
-		switch {
-		case errors.Is(err, unix.ENOENT):
-		case err != nil:
-			l.refused = errors.Is(err, unix.EINVAL) // it has no ctnetlink
-			return
-		default:
+		if e, ok := l.known(nl.CTA_TUPLE_REPLY, t.Protocol, t.Destination, t.Source); ok {
 			counts.SetReplied(t, e.Replied)
 		}
 	}
+}
+
+// known is what ask says, if the table has such an entry. A kernel that does not answer is asked no more: by the next call of tell it is
+// again, unless it has no ctnetlink.
+func (l *conntrackLookups) known(tuple int, protocol record.Protocol, from, to netip.AddrPort) (e record.ConntrackEntry, ok bool) {
+	if l.off {
+		return e, false
+	}
+	e, err := l.ask(tuple, protocol, from, to)
+	l.off = err != nil && !errors.Is(err, unix.ENOENT)
+	l.refused = l.refused || errors.Is(err, unix.EINVAL)
+	return e, err == nil
 }
 
 // The numbers of ctnetlink (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
@@ -148,7 +161,7 @@ func parseConntrackEntry(protocol record.Protocol, answer []byte) (record.Conntr
 		case kind == nl.CTA_TUPLE_ORIG:
 			e.Source, e.Destination = parseConntrackTuple(value)
 		case kind == nl.CTA_TUPLE_REPLY:
-			e.Translated, _ = parseConntrackTuple(value)
+			e.Translated, e.AnswersTo = parseConntrackTuple(value)
 		}
 	}
 	return e, nil

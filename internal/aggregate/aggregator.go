@@ -61,6 +61,7 @@ type Aggregator struct {
 	flows         map[flowKey]*flow
 	lru           flowList // the flows, for eviction
 	connections   connections
+	untranslated  []record.Record
 	conversations conversations
 	synQueues     map[netip.AddrPort]synQueue // by where the socket listens
 	tcpAnswers    answersSeen

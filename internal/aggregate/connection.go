@@ -16,8 +16,43 @@ func (p *pair) tcp(now time.Duration) *TCP {
 	return p.TCP
 }
 
-// addConnection counts how a TCP connection stands: for the pair of what this end sends, and for the pair of what it receives.
+// maxUntranslated bounds the records that wait for TakeUntranslated.
+const maxUntranslated = 16
+
+// addConnection counts a TCP connection's record, or puts it by for TakeUntranslated: of what a socket of the node itself sent again, by
+// addresses of which no flow is known. NAT may have given the packets others.
 func (a *Aggregator) addConnection(rec *record.Record) {
+	t := rec.TCP
+	if t.Ifindex != 0 || t.RetransmittedLength == 0 && t.Retransmits == 0 || len(a.untranslated) >= maxUntranslated ||
+		a.connections.flow(newConnectionKey(&rec.First, false)) != nil || isPod(a.namer.Lookup(rec.First.Destination.Addr(), rec.Time)) {
+		a.countConnection(rec)
+		return
+	}
+	kept, tcp := *rec, *t
+	kept.TCP = &tcp
+	a.untranslated = append(a.untranslated, kept)
+}
+
+// TakeUntranslated returns such records, which are to come back by AddTranslated, by the addresses that their packets have behind NAT.
+func (a *Aggregator) TakeUntranslated() []record.Record {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	records := a.untranslated
+	a.untranslated = nil
+	return records
+}
+
+// AddTranslated counts a record of TakeUntranslated.
+func (a *Aggregator) AddTranslated(rec *record.Record) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.countConnection(rec)
+}
+
+func isPod(id Identity) bool { return id.Namespace != "" && id.Workload != "" }
+
+// countConnection counts how a TCP connection stands: for the pair of what this end sends, and for the pair of what it receives.
+func (a *Aggregator) countConnection(rec *record.Record) {
 	c := rec.TCP
 	if p, f := a.sendingPair(rec); p != nil {
 		t := p.tcp(rec.Time)
@@ -97,18 +132,16 @@ func (a *Aggregator) sendingPair(rec *record.Record) (*pair, *flow) {
 	return a.pairByNames(rec.First, rec.Time, journey.Out), nil
 }
 
-// translatedFlow returns the flow of what a client on the node itself sends, where NAT gave it another destination than the socket
-// has; nil if nothing has left from its port lately, or NAT gave it another port.
+// translatedFlow returns the flow of what a client on the node itself sends to a Service, which has left to one of its pods from the
+// socket's port; nil if nothing has lately, or NAT gave it another port.
 func (a *Aggregator) translatedFlow(rec *record.Record) *flow {
-	if to := a.namer.Lookup(rec.First.Destination.Addr(), rec.Time); to.Workload == NodeWorkload || to.Namespace != "" && to.Workload != "" {
-		return nil // it is no Service's
-	}
 	f := a.connections.flow(newConnectionKey(&rec.First, false).ofSource())
 	if f == nil || rec.Time-f.lastSeen > time.Second {
 		return nil
 	}
-	if c, end := a.conversation(f); c == nil || end != client {
-		return nil // a server's port is that of all its connections
+	service := serviceOf(a.namer.Lookup(rec.First.Destination.Addr(), rec.Time))
+	if service == "" || service != EndpointOf(a.namer, f.key.last()) {
+		return nil // the port serves another connection, too
 	}
 	return f
 }

@@ -22,22 +22,22 @@ type sender struct {
 	named       bool     // the other end had a name once
 	asked       [16]byte // where it sent the last of what is unanswered to, before NAT
 	askedPort   uint16
-	fromPort    uint16    // of that, before NAT
-	begun       [3]uint16 // such ports of connections that began with what is unanswered: the last, and those of seconds before
-	node        int32     // ifindex of the pod's device that it is behind; 0 if it is none of this node's pods
-	out         int32     // ifindex of the device by which the last of what is unanswered left
-	answers     uint32    // packets that came from the other end, ever
-	tries       uint32    // records of packets that left, unanswered
-	seconds     uint32    // in which they did
-	packets     uint32    // those packets, weighted
-	connections uint32    // flows that began with one of them
-	retransmits uint32    // segments that TCP sent again meanwhile
-	again       uint32    // of those, the ones that it had sent again before
-	others      uint32    // packets that came meanwhile and answered none of this
-	dropped     uint32    // packets lost on this node meanwhile
-	largest     uint32    // bytes of the largest IP packet among them
-	unreplied   uint32    // connections that began with it and had no reply, by the connection table
-	asksReply   uint16    // the port of the last such
+	fromPort    uint16     // of that, before NAT
+	begun       [3]ownPort // connections that began with what is unanswered: the last, and those of seconds before
+	node        int32      // ifindex of the pod's device that it is behind; 0 if it is none of this node's pods
+	out         int32      // ifindex of the device by which the last of what is unanswered left
+	answers     uint32     // packets that came from the other end, ever
+	tries       uint32     // records of packets that left, unanswered
+	seconds     uint32     // in which they did
+	packets     uint32     // those packets, weighted
+	connections uint32     // flows that began with one of them
+	retransmits uint32     // segments that TCP sent again meanwhile
+	again       uint32     // of those, the ones that it had sent again before
+	others      uint32     // packets that came meanwhile and answered none of this
+	dropped     uint32     // packets lost on this node meanwhile
+	largest     uint32     // bytes of the largest IP packet among them
+	unreplied   uint32     // how often one of those had no reply, by the connection table, though more was sent
+	askedTries  uint32     // when that was asked last
 	flags       senderFlags
 	blockade    blockade
 }
@@ -114,7 +114,9 @@ func (c *conversation) sent(end int, rec *record.Record, f *flow, weight uint64)
 	s.packets += uint32(weight)
 	if begins {
 		s.connections++
-		s.begun[0] = rec.First.Source.Port()
+		if c.protocol != record.ProtocolTCP || mayOpen(rec) { // else it is older than what we saw of it
+			s.begun[0] = ownPort{rec.Time, rec.First.Source.Port()}
+		}
 	}
 	s.largest = max(s.largest, rec.IPBytes)
 	if weight > 1 {
@@ -156,7 +158,7 @@ func (s *sender) isOver(now time.Duration, protocol record.Protocol, begins bool
 func (s *sender) forget() {
 	s.flags &= wrapped | translated
 	s.tries, s.seconds, s.packets, s.connections, s.retransmits, s.again, s.others, s.dropped, s.largest = 0, 0, 0, 0, 0, 0, 0, 0, 0
-	s.begun, s.unreplied, s.asksReply = [3]uint16{}, 0, 0
+	s.begun, s.unreplied, s.askedTries = [3]ownPort{}, 0, 0
 }
 
 // receive notes that something of an end came. While a client tries to connect, or sends one segment again and again, what
@@ -180,7 +182,7 @@ func (c *conversation) hear(end int, at time.Duration) {
 		return
 	case s.tries > 0 && at < s.last: // told late: what was sent last at least is not answered by it
 		s.tries, s.seconds, s.packets, s.connections, s.again, s.first, s.before = 1, 1, 1, min(s.connections, 1), 0, s.last, s.last
-		s.begun, s.unreplied, s.asksReply = [3]uint16{s.begun[0]}, 0, 0
+		s.begun, s.unreplied, s.askedTries = [3]ownPort{s.begun[0]}, 0, 0
 		return
 	}
 	waited := s.tries > 1

@@ -14,20 +14,26 @@ type OwnTry struct {
 	Source, Destination netip.AddrPort
 }
 
+// ownPort is a port, before NAT, of a connection that began at that time.
+type ownPort struct {
+	at   time.Duration
+	port uint16
+}
+
 // OwnTries are some that may be unanswered, so many at most, each of another conversation.
 func (a *Aggregator) OwnTries(limit int) (tries []OwnTry) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for c := range a.conversations.all {
 		s := &c.end[client]
-		if s.tries == 0 || s.node != 0 || s.begun[2] == 0 || c.end[server].came > 0 {
+		if s.tries == 0 || s.node != 0 || s.begun[2].port == 0 || c.end[server].came > 0 {
 			continue
 		}
 		if len(tries) == limit {
 			break
 		}
 		tries = append(tries, OwnTry{
-			Protocol: c.protocol, Source: netip.AddrPortFrom(netip.AddrFrom16(c.address[client]).Unmap(), s.begun[2]),
+			Protocol: c.protocol, Source: netip.AddrPortFrom(netip.AddrFrom16(c.address[client]).Unmap(), s.begun[2].port),
 			Destination: netip.AddrPortFrom(netip.AddrFrom16(c.address[server]).Unmap(), c.port),
 		})
 	}
@@ -44,13 +50,32 @@ func (a *Aggregator) SetReplied(t OwnTry, replied bool) {
 	if c == nil {
 		return
 	}
-	s, port := &c.end[client], t.Source.Port()
+	s := &c.end[client]
 	switch {
-	case s.begun[2] != port: // answered meanwhile
-	case !replied && s.asksReply != port:
+	case s.begun[2].port != t.Source.Port(): // answered meanwhile
+	case replied:
+		c.replied()
+	case s.tries > s.askedTries:
 		s.unreplied++
-		s.asksReply = port
-	case replied && s.again == 0: // else TCP tries in vain, on a connection that was older than what we saw of it
-		c.hear(server, max(s.first, s.last-time.Second))
+		s.askedTries = s.tries
 	}
+}
+
+// replied notes that the connection was answered that began seconds ago. What began in the seconds since is unanswered still.
+func (c *conversation) replied() {
+	s := &c.end[client]
+	if s.again > 0 {
+		return // TCP tries in vain, on another one
+	}
+	begun := s.begun
+	c.end[server].heard = max(c.end[server].heard, begun[2].at)
+	s.answers++
+	s.forget()
+	s.begun[0] = begun[0]
+	if begun[1] != begun[2] {
+		s.begun[1], s.first = begun[1], begun[1].at
+	} else {
+		s.first = s.last
+	}
+	s.tries, s.seconds, s.packets, s.connections, s.before = 1, 1, 1, 1, s.first
 }

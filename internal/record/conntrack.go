@@ -17,6 +17,8 @@ type ConntrackEntry struct {
 	ConntrackFlow
 	// Translated is where packets to Destination go: the source of the answers that are expected.
 	Translated netip.AddrPort `json:"translated"`
+	// AnswersTo is where those answers go: the source of the packets behind NAT.
+	AnswersTo netip.AddrPort `json:"answers_to"`
 	// Replied tells that there was an answer (IPS_SEEN_REPLY).
 	Replied bool `json:"replied"`
 	// Assured tells that both ends have sent for a while (IPS_ASSURED); of UDP, that answers came for more than two seconds.
