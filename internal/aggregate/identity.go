@@ -24,6 +24,9 @@ type Identity struct {
 	Stale bool `json:"stale,omitempty"`
 }
 
+// isPod tells whether it is a pod's.
+func (id Identity) isPod() bool { return id.Namespace != "" && id.Workload != "" }
+
 // leastBandwidth is the lower one of a pod's limits; 0 without one.
 func (id Identity) leastBandwidth() uint64 {
 	if id.Bandwidth == 0 || id.EgressBandwidth == 0 {

@@ -79,3 +79,36 @@ func (c *conversation) replied() {
 	}
 	s.tries, s.seconds, s.packets, s.connections, s.before = 1, 1, 1, 1, s.first
 }
+
+// maxUntranslated bounds the records that wait for TakeUntranslated.
+const maxUntranslated = 16
+
+// addConnection counts a TCP connection's record, or puts it by for TakeUntranslated: of what a socket of the node itself sent again, by
+// addresses of which no flow is known. NAT may have given the packets others.
+func (a *Aggregator) addConnection(rec *record.Record) {
+	t := rec.TCP
+	if t.Ifindex != 0 || t.RetransmittedLength == 0 && t.Retransmits == 0 || len(a.untranslated) >= maxUntranslated ||
+		a.connections.flow(newConnectionKey(&rec.First, false)) != nil || a.namer.Lookup(rec.First.Destination.Addr(), rec.Time).isPod() {
+		a.countConnection(rec)
+		return
+	}
+	kept, tcp := *rec, *t
+	kept.TCP = &tcp
+	a.untranslated = append(a.untranslated, kept)
+}
+
+// TakeUntranslated returns such records, which are to come back by AddTranslated, by the addresses that their packets have behind NAT.
+func (a *Aggregator) TakeUntranslated() []record.Record {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	records := a.untranslated
+	a.untranslated = nil
+	return records
+}
+
+// AddTranslated counts a record of TakeUntranslated.
+func (a *Aggregator) AddTranslated(rec *record.Record) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.countConnection(rec)
+}
