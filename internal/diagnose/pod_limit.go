@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -96,8 +97,8 @@ func setByPlugin(root *netdev.Qdisc) bool {
 		if root.LimitUnit != "bytes" || root.RateBits == 0 {
 			return false
 		}
-		latency := float64(root.Limit-min(root.Limit, root.Burst)) * 8 / float64(root.RateBits)
-		return latency > 0.02 && latency < 0.03 || root.Limit >= hugeBurst
+		beyond, meant := float64(root.Limit-min(root.Limit, root.Burst)), 0.025*float64(root.RateBits)/8
+		return math.Abs(beyond-meant) <= 2+meant/100 || root.Limit >= hugeBurst // the kernel's clock rounds what it keeps as a time
 	case "htb":
 		return root.Handle == "1:" && slices.ContainsFunc(root.Children, func(c netdev.Qdisc) bool { return c.Class && c.Handle == "1:30" })
 	}

@@ -33,6 +33,25 @@ func full(q netdev.Qdisc, seconds uint64) netdev.Qdisc {
 	return q
 }
 
+// TestSetByPlugin tells the plugin's shapers from others that are nearly like them.
+func TestSetByPlugin(t *testing.T) {
+	t.Parallel()
+	for name, shaper := range shapers(10_000_000) {
+		if !setByPlugin(&shaper) {
+			t.Errorf("%s is taken for somebody else's", name)
+		}
+	}
+	for _, other := range []netdev.Qdisc{
+		{Kind: "tbf", Handle: "10:", RateBits: 81_792, Burst: 1465, Limit: 1716, LimitUnit: "bytes"}, // 24.6 ms
+		{Kind: "tbf", Handle: "1:", RateBits: 10_000_000, Burst: 10_000, Limit: 42_000, LimitUnit: "bytes"},
+		{Kind: "htb", Handle: "1:", Children: []netdev.Qdisc{{Kind: "htb", Class: true, Handle: "1:10", RateBits: 10_000_000}}},
+	} {
+		if setByPlugin(&other) {
+			t.Errorf("%+v is taken for the plugin's", other)
+		}
+	}
+}
+
 // TestPodLimits asks of limits as CNIs set them whether the pod's annotation asks for them.
 func TestPodLimits(t *testing.T) {
 	t.Parallel()
