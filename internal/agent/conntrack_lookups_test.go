@@ -86,7 +86,7 @@ func TestConntrackReply(t *testing.T) {
 		from, to := netip.MustParseAddrPort(ends[0]), netip.MustParseAddrPort(ends[1])
 		e, err := l.ask(nl.CTA_TUPLE_REPLY, record.ProtocolUDP, from, to)
 		if err != nil || e.Source != to || e.Destination.Port() != 53 || e.Translated != from || e.Replied {
-			t.Errorf("%v: %+v, %v", from, e, err)
+			t.Errorf("answers from %v: %+v, %v; want the entry of what %v sends to port 53, without a reply", from, e, err, to)
 		}
 	}
 	_, err := l.ask(nl.CTA_TUPLE_REPLY, record.ProtocolTCP, netip.MustParseAddrPort("10.2.0.9:5353"), netip.MustParseAddrPort("10.1.0.1:40000"))
