@@ -36,8 +36,8 @@ type sender struct {
 	others      uint32     // packets that came meanwhile and answered none of this
 	dropped     uint32     // packets lost on this node meanwhile
 	largest     uint32     // bytes of the largest IP packet among them
-	unreplied   uint32     // how often one of those had no reply, by the connection table, though more was sent
-	askedTries  uint32     // when that was asked last
+	unreplied   uint32     // how often the connection table had seen no reply to one of those, though more was sent
+	askedTries  uint32     // when it had none last
 	flags       senderFlags
 	blockade    blockade
 }

@@ -14,11 +14,15 @@ type OwnTry struct {
 	Source, Destination netip.AddrPort
 }
 
-// ownPort is a port, before NAT, of a connection that began at that time.
+// ownPort is the port, at the first hook, of a connection that began at that time.
 type ownPort struct {
 	at   time.Duration
 	port uint16
 }
+
+// byOneHook tells whether what comes to the client may come by a single hook, which makes no record: to the node itself, unless a hook
+// has seen something of the server, as it comes out of a tunnel.
+func (c *conversation) byOneHook() bool { return c.end[client].node == 0 && c.end[server].came == 0 }
 
 // OwnTries are some that may be unanswered, so many at most, each of another conversation.
 func (a *Aggregator) OwnTries(limit int) (tries []OwnTry) {
@@ -26,7 +30,7 @@ func (a *Aggregator) OwnTries(limit int) (tries []OwnTry) {
 	defer a.mu.Unlock()
 	for c := range a.conversations.all {
 		s := &c.end[client]
-		if s.tries == 0 || s.node != 0 || s.begun[2].port == 0 || c.end[server].came > 0 {
+		if s.tries == 0 || s.begun[2].port == 0 || !c.byOneHook() {
 			continue
 		}
 		if len(tries) == limit {

@@ -49,7 +49,7 @@ func TestUnansweredOwn(t *testing.T) {
 		told(fmt.Sprint("172.18.0.1:", 40000+i), 5001+50*i, record.TCP{State: 1, Delivered: 1}) // of a port that has sent nothing for long
 	}
 	s := x.silentAt(10_000)
-	if len(s) != 1 || !s[0].ByOneHook() || s[0].Connections != 100 {
+	if len(s) != 1 || !s[0].ByOneHook || s[0].Connections != 100 {
 		t.Fatalf("%+v", s)
 	}
 	told("172.18.0.1:50099", 10_001, record.TCP{State: 2, Retransmits: 1})
@@ -66,7 +66,7 @@ func TestUnansweredOwn(t *testing.T) {
 	x.own("172.18.0.1:51000", "10.2.0.1:8080", tcp, 10_010)
 	x.own("172.18.0.1:51000", "10.2.0.1:8080", tcp, 10_020)
 	x.own("172.18.0.1:51000", "10.2.0.1:8080", tcp, 10_030)
-	if s := x.silentAt(10_100); len(s) != 1 || s[0].ByOneHook() {
+	if s := x.silentAt(10_100); len(s) != 1 || s[0].ByOneHook {
 		t.Errorf("%+v, want it known that hooks see what comes", s)
 	}
 }

@@ -60,9 +60,9 @@ type Unanswered struct {
 	Answered float64 `json:"answered_seconds"`
 	Gap      float64 `json:"gap_seconds"`
 
-	// EverSeen tells that a hook has seen something of the destination, in this conversation. Unreplied is how many connections that
-	// began with what is unanswered had no reply by the connection table; of a client on the node itself, unless EverSeen.
-	EverSeen  bool   `json:"ever_seen,omitempty"`
+	// ByOneHook tells of a client on the node itself that answers may come by a single hook, which makes no record. Unreplied is how
+	// often the connection table then had seen no reply to what it began, though it had sent more.
+	ByOneHook bool   `json:"by_one_hook,omitempty"`
 	Unreplied uint64 `json:"unreplied,omitempty"`
 
 	// Meanwhile something came in another conversation: of the same two addresses, of the same pair, or by ICMP from an
@@ -89,10 +89,6 @@ type Unanswered struct {
 func (u *Unanswered) Redirected() bool {
 	return u.Asked.IsValid() && u.Asked.Addr() != u.Destination.Addr()
 }
-
-// ByOneHook tells whether answers would come by a single hook, which makes no record: to the node itself, unless they come out of a
-// tunnel.
-func (u *Unanswered) ByOneHook() bool { return u.Client && u.Ifindex == 0 && !u.EverSeen }
 
 // Before tells whether the conversation was answered before.
 func (u *Unanswered) Before() bool { return u.Answers > 0 || u.Established }
@@ -158,7 +154,7 @@ func newUnanswered(c *conversation, end int, now time.Duration) *Unanswered {
 		Dropped: uint64(s.dropped), Largest: uint64(s.largest), Answers: uint64(s.answers),
 		Sampled: s.flags&sampled != 0, Established: s.flags&established != 0, Wrapped: s.flags&wrapped != 0, Translated: s.flags&translated != 0,
 		Query: s.flags&query != 0, First: age(s.first),
-		EverSeen: c.end[1-end].came > 0, Unreplied: uint64(s.unreplied),
+		ByOneHook: end == client && c.byOneHook(), Unreplied: uint64(s.unreplied),
 	}
 	u.Last = age(s.lastDue(now))
 	if heard := c.end[1-end].heard; heard > 0 {

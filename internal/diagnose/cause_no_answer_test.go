@@ -70,6 +70,7 @@ func keptEntry() record.ConntrackEntry {
 func begunByNode(u *aggregate.Unanswered) {
 	u.PairKey, u.Source, u.Ifindex, u.Wrapped = key("_node", "default/api", journey.Out), netip.MustParseAddrPort("10.0.0.1:0"), 0, false
 	u.Tries, u.Seconds, u.Packets, u.Connections, u.Retransmits, u.Last, u.Unreplied = 60, 12, 60, 60, 0, 0.1, 9
+	u.ByOneHook = true
 }
 
 // TestNoAnswer says of which silences there is an alarm, a warning, or nothing.
@@ -117,7 +118,7 @@ func TestNoAnswer(t *testing.T) {
 
 		{name: "the node's own client, by the connection table", want: Critical, change: begunByNode},
 		{name: "the node's own client, by TCP", want: Critical, change: func(u *aggregate.Unanswered) { begunByNode(u); u.Unreplied, u.Retransmits = 0, 4 }},
-		{name: "the node's own client, answered in a tunnel before", want: Critical, change: func(u *aggregate.Unanswered) { begunByNode(u); u.Unreplied, u.EverSeen = 0, true }},
+		{name: "the node's own client, answered in a tunnel before", want: Critical, change: func(u *aggregate.Unanswered) { begunByNode(u); u.Unreplied, u.ByOneHook = 0, false }},
 		{name: "the node's own client, of which nothing is known", change: func(u *aggregate.Unanswered) { begunByNode(u); u.Unreplied = 0 }},
 		{name: "the node's own client, of which two queries are known to be lost", change: func(u *aggregate.Unanswered) { begunByNode(u); u.Unreplied = 2 }},
 

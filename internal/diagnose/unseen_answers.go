@@ -11,7 +11,7 @@ import (
 // wouldSee tells whether an answer would have been seen. TCP's own word that none came is enough. Otherwise hooks must have
 // seen what TCP received, and what the device of the pod has counted; what comes by one hook is seen by none.
 func (w *window) wouldSee(u *aggregate.Unanswered) bool {
-	if u.ByOneHook() && u.Unreplied < minSamples {
+	if u.ByOneHook && u.Unreplied < minSamples {
 		return u.Retransmits > 0
 	}
 	if u.Retransmits > 0 {
