@@ -426,6 +426,8 @@ func TestRemoteAndServer(t *testing.T) {
 	near := func(got, want float64) bool { return got > want-0.05*extra && got < want+0.2*extra }
 	quiet, quietServer := p50s(2 * time.Millisecond)
 	slow, slowServer := p50s(502 * time.Millisecond)
+	again, againServer := p50s(2 * time.Millisecond) // these ten take little time: others may have had the CPU in it
+	quiet, quietServer = min(quiet, again), min(quietServer, againServer)
 	t.Logf("client and server: %.4f and %.4f s; with a slow server %.4f and %.4f", quiet, quietServer, slow, slowServer)
 	if !near(slow-quiet, extra) || !near(slowServer-quietServer, extra) || (slow-slowServer)-(quiet-quietServer) > 0.2*extra {
 		t.Error("a server that is slow by 500 ms is to take its time on both sides, and nothing is to be remote")

@@ -26,6 +26,7 @@ func TestDividedRequests(t *testing.T) {
 	key := aggregate.PairKey{SrcNamespace: "default", SrcWorkload: web.Name, DstNamespace: "default", DstWorkload: api.Name}
 	learnt := &c.agents[0].baseline
 	learnt.mu.Lock()
+	learnt.learned = time.Now().Add(time.Hour) // and nothing else meanwhile
 	learnt.requests = map[aggregate.PairKey]float64{key: 0.0025}
 	learnt.peers = map[diagnose.PeerKey]float64{{Node: "default/api", Handshake: true}: 0.001} // its node has no name here
 	learnt.mu.Unlock()

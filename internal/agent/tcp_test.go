@@ -45,29 +45,18 @@ func (c *cluster) judged(node int, cause diagnose.Cause) diagnose.Finding {
 	return found
 }
 
-// healthy fails unless a node finds nothing in a window; in one of three, where the machine stood still.
+// healthy fails unless a node finds nothing in a window on a steady machine: TCP sends again what one that stands still answers late.
 func (c *cluster) healthy(node int, d time.Duration) {
 	c.Helper()
-	for try := 1; ; try++ {
-		watcher, err := steady.Start()
-		if err != nil {
-			c.Fatal(err)
-		}
+	steady.Repeat(c, func() string {
 		from := c.now(node)
 		time.Sleep(d)
 		report := diagnose.Diagnose("node", from, c.now(node))
-		stall, err := watcher.Stop()
-		if err != nil {
-			c.Fatal(err)
-		}
 		if len(report.Findings) == 0 {
-			return
+			return ""
 		}
-		if !stall.Exceeded() || try == 3 { // TCP sends again what a machine that stands still answers late
-			c.Errorf("node%d, with nothing wrong: %s; %q", node+1, report.Summary, report.Findings[0].Evidence)
-			return
-		}
-	}
+		return fmt.Sprintf("node%d, with nothing wrong: %s; %q", node+1, report.Summary, report.Findings[0].Evidence)
+	})
 }
 
 // connections is what web's connections to api say.

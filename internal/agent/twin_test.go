@@ -167,7 +167,8 @@ func TestMetLate(t *testing.T) {
 	before := timeouts(t, web)
 	c.trace(governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
 	var tcp aggregate.TCP
-	c.eventually(60*time.Second, "the agent sees two more", func() (bool, string) {
+	// TCP waits twice as long each time: where an agent takes a minute to start, the second one comes after three more.
+	c.eventually(4*time.Minute, "the agent sees two more", func() (bool, string) {
 		tcp = connections(c.now(0).Counts)
 		return tcp.Retransmitted >= 2, fmt.Sprintf("%+v", tcp)
 	})
