@@ -14,6 +14,7 @@ import (
 
 	"tracer/internal/bpfobj"
 	"tracer/internal/record"
+	"tracer/test/steady"
 )
 
 // skb is the context that BPF_PROG_TEST_RUN takes: struct __sk_buff of linux/bpf.h.
@@ -126,6 +127,7 @@ func newKernel(t *testing.T, config bpfobj.TracerConfig) *kernel {
 	t.Helper()
 	oneKernel.Lock()
 	t.Cleanup(oneKernel.Unlock)
+	steady.Watch(t)
 	l, err := loadKernel()
 	if v, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 		t.Fatalf("%+v", v)

@@ -132,7 +132,11 @@ func (k *kernel) play(steps []passing, v6 bool, local, remote string, localPort,
 		}
 		k.pass(place, s.packet(v6, local, remote, localPort, remotePort), 0)
 		passed[i][1] = Monotonic()
-		if i > 0 && s.udp && s.wait == 0 && passed[i][1]-passed[i-1][0] > 150*time.Millisecond {
+		took := passed[i][1] - passed[max(0, i-2)][0] - s.wait
+		if i > 1 {
+			took -= steps[i-1].wait
+		}
+		if i > 0 && s.udp && took > 150*time.Millisecond {
 			// The machine stood still, so that a datagram looks as if it were sent again.
 			k.requests()
 			k.reset()
