@@ -89,7 +89,7 @@ func launchAgentUnder(t testing.TB, limit string, args ...string) *agentProcess 
 // await waits until a condition holds, and fails if the agent ends before.
 func (a *agentProcess) await(what string, holds func() bool) {
 	a.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-a.ended:
 			a.t.Fatalf("the agent ended while the test waited for %s: %v", what, a.result)

@@ -119,7 +119,7 @@ func (b *bench) agent() (stop func()) {
 		}
 	}
 	b.Cleanup(stop)
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if _, err := os.Stat(filepath.Join(b.dir, "agent.sock")); err == nil {
 			return stop
 		}

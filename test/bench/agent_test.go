@@ -78,14 +78,16 @@ func TestMeasureScale(t *testing.T) {
 	}
 }
 
-// TestMeasureView has a view come and go. What it costs is for a machine that is left alone: here it only is plausible.
+// TestMeasureView has a view come and go. What it costs is for a machine that is left alone: here it only is plausible. What a question takes is
+// not even that: it is a difference, which is nothing where the agent gets all the CPU time that is left in both.
 func TestMeasureView(t *testing.T) {
 	t.Parallel()
+	steady.Watch(t)
 	c, err := measureView(t.Context(), time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Share <= 0 || c.ResidentBytes < 5<<20 || c.FirstFrameMs <= 0 || c.AgentShare <= 0 || c.QuestionMs <= 0 {
+	if c.Share <= 0 || c.ResidentBytes < 5<<20 || c.FirstFrameMs <= 0 || c.AgentShare <= 0 {
 		t.Errorf("%+v", c)
 	}
 }

@@ -4,14 +4,11 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"tracer/test/steady"
 )
 
 // TestMeasureLive has one round, and checks that it sees the programs on the way of a packet that leaves the node.
 func TestMeasureLive(t *testing.T) {
 	t.Parallel()
-	steady.Watch(t)
 	programs, err := measureLive(t.Context(), testOverlay(t), 1, 200*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)

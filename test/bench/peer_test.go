@@ -7,11 +7,14 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"tracer/test/steady"
 )
 
 // TestPeer attaches programs of an object file: our own, by their functions' names.
 func TestPeer(t *testing.T) {
 	t.Parallel()
+	steady.Watch(t)
 	object, err := filepath.Glob("../../internal/bpfobj/tracer_*.o")
 	if err != nil || len(object) != 1 {
 		t.Fatalf("objects: %q, %v", object, err)

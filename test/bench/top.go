@@ -261,7 +261,7 @@ func startView(ctx context.Context, socket string) (*terminal.Terminal, time.Dur
 	if err != nil {
 		return nil, 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := v.Wait(ctx, "web-"); err != nil {
 		return nil, 0, errors.Join(err, v.Close())

@@ -3,10 +3,13 @@ package main
 import (
 	"testing"
 	"time"
+
+	"tracer/test/steady"
 )
 
 func testOverlay(t *testing.T) *overlay {
 	t.Helper()
+	steady.Watch(t)
 	o, err := newOverlay(t.Context())
 	if err != nil {
 		t.Fatal(err)

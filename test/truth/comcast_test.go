@@ -42,6 +42,7 @@ func comcast(r *rig) {
 	}
 	r.Cleanup(heal)
 
+	r.learned(map[place]effect{at: {}})
 	from := load.Monotonic()
 	stop := r.send(load.Config{Rate: 60, Size: 200, Sockets: 128}, w)
 	var oldest float64

@@ -13,8 +13,8 @@ import (
 // spare are addresses that the lab does not use: one of a second device of the server, one behind a second overlay.
 var spare = struct{ device, overlay netip.Addr }{netip.MustParseAddr("10.244.2.97"), netip.MustParseAddr("10.244.2.96")}
 
-// slowQueue is a qdisc that sends a packet every 0.1 s.
-const slowQueue = "tbf rate 8kbit burst 1600 limit 100000"
+// slowQueue is a qdisc that sends a packet each second.
+const slowQueue = "tbf rate 1kbit burst 1600 limit 100000"
 
 // podDeleted deletes a pod's device while packets wait in its queue: each of them is dropped there.
 func podDeleted(r *rig) {
@@ -138,7 +138,7 @@ func (r *rig) lostWithDevice(w *podPair, node int, to netip.Addr, device, label 
 		return held > packets/2, fmt.Sprintf("%d of %d", held, packets)
 	})
 	gone()
-	// One goes every 0.1 s meanwhile.
+	// One goes each second meanwhile.
 	r.eventually(20*time.Second, "packets lost with "+device, func() (bool, string) {
 		lost := r.queueDrops(node)[label] - before
 		return lost+5 >= uint64(held) && lost <= packets, fmt.Sprintf("%d counted, %d waited", lost, held)

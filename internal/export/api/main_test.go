@@ -36,6 +36,7 @@ type fakeSource struct {
 	status      Status
 	report      diagnose.Report
 	failing     error
+	overviews   int             // that succeed, if not 0
 	windows     []time.Duration // that were asked for
 	subscribers map[*subscriber]bool
 	headers     []string // that were asked for: from which delay on, and whether of drops alone
@@ -104,6 +105,9 @@ func (s *fakeSource) Overviews(ctx context.Context, query overview.Query) iter.S
 			s.mu.Lock()
 			in, err := overview.Input{Taken: exporttest.Noon, Window: s.snapshot, Devices: s.devices, Report: s.report}, s.failing
 			s.mu.Unlock()
+			if s.overviews > 0 && n > s.overviews {
+				err = errBroken
+			}
 			in.About.Node = fmt.Sprintf("node-%d", n)
 			if !yield(overview.Build(in, query), err) || err != nil {
 				return
