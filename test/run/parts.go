@@ -18,6 +18,8 @@ type part struct {
 	beside bool
 	// alone is for what runs when all others have ended: guests beside it would take its own programs the CPU for longer than its load bears.
 	alone bool
+	// again is for what runs once more where it failed while the machine stood still: what does not see to that test by test.
+	again bool
 	// after names a part that must have passed before, where it is among those that run.
 	after string
 }
@@ -41,9 +43,9 @@ var parts = []part{
 	{name: "guest", suite: suiteHere, beside: true, after: "packages",
 		about:  "one other kernel (6.12, emulated): load, attach, packet by packet and the demo, on real tunl0 with netem",
 		script: "make test-guest"},
-	{name: "mixin", suite: suiteMore, after: "packages", about: "alerts and dashboards, by Prometheus itself: against what the agent exports, and live in a lab with faults",
+	{name: "mixin", suite: suiteMore, again: true, after: "packages", about: "alerts and dashboards, by Prometheus itself: against what the agent exports, and live in a lab with faults",
 		script: "make test-mixin"},
-	{name: "npd", suite: suiteMore, after: "packages", about: "the node's condition, by node-problem-detector's own code", script: "make test-npd"},
+	{name: "npd", suite: suiteMore, again: true, after: "packages", about: "the node's condition, by node-problem-detector's own code", script: "make test-npd"},
 	{name: "release", suite: suiteMore, beside: true, after: "packages", about: "a release made twice, in two folders, is the same byte by byte (for linux/amd64; the tools' tests for all); the module renamed",
 		script: "make release-check VERSION=v0.0.0 PLATFORMS=linux/amd64 && make test-module-path"},
 	{name: "kubernetes", suite: suiteMore, beside: true, after: "packages", about: "build Kubernetes and network plugins, if the cache has not got them",
@@ -62,18 +64,18 @@ var parts = []part{
 		script: "go run ./test/gotest ./test/truth -- -count=1"},
 	{name: "faults", suite: suiteHere, after: "packages", about: "the scoreboard: clusters with a fault, which must be named, and healthy ones",
 		script: "make scoreboard SEEDS=1 CONFUSION=build/confusion.md"},
-	{name: "soak", suite: suiteMore, after: "packages", about: "three minutes of an agent's life where much happens: nothing of it grows",
+	{name: "soak", suite: suiteMore, again: true, after: "packages", about: "three minutes of an agent's life where much happens: nothing of it grows",
 		script: "make soak HOURS=0.05 KILLS=0"},
-	{name: "scale", suite: suiteMore, after: "packages", about: "an agent in a simulated cluster of 500 nodes: names and memory",
+	{name: "scale", suite: suiteMore, again: true, after: "packages", about: "an agent in a simulated cluster of 500 nodes: names and memory",
 		script: "make scale SCALE='-nodes 500 -pods 15000 -services 1000 -watch 5s -scopes node,again -limit 65 -check'"},
-	{name: "ui", suite: suiteMore, after: "packages", about: "the page of tracer ui is what ui/ builds to, and a browser opens it in a lab, healthy and slow",
+	{name: "ui", suite: suiteMore, again: true, after: "packages", about: "the page of tracer ui is what ui/ builds to, and a browser opens it in a lab, healthy and slow",
 		script: "make test-ui"},
 	{name: "pair", suite: suiteMore, after: "packages", about: "two machines with a router between them (6.12, emulated): counts, and both nodes' verdicts on a slow queue",
 		script: "make test-pair PAIR_SHORT=-short"},
-	{name: "cluster", suite: suiteMore, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
-	{name: "install", suite: suiteMore, alone: true, after: "kubernetes", about: "what the README says, with a release in a registry; upgraded from the one before, rolled back and uninstalled, under load",
+	{name: "cluster", suite: suiteMore, again: true, after: "kubernetes", about: "the agent on a real Kubernetes with two nodes, in namespaces", script: "make test-k8s"},
+	{name: "install", suite: suiteMore, alone: true, again: true, after: "kubernetes", about: "what the README says, with a release in a registry; upgraded from the one before, rolled back and uninstalled, under load",
 		script: "make test-cni CNI='^TestRelease$'"},
-	{name: "cni", suite: suiteNone, alone: true, after: "kubernetes", about: "the agent beside flannel and AWS's plugin, on that Kubernetes",
+	{name: "cni", suite: suiteNone, alone: true, again: true, after: "kubernetes", about: "the agent beside flannel and AWS's plugin, on that Kubernetes",
 		script: "make test-cni CNI='^Test(FlannelVXLAN|AWS)$' CNI_SHORT=-short"},
 }
 

@@ -35,9 +35,9 @@ const grace = 30 * time.Second
 // niceness of what runs beside.
 const niceness = 19
 
-// start starts a part, in a process group of its own.
-func start(ctx context.Context, p part, w io.Writer) (running, error) {
-	log, err := os.Create(filepath.Join(logs, p.name+".log"))
+// startOnce starts a part, in a process group of its own.
+func startOnce(ctx context.Context, p part, w io.Writer) (running, error) {
+	log, err := os.Create(logOf(p.name))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"tracer/test/steady"
+)
+
+// stoodStill is how late a thread may wake up while a part runs that does not watch the machine itself. Such a part leaves more room than
+// single tests that measure time (steady.MaxLate), and takes minutes, in which a shared machine nearly always stands still for those 50 ms.
+const stoodStill = 300 * time.Millisecond
+
+// repeated is a part that runs once more where it failed while the machine stood still.
+type repeated struct {
+	running
+	name  string
+	stall func() (steady.Stall, error) // of the machine, until now
+	again func() (running, error)
+	print io.Writer
+}
+
+// start starts a part.
+func start(ctx context.Context, p part, w io.Writer) (running, error) {
+	if !p.again {
+		return startOnce(ctx, p, w)
+	}
+	watcher, err := steady.Start()
+	if err != nil {
+		return nil, err
+	}
+	r, err := startOnce(ctx, p, w)
+	if err != nil {
+		_, _ = watcher.Stop()
+		return nil, err
+	}
+	return &repeated{running: r, name: p.name, print: w, stall: watcher.Stop, again: func() (running, error) {
+		if err := os.Rename(logOf(p.name), logOf(p.name+"-1")); err != nil {
+			return nil, err
+		}
+		return startOnce(ctx, p, w)
+	}}, nil
+}
+
+// logOf is where a part's output goes.
+func logOf(name string) string { return filepath.Join(logs, name+".log") }
+
+func (r *repeated) wait() (counts, error) {
+	c, err := r.running.wait()
+	stall, watchErr := r.stall()
+	if err == nil || watchErr != nil || stall.Late <= stoodStill && stall.Steal <= steady.MaxSteal {
+		return c, errors.Join(err, watchErr)
+	}
+	fmt.Fprintf(r.print, "== %s %s failed (%v) and runs again, as the machine stood still: %s; its output is in %s\n",
+		time.Now().Format(time.TimeOnly), r.name, err, stall, logOf(r.name+"-1"))
+	next, againErr := r.again()
+	if againErr != nil {
+		return c, errors.Join(err, againErr)
+	}
+	c, err = next.wait()
+	c.reruns++
+	return c, err
+}
