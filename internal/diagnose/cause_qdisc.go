@@ -32,7 +32,7 @@ func qdiscRules(w *window) []Finding {
 func (q *queue) delayFinding(w *window) *Finding {
 	t := q.threshold
 	slow, pairs := q.slow(t.WarnDelay)
-	stuck := q.stuck(w)
+	stuck := q.stuck(w, slow.Above(t.WarnDelay) < minSamples)
 	samples := slow.Above(t.WarnDelay) + stuck
 	if samples < minSamples {
 		return nil
@@ -103,19 +103,24 @@ func (q *queue) judge(w *window, f *Finding, why string) []string {
 		return []string{q.limit.judgement()}
 	}
 	if q.waitsForCPU(w) {
-		if excuse := w.excuseByCPU(f, longestForCPU); excuse != nil {
+		if excuse := w.excuseByCPU(f, longestForCPU, true); excuse != nil {
 			return append([]string{why}, excuse...)
 		}
 	}
 	return []string{why}
 }
 
-// stuck is how many packets have been in flight in the queue for too long; 0 if they are few of those that came meanwhile.
-func (q *queue) stuck(w *window) uint64 {
+// stuck is how many packets have been in flight in the queue for too long; 0 if they are few of those that came meanwhile. alone tells that
+// none was slow of those that left it.
+func (q *queue) stuck(w *window, alone bool) uint64 {
 	if q.inFlight == 0 {
 		return 0
 	}
-	old := q.ages.Above(max(q.threshold.CriticalDelay, minInFlightAge))
+	least := minInFlightAge
+	if alone {
+		least = minAgeAlone
+	}
+	old := q.ages.Above(max(q.threshold.CriticalDelay, least))
 	// How many came out while the oldest one was in it, at the window's rate.
 	span := 1.0
 	if length := w.length().Seconds(); length > 0 {

@@ -54,13 +54,13 @@ func (w *window) slowStage(cause Cause, st *aggregate.StageDelay) *Finding {
 	f.predicate = f.Delay.predicate()
 	f.Pairs, f.PairsTotal = pairNames(pairsOf(pairs))
 	f.Confidence = confidence(float64(slow.Count()), float64(slow.Above(stageThreshold.WarnDelay))/float64(max(1, slow.Count())), w.counts)
-	w.describeStage(f, &slow)
+	byTask := w.describeStage(f, &slow)
 	from := t.WarnDelay
 	if slow.Quantile(0.5) >= t.CriticalDelay && float64(slow.Above(t.CriticalDelay)) >= max(minCritical, minSlowShare*passed(pairs)) {
 		f.Severity, from = Critical, t.CriticalDelay
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%s from a p50 of %s: nothing is queued in this stage", f.Severity, seconds(from)))
-	f.Evidence = append(f.Evidence, w.excuseByCPU(f, longestForSoftirq)...)
+	f.Evidence = append(f.Evidence, w.excuseByCPU(f, longestForSoftirq, byTask)...)
 	f.Evidence = append(f.Evidence, w.changes(f)...)
 	f.Evidence = append(f.Evidence, missedEvidence(w.counts)...)
 	return f
@@ -74,8 +74,8 @@ func passed(pairs []pairStage) (n float64) {
 	return n
 }
 
-// describeStage says what was measured, and what happens in the stage.
-func (w *window) describeStage(f *Finding, slow *hist.Histogram) {
+// describeStage says what was measured, and what happens in the stage. byTask tells that packets waited there for a program's verdict.
+func (w *window) describeStage(f *Finding, slow *hist.Histogram) (byTask bool) {
 	line := fmt.Sprintf("%s took %s (p50), %s (p99)", packets(slow.Count()), seconds(*f.Delay.P50), seconds(*f.Delay.P99))
 	if f.Delay.Share != nil {
 		line += fmt.Sprintf("; that is %s of their time on this node", percent(*f.Delay.Share))
@@ -95,7 +95,7 @@ func (w *window) describeStage(f *Finding, slow *hist.Histogram) {
 			}
 			f.Evidence = append(f.Evidence, "packets wait there for the verdict of the program that listens")
 			f.Next = append([]string{"cat /proc/net/netfilter/nfnetlink_queue", "ss -f netlink -p | grep -i netfilter # who listens, by portid"}, f.Next[:1]...)
-			break
+			return true
 		}
 		f.Evidence = append(f.Evidence, "this stage is routing, netfilter with its queues to user space (NFQUEUE), and waiting for the next hop's link address")
 		if w.from.Stats.Protocols != nil { // the counters could be read
@@ -115,6 +115,7 @@ func (w *window) describeStage(f *Finding, slow *hist.Histogram) {
 		}
 		f.Evidence = append(f.Evidence, "unwrapped packets wait for a softirq's next turn, on a CPU that has no time for it")
 	}
+	return false
 }
 
 // queuesUsed are the queues to user space that about as many packets went through in the window as were slow, or that hold some.

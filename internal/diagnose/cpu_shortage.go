@@ -89,10 +89,11 @@ func (q *queue) waitsForCPU(w *window) bool {
 }
 
 // excuseByCPU lowers a critical finding to a warning where CPUs had no time for packets and that may be all: a wait or a loss beyond
-// what that makes stays critical. It says what it goes by. That CPUs are busy with tasks holds up who queues packets, but no softirq.
-func (w *window) excuseByCPU(f *Finding, longest float64) []string {
+// what that makes stays critical. It says what it goes by. byTask tells that tasks have part in it: that CPUs are busy with others holds up
+// who queues packets, or decides about them in user space, but no softirq.
+func (w *window) excuseByCPU(f *Finding, longest float64, byTask bool) []string {
 	shortage, line := w.cpuShortage()
-	if shortage == noShortage || shortage == busyCPUs && f.Cause != QdiscDelay && f.Cause != QdiscDrop {
+	if shortage == noShortage || shortage == busyCPUs && !byTask {
 		return nil
 	}
 	line += ": packets may wait and be lost for that alone"

@@ -56,6 +56,26 @@ func TestInFlightBefore(t *testing.T) {
 	}
 }
 
+// TestStoodStill has packets wait for as long as the machine stood still at the window's end: that says nothing of a queue that none left late.
+func TestStoodStill(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		age   float64
+		alone bool
+		want  uint64
+	}{
+		{0.3, true, 0},
+		{0.3, false, 60},
+		{1.5, true, 60},
+	} {
+		q := queue{inFlight: 60, oldest: test.age, passed: 2000, threshold: Threshold{CriticalDelay: 0.02}}
+		q.ages.Observe(test.age, 60)
+		if got := q.stuck(windowOf(), test.alone); got != test.want {
+			t.Errorf("%+v: %d", test, got)
+		}
+	}
+}
+
 // TestOnePacket speaks of a single packet as of one.
 func TestOnePacket(t *testing.T) {
 	t.Parallel()

@@ -183,7 +183,7 @@ func remoteDelay(w *window, pairs []connected) *Finding {
 	for i := range asking {
 		f.Evidence = append(f.Evidence, w.slowRequestEvidence(asking[i])+", over the same way")
 	}
-	f.Evidence = append(f.Evidence, w.excuseByCPU(f, longestForSoftirq)...)
+	f.Evidence = append(f.Evidence, w.excuseByCPU(f, longestForSoftirq, false)...)
 	f.Next = next(RemoteDelay)
 	return f
 }

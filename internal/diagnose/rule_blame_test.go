@@ -284,11 +284,18 @@ func TestNFQueue(t *testing.T) {
 // TestSlowQueue names the queue to user space that slow packets went through.
 func TestSlowQueue(t *testing.T) {
 	t.Parallel()
-	e := load(t, "testdata/forward-delay.json").snapshots()
+	s := load(t, "testdata/forward-delay.json")
+	s.Pairs[0].Stages[0].Delay = 0.02
+	e := s.snapshots()
 	e.to.Stats.Queues = []record.NFQueue{{Number: 7, PortID: 4711, Sequence: 1e6}, {Number: 8, PortID: 1, Sequence: 5}}
 	e.from.Stats.Queues = []record.NFQueue{{Number: 8, PortID: 1, Sequence: 4}}
 	f := e.diagnose().Findings[0]
 	if f.Cause != ForwardDelay || !strings.HasSuffix(f.subject, "by way of user space (NFQUEUE 7)") || f.Next[0] != "cat /proc/net/netfilter/nfnetlink_queue" {
 		t.Errorf("%s %q %q", f.Cause, f.subject, f.Next)
+	}
+	// Who decides there needs a CPU, unlike a softirq.
+	e.from.Stats.CPUs, e.to.Stats.CPUs = make([]record.CPUTime, 2), []record.CPUTime{{All: 1500}, {All: 1500}}
+	if busy := e.diagnose().Findings[0]; f.Severity != Critical || busy.Severity != Warning {
+		t.Errorf("%s, and where all CPUs are busy %s: %q", f.Severity, busy.Severity, busy.Evidence)
 	}
 }

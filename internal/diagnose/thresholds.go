@@ -109,6 +109,8 @@ const (
 	// the least share of them in what came to the queue meanwhile: a few forgotten ones in a queue that moves are no finding.
 	minInFlightAge   = 0.1
 	minInFlightShare = 0.1
+	// minAgeAlone is that age where none was slow of those that left the queue: what a machine holds that has just stood still is as old as that.
+	minAgeAlone = 1.0
 	// wholeShare is the least share of a queue's packets that is all of them.
 	wholeShare = 0.95
 	// fullShare is what share of a shaper's rate is all of it: bytes are counted with and without headers, and bursts leave gaps.
