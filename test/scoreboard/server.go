@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tracer/internal/lab"
 )
@@ -40,6 +43,17 @@ func (f *flow) serveUDP(pod lab.Pod) error {
 		return err
 	}
 	f.keepOpen(conn)
+	if f.Kind == "reports" { // as much as comes in a second, as programs that measure ask for: a reader that has no CPU for a while loses nothing
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var set error
+		err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) })
+		if err := errors.Join(err, set); err != nil {
+			return err
+		}
+	}
 	f.group.Go(func() {
 		block := make([]byte, 64<<10)
 		for {
