@@ -125,7 +125,10 @@ func (c *cluster) live(ctx context.Context, a *labagent.Agent, p *process, lengt
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.podsComeAndGo(ctx, every(10*time.Second), 5) })
 	group.Go(func() error { return c.qdiscsChange(ctx, every(30*time.Second)) })
-	group.Go(func() error { return c.apiServerGoes(ctx, every(2*time.Minute), every(30*time.Second)) })
+	// It is away for a fifth of the time or less: its clients wait longer each time before they come again, and a short run would be nothing else.
+	group.Go(func() error {
+		return c.apiServerGoes(ctx, min(2*time.Minute, length/3), min(30*time.Second, length/60))
+	})
 	group.Go(func() error { return c.manyFlows(ctx, float64(flows)/length.Seconds()*1.05) })
 	group.Go(func() error { return c.views(ctx, a.Socket, time.Second) })
 	group.Go(func() error { return c.views(ctx, a.Socket, 3*time.Second) })
