@@ -90,7 +90,7 @@ func StartAgent(ctx context.Context, binary, dir, node, address string, env []st
 	if a.Process, err = Start("agent", dir, cmd); err != nil {
 		return nil, err
 	}
-	return a, Await(ctx, 30*time.Second, "start the agent", []*Process{a.Process}, func() error {
+	return a, Await(ctx, 2*time.Minute, "start the agent", []*Process{a.Process}, func() error {
 		_, err := a.Metrics(ctx)
 		return err
 	})

@@ -43,7 +43,7 @@ spec:
           image: docker.io/library/k8srig:dev
           imagePullPolicy: Never
           args: [serve, ":8080"]
-          readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+          readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 10}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -204,7 +204,7 @@ func hardened(t *testing.T, c *ControlPlane, nodes []*Node) {
 		t.Fatal(err)
 	}
 	for _, n := range nodes {
-		expect(t, n, "attach without privileges", 30*time.Second, func(m map[string]*dto.MetricFamily) error {
+		expect(t, n, "attach without privileges", 2*time.Minute, func(m map[string]*dto.MetricFamily) error {
 			if value(m, "tracer_identity_synced") != 3 {
 				return errNotYet
 			}
