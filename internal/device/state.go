@@ -120,8 +120,8 @@ func setLowest(devices []netdev.Device) {
 }
 
 // setChanged sets in next when each device's root tree changed: now, if it differs from the one in previous, else what
-// previous says.
-func setChanged(previous, next State, now time.Time) {
+// previous says. It tells whether one did, or a device is new.
+func setChanged(previous, next State, now time.Time) (changed bool) {
 	before := make(map[int]netdev.Device)
 	for _, d := range previous.Devices {
 		before[d.Index] = d
@@ -130,13 +130,15 @@ func setChanged(previous, next State, now time.Time) {
 		d := &next.Devices[i]
 		old, known := before[d.Index]
 		if !known {
+			changed = true
 			continue
 		}
 		d.Changed = old.Changed
 		if qdiscChanged(old.Root, d.Root) {
-			d.Changed = now
+			d.Changed, changed = now, true
 		}
 	}
+	return changed
 }
 
 // qdiscChanged tells whether a user changed a root qdisc's tree. The kernel's own qdisc in place of none is no change: a

@@ -37,6 +37,7 @@ type Watcher struct {
 
 	mu    sync.Mutex
 	state State
+	found chan struct{} // by Refresh: what Run has not published
 
 	events events
 }
@@ -59,7 +60,7 @@ func NewWatcher(options Options) (*Watcher, error) {
 	if err := socket.SetReceiveBufferSize(receiveBuffer, true); err != nil {
 		_ = socket.SetReceiveBufferSize(receiveBuffer, false)
 	}
-	w := &Watcher{options: options, socket: socket}
+	w := &Watcher{options: options, socket: socket, found: make(chan struct{}, 1)}
 	if w.source, err = openSource(); err != nil {
 		socket.Close()
 		return nil, err
@@ -89,19 +90,30 @@ func (w *Watcher) State() State {
 	return w.state
 }
 
-// Refresh reads the state anew, for its counters: no event tells of those.
+// Refresh reads the state anew, for its counters: no event tells of those. What it finds of new devices and qdiscs, Run publishes at once.
 func (w *Watcher) Refresh() (State, error) {
+	next, changed, err := w.read()
+	if changed {
+		select {
+		case w.found <- struct{}{}:
+		default: // one is waiting already
+		}
+	}
+	return next, err
+}
+
+// read reads the state, and tells whether it has other devices or qdiscs than before.
+func (w *Watcher) read() (next State, changed bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	next, err := w.source.read()
-	if err != nil {
-		return State{}, err
+	if next, err = w.source.read(); err != nil {
+		return State{}, false, err
 	}
 	now := w.options.Now()
-	setChanged(w.state, next, now)
+	changed = setChanged(w.state, next, now)
 	w.events.compare(w.state, next, now)
 	w.state = next
-	return next, nil
+	return next, changed, nil
 }
 
 // Run publishes the state at once and after every change of it, counters aside. It returns nil when the context
@@ -132,9 +144,14 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 				since = w.options.Now()
 				read = time.After(debounce)
 			}
+		case <-w.found:
+			if read == nil {
+				since = w.options.Now()
+			}
+			read = time.After(0)
 		case <-read:
 			read = nil
-			next, err := w.Refresh()
+			next, _, err := w.read()
 			if err != nil {
 				if ctx.Err() == nil {
 					w.options.Log.Warn("cannot read the network devices; trying again", "err", err, "after", retryAfter)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tracer/internal/netdev"
+	"tracer/test/steady"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -250,4 +251,29 @@ func TestRunEndsWithItsSockets(t *testing.T) {
 	if _, err := w.Refresh(); err == nil {
 		t.Error("Refresh works without its sockets")
 	}
+}
+
+// TestRefreshIsPublished has a qdisc come that a Refresh finds first: it is published then, before changes have been gathered.
+func TestRefreshIsPublished(t *testing.T) {
+	t.Parallel()
+	other := enterNamespace(t)
+	w := newWatcher(t, nil)
+	states := watch(t, w)
+	index := addVeth(t, "queued0", other)
+	await(t, states, "queued0", func(s State) bool { return named(s, "queued0").Up })
+	steady.Repeat(t, func() string {
+		q := &netlink.PfifoFast{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(7, 0), Parent: netlink.HANDLE_ROOT}}
+		try(t, netlink.QdiscAdd(q))
+		began := time.Now()
+		_, err := w.Refresh()
+		try(t, err)
+		await(t, states, "the qdisc", func(s State) bool { return named(s, "queued0").Root.Kind == "pfifo_fast" })
+		took := time.Since(began)
+		try(t, netlink.QdiscDel(q))
+		await(t, states, "no qdisc", func(s State) bool { return named(s, "queued0").Root.Kind == "noqueue" })
+		if took > debounce/2 {
+			return fmt.Sprintf("published after %v", took)
+		}
+		return ""
+	})
 }

@@ -231,14 +231,12 @@ func (r *rig) run(name string, f func(r *rig)) {
 }
 
 func TestPair(t *testing.T) {
-	steady.Watch(t)
 	r := newRig(t)
 	for overlay, device := range map[string]string{lab.IPIP: "tunl0", lab.VXLAN: "vxlan.calico"} {
 		if testing.Short() && overlay != lab.IPIP {
 			continue
 		}
 		t.Run(overlay, func(t *testing.T) {
-			steady.Watch(t)
 			one := *r
 			one.T = t
 			one.up(overlay, device)

@@ -295,8 +295,6 @@ func (r *rig) learned(queues map[place]effect) {
 			return false, q.device + " is not known"
 		})
 	}
-	// A snapshot shows a queue at once; packets are counted by it when the agent has gathered the changes, for 75 ms.
-	time.Sleep(200 * time.Millisecond)
 }
 
 // fills waits until queues hold as much as they can, less a packet of the largest.
