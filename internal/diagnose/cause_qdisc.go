@@ -32,7 +32,7 @@ func qdiscRules(w *window) []Finding {
 func (q *queue) delayFinding(w *window) *Finding {
 	t := q.threshold
 	slow, pairs := q.slow(t.WarnDelay)
-	stuck := q.stuck(w, slow.Above(t.WarnDelay) < minSamples)
+	stuck := q.stuck(w)
 	samples := slow.Above(t.WarnDelay) + stuck
 	if samples < minSamples {
 		return nil
@@ -110,14 +110,13 @@ func (q *queue) judge(w *window, f *Finding, why string) []string {
 	return []string{why}
 }
 
-// stuck is how many packets have been in flight in the queue for too long; 0 if they are few of those that came meanwhile. alone tells that
-// none was slow of those that left it.
-func (q *queue) stuck(w *window, alone bool) uint64 {
+// stuck is how many packets have been in flight in the queue for too long; 0 if they are few of those that came meanwhile.
+func (q *queue) stuck(w *window) uint64 {
 	if q.inFlight == 0 {
 		return 0
 	}
 	least := minInFlightAge
-	if alone {
+	if late := q.delay.Above(q.threshold.WarnDelay); late < minSamples || float64(late) < minInFlightShare*float64(q.delay.Count()) {
 		least = minAgeAlone
 	}
 	old := q.ages.Above(max(q.threshold.CriticalDelay, least))

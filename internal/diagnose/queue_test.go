@@ -56,21 +56,24 @@ func TestInFlightBefore(t *testing.T) {
 	}
 }
 
-// TestStoodStill has packets wait for as long as the machine stood still at the window's end: that says nothing of a queue that none left late.
+// TestStoodStill has packets wait for as long as the machine stood still at the window's end: that says nothing of a queue that few left late.
 func TestStoodStill(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		age   float64
-		alone bool
-		want  uint64
+		age  float64
+		late uint64 // of 2,000 that came out
+		want uint64
 	}{
-		{0.3, true, 0},
-		{0.3, false, 60},
-		{1.5, true, 60},
+		{0.3, 0, 0},
+		{0.3, 30, 0}, // those that were the last to come out
+		{0.3, 400, 60},
+		{1.5, 0, 60},
 	} {
-		q := queue{inFlight: 60, oldest: test.age, passed: 2000, threshold: Threshold{CriticalDelay: 0.02}}
+		q := queue{inFlight: 60, oldest: test.age, passed: 2000, threshold: Threshold{WarnDelay: 0.015, CriticalDelay: 0.02}}
 		q.ages.Observe(test.age, 60)
-		if got := q.stuck(windowOf(), test.alone); got != test.want {
+		q.delay.Observe(0.5, test.late)
+		q.delay.Observe(1e-5, 2000-test.late)
+		if got := q.stuck(windowOf()); got != test.want {
 			t.Errorf("%+v: %d", test, got)
 		}
 	}

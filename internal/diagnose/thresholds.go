@@ -109,7 +109,7 @@ const (
 	// the least share of them in what came to the queue meanwhile: a few forgotten ones in a queue that moves are no finding.
 	minInFlightAge   = 0.1
 	minInFlightShare = 0.1
-	// minAgeAlone is that age where none was slow of those that left the queue: what a machine holds that has just stood still is as old as that.
+	// minAgeAlone is that age where few were late of those that left the queue: what it holds may be as old as the machine stood still just now.
 	minAgeAlone = 1.0
 	// wholeShare is the least share of a queue's packets that is all of them.
 	wholeShare = 0.95
