@@ -37,6 +37,9 @@ func TestChoose(t *testing.T) {
 		t.Error("an unknown part was taken")
 	}
 	for i, p := range parts {
+		if p.again && p.beside {
+			t.Errorf("%s runs again, and beside others: it could not be hurried", p.name)
+		}
 		// Their load must lose nothing.
 		if strings.Contains(p.script, "make test-cni") && !p.alone {
 			t.Errorf("%s is not alone", p.name)

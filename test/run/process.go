@@ -29,6 +29,8 @@ type process struct {
 // partLimit is how long a part may take: what takes longer hangs.
 const partLimit = 75 * time.Minute
 
+var errHangs = fmt.Errorf("not done within %v", partLimit)
+
 // grace is how long parts have to end when they are interrupted.
 const grace = 30 * time.Second
 
@@ -49,7 +51,7 @@ func startOnce(ctx context.Context, p part, w io.Writer) (running, error) {
 	if json, err = filepath.Abs(json); err != nil {
 		return nil, err
 	}
-	ctx, r.stop = context.WithTimeoutCause(ctx, partLimit, fmt.Errorf("not done within %v", partLimit))
+	ctx, r.stop = context.WithTimeoutCause(ctx, partLimit, errHangs)
 	r.cmd = exec.CommandContext(ctx, "bash", "-o", "pipefail", "-c", p.script)
 	r.ctx = ctx
 	r.cmd.Env = append(os.Environ(), "JSON="+json)
@@ -62,6 +64,7 @@ func startOnce(ctx context.Context, p part, w io.Writer) (running, error) {
 	r.cmd.Cancel = func() error { return syscall.Kill(-r.cmd.Process.Pid, syscall.SIGINT) }
 	r.cmd.WaitDelay = grace
 	if err := r.cmd.Start(); err != nil {
+		r.stop()
 		return nil, errors.Join(err, log.Close())
 	}
 	if p.beside {

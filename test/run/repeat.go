@@ -19,6 +19,7 @@ const stoodStill = 300 * time.Millisecond
 // repeated is a part that runs once more where it failed while the machine stood still.
 type repeated struct {
 	running
+	ctx   context.Context
 	name  string
 	stall func() (steady.Stall, error) // of the machine, until now
 	again func() (running, error)
@@ -39,7 +40,7 @@ func start(ctx context.Context, p part, w io.Writer) (running, error) {
 		_, _ = watcher.Stop()
 		return nil, err
 	}
-	return &repeated{running: r, name: p.name, print: w, stall: watcher.Stop, again: func() (running, error) {
+	return &repeated{running: r, ctx: ctx, name: p.name, print: w, stall: watcher.Stop, again: func() (running, error) {
 		if err := os.Rename(logOf(p.name), logOf(p.name+"-1")); err != nil {
 			return nil, err
 		}
@@ -53,11 +54,11 @@ func logOf(name string) string { return filepath.Join(logs, name+".log") }
 func (r *repeated) wait() (counts, error) {
 	c, err := r.running.wait()
 	stall, watchErr := r.stall()
-	if err == nil || watchErr != nil || stall.Late <= stoodStill && stall.Steal <= steady.MaxSteal {
+	if err == nil || watchErr != nil || stall.Late <= stoodStill && stall.Steal <= steady.MaxSteal || r.ctx.Err() != nil || errors.Is(err, errHangs) {
 		return c, errors.Join(err, watchErr)
 	}
-	fmt.Fprintf(r.print, "== %s %s failed (%v) and runs again, as the machine stood still: %s; its output is in %s\n",
-		time.Now().Format(time.TimeOnly), r.name, err, stall, logOf(r.name+"-1"))
+	fmt.Fprintf(r.print, "== %s %s failed (%v) and runs again, as a thread woke up %v late and %.0f %% of CPU time was stolen; its output is in %s\n",
+		time.Now().Format(time.TimeOnly), r.name, err, stall.Late.Round(time.Millisecond), 100*stall.Steal, logOf(r.name+"-1"))
 	next, againErr := r.again()
 	if againErr != nil {
 		return c, errors.Join(err, againErr)

@@ -28,10 +28,11 @@ func TestRepeated(t *testing.T) {
 		"fails on a steady machine":   {first: failed, stall: steadily, fails: true},
 		"fails as it stood still":     {first: failed, stall: still, reruns: 1},
 		"fails as others had its CPU": {first: failed, stall: steady.Stall{Steal: 0.2}, reruns: 1},
+		"hangs":                       {first: errHangs, stall: still, fails: true},
 		"fails both times":            {first: failed, second: failed, stall: still, reruns: 1, fails: true},
 	} {
 		r := &repeated{
-			running: over(test.first), name: name, print: io.Discard,
+			running: over(test.first), ctx: t.Context(), name: name, print: io.Discard,
 			stall: func() (steady.Stall, error) { return test.stall, nil },
 			again: func() (running, error) { return over(test.second), nil },
 		}
