@@ -93,7 +93,10 @@ func (c *cluster) compareWithLog() (end func()) {
 			if entries, err = c.received(); err != nil {
 				c.Fatal(err)
 			}
-			last := slices.MaxFunc(entries, func(x, y load.Entry) int { return cmp.Compare(x.Arrived, y.Arrived) }).Arrived
+			var last time.Duration
+			for _, e := range entries {
+				last = max(last, e.Arrived)
+			}
 			return len(seen) == 0 || last > seen[len(seen)-1].Hops[1].Time, fmt.Sprintf("%d entries, to %v", len(entries), last)
 		})
 		var late, off []time.Duration

@@ -125,7 +125,7 @@ func (c *cluster) live(ctx context.Context, a *labagent.Agent, p *process, lengt
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.podsComeAndGo(ctx, every(10*time.Second), 5) })
 	group.Go(func() error { return c.qdiscsChange(ctx, every(30*time.Second)) })
-	// It is away for a fifth of the time or less: its clients wait longer each time before they come again, and a short run would be nothing else.
+	// For a fifth of the time or less: its clients wait for up to a minute before they ask again, which is much of a short run.
 	group.Go(func() error {
 		return c.apiServerGoes(ctx, min(2*time.Minute, length/3), min(30*time.Second, length/60))
 	})

@@ -31,7 +31,7 @@ var quantities = []quantity{
 	{name: "memory (RSS)", unit: "MiB", relative: 0.05, absolute: 4},
 	{name: "live heap", unit: "MiB", relative: 0.05, absolute: 3},
 	{name: "goroutines", relative: 0.05, absolute: 2},
-	{name: "threads", relative: 0.05, absolute: 5}, // Go ends none, and needs some more at once where a machine stood still
+	{name: "threads", relative: 0.05, absolute: 5}, // Go ends none; after a standstill more run at once
 	{name: "descriptors", relative: 0.05, absolute: 2},
 	{name: "CPU", unit: "cores", relative: 0.1, absolute: 0.01},
 	{name: "records lost", never: true},

@@ -288,7 +288,7 @@ func TestLive(t *testing.T) {
 				}
 			}
 		}
-		return time.Now().After(healthy)
+		return time.Now().After(healthy) && len(p.alerts(promrules.StateFiring)) == 0
 	})
 	for _, fault := range []struct {
 		what   string
