@@ -68,6 +68,7 @@ struct Qdisc {
 
 struct net_device {
 	char name[16];
+	unsigned long state;
 	unsigned int ifindex; /* int in the kernel; never negative */
 	const struct rtnl_link_ops *rtnl_link_ops;
 	possible_net_t nd_net;

@@ -20,6 +20,9 @@
 #include "parse.bpf.h"
 #include "slot.bpf.h"
 
+/* Of net_device.state: the device is up. __LINK_STATE_START in include/linux/netdevice.h; the dead way out has it never (net/core/dst.c). */
+#define LINK_STATE_START (1UL << 0)
+
 /* What TCP notes of a segment: TCP_SKB_CB() in include/net/tcp.h. */
 static __always_inline const struct tcp_skb_cb *tcp_skb_cb(struct sk_buff *skb)
 {
@@ -111,9 +114,9 @@ static __always_inline bool is_on_node(struct sock *sk, const struct flow *flow,
 	}
 	/*
 	 * TCP keeps the socket of a process that has ended for as long as it sends again, even where its pod is gone, and with it
-	 * the way out: the address may be another pod's by now.
+	 * the way out: the address may be another pod's by now. A device that goes has lost its peer before, and is stopped next.
 	 */
-	if (!BPF_CORE_READ(dev, ifindex) && !BPF_CORE_READ(sk, sk_socket))
+	if (!(BPF_CORE_READ(dev, state) & LINK_STATE_START) && !BPF_CORE_READ(sk, sk_socket))
 		return false;
 	__u32 *pod = bpf_map_lookup_elem(&tracer_pod_ips, flow->source);
 	if (!pod)
