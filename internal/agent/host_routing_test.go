@@ -76,10 +76,11 @@ func TestHostRouting(t *testing.T) {
 					}
 				}
 			}
-			windows, _ := c.watch(3 * time.Second)
-			if d := stages(windows[1], lab.Web, lab.API)[journey.Forward]; d.Device != "pod" || d.Delay.Count() < 20 {
-				t.Errorf("forward to the pod's socket: %+v with %d packets, want at least 20", d.StageKey, d.Delay.Count())
-			}
+			before := c.now(1).Counts
+			c.eventually(30*time.Second, "20 packets forwarded to the pod's socket", func() (bool, string) {
+				d := stages(c.now(1).Counts.Since(before), lab.Web, lab.API)[journey.Forward]
+				return d.Device == "pod" && d.Delay.Count() >= 20, fmt.Sprintf("%+v with %d packets", d.StageKey, d.Delay.Count())
+			})
 			if _, err := c.lab.Fault(lab.Fault{Rate: 60_000, Delay: 400 * time.Millisecond}); err != nil {
 				t.Fatal(err)
 			}
