@@ -320,9 +320,7 @@ func TestTopRefuses(t *testing.T) {
 		}
 	}
 	// Nothing runs in a namespace without traffic, and it says so. IPv6 would announce itself.
-	if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	withoutIPv6(t)
 	out, err := execute(t, "top", "--once", "--interval", "200ms", "--devices", "uplink=eth0", "--run-dir", t.TempDir())
 	if err != nil || !strings.Contains(out, "NO TRAFFIC") || !strings.Contains(out, "tracer check") {
 		t.Errorf("%v:\n%s", err, out)
