@@ -131,6 +131,7 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 	var read <-chan time.Time
 	var since time.Time
 	for {
+		var next State
 		select {
 		case <-ctx.Done():
 			return nil
@@ -144,27 +145,28 @@ func (w *Watcher) Run(ctx context.Context, publish func(State)) error {
 				since = w.options.Now()
 				read = time.After(debounce)
 			}
+			continue
 		case <-w.found:
 			if read == nil {
 				since = w.options.Now()
 			}
-			read = time.After(0)
+			next = w.State()
 		case <-read:
 			read = nil
-			next, _, err := w.read()
-			if err != nil {
+			var err error
+			if next, _, err = w.read(); err != nil {
 				if ctx.Err() == nil {
 					w.options.Log.Warn("cannot read the network devices; trying again", "err", err, "after", retryAfter)
 				}
 				read = time.After(retryAfter)
 				continue
 			}
-			next.Since = since
-			if !sameConfiguration(last, next) {
-				publish(next)
-			}
-			last = next
 		}
+		next.Since = since
+		if !sameConfiguration(last, next) {
+			publish(next)
+		}
+		last = next
 	}
 }
 

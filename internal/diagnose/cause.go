@@ -71,8 +71,7 @@ func Causes() []CauseInfo {
 			Meaning: "a queue keeps packets for longer than a qdisc of its kind should",
 			Where:   "queue, that device; pod-queue, `pod:eth0`: inside the pod, on its own eth0",
 			Evidence: "packets that came out late, those still in flight (as many as the qdisc's backlog says; from an age of 1 s on where few came " +
-				"out late), the qdisc tree and " +
-				"when it changed; of a shaper its use. A pod's bandwidth limit is judged by the pod's annotation",
+				"out late), the qdisc tree and when it changed; of a shaper its use. A pod's bandwidth limit is judged by the pod's annotation",
 			Thresholds: delayThresholds(queueThresholds()),
 			Next:       []string{"tc -s qdisc show dev DEVICE"},
 			Advice:     "remove what does not belong there, or lower the load",
