@@ -16,7 +16,7 @@ import (
 // mayImply tells whether that holds of endpoint i of a slice, which is new: it is there when the agent starts, alone with its address.
 func (k *Kubernetes) mayImply(s *sliceInfo, i int) bool {
 	a := s.pods.address(i)
-	if k.slices.synced.Load() || k.isNode(a) || k.endpointIndex.mayHave(a) || k.owners.has(a) {
+	if k.slices.synced.Load() || k.isNode(a) || k.endpointIndex.has(a) || k.owners.has(a) {
 		return false
 	}
 	first := i
@@ -24,10 +24,12 @@ func (k *Kubernetes) mayImply(s *sliceInfo, i int) bool {
 	return first == i && printable(s.identity(s.pods.at(i)))
 }
 
-// mayHave tells whether any slice may have an address.
-func (x *endpointIndex) mayHave(address netip.Addr) bool {
-	_, ok := x.of[x.hash(address)]
-	return ok
+// has tells whether any slice has an address.
+func (x *endpointIndex) has(address netip.Addr) bool {
+	for range x.with(address) {
+		return true
+	}
+	return false
 }
 
 func printable(id aggregate.Identity) bool {
