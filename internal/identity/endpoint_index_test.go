@@ -3,6 +3,7 @@ package identity
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -65,4 +66,37 @@ func TestEndpointOf(t *testing.T) {
 	}
 	expect("10.244.1.2:8080", record.ProtocolTCP, "")
 	expect("10.244.1.2:8081", record.ProtocolTCP, "shop/canary")
+}
+
+// TestSameHash: two endpoints whose addresses have one hash are two, whichever of them comes and goes.
+func TestSameHash(t *testing.T) {
+	t.Parallel()
+	k, clock := source(t, nil)
+	seen := map[uint32]string{}
+	var one, other string
+	for i := 0; one == ""; i++ {
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		h := k.endpointIndex.hash(a)
+		one, other = seen[h], a.String()
+		seen[h] = other
+	}
+	api, cart := aSlice("api", "api-1", "node2", one), aSlice("cart", "cart-1", "node3", other)
+	expect := func(address, pod string) {
+		t.Helper()
+		if got := clock.lookup(k, address).Pod; got != pod {
+			t.Errorf("%s is %q, want %q", address, got, pod)
+		}
+	}
+	tell(t, &k.slices, api, cart)
+	if n := len(k.owners.addresses); n != 0 {
+		t.Errorf("the table of owners has %d addresses of them", n)
+	}
+	expect(one, "api-1")
+	expect(other, "cart-1")
+	if err := k.slices.Delete(api); err != nil {
+		t.Fatal(err)
+	}
+	clock.at += time.Minute
+	expect(one, "")
+	expect(other, "cart-1")
 }
