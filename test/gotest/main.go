@@ -2,8 +2,8 @@
 //
 //	go run ./test/gotest PACKAGES... -- FLAGS-OF-GO-TEST...
 //
-// A test that fails on a machine that kept up has failed. So has one that does not watch the machine (test/steady), and so
-// have many at once. Go test's events go to the file $JSON, if there is one, of all runs.
+// A test that fails on a machine that kept up has failed, and so have many at once. One that does not watch the machine itself
+// (test/steady) is judged by how the machine did in the whole run. Go test's events go to the file $JSON, if there is one, of all runs.
 package main
 
 import (
@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"tracer/test/steady"
 )
 
 const (
@@ -38,27 +40,28 @@ func main() {
 }
 
 func run(packages, flags []string) error {
-	events, err := runOnce(packages, flags)
+	events, stall, err := runOnce(packages, flags)
 	for runs := 1; err != nil && runs < maxRuns; runs++ {
-		again, why := unsteady(events)
+		again, why := unsteady(events, stall)
 		if why != "" {
 			return fmt.Errorf("%w (nothing runs again: %s)", err, why)
 		}
-		events, err = nil, nil
+		events, stall, err = nil, steady.Stall{}, nil
 		for pkg, names := range again {
 			fmt.Printf("gotest: the machine stood still: %s runs again: %s\n", pkg, strings.Join(names, ", "))
-			one, oneErr := runOnce([]string{pkg}, append(slices.Clone(flags), "-run", "^("+strings.Join(names, "|")+")$"))
+			one, oneStall, oneErr := runOnce([]string{pkg}, append(slices.Clone(flags), "-run", "^("+strings.Join(names, "|")+")$"))
 			events, err = append(events, one...), errors.Join(err, oneErr)
+			stall.Late, stall.Steal = max(stall.Late, oneStall.Late), max(stall.Steal, oneStall.Steal)
 		}
 	}
 	return err
 }
 
-// runOnce runs tests once, and returns go test's events.
-func runOnce(packages, flags []string) (events []byte, err error) {
+// runOnce runs tests once, and returns go test's events, and how the machine did meanwhile.
+func runOnce(packages, flags []string) (events []byte, stall steady.Stall, err error) {
 	dir, err := os.MkdirTemp("", "gotest-")
 	if err != nil {
-		return nil, err
+		return nil, stall, err
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "events.json")
@@ -67,12 +70,17 @@ func runOnce(packages, flags []string) (events []byte, err error) {
 	args = append(args, packages...) // before flags that are the tests' own, where go test takes no packages any more
 	cmd := exec.Command("go", append(args, flags...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	watcher, err := steady.Start()
+	if err != nil {
+		return nil, stall, err
+	}
 	failed := cmd.Run()
+	stall, watchErr := watcher.Stop()
 	events, err = os.ReadFile(file)
 	if err != nil {
-		return nil, errors.Join(failed, err)
+		return nil, stall, errors.Join(failed, watchErr, err)
 	}
-	return events, errors.Join(failed, keep(events))
+	return events, stall, errors.Join(failed, watchErr, keep(events))
 }
 
 // keep appends events to the file that is asked for.

@@ -67,8 +67,9 @@ func parse(events []byte) (outcome, error) {
 }
 
 // unsteady finds in go test's events the tests that failed while the machine stood still, by package; or says why nothing may
-// run again. A test with subtests is judged by those that failed: each must have failed on an unsteady machine.
-func unsteady(events []byte) (again map[string][]string, why string) {
+// run again. A test with subtests is judged by those that failed: each must have failed on an unsteady machine. Whether it was for those
+// that did not watch it tells what stalled in the first run.
+func unsteady(events []byte, stall steady.Stall) (again map[string][]string, why string) {
 	o, err := parse(events)
 	if err != nil {
 		return nil, err.Error()
@@ -88,8 +89,8 @@ func unsteady(events []byte) (again map[string][]string, why string) {
 			continue
 		case o.steady[t]:
 			return nil, t.name + " failed while the machine kept up"
-		case !o.unsteady[t] && !o.excused(t):
-			return nil, t.name + " failed without watching the machine"
+		case !o.unsteady[t] && !o.excused(t) && !stall.StoodStill():
+			return nil, t.name + " failed, and the machine never stood still"
 		}
 		roots[t.root()] = true
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"tracer/test/steady"
 )
@@ -32,9 +33,9 @@ func TestUnsteady(t *testing.T) {
 			event("output", "p", "TestA/y", kept), event("fail", "p", "TestA/y", ""), event("fail", "p", "TestA", ""), pkgFailed},
 			"", "TestA/y failed while the machine kept up"},
 		{"kept up", []string{event("output", "p", "TestA", kept), event("fail", "p", "TestA", ""), pkgFailed}, "", "TestA failed while"},
-		{"does not watch", []string{event("output", "p", "TestA", "bad\n"), event("fail", "p", "TestA", ""), pkgFailed}, "", "TestA failed without"},
+		{"does not watch", []string{event("output", "p", "TestA", "bad\n"), event("fail", "p", "TestA", ""), pkgFailed}, "", "TestA failed, and"},
 		{"one of two does not watch", []string{event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), event("fail", "p", "TestB", "")},
-			"", "TestB failed without"},
+			"", "TestB failed, and"},
 		{"many", func() (all []string) {
 			for i := range maxAgain + 1 {
 				name := fmt.Sprint("Test", i)
@@ -53,7 +54,7 @@ func TestUnsteady(t *testing.T) {
 			"", "DATA RACE"},
 		{"cut", []string{`{"Action":"fail"`}, "", "makes no sense"},
 	} {
-		again, why := unsteady([]byte(strings.Join(test.events, "\n")))
+		again, why := unsteady([]byte(strings.Join(test.events, "\n")), steady.Stall{Late: 2 * steady.MaxLate})
 		if test.why != "" {
 			if !strings.Contains(why, test.why) {
 				t.Errorf("%s: %q, want %q", test.name, why, test.why)
@@ -72,7 +73,22 @@ func TestSkippedInCI(t *testing.T) {
 	events := `{"Action":"skip","Package":"p","Test":"TestB"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"    x_test.go:1: ` + steady.Exceeded + `\n"}
 {"Action":"fail","Package":"p","Test":"TestA"}`
-	if again, why := unsteady([]byte(events)); why != "TestB was skipped" {
+	if again, why := unsteady([]byte(events), steady.Stall{}); why != "TestB was skipped" {
+		t.Errorf("%v runs again, %q", again, why)
+	}
+}
+
+// TestDoesNotWatch: what failed without watching the machine runs again if that stood still in the run, and nothing else does.
+func TestDoesNotWatch(t *testing.T) {
+	t.Parallel()
+	alone := `{"Action":"fail","Package":"p","Test":"TestA"}`
+	kept := `{"Action":"output","Package":"p","Test":"TestB","Output":"    x_test.go:1: ` + steady.Within + `\n"}
+{"Action":"fail","Package":"p","Test":"TestB"}`
+	still := steady.Stall{Late: time.Second}
+	if again, why := unsteady([]byte(alone), still); fmt.Sprint(again) != "map[p:[TestA]]" || why != "" {
+		t.Errorf("%v runs again, %q", again, why)
+	}
+	if again, why := unsteady([]byte(alone+"\n"+kept), still); why != "TestB failed while the machine kept up" {
 		t.Errorf("%v runs again, %q", again, why)
 	}
 }

@@ -12,10 +12,6 @@ import (
 	"tracer/test/steady"
 )
 
-// stoodStill is how late a thread may wake up while a part runs that does not watch the machine itself. Such a part leaves more room than
-// single tests that measure time (steady.MaxLate), and takes minutes, in which a shared machine nearly always stands still for those 50 ms.
-const stoodStill = 300 * time.Millisecond
-
 // repeated is a part that runs once more where it failed while the machine stood still.
 type repeated struct {
 	running
@@ -54,7 +50,7 @@ func logOf(name string) string { return filepath.Join(logs, name+".log") }
 func (r *repeated) wait() (counts, error) {
 	c, err := r.running.wait()
 	stall, watchErr := r.stall()
-	if err == nil || watchErr != nil || stall.Late <= stoodStill && stall.Steal <= steady.MaxSteal || r.ctx.Err() != nil || errors.Is(err, errHangs) {
+	if err == nil || watchErr != nil || !stall.StoodStill() || r.ctx.Err() != nil || errors.Is(err, errHangs) {
 		return c, errors.Join(err, watchErr)
 	}
 	fmt.Fprintf(r.print, "== %s %s failed (%v) and runs again, as a thread woke up %v late and %.0f %% of CPU time was stolen; its output is in %s\n",
