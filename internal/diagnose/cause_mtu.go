@@ -29,10 +29,10 @@ func tooLarge(w *window, t *netdev.Tunnel) Finding {
 		predicate: fmt.Sprintf("is too small for %s: %s bytes, of the %s that the largest packets have with their header",
 			t.Device, group(uint64(t.MTU)), group(uint64(t.Largest+t.Header))),
 		Next: []string{
-			"ip -d link show dev " + t.Device + "; ip link show dev " + t.Uplink,
+			"ip -d link show dev " + shellWord(t.Device) + "; ip link show dev " + shellWord(t.Uplink),
 			"ip route get " + t.Peer.String(),
-			"ip -s -s link show dev " + t.Uplink + "; nstat -az IpFragCreates IpFragFails",
-			fmt.Sprintf("ip link set dev %s mtu %d # what fits; the pods' MTU too, where the CNI sets it", t.Device, t.MTU-t.Header),
+			"ip -s -s link show dev " + shellWord(t.Uplink) + "; nstat -az IpFragCreates IpFragFails",
+			fmt.Sprintf("ip link set dev %s mtu %d # what fits; the pods' MTU too, where the CNI sets it", shellWord(t.Device), t.MTU-t.Header),
 		},
 	}
 	f.Evidence = []string{fmt.Sprintf("packets into %s have up to %s bytes and get a header of %d; the way to %v through %s takes %s",

@@ -259,21 +259,22 @@ func (w *window) leavesBy(p *aggregate.Pair, device string) bool {
 
 // next are the commands that show more.
 func (l *cardLoss) next() []string {
-	show := fmt.Sprintf("ethtool -S %s | grep -F '%s'; ip -s -s link show dev %s", l.device, grepFor(l.rises[0].Name), l.device)
+	device := shellWord(l.device)
+	show := fmt.Sprintf("ethtool -S %s | grep -F '%s'; ip -s -s link show dev %s", device, grepFor(l.rises[0].Name), device)
 	switch l.class {
 	case netdev.RingFull, netdev.NoMemory:
-		return []string{show, "ethtool -g " + l.device + "; ethtool -l " + l.device + " # then larger rings: ethtool -G, more queues: ethtool -L",
-			"mpstat -P ALL 1 3; cat /proc/interrupts | grep " + l.device}
+		return []string{show, "ethtool -g " + device + "; ethtool -l " + device + " # then larger rings: ethtool -G, more queues: ethtool -L",
+			"mpstat -P ALL 1 3; cat /proc/interrupts | grep " + device}
 	case netdev.Damaged:
-		return []string{show, "ethtool " + l.device + "; ethtool -m " + l.device}
+		return []string{show, "ethtool " + device + "; ethtool -m " + device}
 	case netdev.TooLong:
-		return []string{show, "ip link show dev " + l.device + " # and on the other nodes: is their MTU larger?"}
+		return []string{show, "ip link show dev " + device + " # and on the other nodes: is their MTU larger?"}
 	case netdev.ByXDP:
-		return []string{show, "ip link show dev " + l.device + "; bpftool net show dev " + l.device}
+		return []string{show, "ip link show dev " + device + "; bpftool net show dev " + device}
 	case netdev.LimitDropped, netdev.LimitQueued:
-		return []string{show, "ethtool -S " + l.device + " | grep -E 'allowance|_phy' # which limit; a larger machine has higher ones"}
+		return []string{show, "ethtool -S " + device + " | grep -E 'allowance|_phy' # which limit; a larger machine has higher ones"}
 	}
-	return []string{show, "ethtool -S " + l.device + " | grep -E 'drop|miss|err|discard'"}
+	return []string{show, "ethtool -S " + device + " | grep -E 'drop|miss|err|discard'"}
 }
 
 // grepFor is the longer part of a counter's name, before or behind a queue's number.

@@ -152,7 +152,7 @@ func notMasqueraded(w *window, all []*aggregate.Unanswered) Finding {
 	}
 	device := "DEVICE"
 	if d := w.device(first.Ifindex); d != nil {
-		device = d.Name
+		device = shellWord(d.Name)
 	}
 	f.Next = []string{
 		"iptables-save -t nat | grep -E 'MASQUERADE|SNAT'; nft list ruleset | grep -nE 'masquerade|snat'",

@@ -58,6 +58,6 @@ func podsTooLarge(devices []netdev.Device, t *netdev.Tunnel) *Finding {
 		Kind: KindMisconfiguration, Cause: MTU, Severity: Warning, Device: t.Device, Pairs: []Pair{}, Confidence: 0.5,
 		subject: "the MTU of " + names, predicate: fmt.Sprintf("is up to %s, and %s takes %s", group(uint64(mtu)), t.Device, group(uint64(t.Largest))),
 		Evidence: []string{"what is larger is answered by ICMP, from which TCP learns; it is lost where a rule drops ICMP"},
-		Next:     []string{"ip -d link show dev " + first + "; ip -d link show dev " + t.Device},
+		Next:     []string{"ip -d link show dev " + shellWord(first) + "; ip -d link show dev " + shellWord(t.Device)},
 	}
 }

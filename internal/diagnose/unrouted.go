@@ -176,6 +176,6 @@ func notForwarding(w *window, _ aggregate.StageKey, _ []aggregate.DropCount, sai
 	r := lossRule{subject: l.Disabled + " = 0", shown: true}
 	r.evidence = append([]string{fmt.Sprintf("%s is 0: this node forwards nothing that comes in by %s", l.Disabled, l.Device)}, w.risen(addressErrors())...)
 	r.evidence = append(r.evidence, each(said, func(l *record.RouteLookup) string { return l.GatewaySilent })...)
-	r.next = []string{"sysctl " + l.Disabled, "grep -rs forward /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d # what sets it?"}
+	r.next = []string{"sysctl " + shellWord(l.Disabled), "grep -rs forward /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d # what sets it?"}
 	return r
 }

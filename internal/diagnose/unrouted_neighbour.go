@@ -26,7 +26,7 @@ func silentNeighbour(w *window, _ aggregate.StageKey, lost []aggregate.DropCount
 	l := &said[0]
 	r.subject = fmt.Sprintf("the next hop %v at %s, which does not answer,", l.NextHop, l.Out)
 	r.next = []string{
-		fmt.Sprintf("ip -s neigh show %v dev %s", l.NextHop, l.Out), fmt.Sprintf("ip -d link show dev %s", l.Out),
+		fmt.Sprintf("ip -s neigh show %v dev %s", l.NextHop, shellWord(l.Out)), fmt.Sprintf("ip -d link show dev %s", shellWord(l.Out)),
 		"ip neigh show nud failed nud incomplete # others too?",
 	}
 	r.mild = l.NextHop == l.Destination && w.goToNobody(lost)
@@ -79,17 +79,17 @@ func silentGateway(w *window, at aggregate.StageKey, lost []aggregate.DropCount,
 	r.evidence = append([]string{fmt.Sprintf("the pod's %s does not answer to ARP or neighbour discovery at %s: nothing leaves the pod", gateway, l.Device)},
 		each(said, func(l *record.RouteLookup) string { return l.GatewaySilent })...)
 	r.evidence = append(r.evidence, each(said, describeNeighbour)...)
-	device := strings.ReplaceAll(l.Device, ".", "/")
-	switch r.next = []string{fmt.Sprintf("sysctl net.ipv4.conf.%s.proxy_arp net.ipv4.conf.%s.forwarding", device, device)}; {
+	settings := "net.ipv4.conf." + strings.ReplaceAll(l.Device, ".", "/")
+	switch r.next = []string{fmt.Sprintf("sysctl %s %s", shellWord(settings+".proxy_arp"), shellWord(settings+".forwarding"))}; {
 	case l.NextHop.Is6():
-		r.next = []string{"ip -6 addr show dev " + l.Device}
+		r.next = []string{"ip -6 addr show dev " + shellWord(l.Device)}
 	case l.NextHop.IsValid():
 		r.next = append(r.next, fmt.Sprintf("ip%s route get %v # Calico's pods need a default route here", six(l), l.NextHop))
 		if strings.Contains(l.GatewaySilent, "route") {
 			slices.Reverse(r.next)
 		}
 	}
-	r.next = append(r.next, inPods(w.endsOf(lost), "ip neigh show dev "+podEndName(at.Device))...)
+	r.next = append(r.next, inPods(w.endsOf(lost), "ip neigh show dev "+shellWord(podEndName(at.Device)))...)
 	return r
 }
 
@@ -130,7 +130,7 @@ func noForwardingEntry(_ *window, at aggregate.StageKey, lost []aggregate.DropCo
 		r.certainty = byFunction
 		r.evidence = append(r.evidence, noReason)
 	}
-	r.next = []string{"bridge fdb show dev " + at.Device}
+	r.next = []string{"bridge fdb show dev " + shellWord(at.Device)}
 	missing := slices.DeleteFunc(said, func(l record.RouteLookup) bool { return !l.NoForwardingEntry })
 	if len(missing) == 0 {
 		return r
@@ -141,8 +141,8 @@ func noForwardingEntry(_ *window, at aggregate.StageKey, lost []aggregate.DropCo
 		return fmt.Sprintf("the next hop of %v is %v with MAC %s: %s has no forwarding entry for it", l.Destination, l.NextHop, l.LinkAddress, l.Out)
 	})...)
 	r.next = []string{
-		fmt.Sprintf("bridge fdb show dev %s | grep -i %s # nothing: that is the fault", l.Out, l.LinkAddress),
-		fmt.Sprintf("ip neigh show %v dev %s", l.NextHop, l.Out), "bridge fdb show dev " + l.Out,
+		fmt.Sprintf("bridge fdb show dev %s | grep -i %s # nothing: that is the fault", shellWord(l.Out), l.LinkAddress),
+		fmt.Sprintf("ip neigh show %v dev %s", l.NextHop, shellWord(l.Out)), "bridge fdb show dev " + shellWord(l.Out),
 	}
 	return r
 }
@@ -165,7 +165,7 @@ func podDown(w *window, _ aggregate.StageKey, lost []aggregate.DropCount, said [
 	}
 	r.subject = fmt.Sprintf("the pod's device %s, %s,", l.Out, state)
 	r.evidence = append(r.evidence, each(said, describeNeighbour)...)
-	r.next = []string{"ip -d -s link show dev " + l.Out, fmt.Sprintf("ip neigh show %v dev %s", l.NextHop, l.Out),
+	r.next = []string{"ip -d -s link show dev " + shellWord(l.Out), fmt.Sprintf("ip neigh show %v dev %s", l.NextHop, shellWord(l.Out)),
 		"kubectl get pods -A -o wide --field-selector status.podIP=" + l.Destination.String() + " # its eth0, in the pod: ip link show"}
 	r.shown = true
 	r.place = &aggregate.StageKey{Stage: journey.Queue, Device: netdev.PodLabel, Direction: journey.In}
@@ -198,12 +198,12 @@ func missent(w *window, at aggregate.StageKey, lost []aggregate.DropCount, said 
 	switch {
 	case inPod && l.LinkAddress != "":
 		r.evidence = append(r.evidence, fmt.Sprintf("this node's neighbour entry of %v at %s is %s, %s", l.NextHop, l.Out, l.LinkAddress, l.Neighbour))
-		r.next = []string{fmt.Sprintf("ip neigh show %v dev %s", l.NextHop, l.Out)}
+		r.next = []string{fmt.Sprintf("ip neigh show %v dev %s", l.NextHop, shellWord(l.Out))}
 	case inPod:
 		r.next = []string{"ip neigh show | grep -i " + l.FrameAddress, "bridge fdb show | grep -i " + l.FrameAddress}
 	default:
 		r.evidence = append(r.evidence, "who sends them goes by an old MAC of "+l.Device+", or by a wrong entry")
-		r.next = []string{"ip -d link show dev " + l.Device,
+		r.next = []string{"ip -d link show dev " + shellWord(l.Device),
 			fmt.Sprintf("ip neigh show | grep -i %s; bridge fdb show | grep -i %s # on the nodes that send", l.FrameAddress, l.FrameAddress)}
 	}
 	if inPod {
@@ -222,7 +222,7 @@ func missentByPod(w *window, lost []aggregate.DropCount, said []record.RouteLook
 		r.subject = fmt.Sprintf("a wrong MAC in frames from the pod behind %s", l.Device)
 		r.evidence = append(r.evidence, fmt.Sprintf("the frames are for %s; %s has %s", l.FrameAddress, l.Device, l.DeviceAddress),
 			"the pod goes by a wrong or old neighbour entry of its gateway")
-		r.next = []string{"ip link show dev " + l.Device}
+		r.next = []string{"ip link show dev " + shellWord(l.Device)}
 	}
 	r.next = append(inPods(w.endsOf(lost), "ip neigh show"), r.next...)
 	return r

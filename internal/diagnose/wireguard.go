@@ -92,7 +92,7 @@ func (s *strangers) finding(w *window) Finding {
 		Kind: KindDrop, Cause: Encryption, Severity: Warning, Stage: journey.Encap, Device: s.device, Direction: journey.Out, Pairs: []Pair{},
 		Confidence: 0.95, subject: "WireGuard's " + first.name() + " at " + s.device,
 		predicate: fmt.Sprintf("%s: nothing gets through to %s", first.since(w), prefixes(first.Allowed)),
-		Next: []string{"wg show " + s.device + " # on both nodes: the keys, the latest handshake, the endpoint",
+		Next: []string{"wg show " + shellWord(s.device) + " # on both nodes: the keys, the latest handshake, the endpoint",
 			"nft list ruleset | grep -nE 'udp.*drop' # on both nodes"},
 	}
 	if first.Endpoint.IsValid() {

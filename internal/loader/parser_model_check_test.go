@@ -106,7 +106,8 @@ func (r randomPacket) mutate(b []byte) []byte {
 	return b
 }
 
-// TestParser compares the parser in the kernel with its model, on packets that are made at random: FuzzParser goes on from there.
+// TestParser compares the parser in the kernel with its model, on packets of all kinds that are cut off at each byte, and on such as are made
+// at random: FuzzParser goes on from there.
 func TestParser(t *testing.T) {
 	t.Parallel()
 	k := newKernel(t, bpfobj.TracerConfig{VxlanPort: [8]uint16{hostOrder(modelVXLAN)}, GenevePort: [8]uint16{hostOrder(modelGeneve)}})
@@ -114,11 +115,17 @@ func TestParser(t *testing.T) {
 	if err := p.expect(true); err != nil {
 		t.Fatal(err)
 	}
+	const shortest = 15
+	for _, frame := range parserSeeds() {
+		for n := shortest; n <= len(frame); n++ {
+			p.check(t, frame[:n], true)
+		}
+	}
 	r := randomPacket{rand.New(rand.NewPCG(1, 2))}
 	ends := map[header.Result]int{}
 	for range 5000 {
 		frame := r.mutate(r.frame(0))
-		if len(frame) < 15 {
+		if len(frame) < shortest {
 			continue
 		}
 		p.check(t, frame, true)
