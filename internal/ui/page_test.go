@@ -2,6 +2,7 @@ package ui
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -90,5 +91,46 @@ func TestText(t *testing.T) {
 		if found := forbidden.Find(text); found != nil {
 			t.Errorf("%s: %s", file, found)
 		}
+	}
+}
+
+// TestLicences: what the page is made of is under a licence that hack/check-dependencies allows what is shipped, and its text comes with the
+// page. What builds and tests it may be under weaker copyleft, as the tools may.
+func TestLicences(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(sources, "package-lock.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lock struct {
+		Packages map[string]struct {
+			Version, License string
+			Dev              bool
+		}
+	}
+	if err := json.Unmarshal(text, &lock); err != nil {
+		t.Fatal(err)
+	}
+	texts, err := fs.ReadFile(built, "page/licences.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := []string{"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC"}
+	shipped := 0
+	for path, p := range lock.Packages {
+		name, isPackage := strings.CutPrefix(path, "node_modules/")
+		switch {
+		case !isPackage: // the page itself
+		case !slices.Contains(allowed, p.License) && (!p.Dev || p.License != "MPL-2.0"):
+			t.Errorf("%s is under %q", name, p.License)
+		case !p.Dev:
+			shipped++
+			if !strings.Contains(string(texts), name+" "+p.Version+"\n") {
+				t.Errorf("the licence of %s %s does not come with the page", name, p.Version)
+			}
+		}
+	}
+	if shipped == 0 {
+		t.Error("the page is made of nothing")
 	}
 }

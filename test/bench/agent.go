@@ -50,9 +50,11 @@ type agentCost struct {
 	Cores      float64 `json:"cores"`
 	CPUSeconds float64 `json:"cpu_seconds_per_million_packets"`
 	// ProgramNs is what the programs take for a packet, with the kernel's statistics of that.
-	ProgramNs     float64 `json:"program_ns_per_packet"`
-	StartSeconds  float64 `json:"start_seconds"` // to load, and to attach to all devices
-	ResidentBytes uint64  `json:"resident_bytes"`
+	ProgramNs float64 `json:"program_ns_per_packet"`
+	// StartSeconds is how long it takes to load, and to attach to all devices; StartCPUSeconds its CPU time meanwhile.
+	StartSeconds    float64 `json:"start_seconds"`
+	StartCPUSeconds float64 `json:"start_cpu_seconds"`
+	ResidentBytes   uint64  `json:"resident_bytes"`
 	// PeakBytes is the most that was ever resident: each scan maps the in-flight table for some milliseconds.
 	PeakBytes uint64 `json:"peak_bytes"`
 }
@@ -106,15 +108,23 @@ func beAgent(ctx context.Context) error {
 		return err
 	}
 	defer t.Close()
+	before, err := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID)
+	if err != nil {
+		return err
+	}
 	start := time.Now()
 	a, err := agent.Start(agent.Options{Loader: loader.Options{Dir: o.Dir}, Namer: t.names(), Limits: unlimited()})
 	if err != nil {
 		return err
 	}
 	started := time.Since(start)
+	after, err := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID)
+	if err != nil {
+		return errors.Join(err, a.Close())
+	}
 	debug.FreeOSMemory() // as the command does
 	cost, err := watchAgent(ctx, a, t, o.Watch)
-	cost.nodeLoad, cost.StartSeconds = o.Load, thousandths(started.Seconds())
+	cost.nodeLoad, cost.StartSeconds, cost.StartCPUSeconds = o.Load, thousandths(started.Seconds()), thousandths((after - before).Seconds())
 	var kernel kernelMemory
 	if err == nil {
 		kernel, err = readKernelMemory()

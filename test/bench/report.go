@@ -103,6 +103,12 @@ func (r *report) judge() {
 	for _, l := range r.Agent.limited() {
 		r.note(l.verdict(), "%s: %.1f %% of a core, limit %.0f", l.what, 100*l.cores, 100*l.limit)
 	}
+	for _, c := range r.Agent.Scale {
+		if c.Devices == startDevices {
+			r.note(aim(c.startsInTime()), "an agent starts with %d devices in %.1f s, limit %.0f", c.Devices, c.StartSeconds, startLimit)
+			r.note(aim(c.startsQuietly()), "and takes %.2f s of CPU time, limit %.0f %% of that", c.StartCPUSeconds, 100*startShare)
+		}
+	}
 	growth := r.Agent.Growth
 	r.note(growth.atMost(growthLimit), "a packet costs %.2f times as much with many pods and flows as with one, limit %.2f", growth.Ratio, growthLimit)
 	for _, g := range r.Go {

@@ -27,8 +27,9 @@ func TestReport(t *testing.T) {
 			{Workload: bulkTCP, Mode: byDefault, OfEmpty: 0.94, Limit: &least, Verdict: notShown},
 		},
 		Agent: agentReport{
-			Long:   agentCost{nodeLoad: nodeLoad{Flows: 10}, Records: 20, ResidentBytes: residentLimit},
-			Scale:  []agentCost{{Cores: 0.006}, {nodeLoad: nodeLoad{Rate: 20_000}, Cores: 0.021}},
+			Long: agentCost{nodeLoad: nodeLoad{Flows: 10}, Records: 20, ResidentBytes: residentLimit},
+			Scale: []agentCost{{Cores: 0.006}, {nodeLoad: nodeLoad{Rate: 20_000}, Cores: 0.021},
+				{nodeLoad: nodeLoad{Devices: startDevices}, StartSeconds: 11, StartCPUSeconds: 1}},
 			Growth: growth{Ratio: 1.2, bounds: surely(1.2)},
 		},
 		Go:   []goBenchmark{{Package: "export", Name: scrapeBenchmark, Ns: 51e6}, {Package: "export", Name: "other", Ns: 51e6}},
@@ -69,7 +70,7 @@ func TestReport(t *testing.T) {
 	if !slices.Equal(r.Exceeded, wrong) {
 		t.Errorf("exceeded: %q, want %q", r.Exceeded, wrong)
 	}
-	aimed := []string{"aimed: 2.03 times a clock read, limit 2.00"}
+	aimed := []string{"aimed: 2.03 times a clock read, limit 2.00", "an agent starts with 500 devices in 11.0 s, limit 3"}
 	if !slices.Equal(r.Missed, aimed) {
 		t.Errorf("missed: %q, want %q", r.Missed, aimed)
 	}
@@ -116,7 +117,7 @@ func TestReport(t *testing.T) {
 	if udp := back.Traffic[0]; udp["workload"] != smallUDP || udp["mode"] != byDefault || udp["ratio"] != 0.9 || udp["spread"] != 0.0 {
 		t.Errorf("traffic %v", udp)
 	}
-	if scale, _ := back.Agent["scale"].([]any); len(scale) != 2 {
+	if scale, _ := back.Agent["scale"].([]any); len(scale) != 3 {
 		t.Errorf("agent %v", back.Agent)
 	}
 	if back.Memory["kernel_bytes"] != float64(kernelLimit+1) {

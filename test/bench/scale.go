@@ -14,7 +14,7 @@ func longLoad(watch time.Duration) nodeLoad {
 // scaleLoads differ in flows, then in pods, each with a device.
 func scaleLoads(watch time.Duration) (loads []nodeLoad) {
 	for _, l := range []struct{ flows, pods int }{
-		{0, 50}, {1_000, 50}, {10_000, 50}, {100_000, 50}, {1_000, 1}, {1_000, 250}, {1_000, 500},
+		{0, 50}, {1_000, 50}, {10_000, 50}, {100_000, 50}, {1_000, 1}, {1_000, 250}, {1_000, startDevices},
 	} {
 		loads = append(loads, newLoad(l.flows, l.pods, watch))
 	}
@@ -31,12 +31,30 @@ const (
 	idleLimit, busyLimit = 0.01, 0.02
 )
 
+// What the start of an agent with startDevices devices is to take: so long, and less than a share of a core if it is longer than startBurst.
+const (
+	startDevices           = 500
+	startLimit, startBurst = 3.0, 5.0 // seconds
+	startShare             = 0.1
+)
+
+// startsInTime and startsQuietly tell whether it does.
+func (c *agentCost) startsInTime() bool { return c.StartSeconds <= startLimit }
+
+func (c *agentCost) startsQuietly() bool {
+	return c.StartSeconds <= startBurst || c.StartCPUSeconds <= startShare*c.StartSeconds
+}
+
 // growth is how many times as much a packet costs, the agent and the programs together, where there are many pods and
 // flows.
 type growth struct {
-	Ratio  float64 `json:"ratio"` // the median of the rounds
-	Spread float64 `json:"spread"`
-	Rounds int     `json:"rounds"`
+	Ratio float64 `json:"ratio"` // the median of the rounds
+	// Programs and Agent are likewise, of each by itself; Share is the programs' of what a packet costs in one flow.
+	Programs float64 `json:"programs"`
+	Agent    float64 `json:"agent"`
+	Share    float64 `json:"programs_share"`
+	Spread   float64 `json:"spread"`
+	Rounds   int     `json:"rounds"`
 	bounds
 }
 
@@ -57,16 +75,21 @@ func measureScale(ctx context.Context, loads []nodeLoad) ([]agentCost, error) {
 
 // measureGrowth compares 1,000 flows of 64 pods with one, in pairs.
 func measureGrowth(ctx context.Context, rounds int, watch time.Duration) (growth, error) {
-	var ratios []float64
+	var ratios, programs, agents, shares []float64
 	for range rounds {
 		costs, err := measureScale(ctx, []nodeLoad{newLoad(1, 1, watch), newLoad(1_000, 64, watch)})
 		if err != nil {
 			return growth{}, err
 		}
-		ratios = append(ratios, costs[1].packetNs()/costs[0].packetNs())
+		one, many := &costs[0], &costs[1]
+		ratios = append(ratios, many.packetNs()/one.packetNs())
+		programs = append(programs, many.ProgramNs/one.ProgramNs)
+		agents = append(agents, many.CPUSeconds/one.CPUSeconds)
+		shares = append(shares, one.ProgramNs/one.packetNs())
 	}
 	q := quartilesOf(ratios)
-	return growth{thousandths(q.median), thousandths(q.spread()), rounds, boundsOf(ratios)}, nil
+	median := func(values []float64) float64 { return thousandths(quartilesOf(values).median) }
+	return growth{thousandths(q.median), median(programs), median(agents), median(shares), thousandths(q.spread()), rounds, boundsOf(ratios)}, nil
 }
 
 // packetNs is what a packet costs in all.

@@ -85,15 +85,15 @@ func (r *report) trafficText(b *bytes.Buffer) {
 }
 
 func (r *report) agentText(b *bytes.Buffer) {
-	fmt.Fprintf(b, "\nAn agent, by what it sees\n%8s %6s %8s %9s %9s %15s %14s %9s %13s\n", "flows", "pods", "devices", "packets/s",
-		"cores", "CPU s/million", "programs' ns", "start s", "resident MiB")
+	fmt.Fprintf(b, "\nAn agent, by what it sees\n%8s %6s %8s %9s %9s %15s %14s %9s %8s %13s\n", "flows", "pods", "devices", "packets/s",
+		"cores", "CPU s/million", "programs' ns", "start s", "of CPU", "resident MiB")
 	for _, c := range append(r.Agent.Scale, r.Agent.Long) {
 		rate := c.Rate
 		if c.Flows == 0 {
 			rate = 0
 		}
-		fmt.Fprintf(b, "%8d %6d %8d %9d %9.3f %15.2f %14.0f %9.2f %13.1f\n", c.Flows, c.Pods, c.Devices, rate, c.Cores,
-			c.CPUSeconds, c.ProgramNs, c.StartSeconds, mebibytes(c.ResidentBytes))
+		fmt.Fprintf(b, "%8d %6d %8d %9d %9.3f %15.2f %14.0f %9.2f %8.2f %13.1f\n", c.Flows, c.Pods, c.Devices, rate, c.Cores,
+			c.CPUSeconds, c.ProgramNs, c.StartSeconds, c.StartCPUSeconds, mebibytes(c.ResidentBytes))
 	}
 	for _, l := range r.Agent.limited() {
 		fmt.Fprintf(b, "%-56s %8.1f %%  %.0f %% of a core %s\n", l.what, 100*l.cores, 100*l.limit, l.verdict())
@@ -101,6 +101,7 @@ func (r *report) agentText(b *bytes.Buffer) {
 	growth := r.Agent.Growth
 	fmt.Fprintf(b, "%-56s %10.2f  %.2f %s (spread %.2f, %d rounds)\n", "a packet's cost in 1,000 flows of 64 pods, times one's",
 		growth.Ratio, growthLimit, growth.atMost(growthLimit), growth.Spread, growth.Rounds)
+	fmt.Fprintf(b, "%-56s %10.2f  (%.0f %% of one's)\n%-56s %10.2f\n", "  of that the programs", growth.Programs, 100*growth.Share, "  the agent", growth.Agent)
 	long := r.Agent.Long
 	fmt.Fprintf(b, "%-56s %10.1f  %d %s (at most %.1f)\n", fmt.Sprintf("resident MiB after %d packets of %d flows", long.Records, long.Flows),
 		mebibytes(long.ResidentBytes), residentLimit>>20, verdict(long.ResidentBytes <= residentLimit), mebibytes(long.PeakBytes))
