@@ -130,6 +130,33 @@ func TestWatcherFollowsQdiscs(t *testing.T) {
 	await(t, states, "the default again", func(s State) bool { return named(s, "eth0").Root.Kind == "noqueue" })
 }
 
+// TestWatcherIsSoon: a queue that somebody adds is known within a tenth of a second.
+func TestWatcherIsSoon(t *testing.T) {
+	t.Parallel()
+	const within, tries = 100 * time.Millisecond, 5
+	index := addVeth(t, "eth0", enterNamespace(t))
+	states := watch(t, newWatcher(t, nil))
+	root := func(kind string) func(State) bool {
+		return func(s State) bool { return named(s, "eth0").Root.Kind == kind }
+	}
+	await(t, states, "the start", root("noqueue"))
+	steady.Repeat(t, func() string {
+		least := time.Minute
+		for range tries {
+			start := time.Now()
+			addTBF(t, index, 0x10000, netlink.HANDLE_ROOT)
+			await(t, states, "tbf", root("tbf"))
+			least = min(least, time.Since(start))
+			try(t, netlink.QdiscDel(&netlink.Tbf{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: 0x10000, Parent: netlink.HANDLE_ROOT}}))
+			await(t, states, "the default again", root("noqueue"))
+		}
+		if least > within {
+			return fmt.Sprintf("a queue was known after %v at the earliest of %d times, want %v", least, tries, within)
+		}
+		return ""
+	})
+}
+
 // TestWatcherRefresh counts packets into a queue that lets few of them out.
 func TestWatcherRefresh(t *testing.T) {
 	t.Parallel()
