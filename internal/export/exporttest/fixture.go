@@ -84,7 +84,7 @@ func Snapshot() *aggregate.Snapshot {
 		{DropKey: aggregate.DropKey{StageKey: aggregate.StageKey{Stage: journey.Unknown}, Reason: "NO_ROUTE", Loss: true}, Packets: 1},
 	}
 	return &aggregate.Snapshot{
-		Taken: Noon, Window: time.Hour, Stages: stages, Drops: lost,
+		Taken: Noon, Window: time.Hour, Stages: stages, Drops: lost, PairOverflow: 3, FlowOverflow: 7,
 		Pairs: []aggregate.Pair{
 			{
 				PairKey: aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web", DstNamespace: "default", DstWorkload: "api", Direction: journey.Out},
