@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tracer/internal/aggregate"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
 	"tracer/test/cgroup"
@@ -106,7 +109,8 @@ func (s starved) throttled() {
 // flows is how many flows there are at most between two pods: one for each port.
 const flows = 60_000
 
-// lessMemory has more flows than an agent keeps, with the memory that the chart gives it.
+// lessMemory has more flows than an agent keeps, with the memory that the chart gives it. It drops the details of the oldest ones and says
+// how many; all count for their pair.
 func (s starved) lessMemory() {
 	group := cgroup.New(s, cgroup.Limits{Memory: 256 << 20})
 	a, from := s.start(group.Join()+" && export GOMEMLIMIT=180MiB", "--max-records", "1000000", "--max-cpu", "100")
@@ -121,7 +125,22 @@ func (s starved) lessMemory() {
 		s.Fatal(err)
 	}
 	s.awaitCounts(a, from, more)
-	s.Logf("%d flows, resident memory %.0f MiB", flows, s.value(a, "process_resident_memory_bytes", "")/(1<<20))
+	lost := s.value(a, "tracer_records_lost_total", "")
+	said := s.value(a, "tracer_flow_overflow_total", "")
+	snapshot := s.snapshot(a)
+	// Of a flow nothing is known if the record of its only packet was lost, or found no slot.
+	if want := 0.9*float64(more) - lost - aggregate.DefaultMaxFlows; said == 0 || said < want {
+		s.Errorf("the agent says that it dropped %.0f flows: of %d it keeps %d, and %.0f records were lost", said, more, aggregate.DefaultMaxFlows, lost)
+	}
+	if len(snapshot.Flows) != aggregate.DefaultMaxFlows || float64(snapshot.FlowOverflow) < said {
+		s.Errorf("%d flows are kept and %d dropped, want %d and %.0f or more", len(snapshot.Flows), snapshot.FlowOverflow, aggregate.DefaultMaxFlows, said)
+	}
+	peak, err := group.PeakMemory()
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Logf("of %d flows %.0f dropped; resident memory %.0f MiB, with the kernel's at most %d MiB",
+		more, said, s.value(a, "process_resident_memory_bytes", "")/(1<<20), peak>>20)
 	s.end(a)
 }
 
@@ -190,6 +209,22 @@ func (s starved) awaitCounts(a *agentProcess, from mark, more int) {
 func (s starved) packets(a *agentProcess) float64 {
 	s.Helper()
 	return s.value(a, "tracer_packets_total", `src_workload="web"`)
+}
+
+// snapshot is what the agent has counted.
+func (s starved) snapshot(a *agentProcess) (counted aggregate.Snapshot) {
+	s.Helper()
+	code, body, err := a.get("socket", "/v1/snapshot")
+	if err == nil && code != http.StatusOK {
+		err = fmt.Errorf("status %d", code)
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(body), &counted)
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+	return counted
 }
 
 // value adds up the series of a metric that have a label. It is 0 while the agent does not answer.

@@ -2,6 +2,7 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -72,6 +73,20 @@ func (g Group) Join() string {
 		commands = append(commands, "echo $$ >"+dir+"/cgroup.procs")
 	}
 	return strings.Join(commands, " && ")
+}
+
+// PeakMemory is the most that a group with a limit of memory has used of it, in bytes, with what the kernel keeps for it: maps, page tables,
+// cached files.
+func (g Group) PeakMemory() (most int64, err error) {
+	for _, file := range []string{"memory.peak", "memory.max_usage_in_bytes"} {
+		for _, dir := range g.dirs {
+			text, err := os.ReadFile(filepath.Join(dir, file))
+			if err == nil {
+				return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+			}
+		}
+	}
+	return 0, errors.New("the group has no limit of memory, or the kernel does not tell its peak")
 }
 
 // Add moves a process into the group, with all its threads.
