@@ -22,7 +22,7 @@ type cluster struct {
 
 // counts are of what was done.
 type counts struct {
-	pods, renames, qdiscs, flows, unanswered, views, absences atomic.Int64
+	pods, queues, renames, qdiscs, flows, connections, unanswered, views, absences atomic.Int64
 }
 
 func (c *cluster) run(commands ...string) error {
@@ -35,8 +35,13 @@ func (c *cluster) run(commands ...string) error {
 	return nil
 }
 
+// queueEvery is how many pods there are for one with a queue of its own. An agent takes that for gone after half a minute without packets,
+// which is the time of five pods or less.
+const queueEvery = 8
+
 // podsComeAndGo makes one pod after the other on the first node, with its objects at the API server, has it send, renames its
-// device, and takes it away: alive are so many at a time.
+// device, and takes it away. Some have a queue of their own, for which the agent attaches a hook as long as it is used. Alive are so
+// many at a time.
 func (c *cluster) podsComeAndGo(ctx context.Context, every time.Duration, alive int) error {
 	node := string(c.Node(1).Netns)
 	type pod struct{ name, netns, device, address string }
@@ -72,6 +77,12 @@ func (c *cluster) podsComeAndGo(ctx context.Context, every time.Duration, alive 
 			"ip -n "+node+" route replace "+p.address+" dev "+p.device+" scope link")
 		if err != nil {
 			return err
+		}
+		if i%queueEvery == 1 {
+			if err := c.run("tc -n " + p.netns + " qdisc add dev eth0 root tbf rate 100mbit burst 100kb latency 50ms"); err != nil {
+				return err
+			}
+			c.counted.queues.Add(1)
 		}
 		c.api.SetPod(p.name, "node1", p.address)
 		if err := lab.Namespace(p.netns).Do(func() error { return c.call(ctx, 20) }); err != nil {

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -46,17 +46,49 @@ func (c *cluster) echo(ctx context.Context) error {
 			}
 		}()
 	}
+	return c.echoTCP(ctx)
+}
+
+// echoTCP answers there at the first of the ports.
+func (c *cluster) echoTCP(ctx context.Context) error {
+	pod, _ := c.Pod(lab.API)
+	var listener *net.TCPListener
+	err := pod.Do(func() (err error) {
+		listener, err = net.ListenTCP("tcp4", &net.TCPAddr{Port: firstEcho})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(10 * time.Second)) // it may have been closed
+				_, _ = io.Copy(conn, conn)                             // what is lost is counted by the sender
+			}()
+		}
+	}()
 	return nil
 }
 
-// call makes some flows to the api pod, in the thread's network namespace. They take a second: the agent learns of a new device
-// in the meantime.
+// call makes some flows to the api pod, in the thread's network namespace, every fourth of TCP. They take a second: the agent learns of a
+// new device in the meantime.
 func (c *cluster) call(ctx context.Context, flows int) error {
-	for range flows {
+	for i := range flows {
 		if !pause(ctx, time.Second/time.Duration(flows)) {
 			return nil
 		}
-		if err := c.exchange(); err != nil {
+		exchange := c.exchange
+		if i%4 == 0 {
+			exchange = c.connect
+		}
+		if err := exchange(); err != nil {
 			return err
 		}
 	}
@@ -102,13 +134,45 @@ func (c *cluster) exchange() error {
 	if _, err = conn.Write([]byte("a datagram of a soak test, long enough to be told from others")); err == nil {
 		_, err = conn.Read(answer[:])
 	}
-	switch {
-	case err == nil:
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOBUFS),
-		errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.ENETDOWN):
-		c.counted.unanswered.Add(1) // its queue was replaced, or its device is being renamed
-	default:
+	return c.unlessUnanswered(err)
+}
+
+// connect opens a connection, sends by it, waits for the answer and closes it.
+func (c *cluster) connect() error {
+	pod, _ := c.Pod(lab.API)
+	c.counted.connections.Add(1)
+	dialer := net.Dialer{Timeout: 2 * time.Second}
+	conn, err := dialer.Dial("tcp4", netip.AddrPortFrom(pod.Address, firstEcho).String())
+	if err != nil {
+		return c.unlessUnanswered(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
 		return err
 	}
+	var answer [64]byte
+	if _, err = conn.Write(answer[:]); err == nil {
+		_, err = io.ReadFull(conn, answer[:])
+	}
+	return c.unlessUnanswered(err)
+}
+
+// unlessUnanswered counts the errors of those whose queue was replaced, whose device is being renamed, or whose server ends with the run, and
+// returns the others.
+func (c *cluster) unlessUnanswered(err error) error {
+	if err == nil {
+		return nil
+	}
+	network, is := errors.AsType[net.Error](err)
+	unanswered := is && network.Timeout()
+	for _, known := range []error{
+		unix.ECONNREFUSED, unix.ECONNRESET, unix.ENOBUFS, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENETDOWN, io.EOF, io.ErrUnexpectedEOF,
+	} {
+		unanswered = unanswered || errors.Is(err, known)
+	}
+	if !unanswered {
+		return err
+	}
+	c.counted.unanswered.Add(1)
 	return nil
 }

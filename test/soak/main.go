@@ -96,8 +96,10 @@ func soak(ctx context.Context, binary string, length time.Duration, flows int) (
 		err = fmt.Errorf("ended after %s of %s: %w; the agent says at last:\n%s", lived.Round(time.Second), length, err, a.Said())
 	}
 	n := &c.counted
-	fmt.Printf("%s: %d pods came and went, %d devices renamed, %d qdiscs replaced, %d flows (%d unanswered), %d views, API server away %d times\n\n",
-		lived.Round(time.Second), n.pods.Load(), n.renames.Load(), n.qdiscs.Load(), n.flows.Load(), n.unanswered.Load(), n.views.Load(), n.absences.Load())
+	fmt.Printf("%s: %d pods came and went, %d with a queue of their own (hook attached %d times), %d devices renamed, %d qdiscs replaced, "+
+		"%d flows and %d connections (%d unanswered), %d views, API server away %d times\n\n",
+		lived.Round(time.Second), n.pods.Load(), n.queues.Load(), p.podQueues, n.renames.Load(), n.qdiscs.Load(),
+		n.flows.Load(), n.connections.Load(), n.unanswered.Load(), n.views.Load(), n.absences.Load())
 	rows, short := judge(measured, min(lived/3, warmUp))
 	err = errors.Join(err, short)
 	write(os.Stdout, rows)
@@ -187,5 +189,5 @@ func startAgent(ctx context.Context, l *lab.Lab, binary, dir string) (a *labagen
 	if _, err := a.Await(ctx, "it answers", func([]scrape.Sample) bool { return true }); err != nil {
 		return nil, nil, errors.Join(err, a.Stop())
 	}
-	return a, &process{pid: a.Pid, own: []string{a.RunDir, a.State}, mapsByNumber: map[ebpf.MapID]*ebpf.Map{}, scrape: a.Scrape}, nil
+	return a, &process{pid: a.Pid, own: []string{a.RunDir, a.State}, mapsByNumber: map[ebpf.MapID]openMap{}, scrape: a.Scrape}, nil
 }

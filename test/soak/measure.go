@@ -13,6 +13,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"tracer/internal/lab/load"
 	"tracer/test/scrape"
 )
 
@@ -45,6 +46,9 @@ var quantities = []quantity{
 // mapLimit is for the entries of each map that has keys: five pods come and go, and while the API server is away none is known.
 var mapLimit = quantity{relative: 0.1, absolute: 8}
 
+// slotLimit is for the slots in use of each table: a queue that was filled when it was replaced, and the connections of a dozen pods.
+var slotLimit = quantity{relative: 0.25, absolute: 32}
+
 // process is the agent, seen from outside.
 type process struct {
 	pid          int
@@ -53,7 +57,16 @@ type process struct {
 	cpuBefore    float64
 	cpuAt        float64 // seconds since the run began
 	lastSeconds  func() float64
-	mapsByNumber map[ebpf.MapID]*ebpf.Map
+	mapsByNumber map[ebpf.MapID]openMap
+	podQueue     bool // whether the hook for queues in pods was attached
+	podQueues    int  // how often it came
+}
+
+// openMap is a map of the agent's.
+type openMap struct {
+	*ebpf.Map
+	name  string
+	table *table // nil if it has keys, or is none
 }
 
 // measure returns the values of all quantities, by name.
@@ -64,6 +77,7 @@ func (p *process) measure(ctx context.Context) (map[string]float64, error) {
 	}
 	m := map[string]float64{}
 	var cpu float64
+	podQueue := false
 	for _, x := range metrics {
 		switch x.Name {
 		case "process_resident_memory_bytes":
@@ -80,9 +94,15 @@ func (p *process) measure(ctx context.Context) (map[string]float64, error) {
 			cpu = x.Value
 		case "tracer_records_lost_total":
 			m["records lost"] += x.Value
+		case "tracer_hook_up":
+			podQueue = podQueue || strings.Contains(x.Labels, `hook="net_dev_queue"`)
 		}
 		m["series of metrics"]++
 	}
+	if podQueue && !p.podQueue {
+		p.podQueues++
+	}
+	p.podQueue = podQueue
 	now := p.lastSeconds()
 	if p.cpuAt > 0 {
 		m["CPU"] = (cpu - p.cpuBefore) / (now - p.cpuAt)
@@ -143,24 +163,27 @@ func (p *process) objects(m map[string]float64) error {
 	return nil
 }
 
+// entries counts those of a map that has keys, or the slots in use of one that is a table.
 func (p *process) entries(id ebpf.MapID, m map[string]float64) error {
-	opened := p.mapsByNumber[id]
-	if opened == nil {
+	opened, known := p.mapsByNumber[id]
+	if !known {
 		var err error
-		if opened, err = ebpf.NewMapFromID(id); err != nil {
+		if opened, err = open(id); err != nil {
 			return err
 		}
 		p.mapsByNumber[id] = opened
 	}
+	if opened.table != nil {
+		count, err := opened.table.count(load.Monotonic())
+		m["slots of "+opened.table.name] = float64(count)
+		return err
+	}
 	if !slices.Contains([]ebpf.MapType{ebpf.Hash, ebpf.LRUHash, ebpf.PerCPUHash}, opened.Type()) {
 		return nil
 	}
-	info, err := opened.Info()
-	if err != nil {
-		return err
-	}
 	count := 0
 	var key []byte
+	var err error
 	for err = opened.NextKey(nil, &key); err == nil; err = opened.NextKey(bytes.Clone(key), &key) {
 		if count++; uint32(count) > opened.MaxEntries() {
 			break // what is deleted meanwhile begins anew
@@ -169,6 +192,19 @@ func (p *process) entries(id ebpf.MapID, m map[string]float64) error {
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return err
 	}
-	m["entries of "+info.Name] = float64(count)
+	m["entries of "+opened.name] = float64(count)
 	return nil
+}
+
+func open(id ebpf.MapID) (openMap, error) {
+	m, err := ebpf.NewMapFromID(id)
+	if err != nil {
+		return openMap{}, err
+	}
+	info, err := m.Info()
+	if err != nil {
+		return openMap{}, err
+	}
+	t, err := openTable(m, info)
+	return openMap{m, info.Name, t}, err
 }

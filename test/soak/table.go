@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -37,17 +38,13 @@ func (r row) verdict() string {
 // have their rows.
 func judge(measured map[string]*series, from time.Duration) (rows []row, err error) {
 	known := slices.Clone(quantities)
-	var maps []string
-	for name := range measured {
-		if strings.HasPrefix(name, "entries of ") {
-			maps = append(maps, name)
+	for _, name := range slices.Sorted(maps.Keys(measured)) {
+		for prefix, q := range map[string]quantity{"entries of ": mapLimit, "slots of ": slotLimit} {
+			if strings.HasPrefix(name, prefix) {
+				q.name = name
+				known = append(known, q)
+			}
 		}
-	}
-	slices.Sort(maps)
-	for _, name := range maps {
-		q := mapLimit
-		q.name = name
-		known = append(known, q)
 	}
 	for _, q := range known {
 		s, there := measured[q.name]
