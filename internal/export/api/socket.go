@@ -49,8 +49,11 @@ func serverOf(h *handler, path string, log *slog.Logger) (*httpserver.Server, er
 		return nil, fmt.Errorf("serve socket %s: %w", path, err)
 	}
 	listening := &peerListener{Listener: listener, log: cmp.Or(log, slog.Default()), refusal: refusedToAll, group: -1}
-	return httpserver.New(httpserver.Options{Name: "socket", Listener: listening, Handler: h.routes(), Log: log}), nil
+	return httpserver.New(httpserver.Options{Name: "socket", Listener: listening, Handler: h.routes(), Log: log, MaxHeader: maxHeader}), nil
 }
+
+// maxHeader has room for the addresses of a workload's many pods (/v1/path), in bytes.
+const maxHeader = 20 << 10
 
 func listenUnix(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {

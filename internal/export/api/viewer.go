@@ -40,7 +40,7 @@ func NewViewerServer(o ServerOptions, group int) (*httpserver.Server, error) {
 		return nil, fmt.Errorf("serve viewers at %s: %w", o.Path, err)
 	}
 	listening := &peerListener{Listener: listener, log: cmp.Or(o.Log, slog.Default()), refusal: refusedToViewers, group: group}
-	return httpserver.New(httpserver.Options{Name: "viewers", Listener: listening, Handler: viewerHandler(newHandler(o.Source, o.Names, o.Incidents).routes()), Log: o.Log}), nil
+	return httpserver.New(httpserver.Options{Name: "viewers", Listener: listening, Handler: viewerHandler(newHandler(o.Source, o.Names, o.Incidents).routes()), Log: o.Log, MaxHeader: maxHeader}), nil
 }
 
 // viewerHandler hands on what viewers may ask for.

@@ -45,9 +45,10 @@ func TestConnections(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
 	listener := fakeListener{make(chan net.Conn, 1)}
-	c := newConnections(listener, 2)
+	c := newConnections(listener, 2, newPace(1))
 	c.now = func() time.Time { return now }
 	var conns []*fakeConn
+	accepted := map[*fakeConn]net.Conn{}
 	come := func() {
 		conn := &fakeConn{closed: make(chan struct{})}
 		conns = append(conns, conn)
@@ -57,6 +58,7 @@ func TestConnections(t *testing.T) {
 		got, err := c.Accept()
 		if err == nil {
 			c.follow(got, http.StateNew)
+			accepted[got.(*pacedConn).Conn.(*fakeConn)] = got
 		}
 		return err
 	}
@@ -78,13 +80,13 @@ func TestConnections(t *testing.T) {
 	}
 	step("the first")
 	step("the second")
-	c.follow(conns[0], http.StateActive)
-	c.follow(conns[1], http.StateActive)
-	c.follow(conns[1], http.StateIdle)
+	c.follow(accepted[conns[0]], http.StateActive)
+	c.follow(accepted[conns[1]], http.StateActive)
+	c.follow(accepted[conns[1]], http.StateIdle)
 	step("a third takes the idle one's place", 1)
 	now = now.Add(newFor)
 	step("a fourth that of one without a request", 1, 2)
-	c.follow(conns[3], http.StateActive)
+	c.follow(accepted[conns[3]], http.StateActive)
 
 	// All have a request: who comes next waits until one is answered.
 	ended := make(chan error, 1)
@@ -95,18 +97,18 @@ func TestConnections(t *testing.T) {
 		t.Fatalf("there was no place, and yet: %v", err)
 	case <-time.After(10 * time.Millisecond):
 	}
-	c.follow(conns[0], http.StateClosed)
+	c.follow(accepted[conns[0]], http.StateClosed)
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	c.follow(conns[4], http.StateActive)
+	c.follow(accepted[conns[4]], http.StateActive)
 	come()
 	go func() { ended <- accept() }()
 	c.Close()
 	if err := <-ended; !errors.Is(err, net.ErrClosed) || !conns[5].isClosed() {
 		t.Errorf("the end while one waits: %v", err)
 	}
-	c.follow(conns[1], http.StateIdle) // closed before: is not counted again
+	c.follow(accepted[conns[1]], http.StateIdle) // closed before: is not counted again
 	if len(c.open) != 2 {
 		t.Errorf("%d connections", len(c.open))
 	}

@@ -20,9 +20,11 @@ const (
 )
 
 // gate refuses, before anything else is done for them, requests with a body, which none of ours has, and those of addresses
-// that have just given a wrong password. Passwords are compared one at a time.
+// that have just given a wrong password. Passwords are compared one at a time. Each request waits for its turn: one read may bring many
+// (HTTP/2, pipelining).
 type gate struct {
 	handler http.Handler // compares passwords, if they are asked for, and calls passed
+	turns   *pace
 	now     func() time.Time
 	compare chan struct{} // held while a password is compared
 
@@ -34,8 +36,8 @@ type gate struct {
 // attempt is the key of a request's context for a function that says that its password was right.
 type attempt struct{}
 
-func newGate(h http.Handler) *gate {
-	return &gate{handler: h, now: time.Now, compare: make(chan struct{}, 1), paused: map[string]time.Time{}}
+func newGate(h http.Handler, turns *pace) *gate {
+	return &gate{handler: h, turns: turns, now: time.Now, compare: make(chan struct{}, 1), paused: map[string]time.Time{}}
 }
 
 // passed is a handler behind the comparison of passwords.
@@ -49,6 +51,9 @@ func passed(h http.Handler) http.Handler {
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !g.turns.wait(r.Context().Done()) {
+		return
+	}
 	if r.ContentLength != 0 {
 		_ = http.NewResponseController(w).SetReadDeadline(g.now().Add(bodyTimeout))
 		w.Header().Set("Connection", "close")

@@ -51,7 +51,7 @@ func TestPasswords(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
 	p := &passwords{behind: passed(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))}
-	g := newGate(p)
+	g := newGate(p, newPace(DefaultTurns))
 	g.now = func() time.Time { return now }
 	var refused atomic.Int64
 	var all sync.WaitGroup
@@ -95,7 +95,7 @@ func TestScrapesWithPassword(t *testing.T) {
 	g := newGate(&passwords{behind: passed(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		both <- struct{}{}
 		<-arrived
-	}))})
+	}))}, newPace(DefaultTurns))
 	var all sync.WaitGroup
 	for range 2 {
 		all.Go(func() { ask(g, "192.0.2.1:1", "right") })
@@ -109,7 +109,7 @@ func TestScrapesWithPassword(t *testing.T) {
 
 func TestBody(t *testing.T) {
 	t.Parallel()
-	g := newGate(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it came through") }))
+	g := newGate(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it came through") }), newPace(DefaultTurns))
 	server := httptest.NewServer(g)
 	defer server.Close()
 	response, err := http.Post(server.URL, "text/plain", io.LimitReader(strings.NewReader("some"), 4))

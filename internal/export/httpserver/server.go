@@ -17,12 +17,16 @@ import (
 const (
 	// headerTimeout is how long a client may take to send its request's header, and its TLS handshake.
 	headerTimeout = 10 * time.Second
-	// maxHeader bounds a request's header in bytes, besides the 4 KiB that net/http adds.
-	maxHeader = 16 << 10
+	// netHTTPAdds is what net/http takes of a header beyond its limit, in bytes.
+	netHTTPAdds = 4 << 10
+	// DefaultMaxHeader is Options.MaxHeader unless another is given.
+	DefaultMaxHeader = 8 << 10
 	// idleTimeout is how long a connection without a request is kept: longer than scrapes are apart.
 	idleTimeout = 2 * time.Minute
 	// grace is how long answers under way may take once a server is to stop.
 	grace = 3 * time.Second
+	// DefaultTurns is Options.Turns where nothing is encrypted: what is answered to a request takes some 100 µs of a CPU.
+	DefaultTurns = 500
 )
 
 // Options of a Server. Name, Listener and Handler are required.
@@ -34,28 +38,34 @@ type Options struct {
 	// WriteTimeout is how long an answer may take from the request's header on; 0 for no limit.
 	WriteTimeout time.Duration
 	Serve        func(*http.Server, net.Listener) error // (*http.Server).Serve if nil
+	// Turns is how many reads of connections and requests together are worked on in a second, on average; DefaultTurns if 0.
+	Turns int
+	// MaxHeader bounds a request's header in bytes; DefaultMaxHeader if 0. One of many short fields takes twenty times as much memory.
+	MaxHeader int
 }
 
 // Server answers on a listener that it holds from the start, so that an address that is taken is known before anything
 // else begins. What clients can take of this process is bounded, whoever they are: connections, headers, bodies, attempts
-// at passwords, lines of log.
+// at passwords, lines of log, and with turns its CPU time.
 type Server struct {
 	name     string
 	listener *connections
+	turns    *pace
 	http     *http.Server
 	serve    func(*http.Server, net.Listener) error
 }
 
 // New returns a server that takes over the listener.
 func New(o Options) *Server {
-	listener := newConnections(o.Listener, maxConnections)
+	turns := newPace(cmp.Or(o.Turns, DefaultTurns))
+	listener := newConnections(o.Listener, maxConnections, turns)
 	complaints := &complaints{log: cmp.Or(o.Log, slog.Default()), name: o.Name, now: time.Now}
-	s := &Server{name: o.Name, listener: listener, serve: o.Serve, http: &http.Server{
+	s := &Server{name: o.Name, listener: listener, turns: turns, serve: o.Serve, http: &http.Server{
 		Handler:           passed(o.Handler),
 		ReadHeaderTimeout: headerTimeout,
 		WriteTimeout:      o.WriteTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
+		MaxHeaderBytes:    cmp.Or(o.MaxHeader, DefaultMaxHeader) - netHTTPAdds,
 		ConnState:         listener.follow,
 		ErrorLog:          log.New(complaints, "", 0),
 	}}
@@ -90,7 +100,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 func (s *Server) Serve(ctx context.Context) error {
 	s.http.BaseContext = func(net.Listener) context.Context {
 		// Here, since it is called once Options.Serve has put its own handler (of passwords) around ours: the gate goes first.
-		s.http.Handler = newGate(s.http.Handler)
+		s.http.Handler = newGate(s.http.Handler, s.turns)
 		return ctx // ends streams
 	}
 	ended := make(chan error, 1)
