@@ -190,7 +190,7 @@ fuzz: ## fuzz what reads from outside, and the parser in the kernel beside its m
 	hack/fuzz
 
 abuse: ## thousands of clients that mean harm, for docs/reports/reliability.md (as root; five minutes)
-	go test -tags abuse -count=1 -v -run '^TestAbuse$$' ./cmd/tracer
+	go test -tags abuse -count=1 -v -timeout 1h -run '^TestAbuse$$' ./cmd/tracer
 
 ui: ## build the page of tracer ui from ui/ into internal/ui/page (needs npm)
 	npm ci --prefix ui --no-audit --no-fund --loglevel error

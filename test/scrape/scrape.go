@@ -43,6 +43,11 @@ func (c *Client) Read(ctx context.Context, address string) (all []Sample, err er
 	if err != nil {
 		return nil, err
 	}
+	return Parse(response)
+}
+
+// Parse reads the series of an agent's answer, and closes it.
+func Parse(response *http.Response) (all []Sample, err error) {
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
 	if response.StatusCode != http.StatusOK {
 		return nil, errors.New(response.Status)
