@@ -46,7 +46,7 @@ var parts = []part{
 	{name: "mixin", suite: suiteMore, again: true, after: "packages", about: "alerts and dashboards, by Prometheus itself: against what the agent exports, and live in a lab with faults",
 		script: "make test-mixin"},
 	{name: "npd", suite: suiteMore, again: true, after: "packages", about: "the node's condition, by node-problem-detector's own code", script: "make test-npd"},
-	{name: "fuzz", suite: suiteMore, beside: true, after: "packages", about: "what reads from outside, by a few hundred inputs that are made up",
+	{name: "fuzz", suite: suiteMore, again: true, after: "packages", about: "what reads from outside, by a few hundred inputs that are made up",
 		script: "FUZZTIME=300x FUZZWORKERS=1 make fuzz"},
 	{name: "release", suite: suiteMore, beside: true, after: "packages", about: "a release made twice, in two folders, is the same byte by byte (for linux/amd64; the tools' tests for all); the module renamed",
 		script: "make release-check VERSION=v0.0.0 PLATFORMS=linux/amd64 && make test-module-path"},
