@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"tracer/internal/filter"
 )
@@ -75,21 +76,17 @@ func fields() string {
 // ParseFilter reads a filter. An error is a *filter.SyntaxError.
 func ParseFilter(text string) (Filter, error) {
 	f := Filter{text: strings.TrimSpace(text)}
-	for at := 0; at < len(text); {
-		if text[at] == ' ' {
-			at++
-			continue
-		}
-		end := at
-		for end < len(text) && text[end] != ' ' {
-			end++
+	for rest := strings.TrimLeftFunc(text, unicode.IsSpace); rest != ""; {
+		at, end := len(text)-len(rest), len(text)
+		if n := strings.IndexFunc(rest, unicode.IsSpace); n >= 0 {
+			end = at + n
 		}
 		match, err := parseTerm(text, at, end)
 		if err != nil {
 			return Filter{}, err
 		}
 		f.terms = append(f.terms, match)
-		at = end
+		rest = strings.TrimLeftFunc(text[end:], unicode.IsSpace)
 	}
 	return f, nil
 }

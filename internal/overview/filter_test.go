@@ -33,6 +33,7 @@ func TestFilter(t *testing.T) {
 		"drops>0":                    {"web"},
 		"held>0 age<400ms":           {"metrics"},
 		"held=35":                    {"web"},
+		"src=web\tp99>10ms\u00a0":    {"web"},
 		"nobody":                     {},
 		"web p99>10ms drops>0 dir=o": {"web"},
 	} {
@@ -64,6 +65,7 @@ func TestFilterErrors(t *testing.T) {
 		"src>web":         {3, "by = alone"},
 		" web  device>=x": {12, "by = alone"},
 		"=x":              {0, "no field"},
+		"web\nsrc=\t":     {8, "missing after src="},
 	} {
 		_, err := ParseFilter(text)
 		syntax, ok := errors.AsType[*filter.SyntaxError](err)

@@ -11,6 +11,8 @@ func FuzzQuery(f *testing.F) {
 	f.Add("by=flow&interval=1s&filter=web+p99%3E10ms+drops%3E0&sort=-p99&limit=3&pair=a|b|c|d|out")
 	f.Add("filter=src%3Ddefault%2Fweb+worst%3Dqueue+pps%3C1k+held%3E%3D2")
 	f.Add("filter=%3E&sort=-&interval=1m")
+	f.Add("filter=src%3D%09")
+	f.Add("filter=src%3Da%09p99%3E1ms%C2%A0web")
 	row := Row{}
 	f.Fuzz(func(t *testing.T, text string) {
 		values, err := url.ParseQuery(text)
