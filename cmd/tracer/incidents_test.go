@@ -61,7 +61,7 @@ func TestIncident(t *testing.T) {
 	}
 	agent, log := start()
 	until("the start", log, func() bool { return strings.Contains(log.String(), "tracing started") })
-	fault, err := l.Fault(lab.Fault{Delay: 300 * time.Millisecond})
+	fault, err := l.Fault(lab.Fault{Delay: 300 * time.Millisecond, Loss: 0.25}) // a rate that much below the load: the queue fills with less of a CPU too
 	if err != nil {
 		t.Fatal(err)
 	}
