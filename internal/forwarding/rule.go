@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,9 +62,9 @@ func parseRule(message []byte) (rule, bool) {
 		case unix.FRA_DST:
 			r.to = prefix(value, message[1])
 		case unix.FRA_IIFNAME:
-			r.iif = nl.BytesToString(value)
+			r.iif = unix.ByteSliceToString(value)
 		case unix.FRA_OIFNAME:
-			r.oif = nl.BytesToString(value)
+			r.oif = unix.ByteSliceToString(value)
 		case unix.FRA_FWMARK:
 			r.mark = n
 		case unix.FRA_TABLE:

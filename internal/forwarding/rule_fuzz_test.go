@@ -19,6 +19,7 @@ func FuzzRule(f *testing.F) {
 			attribute(unix.FRA_IIFNAME, nl.ZeroTerminated("eth0")), attribute(unix.FRA_IP_PROTO, nil), attribute(unix.FRA_PRIORITY, nl.Uint32Attr(100)),
 		}, nil))
 	}
+	f.Add(append(header(unix.FR_ACT_TO_TBL), attribute(unix.FRA_IIFNAME, []byte("eth0"))...)) // without the byte that ends it
 	packet := Packet{Source: netip.MustParseAddr("10.0.0.1"), Destination: netip.MustParseAddr("10.1.2.3"), Device: "eth0"}
 	f.Fuzz(func(_ *testing.T, message []byte) {
 		if r, ok := parseRule(message); ok {
