@@ -13,6 +13,7 @@ import (
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
 	"tracer/internal/netdev"
+	"tracer/test/steady"
 )
 
 // TestQueueDelay compares what a queue is measured to hold with what the application's clock says, and the drops
@@ -24,7 +25,11 @@ func TestQueueDelay(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, lab.DefaultLoad())
 			_, usual := c.watch(2 * time.Second)
-			injected, err := c.lab.Fault(lab.Fault{Delay: delay, Loss: 0.1})
+			loss := 0.1
+			if !steady.InGuest() {
+				loss = 0.3 // without netem a rate that much below the load: the queue soon fills again where the load had no CPU
+			}
+			injected, err := c.lab.Fault(lab.Fault{Delay: delay, Loss: loss})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -65,8 +70,8 @@ func TestQueueDelay(t *testing.T) {
 			if report.Verdict != diagnose.Fault || report.Findings[0].Device != c.lab.OverlayDevice() || report.Findings[0].Stage != journey.Queue {
 				t.Errorf("verdict %s: %s; want a fault of the queue of %s", report.Verdict, report.Summary, c.lab.OverlayDevice())
 			}
-			// The other node may say that answers come late, or that its own segments or their acknowledgements are lost, as one
-			// in ten of the acknowledgements is; and nothing of its own devices.
+			// The other node may say that answers come late, or that its own segments or their acknowledgements are lost, as some
+			// of the acknowledgements are; and nothing of its own devices.
 			beyond := []diagnose.Cause{diagnose.RemoteDelay, diagnose.RemoteLoss}
 			for _, f := range diagnose.Diagnose("node2", diagnose.Snapshot{Counts: &aggregate.Snapshot{}}, c.now(1)).Findings {
 				if !slices.Contains(beyond, f.Cause) {
