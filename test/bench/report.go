@@ -106,7 +106,7 @@ func (r *report) judge() {
 	for _, c := range r.Agent.Scale {
 		if c.Devices == startDevices {
 			r.note(aim(c.startsInTime()), "an agent starts with %d devices in %.1f s, limit %.0f", c.Devices, c.StartSeconds, startLimit)
-			r.note(aim(c.startsQuietly()), "and takes %.2f s of CPU time, limit %.0f %% of that", c.StartCPUSeconds, 100*startShare)
+			r.note(aim(c.startsQuietly()), "that start takes %.2f s of CPU time, limit %.0f %% of %.1f s", c.StartCPUSeconds, 100*startShare, c.StartSeconds)
 		}
 	}
 	growth := r.Agent.Growth

@@ -44,6 +44,16 @@ func TestPace(t *testing.T) {
 	})
 }
 
+// skipAnswer reads one answer.
+func skipAnswer(from *bufio.Reader) error {
+	answer, err := http.ReadResponse(from, nil)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
+}
+
 // TestTurns has clients do what they can without a pause: the server takes its time for connections, for what it reads and for requests.
 func TestTurns(t *testing.T) {
 	t.Parallel()
@@ -55,11 +65,7 @@ func TestTurns(t *testing.T) {
 				if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 					return err
 				}
-				answer, err := http.ReadResponse(answers, nil)
-				if err != nil {
-					return err
-				}
-				if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+				if err := skipAnswer(answers); err != nil {
 					return err
 				}
 			}
@@ -70,11 +76,7 @@ func TestTurns(t *testing.T) {
 			go func() { _, _ = io.WriteString(conn, strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 100)) }()
 			answers := bufio.NewReader(conn)
 			for range 100 {
-				answer, err := http.ReadResponse(answers, nil)
-				if err != nil {
-					return err
-				}
-				if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+				if err := skipAnswer(answers); err != nil {
 					return err
 				}
 			}
