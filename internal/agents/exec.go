@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -62,7 +63,11 @@ func (c *Cluster) connect(a Agent) (net.Conn, error) {
 	s := &stream{Conn: ours, cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		var stderr beginning
-		err := exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: input{theirs}, Stdout: theirs, Stderr: &stderr})
+		stdout := &output{Conn: theirs}
+		err := exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: input{theirs}, Stdout: stdout, Stderr: &stderr})
+		if err == nil && !stdout.written.Load() {
+			err = errors.New("it ended without an answer")
+		}
 		if said := strings.TrimSpace(stderr.String()); err != nil && said != "" {
 			err = fmt.Errorf("%w: %s", err, said)
 		}
@@ -123,6 +128,17 @@ func (i input) Read(p []byte) (int, error) {
 		err = io.EOF
 	}
 	return n, err
+}
+
+// output is where a command writes to.
+type output struct {
+	net.Conn
+	written atomic.Bool // anything at all
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.written.Store(true)
+	return o.Conn.Write(p)
 }
 
 // beginning keeps the beginning of what is written. What is cut off may still be written to while it is read.
