@@ -133,25 +133,34 @@ func TestWatcherFollowsQdiscs(t *testing.T) {
 // TestWatcherIsSoon: a queue that somebody adds is known within a tenth of a second.
 func TestWatcherIsSoon(t *testing.T) {
 	t.Parallel()
-	const within, tries = 100 * time.Millisecond, 5
 	index := addVeth(t, "eth0", enterNamespace(t))
 	states := watch(t, newWatcher(t, nil))
 	root := func(kind string) func(State) bool {
 		return func(s State) bool { return named(s, "eth0").Root.Kind == kind }
 	}
 	await(t, states, "the start", root("noqueue"))
+	soon(t, 100*time.Millisecond, func() time.Duration {
+		start := time.Now()
+		addTBF(t, index, 0x10000, netlink.HANDLE_ROOT)
+		await(t, states, "tbf", root("tbf"))
+		took := time.Since(start)
+		try(t, netlink.QdiscDel(&netlink.Tbf{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: 0x10000, Parent: netlink.HANDLE_ROOT}}))
+		await(t, states, "the default again", root("noqueue"))
+		return took
+	})
+}
+
+// soon has something take at most so long, at the earliest of ten times: a watcher that waits is late each time, a busy machine at times.
+func soon(t *testing.T, within time.Duration, took func() time.Duration) {
+	t.Helper()
+	const tries = 10
 	steady.Repeat(t, func() string {
-		least := time.Minute
-		for range tries {
-			start := time.Now()
-			addTBF(t, index, 0x10000, netlink.HANDLE_ROOT)
-			await(t, states, "tbf", root("tbf"))
-			least = min(least, time.Since(start))
-			try(t, netlink.QdiscDel(&netlink.Tbf{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: 0x10000, Parent: netlink.HANDLE_ROOT}}))
-			await(t, states, "the default again", root("noqueue"))
+		least := took()
+		for i := 1; i < tries && least > within; i++ {
+			least = min(least, took())
 		}
 		if least > within {
-			return fmt.Sprintf("a queue was known after %v at the earliest of %d times, want %v", least, tries, within)
+			return fmt.Sprintf("known after %v at the earliest of %d times, want %v", least, tries, within)
 		}
 		return ""
 	})
@@ -288,7 +297,7 @@ func TestRefreshIsPublished(t *testing.T) {
 	states := watch(t, w)
 	index := addVeth(t, "queued0", other)
 	await(t, states, "queued0", func(s State) bool { return named(s, "queued0").Up })
-	steady.Repeat(t, func() string {
+	soon(t, debounce/2, func() time.Duration {
 		q := &netlink.PfifoFast{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(7, 0), Parent: netlink.HANDLE_ROOT}}
 		try(t, netlink.QdiscAdd(q))
 		began := time.Now()
@@ -298,9 +307,6 @@ func TestRefreshIsPublished(t *testing.T) {
 		took := time.Since(began)
 		try(t, netlink.QdiscDel(q))
 		await(t, states, "no qdisc", func(s State) bool { return named(s, "queued0").Root.Kind == "noqueue" })
-		if took > debounce/2 {
-			return fmt.Sprintf("published after %v", took)
-		}
-		return ""
+		return took
 	})
 }
