@@ -178,12 +178,23 @@ func TestTraceStream(t *testing.T) {
 			traces <- got
 		}
 	}()
+	next := func() (got trace.Trace) {
+		t.Helper()
+		select {
+		case got = <-traces:
+		case <-ended:
+			t.Fatal("the stream ended")
+		case <-time.After(20 * time.Second):
+			t.Fatal("no trace came")
+		}
+		return got
+	}
 	exporttest.WaitFor(t, "the subscription", func() bool { return source.subscriptions() == 1 })
 	other := tracetest.Request(record.Finished)
 	other.First.Source, other.Last.Source = other.Last.Destination, other.Last.Destination // not from web
 	source.publish(other)
 	source.publish(tracetest.Request(record.Finished))
-	got := <-traces
+	got := next()
 	if got.Kind != "finished" || got.Src.Workload != "web" || got.Service != "default/api" || got.Missed != 0 {
 		t.Errorf("%+v", got)
 	}
@@ -192,7 +203,7 @@ func TestTraceStream(t *testing.T) {
 		t.Errorf("time %v", got.Time)
 	}
 	source.publish(tracetest.Request(record.Dropped))
-	if got := <-traces; got.Drop == nil || got.Drop.Reason != "QDISC_DROP" {
+	if got := next(); got.Drop == nil || got.Drop.Reason != "QDISC_DROP" {
 		t.Errorf("%+v", got)
 	}
 	cancel()

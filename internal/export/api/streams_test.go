@@ -315,6 +315,28 @@ func TestSharedFeed(t *testing.T) {
 	}
 }
 
+// TestFirstReader: whoever begins a feed reads from its first journey on.
+func TestFirstReader(t *testing.T) {
+	t.Parallel()
+	source := newSource()
+	feeds := traceFeeds{source: source, names: tracetest.Cluster()}
+	for range 100 {
+		reader := feeds.enter(trace.Filter{})
+		exporttest.WaitFor(t, "the subscription", func() bool { return source.subscriptions() == 1 })
+		source.publish(tracetest.Request(record.Finished))
+		exporttest.WaitFor(t, "the journey", func() bool {
+			reader.feed.mu.Lock()
+			defer reader.feed.mu.Unlock()
+			return reader.feed.next == 1
+		})
+		if reader.next != 0 {
+			t.Fatalf("it begins with journey %d", reader.next)
+		}
+		feeds.leave(trace.Filter{}, reader.feed)
+		exporttest.WaitFor(t, "the end of the subscription", func() bool { return source.subscriptions() == 0 })
+	}
+}
+
 func TestFeedCountsMissed(t *testing.T) {
 	t.Parallel()
 	feed := newTraceFeed(func() {})

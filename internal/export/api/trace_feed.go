@@ -63,14 +63,14 @@ func newTraceFeed(cancel context.CancelFunc) *traceFeed {
 // read yields lines of JSON that match the filter, as many at once as there are, until ctx or the source ends.
 func (f *traceFeeds) read(ctx context.Context, filter trace.Filter) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		feed := f.enter(filter)
+		reader := f.enter(filter)
+		feed := reader.feed
 		defer f.leave(filter, feed)
 		defer context.AfterFunc(ctx, func() {
 			feed.mu.Lock() // so that nobody is between looking and waiting
 			defer feed.mu.Unlock()
 			feed.more.Broadcast()
 		})()
-		reader := feed.reader()
 		for {
 			lines, err, open := reader.take(ctx)
 			if err != nil {
@@ -84,21 +84,24 @@ func (f *traceFeeds) read(ctx context.Context, filter trace.Filter) iter.Seq2[[]
 	}
 }
 
-func (f *traceFeeds) enter(filter trace.Filter) *traceFeed {
+// enter begins to read. The first reader of a feed is there before its source is asked: it misses nothing.
+func (f *traceFeeds) enter(filter trace.Filter) *feedReader {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	feed := f.open[filter]
-	if feed == nil || feed.hasEnded() {
-		ctx, cancel := context.WithCancel(context.Background())
-		feed = newTraceFeed(cancel)
-		if f.open == nil {
-			f.open = map[trace.Filter]*traceFeed{}
-		}
-		f.open[filter] = feed
-		go feed.fill(Traces(ctx, f.source, f.names, filter))
+	if feed := f.open[filter]; feed != nil && !feed.hasEnded() {
+		feed.readers++
+		return feed.reader()
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	feed := newTraceFeed(cancel)
+	if f.open == nil {
+		f.open = map[trace.Filter]*traceFeed{}
+	}
+	f.open[filter] = feed
 	feed.readers++
-	return feed
+	reader := feed.reader()
+	go feed.fill(Traces(ctx, f.source, f.names, filter))
+	return reader
 }
 
 func (f *traceFeeds) leave(filter trace.Filter, feed *traceFeed) {
