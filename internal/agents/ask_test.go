@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -109,12 +108,10 @@ func TestFaults(t *testing.T) {
 				t.Errorf("took %v", took)
 			}
 			for node, want := range map[string]string{
-				"breaks": "unexpected EOF", "hangs": "no answer within 3s",
-				"ends":  "it ended without an answer|Stream reset", // SPDY's, where it ends before the question is sent
-				"talks": "malformed HTTP", "well": "",
+				"breaks": "unexpected EOF", "hangs": "no answer within 3s", "ends": "it ended without an answer", "talks": "malformed HTTP", "well": "",
 			} {
 				a := answers[node]
-				if want == "" && a.Err != nil || want != "" && (a.Err == nil || !regexp.MustCompile(want).MatchString(a.Err.Error())) {
+				if want == "" && a.Err != nil || want != "" && (a.Err == nil || !strings.Contains(a.Err.Error(), want)) {
 					t.Errorf("%s: %v, want %q", node, a.Err, want)
 				}
 			}

@@ -57,12 +57,28 @@ func (c *Cluster) Ensure(ctx context.Context, nodes []string) error {
 		return explain("start an agent in namespace "+e.Namespace, err)
 	}
 	for _, node := range missing {
-		c.started = true
-		if _, err := c.client.BatchV1().Jobs(e.Namespace).Create(ctx, c.job(node), metav1.CreateOptions{}); err != nil {
-			return explain("start an agent on "+node, err)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := c.start(ctx, node); err != nil {
+			return err
 		}
 	}
 	return c.awaitEphemeral(ctx, missing)
+}
+
+// createWithin is how long an API server may take to create a Job.
+const createWithin = 10 * time.Second
+
+// start is not interrupted by ctx: a Job that the server creates after Close has removed the others would stay for its lifetime.
+func (c *Cluster) start(ctx context.Context, node string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
+	defer cancel()
+	c.started = true
+	if _, err := c.client.BatchV1().Jobs(c.ephemeral.Namespace).Create(ctx, c.job(node), metav1.CreateOptions{}); err != nil {
+		return explain("start an agent on "+node, err)
+	}
+	return nil
 }
 
 // without are those of some nodes, or of all that run Linux, that have no agent.

@@ -173,7 +173,7 @@ func TestEphemeralInterrupted(t *testing.T) {
 	c := clusterOf(t, s)
 	c.WithEphemeral(started)
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(200*time.Millisecond, cancel)
+	time.AfterFunc(200*time.Millisecond, cancel) // wherever it is then
 	if err := c.Ensure(ctx, []string{"bare-a", "bare-b"}); err == nil || !strings.Contains(err.Error(), "context canceled") {
 		t.Error(err)
 	}

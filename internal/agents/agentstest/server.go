@@ -155,8 +155,11 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request, node string) {
 			return
 		}
 		opened := make(chan httpstream.Stream, 4)
-		conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(stream httpstream.Stream, _ <-chan struct{}) error {
-			opened <- stream
+		conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(stream httpstream.Stream, replied <-chan struct{}) error {
+			go func() { // before, it is not registered: it would outlive the connection
+				<-replied
+				opened <- stream
+			}()
 			return nil
 		})
 		if conn == nil {
