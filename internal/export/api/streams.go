@@ -72,13 +72,16 @@ func (s *streams) closeStalled() bool {
 }
 
 // sending and sent surround what blocks while the client does not read.
-func (p *place) sending() { p.note(p.all.now()) }
-func (p *place) sent()    { p.note(time.Time{}) }
-
-func (p *place) note(blocked time.Time) {
+func (p *place) sending() {
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
-	p.blocked = blocked
+	p.blocked = p.all.now()
+}
+
+func (p *place) sent() {
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
+	p.blocked = time.Time{}
 }
 
 func (p *place) leave() {

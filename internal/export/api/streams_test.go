@@ -191,8 +191,12 @@ func (s *streams) stuck(n int) bool {
 		return found
 	}
 	before := unread()
-	time.Sleep(50 * time.Millisecond)
-	return len(before) == n && maps.Equal(before, unread())
+	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if len(before) != n || !maps.Equal(before, unread()) {
+			return false
+		}
+	}
+	return true
 }
 
 // A stream that nobody reads gives its place to one more, of those with headers and of those without.
@@ -300,12 +304,7 @@ func TestSharedFeed(t *testing.T) {
 		return h.feeds.open[trace.Filter{}] != nil && h.feeds.open[trace.Filter{}].readers == readers
 	})
 	exporttest.WaitFor(t, "the one subscription", func() bool { return source.subscriptions() == 1 })
-	go func() {
-		for t.Context().Err() == nil {
-			source.publish(tracetest.Request(record.Finished))
-			time.Sleep(10 * time.Millisecond)
-		}
-	}()
+	source.publish(tracetest.Request(record.Finished))
 	for _, l := range lines {
 		line, err := l.ReadBytes('\n')
 		var got trace.Trace
