@@ -234,12 +234,11 @@ func TestExpiredWatch(t *testing.T) {
 // TestUnreachable: nobody listens at the address that the kubeconfig has, or somebody else does.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	closed := httptest.NewServer(nil)
-	closed.Close()
+	const closed = "http://127.0.0.1:1" // a port that nobody is given by chance
 	stranger := httptest.NewTLSServer(http.NotFoundHandler())
 	stranger.Config.ErrorLog = log.New(io.Discard, "", 0)
 	defer stranger.Close()
-	for url, want := range map[string]string{closed.URL: "connection refused", stranger.URL: "certificate signed by unknown authority"} {
+	for url, want := range map[string]string{closed: "connection refused", stranger.URL: "certificate signed by unknown authority"} {
 		k := runWith(t, url, want, "names stay as they were last known")
 		if s := k.Status(); s.Synced["pods"] || s.Errors["pods"]+s.Errors["services"]+s.Errors["endpointslices"] == 0 {
 			t.Errorf("%s: status is %+v", want, s)

@@ -71,7 +71,8 @@ func TestMemory(t *testing.T) { // not in parallel: others take memory too
 	if id := k.Lookup(netip.MustParseAddr(address(128, 77)), 0); id.Pod != "checkout-00005-7d9c6b5f4-x0002" || id.Node != "node77" {
 		t.Errorf("one of them is %+v", id)
 	}
-	if n := len(k.owners.addresses); n != 3 { // the pod of this node, its node, and who was asked for
+	// The pod of this node, its node, and who was asked for; and at times a Service whose address has the hash of another's.
+	if n := len(k.owners.addresses); n < 3 || n > 4 {
 		t.Errorf("the table of owners has %d addresses", n)
 	}
 }

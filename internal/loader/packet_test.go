@@ -48,6 +48,7 @@ type loaded struct {
 		Settings  *ebpf.Variable `ebpf:"settings"`
 		Devices   *ebpf.Variable `ebpf:"devices"`
 		Own       *ebpf.Variable `ebpf:"own_addresses"`
+		Quotas    *ebpf.Variable `ebpf:"quotas"`
 		Ingress   *ebpf.Program  `ebpf:"tracer_ingress"`
 		Egress    *ebpf.Program  `ebpf:"tracer_egress"`
 	}
@@ -56,7 +57,7 @@ type loaded struct {
 	journeys  []bpfobj.TracerBucketJourneys
 	watched   []bpfobj.TracerWatchedBucket
 	watchedAt uint32 // where it begins among the variables
-	epoch     uint32 // of sampling, the last one
+	epoch     uint32 // of sampling, the test's last one
 
 	inL2, inL3, finalL2, finalL3, podL2, fromPodL2 *place
 }
@@ -122,7 +123,7 @@ func mapBuckets[T any](m *ebpf.Map, at, n uint32) ([]T, error) {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(values))), n), nil
 }
 
-// newKernel gives the test the programs, with an empty table, until it ends.
+// newKernel gives the test the programs, with empty tables, until it ends. What is sampled does not depend on which tests went before.
 func newKernel(t *testing.T, config bpfobj.TracerConfig) *kernel {
 	t.Helper()
 	oneKernel.Lock()
@@ -136,6 +137,10 @@ func newKernel(t *testing.T, config bpfobj.TracerConfig) *kernel {
 	}
 	k := &kernel{T: t, loaded: l}
 	k.reset()
+	k.epoch = 0
+	if err := k.objects.Quotas.Set(make([]byte, k.objects.Quotas.Size())); err != nil {
+		t.Fatal(err)
+	}
 	config.WakeupBytes = 1 << 20
 	if err := k.objects.Settings.Set(config); err != nil {
 		t.Fatal(err)
