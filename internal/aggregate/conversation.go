@@ -14,6 +14,7 @@ type sender struct {
 	heard       time.Duration // when something of it last came that answers the other end, here or to this node; 0 if nothing did
 	came        time.Duration // when a hook last saw anything of it
 	first, last time.Duration // of what is unanswered
+	othersFrom  time.Duration // when the first of others came
 	before      time.Duration // the last in a second before that of last or, of who is elsewhere, of came
 	gap         time.Duration // the longest time that it waited for an answer that came, of those of the last gapWindow
 	gapEnd      time.Duration // when that came
@@ -166,6 +167,9 @@ func (s *sender) forget() {
 func (c *conversation) receive(end int, clientPort uint16, at time.Duration) {
 	s := &c.end[1-end]
 	if end == server && c.protocol == record.ProtocolTCP && s.connections+s.again > 0 && !c.tried.since(clientPort, at-maxHandshake) {
+		if s.others == 0 {
+			s.othersFrom = at
+		}
 		s.others++
 		return
 	}

@@ -288,6 +288,36 @@ func TestUnansweredOneWay(t *testing.T) {
 	}
 }
 
+// TestUnansweredOpenAgain: nothing passes, until older connections are heard again. Whether this one is too shows with its next try.
+func TestUnansweredOpenAgain(t *testing.T) {
+	t.Parallel()
+	x := newTalk(t, Options{})
+	again := func(millis int) {
+		x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, millis)
+		x.clock = time.Duration(millis+1) * time.Millisecond
+		x.Add(connection("10.1.0.1:40000", "10.2.0.1:80", millis+1, record.TCP{State: 1, Retransmits: 1, RetransmittedLength: 100, RetransmittedAgain: true}))
+	}
+	x.out("10.1.0.1:40000", "10.2.0.1:80", tcp, 0)
+	x.in("10.2.0.1:80", "10.1.0.1:40000", tcp, 1)
+	for _, millis := range []int{1000, 1400, 2200, 3800} {
+		again(millis)
+	}
+	if s := x.silentAt(6000); len(s) != 1 || s[0].OpenAgain || s[0].Others != 0 {
+		t.Errorf("nothing comes: %+v", s)
+	}
+	x.in("10.2.0.1:80", "10.1.0.1:39000", tcp, 6100)
+	if s := x.silentAt(6500); len(s) != 1 || !s[0].OpenAgain || s[0].Others != 1 {
+		t.Errorf("an older one is heard: %+v", s)
+	}
+	again(7000)
+	if s := x.silentAt(7500); len(s) != 1 || !s[0].OpenAgain {
+		t.Errorf("the answer may be on its way: %+v", s)
+	}
+	if s := x.silentAt(8500); len(s) != 1 || s[0].OpenAgain {
+		t.Errorf("no answer came to what was sent after it: %+v", s)
+	}
+}
+
 // TestUnansweredPauses begins anew where a connection's last acknowledgement, which has no answer, is all that there was, and
 // leaves out what may be answered yet.
 func TestUnansweredPauses(t *testing.T) {

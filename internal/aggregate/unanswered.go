@@ -77,6 +77,9 @@ type Unanswered struct {
 	OutsideAnswered bool `json:"outside_answered,omitempty"`
 	// OutsideMasqueraded tells the same of a pod whose packets leave with another address.
 	OutsideMasqueraded bool `json:"outside_masqueraded,omitempty"`
+	// OpenAgain tells that the first of Others came after the last try: what let nothing through may be over, and TCP waits before it
+	// tries again.
+	OpenAgain bool `json:"open_again,omitempty"`
 	// HalfOpen is, of a server of which SYN-ACKs left and whose client sends nothing but SYNs, how many connections its
 	// listening socket had half open. Tries are those SYN-ACKs then, Others the SYNs that came after one, Seconds those in which
 	// they did and Last the last of them; Answers are handshakes that were completed before.
@@ -156,7 +159,7 @@ func newUnanswered(c *conversation, end int, now time.Duration) *Unanswered {
 		Query: s.flags&query != 0, First: age(s.first),
 		ByOneHook: end == client && c.byOneHook(), Unreplied: uint64(s.unreplied),
 	}
-	u.Last = age(s.lastDue(now))
+	u.Last, u.OpenAgain = age(s.lastDue(now)), s.others > 0 && s.othersFrom > s.lastDue(now)
 	if heard := c.end[1-end].heard; heard > 0 {
 		u.Answered = age(heard)
 	}

@@ -177,7 +177,7 @@ func severityOfConnections(u *aggregate.Unanswered) Severity {
 		}
 		return Critical
 	}
-	if u.Others > 0 && !sentInVain(u) {
+	if u.Others > 0 && (u.OpenAgain || !sentInVain(u)) {
 		return ""
 	}
 	many := u.Tries > maxStrays || u.Connections >= minSamples

@@ -172,6 +172,9 @@ func TestNoAnswer(t *testing.T) {
 			u.PairKey, u.Elsewhere = key("default/web", "_unknown", journey.Out), 40
 		}},
 		{name: "a connection beside others that are answered", change: func(u *aggregate.Unanswered) { u.Others, u.Retransmits, u.Connections = 400, 2, 1 }},
+		{name: "an outage that is over, before TCP tries again", change: func(u *aggregate.Unanswered) {
+			u.Others, u.OpenAgain, u.Connections, u.Again, u.Retransmits, u.Tries, u.Answers = 8, true, 4, 20, 24, 33, 100
+		}},
 		{name: "connections that were older", change: func(u *aggregate.Unanswered) { u.Others, u.Retransmits, u.Connections, u.Tries = 4, 0, 5, 8 }},
 		{name: "TCP's acknowledgements were not told", change: func(u *aggregate.Unanswered) {
 			u.Others, u.Connections, u.Again, u.Tries, u.Answers = 90, 0, 4, 100, 1000
