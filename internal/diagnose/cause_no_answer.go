@@ -347,7 +347,7 @@ func (w *window) aboutSilence(all []*aggregate.Unanswered) (out []string) {
 		out = append(out, fmt.Sprintf("%s came meanwhile on older connections: the way here is open, the way there is not", packets(came)))
 	}
 	if others > 0 {
-		out = append(out, fmt.Sprintf("in %s the same workloads answer at other addresses or ports: one of several is out", plural(uint64(others), "of these cases")))
+		out = append(out, fmt.Sprintf("in %d of these cases the same workloads answer at other addresses or ports: one of several is out", others))
 	}
 	if gone > 0 {
 		out = append(out, "the address has no owner any more: who sends there may go by an old name or by an entry of the connection table (`conntrack -L`)")

@@ -22,4 +22,7 @@ func TestFormat(t *testing.T) {
 	if got := group(1234567); got != "1,234,567" {
 		t.Error(got)
 	}
+	if got := plural(1, "address") + ", " + plural(2, "address") + ", " + plural(1200, "packet"); got != "1 address, 2 addresses, 1,200 packets" {
+		t.Error(got)
+	}
 }
