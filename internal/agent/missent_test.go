@@ -99,14 +99,10 @@ func TestMissent(t *testing.T) {
 		m.setDevices([]netdev.Device{
 			{Index: 42, Role: netdev.RoleUplink}, {Index: 43, Role: netdev.RoleOverlay}, {Index: 44, Role: netdev.RolePod}, bridge,
 		})
-		owed := func() bool {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			return len(m.wanted) > 0
-		}
-		m.mark(batch)
-		for end := time.Now().Add(20 * time.Second); owed(); time.Sleep(time.Millisecond) { // the kernel may be asked by others too
-			if time.Now().After(end) {
+		if answered := m.markKnown(batch); answered != nil {
+			select {
+			case <-answered:
+			case <-time.After(20 * time.Second): // others may ask the kernel too
 				t.Fatalf("%s: the kernel does not say", test.about)
 			}
 		}
