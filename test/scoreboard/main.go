@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
@@ -27,6 +26,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tracer/test/steady"
 )
 
 //go:embed scenarios
@@ -52,7 +53,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.tracer, "tracer", "build/tracer", "the program to be judged")
-	flag.StringVar(&o.where, "where", "", "host or guest: play what can be played there (by itself guest where the kernel has ipip and netem)")
+	flag.StringVar(&o.where, "where", "", "host or guest: play what can be played there (by itself host: what a guest's scenarios change is the whole machine)")
 	flag.StringVar(&o.run, "run", "", "play only scenarios whose names match")
 	flag.Uint64Var(&o.seed, "seed", 0, "what names, addresses and sizes are drawn from (0: a new one, which is printed)")
 	flag.IntVar(&o.seeds, "seeds", 5, "how often to play each healthy scenario, each time with another seed")
@@ -99,7 +100,9 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 	case o.kernel != "":
 		o.where = Guest
 	case o.where == "":
-		o.where = whereWeAre()
+		o.where = Host
+	case o.where == Guest && !steady.InGuest():
+		return false, errors.New("-where guest: its scenarios set the machine's clock and its limits, so they are played in guests alone: give -kernel")
 	}
 	if o.tracer, err = filepath.Abs(o.tracer); err != nil {
 		return false, err
@@ -170,17 +173,6 @@ func reportHeading(where, kernel string) string {
 		return "In guests, " + kernel
 	}
 	return "Here"
-}
-
-// whereWeAre tells a guest by what it alone has.
-func whereWeAre() string {
-	if _, err := os.Stat("/sys/module/ipip"); err == nil {
-		return Guest
-	}
-	if exec.Command("/sbin/modprobe", "-qn", "sch_netem").Run() == nil {
-		return Guest
-	}
-	return Host
 }
 
 func release() string {

@@ -56,13 +56,9 @@ var everything = governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}
 // newRig makes the lab. It is not traced until follow.
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{T: t, kernel: release()}
-	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.emulated = strings.Contains(string(info), "QEMU TCG")
+	r := &rig{T: t, kernel: release(), emulated: steady.InGuest()}
 	dir := t.TempDir()
+	var err error
 	r.lab, err = lab.Up(t.Context(), lab.Options{
 		Name: fmt.Sprintf("truth%d", os.Getpid()), RunDir: filepath.Join(dir, "lab"),
 		Pods: []lab.PodSpec{{Name: "client", Node: "node1"}, {Name: "server", Node: "node2"}},
