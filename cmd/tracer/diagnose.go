@@ -108,6 +108,7 @@ func (f *tracingFlags) diagnose(ctx context.Context, duration time.Duration) (re
 		case !own && len(f.expect) > 0:
 			slog.Warn("--expect-qdisc is ignored: an agent answers here, and uses its own --expect-qdisc")
 		case own:
+			slog.Debug("tracing started", "for", duration)
 			select {
 			case <-time.After(duration):
 			case <-ctx.Done():

@@ -107,37 +107,29 @@ func (p *play) act(ctx context.Context, o *outcome) error {
 		}
 	}
 	begun := time.Now()
-	// An agent looks back, as far as its window is long.
-	wait, back := time.Duration(p.Diagnose.Wait*float64(time.Second)), time.Duration(0)
-	if p.Diagnose.Agent {
-		back = min(wait, p.window)
+	w := window{p: p}
+	defer func() { o.err = errors.Join(o.err, w.close()) }()
+	wait := time.Duration(p.Diagnose.Wait * float64(time.Second))
+	if p.Diagnose.Agent { // it looks back, as far as its window is long
+		back := min(wait, p.window)
+		if err := sleep(ctx, wait-back); err != nil {
+			return err
+		}
+		if err := w.open(ctx); err != nil {
+			return err
+		}
+		wait = back
 	}
-	if err := sleep(ctx, wait-back); err != nil {
+	if err := sleep(ctx, wait); err != nil {
 		return err
 	}
-	real, err := p.watch(ctx)
+	o.said, o.printed, err = p.ask(ctx, &w)
+	o.took = time.Since(begun)
 	if err != nil {
 		return err
 	}
-	if err := sleep(ctx, back); err != nil {
-		return err
-	}
-	var ends []func() error
-	for _, s := range p.During {
-		end, err := p.begin(ctx, s)
-		if err != nil {
-			return err
-		}
-		ends = append(ends, end)
-	}
-	o.said, o.printed, err = p.ask(ctx)
-	o.took = time.Since(begun)
 	asked := load.Monotonic()
-	notReal := real.end(ctx)
-	notReal = errors.Join(notReal, p.idle(o.said, asked))
-	for _, end := range ends {
-		err = errors.Join(err, end())
-	}
+	notReal := errors.Join(w.real.end(ctx), p.idle(o.said, asked), w.close())
 	if notReal != nil {
 		err = errors.Join(err, fmt.Errorf("it was not played as it should: %w", notReal))
 	}
@@ -169,13 +161,13 @@ func (p *play) on() (lab.Namespace, error) {
 	return namespace(p.lab, name)
 }
 
-// ask runs `tracer diagnose`.
-func (p *play) ask(ctx context.Context) (_ said, printed []byte, _ error) {
+// ask runs `tracer diagnose`. Where that traces by itself, it opens the window.
+func (p *play) ask(ctx context.Context, w *window) (_ said, printed []byte, _ error) {
 	ns, err := p.on()
 	if err != nil {
 		return said{}, nil, err
 	}
-	args := []string{"diagnose", "-o", "json", "--duration", p.window.String(), "--run-dir", p.dir}
+	args := []string{"diagnose", "-o", "json", "--duration", p.window.String(), "--run-dir", p.dir, "--log-level", "debug"}
 	for _, flag := range p.Diagnose.Flags {
 		flag, err := p.fill(flag)
 		if err != nil {
@@ -184,20 +176,31 @@ func (p *play) ask(ctx context.Context) (_ said, printed []byte, _ error) {
 		args = append(args, flag)
 	}
 	// An emulated machine takes long to load the programs, the more so several at a time.
-	ctx, cancel := context.WithTimeout(ctx, p.window+4*time.Minute)
+	limited, cancel := context.WithTimeout(ctx, p.window+4*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, p.tracer, args...)
-	var out, complaint bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &complaint
+	cmd := exec.CommandContext(limited, p.tracer, args...)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		return said{}, nil, err
+	}
 	if err := inside(ns, cmd.Start); err != nil {
 		return said{}, nil, fmt.Errorf("tracer %s: %w", strings.Join(args, " "), err)
 	}
+	complaint, err := w.openAt(ctx, log, cancel)
 	ended := cmd.Wait()
-	printed = append(out.Bytes(), complaint.Bytes()...)
+	printed = append(out.Bytes(), complaint...)
+	if err != nil {
+		return said{}, printed, err
+	}
 	code := cmd.ProcessState.ExitCode()
 	wanted := map[int][]string{0: {"healthy"}, 2: {"fault"}, 3: {"no-traffic", "blind"}}[code]
 	if wanted == nil {
-		return said{}, printed, fmt.Errorf("%w: tracer %s: %w: %s", errTracer, strings.Join(args, " "), ended, lastLine(complaint.String()))
+		return said{}, printed, fmt.Errorf("%w: tracer %s: %w: %s", errTracer, strings.Join(args, " "), ended, lastLine(string(complaint)))
+	}
+	if w.real == nil {
+		return said{}, printed, fmt.Errorf("%w: it did not log %s", errTracer, tracingStarted)
 	}
 	r, err := parseReport(out.Bytes())
 	if err == nil && !slices.Contains(wanted, r.Verdict) {
