@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // board is what differs between emulated computers of two architectures.
@@ -117,12 +119,15 @@ func (m machine) aloneArgs() []string {
 	return args
 }
 
-// silence is how long the kernel of a guest that lives may say nothing. Init has it say something every 20 s of the guest's
-// time, which take an emulated machine a minute when it has work and two others want its CPU as well.
-const silence = 10 * time.Minute
+// How much CPU time a guest that lives may take while its kernel says nothing, however long it has to wait for that, and how long it may
+// wait. Init has it say something every 20 s of the guest's time, which cost an emulated machine less than a minute.
+const (
+	silence     = 10 * time.Minute
+	longSilence = 2 * time.Hour
+)
 
 // errHung is that a guest has been silent for longer.
-var errHung = fmt.Errorf("the guest hangs: its kernel has said nothing for %v", silence)
+var errHung = fmt.Errorf("the guest hangs: its kernel has said nothing for %v of CPU time, or for %v", silence, longSilence)
 
 // run runs the machine until it switches itself off, and reads what its job prints. It tells how much CPU time that
 // took.
@@ -138,7 +143,7 @@ func (m machine) run(ctx context.Context, read func(io.Reader) error) (cpu time.
 		return 0, startError(err)
 	}
 	go func() {
-		if m.hangs(ctx, silence, time.Second) {
+		if m.hangs(ctx, cpuTime(cmd.Process.Pid), silence, time.Second) {
 			cancel(errHung)
 		}
 	}()
@@ -156,20 +161,35 @@ func (m machine) run(ctx context.Context, read func(io.Reader) error) (cpu time.
 	return cpu, readErr
 }
 
-// hangs waits until nothing has come to the console for so long, or ctx ends, which is no hanging.
-func (m machine) hangs(ctx context.Context, silence, interval time.Duration) bool {
+// hangs waits until nothing has come to the console for so much of the CPU time that was spent, or ctx ends, which is no hanging.
+func (m machine) hangs(ctx context.Context, spent func() time.Duration, silence, interval time.Duration) bool {
 	var size int64
-	for last := time.Now(); time.Since(last) < silence; {
+	for last, since := spent(), time.Now(); spent()-last < silence && time.Since(since) < longSilence; {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-time.After(interval):
 		}
 		if info, err := os.Stat(m.console); err == nil && info.Size() != size {
-			size, last = info.Size(), time.Now()
+			size, last, since = info.Size(), spent(), time.Now()
 		}
 	}
 	return true
+}
+
+// cpuTime tells how much a process has taken until now; when it has ended, 0.
+func cpuTime(pid int) func() time.Duration {
+	return func() time.Duration {
+		p, err := procfs.NewProc(pid)
+		if err != nil {
+			return 0
+		}
+		stat, err := p.Stat()
+		if err != nil {
+			return 0
+		}
+		return time.Duration(stat.CPUTime() * float64(time.Second))
+	}
 }
 
 // shell lets the caller's terminal have the machine.
