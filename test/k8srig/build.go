@@ -111,44 +111,37 @@ func unpack(ctx context.Context, root string) error {
 	if _, err := os.Stat(root); err == nil {
 		return nil
 	}
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(root), "apt-*")) // by runs that were killed
-	if err != nil {
+	work := root + ".part" // an interrupted run's is gone on with
+	fresh := filepath.Join(work, "root")
+	if err := os.RemoveAll(fresh); err != nil {
 		return err
 	}
-	for _, l := range left {
-		if err := os.RemoveAll(l); err != nil {
-			return err
-		}
-	}
-	work, err := os.MkdirTemp(filepath.Dir(root), "apt-")
-	if err != nil {
+	if err := os.MkdirAll(work, 0o755); err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
-	download := exec.CommandContext(ctx, "apt-get", append([]string{"-q", "-o", "APT::Sandbox::User=root", "download"}, packages[:]...)...)
-	download.Dir = work
-	if err := run(download); err != nil {
-		update := exec.CommandContext(ctx, "apt-get", "-q", "update")
-		if err := run(update); err != nil {
+	debs, err := fetch(ctx, work)
+	if err != nil {
+		if err := run(exec.CommandContext(ctx, "apt-get", "-q", "update")); err != nil {
 			return fmt.Errorf("update apt's indexes: %w", err)
 		}
-		again := exec.CommandContext(ctx, download.Args[0], download.Args[1:]...)
-		again.Dir = work
-		if err := run(again); err != nil {
+		if debs, err = fetch(ctx, work); err != nil {
 			return fmt.Errorf("fetch %s (does `apt-get update` work here?): %w", strings.Join(packages[:], ", "), err)
 		}
 	}
-	debs, err := filepath.Glob(filepath.Join(work, "*.deb"))
-	if err != nil || len(debs) != len(packages) {
-		return fmt.Errorf("fetch %s: got %d packages", strings.Join(packages[:], ", "), len(debs))
-	}
-	fresh := filepath.Join(work, "root")
-	for _, deb := range debs {
-		if err := run(exec.CommandContext(ctx, "dpkg-deb", "--extract", deb, fresh)); err != nil {
+	for deb := range strings.FieldsSeq(debs) {
+		if err := run(exec.CommandContext(ctx, "dpkg-deb", "--extract", filepath.Join(work, deb), fresh)); err != nil {
 			return fmt.Errorf("unpack %s: %w", deb, err)
 		}
 	}
-	return os.Rename(fresh, root)
+	if err := os.Rename(fresh, root); err != nil {
+		return err
+	}
+	return os.RemoveAll(work)
+}
+
+// fetch fetches the packages into dir, and returns their files' names.
+func fetch(ctx context.Context, dir string) (debs string, err error) {
+	return output(exec.CommandContext(ctx, "../../hack/fetch-packages", append([]string{dir, "download"}, packages[:]...)...))
 }
 
 // run runs a command; what it prints becomes part of its error.

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // keyring holds the keys of all Debian suites, those that follow this machine's too.
@@ -26,18 +28,29 @@ type apt struct {
 
 // newApt prepares an apt for packages of an architecture from suites, and fetches their indexes.
 func newApt(ctx context.Context, dir, arch string, suites []string) (*apt, error) {
-	a := &apt{dir: dir}
-	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			return nil, err
-		}
+	a := emptyApt(dir, arch)
+	targets, err := output(ctx, dir, "apt-get", "indextargets", "Created-By: Packages", "--format", "$(RELEASE) $(REPO_URI)")
+	if err != nil {
+		return nil, fmt.Errorf("ask apt for its mirrors: %w", err)
 	}
-	list := filepath.Join(dir, "sources.list")
+	sources, err := sourcesList(targets, arch, suites)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.update(ctx, sources); err != nil {
+		return nil, fmt.Errorf("fetch the package indexes of %s (does `apt-get update` work here?): %w", strings.Join(suites, " and "), err)
+	}
+	return a, nil
+}
+
+// emptyApt is one that knows no mirror, and keeps all that it has in a directory.
+func emptyApt(dir, arch string) *apt {
+	a := &apt{dir: dir}
 	for key, value := range map[string]string{
 		"Dir::State":              filepath.Join(dir, "state"),
 		"Dir::State::status":      "/dev/null",
 		"Dir::Cache":              filepath.Join(dir, "cache"),
-		"Dir::Etc::sourcelist":    list,
+		"Dir::Etc::sourcelist":    a.sources(),
 		"Dir::Etc::sourceparts":   "-",
 		"APT::Architecture":       arch,
 		"APT::Architectures":      arch,
@@ -48,21 +61,23 @@ func newApt(ctx context.Context, dir, arch string, suites []string) (*apt, error
 	} {
 		a.options = append(a.options, "-o", key+"="+value)
 	}
-	targets, err := output(ctx, dir, "apt-get", "indextargets", "Created-By: Packages", "--format", "$(RELEASE) $(REPO_URI)")
-	if err != nil {
-		return nil, fmt.Errorf("ask apt for its mirrors: %w", err)
+	return a
+}
+
+func (a *apt) sources() string { return filepath.Join(a.dir, "sources.list") }
+
+// update fetches the indexes of sources, the lines of a sources.list.
+func (a *apt) update(ctx context.Context, sources string) error {
+	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(a.dir, d), 0o755); err != nil {
+			return err
+		}
 	}
-	sources, err := sourcesList(targets, arch, suites)
-	if err != nil {
-		return nil, err
+	if err := os.WriteFile(a.sources(), []byte(sources), 0o644); err != nil {
+		return err
 	}
-	if err := os.WriteFile(list, []byte(sources), 0o644); err != nil {
-		return nil, err
-	}
-	if _, err := output(ctx, dir, "apt-get", append(a.options, "-q", "update")...); err != nil {
-		return nil, fmt.Errorf("fetch the package indexes of %s (does `apt-get update` work here?): %w", strings.Join(suites, " and "), err)
-	}
-	return a, nil
+	_, err := output(ctx, a.dir, "apt-get", append(a.options, "-q", "update")...)
+	return err
 }
 
 // debianSuite matches the names of Debian's releases that a machine's sources may have, and the part behind them.
@@ -95,7 +110,7 @@ func sourcesList(targets, arch string, suites []string) (string, error) {
 		}
 	}
 	if list.Len() == 0 {
-		return "", fmt.Errorf("apt has no Debian mirror for %s: add one to /etc/apt/sources.list", strings.Join(suites, " or "))
+		return "", fmt.Errorf("apt has no Debian mirror for %s, which the guests' kernels come from: run this on Debian", strings.Join(suites, " or "))
 	}
 	return list.String(), nil
 }
@@ -161,34 +176,24 @@ func (a *apt) parts(ctx context.Context, name, suffix string) ([]string, error) 
 
 // unpack fetches packages and unpacks them below root.
 func (a *apt) unpack(ctx context.Context, names []string, root string) error {
-	if _, err := output(ctx, a.dir, "apt-get", append(append(a.options, "-q", "download"), names...)...); err != nil {
-		return fmt.Errorf("fetch %s: %w", strings.Join(names, ", "), err)
-	}
-	for _, name := range names {
-		files, err := filepath.Glob(filepath.Join(a.dir, name+"_*.deb"))
-		if err != nil || len(files) != 1 {
-			return fmt.Errorf("fetch %s: %d files in %s, want 1", name, len(files), a.dir)
-		}
-		if _, err := output(ctx, a.dir, "dpkg-deb", "--extract", files[0], root); err != nil {
-			return fmt.Errorf("unpack %s: %w", name, err)
-		}
-	}
-	return nil
+	return a.fetch(ctx, "download", names, root)
 }
 
-// unpackAll fetches packages with all that they depend on, and unpacks them below root.
+// unpackAll does so with all that they depend on.
 func (a *apt) unpackAll(ctx context.Context, names []string, root string) error {
-	install := append(slices.Clone(a.options), "-q", "-y", "--no-install-recommends", "--download-only", "install")
-	if _, err := output(ctx, a.dir, "apt-get", append(install, names...)...); err != nil {
+	return a.fetch(ctx, "install", names, root)
+}
+
+// fetch unpacks what a command of apt-get would fetch.
+func (a *apt) fetch(ctx context.Context, command string, names []string, root string) error {
+	args := slices.Concat([]string{a.dir}, a.options, []string{command}, names)
+	files, err := output(ctx, "", "hack/fetch-packages", args...)
+	if err != nil {
 		return fmt.Errorf("fetch %s: %w", strings.Join(names, ", "), err)
 	}
-	files, err := filepath.Glob(filepath.Join(a.dir, "cache/archives/*.deb"))
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
+	for file := range strings.FieldsSeq(files) {
 		if _, err := output(ctx, a.dir, "dpkg-deb", "--extract", file, root); err != nil {
-			return fmt.Errorf("unpack %s: %w", filepath.Base(file), err)
+			return fmt.Errorf("unpack %s: %w", file, err)
 		}
 	}
 	return nil
@@ -207,6 +212,11 @@ func output(ctx context.Context, dir, name string, args ...string) (string, erro
 	var complaint bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Stderr = dir, &complaint
+	// With all that it has started, as the next run goes on with its files. apt gives half a file the date by which it goes on when it is
+	// asked to end, not when it is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.Output()
 	if errors.Is(err, exec.ErrNotFound) {
 		return "", fmt.Errorf("%w: run hack/install-packages guest", err)

@@ -8,10 +8,10 @@ import (
 )
 
 // keep makes a directory of the cache, if it is not there: fill does, in a directory for its work, and what it leaves in done
-// comes to its place in one step, so that an interrupted run leaves nothing that looks complete.
+// comes to its place in one step, so that an interrupted run leaves nothing that looks complete. What such a run has left in work is there
+// for the next one.
 func keep(dir string, fill func(work, done string) error) error {
-	cache, name := filepath.Split(dir)
-	if err := os.MkdirAll(cache, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
 	unlock, err := lock(dir + ".lock")
@@ -22,25 +22,21 @@ func keep(dir string, fill func(work, done string) error) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
-	left, err := filepath.Glob(dir + ".*.part") // by runs that were killed
-	if err != nil {
-		return err
-	}
-	for _, l := range left {
-		if err := os.RemoveAll(l); err != nil {
-			return err
-		}
-	}
-	work, err := os.MkdirTemp(cache, name+".*.part")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work)
+	work := dir + ".part"
 	done := filepath.Join(work, "done")
+	if err := os.RemoveAll(done); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return err
+	}
 	if err := fill(work, done); err != nil {
 		return err
 	}
-	return os.Rename(done, dir)
+	if err := os.Rename(done, dir); err != nil {
+		return err
+	}
+	return os.RemoveAll(work)
 }
 
 // lock waits until no other run uses what the file stands for.

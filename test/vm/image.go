@@ -38,6 +38,9 @@ func fetch(ctx context.Context, k kernel, cache string) (image, error) {
 		}
 		say("fetching %s", strings.Join(names, ", "))
 		root := filepath.Join(work, "root")
+		if err := os.RemoveAll(root); err != nil { // of a run that was interrupted
+			return err
+		}
 		if err := a.unpack(ctx, names, root); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,20 +61,26 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// TestKeep makes a directory once, and nothing of one that failed.
+// TestKeep makes a directory once, nothing of one that failed, and goes on with what that had fetched.
 func TestKeep(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "cache/6.1")
 	made := 0
-	fill := func(_, done string) error {
+	fill := func(work, done string) error {
 		made++
+		if text, err := os.ReadFile(filepath.Join(work, "fetched")); err != nil || string(text) != "half" {
+			t.Errorf("of the run before there is %q: %v", text, err)
+		}
 		return os.Mkdir(done, 0o755)
 	}
-	if err := keep(dir, func(string, string) error { return os.ErrPermission }); err == nil {
-		t.Error("a failure was not told")
+	interrupted := func(work, done string) error {
+		return errors.Join(os.ErrPermission, os.WriteFile(filepath.Join(work, "fetched"), []byte("half"), 0o600), os.Mkdir(done, 0o755))
 	}
-	if left, err := filepath.Glob(dir + "*part"); err != nil || left != nil {
-		t.Errorf("left: %v, %v", left, err)
+	if err := keep(dir, interrupted); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("a failure was told as %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it failed, and %s is there: %v", dir, err)
 	}
 	for range 2 {
 		if err := keep(dir, fill); err != nil {
@@ -82,5 +89,8 @@ func TestKeep(t *testing.T) {
 	}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() || made != 1 {
 		t.Errorf("made %d times: %v", made, err)
+	}
+	if left, err := filepath.Glob(dir + "*part"); err != nil || left != nil {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
