@@ -106,7 +106,7 @@ func (c *cluster) apply(t *testing.T, yaml string) {
 	}
 }
 
-// busy is how many times as long all may take on a machine that has no time.
+// busy is how many times as long something may take on a machine that has no time, before it hangs: no time is judged here.
 const busy = 4
 
 // until waits for a condition, for so long on a machine that has time.

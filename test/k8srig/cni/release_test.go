@@ -43,7 +43,7 @@ func TestRelease(t *testing.T) {
 		said := r.run(t, r.replace(t, block(t, "helm install"), now))
 		took := time.Since(begin)
 		t.Logf("from the first command to the first verdict: %.1f s", took.Seconds())
-		if !right(said) || took > busy*2*time.Minute {
+		if !right(said) {
 			t.Errorf("after %v it says\n%s", took, said)
 		}
 		c.runs(t, now.version)
