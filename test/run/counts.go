@@ -3,12 +3,20 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
+
+	"tracer/test/steady"
 )
 
-// counts are how many tests a part had, how many of them were skipped, and how often one ran again.
-type counts struct{ tests, skipped, reruns int }
+// counts are how many tests a part had, how many of them were skipped, and how often one ran again, or a measurement in one.
+type counts struct {
+	tests, skipped, reruns int
+	ranAgain               []string // the names of those, where they are known
+}
 
 // The closing lines of guests and of scoreboards. Gotestsum's does not say how often a test ran.
 var (
@@ -16,7 +24,7 @@ var (
 	scoreLine    = regexp.MustCompile(`(?m)^scoreboard: \d+/(\d+) faults named, \d+/(\d+) false alarms$`)
 	againLine    = regexp.MustCompile(`(?m)^(\d+) runs were played again$`)
 	startedAgain = regexp.MustCompile(`(?m)^vm: kernel .*: started again: `)
-	runsAgain    = regexp.MustCompile(`(?m)^vm: kernel .*: runs again: (.*)$`)
+	runsAgain    = regexp.MustCompile(`(?m)^vm: kernel (.*): runs again: (.*)$`)
 )
 
 // count reads go test's events, if there are any, and the closing lines of what else counts.
@@ -24,7 +32,7 @@ func count(events, text []byte) (c counts) {
 	type test struct{ pkg, name string }
 	ran := map[test]int{}
 	for d := json.NewDecoder(bytes.NewReader(events)); ; {
-		var e struct{ Action, Package, Test string }
+		var e struct{ Action, Package, Test, Output string }
 		if d.Decode(&e) != nil { // the end, or half an event of a run that was killed
 			break
 		}
@@ -32,6 +40,11 @@ func count(events, text []byte) (c counts) {
 			continue
 		}
 		switch e.Action {
+		case "output":
+			if strings.Contains(e.Output, steady.AskedAgain) {
+				c.reruns++
+				c.ranAgain = append(c.ranAgain, e.Test)
+			}
 		case "skip":
 			c.skipped++
 			fallthrough
@@ -39,9 +52,12 @@ func count(events, text []byte) (c counts) {
 			ran[test{e.Package, e.Test}]++
 		}
 	}
-	for _, times := range ran {
+	for t, times := range ran {
 		c.tests++
 		c.reruns += times - 1
+		if times > 1 {
+			c.ranAgain = append(c.ranAgain, t.name)
+		}
 	}
 	for _, m := range guestLine.FindAllSubmatch(text, -1) {
 		c.tests += number(m[1]) + number(m[2]) + number(m[3])
@@ -55,8 +71,13 @@ func count(events, text []byte) (c counts) {
 	}
 	c.reruns += len(startedAgain.FindAll(text, -1))
 	for _, m := range runsAgain.FindAllSubmatch(text, -1) {
-		c.reruns += len(bytes.Split(m[1], []byte(", ")))
+		for name := range strings.SplitSeq(string(m[2]), ", ") {
+			c.reruns++
+			c.ranAgain = append(c.ranAgain, fmt.Sprintf("%s on %s", name, m[1]))
+		}
 	}
+	slices.Sort(c.ranAgain)
+	c.ranAgain = slices.Compact(c.ranAgain)
 	return c
 }
 

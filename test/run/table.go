@@ -5,10 +5,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
-// writeTable prints a line for each part.
+// writeTable prints a line for each part, and below it which tests ran again.
 func writeTable(w io.Writer, outcomes []outcome, took time.Duration) {
 	fmt.Fprintln(w)
 	const line = "%-12s  %6s  %7s  %6s  %7s  %s\n"
@@ -38,6 +39,11 @@ func writeTable(w io.Writer, outcomes []outcome, took time.Duration) {
 		how = fmt.Sprintf("%d FAILED", failed)
 	}
 	row("all", sum, took, how)
+	for _, o := range outcomes {
+		if len(o.ranAgain) > 0 {
+			fmt.Fprintf(w, "ran again in %s: %s\n", o.name, strings.Join(o.ranAgain, ", "))
+		}
+	}
 }
 
 // writeFailures prints the ends of the logs in dir of the parts that failed: of a run that somebody else's machine has made, the last

@@ -29,10 +29,12 @@ const (
 	maxLateElsewhere = 300 * time.Millisecond
 )
 
-// What begins the line that a failed test logs: the machine exceeded a limit, or did not. The test runner looks for it.
+// What begins the line that a failed test logs: the machine exceeded a limit, or did not; and the line of each time that a test has
+// measured again. The test runner looks for them.
 const (
-	Exceeded = "steady: limit exceeded: "
-	Within   = "steady: within the limits: "
+	Exceeded   = "steady: limit exceeded: "
+	Within     = "steady: within the limits: "
+	AskedAgain = "steady: asked again: "
 )
 
 // period is how long the watching thread sleeps. A stall shorter than that may pass between two looks.
@@ -86,7 +88,7 @@ func Watch(t testing.TB) {
 }
 
 // maxAsks is how often something is asked while the machine does not keep up.
-const maxAsks = 5
+const maxAsks = 3
 
 // Repeat asks for something that rests on times, again while the machine does not keep up. ask says what is wrong with it, or "".
 func Repeat(t testing.TB, ask func() (wrong string)) {
@@ -106,7 +108,7 @@ func Repeat(t testing.TB, ask func() (wrong string)) {
 		case !stall.Exceeded() || asks == maxAsks:
 			t.Fatal(wrong)
 		}
-		t.Logf("asked again, as this machine did not keep up: %s: %s", stall, wrong)
+		t.Logf("%s%s: %s", AskedAgain, stall, wrong)
 	}
 }
 
