@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -13,17 +14,26 @@ import (
 // What a machine must have. Memory is what the kernel leaves of 8 GB. What the caches hold already, the disk need not.
 const (
 	leastMemory = 7_500_000_000
-	leastDisk   = 20_000_000_000
+	coldMore    = 20_000_000_000 // with Kubernetes
+	coldHere    = 12_000_000_000
 	warmDisk    = 5_000_000_000
 )
 
 // host is what preflight looks at.
 type host struct {
-	arch           string
-	root, btf      bool
-	memory, disk   uint64 // bytes; of the disk those that are free
-	directory      string // on that disk
-	kubernetesHere bool
+	arch      string
+	root, btf bool
+	memory    uint64 // bytes
+	// Whether the cache has them.
+	kernels, kubernetes bool
+	caches              []disk
+	checkout            disk
+}
+
+// disk is one with a directory on it.
+type disk struct {
+	directory string
+	free      uint64 // bytes
 }
 
 // preflight says at once what would fail later.
@@ -35,28 +45,39 @@ func preflight(chosen []part) error {
 	if err != nil {
 		return err
 	}
-	built, _ := filepath.Glob(filepath.Join(cache, "tracer/k8s/kubernetes-*"))
-	h.kubernetesHere = len(built) > 0
-	// The cache may not be there yet.
-	for h.directory = filepath.Join(cache, "tracer"); ; h.directory = filepath.Dir(h.directory) {
-		var disk syscall.Statfs_t
-		if err := syscall.Statfs(h.directory, &disk); errors.Is(err, os.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return fmt.Errorf("ask how much of the disk is free: %s: %w", h.directory, err)
+	cached := func(pattern string) bool {
+		found, _ := filepath.Glob(filepath.Join(cache, "tracer", pattern))
+		return len(found) > 0
+	}
+	h.kernels, h.kubernetes = cached("kernels/*/vmlinuz"), cached("k8s/kubernetes-*[0-9a-f]") // and none that is half built: .new
+	for _, dir := range []string{filepath.Join(cache, "tracer"), cmp.Or(os.Getenv("GOCACHE"), filepath.Join(cache, "go-build"))} {
+		d, err := diskOf(dir)
+		if err != nil {
+			return err
 		}
-		h.disk = disk.Bavail * uint64(disk.Bsize)
-		break
+		h.caches = append(h.caches, d)
+	}
+	if h.checkout, err = diskOf("."); err != nil {
+		return err
 	}
 	return h.lacks(slices.ContainsFunc(chosen, func(p part) bool { return p.after == "kubernetes" || p.name == "kubernetes" }))
 }
 
+// diskOf is the disk that a directory is on, or will be.
+func diskOf(directory string) (disk, error) {
+	var of syscall.Statfs_t
+	err := syscall.Statfs(directory, &of)
+	if errors.Is(err, os.ErrNotExist) {
+		return diskOf(filepath.Dir(directory))
+	}
+	if err != nil {
+		return disk{}, fmt.Errorf("ask how much of the disk is free: %s: %w", directory, err)
+	}
+	return disk{directory, of.Bavail * uint64(of.Bsize)}, nil
+}
+
 // lacks says what the machine lacks, and what to do about it.
 func (h host) lacks(kubernetes bool) error {
-	least := uint64(warmDisk)
-	if kubernetes && !h.kubernetesHere {
-		least = leastDisk
-	}
 	switch {
 	case !h.root:
 		return errors.New("the tests load BPF programs and make network namespaces: run this as root")
@@ -66,9 +87,22 @@ func (h host) lacks(kubernetes bool) error {
 		return errors.New("this kernel has no BTF (/sys/kernel/btf/vmlinux): run this on a kernel from 5.10 on with CONFIG_DEBUG_INFO_BTF=y, as all distributions have it")
 	case h.memory > 0 && h.memory < leastMemory:
 		return fmt.Errorf("this machine has %.1f GB of memory, and the tests need 8 GB: give it more", float64(h.memory)/1e9)
-	case h.disk < least:
-		return fmt.Errorf("%.1f GB are free on the disk of %s, and the tests need %d GB: free some, or put the cache on another disk (XDG_CACHE_HOME, GOCACHE)",
-			float64(h.disk)/1e9, h.directory, least/1e9)
+	}
+	least := uint64(warmDisk)
+	switch {
+	case kubernetes && !h.kubernetes:
+		least = coldMore
+	case !h.kernels:
+		least = coldHere
+	}
+	for _, d := range h.caches {
+		if d.free < least {
+			return fmt.Errorf("%.1f GB are free on the disk of %s, and the tests need %d GB: free some, or put the cache on another disk (XDG_CACHE_HOME, GOCACHE)",
+				float64(d.free)/1e9, d.directory, least/1e9)
+		}
+	}
+	if d := h.checkout; d.free < warmDisk {
+		return fmt.Errorf("%.1f GB are free on the disk of this checkout, and the tests need %d GB there: free some", float64(d.free)/1e9, uint64(warmDisk)/1e9)
 	}
 	return nil
 }
