@@ -14,17 +14,21 @@ import (
 
 	"tracer/internal/governor"
 	"tracer/internal/loader"
+	"tracer/test/steady"
 )
 
-// TestFreedBySender sends packets by a card whose driver (vmxnet3) frees what it has sent by kfree_skb: none of them is a drop. Only guests
-// have the card.
+// TestFreedBySender sends packets by a card whose driver (vmxnet3) frees what it has sent by kfree_skb: none of them is a drop. It takes
+// a card of the machine itself, and guests have one for that.
 func TestFreedBySender(t *testing.T) {
+	if !steady.InGuest() {
+		t.Log("only a guest's card may be given other addresses")
+		return
+	}
 	const driver = "vmxnet3"
 	_ = exec.Command("/usr/sbin/modprobe", driver).Run()
 	device := deviceOf(driver)
 	if device == "" {
-		t.Logf("no card of %s here", driver)
-		return
+		t.Fatalf("no card of %s here", driver)
 	}
 	for _, args := range []string{
 		"addr add 192.0.2.1/24 dev DEV", "link set DEV up", "neigh replace 192.0.2.2 lladdr 02:00:00:00:00:02 dev DEV nud permanent",
