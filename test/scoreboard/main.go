@@ -27,6 +27,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tracer/internal/lab"
 	"tracer/test/steady"
 )
 
@@ -62,7 +63,7 @@ func main() {
 	flag.StringVar(&o.logs, "logs", "build/verdicts", "directory for what tracer said")
 	flag.BoolVar(&o.list, "list", false, "say what there is, and play nothing")
 	flag.StringVar(&o.kernel, "kernel", "", "play in guests with this kernel, of those that test/vm knows")
-	flag.IntVar(&o.guests, "guests", runtime.NumCPU(), "how many guests at a time; each takes one CPU")
+	flag.IntVar(&o.guests, "guests", min(runtime.NumCPU(), 4), "how many guests at a time; each takes one CPU and up to 1.5 GiB")
 	flag.Var(&o.share, "share", "play only the i-th of n shares, as i/n")
 	flag.BoolVar(&o.json, "json", false, "print a line of JSON for each run, as guests do")
 	flag.StringVar(&o.report, "report", "", "a page whose part of this kernel is written anew: what was injected, and what was said")
@@ -118,9 +119,17 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 	}
 	var runs []playing
 	for _, s := range scenarios {
-		if s.canRun(o.where) && match.MatchString(s.Name) {
-			runs = append(runs, s.playings(o.seed, o.seeds)...)
+		if !s.canRun(o.where) || !match.MatchString(s.Name) {
+			continue
 		}
+		if o.where == Host && s.Topology.Overlay == "" {
+			s.Topology.Overlay = lab.VXLAN // which every kernel has
+		}
+		if _, err := os.Stat(s.Needs); s.Needs != "" && err != nil {
+			fmt.Fprintf(os.Stderr, "%s is not played: this kernel has no %s\n", s.Name, s.Needs)
+			continue
+		}
+		runs = append(runs, s.playings(o.seed, o.seeds)...)
 	}
 	if len(runs) == 0 {
 		return false, fmt.Errorf("no scenario for %s matches %q: see -list", o.where, o.run)

@@ -27,6 +27,8 @@ type scenario struct {
 	Name  string   `yaml:"-"` // the file's
 	About string   `yaml:"about"`
 	Where []string `yaml:"where"`
+	// Needs is a file below /proc or /sys without which a kernel cannot play it.
+	Needs string `yaml:"needs"`
 	// Alone is for what would disturb other labs, or be disturbed by them.
 	Alone bool `yaml:"alone"`
 	// Heavy is for what takes all the CPU that it can get: there is one of them at a time.
@@ -46,7 +48,7 @@ type scenario struct {
 }
 
 type topology struct {
-	Overlay string `yaml:"overlay"` // by itself that of the place
+	Overlay string `yaml:"overlay"` // by itself vxlan on a host, and ipip in a guest
 	// HostRouting and Netkit are those of lab.Options.
 	HostRouting bool     `yaml:"host_routing"`
 	Netkit      bool     `yaml:"netkit"`
