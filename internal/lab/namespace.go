@@ -92,7 +92,8 @@ func (n Namespace) exists() bool {
 	return err == nil
 }
 
-// create makes the namespace, with loopback up and the lab's mark on it.
+// create makes the namespace, with loopback up and the lab's mark on it. It forwards nothing yet, though the machine's own may, as Docker has
+// it, which a new one takes over.
 func (n Namespace) create() error {
 	err := onThread(func() error {
 		ns, err := netns.NewNamed(string(n))
@@ -112,7 +113,7 @@ func (n Namespace) create() error {
 	if err != nil {
 		return fmt.Errorf("make network namespace %s: %w", n, err)
 	}
-	return nil
+	return n.setSysctls([][2]string{{"ipv4/ip_forward", "0"}})
 }
 
 // mark is the alias of a namespace's loopback device, by which a lab whose state is lost knows its own.

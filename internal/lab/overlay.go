@@ -89,6 +89,10 @@ func (t *topology) makeIPIP(h *netlink.Handle, node Node, uplink netlink.Link) e
 	if err := h.LinkSetMTU(link, t.overlayMTU()); err != nil {
 		return fmt.Errorf("set mtu: %w", err)
 	}
+	// It came with the namespace, with the machine's own default.
+	if err := node.Netns.setSysctls([][2]string{{"ipv4/conf/tunl0/rp_filter", "0"}}); err != nil {
+		return err
+	}
 	if link, err = bringUp(h, "tunl0", host(node.Tunnel)); err != nil {
 		return err
 	}
