@@ -111,7 +111,11 @@ func mapMemoryOf(id ebpf.MapID) (m mapMemory, err error) {
 		return m, err
 	}
 	size, ok := info.Memlock()
-	if !ok {
+	switch {
+	case ok:
+	case info.Type == ebpf.RingBuf:
+		size = uint64(info.MaxEntries) // bytes; before 6.4 the kernel says 0 of these
+	default:
 		return m, errors.New("the kernel does not say")
 	}
 	return mapMemory{Name: info.Name, Type: info.Type.String(), MaxEntries: info.MaxEntries, Bytes: size}, nil

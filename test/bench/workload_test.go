@@ -4,11 +4,20 @@ import (
 	"testing"
 	"time"
 
+	"tracer/internal/loader"
 	"tracer/test/steady"
 )
 
+// testOverlay makes one for tests that attach programs of the bench to it.
 func testOverlay(t *testing.T) *overlay {
 	t.Helper()
+	features, err := loader.ProbeFeatures()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !features.TCX {
+		t.Skip("the bench attaches its own programs by TCX, of Linux 6.6 or newer")
+	}
 	steady.Watch(t)
 	o, err := newOverlay(t.Context())
 	if err != nil {
