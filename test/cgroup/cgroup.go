@@ -24,14 +24,36 @@ const period = 100_000
 // Group is one directory, or in version 1 one for each limit.
 type Group struct{ dirs []string }
 
+// Run names the variable of the environment that tells a run of tests from others.
+const Run = "TRACER_TEST_GROUPS"
+
+// nameOf is how the names of a run's groups begin.
+func nameOf(run string) string { return "tracer-test-" + run + "-" }
+
+// Sweep removes the groups that the tests of a run have left, all of which have ended.
+func Sweep(run string) error {
+	var errs []error
+	for _, parent := range []string{root, root + "/cpu", root + "/memory"} {
+		left, err := filepath.Glob(filepath.Join(parent, nameOf(run)+"*"))
+		errs = append(errs, err)
+		for _, dir := range left {
+			errs = append(errs, removeSoon(dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// root is where cgroups are, of either version.
+const root = "/sys/fs/cgroup"
+
 // New makes a group, which is removed with the test: the processes in it must have ended by then.
 func New(t testing.TB, l Limits) Group {
 	t.Helper()
 	quota := int(l.CPU * period)
 	var g Group
-	make := func(root string, files map[string]string) {
+	make := func(parent string, files map[string]string) {
 		t.Helper()
-		dir, err := os.MkdirTemp(root, "tracer-test-")
+		dir, err := os.MkdirTemp(parent, nameOf(os.Getenv(Run)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +65,6 @@ func New(t testing.TB, l Limits) Group {
 			}
 		}
 	}
-	const root = "/sys/fs/cgroup"
 	if _, err := os.Stat(root + "/cgroup.controllers"); err == nil {
 		files := map[string]string{}
 		if l.CPU > 0 {
@@ -110,13 +131,17 @@ func move(dirs []string, pid int) error {
 	return nil
 }
 
-// remove waits until the kernel has forgotten the group's last process.
 func remove(t testing.TB, dir string) {
+	if err := removeSoon(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// removeSoon waits until the kernel has forgotten the group's last process.
+func removeSoon(dir string) error {
 	err := os.Remove(dir)
 	for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); err = os.Remove(dir) {
 		time.Sleep(20 * time.Millisecond)
 	}
-	if err != nil {
-		t.Error(err)
-	}
+	return err
 }

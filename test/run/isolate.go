@@ -7,9 +7,12 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"tracer/test/cgroup"
 )
 
 // stage says which of the processes we are: the caller's, the first in the namespaces, or the one that runs the tests there.
@@ -24,6 +27,8 @@ const (
 func isolate() int {
 	runtime.LockOSThread() // or the signal for our end would come with the thread's
 	cmd := again(firstInside)
+	name := strconv.Itoa(os.Getpid())
+	cmd.Env = append(cmd.Env, cgroup.Run+"="+name)
 	// A group of its own, so that a terminal's Ctrl-C comes once, from here.
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC, Setpgid: true, Pdeathsig: syscall.SIGKILL,
@@ -49,6 +54,9 @@ func isolate() int {
 	}
 	forward(cmd.Process)
 	err = cmd.Wait()
+	if err := cgroup.Sweep(name); err != nil {
+		fmt.Fprintln(os.Stderr, "test: remove what tests have left:", err)
+	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return max(1, exit.ExitCode())
 	}
