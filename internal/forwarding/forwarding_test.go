@@ -3,6 +3,7 @@ package forwarding
 import (
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -173,8 +174,9 @@ func lookUp(t *testing.T, tables *Tables, to string) record.RouteLookup {
 // TestPeer sees a pod's own end of its device without entering the pod's network namespace.
 func TestPeer(t *testing.T) {
 	t.Parallel()
+	pidFile := filepath.Join(t.TempDir(), "pid")
 	tables := inNamespace(t, `
-		unshare -n sleep 60 >/dev/null 2>&1 & pid=$!; while [ /proc/$pid/ns/net -ef /proc/self/ns/net ]; do :; done; ip link add cali1 type veth peer name eth0 address 02:00:00:00:00:77 netns $pid; nsenter -t $pid -n ip addr add 10.1.0.7/32 dev eth0; nsenter -t $pid -n ip link set eth0 up; echo $pid > /tmp/`+pidFile+`
+		unshare -n sleep 60 >/dev/null 2>&1 & pid=$!; while [ /proc/$pid/ns/net -ef /proc/self/ns/net ]; do :; done; ip link add cali1 type veth peer name eth0 address 02:00:00:00:00:77 netns $pid; nsenter -t $pid -n ip addr add 10.1.0.7/32 dev eth0; nsenter -t $pid -n ip link set eth0 up; echo $pid > `+pidFile+`
 		ip link set cali1 up
 		ip route add 10.1.0.7 dev cali1
 	`)
@@ -184,11 +186,11 @@ func TestPeer(t *testing.T) {
 			t.Fatalf("%s: %v: %s", command, err, out)
 		}
 	}
-	t.Cleanup(func() { run("kill $(cat /tmp/" + pidFile + "); rm /tmp/" + pidFile) })
+	t.Cleanup(func() { run("kill $(cat " + pidFile + ")") })
 	if got := lookUp(t, tables, "10.1.0.7"); !got.OutIsPod || got.PeerAddress != "02:00:00:00:00:77" || got.PeerDown || got.OutState != "" {
 		t.Errorf("up: %+v", got)
 	}
-	run("nsenter -t $(cat /tmp/" + pidFile + ") -n ip link set eth0 down")
+	run("nsenter -t $(cat " + pidFile + ") -n ip link set eth0 down")
 	if got := lookUp(t, tables, "10.1.0.7"); !got.PeerDown || got.OutState != "without a carrier" {
 		t.Errorf("down: %+v", got)
 	}
@@ -202,8 +204,6 @@ func TestPeer(t *testing.T) {
 		}
 	}
 }
-
-const pidFile = "forwarding-test.pid"
 
 // TestForwarding names the sysctl that keeps packets from going on, and why nobody answers for a pod's gateway.
 func TestForwarding(t *testing.T) {
