@@ -60,7 +60,8 @@ func newDemoCommand() *cobra.Command {
 		Long: `Show the whole story on this machine alone, in about half a minute: build two nodes with
 an overlay and a pod that calls another, time the healthy path, put a fault onto the
 overlay's queue, name it, draw where the time of calls went, and take everything away
-again. It touches nothing but network namespaces of its own.`,
+again. It touches nothing but network namespaces of its own; the kernel's modules for
+them (ipip, sch_netem) stay loaded.`,
 		Example: "  $tracer demo\n  $tracer demo -o json | jq .faulted.summary",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
