@@ -80,6 +80,9 @@ func runOnce(packages, flags []string) (events []byte, stall steady.Stall, err e
 	if err != nil {
 		return nil, stall, errors.Join(failed, watchErr, err)
 	}
+	if failed == nil {
+		failed = untested(events)
+	}
 	return events, stall, errors.Join(failed, watchErr, keep(events))
 }
 

@@ -32,6 +32,28 @@ type outcome struct {
 // its tests say.
 var crashes = []string{"panic: ", "fatal error: ", "signal: ", "WARNING: DATA RACE"}
 
+// untested says which packages passed without a test, as one whose TestMain has taken its environment for something else.
+func untested(events []byte) error {
+	tested, passed := map[string]bool{}, []string(nil)
+	for d := json.NewDecoder(bytes.NewReader(events)); d.More(); {
+		var e struct{ Action, Package, Test string }
+		if err := d.Decode(&e); err != nil {
+			return fmt.Errorf("an event of go test makes no sense: %w", err)
+		}
+		switch {
+		case e.Test != "":
+			tested[e.Package] = true
+		case e.Action == "pass":
+			passed = append(passed, e.Package)
+		}
+	}
+	passed = slices.DeleteFunc(passed, func(pkg string) bool { return tested[pkg] })
+	if len(passed) > 0 {
+		return fmt.Errorf("passed without a test: %s", strings.Join(passed, ", "))
+	}
+	return nil
+}
+
 func parse(events []byte) (outcome, error) {
 	o := outcome{ended: map[test]string{}, unsteady: map[test]bool{}, steady: map[test]bool{}, failedPackages: map[string]bool{}}
 	for d := json.NewDecoder(bytes.NewReader(events)); d.More(); {

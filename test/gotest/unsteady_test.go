@@ -92,3 +92,21 @@ func TestDoesNotWatch(t *testing.T) {
 		t.Errorf("%v runs again, %q", again, why)
 	}
 }
+
+func TestUntested(t *testing.T) {
+	t.Parallel()
+	const tested = `{"Action":"run","Package":"a","Test":"TestA"}
+{"Action":"pass","Package":"a","Test":"TestA"}
+{"Action":"pass","Package":"a"}
+{"Action":"skip","Package":"no/test/files"}
+`
+	if err := untested([]byte(tested)); err != nil {
+		t.Error(err)
+	}
+	const none = `{"Action":"output","Package":"b","Output":"ok"}
+{"Action":"pass","Package":"b"}
+`
+	if err := untested([]byte(tested + none)); err == nil || err.Error() != "passed without a test: b" {
+		t.Errorf("%v", err)
+	}
+}
