@@ -25,34 +25,13 @@ type outcome struct {
 	unsteady       map[test]bool   // those that watched the machine and saw it stand still
 	steady         map[test]bool   // ... and saw it keep up
 	failedPackages map[string]bool
+	passedPackages []string
 	broken         string // what no test is to blame for
 }
 
 // Beginnings of lines that say that a test binary has not come to its end by itself, or that what it did was wrong whatever
 // its tests say.
 var crashes = []string{"panic: ", "fatal error: ", "signal: ", "WARNING: DATA RACE"}
-
-// untested says which packages passed without a test, as one whose TestMain has taken its environment for something else.
-func untested(events []byte) error {
-	tested, passed := map[string]bool{}, []string(nil)
-	for d := json.NewDecoder(bytes.NewReader(events)); d.More(); {
-		var e struct{ Action, Package, Test string }
-		if err := d.Decode(&e); err != nil {
-			return fmt.Errorf("an event of go test makes no sense: %w", err)
-		}
-		switch {
-		case e.Test != "":
-			tested[e.Package] = true
-		case e.Action == "pass":
-			passed = append(passed, e.Package)
-		}
-	}
-	passed = slices.DeleteFunc(passed, func(pkg string) bool { return tested[pkg] })
-	if len(passed) > 0 {
-		return fmt.Errorf("passed without a test: %s", strings.Join(passed, ", "))
-	}
-	return nil
-}
 
 func parse(events []byte) (outcome, error) {
 	o := outcome{ended: map[test]string{}, unsteady: map[test]bool{}, steady: map[test]bool{}, failedPackages: map[string]bool{}}
@@ -68,6 +47,8 @@ func parse(events []byte) (outcome, error) {
 		case "pass", "skip":
 			if e.Test != "" {
 				o.ended[t] = e.Action
+			} else if e.Action == "pass" {
+				o.passedPackages = append(o.passedPackages, e.Package)
 			}
 		case "fail":
 			if e.Test != "" {
@@ -86,6 +67,23 @@ func parse(events []byte) (outcome, error) {
 		}
 	}
 	return o, nil
+}
+
+// untested says which packages passed without a test, as one whose TestMain has taken its environment for something else.
+func untested(events []byte) error {
+	o, err := parse(events)
+	if err != nil {
+		return err
+	}
+	tested := map[string]bool{}
+	for t := range o.ended {
+		tested[t.pkg] = true
+	}
+	empty := slices.DeleteFunc(o.passedPackages, func(pkg string) bool { return tested[pkg] })
+	if len(empty) > 0 {
+		return fmt.Errorf("passed without a test: %s", strings.Join(empty, ", "))
+	}
+	return nil
 }
 
 // unsteady finds in go test's events the tests that failed while the machine stood still, by package; or says why nothing may
