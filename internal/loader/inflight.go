@@ -16,7 +16,7 @@ import (
 	"tracer/internal/record"
 )
 
-// scanChunk is how many buckets are mapped at a time: all pages mapped count as resident.
+// scanChunk is how many buckets of journeys, or of connections, are mapped at a time: all pages mapped count as resident.
 const scanChunk = 1024
 
 // table is where the in-flight table is in the kernel.
@@ -49,21 +49,27 @@ func (t table) scan(held func(key uint64, r *record.Record) bool) (open []record
 	return open, torn, nil
 }
 
-// each calls f with the buckets of which some are mapped, those that have open journeys among them.
-func (t table) each(f func(*bpfobj.TracerBucketSlots, *bpfobj.TracerBucketJourneys)) (err error) {
-	for from := uint32(0); from < uint32(bpfobj.TracerTableBUCKETS) && err == nil; from += scanChunk {
-		err = view(t.variables, t.slotsAt, from, scanChunk, func(buckets []bpfobj.TracerBucketSlots) error {
-			if !slices.ContainsFunc(buckets, anyOpen) {
-				return nil
-			}
-			return view(t.journeys, 0, from, scanChunk, func(journeys []bpfobj.TracerBucketJourneys) error {
-				for i := range buckets {
-					f(&buckets[i], &journeys[i])
+// each calls f with the buckets of which some are mapped, those that have open journeys among them. The slots are mapped all at once: they
+// take a MiB, and each time that memory is unmapped other CPUs wait.
+func (t table) each(f func(*bpfobj.TracerBucketSlots, *bpfobj.TracerBucketJourneys)) error {
+	err := view(t.variables, t.slotsAt, 0, uint32(bpfobj.TracerTableBUCKETS), func(all []bpfobj.TracerBucketSlots) error {
+		from := uint32(0)
+		for buckets := range slices.Chunk(all, scanChunk) {
+			if anyOpen(buckets) {
+				err := view(t.journeys, 0, from, scanChunk, func(journeys []bpfobj.TracerBucketJourneys) error {
+					for i := range buckets {
+						f(&buckets[i], &journeys[i])
+					}
+					return nil
+				})
+				if err != nil {
+					return err
 				}
-				return nil
-			})
-		})
-	}
+			}
+			from += scanChunk
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("map the in-flight table: %w", err)
 	}
@@ -105,10 +111,13 @@ func isOpen(s bpfobj.TracerSlotState) bool {
 	return s.Flags&uint8(bpfobj.TracerFlagFLAG_UNSAMPLED|bpfobj.TracerFlagFLAG_REPORTED) == 0
 }
 
-func anyOpen(b bpfobj.TracerBucketSlots) bool {
-	for slot, tag := range b.Tag {
-		if tag != 0 && isOpen(b.State[slot]) {
-			return true
+func anyOpen(buckets []bpfobj.TracerBucketSlots) bool {
+	for i := range buckets {
+		b := &buckets[i]
+		for slot, tag := range b.Tag {
+			if tag != 0 && isOpen(b.State[slot]) {
+				return true
+			}
 		}
 	}
 	return false
