@@ -23,8 +23,10 @@ type Features struct {
 var errUnsupported = errors.New("not supported by this kernel")
 
 // ProbeFeatures reads the kernel's type information (BTF). Without it there is no tracing, and an error.
-func ProbeFeatures() (Features, error) {
-	spec, err := btf.LoadKernelSpec()
+func ProbeFeatures() (Features, error) { return probeFeatures(btf.NewCache()) }
+
+func probeFeatures(types *btf.Cache) (Features, error) {
+	spec, err := types.Kernel()
 	if err != nil {
 		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, btf.ErrNotFound) {
 			err = fmt.Errorf("%w: %w", errUnsupported, err)

@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -33,15 +36,56 @@ type functions struct {
 	read         time.Time       // when the last read of the table began
 }
 
-// kernelFunctions reads the functions of the running kernel.
+// lastTable is what kernelFunctions has read last, with which modules.
+var lastTable struct {
+	sync.Mutex
+	*functionTable
+	modules string
+}
+
+// kernelFunctions are those of the running kernel. Who traces several nodes in one process, as the demo does, reads them once, unless
+// a module has come or gone.
 func kernelFunctions() *functions {
-	return readFunctions(func() (io.ReadCloser, error) { return os.Open("/proc/kallsyms") })
+	lastTable.Lock()
+	defer lastTable.Unlock()
+	modules, err := loadedModules()
+	if t := lastTable.functionTable; t != nil && err == nil && modules == lastTable.modules {
+		return newFunctions(openSymbols, t)
+	}
+	f := readFunctions(openSymbols)
+	if t := f.table.Load(); len(t.entries) > 0 {
+		lastTable.functionTable, lastTable.modules = t, modules
+	}
+	return f
+}
+
+func openSymbols() (io.ReadCloser, error) { return os.Open("/proc/kallsyms") }
+
+// loadedModules names the kernel's modules with their addresses.
+func loadedModules() (string, error) {
+	table, err := os.ReadFile("/proc/modules")
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil // the kernel can have none
+	}
+	var modules strings.Builder
+	for line := range strings.Lines(string(table)) {
+		// nf_tables 372736 13 nft_ct,nft_masq, Live 0xffffffffc0a1e000
+		if fields := strings.Fields(line); len(fields) >= 6 {
+			modules.WriteString(fields[0] + " " + fields[5] + "\n")
+		}
+	}
+	return modules.String(), err
 }
 
 func readFunctions(open func() (io.ReadCloser, error)) *functions {
-	f := &functions{open: open, modulePlaces: map[uint64]bool{}, read: time.Now()}
-	f.table.Store(&functionTable{})
+	f := newFunctions(open, &functionTable{})
 	f.readTable()
+	return f
+}
+
+func newFunctions(open func() (io.ReadCloser, error), t *functionTable) *functions {
+	f := &functions{open: open, modulePlaces: map[uint64]bool{}, read: time.Now()}
+	f.table.Store(t)
 	return f
 }
 

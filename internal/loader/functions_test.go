@@ -134,7 +134,7 @@ func TestFunctionsAreSmall(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	begun := time.Now()
-	f := kernelFunctions()
+	f := readFunctions(openSymbols)
 	took := time.Since(begun)
 	runtime.GC()
 	runtime.ReadMemStats(&after)
@@ -143,6 +143,20 @@ func TestFunctionsAreSmall(t *testing.T) {
 	t.Logf("%d functions in %d KiB, read in %v", n, kept>>10, took)
 	if kept > 4<<20 {
 		t.Errorf("%d functions take %d KiB", n, kept>>10)
+	}
+}
+
+// TestFunctionsAreReadOnce wants one table for all who trace from this process, while the modules are the same.
+func TestFunctionsAreReadOnce(t *testing.T) {
+	first := kernelFunctions().table.Load()
+	if again := kernelFunctions().table.Load(); again != first || len(first.entries) == 0 {
+		t.Errorf("%d functions were read, and then %d anew", len(first.entries), len(again.entries))
+	}
+	lastTable.Lock()
+	lastTable.modules += "another 0x0\n"
+	lastTable.Unlock()
+	if again := kernelFunctions().table.Load(); again == first {
+		t.Error("a module has gone, and nothing was read anew")
 	}
 }
 

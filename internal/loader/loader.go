@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 
@@ -85,7 +86,8 @@ func New(opts Options) (_ *Loader, err error) {
 			err = advise(errors.Join(err, l.Close()))
 		}
 	}()
-	if l.features, err = ProbeFeatures(); err != nil {
+	l.objects.types = btf.NewCache()
+	if l.features, err = probeFeatures(l.objects.types); err != nil {
 		return nil, err
 	}
 	if l.files, err = CurrentFiles(opts.Dir); err != nil {
@@ -121,7 +123,7 @@ func (l *Loader) load(opts Options, hooks []Hook) error {
 	if err := l.objects.load(opts.edit, hooks); err != nil {
 		return err
 	}
-	l.symbols = newKernelSymbols(<-read)
+	l.symbols = newKernelSymbols(l.objects.types, <-read)
 	var err error
 	if l.reader, err = ringbuf.NewReader(l.objects.Records); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)

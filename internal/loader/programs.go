@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"tracer/internal/bpfobj"
@@ -20,6 +21,7 @@ type objects struct {
 	table     table
 	watchedAt uint32 // where the table of connections begins in table.variables
 	edit      func(*ebpf.CollectionSpec)
+	types     *btf.Cache // the kernel's type information, decoded once for all that is loaded at the start; nil after that
 	shared    map[string]*ebpf.Map
 	hooks     map[string]*ebpf.Program // by Hook.Program
 	rest      *ebpf.Collection         // what is not among them
@@ -139,7 +141,7 @@ func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 		o.table.slotsAt = spec.Variables[bpfobj.TracerVarInflight].Offset
 		o.watchedAt = spec.Variables[bpfobj.TracerVarWatchedTable].Offset
 	}
-	return o.loadSpec(spec)
+	return o.loadSpec(spec, o.types)
 }
 
 // capturing loads programs that read headers, likewise, with a ring buffer of their own.
@@ -152,7 +154,7 @@ func (o *objects) capturing(names []string, slowerThan time.Duration) (*ebpf.Col
 	if err := spec.Variables[bpfobj.TracerVarCaptureSlowerNs].Set(uint64(slowerThan)); err != nil {
 		return nil, fmt.Errorf("configure the BPF programs that read headers: %w", err)
 	}
-	return o.loadSpec(spec)
+	return o.loadSpec(spec, nil)
 }
 
 // spec is that of some programs.
@@ -175,8 +177,8 @@ func (o *objects) spec(names []string) (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
-func (o *objects) loadSpec(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.shared})
+func (o *objects) loadSpec(spec *ebpf.CollectionSpec, types *btf.Cache) (*ebpf.Collection, error) {
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.shared, Cache: types})
 	if err != nil {
 		return nil, fmt.Errorf("load the BPF programs: %w", err)
 	}

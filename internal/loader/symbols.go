@@ -14,15 +14,15 @@ type kernelSymbols struct {
 	functions *functions
 }
 
-func newKernelSymbols(f *functions) *kernelSymbols {
+func newKernelSymbols(types *btf.Cache, f *functions) *kernelSymbols {
 	s := &kernelSymbols{reasons: map[uint32]string{}, functions: f}
-	if spec, err := btf.LoadKernelSpec(); err == nil {
+	if spec, err := types.Kernel(); err == nil {
 		s.addReasons(spec, "skb_drop_reason")
 		s.addReasons(spec, "qdisc_drop_reason")
 	}
 	// Subsystems in modules have their types there, if they are loaded.
 	for module, enum := range map[string]string{"openvswitch": "ovs_drop_reason", "mac80211": "mac80211_drop_reason"} {
-		if spec, err := btf.LoadKernelModuleSpec(module); err == nil {
+		if spec, err := types.Module(module); err == nil {
 			s.addReasons(spec, enum)
 		}
 	}

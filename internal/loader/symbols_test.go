@@ -10,7 +10,7 @@ import (
 // TestReasons reads the names from the running kernel.
 func TestReasons(t *testing.T) {
 	t.Parallel()
-	s := newKernelSymbols(&functions{})
+	s := newKernelSymbols(btf.NewCache(), &functions{})
 	if len(s.reasons) == 0 {
 		f, err := ProbeFeatures()
 		if err != nil || f.DropReasons {
