@@ -31,13 +31,19 @@ func (a *Agent) setDevices() error {
 	a.missent.setDevices(traced)
 	a.own.setNode(s.Addresses, traced, loader.Monotonic())
 	// Before packets come, which are told apart by them.
-	return errors.Join(a.tellOwnAddresses(), a.loader.SetDevices(traced, s.Addresses))
+	err := errors.Join(a.tellOwnAddresses(), a.loader.SetDevices(traced, s.Addresses))
+	a.counts.SetDevices(a.traced(s)) // with what the hooks see now
+	return err
 }
 
 // traced are the devices of a state that are to be traced.
 func (a *Agent) traced(s device.State) []netdev.Device {
 	// That a pattern matches nothing is an error at the start alone: its device may be away.
 	devices, _ := device.Match(a.options.Devices, s.Devices)
+	for i := range devices {
+		d := &devices[i]
+		d.EgressUnseen = d.Root.Queues() && !a.loader.SeesEgress(d.Name, d.Index)
+	}
 	return a.podEnds.of(devices)
 }
 

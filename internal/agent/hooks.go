@@ -48,7 +48,9 @@ func (a *Agent) mendHooks() error {
 		}
 	}
 	hooks, _ := a.loader.Hooks()
-	a.mending.logDown(a.options.Log, hooks)
+	if a.mending.logDown(a.options.Log, hooks) {
+		a.failures.devices.Done(a.setDevices()) // for they say what the hooks see
+	}
 	return err
 }
 
@@ -61,8 +63,9 @@ func (m *mending) add(p HookPlace) {
 	m.counts[p]++
 }
 
-// logDown logs each hook that is not up, once, and as it is up again. What is gone with its pod is nothing to tell.
-func (m *mending) logDown(log *slog.Logger, hooks []loader.HookStatus) {
+// logDown logs each hook that is not up, once, and as it is up again, and tells whether there was such. What is gone with its pod is
+// nothing to tell.
+func (m *mending) logDown(log *slog.Logger, hooks []loader.HookStatus) (changed bool) {
 	before := m.down
 	m.down = make(map[loader.Hook]*failurelog.Operation)
 	for _, h := range hooks {
@@ -72,11 +75,14 @@ func (m *mending) logDown(log *slog.Logger, hooks []loader.HookStatus) {
 		case !h.Up:
 			if operation == nil {
 				operation = failurelog.New(log.With("hook", h.Name, "device", h.Device), slog.LevelWarn, "a hook does not see all packets")
+				changed = true
 			}
 			operation.Done(errors.New(h.Error))
 			m.down[h.Hook] = operation
 		case operation != nil:
 			operation.Done(nil)
+			changed = true
 		}
 	}
+	return changed
 }

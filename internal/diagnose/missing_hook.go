@@ -39,9 +39,9 @@ func missingHooks(w *window, ended uint64) (rows []Coverage) {
 }
 
 // missingAtPods is for the hooks of one direction that some pods' devices lack; false if next to nothing passes there. What came to its
-// end all the same was seen, but for its time in the device's queue.
+// end all the same was seen, unless it may have waited in the device's queue.
 func missingAtPods(w *window, direction journey.Direction, missing []MissingHook, ended uint64) (row Coverage, ok bool) {
-	var unseen, all uint64
+	var unseen, queued, all uint64
 	for i := range w.to.Devices {
 		d := &w.to.Devices[i]
 		if d.Role != netdev.RolePod {
@@ -55,10 +55,13 @@ func missingAtPods(w *window, direction journey.Direction, missing []MissingHook
 		all += passed
 		if slices.ContainsFunc(missing, func(h MissingHook) bool { return h.Device == d.Name }) {
 			unseen += passed
+			if direction == journey.In && d.EgressUnseen {
+				queued += passed
+			}
 		}
 	}
 	if direction == journey.In {
-		unseen -= min(unseen, ended-min(ended, all-unseen))
+		unseen -= min(unseen-queued, ended-min(ended, all-unseen))
 	}
 	row = Coverage{Device: netdev.PodLabel, Direction: direction, Ratio: new(0.0), Seen: all - unseen, DevicePackets: all, Reason: missingReason(missing[0])}
 	switch {

@@ -7,6 +7,7 @@ import (
 
 	"tracer/internal/aggregate"
 	"tracer/internal/hist"
+	"tracer/internal/netdev"
 )
 
 // distant are a pair's round trips to one node that take longer than this node and what is usual explain.
@@ -60,7 +61,17 @@ func (w *window) distant(c connected) (slow []distant) {
 			slow = append(slow, d)
 		}
 	}
+	if len(slow) > 0 && w.waitsUnseen(c.Pair) {
+		return nil
+	}
 	return slow
+}
+
+// waitsUnseen tells of a pair that pods of this node send whether what comes back to them may wait in a queue of this node that is not seen.
+func (w *window) waitsUnseen(p *aggregate.Pair) bool {
+	return slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool {
+		return d.EgressUnseen && d.Role == netdev.RolePod && (p.Ends != nil && p.Ends.From == d.Index || d.Workload == qualified(p.SrcNamespace, p.SrcWorkload))
+	})
 }
 
 // longestRoundTrip is the longest that distance explains within a cluster, in seconds: of handshakes, or of what may wait for a delayed

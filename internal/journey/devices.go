@@ -18,6 +18,10 @@ type Device struct {
 	PodEnd *Device
 	// Splits tells whether the qdisc tree may segment a GSO packet when it is enqueued.
 	Splits bool
+	// behindUnseen tells that what comes to the egress hook, or past that to the pod's socket, may have waited in a queue that no hook sees.
+	behindUnseen bool
+	// redirects tells that what has passed the ingress hook may wait in such a queue, an ifb's.
+	redirects bool
 }
 
 // keepGone is how long a device is still known after it is gone. Records wait some seconds for a pod's name, and the
@@ -30,6 +34,8 @@ type Devices struct {
 	goneSince map[int]time.Time // when it was seen that a device of byIndex is gone
 	// broadcasts are the broadcast addresses of the devices' subnets.
 	broadcasts []netip.Addr
+	// unseenQueue is where packets wait that no egress hook has seen come; nil where there is none, or several with labels of their own.
+	unseenQueue *Device
 }
 
 // NewDevices indexes a list of devices.
@@ -42,7 +48,46 @@ func NewDevices(list []netdev.Device) *Devices {
 		}
 		d.broadcasts = append(d.broadcasts, device.Broadcasts...)
 	}
+	labels := map[string]bool{}
+	for i := range list {
+		if list[i].EgressUnseen {
+			d.markUnseen(&list[i])
+			d.unseenQueue = d.byIndex[list[i].Index]
+			labels[d.unseenQueue.Label] = true
+		}
+	}
+	if len(labels) > 1 {
+		d.unseenQueue = nil
+	}
 	return d
+}
+
+// markUnseen marks the devices whose hooks packets pass before or behind a queue that no hook sees.
+func (d *Devices) markUnseen(at *netdev.Device) {
+	switch at.Role {
+	case netdev.RolePod:
+		d.byIndex[at.Index].behindUnseen = true
+	case netdev.RoleIFB:
+		for _, index := range at.RedirectedFrom {
+			if from := d.byIndex[index]; from != nil {
+				from.redirects = true
+			}
+		}
+	case netdev.RoleOverlay:
+		for _, uplink := range d.byIndex {
+			uplink.behindUnseen = uplink.behindUnseen || uplink.Role == netdev.RoleUplink
+		}
+	}
+	d.markLower(at)
+}
+
+func (d *Devices) markLower(at *netdev.Device) {
+	for _, index := range at.Lower {
+		if lower := d.byIndex[index]; lower != nil && !lower.behindUnseen {
+			lower.behindUnseen = true
+			d.markLower(&lower.Device)
+		}
+	}
 }
 
 func newDevice(device netdev.Device, label string) *Device {

@@ -119,6 +119,9 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 			break
 		}
 		s := dropStage(p.class, from.Hook, a)
+		if d := devices.unseenQueue; d != nil && from.Hook == record.Ingress && (p.class == qdiscDrop || p.class == qdiscDropByLocation) {
+			s = Step{Stage: Queue, Device: d}
+		}
 		s.Delay = end - from.Time
 		p.setWhere(s)
 		if isNoise(rec, &p.Where, p.class) || devices.staysOnLink(rec) {
@@ -143,7 +146,7 @@ func stageBetween(from record.Hook, a *Device, to record.Hook, b *Device) (Stage
 		if from == record.PodQueue && a == b && a.PodEnd != nil {
 			return PodQueue, a.PodEnd
 		}
-		if from != record.Ingress {
+		if from != record.Ingress || a.redirects {
 			return Unknown, b // sent back up by a redirect, ifb or a pair of veths: no stage of ours
 		}
 		if b.Role == netdev.RoleOverlay && a != b {
@@ -154,13 +157,16 @@ func stageBetween(from record.Hook, a *Device, to record.Hook, b *Device) (Stage
 	case record.Egress:
 		switch from {
 		case record.Ingress:
-			if b.Role == netdev.RoleIFB {
-				return Unknown, b // redirected there as it came in: nothing is between
+			if b.Role == netdev.RoleIFB || a.redirects || b.behindUnseen {
+				return Unknown, b // redirected there as it came in: nothing is between; or there may be a queue
 			}
 			return Forward, b
 		case record.Xmit:
 			if a == b {
 				return "", nil
+			}
+			if b.behindUnseen {
+				return Unknown, b
 			}
 			if a.Role.Forwards() {
 				return Forward, b
@@ -171,7 +177,7 @@ func stageBetween(from record.Hook, a *Device, to record.Hook, b *Device) (Stage
 		}
 
 	case record.Socket:
-		if from != record.Ingress {
+		if from != record.Ingress || a.redirects || b.behindUnseen {
 			return Unknown, b
 		}
 		return Forward, b // a BPF program handed it to the pod, past the pod's device

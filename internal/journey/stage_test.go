@@ -1,9 +1,11 @@
 package journey
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +175,56 @@ func TestPathOf(t *testing.T) {
 			}
 			if got := p.String(); got != test.want {
 				t.Errorf("\n got %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestUnseenQueues has packets wait where no egress hook sees them come: what was between the hooks beside is not known to be a stage
+// without a queue.
+func TestUnseenQueues(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, unseen, hops, want, seen string // seen: what it is where the hook is there, if that is something else
+	}{
+		{"a pod's limit", "cali1", "I eth0 0, I tunl0 1, S cali1 5", "in 5: decap tunl0 1, unknown cali1 4 untimed", "in 5: decap tunl0 1, forward cali1 4"},
+		{"another pod's", "cali2", "I eth0 0, I tunl0 1, S cali1 5", "in 5: decap tunl0 1, forward cali1 4", ""},
+		{"an overlay", "tbf0", "I cali1 0, E eth0 50, X eth0 51", "out 51: unknown eth0 50 untimed, queue eth0 1", "out 51: forward eth0 50, queue eth0 1"},
+		{"a bond under an overlay", "bond0", "I cali1 0, E tunl0 9, X tunl0 10, E eth0 50, X eth0 51",
+			"out 51: forward tunl0 9, queue tunl0 1 noqueue, unknown eth0 40 untimed, queue eth0 1",
+			"out 51: forward tunl0 9, queue tunl0 1 noqueue, encap tunl0 40, queue eth0 1"},
+		{"a bridge to pods", "cni0", "I eth0 0, E cali2 50, X cali2 51", "in 51: unknown cali2 50 untimed, queue cali2 1 noqueue",
+			"in 51: forward cali2 50, queue cali2 1 noqueue"},
+		{"an ifb that a pod sends through", "ifb0", "I cali1 0, E tunl0 50, X tunl0 51, E eth0 60, X eth0 61",
+			"out 61: unknown tunl0 50 untimed, queue tunl0 1 noqueue, encap tunl0 9, queue eth0 1",
+			"out 61: forward tunl0 50, queue tunl0 1 noqueue, encap tunl0 9, queue eth0 1"},
+		{"an ifb, to a pod of the same node", "ifb0", "I cali1 0, S cali2 50", "local 50: unknown cali2 50 untimed", "local 50: forward cali2 50"},
+		{"another pod's ifb", "ifb0", "I cali2 0, E tunl0 50, X tunl0 51", "out 51: forward tunl0 50, queue tunl0 1 noqueue", ""},
+		{"the uplink", "eth0", "I cali1 0, E tunl0 9, X tunl0 10", "out 10: forward tunl0 9, queue tunl0 1 noqueue", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for unseen, want := range map[bool]string{true: test.want, false: cmp.Or(test.seen, test.want)} {
+				devices := slices.Clone(node)
+				for i := range devices {
+					d := &devices[i]
+					d.EgressUnseen = unseen && d.Name == test.unseen
+					switch d.Name {
+					case "cni0":
+						d.Lower = []int{1, 2}
+					case "bond0":
+						d.Lower = []int{6}
+					case "ifb0":
+						d.RedirectedFrom = []int{1}
+					}
+				}
+				p, err := PathOf(rec(t, record.Finished, test.hops), NewDevices(devices))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := p.String(); got != want {
+					t.Errorf("unseen %t:\n got %s\nwant %s", unseen, got, want)
+				}
 			}
 		})
 	}

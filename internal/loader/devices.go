@@ -194,6 +194,18 @@ func (l *Loader) Hooks() ([]HookStatus, []Omission) {
 	return hooks, omitted
 }
 
+// SeesEgress tells whether the egress hook of a device is attached, with no program of others before it.
+func (l *Loader) SeesEgress(device string, ifindex int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, ok := l.attached[Hook{Program: "egress", Name: "egress", Device: device, Ifindex: ifindex}].(*tcHook)
+	if !ok {
+		return false
+	}
+	at := t.position()
+	return at.problem() == ""
+}
+
 // TracepointAttached tells whether a tracepoint's hook is attached.
 func (l *Loader) TracepointAttached(tracepoint string) bool {
 	l.mu.Lock()
