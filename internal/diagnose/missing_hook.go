@@ -55,7 +55,7 @@ func missingAtPods(w *window, direction journey.Direction, missing []MissingHook
 		all += passed
 		if slices.ContainsFunc(missing, func(h MissingHook) bool { return h.Device == d.Name }) {
 			unseen += passed
-			if direction == journey.In && d.EgressUnseen {
+			if direction == journey.In && d.EgressUnseen && w.mayHaveHeld(d) {
 				queued += passed
 			}
 		}
@@ -76,6 +76,26 @@ func missingAtPods(w *window, direction journey.Direction, missing []MissingHook
 	}
 	return row, true
 }
+
+// mayHaveHeld tells whether a device's qdiscs may have held packets in the window.
+func (w *window) mayHaveHeld(d *netdev.Device) bool {
+	i := slices.IndexFunc(w.from.Devices, func(old netdev.Device) bool { return old.Index == d.Index })
+	if i < 0 || w.from.Devices[i].Root.Handle != d.Root.Handle {
+		return true
+	}
+	held := func(q netdev.Qdisc) uint64 {
+		if !slices.Contains(holdInSight, q.Kind) {
+			return q.Packets
+		}
+		return q.Overlimits + q.Drops
+	}
+	waiting := d.Root.Total(func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
+	return waiting > 0 || d.Root.Total(held) != w.from.Devices[i].Root.Total(held)
+}
+
+// holdInSight are the qdiscs that hold packets only for a rate, which they count as overlimits, or for a device that is busy, which a pod's is
+// not. Others hold them for a delay or a time of departure (netem, fq, etf), of which nothing tells.
+var holdInSight = []string{"tbf", "htb", "hfsc", "cake", "pfifo_fast", "pfifo", "bfifo", "fq_codel", "sfq", "prio", "mq"}
 
 func missingReason(h MissingHook) string {
 	return fmt.Sprintf("the hook %s of %s is missing: %s", h.Hook, h.Device, brief(h.Reason))

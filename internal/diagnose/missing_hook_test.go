@@ -1,6 +1,8 @@
 package diagnose
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,30 +19,36 @@ func TestMissingAtPods(t *testing.T) {
 		limited     uint64 // packets to the pod whose device lacks the hook
 		others      uint64
 		ended       uint64 // of what came in for pods
-		queues      bool   // the device whose hook is missing does
+		queue       string // at the device whose hook is missing: the qdisc, and behind a space how many packets it held
 		rows        int
 		blind       bool
 		ratio, wide float64
 	}{
-		{"one of many", 100, 9900, 0, false, 1, false, 0.99, 0.001},
-		{"most of the traffic", 900, 100, 0, false, 1, true, 0.1, 0.001},
-		{"next to nothing", 3, 9900, 0, false, 0, false, 0, 0},
-		{"no counts", 0, 0, 0, false, 1, true, 0, 0},
-		{"seen at the pod's socket", 900, 100, 1000, false, 0, false, 0, 0},
-		{"some of it", 900, 100, 600, false, 1, false, 0.6, 0.001},
-		{"seen at the pod's socket, behind a queue", 900, 100, 1000, true, 1, true, 0.1, 0.001},
-		{"what ended is others'", 900, 100, 100, false, 1, true, 0.1, 0.001},
+		{"one of many", 100, 9900, 0, "", 1, false, 0.99, 0.001},
+		{"most of the traffic", 900, 100, 0, "", 1, true, 0.1, 0.001},
+		{"next to nothing", 3, 9900, 0, "", 0, false, 0, 0},
+		{"no counts", 0, 0, 0, "", 1, true, 0, 0},
+		{"seen at the pod's socket", 900, 100, 1000, "", 0, false, 0, 0},
+		{"some of it", 900, 100, 600, "", 1, false, 0.6, 0.001},
+		{"seen at the pod's socket, held for a rate", 900, 100, 1000, "tbf 9", 1, true, 0.1, 0.001},
+		{"seen at the pod's socket, below its rate", 900, 100, 1000, "tbf 0", 0, false, 0, 0},
+		{"seen at the pod's socket, delayed perhaps", 900, 100, 1000, "netem 0", 1, true, 0.1, 0.001},
+		{"what ended is others'", 900, 100, 100, "", 1, true, 0.1, 0.001},
 	} {
 		device := func(index int, name string, packets uint64) netdev.Device {
-			return netdev.Device{Index: index, Name: name, Kind: "veth", Role: netdev.RolePod, Up: true, Traffic: netdev.Traffic{TxPackets: packets},
-				EgressUnseen: test.queues && name == "cali1"}
+			return netdev.Device{Index: index, Name: name, Kind: "veth", Role: netdev.RolePod, Up: true, Traffic: netdev.Traffic{TxPackets: packets}}
+		}
+		limited := device(1, "cali1", test.limited)
+		if kind, held, queues := strings.Cut(test.queue, " "); queues {
+			overlimits, _ := strconv.ParseUint(held, 10, 64)
+			limited.EgressUnseen, limited.Root = true, netdev.Qdisc{Kind: kind, Packets: test.limited, Overlimits: overlimits}
 		}
 		missing := []MissingHook{{Hook: "egress", Device: "cali1", Reason: "another's ingress qdisc is there"}}
 		start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 		from := Snapshot{Taken: start, Counts: &aggregate.Snapshot{}, MissingHooks: missing,
 			Devices: []netdev.Device{device(1, "cali1", 0), device(2, "cali2", 0)}}
 		to := Snapshot{Taken: start.Add(10 * time.Second), Counts: &aggregate.Snapshot{}, MissingHooks: missing,
-			Devices: []netdev.Device{device(1, "cali1", test.limited), device(2, "cali2", test.others)}}
+			Devices: []netdev.Device{limited, device(2, "cali2", test.others)}}
 		rows := missingHooks(newWindow("node", from, to), test.ended)
 		if len(rows) != test.rows {
 			t.Errorf("%s: %d rows, want %d: %+v", test.name, len(rows), test.rows, rows)
