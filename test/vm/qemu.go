@@ -56,6 +56,7 @@ func (m machine) command(ctx context.Context) *exec.Cmd {
 	boot := append([]string{
 		"console=" + m.board.console, "panic=-1", "oops=panic", "nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1",
 		"random.trust_cpu=on", "init_on_alloc=0", "hardened_usercopy=off", "kfence.sample_interval=0", "cryptomgr.notests=1",
+		"damon_stat.enabled=0", // which looks through all memory again and again, from 6.17 on
 		// What the kernel does not know is a variable of init's.
 		"console_device=" + m.board.console, "job_device=" + m.board.port,
 	}, m.board.boot...)
