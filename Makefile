@@ -17,11 +17,13 @@ ARM64_SKIP := TestSampling|TestFunctionsAreSmall|TestEachCapabilityIsNeeded|Test
 GUEST := 6.12
 GUEST_STORY := ^(TestAttach|TestFilters|TestCapabilities|TestFaultNetem|TestTruth|TestDemo|TestKernelsTable|TestPathBehindWireGuard)$$
 
-BUILD_FLAGS := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+BUILD_FLAGS := -ldflags '-s -w -X main.version=$(VERSION)'
 TOOL := go tool -modfile=tools/go.mod
 
-# The version comes from git describe; stamping by go as well would fail where git distrusts the checkout's owner.
-export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+# One way to build for all that is built, so that each package is compiled once: static, as what is shipped. The version comes from git
+# describe; stamping by go as well would fail where git distrusts the checkout's owner.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false -trimpath)
+export CGO_ENABLED := 0
 # tc, nft and iptables are in sbin, which not every root shell has.
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -51,10 +53,10 @@ test-truth: ## of make test: figures compared with the truth, packet by packet
 	go run ./test/run truth
 
 # One set of flags, that of the cluster's binary: what it compiles, the tests need not.
-K8S_FLAGS := -trimpath -gcflags 'all=-dwarf=false -l'
+K8S_FLAGS := -gcflags 'all=-dwarf=false -l'
 
 test-k8s: packages ## run the agent on a real Kubernetes of this machine (as root; builds one first, some minutes)
-	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
+	cd test/k8srig && go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
 		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 20m . ./cmd/app
 
 # Which tests of test-cni and layouts, and whether as test-more has them: CNI_SHORT=-short.
@@ -62,14 +64,14 @@ CNI := .
 CNI_SHORT :=
 
 test-cni: packages ## run the agent beside real network plugins, on that Kubernetes (as root): CNI=TestAWS, or all
-	cd test/k8srig && CGO_ENABLED=0 go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
+	cd test/k8srig && go tool -modfile=../../tools/go.mod gotestsum --format standard-quiet \
 		--jsonfile "$${JSON:-/dev/null}" --post-run-command ../../hack/no-skips -- $(K8S_FLAGS) -count=1 -timeout 90m -run '$(CNI)' ./cni $(CNI_SHORT)
 
 layouts: packages ## write what test-cni measures into docs/layouts.md
-	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 90m -run '$(CNI)' ./cni -update
+	cd test/k8srig && go test $(K8S_FLAGS) -count=1 -timeout 90m -run '$(CNI)' ./cni -update
 
 fetch-k8s: packages ## build that Kubernetes and those plugins but Cilium, and fetch containerd, if the cache has not got them
-	cd test/k8srig && CGO_ENABLED=0 go test $(K8S_FLAGS) -count=1 -timeout 0 -run '^$$' . ./cni
+	cd test/k8srig && go test $(K8S_FLAGS) -count=1 -timeout 0 -run '^$$' . ./cni
 
 test-guest: ## of make test: what one other kernel proves: GUEST=6.12 (emulated)
 	hack/install-packages guest
@@ -121,7 +123,7 @@ CONFUSION ?= docs/reports/confusion.md
 SEEDS ?= 5
 
 scoreboard: packages build ## break clusters in all known ways and count how often diagnose names the fault (as root; KERNEL=6.12: what a guest alone can play, emulated)
-	CGO_ENABLED=0 go build -o build/scoreboard ./test/scoreboard
+	go build -o build/scoreboard ./test/scoreboard
 ifeq ($(KERNEL),)
 	build/scoreboard -seeds $(SEEDS) -report $(CONFUSION)
 else
@@ -134,7 +136,7 @@ vm-shell: ## get a shell on another kernel, with tracer in it: KERNEL=5.10, 6.1,
 	go run ./test/vm -kernel '$(KERNEL)' -shell
 
 build: ## build build/tracer, static
-	CGO_ENABLED=0 go build $(BUILD_FLAGS) -o build/tracer ./cmd/tracer
+	go build $(BUILD_FLAGS) -o build/tracer ./cmd/tracer
 
 generate: packages ## compile bpf/ and make its Go bindings again
 	hack/pinned-clang
@@ -164,7 +166,7 @@ lint: ## go mod tidy, golangci-lint and the import direction, known vulnerabilit
 	hack/check-dependencies
 
 bench: ## what tracing costs, against its limits: hooks, traffic, agents (as root; eight minutes)
-	CGO_ENABLED=0 go run ./test/bench -check
+	go run ./test/bench -check
 
 # How long an agent lives there, and how many are killed before.
 HOURS ?= 8
@@ -263,13 +265,13 @@ PLUGIN_PLATFORMS := darwin/arm64 windows/amd64
 cross:
 	@set -e; for arch in $(ARCHES); do \
 		echo "build and vet linux/$$arch"; \
-		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go build ./...; \
-		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go build -tags nolab -o /dev/null ./cmd/tracer; \
-		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./...; \
+		GOOS=linux GOARCH=$$arch go build ./...; \
+		GOOS=linux GOARCH=$$arch go build -tags nolab -o /dev/null ./cmd/tracer; \
+		GOOS=linux GOARCH=$$arch go vet ./...; \
 	done
 	@! go list -tags nolab -deps ./cmd/tracer | grep -x tracer/internal/lab
 	@set -e; for platform in $(PLUGIN_PLATFORMS); do \
 		echo "build kubectl-tracer for $$platform"; \
-		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go build -gcflags 'all=-dwarf=false -l' -ldflags '-s -w' -o /dev/null ./cmd/kubectl-tracer; \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -gcflags 'all=-dwarf=false -l' -ldflags '-s -w' -o /dev/null ./cmd/kubectl-tracer; \
 	done
 	@! go list -deps ./cmd/kubectl-tracer | grep -E '/netlink|cilium/ebpf'

@@ -59,7 +59,7 @@ var parts = []part{
 	{name: "faults-guest", suite: suiteMore, beside: true, after: "packages", about: "the guests' scoreboard, on 6.12 (emulated)",
 		script: "make scoreboard KERNEL=6.12 SEEDS=1 CONFUSION=build/confusion.md"},
 	{name: "live", suite: suiteHere, after: "packages", about: "unit and live tests on this kernel, with the race detector",
-		script: "go run ./test/gotest $(go list ./... | grep -vE '/test/(truth|pair)$') -- -race -count=1 -timeout 20m -skip '^TestKilled$'"},
+		script: "CGO_ENABLED=1 go run ./test/gotest $(go list ./... | grep -vE '/test/(truth|pair)$') -- -race -count=1 -timeout 20m -skip '^TestKilled$'"},
 	{name: "kills", suite: suiteHere, after: "packages", about: "50 agents killed at random moments, on TCX and clsact: nothing lost, nothing left",
 		script: "go run ./test/gotest ./cmd/tracer -- -count=1 -timeout 20m -run '^TestKilled$'"},
 	{name: "truth", suite: suiteHere, after: "packages", about: "delay, loss and drops of known size, compared packet by packet",
