@@ -42,7 +42,7 @@ func (a *Agent) traced(s device.State) []netdev.Device {
 	devices, _ := device.Match(a.options.Devices, s.Devices)
 	for i := range devices {
 		d := &devices[i]
-		d.EgressUnseen = d.Root.Queues() && !a.loader.SeesEgress(d.Name, d.Index)
+		d.EgressUnseen = d.Root.Queues() && d.Role.WhyUnhooked() == "" && !a.loader.SeesEgress(d.Name, d.Index)
 	}
 	return a.podEnds.of(devices)
 }

@@ -48,9 +48,7 @@ func (a *Agent) mendHooks() error {
 		}
 	}
 	hooks, _ := a.loader.Hooks()
-	if a.mending.logDown(a.options.Log, hooks) {
-		a.failures.devices.Done(a.setDevices()) // for they say what the hooks see
-	}
+	a.mending.logDown(a.options.Log, hooks)
 	return err
 }
 
@@ -63,9 +61,8 @@ func (m *mending) add(p HookPlace) {
 	m.counts[p]++
 }
 
-// logDown logs each hook that is not up, once, and as it is up again, and tells whether there was such. What is gone with its pod is
-// nothing to tell.
-func (m *mending) logDown(log *slog.Logger, hooks []loader.HookStatus) (changed bool) {
+// logDown logs each hook that is not up, once, and as it is up again. What is gone with its pod is nothing to tell.
+func (m *mending) logDown(log *slog.Logger, hooks []loader.HookStatus) {
 	before := m.down
 	m.down = make(map[loader.Hook]*failurelog.Operation)
 	for _, h := range hooks {
@@ -75,14 +72,11 @@ func (m *mending) logDown(log *slog.Logger, hooks []loader.HookStatus) (changed 
 		case !h.Up:
 			if operation == nil {
 				operation = failurelog.New(log.With("hook", h.Name, "device", h.Device), slog.LevelWarn, "a hook does not see all packets")
-				changed = true
 			}
 			operation.Done(errors.New(h.Error))
 			m.down[h.Hook] = operation
 		case operation != nil:
 			operation.Done(nil)
-			changed = true
 		}
 	}
-	return changed
 }

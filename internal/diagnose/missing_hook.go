@@ -55,13 +55,13 @@ func missingAtPods(w *window, direction journey.Direction, missing []MissingHook
 		all += passed
 		if slices.ContainsFunc(missing, func(h MissingHook) bool { return h.Device == d.Name }) {
 			unseen += passed
-			if direction == journey.In && d.EgressUnseen && w.mayHaveHeld(d) {
-				queued += passed
+			if direction == journey.In && d.EgressUnseen {
+				queued += min(passed, w.mayHaveHeld(d))
 			}
 		}
 	}
 	if direction == journey.In {
-		unseen -= min(unseen-queued, ended-min(ended, all-unseen))
+		unseen -= min(unseen-queued, ended-min(ended, all-unseen+queued))
 	}
 	row = Coverage{Device: netdev.PodLabel, Direction: direction, Ratio: new(0.0), Seen: all - unseen, DevicePackets: all, Reason: missingReason(missing[0])}
 	switch {
@@ -77,25 +77,48 @@ func missingAtPods(w *window, direction journey.Direction, missing []MissingHook
 	return row, true
 }
 
-// mayHaveHeld tells whether a device's qdiscs may have held packets in the window.
-func (w *window) mayHaveHeld(d *netdev.Device) bool {
-	i := slices.IndexFunc(w.from.Devices, func(old netdev.Device) bool { return old.Index == d.Index })
-	if i < 0 || w.from.Devices[i].Root.Handle != d.Root.Handle {
-		return true
-	}
-	held := func(q netdev.Qdisc) uint64 {
-		if !slices.Contains(holdInSight, q.Kind) {
-			return q.Packets
+// passedUnhooked is how many packets have passed devices in the window whose egress hook was missing all the time.
+func (w *window) passedUnhooked(devices []netdev.Device) (n uint64) {
+	for i := range devices {
+		d := &devices[i]
+		missing := func(h MissingHook) bool { return h.Hook == "egress" && h.Device == d.Name }
+		if slices.ContainsFunc(w.from.MissingHooks, missing) && slices.ContainsFunc(w.to.MissingHooks, missing) {
+			n += rise(d.Traffic.TxPackets, w.trafficBefore(d).TxPackets)
 		}
-		return q.Overlimits + q.Drops
 	}
-	waiting := d.Root.Total(func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
-	return waiting > 0 || d.Root.Total(held) != w.from.Devices[i].Root.Total(held)
+	return n
+}
+
+// mayHaveHeld is how many packets a device's qdiscs may have held in the window, at most.
+func (w *window) mayHaveHeld(d *netdev.Device) uint64 {
+	before := netdev.Qdisc{}
+	if i := slices.IndexFunc(w.from.Devices, func(old netdev.Device) bool { return old.Index == d.Index }); i >= 0 {
+		before = w.from.Devices[i].Root
+	}
+	if before.Kind != d.Root.Kind || before.Handle != d.Root.Handle {
+		before = netdev.Qdisc{} // it has counted from zero
+	}
+	return rise(held(d.Root), held(before)) + d.Root.Total(func(q netdev.Qdisc) uint64 { return q.BacklogPackets })
 }
 
 // holdInSight are the qdiscs that hold packets only for a rate, which they count as overlimits, or for a device that is busy, which a pod's is
 // not. Others hold them for a delay or a time of departure (netem, fq, etf), of which nothing tells.
 var holdInSight = []string{"tbf", "htb", "hfsc", "cake", "pfifo_fast", "pfifo", "bfifo", "fq_codel", "sfq", "prio", "mq"}
+
+// heldAtOnce is how many packets may wait while a qdisc counts one overlimit, which it does each time that it has to wait.
+const heldAtOnce = 10
+
+// held is how many packets the qdiscs of a tree may have held since they were made.
+func held(q netdev.Qdisc) (n uint64) {
+	n = heldAtOnce * (q.Overlimits + q.Drops)
+	if !q.Class && !slices.Contains(holdInSight, q.Kind) {
+		n += q.Packets
+	}
+	for _, child := range q.Children {
+		n += held(child)
+	}
+	return n
+}
 
 func missingReason(h MissingHook) string {
 	return fmt.Sprintf("the hook %s of %s is missing: %s", h.Hook, h.Device, brief(h.Reason))

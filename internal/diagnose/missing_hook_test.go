@@ -30,7 +30,8 @@ func TestMissingAtPods(t *testing.T) {
 		{"no counts", 0, 0, 0, "", 1, true, 0, 0},
 		{"seen at the pod's socket", 900, 100, 1000, "", 0, false, 0, 0},
 		{"some of it", 900, 100, 600, "", 1, false, 0.6, 0.001},
-		{"seen at the pod's socket, held for a rate", 900, 100, 1000, "tbf 9", 1, true, 0.1, 0.001},
+		{"seen at the pod's socket, held for a rate", 900, 100, 1000, "tbf 90", 1, true, 0.1, 0.001},
+		{"seen at the pod's socket, held for a rate now and then", 900, 100, 1000, "tbf 3", 1, false, 0.97, 0.001},
 		{"seen at the pod's socket, below its rate", 900, 100, 1000, "tbf 0", 0, false, 0, 0},
 		{"seen at the pod's socket, delayed perhaps", 900, 100, 1000, "netem 0", 1, true, 0.1, 0.001},
 		{"what ended is others'", 900, 100, 100, "", 1, true, 0.1, 0.001},
@@ -61,5 +62,49 @@ func TestMissingAtPods(t *testing.T) {
 		if r.Device != netdev.PodLabel || r.Direction != journey.In || r.Blind() != test.blind || r.share() < test.ratio-test.wide || r.share() > test.ratio+test.wide {
 			t.Errorf("%s: %+v with %v, want blind %v and %v", test.name, r, r.share(), test.blind, test.ratio)
 		}
+	}
+}
+
+// TestUnhookedLimits: of two pods whose devices lack the hook, each at a limit of its own, the devices tell how much passed.
+func TestUnhookedLimits(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	from := Snapshot{Taken: start, Counts: &aggregate.Snapshot{}}
+	to := Snapshot{Taken: start.Add(10 * time.Second), Counts: &aggregate.Snapshot{}}
+	for i, workload := range []string{"web", "api"} {
+		d := netdev.Device{Index: i + 1, Name: "cali" + workload, Kind: "veth", Role: netdev.RolePod, Up: true, EgressUnseen: true,
+			Workload: "default/" + workload, Root: shapers(10_000_000)["htb"]}
+		from.Devices = append(from.Devices, d)
+		d.Traffic.TxPackets, d.Root = 900, full(d.Root, 10)
+		to.Devices = append(to.Devices, d)
+		missing := MissingHook{Hook: "egress", Device: d.Name, Reason: "another's ingress qdisc is there"}
+		from.MissingHooks, to.MissingHooks = append(from.MissingHooks, missing), append(to.MissingHooks, missing)
+		drop := aggregate.DropCount{
+			DropKey: aggregate.DropKey{StageKey: aggregate.StageKey{Stage: journey.Queue, Device: netdev.PodLabel, Direction: journey.In}, Reason: "QDISC_DROP", Loss: true},
+			Packets: 100, Segments: 100,
+		}
+		to.Counts.Drops = append(to.Counts.Drops, drop)
+		to.Counts.Pairs = append(to.Counts.Pairs, aggregate.Pair{
+			PairKey: aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "client", DstNamespace: "default", DstWorkload: workload, Direction: journey.In},
+			Drops:   []aggregate.DropCount{drop},
+		})
+	}
+	limits, found := 0, 0
+	w := newWindow("node", from, to)
+	w.losses = lossesOf(w.counts)
+	for _, q := range queuesOf(w) {
+		if q.dropped > 0 {
+			limits++ // before what a qdisc has counted
+			if q.lossRatio() != 0.1 {
+				t.Errorf("%d of %d packets, want one in ten", q.dropped, q.arrived())
+			}
+		}
+		if f := q.dropFinding(w); f != nil {
+			found++
+			t.Logf("%s: %q", f.Sentence(), f.Evidence)
+		}
+	}
+	if limits != 2 || found != 2 {
+		t.Errorf("%d limits, %d findings, want 2 and 2", limits, found)
 	}
 }

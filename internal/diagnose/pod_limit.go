@@ -159,8 +159,8 @@ func (q *queue) byLimit(w *window) []*queue {
 	}
 	if len(rest) > 0 {
 		q.devices, q.threshold = rest, thresholdOf(rest, w.to.ExpectQdisc)
-	} else { // of pods that are not known
-		q.limit, q.threshold = &podLimit{devices: q.devices, sends: limits[0].sends}, podLimitQueue
+	} else { // of pods that are not known: nor is what qdiscs hold and have counted for those alone
+		q.limit, q.threshold, q.unread = &podLimit{devices: q.devices, sends: limits[0].sends}, podLimitQueue, true
 	}
 	return append(all, q)
 }

@@ -136,7 +136,6 @@ func queuesOf(w *window) []*queue {
 		if q.unknownQdisc = unknown; unknown {
 			q.threshold = unknownQueue
 		}
-		q.passed += q.passedUnseen()
 		q.clampToBacklog()
 		q.addPairs(w.counts.Pairs)
 		// If the queue was removed, its packets still show in the encap stage.
@@ -151,6 +150,9 @@ func queuesOf(w *window) []*queue {
 	var divided []*queue
 	for _, q := range sorted {
 		divided = append(divided, q.byLimit(w)...)
+	}
+	for _, q := range divided {
+		q.passed += w.passedUnhooked(q.devices)
 	}
 	return divided
 }
@@ -248,17 +250,6 @@ func (q *queue) counted() (uint64, bool) {
 		n += now - then
 	}
 	return n, len(q.devices) > 0
-}
-
-// passedUnseen is how many packets the qdiscs say that they have sent in the window where no hook has seen them come.
-func (q *queue) passedUnseen() (n uint64) {
-	for _, d := range q.devices {
-		i := slices.IndexFunc(q.before, func(b netdev.Device) bool { return b.Index == d.Index })
-		if d.EgressUnseen && i >= 0 && q.before[i].Root.Handle == d.Root.Handle {
-			n += rise(d.Root.Packets, q.before[i].Root.Packets)
-		}
-	}
-	return n
 }
 
 // arrived is how many packets came to the queue in the window: those that came out, those lost, and by how many it has

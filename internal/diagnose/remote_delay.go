@@ -67,10 +67,13 @@ func (w *window) distant(c connected) (slow []distant) {
 	return slow
 }
 
-// waitsUnseen tells of a pair that pods of this node send whether what comes back to them may wait in a queue of this node that is not seen.
+// waitsUnseen tells of a pair that pods of this node send whether its packets, or what comes back, may have waited in a queue of this node
+// that is not seen: at the pod's device, or at the uplink, behind the last hook.
 func (w *window) waitsUnseen(p *aggregate.Pair) bool {
 	return slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool {
-		return d.EgressUnseen && d.Role == netdev.RolePod && (p.Ends != nil && p.Ends.From == d.Index || d.Workload == qualified(p.SrcNamespace, p.SrcWorkload))
+		ofPair := p.Ends != nil && p.Ends.From == d.Index || d.Workload == qualified(p.SrcNamespace, p.SrcWorkload)
+		return d.EgressUnseen && (d.Role == netdev.RolePod && ofPair || d.Role == netdev.RoleUplink && d.Leaves) &&
+			2*w.mayHaveHeld(&d) >= rise(d.Traffic.TxPackets, w.trafficBefore(&d).TxPackets) // else not what most round trips take
 	})
 }
 

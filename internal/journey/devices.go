@@ -18,7 +18,7 @@ type Device struct {
 	PodEnd *Device
 	// Splits tells whether the qdisc tree may segment a GSO packet when it is enqueued.
 	Splits bool
-	// behindUnseen tells that what comes to the egress hook, or past that to the pod's socket, may have waited in a queue that no hook sees.
+	// behindUnseen tells that what comes to the egress hook may have waited in the queue of another device, which no hook sees.
 	behindUnseen bool
 	// redirects tells that what has passed the ingress hook may wait in such a queue, an ifb's.
 	redirects bool
@@ -65,8 +65,6 @@ func NewDevices(list []netdev.Device) *Devices {
 // markUnseen marks the devices whose hooks packets pass before or behind a queue that no hook sees.
 func (d *Devices) markUnseen(at *netdev.Device) {
 	switch at.Role {
-	case netdev.RolePod:
-		d.byIndex[at.Index].behindUnseen = true
 	case netdev.RoleIFB:
 		for _, index := range at.RedirectedFrom {
 			if from := d.byIndex[index]; from != nil {

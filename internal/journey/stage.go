@@ -119,7 +119,8 @@ func PathOf(rec *record.Record, devices *Devices) (p Path, err error) {
 			break
 		}
 		s := dropStage(p.class, from.Hook, a)
-		if d := devices.unseenQueue; d != nil && from.Hook == record.Ingress && (p.class == qdiscDrop || p.class == qdiscDropByLocation) {
+		if d := devices.unseenQueue; d != nil && from.Hook == record.Ingress && !isNoise(rec, &s, p.class) &&
+			(p.class == qdiscDrop || p.class == qdiscDropByLocation && d.Up) {
 			s = Step{Stage: Queue, Device: d}
 		}
 		s.Delay = end - from.Time
@@ -177,7 +178,7 @@ func stageBetween(from record.Hook, a *Device, to record.Hook, b *Device) (Stage
 		}
 
 	case record.Socket:
-		if from != record.Ingress || a.redirects || b.behindUnseen {
+		if from != record.Ingress || a.redirects || b.EgressUnseen {
 			return Unknown, b
 		}
 		return Forward, b // a BPF program handed it to the pod, past the pod's device

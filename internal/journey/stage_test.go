@@ -193,8 +193,7 @@ func TestUnseenQueues(t *testing.T) {
 		{"a bond under an overlay", "bond0", "I cali1 0, E tunl0 9, X tunl0 10, E eth0 50, X eth0 51",
 			"out 51: forward tunl0 9, queue tunl0 1 noqueue, unknown eth0 40 untimed, queue eth0 1",
 			"out 51: forward tunl0 9, queue tunl0 1 noqueue, encap tunl0 40, queue eth0 1"},
-		{"a bridge to pods", "cni0", "I eth0 0, E cali2 50, X cali2 51", "in 51: unknown cali2 50 untimed, queue cali2 1 noqueue",
-			"in 51: forward cali2 50, queue cali2 1 noqueue"},
+		{"a pod's limit, before its hook", "cali1", "I eth0 0, I tunl0 1, E cali1 5, X cali1 6", "in 6: decap tunl0 1, forward cali1 4, queue cali1 1 noqueue", ""},
 		{"an ifb that a pod sends through", "ifb0", "I cali1 0, E tunl0 50, X tunl0 51, E eth0 60, X eth0 61",
 			"out 61: unknown tunl0 50 untimed, queue tunl0 1 noqueue, encap tunl0 9, queue eth0 1",
 			"out 61: forward tunl0 50, queue tunl0 1 noqueue, encap tunl0 9, queue eth0 1"},
@@ -210,8 +209,6 @@ func TestUnseenQueues(t *testing.T) {
 					d := &devices[i]
 					d.EgressUnseen = unseen && d.Name == test.unseen
 					switch d.Name {
-					case "cni0":
-						d.Lower = []int{1, 2}
 					case "bond0":
 						d.Lower = []int{6}
 					case "ifb0":

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 )
 
 const (
@@ -36,10 +37,10 @@ type functions struct {
 	read         time.Time       // when the last read of the table began
 }
 
-// lastTable is what kernelFunctions has read last, with which modules.
+// lastTable is what kernelFunctions has read last, as long as somebody has it, and with which modules.
 var lastTable struct {
 	sync.Mutex
-	*functionTable
+	table   weak.Pointer[functionTable]
 	modules string
 }
 
@@ -49,12 +50,12 @@ func kernelFunctions() *functions {
 	lastTable.Lock()
 	defer lastTable.Unlock()
 	modules, err := loadedModules()
-	if t := lastTable.functionTable; t != nil && err == nil && modules == lastTable.modules {
+	if t := lastTable.table.Value(); t != nil && err == nil && modules == lastTable.modules {
 		return newFunctions(openSymbols, t)
 	}
 	f := readFunctions(openSymbols)
 	if t := f.table.Load(); len(t.entries) > 0 {
-		lastTable.functionTable, lastTable.modules = t, modules
+		lastTable.table, lastTable.modules = weak.Make(t), modules
 	}
 	return f
 }

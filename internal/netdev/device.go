@@ -34,7 +34,8 @@ type Device struct {
 	PeerNetns *int `json:"peer_netns,omitempty"`
 	// PodEnd is, of a pod's device, the pod's own end of it; nil where nothing is known of that.
 	PodEnd *PodEnd `json:"pod_end,omitempty"`
-	// EgressUnseen tells that packets may wait in the root qdisc, and that no egress hook of ours sees all that come there.
+	// EgressUnseen tells, of a device that is to have our egress hook, that packets may wait in its root qdisc, and that the hook is not there
+	// or does not see all that come.
 	EgressUnseen bool `json:"egress_unseen,omitempty"`
 	// Broadcasts are the broadcast addresses of its IPv4 subnets.
 	Broadcasts []netip.Addr `json:"broadcasts,omitempty"`
