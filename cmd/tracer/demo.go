@@ -175,6 +175,7 @@ func traceLab(ctx context.Context, l *lab.Lab) (nodes []*agent.Agent, stop func(
 			err = errors.Join(err, stop())
 		}
 	}()
+	kernel := &loader.Kernel{}
 	for _, n := range l.Nodes() {
 		names, err := identity.LoadFile(n.IdentityFile)
 		if err != nil {
@@ -182,7 +183,7 @@ func traceLab(ctx context.Context, l *lab.Lab) (nodes []*agent.Agent, stop func(
 		}
 		var a *agent.Agent
 		err = n.Do(func() (err error) {
-			a, err = agent.Start(agent.Options{Loader: loader.Options{}, Namer: names})
+			a, err = agent.Start(agent.Options{Loader: loader.Options{Kernel: kernel}, Namer: names})
 			return err
 		})
 		if err != nil {

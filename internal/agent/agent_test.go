@@ -86,6 +86,9 @@ func newUntraced(t *testing.T, o lab.Options) *cluster {
 	return c
 }
 
+// kernel is read once for all agents of these tests.
+var kernel loader.Kernel
+
 // trace starts an agent on each node.
 func (c *cluster) trace(limits governor.Limits, change ...func(*Options)) {
 	c.Helper()
@@ -99,7 +102,7 @@ func (c *cluster) trace(limits governor.Limits, change ...func(*Options)) {
 	for _, n := range c.lab.Nodes() {
 		var a *Agent
 		err := n.Do(func() (err error) {
-			o := Options{Loader: loader.Options{Dir: filepath.Join(c.dir, "agent")}, Namer: maps.Clone(known), Limits: limits} // which change may change
+			o := Options{Loader: loader.Options{Dir: filepath.Join(c.dir, "agent"), Kernel: &kernel}, Namer: maps.Clone(known), Limits: limits} // which change may change
 			for _, f := range change {
 				f(&o)
 			}

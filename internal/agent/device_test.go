@@ -246,7 +246,7 @@ func (p *pairOfNodes) mustBeHost() {
 func (p *pairOfNodes) trace() (a *Agent, device map[int]string) {
 	p.Helper()
 	err := p.near.Do(func() (err error) {
-		a, err = Start(Options{Loader: loader.Options{Dir: p.TempDir()}, Namer: names{}, Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}})
+		a, err = Start(Options{Loader: loader.Options{Dir: p.TempDir(), Kernel: &kernel}, Namer: names{}, Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3}})
 		return err
 	})
 	if err != nil {

@@ -96,7 +96,7 @@ func devicesOf(driver string) (all []string) {
 func runAgent(t *testing.T) (a *Agent, stop func()) {
 	t.Helper()
 	a, err := Start(Options{
-		Loader: loader.Options{Dir: filepath.Join(t.TempDir(), "agent")}, Namer: names{}, Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3},
+		Loader: loader.Options{Dir: filepath.Join(t.TempDir(), "agent"), Kernel: &kernel}, Namer: names{}, Limits: governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -60,7 +60,7 @@ func standIns(spec *ebpf.CollectionSpec) {
 
 func newLoader(t testing.TB, dir string) *Loader {
 	t.Helper()
-	l, err := New(Options{Dir: dir, edit: standIns})
+	l, err := New(Options{Dir: dir, Kernel: &ofAllTests, edit: standIns})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func attached(t *testing.T, d netdev.Device, tcx bool) (names []string) {
 func TestAttach(t *testing.T) {
 	t.Parallel()
 	inNamespace(t)
-	l, err := New(Options{Dir: t.TempDir()}) // the programs themselves
+	l, err := New(Options{Dir: t.TempDir(), Kernel: &ofAllTests}) // the programs themselves
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestLock(t *testing.T) {
 	if !l.Files().Locked() {
 		t.Error("the namespace does not count as locked")
 	}
-	if second, err := New(Options{Dir: dir, edit: standIns}); !errors.Is(err, ErrLocked) {
+	if second, err := New(Options{Dir: dir, Kernel: &ofAllTests, edit: standIns}); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second loader: %v, want ErrLocked", err)
 		second.Close()
 	}

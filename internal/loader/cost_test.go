@@ -179,7 +179,7 @@ func verified(t *testing.T, spec *ebpf.CollectionSpec) cost {
 // allocations counts them for one record, by each step of its way to the counts.
 func allocations(t *testing.T) cost {
 	t.Helper()
-	raw, l := journeyRecord(t), &Loader{symbols: newKernelSymbols(btf.NewCache(), kernelFunctions())}
+	raw, l := journeyRecord(t), &Loader{symbols: newKernelSymbols(btf.NewCache(), readFunctions(openSymbols))}
 	list := []netdev.Device{
 		{Index: 1, Name: "cali1", Role: netdev.RolePod, Leaves: true, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
 		{Index: 2, Name: "tunl0", Role: netdev.RoleOverlay, Up: true, Root: netdev.Qdisc{Kind: "noqueue"}},
@@ -274,7 +274,7 @@ func TestCostDifferences(t *testing.T) {
 
 // BenchmarkDecode makes a record of what the kernel wrote.
 func BenchmarkDecode(b *testing.B) {
-	raw, l := journeyRecord(b), &Loader{symbols: newKernelSymbols(btf.NewCache(), kernelFunctions())}
+	raw, l := journeyRecord(b), &Loader{symbols: newKernelSymbols(btf.NewCache(), readFunctions(openSymbols))}
 	var r record.Record
 	b.ReportAllocs()
 	for b.Loop() {

@@ -74,7 +74,7 @@ func TestDeviceTable(t *testing.T) {
 func TestSetDeviceTable(t *testing.T) {
 	t.Parallel()
 	inNamespace(t)
-	l, err := New(Options{Dir: t.TempDir(), edit: standIns})
+	l, err := New(Options{Dir: t.TempDir(), Kernel: &ofAllTests, edit: standIns})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func (l *Loader) SetDevices(devices []netdev.Device, addresses []netip.Addr) err
 	}
 	// That takes a while, in which others ask for what is there.
 	loaded, refused := l.objects.loadMore(l.objects.missing(plan.Hooks))
-	l.objects.types = nil // some megabytes that are rarely needed again
+	l.objects.startIsOver()
 	first := false
 	l.locked(func() {
 		maps.Copy(l.objects.hooks, loaded)

@@ -46,7 +46,7 @@ func startForwarding(t *testing.T, tcx bool) *forwarding {
 	must(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0))
 
 	var err error
-	f.Loader, err = New(Options{Dir: t.TempDir()})
+	f.Loader, err = New(Options{Dir: t.TempDir(), Kernel: &ofAllTests})
 	must(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

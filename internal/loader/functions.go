@@ -4,18 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
-	"weak"
 )
 
 const (
@@ -37,46 +33,7 @@ type functions struct {
 	read         time.Time       // when the last read of the table began
 }
 
-// lastTable is what kernelFunctions has read last, as long as somebody has it, and with which modules.
-var lastTable struct {
-	sync.Mutex
-	table   weak.Pointer[functionTable]
-	modules string
-}
-
-// kernelFunctions are those of the running kernel. Who traces several nodes in one process, as the demo does, reads them once, unless
-// a module has come or gone.
-func kernelFunctions() *functions {
-	lastTable.Lock()
-	defer lastTable.Unlock()
-	modules, err := loadedModules()
-	if t := lastTable.table.Value(); t != nil && err == nil && modules == lastTable.modules {
-		return newFunctions(openSymbols, t)
-	}
-	f := readFunctions(openSymbols)
-	if t := f.table.Load(); len(t.entries) > 0 {
-		lastTable.table, lastTable.modules = weak.Make(t), modules
-	}
-	return f
-}
-
 func openSymbols() (io.ReadCloser, error) { return os.Open("/proc/kallsyms") }
-
-// loadedModules names the kernel's modules with their addresses.
-func loadedModules() (string, error) {
-	table, err := os.ReadFile("/proc/modules")
-	if errors.Is(err, os.ErrNotExist) {
-		return "", nil // the kernel can have none
-	}
-	var modules strings.Builder
-	for line := range strings.Lines(string(table)) {
-		// nf_tables 372736 13 nft_ct,nft_masq, Live 0xffffffffc0a1e000
-		if fields := strings.Fields(line); len(fields) >= 6 {
-			modules.WriteString(fields[0] + " " + fields[5] + "\n")
-		}
-	}
-	return modules.String(), err
-}
 
 func readFunctions(open func() (io.ReadCloser, error)) *functions {
 	f := newFunctions(open, &functionTable{})

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 
@@ -28,6 +27,8 @@ const wakeupBytes = 512 << 10
 type Options struct {
 	// Dir holds lock and notes; RunDir if empty.
 	Dir string
+	// Kernel is what this Loader shares with others of the process; nil where there is none.
+	Kernel *Kernel
 
 	edit      func(*ebpf.CollectionSpec) // what a test changes of the programs
 	attaching func(Hook)                 // what a test does before each attachment
@@ -86,7 +87,10 @@ func New(opts Options) (_ *Loader, err error) {
 			err = advise(errors.Join(err, l.Close()))
 		}
 	}()
-	l.objects.types = btf.NewCache()
+	if opts.Kernel == nil {
+		opts.Kernel = &Kernel{}
+	}
+	l.objects.types = &opts.Kernel.types
 	if l.features, err = probeFeatures(l.objects.types); err != nil {
 		return nil, err
 	}
@@ -119,7 +123,7 @@ func (l *Loader) load(opts Options, hooks []Hook) error {
 		return fmt.Errorf("raise the limit of locked memory: %w", err)
 	}
 	read := make(chan *functions, 1)
-	go func() { read <- kernelFunctions() }() // while the kernel verifies the programs
+	go func() { read <- opts.Kernel.functions() }() // while the kernel verifies the programs
 	if err := l.objects.load(opts.edit, hooks); err != nil {
 		return err
 	}

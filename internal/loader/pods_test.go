@@ -71,7 +71,7 @@ func TestPods(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	l, err := New(Options{Dir: t.TempDir()})
+	l, err := New(Options{Dir: t.TempDir(), Kernel: &ofAllTests})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,8 @@ type objects struct {
 	table     table
 	watchedAt uint32 // where the table of connections begins in table.variables
 	edit      func(*ebpf.CollectionSpec)
-	types     *btf.Cache // the kernel's type information, decoded once for all that is loaded at the start; nil after that
+	types     *btf.Cache           // the kernel's type information, decoded once for all that is loaded at the start; nil after that
+	parsed    *ebpf.CollectionSpec // likewise, all programs
 	shared    map[string]*ebpf.Map
 	hooks     map[string]*ebpf.Program // by Hook.Program
 	rest      *ebpf.Collection         // what is not among them
@@ -129,10 +130,13 @@ func detach(c *ebpf.Collection, programs []string) map[string]*ebpf.Program {
 
 // collection loads some programs, by their names in the kernel, over the maps that are there already.
 func (o *objects) collection(names []string) (*ebpf.Collection, error) {
-	spec, err := o.spec(names)
-	if err != nil {
-		return nil, err
+	if o.parsed == nil {
+		var err error
+		if o.parsed, err = parse(); err != nil {
+			return nil, err
+		}
 	}
+	spec := o.spec(o.parsed.Copy(), names)
 	// They belong to the programs that read headers.
 	delete(spec.Maps, bpfobj.TracerMapTracerCaptured)
 	delete(spec.Maps, captureSection)
@@ -146,10 +150,11 @@ func (o *objects) collection(names []string) (*ebpf.Collection, error) {
 
 // capturing loads programs that read headers, likewise, with a ring buffer of their own.
 func (o *objects) capturing(names []string, slowerThan time.Duration) (*ebpf.Collection, error) {
-	spec, err := o.spec(names)
+	all, err := parse()
 	if err != nil {
 		return nil, err
 	}
+	spec := o.spec(all, names)
 	spec.Maps[captureSection].Name = "tracer_capture"
 	if err := spec.Variables[bpfobj.TracerVarCaptureSlowerNs].Set(uint64(slowerThan)); err != nil {
 		return nil, fmt.Errorf("configure the BPF programs that read headers: %w", err)
@@ -157,12 +162,20 @@ func (o *objects) capturing(names []string, slowerThan time.Duration) (*ebpf.Col
 	return o.loadSpec(spec, nil)
 }
 
-// spec is that of some programs.
-func (o *objects) spec(names []string) (*ebpf.CollectionSpec, error) {
+// startIsOver forgets what is rarely needed again, some megabytes.
+func (o *objects) startIsOver() { o.types, o.parsed = nil, nil }
+
+// parse reads all programs out of what was compiled.
+func parse() (*ebpf.CollectionSpec, error) {
 	spec, err := bpfobj.LoadTracer()
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded BPF objects: %w", err)
 	}
+	return spec, nil
+}
+
+// spec is that of some programs of all.
+func (o *objects) spec(spec *ebpf.CollectionSpec, names []string) *ebpf.CollectionSpec {
 	if o.edit != nil {
 		o.edit(spec)
 	}
@@ -174,7 +187,7 @@ func (o *objects) spec(names []string) (*ebpf.CollectionSpec, error) {
 		spec.Maps[section].Flags |= unix.BPF_F_MMAPABLE // which only what is named as a section gets by itself
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(names, name) })
-	return spec, nil
+	return spec
 }
 
 func (o *objects) loadSpec(spec *ebpf.CollectionSpec, types *btf.Cache) (*ebpf.Collection, error) {

@@ -20,7 +20,7 @@ func TestRefusedProgram(t *testing.T) {
 	t.Parallel()
 	inNamespace(t)
 	broken := true
-	l, err := New(Options{Dir: t.TempDir(), edit: func(spec *ebpf.CollectionSpec) {
+	l, err := New(Options{Dir: t.TempDir(), Kernel: &ofAllTests, edit: func(spec *ebpf.CollectionSpec) {
 		standIns(spec)
 		if broken {
 			spec.Programs[bpfobj.TracerProgTracerEgress].Instructions = asm.Instructions{asm.Return()} // of nothing

@@ -56,7 +56,7 @@ func TestAttachingLetsOthers(t *testing.T) {
 	inNamespace(t)
 	attaching, goOn := make(chan struct{}), make(chan struct{})
 	letGo := sync.OnceFunc(func() { close(goOn) }) // also where the test fails
-	l, err := New(Options{Dir: t.TempDir(), edit: standIns, attaching: func(h Hook) {
+	l, err := New(Options{Dir: t.TempDir(), Kernel: &ofAllTests, edit: standIns, attaching: func(h Hook) {
 		if h.Ifindex != 0 && h.Name == "egress" {
 			attaching <- struct{}{}
 			<-goOn

@@ -57,7 +57,7 @@ func newRunsNode(t *testing.T) *runsNode {
 	overlay := n.addOverlay(uplink)
 	n.traced = []netdev.Device{pod, overlay, uplink}
 	var err error
-	n.Loader, err = New(Options{Dir: t.TempDir(), edit: standIns})
+	n.Loader, err = New(Options{Dir: t.TempDir(), Kernel: &ofAllTests, edit: standIns})
 	must(t, err)
 	t.Cleanup(func() { must(t, n.Close()) })
 	return n

@@ -93,6 +93,9 @@ func (r *rig) follow(limits governor.Limits) {
 	}
 }
 
+// kernel is read once for all agents of these tests.
+var kernel loader.Kernel
+
 // trace starts an agent on a node, which samples by itself.
 func (r *rig) trace(n lab.Node, dir string, limits governor.Limits) *node {
 	r.Helper()
@@ -105,7 +108,7 @@ func (r *rig) traceWith(n lab.Node, dir string, limits governor.Limits, key func
 	traced := &node{Node: n}
 	err := n.Do(func() (err error) {
 		traced.agent, err = agent.Start(agent.Options{
-			Loader: loader.Options{Dir: dir}, Namer: noNames{}, Limits: limits, SamplingKey: key,
+			Loader: loader.Options{Dir: dir, Kernel: &kernel}, Namer: noNames{}, Limits: limits, SamplingKey: key,
 		})
 		return err
 	})
