@@ -77,16 +77,20 @@ func missingAtPods(w *window, direction journey.Direction, missing []MissingHook
 	return row, true
 }
 
-// passedUnhooked is how many packets have passed devices in the window whose egress hook was missing all the time.
+// passedUnhooked is how many packets have passed those of some devices that are unhooked.
 func (w *window) passedUnhooked(devices []netdev.Device) (n uint64) {
 	for i := range devices {
-		d := &devices[i]
-		missing := func(h MissingHook) bool { return h.Hook == "egress" && h.Device == d.Name }
-		if slices.ContainsFunc(w.from.MissingHooks, missing) && slices.ContainsFunc(w.to.MissingHooks, missing) {
+		if d := &devices[i]; w.isUnhooked(d) {
 			n += rise(d.Traffic.TxPackets, w.trafficBefore(d).TxPackets)
 		}
 	}
 	return n
+}
+
+// isUnhooked tells whether a device's egress hook was missing all the time.
+func (w *window) isUnhooked(d *netdev.Device) bool {
+	missing := func(h MissingHook) bool { return h.Hook == "egress" && h.Device == d.Name }
+	return slices.ContainsFunc(w.from.MissingHooks, missing) && slices.ContainsFunc(w.to.MissingHooks, missing)
 }
 
 // mayHaveHeld is how many packets a device's qdiscs may have held in the window, at most.

@@ -108,3 +108,36 @@ func TestUnhookedLimits(t *testing.T) {
 		t.Errorf("%d limits, %d findings, want 2 and 2", limits, found)
 	}
 }
+
+// TestWaitsUnseen: round trips are the other node's, unless most packets may have waited where this node lacks a hook.
+func TestWaitsUnseen(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		device  netdev.Device
+		missing bool // all the time
+		want    bool
+	}{
+		{"at the limit", netdev.Device{Role: netdev.RolePod, Workload: "default/web", Root: netdev.Qdisc{Kind: "tbf", Overlimits: 100}}, true, true},
+		{"now and then at the limit", netdev.Device{Role: netdev.RolePod, Workload: "default/web", Root: netdev.Qdisc{Kind: "tbf", Overlimits: 10}}, true, false},
+		{"below the limit", netdev.Device{Role: netdev.RolePod, Workload: "default/web", Root: netdev.Qdisc{Kind: "tbf"}}, true, false},
+		{"another workload's limit", netdev.Device{Role: netdev.RolePod, Workload: "default/api", Root: netdev.Qdisc{Kind: "tbf", Overlimits: 100}}, true, false},
+		{"a hook behind others' programs", netdev.Device{Role: netdev.RolePod, Workload: "default/web", Root: netdev.Qdisc{Kind: "tbf", Overlimits: 100}}, false, false},
+		{"the uplink", netdev.Device{Role: netdev.RoleUplink, Leaves: true, Root: netdev.Qdisc{Kind: "fq", Packets: 1000}}, true, true},
+	} {
+		before := netdev.Device{Index: 1, Name: "cali1", Role: test.device.Role, Root: netdev.Qdisc{Kind: test.device.Root.Kind}}
+		now := test.device
+		now.Index, now.Name, now.EgressUnseen, now.Traffic.TxPackets = before.Index, before.Name, true, 1000
+		var missing []MissingHook
+		if test.missing {
+			missing = []MissingHook{{Hook: "egress", Device: before.Name}}
+		}
+		start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		w := newWindow("node",
+			Snapshot{Taken: start, Counts: &aggregate.Snapshot{}, Devices: []netdev.Device{before}, MissingHooks: missing},
+			Snapshot{Taken: start.Add(10 * time.Second), Counts: &aggregate.Snapshot{}, Devices: []netdev.Device{now}, MissingHooks: missing})
+		if got := w.waitsUnseen(&aggregate.Pair{PairKey: aggregate.PairKey{SrcNamespace: "default", SrcWorkload: "web"}}); got != test.want {
+			t.Errorf("%s: %t", test.name, got)
+		}
+	}
+}

@@ -67,13 +67,16 @@ func (w *window) distant(c connected) (slow []distant) {
 	return slow
 }
 
-// waitsUnseen tells of a pair that pods of this node send whether its packets, or what comes back, may have waited in a queue of this node
-// that is not seen: at the pod's device, or at the uplink, behind the last hook.
+// waitsUnseen tells of a pair that pods of this node send whether its packets, or what comes back, may have waited for most of a round trip
+// where no hook sees it: at the pod's device, or at the uplink, behind the last hook.
 func (w *window) waitsUnseen(p *aggregate.Pair) bool {
 	return slices.ContainsFunc(w.to.Devices, func(d netdev.Device) bool {
 		ofPair := p.Ends != nil && p.Ends.From == d.Index || d.Workload == qualified(p.SrcNamespace, p.SrcWorkload)
-		return d.EgressUnseen && (d.Role == netdev.RolePod && ofPair || d.Role == netdev.RoleUplink && d.Leaves) &&
-			2*w.mayHaveHeld(&d) >= rise(d.Traffic.TxPackets, w.trafficBefore(&d).TxPackets) // else not what most round trips take
+		if !d.EgressUnseen || !(d.Role == netdev.RolePod && ofPair || d.Role == netdev.RoleUplink && d.Leaves) || !w.isUnhooked(&d) {
+			return false
+		}
+		held := w.mayHaveHeld(&d)
+		return held > 0 && 2*held >= rise(d.Traffic.TxPackets, w.trafficBefore(&d).TxPackets) // else most had not to wait
 	})
 }
 
