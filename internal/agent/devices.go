@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"tracer/internal/device"
@@ -32,7 +33,10 @@ func (a *Agent) setDevices() error {
 	a.own.setNode(s.Addresses, traced, loader.Monotonic())
 	// Before packets come, which are told apart by them.
 	err := errors.Join(a.tellOwnAddresses(), a.loader.SetDevices(traced, s.Addresses))
-	a.counts.SetDevices(a.traced(s)) // with what the hooks see now
+	sameSight := func(x, y netdev.Device) bool { return x.EgressUnseen == y.EgressUnseen }
+	if hooked := a.traced(s); !slices.EqualFunc(traced, hooked, sameSight) {
+		a.counts.SetDevices(hooked)
+	}
 	return err
 }
 

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,7 +28,11 @@ func TestUnseenQueue(t *testing.T) {
 	c.run(node.Netns, "", "tc", "qdisc", "add", "dev", api.Device, "handle", "ffff:", "ingress")
 	c.run(node.Netns, "", "tc", "qdisc", "add", "dev", api.Device, "root", "tbf", "rate", "800kbit", "burst", "2k", "latency", "300ms")
 	c.trace(governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
-	time.Sleep(2 * time.Second) // it fills
+	c.eventually(20*time.Second, "the queue is full", func() (bool, string) {
+		devices := c.now(1).Devices
+		i := slices.IndexFunc(devices, func(d netdev.Device) bool { return d.Name == api.Device })
+		return i >= 0 && devices[i].Root.Drops > 0, fmt.Sprintf("device %d of %+v", i, devices)
+	})
 	windows, seen := c.watch(6 * time.Second)
 	if seen.TCP.P50 < 0.2 {
 		t.Fatalf("calls took %v s by the application's clock: nothing waited", seen.TCP.P50)
