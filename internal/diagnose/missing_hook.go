@@ -47,10 +47,9 @@ func missingAtPods(w *window, direction journey.Direction, missing []MissingHook
 		if d.Role != netdev.RolePod {
 			continue
 		}
-		old := w.trafficBefore(d)
-		passed := rise(d.Traffic.TxPackets, old.TxPackets)
+		passed := w.sent(d)
 		if direction == journey.Out {
-			passed = rise(d.Traffic.RxPackets, old.RxPackets)
+			passed = w.received(d)
 		}
 		all += passed
 		if slices.ContainsFunc(missing, func(h MissingHook) bool { return h.Device == d.Name }) {
@@ -81,7 +80,7 @@ func missingAtPods(w *window, direction journey.Direction, missing []MissingHook
 func (w *window) passedUnhooked(devices []netdev.Device) (n uint64) {
 	for i := range devices {
 		if d := &devices[i]; w.isUnhooked(d) {
-			n += rise(d.Traffic.TxPackets, w.trafficBefore(d).TxPackets)
+			n += w.sent(d)
 		}
 	}
 	return n
@@ -95,11 +94,8 @@ func (w *window) isUnhooked(d *netdev.Device) bool {
 
 // mayHaveHeld is how many packets a device's qdiscs may have held in the window, at most.
 func (w *window) mayHaveHeld(d *netdev.Device) uint64 {
-	before := netdev.Qdisc{}
-	if i := slices.IndexFunc(w.from.Devices, func(old netdev.Device) bool { return old.Index == d.Index }); i >= 0 {
-		before = w.from.Devices[i].Root
-	}
-	if before.Kind != d.Root.Kind || before.Handle != d.Root.Handle {
+	before := w.deviceBefore(d).Root
+	if !before.Is(d.Root) {
 		before = netdev.Qdisc{} // it has counted from zero
 	}
 	return rise(held(d.Root), held(before)) + d.Root.Total(func(q netdev.Qdisc) uint64 { return q.BacklogPackets })

@@ -91,8 +91,7 @@ func TestUnhookedLimits(t *testing.T) {
 	}
 	limits, found := 0, 0
 	w := newWindow("node", from, to)
-	w.losses = lossesOf(w.counts)
-	for _, q := range queuesOf(w) {
+	for _, q := range w.queues {
 		if q.dropped > 0 {
 			limits++ // before what a qdisc has counted
 			if q.lossRatio() != 0.1 {

@@ -240,7 +240,7 @@ func (q *queue) counted() (uint64, bool) {
 			return 0, false
 		}
 		before := q.before[i].Root
-		if before.Kind != d.Root.Kind || before.Handle != d.Root.Handle {
+		if !before.Is(d.Root) {
 			return 0, false // another qdisc: it counts from zero
 		}
 		now, then := d.Root.Total(drops), before.Total(drops)

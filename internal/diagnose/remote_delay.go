@@ -76,7 +76,7 @@ func (w *window) waitsUnseen(p *aggregate.Pair) bool {
 			return false
 		}
 		held := w.mayHaveHeld(&d)
-		return held > 0 && 2*held >= rise(d.Traffic.TxPackets, w.trafficBefore(&d).TxPackets) // else most had not to wait
+		return held > 0 && 2*held >= w.sent(&d) // else most had not to wait
 	})
 }
 

@@ -35,7 +35,7 @@ func (w *window) seenAtIFB(devices []netdev.Device) (n uint64) {
 		}
 		for j := range devices {
 			if slices.Contains(ifb.RedirectedFrom, devices[j].Index) {
-				n += rise(devices[j].Traffic.RxPackets, w.trafficBefore(&devices[j]).RxPackets)
+				n += w.received(&devices[j])
 			}
 		}
 	}
@@ -53,12 +53,20 @@ func endedInPods(rows []Coverage) (n uint64) {
 	return n
 }
 
-// trafficBefore is what a device had counted when the window began; nothing if it was not there.
-func (w *window) trafficBefore(d *netdev.Device) netdev.Traffic {
+// deviceBefore is a device as it was when the window began; one that has counted nothing if it was not there.
+func (w *window) deviceBefore(d *netdev.Device) *netdev.Device {
 	if i := slices.IndexFunc(w.from.Devices, func(b netdev.Device) bool { return b.Index == d.Index }); i >= 0 {
-		return w.from.Devices[i].Traffic
+		return &w.from.Devices[i]
 	}
-	return netdev.Traffic{}
+	return &netdev.Device{}
+}
+
+// received and sent are how many packets a device has counted in the window.
+func (w *window) received(d *netdev.Device) uint64 {
+	return rise(d.Traffic.RxPackets, w.deviceBefore(d).Traffic.RxPackets)
+}
+func (w *window) sent(d *netdev.Device) uint64 {
+	return rise(d.Traffic.TxPackets, w.deviceBefore(d).Traffic.TxPackets)
 }
 
 // isPodsIngress tells whether a hook is that of what pods send.

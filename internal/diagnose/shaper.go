@@ -38,7 +38,7 @@ func (w *window) shaperUseBetween(before, after *netdev.Qdisc) (shaperUse, bool)
 	switch {
 	case !ok || !had || has(*after, "netem"): // whose rate is another fault
 		return shaperUse{}, false
-	case before.Kind != after.Kind || before.Handle != after.Handle || then.Handle != now.Handle || now.Bytes < then.Bytes:
+	case !before.Is(*after) || then.Handle != now.Handle || now.Bytes < then.Bytes:
 		return shaperUse{}, false // another qdisc: it counts from zero
 	}
 	overlimits, drops := func(q netdev.Qdisc) uint64 { return q.Overlimits }, func(q netdev.Qdisc) uint64 { return q.Drops }

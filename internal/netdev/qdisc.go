@@ -46,6 +46,9 @@ type Qdisc struct {
 // Queues tells whether packets can be held there: not so only where there is no queue at all.
 func (q Qdisc) Queues() bool { return q.Kind != "" && q.Kind != "noqueue" }
 
+// Is tells whether it is the same qdisc as another time, whose counters go on: one that was put in its place counts from zero.
+func (q Qdisc) Is(other Qdisc) bool { return q.Kind == other.Kind && q.Handle == other.Handle }
+
 // Shaper is the qdisc or class of the tree that holds what passes it to the least rate; false if none does. A netem is no shaper.
 func (q Qdisc) Shaper() (shaper Qdisc, ok bool) {
 	if q.Kind == "tbf" || q.Kind == "cake" || q.Class && (q.Kind == "htb" || q.Kind == "hfsc") {

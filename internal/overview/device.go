@@ -72,7 +72,7 @@ func (b *builder) device(d *netdev.Device) Device {
 		o.RxPackets, o.TxPackets = rate(d.Traffic.RxPackets, before.Traffic.RxPackets), rate(d.Traffic.TxPackets, before.Traffic.TxPackets)
 		o.RxBits, o.TxBits = 8*rate(d.Traffic.RxBytes, before.Traffic.RxBytes), 8*rate(d.Traffic.TxBytes, before.Traffic.TxBytes)
 		o.DropsPerSecond = rate(d.Traffic.RxDrops, before.Traffic.RxDrops) + rate(d.Traffic.TxDrops, before.Traffic.TxDrops)
-		if before.Root.Kind == d.Root.Kind && before.Root.Handle == d.Root.Handle {
+		if before.Root.Is(d.Root) {
 			o.DropsPerSecond += rate(d.Root.Drops, before.Root.Drops)
 		}
 		o.Limits = b.limits(d, before)

@@ -50,7 +50,7 @@ func (b *builder) limits(d, before *netdev.Device) []Limit {
 		}
 	}
 	then := &d.Root
-	if before.Root.Kind == d.Root.Kind && before.Root.Handle == d.Root.Handle {
+	if before.Root.Is(d.Root) {
 		then = &before.Root
 	}
 	walk(&d.Root, then)
