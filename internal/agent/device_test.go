@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +76,13 @@ func ip(ns lab.Namespace, args string) error {
 	return nil
 }
 
+func addNamespace(ns lab.Namespace) error {
+	if out, err := exec.Command("ip", "netns", "add", string(ns)).CombinedOutput(); err != nil {
+		return fmt.Errorf("ip netns add %s: %w: %s", ns, err, out)
+	}
+	return nil
+}
+
 func newPairOfNodes(t *testing.T, ways ...wayOut) *pairOfNodes {
 	t.Helper()
 	steady.Watch(t)
@@ -86,7 +92,7 @@ func newPairOfNodes(t *testing.T, ways ...wayOut) *pairOfNodes {
 	p := &pairOfNodes{T: t, pod: name("pod"), near: name("near"), far: name("far")}
 	for _, ns := range []lab.Namespace{p.pod, p.near, p.far} {
 		if err := addNamespace(ns); err != nil {
-			t.Fatalf("add network namespace %s: %v", ns, err)
+			t.Fatal(err)
 		}
 		t.Cleanup(func() {
 			if err := netns.DeleteNamed(string(ns)); err != nil {
@@ -126,20 +132,6 @@ func newPairOfNodes(t *testing.T, ways ...wayOut) *pairOfNodes {
 		}
 	}
 	return p
-}
-
-// addNamespace makes a network namespace. `ip netns add` would mount the labs' a second time.
-func addNamespace(ns lab.Namespace) error {
-	made := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread is in the namespace
-		handle, err := netns.NewNamed(string(ns))
-		if err == nil {
-			err = handle.Close()
-		}
-		made <- err
-	}()
-	return <-made
 }
 
 // forwards makes the calling thread's network namespace a router that takes what comes.

@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -293,6 +295,37 @@ func TestRemoveHalfBuilt(t *testing.T) {
 			os.Remove(filepath.Dir(dir)) // of the lost directory's parent nobody knew
 			assertGone(t, o)
 		})
+	}
+}
+
+// TestRemoveBesideIP takes a machine on which `ip netns add` is first run while a lab is up.
+func TestRemoveBesideIP(t *testing.T) {
+	t.Parallel()
+	const within = "LAB_TEST_MOUNTS"
+	if os.Getenv(within) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), within+"=own")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := Namespace("ours"), Namespace("theirs")
+	if err := ours.create(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("ip", "netns", "add", string(theirs)).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := ours.remove(); err != nil {
+		t.Error(err)
+	}
+	if ours.exists() || !theirs.exists() {
+		t.Errorf("after the removal of %s, it exists: %t, and %s: %t", ours, ours.exists(), theirs, theirs.exists())
 	}
 }
 

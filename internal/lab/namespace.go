@@ -95,6 +95,9 @@ func (n Namespace) exists() bool {
 // create makes the namespace, with loopback up and the lab's mark on it. It forwards nothing yet, though the machine's own may, as Docker has
 // it, which a new one takes over.
 func (n Namespace) create() error {
+	if err := shareNamespaceDir(); err != nil {
+		return fmt.Errorf("make network namespace %s: prepare %s: %w", n, namespaceDir, err)
+	}
 	err := onThread(func() error {
 		ns, err := netns.NewNamed(string(n))
 		if err != nil {
@@ -114,6 +117,30 @@ func (n Namespace) create() error {
 		return fmt.Errorf("make network namespace %s: %w", n, err)
 	}
 	return n.setSysctls([][2]string{{"ipv4/ip_forward", "0"}})
+}
+
+// shareNamespaceDir makes namespaceDir a shared mount, as `ip netns add` does and leaves it. If ip did so later, it would
+// cover the lab's namespaces, and nobody could remove those.
+func shareNamespaceDir() error {
+	if err := os.MkdirAll(namespaceDir, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.Open(namespaceDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil { // as ip does
+		return fmt.Errorf("lock: %w", err)
+	}
+	share := func() error { return unix.Mount("", namespaceDir, "", unix.MS_SHARED|unix.MS_REC, "") }
+	if err := share(); !errors.Is(err, unix.EINVAL) { // EINVAL: no mount yet
+		return err
+	}
+	if err := unix.Mount(namespaceDir, namespaceDir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	return share()
 }
 
 // mark is the alias of a namespace's loopback device, by which a lab whose state is lost knows its own.
