@@ -96,7 +96,8 @@ func (b binary) add(a *archive) error {
 	return a.tree(path.Join(b.guestDir, "testdata"), testdata)
 }
 
-// testJob is the script that runs tests one package after the other. Its exit status is 1 if one failed.
+// testJob is the script that runs tests one package after the other. Its exit status is the highest of theirs: 1 if a test failed,
+// more if one ended its package before the others had run.
 func testJob(tests []binary, run, skip string, count int, timeout time.Duration) string {
 	var commands []string
 	for _, b := range tests {
@@ -108,7 +109,7 @@ func testJob(tests []binary, run, skip string, count int, timeout time.Duration)
 // command runs the package's tests in the guest, behind a line that says so.
 func (b binary) command(run, skip string, count int, timeout time.Duration) string {
 	// -test.v=test2json marks the lines about tests, so that they cannot be mistaken for what tests print.
-	return fmt.Sprintf("printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s -test.skip=%s || status=1\n",
+	return fmt.Sprintf("printf '\\026guest: package %%s\\n' %s\ncd %s && ./%s -test.v=test2json -test.count=%d -test.timeout=%v -test.run=%s -test.skip=%s || { s=$?; [ $s -le $status ] || status=$s; }\n",
 		quote(b.pkg), quote(b.guestDir), quote(path.Base(b.file)), count, timeout, quote(run), quote(skip))
 }
 

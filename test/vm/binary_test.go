@@ -15,7 +15,8 @@ func TestTestJob(t *testing.T) {
 	var tests []binary
 	for _, b := range []struct{ name, script string }{
 		{"it's.test", `echo "$4 $5 in $(basename "$PWD"), CI=$CI"`},
-		{"fails.test", "exit 2"},
+		{"ends.test", "exit 2"},
+		{"fails.test", "exit 1"},
 	} {
 		file := filepath.Join(dir, b.name)
 		if err := os.WriteFile(file, []byte("#!/bin/sh\n"+b.script+"\n"), 0o755); err != nil {
@@ -32,7 +33,7 @@ func TestTestJob(t *testing.T) {
 	if out, code := run(tests[:1]); out != first || code != 0 {
 		t.Errorf("got %q, exit %d, want %q, exit 0", out, code, first)
 	}
-	if out, code := run(tests); out != first+"\x16guest: package example/fails.test\n" || code != 1 {
-		t.Errorf("got %q, exit %d, want exit 1", out, code)
+	if out, code := run(tests); out != first+"\x16guest: package example/ends.test\n\x16guest: package example/fails.test\n" || code != 2 {
+		t.Errorf("got %q, exit %d, want exit 2", out, code)
 	}
 }

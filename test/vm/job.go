@@ -45,7 +45,8 @@ func newJob(ctx context.Context, o options, work string) (job, error) {
 const maxAgain = 3
 
 // run runs the job on a kernel, and what few tests have not passed once more, on another machine: an emulated CPU may give a
-// test no time just where it measures. What a test finds on two machines counts. What the job prints goes to w, what it comes to into r.
+// test no time just where it measures. What a test finds on two machines counts. Nothing runs again where one ended its package, by a
+// panic or a timeout: others have not run. What the job prints goes to w, what it comes to into r.
 func (j job) run(ctx context.Context, o options, k kernel, work string, r *results, w io.Writer) error {
 	// qemu dies with the thread that started it.
 	runtime.LockOSThread()
@@ -80,7 +81,7 @@ func (j job) run(ctx context.Context, o options, k kernel, work string, r *resul
 		err = j.once(ctx, m, r, w)
 	}
 	again := r.unproven
-	if err == nil || len(again) == 0 || len(again) > maxAgain || !r.ended || errors.Is(err, errComplaint) {
+	if err == nil || len(again) == 0 || len(again) > maxAgain || !r.ended || r.exit > 1 || errors.Is(err, errComplaint) {
 		return err
 	}
 	say("kernel %s: %v", k.id(), err)
