@@ -221,12 +221,11 @@ func (p *play) startAgent(ctx context.Context) (end func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"agent", "--run-dir", p.dir}
+	args := []string{"agent", "--run-dir", p.dir, "--state-dir", p.dir}
 	if p.Diagnose.Usual != nil {
 		if err := writeUsual(p.dir, p.Diagnose.Usual, p.Diagnose.UsualRequests); err != nil {
 			return nil, err
 		}
-		args = append(args, "--state-dir", p.dir)
 	}
 	cmd := exec.Command(p.tracer, args...)
 	log, err := os.Create(filepath.Join(p.logs, p.String()+"-agent.log"))
