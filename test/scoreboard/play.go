@@ -14,6 +14,7 @@ import (
 
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
+	"tracer/test/steady"
 )
 
 // play is one run of a scenario in its lab.
@@ -37,6 +38,7 @@ type outcome struct {
 	pods     []string      // the pods' devices on the nodes
 	printed  []byte        // what tracer printed
 	took     time.Duration // until the verdict, from when the fault was there or tracer was asked
+	stall    steady.Stall  // of the machine in the window
 	tries    int           // how often it was played
 	err      error         // tracer failed (errTracer), or it was not played as it should: the fault was not real, a step failed
 }
@@ -130,6 +132,7 @@ func (p *play) act(ctx context.Context, o *outcome) error {
 	}
 	asked := load.Monotonic()
 	notReal := errors.Join(w.real.end(ctx), p.idle(o.said, asked), w.close())
+	o.stall = w.stall
 	if notReal != nil {
 		err = errors.Join(err, fmt.Errorf("it was not played as it should: %w", notReal))
 	}

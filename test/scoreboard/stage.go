@@ -18,7 +18,7 @@ type stage struct {
 }
 
 // maxTries is how often a run is played at most: on a machine that others use too a load may come to nothing, or a fault.
-// What tracer says of a run that was played as it should is never asked for again.
+// Where tracer is wrong about a run that was played as it should, it is asked again only if the machine stood still meanwhile.
 const maxTries = 3
 
 // playAll plays all runs: first those that may be played beside others, then the others one by one.
@@ -67,17 +67,22 @@ func (s *stage) playAll(ctx context.Context, runs []playing) []result {
 	return results
 }
 
-// play plays a run, and again if it was not played as it should.
+// play plays a run, and again if it was not played as it should or tells of the machine.
 func (s *stage) play(ctx context.Context, run playing) result {
 	for try := 1; ; try++ {
 		p := &play{playing: run, tracer: s.tracer, window: s.window, logs: s.logs}
 		o := p.run(ctx)
 		o.tries = try
 		r := o.result()
-		if o.err == nil || errors.Is(o.err, errTracer) || try == maxTries || ctx.Err() != nil {
+		stoodStill := o.err == nil && !r.Right && o.stall.StoodStill()
+		notPlayed := o.err != nil && !errors.Is(o.err, errTracer)
+		if !stoodStill && !notPlayed || try == maxTries || ctx.Err() != nil {
 			return r
 		}
 		s.say(&r)
+		if stoodStill {
+			fmt.Fprintf(os.Stderr, "       %s\n", o.stall)
+		}
 	}
 }
 

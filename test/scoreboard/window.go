@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"io"
+
+	"tracer/test/steady"
 )
 
 // window is the time that tracer judges: what goes on in it, and what is watched from its beginning on.
@@ -13,10 +15,20 @@ type window struct {
 	p    *play
 	real *reality
 	ends []func() error
+	// stall is how far the machine fell behind while it was open.
+	stall steady.Stall
 }
 
 // open begins it. What has begun goes on until close is called, whatever open returns.
 func (w *window) open(ctx context.Context) (err error) {
+	watcher, err := steady.Start()
+	if err != nil {
+		return err
+	}
+	w.ends = append(w.ends, func() (err error) {
+		w.stall, err = watcher.Stop()
+		return err
+	})
 	if w.real, err = w.p.watch(ctx); err != nil {
 		return err
 	}
