@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -99,7 +101,9 @@ func unsteady(events []byte, stall steady.Stall) (again map[string][]string, why
 	}
 	again = map[string][]string{}
 	roots := map[test]bool{}
-	for t, how := range o.ended {
+	// Subtests come before the tests that they are of, and fail.
+	for _, t := range slices.SortedFunc(maps.Keys(o.ended), func(a, b test) int { return cmp.Or(cmp.Compare(a.pkg, b.pkg), cmp.Compare(b.name, a.name)) }) {
+		how := o.ended[t]
 		switch {
 		case how == "" && o.failedPackages[t.pkg]:
 			return nil, t.name + " did not end"

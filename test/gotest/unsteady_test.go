@@ -32,6 +32,8 @@ func TestUnsteady(t *testing.T) {
 		{"in one of two subtests", []string{event("output", "p", "TestA/x", still), event("fail", "p", "TestA/x", ""),
 			event("output", "p", "TestA/y", kept), event("fail", "p", "TestA/y", ""), event("fail", "p", "TestA", ""), pkgFailed},
 			"", "TestA/y failed while the machine kept up"},
+		{"kept up in a subtest", []string{event("output", "p", "TestA/x", kept), event("fail", "p", "TestA/x", ""), event("fail", "p", "TestA", ""), pkgFailed},
+			"", "TestA/x failed while the machine kept up"},
 		{"kept up", []string{event("output", "p", "TestA", kept), event("fail", "p", "TestA", ""), pkgFailed}, "", "TestA failed while"},
 		{"does not watch", []string{event("output", "p", "TestA", "bad\n"), event("fail", "p", "TestA", ""), pkgFailed}, "", "TestA failed, and"},
 		{"one of two does not watch", []string{event("output", "p", "TestA", still), event("fail", "p", "TestA", ""), event("fail", "p", "TestB", "")},
