@@ -66,6 +66,7 @@ func (s *schedule) run(ctx context.Context) []outcome {
 				var err error
 				if jobs[i], err = s.start(ctx, p, s.print); err != nil {
 					all[i].err, state[i] = err, ended
+					s.tell(&all[i])
 					continue
 				}
 				go func() {
