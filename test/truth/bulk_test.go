@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 	"tracer/internal/journey"
 	"tracer/internal/lab"
 	"tracer/internal/lab/load"
+	"tracer/internal/loader"
 	"tracer/internal/netdev"
 	"tracer/internal/record"
 )
@@ -25,11 +27,15 @@ const bulkRate = 400_000
 // fullFrame is what TCP's full segments take on the wire.
 const fullFrame = 1500 + 14
 
+// maxSegments is how many segments a packet that a pod sends has at most.
+const maxSegments = 16
+
 // bulkScenario is a rate, under which TCP sends as much as it can.
 type bulkScenario struct {
-	name  string
-	netem bool
-	do    []string // tc, at DEVICE
+	name   string
+	netem  bool
+	splits bool     // large packets, when it takes them in
+	do     []string // tc, at DEVICE
 }
 
 var bulkScenarios = []bulkScenario{
@@ -38,7 +44,7 @@ var bulkScenarios = []bulkScenario{
 		"class add dev DEVICE parent 10: classid 10:10 htb rate 1mbit burst 3000",
 		"qdisc add dev DEVICE parent 10:10 handle 100: netem delay 50ms rate 400kbit limit 200",
 	}},
-	{name: "bulk TCP through tbf", do: []string{"qdisc add dev DEVICE root handle 10: tbf rate 400kbit burst 5000 limit 60000"}},
+	{name: "bulk TCP through tbf", splits: true, do: []string{"qdisc add dev DEVICE root handle 10: tbf rate 400kbit burst 5000 limit 60000"}},
 }
 
 // play has small packets beside the large ones in the same queue: they know how long they waited, and the large ones
@@ -52,8 +58,13 @@ func (s bulkScenario) play(r *rig) {
 		r.tc(0, replace(c, map[string]string{"DEVICE": at.device}))
 	}
 	r.Cleanup(func() { r.tc(0, "qdisc del dev eth0 root") })
-	// The programs hear of a qdisc that splits a moment after it came.
-	time.Sleep(500 * time.Millisecond)
+	r.ip(w.from.Netns, fmt.Sprintf("link set eth0 gso_max_segs %d", maxSegments))
+	r.Cleanup(func() { r.ip(w.from.Netns, "link set eth0 gso_max_segs 65535") })
+	r.eventually(10*time.Second, "the programs know of a qdisc that splits", func() (bool, string) {
+		_, omitted := r.nodes[0].agent.Loader().Hooks()
+		known := slices.ContainsFunc(omitted, func(o loader.Omission) bool { return o.Device == at.device && o.Hook == "queue" })
+		return known == s.splits, fmt.Sprint(omitted)
+	})
 	from := load.Monotonic()
 	stop := r.send(r.traffic(), w)
 	ctx, cancel := context.WithTimeout(r.Context(), 6*time.Second)
@@ -77,13 +88,13 @@ func (s bulkScenario) play(r *rig) {
 		}
 		sent = r.passed(0)
 		// What is missed is a packet, however many segments it has.
-		missed := r.missedSince(sight) * sent.largest
+		missed := r.missedSince(sight) * maxSegments
 		within := func(got, want, missed uint64) bool {
 			return math.Abs(float64(got)-float64(want)) <= 0.01*float64(want)+float64(missed)
 		}
 		return root.BacklogPackets == 0 && within(sent.segments, root.Packets, missed) && within(sent.bytes, root.Bytes, missed*fullFrame),
 			fmt.Sprintf("recorded %d segments, %d bytes, missed %d packets of at most %d segments; the qdisc sent %d segments, %d bytes and holds %d",
-				sent.segments, sent.bytes, r.missedSince(sight), sent.largest, root.Packets, root.Bytes, root.BacklogPackets)
+				sent.segments, sent.bytes, r.missedSince(sight), maxSegments, root.Packets, root.Bytes, root.BacklogPackets)
 	})
 	if len(sent.waited) < 20 {
 		r.Fatalf("only %d large packets were timed", len(sent.waited))
@@ -101,7 +112,6 @@ func (s bulkScenario) play(r *rig) {
 // passed is what left a node by its uplink.
 type passed struct {
 	segments, bytes uint64
-	largest         uint64          // segments of a packet
 	waited          []time.Duration // TCP's large packets, or their first and last segments
 }
 
@@ -122,9 +132,10 @@ func (r *rig) passed(node int) (p passed) {
 			p.segments--
 			p.bytes -= uint64(min(one.WireBytes, fullFrame))
 		case one.Kind == record.Dropped:
+		case one.Segments > maxSegments:
+			r.Fatalf("a packet of %d segments", one.Segments)
 		case whole:
 			p.segments += uint64(one.Segments)
-			p.largest = max(p.largest, uint64(one.Segments))
 			p.bytes += uint64(one.WireBytes)
 		}
 		if one.First.Protocol != unix.IPPROTO_TCP || one.IPBytes < 1000 || one.Kind == record.Dropped {
