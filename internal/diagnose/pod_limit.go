@@ -89,9 +89,13 @@ func (w *window) limitsPod(d *netdev.Device) bool {
 	return false
 }
 
-// setByPlugin knows the shapers of the CNI's bandwidth plugin by what it sets: a tbf of 25 ms beyond its burst, be that of the 2^32
-// bits that containerd passes, whose time does not fit into the kernel's field; from version 1.5 on an htb with class 1:30.
+// setByPlugin knows the shapers of the CNI's bandwidth plugin by what it sets, always with handle 1: (plugins/meta/bandwidth): a tbf of
+// 25 ms beyond its burst, be that of the 2^32 bits that containerd passes, whose time does not fit into the kernel's field; from
+// version 1.5 on an htb with class 1:30.
 func setByPlugin(root *netdev.Qdisc) bool {
+	if root.Handle != "1:" {
+		return false
+	}
 	switch root.Kind {
 	case "tbf":
 		if root.LimitUnit != "bytes" || root.RateBits == 0 {
@@ -100,7 +104,7 @@ func setByPlugin(root *netdev.Qdisc) bool {
 		beyond, meant := float64(root.Limit-min(root.Limit, root.Burst)), 0.025*float64(root.RateBits)/8
 		return math.Abs(beyond-meant) <= 2+meant/100 || root.Limit >= hugeBurst // the kernel's clock rounds what it keeps as a time
 	case "htb":
-		return root.Handle == "1:" && slices.ContainsFunc(root.Children, func(c netdev.Qdisc) bool { return c.Class && c.Handle == "1:30" })
+		return slices.ContainsFunc(root.Children, func(c netdev.Qdisc) bool { return c.Class && c.Handle == "1:30" })
 	}
 	return false
 }

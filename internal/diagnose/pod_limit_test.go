@@ -42,7 +42,8 @@ func TestSetByPlugin(t *testing.T) {
 		}
 	}
 	for _, other := range []netdev.Qdisc{
-		{Kind: "tbf", Handle: "10:", RateBits: 81_792, Burst: 1465, Limit: 1716, LimitUnit: "bytes"}, // 24.6 ms
+		{Kind: "tbf", Handle: "1:", RateBits: 81_792, Burst: 1465, Limit: 1716, LimitUnit: "bytes"},          // 24.6 ms
+		{Kind: "tbf", Handle: "10:", RateBits: 10_000_000, Burst: 10_000, Limit: 41_250, LimitUnit: "bytes"}, // 25 ms, and another's handle
 		{Kind: "tbf", Handle: "1:", RateBits: 10_000_000, Burst: 10_000, Limit: 42_000, LimitUnit: "bytes"},
 		{Kind: "htb", Handle: "1:", Children: []netdev.Qdisc{{Kind: "htb", Class: true, Handle: "1:10", RateBits: 10_000_000}}},
 	} {
