@@ -1,7 +1,7 @@
 // Run runs this repository's tests, part by part, and says at the end what each part came to:
 //
 //	go run ./test/run here          # all that is proven on this kernel, and one guest
-//	go run ./test/run more          # real Kubernetes, the kernel matrix, the guests' scoreboard, network plugins
+//	go run ./test/run more          # real Kubernetes, the kernel matrix, the guests' scoreboard, a release that is installed
 //	go run ./test/run all           # both
 //	go run ./test/run lint truth    # some parts
 //	go run ./test/run -list
