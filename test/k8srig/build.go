@@ -61,7 +61,12 @@ func lockCache(name string) (dir string, unlock func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		fmt.Fprintf(os.Stderr, "k8srig: waiting for %s, which another holds\n", lock.Name())
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
 		lock.Close()
 		return "", nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}

@@ -21,7 +21,7 @@ func (i image) vmlinuz() string { return filepath.Join(i.dir, "vmlinuz") }
 // fetch gives a kernel from the cache, or from the mirror through the cache.
 func fetch(ctx context.Context, k kernel, cache string) (image, error) {
 	dir := filepath.Join(cache, k.id())
-	err := keep(dir, func(work, done string) error {
+	err := keep(ctx, dir, func(work, done string) error {
 		say("fetching kernel %s into %s", k.id(), dir)
 		a, err := newApt(ctx, work, k.arch, k.suites)
 		if err != nil {

@@ -27,7 +27,7 @@ func sysrootFor(ctx context.Context, arch, cache string) (sysroot, error) {
 		return "/", nil
 	}
 	dir := filepath.Join(cache, "tools-"+arch)
-	err := keep(dir, func(work, done string) error {
+	err := keep(ctx, dir, func(work, done string) error {
 		say("fetching tools for %s into %s", arch, dir)
 		a, err := newApt(ctx, work, arch, []string{toolSuite})
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -76,14 +77,14 @@ func TestKeep(t *testing.T) {
 	interrupted := func(work, done string) error {
 		return errors.Join(os.ErrPermission, os.WriteFile(filepath.Join(work, "fetched"), []byte("half"), 0o600), os.Mkdir(done, 0o755))
 	}
-	if err := keep(dir, interrupted); !errors.Is(err, os.ErrPermission) {
+	if err := keep(t.Context(), dir, interrupted); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("a failure was told as %v", err)
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it failed, and %s is there: %v", dir, err)
 	}
 	for range 2 {
-		if err := keep(dir, fill); err != nil {
+		if err := keep(t.Context(), dir, fill); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -92,5 +93,25 @@ func TestKeep(t *testing.T) {
 	}
 	if left, err := filepath.Glob(dir + "*part"); err != nil || left != nil {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// TestKeepInterrupted ends while another makes the directory.
+func TestKeepInterrupted(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "6.1")
+	unlock, err := lock(t.Context(), dir+".lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	err = keep(ctx, dir, func(string, string) error {
+		t.Error("two make it at once")
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
 	}
 }
