@@ -4,10 +4,13 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -24,23 +27,54 @@ const period = 100_000
 // Group is one directory, or in version 1 one for each limit.
 type Group struct{ dirs []string }
 
-// Run names the variable of the environment that tells a run of tests from others.
+// Run is a variable of the environment with the name of a run of tests.
 const Run = "TRACER_TEST_GROUPS"
 
-// nameOf is how the names of a run's groups begin.
+// NewRun names a run after this process, whose number counts in its process namespace.
+func NewRun() (string, error) {
+	namespace, err := processNamespace()
+	return namespace + "-" + strconv.Itoa(os.Getpid()), err
+}
+
+func processNamespace() (string, error) {
+	link, err := os.Readlink("/proc/self/ns/pid")
+	return strings.Trim(link, "pid:[]"), err
+}
+
+// nameOf is how the names of a run's groups begin. test/k8srig, which cannot import this package, has names of the same form.
 func nameOf(run string) string { return "tracer-test-" + run + "-" }
+
+// groups are those whose names begin so, in each hierarchy.
+func groups(prefix string) []string {
+	dirs, _ := filepath.Glob(filepath.Join(root, prefix+"*"))
+	below, _ := filepath.Glob(filepath.Join(root, "*", prefix+"*"))
+	return append(dirs, below...)
+}
 
 // Sweep removes the groups that the tests of a run have left, all of which have ended.
 func Sweep(run string) error {
 	var errs []error
-	for _, parent := range []string{root, root + "/cpu", root + "/memory"} {
-		left, err := filepath.Glob(filepath.Join(parent, nameOf(run)+"*"))
-		errs = append(errs, err)
-		for _, dir := range left {
-			errs = append(errs, removeSoon(dir))
-		}
+	for _, dir := range groups(nameOf(run)) {
+		errs = append(errs, removeSoon(dir))
 	}
 	return errors.Join(errs...)
+}
+
+// SweepEnded removes the groups of runs that were killed, where no process is left in them. Whether a run of another process
+// namespace goes on cannot be known here.
+func SweepEnded() error {
+	namespace, err := processNamespace()
+	if err != nil {
+		return err
+	}
+	for _, dir := range groups(nameOf(namespace)) {
+		var pid int
+		_, err := fmt.Sscanf(filepath.Base(dir), nameOf(namespace)+"%d-", &pid)
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = removeAll(dir) // or something runs in it
+		}
+	}
+	return nil
 }
 
 // root is where cgroups are, of either version.
@@ -49,11 +83,18 @@ const root = "/sys/fs/cgroup"
 // New makes a group, which is removed with the test: the processes in it must have ended by then.
 func New(t testing.TB, l Limits) Group {
 	t.Helper()
+	run := os.Getenv(Run)
+	if run == "" { // go test by hand
+		var err error
+		if run, err = NewRun(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	quota := int(l.CPU * period)
 	var g Group
 	make := func(parent string, files map[string]string) {
 		t.Helper()
-		dir, err := os.MkdirTemp(parent, nameOf(os.Getenv(Run)))
+		dir, err := os.MkdirTemp(parent, nameOf(run))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,9 +180,29 @@ func remove(t testing.TB, dir string) {
 
 // removeSoon waits until the kernel has forgotten the group's last process.
 func removeSoon(dir string) error {
-	err := os.Remove(dir)
-	for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); err = os.Remove(dir) {
+	err := removeAll(dir)
+	for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); err = removeAll(dir) {
 		time.Sleep(20 * time.Millisecond)
+	}
+	return err
+}
+
+// removeAll removes a group with those in it. One that is not there is none to remove: two names may lead to a hierarchy.
+func removeAll(dir string) error {
+	var dirs []string
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, name)
+		}
+		return err
+	})
+	for _, dir := range slices.Backward(dirs) {
+		if failed := os.Remove(dir); !errors.Is(failed, fs.ErrNotExist) {
+			err = errors.Join(err, failed)
+		}
 	}
 	return err
 }

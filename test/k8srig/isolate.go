@@ -28,6 +28,19 @@ const cgroupsOf = "K8SRIG_CGROUPS"
 // cgroups is that name, in every hierarchy. Each run has its own: a kubelet ends pods that it finds there and does not know.
 func cgroups() string { return os.Getenv(cgroupsOf) }
 
+// newCgroups is a name for them, of the form that test/cgroup has: test/run removes those of a run that was killed.
+func newCgroups() (string, error) {
+	of := os.Getenv("TRACER_TEST_GROUPS")
+	if of == "" {
+		namespace, err := os.Readlink("/proc/self/ns/pid")
+		if err != nil {
+			return "", err
+		}
+		of = fmt.Sprintf("%s-%d", strings.Trim(namespace, "pid:[]"), os.Getpid())
+	}
+	return fmt.Sprintf("tracer-test-%s-k8srig-%d", of, os.Getpid()), nil
+}
+
 // Isolated tells whether this process is one that Isolate started.
 func Isolated() bool { return os.Getenv(inside) != "" }
 
@@ -47,7 +60,11 @@ func Isolate(main func() int) int {
 		fmt.Fprintln(os.Stderr, "k8srig:", err)
 		return 1
 	}
-	own := fmt.Sprintf("tracer-k8srig-%d", os.Getpid())
+	own, err := newCgroups()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "k8srig:", err)
+		return 1
+	}
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), inside+"=1", cgroupsOf+"="+own)
@@ -55,9 +72,12 @@ func Isolate(main func() int) int {
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 		Pdeathsig:  unix.SIGKILL,
 	}
-	// An interrupt ends the tests inside; we stay for their cgroups.
+	// An interrupt ends the tests inside, and so does the end of the terminal, without nohup; we stay for their cgroups.
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt, unix.SIGTERM)
+	if !signal.Ignored(unix.SIGHUP) {
+		signal.Notify(interrupts, unix.SIGHUP)
+	}
 	err = cmd.Start()
 	if err == nil {
 		go func() {

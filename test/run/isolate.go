@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +26,14 @@ const (
 func isolate() int {
 	runtime.LockOSThread() // or the signal for our end would come with the thread's
 	cmd := again(firstInside)
-	name := strconv.Itoa(os.Getpid())
+	name, err := cgroup.NewRun()
+	if err == nil {
+		err = cgroup.SweepEnded()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test: cgroups:", err)
+		return 1
+	}
 	cmd.Env = append(cmd.Env, cgroup.Run+"="+name)
 	// A group of its own, so that a terminal's Ctrl-C comes once, from here.
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -91,10 +97,19 @@ func again(as string) *exec.Cmd {
 	return cmd
 }
 
+// ends are the signals that end a run, as when its terminal goes. With nohup it stays.
+func ends() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
+}
+
 // forward passes signals on.
 func forward(to *os.Process) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, ends()...)
 	go func() {
 		for s := range signals {
 			_ = to.Signal(s) // or it has just ended

@@ -17,7 +17,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -47,7 +46,7 @@ func main() {
 	case firstInside:
 		os.Exit(reap())
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), ends()...)
 	ok, err := run(ctx, chosen)
 	stop()
 	if err != nil {
