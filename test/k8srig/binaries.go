@@ -41,7 +41,7 @@ func binaries(ctx context.Context, module, cgo string) (string, error) {
 	}
 	name := filepath.Join(cache, filepath.Base(module))
 	dir := fmt.Sprintf("%s-%.8x", name, sum.Sum(nil))
-	if _, err := os.Stat(dir); err == nil {
+	if used(dir) {
 		return dir, nil
 	}
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-gcflags", compile, "-ldflags", "-s -w", "-o", dir+".new/", "tool")
@@ -51,12 +51,8 @@ func binaries(ctx context.Context, module, cgo string) (string, error) {
 		return "", fmt.Errorf("build %s: %w", filepath.Base(module), err)
 	}
 	// Sixteen digits: flannel's is not flannel-plugin's.
-	old, err := filepath.Glob(name + "-????????????????")
-	if err != nil {
+	if err := prune(name + "-????????????????"); err != nil {
 		return "", err
-	}
-	for _, o := range old {
-		_ = os.RemoveAll(o)
 	}
 	return dir, os.Rename(dir+".new", dir)
 }

@@ -12,8 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // kubernetesVersion is that of go.mod; kubectl and helm want to know it.
@@ -47,32 +45,6 @@ func Fetch(ctx context.Context) (Tools, error) {
 	return t, unpack(ctx, t.Debian)
 }
 
-// lockCache is a folder of the cache, held until it is unlocked.
-func lockCache(name string) (dir string, unlock func(), err error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", nil, err
-	}
-	dir = filepath.Join(cache, "tracer", name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", nil, err
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return "", nil, err
-	}
-	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		fmt.Fprintf(os.Stderr, "k8srig: waiting for %s, which another holds\n", lock.Name())
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
-	}
-	if err != nil {
-		lock.Close()
-		return "", nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
-	}
-	return dir, func() { lock.Close() }, nil
-}
-
 // build compiles Kubernetes, unless the cache has it of this very source. The flags are fixed, and no part of the cache's
 // key: others change how it is built and not what it does, which is no reason to compile all of it again.
 func build(ctx context.Context, dir string) (string, error) {
@@ -85,7 +57,7 @@ func build(ctx context.Context, dir string) (string, error) {
 		sum.Write(data)
 	}
 	binary := filepath.Join(dir, fmt.Sprintf("kubernetes-%s-%.8x", kubernetesVersion, sum.Sum(nil)))
-	if _, err := os.Stat(binary); err == nil {
+	if used(binary) {
 		return binary, nil
 	}
 	const v = "-X k8s.io/component-base/version."
@@ -99,14 +71,8 @@ func build(ctx context.Context, dir string) (string, error) {
 	if err := run(cmd); err != nil {
 		return "", fmt.Errorf("build Kubernetes: %w", err)
 	}
-	old, err := filepath.Glob(filepath.Join(dir, "kubernetes-*-*"))
-	if err != nil {
+	if err := prune(filepath.Join(dir, "kubernetes-*-*")); err != nil {
 		return "", err
-	}
-	for _, o := range old {
-		if o != fresh {
-			_ = os.Remove(o)
-		}
 	}
 	return binary, os.Rename(fresh, binary)
 }
