@@ -92,7 +92,7 @@ func unpack(ctx context.Context, root string) error {
 	}
 	debs, err := fetch(ctx, work)
 	if err != nil {
-		if err := run(exec.CommandContext(ctx, "apt-get", "-q", "update")); err != nil {
+		if err := run(exec.CommandContext(ctx, "../../hack/apt-get", "-q", "update")); err != nil {
 			return fmt.Errorf("update apt's indexes: %w", err)
 		}
 		if debs, err = fetch(ctx, work); err != nil {

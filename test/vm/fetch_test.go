@@ -1,18 +1,23 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -95,5 +100,39 @@ func TestFetchPackages(t *testing.T) {
 	server.Close() // and all answers are given
 	if want := []string{"", fmt.Sprintf("bytes %d-%d/%d", half, len(m.content)-1, len(m.content))}; !slices.Equal(m.answers, want) {
 		t.Errorf("answered with %q, want %q", m.answers, want)
+	}
+}
+
+// TestAptGet waits while another apt holds the lock.
+func TestAptGet(t *testing.T) {
+	t.Parallel()
+	a := emptyApt(t.TempDir(), "amd64")
+	if err := a.update(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.OpenFile(filepath.Join(a.dir, "state/lists/lock"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.FcntlFlock(lock.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "../../hack/apt-get", append(a.options, "-q", "update")...)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := bufio.NewReader(stderr)
+	if line, err := said.ReadString('\n'); err != nil || !strings.HasPrefix(line, "waiting: Could not get lock "+lock.Name()) {
+		t.Errorf("said %q, %v", line, err)
+	}
+	lock.Close() // and with it the lock
+	rest, err := io.ReadAll(said)
+	if err := errors.Join(err, cmd.Wait()); err != nil {
+		t.Errorf("%v: %s", err, rest)
 	}
 }
