@@ -33,9 +33,11 @@ type tab struct {
 
 func newTab(t testing.TB) *tab {
 	t.Helper()
+	dir := t.TempDir() // of all that the browser keeps: it has more than its profile in its user's home
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true),
-		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(timeout))
+		chromedp.UserDataDir(filepath.Join(dir, "profile")), chromedp.Env("HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_CACHE_HOME="+dir),
+		chromedp.WSURLReadTimeout(timeout))
 	allocated, stopBrowser := chromedp.NewExecAllocator(t.Context(), options...)
 	ctx, stop := chromedp.NewContext(allocated)
 	b := &tab{TB: t, ctx: ctx}

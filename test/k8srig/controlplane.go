@@ -175,7 +175,7 @@ func (c *ControlPlane) StartControllers() error {
 	certs := filepath.Join(c.dir, "certs")
 	controllers := []string{"--kubeconfig=" + c.Kubeconfig(controller), "--use-service-account-credentials=true",
 		"--service-account-private-key-file=" + filepath.Join(certs, "sa.key"), "--root-ca-file=" + c.CA(),
-		"--bind-address=127.0.0.1", "--cert-dir=" + certs, "--leader-elect=false",
+		"--bind-address=127.0.0.1", "--cert-dir=" + certs, "--leader-elect=false", "--flex-volume-plugin-dir=" + filepath.Join(c.dir, "plugins"),
 		"--node-monitor-grace-period=5m"} // a kubelet that waits for a CPU is not dead
 	if c.pods != "" {
 		controllers = append(controllers, "--allocate-node-cidrs=true", "--cluster-cidr="+c.pods)

@@ -118,7 +118,7 @@ func setUpNamespaces() error {
 			return err
 		}
 	}
-	return nil
+	return os.Setenv("KUBECACHEDIR", "/run/kube-cache") // what kubectl and helm keep of a server, by its address
 }
 
 // removeCgroups removes what nodes left, as soon as their processes are gone.
