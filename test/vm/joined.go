@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,16 +63,21 @@ func (j joined) args() []string {
 }
 
 // clockRate is what a joined machine's kernel is told of its time-stamp counter, which is this machine's. While others want this machine's
-// CPUs as well, what the kernel would measure at boot may be a tenth of that, and its clock would run away.
+// CPUs as well, what the kernel would measure at boot may be a tenth of that, and its clock would run away. BogoMIPS on x86 are twice the
+// counter's rate in MHz; what /proc/cpuinfo has as "cpu MHz" may be how fast the CPU is at the moment.
 func clockRate(cpuinfo string) (string, error) {
-	m := cpuMHz.FindStringSubmatch(cpuinfo)
+	m := bogoMIPS.FindStringSubmatch(cpuinfo)
 	if m == nil {
 		return "", errors.New("/proc/cpuinfo does not say how fast this machine's time-stamp counter is")
 	}
-	return "tsc_early_khz=" + m[1] + m[2], nil
+	hundredths, err := strconv.Atoi(m[1] + m[2])
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("tsc_early_khz=%d", hundredths*5), nil
 }
 
-var cpuMHz = regexp.MustCompile(`(?m)^cpu MHz\s*: (\d+)\.(\d{3})$`)
+var bogoMIPS = regexp.MustCompile(`(?m)^bogomips\s*: (\d+)\.(\d{2})$`)
 
 // mac is the address of a machine's n-th card: all cards of this program have others.
 func mac(name string, n int) string {
