@@ -86,8 +86,27 @@ func rootLinks(t *testing.T) []string {
 	return names
 }
 
+// isWithin tells whether this process is one that has namespaces of its own. If it is not, the test runs in such a process.
+func isWithin(t *testing.T, namespaces uintptr) bool {
+	t.Helper()
+	const within = "LAB_TEST_WITHIN"
+	if os.Getenv(within) != "" {
+		return true
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), within+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: namespaces}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	return false
+}
+
 func TestUpRunsItsApplicationInProcesses(t *testing.T) {
 	t.Parallel()
+	if !isWithin(t, unix.CLONE_NEWNET) { // others make devices in the machine's own
+		return
+	}
 	before := rootLinks(t)
 	exe, err := os.Executable()
 	if err != nil {
@@ -301,14 +320,7 @@ func TestRemoveHalfBuilt(t *testing.T) {
 // TestRemoveBesideIP takes a machine on which `ip netns add` is first run while a lab is up.
 func TestRemoveBesideIP(t *testing.T) {
 	t.Parallel()
-	const within = "LAB_TEST_MOUNTS"
-	if os.Getenv(within) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-		cmd.Env = append(os.Environ(), within+"=own")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
+	if !isWithin(t, unix.CLONE_NEWNS) {
 		return
 	}
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
