@@ -14,6 +14,7 @@ import (
 
 	"tracer/internal/bpfobj"
 	"tracer/internal/record"
+	"tracer/test/steady"
 )
 
 // watchAll has the requests of all connections timed.
@@ -121,6 +122,15 @@ const farewell = 15 * time.Millisecond
 // play passes packets, and checks the requests that they bring to their end.
 func (k *kernel) play(steps []passing, v6 bool, local, remote string, localPort, remotePort uint16) {
 	k.Helper()
+	steady.Measure(k, func() string {
+		k.Helper()
+		return k.playOnce(steps, v6, local, remote, localPort, remotePort)
+	})
+}
+
+// playOnce returns why that says nothing, or "".
+func (k *kernel) playOnce(steps []passing, v6 bool, local, remote string, localPort, remotePort uint16) string {
+	k.Helper()
 	passed := make([][2]time.Duration, len(steps))
 	for i := range steps {
 		s := &steps[i]
@@ -137,11 +147,9 @@ func (k *kernel) play(steps []passing, v6 bool, local, remote string, localPort,
 			took -= steps[i-1].wait
 		}
 		if i > 0 && s.udp && took > 150*time.Millisecond {
-			// The machine stood still, so that a datagram looks as if it were sent again.
 			k.requests()
 			k.reset()
-			k.play(steps, v6, local, remote, localPort, remotePort)
-			return
+			return fmt.Sprintf("step %d: a datagram that comes %v late looks as if it were sent again", i, took)
 		}
 		got := ""
 		for _, r := range k.requests() {
@@ -177,6 +185,7 @@ func (k *kernel) play(steps []passing, v6 bool, local, remote string, localPort,
 			k.Errorf("step %d: %q, want %q", i, got, s.want)
 		}
 	}
+	return ""
 }
 
 // watchedSlots is how many connections have a slot.

@@ -163,11 +163,12 @@ func (s scenario) play(r *rig) {
 		case missing && asked.Sub(begin) < 2*window: // snapshots that are compared are up to a window older than that
 			r.Logf("asked again, as the window that was asked about began before the fault: %s", wrong)
 			continue
-		case !stall.Exceeded() || asks == maxAsks:
+		case !stall.Exceeded() || asks == steady.MaxAsks:
 			r.Fatal(wrong)
 		}
 		asks++
-		r.Logf("asked again, as this machine did not keep up: %s: %s", stall, wrong)
+		// Where an emulated machine stands still, applications are slow, sockets overflow and round trips take long, and that is what is found.
+		r.Logf("%s%s: %s", steady.AskedAgain, stall, wrong)
 		time.Sleep(window) // else what is asked about is the same stall
 		stall = steady.Stall{}
 		r.eventually(func() string { return s.real(r) })
@@ -182,10 +183,6 @@ func (r *rig) watch() *steady.Watcher {
 	}
 	return w
 }
-
-// maxAsks is how often nodes are asked while this machine does not keep up: where an emulated machine stands still, applications are
-// slow, sockets overflow and round trips take long, and that is what is found then.
-const maxAsks = 5
 
 // ask asks both nodes, and returns what is wrong with what they say, and whether something is only missing.
 func (s scenario) ask(r *rig, fill func(string) string) (wrong string, missing bool) {

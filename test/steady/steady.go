@@ -87,13 +87,29 @@ func Watch(t testing.TB) {
 	})
 }
 
-// maxAsks is how often something is asked while the machine does not keep up.
-const maxAsks = 3
+// MaxAsks is how often something is measured at most.
+const MaxAsks = 3
+
+// Measure measures something, again while that says nothing. measure says why it does not, or "".
+func Measure(t testing.TB, measure func() (why string)) {
+	t.Helper()
+	for asks := 1; ; asks++ {
+		why := measure()
+		switch {
+		case why == "":
+			return
+		case asks == MaxAsks:
+			t.Fatalf("measured %d times: %s", asks, why)
+		}
+		t.Log(AskedAgain + why)
+	}
+}
 
 // Repeat asks for something that rests on times, again while the machine does not keep up. ask says what is wrong with it, or "".
 func Repeat(t testing.TB, ask func() (wrong string)) {
 	t.Helper()
-	for asks := 1; ; asks++ {
+	Measure(t, func() string {
+		t.Helper()
 		w, err := Start()
 		if err != nil {
 			t.Fatal(err)
@@ -104,12 +120,12 @@ func Repeat(t testing.TB, ask func() (wrong string)) {
 		case err != nil:
 			t.Fatal(err)
 		case wrong == "":
-			return
-		case !stall.Exceeded() || asks == maxAsks:
+			return ""
+		case !stall.Exceeded():
 			t.Fatal(wrong)
 		}
-		t.Logf("%s%s: %s", AskedAgain, stall, wrong)
-	}
+		return fmt.Sprintf("%s: %s", stall, wrong)
+	})
 }
 
 // Watcher watches the machine.

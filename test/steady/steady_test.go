@@ -6,7 +6,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +54,43 @@ func TestExceeded(t *testing.T) {
 	}
 	if text := (Stall{Late: 84 * time.Millisecond}).String(); !strings.HasPrefix(text, "a thread woke up 84ms late (limit 50ms), 0.0 %") {
 		t.Error(text)
+	}
+}
+
+// told notes what a test logs, and ends its goroutine where it fails.
+type told struct {
+	testing.TB
+	lines []string
+}
+
+func (t *told) Log(args ...any) { t.lines = append(t.lines, fmt.Sprint(args...)) }
+
+func (t *told) Fatalf(format string, args ...any) {
+	t.lines = append(t.lines, fmt.Sprintf(format, args...))
+	runtime.Goexit()
+}
+
+func TestMeasure(t *testing.T) {
+	t.Parallel()
+	for saysNothing, want := range map[int][]string{
+		0: nil,
+		2: {AskedAgain + "late", AskedAgain + "late"},
+		3: {AskedAgain + "late", AskedAgain + "late", "measured 3 times: late"},
+	} {
+		test, asks := &told{TB: t}, 0
+		var done sync.WaitGroup
+		done.Go(func() {
+			Measure(test, func() string {
+				if asks++; asks <= saysNothing {
+					return "late"
+				}
+				return ""
+			})
+		})
+		done.Wait()
+		if !slices.Equal(test.lines, want) {
+			t.Errorf("what says nothing %d times logs %q, want %q", saysNothing, test.lines, want)
+		}
 	}
 }
 
