@@ -1,41 +1,27 @@
 package browser
 
 import (
+	"fmt"
+
 	"github.com/chromedp/chromedp"
 
 	"tracer/test/steady"
 )
 
-const (
-	// firstPaint is how long it may take from an agent on this machine, in milliseconds.
-	firstPaint = 1000
-	// busy is the share of time in which tasks wait for a CPU above which a bound on a time says nothing.
-	busy = 0.5
-)
+// firstPaint is how long it may take from an agent on this machine, in milliseconds.
+const firstPaint = 1000
 
-// paintsSoon loads the page again, some times, and says that the first paint comes within its bound where the machine keeps up.
+// paintsSoon loads the page again, and says that the first paint comes within its bound.
 func (b *tab) paintsSoon() {
 	b.Helper()
-	kept := false
-	for range 5 {
-		machine, err := steady.Start()
-		if err != nil {
-			b.Fatal(err)
-		}
+	steady.Measure(b, func() string {
 		b.do(chromedp.Reload())
 		b.await(`document.querySelector('.verdict')`)
-		stall, err := machine.Stop()
-		if err != nil {
-			b.Fatal(err)
-		}
 		paint := value[float64](b, `performance.getEntriesByName('first-contentful-paint')[0].startTime`)
-		b.Logf("the first paint is after %.0f ms; %v", paint, stall)
-		if paint <= firstPaint {
-			return
+		if paint > firstPaint {
+			return fmt.Sprintf("the first paint is after %.0f ms, want %d at most", paint, firstPaint)
 		}
-		kept = kept || !stall.Exceeded() && stall.Wait < busy
-	}
-	if kept {
-		b.Errorf("that is more than %d ms", firstPaint)
-	}
+		b.Logf("the first paint is after %.0f ms", paint)
+		return ""
+	})
 }
