@@ -168,6 +168,25 @@ func (c *cluster) watch(d time.Duration) (windows []*aggregate.Snapshot, seen la
 	return windows, seen
 }
 
+// settled waits until a fault's delay is there, by the application's clock: a queue has to fill first.
+func (c *cluster) settled(f lab.ActiveFault, seconds func(lab.Report) float64) {
+	c.Helper()
+	c.eventually(60*time.Second, "the fault's delay", func() (bool, string) {
+		seen, err := c.lab.Recent(500*time.Millisecond, loader.Monotonic())
+		if err != nil {
+			c.Fatal(err)
+		}
+		got := seconds(seen)
+		return got >= 0.9*f.Expected.Delay, fmt.Sprintf("%v s, want %v", got, f.Expected.Delay)
+	})
+}
+
+// sampled waits until a node's agent no longer follows each packet.
+func (c *cluster) sampled(node int) {
+	c.Helper()
+	c.eventually(20*time.Second, "packets are sampled", func() (bool, string) { return c.agents[node].Sampling().OneIn > 1, "" })
+}
+
 // stages are those that packets between two workloads met.
 func stages(s *aggregate.Snapshot, src, dst string) map[journey.Stage]aggregate.StageDelay {
 	found := map[journey.Stage]aggregate.StageDelay{}

@@ -114,7 +114,7 @@ func TestPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Duration(injected.Expected.Settle * float64(time.Second)))
+	c.settled(injected, func(r lab.Report) float64 { return r.Request.Delay.P50 })
 	slow, slowPackets := c.path(t.Context(), lab.Web, lab.API, 5*time.Second)
 	if h := hop(&slow, pairpath.There, 1, journey.Queue, overlay); h.P50 == nil || *h.P50 < 0.5*delay.Seconds() || h.Share < 0.8 {
 		t.Errorf("the queue that holds packets: %+v", h)

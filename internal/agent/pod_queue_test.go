@@ -171,7 +171,10 @@ func TestPodQueue(t *testing.T) {
 		}
 		c.inPod(lab.Web, "tc qdisc add dev eth0 root "+phase.qdisc)
 		c.attached(true)
-		time.Sleep(2 * time.Second) // it fills
+		c.eventually(20*time.Second, phase.qdisc+": it has filled", func() (bool, string) {
+			q := podRoot(c.now(0), web.Device)
+			return q.Packets > 0 && (phase.loss == 0 || q.Drops > 0), fmt.Sprintf("%+v", q)
+		})
 		from := c.now(0)
 		agree := c.compareWithLog()
 		windows, seen := c.watch(6 * time.Second)
@@ -216,7 +219,10 @@ func TestPodQueue(t *testing.T) {
 			}
 		}
 		c.inPod(lab.Web, "tc qdisc del dev eth0 root")
-		time.Sleep(time.Second)
+		c.eventually(20*time.Second, phase.qdisc+": it has gone", func() (bool, string) {
+			q := podRoot(c.now(0), web.Device)
+			return !q.Queues(), fmt.Sprintf("%+v", q)
+		})
 	}
 	if counters, err := c.agents[0].loader.Counters(); err != nil || lostSight(counters) > unseen(counters.Started) {
 		t.Errorf("%+v, %v", counters, err)
@@ -265,7 +271,10 @@ func TestPodQueueSplits(t *testing.T) {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- lab.Bulk(ctx, web, api, netip.AddrPortFrom(api.Address, 0)) }()
-	time.Sleep(2 * time.Second)
+	c.eventually(20*time.Second, "bulk has filled the queue, and what filled it at first is gone", func() (bool, string) {
+		q := podRoot(c.now(0), web.Device)
+		return q.Bytes > 4*q.Limit && q.Limit > 0, fmt.Sprintf("%+v", q)
+	})
 	records, _ := c.agents[0].Subscribe(ctx, func(r *record.Record) bool {
 		return r.Kind == record.Finished && r.First.Destination.Addr() == api.Address && r.Len > 2 && r.Hops[0].Hook == record.PodQueue
 	})
@@ -329,7 +338,6 @@ func TestRuleInPod(t *testing.T) {
 			t.Errorf("%s: %+v", test.hook, f)
 		}
 		c.inPod(test.pod, "nft delete table ip rules")
-		time.Sleep(2 * time.Second)
 	}
 	if c.agents[0].loader.TracepointAttached("net_dev_queue") {
 		t.Error("a rule is no queue, and net_dev_queue is attached")
@@ -344,7 +352,7 @@ func TestPodQueueSampled(t *testing.T) {
 	web, _ := c.lab.Pod(lab.Web)
 	c.inPod(lab.Web, "tc qdisc add dev eth0 root tbf rate 330kbit burst 2k latency 200ms") // a little less than is sent
 	c.attached(true)
-	time.Sleep(3 * time.Second) // the sampling settles
+	c.sampled(0)
 	from := c.now(0)
 	before, err := c.agents[0].loader.Counters()
 	if err != nil {

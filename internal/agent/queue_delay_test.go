@@ -33,7 +33,7 @@ func TestQueueDelay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Duration(injected.Expected.Settle*float64(time.Second)) + time.Second)
+			c.settled(injected, func(r lab.Report) float64 { return r.Request.Delay.P50 })
 			from := c.now(0)
 			windows, seen := c.watch(6 * time.Second)
 			queue := stages(windows[0], lab.Web, lab.API)[journey.Queue]
@@ -62,7 +62,7 @@ func TestQueueDelay(t *testing.T) {
 						counted += d.Packets
 					}
 				}
-				qdisc := dropsOf(m.Devices, c.lab.OverlayDevice())
+				qdisc := rootOf(m.Devices, c.lab.OverlayDevice()).Drops
 				return max(counted, qdisc)-min(counted, qdisc) <= unseen(qdisc) && counted > 0, fmt.Sprintf("%d counted, the qdisc says %d", counted, qdisc)
 			})
 			c.looks(lab.Web, lab.API)
@@ -82,14 +82,14 @@ func TestQueueDelay(t *testing.T) {
 	}
 }
 
-// dropsOf are the packets that a device's root qdisc says it has dropped.
-func dropsOf(devices []netdev.Device, name string) uint64 {
+// rootOf is a device's root qdisc, as the agent reads it.
+func rootOf(devices []netdev.Device, name string) netdev.Qdisc {
 	for _, d := range devices {
 		if d.Name == name {
-			return d.Root.Drops
+			return d.Root
 		}
 	}
-	return 0
+	return netdev.Qdisc{}
 }
 
 // TestNothingComesOut has a queue that holds packets longer than anybody watches.

@@ -42,13 +42,20 @@ func TestSplit(t *testing.T) {
 				address, device = api.Address6, lab.UplinkDevice
 			}
 			_, usual := c.watch(time.Second)
-			if _, err := c.lab.Fault(lab.Fault{Device: device, Tool: lab.TBF, Rate: 4_000_000, Limit: 250_000}); err != nil {
+			injected, err := c.lab.Fault(lab.Fault{Device: device, Tool: lab.TBF, Rate: 4_000_000, Limit: 250_000})
+			if err != nil {
 				t.Fatal(err)
 			}
+			c.learnQueues()
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
-			// The programs are told of the qdisc a moment after it came, and the queue has to fill.
-			from := loader.Monotonic() + time.Second
+			ended := make(chan error, 1)
+			go func() { ended <- lab.Bulk(ctx, cache, api, netip.AddrPortFrom(address, 0)) }()
+			c.eventually(20*time.Second, "bulk has filled the queue", func() (bool, string) {
+				sent := rootOf(c.now(0).Devices, injected.Device).Bytes
+				return sent > 2*injected.Limit, fmt.Sprintf("%d bytes of it have come out", sent)
+			})
+			from := loader.Monotonic()
 			records, lost := c.agents[0].Subscribe(ctx, func(r *record.Record) bool {
 				return r.Time > from && r.First.Destination.Addr() == address && (r.SplitAt > 0 || r.Kind == record.Split)
 			})
@@ -67,9 +74,6 @@ func TestSplit(t *testing.T) {
 					}
 				}
 			}()
-			ended := make(chan error, 1)
-			go func() { ended <- lab.Bulk(ctx, cache, api, netip.AddrPortFrom(address, 0)) }()
-			time.Sleep(time.Second)
 			windows, seen := c.watch(4 * time.Second)
 			stop()
 			if err := <-ended; err != nil {
@@ -215,7 +219,7 @@ func TestDropsOfLargeUDP(t *testing.T) {
 				counted += d.Packets
 			}
 		}
-		qdisc := dropsOf(m.Devices, overlay)
+		qdisc := rootOf(m.Devices, overlay).Drops
 		missed := max(counted, qdisc, known.Load()) - min(counted, qdisc, known.Load())
 		text := fmt.Sprintf("%d came from a pod, %d from nowhere; %d counted, the qdisc says %d", known.Load(), unknown.Load(), counted, qdisc)
 		return qdisc >= 100 && missed+unknown.Load() <= unseen(qdisc), text
