@@ -72,7 +72,24 @@ func (s *apiSuite) reuse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	time.Sleep(6 * time.Second) // those that wait for a name in vain
+	// Those that wait for a name in vain are told in turn, and last those of a pod that the API server does not know.
+	if err := AddPod("node1", "stranger", "10.101.0.8"); err != nil {
+		t.Fatal(err)
+	}
+	stop := send(t, "stranger", sink, firstPort+pods, 100)
+	err = Await(t.Context(), time.Minute, "trace the last packets", []*Process{traces}, func() error {
+		if last := fmt.Sprintf("%s:%d", sink, firstPort+pods); !strings.Contains(traces.Output(), last) {
+			return fmt.Errorf("no packet to %s", last)
+		}
+		return nil
+	})
+	stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := RemovePod("stranger"); err != nil {
+		t.Fatal(err)
+	}
 	traces.Stop()
 	asked(t, s.cluster)
 
