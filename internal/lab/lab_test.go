@@ -323,21 +323,23 @@ func TestRemoveBesideIP(t *testing.T) {
 	if !isWithin(t, unix.CLONE_NEWNS) {
 		return
 	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	ours, theirs := Namespace("ours"), Namespace("theirs")
-	if err := ours.create(); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("ip", "netns", "add", string(theirs)).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if err := ours.remove(); err != nil {
-		t.Error(err)
-	}
-	if ours.exists() || !theirs.exists() {
-		t.Errorf("after the removal of %s, it exists: %t, and %s: %t", ours, ours.exists(), theirs, theirs.exists())
+	for how, name := range map[string]func(Namespace) error{"made": Namespace.create, "adopted": Namespace.adopt} {
+		if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := Namespace("ours"), Namespace("theirs")
+		if err := name(ours); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("ip", "netns", "add", string(theirs)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if err := ours.remove(); err != nil {
+			t.Errorf("%s: %v", how, err)
+		}
+		if ours.exists() || !theirs.exists() {
+			t.Errorf("%s: after the removal of %s, it exists: %t, and %s: %t", how, ours, ours.exists(), theirs, theirs.exists())
+		}
 	}
 }
 

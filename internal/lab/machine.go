@@ -41,8 +41,8 @@ func (t *topology) podsHere() []Pod {
 
 // adopt gives the network namespace of the calling thread a name, by which it is the machine's node.
 func (n Namespace) adopt() error {
-	if err := os.MkdirAll(namespaceDir, 0o755); err != nil {
-		return fmt.Errorf("name network namespace %s: %w", n, err)
+	if err := shareNamespaceDir(); err != nil {
+		return fmt.Errorf("name network namespace %s: prepare %s: %w", n, namespaceDir, err)
 	}
 	file, err := os.OpenFile(n.Path(), os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
