@@ -78,6 +78,9 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 	if slices.ContainsFunc(devices, func(d netdev.Device) bool { return d.PodEnd != nil && d.PodEnd.Queues }) {
 		p.add(f, podQueueTracepoint)
 	}
+	// Hooks at egress come first, everywhere: a packet that is seen to come in and not to leave would seem to be forwarded while it waits in
+	// a queue.
+	var ingress []Hook
 	table := deviceTable{}
 	for _, d := range devices {
 		p.Omitted = append(p.Omitted, blindSpots(d)...)
@@ -96,9 +99,15 @@ func PlanHooks(f Features, devices []netdev.Device, age func(ifindex int) time.D
 			continue
 		}
 		for _, direction := range d.Role.Hooks() {
-			p.Hooks = append(p.Hooks, Hook{Program: direction, Name: direction, Device: d.Name, Ifindex: d.Index})
+			h := Hook{Program: direction, Name: direction, Device: d.Name, Ifindex: d.Index}
+			if direction == "ingress" {
+				ingress = append(ingress, h)
+			} else {
+				p.Hooks = append(p.Hooks, h)
+			}
 		}
 	}
+	p.Hooks = append(p.Hooks, ingress...)
 	return p, nil
 }
 

@@ -18,6 +18,24 @@ func allTracepoints() map[string]bool {
 	return all
 }
 
+// TestEgressFirst attaches no hook at ingress while one at egress is to come.
+func TestEgressFirst(t *testing.T) {
+	t.Parallel()
+	plan, err := PlanHooks(Features{Tracepoints: allTracepoints(), TCX: true}, []netdev.Device{
+		{Index: 7, Name: "eth0", Role: netdev.RoleUplink, Ethernet: true}, {Index: 8, Name: "cali1", Role: netdev.RolePod, Ethernet: true},
+	}, func(int) time.Duration { return time.Hour })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, h := range plan.Hooks[len(plan.Hooks)-4:] {
+		order = append(order, h.Name)
+	}
+	if want := []string{"egress", "egress", "ingress", "ingress"}; !slices.Equal(order, want) {
+		t.Errorf("the last hooks are %v, want %v", order, want)
+	}
+}
+
 func TestPlanHooks(t *testing.T) {
 	t.Parallel()
 	old := func(int) time.Duration { return time.Hour }
@@ -62,7 +80,7 @@ func TestPlanHooks(t *testing.T) {
 			}
 			var want []string
 			if test.hooked {
-				want = []string{"ingress", "egress"}
+				want = []string{"egress", "ingress"}
 			}
 			if !slices.Equal(programs, want) {
 				t.Errorf("programs %v, want %v", programs, want)
