@@ -110,11 +110,10 @@ func TestPath(t *testing.T) {
 	}
 
 	const delay = 200 * time.Millisecond
-	injected, err := c.lab.Fault(lab.Fault{Delay: delay})
-	if err != nil {
+	if _, err := c.lab.Fault(lab.Fault{Delay: delay}); err != nil {
 		t.Fatal(err)
 	}
-	c.settled(injected, func(r lab.Report) float64 { return r.Request.Delay.P50 })
+	c.settled(0.7*delay.Seconds(), func(r lab.Report) float64 { return r.Request.Delay.P50 })
 	slow, slowPackets := c.path(t.Context(), lab.Web, lab.API, 5*time.Second)
 	if h := hop(&slow, pairpath.There, 1, journey.Queue, overlay); h.P50 == nil || *h.P50 < 0.5*delay.Seconds() || h.Share < 0.8 {
 		t.Errorf("the queue that holds packets: %+v", h)

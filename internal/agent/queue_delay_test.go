@@ -33,7 +33,7 @@ func TestQueueDelay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.settled(injected, func(r lab.Report) float64 { return r.Request.Delay.P50 })
+			c.settled(0.9*injected.Expected.Delay, func(r lab.Report) float64 { return r.Request.Delay.P50 })
 			from := c.now(0)
 			windows, seen := c.watch(6 * time.Second)
 			queue := stages(windows[0], lab.Web, lab.API)[journey.Queue]

@@ -78,7 +78,7 @@ func TestRemoteDelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.settled(injected, func(r lab.Report) float64 { return r.TCP.P50 })
+	c.settled(0.9*injected.Expected.Delay, func(r lab.Report) float64 { return r.TCP.P50 })
 	windows, seen := c.watch(6 * time.Second)
 	tcp := connections(windows[0])
 	got, want := tcp.RTT.Quantile(0.5), seen.TCP.P50
