@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,11 +16,15 @@ import (
 type stage struct {
 	options
 	started time.Time
+	excused atomic.Int32 // runs that were played again as the machine stood still
 }
 
 // maxTries is how often a run is played at most: on a machine that others use too a load may come to nothing, or a fault.
 // Where tracer is wrong about a run that was played as it should, it is asked again only if the machine stood still meanwhile.
 const maxTries = 3
+
+// maxExcused is how often that may be so of all runs: where it is more often, something else is wrong.
+const maxExcused = 6
 
 // playAll plays all runs: first those that may be played beside others, then the others one by one.
 func (s *stage) playAll(ctx context.Context, runs []playing) []result {
@@ -67,7 +72,7 @@ func (s *stage) playAll(ctx context.Context, runs []playing) []result {
 	return results
 }
 
-// play plays a run, and again if it was not played as it should or tells of the machine.
+// play plays a run, and again if it was not played as it should, or tracer is wrong while the machine stood still.
 func (s *stage) play(ctx context.Context, run playing) result {
 	for try := 1; ; try++ {
 		p := &play{playing: run, tracer: s.tracer, window: s.window, logs: s.logs}
@@ -76,12 +81,13 @@ func (s *stage) play(ctx context.Context, run playing) result {
 		r := o.result()
 		stoodStill := o.err == nil && !r.Right && o.stall.StoodStill()
 		notPlayed := o.err != nil && !errors.Is(o.err, errTracer)
-		if !stoodStill && !notPlayed || try == maxTries || ctx.Err() != nil {
+		if !stoodStill && !notPlayed || try == maxTries || ctx.Err() != nil || stoodStill && s.excused.Add(1) > maxExcused {
 			return r
 		}
 		s.say(&r)
 		if stoodStill {
-			fmt.Fprintf(os.Stderr, "       %s\n", o.stall)
+			fmt.Fprintf(os.Stderr, "       the machine stood still: a thread woke up %v late, %.1f %% of CPU time was stolen\n",
+				o.stall.Late.Round(time.Millisecond), 100*o.stall.Steal)
 		}
 	}
 }

@@ -18,7 +18,7 @@ type result struct {
 	Said     string  `json:"said"`     // the cause named first, or the verdict
 	Seconds  float64 `json:"seconds"`
 	Right    bool    `json:"right"` // named, or silent
-	Tries    int     `json:"tries"` // how often it was played until it was as it should be
+	Tries    int     `json:"tries"` // how often it was played
 	Error    string  `json:"error,omitempty"`
 	Report   []byte  `json:"report,omitempty"` // what tracer printed
 }
