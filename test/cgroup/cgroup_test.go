@@ -15,7 +15,7 @@ func leave(t *testing.T, run string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(filepath.Dir(New(t, Limits{CPU: 1}).dirs[0]), nameOf(run))
 	if err == nil {
-		t.Cleanup(func() { _ = removeAll(dir) }) // or it is gone, as it should
+		t.Cleanup(func() { _ = removeSoon(dir) }) // or it is gone, as it should
 		err = os.Mkdir(filepath.Join(dir, "inner"), 0o755)
 	}
 	if err != nil {
