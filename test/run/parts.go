@@ -118,7 +118,7 @@ func allNames() (names []string) {
 // known is how long suites took. Guests run beside what measures time, so a machine with one more CPU takes little less.
 var known = []struct{ suite, took string }{
 	{suiteHere, "18 to 21 min with warm caches, 28 min with empty ones: make test, on two shared CPUs of an AMD EPYC"},
-	{suiteHere, "20 min with warm caches, beside a busy loop: make test, on two CPUs of an Intel Xeon"},
+	{suiteHere, "18 to 20 min with warm caches, beside two busy loops: make test, on two CPUs of an Intel Xeon"},
 	{suiteMore, "50 min with warm caches: make test-more, on two shared CPUs of an AMD EPYC"},
 	{suiteMore, "2 h with empty caches: make test-all, on two CPUs of an Intel Xeon"},
 }
