@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -29,9 +28,8 @@ func TestUnseenQueue(t *testing.T) {
 	c.run(node.Netns, "", "tc", "qdisc", "add", "dev", api.Device, "root", "tbf", "rate", "800kbit", "burst", "2k", "latency", "300ms")
 	c.trace(governor.Limits{MaxRecords: 1e9, MaxCPU: 1e3})
 	c.eventually(20*time.Second, "the queue is full", func() (bool, string) {
-		devices := c.now(1).Devices
-		i := slices.IndexFunc(devices, func(d netdev.Device) bool { return d.Name == api.Device })
-		return i >= 0 && devices[i].Root.Drops > 0, fmt.Sprintf("device %d of %+v", i, devices)
+		root := rootOf(c.now(1).Devices, api.Device)
+		return root.Drops > 0, fmt.Sprintf("%+v", root)
 	})
 	windows, seen := c.watch(6 * time.Second)
 	if seen.TCP.P50 < 0.2 {
